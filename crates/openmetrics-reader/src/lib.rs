@@ -1,1 +1,29 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Reader`] reads a document that is wholly in memory, [`ChunkedReader`] one that arrives in pieces; both give the
+//! same [`Event`]s, the same [`Summary`] and the same [`Error`]s. [`Options`] chooses between strict and lenient reading.
+
+mod chunked;
+mod engine;
+mod error;
+mod event;
+mod line;
+mod number;
+mod options;
+mod reader;
+mod sample;
+mod scan;
+#[cfg(feature = "scrape")]
+pub mod scrape;
+mod strict;
+mod text;
+
+pub use chunked::ChunkedReader;
+pub use error::{Error, ErrorKind};
+pub use event::{Event, Kind, Summary};
+pub use options::{Limits, Mode, OnUnreadable, Options};
+pub use reader::Reader;
+pub use sample::{Exemplar, Label, Labels, Sample};
+pub use text::Text;

@@ -1,0 +1,114 @@
+//! Reading a document that arrives in pieces.
+
+use crate::engine::{EndedBy, Engine};
+use crate::error::Error;
+use crate::event::{Event, Summary};
+use crate::options::Options;
+use crate::scan;
+
+/// Reads a document pushed in chunks of any size, such as an HTTP body as it arrives.
+///
+/// Events, summary and errors are those of [`Reader`](crate::Reader), wherever the chunks are split. At most one line is
+/// buffered. After an error every further call returns the same error.
+///
+/// ```
+/// use openmetrics_reader::{ChunkedReader, Event, Options};
+///
+/// let mut sum = 0.0;
+/// let mut add = |event: Event<'_>| {
+///     if let Event::Sample(sample) = event {
+///         sum += sample.value();
+///     }
+/// };
+/// let mut reader = ChunkedReader::new(Options::lenient());
+/// for chunk in ["rate 1", "0\nra", "te 5\n# EOF\n"] {
+///     reader.push(chunk.as_bytes(), &mut add)?;
+/// }
+/// let summary = reader.finish(&mut add)?;
+/// assert!(summary.end_marker_seen);
+/// assert_eq!(sum, 15.0);
+/// # Ok::<(), openmetrics_reader::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ChunkedReader {
+    engine: Engine,
+    /// The start of a line whose end has not arrived.
+    unfinished: Vec<u8>,
+    failed: Option<Error>,
+}
+
+impl ChunkedReader {
+    /// Makes a reader that has seen nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self { engine: Engine::new(options), unfinished: Vec::new(), failed: None }
+    }
+
+    /// Returns what has been read so far.
+    pub fn summary(&self) -> &Summary {
+        &self.engine.summary
+    }
+
+    /// Takes the next piece of the document and hands out the events of every line that is now complete.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Error`] of the document; events before it have been handed out.
+    pub fn push<F: FnMut(Event<'_>)>(&mut self, chunk: &[u8], mut on_event: F) -> Result<(), Error> {
+        self.guard(|reader| reader.lines(chunk, &mut on_event))
+    }
+
+    /// Ends the document: reads a last line without line feed, judges the whole, and returns what it held.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Error`] of the document, among them that it is empty or cut.
+    pub fn finish<F: FnMut(Event<'_>)>(mut self, mut on_event: F) -> Result<Summary, Error> {
+        self.guard(|reader| {
+            if !reader.unfinished.is_empty()
+                && let Some(event) = reader.engine.line(&reader.unfinished, EndedBy::Document)?
+            {
+                on_event(event);
+            }
+            reader.engine.finish()
+        })?;
+        Ok(self.engine.summary)
+    }
+
+    fn guard(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        read(self).inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    fn lines<F: FnMut(Event<'_>)>(&mut self, mut chunk: &[u8], on_event: &mut F) -> Result<(), Error> {
+        if !self.unfinished.is_empty() {
+            let end = scan::line_feed(chunk);
+            self.buffer(&chunk[..end.unwrap_or(chunk.len())])?;
+            let Some(end) = end else { return Ok(()) };
+            if let Some(event) = self.engine.line(&self.unfinished, EndedBy::LineFeed)? {
+                on_event(event);
+            }
+            self.unfinished.clear();
+            chunk = &chunk[end + 1..];
+        }
+        while let Some(end) = scan::line_feed(chunk) {
+            if let Some(event) = self.engine.line(&chunk[..end], EndedBy::LineFeed)? {
+                on_event(event);
+            }
+            chunk = &chunk[end + 1..];
+        }
+        self.buffer(chunk)
+    }
+
+    /// Keeps the start of a line, unless it is already longer than a line may be.
+    fn buffer(&mut self, start_of_line: &[u8]) -> Result<(), Error> {
+        let room = (self.engine.max_line_bytes() - self.unfinished.len()).saturating_add(1);
+        let kept = &start_of_line[..start_of_line.len().min(room)];
+        self.unfinished.extend_from_slice(kept);
+        if self.unfinished.len() > self.engine.max_line_bytes() {
+            return Err(self.engine.line_too_long(&self.unfinished));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! Why a document was not read to its end.
+
+use std::fmt;
+
+/// Most bytes of a document that an error repeats.
+const EXCERPT_BYTES: usize = 80;
+
+/// A document, or one line of it, that is not what it should be: what was expected, where, and what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Details>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Details {
+    kind: ErrorKind,
+    line: u64,
+    column: usize,
+    excerpt: String,
+    anything_understood: bool,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The document holds nothing: no metric, no metadata, no end marker.
+    EmptyDocument,
+    /// A line is not UTF-8.
+    NotUtf8,
+    /// A line is not understood; the words say what should have stood at the column.
+    Syntax(&'static str),
+    /// A rule that spans lines is broken (strict mode only); the words say which.
+    Rule(&'static str),
+    /// Something follows the end marker, such as a second body.
+    TextAfterEnd,
+    /// The document ends without `# EOF` (strict mode only).
+    MissingEndMarker,
+    /// The last line ends in neither a line feed nor the end marker, so it may be cut.
+    CutLastLine,
+    /// A line is longer than [`Limits::max_line_bytes`](crate::Limits::max_line_bytes).
+    LineTooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A sample has more labels than [`Limits::max_labels`](crate::Limits::max_labels).
+    TooManyLabels {
+        /// The limit.
+        limit: usize,
+    },
+    /// The document is longer than [`Limits::max_document_bytes`](crate::Limits::max_document_bytes).
+    DocumentTooLong {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Every line was skipped as unreadable.
+    NothingReadable,
+}
+
+impl ErrorKind {
+    /// Whether the fault is the syntax of one line, which
+    /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) passes over.
+    pub(crate) fn is_one_unreadable_line(self) -> bool {
+        match self {
+            Self::NotUtf8 | Self::Syntax(_) => true,
+            Self::EmptyDocument
+            | Self::Rule(_)
+            | Self::TextAfterEnd
+            | Self::MissingEndMarker
+            | Self::CutLastLine
+            | Self::LineTooLong { .. }
+            | Self::TooManyLabels { .. }
+            | Self::DocumentTooLong { .. }
+            | Self::NothingReadable => false,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyDocument => formatter.write_str("the document is empty"),
+            Self::NotUtf8 => formatter.write_str("the line is not UTF-8"),
+            Self::Syntax(expected) => write!(formatter, "line not understood, expected {expected}"),
+            Self::Rule(rule) => formatter.write_str(rule),
+            Self::TextAfterEnd => formatter.write_str("text follows the end marker `# EOF`"),
+            Self::MissingEndMarker => {
+                formatter.write_str("the document ends without the end marker `# EOF`, so it may be cut")
+            }
+            Self::CutLastLine => formatter.write_str(
+                "the last line ends in neither a line feed nor the end marker `# EOF`, so the document is cut: fetch it again",
+            ),
+            Self::LineTooLong { limit } => write!(formatter, "the line is longer than the limit of {limit} bytes"),
+            Self::TooManyLabels { limit } => write!(formatter, "there are more labels than the limit of {limit}"),
+            Self::DocumentTooLong { limit } => write!(formatter, "the document is longer than the limit of {limit} bytes"),
+            Self::NothingReadable => formatter.write_str("every line was skipped as unreadable"),
+        }
+    }
+}
+
+impl Error {
+    /// `column` counts from 0 here and from 1 in the error.
+    pub(crate) fn new(kind: ErrorKind, line: u64, column: usize, bytes: &[u8], anything_understood: bool) -> Self {
+        let excerpt = excerpt(bytes, column);
+        Self(Box::new(Details { kind, line, column: column + 1, excerpt, anything_understood }))
+    }
+
+    /// Returns what is wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns the line, counting from 1.
+    pub fn line(&self) -> u64 {
+        self.0.line
+    }
+
+    /// Returns the byte of the line, counting from 1; 1 where the whole line is meant.
+    pub fn column(&self) -> usize {
+        self.0.column
+    }
+
+    /// Returns what stands there: at most 80 bytes of the line, with control characters escaped. For a rule that is found
+    /// broken only after its lines have passed, the name of the family.
+    pub fn excerpt(&self) -> &str {
+        &self.0.excerpt
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details { kind, line, column, excerpt, anything_understood } = &*self.0;
+        write!(formatter, "line {line}, column {column}: {kind}")?;
+        if !excerpt.is_empty() {
+            write!(formatter, ", in `{excerpt}`")?;
+        }
+        if !anything_understood {
+            write!(formatter, "; nothing before it was metrics either: check that address and key are right")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Returns the part of the line that shows the column, with marks where something was left out.
+fn excerpt(bytes: &[u8], column: usize) -> String {
+    let start = if column < EXCERPT_BYTES * 3 / 4 { 0 } else { column - EXCERPT_BYTES / 2 };
+    let end = bytes.len().min(start + EXCERPT_BYTES);
+    let shown = String::from_utf8_lossy(bytes.get(start..end).unwrap_or_default());
+    let mut text = String::with_capacity(shown.len() + 6);
+    if start > 0 {
+        text.push('…');
+    }
+    for character in shown.chars() {
+        if character.is_control() || is_invisible(character) {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    if end < bytes.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// Characters that would hide or reorder what an operator reads: byte order marks, zero-width and direction marks.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_around_the_column() {
+        let line = [b"x".repeat(500), b"HERE".to_vec(), b"y".repeat(500)].concat();
+        let error = Error::new(ErrorKind::Syntax("a number"), 7, 500, &line, true);
+        assert_eq!(error.excerpt().chars().count(), EXCERPT_BYTES + 2);
+        assert!(error.excerpt().contains("HERE"), "{error}");
+        assert_eq!((error.line(), error.column()), (7, 501));
+    }
+
+    #[test]
+    fn control_characters_are_shown_escaped() {
+        let error = Error::new(ErrorKind::NotUtf8, 1, 0, b"a\x1b[31m\xff\xef\xbb\xbf", true);
+        assert_eq!(error.excerpt(), "a\\u{1b}[31m\u{fffd}\\u{feff}");
+    }
+}

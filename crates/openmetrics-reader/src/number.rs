@@ -1,0 +1,239 @@
+//! Numbers and timestamps of the text format.
+//!
+//! The grammar is that of the `OpenMetrics` 1.0 ABNF: decimal, optional sign, fraction and exponent; values may also be an
+//! infinity or not a number. Hexadecimal, underscores and signs on `NaN` are no numbers. A finite number that does not fit a
+//! 64-bit float is refused, because reading it as infinity would be a guess.
+
+use std::cmp::Ordering;
+
+/// Powers of ten that a 64-bit float holds exactly.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+
+/// Digits that always fit the 53-bit mantissa of a float.
+const EXACT_DIGITS: usize = 15;
+
+/// Above this magnitude a timestamp is taken for milliseconds: as seconds it would lie beyond the year 5000, as milliseconds
+/// 1e11 is in 1973. Temporal's documentation shows milliseconds, a capture of the live endpoint seconds.
+const MILLISECONDS_FROM: f64 = 1e11;
+
+/// Largest magnitude at which every integer is a float of its own.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
+/// Reads a sample's value.
+pub(crate) fn number(text: &str) -> Option<f64> {
+    real(text).or_else(|| not_finite(text))
+}
+
+/// Reads a finite decimal number, the only form a timestamp may have.
+#[inline]
+pub(crate) fn real(text: &str) -> Option<f64> {
+    let bytes = text.as_bytes();
+    let (negative, digits) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, bytes),
+    };
+    let mut mantissa = 0_u64;
+    let mut point = None;
+    for (index, &byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        } else if byte == b'.' && point.is_none() {
+            point = Some(index);
+        } else {
+            return rare_real(text, digits);
+        }
+    }
+    let digit_count = digits.len() - usize::from(point.is_some());
+    if digit_count == 0 {
+        return None;
+    }
+    if digit_count > EXACT_DIGITS {
+        return rare_real(text, digits);
+    }
+    let decimals = point.map_or(0, |point| digits.len() - point - 1);
+    #[expect(clippy::cast_precision_loss, reason = "at most 15 digits, which a float holds exactly")]
+    let magnitude = mantissa as f64 / POWERS_OF_TEN[decimals];
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+/// Long numbers and those with an exponent: checked here, converted by the standard library.
+#[cold]
+fn rare_real(text: &str, unsigned: &[u8]) -> Option<f64> {
+    let exponent_at = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E'));
+    let (decimal, exponent) = match exponent_at {
+        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
+        None => (unsigned, None),
+    };
+    let points = decimal.iter().filter(|&&byte| byte == b'.').count();
+    let digits = decimal.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let exponent_is_sound = exponent.is_none_or(|exponent| {
+        let digits = match exponent {
+            [b'+' | b'-', rest @ ..] => rest,
+            _ => exponent,
+        };
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    });
+    if digits == 0 || points > 1 || digits + points != decimal.len() || !exponent_is_sound {
+        return None;
+    }
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// Infinities and `NaN`, in any case.
+fn not_finite(text: &str) -> Option<f64> {
+    if text.eq_ignore_ascii_case("nan") {
+        return Some(f64::NAN);
+    }
+    let (infinity, word) = match text.as_bytes() {
+        [b'-', ..] => (f64::NEG_INFINITY, &text[1..]),
+        [b'+', ..] => (f64::INFINITY, &text[1..]),
+        _ => (f64::INFINITY, text),
+    };
+    (word.eq_ignore_ascii_case("inf") || word.eq_ignore_ascii_case("infinity")).then_some(infinity)
+}
+
+/// Converts a timestamp to milliseconds since 1970, judging by its magnitude whether it is written in seconds or in
+/// milliseconds.
+pub(crate) fn timestamp_ms(text: &str) -> Option<i64> {
+    let written = real(text)?;
+    let milliseconds = if written.abs() > MILLISECONDS_FROM { written } else { written * 1000.0 }.round();
+    #[expect(clippy::cast_possible_truncation, reason = "the magnitude has just been checked")]
+    (milliseconds.abs() <= EXACT_INTEGERS).then_some(milliseconds as i64)
+}
+
+/// Orders two timestamps, exactly where neither has an exponent: nanoseconds of today do not fit a float.
+pub(crate) fn compare_timestamps(left: &str, right: &str) -> Ordering {
+    let by_float = real(left).partial_cmp(&real(right)).unwrap_or(Ordering::Equal);
+    if by_float != Ordering::Equal || left == right {
+        return by_float;
+    }
+    let (Some(left), Some(right)) = (Decimal::new(left), Decimal::new(right)) else { return Ordering::Equal };
+    match (left.negative, right.negative) {
+        (false, false) => left.magnitude().cmp(&right.magnitude()),
+        (true, true) => right.magnitude().cmp(&left.magnitude()),
+        // Equal as floats with different signs: both are zero, or one is too small to matter.
+        _ => Ordering::Equal,
+    }
+}
+
+/// A decimal number without exponent, taken apart for an exact comparison.
+struct Decimal<'a> {
+    negative: bool,
+    integer: &'a str,
+    fraction: &'a str,
+}
+
+impl<'a> Decimal<'a> {
+    fn new(text: &'a str) -> Option<Self> {
+        if text.contains(['e', 'E']) {
+            return None;
+        }
+        let unsigned = text.trim_start_matches(['+', '-']);
+        let (integer, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        Some(Self {
+            negative: text.starts_with('-'),
+            integer: integer.trim_start_matches('0'),
+            fraction: fraction.trim_end_matches('0'),
+        })
+    }
+
+    fn magnitude(&self) -> (usize, &str, &str) {
+        (self.integer.len(), self.integer, self.fraction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("0", 0.0)]
+    #[case("0042", 42.0)]
+    #[case("-1", -1.0)]
+    #[case("+1", 1.0)]
+    #[case("1.", 1.0)]
+    #[case(".5", 0.5)]
+    #[case("-.5e1", -5.0)]
+    #[case("1e5", 1e5)]
+    #[case("1.5E+3", 1500.0)]
+    #[case("2.478268416e+09", 2.478_268_416e9)]
+    #[case("0000000000000000000000000000000000000000001.2e-1", 0.12)]
+    #[case("9223372036854775808", 9_223_372_036_854_775_808.0)]
+    #[case("1e-400", 0.0)]
+    fn reals(#[case] text: &str, #[case] value: f64) {
+        assert_eq!(real(text).map(f64::to_bits), Some(value.to_bits()));
+    }
+
+    #[rstest]
+    fn what_is_no_number_is_refused(
+        #[values(
+            "", "+", "-", ".", "e5", "1e", "1e+", "1e5.5", "1.1.1", "1_000", "0x1", "0x1p-3", "0b1", "1a", " 1", "1 ", "--1",
+            "+-1", "1e999", "-1e999", "+NaN", "-NaN", "infinit", "++Inf", "١"
+        )]
+        text: &str,
+    ) {
+        assert_eq!(number(text), None);
+    }
+
+    #[rstest]
+    fn infinities_in_any_case(#[values("Inf", "+Inf", "inf", "+INFINITY", "Infinity")] text: &str) {
+        assert_eq!(number(text), Some(f64::INFINITY));
+        assert_eq!(real(text), None);
+    }
+
+    #[test]
+    fn negative_infinity_and_nan() {
+        assert_eq!(number("-Inf"), Some(f64::NEG_INFINITY));
+        assert!(number("NaN").is_some_and(f64::is_nan));
+        assert!(number("nan").is_some_and(f64::is_nan));
+    }
+
+    #[rstest]
+    #[case::seconds("1764050400", Some(1_764_050_400_000))]
+    #[case::seconds_with_fraction("1764050400.25", Some(1_764_050_400_250))]
+    #[case::milliseconds("1764050400000", Some(1_764_050_400_000))]
+    #[case::last_second("100000000000", Some(100_000_000_000_000))]
+    #[case::first_millisecond("100000000001", Some(100_000_000_001))]
+    #[case::before_1970("-1.5", Some(-1500))]
+    #[case::exponent("1.7640504e9", Some(1_764_050_400_000))]
+    #[case::beyond_every_calendar("12345678901234567890", None)]
+    #[case::no_number("NaN", None)]
+    fn timestamps_convert_by_magnitude(#[case] text: &str, #[case] milliseconds: Option<i64>) {
+        assert_eq!(timestamp_ms(text), milliseconds);
+    }
+
+    #[rstest]
+    #[case("1", "2", Ordering::Less)]
+    #[case("1", "1.0", Ordering::Equal)]
+    #[case("1764050400.123456789", "1764050400.123456788", Ordering::Greater)]
+    #[case("-1764050400.123456789", "-1764050400.123456788", Ordering::Less)]
+    #[case("0.0", "-0", Ordering::Equal)]
+    #[case("1e3", "1000", Ordering::Equal)]
+    #[case("12345678901234567890", "12345678901234567891", Ordering::Less)]
+    fn timestamps_compare_exactly(#[case] left: &str, #[case] right: &str, #[case] order: Ordering) {
+        assert_eq!(compare_timestamps(left, right), order);
+    }
+
+    proptest! {
+        #[test]
+        fn finite_floats_read_as_the_standard_library_reads_them(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
+            for text in [value.to_string(), format!("{value:e}"), format!("{value:.3}")] {
+                prop_assert_eq!(real(&text).map(f64::to_bits), text.parse::<f64>().ok().map(f64::to_bits));
+            }
+        }
+
+        #[test]
+        fn short_decimals_read_as_the_standard_library_reads_them(text in r"[+-]?[0-9]{0,9}(\.[0-9]{0,9})?") {
+            let expected = text.parse::<f64>().ok().map(f64::to_bits);
+            prop_assert_eq!(real(&text).map(f64::to_bits), expected);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The scrape client of the Temporal Cloud metrics endpoint.

@@ -1,0 +1,171 @@
+//! The rules of strict mode that span lines: families here, the series of one family in [`series`], the values of each type
+//! in [`point`].
+//!
+//! Memory grows with families and series, never with samples.
+
+mod key;
+mod point;
+mod series;
+
+use std::collections::HashSet;
+
+use crate::event::{Event, Kind};
+use crate::sample::Sample;
+use crate::strict::series::Series;
+
+/// A broken rule.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// The rule, as an error says it.
+    pub(crate) rule: &'static str,
+    /// Where the fault is, if not on the line just read.
+    pub(crate) earlier: Option<Earlier>,
+}
+
+/// The end of a metric point that turned out to lack something.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    pub(crate) line: u64,
+    pub(crate) family: String,
+}
+
+type Result = std::result::Result<(), Broken>;
+
+fn broken(rule: &'static str) -> Broken {
+    Broken { rule, earlier: None }
+}
+
+fn demand(holds: bool, rule: &'static str) -> Result {
+    if holds { Ok(()) } else { Err(broken(rule)) }
+}
+
+/// What strict mode remembers of a document.
+#[derive(Debug, Default)]
+pub(crate) struct Strict {
+    /// Every family name, and every sample name that a family's type could give.
+    claimed: HashSet<Box<str>>,
+    family: Option<Family>,
+    series: Series,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: String,
+    kind: Option<Kind>,
+    has_help: bool,
+    has_unit: bool,
+    /// Whether the unit is more than an empty word, which counts as none.
+    has_named_unit: bool,
+    has_samples: bool,
+}
+
+impl Family {
+    fn kind(&self) -> Kind {
+        self.kind.unwrap_or(Kind::Unknown)
+    }
+
+    /// What the sample name appends to the family's, if it belongs to the family.
+    fn suffix_of(&self, sample_name: &str) -> Option<&'static str> {
+        let rest = sample_name.strip_prefix(self.name.as_str())?;
+        self.kind().suffixes().iter().copied().find(|suffix| *suffix == rest)
+    }
+
+    fn check_unit(&self) -> Result {
+        demand(
+            !(self.has_named_unit && matches!(self.kind, Some(Kind::Info | Kind::StateSet))),
+            "an info or state set has no unit",
+        )
+    }
+}
+
+impl Strict {
+    /// Judges one event by those before it.
+    pub(crate) fn check(&mut self, event: &Event<'_>, line: u64) -> Result {
+        match event {
+            Event::Sample(sample) => self.sample(sample, line),
+            Event::Type { family, kind } => self.kind(family.raw(), *kind),
+            Event::Help { family, .. } => {
+                let family = self.described(family.raw())?;
+                demand(!family.has_help, "a family has one HELP line")?;
+                family.has_help = true;
+                Ok(())
+            }
+            Event::Unit { family, unit } => self.unit(family.raw(), unit),
+            Event::Comment(_) => Ok(()),
+            Event::End => self.close(),
+        }
+    }
+
+    fn kind(&mut self, name: &str, kind: Kind) -> Result {
+        let family = self.described(name)?;
+        demand(family.kind.is_none(), "a family has one TYPE line")?;
+        family.kind = Some(kind);
+        family.check_unit()?;
+        for suffix in kind.suffixes().iter().filter(|suffix| !suffix.is_empty()) {
+            self.claim(format!("{name}{suffix}").into_boxed_str())?;
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, name: &str, unit: &str) -> Result {
+        let family = self.described(name)?;
+        demand(!family.has_unit, "a family has one UNIT line")?;
+        family.has_unit = true;
+        family.has_named_unit = !unit.is_empty();
+        let ends_in_unit = || name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
+        demand(unit.is_empty() || ends_in_unit(), "the name of a family ends in `_` and its unit")?;
+        family.check_unit()
+    }
+
+    /// Returns the family that a metadata line describes, opening it if it is not the current one.
+    fn described(&mut self, name: &str) -> std::result::Result<&mut Family, Broken> {
+        let is_current = self.family.as_ref().is_some_and(|family| family.name == name);
+        if !is_current {
+            self.open(name, None)?;
+        }
+        let family = self.family.as_mut().expect("just found or opened");
+        demand(!family.has_samples, "the metadata of a family stands before its samples")?;
+        Ok(family)
+    }
+
+    fn open(&mut self, name: &str, kind: Option<Kind>) -> Result {
+        self.close()?;
+        self.claim(Box::from(name))?;
+        self.family = Some(Family {
+            name: name.to_owned(),
+            kind,
+            has_help: false,
+            has_unit: false,
+            has_named_unit: false,
+            has_samples: false,
+        });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result {
+        match self.family.take() {
+            Some(family) => self.series.close(&family.name, family.kind()),
+            None => Ok(()),
+        }
+    }
+
+    fn claim(&mut self, name: Box<str>) -> Result {
+        let rule = "the names of families, and the sample names their types imply, are unique and families are not interleaved";
+        demand(self.claimed.insert(name), rule)
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>, line: u64) -> Result {
+        let name = sample.name().raw();
+        let suffix = match self.family.as_ref().and_then(|family| family.suffix_of(name)) {
+            Some(suffix) => suffix,
+            None => {
+                self.open(name, Some(Kind::Unknown))?;
+                ""
+            }
+        };
+        let family = self.family.as_mut().expect("just found or opened");
+        family.has_samples = true;
+        let kind = family.kind();
+        self.series.sample(&family.name, kind, suffix, sample, line)
+    }
+}

@@ -1,0 +1,141 @@
+//! The series of one family: one metric after the other, points in the order of time, nothing twice.
+
+use crate::event::Kind;
+use crate::number;
+use crate::sample::Sample;
+use crate::strict::key::{Key, KeyMaker, Keys};
+use crate::strict::point::{Part, Point};
+use crate::strict::{Broken, Earlier, Result, broken, demand};
+use crate::text::Text;
+
+/// Sets with more room than this are given back after a family, so that a document of one huge and many tiny families does
+/// not clear the huge set over and over.
+const MAX_KEPT_KEYS: usize = 1024;
+
+/// What is remembered of the current family.
+#[derive(Debug, Default)]
+pub(super) struct Series {
+    keys: KeyMaker,
+    /// The current metric: the labels but for the one that tells the parts of a point apart.
+    metric: Option<Key>,
+    has_timestamp: bool,
+    timestamp: String,
+    metrics_seen: Keys,
+    /// Series without timestamp, of those types whose metrics have several series.
+    series_seen: Keys,
+    point: Point,
+    /// Line of the newest sample.
+    line: u64,
+}
+
+/// What the labels of a sample amount to.
+struct LabelKeys<'a> {
+    metric: Key,
+    series: Key,
+    /// Value of the label that tells the parts of a point apart: `le`, `quantile`, or the state.
+    part_label: Option<Text<'a>>,
+}
+
+impl Series {
+    /// Judges one sample of the family.
+    pub(super) fn sample(&mut self, family: &str, kind: Kind, suffix: &'static str, sample: &Sample<'_>, line: u64) -> Result {
+        let keys = self.label_keys(family, kind, suffix, sample);
+        let part = Part::new(kind, suffix, keys.part_label)?;
+        if self.metric == Some(keys.metric) {
+            self.same_metric(family, kind, sample)?;
+        } else {
+            self.next_metric(family, kind, keys.metric)?;
+            self.keep_timestamp(sample);
+        }
+        if sample.timestamp_text().is_none() && has_several_series(kind) {
+            demand(self.series_seen.insert(keys.series), "a series without timestamps has one sample")?;
+        }
+        self.line = line;
+        self.point.add(kind, part, sample)
+    }
+
+    /// Ends the family.
+    pub(super) fn close(&mut self, family: &str, kind: Kind) -> Result {
+        self.end_point(family, kind)?;
+        self.metric = None;
+        for keys in [&mut self.metrics_seen, &mut self.series_seen] {
+            if keys.capacity() > MAX_KEPT_KEYS {
+                *keys = Keys::default();
+            } else {
+                keys.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn label_keys<'a>(&self, family: &str, kind: Kind, suffix: &'static str, sample: &Sample<'a>) -> LabelKeys<'a> {
+        let part_name = match kind {
+            Kind::Histogram | Kind::GaugeHistogram => Some("le"),
+            Kind::Summary => Some("quantile"),
+            Kind::StateSet => Some(family),
+            Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::Info => None,
+        };
+        let mut metric = Key::default();
+        let mut part = Key::default();
+        let mut part_label = None;
+        for label in sample.labels() {
+            let key = self.keys.key(label.name.raw(), &label.value.unescaped());
+            if part_name == Some(label.name.raw()) {
+                part_label = Some(label.value);
+                part = key;
+            } else {
+                metric = metric.with(key);
+            }
+        }
+        let series = if has_several_series(kind) { metric.with(part).with(self.keys.key("", suffix)) } else { metric };
+        LabelKeys { metric, series, part_label }
+    }
+
+    fn next_metric(&mut self, family: &str, kind: Kind, metric: Key) -> Result {
+        self.end_point(family, kind)?;
+        self.metric = Some(metric);
+        // Which labels of an info belong to its metric and which to its value cannot be told: any order may be right.
+        let is_new = kind == Kind::Info || self.metrics_seen.insert(metric);
+        demand(is_new, "the samples of a metric stand together, not interleaved with those of another")
+    }
+
+    fn same_metric(&mut self, family: &str, kind: Kind, sample: &Sample<'_>) -> Result {
+        let Some(timestamp) = sample.timestamp_text() else {
+            demand(!self.has_timestamp, "either all samples of a metric have a timestamp or none")?;
+            return demand(has_several_series(kind), "a series without timestamps has one sample");
+        };
+        demand(self.has_timestamp, "either all samples of a metric have a timestamp or none")?;
+        match number::compare_timestamps(&self.timestamp, timestamp) {
+            std::cmp::Ordering::Greater => Err(broken("the timestamps of a metric never go backwards")),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Less => {
+                self.end_point(family, kind)?;
+                self.keep_timestamp(sample);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep_timestamp(&mut self, sample: &Sample<'_>) {
+        self.timestamp.clear();
+        self.timestamp.push_str(sample.timestamp_text().unwrap_or_default());
+        self.has_timestamp = sample.timestamp_text().is_some();
+    }
+
+    fn end_point(&mut self, family: &str, kind: Kind) -> Result {
+        if self.metric.is_none() {
+            return Ok(());
+        }
+        std::mem::take(&mut self.point)
+            .end(kind)
+            .map_err(|rule| Broken { rule, earlier: Some(Earlier { line: self.line, family: family.to_owned() }) })
+    }
+}
+
+/// Whether one metric of this type consists of more than one series, or cannot be told from one that does.
+fn has_several_series(kind: Kind) -> bool {
+    match kind {
+        Kind::Unknown | Kind::Gauge => false,
+        Kind::Counter | Kind::StateSet | Kind::Info | Kind::Histogram | Kind::GaugeHistogram | Kind::Summary => true,
+    }
+}
