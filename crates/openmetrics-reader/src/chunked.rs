@@ -40,7 +40,11 @@ pub struct ChunkedReader {
 impl ChunkedReader {
     /// Makes a reader that has seen nothing yet.
     pub fn new(options: Options) -> Self {
-        Self { engine: Engine::new(options), unfinished: Vec::new(), failed: None }
+        Self {
+            engine: Engine::new(options),
+            unfinished: Vec::new(),
+            failed: None,
+        }
     }
 
     /// Returns what has been read so far.
@@ -93,7 +97,10 @@ impl ChunkedReader {
             chunk = &chunk[end + 1..];
         }
         while let Some(end) = scan::line_feed(chunk) {
-            if let Some(event) = self.engine.line(&chunk[..end], EndedBy::LineFeed)? {
+            let line = &chunk[..end];
+            if let Some(sample) = self.engine.repeated_line(line) {
+                on_event(Event::Sample(sample));
+            } else if let Some(event) = self.engine.line(line, EndedBy::LineFeed)? {
                 on_event(event);
             }
             chunk = &chunk[end + 1..];

@@ -4,6 +4,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Summary};
 use crate::line::{self, Problem};
 use crate::options::{Mode, OnUnreadable, Options};
+use crate::sample::Sample;
+use crate::shape::Shape;
 use crate::strict::{Broken, Strict};
 
 /// The state between two lines.
@@ -16,6 +18,7 @@ pub(crate) struct Engine {
     /// Bytes of all lines so far, line feeds included.
     bytes: u64,
     anything_understood: bool,
+    shape: Shape,
 }
 
 /// Whether a line ended in a line feed or with the document.
@@ -33,6 +36,7 @@ impl Engine {
             summary: Summary::default(),
             bytes: 0,
             anything_understood: false,
+            shape: Shape::default(),
         }
     }
 
@@ -40,8 +44,32 @@ impl Engine {
         self.options.limits.max_line_bytes
     }
 
+    /// Reads a sample line as nearly all are: sound, of the same shape as the one before, in lenient mode. `None` says nothing
+    /// about any other line and changes nothing; [`line`](Self::line) reads it then.
+    #[expect(
+        clippy::inline_always,
+        reason = "the sample is built where it is wanted; moving it takes longer than reading it"
+    )]
+    #[inline(always)]
+    pub(crate) fn repeated_line<'a>(&mut self, line: &'a [u8]) -> Option<Sample<'a>> {
+        let limits = &self.options.limits;
+        let bytes = self.bytes + line.len() as u64 + 1;
+        if self.strict.is_some()
+            || self.summary.end_marker_seen
+            || line.len() > limits.max_line_bytes
+            || bytes > limits.max_document_bytes
+        {
+            return None;
+        }
+        let sample = line::repeated(std::str::from_utf8(line).ok()?, &self.shape)?;
+        self.bytes = bytes;
+        self.summary.lines += 1;
+        self.summary.samples += 1;
+        Some(sample)
+    }
+
     /// Reads one line, without its line feed. A line that means nothing (blank, skipped) gives no event.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn line<'a>(&mut self, line: &'a [u8], ended_by: EndedBy) -> Result<Option<Event<'a>>, Error> {
         self.summary.lines += 1;
         self.check_limits(line, ended_by)?;
@@ -52,7 +80,12 @@ impl Engine {
             Ok(text) => text,
             Err(error) => return self.not_utf8(line, error, ended_by),
         };
-        let event = match line::read(text, self.options.mode, self.options.limits.max_labels) {
+        let event = match line::read(
+            text,
+            self.options.mode,
+            self.options.limits.max_labels,
+            &mut self.shape,
+        ) {
             Ok(event) => event,
             Err(problem) => return self.unreadable(line, &problem, ended_by),
         };
@@ -109,7 +142,13 @@ impl Engine {
         }
         self.bytes += line.len() as u64 + u64::from(ended_by == EndedBy::LineFeed);
         if self.bytes > limits.max_document_bytes {
-            return Err(self.error(ErrorKind::DocumentTooLong { limit: limits.max_document_bytes }, 0, line));
+            return Err(self.error(
+                ErrorKind::DocumentTooLong {
+                    limit: limits.max_document_bytes,
+                },
+                0,
+                line,
+            ));
         }
         Ok(())
     }
@@ -132,12 +171,26 @@ impl Engine {
     ) -> Result<Option<Event<'a>>, Error> {
         // A sequence that wants more bytes may have been cut.
         let may_be_cut = error.error_len().is_none();
-        self.unreadable(line, &Problem { kind: ErrorKind::NotUtf8, at: error.valid_up_to(), may_be_cut }, ended_by)
+        self.unreadable(
+            line,
+            &Problem {
+                kind: ErrorKind::NotUtf8,
+                at: error.valid_up_to(),
+                may_be_cut,
+            },
+            ended_by,
+        )
     }
 
     #[cold]
-    fn unreadable<'a>(&mut self, line: &[u8], problem: &Problem, ended_by: EndedBy) -> Result<Option<Event<'a>>, Error> {
-        let is_skippable = problem.kind.is_one_unreadable_line() && self.options.on_unreadable == OnUnreadable::Skip;
+    fn unreadable<'a>(
+        &mut self,
+        line: &[u8],
+        problem: &Problem,
+        ended_by: EndedBy,
+    ) -> Result<Option<Event<'a>>, Error> {
+        let is_skippable =
+            problem.kind.is_one_unreadable_line() && self.options.on_unreadable == OnUnreadable::Skip;
         if ended_by == EndedBy::Document && (problem.may_be_cut || is_skippable) {
             return Err(self.error(ErrorKind::CutLastLine, line.len(), line));
         }

@@ -97,9 +97,21 @@ impl fmt::Display for ErrorKind {
 
 impl Error {
     /// `column` counts from 0 here and from 1 in the error.
-    pub(crate) fn new(kind: ErrorKind, line: u64, column: usize, bytes: &[u8], anything_understood: bool) -> Self {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        line: u64,
+        column: usize,
+        bytes: &[u8],
+        anything_understood: bool,
+    ) -> Self {
         let excerpt = excerpt(bytes, column);
-        Self(Box::new(Details { kind, line, column: column + 1, excerpt, anything_understood }))
+        Self(Box::new(Details {
+            kind,
+            line,
+            column: column + 1,
+            excerpt,
+            anything_understood,
+        }))
     }
 
     /// Returns what is wrong.
@@ -126,13 +138,22 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { kind, line, column, excerpt, anything_understood } = &*self.0;
+        let Details {
+            kind,
+            line,
+            column,
+            excerpt,
+            anything_understood,
+        } = &*self.0;
         write!(formatter, "line {line}, column {column}: {kind}")?;
         if !excerpt.is_empty() {
             write!(formatter, ", in `{excerpt}`")?;
         }
         if !anything_understood {
-            write!(formatter, "; nothing before it was metrics either: check that address and key are right")?;
+            write!(
+                formatter,
+                "; nothing before it was metrics either: check that address and key are right"
+            )?;
         }
         Ok(())
     }
@@ -142,7 +163,11 @@ impl std::error::Error for Error {}
 
 /// Returns the part of the line that shows the column, with marks where something was left out.
 fn excerpt(bytes: &[u8], column: usize) -> String {
-    let start = if column < EXCERPT_BYTES * 3 / 4 { 0 } else { column - EXCERPT_BYTES / 2 };
+    let start = if column < EXCERPT_BYTES * 3 / 4 {
+        0
+    } else {
+        column - EXCERPT_BYTES / 2
+    };
     let end = bytes.len().min(start + EXCERPT_BYTES);
     let shown = String::from_utf8_lossy(bytes.get(start..end).unwrap_or_default());
     let mut text = String::with_capacity(shown.len() + 6);

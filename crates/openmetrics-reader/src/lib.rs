@@ -17,6 +17,7 @@ mod sample;
 mod scan;
 #[cfg(feature = "scrape")]
 pub mod scrape;
+mod shape;
 mod strict;
 mod text;
 

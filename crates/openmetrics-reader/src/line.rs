@@ -9,6 +9,7 @@ use crate::number;
 use crate::options::Mode;
 use crate::sample::{Exemplar, Labels, Sample};
 use crate::scan;
+use crate::shape::Shape;
 use crate::text::Text;
 
 /// Most characters in the labels of an exemplar (`OpenMetrics` 1.0, section on exemplars).
@@ -26,31 +27,80 @@ pub(crate) struct Problem {
 type Result<T> = std::result::Result<T, Problem>;
 
 /// Reads one line, without its line feed. `None` is a blank line of lenient mode.
-#[inline]
-pub(crate) fn read(line: &str, mode: Mode, max_labels: usize) -> Result<Option<Event<'_>>> {
+pub(crate) fn read<'a>(
+    line: &'a str,
+    mode: Mode,
+    max_labels: usize,
+    shape: &mut Shape,
+) -> Result<Option<Event<'a>>> {
     let lenient = mode == Mode::Lenient;
-    let line = if lenient { line.strip_suffix('\r').unwrap_or(line) } else { line };
-    let mut cursor = Cursor { text: line, at: 0, lenient, max_labels };
+    let line = if lenient {
+        line.strip_suffix('\r').unwrap_or(line)
+    } else {
+        line
+    };
+    if let Some(sample) = repeated(line, shape) {
+        return Ok(Some(Event::Sample(sample)));
+    }
+    let mut cursor = Cursor {
+        text: line,
+        at: 0,
+        lenient,
+        max_labels,
+    };
     cursor.blanks();
     match cursor.peek() {
         Some(b'#') => cursor.metadata().map(Some),
         None if lenient => Ok(None),
         None => cursor.expected("a sample or metadata, not a blank line"),
-        Some(_) => cursor.sample().map(|sample| Some(Event::Sample(sample))),
+        Some(_) => cursor.sample(shape).map(|sample| Some(Event::Sample(sample))),
     }
+}
+
+/// Reads a sample of the same shape as the last, whose value and timestamp have their usual forms: what nearly every line
+/// is. `None` says nothing about any other line.
+#[expect(
+    clippy::inline_always,
+    reason = "the sample is built where it is wanted; moving it takes longer than reading it"
+)]
+#[inline(always)]
+pub(crate) fn repeated<'a>(line: &'a str, shape: &Shape) -> Option<Sample<'a>> {
+    let start = shape.read(line)?;
+    let rest = line.get(start.length..)?.strip_prefix(' ')?;
+    let (value, length) = number::short_decimal(rest.as_bytes())?;
+    let (value_text, rest) = rest.split_at_checked(length)?;
+    let timestamp = match rest.as_bytes() {
+        [] => None,
+        [b' ', digits @ ..] if number::is_short_integer(digits) => rest.get(1..),
+        _ => return None,
+    };
+    Some(Sample {
+        name: start.name,
+        between_braces: start.between_braces,
+        value,
+        value_text,
+        timestamp,
+        exemplar: None,
+    })
 }
 
 /// Reads an exemplar, from its opening brace on, that has been checked before.
 pub(crate) fn exemplar(text: &str) -> Option<Exemplar<'_>> {
-    let mut cursor = Cursor { text, at: 0, lenient: true, max_labels: usize::MAX };
+    let mut cursor = Cursor {
+        text,
+        at: 0,
+        lenient: true,
+        max_labels: usize::MAX,
+    };
     cursor.exemplar().ok()
 }
 
 /// What stands between braces.
 struct Braces<'a> {
-    labels: Labels<'a>,
+    text: &'a str,
     /// A quoted metric name.
     name: Option<Text<'a>>,
+    has_quoted_name: bool,
 }
 
 struct Cursor<'a> {
@@ -84,7 +134,11 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn problem(&self, kind: ErrorKind, at: usize, reached: usize) -> Problem {
-        Problem { kind, at, may_be_cut: reached >= self.text.len() }
+        Problem {
+            kind,
+            at,
+            may_be_cut: reached >= self.text.len(),
+        }
     }
 
     #[cold]
@@ -118,12 +172,18 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let length = rest.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b' ' | b'\t'))
+            .unwrap_or(rest.len());
         self.take(length)
     }
 
     #[inline]
     fn number(&mut self) -> Result<(f64, &'a str)> {
+        if let Some(short) = self.short_decimal() {
+            return Ok(short);
+        }
         let from = self.at;
         let word = self.word();
         match number::number(word) {
@@ -134,12 +194,27 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn timestamp(&mut self) -> Result<&'a str> {
+        if let Some((_, text)) = self.short_decimal() {
+            return Ok(text);
+        }
         let from = self.at;
         let word = self.word();
         match number::real(word) {
             Some(_) => Ok(word),
-            None => Err(self.problem(ErrorKind::Syntax("a timestamp, which is a finite number"), from, self.at)),
+            None => Err(self.problem(
+                ErrorKind::Syntax("a timestamp, which is a finite number"),
+                from,
+                self.at,
+            )),
         }
+    }
+
+    /// Takes a number of the usual form, if it is a whole word.
+    #[inline]
+    fn short_decimal(&mut self) -> Option<(f64, &'a str)> {
+        let rest = self.rest();
+        let (value, length) = number::short_decimal(rest)?;
+        matches!(rest.get(length), None | Some(b' ' | b'\t')).then(|| (value, self.take(length)))
     }
 
     #[inline]
@@ -176,7 +251,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn sample(&mut self) -> Result<Sample<'a>> {
+    fn sample(&mut self, shape: &mut Shape) -> Result<Sample<'a>> {
         let from = self.at;
         let plain_name = match self.peek() {
             Some(b'{') if self.lenient => None,
@@ -188,17 +263,41 @@ impl<'a> Cursor<'a> {
             self.braces()?
         } else {
             self.at = after_name;
-            Braces { labels: Labels::default(), name: None }
+            Braces {
+                text: "",
+                name: None,
+                has_quoted_name: false,
+            }
         };
         let name = match (plain_name, braces.name) {
-            (Some(name), None) | (None, Some(name)) => name,
-            (Some(_), Some(_)) => return Err(self.problem(ErrorKind::Syntax("one metric name, not two"), after_name, 0)),
+            (Some(name), None) => {
+                if from == 0 && !braces.text.is_empty() && !braces.has_quoted_name {
+                    shape.remember(self.text, after_name, braces.text);
+                }
+                name
+            }
+            (None, Some(name)) => name,
+            (Some(_), Some(_)) => {
+                return Err(self.problem(ErrorKind::Syntax("one metric name, not two"), after_name, 0));
+            }
             (None, None) => return Err(self.problem(ErrorKind::Syntax("a metric name"), from, 0)),
         };
+        self.rest_of_sample(name, braces.text)
+    }
+
+    /// Reads what follows the labels; the cursor stands after the closing brace, or after the name if there are no labels.
+    #[inline]
+    fn rest_of_sample(&mut self, name: Text<'a>, between_braces: &'a str) -> Result<Sample<'a>> {
         self.separator()?;
         let (value, value_text) = self.number()?;
-        let mut sample =
-            Sample { name, labels: braces.labels, value, value_text, timestamp: None, exemplar: None };
+        let mut sample = Sample {
+            name,
+            between_braces,
+            value,
+            value_text,
+            timestamp: None,
+            exemplar: None,
+        };
         if self.another_token()? && self.peek() != Some(b'#') {
             sample.timestamp = Some(self.timestamp()?);
             if !self.another_token()? {
@@ -242,6 +341,7 @@ impl<'a> Cursor<'a> {
         let mut metric_name = None;
         let mut count = 0;
         let mut names_seen = 0_u64;
+        let mut has_quoted_name = false;
         self.blanks();
         if self.peek() != Some(b'}') {
             loop {
@@ -251,10 +351,15 @@ impl<'a> Cursor<'a> {
                     _ => self.label_name()?,
                 };
                 let is_quoted = self.text.as_bytes().get(label_from) == Some(&b'"');
+                has_quoted_name |= is_quoted;
                 self.blanks();
                 if is_quoted && matches!(self.peek(), Some(b',' | b'}')) {
                     if metric_name.replace(name).is_some() {
-                        return Err(self.problem(ErrorKind::Syntax("one metric name, not two"), label_from, 0));
+                        return Err(self.problem(
+                            ErrorKind::Syntax("one metric name, not two"),
+                            label_from,
+                            0,
+                        ));
                     }
                 } else {
                     self.label_value()?;
@@ -282,9 +387,13 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        let labels = Labels::new(&self.text[from..self.at]);
+        let text = &self.text[from..self.at];
         self.at += 1;
-        Ok(Braces { labels, name: metric_name })
+        Ok(Braces {
+            text,
+            name: metric_name,
+            has_quoted_name,
+        })
     }
 
     #[inline]
@@ -316,15 +425,27 @@ impl<'a> Cursor<'a> {
         let opening = self.at;
         let braces = self.braces()?;
         if braces.name.is_some() {
-            return Err(self.problem(ErrorKind::Syntax("labels of an exemplar, not a metric name"), opening, 0));
+            return Err(self.problem(
+                ErrorKind::Syntax("labels of an exemplar, not a metric name"),
+                opening,
+                0,
+            ));
         }
         self.separator()?;
         let (value, _) = self.number()?;
-        let timestamp = if self.another_token()? { Some(self.timestamp()?) } else { None };
+        let timestamp = if self.another_token()? {
+            Some(self.timestamp()?)
+        } else {
+            None
+        };
         if timestamp.is_some() && self.another_token()? {
             return self.expected("the end of the line");
         }
-        Ok(Exemplar { labels: braces.labels, value, timestamp })
+        Ok(Exemplar {
+            between_braces: braces.text,
+            value,
+            timestamp,
+        })
     }
 
     fn check_exemplar_length(&self, exemplar: &Exemplar<'_>, from: usize) -> Result<()> {
@@ -332,7 +453,7 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         let characters: usize = exemplar
-            .labels
+            .labels()
             .map(|label| label.name.raw().len() + label.value.unescaped().chars().count())
             .sum();
         if characters > MAX_EXEMPLAR_CHARACTERS {
@@ -353,7 +474,11 @@ impl<'a> Cursor<'a> {
         match self.word() {
             "EOF" => {
                 self.blanks();
-                if self.is_at_end() { Ok(Event::End) } else { self.expected("nothing after the end marker on its line") }
+                if self.is_at_end() {
+                    Ok(Event::End)
+                } else {
+                    self.expected("nothing after the end marker on its line")
+                }
             }
             "TYPE" => {
                 let family = self.family()?;
@@ -397,7 +522,11 @@ impl<'a> Cursor<'a> {
             None => return Err(self.problem(ErrorKind::Syntax("the name of a metric type"), from, self.at)),
         };
         self.blanks();
-        if self.is_at_end() { Ok(kind) } else { self.expected("the end of the line after the metric type") }
+        if self.is_at_end() {
+            Ok(kind)
+        } else {
+            self.expected("the end of the line after the metric type")
+        }
     }
 
     fn help(&mut self) -> Result<Text<'a>> {
@@ -426,10 +555,18 @@ impl<'a> Cursor<'a> {
         let from = self.at;
         let unit = self.word();
         if !self.lenient && !scan::is_metric_name_part(unit) {
-            return Err(self.problem(ErrorKind::Syntax("a unit of letters, digits, `_` and `:`"), from, from));
+            return Err(self.problem(
+                ErrorKind::Syntax("a unit of letters, digits, `_` and `:`"),
+                from,
+                from,
+            ));
         }
         self.blanks();
-        if self.is_at_end() { Ok(unit) } else { self.expected("the end of the line after the unit") }
+        if self.is_at_end() {
+            Ok(unit)
+        } else {
+            self.expected("the end of the line after the unit")
+        }
     }
 }
 
@@ -438,11 +575,14 @@ impl<'a> Cursor<'a> {
 fn name_mark(name: Text<'_>) -> u64 {
     let bytes = name.raw().as_bytes();
     // Texts that differ may mean the same: those with escapes share one mark.
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return 1 };
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+        return 1;
+    };
     if bytes.contains(&b'\\') {
         return u64::MAX;
     }
-    let mixed = usize::from(first).wrapping_mul(5) ^ usize::from(last).wrapping_mul(3) ^ bytes.len().wrapping_mul(7);
+    let mixed =
+        usize::from(first).wrapping_mul(5) ^ usize::from(last).wrapping_mul(3) ^ bytes.len().wrapping_mul(7);
     1 << (mixed % 64)
 }
 

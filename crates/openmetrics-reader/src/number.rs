@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 
 /// Powers of ten that a 64-bit float holds exactly.
 const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
 ];
 
 /// Digits that always fit the 53-bit mantissa of a float.
@@ -28,57 +28,90 @@ pub(crate) fn number(text: &str) -> Option<f64> {
 }
 
 /// Reads a finite decimal number, the only form a timestamp may have.
-#[inline]
 pub(crate) fn real(text: &str) -> Option<f64> {
-    let bytes = text.as_bytes();
-    let (negative, digits) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, bytes),
-    };
-    let mut mantissa = 0_u64;
+    match short_decimal(text.as_bytes()) {
+        Some((value, length)) if length == text.len() => Some(value),
+        _ => rare_real(text),
+    }
+}
+
+/// Reads a decimal of at most 15 digits and no exponent, as nearly all are, up to the first byte that belongs to neither;
+/// returns it with its length.
+#[inline]
+pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
+    let sign_bytes = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+    let mut mantissa = 0_i64;
     let mut point = None;
-    for (index, &byte) in digits.iter().enumerate() {
+    let mut at = sign_bytes;
+    while let Some(&byte) = bytes.get(at) {
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(i64::from(digit));
         } else if byte == b'.' && point.is_none() {
-            point = Some(index);
+            point = Some(at);
         } else {
-            return rare_real(text, digits);
+            break;
         }
+        at += 1;
     }
-    let digit_count = digits.len() - usize::from(point.is_some());
-    if digit_count == 0 {
+    let digits = at - sign_bytes - usize::from(point.is_some());
+    if !(1..=EXACT_DIGITS).contains(&digits) {
         return None;
     }
-    if digit_count > EXACT_DIGITS {
-        return rare_real(text, digits);
-    }
-    let decimals = point.map_or(0, |point| digits.len() - point - 1);
-    #[expect(clippy::cast_precision_loss, reason = "at most 15 digits, which a float holds exactly")]
+    let decimals = point.map_or(0, |point| at - point - 1);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "at most 15 digits, which a float holds exactly"
+    )]
     let magnitude = mantissa as f64 / POWERS_OF_TEN[decimals];
-    Some(if negative { -magnitude } else { magnitude })
+    Some((
+        if bytes.first() == Some(&b'-') {
+            -magnitude
+        } else {
+            magnitude
+        },
+        at,
+    ))
+}
+
+/// Whether the text is a short number without sign, point and exponent, as timestamps usually are.
+#[inline]
+pub(crate) fn is_short_integer(bytes: &[u8]) -> bool {
+    (1..=EXACT_DIGITS).contains(&bytes.len()) && are_digits(bytes)
+}
+
+#[inline]
+fn are_digits(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_digit)
 }
 
 /// Long numbers and those with an exponent: checked here, converted by the standard library.
 #[cold]
-fn rare_real(text: &str, unsigned: &[u8]) -> Option<f64> {
+fn rare_real(text: &str) -> Option<f64> {
+    let unsigned = match text.as_bytes() {
+        [b'-' | b'+', rest @ ..] => rest,
+        bytes => bytes,
+    };
     let exponent_at = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E'));
     let (decimal, exponent) = match exponent_at {
         Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
         None => (unsigned, None),
     };
-    let points = decimal.iter().filter(|&&byte| byte == b'.').count();
-    let digits = decimal.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let mut halves = decimal.split(|&byte| byte == b'.');
+    let (integer, fraction) = (
+        halves.next().unwrap_or_default(),
+        halves.next().unwrap_or_default(),
+    );
+    let has_digits = integer.len() + fraction.len() > 0;
+    let is_sound = has_digits && halves.next().is_none() && are_digits(integer) && are_digits(fraction);
     let exponent_is_sound = exponent.is_none_or(|exponent| {
         let digits = match exponent {
             [b'+' | b'-', rest @ ..] => rest,
             _ => exponent,
         };
-        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        !digits.is_empty() && are_digits(digits)
     });
-    if digits == 0 || points > 1 || digits + points != decimal.len() || !exponent_is_sound {
+    if !is_sound || !exponent_is_sound {
         return None;
     }
     text.parse().ok().filter(|value: &f64| value.is_finite())
@@ -101,8 +134,16 @@ fn not_finite(text: &str) -> Option<f64> {
 /// milliseconds.
 pub(crate) fn timestamp_ms(text: &str) -> Option<i64> {
     let written = real(text)?;
-    let milliseconds = if written.abs() > MILLISECONDS_FROM { written } else { written * 1000.0 }.round();
-    #[expect(clippy::cast_possible_truncation, reason = "the magnitude has just been checked")]
+    let milliseconds = if written.abs() > MILLISECONDS_FROM {
+        written
+    } else {
+        written * 1000.0
+    }
+    .round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the magnitude has just been checked"
+    )]
     (milliseconds.abs() <= EXACT_INTEGERS).then_some(milliseconds as i64)
 }
 
@@ -112,7 +153,9 @@ pub(crate) fn compare_timestamps(left: &str, right: &str) -> Ordering {
     if by_float != Ordering::Equal || left == right {
         return by_float;
     }
-    let (Some(left), Some(right)) = (Decimal::new(left), Decimal::new(right)) else { return Ordering::Equal };
+    let (Some(left), Some(right)) = (Decimal::new(left), Decimal::new(right)) else {
+        return Ordering::Equal;
+    };
     match (left.negative, right.negative) {
         (false, false) => left.magnitude().cmp(&right.magnitude()),
         (true, true) => right.magnitude().cmp(&left.magnitude()),
@@ -175,8 +218,8 @@ mod tests {
     #[rstest]
     fn what_is_no_number_is_refused(
         #[values(
-            "", "+", "-", ".", "e5", "1e", "1e+", "1e5.5", "1.1.1", "1_000", "0x1", "0x1p-3", "0b1", "1a", " 1", "1 ", "--1",
-            "+-1", "1e999", "-1e999", "+NaN", "-NaN", "infinit", "++Inf", "١"
+            "", "+", "-", ".", "e5", "1e", "1e+", "1e5.5", "1.1.1", "1_000", "0x1", "0x1p-3", "0b1", "1a",
+            " 1", "1 ", "--1", "+-1", "1e999", "-1e999", "+NaN", "-NaN", "infinit", "++Inf", "\u{661}"
         )]
         text: &str,
     ) {

@@ -41,7 +41,11 @@ pub struct Limits {
 impl Default for Limits {
     /// 1 MiB a line, 128 labels, 1 GiB a document: far above any real endpoint, far below what hurts.
     fn default() -> Self {
-        Self { max_line_bytes: 1 << 20, max_labels: 128, max_document_bytes: 1 << 30 }
+        Self {
+            max_line_bytes: 1 << 20,
+            max_labels: 128,
+            max_document_bytes: 1 << 30,
+        }
     }
 }
 
@@ -59,7 +63,10 @@ pub struct Options {
 impl Options {
     /// Strict reading, with an error at the first unreadable line and the default limits.
     pub fn strict() -> Self {
-        Self { mode: Mode::Strict, ..Self::default() }
+        Self {
+            mode: Mode::Strict,
+            ..Self::default()
+        }
     }
 
     /// Lenient reading, with an error at the first unreadable line and the default limits.

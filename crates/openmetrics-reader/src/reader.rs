@@ -36,7 +36,11 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Makes a reader of a document.
     pub fn new(document: &'a [u8], options: Options) -> Self {
-        Self { rest: document, engine: Engine::new(options), is_done: false }
+        Self {
+            rest: document,
+            engine: Engine::new(options),
+            is_done: false,
+        }
     }
 
     /// Returns what has been read so far.
@@ -44,16 +48,17 @@ impl<'a> Reader<'a> {
         &self.engine.summary
     }
 
-    /// Takes the next line off the rest.
-    #[inline]
-    fn split_line(&mut self) -> (&'a [u8], EndedBy) {
-        if let Some(at) = scan::line_feed(self.rest) {
-            let (line, rest) = self.rest.split_at(at);
-            self.rest = &rest[1..];
-            (line, EndedBy::LineFeed)
-        } else {
-            (std::mem::take(&mut self.rest), EndedBy::Document)
-        }
+    /// Reads the next line, whatever it is.
+    #[inline(never)]
+    fn read_line(&mut self, line: &'a [u8], ended_by: EndedBy) -> Option<Result<Event<'a>, Error>> {
+        let outcome = self.engine.line(line, ended_by).transpose();
+        self.is_done = matches!(outcome, Some(Err(_)));
+        outcome
+    }
+
+    fn finish(&mut self) -> Option<Result<Event<'a>, Error>> {
+        self.is_done = true;
+        self.engine.finish().err().map(Err)
     }
 }
 
@@ -64,17 +69,21 @@ impl<'a> Iterator for Reader<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.is_done {
             if self.rest.is_empty() {
-                self.is_done = true;
-                return self.engine.finish().err().map(Err);
+                return self.finish();
             }
-            let (line, ended_by) = self.split_line();
-            match self.engine.line(line, ended_by) {
-                Ok(Some(event)) => return Some(Ok(event)),
-                Ok(None) => {}
-                Err(error) => {
-                    self.is_done = true;
-                    return Some(Err(error));
+            let outcome = if let Some(at) = scan::line_feed(self.rest) {
+                let (line, rest) = self.rest.split_at(at);
+                self.rest = &rest[1..];
+                if let Some(sample) = self.engine.repeated_line(line) {
+                    return Some(Ok(Event::Sample(sample)));
                 }
+                self.read_line(line, EndedBy::LineFeed)
+            } else {
+                let line = std::mem::take(&mut self.rest);
+                self.read_line(line, EndedBy::Document)
+            };
+            if outcome.is_some() {
+                return outcome;
             }
         }
         None

@@ -9,7 +9,7 @@ use crate::text::Text;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
     pub(crate) name: Text<'a>,
-    pub(crate) labels: Labels<'a>,
+    pub(crate) between_braces: &'a str,
     pub(crate) value: f64,
     pub(crate) value_text: &'a str,
     pub(crate) timestamp: Option<&'a str>,
@@ -25,12 +25,14 @@ impl<'a> Sample<'a> {
 
     /// Iterates over the labels in the order of the document.
     pub fn labels(&self) -> Labels<'a> {
-        self.labels
+        Labels::new(self.between_braces)
     }
 
     /// Returns the value of the first label of this name.
     pub fn label(&self, name: &str) -> Option<Text<'a>> {
-        self.labels.into_iter().find(|label| label.name == *name).map(|label| label.value)
+        self.labels()
+            .find(|label| label.name == *name)
+            .map(|label| label.value)
     }
 
     /// Returns the value, which may be infinite or `NaN`. `NaN` is a value, not a missing one.
@@ -66,7 +68,7 @@ impl<'a> Sample<'a> {
 /// A reference to data outside the document, such as a trace, attached to a sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar<'a> {
-    pub(crate) labels: Labels<'a>,
+    pub(crate) between_braces: &'a str,
     pub(crate) value: f64,
     pub(crate) timestamp: Option<&'a str>,
 }
@@ -74,7 +76,7 @@ pub struct Exemplar<'a> {
 impl<'a> Exemplar<'a> {
     /// Iterates over the exemplar's labels in the order of the document.
     pub fn labels(&self) -> Labels<'a> {
-        self.labels
+        Labels::new(self.between_braces)
     }
 
     /// Returns the exemplar's value.
@@ -103,7 +105,7 @@ pub struct Label<'a> {
 }
 
 /// The labels of one sample: an iterator that reads them from the document as they are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels<'a> {
     /// What stands between the braces. Has been checked, so that iterating cannot fail.
     between_braces: &'a str,
@@ -114,17 +116,52 @@ impl<'a> Labels<'a> {
         Self { between_braces }
     }
 
-    /// Reads a name or a quoted name at the start, and returns it with what follows.
+    /// Takes a quoted text off the start: what stands between the quotes, and what follows them.
+    #[inline]
+    fn split_quoted(text: &'a str) -> Option<(&'a str, &'a str)> {
+        let text = text.strip_prefix('"')?;
+        let end = scan::closing_quote(text.as_bytes())?;
+        Some((text.get(..end)?, text.get(end + 1..)?))
+    }
+
+    /// Takes a name off the start, quoted or not, and the blanks after it.
     #[inline]
     fn split_name(text: &'a str) -> Option<(Text<'a>, &'a str)> {
-        if let Some(quoted) = text.strip_prefix('"') {
-            let end = scan::closing_quote(quoted.as_bytes())?;
-            return Some((Text::new(quoted.get(..end)?), quoted.get(end + 1..)?));
+        if let Some((name, rest)) = Self::split_quoted(text) {
+            return Some((Text::new(name), skip(rest, b' ')));
         }
-        let end = text.bytes().position(|byte| matches!(byte, b'=' | b' ' | b'\t'))?;
-        let (name, rest) = text.split_at_checked(end)?;
-        Some((Text::new(name), rest))
+        let (name, rest) = text.split_at_checked(scan::find(text.as_bytes(), b'=')?)?;
+        Some((Text::new(name.trim_ascii_end()), rest))
     }
+
+    /// Takes the next label, with all that lenient mode allows.
+    #[cold]
+    fn next_unusual(&mut self) -> Option<Label<'a>> {
+        loop {
+            let (name, rest) = Self::split_name(skip(self.between_braces, b','))?;
+            let Some(rest) = rest.strip_prefix('=') else {
+                // A quoted name without a value is the metric's own.
+                self.between_braces = rest;
+                continue;
+            };
+            let (value, rest) = Self::split_quoted(skip(rest, b' '))?;
+            self.between_braces = rest;
+            return Some(Label {
+                name,
+                value: Text::new(value),
+            });
+        }
+    }
+}
+
+/// Skips blanks, tabs and the byte `also` at the start.
+#[inline]
+fn skip(text: &str, also: u8) -> &str {
+    let length = text
+        .bytes()
+        .take_while(|byte| matches!(byte, b' ' | b'\t') || *byte == also)
+        .count();
+    text.get(length..).unwrap_or_default()
 }
 
 impl<'a> Iterator for Labels<'a> {
@@ -132,19 +169,24 @@ impl<'a> Iterator for Labels<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Label<'a>> {
-        loop {
-            let text = self.between_braces.trim_start_matches([',', ' ', '\t']);
-            let (name, rest) = Self::split_name(text)?;
-            let rest = rest.trim_start_matches([' ', '\t']);
-            let Some(rest) = rest.strip_prefix('=') else {
-                // A quoted name without a value is the metric's own.
-                self.between_braces = rest;
-                continue;
-            };
-            let value = rest.trim_start_matches([' ', '\t']).strip_prefix('"')?;
-            let end = scan::closing_quote(value.as_bytes())?;
-            self.between_braces = value.get(end + 1..)?;
-            return Some(Label { name, value: Text::new(value.get(..end)?) });
+        let text = self.between_braces;
+        let bytes = text.as_bytes();
+        let name_from = usize::from(bytes.first() == Some(&b','));
+        let name_bytes = bytes.get(name_from..)?;
+        let name_end = name_from + scan::find(name_bytes, b'=')?;
+        let value_from = name_end + 2;
+        // Nearly all labels have a plain name and no blanks around it, before or behind the equals sign.
+        let is_usual = bytes.get(name_end + 1) == Some(&b'"')
+            && !matches!(name_bytes.first(), Some(b'"' | b' ' | b'\t'))
+            && !bytes[..name_end].ends_with(b" ")
+            && !bytes[..name_end].ends_with(b"\t");
+        if !is_usual {
+            return self.next_unusual();
         }
+        let value_end = value_from + scan::closing_quote(bytes.get(value_from..)?)?;
+        let name = Text::new(text.get(name_from..name_end)?);
+        let value = Text::new(text.get(value_from..value_end)?);
+        self.between_braces = text.get(value_end + 1..)?;
+        Some(Label { name, value })
     }
 }

@@ -7,6 +7,15 @@ const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const BLOCK: usize = 32;
 
+/// Returns up to eight bytes as one integer, the first byte lowest, missing ones as zeros.
+#[inline]
+pub(crate) fn word(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
 /// Marks the high bit of zero bytes; exact up to and including the lowest one.
 #[inline]
 fn zero_bytes(word: u64) -> u64 {
@@ -29,15 +38,20 @@ pub(crate) fn line_feed(bytes: &[u8]) -> Option<usize> {
     let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
         // No early exit inside the block: that is what lets the compiler compare all bytes at once.
-        if block.iter().fold(false, |found, &byte| found | (byte == b'\n')) {
-            return in_words(block, b'\n').map(|at| index * BLOCK + at);
+        if block
+            .iter()
+            .fold(0, |found, &byte| found | u8::from(byte == b'\n'))
+            != 0
+        {
+            return find(block, b'\n').map(|at| index * BLOCK + at);
         }
     }
-    in_words(tail, b'\n').map(|at| blocks.len() * BLOCK + at)
+    find(tail, b'\n').map(|at| blocks.len() * BLOCK + at)
 }
 
+/// Returns where the first `wanted` is; meant for short distances.
 #[inline]
-fn in_words(bytes: &[u8], wanted: u8) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let marks = matches_of(u64::from_le_bytes(*word), wanted);
@@ -45,7 +59,9 @@ fn in_words(bytes: &[u8], wanted: u8) -> Option<usize> {
             return Some(index * 8 + first(marks));
         }
     }
-    tail.iter().position(|&byte| byte == wanted).map(|at| words.len() * 8 + at)
+    tail.iter()
+        .position(|&byte| byte == wanted)
+        .map(|at| words.len() * 8 + at)
 }
 
 /// Returns where the quote is that ends a quoted text beginning at `bytes`, past every escaped character.
@@ -71,7 +87,9 @@ fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
             return Some(index * 8 + first(marks));
         }
     }
-    tail.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|at| words.len() * 8 + at)
+    tail.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+        .map(|at| words.len() * 8 + at)
 }
 
 const NAME_START: u8 = 1;
@@ -122,7 +140,8 @@ fn name(bytes: &[u8], start: u8, rest: u8) -> usize {
 
 /// Whether all of `text` may stand inside a metric name.
 pub(crate) fn is_metric_name_part(text: &str) -> bool {
-    text.bytes().all(|byte| CLASSES[usize::from(byte)] & (NAME | COLON) != 0)
+    text.bytes()
+        .all(|byte| CLASSES[usize::from(byte)] & (NAME | COLON) != 0)
 }
 
 #[cfg(test)]

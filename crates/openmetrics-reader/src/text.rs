@@ -24,7 +24,9 @@ impl<'a> Text<'a> {
 
     /// Returns what the text means. Unknown escapes keep their backslash.
     pub fn unescaped(self) -> Cow<'a, str> {
-        let Some(first) = self.raw.find('\\') else { return Cow::Borrowed(self.raw) };
+        let Some(first) = self.raw.find('\\') else {
+            return Cow::Borrowed(self.raw);
+        };
         let (plain, escaped) = self.raw.split_at(first);
         let mut text = String::with_capacity(self.raw.len());
         text.push_str(plain);
@@ -47,14 +49,19 @@ impl<'a> Text<'a> {
     /// Whether two texts mean the same, however they are escaped.
     pub(crate) fn means_same(self, other: Text<'_>) -> bool {
         self.raw == other.raw
-            || ((self.raw.contains('\\') || other.raw.contains('\\')) && self.unescaped() == other.unescaped())
+            || ((self.raw.contains('\\') || other.raw.contains('\\'))
+                && self.unescaped() == other.unescaped())
     }
 }
 
 /// Compares what the text means with a plain string.
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        if self.raw.contains('\\') { self.unescaped() == other } else { self.raw == other }
+        if self.raw.contains('\\') {
+            self.unescaped() == other
+        } else {
+            self.raw == other
+        }
     }
 }
 

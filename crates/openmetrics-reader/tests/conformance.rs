@@ -15,10 +15,18 @@ fn all_vectors_are_judged_as_the_openmetrics_project_does() {
         let accept = case["accept"].as_bool().expect("accept is given");
         let verdict = Reader::new(text.as_bytes(), Options::strict()).find_map(Result::err);
         if verdict.is_none() != accept {
-            failures.push(format!("{}: accept is {accept}, verdict {verdict:?}", case["name"]));
+            failures.push(format!(
+                "{}: accept is {accept}, verdict {verdict:?}",
+                case["name"]
+            ));
         }
         count += 1;
     }
     assert_eq!(count, 211);
-    assert!(failures.is_empty(), "{} of {count} fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

@@ -19,7 +19,10 @@ impl Key {
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        #[expect(clippy::cast_possible_truncation, reason = "any half of the key is as good as a hash")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any half of the key is as good as a hash"
+        )]
         state.write_u64(self.0 as u64);
     }
 }

@@ -53,9 +53,8 @@ struct Family {
     name: String,
     kind: Option<Kind>,
     has_help: bool,
-    has_unit: bool,
-    /// Whether the unit is more than an empty word, which counts as none.
-    has_named_unit: bool,
+    /// Empty where a UNIT line gives none.
+    unit: Option<String>,
     has_samples: bool,
 }
 
@@ -67,12 +66,17 @@ impl Family {
     /// What the sample name appends to the family's, if it belongs to the family.
     fn suffix_of(&self, sample_name: &str) -> Option<&'static str> {
         let rest = sample_name.strip_prefix(self.name.as_str())?;
-        self.kind().suffixes().iter().copied().find(|suffix| *suffix == rest)
+        self.kind()
+            .suffixes()
+            .iter()
+            .copied()
+            .find(|suffix| *suffix == rest)
     }
 
     fn check_unit(&self) -> Result {
+        let has_unit = self.unit.as_ref().is_some_and(|unit| !unit.is_empty());
         demand(
-            !(self.has_named_unit && matches!(self.kind, Some(Kind::Info | Kind::StateSet))),
+            !(has_unit && matches!(self.kind, Some(Kind::Info | Kind::StateSet))),
             "an info or state set has no unit",
         )
     }
@@ -109,11 +113,13 @@ impl Strict {
 
     fn unit(&mut self, name: &str, unit: &str) -> Result {
         let family = self.described(name)?;
-        demand(!family.has_unit, "a family has one UNIT line")?;
-        family.has_unit = true;
-        family.has_named_unit = !unit.is_empty();
+        demand(family.unit.is_none(), "a family has one UNIT line")?;
+        family.unit = Some(unit.to_owned());
         let ends_in_unit = || name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
-        demand(unit.is_empty() || ends_in_unit(), "the name of a family ends in `_` and its unit")?;
+        demand(
+            unit.is_empty() || ends_in_unit(),
+            "the name of a family ends in `_` and its unit",
+        )?;
         family.check_unit()
     }
 
@@ -124,7 +130,10 @@ impl Strict {
             self.open(name, None)?;
         }
         let family = self.family.as_mut().expect("just found or opened");
-        demand(!family.has_samples, "the metadata of a family stands before its samples")?;
+        demand(
+            !family.has_samples,
+            "the metadata of a family stands before its samples",
+        )?;
         Ok(family)
     }
 
@@ -135,8 +144,7 @@ impl Strict {
             name: name.to_owned(),
             kind,
             has_help: false,
-            has_unit: false,
-            has_named_unit: false,
+            unit: None,
             has_samples: false,
         });
         Ok(())
@@ -156,16 +164,15 @@ impl Strict {
 
     fn sample(&mut self, sample: &Sample<'_>, line: u64) -> Result {
         let name = sample.name().raw();
-        let suffix = match self.family.as_ref().and_then(|family| family.suffix_of(name)) {
-            Some(suffix) => suffix,
-            None => {
-                self.open(name, Some(Kind::Unknown))?;
-                ""
-            }
-        };
+        let mut suffix = self.family.as_ref().and_then(|family| family.suffix_of(name));
+        if suffix.is_none() {
+            self.open(name, Some(Kind::Unknown))?;
+            suffix = Some("");
+        }
         let family = self.family.as_mut().expect("just found or opened");
         family.has_samples = true;
         let kind = family.kind();
-        self.series.sample(&family.name, kind, suffix, sample, line)
+        self.series
+            .sample(&family.name, kind, suffix.unwrap_or_default(), sample, line)
     }
 }

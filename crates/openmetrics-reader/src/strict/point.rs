@@ -30,16 +30,31 @@ pub(super) enum Part {
 
 impl Part {
     /// Tells what a sample is by its family's type, its suffix and the label that tells parts apart.
-    pub(super) fn new(kind: Kind, suffix: &str, label: Option<Text<'_>>) -> std::result::Result<Self, Broken> {
+    pub(super) fn new(
+        kind: Kind,
+        suffix: &str,
+        label: Option<Text<'_>>,
+    ) -> std::result::Result<Self, Broken> {
         match (kind, suffix) {
-            (Kind::Histogram | Kind::GaugeHistogram, "_bucket") => return upper_bound(label).map(Self::Bucket),
+            (Kind::Histogram | Kind::GaugeHistogram, "_bucket") => {
+                return upper_bound(label).map(Self::Bucket);
+            }
             (Kind::Histogram | Kind::GaugeHistogram, _) => {
-                demand(label.is_none(), "only the buckets of a histogram have a label `le`")?;
+                demand(
+                    label.is_none(),
+                    "only the buckets of a histogram have a label `le`",
+                )?;
             }
             (Kind::Summary, "") => return quantile(label).map(|()| Self::Quantile),
-            (Kind::Summary, _) => demand(label.is_none(), "only the quantiles of a summary have a label `quantile`")?,
+            (Kind::Summary, _) => demand(
+                label.is_none(),
+                "only the quantiles of a summary have a label `quantile`",
+            )?,
             (Kind::StateSet, _) => {
-                demand(label.is_some(), "a sample of a state set has a label of the family's name")?;
+                demand(
+                    label.is_some(),
+                    "a sample of a state set has a label of the family's name",
+                )?;
                 return Ok(Self::State);
             }
             (Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::Info, _) => {}
@@ -61,12 +76,17 @@ fn upper_bound(label: Option<Text<'_>>) -> std::result::Result<f64, Broken> {
     let bound = number::number(text).filter(|bound| !bound.is_nan());
     let bound = bound.ok_or_else(|| broken("the label `le` of a bucket is a number"))?;
     let is_infinity = bound.is_infinite() && bound > 0.0;
-    demand(!is_infinity || text == "+Inf", "an infinite label `le` is written `+Inf`")?;
+    demand(
+        !is_infinity || text == "+Inf",
+        "an infinite label `le` is written `+Inf`",
+    )?;
     Ok(bound)
 }
 
 fn quantile(label: Option<Text<'_>>) -> Result {
-    let text = label.ok_or_else(|| broken("a quantile of a summary has a label `quantile`"))?.raw();
+    let text = label
+        .ok_or_else(|| broken("a quantile of a summary has a label `quantile`"))?
+        .raw();
     let is_share = number::number(text).is_some_and(|quantile| (0.0..=1.0).contains(&quantile));
     demand(is_share, "the label `quantile` is a number from 0 to 1")
 }
@@ -75,10 +95,9 @@ fn quantile(label: Option<Text<'_>>) -> Result {
 #[derive(Debug, Default)]
 pub(super) struct Point {
     has_total: bool,
-    has_sum: bool,
-    has_negative_sum: bool,
     has_negative_bound: bool,
     count: Option<f64>,
+    sum: Option<f64>,
     /// Upper bound and value of the newest bucket.
     bucket: Option<(f64, f64)>,
 }
@@ -103,15 +122,17 @@ impl Point {
             }
             Part::Sum => {
                 check_counter_like(value)?;
-                self.has_sum = true;
+                self.sum = Some(value);
             }
             Part::GaugeSum => {
                 demand(!value.is_nan(), "a sum is not NaN")?;
-                self.has_sum = true;
-                self.has_negative_sum = value < 0.0;
+                self.sum = Some(value);
             }
             // No events in the time looked at give NaN.
-            Part::Quantile => demand(value.is_nan() || value >= 0.0, "the value of a quantile is not negative")?,
+            Part::Quantile => demand(
+                value.is_nan() || value >= 0.0,
+                "the value of a quantile is not negative",
+            )?,
         }
         check_exemplar(kind, part, sample)
     }
@@ -119,7 +140,10 @@ impl Point {
     fn add_bucket(&mut self, bound: f64, value: f64) -> Result {
         check_count(value)?;
         if let Some((last_bound, last_value)) = self.bucket {
-            demand(bound > last_bound, "the buckets of a histogram are sorted by `le`, each once")?;
+            demand(
+                bound > last_bound,
+                "the buckets of a histogram are sorted by `le`, each once",
+            )?;
             demand(value >= last_value, "the buckets of a histogram are cumulative")?;
         }
         self.has_negative_bound |= bound < 0.0;
@@ -132,24 +156,29 @@ impl Point {
         match kind {
             Kind::Counter if !self.has_total => Err("a counter has a `_total`"),
             Kind::Histogram | Kind::GaugeHistogram => self.end_histogram(kind),
-            Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::StateSet | Kind::Info | Kind::Summary => Ok(()),
+            Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::StateSet | Kind::Info | Kind::Summary => {
+                Ok(())
+            }
         }
     }
 
     fn end_histogram(&self, kind: Kind) -> std::result::Result<(), &'static str> {
-        let Some((_, all)) = self.bucket.filter(|(bound, _)| bound.is_infinite() && *bound > 0.0) else {
+        let Some((_, all)) = self
+            .bucket
+            .filter(|(bound, _)| bound.is_infinite() && *bound > 0.0)
+        else {
             return Err("a histogram has a bucket `+Inf`");
         };
         if self.count.is_some_and(|count| !same(count, all)) {
             return Err("the count of a histogram equals its bucket `+Inf`");
         }
-        if self.has_sum != self.count.is_some() {
+        if self.sum.is_some() != self.count.is_some() {
             return Err("a histogram has both count and sum or neither");
         }
-        if kind == Kind::Histogram && self.has_negative_bound && self.has_sum {
+        if kind == Kind::Histogram && self.has_negative_bound && self.sum.is_some() {
             return Err("a histogram with negative buckets has no sum");
         }
-        if self.has_negative_sum && !self.has_negative_bound {
+        if self.sum.is_some_and(|sum| sum < 0.0) && !self.has_negative_bound {
             return Err("the sum of a gauge histogram without negative buckets is not negative");
         }
         Ok(())
@@ -162,18 +191,29 @@ fn same(left: f64, right: f64) -> bool {
 }
 
 fn check_counter_like(value: f64) -> Result {
-    demand(value >= 0.0, "a total, sum, count or bucket is neither negative nor NaN")
+    demand(
+        value >= 0.0,
+        "a total, sum, count or bucket is neither negative nor NaN",
+    )
 }
 
 fn check_count(value: f64) -> Result {
     check_counter_like(value)?;
-    demand(value.is_finite() && same(value.trunc(), value), "a count or bucket is an integer")
+    demand(
+        value.is_finite() && same(value.trunc(), value),
+        "a count or bucket is an integer",
+    )
 }
 
 fn check_exemplar(kind: Kind, part: Part, sample: &Sample<'_>) -> Result {
-    let Some(exemplar) = sample.exemplar() else { return Ok(()) };
+    let Some(exemplar) = sample.exemplar() else {
+        return Ok(());
+    };
     match part {
-        Part::Bucket(bound) => demand(exemplar.value() <= bound, "the exemplar of a bucket is not above its `le`"),
+        Part::Bucket(bound) => demand(
+            exemplar.value() <= bound,
+            "the exemplar of a bucket is not above its `le`",
+        ),
         _ => demand(
             kind == Kind::Counter && matches!(part, Part::Total),
             "only buckets and the totals of counters have exemplars",

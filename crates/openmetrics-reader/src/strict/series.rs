@@ -22,7 +22,7 @@ pub(super) struct Series {
     timestamp: String,
     metrics_seen: Keys,
     /// Series without timestamp, of those types whose metrics have several series.
-    series_seen: Keys,
+    seen_without_timestamp: Keys,
     point: Point,
     /// Line of the newest sample.
     line: u64,
@@ -38,7 +38,14 @@ struct LabelKeys<'a> {
 
 impl Series {
     /// Judges one sample of the family.
-    pub(super) fn sample(&mut self, family: &str, kind: Kind, suffix: &'static str, sample: &Sample<'_>, line: u64) -> Result {
+    pub(super) fn sample(
+        &mut self,
+        family: &str,
+        kind: Kind,
+        suffix: &'static str,
+        sample: &Sample<'_>,
+        line: u64,
+    ) -> Result {
         let keys = self.label_keys(family, kind, suffix, sample);
         let part = Part::new(kind, suffix, keys.part_label)?;
         if self.metric == Some(keys.metric) {
@@ -48,7 +55,10 @@ impl Series {
             self.keep_timestamp(sample);
         }
         if sample.timestamp_text().is_none() && has_several_series(kind) {
-            demand(self.series_seen.insert(keys.series), "a series without timestamps has one sample")?;
+            demand(
+                self.seen_without_timestamp.insert(keys.series),
+                "a series without timestamps has one sample",
+            )?;
         }
         self.line = line;
         self.point.add(kind, part, sample)
@@ -58,7 +68,7 @@ impl Series {
     pub(super) fn close(&mut self, family: &str, kind: Kind) -> Result {
         self.end_point(family, kind)?;
         self.metric = None;
-        for keys in [&mut self.metrics_seen, &mut self.series_seen] {
+        for keys in [&mut self.metrics_seen, &mut self.seen_without_timestamp] {
             if keys.capacity() > MAX_KEPT_KEYS {
                 *keys = Keys::default();
             } else {
@@ -68,7 +78,13 @@ impl Series {
         Ok(())
     }
 
-    fn label_keys<'a>(&self, family: &str, kind: Kind, suffix: &'static str, sample: &Sample<'a>) -> LabelKeys<'a> {
+    fn label_keys<'a>(
+        &self,
+        family: &str,
+        kind: Kind,
+        suffix: &'static str,
+        sample: &Sample<'a>,
+    ) -> LabelKeys<'a> {
         let part_name = match kind {
             Kind::Histogram | Kind::GaugeHistogram => Some("le"),
             Kind::Summary => Some("quantile"),
@@ -87,8 +103,16 @@ impl Series {
                 metric = metric.with(key);
             }
         }
-        let series = if has_several_series(kind) { metric.with(part).with(self.keys.key("", suffix)) } else { metric };
-        LabelKeys { metric, series, part_label }
+        let series = if has_several_series(kind) {
+            metric.with(part).with(self.keys.key("", suffix))
+        } else {
+            metric
+        };
+        LabelKeys {
+            metric,
+            series,
+            part_label,
+        }
     }
 
     fn next_metric(&mut self, family: &str, kind: Kind, metric: Key) -> Result {
@@ -96,15 +120,27 @@ impl Series {
         self.metric = Some(metric);
         // Which labels of an info belong to its metric and which to its value cannot be told: any order may be right.
         let is_new = kind == Kind::Info || self.metrics_seen.insert(metric);
-        demand(is_new, "the samples of a metric stand together, not interleaved with those of another")
+        demand(
+            is_new,
+            "the samples of a metric stand together, not interleaved with those of another",
+        )
     }
 
     fn same_metric(&mut self, family: &str, kind: Kind, sample: &Sample<'_>) -> Result {
         let Some(timestamp) = sample.timestamp_text() else {
-            demand(!self.has_timestamp, "either all samples of a metric have a timestamp or none")?;
-            return demand(has_several_series(kind), "a series without timestamps has one sample");
+            demand(
+                !self.has_timestamp,
+                "either all samples of a metric have a timestamp or none",
+            )?;
+            return demand(
+                has_several_series(kind),
+                "a series without timestamps has one sample",
+            );
         };
-        demand(self.has_timestamp, "either all samples of a metric have a timestamp or none")?;
+        demand(
+            self.has_timestamp,
+            "either all samples of a metric have a timestamp or none",
+        )?;
         match number::compare_timestamps(&self.timestamp, timestamp) {
             std::cmp::Ordering::Greater => Err(broken("the timestamps of a metric never go backwards")),
             std::cmp::Ordering::Equal => Ok(()),
@@ -118,7 +154,8 @@ impl Series {
 
     fn keep_timestamp(&mut self, sample: &Sample<'_>) {
         self.timestamp.clear();
-        self.timestamp.push_str(sample.timestamp_text().unwrap_or_default());
+        self.timestamp
+            .push_str(sample.timestamp_text().unwrap_or_default());
         self.has_timestamp = sample.timestamp_text().is_some();
     }
 
@@ -126,9 +163,13 @@ impl Series {
         if self.metric.is_none() {
             return Ok(());
         }
-        std::mem::take(&mut self.point)
-            .end(kind)
-            .map_err(|rule| Broken { rule, earlier: Some(Earlier { line: self.line, family: family.to_owned() }) })
+        std::mem::take(&mut self.point).end(kind).map_err(|rule| Broken {
+            rule,
+            earlier: Some(Earlier {
+                line: self.line,
+                family: family.to_owned(),
+            }),
+        })
     }
 }
 
@@ -136,6 +177,11 @@ impl Series {
 fn has_several_series(kind: Kind) -> bool {
     match kind {
         Kind::Unknown | Kind::Gauge => false,
-        Kind::Counter | Kind::StateSet | Kind::Info | Kind::Histogram | Kind::GaugeHistogram | Kind::Summary => true,
+        Kind::Counter
+        | Kind::StateSet
+        | Kind::Info
+        | Kind::Histogram
+        | Kind::GaugeHistogram
+        | Kind::Summary => true,
     }
 }

@@ -4,27 +4,47 @@ use std::fmt::Write as _;
 
 /// Families as Temporal's metrics reference lists them, with the labels each has beyond namespace and account.
 const FAMILIES: [(&str, &str); 6] = [
-    ("temporal_cloud_v1_total_action_count", r#",is_background="false",namespace_mode="active""#),
-    ("temporal_cloud_v1_total_action_throttled_count", r#",region="aws-us-east-1""#),
+    (
+        "temporal_cloud_v1_total_action_count",
+        r#",is_background="false",namespace_mode="active""#,
+    ),
+    (
+        "temporal_cloud_v1_total_action_throttled_count",
+        r#",region="aws-us-east-1""#,
+    ),
     ("temporal_cloud_v1_action_limit", r#",region="aws-us-east-1""#),
     (
         "temporal_cloud_v1_operations_count",
         r#",region="aws-eu-central-1",operation="RespondWorkflowTaskCompleted",is_background="false",namespace_mode="active""#,
     ),
-    ("temporal_cloud_v1_service_request_count", r#",region="aws-us-east-1",operation="PollWorkflowTaskQueue""#),
+    (
+        "temporal_cloud_v1_service_request_count",
+        r#",region="aws-us-east-1",operation="PollWorkflowTaskQueue""#,
+    ),
     ("temporal_cloud_v1_provisioned_capacity_tru_count", ""),
 ];
 
-const TEAMS: [&str; 8] =
-    ["orders", "payments-eu", "fraud", "search-index", "billing", "warehouse-returns", "ml", "customer-notifications"];
+const TEAMS: [&str; 8] = [
+    "orders",
+    "payments-eu",
+    "fraud",
+    "search-index",
+    "billing",
+    "warehouse-returns",
+    "ml",
+    "customer-notifications",
+];
 
 /// Writes a document of `points` samples: every family with an equal share, one series per namespace, all of one minute.
-pub fn temporal_like(points: usize) -> String {
+pub(crate) fn temporal_like(points: usize) -> String {
     let mut text = String::with_capacity(points * 190);
     let per_family = points.div_ceil(FAMILIES.len());
     let mut written = 0;
     for (family, labels) in FAMILIES {
-        let _ = writeln!(text, "# HELP {family} A measurement of one minute.\n# TYPE {family} gauge");
+        let _ = writeln!(
+            text,
+            "# HELP {family} A measurement of one minute.\n# TYPE {family} gauge"
+        );
         for index in 0..per_family.min(points - written) {
             let team = TEAMS[index % TEAMS.len()];
             let value = index.wrapping_mul(7919) % 1_000_003;

@@ -1,0 +1,130 @@
+//! The shape of the last sample line: everything up to the end of its labels but for the label values.
+//!
+//! Documents repeat their shapes: a thousand series of one family differ in values only. A line whose fixed parts are those
+//! of a line that has been read needs no second look at its names, commas and braces, nor at names that may repeat; only the
+//! ends of its label values have to be found. This is what makes reading fast, and it changes no outcome.
+
+use crate::scan;
+use crate::text::Text;
+
+/// The fixed parts of a sample line that has been read: `name{first="`, `",second="`, ... `"}`.
+#[derive(Debug, Default)]
+pub(crate) struct Shape {
+    /// Empty if there is no shape.
+    parts: Vec<Part>,
+    /// The bytes of all parts, each padded to whole words.
+    words: Vec<Word>,
+    name_bytes: usize,
+    /// Where the labels begin, after the opening brace.
+    labels_from: usize,
+}
+
+#[derive(Debug)]
+struct Part {
+    bytes: usize,
+    words_end: usize,
+}
+
+/// Eight bytes of a part, compared at once: calling for a comparison of a dozen bytes takes longer than comparing them.
+#[derive(Debug)]
+struct Word {
+    value: u64,
+    /// Which of the bytes belong to the part.
+    mask: u64,
+}
+
+/// The start of a sample line as its shape gives it.
+pub(crate) struct Matched<'a> {
+    pub(crate) name: Text<'a>,
+    pub(crate) between_braces: &'a str,
+    /// Length of what has been read: up to and with the closing brace.
+    pub(crate) length: usize,
+}
+
+impl Shape {
+    /// Remembers a line that begins with a name of that length, and whose braces hold this, which is not empty and has no quoted name.
+    pub(crate) fn remember(&mut self, line: &str, name_bytes: usize, between_braces: &str) {
+        self.parts.clear();
+        self.words.clear();
+        let Some(brace) = scan::find(line.as_bytes(), b'{') else {
+            return;
+        };
+        self.name_bytes = name_bytes;
+        self.labels_from = brace + 1;
+        let bytes = &line.as_bytes()[..=self.labels_from + between_braces.len()];
+        let mut from = 0;
+        let mut at = self.labels_from;
+        // Only values are quoted, so that every other quote opens one.
+        while let Some(opening) = scan::find(&bytes[at..], b'"') {
+            let value_from = at + opening + 1;
+            let Some(length) = scan::closing_quote(&bytes[value_from..]) else {
+                break;
+            };
+            self.push(&bytes[from..value_from]);
+            from = value_from + length;
+            at = from + 1;
+        }
+        self.push(&bytes[from..]);
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        for bytes in part.chunks(8) {
+            let mask = u64::MAX >> (64 - 8 * bytes.len());
+            self.words.push(Word {
+                value: scan::word(bytes),
+                mask,
+            });
+        }
+        self.parts.push(Part {
+            bytes: part.len(),
+            words_end: self.words.len(),
+        });
+    }
+
+    /// Reads the start of a line that has this shape.
+    #[expect(
+        clippy::inline_always,
+        reason = "part of reading a repeated line, which is one step"
+    )]
+    #[inline(always)]
+    pub(crate) fn read<'a>(&self, line: &'a str) -> Option<Matched<'a>> {
+        let (last, before_values) = self.parts.split_last()?;
+        let bytes = line.as_bytes();
+        let mut at = 0;
+        let mut words_from = 0;
+        for part in before_values {
+            let rest = bytes.get(at..)?;
+            if !begins_with(rest, &self.words[words_from..part.words_end]) {
+                return None;
+            }
+            at += part.bytes + scan::closing_quote(rest.get(part.bytes..)?)?;
+            words_from = part.words_end;
+        }
+        if !begins_with(bytes.get(at..)?, &self.words[words_from..]) {
+            return None;
+        }
+        let length = at + last.bytes;
+        Some(Matched {
+            name: Text::new(line.get(..self.name_bytes)?),
+            between_braces: line.get(self.labels_from..length - 1)?,
+            length,
+        })
+    }
+}
+
+#[inline]
+fn begins_with(bytes: &[u8], words: &[Word]) -> bool {
+    let (whole, tail) = bytes.as_chunks::<8>();
+    let different = whole.iter().zip(words).fold(0, |different, (bytes, word)| {
+        different | ((u64::from_le_bytes(*bytes) ^ word.value) & word.mask)
+    });
+    if words.len() <= whole.len() {
+        return different == 0;
+    }
+    // Close to the end of the line; bytes missing there count as zeros, which no part holds.
+    different == 0
+        && words.len() == whole.len() + 1
+        && words
+            .last()
+            .is_some_and(|word| (scan::word(tail) ^ word.value) & word.mask == 0)
+}
