@@ -271,6 +271,25 @@ fn limits_hold(#[case] document: &str, #[case] kind: Option<ErrorKind>) {
     );
 }
 
+#[rstest]
+#[case::overflowing_value("a{b=\"c\"} 1e999 2")]
+#[case::overflowing_timestamp(&format!("a{{b=\"c\"}} 1 {}", "9".repeat(400)))]
+#[case::no_separator("a{b=\"c\"}1 2")]
+#[case::another_name("a{d=\"c\"} 1 x")]
+#[case::another_comma("a{b=\"c\";} 1 2")]
+#[case::unclosed_value("a{b=\"c} 1 2")]
+#[case::third_number("a{b=\"c\"} 1 2 3")]
+fn a_line_like_the_one_before_is_held_to_the_same_rules(#[case] line: &str) {
+    let document = format!("a{{b=\"c\"}} 1 2\n{line}\n");
+    let mut reader = Reader::new(document.as_bytes(), Options::lenient());
+    assert!(reader.next().is_some_and(|event| event.is_ok()));
+    assert!(
+        reader
+            .next()
+            .is_some_and(|event| event.is_err_and(|error| error.line() == 2))
+    );
+}
+
 #[test]
 fn label_limit_holds() {
     let limits = Limits {

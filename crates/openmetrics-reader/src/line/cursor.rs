@@ -1,0 +1,179 @@
+//! Where in a line reading stands, and the tokens that every kind of line is made of.
+
+use crate::error::ErrorKind;
+use crate::line::Result;
+use crate::number;
+use crate::scan;
+use crate::text::Text;
+
+/// Why a line is not understood, and at which byte.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) kind: ErrorKind,
+    pub(crate) at: usize,
+    /// Whether the line might be sound if it went on: in a last line without line feed, a sign that it was cut.
+    pub(crate) may_be_cut: bool,
+}
+
+/// A line, how far it has been read, and what is allowed.
+pub(super) struct Cursor<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
+    pub(super) lenient: bool,
+    pub(super) max_labels: usize,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, length: usize) -> &'a str {
+        let from = self.at;
+        self.at += length;
+        &self.text[from..self.at]
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    #[cold]
+    pub(super) fn problem(&self, kind: ErrorKind, at: usize, reached: usize) -> Problem {
+        Problem {
+            kind,
+            at,
+            may_be_cut: reached >= self.text.len(),
+        }
+    }
+
+    #[cold]
+    pub(super) fn expected<T>(&self, what: &'static str) -> Result<T> {
+        Err(self.problem(ErrorKind::Syntax(what), self.at, self.at))
+    }
+
+    /// Skips blanks and tabs between tokens, which only lenient mode allows.
+    #[inline]
+    pub(super) fn blanks(&mut self) {
+        if self.lenient {
+            while matches!(self.peek(), Some(b' ' | b'\t')) {
+                self.at += 1;
+            }
+        }
+    }
+
+    /// Passes what separates two tokens: exactly one blank, or in lenient mode any number of blanks and tabs.
+    #[inline]
+    pub(super) fn separator(&mut self) -> Result<()> {
+        match self.peek() {
+            Some(b' ') => self.at += 1,
+            Some(b'\t') if self.lenient => self.at += 1,
+            _ => return self.expected("a blank"),
+        }
+        self.blanks();
+        Ok(())
+    }
+
+    /// Takes everything up to the next blank, tab or end.
+    #[inline]
+    pub(super) fn word(&mut self) -> &'a str {
+        let rest = self.rest();
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b' ' | b'\t'))
+            .unwrap_or(rest.len());
+        self.take(length)
+    }
+
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<(f64, &'a str)> {
+        if let Some(short) = self.short_decimal() {
+            return Ok(short);
+        }
+        let from = self.at;
+        let word = self.word();
+        match number::number(word) {
+            Some(value) => Ok((value, word)),
+            None => Err(self.problem(ErrorKind::Syntax("a number"), from, self.at)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn timestamp(&mut self) -> Result<&'a str> {
+        if let Some((_, text)) = self.short_decimal() {
+            return Ok(text);
+        }
+        let from = self.at;
+        let word = self.word();
+        match number::real(word) {
+            Some(_) => Ok(word),
+            None => Err(self.problem(
+                ErrorKind::Syntax("a timestamp, which is a finite number"),
+                from,
+                self.at,
+            )),
+        }
+    }
+
+    /// Takes a number of the usual form, if it is a whole word.
+    #[inline]
+    fn short_decimal(&mut self) -> Option<(f64, &'a str)> {
+        let rest = self.rest();
+        let (value, length) = number::short_decimal(rest)?;
+        matches!(rest.get(length), None | Some(b' ' | b'\t')).then(|| (value, self.take(length)))
+    }
+
+    #[inline]
+    pub(super) fn metric_name(&mut self) -> Result<Text<'a>> {
+        match scan::metric_name(self.rest()) {
+            0 => self.expected("a metric name"),
+            length => Ok(Text::new(self.take(length))),
+        }
+    }
+
+    /// Takes a quoted text; the cursor stands on its opening quote.
+    #[inline]
+    pub(super) fn quoted(&mut self) -> Result<Text<'a>> {
+        let opening = self.at;
+        self.at += 1;
+        match scan::closing_quote(self.rest()) {
+            Some(length) => {
+                let text = self.take(length);
+                self.at += 1;
+                Ok(Text::new(text))
+            }
+            None => Err(self.problem(ErrorKind::Syntax("a closing quote"), opening, self.text.len())),
+        }
+    }
+
+    /// Takes a quoted name (lenient mode only), which may be any text but an empty one.
+    pub(super) fn quoted_name(&mut self) -> Result<Text<'a>> {
+        let opening = self.at;
+        let name = self.quoted()?;
+        if name.raw().is_empty() {
+            return Err(self.problem(ErrorKind::Syntax("a name between the quotes"), opening, opening));
+        }
+        Ok(name)
+    }
+
+    /// Whether another token follows on the line.
+    #[inline]
+    pub(super) fn another_token(&mut self) -> Result<bool> {
+        if self.is_at_end() {
+            return Ok(false);
+        }
+        self.separator()?;
+        match self.is_at_end() {
+            true if self.lenient => Ok(false),
+            true => self.expected("no blank at the end of the line"),
+            false => Ok(true),
+        }
+    }
+}

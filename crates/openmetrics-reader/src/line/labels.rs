@@ -1,0 +1,124 @@
+//! Labels between braces, of samples and exemplars.
+
+use crate::error::ErrorKind;
+use crate::line::Result;
+use crate::line::cursor::Cursor;
+use crate::sample::Labels;
+use crate::scan;
+use crate::text::Text;
+
+/// What stands between braces.
+#[derive(Default)]
+pub(super) struct Braces<'a> {
+    pub(super) text: &'a str,
+    /// A quoted metric name.
+    pub(super) name: Option<Text<'a>>,
+    /// Whether any name is quoted, the metric's or a label's.
+    pub(super) has_quoted_name: bool,
+    label_count: usize,
+    /// The marks of all label names so far; see [`name_mark`].
+    marks: u64,
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads braces with labels; the cursor stands on the opening one.
+    pub(super) fn braces(&mut self) -> Result<Braces<'a>> {
+        self.at += 1;
+        let from = self.at;
+        let mut braces = Braces::default();
+        self.blanks();
+        let mut is_closed = self.peek() == Some(b'}');
+        while !is_closed {
+            self.label_or_metric_name(&mut braces, from)?;
+            self.blanks();
+            match self.peek() {
+                Some(b'}') => break,
+                Some(b',') => self.at += 1,
+                _ => return self.expected("a comma or a closing brace"),
+            }
+            self.blanks();
+            is_closed = self.lenient && self.peek() == Some(b'}');
+        }
+        braces.text = &self.text[from..self.at];
+        self.at += 1;
+        Ok(braces)
+    }
+
+    /// Reads what stands between two commas; the braces' content begins at `content_from`.
+    fn label_or_metric_name(&mut self, braces: &mut Braces<'a>, content_from: usize) -> Result<()> {
+        let from = self.at;
+        let is_quoted = self.lenient && self.peek() == Some(b'"');
+        braces.has_quoted_name |= is_quoted;
+        let name = if is_quoted {
+            self.quoted_name()?
+        } else {
+            self.label_name()?
+        };
+        self.blanks();
+        if is_quoted && matches!(self.peek(), Some(b',' | b'}')) {
+            return match braces.name.replace(name) {
+                None => Ok(()),
+                Some(_) => Err(self.problem(ErrorKind::Syntax("one metric name, not two"), from, from)),
+            };
+        }
+        self.label_value()?;
+        braces.label_count += 1;
+        if braces.label_count > self.max_labels {
+            return Err(self.problem(
+                ErrorKind::TooManyLabels {
+                    limit: self.max_labels,
+                },
+                from,
+                from,
+            ));
+        }
+        let mark = name_mark(name);
+        if braces.marks & mark != 0 && has_label(&self.text[content_from..from], name) {
+            return Err(self.problem(ErrorKind::Syntax("each label name once"), from, from));
+        }
+        braces.marks |= mark;
+        Ok(())
+    }
+
+    #[inline]
+    fn label_name(&mut self) -> Result<Text<'a>> {
+        match scan::label_name(self.rest()) {
+            0 => self.expected("a label name"),
+            length => Ok(Text::new(self.take(length))),
+        }
+    }
+
+    #[inline]
+    fn label_value(&mut self) -> Result<()> {
+        if self.peek() != Some(b'=') {
+            return self.expected("an equals sign after the label name");
+        }
+        self.at += 1;
+        self.blanks();
+        if self.peek() != Some(b'"') {
+            return self.expected("a quote before the label value");
+        }
+        self.quoted().map(|_| ())
+    }
+}
+
+/// One of 64 bits for a label name, so that most samples are seen to repeat no name without comparing any two.
+#[inline]
+fn name_mark(name: Text<'_>) -> u64 {
+    let bytes = name.raw().as_bytes();
+    // Texts that differ may mean the same: those with escapes share one mark.
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+        return 1;
+    };
+    if bytes.contains(&b'\\') {
+        return u64::MAX;
+    }
+    let mixed =
+        usize::from(first).wrapping_mul(5) ^ usize::from(last).wrapping_mul(3) ^ bytes.len().wrapping_mul(7);
+    1 << (mixed % 64)
+}
+
+#[cold]
+fn has_label(between_braces: &str, name: Text<'_>) -> bool {
+    Labels::new(between_braces).any(|label| label.name.means_same(name))
+}

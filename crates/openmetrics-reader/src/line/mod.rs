@@ -1,0 +1,90 @@
+//! The syntax of one line.
+//!
+//! Strict and lenient reading share one grammar; lenient allows more at the places marked by `self.lenient`. Nothing here
+//! allocates.
+//!
+//! [`cursor`] takes the tokens; [`sample`], [`labels`] and [`metadata`] know their order.
+
+mod cursor;
+mod labels;
+mod metadata;
+mod sample;
+
+use crate::event::Event;
+use crate::line::cursor::Cursor;
+pub(crate) use crate::line::cursor::Problem;
+use crate::number;
+use crate::options::Mode;
+use crate::sample::{Exemplar, Sample};
+use crate::shape::Shape;
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// Reads one line, without its line feed. `None` is a blank line of lenient mode.
+pub(crate) fn read<'a>(
+    line: &'a str,
+    mode: Mode,
+    max_labels: usize,
+    shape: &mut Shape,
+) -> Result<Option<Event<'a>>> {
+    let lenient = mode == Mode::Lenient;
+    let line = if lenient {
+        line.strip_suffix('\r').unwrap_or(line)
+    } else {
+        line
+    };
+    if let Some(sample) = repeated(line, shape) {
+        return Ok(Some(Event::Sample(sample)));
+    }
+    let mut cursor = Cursor {
+        text: line,
+        at: 0,
+        lenient,
+        max_labels,
+    };
+    cursor.blanks();
+    match cursor.peek() {
+        Some(b'#') => cursor.metadata().map(Some),
+        None if lenient => Ok(None),
+        None => cursor.expected("a sample or metadata, not a blank line"),
+        Some(_) => cursor.sample(shape).map(|sample| Some(Event::Sample(sample))),
+    }
+}
+
+/// Reads a sample of the same shape as the last, whose value and timestamp have their usual forms: what nearly every line
+/// is. `None` says nothing about any other line.
+#[expect(
+    clippy::inline_always,
+    reason = "the sample is built where it is wanted; moving it takes longer than reading it"
+)]
+#[inline(always)]
+pub(crate) fn repeated<'a>(line: &'a str, shape: &Shape) -> Option<Sample<'a>> {
+    let start = shape.read(line)?;
+    let rest = line.get(start.length..)?.strip_prefix(' ')?;
+    let (value, length) = number::short_decimal(rest.as_bytes())?;
+    let (value_text, rest) = rest.split_at_checked(length)?;
+    let timestamp = match rest.as_bytes() {
+        [] => None,
+        [b' ', digits @ ..] if number::is_short_integer(digits) => rest.get(1..),
+        _ => return None,
+    };
+    Some(Sample {
+        name: start.name,
+        between_braces: start.between_braces,
+        value,
+        value_text,
+        timestamp,
+        exemplar: None,
+    })
+}
+
+/// Reads an exemplar, from its opening brace on, that has been checked before.
+pub(crate) fn exemplar(text: &str) -> Option<Exemplar<'_>> {
+    let mut cursor = Cursor {
+        text,
+        at: 0,
+        lenient: true,
+        max_labels: usize::MAX,
+    };
+    cursor.exemplar().ok()
+}
