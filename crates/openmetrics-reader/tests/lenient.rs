@@ -198,6 +198,7 @@ fn a_line_is_refused(
 #[case::cut_character(b"a 1\na{b=\"\xc3", ErrorKind::CutLastLine)]
 #[case::cut_blank(b"a 1\n ", ErrorKind::CutLastLine)]
 #[case::second_body(b"a 1\n# EOF\na 1\n# EOF\n", ErrorKind::TextAfterEnd)]
+#[case::second_body_of_the_same_shape(b"a{b=\"c\"} 1 2\n# EOF\na{b=\"c\"} 1 2\n", ErrorKind::TextAfterEnd)]
 #[case::second_end_marker(b"a 1\n# EOF\n# EOF\n", ErrorKind::TextAfterEnd)]
 #[case::comment_after_end(b"a 1\n# EOF\n# done\n", ErrorKind::TextAfterEnd)]
 #[case::not_utf8(b"a{b=\"\xff\"} 1\n", ErrorKind::NotUtf8)]
@@ -277,6 +278,8 @@ fn limits_hold(#[case] document: &str, #[case] kind: Option<ErrorKind>) {
 #[case::no_separator("a{b=\"c\"}1 2")]
 #[case::another_name("a{d=\"c\"} 1 x")]
 #[case::another_comma("a{b=\"c\";} 1 2")]
+#[case::another_brace("a{b=\"c\"; 1 2")]
+#[case::another_brace_close_to_the_end("a{b=\"c\"; 1")]
 #[case::unclosed_value("a{b=\"c} 1 2")]
 #[case::third_number("a{b=\"c\"} 1 2 3")]
 fn a_line_like_the_one_before_is_held_to_the_same_rules(#[case] line: &str) {
@@ -287,6 +290,24 @@ fn a_line_like_the_one_before_is_held_to_the_same_rules(#[case] line: &str) {
         reader
             .next()
             .is_some_and(|event| event.is_err_and(|error| error.line() == 2))
+    );
+}
+
+#[test]
+fn line_limit_holds_for_a_line_like_the_one_before() {
+    let limits = Limits {
+        max_line_bytes: 12,
+        ..Limits::default()
+    };
+    let options = Options {
+        limits,
+        ..Options::lenient()
+    };
+    let too_long = Some(ErrorKind::LineTooLong { limit: 12 });
+    assert_eq!(kind_of_error(b"a{b=\"cc\"} 12\na{b=\"cc\"} 12\n", options), None);
+    assert_eq!(
+        kind_of_error(b"a{b=\"cc\"} 12\na{b=\"ccc\"} 12\n", options),
+        too_long
     );
 }
 

@@ -106,13 +106,10 @@ impl<'a> Cursor<'a> {
 #[inline]
 fn name_mark(name: Text<'_>) -> u64 {
     let bytes = name.raw().as_bytes();
-    // Texts that differ may mean the same: those with escapes share one mark.
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+    // A name with escapes means the same only as another with escapes: they share one mark.
+    let (Some(&first), Some(&last), false) = (bytes.first(), bytes.last(), bytes.contains(&b'\\')) else {
         return 1;
     };
-    if bytes.contains(&b'\\') {
-        return u64::MAX;
-    }
     let mixed =
         usize::from(first).wrapping_mul(5) ^ usize::from(last).wrapping_mul(3) ^ bytes.len().wrapping_mul(7);
     1 << (mixed % 64)
