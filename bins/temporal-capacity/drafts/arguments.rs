@@ -1,0 +1,248 @@
+//! The command line: what may be said, and the help that teaches it.
+//!
+//! Installed on PATH this program is also `temporal capacity ...`: the Temporal CLI hands its own global
+//! flags on *before* the subcommand, so those are global here and keep their meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Capacity autopilot for Temporal Cloud: plans, applies and explains provisioned capacity.
+#[derive(Debug, Parser)]
+#[command(name = "temporal-capacity", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes:
+  0  done (also: nothing to do)
+  1  an error, settings and usage included, or a change that failed
+  2  with --detailed-exitcode: changes are planned
+  3  with --detailed-exitcode: blind, since metrics are missing, stale or incomplete for the account
+     (1 outranks 3, 3 outranks 2; an `apply` that succeeded fully is 0)
+
+First steps:
+  temporal-capacity demo                 everything on a simulated cloud: no account, key or network
+  temporal-capacity doctor               are keys, roles, clock and endpoints as they should be?
+  temporal-capacity plan                 what would change now, and why; never changes anything
+  temporal-capacity apply                plan, ask, change, verify")]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Form of the result on standard output.
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", help_heading = "Global options")]
+    pub(crate) output: Option<Output>,
+    /// When to use colours: by default on a terminal only, and never when `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global options")]
+    pub(crate) color: Color,
+    /// The settings file [default: capacity.toml in the working directory, if there is one].
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Overrides one setting, by the name of its variable; may be repeated.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", help_heading = "Global options")]
+    pub(crate) set: Vec<String>,
+    /// Address of the Temporal service this automation runs in (as `TEMPORAL_ADDRESS`).
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Global options")]
+    pub(crate) address: Option<String>,
+    /// The Temporal namespace this automation runs in (as `TEMPORAL_NAMESPACE`); not a filter.
+    #[arg(long, global = true, value_name = "NAMESPACE", help_heading = "Global options")]
+    pub(crate) namespace: Option<String>,
+    /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", help_heading = "Global options")]
+    pub(crate) log_level: String,
+    /// Form of the log.
+    #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Forms of the result, as the Temporal CLI names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// Nothing; the exit code tells.
+    None,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Form of the log on the error stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[value(alias = "pretty")]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows what would change now and why; never changes anything, never posts to Slack.
+    Plan(Plan),
+    /// Plans, shows the plan, asks, carries it out and verifies every change.
+    Apply(Apply),
+    /// Checks keys, roles, clock, endpoints and metrics, and says how to mend what is missing.
+    Doctor,
+    /// Shows the settings in force and where each comes from.
+    Settings(Settings),
+    /// Reads OpenMetrics documents from standard input.
+    Metrics(Metrics),
+    /// Runs a simulated Temporal Cloud on loopback.
+    CloudSimulator(CloudSimulator),
+    /// Shows the whole job on a simulated cloud: needs no account, no key, no network.
+    Demo(Demo),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Only namespaces that match one of these globs (bare or full names).
+    #[arg(value_name = "NAMESPACE")]
+    pub(crate) namespaces: Vec<String>,
+    /// Form of the plan; `--output` maps onto it (text: table).
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) format: Option<PlanFormat>,
+    /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Saves the plan, for `apply FILE` within 15 minutes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Exit with 2 when changes are planned, 3 when blind.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+/// Forms of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// A table that fits the terminal.
+    Table,
+    /// One JSON document.
+    Json,
+    /// A Markdown table, for a ticket.
+    Markdown,
+    /// Comma-separated values, with a header.
+    Csv,
+}
+
+/// Flags of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A plan saved by `plan --save`: exactly its decisions, each refused if its namespace has moved since.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Do not ask. Required where there is no terminal to ask on.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Exit with 2 when changes stay planned, 3 when blind.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+/// Subcommands of `settings`.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) command: SettingsCommand,
+}
+
+/// What can be done with settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Prints each setting's effective value and origin; secrets are redacted.
+    Show,
+}
+
+/// Subcommands of `metrics`.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// What to do with the document.
+    #[command(subcommand)]
+    pub(crate) command: MetricsCommand,
+}
+
+/// What can be done with a document on standard input.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsCommand {
+    /// Accepts (exit code 0) or rejects (1, with the error) a document.
+    Check(ReadingMode),
+    /// Prints every sample as one JSON object a line.
+    Dump(ReadingMode),
+}
+
+/// How strictly to read.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct ReadingMode {
+    /// By the OpenMetrics 1.0 text format to the letter.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// As the metrics endpoint of Temporal Cloud is read (the default).
+    #[arg(long)]
+    pub(crate) lenient: bool,
+}
+
+/// Flags of `cloud-simulator`.
+#[derive(Debug, Args)]
+pub(crate) struct CloudSimulator {
+    /// Where to listen; loopback only.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Namespaces of the account [default: the dozen of the demo].
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) namespaces: Option<usize>,
+    /// Share of the namespaces that want a change, in percent (with --namespaces).
+    #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
+    pub(crate) wanting_change: f64,
+    /// Seed of everything that is drawn: the same seed gives the same account and the same faults.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// How many times faster than real time the simulated cloud lives.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub(crate) speed: f64,
+    /// Share of requests answered with 429, in percent.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) too_many_requests: f64,
+    /// Share of requests answered with 503 and an HTML page, in percent.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) unavailable: f64,
+    /// Share of requests whose connection is dropped, in percent.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) dropped: f64,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Seed of the simulated account.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+}

@@ -1,0 +1,73 @@
+//! What the terminal can show: colours, width, progress; and the log on the error stream.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Color, Global, LogFormat};
+
+/// The two streams we write to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    output_colours: bool,
+    error_colours: bool,
+}
+
+impl Terminal {
+    /// Looks at both streams once.
+    pub(crate) fn new(color: Color) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let wanted = |is_terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && !no_color,
+        };
+        Self {
+            output_colours: wanted(std::io::stdout().is_terminal()),
+            error_colours: wanted(std::io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether standard output takes colours.
+    pub(crate) fn output_colours(self) -> bool {
+        self.output_colours
+    }
+
+    /// Whether the error stream takes colours.
+    pub(crate) fn error_colours(self) -> bool {
+        self.error_colours
+    }
+
+    /// Starts a progress line on the error stream; it shows on a terminal only.
+    pub(crate) fn progress(self, message: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
+        if !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new_spinner();
+        let template = "{spinner} {msg} [{elapsed}]";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(message);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+}
+
+/// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, and said so.
+pub(crate) fn log_to_stderr(global: &Global, colours: bool) {
+    let (filter, problem) = match EnvFilter::try_new(&global.log_level) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("warn"), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match global.log_format {
+        LogFormat::Text => builder.with_ansi(colours).without_time().with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    if let Some(error) = problem {
+        tracing::warn!(value = %global.log_level, %error, "--log-level is no log filter; using `warn`");
+    }
+}

@@ -1,0 +1,149 @@
+//! The autopilot: clients, settings and a clock, and one evaluation made of them.
+
+use std::collections::BTreeSet;
+
+use capacity_engine::{Decision, NamespaceId, Policy};
+use cloud_ops_client::Client;
+use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::scrape::Scraper;
+
+use crate::clock::Clock;
+use crate::observe::{self, Progress};
+
+pub use crate::observe::ObserveError;
+
+/// What an autopilot needs beside its clients.
+#[derive(Debug, Clone)]
+pub struct AutopilotSettings {
+    /// The rule and its guards.
+    pub policy: Policy,
+    /// The namespace this automation itself runs in, where it can be told.
+    pub home: Option<NamespaceId>,
+}
+
+impl AutopilotSettings {
+    /// Returns how old the newest metrics may be.
+    pub fn metrics_max_age(&self) -> SignedDuration {
+        self.policy.threshold.metrics_max_age
+    }
+}
+
+/// Observes one account, decides, and carries changes out.
+#[derive(Debug)]
+pub struct Autopilot {
+    ops: Client,
+    metrics: Scraper,
+    settings: AutopilotSettings,
+    clock: Clock,
+}
+
+/// Which namespaces an evaluation decides upon.
+#[derive(Debug, Clone, Default)]
+pub enum Scope {
+    /// All that the account lists.
+    #[default]
+    All,
+    /// Only these.
+    Only(BTreeSet<NamespaceId>),
+    /// Only those that match one of these globs, by bare or full name.
+    Matching(capacity_engine::NamespacePatterns),
+}
+
+impl Scope {
+    /// Returns a scope of some namespaces.
+    pub fn only(namespaces: impl IntoIterator<Item = NamespaceId>) -> Self {
+        Self::Only(namespaces.into_iter().collect())
+    }
+
+    pub(crate) fn contains(&self, namespace: &NamespaceId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+            Self::Matching(patterns) => patterns.matches(namespace),
+        }
+    }
+}
+
+/// One decision, with the version of the namespace it was made on.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The decision.
+    pub decision: Decision,
+    /// The version of the namespace.
+    pub resource_version: String,
+}
+
+/// All decisions of one evaluation.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// When it was made, by the service's clock.
+    pub evaluated_at: Timestamp,
+    /// The account, where a namespace tells it.
+    pub account: Option<String>,
+    /// One decision for each namespace in scope, by name.
+    pub decisions: Vec<Judged>,
+    /// Whether the whole account was blind.
+    pub blind: bool,
+    /// What people should know of the evaluation as a whole.
+    pub warnings: Vec<String>,
+    /// Requests made to the Cloud Ops API.
+    pub ops_requests: u64,
+    /// Requests made to the metrics endpoint.
+    pub metrics_requests: u64,
+}
+
+impl Autopilot {
+    /// Returns an autopilot over two clients.
+    pub fn new(ops: Client, metrics: Scraper, settings: AutopilotSettings) -> Self {
+        Self { ops, metrics, settings, clock: Clock::new() }
+    }
+
+    /// The client of the Cloud Ops API.
+    pub fn ops(&self) -> &Client {
+        &self.ops
+    }
+
+    /// The client of the metrics endpoint.
+    pub fn metrics(&self) -> &Scraper {
+        &self.metrics
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &AutopilotSettings {
+        &self.settings
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The time of the service.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Observes the account and decides; changes nothing.
+    ///
+    /// Metrics that cannot be read make the account blind: every namespace is held then, and that is no error.
+    ///
+    /// # Errors
+    ///
+    /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
+    pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
+        self.evaluate_with_progress(scope, &|_| ()).await
+    }
+
+    /// As [`Autopilot::evaluate`], telling what it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Autopilot::evaluate`].
+    pub async fn evaluate_with_progress(
+        &self,
+        scope: &Scope,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Evaluation, ObserveError> {
+        observe::evaluate(self, scope, progress).await
+    }
+}

@@ -1,0 +1,249 @@
+//! Carrying out the changes of a plan: the first alone, then a few at a time, none stopping another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use capacity_engine::Capacity;
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use crate::autopilot::Autopilot;
+use crate::change::{ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome};
+use crate::fresh::{FreshDecision, FreshDecisions, Need};
+
+/// How often a change may be decided again before it is left to the next evaluation.
+const MAX_DECISIONS: u32 = 3;
+
+/// Why a run stops before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Halt {
+    /// Nothing new begins; what is under way is seen to its end.
+    Starting(String),
+    /// Changes under way are left between two steps as well.
+    Everything(String),
+}
+
+/// A handle to stop a run, for example on Ctrl-C.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    halt: Arc<watch::Sender<Option<Halt>>>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { halt: Arc::new(watch::Sender::new(None)) }
+    }
+}
+
+impl Stop {
+    /// Returns a handle that has not stopped anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops between steps: nothing new begins, and changes under way are left to the service.
+    pub fn now(&self, why: impl Into<String>) {
+        self.halt.send_replace(Some(Halt::Everything(why.into())));
+    }
+
+    fn starting(&self, why: String) {
+        self.halt.send_if_modified(|halt| halt.is_none() && { *halt = Some(Halt::Starting(why)); true });
+    }
+
+    fn no_more(&self) -> Option<String> {
+        match &*self.halt.borrow() {
+            None => None,
+            Some(Halt::Starting(why) | Halt::Everything(why)) => Some(why.clone()),
+        }
+    }
+
+    fn everything(&self) -> Option<String> {
+        match &*self.halt.borrow() {
+            Some(Halt::Everything(why)) => Some(why.clone()),
+            None | Some(Halt::Starting(_)) => None,
+        }
+    }
+
+    /// Waits, unless everything is stopped meanwhile.
+    async fn sleep(&self, delay: Duration) {
+        let mut changes = self.halt.subscribe();
+        let stopped = changes.wait_for(|halt| matches!(halt, Some(Halt::Everything(_))));
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            _ = stopped => {}
+        }
+    }
+}
+
+/// How a set of changes is carried out.
+#[derive(Debug, Clone, Copy)]
+pub struct CarryOut {
+    /// How many changes may run at a time.
+    pub max_concurrent: usize,
+    /// Whether a namespace that moved since the decision is refused at once, as for a saved plan, instead
+    /// of being decided again.
+    pub refuse_moved: bool,
+}
+
+impl Autopilot {
+    /// Carries out changes in the order given and returns one result for each, in the same order.
+    ///
+    /// Changes go alone until one has been verified, then a few at a time; if a spec, but for the capacity,
+    /// reads back differently, nothing else begins. `progress` is told of every change that ends.
+    pub async fn carry_out(
+        &self,
+        orders: Vec<ChangeOrder>,
+        how: CarryOut,
+        stop: &Stop,
+        progress: impl Fn(&ChangeResult),
+    ) -> Vec<ChangeResult> {
+        let run = Run {
+            autopilot: self,
+            changer: Changer::new(self.ops().clone()),
+            fresh: FreshDecisions::new(self, orders.iter().map(|order| order.namespace.clone()).collect()),
+            how,
+            stop,
+        };
+        let (progress, run) = (&progress, &run);
+        let begin = |(number, order): (usize, ChangeOrder)| async move {
+            let result = run.one(order).await;
+            progress(&result);
+            (number, result)
+        };
+        let mut waiting = orders.into_iter().enumerate();
+        let mut results = Vec::new();
+        // Alone until one has been verified: what goes wrong then has gone wrong once.
+        for order in waiting.by_ref() {
+            let (number, result) = begin(order).await;
+            let verified = result.outcome.is_success();
+            results.push((number, result));
+            if verified {
+                break;
+            }
+        }
+        let mut rest = futures::stream::iter(waiting.map(begin)).buffer_unordered(how.max_concurrent.max(1));
+        while let Some(result) = rest.next().await {
+            results.push(result);
+        }
+        results.sort_by_key(|(number, _)| *number);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+struct Run<'a> {
+    autopilot: &'a Autopilot,
+    changer: Changer,
+    fresh: FreshDecisions<'a>,
+    how: CarryOut,
+    stop: &'a Stop,
+}
+
+impl Run<'_> {
+    async fn one(&self, mut order: ChangeOrder) -> ChangeResult {
+        let ending = self.to_its_end(&mut order).await;
+        if !ending.spec_differences.is_empty() {
+            let fields = ending.spec_differences.join(", ");
+            self.stop.starting(format!("after the change of {} its spec differs in {fields}", order.namespace));
+        }
+        if let Some(error) = &ending.error {
+            tracing::warn!(namespace = %order.namespace, outcome = ending.outcome.as_str(), %error, "a change did not succeed");
+        }
+        ChangeResult {
+            namespace: order.namespace.to_string(),
+            from_trus: trus(order.from),
+            to_trus: trus(order.to),
+            outcome: ending.outcome,
+            operation_id: order.operation_id,
+            error: ending.error,
+            spec_differences: ending.spec_differences,
+        }
+    }
+
+    async fn to_its_end(&self, order: &mut ChangeOrder) -> Ending {
+        if let Some(why) = self.stop.no_more() {
+            return end(Outcome::NotStarted, format!("not begun: {why}"));
+        }
+        if let Some(oldest) = self.too_old_for(order) {
+            let need = Need::MeasuredSince(oldest);
+            if let Err(ending) = self.decide_again(order, need, "its metrics are too old by now").await {
+                return ending;
+            }
+        }
+        let mut state = ChangeState::begin();
+        let mut decisions = 0;
+        loop {
+            match self.changer.step(order, state).await {
+                Next::Ended(ending) => return ending,
+                Next::After { delay, state: next } => {
+                    self.stop.sleep(delay).await;
+                    if let Some(why) = self.stop.everything() {
+                        return left(order, next.posts, &why);
+                    }
+                    state = next;
+                }
+                Next::DecideAgain { found } => {
+                    decisions += 1;
+                    if self.how.refuse_moved || decisions > MAX_DECISIONS {
+                        return end(Outcome::Refused, format!("{found}; make a new plan"));
+                    }
+                    let need = Need::MadeSince(self.autopilot.now());
+                    if let Err(ending) = self.decide_again(order, need, &found).await {
+                        return ending;
+                    }
+                    state = ChangeState::begin();
+                }
+            }
+        }
+    }
+
+    /// Returns the oldest minute that would do, where the metrics of an order are older than that.
+    fn too_old_for(&self, order: &ChangeOrder) -> Option<Timestamp> {
+        let oldest = self.autopilot.now().saturating_sub(self.autopilot.settings().metrics_max_age());
+        order.sample_minute.is_none_or(|minute| minute < oldest).then_some(oldest)
+    }
+
+    /// Decides on fresh data; the change goes on only if the decision is the same.
+    async fn decide_again(&self, order: &mut ChangeOrder, need: Need, why: &str) -> Result<(), Ending> {
+        let refuse = |found: String| Err(end(Outcome::Refused, found));
+        match self.fresh.of(&order.namespace, need).await {
+            Err(error) => refuse(format!("{why}, and fresh data could not be had: {error}")),
+            Ok(None) => refuse(format!("{why}, and the account no longer lists it")),
+            Ok(Some(FreshDecision { capacity, resource_version, sample_minute, line })) => {
+                if capacity != Some((order.from, order.to)) {
+                    return refuse(format!("{why}, and decided again it is: {line}"));
+                }
+                tracing::info!(namespace = %order.namespace, why, "decided again on fresh data: the same");
+                order.resource_version = resource_version;
+                order.sample_minute = sample_minute;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn left(order: &ChangeOrder, posts: u32, why: &str) -> Ending {
+    if posts == 0 {
+        return end(Outcome::NotStarted, format!("nothing was sent: {why}"));
+    }
+    end(
+        Outcome::InProgress,
+        format!("{why}; the service may be carrying out operation {}: a later plan shows what became of it", order.operation_id),
+    )
+}
+
+fn end(outcome: Outcome, error: String) -> Ending {
+    Ending { outcome, error: Some(error), spec_differences: Vec::new() }
+}
+
+fn trus(capacity: Capacity) -> u32 {
+    match capacity {
+        Capacity::OnDemand => 0,
+        Capacity::Provisioned(trus) => trus.get(),
+    }
+}
+
+/// Returns whether a plan is too old to be carried out.
+pub fn is_too_old(evaluated_at: Timestamp, max_age: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(evaluated_at) > max_age
+}

@@ -1,0 +1,320 @@
+//! One step of a change against the service.
+
+use std::time::Duration;
+
+use capacity_engine::{Capacity, NamespaceId};
+use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, Spec};
+
+use super::refusal::{Call, Consequence, consequence};
+use super::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
+use crate::observe::{capacity_spec, present_capacity};
+
+/// How long is waited between polls where the service names no `checkDuration`.
+const DEFAULT_CHECK: Duration = Duration::from_secs(10);
+
+/// Bounds on the service's `checkDuration`, so that no answer makes us poll hotly or sleep through.
+const CHECK_BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+
+/// How long after the operation is fulfilled the capacity may take to arrive. The Terraform provider's own
+/// acceptance test waits 60 s; Temporal aims at two minutes.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How often a post may be repeated after a read-back has shown that it did not take hold.
+const MAX_POSTS: u32 = 4;
+
+/// Carries out changes, one step at a time.
+#[derive(Debug, Clone)]
+pub struct Changer {
+    client: Client,
+}
+
+impl Changer {
+    /// Returns a changer over a client whose key may change namespaces.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Does the next step of a change: at most one read of the namespace and one post, or one poll.
+    ///
+    /// Safe to repeat: a post carries the operation id of the order and the version that was read.
+    pub async fn step(&self, order: &ChangeOrder, mut state: ChangeState) -> Next {
+        if state.waited > CHANGE_TIMEOUT {
+            return failed(format!(
+                "still not done after {} minutes; the operation {} may yet complete: look at the namespace, then plan again",
+                CHANGE_TIMEOUT.as_secs() / 60,
+                order.operation_id
+            ));
+        }
+        match state.phase {
+            Phase::Begin => self.begin(order, state).await,
+            Phase::ReadBack { nothing_to_change } => self.read_back(order, state, nothing_to_change).await,
+            Phase::Waiting => self.poll(order, state).await,
+            Phase::Verifying { waited } => {
+                state.phase = Phase::Verifying { waited };
+                self.verify(order, state, waited).await
+            }
+        }
+    }
+
+    async fn begin(&self, order: &ChangeOrder, mut state: ChangeState) -> Next {
+        let namespace = match self.read(order, &state).await {
+            Ok(namespace) => namespace,
+            Err(next) => return next,
+        };
+        if let Some(next) = judge_before_post(order, &state, &namespace) {
+            return next;
+        }
+        let wanted = capacity_spec(order.to);
+        let update = NamespaceUpdate {
+            spec: namespace.spec.with_capacity(&wanted),
+            resource_version: namespace.resource_version.clone(),
+            async_operation_id: order.operation_id.clone(),
+        };
+        state.spec_before = Some(namespace.spec.to_json());
+        state.posts += 1;
+        tracing::info!(namespace = %order.namespace, operation_id = %order.operation_id, to = %order.to, "posting a capacity change");
+        match self.client.update_namespace(order.namespace.as_str(), &update).await {
+            Ok(operation) => after(check_delay(operation.check_duration), state, Phase::Waiting),
+            Err(error) => match consequence(&error, Call::Post) {
+                Consequence::ReadBack { delay } | Consequence::Repeat { delay } => {
+                    tracing::warn!(namespace = %order.namespace, error = %chain(&error), "no certain answer to a change; reading back");
+                    after(delay.unwrap_or(Duration::from_secs(1)), state, Phase::ReadBack { nothing_to_change: false })
+                }
+                Consequence::NothingToChange => {
+                    after(Duration::ZERO, state, Phase::ReadBack { nothing_to_change: true })
+                }
+                Consequence::DecideAgain => Next::DecideAgain { found: chain(&error) },
+                Consequence::NotPermitted => ended(Outcome::NotPermitted, Some(not_permitted(&error))),
+                Consequence::Stop => failed(chain(&error)),
+            },
+        }
+    }
+
+    /// Finds out what became of a post that was not answered readably.
+    async fn read_back(&self, order: &ChangeOrder, mut state: ChangeState, nothing_to_change: bool) -> Next {
+        let namespace = match self.read(order, &state).await {
+            Ok(namespace) => namespace,
+            Err(next) => return next,
+        };
+        if is_our_operation(order, &namespace) {
+            return after(Duration::ZERO, state, Phase::Waiting);
+        }
+        let arrived = present_capacity(&namespace) == Ok(order.to);
+        match (arrived, nothing_to_change) {
+            (true, _) => verified(Outcome::Already, order, &state, &namespace),
+            (false, true) => ended(
+                Outcome::Stuck,
+                Some(format!(
+                    "the service says that there is nothing to change, yet the namespace has {}: set {} once by hand, or ask Temporal's support",
+                    describe(&namespace),
+                    order.to
+                )),
+            ),
+            (false, false) if state.posts >= MAX_POSTS => {
+                failed(format!("the change did not take hold after {MAX_POSTS} attempts; plan again later"))
+            }
+            (false, false) => {
+                // It did not take hold: begin again, with the same operation id.
+                let spec_before = state.spec_before.take();
+                state.phase = Phase::Begin;
+                state.spec_before = spec_before;
+                Next::After { delay: Duration::ZERO, state }
+            }
+        }
+    }
+
+    async fn poll(&self, order: &ChangeOrder, state: ChangeState) -> Next {
+        let operation = match self.client.async_operation(&order.operation_id).await {
+            Ok(operation) => operation,
+            Err(error) if error.is_not_found() => {
+                // The namespace itself tells; operations may be forgotten sooner.
+                return after(DEFAULT_CHECK, state, Phase::Verifying { waited: Duration::ZERO });
+            }
+            Err(error) => return repeat_or_stop(&error, state),
+        };
+        let delay = check_delay(operation.check_duration);
+        let reason = || operation.failure_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+        match &operation.state {
+            OperationState::Fulfilled => {
+                after(Duration::ZERO, state, Phase::Verifying { waited: Duration::ZERO })
+            }
+            OperationState::Failed => failed(format!("the operation failed: {}", reason())),
+            OperationState::Rejected => failed(format!("the operation was rejected: {}", reason())),
+            OperationState::Cancelled => failed(format!("the operation was cancelled: {}", reason())),
+            OperationState::Pending
+            | OperationState::InProgress
+            | OperationState::Unspecified
+            | OperationState::Other(_) => after(delay, state, Phase::Waiting),
+        }
+    }
+
+    /// A fulfilled operation is not yet an applied capacity: request and capacity must say so too.
+    async fn verify(&self, order: &ChangeOrder, state: ChangeState, waited: Duration) -> Next {
+        let namespace = match self.read(order, &state).await {
+            Ok(namespace) => namespace,
+            Err(next) => return next,
+        };
+        match request_state(order, &namespace) {
+            RequestStanding::Failed => {
+                failed(format!("the capacity request failed; the namespace has {}", describe(&namespace)))
+            }
+            RequestStanding::Completed if present_capacity(&namespace) == Ok(order.to) => {
+                verified(Outcome::Changed, order, &state, &namespace)
+            }
+            RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
+                let delay = Duration::from_secs(2);
+                after(delay, state, Phase::Verifying { waited: waited + delay })
+            }
+            RequestStanding::Completed | RequestStanding::Running => failed(format!(
+                "the operation is fulfilled, but after {} s the namespace still has {}",
+                waited.as_secs(),
+                describe(&namespace)
+            )),
+        }
+    }
+
+    async fn read(&self, order: &ChangeOrder, state: &ChangeState) -> Result<Namespace, Next> {
+        self.client
+            .namespace(order.namespace.as_str())
+            .await
+            .map_err(|error| repeat_or_stop(&error, state.clone()))
+    }
+}
+
+/// Decides from a fresh reading whether the change may be posted.
+fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Option<Next> {
+    if is_our_operation(order, namespace) && state.posts == 0 {
+        // Begun by an earlier attempt of the same decision: our change is under way.
+        return Some(after(Duration::ZERO, state.clone(), Phase::Waiting));
+    }
+    if !namespace.state.is_active() {
+        return Some(refused(format!("the namespace is {}, no longer active", namespace.state)));
+    }
+    if let Some(operation) = namespace.async_operation_id.as_deref().filter(|id| !id.is_empty()) {
+        return Some(refused(format!("another operation runs on it ({operation})")));
+    }
+    let present = match present_capacity(namespace) {
+        Ok(present) => present,
+        Err(why) => return Some(refused(format!("its present capacity cannot be told: {why}"))),
+    };
+    if present == order.to {
+        return Some(verified(Outcome::Already, order, state, namespace));
+    }
+    if present != order.from {
+        return Some(refused(format!("it had {} when the decision was made, and now has {present}", order.from)));
+    }
+    if namespace.resource_version != order.resource_version {
+        return Some(Next::DecideAgain {
+            found: format!(
+                "someone changed the namespace since the decision (version {} instead of {})",
+                namespace.resource_version, order.resource_version
+            ),
+        });
+    }
+    None
+}
+
+/// How our capacity request stands.
+enum RequestStanding {
+    Running,
+    Completed,
+    Failed,
+}
+
+fn request_state(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
+    let request = namespace.capacity.as_ref().and_then(|capacity| capacity.latest_request.as_ref());
+    match request {
+        Some(request) if request.async_operation_id.as_deref() == Some(order.operation_id.as_str()) => {
+            if request.state.is_completed() {
+                RequestStanding::Completed
+            } else if request.state.is_failed() {
+                RequestStanding::Failed
+            } else {
+                RequestStanding::Running
+            }
+        }
+        // No request of ours to be seen: the capacity alone tells, within the bound.
+        Some(_) | None => RequestStanding::Completed,
+    }
+}
+
+fn is_our_operation(order: &ChangeOrder, namespace: &Namespace) -> bool {
+    let latest = namespace
+        .capacity
+        .as_ref()
+        .and_then(|capacity| capacity.latest_request.as_ref())
+        .and_then(|request| request.async_operation_id.as_deref());
+    [namespace.async_operation_id.as_deref(), latest].contains(&Some(order.operation_id.as_str()))
+}
+
+fn describe(namespace: &Namespace) -> String {
+    present_capacity(namespace).map_or_else(|why| format!("an unknown capacity ({why})"), |capacity| capacity.to_string())
+}
+
+fn verified(outcome: Outcome, order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Next {
+    let spec_differences = state
+        .spec_before
+        .as_deref()
+        .and_then(|before| Spec::from_json(before).ok())
+        .map(|before| before.differences_but_for_capacity(&namespace.spec))
+        .unwrap_or_default();
+    if spec_differences.is_empty() {
+        tracing::info!(namespace = %order.namespace, to = %order.to, outcome = outcome.as_str(), "verified a capacity change");
+    } else {
+        tracing::error!(namespace = %order.namespace, fields = ?spec_differences, "the spec differs after a capacity change");
+    }
+    Next::Ended(Ending { outcome, error: None, spec_differences })
+}
+
+fn repeat_or_stop(error: &cloud_ops_client::Error, state: ChangeState) -> Next {
+    match consequence(error, Call::Read) {
+        Consequence::Repeat { delay } | Consequence::ReadBack { delay } => {
+            let phase = state.phase;
+            after(delay.unwrap_or(Duration::from_secs(2)), state, phase)
+        }
+        Consequence::NotPermitted => ended(Outcome::NotPermitted, Some(not_permitted(error))),
+        Consequence::DecideAgain | Consequence::NothingToChange | Consequence::Stop => failed(chain(error)),
+    }
+}
+
+fn not_permitted(error: &cloud_ops_client::Error) -> String {
+    format!(
+        "{}; changing capacity needs Namespace Admin on this namespace (a namespace younger than a minute may answer so too)",
+        chain(error)
+    )
+}
+
+fn check_delay(named: Option<Duration>) -> Duration {
+    named.filter(|delay| !delay.is_zero()).unwrap_or(DEFAULT_CHECK).clamp(CHECK_BOUNDS.0, CHECK_BOUNDS.1)
+}
+
+fn after(delay: Duration, mut state: ChangeState, phase: Phase) -> Next {
+    state.phase = phase;
+    // Every step costs something, so that no cycle without delays can go on for ever.
+    state.waited += delay.max(Duration::from_millis(20));
+    Next::After { delay, state }
+}
+
+fn failed(error: String) -> Next {
+    ended(Outcome::Failed, Some(error))
+}
+
+fn refused(found: String) -> Next {
+    ended(Outcome::Refused, Some(format!("{found}; plan again to decide on what is there now")))
+}
+
+fn ended(outcome: Outcome, error: Option<String>) -> Next {
+    Next::Ended(Ending { outcome, error, spec_differences: Vec::new() })
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

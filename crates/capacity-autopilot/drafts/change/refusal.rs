@@ -1,0 +1,58 @@
+//! The typed table: what an answer of the service means for a change under way.
+
+use std::time::Duration;
+
+use cloud_ops_client::Error;
+
+/// Which call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A read: repeating it is harmless.
+    Read,
+    /// The post of the change.
+    Post,
+}
+
+/// What a failed call means for the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    /// Do the same again, after the service's delay where it named one.
+    Repeat {
+        /// What the service asked for.
+        delay: Option<Duration>,
+    },
+    /// Nobody knows whether the post took hold: read back first.
+    ReadBack {
+        /// What the service asked for.
+        delay: Option<Duration>,
+    },
+    /// The version moved: read again and decide again.
+    DecideAgain,
+    /// The service holds that the wish is already fulfilled: read back.
+    NothingToChange,
+    /// The key may not do this.
+    NotPermitted,
+    /// Trying again cannot help.
+    Stop,
+}
+
+/// Returns what a failed call means.
+///
+/// | answer | read | post |
+/// | --- | --- | --- |
+/// | conflict (Aborted, AlreadyExists) | repeat | decide again |
+/// | "nothing to change" | stop | read back |
+/// | permission denied | not permitted | not permitted |
+/// | unavailable, exhausted, internal, deadline, no answer | repeat | read back |
+/// | anything else | stop | stop |
+pub fn consequence(error: &Error, call: Call) -> Consequence {
+    let delay = error.retry_after();
+    match call {
+        _ if error.is_permission_denied() => Consequence::NotPermitted,
+        Call::Post if error.is_nothing_to_change() => Consequence::NothingToChange,
+        Call::Post if error.is_conflict() => Consequence::DecideAgain,
+        Call::Post if error.is_outcome_unknown() || error.is_retryable() => Consequence::ReadBack { delay },
+        Call::Read if error.is_retryable() || error.is_conflict() => Consequence::Repeat { delay },
+        Call::Read | Call::Post => Consequence::Stop,
+    }
+}

@@ -1,0 +1,93 @@
+//! Fresh decisions for changes whose own decision has grown old, or whose namespace moved.
+//!
+//! One evaluation serves every change that is still waiting, so that deciding again does not cost a
+//! scrape a namespace.
+
+use std::collections::{BTreeSet, HashMap};
+
+use capacity_engine::{Capacity, NamespaceId};
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use crate::autopilot::{Autopilot, Evaluation, ObserveError, Scope};
+
+/// A decision made again.
+#[derive(Debug, Clone)]
+pub(crate) struct FreshDecision {
+    /// Present and wanted capacity, where the decision is a change.
+    pub(crate) capacity: Option<(Capacity, Capacity)>,
+    pub(crate) resource_version: String,
+    pub(crate) sample_minute: Option<Timestamp>,
+    /// The decision as an operator reads it.
+    pub(crate) line: String,
+}
+
+/// What makes a decision fresh enough.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// Made at or after this time: the namespace moved.
+    MadeSince(Timestamp),
+    /// Resting on metrics of this minute or later: the old ones are too old.
+    MeasuredSince(Timestamp),
+}
+
+impl Need {
+    fn is_met_by(self, decided: &Decided, namespace: &NamespaceId) -> bool {
+        match self {
+            Self::MadeSince(time) => decided.at >= time,
+            Self::MeasuredSince(time) => decided
+                .by_namespace
+                .get(namespace)
+                .is_some_and(|decision| decision.sample_minute.is_some_and(|minute| minute >= time)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Decided {
+    at: Timestamp,
+    by_namespace: HashMap<NamespaceId, FreshDecision>,
+}
+
+/// Decides again for a fixed set of namespaces, on demand.
+#[derive(Debug)]
+pub(crate) struct FreshDecisions<'a> {
+    autopilot: &'a Autopilot,
+    namespaces: BTreeSet<NamespaceId>,
+    newest: Mutex<Option<Decided>>,
+}
+
+impl<'a> FreshDecisions<'a> {
+    pub(crate) fn new(autopilot: &'a Autopilot, namespaces: BTreeSet<NamespaceId>) -> Self {
+        Self { autopilot, namespaces, newest: Mutex::new(None) }
+    }
+
+    /// Returns a decision that is fresh enough; `None` where the account no longer lists the namespace.
+    pub(crate) async fn of(
+        &self,
+        namespace: &NamespaceId,
+        need: Need,
+    ) -> Result<Option<FreshDecision>, ObserveError> {
+        let mut newest = self.newest.lock().await;
+        if newest.as_ref().is_none_or(|decided| !need.is_met_by(decided, namespace)) {
+            let evaluation = self.autopilot.evaluate(&Scope::only(self.namespaces.iter().cloned())).await?;
+            *newest = Some(decided(evaluation));
+        }
+        Ok(newest.as_ref().and_then(|decided| decided.by_namespace.get(namespace).cloned()))
+    }
+}
+
+fn decided(evaluation: Evaluation) -> Decided {
+    let by_namespace = evaluation.decisions.into_iter().map(|judged| {
+        let decision = judged.decision;
+        let capacity = decision.action.is_change().then_some(decision.current).flatten().zip(decision.wanted);
+        let fresh = FreshDecision {
+            capacity,
+            resource_version: judged.resource_version,
+            sample_minute: decision.sample_minute,
+            line: decision.to_string(),
+        };
+        (decision.namespace, fresh)
+    });
+    Decided { at: evaluation.evaluated_at, by_namespace: by_namespace.collect() }
+}

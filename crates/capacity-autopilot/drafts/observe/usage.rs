@@ -1,0 +1,256 @@
+//! Folds the samples of a metrics document into the usage of each namespace.
+//!
+//! The rules are those of Temporal's metrics reference, aggregation section: foreground series of the
+//! active replica are summed; a limit is taken by newest time, then by maximum; the newest point of a series
+//! counts; background and standby series count for nobody's limit. Unknown is never zero: a rate that is
+//! NaN, infinite, negative or without a time makes the namespace's usage unknown where nothing else of the
+//! family is left, and is remembered as a gap where something is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage};
+use jiff::Timestamp;
+
+use super::families::{Role, find};
+
+/// How many strangers' names are kept for the warning.
+const NAMED_STRANGERS: usize = 5;
+
+/// One sample as the reader hands it out, with the labels that matter.
+#[derive(Debug, Default)]
+pub(crate) struct Point<'a> {
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
+    pub(crate) background: bool,
+    pub(crate) standby: bool,
+    pub(crate) series: u64,
+    pub(crate) value: f64,
+    pub(crate) time: Option<Timestamp>,
+}
+
+/// Adds one label to the identity of a series, whatever the order of labels.
+pub(crate) fn mix_label(series: u64, name: &str, value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, value).hash(&mut hasher);
+    series.wrapping_add(hasher.finish())
+}
+
+/// What the metrics say of one namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NamespaceMetrics {
+    /// The newest minute, or why it cannot be told.
+    pub(crate) sample: Result<MinuteSample, String>,
+    /// The limits in force.
+    pub(crate) limits: PerLimit<Option<Rate>>,
+    /// What on-demand would give.
+    pub(crate) envelopes: PerLimit<Option<Rate>>,
+    /// Limits whose usage is partly unknown.
+    pub(crate) gaps: PerLimit<bool>,
+}
+
+/// What the metrics say of the whole account.
+#[derive(Debug, Default)]
+pub(crate) struct AccountMetrics {
+    /// By full id; absent: no series at all.
+    pub(crate) namespaces: HashMap<NamespaceId, NamespaceMetrics>,
+    /// Limits whose usage family appears nowhere although others show traffic.
+    pub(crate) missing_families: PerLimit<bool>,
+    /// Samples without the namespace label.
+    pub(crate) unlabelled: usize,
+    /// Namespaces the metrics show and the list does not; the first few by name.
+    pub(crate) strangers: BTreeSet<String>,
+    /// How many there are.
+    pub(crate) stranger_count: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    time: Timestamp,
+    value: f64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Cell {
+    limits: PerLimit<Option<Newest>>,
+    envelopes: PerLimit<Option<Newest>>,
+    unreadable: PerLimit<BTreeSet<&'static str>>,
+    standby: bool,
+    active: bool,
+    seen: bool,
+}
+
+/// Collects samples, document by document.
+#[derive(Debug)]
+pub(crate) struct UsageFold<'a> {
+    index: HashMap<&'a str, u32>,
+    listed: &'a [NamespaceId],
+    cells: Vec<Cell>,
+    rates: HashMap<(u32, LimitKind, Role, u64), Newest>,
+    declared: PerLimit<bool>,
+    strangers: BTreeSet<String>,
+    unlabelled: usize,
+}
+
+impl<'a> UsageFold<'a> {
+    /// Starts a fold over the listed namespaces.
+    pub(crate) fn new(listed: &'a [NamespaceId]) -> Self {
+        let numbered = listed.iter().zip(0_u32..);
+        Self {
+            index: numbered.map(|(id, number)| (id.as_str(), number)).collect(),
+            listed,
+            cells: vec![Cell::default(); listed.len()],
+            rates: HashMap::new(),
+            declared: PerLimit::default(),
+            strangers: BTreeSet::new(),
+            unlabelled: 0,
+        }
+    }
+
+    /// Notes that a family was declared, with or without samples.
+    pub(crate) fn declare(&mut self, family: &str) {
+        if let Some((kind, Role::Served)) = find(family) {
+            self.declared[kind] = true;
+        }
+    }
+
+    /// Takes in one sample; families we do not use are passed over.
+    pub(crate) fn add(&mut self, family: &str, point: &Point<'_>) {
+        let Some((kind, role)) = find(family) else { return };
+        if role == Role::Served {
+            self.declared[kind] = true;
+        }
+        let Some(number) = self.number_of(point) else { return };
+        let cell = &mut self.cells[number as usize];
+        cell.seen = true;
+        match role {
+            Role::Limit => keep_newest(&mut cell.limits[kind], point),
+            Role::Envelope => keep_newest(&mut cell.envelopes[kind], point),
+            Role::Served | Role::Throttled if point.background => {}
+            Role::Served | Role::Throttled if point.standby => cell.standby = true,
+            Role::Served | Role::Throttled => self.add_rate(number, kind, role, point),
+        }
+    }
+
+    fn add_rate(&mut self, number: u32, kind: LimitKind, role: Role, point: &Point<'_>) {
+        let cell = &mut self.cells[number as usize];
+        cell.active = true;
+        let problem = match (Rate::from_per_second(point.value), point.time) {
+            (None, _) => Some("a rate that is no number of actions a second"),
+            (_, None) => Some("a sample without a time"),
+            (Some(_), Some(_)) => None,
+        };
+        if let Some(problem) = problem {
+            cell.unreadable[kind].insert(problem);
+            return;
+        }
+        let Some(time) = point.time else { return };
+        let slot = self.rates.entry((number, kind, role, point.series));
+        let newest = slot.or_insert(Newest { time, value: point.value });
+        if (time, point.value) > (newest.time, newest.value) {
+            *newest = Newest { time, value: point.value };
+        }
+    }
+
+    fn number_of(&mut self, point: &Point<'_>) -> Option<u32> {
+        let Some(label) = point.namespace.filter(|label| !label.is_empty()) else {
+            self.unlabelled += 1;
+            return None;
+        };
+        if let Some(number) = self.index.get(label) {
+            return Some(*number);
+        }
+        if let Some(account) = point.account.filter(|_| !label.contains('.'))
+            && let Some(number) = self.index.get(format!("{label}.{account}").as_str())
+        {
+            return Some(*number);
+        }
+        self.strangers.insert(label.to_owned());
+        None
+    }
+
+    /// Ends the fold.
+    pub(crate) fn finish(self) -> AccountMetrics {
+        let mut sums: Vec<NamespaceSums> = vec![NamespaceSums::default(); self.cells.len()];
+        let mut traffic: PerLimit<bool> = PerLimit::default();
+        for ((number, kind, role, _), newest) in &self.rates {
+            // The value was read as a rate when it came in.
+            let Some(rate) = Rate::from_per_second(newest.value) else { continue };
+            traffic[*kind] |= !rate.is_zero();
+            sums[*number as usize].add(*kind, *role, rate, newest.time);
+        }
+        let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
+        let missing_families = PerLimit::from_fn(|kind| any_traffic && !self.declared[kind]);
+        let mut namespaces = HashMap::new();
+        for ((id, cell), sums) in self.listed.iter().zip(&self.cells).zip(&sums) {
+            if cell.seen {
+                namespaces.insert(id.clone(), namespace_metrics(cell, sums));
+            }
+        }
+        AccountMetrics {
+            namespaces,
+            missing_families,
+            unlabelled: self.unlabelled,
+            stranger_count: self.strangers.len(),
+            strangers: self.strangers.into_iter().take(NAMED_STRANGERS).collect(),
+        }
+    }
+}
+
+/// Keeps the newest value of a limit, of equally new ones the largest. What is no rate is unknown.
+fn keep_newest(slot: &mut Option<Newest>, point: &Point<'_>) {
+    let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else { return };
+    let newer = slot.is_none_or(|kept| (time, point.value) > (kept.time, kept.value));
+    if newer {
+        *slot = Some(Newest { time, value: point.value });
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct NamespaceSums {
+    usage: PerLimit<Usage>,
+    oldest: Option<Timestamp>,
+    reported: bool,
+    seen: PerLimit<bool>,
+}
+
+impl NamespaceSums {
+    fn add(&mut self, kind: LimitKind, role: Role, rate: Rate, time: Timestamp) {
+        let usage = &mut self.usage[kind];
+        let sum = if role == Role::Served { &mut usage.served } else { &mut usage.throttled };
+        *sum = sum.saturating_add(rate);
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+        self.reported = true;
+        self.seen[kind] = true;
+    }
+}
+
+fn namespace_metrics(cell: &Cell, sums: &NamespaceSums) -> NamespaceMetrics {
+    let rates = |newest: &PerLimit<Option<Newest>>| {
+        PerLimit::from_fn(|kind| newest[kind].and_then(|kept| Rate::from_per_second(kept.value)))
+    };
+    let unknown = LimitKind::ALL.into_iter().find(|kind| !cell.unreadable[*kind].is_empty() && !sums.seen[*kind]);
+    let sample = if let Some(kind) = unknown {
+        let problems: Vec<_> = cell.unreadable[kind].iter().copied().collect();
+        Err(format!("the {} of the newest minute are unknown: {}", kind.noun(), problems.join(", ")))
+    } else if cell.standby && !cell.active {
+        Err("only standby series are reported, none of an active replica".to_owned())
+    } else {
+        minute_of(cell, sums)
+            .map(|minute| MinuteSample { minute, usage: sums.usage.clone(), reported: sums.reported })
+            .ok_or_else(|| "no sample has a time".to_owned())
+    };
+    NamespaceMetrics {
+        sample,
+        limits: rates(&cell.limits),
+        envelopes: rates(&cell.envelopes),
+        gaps: PerLimit::from_fn(|kind| !cell.unreadable[kind].is_empty()),
+    }
+}
+
+/// The minute a sample counts for: the oldest of everything it rests on, so that nothing stale hides
+/// behind something fresh. An idle namespace has limits only; they tell the minute then.
+fn minute_of(cell: &Cell, sums: &NamespaceSums) -> Option<Timestamp> {
+    let limits = LimitKind::ALL.into_iter().filter_map(|kind| cell.limits[kind]).map(|newest| newest.time);
+    limits.chain(sums.oldest).min()
+}

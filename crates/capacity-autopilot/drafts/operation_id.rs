@@ -1,0 +1,69 @@
+//! Ids of our asynchronous operations: derived, so that a repeated request repeats its id, and
+//! recognisable, so that our own change is told from a person's without any memory.
+//!
+//! An id is a version 8 UUID (the version set aside for layouts of one's own): 32 bits of a fixed
+//! marker, then a name-based hash of account, namespace, wanted value and evaluation.
+
+use capacity_engine::{Capacity, NamespaceId};
+use uuid::Uuid;
+
+/// The first 32 bits of every id we make. Never changed: older ids must stay recognisable.
+const MARKER: [u8; 4] = [0x7c, 0xa9, 0xac, 0x17];
+
+/// The name space our hashes live in (a random version 4 UUID, drawn once).
+const NAME_SPACE: Uuid = Uuid::from_u128(0x5b0f_9c2e_3d1a_4e67_9a44_c1d2_70e8_b3f5);
+
+/// Returns the operation id of one wanted change of one evaluation.
+///
+/// The account is part of the namespace's full id; the same four inputs always give the same id.
+pub fn operation_id(namespace: &NamespaceId, wanted: Capacity, evaluation: &str) -> String {
+    let wanted = match wanted {
+        Capacity::OnDemand => 0,
+        Capacity::Provisioned(trus) => trus.get(),
+    };
+    let hash = Uuid::new_v5(&NAME_SPACE, format!("{namespace}\n{wanted}\n{evaluation}").as_bytes());
+    let mut bytes = *hash.as_bytes();
+    bytes[..MARKER.len()].copy_from_slice(&MARKER);
+    Uuid::new_v8(bytes).to_string()
+}
+
+/// Returns whether an operation id was made by [`operation_id`].
+pub fn is_ours(operation_id: &str) -> bool {
+    Uuid::parse_str(operation_id)
+        .is_ok_and(|id| id.get_version_num() == 8 && id.as_bytes()[..MARKER.len()] == MARKER)
+}
+
+/// Returns a digest of a text, to notice an edit. It notices accidents, not forgery.
+pub(crate) fn digest(text: &str) -> String {
+    Uuid::new_v5(&NAME_SPACE, text.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capacity_engine::Trus;
+
+    fn namespace(id: &str) -> NamespaceId {
+        id.parse().expect("a valid id")
+    }
+
+    #[test]
+    fn the_same_change_of_the_same_evaluation_repeats_its_id() {
+        let wanted = Capacity::Provisioned(Trus::try_new(6).expect("positive"));
+        let first = operation_id(&namespace("pay.a1b2c"), wanted, "e1");
+        assert_eq!(first, operation_id(&namespace("pay.a1b2c"), wanted, "e1"));
+        assert_ne!(first, operation_id(&namespace("pay.a1b2c"), wanted, "e2"));
+        assert_ne!(first, operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1"));
+        assert_ne!(first, operation_id(&namespace("pay.z9z9z"), wanted, "e1"));
+    }
+
+    #[test]
+    fn only_our_own_ids_are_ours() {
+        let ours = operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1");
+        assert!(is_ours(&ours), "{ours}");
+        assert!(is_ours(&ours.to_uppercase()), "the service may answer in another case");
+        assert!(!is_ours("5f0c8f6e-3b0a-4c69-9d86-0f6ad57bd3a1"));
+        assert!(!is_ours(""));
+        assert!(!is_ours("UpdateNamespace-2026"));
+    }
+}
