@@ -23,11 +23,3 @@ deny:
 # Speed of the OpenMetrics reader beside its peers.
 bench-reader:
     cargo bench -p openmetrics-reader
-
-# CPU, memory and requests of a plan for 1,000 and 10,000 namespaces.
-bench-plan:
-    bash scripts/bench-plan
-
-# The demo: needs no account, no key and no network.
-demo:
-    cargo run --release --bin temporal-capacity -- demo
