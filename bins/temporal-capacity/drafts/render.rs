@@ -17,14 +17,7 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
     if shown.is_empty() {
         return String::new();
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    if terminal.output_colours() {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    table.set_header(HEADER.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let mut table = table_with(HEADER, terminal);
     for decision in shown {
         table.add_row([
             Cell::new(printable(&decision.namespace)),
@@ -119,14 +112,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
 
 /// Renders what became of the changes.
 pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    if terminal.output_colours() {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    table.set_header(["namespace", "change", "outcome", "why"].map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let mut table = table_with(["namespace", "change", "outcome", "why"], terminal);
     for change in changes {
         let colour = if change.outcome.is_success() { Color::Green } else { Color::Red };
         let mut why = change.error.clone().unwrap_or_default();
@@ -141,6 +127,19 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
         ]);
     }
     format!("{table}\n")
+}
+
+/// An empty table in the style of the terminal.
+fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal: Terminal) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    if terminal.output_colours() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(header.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    table
 }
 
 /// Cents, rounded half to even.

@@ -3,21 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-/// How a command ended. Errors are `anyhow::Error`s and always exit with 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// Done, or nothing to do.
-    Done,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-        }
-    }
-}
-
 /// Prints clap's message and returns 0 for help and version, 1 for a usage error.
 ///
 /// Clap would exit with 2 for a usage error, which is kept for "changes are planned".

@@ -5,9 +5,9 @@
 mod exit;
 mod metrics;
 
-use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
 
-use crate::exit::Exit;
+use clap::{Args, Parser, Subcommand};
 
 /// Capacity autopilot for Temporal Cloud.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ struct ReadingMode {
     lenient: bool,
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
@@ -66,7 +66,7 @@ fn main() -> std::process::ExitCode {
         MetricsCommand::Dump(mode) => metrics::dump(mode.strict),
     };
     match outcome {
-        Ok(()) => Exit::Done.into(),
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error),
     }
 }

@@ -60,6 +60,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Gauge,
+        Self::Counter,
+        Self::StateSet,
+        Self::Info,
+        Self::Histogram,
+        Self::GaugeHistogram,
+        Self::Summary,
+    ];
+
     /// Returns the word of the `OpenMetrics` text format.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,17 +87,7 @@ impl Kind {
 
     /// Reads the word of the `OpenMetrics` text format.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
-            "unknown" => Self::Unknown,
-            "gauge" => Self::Gauge,
-            "counter" => Self::Counter,
-            "stateset" => Self::StateSet,
-            "info" => Self::Info,
-            "histogram" => Self::Histogram,
-            "gaugehistogram" => Self::GaugeHistogram,
-            "summary" => Self::Summary,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// What sample names of a family of this type append to the family's name.
