@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 
 use anyhow::Context;
 use openmetrics_reader::{Event, Options, Reader, Sample};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 
 /// Accepts or rejects a document.
 pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
@@ -21,7 +23,8 @@ pub(crate) fn dump(strict: bool) -> anyhow::Result<()> {
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
     for event in Reader::new(&document, options(strict)) {
         if let Event::Sample(sample) = event? {
-            writeln!(output, "{}", line(&sample)).context("failed to write to standard output")?;
+            let line = serde_json::to_string(&line(&sample)?).context("failed to write a sample as JSON")?;
+            writeln!(output, "{line}").context("failed to write to standard output")?;
         }
     }
     output.flush().context("failed to write to standard output")
@@ -44,7 +47,16 @@ fn standard_input() -> anyhow::Result<Vec<u8>> {
     Ok(document)
 }
 
-fn line(sample: &Sample<'_>) -> Value {
+/// A sample as a line of `metrics dump`.
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    labels: Map<String, Value>,
+    value: Value,
+    timestamp: Option<Box<RawValue>>,
+}
+
+fn line(sample: &Sample<'_>) -> anyhow::Result<Line> {
     let labels: Map<String, Value> = sample
         .labels()
         .map(|label| {
@@ -54,11 +66,11 @@ fn line(sample: &Sample<'_>) -> Value {
             )
         })
         .collect();
-    json!({
-        "name": sample.name().unescaped(),
-        "labels": labels,
-        "value": value(sample.value()),
-        "timestamp": sample.timestamp_text().map_or(Value::Null, timestamp),
+    Ok(Line {
+        name: sample.name().unescaped().into_owned(),
+        labels,
+        value: value(sample.value()),
+        timestamp: sample.timestamp_text().map(timestamp).transpose()?,
     })
 }
 
@@ -73,7 +85,9 @@ fn value(number: f64) -> Value {
     }
 }
 
-/// The number as written; what JSON does not take as a number stays text.
-fn timestamp(text: &str) -> Value {
-    serde_json::from_str::<serde_json::Number>(text).map_or_else(|_| Value::from(text), Value::Number)
+/// The number as written, to the last digit; one that JSON would not take (`+5`, `007`) as text.
+fn timestamp(text: &str) -> anyhow::Result<Box<RawValue>> {
+    RawValue::from_string(text.to_owned())
+        .or_else(|_| to_raw_value(text))
+        .context("failed to write a timestamp as JSON")
 }

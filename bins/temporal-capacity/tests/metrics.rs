@@ -22,6 +22,7 @@ fn dump_prints_one_object_a_line_with_the_timestamp_as_written() {
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["labels"]["x"], "1");
     assert!((lines[0]["timestamp"].as_f64().expect("a number") - 1_790_000_000.25).abs() < 1e-6);
+    assert!(output.contains(r#""timestamp":1790000000.250}"#), "{output}");
     assert_eq!(lines[1]["value"], "NaN");
     assert_eq!(lines[1]["timestamp"], serde_json::Value::Null);
     assert_eq!(lines[2]["value"], "+Inf");
