@@ -1,1 +1,29 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`decide`] turns a [`Snapshot`] into a [`Decision`]; [`wants_capacity_info`] is its first pass. [`pricing`] holds the
+//! price rule. Nothing here reads a clock, a file, the environment or the network; `clippy.toml` beside this crate holds
+//! that line.
+
+mod capacity;
+mod decision;
+mod limit;
+mod namespace;
+mod policy;
+pub mod pricing;
+mod rate;
+mod snapshot;
+mod usage;
+
+pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
+pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_in_order};
+pub use limit::{LimitKind, PerLimit};
+pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
+pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
+pub use pricing::PricePerMillion;
+pub use rate::Rate;
+pub use snapshot::{
+    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
+};
+pub use usage::{HourlyActions, MinuteSample, Usage, UsageWindow};

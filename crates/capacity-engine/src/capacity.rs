@@ -1,0 +1,315 @@
+//! Capacity, the ladder of what may be chosen, and what the service reports of both.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A number of Temporal Resource Units, at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Trus(NonZeroU32);
+
+impl Trus {
+    /// Returns so many TRUs; `None` for 0, which is no provisioned capacity.
+    pub const fn try_new(count: u32) -> Option<Self> {
+        match NonZeroU32::new(count) {
+            Some(count) => Some(Self(count)),
+            None => None,
+        }
+    }
+
+    /// Returns what a number on the wire (a double) means; `None` unless it is a whole number from 1 to 100,000.
+    pub fn from_wire(value: f64) -> Option<Self> {
+        if value.fract().abs() > 0.0 || !(1.0..=100_000.0).contains(&value) {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole and in range, as just checked"
+        )]
+        Self::try_new(value as u32)
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Trus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}",
+            self.get(),
+            if self.get() == 1 { "TRU" } else { "TRUs" }
+        )
+    }
+}
+
+/// The capacity of a namespace; on-demand is the lowest of one ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capacity {
+    /// Limits follow the usage of the last 7 days; only actions used are paid.
+    OnDemand,
+    /// Limits are so many times those of one TRU; a minimum of actions is paid each hour.
+    Provisioned(Trus),
+}
+
+impl Capacity {
+    /// Returns the TRUs, 0 meaning on-demand.
+    pub const fn trus(self) -> u32 {
+        match self {
+            Self::OnDemand => 0,
+            Self::Provisioned(trus) => trus.get(),
+        }
+    }
+
+    /// Returns the capacity of so many TRUs, 0 meaning on-demand.
+    pub const fn from_trus(trus: u32) -> Self {
+        match Trus::try_new(trus) {
+            Some(trus) => Self::Provisioned(trus),
+            None => Self::OnDemand,
+        }
+    }
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnDemand => f.write_str("on-demand"),
+            Self::Provisioned(trus) => trus.fmt(f),
+        }
+    }
+}
+
+/// The numbers of TRUs that a namespace may choose from: the API's `validTruValues`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ladder {
+    steps: Vec<Trus>,
+}
+
+impl Ladder {
+    /// Returns the ladder of the values the API lists; what is no whole number of TRUs cannot be chosen and is left out.
+    pub fn from_wire(valid_tru_values: &[f64]) -> Self {
+        let mut steps: Vec<Trus> = valid_tru_values
+            .iter()
+            .filter_map(|value| Trus::from_wire(*value))
+            .collect();
+        steps.sort_unstable();
+        steps.dedup();
+        Self { steps }
+    }
+
+    /// Returns the steps, lowest first.
+    pub fn steps(&self) -> &[Trus] {
+        &self.steps
+    }
+
+    /// Returns whether no step was told.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Returns whether a value may be chosen.
+    pub fn contains(&self, trus: Trus) -> bool {
+        self.steps.binary_search(&trus).is_ok()
+    }
+
+    /// Returns the lowest step that is at least so high.
+    pub fn at_least(&self, trus: Trus) -> Option<Trus> {
+        self.steps.iter().copied().find(|step| *step >= trus)
+    }
+
+    /// Returns the highest step.
+    pub fn highest(&self) -> Option<Trus> {
+        self.steps.last().copied()
+    }
+}
+
+/// A mode of capacity as the service reports it, in a status, a spec or a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ReportedMode {
+    /// Nothing is said.
+    #[default]
+    Absent,
+    /// On-demand.
+    OnDemand,
+    /// So many TRUs.
+    Provisioned(Trus),
+    /// Provisioned, but no number is said, or one that is none.
+    ProvisionedWithoutValue,
+    /// A mode that this program does not know.
+    Unknown(String),
+}
+
+impl From<Capacity> for ReportedMode {
+    fn from(capacity: Capacity) -> Self {
+        match capacity {
+            Capacity::OnDemand => Self::OnDemand,
+            Capacity::Provisioned(trus) => Self::Provisioned(trus),
+        }
+    }
+}
+
+impl fmt::Display for ReportedMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("nothing"),
+            Self::OnDemand => f.write_str("on-demand"),
+            Self::Provisioned(trus) => trus.fmt(f),
+            Self::ProvisionedWithoutValue => f.write_str("provisioned without a value"),
+            Self::Unknown(mode) => write!(f, "a mode unknown to this version ({mode})"),
+        }
+    }
+}
+
+/// How a capacity request stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestState {
+    /// Carried out.
+    Completed,
+    /// Under way. An unspecified or unknown state counts as this.
+    InProgress,
+    /// Failed, rejected or cancelled: the wish of the spec was not fulfilled.
+    Failed,
+}
+
+/// The latest change of capacity that someone asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapacityRequest {
+    /// How it stands.
+    pub state: RequestState,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The operation that carries it out.
+    pub operation_id: Option<String>,
+    /// Whether this automation asked for it, told by the layout of the operation id.
+    pub ours: bool,
+}
+
+/// Temporal aims at applying a change of capacity within two minutes (documentation, capacity modes page).
+const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
+
+impl CapacityRequest {
+    /// Returns when the change took effect; `None` unless it was carried out and tells a time.
+    pub fn took_effect_at(&self) -> Option<Timestamp> {
+        match self.state {
+            RequestState::Completed => self.ended_at.or_else(|| {
+                self.started_at
+                    .and_then(|started| started.checked_add(TIME_TO_APPLY).ok())
+            }),
+            RequestState::InProgress | RequestState::Failed => None,
+        }
+    }
+}
+
+/// Tells the present capacity from status and spec.
+///
+/// The status is what is there; the spec is what was last wished. They differ legitimately only after a request that
+/// failed. No status at all counts as on-demand unless the spec says otherwise.
+///
+/// # Errors
+///
+/// Says in words why it cannot be told.
+pub fn present_capacity(
+    status: &ReportedMode,
+    spec: &ReportedMode,
+    latest: Option<&CapacityRequest>,
+) -> Result<Capacity, String> {
+    let wish_failed = latest.is_some_and(|request| request.state == RequestState::Failed);
+    let present = match status {
+        ReportedMode::OnDemand => Capacity::OnDemand,
+        ReportedMode::Provisioned(trus) => Capacity::Provisioned(*trus),
+        ReportedMode::ProvisionedWithoutValue | ReportedMode::Unknown(_) => {
+            return Err(format!("the status says {status}"));
+        }
+        ReportedMode::Absent => match spec {
+            ReportedMode::Absent | ReportedMode::OnDemand => Capacity::OnDemand,
+            ReportedMode::Provisioned(_)
+            | ReportedMode::ProvisionedWithoutValue
+            | ReportedMode::Unknown(_) => {
+                return Err(format!("the status says nothing and the spec says {spec}"));
+            }
+        },
+    };
+    let spec_agrees = *spec == ReportedMode::Absent || *spec == ReportedMode::from(present);
+    if spec_agrees || wish_failed {
+        Ok(present)
+    } else {
+        Err(format!("the status says {present} and the spec says {spec}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn trus(count: u32) -> Trus {
+        Trus::try_new(count).expect("positive")
+    }
+
+    #[test]
+    fn a_ladder_is_sorted_and_leaves_out_what_is_no_number_of_trus() {
+        let ladder = Ladder::from_wire(&[8.0, 2.0, 2.0, 2.5, f64::NAN, -4.0, 0.0, 4.0]);
+        assert_eq!(ladder.steps(), [trus(2), trus(4), trus(8)]);
+        assert_eq!(ladder.at_least(trus(5)), Some(trus(8)));
+        assert_eq!(ladder.at_least(trus(9)), None);
+    }
+
+    fn request(state: RequestState) -> CapacityRequest {
+        CapacityRequest {
+            state,
+            started_at: None,
+            ended_at: None,
+            operation_id: None,
+            ours: false,
+        }
+    }
+
+    #[rstest]
+    #[case::nothing_said(ReportedMode::Absent, ReportedMode::Absent, Some(0))]
+    #[case::status_absent_spec_on_demand(ReportedMode::Absent, ReportedMode::OnDemand, Some(0))]
+    #[case::status_absent_spec_provisioned(ReportedMode::Absent, ReportedMode::Provisioned(trus(4)), None)]
+    #[case::both_agree(
+        ReportedMode::Provisioned(trus(4)),
+        ReportedMode::Provisioned(trus(4)),
+        Some(4)
+    )]
+    #[case::they_disagree(ReportedMode::Provisioned(trus(4)), ReportedMode::Provisioned(trus(6)), None)]
+    #[case::spec_absent(ReportedMode::Provisioned(trus(4)), ReportedMode::Absent, Some(4))]
+    #[case::spec_without_value(ReportedMode::OnDemand, ReportedMode::ProvisionedWithoutValue, None)]
+    #[case::no_value(ReportedMode::ProvisionedWithoutValue, ReportedMode::Absent, None)]
+    #[case::unknown_mode(ReportedMode::Unknown("elastic".to_owned()), ReportedMode::Absent, None)]
+    fn present_capacity_is_told_from_status_and_spec(
+        #[case] status: ReportedMode,
+        #[case] spec: ReportedMode,
+        #[case] expected: Option<u32>,
+    ) {
+        let completed = request(RequestState::Completed);
+        assert_eq!(
+            present_capacity(&status, &spec, Some(&completed))
+                .ok()
+                .map(Capacity::trus),
+            expected
+        );
+    }
+
+    #[test]
+    fn after_a_failed_request_the_wish_of_the_spec_is_ignored() {
+        let failed = request(RequestState::Failed);
+        let present = present_capacity(
+            &ReportedMode::OnDemand,
+            &ReportedMode::Provisioned(trus(6)),
+            Some(&failed),
+        );
+        assert_eq!(present, Ok(Capacity::OnDemand));
+    }
+}

@@ -1,0 +1,384 @@
+//! Row 12: what a change must pass, in the order of the table of guards.
+//!
+//! A guard either lets a change pass, turns it into a `Hold`, or (for `Enable`) takes another step of the ladder. Where
+//! several would hold, the first of the table is told.
+
+use jiff::Timestamp;
+
+use super::judgement::Judged;
+use super::settings::{Policy, ThresholdSettings};
+use super::threshold::most_throttled;
+use super::{Verdict, span};
+use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
+use crate::decision::{Action, ReasonCode};
+use crate::limit::LimitKind;
+use crate::pricing::in_dollars;
+use crate::rate::Rate;
+use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
+
+/// What on-demand must carry beyond the highest minute seen: a quarter more.
+const ROOM_NUMERATOR: u128 = 5;
+const ROOM_DENOMINATOR: u128 = 4;
+
+pub(super) fn enable(judged: &Judged<'_>, policy: &Policy, now: Timestamp, because: &str) -> Verdict {
+    let settings = &policy.threshold;
+    let wish = Capacity::Provisioned(settings.default_trus);
+    guarded_enable(judged, settings, now, because).unwrap_or_else(|held| Verdict {
+        blocked: held.blocked.or(Some(wish)),
+        ..held
+    })
+}
+
+fn guarded_enable(
+    judged: &Judged<'_>,
+    settings: &ThresholdSettings,
+    now: Timestamp,
+    because: &str,
+) -> Result<Verdict, Verdict> {
+    let info = known_info(judged, because)?;
+    let ceiling = told_ceiling(info, because)?;
+    let step = choose_step(judged, info, ceiling, settings)?;
+    not_set_by_support(judged, info, because)?;
+    not_in_others_hands(judged, settings, now, because)?;
+    let reason = format!("{because}{}", step.notes.concat());
+    let verdict = Verdict::new(Action::Enable(step.trus), ReasonCode::Throttled, reason);
+    Ok(if step.announce {
+        verdict.announced()
+    } else {
+        verdict
+    })
+}
+
+pub(super) fn disable(
+    judged: &Judged<'_>,
+    account: &AccountView,
+    policy: &Policy,
+    now: Timestamp,
+    because: &str,
+    from: Trus,
+) -> Verdict {
+    let held = guarded_disable(judged, account, &policy.threshold, now, because, from);
+    held.unwrap_or_else(|held| held.blocking(Capacity::OnDemand))
+}
+
+fn guarded_disable(
+    judged: &Judged<'_>,
+    account: &AccountView,
+    settings: &ThresholdSettings,
+    now: Timestamp,
+    because: &str,
+    from: Trus,
+) -> Result<Verdict, Verdict> {
+    let info = known_info(judged, because)?;
+    room_below(judged, info, because)?;
+    not_set_by_support(judged, info, because)?;
+    regainable(info, because, from)?;
+    not_in_others_hands(judged, settings, now, because)?;
+    told_ceiling(info, because)?;
+    not_own_home(judged, account, because)?;
+    let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
+    let reason = format!(
+        "{because}; gives back {from}, up to {saved}/h at {}",
+        settings.price
+    );
+    Ok(Verdict::new(Action::Disable, ReasonCode::Idle, reason))
+}
+
+/// The last change must not have been refused, and what may be chosen must be known and agree with the list.
+fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacityInfo, Verdict> {
+    if let Some(refusal) = &judged.snapshot.change_refused {
+        let reason = format!(
+            "{because}, but the service refused the last change ({refusal}); acts again when the key is Namespace Admin here"
+        );
+        return Err(Verdict::hold(ReasonCode::NotPermitted, reason));
+    }
+    let unavailable = |why: &str| {
+        let reason =
+            format!("{because}, but its capacity info could not be read: {why}; tried again next time");
+        Err(Verdict::hold(ReasonCode::CapacityInfoUnavailable, reason))
+    };
+    let info = match &judged.snapshot.capacity_info {
+        CapacityInfo::NotRead => return unavailable("it was not asked for"),
+        CapacityInfo::Unavailable { why } => return unavailable(why),
+        CapacityInfo::Known(info) => info,
+    };
+    // Absent says nothing against the list: a namespace that was never changed has no capacity at all.
+    if info.current != ReportedMode::Absent && info.current != ReportedMode::from(judged.present) {
+        let reason = format!(
+            "the present capacity cannot be told: the list says {} and the capacity info says {}",
+            judged.present, info.current
+        );
+        return Err(Verdict::hold(ReasonCode::CapacityUnknown, reason));
+    }
+    Ok(info)
+}
+
+/// No ceiling told.
+fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict> {
+    let missing = match (info.ladder.is_empty(), info.ceiling) {
+        (false, Some(ceiling)) => return Ok(ceiling),
+        (true, _) => "which values may be chosen",
+        (false, None) => "how much the region can give at the moment",
+    };
+    let reason = format!("{because}, but the service does not tell {missing}; acts again when it does");
+    Err(Verdict::hold(ReasonCode::NoInventory, reason))
+}
+
+/// The step to enable, and what is to be said about it.
+struct Step {
+    trus: Trus,
+    notes: Vec<String>,
+    announce: bool,
+}
+
+/// Step, no regression, ceiling, bounds.
+fn choose_step(
+    judged: &Judged<'_>,
+    info: &KnownCapacityInfo,
+    ceiling: Trus,
+    settings: &ThresholdSettings,
+) -> Result<Step, Verdict> {
+    let ladder = &info.ladder;
+    let default = settings.default_trus;
+    let mut notes = Vec::new();
+    // The ladder holds at least one step, as `told_ceiling` has seen.
+    let wanted = ladder.at_least(default).or(ladder.highest()).unwrap_or(default);
+    if wanted > default {
+        notes.push(format!(
+            "; {} is not a step, the next is {}",
+            default.get(),
+            wanted.get()
+        ));
+    } else if wanted < default {
+        notes.push(format!(
+            "; {} is not a step, the highest is {}",
+            default.get(),
+            wanted.get()
+        ));
+    }
+    let bound = ceiling.min(settings.max_trus);
+    let allowed: Vec<Trus> = ladder
+        .steps()
+        .iter()
+        .copied()
+        .filter(|step| *step <= bound)
+        .collect();
+    if bound < wanted {
+        return step_below(
+            judged,
+            info,
+            ceiling,
+            settings,
+            allowed.last().copied(),
+            wanted,
+            notes,
+        );
+    }
+    for step in allowed.iter().copied().filter(|step| *step >= wanted) {
+        if obstacle(judged, info, step).is_some() {
+            continue;
+        }
+        if step > wanted {
+            // Told from the step wanted: it is why a higher one is taken.
+            let why = obstacle(judged, info, wanted).unwrap_or_default();
+            notes.push(format!("; {why}, so {step} are taken"));
+        }
+        return Ok(Step {
+            trus: step,
+            notes,
+            announce: step > wanted,
+        });
+    }
+    // At least `wanted` is allowed, and none will do: the highest has the best chance.
+    let highest = allowed.last().copied().unwrap_or(wanted);
+    let why = obstacle(judged, info, highest).unwrap_or_default();
+    let reason = format!("{} throttled, but {why}", throttled_noun(judged));
+    Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
+}
+
+/// What is wanted is above the ceiling or the bound: the highest allowed step, if it will do.
+fn step_below(
+    judged: &Judged<'_>,
+    info: &KnownCapacityInfo,
+    ceiling: Trus,
+    settings: &ThresholdSettings,
+    highest: Option<Trus>,
+    wanted: Trus,
+    mut notes: Vec<String>,
+) -> Result<Step, Verdict> {
+    let by_inventory = ceiling < wanted;
+    // Where both bind, the one that leaves less is told.
+    let told = if by_inventory && ceiling <= settings.max_trus {
+        format!("inventory allows {}", ceiling.get())
+    } else {
+        format!("MAX_TRU_COUNT allows {}", settings.max_trus.get())
+    };
+    let why = match highest {
+        None => format!(
+            "the smallest step is {}",
+            info.ladder.steps().first().copied().unwrap_or(wanted)
+        ),
+        Some(step) => {
+            let Some(why) = obstacle(judged, info, step) else {
+                notes.push(format!("; {told}"));
+                return Ok(Step {
+                    trus: step,
+                    notes,
+                    announce: by_inventory,
+                });
+            };
+            why
+        }
+    };
+    let reason = format!("{} throttled, but {told}, and {why}", throttled_noun(judged));
+    let code = if by_inventory {
+        ReasonCode::NoInventory
+    } else {
+        ReasonCode::NoStepHelps
+    };
+    Err(Verdict::hold(code, reason)
+        .blocking(Capacity::Provisioned(wanted))
+        .announced())
+}
+
+/// Returns why a step would not help: a limit below what on-demand gives, or no throttled limit that rises.
+fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
+    for kind in LimitKind::ALL {
+        let gives = on_demand_gives(judged, info, kind);
+        if kind.at(step) < gives {
+            return Some(format!(
+                "{step} ({}/s) would lower the {} limit of {}/s that on-demand gives",
+                kind.at(step).limit(),
+                kind.singular(),
+                gives.limit()
+            ));
+        }
+    }
+    let newest = judged.window.newest();
+    let throttled = |kind: &LimitKind| !newest.usage[*kind].throttled.is_zero();
+    let rises = |kind: LimitKind| kind.at(step) > judged.limits[kind];
+    if LimitKind::ALL.into_iter().filter(throttled).any(rises) {
+        return None;
+    }
+    let kind = throttled_kind(judged);
+    Some(format!(
+        "{step} ({}/s) would not raise the {} limit of {}/s",
+        kind.at(step).limit(),
+        kind.singular(),
+        judged.limits[kind].limit()
+    ))
+}
+
+/// What on-demand gives now: the highest of the envelope in the metrics, the API's answer and the limit in force, since
+/// the namespace is on-demand.
+fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKind) -> Rate {
+    let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
+    told.into_iter().flatten().fold(judged.limits[kind], Rate::max)
+}
+
+/// The API tells the envelope of actions only.
+fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
+    match kind {
+        LimitKind::Actions => info.on_demand_actions,
+        LimitKind::Requests | LimitKind::Operations => None,
+    }
+}
+
+fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
+    most_throttled(judged.window.newest()).map_or(LimitKind::Actions, |throttling| throttling.kind)
+}
+
+fn throttled_noun(judged: &Judged<'_>) -> &'static str {
+    throttled_kind(judged).noun()
+}
+
+/// Room below: on-demand must carry the highest minute of the window, and a quarter more.
+fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
+    for kind in LimitKind::ALL {
+        let highest = judged.window.highest_asked(kind);
+        let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
+        let Some(envelope) = told.into_iter().flatten().min() else {
+            if highest.is_zero() {
+                continue;
+            }
+            let reason = format!(
+                "{because}, but what on-demand would give in {} is not told; acts again when it is",
+                kind.noun()
+            );
+            return Err(Verdict::hold(ReasonCode::LimitsUnknown, reason));
+        };
+        let needed = u128::from(highest.micros_per_second()) * ROOM_NUMERATOR;
+        if needed > u128::from(envelope.micros_per_second()) * ROOM_DENOMINATOR {
+            let reason = format!(
+                "{because}, but on-demand gives {} {}/s, less than the highest minute of {}/s and a quarter more",
+                envelope.limit(),
+                kind.noun(),
+                highest.measured()
+            );
+            return Err(Verdict::hold(ReasonCode::OnDemandTooSmall, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Irreplaceable: what support has set, nobody can set again.
+fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
+    let why = match judged.present {
+        _ if info.has_legacy_limits => "its limits were set by Temporal's support".to_owned(),
+        Capacity::Provisioned(trus) if !info.ladder.is_empty() && !info.ladder.contains(trus) => {
+            format!("{trus} are not a value that can be chosen again")
+        }
+        Capacity::Provisioned(_) | Capacity::OnDemand => return Ok(()),
+    };
+    let reason = format!("{because}, but {why}: change it by hand, or with support");
+    Err(Verdict::hold(ReasonCode::SetBySupport, reason))
+}
+
+/// Not regainable: what the region could not give again is kept.
+fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(), Verdict> {
+    match info.ceiling {
+        Some(ceiling) if ceiling < from => {
+            let reason = format!(
+                "{because}, but the region can give only {} at the moment, so {from} could not be had again: give it back by hand if you never need it",
+                ceiling.get()
+            );
+            Err(Verdict::hold(ReasonCode::NotRegainable, reason).announced())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Others' hands: what somebody else has just chosen is left alone for a while.
+fn not_in_others_hands(
+    judged: &Judged<'_>,
+    settings: &ThresholdSettings,
+    now: Timestamp,
+    because: &str,
+) -> Result<(), Verdict> {
+    let Some(request) = &judged.snapshot.latest_request else {
+        return Ok(());
+    };
+    let respect = settings.respect_foreign_changes;
+    if request.ours || request.state != RequestState::Completed || respect.is_zero() {
+        return Ok(());
+    }
+    let when = match request.took_effect_at() {
+        Some(effect) if now.duration_since(effect) > respect => return Ok(()),
+        Some(effect) => format!("{} ago", span(now.duration_since(effect))),
+        None => "at a time that is not told".to_owned(),
+    };
+    let reason = format!(
+        "{because}, but somebody else changed its capacity {when}; left alone for {}",
+        span(respect)
+    );
+    Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())
+}
+
+/// Own home: the ground this automation stands on is never lowered.
+fn not_own_home(judged: &Judged<'_>, account: &AccountView, because: &str) -> Result<(), Verdict> {
+    if account.home.as_ref() != Some(&judged.snapshot.namespace) {
+        return Ok(());
+    }
+    let reason = format!("{because}, but this automation runs in it: give its capacity back by hand");
+    Err(Verdict::hold(ReasonCode::OwnNamespace, reason))
+}

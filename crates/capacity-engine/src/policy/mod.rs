@@ -1,0 +1,164 @@
+//! From a snapshot to a decision: the order of judgement, the rule, the guards.
+//!
+//! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `threshold` the rule (row
+//! 11), `guards` what a change must pass (row 12). A part either lets a snapshot pass or ends it with a [`Verdict`].
+
+mod guards;
+mod judgement;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod threshold;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::capacity::Capacity;
+use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
+use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
+
+pub use settings::{Policy, ThresholdSettings};
+
+/// The end of a judgement.
+#[derive(Debug, Clone, PartialEq)]
+struct Verdict {
+    action: Action,
+    code: ReasonCode,
+    reason: String,
+    blocked: Option<Capacity>,
+    announce: bool,
+}
+
+impl Verdict {
+    fn new(action: Action, code: ReasonCode, reason: String) -> Self {
+        Self {
+            action,
+            code,
+            reason,
+            blocked: None,
+            announce: false,
+        }
+    }
+
+    fn hold(code: ReasonCode, reason: String) -> Self {
+        Self::new(Action::Hold, code, reason)
+    }
+
+    fn keep(code: ReasonCode, reason: String) -> Self {
+        Self::new(Action::Keep, code, reason)
+    }
+
+    fn blocking(self, wish: Capacity) -> Self {
+        Self {
+            blocked: Some(wish),
+            ..self
+        }
+    }
+
+    fn announced(self) -> Self {
+        Self {
+            announce: true,
+            ..self
+        }
+    }
+}
+
+/// What the rule asks for, before the guards.
+#[derive(Debug, Clone, PartialEq)]
+enum Ruling {
+    /// Nothing is to change.
+    Final(Verdict),
+    /// Capacity should be provided.
+    Enable {
+        /// What throttles, in words.
+        because: String,
+    },
+    /// Capacity should be given back.
+    Disable {
+        /// How little is used, in words.
+        because: String,
+        /// What is given back.
+        from: crate::capacity::Trus,
+    },
+}
+
+/// Decides about one namespace. Total: every snapshot gets a decision.
+pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: Timestamp) -> Decision {
+    let verdict = match judgement::judge(snapshot, account, policy, now) {
+        Err(verdict) => verdict,
+        Ok(judged) => match threshold::rule(&judged, &policy.threshold) {
+            Ruling::Final(verdict) => verdict,
+            Ruling::Enable { because } => guards::enable(&judged, policy, now, &because),
+            Ruling::Disable { because, from } => {
+                guards::disable(&judged, account, policy, now, &because, from)
+            }
+        },
+    };
+    conclude(snapshot, policy, verdict)
+}
+
+/// Returns whether capacity info must be read before a decision can be made: exactly where rows 1 to 11 end in a wish to
+/// change, and no guard that needs no capacity info ends it anyway.
+pub fn wants_capacity_info(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    policy: &Policy,
+    now: Timestamp,
+) -> bool {
+    snapshot.change_refused.is_none()
+        && judgement::judge(snapshot, account, policy, now)
+            .is_ok_and(|judged| !matches!(threshold::rule(&judged, &policy.threshold), Ruling::Final(_)))
+}
+
+fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision {
+    let current = judgement::present(snapshot).ok();
+    let wanted = match verdict.action {
+        Action::Enable(trus) | Action::Resize(trus) => Some(Capacity::Provisioned(trus)),
+        Action::Disable => Some(Capacity::OnDemand),
+        Action::Keep | Action::Hold | Action::Skip => current,
+    };
+    let newest = match &snapshot.usage {
+        ReportedUsage::Known(window) => Some(window.newest()),
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => None,
+    };
+    let throttling = newest.and_then(threshold::most_throttled);
+    let price = policy.threshold.price;
+    let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
+    Decision {
+        namespace: snapshot.namespace.clone(),
+        action: verdict.action,
+        current,
+        wanted,
+        blocked: verdict.blocked,
+        reason_code: verdict.code,
+        reason: verdict.reason,
+        // A throttled namespace that is held needs a person.
+        announce: verdict.announce || (verdict.action == Action::Hold && throttling.is_some()),
+        price: DecisionPrice {
+            per_hour_before: idle_hour(current),
+            per_hour_after: idle_hour(wanted),
+            price,
+        },
+        throttled_share: throttling.map(|throttling| throttling.share),
+        sample_minute: newest.map(|sample| sample.minute),
+    }
+}
+
+/// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.
+fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().unsigned_abs();
+    let parts = [
+        (seconds / 3_600, "h"),
+        (seconds % 3_600 / 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let shown: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if shown.is_empty() {
+        "0 s".to_owned()
+    } else {
+        shown.join(" ")
+    }
+}

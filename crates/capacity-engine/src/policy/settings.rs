@@ -1,0 +1,50 @@
+//! Settings of the `threshold` policy and of the guards.
+
+use jiff::SignedDuration;
+
+use crate::capacity::Trus;
+use crate::namespace::NamespaceFilter;
+use crate::pricing::PricePerMillion;
+
+/// Settings of the rule and its guards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThresholdSettings {
+    /// TRUs to enable (`DEFAULT_TRU_COUNT`); if it is no step, the next one up is taken.
+    pub default_trus: Trus,
+    /// Actions an hour below which capacity is given back (`MIN_ACTIONS_THRESHOLD`).
+    pub min_actions_per_hour: u64,
+    /// TRUs never to be exceeded (`MAX_TRU_COUNT`).
+    pub max_trus: Trus,
+    /// How old the newest metrics may be (`METRICS_MAX_AGE`); the endpoint is 3 to 4 minutes behind.
+    pub metrics_max_age: SignedDuration,
+    /// How long another's change is left alone (`RESPECT_FOREIGN_CHANGES`).
+    pub respect_foreign_changes: SignedDuration,
+    /// Whether capacity is given back on an estimate of the hour (`DISABLE_ON_ESTIMATE`).
+    pub disable_on_estimate: bool,
+    /// What a million actions cost (`PRICE_PER_MILLION_ACTIONS`).
+    pub price: PricePerMillion,
+}
+
+impl Default for ThresholdSettings {
+    fn default() -> Self {
+        let trus = |count| Trus::try_new(count).expect("a constant above zero");
+        Self {
+            default_trus: trus(5),
+            min_actions_per_hour: 100,
+            max_trus: trus(12),
+            metrics_max_age: SignedDuration::from_mins(6),
+            respect_foreign_changes: SignedDuration::from_hours(4),
+            disable_on_estimate: true,
+            price: PricePerMillion::FIRST_TIER,
+        }
+    }
+}
+
+/// What is judged, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// The rule and its guards.
+    pub threshold: ThresholdSettings,
+    /// Which namespaces are ours.
+    pub filter: NamespaceFilter,
+}

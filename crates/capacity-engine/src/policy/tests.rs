@@ -1,0 +1,149 @@
+//! A test for each row of the order of judgement, for each guard, and a property for each promise.
+
+mod guards;
+mod properties;
+mod rows;
+mod sentences;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::*;
+
+pub(crate) const NOW: &str = "2026-11-20T10:45:00Z";
+
+pub(crate) fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+pub(crate) fn ago(duration: SignedDuration) -> Timestamp {
+    now().checked_sub(duration).expect("in range")
+}
+
+pub(crate) fn minutes_ago(minutes: i64) -> Timestamp {
+    ago(SignedDuration::from_mins(minutes))
+}
+
+pub(crate) fn rate(per_second: f64) -> Rate {
+    Rate::from_per_second(per_second).expect("a rate")
+}
+
+pub(crate) fn trus(count: u32) -> Trus {
+    Trus::try_new(count).expect("positive")
+}
+
+pub(crate) fn account() -> AccountView {
+    AccountView {
+        metrics: MetricsHealth::Complete,
+        home: None,
+    }
+}
+
+pub(crate) fn sample(minute: Timestamp, usage: PerLimit<Usage>) -> MinuteSample {
+    MinuteSample {
+        minute,
+        usage,
+        reported: true,
+    }
+}
+
+pub(crate) fn used(kind: LimitKind, served: f64, throttled: f64) -> PerLimit<Usage> {
+    let mut usage = PerLimit::<Usage>::default();
+    usage[kind] = Usage {
+        served: rate(served),
+        throttled: rate(throttled),
+    };
+    usage
+}
+
+pub(crate) fn known_info(present: u32, ceiling: u32) -> KnownCapacityInfo {
+    KnownCapacityInfo {
+        ladder: Ladder::from_wire(&[2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0]),
+        ceiling: Trus::try_new(ceiling),
+        on_demand_actions: Some(rate(500.0)),
+        has_legacy_limits: false,
+        current: ReportedMode::from(Capacity::from_trus(present)),
+    }
+}
+
+/// A namespace in good order: so many TRUs, quiet, everything known.
+pub(crate) fn snapshot(name: &str, present: u32) -> Snapshot {
+    let capacity = Capacity::from_trus(present);
+    let limits = match capacity {
+        Capacity::OnDemand => on_demand_limits(),
+        Capacity::Provisioned(trus) => PerLimit::from_fn(|kind| Some(kind.at(trus))),
+    };
+    Snapshot {
+        namespace: format!("{name}.a1b2c").parse().expect("an id"),
+        inactive_state: None,
+        moving_replica: None,
+        running_operation: None,
+        status: capacity.into(),
+        spec: capacity.into(),
+        latest_request: None,
+        limits,
+        envelopes: on_demand_limits(),
+        usage: ReportedUsage::Known(UsageWindow::of_one(sample(
+            minutes_ago(4),
+            used(LimitKind::Actions, 3.0, 0.0),
+        ))),
+        usage_gaps: PerLimit::default(),
+        capacity_info: CapacityInfo::Known(known_info(present, 12)),
+        change_refused: None,
+    }
+}
+
+pub(crate) fn on_demand_limits() -> PerLimit<Option<Rate>> {
+    PerLimit::from_fn(|kind| {
+        Some(match kind {
+            LimitKind::Actions => rate(500.0),
+            LimitKind::Requests => rate(2_000.0),
+            LimitKind::Operations => rate(4_000.0),
+        })
+    })
+}
+
+/// As `snapshot`, on-demand, with its actions throttled.
+pub(crate) fn throttled(name: &str) -> Snapshot {
+    let usage = used(LimitKind::Actions, 490.0, 70.0);
+    Snapshot {
+        usage: one(usage),
+        ..snapshot(name, 0)
+    }
+}
+
+/// As `snapshot`, provisioned, with 45 actions in the hour, all of it known.
+pub(crate) fn idle(name: &str, present: u32) -> Snapshot {
+    Snapshot {
+        usage: hour(used(LimitKind::Actions, 0.0125, 0.0)),
+        ..snapshot(name, present)
+    }
+}
+
+pub(crate) fn one(usage: PerLimit<Usage>) -> ReportedUsage {
+    ReportedUsage::Known(UsageWindow::of_one(sample(minutes_ago(4), usage)))
+}
+
+/// All 60 minutes alike.
+pub(crate) fn hour(usage: PerLimit<Usage>) -> ReportedUsage {
+    let samples = (4..64).map(|minutes| sample(minutes_ago(minutes), usage));
+    ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"))
+}
+
+pub(crate) fn request(state: RequestState, ended_minutes_ago: i64, ours: bool) -> CapacityRequest {
+    CapacityRequest {
+        state,
+        started_at: Some(minutes_ago(ended_minutes_ago + 2)),
+        ended_at: Some(minutes_ago(ended_minutes_ago)),
+        operation_id: Some("op-1".to_owned()),
+        ours,
+    }
+}
+
+pub(crate) fn decided(snapshot: &Snapshot) -> Decision {
+    decide(snapshot, &account(), &Policy::default(), now())
+}
+
+/// Action and reason code in one word, as tests compare them.
+pub(crate) fn outcome(decision: &Decision) -> String {
+    format!("{} {}", decision.action, decision.reason_code)
+}

@@ -1,0 +1,439 @@
+//! Every row of the order of judgement, by its number.
+
+use rstest::rstest;
+
+use super::ReasonCode::{
+    CapacityUnknown, ChangeInProgress, Denied, LimitsUnknown, MetricsIncomplete, MetricsMissing,
+    MetricsStale, NamespaceNotActive, ReplicaMoving, Throttled, WaitingForEffect,
+};
+use super::*;
+
+fn filter(allow: &[&str], deny: &[&str]) -> Policy {
+    let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
+    let filter = NamespaceFilter {
+        allow: patterns(allow),
+        deny: patterns(deny),
+    };
+    Policy {
+        filter,
+        ..Policy::default()
+    }
+}
+
+#[rstest]
+#[case::denied(&[], &["pay"], "Skip denied")]
+#[case::deny_wins(&["pay"], &["p*"], "Skip denied")]
+#[case::not_allowed(&["orders*"], &[], "Skip not_allowed")]
+#[case::allowed_by_full_id(&["*.a1b2c"], &[], "Enable 6 TRUs throttled")]
+#[case::no_lists(&[], &[], "Enable 6 TRUs throttled")]
+fn row_1_skips_what_is_not_ours(#[case] allow: &[&str], #[case] deny: &[&str], #[case] expected: &str) {
+    let decision = decide(&throttled("pay"), &account(), &filter(allow, deny), now());
+    assert_eq!(outcome(&decision), expected);
+}
+
+#[test]
+fn row_2_holds_a_namespace_that_is_not_active() {
+    let snapshot = Snapshot {
+        inactive_state: Some("updating".to_owned()),
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Hold namespace_not_active");
+}
+
+#[test]
+fn row_3_holds_while_a_replica_moves() {
+    let moving = Some("replica aws-us-west-2 is adding".to_owned());
+    let snapshot = Snapshot {
+        moving_replica: moving,
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Hold replica_moving");
+}
+
+#[test]
+fn row_4_holds_while_an_operation_runs() {
+    let snapshot = Snapshot {
+        running_operation: Some("op-9".to_owned()),
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Hold change_in_progress");
+}
+
+#[test]
+fn row_4_holds_while_the_last_request_is_in_progress() {
+    let latest = Some(request(RequestState::InProgress, 1, true));
+    let snapshot = Snapshot {
+        latest_request: latest,
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Hold change_in_progress");
+}
+
+#[rstest]
+#[case::disagreement(ReportedMode::OnDemand, ReportedMode::Provisioned(trus(4)))]
+#[case::without_a_value(ReportedMode::ProvisionedWithoutValue, ReportedMode::OnDemand)]
+#[case::unknown_mode(ReportedMode::Unknown("elastic".to_owned()), ReportedMode::OnDemand)]
+#[case::wished_but_never_seen(ReportedMode::Absent, ReportedMode::Provisioned(trus(4)))]
+fn row_5_holds_what_cannot_be_told(#[case] status: ReportedMode, #[case] spec: ReportedMode) {
+    let decision = decided(&Snapshot {
+        status,
+        spec,
+        ..throttled("pay")
+    });
+    assert_eq!(outcome(&decision), "Hold capacity_unknown");
+    assert_eq!((decision.current, decision.wanted), (None, None));
+}
+
+#[test]
+fn row_5_takes_no_capacity_at_all_as_on_demand() {
+    let snapshot = Snapshot {
+        status: ReportedMode::Absent,
+        spec: ReportedMode::Absent,
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Enable 6 TRUs throttled");
+}
+
+#[test]
+fn after_a_failed_request_judging_goes_on_with_the_status() {
+    let mut snapshot = throttled("pay");
+    snapshot.spec = ReportedMode::Provisioned(trus(6));
+    snapshot.latest_request = Some(request(RequestState::Failed, 10, true));
+    assert_eq!(outcome(&decided(&snapshot)), "Enable 6 TRUs throttled");
+}
+
+#[test]
+fn row_6_holds_everything_while_the_account_is_blind() {
+    let blind = MetricsHealth::Incomplete {
+        why: "the answer was declared limited".to_owned(),
+    };
+    let account = AccountView {
+        metrics: blind,
+        home: None,
+    };
+    let decision = decide(&throttled("pay"), &account, &Policy::default(), now());
+    assert_eq!(outcome(&decision), "Hold metrics_incomplete");
+}
+
+#[rstest]
+#[case::no_series(ReportedUsage::Missing)]
+#[case::standby_only(ReportedUsage::Unknown { why: "only standby series".to_owned() })]
+fn row_7_holds_what_the_metrics_do_not_tell(#[case] usage: ReportedUsage) {
+    let decision = decided(&Snapshot {
+        usage,
+        ..snapshot("pay", 4)
+    });
+    assert_eq!(outcome(&decision), "Hold metrics_missing");
+    assert_eq!(decision.sample_minute, None);
+}
+
+#[rstest]
+#[case::exactly_six_minutes(360, "Enable 6 TRUs throttled")]
+#[case::a_second_more(361, "Hold metrics_stale")]
+#[case::future_by_a_minute(-60, "Enable 6 TRUs throttled")]
+#[case::future_by_a_second_more(-61, "Hold metrics_stale")]
+fn row_8_holds_on_stale_or_future_metrics(#[case] age_seconds: i64, #[case] expected: &str) {
+    let minute = ago(SignedDuration::from_secs(age_seconds));
+    let newest = sample(minute, used(LimitKind::Actions, 490.0, 70.0));
+    let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
+    assert_eq!(
+        outcome(&decided(&Snapshot {
+            usage,
+            ..throttled("pay")
+        })),
+        expected
+    );
+}
+
+#[rstest]
+#[case::measured_before(3, "Hold waiting_for_effect")]
+#[case::measured_at_that_moment(4, "Enable 6 TRUs throttled")]
+fn row_9_waits_for_metrics_after_the_last_change(#[case] ended_minutes_ago: i64, #[case] expected: &str) {
+    let latest = Some(request(RequestState::Completed, ended_minutes_ago, true));
+    assert_eq!(
+        outcome(&decided(&Snapshot {
+            latest_request: latest,
+            ..throttled("pay")
+        })),
+        expected
+    );
+}
+
+#[rstest]
+#[case::without_an_end_two_minutes_after_the_start(5, "Hold waiting_for_effect")]
+#[case::long_enough(6, "Enable 6 TRUs throttled")]
+fn row_9_takes_the_start_where_no_end_is_told(#[case] started_minutes_ago: i64, #[case] expected: &str) {
+    let latest = CapacityRequest {
+        started_at: Some(minutes_ago(started_minutes_ago)),
+        ended_at: None,
+        ..request(RequestState::Completed, 0, true)
+    };
+    let snapshot = Snapshot {
+        latest_request: Some(latest),
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), expected);
+}
+
+#[test]
+fn row_9_does_not_wait_for_a_request_that_failed() {
+    let latest = Some(request(RequestState::Failed, 1, true));
+    let snapshot = Snapshot {
+        latest_request: latest,
+        ..throttled("pay")
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Enable 6 TRUs throttled");
+}
+
+#[rstest]
+#[case::actions(LimitKind::Actions)]
+#[case::requests(LimitKind::Requests)]
+#[case::operations(LimitKind::Operations)]
+fn row_10_holds_where_a_limit_is_unknown(#[case] kind: LimitKind) {
+    let mut snapshot = throttled("pay");
+    snapshot.limits[kind] = None;
+    let decision = decided(&snapshot);
+    assert_eq!(outcome(&decision), "Hold limits_unknown");
+    assert!(decision.reason.contains(kind.noun()), "{}", decision.reason);
+}
+
+#[rstest]
+#[case::actions(LimitKind::Actions)]
+#[case::requests(LimitKind::Requests)]
+#[case::operations(LimitKind::Operations)]
+fn row_11_enables_where_any_limit_throttles(#[case] kind: LimitKind) {
+    let snapshot = Snapshot {
+        usage: one(used(kind, 100.0, 0.001)),
+        ..snapshot("pay", 0)
+    };
+    let decision = decided(&snapshot);
+    assert_eq!(outcome(&decision), "Enable 6 TRUs throttled");
+    assert!(decision.reason.contains(kind.noun()), "{}", decision.reason);
+}
+
+#[test]
+fn row_11_tells_the_limit_that_throttles_most() {
+    let mut usage = used(LimitKind::Actions, 490.0, 10.0);
+    usage[LimitKind::Operations] = Usage {
+        served: rate(300.0),
+        throttled: rate(100.0),
+    };
+    let decision = decided(&Snapshot {
+        usage: one(usage),
+        ..snapshot("pay", 0)
+    });
+    assert!(
+        decision
+            .reason
+            .starts_with("25.0% of operations throttled (100.0 of 400.0/s)"),
+        "{}",
+        decision.reason
+    );
+}
+
+#[rstest]
+#[case::below(0.027_777, "Disable idle")]
+#[case::exactly_at_the_threshold(0.027_778, "Keep in_use")]
+#[case::nothing(0.0, "Disable idle")]
+fn row_11_gives_back_below_the_threshold(#[case] actions: f64, #[case] expected: &str) {
+    let snapshot = Snapshot {
+        usage: hour(used(LimitKind::Actions, actions, 0.0)),
+        ..snapshot("pay", 4)
+    };
+    assert_eq!(outcome(&decided(&snapshot)), expected);
+}
+
+#[test]
+fn row_11_exactly_the_threshold_is_not_below() {
+    let policy = Policy {
+        threshold: ThresholdSettings {
+            min_actions_per_hour: 3_600,
+            ..ThresholdSettings::default()
+        },
+        ..Policy::default()
+    };
+    let snapshot = Snapshot {
+        usage: hour(used(LimitKind::Actions, 1.0, 0.0)),
+        ..snapshot("pay", 4)
+    };
+    assert_eq!(
+        outcome(&decide(&snapshot, &account(), &policy, now())),
+        "Keep in_use"
+    );
+}
+
+#[test]
+fn row_11_announces_what_is_throttled_while_provisioned() {
+    let snapshot = Snapshot {
+        usage: one(used(LimitKind::Actions, 0.0, 1.0)),
+        ..snapshot("pay", 4)
+    };
+    let decision = decided(&snapshot);
+    assert_eq!(outcome(&decision), "Keep throttled_while_provisioned");
+    assert!(decision.announce);
+}
+
+#[test]
+fn row_11_tells_idle_from_quiet() {
+    let newest = MinuteSample {
+        minute: minutes_ago(4),
+        usage: PerLimit::default(),
+        reported: false,
+    };
+    let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
+    assert_eq!(
+        outcome(&decided(&Snapshot {
+            usage,
+            ..snapshot("pay", 0)
+        })),
+        "Keep idle_on_demand"
+    );
+    assert_eq!(outcome(&decided(&snapshot("pay", 0))), "Keep quiet");
+}
+
+#[test]
+fn row_11_an_idle_namespace_gives_its_capacity_back() {
+    let newest = MinuteSample {
+        minute: minutes_ago(4),
+        usage: PerLimit::default(),
+        reported: false,
+    };
+    let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
+    assert_eq!(
+        outcome(&decided(&Snapshot {
+            usage,
+            ..snapshot("pay", 4)
+        })),
+        "Disable idle"
+    );
+}
+
+#[test]
+fn row_11_gives_nothing_back_on_an_estimate_where_that_is_off() {
+    let threshold = ThresholdSettings {
+        disable_on_estimate: false,
+        ..ThresholdSettings::default()
+    };
+    let policy = Policy {
+        threshold,
+        ..Policy::default()
+    };
+    let estimate = Snapshot {
+        usage: one(PerLimit::default()),
+        ..snapshot("pay", 4)
+    };
+    let decision = decide(&estimate, &account(), &policy, now());
+    assert_eq!(outcome(&decision), "Hold estimate_only");
+    assert_eq!(decision.blocked, Some(Capacity::OnDemand));
+    assert_eq!(
+        outcome(&decide(&idle("pay", 4), &account(), &policy, now())),
+        "Disable idle"
+    );
+}
+
+#[rstest]
+#[case::family_missing(UsageGap::FamilyMissing)]
+#[case::partly_unreadable(UsageGap::PartlyUnreadable)]
+fn row_11_gives_nothing_back_where_usage_is_partly_unknown(#[case] gap: UsageGap) {
+    let mut snapshot = idle("pay", 4);
+    snapshot.usage_gaps[LimitKind::Operations] = Some(gap);
+    let decision = decided(&snapshot);
+    assert_eq!(outcome(&decision), "Hold metrics_family_missing");
+    assert!(decision.reason.contains("operations"), "{}", decision.reason);
+    // Raising is not stopped by it.
+    let mut raising = throttled("pay");
+    raising.usage_gaps[LimitKind::Operations] = Some(gap);
+    assert_eq!(outcome(&decided(&raising)), "Enable 6 TRUs throttled");
+}
+
+#[test]
+fn a_held_namespace_that_is_throttled_is_announced() {
+    let snapshot = Snapshot {
+        running_operation: Some("op-9".to_owned()),
+        ..throttled("pay")
+    };
+    assert!(decided(&snapshot).announce);
+    let quiet = Snapshot {
+        running_operation: Some("op-9".to_owned()),
+        ..snapshot_quiet()
+    };
+    assert!(!decided(&quiet).announce);
+}
+
+fn snapshot_quiet() -> Snapshot {
+    snapshot("pay", 0)
+}
+
+/// Each row in the way of all later ones: the first that applies decides.
+#[test]
+fn the_first_row_that_applies_decides() {
+    let mut snapshot = throttled("pay");
+    snapshot.inactive_state = Some("suspended".to_owned());
+    snapshot.moving_replica = Some("replica x is adding".to_owned());
+    snapshot.running_operation = Some("op-9".to_owned());
+    snapshot.status = ReportedMode::ProvisionedWithoutValue;
+    snapshot.usage = ReportedUsage::Missing;
+    snapshot.latest_request = Some(request(RequestState::Completed, 1, true));
+    snapshot.limits = PerLimit::default();
+    let blind = AccountView {
+        metrics: MetricsHealth::Incomplete {
+            why: "cut".to_owned(),
+        },
+        home: None,
+    };
+    let denied = filter(&[], &["*"]);
+    let mut told = vec![decide(&snapshot, &blind, &denied, now()).reason_code];
+    let open = Policy::default();
+    let mut next = |snapshot: &Snapshot, account: &AccountView| {
+        told.push(decide(snapshot, account, &open, now()).reason_code);
+    };
+    next(&snapshot, &blind);
+    snapshot.inactive_state = None;
+    next(&snapshot, &blind);
+    snapshot.moving_replica = None;
+    next(&snapshot, &blind);
+    snapshot.running_operation = None;
+    next(&snapshot, &blind);
+    snapshot.status = ReportedMode::OnDemand;
+    next(&snapshot, &blind);
+    next(&snapshot, &account());
+    snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(sample(minutes_ago(9), PerLimit::default())));
+    next(&snapshot, &account());
+    snapshot.usage = one(used(LimitKind::Actions, 490.0, 70.0));
+    next(&snapshot, &account());
+    snapshot.latest_request = None;
+    next(&snapshot, &account());
+    snapshot.limits = on_demand_limits();
+    next(&snapshot, &account());
+    let expected = [
+        Denied,
+        NamespaceNotActive,
+        ReplicaMoving,
+        ChangeInProgress,
+        CapacityUnknown,
+        MetricsIncomplete,
+        MetricsMissing,
+        MetricsStale,
+        WaitingForEffect,
+        LimitsUnknown,
+        Throttled,
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn capacity_info_is_wanted_exactly_where_a_change_is_wished() {
+    let wants = |snapshot: &Snapshot| wants_capacity_info(snapshot, &account(), &Policy::default(), now());
+    assert!(wants(&throttled("pay")));
+    assert!(wants(&idle("pay", 4)));
+    assert!(!wants(&snapshot("pay", 0)));
+    assert!(!wants(&snapshot("pay", 4)));
+    assert!(!wants(&Snapshot {
+        limits: PerLimit::default(),
+        ..throttled("pay")
+    }));
+    assert!(!wants(&Snapshot {
+        change_refused: Some("refused".to_owned()),
+        ..throttled("pay")
+    }));
+}

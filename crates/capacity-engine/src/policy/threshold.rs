@@ -1,0 +1,179 @@
+//! Row 11: the `threshold` rule. Capacity when throttled, on-demand again when idle.
+
+use super::judgement::Judged;
+use super::settings::ThresholdSettings;
+use super::{Ruling, Verdict};
+use crate::capacity::{Capacity, Trus};
+use crate::decision::{ReasonCode, Share};
+use crate::limit::LimitKind;
+use crate::pricing::{in_dollars, minimum_actions_per_hour, shortfall};
+use crate::rate::thousands;
+use crate::snapshot::UsageGap;
+use crate::usage::{MinuteSample, Usage, UsageWindow};
+
+/// The limit that throttles most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Throttling {
+    pub(super) kind: LimitKind,
+    pub(super) usage: Usage,
+    pub(super) share: Share,
+}
+
+/// Returns the limit with the highest throttled share, if any is throttled.
+pub(super) fn most_throttled(sample: &MinuteSample) -> Option<Throttling> {
+    let throttled = LimitKind::ALL.into_iter().filter_map(|kind| {
+        let usage = sample.usage[kind];
+        let (refused, asked) = (
+            usage.throttled.micros_per_second(),
+            usage.asked().micros_per_second(),
+        );
+        if refused == 0 {
+            return None;
+        }
+        let micros = u128::from(refused) * 1_000_000 / u128::from(asked);
+        // At most a million, since what is refused is part of what is asked.
+        let share = Share {
+            micros: u32::try_from(micros).unwrap_or(1_000_000),
+        };
+        Some(Throttling { kind, usage, share })
+    });
+    // Of equal shares the first limit is told.
+    throttled.reduce(|most, next| if next.share > most.share { next } else { most })
+}
+
+pub(super) fn rule(judged: &Judged<'_>, settings: &ThresholdSettings) -> Ruling {
+    let throttling = most_throttled(judged.window.newest());
+    match (judged.present, throttling) {
+        (Capacity::Provisioned(trus), Some(throttling)) => {
+            throttled_while_provisioned(judged, trus, &throttling)
+        }
+        (Capacity::Provisioned(trus), None) => provisioned(judged, settings, trus),
+        (Capacity::OnDemand, Some(throttling)) => Ruling::Enable {
+            because: throttled_words(judged, &throttling),
+        },
+        (Capacity::OnDemand, None) => on_demand(judged),
+    }
+}
+
+fn throttled_while_provisioned(judged: &Judged<'_>, trus: Trus, throttling: &Throttling) -> Ruling {
+    let reason = format!(
+        "{}, although {trus} are provisioned; this policy raises no further: raise it by hand",
+        throttled_words(judged, throttling)
+    );
+    Ruling::Final(Verdict::keep(ReasonCode::ThrottledWhileProvisioned, reason).announced())
+}
+
+/// `12.5% of actions throttled (70.0 of 560.0/s) at a limit of 500/s`.
+fn throttled_words(judged: &Judged<'_>, throttling: &Throttling) -> String {
+    let Throttling { kind, usage, share } = throttling;
+    let percent = share.percent();
+    let percent = if share.micros < 500 {
+        "less than 0.1".to_owned()
+    } else {
+        format!("{percent:.1}")
+    };
+    format!(
+        "{percent}% of {} throttled ({} of {}/s) at a limit of {}/s",
+        kind.noun(),
+        usage.throttled.measured(),
+        usage.asked().measured(),
+        judged.limits[*kind].limit()
+    )
+}
+
+fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) -> Ruling {
+    let window = judged.window;
+    let hour = window.actions_of_the_hour();
+    let used = format!(
+        "{} in the last hour{}",
+        counted(hour.whole()),
+        estimate_note(window)
+    );
+    if !hour.is_below(settings.min_actions_per_hour) {
+        let reason = format!(
+            "{used}, with {trus}{}",
+            unused_minimum(hour.whole(), settings, trus)
+        );
+        return Ruling::Final(Verdict::keep(ReasonCode::InUse, reason));
+    }
+    let because = format!(
+        "{used}, below the threshold of {}",
+        thousands(settings.min_actions_per_hour)
+    );
+    let wish = Capacity::OnDemand;
+    if window.is_estimate() && !settings.disable_on_estimate {
+        let reason = format!(
+            "{because}, but nothing is given back on an estimate; acts again when {} more minutes are known",
+            48_usize.saturating_sub(window.known_minutes())
+        );
+        return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
+    }
+    if let Some(gap) = gap_words(judged) {
+        let reason = format!("{because}, but {gap}; nothing is given back on that");
+        return Ruling::Final(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason).blocking(wish));
+    }
+    Ruling::Disable { because, from: trus }
+}
+
+fn gap_words(judged: &Judged<'_>) -> Option<String> {
+    LimitKind::ALL
+        .into_iter()
+        .find_map(|kind| match judged.snapshot.usage_gaps[kind]? {
+            UsageGap::FamilyMissing => Some(format!(
+                "the metrics of {} appear nowhere in the account while others do",
+                kind.noun()
+            )),
+            UsageGap::PartlyUnreadable => Some(format!(
+                "some of its metrics of {} hold no usable rate",
+                kind.noun()
+            )),
+        })
+}
+
+/// What an hour pays that misses its free minimum.
+fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> String {
+    let capacity = Capacity::Provisioned(trus);
+    let missing = shortfall(capacity, u64::try_from(actions).unwrap_or(u64::MAX));
+    if missing == 0 {
+        return String::new();
+    }
+    format!(
+        "; short of the hour's minimum of {}, so {}/h at {} are paid for nothing",
+        thousands(minimum_actions_per_hour(capacity)),
+        in_dollars(settings.price.of(missing)),
+        settings.price
+    )
+}
+
+fn on_demand(judged: &Judged<'_>) -> Ruling {
+    let sample = judged.window.newest();
+    let limit = judged.limits[LimitKind::Actions].limit();
+    Ruling::Final(if sample.reported {
+        let actions = sample.usage[LimitKind::Actions].served.measured();
+        Verdict::keep(
+            ReasonCode::Quiet,
+            format!("on-demand and quiet, {actions} actions/s of {limit}/s"),
+        )
+    } else {
+        let reason = format!("on-demand and idle, no use reported, at a limit of {limit} actions/s");
+        Verdict::keep(ReasonCode::IdleOnDemand, reason)
+    })
+}
+
+fn counted(actions: u128) -> String {
+    let noun = if actions == 1 {
+        LimitKind::Actions.singular()
+    } else {
+        LimitKind::Actions.noun()
+    };
+    format!("{} {noun}", thousands(actions))
+}
+
+fn estimate_note(window: &UsageWindow) -> &'static str {
+    // The estimate rests on the newest minute alone, however many are known.
+    if window.is_estimate() {
+        " (estimated from 1 minute)"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,192 @@
+//! What a namespace used: minutes, and the window of the newest ones.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::limit::{LimitKind, PerLimit};
+use crate::rate::Rate;
+
+/// Use of one limit in one minute: foreground, of the active replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// What was served a second.
+    pub served: Rate,
+    /// What was refused a second because of the limit.
+    pub throttled: Rate,
+}
+
+impl Usage {
+    /// Returns what was asked for: served and throttled. Retries are counted again, so this is an upper bound of demand.
+    pub const fn asked(self) -> Rate {
+        self.served.saturating_add(self.throttled)
+    }
+}
+
+/// One minute of one namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteSample {
+    /// The minute's timestamp, as the metrics endpoint gives it.
+    pub minute: Timestamp,
+    /// What was used.
+    pub usage: PerLimit<Usage>,
+    /// Whether any rate was reported at all; without one a namespace is idle.
+    pub reported: bool,
+}
+
+/// Minutes in a full window.
+const WINDOW_MINUTES: u32 = 60;
+
+/// With fewer known minutes than this an hour's total is an estimate (the `threshold` policy).
+const KNOWN_ENOUGH: usize = 48;
+
+/// The newest samples of a namespace: at least one, at most one a minute, none older than an hour before the newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageWindow {
+    newest: MinuteSample,
+    /// Older ones, newest first.
+    older: Vec<MinuteSample>,
+}
+
+/// Actions of an hour, exact to a millionth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HourlyActions {
+    micros: u128,
+}
+
+impl HourlyActions {
+    /// Returns whole actions, rounded down, so that a number below a threshold is never shown as the threshold.
+    pub const fn whole(self) -> u128 {
+        self.micros / 1_000_000
+    }
+
+    /// Returns whether there were fewer than so many; exactly so many is not below.
+    pub const fn is_below(self, threshold: u64) -> bool {
+        self.micros < threshold as u128 * 1_000_000
+    }
+}
+
+impl UsageWindow {
+    /// Returns the window of one sample.
+    pub const fn of_one(newest: MinuteSample) -> Self {
+        Self {
+            newest,
+            older: Vec::new(),
+        }
+    }
+
+    /// Returns the window of some samples in any order; `None` if there are none.
+    ///
+    /// A minute given twice counts once, with the higher use; what is more than an hour older than the newest is left out.
+    pub fn from_samples(samples: impl IntoIterator<Item = MinuteSample>) -> Option<Self> {
+        let mut samples: Vec<MinuteSample> = samples.into_iter().collect();
+        samples.sort_by_key(|sample| {
+            (
+                std::cmp::Reverse(sample.minute),
+                std::cmp::Reverse(LimitKind::ALL.map(|kind| sample.usage[kind].asked())),
+            )
+        });
+        samples.dedup_by_key(|sample| sample.minute);
+        let mut samples = samples.into_iter();
+        let newest = samples.next()?;
+        let hour = SignedDuration::from_mins(i64::from(WINDOW_MINUTES));
+        let older = samples
+            .filter(|sample| newest.minute.duration_since(sample.minute) < hour)
+            .collect();
+        Some(Self { newest, older })
+    }
+
+    /// Returns the newest minute.
+    pub const fn newest(&self) -> &MinuteSample {
+        &self.newest
+    }
+
+    /// Returns how many of the 60 minutes are known.
+    pub fn known_minutes(&self) -> usize {
+        1 + self.older.len()
+    }
+
+    /// Returns whether too few minutes are known to tell an hour's total.
+    pub fn is_estimate(&self) -> bool {
+        self.known_minutes() < KNOWN_ENOUGH
+    }
+
+    /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an estimate.
+    pub fn actions_of_the_hour(&self) -> HourlyActions {
+        let minute = |sample: &MinuteSample| {
+            u128::from(sample.usage[LimitKind::Actions].served.micros_per_second()) * 60
+        };
+        let minutes = u128::from(WINDOW_MINUTES);
+        let micros = if self.is_estimate() {
+            minute(&self.newest) * minutes
+        } else {
+            let known: u128 = self.minutes().map(minute).sum();
+            known * minutes / self.known_minutes() as u128
+        };
+        HourlyActions { micros }
+    }
+
+    /// Returns the highest minute of served and throttled together.
+    pub fn highest_asked(&self, kind: LimitKind) -> Rate {
+        self.minutes()
+            .map(|sample| sample.usage[kind].asked())
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
+        std::iter::once(&self.newest).chain(&self.older)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(minute: i64, actions: u32) -> MinuteSample {
+        let mut usage = PerLimit::<Usage>::default();
+        usage[LimitKind::Actions].served = Rate::per_second(actions);
+        let minute = Timestamp::from_second(1_790_000_000 + minute * 60).expect("in range");
+        MinuteSample {
+            minute,
+            usage,
+            reported: true,
+        }
+    }
+
+    fn window(samples: impl IntoIterator<Item = MinuteSample>) -> UsageWindow {
+        UsageWindow::from_samples(samples).expect("not empty")
+    }
+
+    #[test]
+    fn forty_eight_known_minutes_are_scaled_to_sixty() {
+        let window = window((12..60).map(|minute| sample(minute, 2)));
+        assert!(!window.is_estimate());
+        assert_eq!(window.actions_of_the_hour().whole(), 2 * 3_600);
+    }
+
+    #[test]
+    fn forty_seven_known_minutes_are_an_estimate_by_the_newest() {
+        let window = window((13..60).map(|minute| sample(minute, if minute == 59 { 3 } else { 100 })));
+        assert!(window.is_estimate());
+        assert_eq!(window.actions_of_the_hour().whole(), 3 * 3_600);
+    }
+
+    #[test]
+    fn samples_given_twice_or_out_of_order_count_once() {
+        let window = window([
+            sample(1, 5),
+            sample(3, 7),
+            sample(1, 9),
+            sample(2, 6),
+            sample(3, 7),
+        ]);
+        assert_eq!(window.known_minutes(), 3);
+        assert_eq!(window.newest().minute, sample(3, 0).minute);
+        assert_eq!(window.highest_asked(LimitKind::Actions), Rate::per_second(9));
+    }
+
+    #[test]
+    fn minutes_older_than_the_window_are_left_out() {
+        let window = window([sample(60, 1), sample(1, 1), sample(0, 50)]);
+        assert_eq!(window.known_minutes(), 2);
+    }
+}
