@@ -1,0 +1,362 @@
+//! The client: one HTTP client, one key, one pace; send, classify, repeat where that is harmless, decode.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::config::{API_VERSION, Config};
+use crate::error::{Error, ErrorKind, Refusal, excerpt};
+use crate::identity::{CurrentIdentity, Identity};
+use crate::namespaces::{
+    AsyncOperation, CapacityInfo, Namespace, NamespaceUpdate, NamespacesPage, OneCapacityInfo, OneNamespace,
+    OneOperation, Region, Regions,
+};
+use crate::retry::{self, LONGEST_ASKED};
+
+/// The largest page the service gives (Cloud Ops API, `GetNamespaces`).
+const PAGE_SIZE: &str = "1000";
+
+/// No answer of the API is anywhere near this large; a larger one is not read to its end.
+const LARGEST_BODY: usize = 256 * 1024 * 1024;
+
+/// A client of the Cloud Ops API. Cheap to clone: clones share connections, pace and counters.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    http: reqwest::Client,
+    config: Config,
+    host: String,
+    pace: DefaultDirectRateLimiter,
+    requests: AtomicU64,
+    /// The `Date` of the newest answer in seconds since 1970; 0 before the first.
+    server_time: AtomicI64,
+}
+
+/// Whether a call may be made twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// A read.
+    Harmless,
+    /// A write: only while it is certain that nothing was done.
+    OnlyIfNotDone,
+}
+
+struct Call<'a> {
+    /// What is tried, for the error: "list namespaces".
+    operation: String,
+    method: Method,
+    path: &'a [&'a str],
+    query: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+    repeat: Repeat,
+}
+
+impl Client {
+    /// Returns a client.
+    ///
+    /// # Panics
+    ///
+    /// Never for a valid configuration: the key was seen to fit a header.
+    pub fn new(config: Config) -> Self {
+        // Another part of the program may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut key = HeaderValue::from_str(&format!("Bearer {}", config.api_key.expose_secret()))
+            .expect("the configuration accepts only keys that fit a header");
+        key.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, key);
+        headers.insert(
+            "temporal-cloud-api-version",
+            HeaderValue::from_static(API_VERSION),
+        );
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
+            // A redirect would carry the key to an address nobody chose.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.request_timeout);
+        if config.is_loopback() {
+            http = http.no_proxy();
+        } else {
+            http = http.https_only(true);
+        }
+        let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        let shared = Shared {
+            http: http
+                .build()
+                .expect("a TLS provider is installed, and nothing else can fail"),
+            host: config.base_url.host_str().unwrap_or_default().to_owned(),
+            pace: RateLimiter::direct(Quota::per_second(per_second)),
+            config,
+            requests: AtomicU64::new(0),
+            server_time: AtomicI64::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Returns how many requests were sent, repetitions included.
+    pub fn requests_made(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns the service's clock as of its newest answer, in whole seconds.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        match self.shared.server_time.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => Timestamp::from_second(seconds).ok(),
+        }
+    }
+
+    /// Hands every namespace of the account to `each`, page by page, so that no more than one page is held.
+    ///
+    /// Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read to its end: what was handed out then is *not* the account.
+    pub async fn for_each_namespace(&self, mut each: impl FnMut(Namespace)) -> Result<usize, Error> {
+        const OPERATION: &str = "list namespaces";
+        let contradiction = |what: String| Err(Error::new(OPERATION, ErrorKind::Contradiction(what)));
+        let mut tokens = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = vec![("pageSize", PAGE_SIZE.to_owned())];
+            query.extend(token.take().map(|token| ("pageToken", token)));
+            let page: NamespacesPage = self.get(OPERATION, &["cloud", "namespaces"], query).await?;
+            for namespace in page.namespaces {
+                // A namespace that moves from one page to the next while the list is read appears twice.
+                if ids.insert(namespace.namespace.clone()) {
+                    each(namespace);
+                }
+            }
+            let Some(next) = page.next_page_token else {
+                return Ok(ids.len());
+            };
+            if !tokens.insert(next.clone()) {
+                return contradiction(format!(
+                    "the service repeats a page of the list after {} namespaces: it cannot be read to its end",
+                    ids.len()
+                ));
+            }
+            token = Some(next);
+        }
+    }
+
+    /// Reads one namespace.
+    pub async fn namespace(&self, id: &str) -> Result<Namespace, Error> {
+        let answer: OneNamespace = self
+            .get(
+                format!("read namespace {id}"),
+                &["cloud", "namespaces", id],
+                Vec::new(),
+            )
+            .await?;
+        Ok(answer.namespace)
+    }
+
+    /// Reads what may be chosen for a namespace.
+    pub async fn capacity_info(&self, id: &str) -> Result<CapacityInfo, Error> {
+        let path = ["cloud", "namespaces", id, "capacity-info"];
+        let answer: OneCapacityInfo = self
+            .get(format!("read the capacity info of {id}"), &path, Vec::new())
+            .await?;
+        Ok(answer.capacity_info)
+    }
+
+    /// Replaces the spec of a namespace.
+    ///
+    /// It is repeated here only while it is certain that nothing was done (no connection, or a 429).
+    ///
+    /// # Errors
+    ///
+    /// If [`Error::is_outcome_unknown`], read the namespace back before anything else; if [`Error::is_conflict`], read
+    /// it and decide again, never send the same again.
+    pub async fn update_namespace(
+        &self,
+        id: &str,
+        update: &NamespaceUpdate,
+    ) -> Result<AsyncOperation, Error> {
+        let body = serde_json::to_vec(update).expect("raw values and strings are JSON");
+        let call = Call {
+            operation: format!("update namespace {id}"),
+            method: Method::POST,
+            path: &["cloud", "namespaces", id],
+            query: Vec::new(),
+            body: Some(body),
+            repeat: Repeat::OnlyIfNotDone,
+        };
+        let answer: OneOperation = self.call(call).await?;
+        Ok(answer.async_operation)
+    }
+
+    /// Reads how an operation stands.
+    pub async fn async_operation(&self, id: &str) -> Result<AsyncOperation, Error> {
+        let path = ["cloud", "operations", id];
+        let answer: OneOperation = self
+            .get(format!("read operation {id}"), &path, Vec::new())
+            .await?;
+        Ok(answer.async_operation)
+    }
+
+    /// Reads who the key belongs to.
+    pub async fn current_identity(&self) -> Result<Identity, Error> {
+        let path = ["cloud", "current-identity"];
+        let answer: CurrentIdentity = self
+            .get(
+                "read the identity behind the Cloud Ops API key",
+                &path,
+                Vec::new(),
+            )
+            .await?;
+        Ok(answer.into())
+    }
+
+    /// Reads all regions.
+    pub async fn regions(&self) -> Result<Vec<Region>, Error> {
+        let answer: Regions = self
+            .get("list regions", &["cloud", "regions"], Vec::new())
+            .await?;
+        Ok(answer.regions)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        operation: impl Into<String>,
+        path: &[&str],
+        query: Vec<(&'static str, String)>,
+    ) -> Result<T, Error> {
+        let operation = operation.into();
+        self.call(Call {
+            operation,
+            method: Method::GET,
+            path,
+            query,
+            body: None,
+            repeat: Repeat::Harmless,
+        })
+        .await
+    }
+
+    /// Makes a call, again and again where that is harmless and may help, within bounds.
+    async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+        let url = self.url(call.path);
+        let begun = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let error = match self.attempt(&call, url.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(kind) => Error::new(&call.operation, kind),
+            };
+            let harmless = call.repeat == Repeat::Harmless || !error.is_outcome_unknown();
+            let asked = error.retry_after();
+            let wait = asked.unwrap_or_default().max(retry::backoff(attempts));
+            let in_time = asked.is_none_or(|asked| asked <= LONGEST_ASKED)
+                && begun.elapsed() + wait <= self.shared.config.max_elapsed;
+            if !(error.is_retryable() && harmless && in_time && attempts < self.shared.config.max_attempts) {
+                return Err(error);
+            }
+            tracing::debug!(operation = call.operation, attempts, ?wait, error = %error.kind(), "repeating a call");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>, url: Url) -> Result<T, ErrorKind> {
+        self.wait_for_a_turn().await;
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        let mut request = self
+            .shared
+            .http
+            .request(call.method.clone(), url)
+            .query(&call.query);
+        if let Some(body) = &call.body {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body.clone());
+        }
+        let response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let status = response.status();
+        let retry_after = retry::retry_after(response.headers());
+        if let Some(time) = retry::server_time(response.headers()) {
+            self.shared.server_time.store(time.as_second(), Ordering::Relaxed);
+        }
+        let body = self.read_body(response).await?;
+        tracing::trace!(
+            operation = call.operation,
+            status = status.as_u16(),
+            bytes = body.len(),
+            "answered"
+        );
+        if !status.is_success() {
+            return Err(ErrorKind::Refused(Refusal::read(
+                status.as_u16(),
+                &body,
+                retry_after,
+            )));
+        }
+        serde_json::from_slice(&body).map_err(|source| ErrorKind::Unreadable {
+            host: self.shared.host.clone(),
+            excerpt: excerpt(&body),
+            source,
+        })
+    }
+
+    async fn read_body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_BODY {
+                return Err(ErrorKind::Contradiction(format!(
+                    "{} sent more than {} MiB: that is no answer of this API",
+                    self.shared.host,
+                    LARGEST_BODY >> 20
+                )));
+            }
+        }
+        Ok(body)
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> ErrorKind {
+        let (host, source) = (self.shared.host.clone(), error.without_url());
+        if source.is_connect() {
+            ErrorKind::Connect { host, source }
+        } else {
+            ErrorKind::Transport { host, source }
+        }
+    }
+
+    async fn wait_for_a_turn(&self) {
+        while let Err(not_until) = self.shared.pace.check() {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Appends path segments to the base URL, each escaped: an id can never reach another resource.
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.shared.config.base_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+}

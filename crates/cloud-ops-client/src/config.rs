@@ -1,0 +1,166 @@
+//! What a client needs to know, validated once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::{Host, Url};
+
+/// The public address of the Cloud Ops API (Temporal's documentation, Cloud Ops API page).
+pub const PUBLIC_BASE_URL: &str = "https://saas-api.tmprl.cloud";
+
+/// The version of the API this client was written against. Without the header the service assumes the latest, and that
+/// its caller knows every field of that.
+pub const API_VERSION: &str = "v0.19.1";
+
+/// Where the API is, with which key, and how patient to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) base_url: Url,
+    pub(crate) api_key: SecretString,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long a request may take, its answer included.
+    pub request_timeout: Duration,
+    /// How often a call that may be repeated is made in all.
+    pub max_attempts: u32,
+    /// How long a call may go on being repeated.
+    pub max_elapsed: Duration,
+    /// Requests a second that this client makes at most. The service allows 40 for a user and 80 for a service account,
+    /// over all their clients.
+    pub requests_per_second: u32,
+}
+
+/// A base URL or key that cannot be used. Never shows what it refuses if that may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No URL.
+    #[error("`{0}` is no URL; it should look like {PUBLIC_BASE_URL}")]
+    NotAUrl(String),
+    /// A user or password in the URL.
+    #[error("the URL holds a user or password; a key belongs into its own setting")]
+    Credentials,
+    /// A query or fragment in the URL.
+    #[error("the URL holds a query or a fragment; give the address alone")]
+    QueryOrFragment,
+    /// Not encrypted, and not on this machine.
+    #[error("`{0}` is not encrypted; use https (plain http is for loopback addresses only)")]
+    NotEncrypted(String),
+    /// No key, or one that cannot be sent.
+    #[error("the API key is empty, or holds a character that cannot be sent in a header")]
+    Key,
+}
+
+impl Config {
+    /// Returns a configuration with sensible patience.
+    ///
+    /// # Errors
+    ///
+    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
+    pub fn try_new(base_url: &str, api_key: SecretString) -> Result<Self, ConfigError> {
+        use secrecy::ExposeSecret;
+        let base_url = parse_base_url(base_url)?;
+        let key = api_key.expose_secret();
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::Key);
+        }
+        Ok(Self {
+            base_url,
+            api_key,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            max_attempts: 6,
+            max_elapsed: Duration::from_secs(90),
+            requests_per_second: 30,
+        })
+    }
+
+    /// Returns the address without a path, for messages.
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_str()
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback(&self.base_url)
+    }
+}
+
+fn parse_base_url(text: &str) -> Result<Url, ConfigError> {
+    let url = Url::parse(text).map_err(|_| ConfigError::NotAUrl(without_secrets(text)))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ConfigError::Credentials);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(ConfigError::QueryOrFragment);
+    }
+    match url.scheme() {
+        "https" if url.has_host() => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" | "https" => Err(ConfigError::NotEncrypted(without_secrets(text))),
+        _ => Err(ConfigError::NotAUrl(without_secrets(text))),
+    }
+}
+
+/// What does not parse may hold anything: only a part before any `@` or `?` is never shown.
+fn without_secrets(text: &str) -> String {
+    let hidden = text.contains(['@', '?', '#']);
+    if hidden {
+        "(hidden)".to_owned()
+    } else {
+        text.chars().take(100).collect()
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::public(PUBLIC_BASE_URL)]
+    #[case::with_a_path("https://proxy.example/cloud-ops/")]
+    #[case::loopback("http://127.0.0.1:8080")]
+    #[case::loopback_v6("http://[::1]:8080")]
+    #[case::localhost("http://localhost:8080")]
+    fn https_and_loopback_are_accepted(#[case] url: &str) {
+        assert!(Config::try_new(url, "key".into()).is_ok());
+    }
+
+    #[rstest]
+    #[case::plain_http("http://saas-api.tmprl.cloud")]
+    #[case::credentials("https://user:hunter2@saas-api.tmprl.cloud")]
+    #[case::user_only("https://hunter2@saas-api.tmprl.cloud")]
+    #[case::query("https://saas-api.tmprl.cloud?key=hunter2")]
+    #[case::no_url("saas-api.tmprl.cloud")]
+    #[case::broken_with_credentials("https//user:hunter2@host")]
+    #[case::other_scheme("ftp://127.0.0.1")]
+    fn what_could_leak_the_key_is_refused_without_showing_it(#[case] url: &str) {
+        let error = Config::try_new(url, "key".into()).expect_err("refused");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::line_end("secret\n")]
+    fn a_key_that_cannot_be_sent_is_refused(#[case] key: &str) {
+        assert_eq!(
+            Config::try_new(PUBLIC_BASE_URL, key.into()).err(),
+            Some(ConfigError::Key)
+        );
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let config = Config::try_new(PUBLIC_BASE_URL, "hunter2".into()).expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,447 @@
+//! Failures of a call: what was tried, how it failed, and whether trying again can help.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A Cloud Ops call that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation}")]
+pub struct Error {
+    operation: String,
+    #[source]
+    kind: ErrorKind,
+}
+
+/// How a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// No connection was made: nothing was sent.
+    #[error("{host} could not be reached: is it up, and is the base URL right?")]
+    Connect {
+        /// The host tried.
+        host: String,
+        /// What the HTTP library says.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The request may have been sent, but no whole answer came back.
+    #[error("no whole answer from {host}")]
+    Transport {
+        /// The host tried.
+        host: String,
+        /// What the HTTP library says.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The service refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The service agreed in words that cannot be read.
+    #[error("{host} gave an answer that cannot be read, beginning `{excerpt}`: is the base URL right?")]
+    Unreadable {
+        /// The host asked.
+        host: String,
+        /// The beginning of the answer.
+        excerpt: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An answer that can be read and contradicts itself, for example pages that never end.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+/// The service's own words on why it refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The gRPC code: of the body where it has one, else what the status stands for.
+    pub code: GrpcCode,
+    /// The service's explanation, capped.
+    pub message: String,
+    /// How long the service asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+macro_rules! grpc_codes {
+    ($($variant:ident = $number:literal $words:literal,)+) => {
+        /// The status codes of gRPC, which the API's error bodies carry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum GrpcCode {
+            $(#[doc = concat!("Code ", $number, ": ", $words, ".")] $variant,)+
+        }
+
+        impl GrpcCode {
+            /// All failures.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Returns the failure of a number; `None` for 0, which is success, and for what is no code.
+            pub const fn from_number(number: i64) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            const fn words(self) -> &'static str {
+                match self { $(Self::$variant => $words,)+ }
+            }
+        }
+    };
+}
+
+grpc_codes! {
+    Cancelled = 1 "cancelled",
+    Unknown = 2 "unknown error",
+    InvalidArgument = 3 "invalid argument",
+    DeadlineExceeded = 4 "deadline exceeded",
+    NotFound = 5 "not found",
+    AlreadyExists = 6 "already exists",
+    PermissionDenied = 7 "permission denied",
+    ResourceExhausted = 8 "resource exhausted",
+    FailedPrecondition = 9 "failed precondition",
+    Aborted = 10 "aborted",
+    OutOfRange = 11 "out of range",
+    Unimplemented = 12 "unimplemented",
+    Internal = 13 "internal error",
+    Unavailable = 14 "unavailable",
+    DataLoss = 15 "data loss",
+    Unauthenticated = 16 "unauthenticated",
+}
+
+impl GrpcCode {
+    /// Returns what an HTTP status stands for where the body names no code (grpc-gateway, runtime/errors.go; older
+    /// gateways answered 408, 412 and 403 where newer ones answer 499, 400 and 429).
+    pub(crate) const fn from_status(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            408 | 499 => Self::Cancelled,
+            409 => Self::Aborted,
+            412 => Self::FailedPrecondition,
+            429 => Self::ResourceExhausted,
+            501 => Self::Unimplemented,
+            502 | 503 => Self::Unavailable,
+            504 => Self::DeadlineExceeded,
+            500..=599 => Self::Internal,
+            _ => Self::InvalidArgument,
+        }
+    }
+
+    /// What a person can do about it.
+    const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated => Some("the Cloud Ops API key is wrong, expired or disabled"),
+            Self::PermissionDenied => Some("the key's role does not allow this"),
+            Self::NotFound => Some("it does not exist, or the key may not see it"),
+            Self::Unimplemented => Some("is the base URL that of the Cloud Ops API?"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for GrpcCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused with {} ({})", self.status, self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        match self.code.remedy() {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a failed call means, from its code or its way of failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Trying again cannot help.
+    Permanent,
+    /// Somebody else was faster, or the state does not allow it: read again.
+    Conflict,
+    /// Refused before anything was done: later it may be done.
+    NotNow,
+    /// It may or may not have been done.
+    OutcomeUnknown,
+}
+
+impl Error {
+    pub(crate) fn new(operation: impl Into<String>, kind: ErrorKind) -> Self {
+        Self {
+            operation: operation.into(),
+            kind,
+        }
+    }
+
+    /// Returns how it failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// Returns the service's refusal, if it answered with one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.kind {
+            ErrorKind::Refused(refusal) => Some(refusal),
+            ErrorKind::Connect { .. }
+            | ErrorKind::Transport { .. }
+            | ErrorKind::Unreadable { .. }
+            | ErrorKind::Contradiction(_) => None,
+        }
+    }
+
+    fn meaning(&self) -> Meaning {
+        match &self.kind {
+            ErrorKind::Connect { .. } => Meaning::NotNow,
+            ErrorKind::Transport { .. } | ErrorKind::Unreadable { .. } => Meaning::OutcomeUnknown,
+            ErrorKind::Contradiction(_) => Meaning::Permanent,
+            ErrorKind::Refused(refusal) => match refusal.code {
+                GrpcCode::ResourceExhausted => Meaning::NotNow,
+                GrpcCode::AlreadyExists | GrpcCode::Aborted | GrpcCode::FailedPrecondition => {
+                    Meaning::Conflict
+                }
+                GrpcCode::Cancelled
+                | GrpcCode::Unknown
+                | GrpcCode::DeadlineExceeded
+                | GrpcCode::Internal
+                | GrpcCode::Unavailable
+                | GrpcCode::DataLoss => Meaning::OutcomeUnknown,
+                GrpcCode::InvalidArgument
+                | GrpcCode::NotFound
+                | GrpcCode::PermissionDenied
+                | GrpcCode::OutOfRange
+                | GrpcCode::Unimplemented
+                | GrpcCode::Unauthenticated => Meaning::Permanent,
+            },
+        }
+    }
+
+    /// Returns whether the same *read* may succeed when it is repeated. A write must be read back first, unless
+    /// [`Error::is_outcome_unknown`] says that nothing was done. An answer that cannot be read stays unreadable.
+    pub fn is_retryable(&self) -> bool {
+        let unreadable = matches!(self.kind, ErrorKind::Unreadable { .. });
+        !unreadable && matches!(self.meaning(), Meaning::NotNow | Meaning::OutcomeUnknown)
+    }
+
+    /// Returns whether a write that failed so may have been carried out all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.meaning() == Meaning::OutcomeUnknown
+    }
+
+    /// Returns whether the thing changed under our hands, or its state does not allow the call: read and decide again.
+    pub fn is_conflict(&self) -> bool {
+        self.meaning() == Meaning::Conflict
+    }
+
+    /// Returns whether the service holds that the wanted state is there already. Believed only after a read-back.
+    pub fn is_nothing_to_change(&self) -> bool {
+        self.refusal().is_some_and(|refusal| {
+            refusal.code == GrpcCode::InvalidArgument
+                && refusal.message.to_ascii_lowercase().contains("nothing to change")
+        })
+    }
+
+    /// Returns whether the key's role does not allow the call.
+    pub fn is_permission_denied(&self) -> bool {
+        self.has_code(GrpcCode::PermissionDenied)
+    }
+
+    /// Returns whether the key was not accepted at all.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.has_code(GrpcCode::Unauthenticated)
+    }
+
+    /// Returns whether the thing does not exist, or may not be seen.
+    pub fn is_not_found(&self) -> bool {
+        self.has_code(GrpcCode::NotFound)
+    }
+
+    fn has_code(&self, code: GrpcCode) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.code == code)
+    }
+
+    /// Returns how long the service asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.refusal().and_then(|refusal| refusal.retry_after)
+    }
+}
+
+/// Longest explanation kept.
+const MESSAGE_CAP: usize = 300;
+
+#[derive(serde::Deserialize)]
+struct Body {
+    #[serde(default)]
+    code: Option<serde_json::Value>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl Refusal {
+    /// Reads a refusal: the status first, the body leniently, since proxies answer in HTML.
+    pub(crate) fn read(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
+        let parsed: Option<Body> = serde_json::from_slice(body).ok();
+        let code = parsed
+            .as_ref()
+            .and_then(|body| body.code.as_ref())
+            .and_then(serde_json::Value::as_i64)
+            .and_then(GrpcCode::from_number)
+            .unwrap_or(GrpcCode::from_status(status));
+        let message = match parsed.and_then(|body| body.message) {
+            Some(message) => printable(&message, MESSAGE_CAP),
+            None => excerpt(body),
+        };
+        let message = if (300..400).contains(&status) {
+            "it points to another address, which is not followed with a key".to_owned()
+        } else {
+            message
+        };
+        Self {
+            status,
+            code,
+            message,
+            retry_after,
+        }
+    }
+}
+
+/// The beginning of an answer, in one printable line.
+pub(crate) fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MESSAGE_CAP)]);
+    let trimmed = text.trim_start_matches('\u{feff}').trim_start();
+    if trimmed.is_empty() {
+        return "(nothing)".to_owned();
+    }
+    if trimmed.starts_with('<') {
+        "(an HTML page)".to_owned()
+    } else {
+        printable(trimmed, 100)
+    }
+}
+
+fn printable(text: &str, cap: usize) -> String {
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.retain(|c| !c.is_control());
+    if line.chars().count() > cap {
+        line = line.chars().take(cap).collect();
+        line.push_str("...");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn refused(status: u16, body: &str) -> Error {
+        Error::new(
+            "list namespaces",
+            ErrorKind::Refused(Refusal::read(status, body.as_bytes(), None)),
+        )
+    }
+
+    #[rstest]
+    #[case::the_bodys_code_decides(
+        400,
+        r#"{"code":9,"message":"x","details":[]}"#,
+        GrpcCode::FailedPrecondition
+    )]
+    #[case::out_of_range(400, r#"{"code":11}"#, GrpcCode::OutOfRange)]
+    #[case::old_gateway_exhausted(403, r#"{"code":8}"#, GrpcCode::ResourceExhausted)]
+    #[case::no_code(400, r#"{"message":"x"}"#, GrpcCode::InvalidArgument)]
+    #[case::a_number_that_is_no_code(503, r#"{"code":503}"#, GrpcCode::Unavailable)]
+    #[case::a_code_of_another_shape(429, r#"{"code":"RATE"}"#, GrpcCode::ResourceExhausted)]
+    #[case::html(502, "<html><body>Bad gateway</body></html>", GrpcCode::Unavailable)]
+    #[case::plain(401, "Jwt is missing", GrpcCode::Unauthenticated)]
+    #[case::nothing(504, "", GrpcCode::DeadlineExceeded)]
+    fn the_body_is_read_leniently_and_the_status_stands_in(
+        #[case] status: u16,
+        #[case] body: &str,
+        #[case] expected: GrpcCode,
+    ) {
+        assert_eq!(
+            refused(status, body).refusal().map(|refusal| refusal.code),
+            Some(expected)
+        );
+    }
+
+    #[test]
+    fn what_each_code_means() {
+        let table: Vec<String> = GrpcCode::ALL
+            .iter()
+            .zip(1..)
+            .map(|(code, number)| {
+                let error = refused(400, &format!(r#"{{"code":{number}}}"#));
+                assert_eq!(error.refusal().map(|refusal| refusal.code), Some(*code));
+                let words = [
+                    (error.is_retryable(), "retry"),
+                    (error.is_outcome_unknown(), "unknown outcome"),
+                    (error.is_conflict(), "conflict"),
+                ];
+                let words: Vec<&str> = words
+                    .into_iter()
+                    .filter(|(is, _)| *is)
+                    .map(|(_, word)| word)
+                    .collect();
+                format!("{code}: {}", words.join(", "))
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @r"
+        cancelled: retry, unknown outcome
+        unknown error: retry, unknown outcome
+        invalid argument: 
+        deadline exceeded: retry, unknown outcome
+        not found: 
+        already exists: conflict
+        permission denied: 
+        resource exhausted: retry
+        failed precondition: conflict
+        aborted: conflict
+        out of range: 
+        unimplemented: 
+        internal error: retry, unknown outcome
+        unavailable: retry, unknown outcome
+        data loss: retry, unknown outcome
+        unauthenticated: 
+        ");
+    }
+
+    #[test]
+    fn nothing_to_change_is_recognised() {
+        assert!(refused(400, r#"{"code":3,"message":"Nothing to change"}"#).is_nothing_to_change());
+        assert!(!refused(400, r#"{"code":3,"message":"invalid retention days: 0"}"#).is_nothing_to_change());
+    }
+
+    #[test]
+    fn an_operator_reads_what_to_do() {
+        let error = refused(401, "Jwt is missing");
+        let source = std::error::Error::source(&error).expect("a cause").to_string();
+        assert_eq!(error.to_string(), "failed to list namespaces");
+        assert_eq!(
+            source,
+            "refused with 401 (unauthenticated): Jwt is missing; the Cloud Ops API key is wrong, expired or disabled"
+        );
+    }
+
+    #[test]
+    fn long_and_wild_explanations_are_capped_and_printable() {
+        let wild = format!("\u{1b}[31m{}", "x".repeat(1_000));
+        let body = serde_json::json!({ "code": 3, "message": wild }).to_string();
+        let error = refused(400, &body);
+        let message = &error.refusal().expect("refused").message;
+        assert!(
+            message.len() <= MESSAGE_CAP + 3 && !message.contains('\u{1b}'),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,348 @@
+//! A namespace's spec: an opaque tree of which exactly one field is ever replaced.
+//!
+//! An update replaces the whole spec. A field we dropped would be switched off (authentication, delete protection), so
+//! every field keeps its very text and its place; only the value of `capacitySpec` is exchanged.
+
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::capacity::{CapacityMode, CapacitySpec};
+
+/// The spec of a namespace, as received.
+#[derive(Debug, Clone, Default)]
+pub struct Spec {
+    fields: Vec<(String, Box<RawValue>)>,
+}
+
+/// The capacity to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedCapacity {
+    /// On-demand.
+    OnDemand,
+    /// So many TRUs.
+    Provisioned(u32),
+}
+
+/// Both spellings the service reads.
+const CAPACITY_FIELD: [&str; 2] = ["capacitySpec", "capacity_spec"];
+
+/// Fields whose order means nothing.
+const SETS: [&str; 2] = ["connectivityRuleIds", "connectivity_rule_ids"];
+
+impl WantedCapacity {
+    fn raw(self) -> Box<RawValue> {
+        let json = match self {
+            Self::OnDemand => r#"{"onDemand":{}}"#.to_owned(),
+            Self::Provisioned(trus) => format!(r#"{{"provisioned":{{"value":{trus}}}}}"#),
+        };
+        RawValue::from_string(json).expect("JSON of a constant shape")
+    }
+}
+
+impl Spec {
+    /// Reads a spec from JSON text.
+    ///
+    /// # Errors
+    ///
+    /// Unless it is one JSON object without a field given twice.
+    pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    /// Returns the spec as JSON text: every value as it was received.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("raw values are JSON already")
+    }
+
+    /// Returns whether no field is there.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Returns the wished capacity that the spec holds. What cannot be read is unknown, not absent.
+    pub fn capacity(&self) -> CapacityMode {
+        let Some((_, raw)) = self
+            .fields
+            .iter()
+            .find(|(name, _)| CAPACITY_FIELD.contains(&name.as_str()))
+        else {
+            return CapacityMode::Absent;
+        };
+        match serde_json::from_str::<Option<CapacitySpec>>(raw.get()) {
+            Ok(spec) => spec.unwrap_or_default().0,
+            Err(error) => CapacityMode::Unknown(error.to_string()),
+        }
+    }
+
+    /// Returns the same spec with another capacity: in its place if it is there, else at the end.
+    #[must_use]
+    pub fn with_capacity(&self, wanted: WantedCapacity) -> Self {
+        let mut fields = self.fields.clone();
+        match fields
+            .iter_mut()
+            .find(|(name, _)| CAPACITY_FIELD.contains(&name.as_str()))
+        {
+            Some((_, value)) => *value = wanted.raw(),
+            None => fields.push((CAPACITY_FIELD[0].to_owned(), wanted.raw())),
+        }
+        Self { fields }
+    }
+
+    /// Returns the names of fields, other than the capacity, that differ in meaning.
+    ///
+    /// Absent, null, false, zero and empty are the same, since the service may print defaults or not. Order counts
+    /// everywhere (of replicas and regions the first is the preferred primary) but in the ids of connectivity rules.
+    pub fn differences_but_for_capacity(&self, other: &Self) -> Vec<String> {
+        let names = self
+            .fields
+            .iter()
+            .chain(&other.fields)
+            .map(|(name, _)| name.as_str());
+        let mut different: Vec<String> = names
+            .filter(|name| !CAPACITY_FIELD.contains(name))
+            .filter(|name| self.meaning(name) != other.meaning(name))
+            .map(str::to_owned)
+            .collect();
+        different.sort_unstable();
+        different.dedup();
+        different
+    }
+
+    fn meaning(&self, name: &str) -> Option<Meaning<'_>> {
+        let (_, raw) = self.fields.iter().find(|(field, _)| field == name)?;
+        match serde_json::from_str::<Value>(raw.get()) {
+            Ok(value) => without_defaults(value).map(|mut value| {
+                if let (true, Value::Array(items)) = (SETS.contains(&name), &mut value) {
+                    items.sort_by_key(Value::to_string);
+                }
+                Meaning::Value(value)
+            }),
+            // A number too large for any type: its text is all there is to compare.
+            Err(_) => Some(Meaning::Text(raw.get())),
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Meaning<'a> {
+    Value(Value),
+    Text(&'a str),
+}
+
+/// Drops defaults from objects, at every depth; `None` if nothing but a default is left. Items of arrays stay.
+fn without_defaults(value: Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::Number(number) => number_meaning(&number).map(Value::Number),
+        Value::String(text) => (!text.is_empty()).then_some(Value::String(text)),
+        Value::Array(items) => {
+            let items: Vec<Value> = items
+                .into_iter()
+                .map(|item| without_defaults(item).unwrap_or(Value::Null))
+                .collect();
+            (!items.is_empty()).then_some(Value::Array(items))
+        }
+        Value::Object(members) => {
+            let members: serde_json::Map<String, Value> = members
+                .into_iter()
+                .filter_map(|(name, member)| without_defaults(member).map(|member| (name, member)))
+                .collect();
+            (!members.is_empty()).then_some(Value::Object(members))
+        }
+        Value::Bool(true) => Some(value),
+    }
+}
+
+/// 4 and 4.0 are the same number; 0 is a default.
+fn number_meaning(number: &serde_json::Number) -> Option<serde_json::Number> {
+    let float = number.as_f64().unwrap_or_default();
+    if float.abs() <= 0.0 {
+        return None;
+    }
+    // Whole numbers beyond what a double holds exactly are compared as they are.
+    if number.is_f64() {
+        serde_json::Number::from_f64(float).map(whole)
+    } else {
+        Some(number.clone())
+    }
+}
+
+fn whole(number: serde_json::Number) -> serde_json::Number {
+    let float = number.as_f64().unwrap_or_default();
+    if float.fract().abs() > 0.0 || float.abs() > 9e15 {
+        return number;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and below 2^53, as just checked"
+    )]
+    let integer = float as i64;
+    if integer < 0 {
+        integer.into()
+    } else {
+        integer.unsigned_abs().into()
+    }
+}
+
+impl Serialize for Spec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (name, value) in &self.fields {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Spec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the object of a namespace spec")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
+                let mut fields: Vec<(String, Box<RawValue>)> = Vec::with_capacity(16);
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    let twice = |known: &str| {
+                        known == name
+                            || (CAPACITY_FIELD.contains(&known) && CAPACITY_FIELD.contains(&name.as_str()))
+                    };
+                    if fields.iter().any(|(known, _)| twice(known)) {
+                        return Err(A::Error::custom(format!("the spec holds `{name}` twice")));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Spec { fields })
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn spec(json: &str) -> Spec {
+        Spec::from_json(json).expect("a spec")
+    }
+
+    #[test]
+    fn only_the_capacity_is_replaced_and_in_its_place() {
+        let before = spec(
+            r#"{"name":"pay","capacitySpec":{"onDemand":{}},"future":{"a":1.10,"b":[ 1 ,2]},"z":1e400}"#,
+        );
+        let after = before.with_capacity(WantedCapacity::Provisioned(6));
+        assert_eq!(
+            after.to_json(),
+            r#"{"name":"pay","capacitySpec":{"provisioned":{"value":6}},"future":{"a":1.10,"b":[ 1 ,2]},"z":1e400}"#
+        );
+        assert_eq!(
+            after.with_capacity(WantedCapacity::OnDemand).capacity(),
+            CapacityMode::OnDemand
+        );
+    }
+
+    #[test]
+    fn a_capacity_never_set_is_added() {
+        let after = spec(r#"{"name":"pay"}"#).with_capacity(WantedCapacity::OnDemand);
+        assert_eq!(
+            after.to_json(),
+            r#"{"name":"pay","capacitySpec":{"onDemand":{}}}"#
+        );
+    }
+
+    #[test]
+    fn the_old_spelling_is_replaced_not_doubled() {
+        let after =
+            spec(r#"{"capacity_spec":{"on_demand":{}}}"#).with_capacity(WantedCapacity::Provisioned(2));
+        assert_eq!(
+            after.to_json(),
+            r#"{"capacity_spec":{"provisioned":{"value":2}}}"#
+        );
+    }
+
+    #[rstest]
+    #[case::same_name(r#"{"name":"a","name":"b"}"#)]
+    #[case::both_spellings(r#"{"capacitySpec":{},"capacity_spec":{}}"#)]
+    #[case::no_object("[1]")]
+    #[case::cut(r#"{"name":"a""#)]
+    fn a_spec_that_could_be_read_two_ways_is_refused(#[case] json: &str) {
+        assert!(Spec::from_json(json).is_err());
+    }
+
+    #[rstest]
+    #[case::defaults_printed_or_not(r#"{"name":"a","lifecycle":{"enableDeleteProtection":false},"ids":[]}"#, r#"{"name":"a"}"#, &[])]
+    #[case::number_forms(r#"{"days":30}"#, r#"{"days":30.0}"#, &[])]
+    #[case::rule_ids_are_a_set(r#"{"connectivityRuleIds":["a","b"]}"#, r#"{"connectivityRuleIds":["b","a"]}"#, &[])]
+    #[case::the_capacity_may_differ(r#"{"capacitySpec":{"onDemand":{}}}"#, "{}", &[])]
+    #[case::order_of_replicas(r#"{"replicas":[{"region":"a"},{"region":"b"}]}"#, r#"{"replicas":[{"region":"b"},{"region":"a"}]}"#, &["replicas"])]
+    #[case::auth_lost(r#"{"apiKeyAuth":{"enabled":true},"name":"a"}"#, r#"{"name":"a"}"#, &["apiKeyAuth"])]
+    #[case::field_gained(r#"{"name":"a"}"#, r#"{"name":"a","description":"x"}"#, &["description"])]
+    #[case::large_numbers_apart("{\"n\":18446744073709551615}", "{\"n\":18446744073709551614}", &["n"])]
+    #[case::beyond_every_type("{\"n\":1e400}", "{\"n\":1e401}", &["n"])]
+    fn differences_are_told_by_meaning(#[case] before: &str, #[case] after: &str, #[case] expected: &[&str]) {
+        assert_eq!(spec(before).differences_but_for_capacity(&spec(after)), expected);
+        assert_eq!(spec(after).differences_but_for_capacity(&spec(before)), expected);
+    }
+
+    /// JSON values as text, numbers in forms that no type keeps.
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|value| value.to_string()),
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+            ".{0,12}".prop_map(|text| serde_json::to_string(&text).expect("a string")),
+            Just(r#""\u00e9\ud83d\ude00\/""#.to_owned()),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|items| format!("[{}]", items.join(", "))),
+                prop::collection::vec(("[a-z]{1,6}", inner), 0..4).prop_map(|members| {
+                    let members: Vec<String> = members
+                        .into_iter()
+                        .map(|(name, value)| format!("\"{name}\" :{value}"))
+                        .collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn everything_but_the_capacity_survives_to_the_byte(
+            members in prop::collection::btree_map("[a-z]{1,8}", any_json(), 0..8),
+            at in 0_usize..9, had in any::<bool>(), trus in 0_u32..20,
+        ) {
+            let mut fields: Vec<String> =
+                members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let wanted =
+                if trus == 0 { WantedCapacity::OnDemand } else { WantedCapacity::Provisioned(trus) };
+            let at = if had { at.min(fields.len()) } else { fields.len() };
+            let mut expected = fields.clone();
+            if had {
+                fields.insert(at, r#""capacitySpec":{"provisioned":{"value":3}}"#.to_owned());
+            }
+            expected.insert(at, format!("\"capacitySpec\":{}", wanted.raw().get()));
+            let before = spec(&format!("{{{}}}", fields.join(",")));
+            let after = before.with_capacity(wanted);
+            prop_assert_eq!(after.to_json(), format!("{{{}}}", expected.join(",")));
+            prop_assert_eq!(before.differences_but_for_capacity(&after), Vec::<String>::new());
+            let again = spec(&after.to_json());
+            prop_assert_eq!(again.differences_but_for_capacity(&before), Vec::<String>::new());
+        }
+    }
+}
