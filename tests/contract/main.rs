@@ -1,3 +1,12 @@
 //! Contract tests: one module per API.
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+
+mod cloud_ops;
+mod metrics_scrape;
+
+/// Reads a fixture.
+fn fixture(path: &str) -> String {
+    let path = format!("{}/../fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}

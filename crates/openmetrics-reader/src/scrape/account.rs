@@ -1,0 +1,117 @@
+//! Reading a whole account: part by part, all of the same minute, or not at all.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+use super::client::{Answer, Completeness, Query, Scraper};
+use super::error::{Error, ErrorKind};
+use super::parts::{AccountQuery, Part, halves, plan};
+
+/// All that was asked for, of one minute.
+#[derive(Debug)]
+pub struct AccountAnswer {
+    /// The documents, each whole and complete.
+    pub documents: Vec<Vec<u8>>,
+    /// The minute they are of; `None` where no sample has a time.
+    pub minute: Option<Timestamp>,
+}
+
+/// How often a part is asked for again because the endpoint cannot tell whether it is complete.
+const UNKNOWN_REPEATS: u32 = 2;
+
+/// How often parts are read again because others turned out to be of a newer minute.
+const MINUTE_ROUNDS: u32 = 2;
+
+const OPERATION: &str = "read the metrics of the account";
+
+impl Scraper {
+    /// Reads families of an account in as few requests as it takes.
+    ///
+    /// # Errors
+    ///
+    /// Unless every part was declared complete, was read to its end, and all are of the same minute. Nothing may be
+    /// concluded from what was read before an error: what is absent from a part is not zero.
+    pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
+        let mut read: Vec<(Part<'_>, Answer)> = Vec::new();
+        let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
+        let mut rounds = 0;
+        loop {
+            while let Some(part) = waiting.pop_front() {
+                match self.part(&part).await? {
+                    Some(answer) => read.push((part, answer)),
+                    None => waiting.extend(halves(&part, query.namespaces).ok_or_else(|| too_large(&part))?),
+                }
+            }
+            let shows_minute = |part: &Part<'_>| {
+                query
+                    .families
+                    .iter()
+                    .any(|family| family.is_rate && part.families.contains(&family.name))
+            };
+            let shown = read
+                .iter()
+                .filter(|(part, _)| shows_minute(part))
+                .filter_map(|(_, answer)| answer.newest);
+            let minute = shown.max();
+            let is_of_minute = |(part, answer): &(Part<'_>, Answer)| {
+                !shows_minute(part) || answer.newest.is_none() || answer.newest == minute
+            };
+            if read.iter().all(is_of_minute) {
+                let documents = read.into_iter().map(|(_, answer)| answer.body).collect();
+                return Ok(AccountAnswer { documents, minute });
+            }
+            rounds += 1;
+            if rounds > MINUTE_ROUNDS {
+                return Err(incomplete(
+                    "its parts are of different minutes, also when read again".to_owned(),
+                ));
+            }
+            let (current, older): (Vec<_>, Vec<_>) = read.into_iter().partition(is_of_minute);
+            read = current;
+            waiting.extend(older.into_iter().map(|(part, _)| part));
+        }
+    }
+
+    /// Reads one part; `None` if it did not fit an answer.
+    async fn part(&self, part: &Part<'_>) -> Result<Option<Answer>, Error> {
+        let query = Query {
+            metrics: &part.families,
+            namespaces: &part.namespaces,
+        };
+        let mut repeats = 0;
+        loop {
+            let answer = self.scrape(&query).await?;
+            match answer.completeness {
+                Completeness::Complete => return Ok(Some(answer)),
+                Completeness::Limited => return Ok(None),
+                Completeness::Undeclared => {
+                    return Err(incomplete(
+                        "an answer was not declared complete (header X-Completeness)".to_owned(),
+                    ));
+                }
+                Completeness::Unknown if repeats >= UNKNOWN_REPEATS => {
+                    return Err(incomplete(
+                        "the endpoint cannot tell whether its answer is complete".to_owned(),
+                    ));
+                }
+                Completeness::Unknown => {
+                    repeats += 1;
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+fn too_large(part: &Part<'_>) -> Error {
+    incomplete(format!(
+        "{} of {} does not fit one answer and cannot be cut further",
+        part.families.join(", "),
+        part.namespaces.first().map_or("one namespace", String::as_str)
+    ))
+}
+
+fn incomplete(why: String) -> Error {
+    Error::new(OPERATION, ErrorKind::Incomplete(why))
+}

@@ -1,0 +1,384 @@
+//! One request: key, budget, repetition, and whether the answer is whole.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::config::Config;
+use super::error::{Error, ErrorKind, excerpt};
+use crate::{Event, Options, Reader, Summary};
+
+const HOUR: Duration = Duration::from_hours(1);
+/// A wait that the endpoint asks for is honoured up to this; longer ones are left to the caller.
+const LONGEST_ASKED: Duration = Duration::from_secs(20);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// 30,000 points of long labels are a tenth of this.
+const LARGEST_BODY: usize = 128 * 1024 * 1024;
+
+/// Scrapes the endpoint, within its budget.
+#[derive(Debug)]
+pub struct Scraper {
+    http: reqwest::Client,
+    pub(super) config: Config,
+    pub(super) host: String,
+    /// When the requests of the last hour were made.
+    recent: Mutex<VecDeque<Instant>>,
+    requests: AtomicU64,
+    server_time_ms: AtomicI64,
+    /// Whether this endpoint ends its documents with the end marker: then one without it was cut.
+    ends_with_marker: AtomicBool,
+}
+
+/// What to ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Query<'a> {
+    /// Full names of metric families; none means all.
+    pub metrics: &'a [&'a str],
+    /// Names or wildcards of namespaces; none means all.
+    pub namespaces: &'a [String],
+}
+
+/// What the endpoint says of its own answer, in `X-Completeness`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// Everything that was asked for is there.
+    Complete,
+    /// Cut at the size limit.
+    Limited,
+    /// The endpoint cannot tell.
+    Unknown,
+    /// It said nothing, or something we do not know: not complete.
+    Undeclared,
+}
+
+/// A whole document, and what the endpoint says of it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The document.
+    pub body: Vec<u8>,
+    /// Whether everything that was asked for is in it.
+    pub completeness: Completeness,
+    /// The newest timestamp in it; `None` where no sample has one.
+    pub newest: Option<Timestamp>,
+    /// Lines, samples, and how it ended.
+    pub summary: Summary,
+}
+
+impl Scraper {
+    /// Returns a scraper.
+    ///
+    /// # Panics
+    ///
+    /// Never for a valid configuration: the key was seen to fit a header.
+    pub fn new(config: Config) -> Self {
+        // Another part of the program may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut key = HeaderValue::from_str(&format!("Bearer {}", config.api_key.expose_secret()))
+            .expect("the configuration accepts only keys that fit a header");
+        key.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, key);
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
+            // A redirect would carry the key to an address nobody chose.
+            .redirect(reqwest::redirect::Policy::none())
+            // Unpacking hides how an answer was framed, and with it whether it was cut.
+            .gzip(false)
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.request_timeout);
+        if config.is_loopback() {
+            http = http.no_proxy();
+        } else {
+            http = http.https_only(true);
+        }
+        Self {
+            http: http
+                .build()
+                .expect("a TLS provider is installed, and nothing else can fail"),
+            host: config.base_url.host_str().unwrap_or_default().to_owned(),
+            config,
+            recent: Mutex::new(VecDeque::new()),
+            requests: AtomicU64::new(0),
+            server_time_ms: AtomicI64::new(i64::MIN),
+            ends_with_marker: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns how many requests were sent, repetitions included.
+    pub fn requests_made(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns the endpoint's clock as of its newest answer, in whole seconds.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.server_time_ms.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Makes one request, repeated within bounds if it fails for a passing reason.
+    ///
+    /// The document is read once to its end: unreadable lines, a cut and foreign text are errors here. Whether it is
+    /// *complete* is for the caller to look at.
+    pub async fn scrape(&self, query: &Query<'_>) -> Result<Answer, Error> {
+        let url = self.url("metrics");
+        let mut pairs: Vec<(&str, &str)> = query.metrics.iter().map(|metric| ("metrics", *metric)).collect();
+        pairs.extend(
+            query
+                .namespaces
+                .iter()
+                .map(|namespace| ("namespaces", namespace.as_str())),
+        );
+        let (headers, body, framed) = self.repeated("scrape the metrics", &url, &pairs).await?;
+        self.answer(&headers, body, framed)
+            .map_err(|kind| Error::new("scrape the metrics", kind))
+    }
+
+    /// Reads the names of all metric families that the endpoint offers.
+    pub async fn families(&self) -> Result<Vec<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            descriptors: Vec<Descriptor>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Descriptor {
+            name: String,
+        }
+        const OPERATION: &str = "list the metric families";
+        const PAGE: usize = 100;
+        let url = self.url("descriptors");
+        let mut names = Vec::new();
+        loop {
+            let offset = names.len().to_string();
+            let pairs = [("limit", "100"), ("offset", offset.as_str())];
+            let (_, body, _) = self.repeated(OPERATION, &url, &pairs).await?;
+            let page: Page = serde_json::from_slice(&body).map_err(|_| {
+                Error::new(
+                    OPERATION,
+                    ErrorKind::Descriptors {
+                        host: self.host.clone(),
+                    },
+                )
+            })?;
+            let count = page.descriptors.len();
+            names.extend(page.descriptors.into_iter().map(|descriptor| descriptor.name));
+            if count < PAGE || names.len() > 10_000 {
+                return Ok(names);
+            }
+        }
+    }
+
+    fn answer(&self, headers: &HeaderMap, body: Vec<u8>, framed: bool) -> Result<Answer, ErrorKind> {
+        let host = || self.host.clone();
+        let completeness = match headers
+            .get("x-completeness")
+            .and_then(|value| value.to_str().ok())
+        {
+            Some(word) if word.trim().eq_ignore_ascii_case("complete") => Completeness::Complete,
+            Some(word) if word.trim().eq_ignore_ascii_case("limited") => Completeness::Limited,
+            Some(word) if word.trim().eq_ignore_ascii_case("unknown") => Completeness::Unknown,
+            Some(_) | None => Completeness::Undeclared,
+        };
+        let mut reader = Reader::new(&body, Options::lenient());
+        let mut newest: Option<i64> = None;
+        let mut metrics_seen = false;
+        for event in reader.by_ref() {
+            match event {
+                Ok(Event::Sample(sample)) => {
+                    metrics_seen = true;
+                    newest = newest.max(sample.timestamp_ms());
+                }
+                Ok(Event::Type { .. } | Event::Help { .. } | Event::Unit { .. } | Event::End) => {
+                    metrics_seen = true;
+                }
+                Ok(Event::Comment(_)) => {}
+                Err(_) if !metrics_seen => {
+                    return Err(ErrorKind::NotMetrics {
+                        host: host(),
+                        excerpt: excerpt(&body),
+                    });
+                }
+                Err(source) => return Err(ErrorKind::Unreadable { host: host(), source }),
+            }
+        }
+        let summary = reader.summary().clone();
+        if !metrics_seen {
+            return Err(ErrorKind::NotMetrics {
+                host: host(),
+                excerpt: excerpt(&body),
+            });
+        }
+        if summary.end_marker_seen {
+            self.ends_with_marker.store(true, Ordering::Relaxed);
+        } else if self.ends_with_marker.load(Ordering::Relaxed) {
+            let why = "it lacks the end marker that earlier documents of this endpoint had";
+            return Err(ErrorKind::Cut { host: host(), why });
+        } else if !framed {
+            let why = "it has neither an end marker nor a declared length";
+            return Err(ErrorKind::Cut { host: host(), why });
+        }
+        let newest = newest.and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok());
+        Ok(Answer {
+            body,
+            completeness,
+            newest,
+            summary,
+        })
+    }
+
+    async fn repeated(
+        &self,
+        operation: &'static str,
+        url: &Url,
+        pairs: &[(&str, &str)],
+    ) -> Result<(HeaderMap, Vec<u8>, bool), Error> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let kind = match self.attempt(url, pairs).await {
+                Ok(answer) => return Ok(answer),
+                Err(kind) => kind,
+            };
+            let asked = kind.retry_after();
+            let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
+            if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
+                return Err(Error::new(operation, kind));
+            }
+            let wait = FIRST_WAIT
+                .saturating_mul(1 << (attempts - 1).min(6))
+                .mul_f64(0.5 + fastrand::f64() / 2.0);
+            tracing::debug!(operation, attempts, error = %kind, "repeating a request");
+            tokio::time::sleep(asked.unwrap_or_default().max(wait)).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        url: &Url,
+        pairs: &[(&str, &str)],
+    ) -> Result<(HeaderMap, Vec<u8>, bool), ErrorKind> {
+        self.spend()?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let no_answer = |error: reqwest::Error| ErrorKind::Transport {
+            host: self.host.clone(),
+            source: error.without_url(),
+        };
+        let mut response = self
+            .http
+            .get(url.clone())
+            .query(pairs)
+            .send()
+            .await
+            .map_err(no_answer)?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        if let Some(time) = http_date(&headers, &header::DATE) {
+            self.server_time_ms
+                .store(time.as_millisecond(), Ordering::Relaxed);
+        }
+        let framed = response.version() >= reqwest::Version::HTTP_2
+            || headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_BODY {
+                return Err(ErrorKind::NotMetrics {
+                    host: self.host.clone(),
+                    excerpt: excerpt(&body),
+                });
+            }
+        }
+        tracing::trace!(status = status.as_u16(), bytes = body.len(), "answered");
+        if status.is_success() {
+            return Ok((headers, body, framed));
+        }
+        let message = if status.is_redirection() {
+            "it points to another address, which is not followed with a key".to_owned()
+        } else {
+            excerpt(&body)
+        };
+        let retry_after = retry_after(&headers);
+        Err(ErrorKind::Refused {
+            host: self.host.clone(),
+            status: status.as_u16(),
+            message,
+            retry_after,
+        })
+    }
+
+    /// Takes one request out of the hour's budget.
+    fn spend(&self) -> Result<(), ErrorKind> {
+        let now = Instant::now();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        while recent
+            .front()
+            .is_some_and(|made| now.duration_since(*made) >= HOUR)
+        {
+            recent.pop_front();
+        }
+        let budget = self.config.requests_per_hour;
+        if recent.len() >= budget as usize {
+            let free_in = recent
+                .front()
+                .map_or(HOUR, |made| HOUR.saturating_sub(now.duration_since(*made)));
+            return Err(ErrorKind::OverBudget {
+                requests_per_hour: budget,
+                free_in,
+            });
+        }
+        recent.push_back(now);
+        Ok(())
+    }
+
+    fn url(&self, last: &str) -> Url {
+        let mut url = self.config.base_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v1", last]);
+        }
+        url
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(24 * 3_600)));
+    }
+    let at = http_date(headers, &header::RETRY_AFTER)?;
+    Duration::try_from(at.duration_since(http_date(headers, &header::DATE)?)).ok()
+}
+
+fn http_date(headers: &HeaderMap, name: &header::HeaderName) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?;
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text.trim())
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_spent_and_says_when_it_is_free_again() {
+        let mut config = Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");
+        config.requests_per_hour = 2;
+        let scraper = Scraper::new(config);
+        assert!(scraper.spend().is_ok());
+        assert!(scraper.spend().is_ok());
+        let error = scraper.spend().expect_err("spent");
+        assert!(error.to_string().contains("free again in 60 min"), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! What a scraper needs to know, validated once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+/// The public address of the metrics endpoint (Temporal's documentation, OpenMetrics API reference).
+pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
+
+/// Where the endpoint is, with which key, and how much may be asked of it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(super) base_url: Url,
+    pub(super) api_key: SecretString,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long a request may take, its answer included.
+    pub request_timeout: Duration,
+    /// How often one request is made in all, if it fails for a passing reason.
+    pub max_attempts: u32,
+    /// Requests an hour that this scraper makes at most. The account has 180, and a scraper of its own that asks every
+    /// 30 seconds takes 120 of them.
+    pub requests_per_hour: u32,
+    /// Points that one answer can hold before it is cut.
+    pub points_per_answer: usize,
+}
+
+/// A base URL or key that cannot be used. Never shows what may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No URL.
+    #[error("this is no URL; it should look like {PUBLIC_BASE_URL}")]
+    NotAUrl,
+    /// A user or password in the URL.
+    #[error("the URL holds a user or password; a key belongs into its own setting")]
+    Credentials,
+    /// A query or fragment in the URL.
+    #[error("the URL holds a query or a fragment; give the address alone")]
+    QueryOrFragment,
+    /// Not encrypted, and not on this machine.
+    #[error("the URL is not encrypted; use https (plain http is for loopback addresses only)")]
+    NotEncrypted,
+    /// No key, or one that cannot be sent.
+    #[error("the metrics key is empty, or holds a character that cannot be sent in a header")]
+    Key,
+}
+
+impl Config {
+    /// Returns a configuration with a budget of 55 requests an hour.
+    ///
+    /// # Errors
+    ///
+    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
+    pub fn try_new(base_url: &str, api_key: SecretString) -> Result<Self, ConfigError> {
+        let base_url = Url::parse(base_url).map_err(|_| ConfigError::NotAUrl)?;
+        if !base_url.username().is_empty() || base_url.password().is_some() {
+            return Err(ConfigError::Credentials);
+        }
+        if base_url.query().is_some() || base_url.fragment().is_some() {
+            return Err(ConfigError::QueryOrFragment);
+        }
+        match base_url.scheme() {
+            "https" if base_url.has_host() => {}
+            "http" if is_loopback(&base_url) => {}
+            "http" | "https" => return Err(ConfigError::NotEncrypted),
+            _ => return Err(ConfigError::NotAUrl),
+        }
+        let key = api_key.expose_secret();
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::Key);
+        }
+        Ok(Self {
+            base_url,
+            api_key,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            max_attempts: 4,
+            requests_per_hour: 55,
+            points_per_answer: 30_000,
+        })
+    }
+
+    /// Returns the address, for messages.
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_str()
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        is_loopback(&self.base_url)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::public(PUBLIC_BASE_URL, None)]
+    #[case::loopback("http://127.0.0.1:9090", None)]
+    #[case::loopback_v6("http://[::1]:9090", None)]
+    #[case::plain_http("http://metrics.temporal.io", Some(ConfigError::NotEncrypted))]
+    #[case::credentials("https://hunter2@metrics.temporal.io", Some(ConfigError::Credentials))]
+    #[case::query("https://metrics.temporal.io?key=hunter2", Some(ConfigError::QueryOrFragment))]
+    #[case::no_url("metrics.temporal.io", Some(ConfigError::NotAUrl))]
+    fn what_could_leak_the_key_is_refused(#[case] url: &str, #[case] expected: Option<ConfigError>) {
+        assert_eq!(Config::try_new(url, "key".into()).err(), expected);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let config = Config::try_new(PUBLIC_BASE_URL, "hunter2".into()).expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,320 @@
+//! Pure: how an account is cut into requests that each fit an answer, and how a part that did not fit is cut again.
+
+/// What to read of an account.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountQuery<'a> {
+    /// The families, each with about how many points a namespace has of it.
+    pub families: &'a [FamilyQuery<'a>],
+    /// The bare names of the namespaces, sorted.
+    pub namespaces: &'a [&'a str],
+    /// Whether only these are to be read; else they are all there are, and more may be shown.
+    pub only_these: bool,
+}
+
+/// A family to read.
+#[derive(Debug, Clone, Copy)]
+pub struct FamilyQuery<'a> {
+    /// Its full name.
+    pub name: &'a str,
+    /// About how many points a namespace has of it. A wrong guess costs a request, nothing else.
+    pub points_per_namespace: usize,
+    /// Whether it is a rate, whose points are of the minute itself. Other values are the latest of a look-back window and
+    /// may be older, so they do not tell which minute an answer is of.
+    pub is_rate: bool,
+}
+
+/// One request: some families of some namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    pub(super) families: Vec<&'a str>,
+    /// Wildcards; none means all namespaces.
+    pub(super) namespaces: Vec<String>,
+}
+
+/// Proxies cut request lines somewhere above 8,000 bytes.
+const LONGEST_FILTER: usize = 6_000;
+
+/// A guess of points is never exact: this much of an answer is planned to be filled.
+fn usable(points_per_answer: usize) -> usize {
+    points_per_answer / 100 * 95
+}
+
+/// Cuts an account into as few requests as its expected size allows.
+pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Vec<Part<'a>> {
+    let usable = usable(points_per_answer).max(1);
+    if query.only_these {
+        return of_these(query, usable);
+    }
+    let count = query.namespaces.len().max(1);
+    let mut weighed: Vec<(usize, &str)> = query
+        .families
+        .iter()
+        .map(|family| (family.points_per_namespace.max(1) * count, family.name))
+        .collect();
+    // The largest first: each then goes where it still fits.
+    weighed.sort_by(|one, other| other.cmp(one));
+    let mut bins: Vec<(usize, Part<'a>)> = Vec::new();
+    let mut cut = Vec::new();
+    for (points, family) in weighed {
+        if points > usable {
+            let per_group = usable * count / points;
+            cut.extend(
+                groups(query.namespaces, per_group.max(1))
+                    .into_iter()
+                    .map(|namespaces| Part {
+                        families: vec![family],
+                        namespaces,
+                    }),
+            );
+        } else if let Some((filled, part)) = bins.iter_mut().find(|(filled, _)| filled + points <= usable) {
+            *filled += points;
+            part.families.push(family);
+        } else {
+            bins.push((
+                points,
+                Part {
+                    families: vec![family],
+                    namespaces: Vec::new(),
+                },
+            ));
+        }
+    }
+    bins.into_iter().map(|(_, part)| part).chain(cut).collect()
+}
+
+fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
+    let points: usize = query
+        .families
+        .iter()
+        .map(|family| family.points_per_namespace.max(1))
+        .sum();
+    let families: Vec<&str> = query.families.iter().map(|family| family.name).collect();
+    let patterns = query.namespaces.iter().map(|name| (format!("{name}*"), 1));
+    let groups = packed(patterns, (usable / points.max(1)).max(1));
+    groups
+        .into_iter()
+        .map(|namespaces| Part {
+            families: families.clone(),
+            namespaces,
+        })
+        .collect()
+}
+
+/// Cuts a part that did not fit in two; none if it cannot be cut.
+pub(super) fn halves<'a>(part: &Part<'a>, names: &[&str]) -> Option<[Part<'a>; 2]> {
+    if let [first, second, ..] = part.families.as_slice() {
+        debug_assert_ne!(first, second);
+        let (one, other) = part.families.split_at(part.families.len() / 2);
+        return Some([one, other].map(|families| Part {
+            families: families.to_vec(),
+            ..part.clone()
+        }));
+    }
+    let patterns = match part.namespaces.as_slice() {
+        [] => prefixes(names, "", (names.len() / 2).max(1)),
+        [only] => {
+            let prefix = only.trim_end_matches('*');
+            let matching: Vec<&str> = names
+                .iter()
+                .copied()
+                .filter(|name| name.starts_with(prefix))
+                .collect();
+            prefixes(&matching, prefix, (matching.len() / 2).max(1))
+        }
+        several => several.iter().map(|pattern| (pattern.clone(), 1)).collect(),
+    };
+    if patterns.len() < 2 {
+        return None;
+    }
+    let patterns: Vec<String> = patterns.into_iter().map(|(pattern, _)| pattern).collect();
+    let (one, other) = patterns.split_at(patterns.len() / 2);
+    Some([one, other].map(|namespaces| Part {
+        namespaces: namespaces.to_vec(),
+        ..part.clone()
+    }))
+}
+
+/// Groups of wildcards that together match every name once, each group about `largest` names.
+fn groups(names: &[&str], largest: usize) -> Vec<Vec<String>> {
+    packed(prefixes(names, "", largest), largest)
+}
+
+fn packed(patterns: impl IntoIterator<Item = (String, usize)>, largest: usize) -> Vec<Vec<String>> {
+    const KEY: usize = "&namespaces=".len();
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    let (mut names, mut bytes) = (0, 0);
+    for (pattern, count) in patterns {
+        let length = KEY + pattern.len() + 2; // `*` is sent as three bytes
+        let fits = names + count <= largest && bytes + length <= LONGEST_FILTER;
+        if !fits || groups.is_empty() {
+            groups.push(Vec::new());
+            (names, bytes) = (0, 0);
+        }
+        names += count;
+        bytes += length;
+        if let Some(group) = groups.last_mut() {
+            group.push(pattern);
+        }
+    }
+    groups
+}
+
+/// Wildcards by prefix that together match every name exactly once, each at most `largest` names (unless names are the
+/// prefix of so many others that no longer prefix can part them).
+fn prefixes(names: &[&str], prefix: &str, largest: usize) -> Vec<(String, usize)> {
+    let mut patterns = Vec::new();
+    let mut rest = names;
+    while let Some(first) = rest.first() {
+        let Some(next) = first[prefix.len()..].chars().next() else {
+            // The prefix is itself a name. No wildcard parts it from the names it begins, and without a wildcard it
+            // would not match where the endpoint compares full ids: the dot is what follows a name there.
+            patterns.push((format!("{prefix}*"), rest.len()));
+            return patterns;
+        };
+        let longer = format!("{prefix}{next}");
+        let end = rest.partition_point(|name| name.starts_with(&longer) || **name < *longer);
+        let (matching, others) = rest.split_at(end);
+        if matching.len() <= largest {
+            patterns.push((format!("{longer}*"), matching.len()));
+        } else {
+            patterns.extend(prefixes(matching, &longer, largest));
+        }
+        rest = others;
+    }
+    patterns
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn family(name: &str, points_per_namespace: usize) -> FamilyQuery<'_> {
+        FamilyQuery {
+            name,
+            points_per_namespace,
+            is_rate: true,
+        }
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("team-{number:05}")).collect()
+    }
+
+    fn borrowed(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_small_account_takes_one_request() {
+        let names = names(100);
+        let families = [family("a", 40), family("b", 40), family("c", 2)];
+        let query = AccountQuery {
+            families: &families,
+            namespaces: &borrowed(&names),
+            only_these: false,
+        };
+        assert_eq!(plan(&query, 30_000).len(), 1);
+    }
+
+    #[test]
+    fn families_that_do_not_fit_together_are_read_apart() {
+        let names = names(10_000);
+        let families = [
+            family("a", 2),
+            family("b", 1),
+            family("c", 1),
+            family("d", 1),
+            family("e", 1),
+        ];
+        let query = AccountQuery {
+            families: &families,
+            namespaces: &borrowed(&names),
+            only_these: false,
+        };
+        let parts = plan(&query, 30_000);
+        assert_eq!(parts.len(), 3, "{parts:?}");
+        assert!(parts.iter().all(|part| part.namespaces.is_empty()));
+    }
+
+    #[test]
+    fn a_family_that_does_not_fit_alone_is_cut_by_wildcards() {
+        let names = names(1_000);
+        let families = [family("a", 40)];
+        let query = AccountQuery {
+            families: &families,
+            namespaces: &borrowed(&names),
+            only_these: false,
+        };
+        let parts = plan(&query, 30_000);
+        assert_eq!(parts.len(), 2, "{parts:?}");
+    }
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        pattern
+            .strip_suffix('*')
+            .map_or(pattern == name, |prefix| name.starts_with(prefix))
+    }
+
+    /// How often each family of each name is read.
+    fn coverage<'a>(parts: &[Part<'a>], names: &'a [String]) -> BTreeMap<(&'a str, &'a str), usize> {
+        let mut coverage = BTreeMap::new();
+        for part in parts {
+            for name in names {
+                let asked = part.namespaces.is_empty()
+                    || part.namespaces.iter().any(|pattern| matches(pattern, name));
+                for family in part.families.iter().filter(|_| asked) {
+                    *coverage.entry((*family, name.as_str())).or_default() += 1;
+                }
+            }
+        }
+        coverage
+    }
+
+    proptest! {
+        #[test]
+        fn every_family_of_every_namespace_is_read_exactly_once(
+            names in prop::collection::btree_set("[ab][a-c-]{0,5}[ab]", 1..60),
+            weights in prop::collection::vec(1_usize..60, 1..6),
+            points in 100_usize..2_000,
+            cut in 0_usize..4,
+        ) {
+            let names: Vec<String> = names.into_iter().collect();
+            let labels = ["f0", "f1", "f2", "f3", "f4", "f5"];
+            let families: Vec<FamilyQuery<'_>> =
+                weights.iter().zip(labels).map(|(weight, name)| family(name, *weight)).collect();
+            let namespaces = borrowed(&names);
+            let query = AccountQuery { families: &families, namespaces: &namespaces, only_these: false };
+            let mut parts = plan(&query, points);
+            for _ in 0..cut {
+                // As when an answer is cut: the first part that can be halved is.
+                let Some(number) = parts.iter().position(|part| halves(part, &namespaces).is_some()) else { break };
+                let part = parts.remove(number);
+                parts.extend(halves(&part, &namespaces).expect("just seen"));
+            }
+            let coverage = coverage(&parts, &names);
+            prop_assert_eq!(coverage.len(), names.len() * families.len());
+            prop_assert!(coverage.values().all(|count| *count == 1), "{:?}", coverage);
+        }
+
+        #[test]
+        fn only_the_named_are_read_and_filters_stay_short(
+            names in prop::collection::btree_set("[a-z][a-z0-9-]{1,37}[a-z]", 1..400),
+            weight in 1_usize..100,
+        ) {
+            let names: Vec<String> = names.into_iter().collect();
+            let families = [family("f0", weight)];
+            let query = AccountQuery { families: &families, namespaces: &borrowed(&names), only_these: true };
+            let parts = plan(&query, 30_000);
+            for part in &parts {
+                prop_assert!(!part.namespaces.is_empty());
+                let bytes: usize = part.namespaces.iter().map(|pattern| pattern.len() + 14).sum();
+                prop_assert!(bytes <= LONGEST_FILTER + 60);
+            }
+            let asked: usize = parts.iter().map(|part| part.namespaces.len()).sum();
+            prop_assert_eq!(asked, names.len());
+        }
+    }
+}
