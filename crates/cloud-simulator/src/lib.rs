@@ -1,1 +1,32 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`start`] runs a cloud described by [`SimulatorOptions`]; [`RunningSimulator`] is a hand on its state. The state itself
+//! lives in `cloud` and `namespace`, without any network; `server` gives it its HTTP surface.
+
+mod account;
+mod answers;
+mod billing;
+mod clock;
+mod cloud;
+mod faults;
+mod incidents;
+mod load;
+mod metrics;
+mod namespace;
+mod options;
+mod running;
+mod server;
+
+pub use account::{Access, Account, NamespaceSetup};
+pub use billing::HourBill;
+pub use cloud::CapacityChange;
+pub use faults::{Faults, MetricsFault, OperationFault};
+pub use incidents::Incident;
+pub use load::{Load, Trace, TraceError};
+pub use options::SimulatorOptions;
+pub use running::{NamespaceView, RunningSimulator, StartError, start};
+
+/// The secret part of the simulated webhook's address.
+pub(crate) const SLACK_TOKEN: &str = "simulated-webhook-token";

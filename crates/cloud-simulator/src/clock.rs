@@ -1,0 +1,55 @@
+//! Virtual time: starts where it is told, runs as fast as it is told, and can be moved on by hand.
+
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The clock of a simulated cloud.
+#[derive(Debug)]
+pub(crate) struct VirtualClock {
+    start: Timestamp,
+    began: Instant,
+    speed: f64,
+    advanced: SignedDuration,
+}
+
+impl VirtualClock {
+    /// Starts a clock. A speed of 60 lets an hour pass in a minute; 0 stops it, so that only [`advance`] moves it.
+    ///
+    /// [`advance`]: VirtualClock::advance
+    pub(crate) fn start(start: Timestamp, speed: f64) -> Self {
+        let speed = if speed.is_finite() { speed.max(0.0) } else { 1.0 };
+        Self {
+            start,
+            began: Instant::now(),
+            speed,
+            advanced: SignedDuration::ZERO,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = SignedDuration::from_secs_f64(self.began.elapsed().as_secs_f64() * self.speed);
+        self.start
+            .saturating_add(elapsed)
+            .and_then(|time| time.saturating_add(self.advanced))
+            .unwrap_or(self.start)
+    }
+
+    pub(crate) fn speed(&self) -> f64 {
+        self.speed
+    }
+
+    pub(crate) fn advance(&mut self, by: SignedDuration) {
+        self.advanced = self.advanced.saturating_add(by);
+    }
+}
+
+/// Minutes since 1970.
+pub(crate) fn minute_of(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(60)
+}
+
+/// The beginning of a minute.
+pub(crate) fn start_of(minute: i64) -> Timestamp {
+    Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH)
+}

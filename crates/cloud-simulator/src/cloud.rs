@@ -1,0 +1,506 @@
+//! The state of the cloud, and what it answers. Pure but for its own clock and seed: no network here.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::account::Access;
+use crate::answers::{self, Refusal};
+use crate::clock::{VirtualClock, minute_of, start_of};
+use crate::faults::{Faults, OperationFault};
+use crate::incidents::{self, Incident};
+use crate::namespace::{Namespace, Request, RequestState};
+use crate::options::SimulatorOptions;
+
+/// Mutations an account may have under way (Temporal's documentation, Cloud Ops API page).
+const CONCURRENT_OPERATIONS: usize = 10;
+
+/// A new namespace answers 403 for its first minute.
+const FIRST_MINUTE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Minutes lived before the simulation begins, so that the metrics have something to show.
+const MINUTES_BEFORE: i64 = 8;
+
+/// An asynchronous operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) namespace: usize,
+    pub(crate) started: Timestamp,
+    /// When it ends, and how.
+    pub(crate) ends: Timestamp,
+    pub(crate) fault: OperationFault,
+    /// The capacity it asks for; none if it changes something else.
+    pub(crate) wanted: Option<u32>,
+    /// When a fulfilled operation's capacity takes effect.
+    pub(crate) takes_effect: Timestamp,
+    pub(crate) ended: bool,
+    pub(crate) applied: bool,
+}
+
+/// The state of the cloud.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    pub(crate) account: String,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) by_id: BTreeMap<String, usize>,
+    pub(crate) operations: BTreeMap<String, Operation>,
+    pub(crate) clock: VirtualClock,
+    pub(crate) faults: Faults,
+    pub(crate) incidents: Vec<Incident>,
+    pub(crate) options: SimulatorOptions,
+    pub(crate) random: fastrand::Rng,
+    first_minute: i64,
+    /// The last minute that was lived through.
+    lived: i64,
+    created: BTreeMap<usize, Timestamp>,
+    /// When metrics were asked for in the present hour.
+    pub(crate) scrapes: Vec<Timestamp>,
+    /// Accepted changes of capacity: when, which namespace, from, to.
+    pub(crate) changes: Vec<CapacityChange>,
+}
+
+/// A change of capacity that took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapacityChange {
+    /// When it took effect, in virtual time.
+    pub at: Timestamp,
+    /// The namespace.
+    pub namespace: String,
+    /// TRUs before, 0 meaning on-demand.
+    pub from: u32,
+    /// TRUs after, 0 meaning on-demand.
+    pub to: u32,
+    /// The operation that did it.
+    pub operation_id: String,
+}
+
+/// The body of an update.
+#[derive(Debug)]
+pub(crate) struct Update {
+    pub(crate) spec: Value,
+    pub(crate) resource_version: String,
+    pub(crate) operation_id: String,
+}
+
+impl Cloud {
+    pub(crate) fn new(options: SimulatorOptions) -> Self {
+        let clock = VirtualClock::start(options.start, options.speed);
+        let now_minute = minute_of(options.start);
+        let account = options.account.id.clone();
+        let mut setups = options.account.namespaces.clone();
+        // The service lists in ascending order of names.
+        setups.sort_by(|one, other| one.name.cmp(&other.name));
+        let namespaces: Vec<Namespace> = setups
+            .into_iter()
+            .zip(0_u64..)
+            .map(|(setup, number)| Namespace::new(&account, setup, options.seed ^ (number << 20)))
+            .collect();
+        let by_id = namespaces
+            .iter()
+            .enumerate()
+            .map(|(number, it)| (it.id.clone(), number))
+            .collect();
+        let mut cloud = Self {
+            account,
+            namespaces,
+            by_id,
+            operations: BTreeMap::new(),
+            clock,
+            faults: options.faults.clone(),
+            incidents: Vec::new(),
+            random: fastrand::Rng::with_seed(options.seed),
+            options,
+            first_minute: now_minute - MINUTES_BEFORE,
+            lived: now_minute - MINUTES_BEFORE - 1,
+            created: BTreeMap::new(),
+            scrapes: Vec::new(),
+            changes: Vec::new(),
+        };
+        cloud.live_until(start_of(now_minute));
+        // What happened before the simulation is nobody's bill.
+        for namespace in &mut cloud.namespaces {
+            namespace.bills.clear();
+        }
+        cloud
+    }
+
+    /// Brings everything up to the present, and returns it.
+    pub(crate) fn now(&mut self) -> Timestamp {
+        let now = self.clock.now();
+        self.live_until(now);
+        now
+    }
+
+    /// Lives through every complete minute before `now`, operations in their order of time.
+    fn live_until(&mut self, now: Timestamp) {
+        while self.lived + 1 < minute_of(now) {
+            let minute = self.lived + 1;
+            self.run_operations(start_of(minute));
+            let since = minute - self.first_minute;
+            for namespace in &mut self.namespaces {
+                namespace.live(minute, since);
+            }
+            self.lived = minute;
+        }
+        self.run_operations(now);
+    }
+
+    fn run_operations(&mut self, now: Timestamp) {
+        let due: Vec<String> = self
+            .operations
+            .values()
+            .filter(|it| (!it.ended && it.ends <= now) || (it.ended && !it.applied && it.takes_effect <= now))
+            .map(|it| it.id.clone())
+            .collect();
+        for id in due {
+            self.end_operation(&id);
+            self.apply_operation(&id, now);
+        }
+    }
+
+    fn end_operation(&mut self, id: &str) {
+        let Some(operation) = self.operations.get_mut(id).filter(|it| !it.ended) else {
+            return;
+        };
+        if operation.fault == OperationFault::Stuck {
+            return;
+        }
+        operation.ended = true;
+        let namespace = &mut self.namespaces[operation.namespace];
+        namespace.running = None;
+        namespace.modify(operation.ends);
+        if operation.fault != OperationFault::None {
+            operation.applied = true;
+            if let Some(request) = namespace
+                .request
+                .as_mut()
+                .filter(|request| request.operation == id)
+            {
+                request.state = RequestState::Failed;
+                request.ended = Some(operation.ends);
+            }
+        }
+        if operation.wanted.is_none() {
+            operation.applied = true;
+        }
+    }
+
+    /// Fulfilled is not yet applied: the capacity follows later.
+    fn apply_operation(&mut self, id: &str, now: Timestamp) {
+        let Some(operation) = self.operations.get_mut(id) else {
+            return;
+        };
+        let (Some(wanted), true, false) = (operation.wanted, operation.ended, operation.applied) else {
+            return;
+        };
+        if operation.takes_effect > now {
+            return;
+        }
+        operation.applied = true;
+        let at = operation.takes_effect;
+        let namespace = &mut self.namespaces[operation.namespace];
+        namespace.touch_bill(at);
+        let from = std::mem::replace(&mut namespace.trus, wanted);
+        namespace.ever_set = true;
+        namespace.touch_bill(at);
+        namespace.modify(at);
+        if let Some(request) = namespace
+            .request
+            .as_mut()
+            .filter(|request| request.operation == id)
+        {
+            request.state = RequestState::Completed;
+            request.ended = Some(at);
+        }
+        let namespace = namespace.id.clone();
+        self.changes.push(CapacityChange {
+            at,
+            namespace,
+            from,
+            to: wanted,
+            operation_id: id.to_owned(),
+        });
+    }
+
+    /// Finds a namespace that the operations key may look at.
+    pub(crate) fn visible(&self, id: &str, now: Timestamp) -> Result<usize, Refusal> {
+        let missing = || Refusal::new(404, 5, format!("namespace {id} not found"));
+        let number = *self.by_id.get(id).ok_or_else(missing)?;
+        if self.namespaces[number].setup.access == Access::None {
+            return Err(missing());
+        }
+        let is_new = self
+            .created
+            .get(&number)
+            .is_some_and(|at| now.duration_since(*at) < FIRST_MINUTE);
+        if is_new {
+            return Err(Refusal::new(403, 7, "permission denied"));
+        }
+        Ok(number)
+    }
+
+    pub(crate) fn list(&mut self, size: usize, token: Option<&str>) -> Result<Value, Refusal> {
+        let now = self.now();
+        let from = match token {
+            None => 0,
+            Some(token) => token
+                .strip_prefix("page-")
+                .and_then(|number| number.parse::<usize>().ok())
+                .ok_or_else(|| Refusal::new(400, 3, "invalid page token"))?,
+        };
+        let visible: Vec<usize> = (0..self.namespaces.len())
+            .filter(|number| self.namespaces[*number].setup.access != Access::None)
+            .collect();
+        let page: Vec<Value> = visible
+            .iter()
+            .skip(from)
+            .take(size)
+            .map(|number| answers::namespace(&self.namespaces[*number], now))
+            .collect();
+        let end = from + page.len();
+        let mut answer = json!({ "namespaces": page });
+        if end < visible.len() {
+            answer["nextPageToken"] = json!(format!("page-{end}"));
+        }
+        Ok(answer)
+    }
+
+    pub(crate) fn get(&mut self, id: &str) -> Result<Value, Refusal> {
+        let now = self.now();
+        let number = self.visible(id, now)?;
+        Ok(json!({ "namespace": answers::namespace(&self.namespaces[number], now) }))
+    }
+
+    pub(crate) fn capacity_info(&mut self, id: &str) -> Result<Value, Refusal> {
+        let now = self.now();
+        let number = self.visible(id, now)?;
+        Ok(json!({ "capacityInfo": answers::capacity_info(&self.namespaces[number]) }))
+    }
+
+    pub(crate) fn operation(&mut self, id: &str) -> Result<Value, Refusal> {
+        let now = self.now();
+        let check = self.check_duration();
+        let operation = self
+            .operations
+            .get(id)
+            .ok_or_else(|| Refusal::new(404, 5, format!("operation {id} not found")))?;
+        Ok(json!({ "asyncOperation": answers::operation(operation, now, &check) }))
+    }
+
+    /// The service's `checkDuration`, as long in the real time of whoever waits as it is in virtual time.
+    fn check_duration(&self) -> String {
+        let speed = self.clock.speed();
+        let real = if speed > 0.0 {
+            self.options.check_duration.as_secs_f64() / speed
+        } else {
+            0.05
+        };
+        format!("{:.3}s", real.max(0.02))
+    }
+
+    /// Judges an update as strictly as the service does, and starts it.
+    pub(crate) fn update(&mut self, id: &str, update: Update) -> Result<Value, Refusal> {
+        let now = self.now();
+        let number = self.visible(id, now)?;
+        if self.namespaces[number].setup.access != Access::Admin {
+            return Err(Refusal::new(403, 7, "permission denied: cloud.namespace.update"));
+        }
+        // A repeated id means the same operation, whatever has happened since.
+        if let Some(known) = self.operations.get(&update.operation_id) {
+            if known.namespace != number {
+                return Err(Refusal::new(409, 6, "the async operation id is taken"));
+            }
+            let answer = answers::operation(known, now, &self.check_duration());
+            return Ok(json!({ "asyncOperation": answer }));
+        }
+        let wanted = self.judge(number, &update)?;
+        Ok(self.begin(number, update, wanted, now))
+    }
+
+    /// Returns the capacity asked for, if it differs from the present wish.
+    fn judge(&self, number: usize, update: &Update) -> Result<Option<u32>, Refusal> {
+        let namespace = &self.namespaces[number];
+        let invalid = |message: String| Refusal::new(400, 3, message);
+        let days = update
+            .spec
+            .get("retentionDays")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0);
+        if days < 1.0 {
+            return Err(invalid(format!("invalid retention days: {days}")));
+        }
+        if update.spec.get("name") != namespace.spec.get("name") {
+            return Err(invalid("the name of a namespace cannot be changed".to_owned()));
+        }
+        // The code of a stale version is not documented; this is what the gRPC guide asks for.
+        if update.resource_version != namespace.version_text() {
+            return Err(Refusal::new(409, 10, "the resource version is stale"));
+        }
+        if namespace.running.is_some() || namespace.setup.state != "RESOURCE_STATE_ACTIVE" {
+            return Err(Refusal::new(400, 9, "the namespace is not active"));
+        }
+        if namespace
+            .request
+            .as_ref()
+            .is_some_and(|request| request.state == RequestState::InProgress)
+        {
+            return Err(Refusal::new(400, 9, "a capacity request is in progress"));
+        }
+        incidents::lost_search_attributes(&namespace.spec, &update.spec).map_err(invalid)?;
+        let wanted = wanted_trus(&update.spec).map_err(|message| invalid(message.to_owned()))?;
+        let present_wish = wanted_trus(&namespace.spec).ok().flatten();
+        if update.spec == namespace.spec || (wanted.unwrap_or(0) == namespace.trus && present_wish == wanted)
+        {
+            let same = incidents::differences(&namespace.spec, &update.spec).is_empty();
+            if same {
+                return Err(invalid("nothing to change".to_owned()));
+            }
+            return Ok(None);
+        }
+        let trus = wanted.unwrap_or(0);
+        if trus > 0 && !namespace.setup.ladder.contains(&trus) {
+            return Err(invalid(format!("{trus} is not a valid TRU value")));
+        }
+        if trus > 0
+            && namespace
+                .setup
+                .inventory
+                .is_some_and(|inventory| trus > inventory)
+        {
+            return Err(Refusal::new(
+                400,
+                9,
+                format!("{trus} TRUs are not available in the region"),
+            ));
+        }
+        if self.operations.values().filter(|it| !it.ended).count() >= CONCURRENT_OPERATIONS {
+            return Err(Refusal::new(429, 8, "too many asynchronous operations in flight"));
+        }
+        Ok(Some(trus))
+    }
+
+    fn begin(&mut self, number: usize, update: Update, wanted: Option<u32>, now: Timestamp) -> Value {
+        let namespace = &mut self.namespaces[number];
+        self.incidents
+            .extend(incidents::of_update(&namespace.id, &namespace.spec, &update.spec));
+        namespace.spec = update.spec;
+        let id = if update.operation_id.is_empty() {
+            format!("random-{:016x}", self.random.u64(..))
+        } else {
+            update.operation_id
+        };
+        namespace.running = Some(id.clone());
+        namespace.modify(now);
+        if let Some(wanted) = wanted {
+            namespace.request = Some(Request {
+                state: RequestState::InProgress,
+                started: now,
+                ended: None,
+                operation: id.clone(),
+                wanted,
+            });
+        }
+        let after = |lag: SignedDuration| now.saturating_add(lag).unwrap_or(now);
+        let ends = after(self.options.operation_lag);
+        let operation = Operation {
+            id: id.clone(),
+            namespace: number,
+            started: now,
+            ends,
+            fault: self.faults.operations,
+            wanted,
+            takes_effect: after(
+                self.options
+                    .operation_lag
+                    .saturating_add(self.options.capacity_lag),
+            ),
+            ended: false,
+            applied: false,
+        };
+        let answer = answers::operation(&operation, now, &self.check_duration());
+        self.operations.insert(id, operation);
+        json!({ "asyncOperation": answer })
+    }
+
+    /// Somebody else sets a capacity, at once.
+    pub(crate) fn set_by_others(&mut self, id: &str, trus: u32) -> bool {
+        let now = self.now();
+        let Some(number) = self.by_id.get(id).copied() else {
+            return false;
+        };
+        let namespace = &mut self.namespaces[number];
+        namespace.spec["capacitySpec"] = capacity_spec(trus);
+        let operation = format!("{:08x}-0000-4000-8000-000000000000", self.random.u32(..));
+        namespace.request = Some(Request {
+            state: RequestState::Completed,
+            started: now,
+            ended: Some(now),
+            operation,
+            wanted: trus,
+        });
+        namespace.touch_bill(now);
+        namespace.trus = trus;
+        namespace.ever_set = true;
+        namespace.touch_bill(now);
+        namespace.modify(now);
+        true
+    }
+
+    /// Somebody else edits something of the spec, at once.
+    pub(crate) fn edit_by_others(&mut self, id: &str, field: &str, value: Value) -> bool {
+        let now = self.now();
+        let Some(number) = self.by_id.get(id).copied() else {
+            return false;
+        };
+        self.namespaces[number].spec[field] = value;
+        self.namespaces[number].modify(now);
+        true
+    }
+
+    /// Adds a namespace, which answers 403 for its first minute.
+    pub(crate) fn add(&mut self, setup: crate::account::NamespaceSetup) {
+        let now = self.now();
+        let namespace = Namespace::new(&self.account, setup, self.options.seed);
+        let number = self.namespaces.len();
+        self.by_id.insert(namespace.id.clone(), number);
+        self.namespaces.push(namespace);
+        self.created.insert(number, now);
+    }
+}
+
+pub(crate) fn capacity_spec(trus: u32) -> Value {
+    if trus == 0 {
+        json!({ "onDemand": {} })
+    } else {
+        json!({ "provisioned": { "value": trus } })
+    }
+}
+
+/// The capacity a spec asks for; none if it asks for none.
+fn wanted_trus(spec: &Value) -> Result<Option<u32>, &'static str> {
+    let capacity = match spec.get("capacitySpec") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(capacity) => capacity,
+    };
+    let member = |name: &str| capacity.get(name).filter(|value| !value.is_null());
+    match (member("onDemand"), member("provisioned")) {
+        (Some(_), None) => Ok(Some(0)),
+        (None, Some(provisioned)) => {
+            let value = provisioned.get("value").and_then(Value::as_f64).unwrap_or(0.0);
+            let whole = (1.0..=1_000.0).contains(&value) && value.fract().abs() <= 0.0;
+            if !whole {
+                return Err("the TRU value must be a whole number above 0");
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole and in range"
+            )]
+            Ok(Some(value as u32))
+        }
+        (Some(_), Some(_)) => Err("capacitySpec must hold exactly one of onDemand and provisioned"),
+        (None, None) => Err("capacitySpec must hold onDemand or provisioned"),
+    }
+}

@@ -1,0 +1,90 @@
+//! What can be made to go wrong. Shares are drawn from the seed: the same seed fails the same requests.
+
+use jiff::SignedDuration;
+
+/// Everything that can be made to go wrong.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Faults {
+    /// Share of requests answered with 429.
+    pub too_many_requests: f64,
+    /// Share of requests answered with 503 and an HTML page.
+    pub unavailable: f64,
+    /// Share of requests whose connection is dropped before anything is done.
+    pub dropped_before: f64,
+    /// Share of requests whose connection is dropped after all was done.
+    pub dropped_after: f64,
+    /// What is wrong with the metrics.
+    pub metrics: MetricsFault,
+    /// How operations end.
+    pub operations: OperationFault,
+    /// A family that the endpoint does not offer.
+    pub missing_family: Option<String>,
+    /// How far the cloud's `Date` header is off.
+    pub clock_off: SignedDuration,
+}
+
+/// What is wrong with the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// They are so much older than the usual three minutes.
+    Stale(SignedDuration),
+    /// Declared `limited`, whatever their size.
+    Limited,
+    /// Declared `unknown`.
+    Unknown,
+    /// Not declared at all.
+    Undeclared,
+    /// Cut in the middle of a line, with a matching length.
+    CutInALine,
+    /// Cut at the end of a line, with a matching length.
+    CutAtALineEnd,
+    /// No metrics at all: the plain text that a missing key gets.
+    NotMetrics,
+}
+
+/// How operations end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OperationFault {
+    /// Well.
+    #[default]
+    None,
+    /// `STATE_FAILED`.
+    Failed,
+    /// `STATE_REJECTED`.
+    Rejected,
+    /// `STATE_CANCELLED`.
+    Cancelled,
+    /// Never.
+    Stuck,
+}
+
+/// What happens to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestFault {
+    None,
+    TooManyRequests,
+    Unavailable,
+    DroppedBefore,
+    DroppedAfter,
+}
+
+impl Faults {
+    pub(crate) fn draw(&self, random: &mut fastrand::Rng) -> RequestFault {
+        let mut left = random.f64();
+        for (share, fault) in [
+            (self.too_many_requests, RequestFault::TooManyRequests),
+            (self.unavailable, RequestFault::Unavailable),
+            (self.dropped_before, RequestFault::DroppedBefore),
+            (self.dropped_after, RequestFault::DroppedAfter),
+        ] {
+            if left < share {
+                return fault;
+            }
+            left -= share;
+        }
+        RequestFault::None
+    }
+}

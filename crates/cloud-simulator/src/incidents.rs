@@ -1,0 +1,62 @@
+//! What an update did beside what it was meant for. The service accepts most of it, and somebody is woken at night.
+
+use serde_json::Value;
+
+/// Something an update changed that a change of capacity must not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// The namespace.
+    pub namespace: String,
+    /// What happened, in words.
+    pub what: String,
+}
+
+/// Fields of a spec, other than the capacity, that differ.
+pub(crate) fn differences(before: &Value, after: &Value) -> Vec<String> {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return vec!["the whole spec".to_owned()];
+    };
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| *name != "capacitySpec" && before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
+}
+
+pub(crate) fn of_update(namespace: &str, before: &Value, after: &Value) -> Vec<Incident> {
+    let is_on = |spec: &Value, field: &str| spec[field]["enabled"].as_bool().unwrap_or(false);
+    differences(before, after)
+        .into_iter()
+        .map(|field| {
+            let what = match field.as_str() {
+                "mtlsAuth" | "apiKeyAuth" if is_on(before, &field) && !is_on(after, &field) => {
+                    format!("{field} was switched off: clients are cut off")
+                }
+                "replicas" | "regions" => format!("{field} changed: a failover may start"),
+                _ if after.get(&field).is_none() => format!("{field} was lost"),
+                _ => format!("{field} changed"),
+            };
+            Incident {
+                namespace: namespace.to_owned(),
+                what,
+            }
+        })
+        .collect()
+}
+
+/// Search attributes cannot be deleted.
+pub(crate) fn lost_search_attributes(before: &Value, after: &Value) -> Result<(), String> {
+    let Some(known) = before["searchAttributes"].as_object() else {
+        return Ok(());
+    };
+    match known
+        .keys()
+        .find(|name| after["searchAttributes"].get(name.as_str()).is_none())
+    {
+        Some(name) => Err(format!("search attribute {name} cannot be deleted")),
+        None => Ok(()),
+    }
+}

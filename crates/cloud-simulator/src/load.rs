@@ -1,0 +1,189 @@
+//! What work a namespace is asked to do, minute by minute. Pure: the same seed and minute give the same load.
+
+use std::path::Path;
+use std::sync::Arc;
+
+/// A recorded load: for each minute the mean of actions a second, and that of its busiest ten seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    minutes: Vec<(u32, u32)>,
+}
+
+/// A trace that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The file cannot be opened or is no CSV.
+    #[error("the trace cannot be read")]
+    Csv(#[from] csv::Error),
+    /// A row that is not two whole numbers.
+    #[error("row {row} of the trace is not `aps,peak10s` in whole numbers")]
+    Row {
+        /// Its number, from 1, the header not counted.
+        row: usize,
+    },
+    /// No rows.
+    #[error("the trace holds no rows")]
+    Empty,
+}
+
+impl Trace {
+    /// Reads a trace: CSV with a header and the columns `aps` and `peak10s`, one row a minute.
+    pub fn read(source: impl std::io::Read) -> Result<Self, TraceError> {
+        let mut minutes = Vec::new();
+        for (number, row) in csv::Reader::from_reader(source).into_records().enumerate() {
+            let row = row?;
+            let column = |index: usize| row.get(index).and_then(|text| text.trim().parse::<u32>().ok());
+            let (Some(mean), Some(peak)) = (column(0), column(1)) else {
+                return Err(TraceError::Row { row: number + 1 });
+            };
+            minutes.push((mean, peak));
+        }
+        if minutes.is_empty() {
+            Err(TraceError::Empty)
+        } else {
+            Ok(Self { minutes })
+        }
+    }
+
+    /// Reads a trace from a file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, TraceError> {
+        Self::read(std::fs::File::open(path).map_err(csv::Error::from)?)
+    }
+
+    fn at(&self, minute: u64) -> (f64, f64) {
+        let length = self.minutes.len() as u64;
+        let index = usize::try_from(minute % length).unwrap_or(0);
+        let (mean, peak) = self.minutes[index];
+        (f64::from(mean), f64::from(peak.max(mean)))
+    }
+}
+
+/// A load profile.
+#[derive(Debug, Clone)]
+pub enum Load {
+    /// No work at all.
+    Idle,
+    /// About so many actions a second, give or take five percent.
+    Steady(f64),
+    /// Little work, and much of it for some minutes of every hour.
+    Bursty {
+        /// Actions a second between bursts.
+        base: f64,
+        /// Actions a second in a burst.
+        burst: f64,
+        /// Minutes of a burst, from the start of each hour.
+        minutes: u8,
+    },
+    /// A recorded load, from its beginning, over and over.
+    Replay(Arc<Trace>),
+}
+
+/// Work of a minute, in actions a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Demand {
+    pub(crate) mean: f64,
+    /// Of the first ten seconds.
+    pub(crate) peak: f64,
+}
+
+impl Load {
+    /// The work of a minute (since 1970), `since` counting from the start of the simulation.
+    pub(crate) fn at(&self, minute: i64, since: i64, seed: u64) -> Demand {
+        let noise =
+            1.0 + (unit(seed ^ minute.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15)) - 0.5) / 10.0;
+        let steady = |rate: f64| Demand {
+            mean: rate * noise,
+            peak: rate * noise * 1.1,
+        };
+        match self {
+            Self::Idle => Demand { mean: 0.0, peak: 0.0 },
+            // Hardly any work comes in single actions: noise and peaks mean nothing there.
+            Self::Steady(rate) if *rate < 1.0 => Demand {
+                mean: *rate,
+                peak: *rate,
+            },
+            Self::Steady(rate) => steady(*rate),
+            Self::Bursty { base, burst, minutes } => steady(if minute.rem_euclid(60) < i64::from(*minutes) {
+                *burst
+            } else {
+                *base
+            }),
+            Self::Replay(trace) => {
+                let (mean, peak) = trace.at(u64::try_from(since).unwrap_or(0));
+                Demand { mean, peak }
+            }
+        }
+    }
+
+    /// What is usual over a week, in actions a second.
+    pub(crate) fn usual(&self) -> f64 {
+        match self {
+            Self::Idle => 0.0,
+            Self::Steady(rate) => *rate,
+            Self::Bursty { base, burst, minutes } => base + (burst - base) * f64::from(*minutes) / 60.0,
+            Self::Replay(trace) => {
+                let sum: f64 = trace.minutes.iter().map(|(mean, _)| f64::from(*mean)).sum();
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a trace has far fewer than 2^53 minutes"
+                )]
+                let count = trace.minutes.len() as f64;
+                sum / count
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that depends on the seed alone (splitmix64).
+pub(crate) fn unit(seed: u64) -> f64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+    let fraction = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+    fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_replayed_from_its_beginning_over_and_over() {
+        let trace = Trace::read("aps,peak10s\n10,30\n20,20\n".as_bytes()).expect("a trace");
+        let load = Load::Replay(Arc::new(trace));
+        assert_eq!(
+            load.at(1_000, 0, 1),
+            Demand {
+                mean: 10.0,
+                peak: 30.0
+            }
+        );
+        assert_eq!(
+            load.at(1_003, 3, 1),
+            Demand {
+                mean: 20.0,
+                peak: 20.0
+            }
+        );
+    }
+
+    #[test]
+    fn a_broken_row_is_named() {
+        let error = Trace::read("aps,peak10s\n10,30\n20\n".as_bytes()).expect_err("broken");
+        assert!(
+            matches!(error, TraceError::Csv(_) | TraceError::Row { row: 2 }),
+            "{error}"
+        );
+        let error = Trace::read("aps,peak10s\n10,-3\n".as_bytes()).expect_err("broken");
+        assert!(error.to_string().contains("row 1"), "{error}");
+    }
+
+    #[test]
+    fn the_same_seed_and_minute_give_the_same_load() {
+        let load = Load::Steady(100.0);
+        assert_eq!(load.at(5, 5, 7), load.at(5, 5, 7));
+        assert_ne!(load.at(5, 5, 7), load.at(6, 6, 7));
+    }
+}

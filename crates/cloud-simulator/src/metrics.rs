@@ -1,0 +1,380 @@
+//! The metrics document: one minute, three minutes late, every family of Temporal's metrics reference that concerns capacity.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::account::Access;
+use crate::clock::{minute_of, start_of};
+use crate::cloud::Cloud;
+use crate::faults::MetricsFault;
+use crate::namespace::{Minute, Namespace};
+
+const PREFIX: &str = "temporal_cloud_v1_";
+
+/// Minutes between a minute's end and its appearance, floored to the minute.
+const LATE: SignedDuration = SignedDuration::from_mins(3);
+
+/// Operation names of a namespace: as many as one has in life.
+const OPERATIONS: [&str; 40] = [
+    "PollWorkflowTaskQueue",
+    "RespondWorkflowTaskCompleted",
+    "PollActivityTaskQueue",
+    "RespondActivityTaskCompleted",
+    "StartWorkflowExecution",
+    "SignalWorkflowExecution",
+    "GetWorkflowExecutionHistory",
+    "RecordActivityTaskHeartbeat",
+    "QueryWorkflow",
+    "SignalWithStartWorkflowExecution",
+    "DescribeWorkflowExecution",
+    "RespondActivityTaskFailed",
+    "RespondWorkflowTaskFailed",
+    "UpdateWorkflowExecution",
+    "PollWorkflowExecutionUpdate",
+    "RequestCancelWorkflowExecution",
+    "TerminateWorkflowExecution",
+    "ListWorkflowExecutions",
+    "CountWorkflowExecutions",
+    "ResetWorkflowExecution",
+    "GetWorkflowExecutionHistoryReverse",
+    "DescribeTaskQueue",
+    "DescribeNamespace",
+    "GetSearchAttributes",
+    "RespondQueryTaskCompleted",
+    "RespondActivityTaskCanceled",
+    "RespondActivityTaskCompletedById",
+    "RespondActivityTaskFailedById",
+    "RecordActivityTaskHeartbeatById",
+    "CreateSchedule",
+    "DescribeSchedule",
+    "ListSchedules",
+    "PatchSchedule",
+    "UpdateSchedule",
+    "DeleteSchedule",
+    "GetSystemInfo",
+    "GetClusterInfo",
+    "StartBatchOperation",
+    "ListBatchOperations",
+    "PollNexusTaskQueue",
+];
+
+/// A document, and whether it was cut at the size limit.
+pub(crate) struct Document {
+    pub(crate) text: String,
+    pub(crate) is_cut: bool,
+}
+
+/// What is asked for: full family names and namespace wildcards; none means all.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) metrics: Vec<String>,
+    pub(crate) namespaces: Vec<String>,
+}
+
+/// A family: its name, its help, and how a namespace's series are written.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    write: fn(&mut Writer, &Namespace, &Minute),
+}
+
+const FAMILIES: &[Family] = &[
+    Family {
+        name: "total_action_count",
+        help: "Actions per second.",
+        write: total_actions,
+    },
+    Family {
+        name: "total_action_throttled_count",
+        help: "Actions per second refused because of the limit.",
+        write: |to, _, minute| {
+            if minute.throttled[0] > 0.0 {
+                to.sample("", minute.throttled[0]);
+            }
+        },
+    },
+    Family {
+        name: "action_limit",
+        help: "Actions per second allowed.",
+        write: |to, _, it| to.value(it.limits[0], true),
+    },
+    Family {
+        name: "action_on_demand_envelope_limit",
+        help: "Actions per second that on-demand would allow.",
+        write: |to, _, it| to.value(it.envelopes[0], false),
+    },
+    Family {
+        name: "operations_count",
+        help: "Operations per second.",
+        write: |to, _, it| to.by_operation(it.served[2], Some("false"), true),
+    },
+    Family {
+        name: "operations_throttled_count",
+        help: "Operations per second refused because of the limit.",
+        write: |to, _, it| to.by_operation(it.throttled[2], Some("false"), false),
+    },
+    Family {
+        name: "operations_limit",
+        help: "Operations per second allowed.",
+        write: |to, _, it| to.value(it.limits[2], true),
+    },
+    Family {
+        name: "operations_on_demand_envelope_limit",
+        help: "Operations per second that on-demand would allow.",
+        write: |to, _, it| to.value(it.envelopes[2], false),
+    },
+    Family {
+        name: "service_request_count",
+        help: "Requests per second.",
+        write: |to, _, it| to.by_operation(it.served[1], None, false),
+    },
+    Family {
+        name: "service_request_throttled_count",
+        help: "Requests per second refused because of the limit.",
+        write: |to, _, it| to.by_operation(it.throttled[1], None, false),
+    },
+    Family {
+        name: "service_request_limit",
+        help: "Requests per second allowed.",
+        write: |to, _, it| to.value(it.limits[1], true),
+    },
+    Family {
+        name: "service_request_on_demand_envelope_limit",
+        help: "Requests per second that on-demand would allow.",
+        write: |to, _, it| to.value(it.envelopes[1], false),
+    },
+    Family {
+        name: "provisioned_capacity_tru_count",
+        help: "TRUs provisioned; 0 on-demand.",
+        write: |to, _, it| to.value(f64::from(it.trus), false),
+    },
+    Family {
+        name: "resource_exhausted_error_count",
+        help: "Errors of hot resources per second; not throttling by a limit.",
+        write: |to, _, it| {
+            if it.served[0] > 200.0 {
+                to.sample(",operation=\"SignalWorkflowExecution\"", 0.05);
+            }
+        },
+    },
+    Family {
+        name: "service_error_count",
+        help: "Errors per second.",
+        write: |to, _, it| {
+            if it.served[0] > 50.0 {
+                to.sample(",operation=\"QueryWorkflow\"", 0.017);
+            }
+        },
+    },
+    Family {
+        name: "service_pending_requests",
+        help: "Requests waiting.",
+        write: |to, _, it| {
+            if it.served[0] > 0.0 {
+                to.sample(",operation=\"PollWorkflowTaskQueue\"", 12.0);
+            }
+        },
+    },
+    Family {
+        name: "poller_limit",
+        help: "Pollers allowed.",
+        write: |to, _, _| to.value(20_000.0, false),
+    },
+    Family {
+        name: "namespace_open_workflows",
+        help: "Workflows open.",
+        write: |to, _, it| to.value((it.served[0] * 7.0).round(), false),
+    },
+];
+
+/// Foreground and background, of the active replica and of a standby one.
+fn total_actions(to: &mut Writer, namespace: &Namespace, minute: &Minute) {
+    let actions = minute.served[0];
+    if actions > 0.0 {
+        to.sample(",is_background=\"false\",namespace_mode=\"active\"", actions);
+        if namespace.setup.second_replica.is_some() {
+            to.sample(",is_background=\"false\",namespace_mode=\"standby\"", actions);
+        }
+    }
+    if actions > 20.0 {
+        to.sample(",is_background=\"true\",namespace_mode=\"active\"", 0.25);
+    }
+}
+
+struct Writer {
+    text: String,
+    points: usize,
+    largest: usize,
+    /// What every sample of the present namespace begins with.
+    labels: String,
+    family: &'static str,
+    timestamp: i64,
+    is_cut: bool,
+}
+
+impl Writer {
+    fn sample(&mut self, more: &str, value: f64) {
+        if self.points >= self.largest {
+            self.is_cut = true;
+            return;
+        }
+        self.points += 1;
+        let (family, labels, timestamp) = (self.family, &self.labels, self.timestamp);
+        let _ = writeln!(
+            self.text,
+            "{PREFIX}{family}{{{labels}{more}}} {value:.3} {timestamp}"
+        );
+    }
+
+    /// A limit or another value; some are told with their region.
+    fn value(&mut self, value: f64, regional: bool) {
+        self.sample(if regional { ",region=\"aws-us-east-1\"" } else { "" }, value);
+    }
+
+    /// A rate by operation name. Every fourth operation also has a background series where background is told apart.
+    fn by_operation(&mut self, total: f64, background: Option<&str>, system: bool) {
+        // An idle namespace still has a little background work of its own.
+        if system && total <= 0.0 {
+            self.sample(
+                ",operation=\"PollTimerQueue\",is_background=\"true\",namespace_mode=\"active\"",
+                0.033,
+            );
+        }
+        if total <= 0.0 {
+            return;
+        }
+        let mut left = total;
+        for (number, operation) in OPERATIONS.iter().enumerate() {
+            // Each operation has a fifth of what is left, and the last all of it.
+            let share = if number + 1 == OPERATIONS.len() {
+                left
+            } else {
+                left / 5.0
+            };
+            left -= share;
+            let more = match background {
+                Some(word) => {
+                    format!(",operation=\"{operation}\",is_background=\"{word}\",namespace_mode=\"active\"")
+                }
+                None => format!(",operation=\"{operation}\",region=\"aws-us-east-1\""),
+            };
+            self.sample(&more, share);
+            if background.is_some() && system && number % 4 == 0 {
+                let more =
+                    format!(",operation=\"{operation}\",is_background=\"true\",namespace_mode=\"active\"");
+                self.sample(&more, share / 3.0);
+            }
+        }
+    }
+}
+
+/// Names of all families on offer.
+pub(crate) fn family_names(missing: Option<&str>) -> Vec<(String, &'static str)> {
+    FAMILIES
+        .iter()
+        .map(|family| (format!("{PREFIX}{}", family.name), family.help))
+        .filter(|(name, _)| Some(name.as_str()) != missing)
+        .collect()
+}
+
+/// Writes the document of the newest minute on offer.
+pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Document {
+    let stale = match cloud.faults.metrics {
+        MetricsFault::Stale(more) => more,
+        _ => SignedDuration::ZERO,
+    };
+    let newest = now
+        .saturating_sub(LATE)
+        .and_then(|time| time.saturating_sub(stale))
+        .unwrap_or(now);
+    let shown = minute_of(newest) - 1;
+    let missing = cloud.faults.missing_family.as_deref();
+    let seconds = start_of(shown).as_second();
+    let mut to = Writer {
+        text: String::with_capacity(1 << 16),
+        points: 0,
+        largest: cloud.options.points_per_answer,
+        labels: String::new(),
+        family: "",
+        timestamp: if cloud.options.timestamps_in_ms {
+            seconds * 1_000
+        } else {
+            seconds
+        },
+        is_cut: false,
+    };
+    let chosen: Vec<&Namespace> = cloud
+        .namespaces
+        .iter()
+        .filter(|it| is_chosen(it, filter))
+        .collect();
+    for family in FAMILIES {
+        let full = format!("{PREFIX}{}", family.name);
+        let asked = filter.metrics.is_empty() || filter.metrics.contains(&full);
+        if !asked || missing == Some(full.as_str()) {
+            continue;
+        }
+        let _ = writeln!(to.text, "# HELP {full} {}\n# TYPE {full} gauge", family.help);
+        to.family = family.name;
+        for namespace in &chosen {
+            // What is older than what is kept cannot be shown; what is newer has not been lived.
+            let kept = namespace.minute(shown).or_else(|| namespace.minutes.front());
+            let Some(minute) = kept else { continue };
+            to.labels.clear();
+            let _ = write!(
+                to.labels,
+                "temporal_namespace=\"{}\",temporal_account=\"{}\"",
+                namespace.id, cloud.account
+            );
+            (family.write)(&mut to, namespace, minute);
+        }
+    }
+    if cloud.options.end_marker {
+        to.text.push_str("# EOF\n");
+    }
+    Document {
+        text: to.text,
+        is_cut: to.is_cut,
+    }
+}
+
+fn is_chosen(namespace: &Namespace, filter: &Filter) -> bool {
+    let _: Access = namespace.setup.access; // The metrics key sees every namespace, whatever the operations key may.
+    filter.namespaces.is_empty()
+        || filter
+            .namespaces
+            .iter()
+            .any(|pattern| matches(pattern, &namespace.setup.name) || matches(pattern, &namespace.id))
+}
+
+/// `*` stands for anything.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|left| {
+            rest.is_empty()
+                || (0..=left.len())
+                    .filter(|at| left.is_char_boundary(*at))
+                    .any(|at| matches(rest, &left[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("pay", "pay", true)]
+    #[case("pay", "payroll", false)]
+    #[case("pay*", "payroll", true)]
+    #[case("*roll", "payroll", true)]
+    #[case("p*r*l", "payroll", true)]
+    #[case("p*x", "payroll", false)]
+    #[case("*", "", true)]
+    fn wildcards_stand_for_anything(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
+        assert_eq!(matches(pattern, name), expected);
+    }
+}

@@ -1,0 +1,246 @@
+//! A running cloud: its addresses and keys, and a hand on its state.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::SLACK_TOKEN;
+use crate::account::NamespaceSetup;
+use crate::billing::HourBill;
+use crate::cloud::{CapacityChange, Cloud};
+use crate::faults::Faults;
+use crate::incidents::Incident;
+use crate::options::SimulatorOptions;
+use crate::server::{Shared, router};
+
+/// A simulated cloud that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that others could reach.
+    #[error("{0} is not a loopback address: the simulated cloud listens on loopback only")]
+    NotLoopback(SocketAddr),
+    /// An address that cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A simulated cloud on loopback. It ends when this is dropped or [`RunningSimulator::shutdown`] is called.
+#[derive(Debug)]
+pub struct RunningSimulator {
+    address: SocketAddr,
+    shared: Shared,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// A namespace as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamespaceView {
+    /// Full id.
+    pub id: String,
+    /// TRUs in force, 0 meaning on-demand.
+    pub trus: u32,
+    /// Its spec.
+    pub spec: Value,
+    /// Its version.
+    pub resource_version: String,
+    /// Actions a second served in the newest minute.
+    pub served_actions: f64,
+    /// Actions, requests or operations a second refused in the newest minute, whichever limit binds.
+    pub throttled: f64,
+}
+
+/// Starts a cloud.
+///
+/// # Errors
+///
+/// If the address is not on loopback or cannot be had.
+pub async fn start(options: SimulatorOptions) -> Result<RunningSimulator, StartError> {
+    let wanted = options.listen;
+    if !wanted.ip().is_loopback() {
+        return Err(StartError::NotLoopback(wanted));
+    }
+    let unavailable = |source| StartError::Listen {
+        address: wanted,
+        source,
+    };
+    let listener = tokio::net::TcpListener::bind(wanted).await.map_err(unavailable)?;
+    let address = listener.local_addr().map_err(unavailable)?;
+    let shared = Shared::new(Cloud::new(options));
+    let (stop, stopped) = oneshot::channel();
+    let router = router(shared.clone());
+    let server = tokio::spawn(async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move {
+                let _ = stopped.await;
+            })
+            .await
+    });
+    Ok(RunningSimulator {
+        address,
+        shared,
+        stop: Some(stop),
+        server: Some(server),
+    })
+}
+
+impl RunningSimulator {
+    /// Returns the base URL of the Cloud Ops API.
+    pub fn ops_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the base URL of the metrics endpoint.
+    pub fn metrics_url(&self) -> String {
+        self.ops_url()
+    }
+
+    /// Returns the address of the Slack webhook.
+    pub fn slack_url(&self) -> String {
+        format!("http://{}/slack/{SLACK_TOKEN}", self.address)
+    }
+
+    /// Returns the key of the Cloud Ops API.
+    pub fn ops_key(&self) -> String {
+        self.shared.cloud().options.ops_key.clone()
+    }
+
+    /// Returns the key of the metrics endpoint.
+    pub fn metrics_key(&self) -> String {
+        self.shared.cloud().options.metrics_key.clone()
+    }
+
+    /// Returns the virtual time.
+    pub fn now(&self) -> Timestamp {
+        self.shared.cloud().now()
+    }
+
+    /// Moves the virtual clock on; everything in between happens.
+    pub fn advance(&self, by: SignedDuration) {
+        let mut cloud = self.shared.cloud();
+        cloud.clock.advance(by);
+        cloud.now();
+    }
+
+    /// Sets what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.shared.cloud().faults = faults;
+    }
+
+    /// Returns a namespace by its full id.
+    pub fn namespace(&self, id: &str) -> Option<NamespaceView> {
+        let mut cloud = self.shared.cloud();
+        cloud.now();
+        let number = *cloud.by_id.get(id)?;
+        Some(view(&cloud, number))
+    }
+
+    /// Returns all namespaces.
+    pub fn namespaces(&self) -> Vec<NamespaceView> {
+        let mut cloud = self.shared.cloud();
+        cloud.now();
+        (0..cloud.namespaces.len())
+            .map(|number| view(&cloud, number))
+            .collect()
+    }
+
+    /// Adds a namespace, which answers 403 for its first minute.
+    pub fn add_namespace(&self, setup: NamespaceSetup) {
+        self.shared.cloud().add(setup);
+    }
+
+    /// Somebody else sets a capacity, at once. Returns whether the namespace exists.
+    pub fn set_capacity_by_others(&self, id: &str, trus: u32) -> bool {
+        self.shared.cloud().set_by_others(id, trus)
+    }
+
+    /// Somebody else edits a field of a spec, at once. Returns whether the namespace exists.
+    pub fn edit_spec_by_others(&self, id: &str, field: &str, value: Value) -> bool {
+        self.shared.cloud().edit_by_others(id, field, value)
+    }
+
+    /// Returns what updates changed beside the capacity.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.shared.cloud().incidents.clone()
+    }
+
+    /// Returns the changes of capacity that took effect, in their order.
+    pub fn changes(&self) -> Vec<CapacityChange> {
+        let mut cloud = self.shared.cloud();
+        cloud.now();
+        cloud.changes.clone()
+    }
+
+    /// Returns how often each route was asked.
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        self.shared.journal().requests.clone()
+    }
+
+    /// Returns the messages that were posted to Slack.
+    pub fn slack_messages(&self) -> Vec<Value> {
+        self.shared.journal().slack.clone()
+    }
+
+    /// Returns the bill: by namespace and hour (since 1970).
+    pub fn bills(&self) -> BTreeMap<String, BTreeMap<i64, HourBill>> {
+        let mut cloud = self.shared.cloud();
+        cloud.now();
+        cloud
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.id.clone(), namespace.bills.clone()))
+            .collect()
+    }
+
+    /// Returns what all shortfalls of an hour (since 1970) cost at a price in dollars per million actions.
+    pub fn shortfall_cost(&self, hour: i64, price_per_million: Decimal) -> Decimal {
+        let mut cloud = self.shared.cloud();
+        cloud.now();
+        let bills = cloud
+            .namespaces
+            .iter()
+            .filter_map(|namespace| namespace.bills.get(&hour));
+        bills.map(|bill| bill.shortfall_cost(price_per_million)).sum()
+    }
+
+    /// Stops listening, and waits until that is done.
+    pub async fn shutdown(mut self) {
+        drop(self.stop.take());
+        if let Some(server) = self.server.take() {
+            // Connections that a client keeps open would be waited for.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(200), server).await;
+        }
+    }
+}
+
+impl Drop for RunningSimulator {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+fn view(cloud: &Cloud, number: usize) -> NamespaceView {
+    let namespace = &cloud.namespaces[number];
+    let newest = namespace.minutes.back().copied().unwrap_or_default();
+    NamespaceView {
+        id: namespace.id.clone(),
+        trus: namespace.trus,
+        spec: namespace.spec.clone(),
+        resource_version: namespace.version_text(),
+        served_actions: newest.served[0],
+        throttled: newest.throttled.iter().sum(),
+    }
+}

@@ -1,0 +1,449 @@
+//! The HTTP surface: routes, keys, faults, and the `Date` of virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answers::{self, Refusal};
+use crate::cloud::{Cloud, Update};
+use crate::faults::{MetricsFault, RequestFault};
+use crate::metrics::{self, Filter};
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    cloud: Arc<Mutex<Cloud>>,
+    journal: Arc<Mutex<Journal>>,
+}
+
+/// What was asked of the cloud.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) requests: BTreeMap<String, u64>,
+    pub(crate) slack: Vec<Value>,
+}
+
+impl Shared {
+    pub(crate) fn new(cloud: Cloud) -> Self {
+        Self {
+            cloud: Arc::new(Mutex::new(cloud)),
+            journal: Arc::default(),
+        }
+    }
+
+    pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
+        self.cloud.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, route: &str) {
+        *self.journal().requests.entry(route.to_owned()).or_default() += 1;
+    }
+}
+
+pub(crate) fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/cloud/namespaces", get(list))
+        .route("/cloud/namespaces/{id}", get(read).post(update))
+        .route("/cloud/namespaces/{id}/capacity-info", get(capacity_info))
+        .route("/cloud/operations/{id}", get(operation))
+        .route("/cloud/current-identity", get(identity))
+        .route("/cloud/regions", get(regions))
+        .route("/v1/metrics", get(scrape))
+        .route("/v1/descriptors", get(descriptors))
+        .route("/slack/{token}", post(slack))
+        .fallback(nowhere)
+        .with_state(shared)
+}
+
+/// Answers a call of the Cloud Ops API: key, faults, then what the cloud says.
+fn ops(
+    shared: &Shared,
+    route: &str,
+    headers: &HeaderMap,
+    answer: impl FnOnce(&mut Cloud) -> Result<Value, Refusal>,
+) -> Response {
+    shared.count(route);
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let fault = draw(&mut cloud);
+    if let Some(response) = before(fault, now, &cloud) {
+        return response;
+    }
+    let key = format!("Bearer {}", cloud.options.ops_key);
+    let refused = if headers
+        .get(header::AUTHORIZATION)
+        .is_none_or(|value| value.as_bytes() != key.as_bytes())
+    {
+        Some("invalid API key")
+    } else if now >= cloud.options.ops_key_expires {
+        Some("the API key is expired")
+    } else {
+        None
+    };
+    let result = match refused {
+        Some(message) => Err(Refusal::new(401, 16, message)),
+        None => answer(&mut cloud),
+    };
+    if fault == RequestFault::DroppedAfter {
+        return dropped();
+    }
+    match result {
+        Ok(value) => json_answer(StatusCode::OK, &value, &cloud, now),
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            json_answer(status, &refusal.body(), &cloud, now)
+        }
+    }
+}
+
+fn draw(cloud: &mut Cloud) -> RequestFault {
+    let faults = std::mem::take(&mut cloud.faults);
+    let fault = faults.draw(&mut cloud.random);
+    cloud.faults = faults;
+    fault
+}
+
+/// Faults that happen before anything is done.
+fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response> {
+    match fault {
+        RequestFault::None | RequestFault::DroppedAfter => None,
+        RequestFault::DroppedBefore => Some(dropped()),
+        RequestFault::TooManyRequests => {
+            let refusal = Refusal::new(429, 8, "rate limit exceeded");
+            Some(json_answer(
+                StatusCode::TOO_MANY_REQUESTS,
+                &refusal.body(),
+                cloud,
+                now,
+            ))
+        }
+        RequestFault::Unavailable => {
+            let page = "<html><head><title>503</title></head><body>Service Unavailable</body></html>";
+            Some(respond(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/html",
+                Body::from(page),
+                cloud,
+                now,
+            ))
+        }
+    }
+}
+
+/// An answer that breaks off: the connection is closed in the middle of it.
+fn dropped() -> Response {
+    let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "simulated");
+    Response::new(Body::from_stream(futures::stream::once(async {
+        Err::<Bytes, _>(broken)
+    })))
+}
+
+fn json_answer(status: StatusCode, value: &Value, cloud: &Cloud, now: Timestamp) -> Response {
+    respond(
+        status,
+        "application/json",
+        Body::from(value.to_string()),
+        cloud,
+        now,
+    )
+}
+
+fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: Body,
+    cloud: &Cloud,
+    now: Timestamp,
+) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let told = now.saturating_add(cloud.faults.clock_off).unwrap_or(now);
+    let date = told.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        headers.insert(header::DATE, date);
+    }
+    response
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListQuery {
+    page_size: Option<usize>,
+    page_token: Option<String>,
+    name: Option<String>,
+}
+
+async fn list(State(shared): State<Shared>, headers: HeaderMap, query: Query<ListQuery>) -> Response {
+    ops(&shared, "GET /cloud/namespaces", &headers, |cloud| {
+        let size = query.page_size.unwrap_or(100);
+        if size == 0 || size > 1_000 {
+            return Err(Refusal::new(400, 3, "the page size must be from 1 to 1000"));
+        }
+        match &query.name {
+            Some(name) => {
+                let id = format!("{name}.{}", cloud.account);
+                let found = cloud.get(&id).ok().map(|mut answer| answer["namespace"].take());
+                Ok(json!({ "namespaces": found.into_iter().collect::<Vec<_>>() }))
+            }
+            None => cloud.list(size, query.page_token.as_deref()),
+        }
+    })
+}
+
+async fn read(State(shared): State<Shared>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    ops(&shared, "GET /cloud/namespaces/{id}", &headers, |cloud| {
+        cloud.get(&id)
+    })
+}
+
+async fn capacity_info(State(shared): State<Shared>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    ops(
+        &shared,
+        "GET /cloud/namespaces/{id}/capacity-info",
+        &headers,
+        |cloud| cloud.capacity_info(&id),
+    )
+}
+
+async fn operation(State(shared): State<Shared>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    ops(&shared, "GET /cloud/operations/{id}", &headers, |cloud| {
+        cloud.operation(&id)
+    })
+}
+
+async fn identity(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    ops(&shared, "GET /cloud/current-identity", &headers, |cloud| {
+        Ok(answers::identity(cloud))
+    })
+}
+
+async fn regions(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    ops(
+        &shared,
+        "GET /cloud/regions",
+        &headers,
+        |_| Ok(answers::regions()),
+    )
+}
+
+async fn update(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    ops(&shared, "POST /cloud/namespaces/{id}", &headers, |cloud| {
+        cloud.update(&id, update_of(&body)?)
+    })
+}
+
+/// Reads the body of an update: exactly the fields of the request, no status fields.
+fn update_of(body: &[u8]) -> Result<Update, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Fields {
+        spec: serde_json::Map<String, Value>,
+        #[serde(alias = "resource_version")]
+        resource_version: String,
+        #[serde(default, alias = "async_operation_id")]
+        async_operation_id: String,
+        #[serde(default, rename = "namespace")]
+        _namespace: Option<String>,
+    }
+    let fields: Fields = serde_json::from_slice(body)
+        .map_err(|error| Refusal::new(400, 3, format!("invalid body: {error}")))?;
+    Ok(Update {
+        spec: Value::Object(fields.spec),
+        resource_version: fields.resource_version,
+        operation_id: fields.async_operation_id,
+    })
+}
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn has_metrics_key(cloud: &Cloud, headers: &HeaderMap) -> bool {
+    let key = format!("Bearer {}", cloud.options.metrics_key);
+    headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes() == key.as_bytes())
+}
+
+async fn scrape(State(shared): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    shared.count("GET /v1/metrics");
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let fault = draw(&mut cloud);
+    if let Some(response) = before(fault, now, &cloud) {
+        return response;
+    }
+    let text = |status, text: &'static str| respond(status, "text/plain", Body::from(text), &cloud, now);
+    if !has_metrics_key(&cloud, &headers) || cloud.faults.metrics == MetricsFault::NotMetrics {
+        return text(StatusCode::UNAUTHORIZED, "Jwt is missing");
+    }
+    let Some(filter) = filter(query.as_deref().unwrap_or_default()) else {
+        return text(StatusCode::OK, "unsupported query parameter");
+    };
+    if let Some(wait) = over_budget(&mut cloud, now) {
+        let mut response = respond(
+            StatusCode::TOO_MANY_REQUESTS,
+            "text/plain",
+            Body::from("rate limit exceeded"),
+            &cloud,
+            now,
+        );
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        return response;
+    }
+    let document = metrics::document(&cloud, now, &filter);
+    if fault == RequestFault::DroppedAfter {
+        return dropped();
+    }
+    let body = match cloud.faults.metrics {
+        MetricsFault::CutInALine => cut(&document.text, false),
+        MetricsFault::CutAtALineEnd => cut(&document.text, true),
+        _ => document.text,
+    };
+    let completeness = match cloud.faults.metrics {
+        MetricsFault::Undeclared => None,
+        MetricsFault::Unknown => Some("unknown"),
+        MetricsFault::Limited => Some("limited"),
+        _ if document.is_cut => Some("limited"),
+        _ => Some("complete"),
+    };
+    let mut response = respond(StatusCode::OK, METRICS_TYPE, Body::from(body), &cloud, now);
+    if let Some(word) = completeness {
+        let name = HeaderName::from_static("x-completeness");
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(word));
+    }
+    response
+}
+
+fn cut(text: &str, at_line_end: bool) -> String {
+    let half = &text[..text.len() / 2];
+    let line_end = half.rfind('\n').map_or(0, |at| at + 1);
+    let end = if at_line_end {
+        line_end
+    } else {
+        (line_end + 30).min(text.len())
+    };
+    text[..end].to_owned()
+}
+
+/// Reads the query; `None` if it holds a parameter that the endpoint does not know.
+fn filter(query: &str) -> Option<Filter> {
+    let mut filter = Filter::default();
+    for (name, value) in form_pairs(query) {
+        match name.as_str() {
+            "metrics" => filter.metrics.push(value),
+            "namespaces" => filter.namespaces.push(value),
+            "labels" => {}
+            _ => return None,
+        }
+    }
+    Some(filter)
+}
+
+fn form_pairs(query: &str) -> Vec<(String, String)> {
+    serde_urlencoded::from_str(query).unwrap_or_default()
+}
+
+/// Takes a request out of the hour's budget; returns the seconds until one is free if there is none.
+fn over_budget(cloud: &mut Cloud, now: Timestamp) -> Option<i64> {
+    let budget = cloud.options.scrapes_per_hour?;
+    let hour = SignedDuration::from_hours(1);
+    cloud.scrapes.retain(|made| now.duration_since(*made) < hour);
+    if cloud.scrapes.len() < budget {
+        cloud.scrapes.push(now);
+        return None;
+    }
+    let oldest = cloud.scrapes.first().copied().unwrap_or(now);
+    Some((hour - now.duration_since(oldest)).as_secs() + 1)
+}
+
+#[derive(Debug, Deserialize)]
+struct DescriptorsQuery {
+    limit: Option<usize>,
+    offset: Option<usize>,
+}
+
+async fn descriptors(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    query: Query<DescriptorsQuery>,
+) -> Response {
+    shared.count("GET /v1/descriptors");
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    if !has_metrics_key(&cloud, &headers) {
+        return respond(
+            StatusCode::UNAUTHORIZED,
+            "text/plain",
+            Body::from("Jwt is missing"),
+            &cloud,
+            now,
+        );
+    }
+    let all = metrics::family_names(cloud.faults.missing_family.as_deref());
+    let (limit, offset) = (
+        query.limit.unwrap_or(100).clamp(1, 100),
+        query.offset.unwrap_or(0),
+    );
+    let page: Vec<Value> = all
+        .iter()
+        .skip(offset)
+        .take(limit)
+        .map(|(name, help)| json!({ "name": name, "help": help, "dimensions": [] }))
+        .collect();
+    let answer = json!({
+        "meta": { "pagination": { "total": all.len(), "limit": limit, "offset": offset } },
+        "descriptors": page,
+    });
+    json_answer(StatusCode::OK, &answer, &cloud, now)
+}
+
+/// Slack's incoming webhook: JSON with a text or blocks, answered in plain text.
+async fn slack(State(shared): State<Shared>, Path(token): Path<String>, body: Bytes) -> Response {
+    shared.count("POST /slack/{token}");
+    let text = |status: StatusCode, text: &'static str| {
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        response
+    };
+    if token != crate::SLACK_TOKEN {
+        return text(StatusCode::NOT_FOUND, "no_service");
+    }
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(payload) if payload["text"].is_string() || payload["blocks"].is_array() => {
+            shared.journal().slack.push(payload);
+            text(StatusCode::OK, "ok")
+        }
+        Ok(_) | Err(_) => text(StatusCode::BAD_REQUEST, "invalid_payload"),
+    }
+}
+
+async fn nowhere(State(shared): State<Shared>, method: Method, uri: Uri) -> Response {
+    shared.count("elsewhere");
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let refusal = Refusal::new(404, 5, format!("{method} {} is not part of the API", uri.path()));
+    json_answer(StatusCode::NOT_FOUND, &refusal.body(), &cloud, now)
+}
