@@ -1,1 +1,29 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Autopilot::evaluate`] observes and decides (`observe`), [`Plan`] is the document of what was decided, and
+//! [`Autopilot::carry_out`] changes capacity: [`Changer::step`] is one step of one change, and waits for nothing.
+
+mod autopilot;
+mod carry_out;
+mod change;
+mod clock;
+mod fresh;
+mod observe;
+mod operation_id;
+mod plan;
+mod text;
+
+pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, ObserveError, Scope};
+pub use carry_out::{CarryOut, Stop};
+pub use change::{
+    CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
+};
+pub use clock::{ANNOUNCED_SKEW, Clock};
+pub use observe::Progress;
+pub use operation_id::{is_ours, operation_id};
+pub use plan::{
+    ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
+};
+pub use text::chain;

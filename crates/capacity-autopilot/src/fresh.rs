@@ -59,7 +59,11 @@ pub(crate) struct FreshDecisions<'a> {
 
 impl<'a> FreshDecisions<'a> {
     pub(crate) fn new(autopilot: &'a Autopilot, namespaces: BTreeSet<NamespaceId>) -> Self {
-        Self { autopilot, namespaces, newest: Mutex::new(None) }
+        Self {
+            autopilot,
+            namespaces,
+            newest: Mutex::new(None),
+        }
     }
 
     /// Returns a decision that is fresh enough; `None` where the account no longer lists the namespace.
@@ -69,18 +73,31 @@ impl<'a> FreshDecisions<'a> {
         need: Need,
     ) -> Result<Option<FreshDecision>, ObserveError> {
         let mut newest = self.newest.lock().await;
-        if newest.as_ref().is_none_or(|decided| !need.is_met_by(decided, namespace)) {
-            let evaluation = self.autopilot.evaluate(&Scope::only(self.namespaces.iter().cloned())).await?;
+        if newest
+            .as_ref()
+            .is_none_or(|decided| !need.is_met_by(decided, namespace))
+        {
+            let evaluation = self
+                .autopilot
+                .evaluate(&Scope::only(self.namespaces.iter().cloned()))
+                .await?;
             *newest = Some(decided(evaluation));
         }
-        Ok(newest.as_ref().and_then(|decided| decided.by_namespace.get(namespace).cloned()))
+        Ok(newest
+            .as_ref()
+            .and_then(|decided| decided.by_namespace.get(namespace).cloned()))
     }
 }
 
 fn decided(evaluation: Evaluation) -> Decided {
     let by_namespace = evaluation.decisions.into_iter().map(|judged| {
         let decision = judged.decision;
-        let capacity = decision.action.is_change().then_some(decision.current).flatten().zip(decision.wanted);
+        let capacity = decision
+            .action
+            .is_change()
+            .then_some(decision.current)
+            .flatten()
+            .zip(decision.wanted);
         let fresh = FreshDecision {
             capacity,
             resource_version: judged.resource_version,
@@ -89,5 +106,8 @@ fn decided(evaluation: Evaluation) -> Decided {
         };
         (decision.namespace, fresh)
     });
-    Decided { at: evaluation.evaluated_at, by_namespace: by_namespace.collect() }
+    Decided {
+        at: evaluation.evaluated_at,
+        by_namespace: by_namespace.collect(),
+    }
 }

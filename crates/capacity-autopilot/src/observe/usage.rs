@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage};
+use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
 use jiff::Timestamp;
 
 use super::families::{Role, find};
@@ -46,14 +46,14 @@ pub(crate) struct NamespaceMetrics {
     /// What on-demand would give.
     pub(crate) envelopes: PerLimit<Option<Rate>>,
     /// Limits whose usage is partly unknown.
-    pub(crate) gaps: PerLimit<bool>,
+    pub(crate) gaps: PerLimit<Option<UsageGap>>,
 }
 
 /// What the metrics say of the whole account.
 #[derive(Debug, Default)]
 pub(crate) struct AccountMetrics {
     /// By full id; absent: no series at all.
-    pub(crate) namespaces: HashMap<NamespaceId, NamespaceMetrics>,
+    pub(crate) namespaces: HashMap<String, NamespaceMetrics>,
     /// Limits whose usage family appears nowhere although others show traffic.
     pub(crate) missing_families: PerLimit<bool>,
     /// Samples without the namespace label.
@@ -88,13 +88,15 @@ pub(crate) struct UsageFold<'a> {
     cells: Vec<Cell>,
     rates: HashMap<(u32, LimitKind, Role, u64), Newest>,
     declared: PerLimit<bool>,
+    /// Whose served family was asked for.
+    asked: PerLimit<bool>,
     strangers: BTreeSet<String>,
     unlabelled: usize,
 }
 
 impl<'a> UsageFold<'a> {
-    /// Starts a fold over the listed namespaces.
-    pub(crate) fn new(listed: &'a [NamespaceId]) -> Self {
+    /// Starts a fold over the listed namespaces; `asked` says whose served family was asked for.
+    pub(crate) fn new(listed: &'a [NamespaceId], asked: PerLimit<bool>) -> Self {
         let numbered = listed.iter().zip(0_u32..);
         Self {
             index: numbered.map(|(id, number)| (id.as_str(), number)).collect(),
@@ -102,6 +104,7 @@ impl<'a> UsageFold<'a> {
             cells: vec![Cell::default(); listed.len()],
             rates: HashMap::new(),
             declared: PerLimit::default(),
+            asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
         }
@@ -114,13 +117,14 @@ impl<'a> UsageFold<'a> {
         }
     }
 
-    /// Takes in one sample; families we do not use are passed over.
-    pub(crate) fn add(&mut self, family: &str, point: &Point<'_>) {
-        let Some((kind, role)) = find(family) else { return };
+    /// Takes in one sample.
+    pub(crate) fn add(&mut self, kind: LimitKind, role: Role, point: &Point<'_>) {
         if role == Role::Served {
             self.declared[kind] = true;
         }
-        let Some(number) = self.number_of(point) else { return };
+        let Some(number) = self.number_of(point) else {
+            return;
+        };
         let cell = &mut self.cells[number as usize];
         cell.seen = true;
         match role {
@@ -146,9 +150,15 @@ impl<'a> UsageFold<'a> {
         }
         let Some(time) = point.time else { return };
         let slot = self.rates.entry((number, kind, role, point.series));
-        let newest = slot.or_insert(Newest { time, value: point.value });
+        let newest = slot.or_insert(Newest {
+            time,
+            value: point.value,
+        });
         if (time, point.value) > (newest.time, newest.value) {
-            *newest = Newest { time, value: point.value };
+            *newest = Newest {
+                time,
+                value: point.value,
+            };
         }
     }
 
@@ -175,16 +185,19 @@ impl<'a> UsageFold<'a> {
         let mut traffic: PerLimit<bool> = PerLimit::default();
         for ((number, kind, role, _), newest) in &self.rates {
             // The value was read as a rate when it came in.
-            let Some(rate) = Rate::from_per_second(newest.value) else { continue };
+            let Some(rate) = Rate::from_per_second(newest.value) else {
+                continue;
+            };
             traffic[*kind] |= !rate.is_zero();
             sums[*number as usize].add(*kind, *role, rate, newest.time);
         }
         let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
-        let missing_families = PerLimit::from_fn(|kind| any_traffic && !self.declared[kind]);
+        let missing_families =
+            PerLimit::from_fn(|kind| any_traffic && self.asked[kind] && !self.declared[kind]);
         let mut namespaces = HashMap::new();
         for ((id, cell), sums) in self.listed.iter().zip(&self.cells).zip(&sums) {
             if cell.seen {
-                namespaces.insert(id.clone(), namespace_metrics(cell, sums));
+                namespaces.insert(id.to_string(), namespace_metrics(cell, sums));
             }
         }
         AccountMetrics {
@@ -199,10 +212,15 @@ impl<'a> UsageFold<'a> {
 
 /// Keeps the newest value of a limit, of equally new ones the largest. What is no rate is unknown.
 fn keep_newest(slot: &mut Option<Newest>, point: &Point<'_>) {
-    let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else { return };
+    let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else {
+        return;
+    };
     let newer = slot.is_none_or(|kept| (time, point.value) > (kept.time, kept.value));
     if newer {
-        *slot = Some(Newest { time, value: point.value });
+        *slot = Some(Newest {
+            time,
+            value: point.value,
+        });
     }
 }
 
@@ -217,7 +235,11 @@ struct NamespaceSums {
 impl NamespaceSums {
     fn add(&mut self, kind: LimitKind, role: Role, rate: Rate, time: Timestamp) {
         let usage = &mut self.usage[kind];
-        let sum = if role == Role::Served { &mut usage.served } else { &mut usage.throttled };
+        let sum = if role == Role::Served {
+            &mut usage.served
+        } else {
+            &mut usage.throttled
+        };
         *sum = sum.saturating_add(rate);
         self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
         self.reported = true;
@@ -229,28 +251,43 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums) -> NamespaceMetrics {
     let rates = |newest: &PerLimit<Option<Newest>>| {
         PerLimit::from_fn(|kind| newest[kind].and_then(|kept| Rate::from_per_second(kept.value)))
     };
-    let unknown = LimitKind::ALL.into_iter().find(|kind| !cell.unreadable[*kind].is_empty() && !sums.seen[*kind]);
+    let unknown = LimitKind::ALL
+        .into_iter()
+        .find(|kind| !cell.unreadable[*kind].is_empty() && !sums.seen[*kind]);
     let sample = if let Some(kind) = unknown {
         let problems: Vec<_> = cell.unreadable[kind].iter().copied().collect();
-        Err(format!("the {} of the newest minute are unknown: {}", kind.noun(), problems.join(", ")))
+        Err(format!(
+            "the {} of the newest minute are unknown: {}",
+            kind.noun(),
+            problems.join(", ")
+        ))
     } else if cell.standby && !cell.active {
         Err("only standby series are reported, none of an active replica".to_owned())
     } else {
         minute_of(cell, sums)
-            .map(|minute| MinuteSample { minute, usage: sums.usage.clone(), reported: sums.reported })
+            .map(|minute| MinuteSample {
+                minute,
+                usage: sums.usage,
+                reported: sums.reported,
+            })
             .ok_or_else(|| "no sample has a time".to_owned())
     };
     NamespaceMetrics {
         sample,
         limits: rates(&cell.limits),
         envelopes: rates(&cell.envelopes),
-        gaps: PerLimit::from_fn(|kind| !cell.unreadable[kind].is_empty()),
+        gaps: PerLimit::from_fn(|kind| {
+            (!cell.unreadable[kind].is_empty()).then_some(UsageGap::PartlyUnreadable)
+        }),
     }
 }
 
 /// The minute a sample counts for: the oldest of everything it rests on, so that nothing stale hides
 /// behind something fresh. An idle namespace has limits only; they tell the minute then.
 fn minute_of(cell: &Cell, sums: &NamespaceSums) -> Option<Timestamp> {
-    let limits = LimitKind::ALL.into_iter().filter_map(|kind| cell.limits[kind]).map(|newest| newest.time);
+    let limits = LimitKind::ALL
+        .into_iter()
+        .filter_map(|kind| cell.limits[kind])
+        .map(|newest| newest.time);
     limits.chain(sums.oldest).min()
 }

@@ -25,7 +25,9 @@ impl Clock {
     /// Returns the corrected time.
     pub fn now(&self) -> Timestamp {
         let correction = SignedDuration::from_millis(self.correction_ms.load(Ordering::Relaxed));
-        Timestamp::now().checked_add(correction).unwrap_or_else(|_| Timestamp::now())
+        Timestamp::now()
+            .checked_add(correction)
+            .unwrap_or_else(|_| Timestamp::now())
     }
 
     /// Sets the clock by the time a service has just declared, and returns how far the system's clock
@@ -45,7 +47,9 @@ mod tests {
     #[test]
     fn the_services_date_corrects_a_clock_that_is_off() {
         let clock = Clock::new();
-        let service = Timestamp::now().checked_add(SignedDuration::from_hours(5)).expect("in range");
+        let service = Timestamp::now()
+            .checked_add(SignedDuration::from_hours(5))
+            .expect("in range");
         let behind = clock.correct(service);
         assert!(behind > SignedDuration::from_mins(299), "{behind:?}");
         assert!(clock.now().duration_since(service).abs() < SignedDuration::from_secs(60));

@@ -1,6 +1,7 @@
 //! The autopilot: clients, settings and a clock, and one evaluation made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use capacity_engine::{Decision, NamespaceId, Policy};
 use cloud_ops_client::Client;
@@ -35,7 +36,12 @@ pub struct Autopilot {
     metrics: Scraper,
     settings: AutopilotSettings,
     clock: Clock,
+    /// Namespaces whose last change was refused as not permitted: when, and in which words.
+    refusals: Mutex<BTreeMap<NamespaceId, (Timestamp, String)>>,
 }
+
+/// How long a refusal is remembered: roles change seldom, and a change is tried again after that.
+const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Which namespaces an evaluation decides upon.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +101,13 @@ pub struct Evaluation {
 impl Autopilot {
     /// Returns an autopilot over two clients.
     pub fn new(ops: Client, metrics: Scraper, settings: AutopilotSettings) -> Self {
-        Self { ops, metrics, settings, clock: Clock::new() }
+        Self {
+            ops,
+            metrics,
+            settings,
+            clock: Clock::new(),
+            refusals: Mutex::default(),
+        }
     }
 
     /// The client of the Cloud Ops API.
@@ -116,6 +128,18 @@ impl Autopilot {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Returns why the last change of a namespace was refused as not permitted, if that is not long ago.
+    pub(crate) fn refusal_of(&self, namespace: &NamespaceId) -> Option<String> {
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, why) = refusals.get(namespace)?;
+        (self.now().duration_since(*at) < REFUSAL_MEMORY).then(|| why.clone())
+    }
+
+    pub(crate) fn remember_refusal(&self, namespace: &NamespaceId, why: String) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.insert(namespace.clone(), (self.now(), why));
     }
 
     /// The time of the service.

@@ -6,7 +6,7 @@ use cloud_ops_client::Error;
 
 /// Which call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// A read: repeating it is harmless.
     Read,
     /// The post of the change.
@@ -15,7 +15,7 @@ pub enum Call {
 
 /// What a failed call means for the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consequence {
+pub(super) enum Consequence {
     /// Do the same again, after the service's delay where it named one.
     Repeat {
         /// What the service asked for.
@@ -45,7 +45,7 @@ pub enum Consequence {
 /// | permission denied | not permitted | not permitted |
 /// | unavailable, exhausted, internal, deadline, no answer | repeat | read back |
 /// | anything else | stop | stop |
-pub fn consequence(error: &Error, call: Call) -> Consequence {
+pub(super) fn consequence(error: &Error, call: Call) -> Consequence {
     let delay = error.retry_after();
     match call {
         _ if error.is_permission_denied() => Consequence::NotPermitted,

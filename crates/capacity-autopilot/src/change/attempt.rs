@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use capacity_engine::{Capacity, NamespaceId};
-use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, Spec};
+use capacity_engine::RequestState;
+use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, ResourceState, Spec};
 
 use super::refusal::{Call, Consequence, consequence};
 use super::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
-use crate::observe::{capacity_spec, present_capacity};
+use crate::observe::{present_capacity, request_state, wanted_capacity};
+use crate::text::chain;
 
 /// How long is waited between polls where the service names no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);
 
 /// Bounds on the service's `checkDuration`, so that no answer makes us poll hotly or sleep through.
-const CHECK_BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+const CHECK_BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mins(1));
 
 /// How long after the operation is fulfilled the capacity may take to arrive. The Terraform provider's own
 /// acceptance test waits 60 s; Temporal aims at two minutes.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(180);
+const VERIFY_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// How often a post may be repeated after a read-back has shown that it did not take hold.
 const MAX_POSTS: u32 = 4;
@@ -37,7 +38,7 @@ impl Changer {
     /// Does the next step of a change: at most one read of the namespace and one post, or one poll.
     ///
     /// Safe to repeat: a post carries the operation id of the order and the version that was read.
-    pub async fn step(&self, order: &ChangeOrder, mut state: ChangeState) -> Next {
+    pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         if state.waited > CHANGE_TIMEOUT {
             return failed(format!(
                 "still not done after {} minutes; the operation {} may yet complete: look at the namespace, then plan again",
@@ -49,10 +50,7 @@ impl Changer {
             Phase::Begin => self.begin(order, state).await,
             Phase::ReadBack { nothing_to_change } => self.read_back(order, state, nothing_to_change).await,
             Phase::Waiting => self.poll(order, state).await,
-            Phase::Verifying { waited } => {
-                state.phase = Phase::Verifying { waited };
-                self.verify(order, state, waited).await
-            }
+            Phase::Verifying { waited } => self.verify(order, state, waited).await,
         }
     }
 
@@ -64,25 +62,38 @@ impl Changer {
         if let Some(next) = judge_before_post(order, &state, &namespace) {
             return next;
         }
-        let wanted = capacity_spec(order.to);
         let update = NamespaceUpdate {
-            spec: namespace.spec.with_capacity(&wanted),
+            spec: namespace.spec.with_capacity(wanted_capacity(order.to)),
             resource_version: namespace.resource_version.clone(),
             async_operation_id: order.operation_id.clone(),
         };
         state.spec_before = Some(namespace.spec.to_json());
         state.posts += 1;
         tracing::info!(namespace = %order.namespace, operation_id = %order.operation_id, to = %order.to, "posting a capacity change");
-        match self.client.update_namespace(order.namespace.as_str(), &update).await {
+        match self
+            .client
+            .update_namespace(order.namespace.as_str(), &update)
+            .await
+        {
             Ok(operation) => after(check_delay(operation.check_duration), state, Phase::Waiting),
             Err(error) => match consequence(&error, Call::Post) {
                 Consequence::ReadBack { delay } | Consequence::Repeat { delay } => {
                     tracing::warn!(namespace = %order.namespace, error = %chain(&error), "no certain answer to a change; reading back");
-                    after(delay.unwrap_or(Duration::from_secs(1)), state, Phase::ReadBack { nothing_to_change: false })
+                    after(
+                        delay.unwrap_or(Duration::from_secs(1)),
+                        state,
+                        Phase::ReadBack {
+                            nothing_to_change: false,
+                        },
+                    )
                 }
-                Consequence::NothingToChange => {
-                    after(Duration::ZERO, state, Phase::ReadBack { nothing_to_change: true })
-                }
+                Consequence::NothingToChange => after(
+                    Duration::ZERO,
+                    state,
+                    Phase::ReadBack {
+                        nothing_to_change: true,
+                    },
+                ),
                 Consequence::DecideAgain => Next::DecideAgain { found: chain(&error) },
                 Consequence::NotPermitted => ended(Outcome::NotPermitted, Some(not_permitted(&error))),
                 Consequence::Stop => failed(chain(&error)),
@@ -110,15 +121,18 @@ impl Changer {
                     order.to
                 )),
             ),
-            (false, false) if state.posts >= MAX_POSTS => {
-                failed(format!("the change did not take hold after {MAX_POSTS} attempts; plan again later"))
-            }
+            (false, false) if state.posts >= MAX_POSTS => failed(format!(
+                "the change did not take hold after {MAX_POSTS} attempts; plan again later"
+            )),
             (false, false) => {
                 // It did not take hold: begin again, with the same operation id.
                 let spec_before = state.spec_before.take();
                 state.phase = Phase::Begin;
                 state.spec_before = spec_before;
-                Next::After { delay: Duration::ZERO, state }
+                Next::After {
+                    delay: Duration::ZERO,
+                    state,
+                }
             }
         }
     }
@@ -128,16 +142,31 @@ impl Changer {
             Ok(operation) => operation,
             Err(error) if error.is_not_found() => {
                 // The namespace itself tells; operations may be forgotten sooner.
-                return after(DEFAULT_CHECK, state, Phase::Verifying { waited: Duration::ZERO });
+                return after(
+                    DEFAULT_CHECK,
+                    state,
+                    Phase::Verifying {
+                        waited: Duration::ZERO,
+                    },
+                );
             }
-            Err(error) => return repeat_or_stop(&error, state),
+            Err(error) => return repeat_or_stop(&error, &state),
         };
         let delay = check_delay(operation.check_duration);
-        let reason = || operation.failure_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+        let reason = || {
+            operation
+                .failure_reason
+                .clone()
+                .unwrap_or_else(|| "no reason given".to_owned())
+        };
         match &operation.state {
-            OperationState::Fulfilled => {
-                after(Duration::ZERO, state, Phase::Verifying { waited: Duration::ZERO })
-            }
+            OperationState::Fulfilled => after(
+                Duration::ZERO,
+                state,
+                Phase::Verifying {
+                    waited: Duration::ZERO,
+                },
+            ),
             OperationState::Failed => failed(format!("the operation failed: {}", reason())),
             OperationState::Rejected => failed(format!("the operation was rejected: {}", reason())),
             OperationState::Cancelled => failed(format!("the operation was cancelled: {}", reason())),
@@ -154,16 +183,23 @@ impl Changer {
             Ok(namespace) => namespace,
             Err(next) => return next,
         };
-        match request_state(order, &namespace) {
-            RequestStanding::Failed => {
-                failed(format!("the capacity request failed; the namespace has {}", describe(&namespace)))
-            }
+        match standing(order, &namespace) {
+            RequestStanding::Failed => failed(format!(
+                "the capacity request failed; the namespace has {}",
+                describe(&namespace)
+            )),
             RequestStanding::Completed if present_capacity(&namespace) == Ok(order.to) => {
                 verified(Outcome::Changed, order, &state, &namespace)
             }
             RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
                 let delay = Duration::from_secs(2);
-                after(delay, state, Phase::Verifying { waited: waited + delay })
+                after(
+                    delay,
+                    state,
+                    Phase::Verifying {
+                        waited: waited + delay,
+                    },
+                )
             }
             RequestStanding::Completed | RequestStanding::Running => failed(format!(
                 "the operation is fulfilled, but after {} s the namespace still has {}",
@@ -177,7 +213,7 @@ impl Changer {
         self.client
             .namespace(order.namespace.as_str())
             .await
-            .map_err(|error| repeat_or_stop(&error, state.clone()))
+            .map_err(|error| repeat_or_stop(&error, state))
     }
 }
 
@@ -187,21 +223,36 @@ fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Names
         // Begun by an earlier attempt of the same decision: our change is under way.
         return Some(after(Duration::ZERO, state.clone(), Phase::Waiting));
     }
-    if !namespace.state.is_active() {
-        return Some(refused(format!("the namespace is {}, no longer active", namespace.state)));
+    if namespace.spec.is_empty() {
+        return Some(failed(
+            "the service shows no spec of it, and an update would replace the whole spec".to_owned(),
+        ));
     }
-    if let Some(operation) = namespace.async_operation_id.as_deref().filter(|id| !id.is_empty()) {
-        return Some(refused(format!("another operation runs on it ({operation})")));
+    if namespace.state != ResourceState::Active {
+        return Some(refused(&format!(
+            "the namespace is {}, no longer active",
+            namespace.state
+        )));
+    }
+    if let Some(operation) = namespace
+        .async_operation_id
+        .as_deref()
+        .filter(|id| !id.is_empty())
+    {
+        return Some(refused(&format!("another operation runs on it ({operation})")));
     }
     let present = match present_capacity(namespace) {
         Ok(present) => present,
-        Err(why) => return Some(refused(format!("its present capacity cannot be told: {why}"))),
+        Err(why) => return Some(refused(&format!("its present capacity cannot be told: {why}"))),
     };
     if present == order.to {
         return Some(verified(Outcome::Already, order, state, namespace));
     }
     if present != order.from {
-        return Some(refused(format!("it had {} when the decision was made, and now has {present}", order.from)));
+        return Some(refused(&format!(
+            "it had {} when the decision was made, and now has {present}",
+            order.from
+        )));
     }
     if namespace.resource_version != order.resource_version {
         return Some(Next::DecideAgain {
@@ -221,16 +272,17 @@ enum RequestStanding {
     Failed,
 }
 
-fn request_state(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
-    let request = namespace.capacity.as_ref().and_then(|capacity| capacity.latest_request.as_ref());
+fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
+    let request = namespace
+        .capacity
+        .as_ref()
+        .and_then(|capacity| capacity.latest_request.as_ref());
     match request {
         Some(request) if request.async_operation_id.as_deref() == Some(order.operation_id.as_str()) => {
-            if request.state.is_completed() {
-                RequestStanding::Completed
-            } else if request.state.is_failed() {
-                RequestStanding::Failed
-            } else {
-                RequestStanding::Running
+            match request_state(&request.state) {
+                RequestState::Completed => RequestStanding::Completed,
+                RequestState::Failed => RequestStanding::Failed,
+                RequestState::InProgress => RequestStanding::Running,
             }
         }
         // No request of ours to be seen: the capacity alone tells, within the bound.
@@ -248,7 +300,10 @@ fn is_our_operation(order: &ChangeOrder, namespace: &Namespace) -> bool {
 }
 
 fn describe(namespace: &Namespace) -> String {
-    present_capacity(namespace).map_or_else(|why| format!("an unknown capacity ({why})"), |capacity| capacity.to_string())
+    present_capacity(namespace).map_or_else(
+        |why| format!("an unknown capacity ({why})"),
+        |capacity| capacity.to_string(),
+    )
 }
 
 fn verified(outcome: Outcome, order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Next {
@@ -263,15 +318,20 @@ fn verified(outcome: Outcome, order: &ChangeOrder, state: &ChangeState, namespac
     } else {
         tracing::error!(namespace = %order.namespace, fields = ?spec_differences, "the spec differs after a capacity change");
     }
-    Next::Ended(Ending { outcome, error: None, spec_differences })
+    Next::Ended(Ending {
+        outcome,
+        error: None,
+        spec_differences,
+    })
 }
 
-fn repeat_or_stop(error: &cloud_ops_client::Error, state: ChangeState) -> Next {
+fn repeat_or_stop(error: &cloud_ops_client::Error, state: &ChangeState) -> Next {
     match consequence(error, Call::Read) {
-        Consequence::Repeat { delay } | Consequence::ReadBack { delay } => {
-            let phase = state.phase;
-            after(delay.unwrap_or(Duration::from_secs(2)), state, phase)
-        }
+        Consequence::Repeat { delay } | Consequence::ReadBack { delay } => after(
+            delay.unwrap_or(Duration::from_secs(2)),
+            state.clone(),
+            state.phase,
+        ),
         Consequence::NotPermitted => ended(Outcome::NotPermitted, Some(not_permitted(error))),
         Consequence::DecideAgain | Consequence::NothingToChange | Consequence::Stop => failed(chain(error)),
     }
@@ -285,7 +345,10 @@ fn not_permitted(error: &cloud_ops_client::Error) -> String {
 }
 
 fn check_delay(named: Option<Duration>) -> Duration {
-    named.filter(|delay| !delay.is_zero()).unwrap_or(DEFAULT_CHECK).clamp(CHECK_BOUNDS.0, CHECK_BOUNDS.1)
+    named
+        .filter(|delay| !delay.is_zero())
+        .unwrap_or(DEFAULT_CHECK)
+        .clamp(CHECK_BOUNDS.0, CHECK_BOUNDS.1)
 }
 
 fn after(delay: Duration, mut state: ChangeState, phase: Phase) -> Next {
@@ -299,22 +362,17 @@ fn failed(error: String) -> Next {
     ended(Outcome::Failed, Some(error))
 }
 
-fn refused(found: String) -> Next {
-    ended(Outcome::Refused, Some(format!("{found}; plan again to decide on what is there now")))
+fn refused(found: &str) -> Next {
+    ended(
+        Outcome::Refused,
+        Some(format!("{found}; plan again to decide on what is there now")),
+    )
 }
 
 fn ended(outcome: Outcome, error: Option<String>) -> Next {
-    Next::Ended(Ending { outcome, error, spec_differences: Vec::new() })
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    Next::Ended(Ending {
+        outcome,
+        error,
+        spec_differences: Vec::new(),
+    })
 }

@@ -21,7 +21,10 @@ pub fn operation_id(namespace: &NamespaceId, wanted: Capacity, evaluation: &str)
         Capacity::OnDemand => 0,
         Capacity::Provisioned(trus) => trus.get(),
     };
-    let hash = Uuid::new_v5(&NAME_SPACE, format!("{namespace}\n{wanted}\n{evaluation}").as_bytes());
+    let hash = Uuid::new_v5(
+        &NAME_SPACE,
+        format!("{namespace}\n{wanted}\n{evaluation}").as_bytes(),
+    );
     let mut bytes = *hash.as_bytes();
     bytes[..MARKER.len()].copy_from_slice(&MARKER);
     Uuid::new_v8(bytes).to_string()
@@ -53,7 +56,10 @@ mod tests {
         let first = operation_id(&namespace("pay.a1b2c"), wanted, "e1");
         assert_eq!(first, operation_id(&namespace("pay.a1b2c"), wanted, "e1"));
         assert_ne!(first, operation_id(&namespace("pay.a1b2c"), wanted, "e2"));
-        assert_ne!(first, operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1"));
+        assert_ne!(
+            first,
+            operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1")
+        );
         assert_ne!(first, operation_id(&namespace("pay.z9z9z"), wanted, "e1"));
     }
 
@@ -61,7 +67,10 @@ mod tests {
     fn only_our_own_ids_are_ours() {
         let ours = operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1");
         assert!(is_ours(&ours), "{ours}");
-        assert!(is_ours(&ours.to_uppercase()), "the service may answer in another case");
+        assert!(
+            is_ours(&ours.to_uppercase()),
+            "the service may answer in another case"
+        );
         assert!(!is_ours("5f0c8f6e-3b0a-4c69-9d86-0f6ad57bd3a1"));
         assert!(!is_ours(""));
         assert!(!is_ours("UpdateNamespace-2026"));

@@ -15,10 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::Changer;
-pub use refusal::{Consequence, consequence};
 
 /// How long one change may take, waits included, before it is given up and reported as failed.
-pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// What is to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +71,12 @@ pub enum Phase {
 impl ChangeState {
     /// Returns the state of a change that has not begun.
     pub fn begin() -> Self {
-        Self { phase: Phase::Begin, waited: Duration::ZERO, posts: 0, spec_before: None }
+        Self {
+            phase: Phase::Begin,
+            waited: Duration::ZERO,
+            posts: 0,
+            spec_before: None,
+        }
     }
 }
 

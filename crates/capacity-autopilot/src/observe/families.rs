@@ -2,7 +2,7 @@
 //!
 //! Source: Temporal's documentation, OpenMetrics metrics reference.
 
-use capacity_engine::{LimitKind, PerLimit};
+use capacity_engine::LimitKind;
 
 /// The families of one limit, by their full names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +19,15 @@ pub(crate) struct LimitFamilies {
     pub(crate) served_series: usize,
 }
 
-/// The families of each limit.
-pub(crate) fn families() -> PerLimit<LimitFamilies> {
-    PerLimit::from_fn(|kind| match kind {
+/// The families of a limit.
+pub(crate) fn families(kind: LimitKind) -> LimitFamilies {
+    match kind {
         LimitKind::Actions => LimitFamilies {
             served: "temporal_cloud_v1_total_action_count",
             throttled: "temporal_cloud_v1_total_action_throttled_count",
             limit: "temporal_cloud_v1_action_limit",
             envelope: "temporal_cloud_v1_action_on_demand_envelope_limit",
-            served_series: 2,
+            served_series: 3,
         },
         LimitKind::Requests => LimitFamilies {
             served: "temporal_cloud_v1_service_request_count",
@@ -41,9 +41,9 @@ pub(crate) fn families() -> PerLimit<LimitFamilies> {
             throttled: "temporal_cloud_v1_operations_throttled_count",
             limit: "temporal_cloud_v1_operations_limit",
             envelope: "temporal_cloud_v1_operations_on_demand_envelope_limit",
-            served_series: 40,
+            served_series: 50,
         },
-    })
+    }
 }
 
 /// What a family says about a limit.
@@ -78,9 +78,9 @@ impl LimitFamilies {
 
 /// Finds the limit and role of a family name.
 pub(crate) fn find(family: &str) -> Option<(LimitKind, Role)> {
-    let all = families();
-    LimitKind::ALL
+    let all = LimitKind::ALL
         .into_iter()
-        .flat_map(|kind| Role::ALL.map(|role| (kind, role)))
-        .find(|(kind, role)| all[*kind].name(*role) == family)
+        .flat_map(|kind| Role::ALL.map(|role| (kind, role)));
+    all.into_iter()
+        .find(|(kind, role)| families(*kind).name(*role) == family)
 }

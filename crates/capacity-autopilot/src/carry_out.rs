@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity_engine::Capacity;
 use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::autopilot::Autopilot;
@@ -32,7 +31,9 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { halt: Arc::new(watch::Sender::new(None)) }
+        Self {
+            halt: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 
@@ -48,7 +49,12 @@ impl Stop {
     }
 
     fn starting(&self, why: String) {
-        self.halt.send_if_modified(|halt| halt.is_none() && { *halt = Some(Halt::Starting(why)); true });
+        self.halt.send_if_modified(|halt| {
+            halt.is_none() && {
+                *halt = Some(Halt::Starting(why));
+                true
+            }
+        });
     }
 
     fn no_more(&self) -> Option<String> {
@@ -144,15 +150,21 @@ impl Run<'_> {
         let ending = self.to_its_end(&mut order).await;
         if !ending.spec_differences.is_empty() {
             let fields = ending.spec_differences.join(", ");
-            self.stop.starting(format!("after the change of {} its spec differs in {fields}", order.namespace));
+            self.stop.starting(format!(
+                "after the change of {} its spec differs in {fields}",
+                order.namespace
+            ));
+        }
+        if let (Outcome::NotPermitted, Some(error)) = (ending.outcome, &ending.error) {
+            self.autopilot.remember_refusal(&order.namespace, error.clone());
         }
         if let Some(error) = &ending.error {
             tracing::warn!(namespace = %order.namespace, outcome = ending.outcome.as_str(), %error, "a change did not succeed");
         }
         ChangeResult {
             namespace: order.namespace.to_string(),
-            from_trus: trus(order.from),
-            to_trus: trus(order.to),
+            from_trus: order.from.trus(),
+            to_trus: order.to.trus(),
             outcome: ending.outcome,
             operation_id: order.operation_id,
             error: ending.error,
@@ -166,7 +178,10 @@ impl Run<'_> {
         }
         if let Some(oldest) = self.too_old_for(order) {
             let need = Need::MeasuredSince(oldest);
-            if let Err(ending) = self.decide_again(order, need, "its metrics are too old by now").await {
+            if let Err(ending) = self
+                .decide_again(order, need, "its metrics are too old by now")
+                .await
+            {
                 return ending;
             }
         }
@@ -199,8 +214,14 @@ impl Run<'_> {
 
     /// Returns the oldest minute that would do, where the metrics of an order are older than that.
     fn too_old_for(&self, order: &ChangeOrder) -> Option<Timestamp> {
-        let oldest = self.autopilot.now().saturating_sub(self.autopilot.settings().metrics_max_age());
-        order.sample_minute.is_none_or(|minute| minute < oldest).then_some(oldest)
+        let now = self.autopilot.now();
+        let oldest = now
+            .saturating_sub(self.autopilot.settings().metrics_max_age())
+            .unwrap_or(now);
+        order
+            .sample_minute
+            .is_none_or(|minute| minute < oldest)
+            .then_some(oldest)
     }
 
     /// Decides on fresh data; the change goes on only if the decision is the same.
@@ -209,7 +230,12 @@ impl Run<'_> {
         match self.fresh.of(&order.namespace, need).await {
             Err(error) => refuse(format!("{why}, and fresh data could not be had: {error}")),
             Ok(None) => refuse(format!("{why}, and the account no longer lists it")),
-            Ok(Some(FreshDecision { capacity, resource_version, sample_minute, line })) => {
+            Ok(Some(FreshDecision {
+                capacity,
+                resource_version,
+                sample_minute,
+                line,
+            })) => {
                 if capacity != Some((order.from, order.to)) {
                     return refuse(format!("{why}, and decided again it is: {line}"));
                 }
@@ -228,22 +254,17 @@ fn left(order: &ChangeOrder, posts: u32, why: &str) -> Ending {
     }
     end(
         Outcome::InProgress,
-        format!("{why}; the service may be carrying out operation {}: a later plan shows what became of it", order.operation_id),
+        format!(
+            "{why}; the service may be carrying out operation {}: a later plan shows what became of it",
+            order.operation_id
+        ),
     )
 }
 
 fn end(outcome: Outcome, error: String) -> Ending {
-    Ending { outcome, error: Some(error), spec_differences: Vec::new() }
-}
-
-fn trus(capacity: Capacity) -> u32 {
-    match capacity {
-        Capacity::OnDemand => 0,
-        Capacity::Provisioned(trus) => trus.get(),
+    Ending {
+        outcome,
+        error: Some(error),
+        spec_differences: Vec::new(),
     }
-}
-
-/// Returns whether a plan is too old to be carried out.
-pub fn is_too_old(evaluated_at: Timestamp, max_age: SignedDuration, now: Timestamp) -> bool {
-    now.duration_since(evaluated_at) > max_age
 }

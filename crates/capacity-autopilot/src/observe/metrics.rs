@@ -1,0 +1,310 @@
+//! Reading the metrics of an account and folding them into usage.
+
+use std::collections::BTreeSet;
+
+use capacity_engine::{LimitKind, NamespaceId, PerLimit};
+use jiff::Timestamp;
+use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
+use openmetrics_reader::{Event, Options, Reader, Sample};
+
+use super::families::{Role, families};
+use super::usage::{AccountMetrics, Point, UsageFold, mix_label};
+use crate::text::chain;
+
+/// Which families are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// All but those with one series for each operation name: enough to see who throttles and who is idle.
+    Candidates,
+    /// All.
+    Everything,
+}
+
+/// More series of one family than this for each namespace are read for candidates only, where the account is large.
+const MANY_SERIES: usize = 10;
+
+impl Detail {
+    fn includes(self, kind: LimitKind, role: Role) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Candidates => role != Role::Served || families(kind).served_series <= MANY_SERIES,
+        }
+    }
+
+    fn queries(self) -> Vec<FamilyQuery<'static>> {
+        let all = LimitKind::ALL
+            .into_iter()
+            .flat_map(|kind| Role::ALL.map(|role| (kind, role)));
+        all.filter(|(kind, role)| self.includes(*kind, *role))
+            .map(|(kind, role)| FamilyQuery {
+                name: families(kind).name(role),
+                points_per_namespace: if role == Role::Served {
+                    families(kind).served_series
+                } else {
+                    1
+                },
+                is_rate: matches!(role, Role::Served | Role::Throttled),
+            })
+            .collect()
+    }
+}
+
+/// Returns what is to be read first: everything, if that fits one answer.
+pub(super) fn first_detail(scraper: &Scraper, namespaces: usize) -> Detail {
+    let points: usize = Detail::Everything
+        .queries()
+        .iter()
+        .map(|query| query.points_per_namespace)
+        .sum();
+    if points * namespaces <= scraper.config().points_per_answer {
+        Detail::Everything
+    } else {
+        Detail::Candidates
+    }
+}
+
+/// Reads the metrics of namespaces, all of one minute.
+///
+/// # Errors
+///
+/// Says in words why the account is blind: nothing may be concluded then.
+pub(super) async fn read(
+    scraper: &Scraper,
+    namespaces: &[NamespaceId],
+    detail: Detail,
+    only_these: bool,
+) -> Result<AccountMetrics, String> {
+    let queries = detail.queries();
+    let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let query = AccountQuery {
+        families: &queries,
+        namespaces: &names,
+        only_these,
+    };
+    let answer = scraper
+        .read_account(&query)
+        .await
+        .map_err(|error| chain(&error))?;
+    let asked = PerLimit::from_fn(|kind| detail.includes(kind, Role::Served));
+    let mut fold = UsageFold::new(namespaces, asked);
+    for document in answer.documents {
+        // Whoever read the account has read every line once, so an error here is only ever a mistake of ours.
+        take(&mut fold, &document).map_err(|error| format!("the metrics cannot be read: {error}"))?;
+    }
+    Ok(fold.finish())
+}
+
+fn take(fold: &mut UsageFold<'_>, document: &[u8]) -> Result<(), openmetrics_reader::Error> {
+    for event in Reader::new(document, Options::lenient()) {
+        match event? {
+            Event::Type { family, .. } => fold.declare(&family.unescaped()),
+            Event::Sample(sample) => take_sample(fold, &sample),
+            Event::Help { .. } | Event::Unit { .. } | Event::Comment(_) | Event::End => {}
+        }
+    }
+    Ok(())
+}
+
+/// Every label but those of its namespace is part of the identity of a series.
+fn take_sample(fold: &mut UsageFold<'_>, sample: &Sample<'_>) {
+    let name = sample.name().unescaped();
+    let Some((kind, role)) = super::families::find(&name) else {
+        return;
+    };
+    let (mut namespace, mut account) = (None, None);
+    let mut point = Point::default();
+    for label in sample.labels() {
+        let value = label.value.unescaped();
+        if label.name == "temporal_namespace" {
+            namespace = Some(value);
+        } else if label.name == "temporal_account" {
+            account = Some(value);
+        } else {
+            if label.name == "is_background" {
+                point.background = value == "true";
+            } else if label.name == "namespace_mode" {
+                point.standby = value != "active";
+            }
+            point.series = mix_label(point.series, &label.name.unescaped(), &value);
+        }
+    }
+    point.namespace = namespace.as_deref();
+    point.account = account.as_deref();
+    point.value = sample.value();
+    point.time = sample
+        .timestamp_ms()
+        .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok());
+    fold.add(kind, role, &point);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capacity_engine::{Rate, UsageGap};
+
+    fn ids(names: &[&str]) -> Vec<NamespaceId> {
+        names.iter().map(|name| name.parse().expect("an id")).collect()
+    }
+
+    fn folded(lines: &str) -> AccountMetrics {
+        let ids = ids(&["idle.a1b2c", "orders.a1b2c", "pay.a1b2c"]);
+        let mut fold = UsageFold::new(&ids, PerLimit::from_fn(|_| true));
+        let whole = |line: &str| {
+            format!(
+                "temporal_cloud_v1_{}\n",
+                line.trim().replace("NS", "temporal_namespace")
+            )
+        };
+        let document: Vec<String> = lines.trim().lines().map(whole).collect();
+        let document = document.concat();
+        take(&mut fold, document.as_bytes()).expect("readable");
+        fold.finish()
+    }
+
+    fn rate(per_second: u32) -> Rate {
+        Rate::per_second(per_second)
+    }
+
+    #[test]
+    fn foreground_series_of_the_active_replica_are_summed() {
+        let metrics = folded(
+            r#"
+            service_request_count{NS="pay.a1b2c",operation="Poll"} 30 1790000040
+            service_request_count{NS="pay.a1b2c",operation="Start"} 12 1790000040
+            total_action_count{NS="pay.a1b2c",is_background="false",namespace_mode="active"} 5 1790000040
+            total_action_count{NS="pay.a1b2c",is_background="true",namespace_mode="active"} 100 1790000040
+            total_action_count{NS="pay.a1b2c",is_background="false",namespace_mode="standby"} 100 1790000040
+            "#,
+        );
+        let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+        assert_eq!(sample.usage[LimitKind::Requests].served, rate(42));
+        assert_eq!(sample.usage[LimitKind::Actions].served, rate(5));
+        assert_eq!(sample.minute.as_second(), 1_790_000_040);
+    }
+
+    #[test]
+    fn absent_labels_mean_foreground_and_active() {
+        let metrics = folded(r#"total_action_count{NS="pay.a1b2c"} 5 1790000040"#);
+        let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+        assert_eq!(sample.usage[LimitKind::Actions].served, rate(5));
+    }
+
+    #[test]
+    fn a_limit_is_the_newest_and_of_equally_new_ones_the_largest() {
+        let metrics = folded(
+            r#"
+            action_limit{NS="pay.a1b2c",region="a"} 500 1790000040
+            action_limit{NS="pay.a1b2c",region="b"} 800 1790000040
+            action_limit{NS="pay.a1b2c",region="c"} 9000 1789999980
+            "#,
+        );
+        assert_eq!(
+            metrics.namespaces["pay.a1b2c"].limits[LimitKind::Actions],
+            Some(rate(800))
+        );
+    }
+
+    #[test]
+    fn the_newest_point_of_a_series_counts_in_seconds_and_milliseconds() {
+        let metrics = folded(
+            r#"
+            total_action_count{NS="pay.a1b2c"} 7 1790000040000
+            total_action_count{NS="pay.a1b2c"} 5 1789999980
+            "#,
+        );
+        let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+        assert_eq!(sample.usage[LimitKind::Actions].served, rate(7));
+        assert_eq!(sample.minute.as_second(), 1_790_000_040);
+    }
+
+    #[test]
+    fn value_idle_and_blind_are_told_apart() {
+        let metrics = folded(
+            r#"
+            action_limit{NS="idle.a1b2c"} 500 1790000040
+            action_limit{NS="pay.a1b2c"} 500 1790000040
+            total_action_count{NS="pay.a1b2c"} 5 1790000040
+            "#,
+        );
+        let idle = metrics.namespaces["idle.a1b2c"].sample.as_ref().expect("known");
+        assert!(!idle.reported && idle.usage[LimitKind::Actions].served.is_zero());
+        assert!(
+            metrics.namespaces["pay.a1b2c"]
+                .sample
+                .as_ref()
+                .expect("known")
+                .reported
+        );
+        assert!(!metrics.namespaces.contains_key("orders.a1b2c"));
+    }
+
+    #[test]
+    fn a_rate_that_is_none_is_unknown_and_not_zero() {
+        for value in ["NaN", "+Inf", "-1"] {
+            let metrics = folded(&format!(
+                r#"total_action_count{{NS="pay.a1b2c"}} {value} 1790000040"#
+            ));
+            assert!(metrics.namespaces["pay.a1b2c"].sample.is_err(), "{value}");
+            let beside = folded(&format!(
+                "service_request_count{{NS=\"pay.a1b2c\",operation=\"a\"}} {value} 1790000040\n\
+                 service_request_count{{NS=\"pay.a1b2c\",operation=\"b\"}} 3 1790000040\n"
+            ));
+            let pay = &beside.namespaces["pay.a1b2c"];
+            assert!(pay.sample.is_ok(), "{value}");
+            assert_eq!(pay.gaps[LimitKind::Requests], Some(UsageGap::PartlyUnreadable));
+        }
+    }
+
+    #[test]
+    fn standby_series_alone_tell_nothing() {
+        let metrics = folded(r#"total_action_count{NS="pay.a1b2c",namespace_mode="passive"} 5 1790000040"#);
+        assert!(metrics.namespaces["pay.a1b2c"].sample.is_err());
+    }
+
+    #[test]
+    fn a_family_that_appears_nowhere_is_missing_while_others_show_traffic() {
+        let metrics = folded(
+            r#"
+            total_action_count{NS="pay.a1b2c"} 5 1790000040
+            service_request_count{NS="orders.a1b2c",operation="a"} 5 1790000040
+            "#,
+        );
+        assert!(metrics.missing_families[LimitKind::Operations]);
+        assert!(!metrics.missing_families[LimitKind::Requests]);
+        let quiet = folded(r#"action_limit{NS="pay.a1b2c"} 500 1790000040"#);
+        assert!(
+            !quiet.missing_families[LimitKind::Operations],
+            "nothing shows traffic"
+        );
+    }
+
+    #[test]
+    fn bare_names_are_matched_if_the_account_agrees() {
+        let metrics = folded(
+            r#"
+            action_limit{NS="pay",temporal_account="a1b2c"} 500 1790000040
+            action_limit{NS="orders",temporal_account="zzzzz"} 500 1790000040
+            action_limit{NS="idle"} 500 1790000040
+            action_limit{region="x"} 500 1790000040
+            "#,
+        );
+        assert_eq!(
+            metrics.namespaces.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["pay.a1b2c"]
+        );
+        assert_eq!((metrics.stranger_count, metrics.unlabelled), (2, 1));
+    }
+
+    #[test]
+    fn the_minute_is_the_oldest_of_what_it_rests_on() {
+        let metrics = folded(
+            r#"
+            action_limit{NS="pay.a1b2c"} 500 1789999500
+            total_action_count{NS="pay.a1b2c"} 5 1790000040
+            "#,
+        );
+        let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+        assert_eq!(sample.minute.as_second(), 1_789_999_500);
+    }
+}

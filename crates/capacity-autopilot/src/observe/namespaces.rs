@@ -1,0 +1,211 @@
+//! From the service's words on a namespace to ours.
+
+use capacity_engine::{
+    Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, NamespaceId,
+    PerLimit, Rate, ReportedMode, ReportedUsage, RequestState, Snapshot, Trus,
+};
+use cloud_ops_client::{
+    CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
+};
+
+use crate::operation_id::is_ours;
+use crate::text::chain;
+
+/// One namespace of the list: what is kept of it until the metrics are there.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) id: NamespaceId,
+    pub(crate) resource_version: String,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl TryFrom<Namespace> for Listed {
+    type Error = InvalidNamespaceId;
+
+    fn try_from(namespace: Namespace) -> Result<Self, InvalidNamespaceId> {
+        let id: NamespaceId = namespace.namespace.parse()?;
+        Ok(Self {
+            snapshot: snapshot(&id, &namespace),
+            resource_version: namespace.resource_version,
+            id,
+        })
+    }
+}
+
+fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
+    let inactive = namespace.state != ResourceState::Active;
+    let moving = namespace
+        .replicas
+        .iter()
+        .find(|replica| replica.state != ReplicaState::Active);
+    Snapshot {
+        namespace: id.clone(),
+        inactive_state: inactive.then(|| namespace.state.to_string()),
+        moving_replica: moving.map(|replica| format!("replica {} is {}", replica.region, replica.state)),
+        running_operation: namespace.async_operation_id.clone(),
+        status: status(namespace),
+        spec: mode(&namespace.spec.capacity()),
+        latest_request: latest_request(namespace),
+        limits: PerLimit::default(),
+        envelopes: PerLimit::default(),
+        usage: ReportedUsage::Missing,
+        usage_gaps: PerLimit::default(),
+        capacity_info: CapacityInfo::NotRead,
+        change_refused: None,
+    }
+}
+
+/// Tells the present capacity of a namespace just read, as the policy does (row 5).
+pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String> {
+    capacity_engine::present_capacity(
+        &status(namespace),
+        &mode(&namespace.spec.capacity()),
+        latest_request(namespace).as_ref(),
+    )
+}
+
+fn status(namespace: &Namespace) -> ReportedMode {
+    namespace
+        .capacity
+        .as_ref()
+        .map(|capacity| mode(&capacity.mode))
+        .unwrap_or_default()
+}
+
+fn mode(mode: &CapacityMode) -> ReportedMode {
+    match mode {
+        CapacityMode::Absent => ReportedMode::Absent,
+        CapacityMode::OnDemand => ReportedMode::OnDemand,
+        CapacityMode::Provisioned(value) => value
+            .and_then(Trus::from_wire)
+            .map_or(ReportedMode::ProvisionedWithoutValue, ReportedMode::Provisioned),
+        CapacityMode::Unknown(name) => ReportedMode::Unknown(name.clone()),
+    }
+}
+
+fn latest_request(namespace: &Namespace) -> Option<CapacityRequest> {
+    let request = namespace.capacity.as_ref()?.latest_request.as_ref()?;
+    Some(CapacityRequest {
+        state: request_state(&request.state),
+        started_at: request.start_time,
+        ended_at: request.end_time,
+        operation_id: request.async_operation_id.clone(),
+        ours: request.async_operation_id.as_deref().is_some_and(is_ours),
+    })
+}
+
+/// A state that is not said, or that is new, may be one of progress.
+pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
+    match state {
+        CapacityRequestState::Completed => RequestState::Completed,
+        CapacityRequestState::Failed | CapacityRequestState::Rejected | CapacityRequestState::Cancelled => {
+            RequestState::Failed
+        }
+        CapacityRequestState::Unspecified
+        | CapacityRequestState::InProgress
+        | CapacityRequestState::Other(_) => RequestState::InProgress,
+    }
+}
+
+/// What the service says may be chosen, or why it says nothing.
+pub(crate) fn capacity_info(read: Result<cloud_ops_client::CapacityInfo, Error>) -> CapacityInfo {
+    let info = match read {
+        Ok(info) => info,
+        Err(error) => return CapacityInfo::Unavailable { why: chain(&error) },
+    };
+    let provisioned = &info.mode_options.provisioned;
+    CapacityInfo::Known(KnownCapacityInfo {
+        ladder: Ladder::from_wire(&provisioned.valid_tru_values),
+        // A ceiling between two numbers leaves the lower one.
+        ceiling: provisioned
+            .max_available_tru_value
+            .map(f64::floor)
+            .and_then(Trus::from_wire),
+        on_demand_actions: info
+            .mode_options
+            .on_demand
+            .aps_limit
+            .and_then(Rate::from_per_second),
+        has_legacy_limits: info.has_legacy_limits,
+        current: info
+            .current_capacity
+            .map(|capacity| mode(&capacity.mode))
+            .unwrap_or_default(),
+    })
+}
+
+pub(crate) fn wanted_capacity(capacity: Capacity) -> WantedCapacity {
+    match capacity {
+        Capacity::OnDemand => WantedCapacity::OnDemand,
+        Capacity::Provisioned(trus) => WantedCapacity::Provisioned(trus.get()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn namespace(json: &str) -> Namespace {
+        serde_json::from_str(json).expect("a namespace")
+    }
+
+    #[test]
+    fn what_is_not_active_is_told_in_words() {
+        let listed = Listed::try_from(namespace(
+            r#"{"namespace":"pay.a1b2c","state":"RESOURCE_STATE_UPDATE_FAILED","replicas":[
+                {"id":"1","state":"REPLICA_STATE_ACTIVE","region":"aws-us-east-1"},
+                {"id":"2","state":"REPLICA_STATE_ADDING","region":"aws-us-west-2"}]}"#,
+        ))
+        .expect("an id");
+        assert_eq!(listed.snapshot.inactive_state.as_deref(), Some("update failed"));
+        assert_eq!(
+            listed.snapshot.moving_replica.as_deref(),
+            Some("replica aws-us-west-2 is adding")
+        );
+    }
+
+    #[rstest]
+    #[case::never_set(r#"{"namespace":"a.b"}"#, Ok(0))]
+    #[case::wished_only(r#"{"namespace":"a.b","spec":{"capacitySpec":{"provisioned":{"value":4}}}}"#, Err(()))]
+    #[case::has_it(
+        r#"{"namespace":"a.b","spec":{"capacitySpec":{"provisioned":{"value":4}}},"capacity":{"provisioned":{"currentValue":4}}}"#,
+        Ok(4)
+    )]
+    #[case::half_a_tru(r#"{"namespace":"a.b","capacity":{"provisioned":{"currentValue":2.5}}}"#, Err(()))]
+    #[case::cancelled_wish(
+        r#"{"namespace":"a.b","spec":{"capacitySpec":{"provisioned":{"value":6}}},
+            "capacity":{"onDemand":{},"latestRequest":{"state":"STATE_CAPACITY_REQUEST_CANCELLED"}}}"#,
+        Ok(0)
+    )]
+    fn present_capacity_is_told_as_the_policy_tells_it(
+        #[case] json: &str,
+        #[case] expected: Result<u32, ()>,
+    ) {
+        assert_eq!(
+            present_capacity(&namespace(json))
+                .map(Capacity::trus)
+                .map_err(|_| ()),
+            expected
+        );
+    }
+
+    #[test]
+    fn requests_are_ours_by_the_layout_of_their_id() {
+        let listed = |id: &str| {
+            let json = format!(
+                r#"{{"namespace":"a.b","capacity":{{"onDemand":{{}},"latestRequest":{{"state":1,"asyncOperationId":"{id}"}}}}}}"#
+            );
+            Listed::try_from(namespace(&json))
+                .expect("an id")
+                .snapshot
+                .latest_request
+                .expect("a request")
+        };
+        let ours = crate::operation_id("a.b".parse().as_ref().expect("an id"), Capacity::OnDemand, "plan");
+        assert!(listed(&ours).ours);
+        let other = listed("2f0c0c5e-0f0e-4b58-9d8e-6a1f2b3c4d5e");
+        assert!(!other.ours);
+        assert_eq!(other.state, RequestState::Completed);
+    }
+}

@@ -1,0 +1,432 @@
+//! The plan document: every decision of one evaluation, as people save it and scripts read it.
+//!
+//! One document serves three readers: `plan --output json`, `plan --save` with `apply FILE`, and `apply`
+//! itself, which adds `changes`. Its JSON schema lies in `docs/plan.schema.json`. A saved plan carries a
+//! digest, so that one edited by hand is noticed; the digest notices accidents, it is no signature.
+
+use capacity_engine::{Action, Capacity, NamespaceId, changes_in_order};
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::autopilot::{Evaluation, Judged};
+use crate::change::{ChangeOrder, ChangeResult};
+use crate::operation_id::{digest, operation_id};
+
+/// The name and version of the document's form. Fields are added under the same version, never renamed.
+pub const PLAN_SCHEMA: &str = "temporal-capacity/plan/v1";
+
+/// How old a saved plan may be when it is applied.
+pub const PLAN_MAX_AGE: SignedDuration = SignedDuration::from_mins(15);
+
+/// All decisions of one evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Always `temporal-capacity/plan/v1`.
+    pub schema: String,
+    /// Identifies this evaluation; operation ids are derived from it.
+    pub plan_id: String,
+    /// The account whose namespaces these are; null where there are none.
+    pub account: Option<String>,
+    /// When the evaluation was made (UTC).
+    #[schemars(with = "String")]
+    pub evaluated_at: Timestamp,
+    /// Whether metrics were missing, stale or incomplete for the whole account: nothing was decided on them.
+    pub blind: bool,
+    /// What the usage rests on, for example `1 minute`.
+    pub usage_window: String,
+    /// The price in US dollars per million actions that every price rests on.
+    pub price_per_million_actions: Decimal,
+    /// One decision for every listed namespace that was asked for, by name.
+    pub decisions: Vec<PlannedDecision>,
+    /// What people should know about the evaluation as a whole.
+    pub warnings: Vec<String>,
+    /// Counts and money.
+    pub summary: PlanSummary,
+    /// What became of the changes; only after `apply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<ChangeResult>>,
+    /// Notices a document that was edited; only in a saved plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// One decision of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedDecision {
+    /// Full id of the namespace, `name.account`.
+    pub namespace: String,
+    /// What is to be done.
+    pub action: ActionName,
+    /// Present TRUs, 0 meaning on-demand; null where it cannot be told.
+    pub current_trus: Option<u32>,
+    /// TRUs after the plan is executed, 0 meaning on-demand; null where it cannot be told.
+    pub wanted_trus: Option<u32>,
+    /// A wish that a guard held back, 0 meaning on-demand; null where there is none.
+    pub blocked_trus: Option<u32>,
+    /// Stable code of the reason, in snake case.
+    pub reason_code: String,
+    /// One sentence with its numbers.
+    pub reason: String,
+    /// Whether people should be told.
+    pub announce: bool,
+    /// What the capacity costs.
+    pub price: PlannedPrice,
+    /// The share of work refused by the limit that throttles most, in percent; null where nothing is throttled.
+    pub throttled_percent: Option<f64>,
+    /// The minute of the newest metrics used (UTC); null where there were none.
+    #[schemars(with = "Option<String>")]
+    pub sample_minute: Option<Timestamp>,
+    /// The version of the namespace that was decided upon.
+    pub resource_version: String,
+}
+
+/// The actions of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ActionName {
+    /// From on-demand to provisioned capacity.
+    Enable,
+    /// From one number of TRUs to another.
+    Resize,
+    /// From provisioned capacity to on-demand.
+    Disable,
+    /// Looked at, nothing to do.
+    Keep,
+    /// Not judged or not allowed; the reason says what would end it.
+    Hold,
+    /// Filtered out.
+    Skip,
+}
+
+impl ActionName {
+    /// Returns whether this action changes capacity.
+    pub fn is_change(self) -> bool {
+        match self {
+            Self::Enable | Self::Resize | Self::Disable => true,
+            Self::Keep | Self::Hold | Self::Skip => false,
+        }
+    }
+
+    /// Returns the word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enable => "Enable",
+            Self::Resize => "Resize",
+            Self::Disable => "Disable",
+            Self::Keep => "Keep",
+            Self::Hold => "Hold",
+            Self::Skip => "Skip",
+        }
+    }
+}
+
+impl From<Action> for ActionName {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Enable(_) => Self::Enable,
+            Action::Resize(_) => Self::Resize,
+            Action::Disable => Self::Disable,
+            Action::Keep => Self::Keep,
+            Action::Hold => Self::Hold,
+            Action::Skip => Self::Skip,
+        }
+    }
+}
+
+/// What capacity costs per hour when idle: the billed minimum, an upper bound. Exact decimals, as strings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPrice {
+    /// US dollars an hour before.
+    pub per_hour_before: Option<Decimal>,
+    /// US dollars an hour after.
+    pub per_hour_after: Option<Decimal>,
+}
+
+/// Counts and money of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSummary {
+    /// Namespaces decided upon.
+    pub namespaces: usize,
+    /// Decisions to enable.
+    pub enable: usize,
+    /// Decisions to resize.
+    pub resize: usize,
+    /// Decisions to disable.
+    pub disable: usize,
+    /// Decisions to keep.
+    pub keep: usize,
+    /// Decisions to hold.
+    pub hold: usize,
+    /// Namespaces filtered out.
+    pub skip: usize,
+    /// Idle minimum of all namespaces in US dollars an hour, before.
+    pub per_hour_before: Decimal,
+    /// Idle minimum of all namespaces in US dollars an hour, after.
+    pub per_hour_after: Decimal,
+    /// Requests made to the Cloud Ops API.
+    pub ops_requests: u64,
+    /// Requests made to the metrics endpoint, of the 180 an hour an account has.
+    pub metrics_requests: u64,
+}
+
+impl PlanSummary {
+    /// Returns how many decisions change capacity.
+    pub fn changes(&self) -> usize {
+        self.enable + self.resize + self.disable
+    }
+
+    fn count(&mut self, decision: &PlannedDecision) {
+        self.namespaces += 1;
+        *match decision.action {
+            ActionName::Enable => &mut self.enable,
+            ActionName::Resize => &mut self.resize,
+            ActionName::Disable => &mut self.disable,
+            ActionName::Keep => &mut self.keep,
+            ActionName::Hold => &mut self.hold,
+            ActionName::Skip => &mut self.skip,
+        } += 1;
+        self.per_hour_before += decision.price.per_hour_before.unwrap_or_default();
+        self.per_hour_after += decision.price.per_hour_after.unwrap_or_default();
+    }
+
+    /// Returns the counts of some decisions, with no requests made.
+    pub(crate) fn of(decisions: &[PlannedDecision]) -> Self {
+        let mut summary = Self::default();
+        for decision in decisions {
+            summary.count(decision);
+        }
+        summary
+    }
+}
+
+/// A saved plan that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No plan, or one of another version.
+    #[error("this is no saved plan; make one with `temporal-capacity plan --save FILE`")]
+    NotAPlan(#[source] serde_json::Error),
+    /// A document of another form.
+    #[error("the document has the form `{0}`, and this version reads `{PLAN_SCHEMA}`: make a new plan")]
+    Schema(String),
+    /// A document that was edited or cut.
+    #[error("the plan was changed after it was saved: make a new one instead of editing it")]
+    Edited,
+    /// A plan from the past.
+    #[error("the plan is {age_minutes} minutes old, and {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
+    TooOld {
+        /// How old it is.
+        age_minutes: i64,
+    },
+    /// A plan from the future.
+    #[error("the plan is from the future by {minutes} minutes: check the clocks, then make a new one")]
+    FromTheFuture {
+        /// How far.
+        minutes: i64,
+    },
+    /// A decision whose parts contradict each other.
+    #[error("the decision on `{namespace}` cannot be carried out: {problem}; make a new plan")]
+    Decision {
+        /// The namespace, as the plan names it.
+        namespace: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Plan {
+    /// Makes the plan of an evaluation.
+    pub fn of(evaluation: &Evaluation, price_per_million_actions: Decimal) -> Self {
+        let decisions: Vec<PlannedDecision> =
+            evaluation.decisions.iter().map(PlannedDecision::from).collect();
+        let mut summary = PlanSummary::of(&decisions);
+        summary.ops_requests = evaluation.ops_requests;
+        summary.metrics_requests = evaluation.metrics_requests;
+        let identity = format!(
+            "{}\n{}\n{}",
+            evaluation.account.as_deref().unwrap_or_default(),
+            evaluation.evaluated_at.as_nanosecond(),
+            std::process::id()
+        );
+        Self {
+            schema: PLAN_SCHEMA.to_owned(),
+            plan_id: digest(&identity),
+            account: evaluation.account.clone(),
+            evaluated_at: evaluation.evaluated_at,
+            blind: evaluation.blind,
+            usage_window: "1 minute".to_owned(),
+            price_per_million_actions,
+            decisions,
+            warnings: evaluation.warnings.clone(),
+            summary,
+            changes: None,
+            digest: None,
+        }
+    }
+
+    /// Returns the changes of an evaluation as orders, in the order in which they are carried out.
+    pub fn orders(&self, evaluation: &Evaluation) -> Vec<ChangeOrder> {
+        let version_of = |namespace: &NamespaceId| {
+            let found = evaluation
+                .decisions
+                .iter()
+                .find(|judged| judged.decision.namespace == *namespace);
+            found
+                .map(|judged| judged.resource_version.clone())
+                .unwrap_or_default()
+        };
+        changes_in_order(evaluation.decisions.iter().map(|judged| &judged.decision))
+            .into_iter()
+            .filter_map(|decision| {
+                let (from, to) = decision.current.zip(decision.wanted)?;
+                Some(ChangeOrder {
+                    namespace: decision.namespace.clone(),
+                    from,
+                    to,
+                    operation_id: operation_id(&decision.namespace, to, &self.plan_id),
+                    resource_version: version_of(&decision.namespace),
+                    sample_minute: decision.sample_minute,
+                })
+            })
+            .collect()
+    }
+
+    /// Returns the changes of a saved plan as orders: raising first, the most throttled first, then by name.
+    ///
+    /// # Errors
+    ///
+    /// If the plan is too old, from the future, or holds a decision that contradicts itself.
+    pub fn saved_orders(&self, now: Timestamp) -> Result<Vec<ChangeOrder>, PlanError> {
+        let age = now.duration_since(self.evaluated_at);
+        if age > PLAN_MAX_AGE {
+            return Err(PlanError::TooOld {
+                age_minutes: age.as_mins(),
+            });
+        }
+        if age < SignedDuration::from_mins(-1) {
+            return Err(PlanError::FromTheFuture {
+                minutes: -age.as_mins(),
+            });
+        }
+        let mut changes: Vec<&PlannedDecision> = self
+            .decisions
+            .iter()
+            .filter(|decision| decision.action.is_change())
+            .collect();
+        changes.sort_by(|one, other| {
+            let lowers = |decision: &PlannedDecision| decision.wanted_trus < decision.current_trus;
+            let throttled = |decision: &PlannedDecision| decision.throttled_percent.unwrap_or(0.0);
+            lowers(one)
+                .cmp(&lowers(other))
+                .then(throttled(other).total_cmp(&throttled(one)))
+                .then(one.namespace.cmp(&other.namespace))
+        });
+        changes.into_iter().map(|decision| self.order(decision)).collect()
+    }
+
+    fn order(&self, decision: &PlannedDecision) -> Result<ChangeOrder, PlanError> {
+        let wrong = |problem: String| PlanError::Decision {
+            namespace: decision.namespace.clone(),
+            problem,
+        };
+        let namespace: NamespaceId = decision
+            .namespace
+            .parse()
+            .map_err(|error| wrong(format!("{error}")))?;
+        if self.account.is_some() && namespace.account() != self.account.as_deref() {
+            return Err(wrong("it belongs to another account than the plan".to_owned()));
+        }
+        let (Some(from), Some(to)) = (decision.current_trus, decision.wanted_trus) else {
+            return Err(wrong("its capacity is not told".to_owned()));
+        };
+        let expected = match (from, to) {
+            (0, 1..) => ActionName::Enable,
+            (1.., 0) => ActionName::Disable,
+            (one, other) if one != other => ActionName::Resize,
+            _ => return Err(wrong("it changes nothing".to_owned())),
+        };
+        if expected != decision.action {
+            return Err(wrong(format!(
+                "{} does not lead from {from} to {to} TRUs",
+                decision.action.as_str()
+            )));
+        }
+        let to = Capacity::from_trus(to);
+        Ok(ChangeOrder {
+            operation_id: operation_id(&namespace, to, &self.plan_id),
+            namespace,
+            from: Capacity::from_trus(from),
+            to,
+            resource_version: decision.resource_version.clone(),
+            sample_minute: decision.sample_minute,
+        })
+    }
+
+    /// Writes the plan for a file: one JSON document with a digest.
+    pub fn to_saved(&self) -> String {
+        let plan = Self {
+            digest: Some(self.own_digest()),
+            changes: None,
+            ..self.clone()
+        };
+        serde_json::to_string_pretty(&plan).expect("every part of a plan is JSON") + "\n"
+    }
+
+    /// Reads a saved plan.
+    ///
+    /// # Errors
+    ///
+    /// If it is no plan of this version, or was changed after it was saved.
+    pub fn from_saved(text: &str) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Form {
+            schema: String,
+        }
+        let form: Form = serde_json::from_str(text).map_err(PlanError::NotAPlan)?;
+        if form.schema != PLAN_SCHEMA {
+            return Err(PlanError::Schema(form.schema.chars().take(80).collect()));
+        }
+        let plan: Self = serde_json::from_str(text).map_err(PlanError::NotAPlan)?;
+        if plan.digest.as_deref() != Some(plan.own_digest().as_str()) {
+            return Err(PlanError::Edited);
+        }
+        Ok(plan)
+    }
+
+    fn own_digest(&self) -> String {
+        let plan = Self {
+            digest: None,
+            changes: None,
+            ..self.clone()
+        };
+        digest(&serde_json::to_string(&plan).expect("every part of a plan is JSON"))
+    }
+}
+
+impl From<&Judged> for PlannedDecision {
+    fn from(judged: &Judged) -> Self {
+        let decision = &judged.decision;
+        let trus = |capacity: Option<Capacity>| capacity.map(Capacity::trus);
+        Self {
+            namespace: decision.namespace.to_string(),
+            action: decision.action.into(),
+            current_trus: trus(decision.current),
+            wanted_trus: trus(decision.wanted),
+            blocked_trus: trus(decision.blocked),
+            reason_code: decision.reason_code.as_str().to_owned(),
+            reason: decision.reason.clone(),
+            announce: decision.announce,
+            price: PlannedPrice {
+                per_hour_before: decision.price.per_hour_before,
+                per_hour_after: decision.price.per_hour_after,
+            },
+            throttled_percent: decision.throttled_share.map(capacity_engine::Share::percent),
+            sample_minute: decision.sample_minute,
+            resource_version: judged.resource_version.clone(),
+        }
+    }
+}

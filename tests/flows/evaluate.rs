@@ -1,0 +1,175 @@
+//! Observing and deciding.
+
+use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, SimulatorOptions};
+use jiff::SignedDuration;
+use rstest::rstest;
+
+use crate::harness::{World, options, outcomes, policy};
+
+fn stopped(account: Account) -> SimulatorOptions {
+    SimulatorOptions {
+        speed: 0.0,
+        ..options(account)
+    }
+}
+
+#[tokio::test]
+async fn every_namespace_of_the_demo_gets_its_decision() {
+    let world = World::new(stopped(Account::demo())).await;
+    let evaluation = world.evaluate().await;
+    insta::assert_snapshot!(outcomes(&evaluation).join("\n"), @r"
+    analytics: Disable idle
+    batch-legacy: Hold set_by_support
+    checkout: Enable 6 TRUs throttled
+    crm-sync: Keep quiet
+    data-import: Keep quiet
+    fulfilment: Keep in_use
+    ledger-eu: Hold replica_moving
+    media-transcode: Keep throttled_while_provisioned
+    notifications: Keep quiet
+    orders: Disable idle
+    reports: Disable idle
+    staging: Keep idle_on_demand
+    ");
+    assert_eq!(evaluation.account.as_deref(), Some("a1b2c"));
+    assert_eq!((evaluation.ops_requests, evaluation.metrics_requests), (6, 1));
+    assert!(!evaluation.blind);
+    assert_eq!(evaluation.warnings, Vec::<String>::new());
+}
+
+#[rstest]
+#[case::limited(MetricsFault::Limited)]
+#[case::unknown(MetricsFault::Unknown)]
+#[case::undeclared(MetricsFault::Undeclared)]
+#[case::cut_in_a_line(MetricsFault::CutInALine)]
+#[case::not_metrics(MetricsFault::NotMetrics)]
+#[case::stale(MetricsFault::Stale(SignedDuration::from_mins(5)))]
+#[tokio::test]
+async fn a_blind_account_changes_nothing(#[case] metrics: MetricsFault) {
+    let mut options = stopped(Account::demo());
+    options.faults.metrics = metrics;
+    let world = World::new(options).await;
+    let evaluation = world.evaluate().await;
+    assert!(evaluation.blind);
+    assert!(
+        evaluation
+            .decisions
+            .iter()
+            .all(|judged| !judged.decision.action.is_change())
+    );
+    world.cloud.set_faults(Faults::default());
+    assert!(!world.evaluate().await.blind);
+}
+
+#[tokio::test]
+async fn a_document_cut_at_a_line_end_is_noticed_once_a_whole_one_was_seen() {
+    let world = World::new(stopped(Account::demo())).await;
+    world.evaluate().await;
+    world.cloud.set_faults(Faults {
+        metrics: MetricsFault::CutAtALineEnd,
+        ..Faults::default()
+    });
+    assert!(world.evaluate().await.blind);
+}
+
+#[tokio::test]
+async fn a_missing_family_gives_nothing_back_and_is_named() {
+    let mut options = stopped(Account::demo());
+    options.faults.missing_family = Some("temporal_cloud_v1_operations_count".to_owned());
+    let world = World::new(options).await;
+    let evaluation = world.evaluate().await;
+    let outcomes = outcomes(&evaluation);
+    assert!(
+        outcomes.contains(&"analytics: Hold metrics_family_missing".to_owned()),
+        "{outcomes:?}"
+    );
+    assert!(
+        outcomes.contains(&"checkout: Enable 6 TRUs throttled".to_owned()),
+        "{outcomes:?}"
+    );
+    assert!(
+        evaluation
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("operations")),
+        "{:?}",
+        evaluation.warnings
+    );
+}
+
+#[rstest]
+#[case::ahead(SignedDuration::from_hours(5))]
+#[case::behind(SignedDuration::from_hours(-5))]
+#[tokio::test]
+async fn a_clock_that_is_off_is_corrected_and_told(#[case] off: SignedDuration) {
+    // The cloud lives in another hour than this machine.
+    let mut options = stopped(Account::demo());
+    options.start = options.start.checked_add(off).expect("in range");
+    let world = World::new(options).await;
+    let evaluation = world.evaluate().await;
+    assert!(!evaluation.blind);
+    assert!(
+        evaluation
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("clock")),
+        "{:?}",
+        evaluation.warnings
+    );
+}
+
+#[tokio::test]
+async fn filters_that_match_nothing_are_named() {
+    let world = World::with_policy(
+        stopped(Account::demo()),
+        policy(&["check*", "ghost"], &["phantom"]),
+    )
+    .await;
+    let evaluation = world.evaluate().await;
+    let outcomes = outcomes(&evaluation);
+    assert!(
+        outcomes.contains(&"orders: Skip not_allowed".to_owned()),
+        "{outcomes:?}"
+    );
+    assert!(
+        outcomes.contains(&"checkout: Enable 6 TRUs throttled".to_owned()),
+        "{outcomes:?}"
+    );
+    insta::assert_snapshot!(evaluation.warnings.join("\n"), @r"
+    NAMESPACE_ALLOWLIST: `ghost` matches no namespace of the account; is it misspelt?
+    NAMESPACE_DENYLIST: `phantom` matches no namespace of the account; is it misspelt?
+    ");
+}
+
+#[tokio::test]
+async fn namespaces_that_only_one_side_knows_are_held_or_told() {
+    let mut account = Account::new("a1b2c", vec![NamespaceSetup::new("seen", Load::Steady(3.0))]);
+    let mut hidden = NamespaceSetup::new("hidden", Load::Steady(3.0));
+    hidden.access = cloud_simulator::Access::None;
+    account.namespaces.push(hidden);
+    let world = World::new(stopped(account)).await;
+    let evaluation = world.evaluate().await;
+    assert_eq!(outcomes(&evaluation), ["seen: Keep quiet"]);
+    assert!(
+        evaluation.warnings[0].contains("hidden.a1b2c"),
+        "{:?}",
+        evaluation.warnings
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_fails_the_evaluation() {
+    let mut options = stopped(Account::demo());
+    options.ops_key_expires = options.start;
+    let world = World::new(options).await;
+    let error = world
+        .autopilot
+        .evaluate(&capacity_autopilot::Scope::All)
+        .await
+        .expect_err("no list");
+    let text = capacity_autopilot::chain(&error);
+    assert!(
+        text.contains("nothing was decided") && text.contains("the API key is expired"),
+        "{text}"
+    );
+}

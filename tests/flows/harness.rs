@@ -1,0 +1,109 @@
+//! A simulated cloud and an autopilot over it.
+
+use capacity_autopilot::{
+    Autopilot, AutopilotSettings, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
+};
+use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use cloud_ops_client::Client;
+use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use jiff::SignedDuration;
+use openmetrics_reader::scrape::Scraper;
+use rust_decimal::Decimal;
+
+/// A cloud and the autopilot that watches it.
+pub(crate) struct World {
+    pub(crate) cloud: RunningSimulator,
+    pub(crate) autopilot: Autopilot,
+}
+
+/// A cloud whose minutes pass in a twentieth of a second... unless told otherwise.
+pub(crate) fn options(account: Account) -> SimulatorOptions {
+    SimulatorOptions {
+        speed: 100.0,
+        ..SimulatorOptions::new(account)
+    }
+}
+
+pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
+    let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
+    Policy {
+        filter: NamespaceFilter {
+            allow: patterns(allow),
+            deny: patterns(deny),
+        },
+        ..Policy::default()
+    }
+}
+
+impl World {
+    pub(crate) async fn new(options: SimulatorOptions) -> Self {
+        Self::with_policy(options, Policy::default()).await
+    }
+
+    pub(crate) async fn with_policy(options: SimulatorOptions, policy: Policy) -> Self {
+        let cloud = cloud_simulator::start(options).await.expect("started");
+        let autopilot = autopilot(&cloud, policy);
+        Self { cloud, autopilot }
+    }
+
+    pub(crate) async fn evaluate(&self) -> Evaluation {
+        self.autopilot.evaluate(&Scope::All).await.expect("evaluated")
+    }
+
+    /// Plans and carries the plan out.
+    pub(crate) async fn apply(&self) -> Vec<ChangeResult> {
+        let evaluation = self.evaluate().await;
+        let plan = Plan::of(&evaluation, Decimal::from(50));
+        let how = CarryOut {
+            max_concurrent: 5,
+            refuse_moved: false,
+        };
+        self.autopilot
+            .carry_out(plan.orders(&evaluation), how, &Stop::new(), |_| ())
+            .await
+    }
+
+    /// Lets the metrics catch up with what was changed.
+    pub(crate) fn let_metrics_catch_up(&self) {
+        self.cloud.advance(SignedDuration::from_mins(6));
+    }
+}
+
+pub(crate) fn autopilot(cloud: &RunningSimulator, policy: Policy) -> Autopilot {
+    let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
+    ops.requests_per_second = 1_000;
+    let mut metrics =
+        openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
+            .expect("valid");
+    metrics.requests_per_hour = 1_000;
+    Autopilot::new(
+        Client::new(ops),
+        Scraper::new(metrics),
+        AutopilotSettings { policy, home: None },
+    )
+}
+
+/// Each decision as `name: Action reason_code`.
+pub(crate) fn outcomes(evaluation: &Evaluation) -> Vec<String> {
+    let decisions = evaluation.decisions.iter().map(|judged| &judged.decision);
+    decisions
+        .map(|it| format!("{}: {} {}", it.namespace.name(), it.action, it.reason_code))
+        .collect()
+}
+
+pub(crate) fn results(changes: &[ChangeResult]) -> Vec<String> {
+    let mut results: Vec<String> = changes
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {} -> {}: {}",
+                it.namespace,
+                it.from_trus,
+                it.to_trus,
+                it.outcome.as_str()
+            )
+        })
+        .collect();
+    results.sort();
+    results
+}

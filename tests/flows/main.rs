@@ -1,0 +1,7 @@
+//! Flows: the autopilot against a simulated cloud, over real HTTP.
+
+#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+
+mod account;
+mod evaluate;
+mod harness;
