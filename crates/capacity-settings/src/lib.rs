@@ -1,1 +1,19 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`load`] turns [`Inputs`] into [`Settings`], or into all [`Mistakes`] at once; [`CATALOGUE`] lists every setting.
+
+mod catalogue;
+mod dotenv;
+mod layers;
+mod mistake;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use catalogue::{CATALOGUE, Entry};
+pub use layers::Inputs;
+pub use mistake::{Mistake, Mistakes, Origin};
+pub use settings::{EffectiveSetting, Home, Needs, Settings, load};

@@ -1,0 +1,242 @@
+//! Every setting there is: one table, from which names are checked, values are shown, and documents are tested.
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name of its variable; the key in a file is the same in lower case.
+    pub name: &'static str,
+    /// What it is where nothing is said; `None` where nothing stands for it.
+    pub default: Option<&'static str>,
+    /// Whether its value is never shown, and may come from a file named by `<NAME>_FILE`.
+    pub is_secret: bool,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str) -> Entry {
+    Entry {
+        name,
+        default,
+        is_secret: false,
+        help,
+    }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Entry {
+    Entry {
+        name,
+        default: None,
+        is_secret: true,
+        help,
+    }
+}
+
+/// Every setting, in the order in which they are shown.
+pub const CATALOGUE: &[Entry] = &[
+    secret(
+        "TEMPORAL_CLOUD_OPS_API_KEY",
+        "key of the Cloud Ops API: reads and changes capacity",
+    ),
+    secret(
+        "TEMPORAL_CLOUD_METRICS_API_KEY",
+        "key of the metrics endpoint: role Metrics Read-Only is enough",
+    ),
+    setting(
+        "CLOUD_OPS_API_BASE_URL",
+        Some("https://saas-api.tmprl.cloud"),
+        "address of the Cloud Ops API",
+    ),
+    setting(
+        "CLOUD_METRICS_API_BASE_URL",
+        Some("https://metrics.temporal.io"),
+        "address of the metrics endpoint",
+    ),
+    setting(
+        "DRY_RUN_MODE",
+        Some("false"),
+        "decide and show, change nothing, send nothing",
+    ),
+    setting(
+        "NAMESPACE_ALLOWLIST",
+        None,
+        "only these namespaces: globs, bare or full names, separated by commas",
+    ),
+    setting(
+        "NAMESPACE_DENYLIST",
+        None,
+        "never these namespaces; wins over the allow list",
+    ),
+    setting(
+        "DEFAULT_TRU_COUNT",
+        Some("5"),
+        "TRUs to enable when throttled; the next step up if it is none",
+    ),
+    setting(
+        "MIN_ACTIONS_THRESHOLD",
+        Some("100"),
+        "actions an hour below which capacity is given back",
+    ),
+    setting("MAX_TRU_COUNT", Some("12"), "TRUs never to be exceeded"),
+    setting(
+        "MAX_CONCURRENT_CHANGES",
+        Some("5"),
+        "changes at a time; the account allows 10",
+    ),
+    setting(
+        "METRICS_MAX_AGE",
+        Some("6m"),
+        "how old the newest metrics may be; the endpoint is 3 to 4 minutes behind",
+    ),
+    setting(
+        "METRICS_REQUESTS_PER_HOUR",
+        Some("55"),
+        "requests to the metrics endpoint; the account has 180 an hour",
+    ),
+    setting(
+        "RESPECT_FOREIGN_CHANGES",
+        Some("4h"),
+        "how long capacity that somebody else changed is left alone",
+    ),
+    setting(
+        "DISABLE_ON_ESTIMATE",
+        Some("true"),
+        "give capacity back although the hour is estimated from one minute",
+    ),
+    setting(
+        "PRICE_PER_MILLION_ACTIONS",
+        Some("50"),
+        "dollars for a million actions; every price shown rests on it",
+    ),
+    secret(
+        "SLACK_WEBHOOK_URL",
+        "where people are told; without it notifications are logged",
+    ),
+    setting(
+        "TEMPORAL_ADDRESS",
+        None,
+        "host and port of the Temporal service this automation runs in",
+    ),
+    setting(
+        "TEMPORAL_NAMESPACE",
+        None,
+        "namespace this automation runs in; its capacity is never lowered",
+    ),
+    secret(
+        "TEMPORAL_API_KEY",
+        "key of that namespace; or a client certificate, or neither for a local server",
+    ),
+    setting(
+        "TEMPORAL_CERT_PATH",
+        None,
+        "client certificate (PEM); also as TEMPORAL_TLS_CLIENT_CERT_PATH",
+    ),
+    setting(
+        "TEMPORAL_KEY_PATH",
+        None,
+        "key of that certificate (PEM); also as TEMPORAL_TLS_CLIENT_KEY_PATH",
+    ),
+    setting(
+        "TASK_QUEUE",
+        Some("capacity-management-task-queue"),
+        "task queue of the worker",
+    ),
+];
+
+/// Names of the SDK that stand for ours.
+const ALIASES: &[(&str, &str)] = &[
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_CERT_PATH"),
+    ("TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_KEY_PATH"),
+];
+
+/// The variable that names the settings file.
+pub(crate) const CONFIG_VARIABLE: &str = "TEMPORAL_CAPACITY_CONFIG";
+
+/// Names that are others' or not a setting, however near they are to one.
+const NOT_OURS: &[&str] = &[
+    CONFIG_VARIABLE,
+    "TEMPORAL_CLI_PATH",
+    "TEMPORAL_CONFIG_FILE",
+    "TEMPORAL_PROFILE",
+    "TEMPORAL_TLS",
+    "TEMPORAL_TLS_CLIENT_CERT_DATA",
+    "TEMPORAL_TLS_CLIENT_KEY_DATA",
+    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "TEMPORAL_TLS_SERVER_NAME",
+];
+
+/// What a name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A setting.
+    Setting(&'static str),
+    /// The file that holds a setting.
+    FileOf(&'static str),
+    /// Nearly a setting.
+    Near(&'static str),
+    /// Something else.
+    Other,
+}
+
+pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.name == name)
+}
+
+/// Tells what a variable's name means.
+pub(crate) fn meaning(name: &str) -> Name {
+    if let Some(entry) = entry(name) {
+        return Name::Setting(entry.name);
+    }
+    if let Some((_, ours)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+        return Name::Setting(ours);
+    }
+    if let Some(secret) = name
+        .strip_suffix("_FILE")
+        .and_then(entry)
+        .filter(|entry| entry.is_secret)
+    {
+        return Name::FileOf(secret.name);
+    }
+    if NOT_OURS.contains(&name) {
+        return Name::Other;
+    }
+    nearest(name).map_or(Name::Other, Name::Near)
+}
+
+/// Returns the setting that a name was probably meant to be.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_suffix("_FILE").unwrap_or(&name);
+    let close = |entry: &&Entry| {
+        // Two slips in a long name are a slip; in a short one they are another word.
+        let allowed = if entry.name.len() < 12 { 1 } else { 2 };
+        strsim::damerau_levenshtein(name, entry.name) <= allowed
+    };
+    CATALOGUE
+        .iter()
+        .filter(close)
+        .min_by_key(|entry| strsim::damerau_levenshtein(name, entry.name))
+        .map(|entry| entry.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::ours("DRY_RUN_MODE", Name::Setting("DRY_RUN_MODE"))]
+    #[case::alias("TEMPORAL_TLS_CLIENT_CERT_PATH", Name::Setting("TEMPORAL_CERT_PATH"))]
+    #[case::file("SLACK_WEBHOOK_URL_FILE", Name::FileOf("SLACK_WEBHOOK_URL"))]
+    #[case::no_secret_has_no_file("TASK_QUEUE_FILE", Name::Near("TASK_QUEUE"))]
+    #[case::letter_missing("DRY_RUN_MOD", Name::Near("DRY_RUN_MODE"))]
+    #[case::underscore_added("NAMESPACE_DENY_LIST", Name::Near("NAMESPACE_DENYLIST"))]
+    #[case::letters_swapped("TASK_QUEEU", Name::Near("TASK_QUEUE"))]
+    #[case::lower_case("dry_run_mode", Name::Near("DRY_RUN_MODE"))]
+    #[case::of_kubernetes("TEMPORAL_PORT", Name::Other)]
+    #[case::of_the_sdk("TEMPORAL_TLS", Name::Other)]
+    #[case::unrelated("PATH", Name::Other)]
+    fn names_are_told_apart(#[case] name: &str, #[case] expected: Name) {
+        assert_eq!(meaning(name), expected);
+    }
+}

@@ -1,0 +1,457 @@
+//! The layers a value can come from, lowest first: defaults, file, `.env`, environment, flags.
+//!
+//! Layers are laid over each other by the `config` crate; each value carries its origin along.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
+
+use crate::catalogue::{CATALOGUE, CONFIG_VARIABLE, Name, entry, meaning, nearest};
+use crate::dotenv;
+use crate::mistake::{Mistake, Origin};
+
+/// Everything settings can come from.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The environment of the process.
+    pub environment: BTreeMap<String, String>,
+    /// Variables of the environment that are no text.
+    pub unreadable: Vec<String>,
+    /// Where `.env` and `capacity.toml` are looked for.
+    pub directory: PathBuf,
+    /// The settings file, if one was named; it must exist then.
+    pub file: Option<PathBuf>,
+    /// Settings given by flags: name, value, and the flag.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl Inputs {
+    /// Takes the environment and the working directory of this process.
+    pub fn from_process() -> Self {
+        let (mut environment, mut unreadable) = (BTreeMap::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(environment.insert(name, value)),
+                (Ok(name), Err(_)) => unreadable.push(name),
+                (Err(_), _) => {}
+            }
+        }
+        Self {
+            environment,
+            unreadable,
+            directory: PathBuf::from("."),
+            file: None,
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) text: String,
+    pub(crate) origin: Origin,
+}
+
+/// All layers in one.
+#[derive(Debug, Default)]
+pub(crate) struct Layered {
+    pub(crate) values: BTreeMap<&'static str, Found>,
+    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One layer for the `config` crate: values by name, their origins as numbers of a table.
+#[derive(Debug, Clone, Default)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Layers {
+    origins: Vec<Origin>,
+    stack: Vec<Layer>,
+    layered: Layered,
+    /// Secrets given by value, by file.
+    by_value: BTreeSet<&'static str>,
+    by_file: BTreeMap<&'static str, Origin>,
+}
+
+pub(crate) fn lay(inputs: &Inputs) -> Layered {
+    let mut layers = Layers::default();
+    layers.defaults();
+    layers.file(inputs);
+    layers.dotenv(inputs);
+    layers.environment(inputs);
+    layers.flags(inputs);
+    layers.finish()
+}
+
+impl Layers {
+    fn defaults(&mut self) {
+        let defaults = CATALOGUE
+            .iter()
+            .filter_map(|entry| Some((entry.name, entry.default?)));
+        let values = defaults
+            .map(|(name, text)| (name, text.to_owned(), Origin::Default))
+            .collect();
+        self.push(values);
+    }
+
+    fn push(&mut self, values: Vec<(&'static str, String, Origin)>) {
+        let mut layer = Layer::default();
+        for (name, text, origin) in values {
+            let number = self.origins.len().to_string();
+            self.origins.push(origin);
+            layer.0.insert(
+                name.to_owned(),
+                Value::new(Some(&number), ValueKind::String(text)),
+            );
+        }
+        self.stack.push(layer);
+    }
+
+    fn mistake(&mut self, mistake: Mistake) {
+        self.layered.mistakes.push(mistake);
+    }
+
+    /// Takes one assignment; what is empty is not set.
+    fn take(
+        &mut self,
+        name: &str,
+        text: &str,
+        origin: Origin,
+        directory: &Path,
+        values: &mut Vec<(&'static str, String, Origin)>,
+    ) -> Name {
+        let meaning = meaning(name);
+        let text = text.trim();
+        if text.is_empty() {
+            return meaning;
+        }
+        match meaning {
+            Name::Setting(setting) => {
+                self.by_value.insert(setting);
+                values.push((setting, text.to_owned(), origin));
+            }
+            Name::FileOf(setting) => {
+                self.by_file.insert(setting, origin.clone());
+                if let Some(secret) = self.secret_file(name, &directory.join(text), &origin) {
+                    values.push((setting, secret, Origin::File(text.to_owned())));
+                }
+            }
+            Name::Near(_) | Name::Other => {}
+        }
+        meaning
+    }
+
+    fn secret_file(&mut self, name: &str, path: &Path, origin: &Origin) -> Option<String> {
+        let shown = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => {
+                let problem = format!("the file {shown} is empty; write the secret into it");
+                self.mistake(Mistake::of_name(name, Some(origin.clone()), problem));
+                None
+            }
+            Ok(text) => {
+                self.warn_if_open(path);
+                Some(text.trim().to_owned())
+            }
+            Err(error) => {
+                let problem = format!("the file {shown} cannot be read: {error}");
+                self.mistake(Mistake::of_name(name, Some(origin.clone()), problem));
+                None
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn warn_if_open(&mut self, path: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+        if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+            let path = path.display();
+            self.layered.warnings.push(format!(
+                "{path} holds a secret and can be read by everybody: chmod 600 {path}"
+            ));
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn warn_if_open(&mut self, _path: &Path) {}
+
+    fn file(&mut self, inputs: &Inputs) {
+        let named = inputs.file.clone().or_else(|| {
+            inputs
+                .environment
+                .get(CONFIG_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        });
+        let path = inputs
+            .directory
+            .join(named.as_deref().unwrap_or(Path::new("capacity.toml")));
+        if named.is_none() && !path.exists() {
+            return;
+        }
+        let shown = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                return self.mistake(Mistake::of_file(
+                    &shown,
+                    None,
+                    format!("the settings file cannot be read: {error}"),
+                ));
+            }
+        };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let table = match config::File::from_str(text, FileFormat::Toml).collect() {
+            Ok(table) => table,
+            Err(error) => {
+                // Only the place: the rest of the message shows the line, which may hold a secret.
+                let place = error.to_string().lines().next().unwrap_or_default().to_owned();
+                return self.mistake(Mistake::of_file(
+                    &shown,
+                    None,
+                    format!("this is no valid TOML: {place}"),
+                ));
+            }
+        };
+        let mut values = Vec::new();
+        let mut entries: Vec<(usize, String, Value)> = table
+            .into_iter()
+            .map(|(key, value)| (line_of(&key, text), key, value))
+            .collect();
+        entries.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        for (line, key, value) in entries {
+            let origin = Origin::Line {
+                file: shown.clone(),
+                line,
+            };
+            self.file_entry(&key, value, origin, inputs, &mut values);
+        }
+        let holds_secret = values
+            .iter()
+            .any(|(name, _, _)| entry(name).is_some_and(|entry| entry.is_secret));
+        if holds_secret {
+            self.warn_if_open(&path);
+        }
+        self.push(values);
+    }
+
+    fn file_entry(
+        &mut self,
+        key: &str,
+        value: Value,
+        origin: Origin,
+        inputs: &Inputs,
+        values: &mut Vec<(&'static str, String, Origin)>,
+    ) {
+        let name = key.to_ascii_uppercase();
+        let known =
+            key == key.to_ascii_lowercase() && matches!(meaning(&name), Name::Setting(_) | Name::FileOf(_));
+        if !known {
+            let hint = match nearest(&name) {
+                Some(near) => format!("; did you mean `{}`?", near.to_ascii_lowercase()),
+                None => "; `temporal-capacity settings show` lists all settings".to_owned(),
+            };
+            return self.mistake(Mistake::of_name(
+                key,
+                Some(origin),
+                format!("there is no setting of this name{hint}"),
+            ));
+        }
+        match plain_text(value.kind) {
+            Some(text) => drop(self.take(&name, &text, origin, &inputs.directory, values)),
+            None => self.mistake(Mistake::of_name(
+                key,
+                Some(origin),
+                "this is a table or a list in a list; write one value, or a list of texts",
+            )),
+        }
+    }
+
+    fn dotenv(&mut self, inputs: &Inputs) {
+        const FILE: &str = ".env";
+        let path = inputs.directory.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                return self.mistake(Mistake::of_file(
+                    FILE,
+                    None,
+                    format!("it cannot be read: {error}"),
+                ));
+            }
+        };
+        let Ok(text) = String::from_utf8(bytes) else {
+            return self.mistake(Mistake::of_file(
+                FILE,
+                None,
+                "it is no UTF-8 text: save it as UTF-8",
+            ));
+        };
+        let (assignments, unreadable) = dotenv::parse(&text);
+        for line in unreadable {
+            let problem = format!(
+                "the line cannot be read: {}; mend it or begin it with #",
+                line.problem
+            );
+            self.mistake(Mistake::of_file(FILE, Some(line.line), problem));
+        }
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut values = Vec::new();
+        let mut holds_secret = false;
+        for assignment in assignments {
+            let origin = Origin::Line {
+                file: FILE.to_owned(),
+                line: assignment.line,
+            };
+            let meaning = self.take(
+                &assignment.name,
+                &assignment.value,
+                origin.clone(),
+                &inputs.directory,
+                &mut values,
+            );
+            if let Name::Near(near) = meaning {
+                let problem =
+                    format!("there is no setting of this name; did you mean {near}? (rename or remove it)");
+                self.mistake(Mistake::of_name(&assignment.name, Some(origin.clone()), problem));
+            }
+            if let Name::Setting(setting) = meaning {
+                holds_secret |=
+                    entry(setting).is_some_and(|entry| entry.is_secret) && !assignment.value.is_empty();
+            }
+            let ours = matches!(meaning, Name::Setting(_) | Name::FileOf(_));
+            if let (true, Some(first)) = (ours, seen.insert(assignment.name.clone(), assignment.line)) {
+                let problem = format!("it is given twice, first on line {first}: remove one");
+                self.mistake(Mistake::of_name(&assignment.name, Some(origin), problem));
+            }
+        }
+        if holds_secret {
+            self.warn_if_open(&path);
+        }
+        self.push(values);
+    }
+
+    fn environment(&mut self, inputs: &Inputs) {
+        let mut values = Vec::new();
+        for (name, text) in &inputs.environment {
+            let meaning = self.take(name, text, Origin::Environment, &inputs.directory, &mut values);
+            // Others put names of their own into the environment, so this is no mistake.
+            if let Name::Near(near) = meaning {
+                self.layered.warnings.push(format!(
+                    "{name} in the environment is no setting; did you mean {near}?"
+                ));
+            }
+        }
+        for name in &inputs.unreadable {
+            if let Name::Setting(_) | Name::FileOf(_) = meaning(name) {
+                self.mistake(Mistake::of_name(
+                    name,
+                    Some(Origin::Environment),
+                    "its value is no UTF-8 text",
+                ));
+            }
+        }
+        self.push(values);
+    }
+
+    fn flags(&mut self, inputs: &Inputs) {
+        let mut values = Vec::new();
+        for (name, text, flag) in &inputs.flags {
+            let origin = Origin::Flag(flag.clone());
+            let upper = name.to_ascii_uppercase();
+            match self.take(&upper, text, origin.clone(), &inputs.directory, &mut values) {
+                Name::Setting(_) | Name::FileOf(_) => {}
+                Name::Near(near) => {
+                    let problem = format!("there is no setting of this name; did you mean {near}?");
+                    self.mistake(Mistake::of_name(name, Some(origin), problem));
+                }
+                Name::Other => {
+                    let problem =
+                        "there is no setting of this name; `temporal-capacity settings show` lists them";
+                    self.mistake(Mistake::of_name(name, Some(origin), problem));
+                }
+            }
+        }
+        self.push(values);
+    }
+
+    fn finish(mut self) -> Layered {
+        for (name, origin) in std::mem::take(&mut self.by_file) {
+            if self.by_value.contains(name) {
+                let problem = format!("both {name} and {name}_FILE are given: remove one");
+                self.mistake(Mistake::of_name(name, Some(origin), problem));
+            }
+        }
+        let mut builder = config::Config::builder();
+        for layer in std::mem::take(&mut self.stack) {
+            builder = builder.add_source(layer);
+        }
+        let merged = builder.build().map(|config| config.cache.into_table());
+        match merged {
+            Ok(Ok(table)) => {
+                for (name, value) in table {
+                    let origin = value.origin().and_then(|number| number.parse::<usize>().ok());
+                    let origin = origin
+                        .and_then(|number| self.origins.get(number).cloned())
+                        .unwrap_or(Origin::Default);
+                    if let (Some(entry), ValueKind::String(text)) = (entry(&name), value.kind) {
+                        self.layered.values.insert(entry.name, Found { text, origin });
+                    }
+                }
+            }
+            Ok(Err(error)) | Err(error) => {
+                self.layered
+                    .mistakes
+                    .push(Mistake::of_file("settings", None, error.to_string()));
+            }
+        }
+        self.layered
+    }
+}
+
+/// The line a key of a TOML document stands on, or the first.
+fn line_of(key: &str, text: &str) -> usize {
+    let is_of_key = |line: &str| {
+        let written = line.trim_start().trim_start_matches(['"', '\'', '[']);
+        written.strip_prefix(key).is_some_and(|rest| {
+            rest.trim_start_matches(['"', '\''])
+                .trim_start()
+                .starts_with(['=', '.', ']'])
+        })
+    };
+    text.lines().position(is_of_key).map_or(1, |index| index + 1)
+}
+
+/// A value of a file as it would be written in a variable.
+fn plain_text(kind: ValueKind) -> Option<String> {
+    match kind {
+        ValueKind::Array(items) => {
+            let items: Option<Vec<String>> = items
+                .into_iter()
+                .map(|item| match item.kind {
+                    ValueKind::Array(_) | ValueKind::Table(_) => None,
+                    kind => plain_text(kind),
+                })
+                .collect();
+            items.map(|items| items.join(","))
+        }
+        ValueKind::Table(_) => None,
+        ValueKind::Nil => Some(String::new()),
+        other => Some(other.to_string()),
+    }
+}

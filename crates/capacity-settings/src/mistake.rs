@@ -1,0 +1,122 @@
+//! Mistakes in settings: all of a run at once, each with key, value, origin and remedy; never the value of a secret.
+
+use std::fmt;
+
+use crate::catalogue::entry;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nothing was said.
+    Default,
+    /// A line of a settings file or a `.env`.
+    Line {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A file as a whole.
+    File(String),
+    /// The environment of the process.
+    Environment,
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Line { file, line } => write!(f, "{file}, line {line}"),
+            Self::File(file) => write!(f, "file {file}"),
+            Self::Environment => f.write_str("environment"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The setting, or the file.
+    pub name: String,
+    /// The value, unless it is a secret.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub origin: Option<Origin>,
+    /// What is wrong, and what to do.
+    pub problem: String,
+}
+
+impl Mistake {
+    pub(crate) fn of_file(file: &str, line: Option<usize>, problem: impl Into<String>) -> Self {
+        let name = match line {
+            Some(line) => Origin::Line {
+                file: file.to_owned(),
+                line,
+            }
+            .to_string(),
+            None => file.to_owned(),
+        };
+        Self {
+            name,
+            value: None,
+            origin: None,
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn of_value(name: &str, value: &str, origin: &Origin, problem: impl Into<String>) -> Self {
+        let shown = entry(name).is_some_and(|entry| !entry.is_secret);
+        Self {
+            name: name.to_owned(),
+            value: shown.then(|| value.chars().take(100).collect()),
+            origin: Some(origin.clone()),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn of_name(name: &str, origin: Option<Origin>, problem: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: None,
+            origin,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(value) = &self.value {
+            write!(f, " = `{}`", value.escape_debug())?;
+        }
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+/// Every mistake of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.0.len() == 1 {
+            "setting is"
+        } else {
+            "settings are"
+        };
+        write!(f, "{} {noun} wrong", self.0.len())?;
+        for mistake in &self.0 {
+            write!(f, "\n  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

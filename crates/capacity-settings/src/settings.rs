@@ -1,0 +1,327 @@
+//! Valid settings, made of all layers.
+
+use capacity_engine::{NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
+use secrecy::SecretString;
+
+use crate::catalogue::{CATALOGUE, entry};
+use crate::layers::{Found, Inputs, Layered, lay};
+use crate::mistake::{Mistake, Mistakes, Origin};
+use crate::values;
+
+/// What a program cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// The keys of the Cloud Ops API and of the metrics endpoint.
+    pub cloud_keys: bool,
+}
+
+/// Valid settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The Cloud Ops API, where its key is given.
+    pub cloud_ops: Option<cloud_ops_client::Config>,
+    /// The metrics endpoint, where its key is given.
+    pub metrics: Option<openmetrics_reader::scrape::Config>,
+    /// The rule, its guards, and the lists.
+    pub policy: Policy,
+    /// How many changes run at a time.
+    pub max_concurrent_changes: usize,
+    /// Whether nothing is changed and nothing sent.
+    pub dry_run: bool,
+    /// Where people are told.
+    pub slack_webhook_url: Option<SecretString>,
+    /// Where this automation itself runs.
+    pub home: Home,
+    /// Every setting with its value and origin, as it may be shown.
+    pub effective: Vec<EffectiveSetting>,
+    /// What is odd and yet no mistake.
+    pub warnings: Vec<String>,
+}
+
+/// Where this automation itself runs.
+#[derive(Debug, Clone, Default)]
+pub struct Home {
+    /// Host and port of the service.
+    pub address: Option<String>,
+    /// Its namespace, as given.
+    pub namespace: Option<String>,
+    /// Its key.
+    pub api_key: Option<SecretString>,
+    /// Paths of its client certificate and of that certificate's key.
+    pub certificate: Option<(String, String)>,
+    /// Its task queue.
+    pub task_queue: String,
+}
+
+impl Home {
+    /// Returns the full id of the namespace this automation runs in, if that can be told: a full id, or a bare name with
+    /// the account of a Temporal Cloud address; nothing else.
+    pub fn namespace_id(&self) -> Option<NamespaceId> {
+        let namespace = self.namespace.as_deref()?;
+        if namespace.contains('.') {
+            return namespace.parse().ok();
+        }
+        let host = self.address.as_deref()?.rsplit_once(':')?.0;
+        let (name, account) = host.strip_suffix(".tmprl.cloud")?.split_once('.')?;
+        (name == namespace && !account.contains('.'))
+            .then(|| format!("{name}.{account}").parse().ok())
+            .flatten()
+    }
+}
+
+/// One setting as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveSetting {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value as it may be shown; `None` where nothing is set.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// Reads all layers into valid settings.
+///
+/// # Errors
+///
+/// Every mistake of the run at once.
+pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
+    let Layered {
+        values,
+        mistakes,
+        warnings,
+    } = lay(inputs);
+    let mut reader = Reader {
+        values: &values,
+        mistakes,
+    };
+    let policy = reader.policy();
+    let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
+    let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
+    let cloud_ops = reader.cloud_ops(needs);
+    let metrics = reader.metrics(needs);
+    let slack_webhook_url = reader.slack();
+    let home = reader.home();
+    let mistakes = reader.mistakes;
+    match (mistakes.is_empty(), policy, max_concurrent_changes, dry_run) {
+        (true, Some(policy), Some(max_concurrent_changes), Some(dry_run)) => Ok(Settings {
+            cloud_ops,
+            metrics,
+            policy,
+            max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
+            dry_run,
+            slack_webhook_url,
+            home,
+            effective: effective(&values),
+            warnings,
+        }),
+        _ => Err(Mistakes(mistakes)),
+    }
+}
+
+fn effective(values: &std::collections::BTreeMap<&'static str, Found>) -> Vec<EffectiveSetting> {
+    CATALOGUE
+        .iter()
+        .map(|entry| {
+            let found = values.get(entry.name);
+            let shown = |found: &Found| {
+                if entry.is_secret {
+                    "(hidden)".to_owned()
+                } else {
+                    found.text.clone()
+                }
+            };
+            EffectiveSetting {
+                name: entry.name,
+                value: found.map(shown),
+                origin: found.map_or(Origin::Default, |found| found.origin.clone()),
+                help: entry.help,
+            }
+        })
+        .collect()
+}
+
+struct Reader<'a> {
+    values: &'a std::collections::BTreeMap<&'static str, Found>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    fn found(&self, name: &str) -> Option<&Found> {
+        self.values.get(name)
+    }
+
+    /// Reads a value; `None` if there is none, or if it is wrong, which is noted then.
+    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let Found { text, origin } = self.values.get(name)?;
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.mistakes.push(Mistake::of_value(name, text, origin, problem));
+                None
+            }
+        }
+    }
+
+    fn secret(&self, name: &str) -> Option<SecretString> {
+        self.found(name).map(|found| found.text.clone().into())
+    }
+
+    fn policy(&mut self) -> Option<Policy> {
+        let default_trus = self.read("DEFAULT_TRU_COUNT", values::trus);
+        let max_trus = self.read("MAX_TRU_COUNT", values::trus);
+        if let (Some(default), Some(max), Some(found)) =
+            (default_trus, max_trus, self.found("DEFAULT_TRU_COUNT"))
+            && default > max
+        {
+            let problem = format!(
+                "it is above MAX_TRU_COUNT ({}): lower it, or raise that",
+                max.get()
+            );
+            let mistake = Mistake::of_value("DEFAULT_TRU_COUNT", &found.text, &found.origin, problem);
+            self.mistakes.push(mistake);
+        }
+        let min_actions = self.read("MIN_ACTIONS_THRESHOLD", |text| {
+            values::whole(text, 0, 1_000_000_000_000)
+        });
+        let metrics_max_age = self.read("METRICS_MAX_AGE", |text| values::duration(text, false));
+        let respect = self.read("RESPECT_FOREIGN_CHANGES", |text| values::duration(text, true));
+        let disable_on_estimate = self.read("DISABLE_ON_ESTIMATE", values::boolean);
+        let price = self.read("PRICE_PER_MILLION_ACTIONS", values::price);
+        let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
+        let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
+        Some(Policy {
+            threshold: ThresholdSettings {
+                default_trus: default_trus?,
+                min_actions_per_hour: min_actions?,
+                max_trus: max_trus?,
+                metrics_max_age: metrics_max_age?,
+                respect_foreign_changes: respect?,
+                disable_on_estimate: disable_on_estimate?,
+                price: price?,
+            },
+            filter: NamespaceFilter {
+                allow: allow.unwrap_or_default(),
+                deny: deny.unwrap_or_default(),
+            },
+        })
+    }
+
+    fn missing(&mut self, name: &str) {
+        let help = entry(name).map(|entry| entry.help).unwrap_or_default();
+        let problem = format!("it is not set ({help}); set it, or name a file that holds it in {name}_FILE");
+        self.mistakes.push(Mistake::of_name(name, None, problem));
+    }
+
+    /// Lays a refusal of a leaf's own configuration at the door of the key or of the address.
+    fn refused(&mut self, key: &str, url: &str, is_key: bool, problem: String) {
+        let name = if is_key { key } else { url };
+        if let Some(found) = self.found(name) {
+            let (text, origin) = (found.text.clone(), found.origin.clone());
+            // The address may hold a password: the leaf has said what may be said.
+            let mistake = Mistake {
+                value: None,
+                ..Mistake::of_value(name, &text, &origin, problem)
+            };
+            self.mistakes.push(mistake);
+        }
+    }
+
+    fn cloud_ops(&mut self, needs: Needs) -> Option<cloud_ops_client::Config> {
+        const KEY: &str = "TEMPORAL_CLOUD_OPS_API_KEY";
+        const URL: &str = "CLOUD_OPS_API_BASE_URL";
+        let url = self
+            .found(URL)
+            .map(|found| found.text.clone())
+            .unwrap_or_default();
+        let key = self.secret(KEY);
+        if key.is_none() && needs.cloud_keys {
+            self.missing(KEY);
+        }
+        // The address is checked without a key as well.
+        match cloud_ops_client::Config::try_new(&url, key.clone().unwrap_or_else(|| "none".into())) {
+            Ok(config) => key.map(|_| config),
+            Err(error) => {
+                let is_key = error == cloud_ops_client::ConfigError::Key;
+                self.refused(KEY, URL, is_key, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn metrics(&mut self, needs: Needs) -> Option<openmetrics_reader::scrape::Config> {
+        const KEY: &str = "TEMPORAL_CLOUD_METRICS_API_KEY";
+        const URL: &str = "CLOUD_METRICS_API_BASE_URL";
+        let url = self
+            .found(URL)
+            .map(|found| found.text.clone())
+            .unwrap_or_default();
+        let key = self.secret(KEY);
+        if key.is_none() && needs.cloud_keys {
+            self.missing(KEY);
+        }
+        let budget = self.read("METRICS_REQUESTS_PER_HOUR", |text| values::whole(text, 1, 180));
+        match openmetrics_reader::scrape::Config::try_new(&url, key.clone().unwrap_or_else(|| "none".into()))
+        {
+            Ok(mut config) => {
+                config.requests_per_hour = u32::try_from(budget?).ok()?;
+                key.map(|_| config)
+            }
+            Err(error) => {
+                let is_key = error == openmetrics_reader::scrape::ConfigError::Key;
+                self.refused(KEY, URL, is_key, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn slack(&mut self) -> Option<SecretString> {
+        self.secret("SLACK_WEBHOOK_URL")
+    }
+
+    fn home(&mut self) -> Home {
+        let address = self.read("TEMPORAL_ADDRESS", values::address);
+        let namespace = self.read("TEMPORAL_NAMESPACE", |text| {
+            text.parse::<NamespaceId>()
+                .map(|id| id.to_string())
+                .map_err(|error| error.to_string())
+        });
+        let text = |name: &str| self.found(name).map(|found| found.text.clone());
+        let (certificate, key) = (text("TEMPORAL_CERT_PATH"), text("TEMPORAL_KEY_PATH"));
+        let api_key = self.secret("TEMPORAL_API_KEY");
+        let half = match (&certificate, &key) {
+            (Some(_), None) => Some(("TEMPORAL_CERT_PATH", "TEMPORAL_KEY_PATH")),
+            (None, Some(_)) => Some(("TEMPORAL_KEY_PATH", "TEMPORAL_CERT_PATH")),
+            _ => None,
+        };
+        if let Some((given, missing)) = half {
+            let origin = self.found(given).map(|found| found.origin.clone());
+            self.mistakes.push(Mistake::of_name(
+                given,
+                origin,
+                format!("it needs {missing} beside it"),
+            ));
+        }
+        let certificate = certificate.zip(key);
+        if certificate.is_some() && api_key.is_some() {
+            let origin = self.found("TEMPORAL_API_KEY").map(|found| found.origin.clone());
+            let problem = "a client certificate is set as well (TEMPORAL_CERT_PATH): use one of the two";
+            self.mistakes
+                .push(Mistake::of_name("TEMPORAL_API_KEY", origin, problem));
+        }
+        let task_queue = text_or_default(self.found("TASK_QUEUE"));
+        Home {
+            address,
+            namespace,
+            api_key,
+            certificate,
+            task_queue,
+        }
+    }
+}
+
+fn text_or_default(found: Option<&Found>) -> String {
+    found.map(|found| found.text.clone()).unwrap_or_default()
+}

@@ -1,0 +1,299 @@
+//! Layers, origins and mistakes, as people meet them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use rstest::rstest;
+
+use crate::{CATALOGUE, EffectiveSetting, Inputs, Mistakes, Needs, Settings, load};
+
+fn inputs(directory: &Path, environment: &[(&str, &str)]) -> Inputs {
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Inputs {
+        environment: environment.iter().map(pair).collect(),
+        directory: directory.to_owned(),
+        ..Inputs::default()
+    }
+}
+
+fn loaded(directory: &Path, environment: &[(&str, &str)]) -> Result<Settings, Mistakes> {
+    load(&inputs(directory, environment), Needs::default())
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    folder
+}
+
+fn effective<'a>(settings: &'a Settings, name: &str) -> &'a EffectiveSetting {
+    settings
+        .effective
+        .iter()
+        .find(|setting| setting.name == name)
+        .expect("a setting")
+}
+
+#[test]
+fn nothing_said_gives_the_defaults() {
+    let settings = loaded(folder(&[]).path(), &[]).expect("valid");
+    let threshold = &settings.policy.threshold;
+    assert_eq!(*threshold, capacity_engine::ThresholdSettings::default());
+    assert!(!settings.dry_run && settings.cloud_ops.is_none() && settings.metrics.is_none());
+    assert_eq!((settings.max_concurrent_changes, settings.warnings.len()), (5, 0));
+}
+
+#[test]
+fn each_layer_wins_over_those_below() {
+    let folder = folder(&[
+        (
+            "capacity.toml",
+            "default_tru_count = 2\nmax_tru_count = 3\nmin_actions_threshold = 30\n",
+        ),
+        (
+            ".env",
+            "MAX_TRU_COUNT=4\nMIN_ACTIONS_THRESHOLD=40\nPRICE_PER_MILLION_ACTIONS=40\n",
+        ),
+    ]);
+    let mut inputs = inputs(
+        folder.path(),
+        &[("MIN_ACTIONS_THRESHOLD", "50"), ("PRICE_PER_MILLION_ACTIONS", "")],
+    );
+    inputs.flags.push((
+        "MAX_CONCURRENT_CHANGES".to_owned(),
+        "7".to_owned(),
+        "--set".to_owned(),
+    ));
+    let settings = load(&inputs, Needs::default()).expect("valid");
+    let shown: Vec<String> = [
+        "DEFAULT_TRU_COUNT",
+        "MAX_TRU_COUNT",
+        "MIN_ACTIONS_THRESHOLD",
+        "PRICE_PER_MILLION_ACTIONS",
+        "MAX_CONCURRENT_CHANGES",
+        "METRICS_MAX_AGE",
+    ]
+    .map(|name| {
+        let setting = effective(&settings, name);
+        format!(
+            "{name} = {} ({})",
+            setting.value.as_deref().unwrap_or("-"),
+            setting.origin
+        )
+    })
+    .to_vec();
+    let text = shown
+        .join("\n")
+        .replace(&folder.path().display().to_string(), "FOLDER");
+    insta::assert_snapshot!(text, @r"
+    DEFAULT_TRU_COUNT = 2 (FOLDER/capacity.toml, line 1)
+    MAX_TRU_COUNT = 4 (.env, line 1)
+    MIN_ACTIONS_THRESHOLD = 50 (environment)
+    PRICE_PER_MILLION_ACTIONS = 40 (.env, line 3)
+    MAX_CONCURRENT_CHANGES = 7 (flag --set)
+    METRICS_MAX_AGE = 6m (default)
+    ");
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let folder = folder(&[
+        (
+            ".env",
+            "DRY_RUN_MOD=true\nDEFAULT_TRU_COUNT=five\nhunter2\nMAX_TRU_COUNT=0\nMAX_TRU_COUNT=12\n",
+        ),
+        (
+            "capacity.toml",
+            "metrics_max_age = \"6\"\nnamespace_deny_list = [\"a\"]\ntypo = 1\n",
+        ),
+    ]);
+    let environment = [
+        ("DRY_RUN_MODE", "maybe"),
+        ("NAMESPACE_ALLOWLIST", "or[ders"),
+        ("TEMPORAL_CLOUD_OPS_API_KEY", "hunter2"),
+        ("TEMPORAL_CLOUD_OPS_API_KEY_FILE", "missing.key"),
+        ("CLOUD_OPS_API_BASE_URL", "http://user:hunter2@example.com"),
+        ("TEMPORAL_CERT_PATH", "cert.pem"),
+        ("TEMPORAL_PORT", "tcp://10.0.0.1:7233"),
+    ];
+    let mistakes = load(&inputs(folder.path(), &environment), Needs { cloud_keys: true }).expect_err("wrong");
+    let text = mistakes
+        .to_string()
+        .replace(&folder.path().display().to_string(), "FOLDER");
+    assert!(!text.contains("hunter2"), "{text}");
+    insta::assert_snapshot!(text, @r"
+    14 settings are wrong
+      namespace_deny_list (FOLDER/capacity.toml, line 2): there is no setting of this name; did you mean `namespace_denylist`?
+      typo (FOLDER/capacity.toml, line 3): there is no setting of this name; `temporal-capacity settings show` lists all settings
+      .env, line 3: the line cannot be read: it is no NAME=value; mend it or begin it with #
+      DRY_RUN_MOD (.env, line 1): there is no setting of this name; did you mean DRY_RUN_MODE? (rename or remove it)
+      MAX_TRU_COUNT (.env, line 5): it is given twice, first on line 4: remove one
+      TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
+      TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are given: remove one
+      DEFAULT_TRU_COUNT = `five` (.env, line 2): write a whole number from 1 to 1000
+      METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): write a duration with its unit, such as 90s, 6m or 4h
+      NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs know *, ?, [ab] and {a,b}
+      DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; write true or false
+      CLOUD_OPS_API_BASE_URL (environment): the URL holds a user or password; a key belongs into its own setting
+      TEMPORAL_CLOUD_METRICS_API_KEY: it is not set (key of the metrics endpoint: role Metrics Read-Only is enough); set it, or name a file that holds it in TEMPORAL_CLOUD_METRICS_API_KEY_FILE
+      TEMPORAL_CERT_PATH (environment): it needs TEMPORAL_KEY_PATH beside it
+    ");
+}
+
+#[test]
+fn a_secret_comes_from_a_file_and_is_never_shown() {
+    let folder = folder(&[("ops.key", "hunter2\n")]);
+    let environment = [("TEMPORAL_CLOUD_OPS_API_KEY_FILE", "ops.key")];
+    let settings = loaded(folder.path(), &environment).expect("valid");
+    assert!(settings.cloud_ops.is_some());
+    assert_eq!(
+        effective(&settings, "TEMPORAL_CLOUD_OPS_API_KEY")
+            .value
+            .as_deref(),
+        Some("(hidden)")
+    );
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, expected) in [(0o644, 2), (0o600, 0)] {
+        let folder = folder(&[
+            ("ops.key", "hunter2"),
+            (".env", "TEMPORAL_CLOUD_METRICS_API_KEY=hunter2"),
+        ]);
+        for file in ["ops.key", ".env"] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path().join(file), permissions).expect("set");
+        }
+        let settings =
+            loaded(folder.path(), &[("TEMPORAL_CLOUD_OPS_API_KEY_FILE", "ops.key")]).expect("valid");
+        assert_eq!(settings.warnings.len(), expected, "{:?}", settings.warnings);
+    }
+}
+
+#[rstest]
+#[case::not_utf8(&[0xff, 0xfe, b'A', b'='], "it is no UTF-8 text")]
+#[case::cut_in_a_quote(b"NAMESPACE_DENYLIST=\"pay", "its quote is not closed")]
+#[case::near_a_name(b"NAMESPACE_DENY_LIST=pay", "did you mean NAMESPACE_DENYLIST?")]
+#[case::twice(
+    b"DRY_RUN_MODE=true\nDRY_RUN_MODE=false",
+    "it is given twice, first on line 1"
+)]
+fn never_half_a_dotenv(#[case] bytes: &[u8], #[case] expected: &str) {
+    let folder = folder(&[]);
+    std::fs::write(folder.path().join(".env"), bytes).expect("written");
+    let mistakes = loaded(folder.path(), &[]).expect_err("wrong");
+    assert!(mistakes.to_string().contains(expected), "{mistakes}");
+}
+
+#[test]
+fn a_near_name_in_the_environment_only_warns() {
+    let settings = loaded(
+        folder(&[]).path(),
+        &[("DRY_RUN_MOD", "true"), ("TEMPORAL_PORT", "1")],
+    )
+    .expect("valid");
+    assert_eq!(
+        settings.warnings,
+        ["DRY_RUN_MOD in the environment is no setting; did you mean DRY_RUN_MODE?"]
+    );
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let mut inputs = inputs(folder(&[]).path(), &[]);
+    inputs.file = Some("elsewhere.toml".into());
+    let mistakes = load(&inputs, Needs::default()).expect_err("wrong");
+    assert!(
+        mistakes.to_string().contains("the settings file cannot be read"),
+        "{mistakes}"
+    );
+}
+
+#[rstest]
+#[case::full(Some("auto.a1b2c"), None, Some("auto.a1b2c"))]
+#[case::bare_with_a_cloud_address(Some("auto"), Some("auto.a1b2c.tmprl.cloud:7233"), Some("auto.a1b2c"))]
+#[case::bare_with_another_name(Some("auto"), Some("other.a1b2c.tmprl.cloud:7233"), None)]
+#[case::bare_with_a_regional_address(Some("auto"), Some("us-east-1.aws.api.temporal.io:7233"), None)]
+#[case::local(Some("default"), Some("localhost:7233"), None)]
+#[case::nothing(None, None, None)]
+fn the_own_namespace_is_told_or_not_at_all(
+    #[case] namespace: Option<&str>,
+    #[case] address: Option<&str>,
+    #[case] expected: Option<&str>,
+) {
+    let environment: Vec<(&str, &str)> = [("TEMPORAL_NAMESPACE", namespace), ("TEMPORAL_ADDRESS", address)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let settings = loaded(folder(&[]).path(), &environment).expect("valid");
+    assert_eq!(
+        settings.home.namespace_id().map(String::from).as_deref(),
+        expected
+    );
+}
+
+#[test]
+fn the_example_env_names_every_setting_and_is_valid() {
+    let text = include_str!("../../../.env.example");
+    let folder = folder(&[(".env", text)]);
+    loaded(folder.path(), &[]).expect("valid");
+    let named = |name: &str| {
+        text.lines().any(|line| {
+            line.trim_start_matches(['#', ' '])
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('='))
+        })
+    };
+    let missing: Vec<&str> = CATALOGUE
+        .iter()
+        .map(|entry| entry.name)
+        .filter(|name| !named(name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_example_file_names_every_default_and_changes_nothing() {
+    let text = include_str!("../capacity.toml");
+    let folder = folder(&[("capacity.toml", text)]);
+    let settings = loaded(folder.path(), &[]).expect("valid");
+    for entry in CATALOGUE.iter().filter(|entry| entry.default.is_some()) {
+        assert_eq!(
+            effective(&settings, entry.name).value.as_deref(),
+            entry.default,
+            "{}",
+            entry.name
+        );
+    }
+    for entry in CATALOGUE.iter().filter(|entry| !entry.is_secret) {
+        assert!(text.contains(&entry.name.to_ascii_lowercase()), "{}", entry.name);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics_and_no_secret_is_shown(
+        dotenv in prop::collection::vec(
+            (prop::sample::select(CATALOGUE.iter().map(|entry| entry.name).collect::<Vec<_>>()), "[ -~]{0,12}"), 0..6,
+        ),
+        environment in prop::collection::btree_map("[A-Z_]{1,20}", "[ -~]{0,12}", 0..4),
+    ) {
+        let lines: Vec<String> = dotenv.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let folder = folder(&[(".env", &lines.concat())]);
+        let mut environment: BTreeMap<String, String> = environment;
+        environment.insert("TEMPORAL_CLOUD_OPS_API_KEY".to_owned(), "SECRET hunter2".to_owned());
+        let inputs = Inputs { environment, directory: folder.path().to_owned(), ..Inputs::default() };
+        let shown = match load(&inputs, Needs { cloud_keys: true }) {
+            Ok(settings) => format!("{settings:?}"),
+            Err(mistakes) => format!("{mistakes} {mistakes:?}"),
+        };
+        prop_assert!(!shown.contains("hunter2"), "{}", shown);
+    }
+}

@@ -1,0 +1,143 @@
+//! From text to valid values. Each reader says what is wrong and what would be right.
+
+use capacity_engine::{NamespacePatterns, PricePerMillion, Trus};
+use jiff::SignedDuration;
+use rust_decimal::Decimal;
+
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("this is neither true nor false; write true or false".to_owned()),
+    }
+}
+
+pub(crate) fn whole(text: &str, lowest: u64, highest: u64) -> Result<u64, String> {
+    match text.replace('_', "").parse::<u64>() {
+        Ok(number) if (lowest..=highest).contains(&number) => Ok(number),
+        _ => Err(format!("write a whole number from {lowest} to {highest}")),
+    }
+}
+
+pub(crate) fn trus(text: &str) -> Result<Trus, String> {
+    let number = whole(text, 1, 1_000)?;
+    u32::try_from(number)
+        .ok()
+        .and_then(Trus::try_new)
+        .ok_or_else(|| "write a number of TRUs from 1 to 1000".to_owned())
+}
+
+pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, String> {
+    let example = "write a duration with its unit, such as 90s, 6m or 4h";
+    let duration: SignedDuration = text.parse().map_err(|_| example.to_owned())?;
+    let longest = SignedDuration::from_hours(24 * 30);
+    if duration.is_negative() || (duration.is_zero() && !zero_is_fine) || duration > longest {
+        return Err(format!(
+            "it must be {} and at most 30 days; {example}",
+            if zero_is_fine {
+                "0s or more"
+            } else {
+                "more than 0s"
+            }
+        ));
+    }
+    Ok(duration)
+}
+
+pub(crate) fn price(text: &str) -> Result<PricePerMillion, String> {
+    let number = text.strip_prefix('$').unwrap_or(text).trim();
+    let dollars: Decimal = number
+        .parse()
+        .map_err(|_| "write dollars as a number, such as 50 or 47.50".to_owned())?;
+    PricePerMillion::try_new(dollars).map_err(|error| error.to_string())
+}
+
+/// A list as people write it: blanks after commas, quotes around items, a comma at the end.
+pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
+    let items: Vec<&str> = text
+        .split(',')
+        .map(|item| item.trim().trim_matches(['"', '\'']).trim())
+        .filter(|item| !item.is_empty())
+        .collect();
+    NamespacePatterns::try_new(&items).map_err(|error| format!("{error}; globs know *, ?, [ab] and {{a,b}}"))
+}
+
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    let right = "write host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if !host.is_empty() && !text.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(right.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("true", Some(true))]
+    #[case("True", Some(true))]
+    #[case("1", Some(true))]
+    #[case("yes", Some(true))]
+    #[case("FALSE", Some(false))]
+    #[case("off", Some(false))]
+    #[case("maybe", None)]
+    #[case("2", None)]
+    fn booleans_as_people_write_them(#[case] text: &str, #[case] expected: Option<bool>) {
+        assert_eq!(boolean(text).ok(), expected);
+    }
+
+    #[rstest]
+    #[case("6m", Some(360))]
+    #[case("90s", Some(90))]
+    #[case("4h", Some(14_400))]
+    #[case("1h 30m", Some(5_400))]
+    #[case("6", None)]
+    #[case("0s", None)]
+    #[case("-6m", None)]
+    #[case("9999999h", None)]
+    fn durations_need_a_unit(#[case] text: &str, #[case] expected: Option<i64>) {
+        assert_eq!(
+            duration(text, false).ok().map(|duration| duration.as_secs()),
+            expected
+        );
+    }
+
+    #[rstest]
+    #[case("50", Some("$50/M"))]
+    #[case("47.50", Some("$47.5/M"))]
+    #[case("$50", Some("$50/M"))]
+    #[case("0", None)]
+    #[case("-1", None)]
+    #[case("fifty", None)]
+    fn prices_are_exact_and_positive(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(
+            price(text).ok().map(|price| price.to_string()).as_deref(),
+            expected
+        );
+    }
+
+    #[rstest]
+    #[case("a,b", "a")]
+    #[case("a, b", "b")]
+    #[case("\"a\", 'b',", "b")]
+    fn lists_as_people_write_them(#[case] text: &str, #[case] name: &str) {
+        let patterns = patterns(text).expect("parses");
+        assert!(patterns.matches(&name.parse().expect("an id")));
+    }
+
+    #[rstest]
+    #[case("localhost:7233", true)]
+    #[case("orders.a1b2c.tmprl.cloud:7233", true)]
+    #[case("orders.a1b2c.tmprl.cloud", false)]
+    #[case("https://x:7233", false)]
+    #[case("x:99999", false)]
+    fn addresses_are_host_and_port(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(address(text).is_ok(), expected);
+    }
+}
