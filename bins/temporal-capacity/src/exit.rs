@@ -3,6 +3,41 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+/// How a command ended that did not fail with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Done,
+    /// Something that was to be done was not.
+    Failed,
+    /// With `--detailed-exitcode`: changes are planned.
+    ChangesPlanned,
+    /// With `--detailed-exitcode`: the account is blind.
+    Blind,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::ChangesPlanned => 2,
+            Exit::Blind => 3,
+        })
+    }
+}
+
+impl Exit {
+    /// What a plan means: blind outranks changes, and without `--detailed-exitcode` both are 0.
+    pub(crate) fn of_plan(detailed: bool, blind: bool, changes: usize) -> Self {
+        match (detailed, blind, changes) {
+            (true, true, _) => Self::Blind,
+            (true, false, 1..) => Self::ChangesPlanned,
+            _ => Self::Done,
+        }
+    }
+}
+
 /// Prints clap's message and returns 0 for help and version, 1 for a usage error.
 ///
 /// Clap would exit with 2 for a usage error, which is kept for "changes are planned".
@@ -26,4 +61,40 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
     }
     ExitCode::from(1)
+}
+
+/// Tells something on the error stream.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints a result on standard output.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        output.write_all(b"\n")?;
+    }
+    output.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::plain(false, true, 3, Exit::Done)]
+    #[case::nothing_to_do(true, false, 0, Exit::Done)]
+    #[case::changes(true, false, 3, Exit::ChangesPlanned)]
+    #[case::blind_outranks_changes(true, true, 3, Exit::Blind)]
+    fn a_plan_means(
+        #[case] detailed: bool,
+        #[case] blind: bool,
+        #[case] changes: usize,
+        #[case] expected: Exit,
+    ) {
+        assert_eq!(Exit::of_plan(detailed, blind, changes), expected);
+    }
 }

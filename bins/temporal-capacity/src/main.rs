@@ -1,72 +1,77 @@
 //! The operator's command line of the temporal-capacity autopilot.
 //!
-//! So far it reads OpenMetrics documents; `plan`, `apply` and the rest follow.
+//! Each command is a file; `arguments` is what may be said, `setup` makes an autopilot of the settings, `render` shows
+//! results, `exit` ends.
 
+mod apply;
+mod arguments;
+mod demo;
+mod doctor;
 mod exit;
 mod metrics;
+mod plan;
+mod render;
+mod settings;
+mod setup;
+mod simulator;
+mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser};
 
-/// Capacity autopilot for Temporal Cloud.
-#[derive(Debug, Parser)]
-#[command(
-    name = "temporal-capacity",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
-#[command(after_help = "Exit codes: 0 done; 1 any error, usage included.")]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Reads OpenMetrics documents from standard input.
-    Metrics(Metrics),
-}
-
-#[derive(Debug, Args)]
-struct Metrics {
-    #[command(subcommand)]
-    command: MetricsCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum MetricsCommand {
-    /// Accepts (exit code 0) or rejects (1, with the error) a document.
-    Check(ReadingMode),
-    /// Prints every sample as one JSON object a line.
-    Dump(ReadingMode),
-}
-
-/// How strictly to read.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-struct ReadingMode {
-    /// By the OpenMetrics 1.0 text format to the letter.
-    #[arg(long)]
-    strict: bool,
-    /// As the metrics endpoint of Temporal Cloud is read (the default).
-    #[arg(long)]
-    lenient: bool,
-}
+use arguments::{Arguments, Command, MetricsCommand, SettingsCommand};
+use exit::Exit;
+use terminal::Terminal;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
     };
-    let Command::Metrics(flags) = arguments.command;
-    let outcome = match flags.command {
-        MetricsCommand::Check(mode) => metrics::check(mode.strict),
-        MetricsCommand::Dump(mode) => metrics::dump(mode.strict),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let terminal = Terminal::new(arguments.global.color);
+    terminal::log_to_stderr(&arguments.global, terminal.error_colours());
+    match run(&arguments, terminal) {
+        Ok(exit) => exit.into(),
         Err(error) => exit::failed(&error),
     }
+}
+
+fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Plan(flags) => waited_for(plan::run(flags, global, terminal)),
+        Command::Apply(flags) => waited_for(apply::run(flags, global, terminal)),
+        Command::Doctor => waited_for(doctor::run(global, terminal)),
+        Command::CloudSimulator(flags) => waited_for(simulator::run(flags, global)),
+        Command::Demo(flags) => waited_for(demo::run(flags, global, terminal)),
+        Command::Settings(flags) => match flags.command {
+            SettingsCommand::Show => settings::show(global, terminal),
+        },
+        Command::Metrics(flags) => {
+            match &flags.command {
+                MetricsCommand::Check(mode) => metrics::check(mode.strict)?,
+                MetricsCommand::Dump(mode) => metrics::dump(mode.strict)?,
+            }
+            Ok(Exit::Done)
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                *shell,
+                &mut Arguments::command(),
+                "temporal-capacity",
+                &mut script,
+            );
+            exit::print(&String::from_utf8(script)?)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn waited_for(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -48,6 +48,11 @@ impl Stop {
         self.halt.send_replace(Some(Halt::Everything(why.into())));
     }
 
+    /// Returns whether everything was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.everything().is_some()
+    }
+
     fn starting(&self, why: String) {
         self.halt.send_if_modified(|halt| {
             halt.is_none() && {

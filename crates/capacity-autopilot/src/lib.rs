@@ -21,7 +21,7 @@ pub use change::{
     CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
-pub use observe::Progress;
+pub use observe::{Progress, metric_families};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,

@@ -76,6 +76,14 @@ impl LimitFamilies {
     }
 }
 
+/// Returns the full names of all metric families that are used.
+pub fn metric_families() -> Vec<&'static str> {
+    let all = LimitKind::ALL
+        .into_iter()
+        .flat_map(|kind| Role::ALL.map(|role| families(kind).name(role)));
+    all.collect()
+}
+
 /// Finds the limit and role of a family name.
 pub(crate) fn find(family: &str) -> Option<(LimitKind, Role)> {
     let all = LimitKind::ALL

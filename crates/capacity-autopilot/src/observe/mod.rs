@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use crate::autopilot::{Autopilot, Evaluation, Judged, Scope};
 use crate::clock::ANNOUNCED_SKEW;
 
+pub use families::metric_families;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
 
 use metrics::Detail;

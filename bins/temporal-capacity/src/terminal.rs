@@ -41,6 +41,10 @@ impl Terminal {
     }
 
     /// Starts a progress line on the error stream; it shows on a terminal only.
+    #[expect(
+        clippy::unused_self,
+        reason = "asked of the terminal, like everything that it shows"
+    )]
     pub(crate) fn progress(self, message: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
         if !std::io::stderr().is_terminal() {
             return ProgressBar::hidden();
@@ -58,13 +62,25 @@ impl Terminal {
 
 /// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, and said so.
 pub(crate) fn log_to_stderr(global: &Global, colours: bool) {
-    let (filter, problem) = match EnvFilter::try_new(&global.log_level) {
+    // The Temporal CLI, which hands its flags on, calls silence `never`.
+    let level = if global.log_level == "never" {
+        "off"
+    } else {
+        &global.log_level
+    };
+    let (filter, problem) = match EnvFilter::try_new(level) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("warn"), Some(error)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match global.log_format {
-        LogFormat::Text => builder.with_ansi(colours).without_time().with_target(false).init(),
+        LogFormat::Text => builder
+            .with_ansi(colours)
+            .without_time()
+            .with_target(false)
+            .init(),
         LogFormat::Json => builder.json().init(),
     }
     if let Some(error) = problem {

@@ -7,6 +7,7 @@ use capacity_autopilot::{ActionName, ChangeResult, Plan, PlannedDecision};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::doctor::{Check, Verdict};
 use crate::terminal::Terminal;
 
 const HEADER: [&str; 6] = ["namespace", "action", "now", "then", "$/h", "reason"];
@@ -28,7 +29,37 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
             Cell::new(printable(&decision.reason)),
         ]);
     }
-    format!("{table}\n")
+    lines(&table)
+}
+
+/// Says in one line what the table leaves out.
+pub(crate) fn folded(plan: &Plan) -> String {
+    let (keep, skip) = (plan.summary.keep, plan.summary.skip);
+    match (keep, skip) {
+        (0, 0) => String::new(),
+        (keep, 0) => format!("{keep} kept as they are (--all shows them)\n"),
+        (0, skip) => format!("{skip} skipped (--all shows them)\n"),
+        (keep, skip) => format!("{keep} kept as they are and {skip} skipped (--all shows them)\n"),
+    }
+}
+
+/// Renders what `doctor` found.
+pub(crate) fn checks(checks: &[Check], terminal: Terminal) -> String {
+    let mut table = table_with(["", "check", "found", "what it means"], terminal);
+    for check in checks {
+        let (mark, colour) = match check.verdict {
+            Verdict::Good => ("ok", Color::Green),
+            Verdict::Odd => ("note", Color::Yellow),
+            Verdict::Bad => ("BAD", Color::Red),
+        };
+        table.add_row([
+            Cell::new(mark).fg(colour),
+            Cell::new(check.subject),
+            Cell::new(printable(&check.finding)),
+            Cell::new(printable(&check.remedy)),
+        ]);
+    }
+    lines(&table)
 }
 
 /// Renders the same rows as a Markdown table.
@@ -64,7 +95,7 @@ pub(crate) fn csv(plan: &Plan) -> anyhow::Result<String> {
         "reason",
     ])?;
     let number = |value: Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
-    let money = |value: Option<Decimal>| value.map(cents).unwrap_or_default();
+    let money = |value: Option<Decimal>| value.map(|value| value.to_string()).unwrap_or_default();
     for decision in &plan.decisions {
         writer.write_record([
             &decision.namespace,
@@ -100,7 +131,11 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
     format!(
         "{} namespaces: {}; idle minimum ${}/h -> ${}/h at ${}/M; {} Cloud Ops and {} metrics requests, {:.1} s",
         summary.namespaces,
-        if counts.is_empty() { "nothing to decide".to_owned() } else { counts.join(", ") },
+        if counts.is_empty() {
+            "nothing to decide".to_owned()
+        } else {
+            counts.join(", ")
+        },
         cents(summary.per_hour_before),
         cents(summary.per_hour_after),
         plan.price_per_million_actions.normalize(),
@@ -114,25 +149,47 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
 pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
     let mut table = table_with(["namespace", "change", "outcome", "why"], terminal);
     for change in changes {
-        let colour = if change.outcome.is_success() { Color::Green } else { Color::Red };
+        let colour = if change.outcome.is_success() {
+            Color::Green
+        } else {
+            Color::Red
+        };
         let mut why = change.error.clone().unwrap_or_default();
         if !change.spec_differences.is_empty() {
-            let _ = write!(why, " the spec changed beside the capacity: {}", change.spec_differences.join(", "));
+            let _ = write!(
+                why,
+                " the spec changed beside the capacity: {}",
+                change.spec_differences.join(", ")
+            );
         }
         table.add_row([
             Cell::new(printable(&change.namespace)),
-            Cell::new(format!("{} -> {}", trus(Some(change.from_trus)), trus(Some(change.to_trus)))),
+            Cell::new(format!(
+                "{} -> {}",
+                trus(Some(change.from_trus)),
+                trus(Some(change.to_trus))
+            )),
             Cell::new(change.outcome.as_str()).fg(colour),
             Cell::new(printable(why.trim())),
         ]);
     }
-    format!("{table}\n")
+    lines(&table)
+}
+
+/// The lines of a table, without the blanks that fill its last column.
+pub(crate) fn lines(table: &Table) -> String {
+    let text = table.to_string();
+    text.lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
 }
 
 /// An empty table in the style of the terminal.
-fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal: Terminal) -> Table {
+pub(crate) fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal: Terminal) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     if terminal.output_colours() {
         table.enforce_styling();
     } else {
@@ -144,12 +201,18 @@ fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal: Terminal)
 
 /// Cents, rounded half to even.
 pub(crate) fn cents(money: Decimal) -> String {
-    format!("{:.2}", money.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven))
+    format!(
+        "{:.2}",
+        money.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven)
+    )
 }
 
 fn shown(plan: &Plan, all: bool) -> Vec<&PlannedDecision> {
-    let mut shown: Vec<_> =
-        plan.decisions.iter().filter(|decision| all || rank(decision.action) < rank(ActionName::Keep)).collect();
+    let mut shown: Vec<_> = plan
+        .decisions
+        .iter()
+        .filter(|decision| all || rank(decision.action) < rank(ActionName::Keep))
+        .collect();
     shown.sort_by_key(|decision| rank(decision.action));
     shown
 }
@@ -176,7 +239,7 @@ fn colour(action: ActionName) -> Color {
     }
 }
 
-fn trus(value: Option<u32>) -> String {
+pub(crate) fn trus(value: Option<u32>) -> String {
     match value {
         None => "unknown".to_owned(),
         Some(0) => "on-demand".to_owned(),
@@ -205,5 +268,7 @@ fn price_change(decision: &PlannedDecision) -> String {
 
 /// Text from outside may not steer the terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect()
 }

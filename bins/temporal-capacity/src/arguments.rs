@@ -9,7 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Capacity autopilot for Temporal Cloud: plans, applies and explains provisioned capacity.
 #[derive(Debug, Parser)]
-#[command(name = "temporal-capacity", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "temporal-capacity",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 #[command(after_help = "\
 Exit codes:
   0  done (also: nothing to do)
@@ -36,7 +41,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Form of the result on standard output.
-    #[arg(short, long, global = true, value_enum, value_name = "FORM", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        help_heading = "Global options"
+    )]
     pub(crate) output: Option<Output>,
     /// When to use colours: by default on a terminal only, and never when `NO_COLOR` is set.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global options")]
@@ -45,16 +57,37 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
     /// Overrides one setting, by the name of its variable; may be repeated.
-    #[arg(long = "set", global = true, value_name = "NAME=VALUE", help_heading = "Global options")]
+    #[arg(
+        long = "set",
+        global = true,
+        value_name = "NAME=VALUE",
+        help_heading = "Global options"
+    )]
     pub(crate) set: Vec<String>,
     /// Address of the Temporal service this automation runs in (as `TEMPORAL_ADDRESS`).
-    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        help_heading = "Global options"
+    )]
     pub(crate) address: Option<String>,
     /// The Temporal namespace this automation runs in (as `TEMPORAL_NAMESPACE`); not a filter.
-    #[arg(long, global = true, value_name = "NAMESPACE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAMESPACE",
+        help_heading = "Global options"
+    )]
     pub(crate) namespace: Option<String>,
     /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        default_value = "warn",
+        help_heading = "Global options"
+    )]
     pub(crate) log_level: String,
     /// Form of the log.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
@@ -122,7 +155,7 @@ pub(crate) enum Command {
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// Only namespaces that match one of these globs (bare or full names).
+    /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
     /// Form of the plan; `--output` maps onto it (text: table).
@@ -234,7 +267,7 @@ pub(crate) struct CloudSimulator {
     /// Share of requests answered with 503 and an HTML page, in percent.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) unavailable: f64,
-    /// Share of requests whose connection is dropped, in percent.
+    /// Share of requests whose connection is dropped, in percent; half of them after all was done.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) dropped: f64,
 }
@@ -242,7 +275,7 @@ pub(crate) struct CloudSimulator {
 /// Flags of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Seed of the simulated account.
+    /// Seed of the simulated cloud.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
 }

@@ -1,0 +1,153 @@
+//! `demo`: the whole job on a simulated cloud, with nothing but this program.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use capacity_autopilot::{Autopilot, AutopilotSettings, Plan, Scope};
+use capacity_engine::{Policy, pricing::in_dollars};
+use capacity_settings::{Inputs, Needs};
+use cloud_ops_client::Client;
+use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::scrape::Scraper;
+use rust_decimal::Decimal;
+
+use crate::apply::carry_out;
+use crate::arguments::{Demo, Global, Output, PlanFormat};
+use crate::exit::{Exit, print};
+use crate::plan::{Shown, show};
+use crate::render;
+use crate::setup;
+use crate::terminal::Terminal;
+
+/// A minute of the simulated cloud passes in a second.
+const SPEED: f64 = 60.0;
+
+pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let begun = Instant::now();
+    let quiet = matches!(global.output, Some(Output::None | Output::Json | Output::Jsonl));
+    let say = |text: String| if quiet { Ok(()) } else { print(&text) };
+    let mut options = SimulatorOptions::new(Account::demo());
+    options.speed = SPEED;
+    options.seed = flags.seed;
+    let cloud = cloud_simulator::start(options).await?;
+    // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
+    let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
+    let autopilot = autopilot(&cloud)?;
+    let price = settings.policy.threshold.price.dollars();
+    let count = cloud.namespaces().len();
+    say(format!(
+        "1. Before: a simulated Temporal Cloud with {count} namespaces; an hour passes.\n\n{}",
+        state(&cloud, terminal)
+    ))?;
+    let before = full_hour(&cloud, price)?;
+
+    say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned())?;
+    let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
+    let mut plan = Plan::of(&evaluation, price);
+    // An hour was skipped on the simulated clock: that it differs from this machine's is no news.
+    plan.warnings.clear();
+    if !quiet {
+        show(
+            &plan,
+            Shown::As(PlanFormat::Table),
+            true,
+            terminal,
+            begun.elapsed(),
+        )?;
+    }
+    say("\n3. `temporal-capacity apply`: changes, each waited for and verified.\n".to_owned())?;
+    let results = carry_out(&autopilot, &settings, plan.orders(&evaluation), false, terminal).await;
+    say(render::changes(&results, terminal))?;
+    let failed = results.iter().any(|result| !result.outcome.is_success());
+
+    // The metrics are three minutes late; what was changed shows after that.
+    cloud.advance(SignedDuration::from_mins(6));
+    let again = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
+    let left = again
+        .decisions
+        .iter()
+        .filter(|judged| judged.decision.action.is_change())
+        .count();
+    say(format!(
+        "\n4. After: an hour passes, and the next plan has {left} changes.\n\n{}",
+        state(&cloud, terminal)
+    ))?;
+    let after = full_hour(&cloud, price)?;
+    say(format!(
+        "\nBilled for unused capacity in a full hour, at ${}/M: {} before, {} after. Saved: {} an hour, in a demo of {:.0} s.",
+        price.normalize(),
+        in_dollars(before),
+        in_dollars(after),
+        in_dollars(before - after),
+        begun.elapsed().as_secs_f64()
+    ))?;
+    plan.changes = Some(results);
+    if matches!(global.output, Some(Output::Json | Output::Jsonl)) {
+        show(
+            &plan,
+            Shown::choose(None, global.output),
+            true,
+            terminal,
+            begun.elapsed(),
+        )?;
+    }
+    let incidents = cloud.incidents().len();
+    cloud.shutdown().await;
+    anyhow::ensure!(
+        incidents == 0,
+        "the demo changed {incidents} things beside the capacity: that is a fault of this program"
+    );
+    Ok(if failed || left > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn autopilot(cloud: &RunningSimulator) -> anyhow::Result<Autopilot> {
+    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
+    let metrics =
+        openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
+    let settings = AutopilotSettings {
+        policy: Policy::default(),
+        home: None,
+    };
+    Ok(Autopilot::new(Client::new(ops), Scraper::new(metrics), settings))
+}
+
+/// Lets a whole calendar hour pass, and returns what its unused capacity is billed at.
+fn full_hour(cloud: &RunningSimulator, price: Decimal) -> anyhow::Result<Decimal> {
+    let hour = SignedDuration::from_hours(1);
+    let next = cloud.now().as_second().div_euclid(hour.as_secs()) + 1;
+    let end =
+        Timestamp::from_second((next + 1) * hour.as_secs()).context("the simulated time is out of range")?;
+    // One minute more: a minute is billed when it has passed.
+    cloud.advance(
+        end.duration_since(cloud.now())
+            .saturating_add(SignedDuration::from_mins(1)),
+    );
+    Ok(cloud.shortfall_cost(next, price))
+}
+
+fn state(cloud: &RunningSimulator, terminal: Terminal) -> String {
+    let mut table = render::table_with(
+        ["namespace", "capacity", "served actions/s", "throttled/s"],
+        terminal,
+    );
+    for namespace in cloud.namespaces() {
+        let throttled = if namespace.throttled > 0.0 {
+            format!("{:.1}", namespace.throttled)
+        } else {
+            String::new()
+        };
+        let served = format!("{:.1}", namespace.served_actions);
+        table.add_row([
+            namespace.id,
+            render::trus(Some(namespace.trus)),
+            served,
+            throttled,
+        ]);
+    }
+    render::lines(&table)
+}

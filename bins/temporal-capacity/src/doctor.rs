@@ -1,0 +1,366 @@
+//! `doctor`: are keys, roles, clock, endpoints and metrics as they should be? What each missing thing breaks, and how to mend it.
+
+use capacity_autopilot::{ANNOUNCED_SKEW, Autopilot, chain, metric_families};
+use capacity_settings::{Needs, Settings};
+use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::scrape::{Completeness, Query};
+use serde::Serialize;
+
+use crate::arguments::{Global, Output};
+use crate::exit::{Exit, print};
+use crate::render;
+use crate::setup;
+use crate::terminal::Terminal;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Good,
+    Odd,
+    Bad,
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    /// What was looked at.
+    #[serde(rename = "check")]
+    pub(crate) subject: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) finding: String,
+    /// What it breaks and how to mend it; empty where all is well.
+    pub(crate) remedy: String,
+}
+
+#[derive(Debug, Default)]
+struct Report(Vec<Check>);
+
+impl Report {
+    fn good(&mut self, check: &'static str, finding: impl Into<String>) {
+        self.add(check, Verdict::Good, finding, "");
+    }
+
+    fn odd(&mut self, check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) {
+        self.add(check, Verdict::Odd, finding, remedy);
+    }
+
+    fn bad(&mut self, check: &'static str, finding: impl Into<String>, remedy: impl Into<String>) {
+        self.add(check, Verdict::Bad, finding, remedy);
+    }
+
+    fn add(
+        &mut self,
+        check: &'static str,
+        verdict: Verdict,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.0.push(Check {
+            subject: check,
+            verdict,
+            finding: finding.into(),
+            remedy: remedy.into(),
+        });
+    }
+}
+
+/// A key that expires sooner is told of.
+const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How many namespaces are named in one finding.
+const NAMED: usize = 10;
+
+pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let settings = setup::settings(global, Needs { cloud_keys: true })?;
+    let autopilot = setup::autopilot(&settings)?;
+    let bar = terminal.progress("examining");
+    let mut report = Report::default();
+    let listed = cloud_ops(&autopilot, &mut report).await;
+    clock(&autopilot, &mut report);
+    metrics(&autopilot, &mut report).await;
+    home(&settings, listed.as_deref(), &mut report);
+    notifications(&settings, &mut report);
+    bar.finish_and_clear();
+    let Report(checks) = report;
+    match global.output {
+        Some(Output::None) => {}
+        Some(Output::Json) => print(&serde_json::to_string_pretty(&checks)?)?,
+        Some(Output::Jsonl) => {
+            let lines: Result<Vec<String>, _> = checks.iter().map(serde_json::to_string).collect();
+            print(&lines?.join("\n"))?;
+        }
+        None | Some(Output::Text) => print(&render::checks(&checks, terminal))?,
+    }
+    let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
+    Ok(if is_bad { Exit::Failed } else { Exit::Done })
+}
+
+/// Key, role, expiry, and what may be changed. Returns the ids of all namespaces.
+async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<String>> {
+    let url = "Cloud Ops API";
+    let identity = match autopilot.ops().current_identity().await {
+        Ok(identity) => identity,
+        Err(error) => {
+            let remedy = "nothing can be listed, decided or changed: check TEMPORAL_CLOUD_OPS_API_KEY and CLOUD_OPS_API_BASE_URL";
+            report.bad(url, chain(&error), remedy);
+            return None;
+        }
+    };
+    let kind = if identity.is_service_account {
+        "service account"
+    } else {
+        "user"
+    };
+    report.good(
+        url,
+        format!(
+            "reached as {kind} {} with the account role {}",
+            identity.name, identity.account_role
+        ),
+    );
+    if !identity.is_service_account {
+        let remedy = "a person's key changes capacity in that person's name: use a service account";
+        report.odd(
+            "Cloud Ops key",
+            format!("it belongs to the user {}", identity.name),
+            remedy,
+        );
+    }
+    let now = autopilot.ops().server_time().unwrap_or_else(|| autopilot.now());
+    expiry(identity.key_expires_at, identity.key_is_disabled, now, report);
+    let mut listed = Vec::new();
+    if let Err(error) = autopilot
+        .ops()
+        .for_each_namespace(|namespace| listed.push(namespace.namespace))
+        .await
+    {
+        report.bad(
+            "namespaces",
+            chain(&error),
+            "nothing is decided on half a list: see the cause",
+        );
+        return None;
+    }
+    if listed.is_empty() {
+        let remedy = "nothing will ever be decided: give the key Namespace Admin on the namespaces to manage";
+        report.bad("namespaces", "the key sees no namespace", remedy);
+        return Some(listed);
+    }
+    let readable: Vec<&String> = listed
+        .iter()
+        .filter(|id| identity.may_change(id) == Some(false))
+        .collect();
+    let unknown = listed
+        .iter()
+        .filter(|id| identity.may_change(id).is_none())
+        .count();
+    if readable.is_empty() {
+        report.good(
+            "roles",
+            format!(
+                "{} namespaces are seen, and none is known to be read-only",
+                listed.len()
+            ),
+        );
+    } else {
+        let mut names: Vec<&str> = readable.iter().take(NAMED).map(|id| id.as_str()).collect();
+        if readable.len() > NAMED {
+            names.push("...");
+        }
+        let finding = format!(
+            "{} of {} namespaces may be read but not changed: {}",
+            readable.len(),
+            listed.len(),
+            names.join(", ")
+        );
+        report.bad(
+            "roles",
+            finding,
+            "changes of these end as not permitted: give Namespace Admin, or put them on NAMESPACE_DENYLIST",
+        );
+    }
+    if unknown > 0 {
+        let remedy = "custom roles are not shown by the API: they need cloud.namespace.update on these";
+        report.odd(
+            "roles",
+            format!("of {unknown} namespaces it cannot be told whether they may be changed"),
+            remedy,
+        );
+    }
+    Some(listed)
+}
+
+fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &mut Report) {
+    const CHECK: &str = "Cloud Ops key";
+    let rotate = "everything stops when it expires: make a new key, set it, then delete this one";
+    match expires {
+        _ if disabled => report.bad(
+            CHECK,
+            "it is disabled",
+            "nothing can be changed: enable it, or make a new one",
+        ),
+        None => report.odd(
+            CHECK,
+            "the service does not tell when it expires",
+            "look at it in the Cloud UI",
+        ),
+        Some(at) => {
+            let left = at.duration_since(now);
+            let finding = format!(
+                "it expires on {} ({} days)",
+                at.strftime("%Y-%m-%d"),
+                left.as_hours() / 24
+            );
+            if left.is_negative() {
+                report.bad(CHECK, finding, rotate);
+            } else if left < EXPIRY_NOTICE {
+                report.odd(CHECK, finding, rotate);
+            } else {
+                report.good(CHECK, finding);
+            }
+        }
+    }
+}
+
+fn clock(autopilot: &Autopilot, report: &mut Report) {
+    const CHECK: &str = "clock";
+    let Some(service) = autopilot.ops().server_time() else {
+        return report.odd(
+            CHECK,
+            "the service did not tell its time",
+            "ages are judged by this machine's clock alone",
+        );
+    };
+    let behind = autopilot.clock().correct(service);
+    let seconds = behind.abs().as_secs();
+    if behind.abs() > ANNOUNCED_SKEW {
+        let word = if behind.is_positive() {
+            "behind"
+        } else {
+            "ahead of"
+        };
+        let remedy = "the service's time is used instead; synchronise the clock all the same";
+        report.odd(CHECK, format!("{seconds} s {word} the service"), remedy);
+    } else {
+        report.good(CHECK, format!("{seconds} s off the service's"));
+    }
+}
+
+/// Reachability, key, families, completeness and age.
+async fn metrics(autopilot: &Autopilot, report: &mut Report) {
+    const CHECK: &str = "metrics endpoint";
+    let scraper = autopilot.metrics();
+    let key = "without metrics every namespace is held: check TEMPORAL_CLOUD_METRICS_API_KEY (account role Metrics Read-Only) and CLOUD_METRICS_API_BASE_URL";
+    match scraper.families().await {
+        Err(error) => return report.bad(CHECK, chain(&error), key),
+        Ok(offered) => {
+            let missing: Vec<&str> = metric_families()
+                .into_iter()
+                .filter(|name| !offered.iter().any(|it| it == name))
+                .collect();
+            if missing.is_empty() {
+                report.good(
+                    "metric families",
+                    format!("all {} that are used are on offer", metric_families().len()),
+                );
+            } else {
+                let remedy = "nothing is given back while usage is missing, and without limits every namespace is held: ask Temporal's support";
+                report.bad(
+                    "metric families",
+                    format!("not on offer: {}", missing.join(", ")),
+                    remedy,
+                );
+            }
+        }
+    }
+    let query = Query {
+        metrics: &["temporal_cloud_v1_action_limit"],
+        namespaces: &[],
+    };
+    match scraper.scrape(&query).await {
+        Err(error) => report.bad(CHECK, chain(&error), key),
+        Ok(answer) => {
+            let now = scraper.server_time().unwrap_or_else(|| autopilot.now());
+            let age = answer.newest.map(|newest| now.duration_since(newest));
+            let max_age = autopilot.settings().policy.threshold.metrics_max_age;
+            match (answer.completeness, age) {
+                // A large account does not fit one answer; it is read in parts.
+                (Completeness::Complete | Completeness::Limited, Some(age)) if age <= max_age => {
+                    report.good(CHECK, format!("newest metrics are {} s old", age.as_secs()));
+                }
+                (Completeness::Complete | Completeness::Limited, Some(age)) => {
+                    let remedy = "every namespace is held while they are older than METRICS_MAX_AGE: see status.temporal.io";
+                    report.bad(
+                        CHECK,
+                        format!("newest metrics are {} s old", age.as_secs()),
+                        remedy,
+                    );
+                }
+                (Completeness::Complete | Completeness::Limited, None) => {
+                    report.odd(
+                        CHECK,
+                        "it shows no namespace at all",
+                        "every namespace is held until metrics arrive",
+                    );
+                }
+                (Completeness::Unknown | Completeness::Undeclared, _) => {
+                    let remedy = "every namespace is held while that is so: try again later";
+                    report.bad(CHECK, "its answer was not declared complete", remedy);
+                }
+            }
+        }
+    }
+}
+
+fn home(settings: &Settings, listed: Option<&[String]>, report: &mut Report) {
+    const CHECK: &str = "own namespace";
+    match (settings.home.namespace_id(), &settings.home.namespace) {
+        (Some(id), _) => match listed {
+            Some(listed) if !listed.iter().any(|it| it == id.as_str()) => {
+                let remedy = "if it runs in this account, give the key the right to read that namespace";
+                report.odd(
+                    CHECK,
+                    format!("{id} is not among the namespaces that the key sees"),
+                    remedy,
+                );
+            }
+            _ => report.good(CHECK, format!("{id}, whose capacity is never lowered")),
+        },
+        (None, Some(name)) => {
+            let remedy = "if that is a namespace of Temporal Cloud, give its full id (name.account), so that it is never lowered";
+            report.odd(
+                CHECK,
+                format!("TEMPORAL_NAMESPACE is `{name}`, whose account cannot be told"),
+                remedy,
+            );
+        }
+        (None, None) => {
+            let remedy =
+                "fine for the command line; a worker needs TEMPORAL_NAMESPACE, and never lowers that one";
+            report.odd(CHECK, "TEMPORAL_NAMESPACE is not set", remedy);
+        }
+    }
+}
+
+fn notifications(settings: &Settings, report: &mut Report) {
+    if settings.slack_webhook_url.is_some() {
+        report.good(
+            "notifications",
+            "SLACK_WEBHOOK_URL is set; nothing was posted to find out more",
+        );
+    } else {
+        report.odd(
+            "notifications",
+            "SLACK_WEBHOOK_URL is not set",
+            "people are told in the log only",
+        );
+    }
+    if settings.dry_run {
+        report.odd(
+            "dry run",
+            "DRY_RUN_MODE is true",
+            "nothing is changed: set it to false when the plans look right",
+        );
+    }
+}

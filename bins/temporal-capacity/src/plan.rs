@@ -1,0 +1,131 @@
+//! `plan`: what would change now, and why.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use capacity_autopilot::{Plan, Scope};
+use capacity_engine::NamespacePatterns;
+use capacity_settings::Needs;
+
+use crate::arguments::{self, Global, Output, PlanFormat};
+use crate::exit::{Exit, print, tell};
+use crate::render;
+use crate::setup;
+use crate::terminal::Terminal;
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// In this form.
+    As(PlanFormat),
+    /// One JSON object a line.
+    JsonLines,
+    /// Not at all.
+    Nothing,
+}
+
+impl Shown {
+    /// `--format` is more exact than `--output`, and wins.
+    pub(crate) fn choose(format: Option<PlanFormat>, output: Option<Output>) -> Self {
+        match (format, output) {
+            (Some(format), _) => Self::As(format),
+            (None, None | Some(Output::Text)) => Self::As(PlanFormat::Table),
+            (None, Some(Output::Json)) => Self::As(PlanFormat::Json),
+            (None, Some(Output::Jsonl)) => Self::JsonLines,
+            (None, Some(Output::None)) => Self::Nothing,
+        }
+    }
+}
+
+pub(crate) async fn run(
+    flags: &arguments::Plan,
+    global: &Global,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
+    let begun = Instant::now();
+    let settings = setup::settings(global, Needs { cloud_keys: true })?;
+    let scope = scope(&flags.namespaces)?;
+    let autopilot = setup::autopilot(&settings)?;
+    let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
+    let plan = Plan::of(&evaluation, settings.policy.threshold.price.dollars());
+    if let Some(path) = &flags.save {
+        save(&plan, path)?;
+    }
+    show(
+        &plan,
+        Shown::choose(flags.format, global.output),
+        flags.all,
+        terminal,
+        begun.elapsed(),
+    )?;
+    if let Some(path) = &flags.save {
+        tell(&format!(
+            "saved to {0}; carry it out within 15 minutes: temporal-capacity apply {0}",
+            path.display()
+        ));
+    }
+    Ok(Exit::of_plan(
+        flags.detailed_exitcode,
+        plan.blind,
+        plan.summary.changes(),
+    ))
+}
+
+fn scope(globs: &[String]) -> anyhow::Result<Scope> {
+    if globs.is_empty() {
+        return Ok(Scope::All);
+    }
+    Ok(Scope::Matching(NamespacePatterns::try_new(globs)?))
+}
+
+/// Writes beside the file and renames, so that no half plan is ever found under its name.
+fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
+    let context = || format!("the plan could not be saved to {}", path.display());
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    std::fs::write(&beside, plan.to_saved()).with_context(context)?;
+    std::fs::rename(&beside, path).with_context(context)
+}
+
+/// Shows a plan: the result on standard output, warnings on the error stream.
+pub(crate) fn show(
+    plan: &Plan,
+    shown: Shown,
+    all: bool,
+    terminal: Terminal,
+    took: Duration,
+) -> anyhow::Result<()> {
+    for warning in &plan.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    let closing = render::closing_line(plan, took);
+    match shown {
+        Shown::As(PlanFormat::Table) => {
+            let folded = if all { String::new() } else { render::folded(plan) };
+            return print(&format!(
+                "{}{folded}{closing}\n",
+                render::table(plan, all, terminal)
+            ));
+        }
+        Shown::As(PlanFormat::Markdown) => print(&render::markdown(plan, all))?,
+        Shown::As(PlanFormat::Csv) => print(&render::csv(plan)?)?,
+        Shown::As(PlanFormat::Json) => print(&serde_json::to_string_pretty(plan)?)?,
+        Shown::JsonLines => print(&lines(plan)?)?,
+        Shown::Nothing => return Ok(()),
+    }
+    tell(&closing);
+    Ok(())
+}
+
+/// Decisions, then changes, one JSON object a line.
+fn lines(plan: &Plan) -> anyhow::Result<String> {
+    let mut lines = Vec::new();
+    for decision in &plan.decisions {
+        lines.push(serde_json::to_string(decision)? + "\n");
+    }
+    for change in plan.changes.iter().flatten() {
+        lines.push(serde_json::to_string(change)? + "\n");
+    }
+    Ok(lines.concat())
+}

@@ -1,0 +1,80 @@
+//! From flags and settings to an autopilot.
+
+use anyhow::Context;
+use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Progress, Scope};
+use capacity_settings::{Inputs, Needs, Settings};
+use cloud_ops_client::Client;
+use openmetrics_reader::scrape::Scraper;
+
+use crate::arguments::Global;
+use crate::exit::tell;
+use crate::terminal::Terminal;
+
+/// Reads the settings of this run; oddities go to the error stream.
+pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings> {
+    let mut inputs = Inputs::from_process();
+    inputs.file.clone_from(&global.config);
+    for assignment in &global.set {
+        let (name, value) = assignment.split_once('=').with_context(|| {
+            format!("--set takes NAME=VALUE, not `{assignment}`; for example --set DRY_RUN_MODE=true")
+        })?;
+        inputs
+            .flags
+            .push((name.trim().to_owned(), value.to_owned(), "--set".to_owned()));
+    }
+    let named = [
+        ("TEMPORAL_ADDRESS", &global.address, "--address"),
+        ("TEMPORAL_NAMESPACE", &global.namespace, "--namespace"),
+    ];
+    for (name, value, flag) in named {
+        inputs.flags.extend(
+            value
+                .clone()
+                .map(|value| (name.to_owned(), value, flag.to_owned())),
+        );
+    }
+    let settings = capacity_settings::load(&inputs, needs)?;
+    for warning in &settings.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(settings)
+}
+
+/// Makes the autopilot of these settings.
+pub(crate) fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
+    // `settings` was asked for both keys.
+    let ops = settings
+        .cloud_ops
+        .clone()
+        .context("TEMPORAL_CLOUD_OPS_API_KEY is not set")?;
+    let metrics = settings
+        .metrics
+        .clone()
+        .context("TEMPORAL_CLOUD_METRICS_API_KEY is not set")?;
+    let autopilot = AutopilotSettings {
+        policy: settings.policy.clone(),
+        home: settings.home.namespace_id(),
+    };
+    Ok(Autopilot::new(Client::new(ops), Scraper::new(metrics), autopilot))
+}
+
+/// Evaluates, with progress on the error stream.
+pub(crate) async fn evaluate(
+    autopilot: &Autopilot,
+    scope: &Scope,
+    terminal: Terminal,
+) -> anyhow::Result<Evaluation> {
+    let bar = terminal.progress("listing namespaces");
+    let progress = |progress: Progress| {
+        bar.set_message(match progress {
+            Progress::Listing(count) => format!("listing namespaces: {count}"),
+            Progress::ReadingMetrics(count) => format!("reading the metrics of {count} namespaces"),
+            Progress::ReadingCapacityInfo(count) => {
+                format!("reading the capacity info of {count} namespaces")
+            }
+        });
+    };
+    let evaluation = autopilot.evaluate_with_progress(scope, &progress).await;
+    bar.finish_and_clear();
+    Ok(evaluation?)
+}

@@ -1,0 +1,75 @@
+//! `cloud-simulator`: a simulated cloud on loopback, until Ctrl-C.
+
+use cloud_simulator::{Account, Faults, RunningSimulator, SimulatorOptions};
+use serde_json::json;
+
+use crate::arguments::{CloudSimulator, Global, Output};
+use crate::exit::{Exit, print, tell};
+
+pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Result<Exit> {
+    let share = |name: &str, percent: f64| {
+        anyhow::ensure!(
+            (0.0..=100.0).contains(&percent),
+            "--{name} {percent}: give a share from 0 to 100 percent"
+        );
+        Ok(percent / 100.0)
+    };
+    anyhow::ensure!(
+        flags.speed >= 0.0 && flags.speed.is_finite(),
+        "--speed {}: give a factor of 0 or more",
+        flags.speed
+    );
+    let account = match flags.namespaces {
+        None => Account::demo(),
+        Some(count) => Account::generate(count, share("wanting-change", flags.wanting_change)?, flags.seed),
+    };
+    let dropped = share("dropped", flags.dropped)? / 2.0;
+    let faults = Faults {
+        too_many_requests: share("too-many-requests", flags.too_many_requests)?,
+        unavailable: share("unavailable", flags.unavailable)?,
+        dropped_before: dropped,
+        dropped_after: dropped,
+        ..Faults::default()
+    };
+    let options = SimulatorOptions {
+        listen: flags.listen,
+        speed: flags.speed,
+        seed: flags.seed,
+        faults,
+        ..SimulatorOptions::new(account)
+    };
+    let cloud = cloud_simulator::start(options).await?;
+    print(&introduction(&cloud, global.output))?;
+    tell("simulated cloud is up; Ctrl-C ends it");
+    tokio::signal::ctrl_c().await?;
+    cloud.shutdown().await;
+    Ok(Exit::Done)
+}
+
+/// What a shell or a script needs to use it.
+fn introduction(cloud: &RunningSimulator, output: Option<Output>) -> String {
+    let variables = [
+        ("CLOUD_OPS_API_BASE_URL", cloud.ops_url()),
+        ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
+        ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
+        ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
+        ("SLACK_WEBHOOK_URL", cloud.slack_url()),
+    ];
+    match output {
+        Some(Output::None) => String::new(),
+        Some(Output::Json | Output::Jsonl) => {
+            let map: serde_json::Map<String, serde_json::Value> = variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), json!(value)))
+                .collect();
+            serde_json::Value::Object(map).to_string()
+        }
+        None | Some(Output::Text) => {
+            let lines: Vec<String> = variables
+                .into_iter()
+                .map(|(name, value)| format!("export {name}={value}\n"))
+                .collect();
+            lines.concat()
+        }
+    }
+}
