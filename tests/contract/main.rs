@@ -4,6 +4,7 @@
 
 mod cloud_ops;
 mod metrics_scrape;
+mod plan_schema;
 
 /// Reads a fixture.
 fn fixture(path: &str) -> String {

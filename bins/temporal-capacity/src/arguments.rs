@@ -85,7 +85,7 @@ pub(crate) struct Global {
         long,
         global = true,
         value_name = "LEVEL",
-        default_value = "warn",
+        default_value = "error",
         help_heading = "Global options"
     )]
     pub(crate) log_level: String,

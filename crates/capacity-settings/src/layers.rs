@@ -18,8 +18,8 @@ pub struct Inputs {
     pub environment: BTreeMap<String, String>,
     /// Variables of the environment that are no text.
     pub unreadable: Vec<String>,
-    /// Where `.env` and `capacity.toml` are looked for.
-    pub directory: PathBuf,
+    /// Where `.env` and `capacity.toml` are looked for, and what relative paths start from; none: neither is looked for.
+    pub directory: Option<PathBuf>,
     /// The settings file, if one was named; it must exist then.
     pub file: Option<PathBuf>,
     /// Settings given by flags: name, value, and the flag.
@@ -40,10 +40,18 @@ impl Inputs {
         Self {
             environment,
             unreadable,
-            directory: PathBuf::from("."),
+            directory: Some(PathBuf::from(".")),
             file: None,
             flags: Vec::new(),
         }
+    }
+}
+
+impl Inputs {
+    fn path(&self, path: &Path) -> PathBuf {
+        self.directory
+            .as_ref()
+            .map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }
 }
 
@@ -130,7 +138,7 @@ impl Layers {
         name: &str,
         text: &str,
         origin: Origin,
-        directory: &Path,
+        inputs: &Inputs,
         values: &mut Vec<(&'static str, String, Origin)>,
     ) -> Name {
         let meaning = meaning(name);
@@ -145,7 +153,7 @@ impl Layers {
             }
             Name::FileOf(setting) => {
                 self.by_file.insert(setting, origin.clone());
-                if let Some(secret) = self.secret_file(name, &directory.join(text), &origin) {
+                if let Some(secret) = self.secret_file(name, &inputs.path(Path::new(text)), &origin) {
                     values.push((setting, secret, Origin::File(text.to_owned())));
                 }
             }
@@ -197,10 +205,8 @@ impl Layers {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
         });
-        let path = inputs
-            .directory
-            .join(named.as_deref().unwrap_or(Path::new("capacity.toml")));
-        if named.is_none() && !path.exists() {
+        let path = inputs.path(named.as_deref().unwrap_or(Path::new("capacity.toml")));
+        if named.is_none() && (inputs.directory.is_none() || !path.exists()) {
             return;
         }
         let shown = path.strip_prefix(".").unwrap_or(&path).display().to_string();
@@ -272,7 +278,7 @@ impl Layers {
             ));
         }
         match plain_text(value.kind) {
-            Some(text) => drop(self.take(&name, &text, origin, &inputs.directory, values)),
+            Some(text) => drop(self.take(&name, &text, origin, inputs, values)),
             None => self.mistake(Mistake::of_name(
                 key,
                 Some(origin),
@@ -283,7 +289,9 @@ impl Layers {
 
     fn dotenv(&mut self, inputs: &Inputs) {
         const FILE: &str = ".env";
-        let path = inputs.directory.join(FILE);
+        let Some(path) = inputs.directory.as_ref().map(|directory| directory.join(FILE)) else {
+            return;
+        };
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
@@ -322,7 +330,7 @@ impl Layers {
                 &assignment.name,
                 &assignment.value,
                 origin.clone(),
-                &inputs.directory,
+                inputs,
                 &mut values,
             );
             if let Name::Near(near) = meaning {
@@ -349,7 +357,7 @@ impl Layers {
     fn environment(&mut self, inputs: &Inputs) {
         let mut values = Vec::new();
         for (name, text) in &inputs.environment {
-            let meaning = self.take(name, text, Origin::Environment, &inputs.directory, &mut values);
+            let meaning = self.take(name, text, Origin::Environment, inputs, &mut values);
             // Others put names of their own into the environment, so this is no mistake.
             if let Name::Near(near) = meaning {
                 self.layered.warnings.push(format!(
@@ -374,7 +382,7 @@ impl Layers {
         for (name, text, flag) in &inputs.flags {
             let origin = Origin::Flag(flag.clone());
             let upper = name.to_ascii_uppercase();
-            match self.take(&upper, text, origin.clone(), &inputs.directory, &mut values) {
+            match self.take(&upper, text, origin.clone(), inputs, &mut values) {
                 Name::Setting(_) | Name::FileOf(_) => {}
                 Name::Near(near) => {
                     let problem = format!("there is no setting of this name; did you mean {near}?");

@@ -12,7 +12,7 @@ fn inputs(directory: &Path, environment: &[(&str, &str)]) -> Inputs {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     Inputs {
         environment: environment.iter().map(pair).collect(),
-        directory: directory.to_owned(),
+        directory: Some(directory.to_owned()),
         ..Inputs::default()
     }
 }
@@ -289,7 +289,7 @@ proptest! {
         let folder = folder(&[(".env", &lines.concat())]);
         let mut environment: BTreeMap<String, String> = environment;
         environment.insert("TEMPORAL_CLOUD_OPS_API_KEY".to_owned(), "SECRET hunter2".to_owned());
-        let inputs = Inputs { environment, directory: folder.path().to_owned(), ..Inputs::default() };
+        let inputs = Inputs { environment, directory: Some(folder.path().to_owned()), ..Inputs::default() };
         let shown = match load(&inputs, Needs { cloud_keys: true }) {
             Ok(settings) => format!("{settings:?}"),
             Err(mistakes) => format!("{mistakes} {mistakes:?}"),

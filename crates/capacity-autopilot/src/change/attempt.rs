@@ -220,8 +220,13 @@ impl Changer {
 /// Decides from a fresh reading whether the change may be posted.
 fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Option<Next> {
     if is_our_operation(order, namespace) && state.posts == 0 {
-        // Begun by an earlier attempt of the same decision: our change is under way.
-        return Some(after(Duration::ZERO, state.clone(), Phase::Waiting));
+        // Begun by an earlier attempt of the same decision: our change is done, or under way.
+        let is_done = namespace.async_operation_id.is_none() && present_capacity(namespace) == Ok(order.to);
+        return Some(if is_done {
+            verified(Outcome::Already, order, state, namespace)
+        } else {
+            after(Duration::ZERO, state.clone(), Phase::Waiting)
+        });
     }
     if namespace.spec.is_empty() {
         return Some(failed(

@@ -1,0 +1,495 @@
+//! The commands as a user runs them, against a simulated cloud: output, exit codes, and what bad input ends in.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use cloud_simulator::{Access, Account, Faults, MetricsFault, RunningSimulator, SimulatorOptions};
+use jiff::SignedDuration;
+use rstest::rstest;
+use serde_json::Value;
+
+/// A cloud, and a folder to run in.
+struct World {
+    cloud: RunningSimulator,
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn options() -> SimulatorOptions {
+    let mut options = SimulatorOptions::new(Account::demo());
+    options.speed = 20.0;
+    options.operation_lag = SignedDuration::from_secs(1);
+    options.capacity_lag = SignedDuration::from_secs(1);
+    options.check_duration = SignedDuration::from_secs(1);
+    options
+}
+
+impl World {
+    fn new(options: SimulatorOptions) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let cloud = runtime
+            .block_on(cloud_simulator::start(options))
+            .expect("started");
+        Self {
+            cloud,
+            folder: tempfile::tempdir().expect("a folder"),
+            runtime,
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program(self.folder.path());
+        command
+            .args(arguments)
+            .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
+            .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
+            .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
+            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Assert {
+        self.command(arguments).assert()
+    }
+
+    fn json(&self, arguments: &[&str], code: i32) -> Value {
+        let assert = self.run(arguments).code(code);
+        serde_json::from_slice(&assert.get_output().stdout).expect("one JSON document")
+    }
+}
+
+/// The program without this machine's settings.
+fn program(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("temporal-capacity").expect("the binary is built");
+    command
+        .env_clear()
+        .current_dir(folder)
+        .timeout(std::time::Duration::from_mins(1));
+    command
+}
+
+fn output(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
+
+fn errors(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+fn actions(plan: &Value) -> Vec<String> {
+    let decisions = plan["decisions"].as_array().expect("decisions").iter();
+    decisions
+        .filter(|it| it["action"] != "Keep")
+        .map(|it| {
+            format!(
+                "{} {}",
+                it["namespace"].as_str().expect("a name"),
+                it["action"].as_str().expect("an action")
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_plan_shows_changes_first_and_folds_what_is_kept() {
+    let world = World::new(options());
+    let assert = world.run(&["plan"]).success();
+    let text = output(&assert);
+    let names: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let expected = [
+        "checkout.a1b2c",
+        "analytics.a1b2c",
+        "orders.a1b2c",
+        "reports.a1b2c",
+        "batch-legacy.a1b2c",
+        "ledger-eu.a1b2c",
+        "6",
+        "12",
+    ];
+    assert_eq!(names, expected, "{text}");
+    assert!(text.contains("6 kept as they are (--all shows them)"), "{text}");
+    assert!(
+        text.contains(
+            "12 namespaces: 1 enable, 3 disable, 2 hold, 6 keep; idle minimum $396.00/h -> $288.00/h at $50/M"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "no colours without a terminal");
+    assert!(output(&world.run(&["plan", "--all"]).success()).contains("crm-sync.a1b2c"));
+    assert!(output(&world.run(&["plan", "--color", "always"]).success()).contains('\u{1b}'));
+    assert_eq!(world.cloud.changes(), [], "a plan never changes anything");
+}
+
+#[test]
+fn forms_of_a_plan_are_chosen_by_format_or_output() {
+    let world = World::new(options());
+    let json = world.json(&["plan", "--format", "json"], 0);
+    assert_eq!(json["schema"], "temporal-capacity/plan/v1");
+    assert_eq!(json["decisions"].as_array().map(Vec::len), Some(12));
+    // The Temporal CLI hands its flags on before the command.
+    assert_eq!(actions(&world.json(&["-o", "json", "plan"], 0)), actions(&json));
+    let lines = output(&world.run(&["plan", "-o", "jsonl"]).success());
+    assert_eq!(
+        lines
+            .lines()
+            .filter(|line| serde_json::from_str::<Value>(line).is_ok())
+            .count(),
+        12
+    );
+    assert_eq!(output(&world.run(&["plan", "-o", "none"]).success()), "");
+    let csv = output(&world.run(&["plan", "--format", "csv"]).success());
+    assert!(csv.starts_with("namespace,action,current_trus"), "{csv}");
+    assert_eq!(csv.lines().count(), 13);
+    let markdown = output(&world.run(&["plan", "--format", "markdown"]).success());
+    assert!(markdown.contains("| checkout.a1b2c | Enable |"), "{markdown}");
+}
+
+#[rstest]
+#[case::plain(&["plan"], 0)]
+#[case::changes(&["plan", "--detailed-exitcode"], 2)]
+#[case::nothing_planned(&["plan", "--detailed-exitcode", "crm-sync"], 0)]
+#[case::usage(&["plan", "--nonsense"], 1)]
+#[case::unknown_glob(&["plan", "ghost*"], 1)]
+#[case::broken_glob(&["plan", "[x"], 1)]
+#[case::help(&["plan", "--help"], 0)]
+fn exit_codes_of_a_plan(#[case] arguments: &[&str], #[case] code: i32) {
+    World::new(options()).run(arguments).code(code);
+}
+
+#[test]
+fn blind_is_an_exit_code_of_its_own_and_outranks_changes() {
+    let mut options = options();
+    options.faults.metrics = MetricsFault::Limited;
+    let world = World::new(options);
+    world.run(&["plan", "--detailed-exitcode"]).code(3);
+    world.run(&["plan"]).code(0);
+    assert_eq!(world.json(&["plan", "-o", "json"], 0)["blind"], true);
+    world.run(&["apply", "--yes", "--detailed-exitcode"]).code(3);
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn apply_carries_the_plan_out_and_finds_nothing_the_second_time() {
+    let world = World::new(options());
+    let applied = world.json(&["apply", "--yes", "-o", "json"], 0);
+    let changes = applied["changes"].as_array().expect("changes");
+    assert_eq!(changes.len(), 4);
+    assert!(
+        changes
+            .iter()
+            .all(|it| it["outcome"] == "changed" && it["error"].is_null()),
+        "{changes:?}"
+    );
+    assert!(changes.iter().all(|it| {
+        it["operation_id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("7ca9ac17-"))
+    }));
+    assert_eq!(world.cloud.changes().len(), 4);
+    assert_eq!(world.cloud.incidents(), []);
+    world.cloud.advance(SignedDuration::from_mins(6));
+    let again = world.json(&["apply", "--yes", "-o", "json", "--detailed-exitcode"], 0);
+    assert_eq!(again["changes"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn apply_asks_and_without_a_terminal_wants_yes() {
+    let world = World::new(options());
+    let assert = world.run(&["apply"]).code(1);
+    assert!(errors(&assert).contains("apply --yes"), "{}", errors(&assert));
+    assert_eq!(
+        world.cloud.requests().get("GET /cloud/namespaces"),
+        None,
+        "asked before anything is done"
+    );
+}
+
+#[test]
+fn a_dry_run_says_so_and_only_plans() {
+    let world = World::new(options());
+    let assert = world
+        .command(&["apply", "--detailed-exitcode"])
+        .env("DRY_RUN_MODE", "true")
+        .assert()
+        .code(2);
+    assert!(
+        errors(&assert).contains("DRY_RUN_MODE is true: nothing is changed"),
+        "{}",
+        errors(&assert)
+    );
+    assert!(output(&assert).contains("checkout.a1b2c"));
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn a_saved_plan_is_carried_out_once() {
+    let world = World::new(options());
+    world.run(&["plan", "--save", "plan.json"]).success();
+    world.run(&["apply", "plan.json", "--yes"]).success();
+    assert_eq!(world.cloud.changes().len(), 4);
+    // Our own operations are found on the namespaces: nothing is sent again.
+    let again = world.json(&["apply", "plan.json", "--yes", "-o", "json"], 0);
+    let changes = again["changes"].as_array().expect("changes");
+    assert!(changes.iter().all(|it| it["outcome"] == "already"), "{changes:?}");
+    assert_eq!(world.cloud.changes().len(), 4);
+}
+
+#[test]
+fn a_saved_plan_that_was_edited_cut_or_is_none_is_refused() {
+    let world = World::new(options());
+    world.run(&["plan", "--save", "plan.json"]).success();
+    let path = world.folder.path().join("plan.json");
+    let text = std::fs::read_to_string(&path).expect("saved");
+    for (changed, expected) in [
+        (
+            text.replace("\"wanted_trus\": 6", "\"wanted_trus\": 12"),
+            "the plan was changed after it was saved",
+        ),
+        (text[..text.len() / 3].to_owned(), "this is no saved plan"),
+        ("not JSON".to_owned(), "this is no saved plan"),
+        ("{\"schema\":\"else\"}".to_owned(), "has the form `else`"),
+    ] {
+        std::fs::write(&path, changed).expect("written");
+        let assert = world.run(&["apply", "plan.json", "--yes"]).code(1);
+        assert!(errors(&assert).contains(expected), "{}", errors(&assert));
+    }
+    let assert = world.run(&["apply", "elsewhere.json", "--yes"]).code(1);
+    assert!(
+        errors(&assert).contains("elsewhere.json cannot be carried out"),
+        "{}",
+        errors(&assert)
+    );
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
+    let mut options = options();
+    let orders = options
+        .account
+        .namespaces
+        .iter_mut()
+        .find(|it| it.name == "orders")
+        .expect("orders");
+    orders.access = Access::Read;
+    let world = World::new(options);
+    let assert = world.run(&["apply", "--yes"]).code(1);
+    assert!(
+        output(&assert).contains("not_permitted") && output(&assert).contains("Namespace Admin"),
+        "{}",
+        output(&assert)
+    );
+    assert!(
+        errors(&assert).contains("1 changes were not carried out"),
+        "{}",
+        errors(&assert)
+    );
+    assert_eq!(world.cloud.changes().len(), 3);
+}
+
+#[rstest]
+#[case::wrong_ops_key(
+    "TEMPORAL_CLOUD_OPS_API_KEY",
+    "wrong-hunter2",
+    "the Cloud Ops API key is wrong, expired or disabled"
+)]
+#[case::nobody_listening(
+    "CLOUD_OPS_API_BASE_URL",
+    "http://127.0.0.1:1",
+    "127.0.0.1 could not be reached"
+)]
+#[case::no_url("CLOUD_OPS_API_BASE_URL", "saas-api.tmprl.cloud", "no URL")]
+#[case::password_in_the_url(
+    "CLOUD_OPS_API_BASE_URL",
+    "https://hunter2@example.com",
+    "the URL holds a user or password"
+)]
+#[case::plain_http("CLOUD_METRICS_API_BASE_URL", "http://example.com", "not encrypted")]
+#[case::no_number("DEFAULT_TRU_COUNT", "five", "DEFAULT_TRU_COUNT = `five` (environment)")]
+#[case::broken_glob("NAMESPACE_DENYLIST", "or[ders", "the pattern `or[ders` does not parse")]
+#[case::no_boolean("DRY_RUN_MODE", "perhaps", "neither true nor false")]
+fn bad_settings_end_in_one_message_with_the_remedy(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] expected: &str,
+) {
+    let world = World::new(options());
+    let assert = world
+        .command(&["apply", "--yes"])
+        .env(name, value)
+        .assert()
+        .code(1);
+    let text = errors(&assert);
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("panicked"), "{text}");
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn a_wrong_metrics_key_makes_the_account_blind_and_is_told() {
+    let world = World::new(options());
+    let assert = world
+        .command(&["plan", "--all"])
+        .env("TEMPORAL_CLOUD_METRICS_API_KEY", "wrong-hunter2")
+        .assert()
+        .success();
+    let text = output(&assert);
+    assert!(
+        text.contains("Jwt is missing") && text.contains("the metrics key is wrong"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn missing_keys_are_named_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assert = program(folder.path()).arg("plan").assert().code(1);
+    let text = errors(&assert);
+    assert!(
+        text.contains("TEMPORAL_CLOUD_OPS_API_KEY") && text.contains("TEMPORAL_CLOUD_METRICS_API_KEY"),
+        "{text}"
+    );
+}
+
+#[test]
+fn settings_are_shown_with_their_origin_and_without_secrets() {
+    let world = World::new(options());
+    std::fs::write(world.folder.path().join(".env"), "MAX_TRU_COUNT=8\n").expect("written");
+    let text = output(
+        &world
+            .run(&["settings", "show", "--set", "MIN_ACTIONS_THRESHOLD=7"])
+            .success(),
+    );
+    let line = |name: &str| {
+        text.lines()
+            .find(|line| line.contains(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(line("MAX_TRU_COUNT").contains(".env, line 1"), "{text}");
+    assert!(line("MIN_ACTIONS_THRESHOLD").contains("flag --set"), "{text}");
+    assert!(line("TEMPORAL_CLOUD_OPS_API_KEY").contains("(hidden)"), "{text}");
+    assert!(!text.contains(&world.cloud.ops_key()), "{text}");
+    assert_eq!(
+        world.json(&["settings", "show", "-o", "json"], 0)[0]["name"],
+        "TEMPORAL_CLOUD_OPS_API_KEY"
+    );
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_what_it_breaks() {
+    let mut options = options();
+    options.account.namespaces[0].access = Access::Read;
+    options.ops_key_expires = options.start + SignedDuration::from_hours(24 * 3);
+    options.faults.missing_family = Some("temporal_cloud_v1_operations_limit".to_owned());
+    let world = World::new(options);
+    let checks = world.json(&["doctor", "-o", "json"], 1);
+    let found = |check: &str, verdict: &str| -> String {
+        let checks = checks.as_array().expect("checks").iter();
+        let mut found = checks.filter(|it| it["check"] == check && it["verdict"] == verdict);
+        found
+            .next()
+            .and_then(|it| it["finding"].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(found("roles", "bad").contains("analytics.a1b2c"), "{checks}");
+    assert!(
+        found("Cloud Ops key", "odd").starts_with("it expires on "),
+        "{checks}"
+    );
+    assert!(
+        found("metric families", "bad").contains("operations_limit"),
+        "{checks}"
+    );
+    assert!(
+        found("Cloud Ops API", "good").contains("capacity-ops"),
+        "{checks}"
+    );
+
+    let healthy = World::new(self::options());
+    assert!(output(&healthy.run(&["doctor"]).success()).contains("metrics endpoint"));
+}
+
+#[test]
+fn faults_on_the_way_do_not_change_a_plan() {
+    let calm = World::new(options());
+    let mut options = options();
+    options.faults = Faults {
+        too_many_requests: 0.1,
+        unavailable: 0.1,
+        dropped_before: 0.1,
+        ..Faults::default()
+    };
+    let stormy = World::new(options);
+    assert_eq!(
+        actions(&calm.json(&["plan", "-o", "json"], 0)),
+        actions(&stormy.json(&["plan", "-o", "json"], 0))
+    );
+}
+
+#[test]
+fn the_demo_saves_money_with_nothing_but_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Settings of this machine are not heeded: these would stop any other command.
+    std::fs::write(folder.path().join(".env"), "DRY_RUN_MODE=perhaps\n").expect("written");
+    let assert = program(folder.path()).arg("demo").assert().success();
+    let text = output(&assert);
+    assert!(text.contains("the next plan has 0 changes"), "{text}");
+    assert!(
+        text.contains("$306.00 before, $108.00 after. Saved: $198.00 an hour"),
+        "{text}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_simulator_runs_until_it_is_interrupted() {
+    use std::io::BufRead;
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_temporal-capacity"))
+        .args(["cloud-simulator", "--namespaces", "20", "-o", "json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    std::io::BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("a line");
+    let introduction: Value = serde_json::from_str(&line).expect("JSON");
+    assert!(
+        introduction["CLOUD_OPS_API_BASE_URL"]
+            .as_str()
+            .is_some_and(|url| url.starts_with("http://127.0.0.1:"))
+    );
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("sent");
+    assert!(interrupted.success());
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn completions_are_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assert = program(folder.path())
+        .args(["completions", "bash"])
+        .assert()
+        .success();
+    assert!(output(&assert).contains("temporal-capacity"));
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The server's task ends with its runtime.
+        let _guard = self.runtime.enter();
+    }
+}

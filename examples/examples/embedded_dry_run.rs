@@ -1,0 +1,39 @@
+//! A service of your own that embeds the autopilot: every decision of an account, without changing anything.
+//!
+//! Runs against a simulated cloud; give `Config::try_new` your own keys and the public addresses to run it on an account.
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use capacity_autopilot::{Autopilot, AutopilotSettings, Scope};
+use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use cloud_ops_client::Client;
+use cloud_simulator::{Account, SimulatorOptions};
+use openmetrics_reader::scrape::Scraper;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cloud = cloud_simulator::start(SimulatorOptions::new(Account::demo())).await?;
+    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
+    let metrics =
+        openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
+
+    // Everything but what is called staging.
+    let filter = NamespaceFilter {
+        deny: NamespacePatterns::try_new(&["*staging*"])?,
+        ..NamespaceFilter::default()
+    };
+    let settings = AutopilotSettings {
+        policy: Policy {
+            filter,
+            ..Policy::default()
+        },
+        home: None,
+    };
+    let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
+
+    let evaluation = autopilot.evaluate(&Scope::All).await?;
+    for judged in &evaluation.decisions {
+        println!("{}", judged.decision);
+    }
+    cloud.shutdown().await;
+    Ok(())
+}
