@@ -250,17 +250,17 @@ async fn the_budget_counts_repetitions_too() {
 const FAMILIES: [FamilyQuery<'_>; 3] = [
     FamilyQuery {
         name: "limit",
-        points_per_namespace: 1,
+        points_per_namespace: 1.0,
         is_rate: false,
     },
     FamilyQuery {
         name: "served",
-        points_per_namespace: 1,
+        points_per_namespace: 1.0,
         is_rate: true,
     },
     FamilyQuery {
         name: "throttled",
-        points_per_namespace: 1,
+        points_per_namespace: 1.0,
         is_rate: true,
     },
 ];
@@ -397,7 +397,7 @@ async fn all_parts_are_of_the_same_minute(#[case] minutes: Vec<i64>, #[case] exp
     let scraper = Scraper::new(config);
     let families = [FamilyQuery {
         name: "served",
-        points_per_namespace: 24,
+        points_per_namespace: 24.0,
         is_rate: true,
     }];
     let query = AccountQuery {

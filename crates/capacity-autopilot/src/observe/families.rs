@@ -5,7 +5,7 @@
 use capacity_engine::LimitKind;
 
 /// The families of one limit, by their full names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct LimitFamilies {
     /// Served per second.
     pub(crate) served: &'static str,
@@ -15,8 +15,8 @@ pub(crate) struct LimitFamilies {
     pub(crate) limit: &'static str,
     /// What on-demand would give.
     pub(crate) envelope: &'static str,
-    /// About how many `served` series a namespace has: one a kind of action, or one an operation name.
-    pub(crate) served_series: usize,
+    /// About how many `served` series a namespace has: foreground and background, or one an operation name.
+    pub(crate) served_series: f64,
 }
 
 /// The families of a limit.
@@ -27,21 +27,21 @@ pub(crate) fn families(kind: LimitKind) -> LimitFamilies {
             throttled: "temporal_cloud_v1_total_action_throttled_count",
             limit: "temporal_cloud_v1_action_limit",
             envelope: "temporal_cloud_v1_action_on_demand_envelope_limit",
-            served_series: 3,
+            served_series: 2.0,
         },
         LimitKind::Requests => LimitFamilies {
             served: "temporal_cloud_v1_service_request_count",
             throttled: "temporal_cloud_v1_service_request_throttled_count",
             limit: "temporal_cloud_v1_service_request_limit",
             envelope: "temporal_cloud_v1_service_request_on_demand_envelope_limit",
-            served_series: 40,
+            served_series: 50.0,
         },
         LimitKind::Operations => LimitFamilies {
             served: "temporal_cloud_v1_operations_count",
             throttled: "temporal_cloud_v1_operations_throttled_count",
             limit: "temporal_cloud_v1_operations_limit",
             envelope: "temporal_cloud_v1_operations_on_demand_envelope_limit",
-            served_series: 50,
+            served_series: 50.0,
         },
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Detail {
 }
 
 /// More series of one family than this for each namespace are read for candidates only, where the account is large.
-const MANY_SERIES: usize = 10;
+const MANY_SERIES: f64 = 10.0;
 
 impl Detail {
     fn includes(self, kind: LimitKind, role: Role) -> bool {
@@ -38,10 +38,11 @@ impl Detail {
         all.filter(|(kind, role)| self.includes(*kind, *role))
             .map(|(kind, role)| FamilyQuery {
                 name: families(kind).name(role),
-                points_per_namespace: if role == Role::Served {
-                    families(kind).served_series
-                } else {
-                    1
+                points_per_namespace: match role {
+                    Role::Served => families(kind).served_series,
+                    // Few namespaces are throttled at any time.
+                    Role::Throttled => 0.1,
+                    Role::Limit | Role::Envelope => 1.0,
                 },
                 is_rate: matches!(role, Role::Served | Role::Throttled),
             })
@@ -51,12 +52,9 @@ impl Detail {
 
 /// Returns what is to be read first: everything, if that fits one answer.
 pub(super) fn first_detail(scraper: &Scraper, namespaces: usize) -> Detail {
-    let points: usize = Detail::Everything
-        .queries()
-        .iter()
-        .map(|query| query.points_per_namespace)
-        .sum();
-    if points * namespaces <= scraper.config().points_per_answer {
+    let queries = Detail::Everything.queries();
+    let points: usize = queries.iter().map(|query| query.points_of(namespaces)).sum();
+    if points <= scraper.config().points_per_answer {
         Detail::Everything
     } else {
         Detail::Candidates

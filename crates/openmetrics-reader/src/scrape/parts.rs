@@ -16,11 +16,25 @@ pub struct AccountQuery<'a> {
 pub struct FamilyQuery<'a> {
     /// Its full name.
     pub name: &'a str,
-    /// About how many points a namespace has of it. A wrong guess costs a request, nothing else.
-    pub points_per_namespace: usize,
+    /// About how many points a namespace has of it on average, also below one. A wrong guess costs a request, nothing else.
+    pub points_per_namespace: f64,
     /// Whether it is a rate, whose points are of the minute itself. Other values are the latest of a look-back window and
     /// may be older, so they do not tell which minute an answer is of.
     pub is_rate: bool,
+}
+
+impl FamilyQuery<'_> {
+    /// About how many points so many namespaces have of it, at least one.
+    pub fn points_of(&self, namespaces: usize) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a guess: casts saturate, and no account has 2^53 namespaces"
+        )]
+        let points = (self.points_per_namespace * namespaces as f64).ceil() as usize;
+        points.max(1)
+    }
 }
 
 /// One request: some families of some namespaces.
@@ -49,7 +63,7 @@ pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Ve
     let mut weighed: Vec<(usize, &str)> = query
         .families
         .iter()
-        .map(|family| (family.points_per_namespace.max(1) * count, family.name))
+        .map(|family| (family.points_of(count), family.name))
         .collect();
     // The largest first: each then goes where it still fits.
     weighed.sort_by(|one, other| other.cmp(one));
@@ -83,14 +97,20 @@ pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Ve
 }
 
 fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
-    let points: usize = query
+    let points: f64 = query
         .families
         .iter()
-        .map(|family| family.points_per_namespace.max(1))
+        .map(|family| family.points_per_namespace)
         .sum();
+    let whole = FamilyQuery {
+        name: "",
+        points_per_namespace: points,
+        is_rate: false,
+    };
+    let largest = usable / whole.points_of(1);
     let families: Vec<&str> = query.families.iter().map(|family| family.name).collect();
     let patterns = query.namespaces.iter().map(|name| (format!("{name}*"), 1));
-    let groups = packed(patterns, (usable / points.max(1)).max(1));
+    let groups = packed(patterns, largest.max(1));
     groups
         .into_iter()
         .map(|namespaces| Part {
@@ -191,7 +211,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn family(name: &str, points_per_namespace: usize) -> FamilyQuery<'_> {
+    fn family(name: &str, points_per_namespace: f64) -> FamilyQuery<'_> {
         FamilyQuery {
             name,
             points_per_namespace,
@@ -210,7 +230,7 @@ mod tests {
     #[test]
     fn a_small_account_takes_one_request() {
         let names = names(100);
-        let families = [family("a", 40), family("b", 40), family("c", 2)];
+        let families = [family("a", 40.0), family("b", 40.0), family("c", 2.0)];
         let query = AccountQuery {
             families: &families,
             namespaces: &borrowed(&names),
@@ -223,11 +243,11 @@ mod tests {
     fn families_that_do_not_fit_together_are_read_apart() {
         let names = names(10_000);
         let families = [
-            family("a", 2),
-            family("b", 1),
-            family("c", 1),
-            family("d", 1),
-            family("e", 1),
+            family("a", 2.0),
+            family("b", 1.0),
+            family("c", 1.0),
+            family("d", 1.0),
+            family("e", 1.0),
         ];
         let query = AccountQuery {
             families: &families,
@@ -242,7 +262,7 @@ mod tests {
     #[test]
     fn a_family_that_does_not_fit_alone_is_cut_by_wildcards() {
         let names = names(1_000);
-        let families = [family("a", 40)];
+        let families = [family("a", 40.0)];
         let query = AccountQuery {
             families: &families,
             namespaces: &borrowed(&names),
@@ -277,14 +297,14 @@ mod tests {
         #[test]
         fn every_family_of_every_namespace_is_read_exactly_once(
             names in prop::collection::btree_set("[ab][a-c-]{0,5}[ab]", 1..60),
-            weights in prop::collection::vec(1_usize..60, 1..6),
+            weights in prop::collection::vec(1_u16..60, 1..6),
             points in 100_usize..2_000,
             cut in 0_usize..4,
         ) {
             let names: Vec<String> = names.into_iter().collect();
             let labels = ["f0", "f1", "f2", "f3", "f4", "f5"];
             let families: Vec<FamilyQuery<'_>> =
-                weights.iter().zip(labels).map(|(weight, name)| family(name, *weight)).collect();
+                weights.iter().zip(labels).map(|(weight, name)| family(name, f64::from(*weight))).collect();
             let namespaces = borrowed(&names);
             let query = AccountQuery { families: &families, namespaces: &namespaces, only_these: false };
             let mut parts = plan(&query, points);
@@ -302,10 +322,10 @@ mod tests {
         #[test]
         fn only_the_named_are_read_and_filters_stay_short(
             names in prop::collection::btree_set("[a-z][a-z0-9-]{1,37}[a-z]", 1..400),
-            weight in 1_usize..100,
+            weight in 1_u16..100,
         ) {
             let names: Vec<String> = names.into_iter().collect();
-            let families = [family("f0", weight)];
+            let families = [family("f0", f64::from(weight))];
             let query = AccountQuery { families: &families, namespaces: &borrowed(&names), only_these: true };
             let parts = plan(&query, 30_000);
             for part in &parts {
