@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use capacity_autopilot::{Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop};
+use capacity_autopilot::{Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest};
 use capacity_settings::{Needs, Settings};
+use slack_notifier::Webhook;
 
 use crate::arguments::{self, Global, PlanFormat};
 use crate::exit::{Exit, print, tell};
@@ -43,6 +44,7 @@ pub(crate) async fn run(
     }
     if settings.dry_run {
         tell("DRY_RUN_MODE is true: nothing is changed and nothing sent");
+        notify(&plan, &settings).await;
         if !is_table {
             show(&plan, shown, false, terminal, begun.elapsed())?;
         }
@@ -61,6 +63,7 @@ pub(crate) async fn run(
         print(&render::changes(&results, terminal))?;
     }
     plan.changes = Some(results);
+    notify(&plan, &settings).await;
     if !is_table {
         show(&plan, shown, false, terminal, begun.elapsed())?;
     }
@@ -146,4 +149,28 @@ pub(crate) async fn carry_out(
     bar.finish_and_clear();
     listener.abort();
     results
+}
+
+/// Tells people, in one digest. That it cannot be delivered never fails what was done.
+async fn notify(plan: &Plan, settings: &Settings) {
+    let (Some(config), Some(message)) = (&settings.slack, digest(plan)) else {
+        return;
+    };
+    let webhook = Webhook::new(config.clone());
+    if settings.dry_run {
+        let lines: Vec<&str> = message
+            .sections
+            .iter()
+            .flat_map(|it| &it.lines)
+            .map(String::as_str)
+            .collect();
+        tell(&format!(
+            "would tell {}: {}\n  {}",
+            webhook.host(),
+            message.title,
+            lines.join("\n  ")
+        ));
+    } else if let Err(error) = webhook.post(&message).await {
+        tell(&format!("warning: people were not told: {}", chain(&error)));
+    }
 }

@@ -344,10 +344,13 @@ fn home(settings: &Settings, listed: Option<&[String]>, report: &mut Report) {
 }
 
 fn notifications(settings: &Settings, report: &mut Report) {
-    if settings.slack_webhook_url.is_some() {
+    if let Some(slack) = &settings.slack {
         report.good(
             "notifications",
-            "SLACK_WEBHOOK_URL is set; nothing was posted to find out more",
+            format!(
+                "to a webhook at {}; nothing was posted to find out more",
+                slack.host()
+            ),
         );
     } else {
         report.odd(

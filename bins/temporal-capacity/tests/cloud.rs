@@ -347,6 +347,48 @@ fn a_wrong_metrics_key_makes_the_account_blind_and_is_told() {
 }
 
 #[test]
+fn apply_posts_one_digest_a_plan_none_and_a_dry_run_only_shows_it() {
+    let world = World::new(options());
+    let with_slack = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("SLACK_WEBHOOK_URL", world.cloud.slack_url());
+        command
+    };
+    with_slack(&["plan"]).assert().success();
+    let assert = with_slack(&["apply"])
+        .env("DRY_RUN_MODE", "true")
+        .assert()
+        .success();
+    assert!(
+        errors(&assert).contains("would tell 127.0.0.1: Capacity of account a1b2c"),
+        "{}",
+        errors(&assert)
+    );
+    assert_eq!(world.cloud.slack_messages(), Vec::<Value>::new());
+    with_slack(&["apply", "--yes"]).assert().success();
+    let messages = world.cloud.slack_messages();
+    assert_eq!(messages.len(), 1);
+    let text = messages[0]["text"].as_str().expect("a text");
+    assert!(
+        text.contains("Capacity of account a1b2c: 4 changed, 1 need a person"),
+        "{text}"
+    );
+
+    let gone = format!("{}-gone", world.cloud.slack_url());
+    let assert = world
+        .command(&["apply", "--yes"])
+        .env("SLACK_WEBHOOK_URL", &gone)
+        .assert()
+        .success();
+    assert!(
+        errors(&assert).contains("the webhook was removed or disabled"),
+        "{}",
+        errors(&assert)
+    );
+    assert!(!errors(&assert).contains("webhook-token"), "{}", errors(&assert));
+}
+
+#[test]
 fn missing_keys_are_named_together() {
     let folder = tempfile::tempdir().expect("a folder");
     let assert = program(folder.path()).arg("plan").assert().code(1);

@@ -10,6 +10,7 @@ mod carry_out;
 mod change;
 mod clock;
 mod fresh;
+mod notify;
 mod observe;
 mod operation_id;
 mod plan;
@@ -21,6 +22,7 @@ pub use change::{
     CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
+pub use notify::digest;
 pub use observe::{Progress, metric_families};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{

@@ -29,7 +29,7 @@ pub struct Settings {
     /// Whether nothing is changed and nothing sent.
     pub dry_run: bool,
     /// Where people are told.
-    pub slack_webhook_url: Option<SecretString>,
+    pub slack: Option<slack_notifier::Config>,
     /// Where this automation itself runs.
     pub home: Home,
     /// Every setting with its value and origin, as it may be shown.
@@ -102,7 +102,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
     let cloud_ops = reader.cloud_ops(needs);
     let metrics = reader.metrics(needs);
-    let slack_webhook_url = reader.slack();
+    let slack = reader.slack();
     let home = reader.home();
     let mistakes = reader.mistakes;
     match (mistakes.is_empty(), policy, max_concurrent_changes, dry_run) {
@@ -112,7 +112,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             policy,
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
-            slack_webhook_url,
+            slack,
             home,
             effective: effective(&values),
             warnings,
@@ -277,8 +277,15 @@ impl Reader<'_> {
         }
     }
 
-    fn slack(&mut self) -> Option<SecretString> {
-        self.secret("SLACK_WEBHOOK_URL")
+    fn slack(&mut self) -> Option<slack_notifier::Config> {
+        const NAME: &str = "SLACK_WEBHOOK_URL";
+        match slack_notifier::Config::try_new(self.secret(NAME)?) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                self.refused(NAME, NAME, true, error.to_string());
+                None
+            }
+        }
     }
 
     fn home(&mut self) -> Home {

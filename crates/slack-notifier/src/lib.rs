@@ -1,1 +1,11 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Message::payload`] is pure; [`Webhook::post`] delivers it.
+
+mod message;
+mod webhook;
+
+pub use message::{Message, Section, Severity};
+pub use webhook::{Config, ConfigError, Error, ErrorKind, Webhook};

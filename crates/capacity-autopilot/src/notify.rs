@@ -1,0 +1,209 @@
+//! What people are told: one digest an evaluation, and only where capacity changed or a person is needed.
+
+use slack_notifier::{Message, Section, Severity};
+
+use crate::change::ChangeResult;
+use crate::plan::{ActionName, Plan, PlannedDecision};
+
+/// Returns the digest of an evaluation and its changes; `None` where there is nothing to tell.
+pub fn digest(plan: &Plan) -> Option<Message> {
+    let results: Vec<&ChangeResult> = plan.changes.iter().flatten().collect();
+    let (changed, failed): (Vec<&ChangeResult>, Vec<&ChangeResult>) = results
+        .into_iter()
+        .partition(|result| result.outcome.is_success());
+    let meddled = changed
+        .iter()
+        .chain(&failed)
+        .any(|result| !result.spec_differences.is_empty());
+    let needed: Vec<String> = plan
+        .decisions
+        .iter()
+        .filter(|decision| decision.announce && !decision.action.is_change())
+        .map(decision_line)
+        .collect();
+    let blind = if plan.blind { blindness(plan) } else { Vec::new() };
+    let sections = [
+        ("Blind: nothing was decided on metrics", blind),
+        (
+            "Not carried out",
+            failed.iter().map(|result| result_line(result)).collect(),
+        ),
+        (
+            "Changed",
+            changed.iter().map(|result| result_line(result)).collect(),
+        ),
+        ("Needs a person", needed),
+    ];
+    let counts: Vec<String> = sections
+        .iter()
+        .zip(["", "failed", "changed", "need a person"])
+        .filter(|((_, lines), word)| !lines.is_empty() && !word.is_empty())
+        .map(|((_, lines), word)| format!("{} {word}", lines.len()))
+        .collect();
+    let sections: Vec<Section> = sections
+        .into_iter()
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(heading, lines)| Section {
+            heading: Some(heading.to_owned()),
+            lines,
+        })
+        .collect();
+    if sections.is_empty() {
+        return None;
+    }
+    let account = plan.account.as_deref().unwrap_or("(unknown)");
+    let what = if counts.is_empty() {
+        "metrics unusable".to_owned()
+    } else {
+        counts.join(", ")
+    };
+    Some(Message {
+        severity: match (meddled || !failed.is_empty(), sections.len()) {
+            (true, _) => Severity::Critical,
+            (false, 1) if !changed.is_empty() => Severity::Info,
+            (false, _) => Severity::Warning,
+        },
+        title: format!("Capacity of account {account}: {what}"),
+        sections,
+        context: vec![format!(
+            "evaluated at {}, plan {}",
+            plan.evaluated_at.strftime("%Y-%m-%d %H:%M UTC"),
+            plan.plan_id
+        )],
+    })
+}
+
+fn decision_line(decision: &PlannedDecision) -> String {
+    format!(
+        "[{}] {}: {}",
+        decision.namespace,
+        decision.action.as_str(),
+        decision.reason
+    )
+}
+
+fn result_line(result: &ChangeResult) -> String {
+    let trus = |trus: u32| capacity_engine::Capacity::from_trus(trus).to_string();
+    let mut line = format!(
+        "[{}] {} -> {}",
+        result.namespace,
+        trus(result.from_trus),
+        trus(result.to_trus)
+    );
+    if let Some(error) = &result.error {
+        line = format!("{line}: {}, {error}", result.outcome.as_str());
+    }
+    if !result.spec_differences.is_empty() {
+        line = format!(
+            "{line}; its spec changed beside the capacity: {}",
+            result.spec_differences.join(", ")
+        );
+    }
+    line
+}
+
+/// Why the account is blind, once: each namespace has the same reason.
+fn blindness(plan: &Plan) -> Vec<String> {
+    let held = plan
+        .decisions
+        .iter()
+        .filter(|it| it.action == ActionName::Hold && it.reason_code.starts_with("metrics_"));
+    let mut reasons: Vec<String> = held.map(|it| it.reason.clone()).collect();
+    reasons.sort();
+    reasons.dedup();
+    reasons.truncate(3);
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Outcome;
+
+    fn plan(changes: Vec<ChangeResult>) -> Plan {
+        let evaluation = crate::Evaluation {
+            evaluated_at: "2026-11-20T10:45:00Z".parse().expect("a time"),
+            account: Some("a1b2c".to_owned()),
+            decisions: Vec::new(),
+            blind: false,
+            warnings: Vec::new(),
+            ops_requests: 0,
+            metrics_requests: 0,
+        };
+        Plan {
+            changes: Some(changes),
+            ..Plan::of(&evaluation, 50.into())
+        }
+    }
+
+    fn result(outcome: Outcome, error: Option<&str>, spec_differences: &[&str]) -> ChangeResult {
+        ChangeResult {
+            namespace: "pay.a1b2c".to_owned(),
+            from_trus: 0,
+            to_trus: 6,
+            outcome,
+            operation_id: "op".to_owned(),
+            error: error.map(str::to_owned),
+            spec_differences: spec_differences.iter().map(|it| (*it).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn nothing_to_tell_is_no_message() {
+        assert_eq!(digest(&plan(Vec::new())), None);
+    }
+
+    #[test]
+    fn changes_are_told_and_failures_are_critical() {
+        let told = digest(&plan(vec![result(Outcome::Changed, None, &[])])).expect("a message");
+        assert_eq!(
+            (told.severity, told.title.as_str()),
+            (Severity::Info, "Capacity of account a1b2c: 1 changed")
+        );
+        assert_eq!(told.sections[0].lines, ["[pay.a1b2c] on-demand -> 6 TRUs"]);
+        let failed = vec![
+            result(Outcome::Changed, None, &[]),
+            result(Outcome::Failed, Some("rejected"), &[]),
+        ];
+        let told = digest(&plan(failed)).expect("a message");
+        assert_eq!(told.severity, Severity::Critical);
+        assert_eq!(
+            told.sections[0].lines,
+            ["[pay.a1b2c] on-demand -> 6 TRUs: failed, rejected"]
+        );
+    }
+
+    #[test]
+    fn a_spec_that_changed_is_critical_although_the_change_succeeded() {
+        let told = digest(&plan(vec![result(Outcome::Changed, None, &["apiKeyAuth"])])).expect("a message");
+        assert_eq!(told.severity, Severity::Critical);
+        assert!(told.sections[0].lines[0].contains("apiKeyAuth"));
+    }
+
+    #[test]
+    fn what_needs_a_person_is_told_without_any_change() {
+        let mut plan = plan(Vec::new());
+        plan.decisions.push(PlannedDecision {
+            namespace: "media.a1b2c".to_owned(),
+            action: ActionName::Keep,
+            current_trus: Some(4),
+            wanted_trus: Some(4),
+            blocked_trus: None,
+            reason_code: "throttled_while_provisioned".to_owned(),
+            reason: "throttled".to_owned(),
+            announce: true,
+            price: crate::PlannedPrice {
+                per_hour_before: None,
+                per_hour_after: None,
+            },
+            throttled_percent: None,
+            sample_minute: None,
+            resource_version: "1".to_owned(),
+        });
+        let told = digest(&plan).expect("a message");
+        assert_eq!(
+            (told.severity, told.sections[0].lines[0].as_str()),
+            (Severity::Warning, "[media.a1b2c] Keep: throttled")
+        );
+    }
+}
