@@ -5,6 +5,7 @@
 mod cloud_ops;
 mod metrics_scrape;
 mod plan_schema;
+mod simulator;
 mod slack;
 
 /// Reads a fixture.

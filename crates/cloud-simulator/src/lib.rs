@@ -18,6 +18,8 @@ mod namespace;
 mod options;
 mod running;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use account::{Access, Account, NamespaceSetup};
 pub use billing::HourBill;
