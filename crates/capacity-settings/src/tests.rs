@@ -297,3 +297,17 @@ proptest! {
         prop_assert!(!shown.contains("hunter2"), "{}", shown);
     }
 }
+
+/// What the README says of each setting is what the catalogue says.
+#[test]
+fn the_readmes_table_is_the_catalogue() {
+    let readme = include_str!("../../../README.md");
+    for entry in CATALOGUE {
+        let default = entry
+            .default
+            .map(|default| format!("`{default}` "))
+            .unwrap_or_default();
+        let row = format!("| `{}` | {default}| {} |", entry.name, entry.help);
+        assert!(readme.lines().any(|line| line == row), "missing: {row}");
+    }
+}

@@ -104,3 +104,30 @@ fn codes_are_stable_and_documented() {
     codes.dedup();
     assert_eq!(codes.len(), ReasonCode::ALL.len());
 }
+
+#[test]
+fn the_published_table_of_codes_is_the_present_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reason-codes.md");
+    let Ok(published) = read(path) else {
+        // A published crate carries no documents of the workspace.
+        return;
+    };
+    for code in ReasonCode::ALL {
+        let row = format!("| `{code}` | {} |", code.meaning());
+        assert!(published.lines().any(|line| line == row), "missing: {row}");
+    }
+    let rows = published.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(
+        rows,
+        ReasonCode::ALL.len(),
+        "write it again: cargo run -p capacity-engine --example reason_codes"
+    );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test compares a document; the crate itself reads no files"
+)]
+fn read(path: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
