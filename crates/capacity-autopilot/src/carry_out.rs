@@ -181,7 +181,9 @@ impl Run<'_> {
         if let Some(why) = self.stop.no_more() {
             return end(Outcome::NotStarted, format!("not begun: {why}"));
         }
-        if let Some(oldest) = self.too_old_for(order) {
+        if let Some(oldest) = self.too_old_for(order)
+            && !self.changer.has_begun(order).await
+        {
             let need = Need::MeasuredSince(oldest);
             if let Err(ending) = self
                 .decide_again(order, need, "its metrics are too old by now")

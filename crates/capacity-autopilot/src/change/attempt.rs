@@ -54,6 +54,13 @@ impl Changer {
         }
     }
 
+    /// Returns whether an order was begun before: its operation is found on the namespace. It needs no fresh decision then,
+    /// only to be seen to its end.
+    pub(crate) async fn has_begun(&self, order: &ChangeOrder) -> bool {
+        let read = self.client.namespace(order.namespace.as_str()).await;
+        read.is_ok_and(|namespace| is_our_operation(order, &namespace))
+    }
+
     async fn begin(&self, order: &ChangeOrder, mut state: ChangeState) -> Next {
         let namespace = match self.read(order, &state).await {
             Ok(namespace) => namespace,
