@@ -173,3 +173,16 @@ async fn a_list_that_cannot_be_read_fails_the_evaluation() {
         "{text}"
     );
 }
+
+/// A new namespace answers 403 for its first minute: that concerns it alone.
+#[tokio::test]
+async fn a_namespace_whose_capacity_info_is_refused_is_held_alone() {
+    let throttled = |name: &str| NamespaceSetup::new(name, Load::Steady(560.0));
+    let world = World::new(stopped(Account::new("a1b2c", vec![throttled("known")]))).await;
+    world.cloud.add_namespace(throttled("young"));
+    // Minutes for the metrics to show, and yet the API still refuses: as if it were its first minute.
+    world.cloud.advance(SignedDuration::from_secs(59));
+    let outcomes = outcomes(&world.evaluate().await);
+    assert_eq!(outcomes[0], "known: Enable 6 TRUs throttled");
+    assert!(outcomes[1].starts_with("young: Hold"), "{outcomes:?}");
+}

@@ -255,6 +255,9 @@ pub(crate) struct CloudSimulator {
     /// Share of the namespaces that want a change, in percent (with --namespaces).
     #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
     pub(crate) wanting_change: f64,
+    /// Adds a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row a minute.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
     /// Seed of everything that is drawn: the same seed gives the same account and the same faults.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,

@@ -1,6 +1,7 @@
 //! `cloud-simulator`: a simulated cloud on loopback, until Ctrl-C.
 
-use cloud_simulator::{Account, Faults, RunningSimulator, SimulatorOptions};
+use anyhow::Context;
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
 use serde_json::json;
 
 use crate::arguments::{CloudSimulator, Global, Output};
@@ -19,10 +20,17 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
         "--speed {}: give a factor of 0 or more",
         flags.speed
     );
-    let account = match flags.namespaces {
+    let mut account = match flags.namespaces {
         None => Account::demo(),
         Some(count) => Account::generate(count, share("wanting-change", flags.wanting_change)?, flags.seed),
     };
+    if let Some(path) = &flags.replay {
+        let trace =
+            Trace::open(path).with_context(|| format!("the trace {} cannot be replayed", path.display()))?;
+        account
+            .namespaces
+            .push(NamespaceSetup::new("replayed", Load::Replay(trace.into())));
+    }
     let dropped = share("dropped", flags.dropped)? / 2.0;
     let faults = Faults {
         too_many_requests: share("too-many-requests", flags.too_many_requests)?,

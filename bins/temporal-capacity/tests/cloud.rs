@@ -269,6 +269,72 @@ fn a_saved_plan_that_was_edited_cut_or_is_none_is_refused() {
 }
 
 #[test]
+fn a_plan_from_another_account_changes_nothing() {
+    let world = World::new(options());
+    world.run(&["plan", "--save", "plan.json"]).success();
+    let mut others = options();
+    others.account.id = "zzzzz".to_owned();
+    let other = World::new(others);
+    std::fs::copy(
+        world.folder.path().join("plan.json"),
+        other.folder.path().join("plan.json"),
+    )
+    .expect("copied");
+    let applied = other.json(&["apply", "plan.json", "--yes", "-o", "json"], 1);
+    let changes = applied["changes"].as_array().expect("changes");
+    assert!(
+        changes.iter().all(|it| it["error"]
+            .as_str()
+            .is_some_and(|it| it.contains("may not see it"))),
+        "{changes:?}"
+    );
+    assert_eq!(other.cloud.changes(), []);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_stops_between_steps_and_says_what_was_left() {
+    let mut options = options();
+    options.operation_lag = SignedDuration::from_hours(10);
+    let world = World::new(options);
+    let program = env!("CARGO_BIN_EXE_temporal-capacity");
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["apply", "--yes", "-o", "json"])
+        .env_clear()
+        .current_dir(world.folder.path())
+        .env("CLOUD_OPS_API_BASE_URL", world.cloud.ops_url())
+        .env("CLOUD_METRICS_API_BASE_URL", world.cloud.metrics_url())
+        .env("TEMPORAL_CLOUD_OPS_API_KEY", world.cloud.ops_key())
+        .env("TEMPORAL_CLOUD_METRICS_API_KEY", world.cloud.metrics_key())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("started");
+    while !world.cloud.requests().contains_key("POST /cloud/namespaces/{id}") {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("sent");
+    assert!(interrupted.success());
+    let ended = child.wait_with_output().expect("ended");
+    assert_eq!(ended.status.code(), Some(1));
+    let applied: Value = serde_json::from_slice(&ended.stdout).expect("one JSON document");
+    let outcomes: Vec<&Value> = applied["changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .map(|it| &it["outcome"])
+        .collect();
+    assert_eq!(
+        outcomes,
+        ["in_progress", "not_started", "not_started", "not_started"]
+    );
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("interrupted: finishing the present steps"));
+}
+
+#[test]
 fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
     let mut options = options();
     let orders = options

@@ -75,9 +75,11 @@ impl Message {
         let elements: Vec<Value> = self
             .context
             .iter()
+            .map(|text| escaped(&one_line(text), LONGEST_CONTEXT / MOST_CONTEXT * 2))
+            // Slack refuses an element without text.
             .filter(|text| !text.trim().is_empty())
             .take(MOST_CONTEXT)
-            .map(|text| json!({ "type": "mrkdwn", "text": escaped(&one_line(text), LONGEST_CONTEXT / MOST_CONTEXT * 2) }))
+            .map(|text| json!({ "type": "mrkdwn", "text": text }))
             .collect();
         if !elements.is_empty() {
             blocks.push(json!({ "type": "context", "elements": elements }));
@@ -251,6 +253,21 @@ mod tests {
           "text": ":warning: Warning: 2 changes\nChanged\n[pay-0.a1b2c] Enable 6 TRUs\n[pay-1.a1b2c] Enable 6 TRUs"
         }
         "#);
+    }
+
+    #[test]
+    fn small_print_without_text_is_left_out() {
+        let mut message = message(1);
+        message.context = vec!["\u{e}".to_owned(), "  ".to_owned()];
+        let blocks = message.payload()["blocks"].clone();
+        assert!(
+            blocks
+                .as_array()
+                .expect("blocks")
+                .iter()
+                .all(|block| block["type"] != "context"),
+            "{blocks}"
+        );
     }
 
     #[test]
