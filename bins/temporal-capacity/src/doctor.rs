@@ -2,6 +2,7 @@
 
 use capacity_autopilot::{ANNOUNCED_SKEW, Autopilot, chain, metric_families};
 use capacity_settings::{Needs, Settings};
+use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{Completeness, Query};
 use serde::Serialize;
@@ -90,10 +91,29 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
             let lines: Result<Vec<String>, _> = checks.iter().map(serde_json::to_string).collect();
             print(&lines?.join("\n"))?;
         }
-        None | Some(Output::Text) => print(&render::checks(&checks, terminal))?,
+        None | Some(Output::Text) => print(&table(&checks, terminal))?,
     }
     let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
+}
+
+/// Renders what `doctor` found.
+fn table(checks: &[Check], terminal: Terminal) -> String {
+    let mut table = render::table_with(["", "check", "found", "what it means"], terminal);
+    for check in checks {
+        let (mark, colour) = match check.verdict {
+            Verdict::Good => ("ok", Color::Green),
+            Verdict::Odd => ("note", Color::Yellow),
+            Verdict::Bad => ("BAD", Color::Red),
+        };
+        table.add_row([
+            Cell::new(mark).fg(colour),
+            Cell::new(check.subject),
+            Cell::new(render::printable(&check.finding)),
+            Cell::new(render::printable(&check.remedy)),
+        ]);
+    }
+    render::lines(&table)
 }
 
 /// Key, role, expiry, and what may be changed. Returns the ids of all namespaces.

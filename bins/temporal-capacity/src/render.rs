@@ -7,7 +7,6 @@ use capacity_autopilot::{ActionName, ChangeResult, Plan, PlannedDecision};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use rust_decimal::{Decimal, RoundingStrategy};
 
-use crate::doctor::{Check, Verdict};
 use crate::terminal::Terminal;
 
 const HEADER: [&str; 6] = ["namespace", "action", "now", "then", "$/h", "reason"];
@@ -41,25 +40,6 @@ pub(crate) fn folded(plan: &Plan) -> String {
         (0, skip) => format!("{skip} skipped (--all shows them)\n"),
         (keep, skip) => format!("{keep} kept as they are and {skip} skipped (--all shows them)\n"),
     }
-}
-
-/// Renders what `doctor` found.
-pub(crate) fn checks(checks: &[Check], terminal: Terminal) -> String {
-    let mut table = table_with(["", "check", "found", "what it means"], terminal);
-    for check in checks {
-        let (mark, colour) = match check.verdict {
-            Verdict::Good => ("ok", Color::Green),
-            Verdict::Odd => ("note", Color::Yellow),
-            Verdict::Bad => ("BAD", Color::Red),
-        };
-        table.add_row([
-            Cell::new(mark).fg(colour),
-            Cell::new(check.subject),
-            Cell::new(printable(&check.finding)),
-            Cell::new(printable(&check.remedy)),
-        ]);
-    }
-    lines(&table)
 }
 
 /// Renders the same rows as a Markdown table.
@@ -267,7 +247,7 @@ fn price_change(decision: &PlannedDecision) -> String {
 }
 
 /// Text from outside may not steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() { ' ' } else { character })
         .collect()

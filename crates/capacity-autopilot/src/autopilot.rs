@@ -9,9 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::Scraper;
 
 use crate::clock::Clock;
-use crate::observe::{self, Progress};
-
-pub use crate::observe::ObserveError;
 
 /// What an autopilot needs beside its clients.
 #[derive(Debug, Clone)]
@@ -145,29 +142,5 @@ impl Autopilot {
     /// The time of the service.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// Observes the account and decides; changes nothing.
-    ///
-    /// Metrics that cannot be read make the account blind: every namespace is held then, and that is no error.
-    ///
-    /// # Errors
-    ///
-    /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
-    pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
-        self.evaluate_with_progress(scope, &|_| ()).await
-    }
-
-    /// As [`Autopilot::evaluate`], telling what it does.
-    ///
-    /// # Errors
-    ///
-    /// As [`Autopilot::evaluate`].
-    pub async fn evaluate_with_progress(
-        &self,
-        scope: &Scope,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Evaluation, ObserveError> {
-        observe::evaluate(self, scope, progress).await
     }
 }

@@ -8,11 +8,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::autopilot::Autopilot;
-use crate::change::{ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome};
+use crate::change::{ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase};
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
+use crate::text::chain;
 
 /// How often a change may be decided again before it is left to the next evaluation.
 const MAX_DECISIONS: u32 = 3;
+
+const TOO_OLD: &str = "its metrics are too old by now";
 
 /// Why a run stops before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +145,75 @@ impl Autopilot {
     }
 }
 
+/// One change at a time, for whoever waits by other means than this process, such as a durable workflow.
+impl Autopilot {
+    /// Does the next step of a change, as [`Changer::step`] does; a change that has not begun and whose metrics have grown
+    /// too old is to be decided again first.
+    pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
+        let changer = Changer::new(self.ops().clone());
+        let fresh_enough =
+            state.phase != Phase::Begin || state.posts > 0 || self.oldest_allowed(order).is_none();
+        if fresh_enough || changer.has_begun(order).await {
+            return changer.step(order, state).await;
+        }
+        Next::DecideAgain {
+            found: TOO_OLD.to_owned(),
+        }
+    }
+
+    /// Decides about the namespace of an order on fresh data. The order goes on with what this returns if the decision is
+    /// the same; else the decision that was made is the error.
+    pub async fn decide_again(&self, order: &ChangeOrder, found: &str) -> Result<ChangeOrder, String> {
+        let fresh = FreshDecisions::new(self, [order.namespace.clone()].into());
+        let mut order = order.clone();
+        confirm(&fresh, &mut order, Need::MadeSince(self.now()), found)
+            .await
+            .map(|()| order)
+    }
+
+    /// Returns the oldest minute that would do, where the metrics of an order are older than that.
+    fn oldest_allowed(&self, order: &ChangeOrder) -> Option<Timestamp> {
+        let now = self.now();
+        let oldest = now
+            .saturating_sub(self.settings().metrics_max_age())
+            .unwrap_or(now);
+        order
+            .sample_minute
+            .is_none_or(|minute| minute < oldest)
+            .then_some(oldest)
+    }
+}
+
+/// Decides on fresh data; an order goes on only if the decision is the same.
+async fn confirm(
+    fresh: &FreshDecisions<'_>,
+    order: &mut ChangeOrder,
+    need: Need,
+    why: &str,
+) -> Result<(), String> {
+    match fresh.of(&order.namespace, need).await {
+        Err(error) => Err(format!(
+            "{why}, and fresh data could not be had: {}",
+            chain(&error)
+        )),
+        Ok(None) => Err(format!("{why}, and the account no longer lists it")),
+        Ok(Some(FreshDecision {
+            capacity,
+            resource_version,
+            sample_minute,
+            line,
+        })) => {
+            if capacity != Some((order.from, order.to)) {
+                return Err(format!("{why}, and decided again it is: {line}"));
+            }
+            tracing::info!(namespace = %order.namespace, why, "decided again on fresh data: the same");
+            order.resource_version = resource_version;
+            order.sample_minute = sample_minute;
+            Ok(())
+        }
+    }
+}
+
 struct Run<'a> {
     autopilot: &'a Autopilot,
     changer: Changer,
@@ -181,16 +253,11 @@ impl Run<'_> {
         if let Some(why) = self.stop.no_more() {
             return end(Outcome::NotStarted, format!("not begun: {why}"));
         }
-        if let Some(oldest) = self.too_old_for(order)
+        if let Some(oldest) = self.autopilot.oldest_allowed(order)
             && !self.changer.has_begun(order).await
+            && let Err(why) = confirm(&self.fresh, order, Need::MeasuredSince(oldest), TOO_OLD).await
         {
-            let need = Need::MeasuredSince(oldest);
-            if let Err(ending) = self
-                .decide_again(order, need, "its metrics are too old by now")
-                .await
-            {
-                return ending;
-            }
+            return end(Outcome::Refused, why);
         }
         let mut state = ChangeState::begin();
         let mut decisions = 0;
@@ -210,46 +277,11 @@ impl Run<'_> {
                         return end(Outcome::Refused, format!("{found}; make a new plan"));
                     }
                     let need = Need::MadeSince(self.autopilot.now());
-                    if let Err(ending) = self.decide_again(order, need, &found).await {
-                        return ending;
+                    if let Err(why) = confirm(&self.fresh, order, need, &found).await {
+                        return end(Outcome::Refused, why);
                     }
                     state = ChangeState::begin();
                 }
-            }
-        }
-    }
-
-    /// Returns the oldest minute that would do, where the metrics of an order are older than that.
-    fn too_old_for(&self, order: &ChangeOrder) -> Option<Timestamp> {
-        let now = self.autopilot.now();
-        let oldest = now
-            .saturating_sub(self.autopilot.settings().metrics_max_age())
-            .unwrap_or(now);
-        order
-            .sample_minute
-            .is_none_or(|minute| minute < oldest)
-            .then_some(oldest)
-    }
-
-    /// Decides on fresh data; the change goes on only if the decision is the same.
-    async fn decide_again(&self, order: &mut ChangeOrder, need: Need, why: &str) -> Result<(), Ending> {
-        let refuse = |found: String| Err(end(Outcome::Refused, found));
-        match self.fresh.of(&order.namespace, need).await {
-            Err(error) => refuse(format!("{why}, and fresh data could not be had: {error}")),
-            Ok(None) => refuse(format!("{why}, and the account no longer lists it")),
-            Ok(Some(FreshDecision {
-                capacity,
-                resource_version,
-                sample_minute,
-                line,
-            })) => {
-                if capacity != Some((order.from, order.to)) {
-                    return refuse(format!("{why}, and decided again it is: {line}"));
-                }
-                tracing::info!(namespace = %order.namespace, why, "decided again on fresh data: the same");
-                order.resource_version = resource_version;
-                order.sample_minute = sample_minute;
-                Ok(())
             }
         }
     }

@@ -9,7 +9,8 @@ use capacity_engine::{Capacity, NamespaceId};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::autopilot::{Autopilot, Evaluation, ObserveError, Scope};
+use crate::autopilot::{Autopilot, Evaluation, Scope};
+use crate::observe::ObserveError;
 
 /// A decision made again.
 #[derive(Debug, Clone)]

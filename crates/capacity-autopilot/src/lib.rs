@@ -16,14 +16,14 @@ mod operation_id;
 mod plan;
 mod text;
 
-pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, ObserveError, Scope};
+pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Scope};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
     CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
 pub use notify::digest;
-pub use observe::{Progress, metric_families};
+pub use observe::{ObserveError, Progress, metric_families};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,

@@ -59,7 +59,33 @@ pub enum ObserveError {
     },
 }
 
-pub(crate) async fn evaluate(
+impl Autopilot {
+    /// Observes the account and decides; changes nothing.
+    ///
+    /// Metrics that cannot be read make the account blind: every namespace is held then, and that is no error.
+    ///
+    /// # Errors
+    ///
+    /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
+    pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
+        self.evaluate_with_progress(scope, &|_| ()).await
+    }
+
+    /// As [`Autopilot::evaluate`], telling what it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Autopilot::evaluate`].
+    pub async fn evaluate_with_progress(
+        &self,
+        scope: &Scope,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Evaluation, ObserveError> {
+        evaluate(self, scope, progress).await
+    }
+}
+
+async fn evaluate(
     autopilot: &Autopilot,
     scope: &Scope,
     progress: &(dyn Fn(Progress) + Sync),
