@@ -1,0 +1,20 @@
+//! Asks the controller on a local server for an evaluation, and prints its summary. A worker must be running.
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::time::Duration;
+
+use capacity_workflows::{Connection, ask, names};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let connection = Connection {
+        address: variable("TEMPORAL_ADDRESS", "localhost:7233"),
+        namespace: variable("TEMPORAL_NAMESPACE", "default"),
+        ..Connection::default()
+    };
+    let client = connection.connect(None).await?;
+    let report = ask(&client, names::TASK_QUEUE, "an-example", Duration::from_mins(2)).await?;
+    println!("{}", report.summary);
+    Ok(())
+}

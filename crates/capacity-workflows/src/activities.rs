@@ -1,0 +1,211 @@
+//! The activities: thin over the autopilot. They translate, call, translate, and are safe to run twice.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use capacity_autopilot::{Autopilot, ChangeState, Plan, Scope, chain, digest};
+use rust_decimal::Decimal;
+use slack_notifier::Webhook;
+use temporalio_client::{Client, WorkflowGetResultOptions};
+use temporalio_macros::activities;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::change::CapacityChange;
+use crate::controller_client::ask;
+use crate::messages::{
+    ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide, Redecision,
+    StepRequest, StepResult, TickRequest,
+};
+
+/// What activities need.
+#[derive(Debug)]
+pub struct CapacityActivities {
+    /// The autopilot, with its keys.
+    pub autopilot: Arc<Autopilot>,
+    /// A client of the Temporal service, to wait for changes and to ask the controller.
+    pub client: Client,
+    /// How this worker works.
+    pub settings: ActivitySettings,
+}
+
+/// How a worker's activities work.
+#[derive(Debug, Clone)]
+pub struct ActivitySettings {
+    /// Whether nothing is changed and nothing sent.
+    pub dry_run: bool,
+    /// How many changes run at a time.
+    pub max_concurrent_changes: u32,
+    /// How long an evaluation waits for its changes.
+    pub wait_for_changes: Duration,
+    /// Dollars for a million actions.
+    pub price_per_million_actions: Decimal,
+    /// Where people are told.
+    pub webhook: Option<Webhook>,
+    /// The task queue of this worker.
+    pub task_queue: String,
+}
+
+/// Failure types, as they stand in histories.
+pub(crate) mod failure {
+    pub(crate) const DRY_RUN: &str = "dry_run";
+    pub(crate) const WRONG_ACCOUNT: &str = "wrong_account";
+    pub(crate) const BAD_REQUEST: &str = "bad_request";
+    pub(crate) const OBSERVE: &str = "observe";
+    pub(crate) const NO_ANSWER: &str = "no_answer";
+    pub(crate) const JOIN: &str = "join";
+}
+
+fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
+    ApplicationFailure::builder(std::io::Error::other(text.into()))
+        .type_name(kind.to_owned())
+        .non_retryable(final_word)
+        .build()
+        .into()
+}
+
+#[activities]
+impl CapacityActivities {
+    /// Observes the account and decides. History records the result, so a changed rule never breaks a replay.
+    #[activity(name = "observe_and_decide")]
+    pub async fn observe_and_decide(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ObserveRequest,
+    ) -> Result<Observation, ActivityError> {
+        let evaluation = beating(&context, self.autopilot.evaluate(&Scope::All)).await?;
+        let evaluation = evaluation.map_err(|error| failed(failure::OBSERVE, false, chain(&error)))?;
+        if let (Some(ours), Some(seen)) = (&request.account, &evaluation.account)
+            && ours != seen
+        {
+            let text = format!(
+                "this controller belongs to account {ours}, and the worker's keys see account {seen}: give the other \
+                 installation an id and a task queue of its own"
+            );
+            return Err(failed(failure::WRONG_ACCOUNT, true, text));
+        }
+        let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
+        let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
+        observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
+        observation.wait_seconds = self.settings.wait_for_changes.as_secs();
+        if !self.settings.dry_run && !request.paused {
+            observation.changes = plan.orders(&evaluation).iter().map(ChangeRequest::from).collect();
+        }
+        Ok(observation)
+    }
+
+    /// Does one step of a change: at most one post or poll. Refuses under this worker's own dry run, whoever asks.
+    #[activity(name = "change_step")]
+    pub async fn change_step(
+        self: Arc<Self>,
+        context: ActivityContext,
+        step: StepRequest,
+    ) -> Result<StepResult, ActivityError> {
+        if self.settings.dry_run {
+            return Err(failed(
+                failure::DRY_RUN,
+                true,
+                "DRY_RUN_MODE of the worker is true: nothing is changed",
+            ));
+        }
+        let order = step
+            .request
+            .order()
+            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))?;
+        let state = step.state.unwrap_or_else(ChangeState::begin);
+        let next = beating(&context, self.autopilot.step(&order, state)).await?;
+        Ok(StepResult { next })
+    }
+
+    /// Decides again about the namespace of a change, on fresh data.
+    #[activity(name = "decide_again")]
+    pub async fn decide_again(
+        self: Arc<Self>,
+        context: ActivityContext,
+        question: Redecide,
+    ) -> Result<Redecision, ActivityError> {
+        let order = question
+            .request
+            .order()
+            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))?;
+        Ok(
+            match beating(&context, self.autopilot.decide_again(&order, &question.found)).await? {
+                Ok(order) => Redecision {
+                    request: Some(ChangeRequest::from(&order)),
+                    dropped: String::new(),
+                },
+                Err(dropped) => Redecision {
+                    request: None,
+                    dropped,
+                },
+            },
+        )
+    }
+
+    /// Waits for a change that is already running.
+    #[activity(name = "await_change")]
+    pub async fn await_change(
+        self: Arc<Self>,
+        context: ActivityContext,
+        workflow_id: String,
+    ) -> Result<ChangeReport, ActivityError> {
+        let handle = self.client.get_workflow_handle::<CapacityChange>(workflow_id);
+        let waited = beating(&context, handle.get_result(WorkflowGetResultOptions::default())).await?;
+        waited.map_err(|error| failed(failure::JOIN, false, format!("{error:?}")))
+    }
+
+    /// Tells people of an evaluation, in one digest, and the log of every decision that matters.
+    #[activity(name = "announce")]
+    pub async fn announce(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        report: EvaluationReport,
+    ) -> Result<(), ActivityError> {
+        tracing::info!(number = report.number, "{}", report.summary);
+        let Some(message) = digest(&report.to_plan(self.settings.price_per_million_actions)) else {
+            return Ok(());
+        };
+        match &self.settings.webhook {
+            Some(webhook) if !self.settings.dry_run => {
+                if let Err(error) = webhook.post(&message).await {
+                    tracing::warn!(error = %chain(&error), "people were not told");
+                }
+            }
+            Some(_) | None => tracing::info!(title = message.title, "would tell people"),
+        }
+        Ok(())
+    }
+
+    /// Asks the controller to evaluate, and waits for its report.
+    #[activity(name = "ask_controller")]
+    pub async fn ask_controller(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: TickRequest,
+    ) -> Result<EvaluationReport, ActivityError> {
+        let info = context.info();
+        let part = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
+        // The same for every attempt: a repeated question joins the first.
+        let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
+        let bound = Duration::from_secs(request.wait_seconds.unwrap_or(18 * 60));
+        let answer = ask(&self.client, &self.settings.task_queue, &update_id, bound);
+        beating(&context, answer)
+            .await?
+            .map_err(|error| failed(failure::NO_ANSWER, false, error))
+    }
+}
+
+/// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.
+async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
+    let mut call = std::pin::pin!(call);
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            biased;
+            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
+            result = &mut call => return Ok(result),
+            _ = tick.tick() => context.record_heartbeat(()).await?,
+        }
+    }
+}

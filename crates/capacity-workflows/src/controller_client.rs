@@ -1,0 +1,89 @@
+//! Asking the controller, from ticks and from the command line. Every call is bounded in time: without a worker the client
+//! library would wait for ever.
+
+use std::time::Duration;
+
+use temporalio_client::{
+    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
+    WorkflowUpdateWithStartOptions,
+};
+use temporalio_common::data_converters::RawValue;
+
+use crate::controller::CapacityManagementWorkflow;
+use crate::lenient::Lenient;
+use crate::messages::{EvaluationReport, Status};
+use crate::names::CONTROLLER_ID;
+
+/// Asks for an evaluation, creating the controller if it is lost, and waits for the report.
+///
+/// # Errors
+///
+/// In words, if there is no answer in time, or a refusal.
+pub async fn ask(
+    client: &Client,
+    task_queue: &str,
+    update_id: &str,
+    bound: Duration,
+) -> Result<EvaluationReport, String> {
+    let options =
+        WorkflowUpdateWithStartOptions::new(task_queue, CONTROLLER_ID, WorkflowIdConflictPolicy::UseExisting)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .update_id(update_id)
+            .static_summary("Capacity controller")
+            .build();
+    let call = client.execute_update_with_start_workflow(
+        CapacityManagementWorkflow::run,
+        Lenient::default(),
+        CapacityManagementWorkflow::evaluate,
+        RawValue::default(),
+        options,
+    );
+    match tokio::time::timeout(bound, call).await {
+        Err(_) => Err(format!(
+            "the controller did not answer in {} s; is a worker polling?",
+            bound.as_secs()
+        )),
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(error)) => Err(format!("{error:?}")),
+    }
+}
+
+/// Asks the controller how it stands.
+///
+/// # Errors
+///
+/// In words, if there is no answer in time: no worker, or no controller.
+pub async fn status(client: &Client, bound: Duration) -> Result<Status, String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+    let call = handle.query(
+        CapacityManagementWorkflow::get_status,
+        (),
+        WorkflowQueryOptions::default(),
+    );
+    bounded(call, bound).await
+}
+
+/// Asks the controller for its last evaluation.
+///
+/// # Errors
+///
+/// As [`status`].
+pub async fn last_evaluation(client: &Client, bound: Duration) -> Result<EvaluationReport, String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+    let call = handle.query(
+        CapacityManagementWorkflow::preview_actions,
+        (),
+        WorkflowQueryOptions::default(),
+    );
+    bounded(call, bound).await
+}
+
+async fn bounded<T, E: std::fmt::Display>(
+    call: impl Future<Output = Result<T, E>>,
+    bound: Duration,
+) -> Result<T, String> {
+    match tokio::time::timeout(bound, call).await {
+        Err(_) => Err(format!("no answer in {} s: no worker polls", bound.as_secs())),
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change, [`EvaluationTick`] is what the
+//! schedule starts; [`CapacityActivities`] does the work. [`ask`], [`status`] and [`last_evaluation`] talk to the controller.
+
+mod activities;
+mod change;
+mod connection;
+mod controller;
+mod controller_client;
+mod failures;
+mod lenient;
+mod messages;
+pub mod names;
+mod options;
+mod tick;
+mod worker;
+
+pub use activities::{ActivitySettings, CapacityActivities};
+pub use change::CapacityChange;
+pub use connection::{ConnectError, Connection, Credential};
+pub use controller::CapacityManagementWorkflow;
+pub use controller_client::{ask, last_evaluation, status};
+pub use lenient::Lenient;
+pub use messages::{
+    ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport, Observation,
+    ObserveRequest, Redecide, Redecision, Status, StepRequest, StepResult, TickRequest,
+};
+pub use tick::EvaluationTick;
+pub use worker::worker_options;

@@ -1,0 +1,65 @@
+//! How long activities may take, and how often they are tried.
+
+use std::time::Duration;
+
+use temporalio_client::RetryPolicy;
+use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions};
+
+/// Options of an activity: one attempt, all attempts, heartbeat, and how many attempts.
+pub(crate) struct Patience {
+    pub(crate) attempt: Duration,
+    pub(crate) total: Duration,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) attempts: u32,
+}
+
+impl Patience {
+    pub(crate) fn options(&self) -> ActivityOptions {
+        let retry = RetryPolicy::builder()
+            .initial_interval(Duration::from_secs(1))
+            .maximum_interval(Duration::from_secs(30))
+            .maximum_attempts(self.attempts)
+            .build();
+        let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+            start_to_close: self.attempt,
+            schedule_to_close: self.total,
+        };
+        let mut options = ActivityOptions::with_close_timeouts(timeouts)
+            .retry_policy(retry)
+            .build();
+        options.heartbeat_timeout = self.heartbeat;
+        options
+    }
+}
+
+/// Observing a large account takes a while at the pace the API allows.
+pub(crate) const OBSERVE: Patience = Patience {
+    attempt: Duration::from_mins(5),
+    total: Duration::from_mins(15),
+    heartbeat: Some(Duration::from_secs(30)),
+    attempts: 3,
+};
+
+/// A step is one read and one post, each repeated by the client within bounds.
+pub(crate) const STEP: Patience = Patience {
+    attempt: Duration::from_mins(4),
+    total: Duration::from_mins(12),
+    heartbeat: Some(Duration::from_secs(30)),
+    attempts: 5,
+};
+
+/// Telling people never holds anything up for long.
+pub(crate) const ANNOUNCE: Patience = Patience {
+    attempt: Duration::from_mins(2),
+    total: Duration::from_mins(4),
+    heartbeat: None,
+    attempts: 2,
+};
+
+/// Waiting for a change that somebody else began, or for the controller.
+pub(crate) const WAIT: Patience = Patience {
+    attempt: Duration::from_mins(20),
+    total: Duration::from_mins(40),
+    heartbeat: Some(Duration::from_secs(15)),
+    attempts: 5,
+};

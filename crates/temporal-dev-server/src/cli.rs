@@ -1,0 +1,177 @@
+//! Where the `temporal` command comes from: a variable, PATH, the cache, the official download, or a build by Go.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+
+/// The version that is obtained where none is found.
+pub const PINNED_VERSION: &str = "1.5.1";
+
+/// The variable that names the command.
+const VARIABLE: &str = "TEMPORAL_CLI_PATH";
+
+/// How long a download or a build may take.
+const OBTAIN_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// Where the command came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CliSource {
+    /// `TEMPORAL_CLI_PATH` names it.
+    Variable,
+    /// It is on PATH.
+    Path,
+    /// It was obtained before.
+    Cache,
+    /// It was downloaded just now.
+    Download,
+    /// It was built just now.
+    Go,
+}
+
+/// No command could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The variable names something else.
+    #[error("{VARIABLE} names {0}, which is no file: mend it or unset it")]
+    Variable(PathBuf),
+    /// Every way failed.
+    #[error(
+        "the Temporal CLI could not be had ({}); install it (https://docs.temporal.io/cli) or set {VARIABLE}",
+        .0.join("; ")
+    )]
+    Nowhere(Vec<String>),
+}
+
+/// Finds the command, or obtains the pinned version into the cache, telling `progress` what it does.
+///
+/// # Errors
+///
+/// If none of the ways works; the error tells of each.
+pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf, CliSource), CliError> {
+    if let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(named);
+        return if path.is_file() {
+            Ok((path, CliSource::Variable))
+        } else {
+            Err(CliError::Variable(path))
+        };
+    }
+    if let Some(path) = on_path("temporal") {
+        return Ok((path, CliSource::Path));
+    }
+    let cache = cache_folder();
+    let cached = cache.join("temporal");
+    if cached.is_file() {
+        return Ok((cached, CliSource::Cache));
+    }
+    let mut problems = Vec::new();
+    for (source, what) in [
+        (CliSource::Download, "downloading"),
+        (CliSource::Go, "building with Go (some minutes)"),
+    ] {
+        progress(&format!(
+            "{what} the Temporal CLI {PINNED_VERSION} into {}",
+            cache.display()
+        ));
+        let begun = Instant::now();
+        let obtained = match source {
+            CliSource::Go => go_install(&cache).await,
+            _ => download(&cache).await,
+        };
+        match obtained {
+            Ok(()) if cached.is_file() => {
+                progress(&format!(
+                    "the Temporal CLI is there after {} s",
+                    begun.elapsed().as_secs()
+                ));
+                return Ok((cached, source));
+            }
+            Ok(()) => problems.push(format!("{what}: it ended well and left nothing")),
+            Err(problem) => problems.push(format!("{what}: {problem}")),
+        }
+    }
+    Err(CliError::Nowhere(problems))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+fn cache_folder() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .unwrap_or_else(std::env::temp_dir);
+    base.join("temporal-dev-server").join(PINNED_VERSION)
+}
+
+/// The official archive, taken apart by the system's own tools.
+async fn download(cache: &Path) -> Result<(), String> {
+    let system = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => "linux_amd64",
+        ("linux", "aarch64") => "linux_arm64",
+        ("macos", "x86_64") => "darwin_amd64",
+        ("macos", "aarch64") => "darwin_arm64",
+        (system, machine) => return Err(format!("there is none for {system} on {machine}")),
+    };
+    let url = format!(
+        "https://github.com/temporalio/cli/releases/download/v{PINNED_VERSION}/temporal_cli_{PINNED_VERSION}_{system}.tar.gz"
+    );
+    std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
+    let archive = cache.join("temporal.tar.gz");
+    let archive_text = archive.display().to_string();
+    run(Command::new("curl").args([
+        "--fail",
+        "--silent",
+        "--show-error",
+        "--location",
+        "--connect-timeout",
+        "10",
+        "--output",
+        &archive_text,
+        &url,
+    ]))
+    .await?;
+    // Under another name until it is whole.
+    let whole = run(Command::new("tar").args([
+        "-xzf",
+        &archive_text,
+        "-C",
+        &cache.display().to_string(),
+        "temporal",
+    ]))
+    .await;
+    let _ = std::fs::remove_file(&archive);
+    whole
+}
+
+async fn go_install(cache: &Path) -> Result<(), String> {
+    if on_path("go").is_none() {
+        return Err("there is no Go toolchain".to_owned());
+    }
+    std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
+    let module = format!("github.com/temporalio/cli/cmd/temporal@v{PINNED_VERSION}");
+    run(Command::new("go").args(["install", &module]).env("GOBIN", cache)).await
+}
+
+async fn run(command: &mut Command) -> Result<(), String> {
+    let output = tokio::time::timeout(OBTAIN_TIMEOUT, command.kill_on_drop(true).output())
+        .await
+        .map_err(|_| format!("not done in {} min", OBTAIN_TIMEOUT.as_secs() / 60))?
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(text
+        .lines()
+        .last()
+        .unwrap_or("it failed without a word")
+        .chars()
+        .take(200)
+        .collect())
+}

@@ -1,0 +1,295 @@
+//! The controller, its changes and its tick.
+
+use std::time::Duration;
+
+use capacity_workflows::{
+    CapacityChange, CapacityManagementWorkflow, ChangeRequest, EvaluationTick, Lenient, names, status,
+};
+use cloud_simulator::{Account, Load, NamespaceSetup};
+use jiff::SignedDuration;
+use temporalio_client::{
+    WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowSignalOptions, WorkflowStartOptions,
+};
+use temporalio_common::data_converters::{PayloadConverter, RawValue};
+
+use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(20);
+
+fn throttled(names: &[&str]) -> Account {
+    Account::new(
+        "a1b2c",
+        names
+            .iter()
+            .map(|name| NamespaceSetup::new(*name, Load::Steady(560.0)))
+            .collect(),
+    )
+}
+
+fn outcomes(report: &capacity_workflows::EvaluationReport) -> Vec<String> {
+    report
+        .changes
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {} -> {}: {}",
+                it.namespace, it.from_trus, it.to_trus, it.outcome
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
+    with_worker("carried-out", Setup::default(), async |world| {
+        let report = world.evaluate("first").await;
+        let mut changes = outcomes(&report);
+        changes.sort();
+        assert_eq!(
+            changes,
+            [
+                "analytics.a1b2c 8 -> 0: changed",
+                "checkout.a1b2c 0 -> 6: changed",
+                "orders.a1b2c 4 -> 0: changed",
+                "reports.a1b2c 2 -> 0: changed",
+            ]
+        );
+        assert_eq!(
+            report.summary,
+            "evaluation 1: 3 Disable, 1 Enable, 2 Hold, 6 Keep; 4 of 4 changes carried out"
+        );
+        assert_eq!(world.cloud.incidents(), []);
+        assert_eq!(world.cloud.slack_messages().len(), 1);
+        world.cloud.advance(SignedDuration::from_mins(6));
+        // Twenty seconds apart, by a constant.
+        let again = world.evaluate("second").await;
+        assert_eq!((again.number, again.changes.len(), again.error), (2, 0, None));
+        let status = status(&world.client, PATIENT).await.expect("an answer");
+        assert_eq!(
+            (
+                status.phase.as_str(),
+                status.evaluations,
+                status.account.as_deref()
+            ),
+            ("waiting", 2, Some("a1b2c"))
+        );
+        assert!(
+            status
+                .summary
+                .starts_with("waiting for the next trigger; last: evaluation 2:"),
+            "{}",
+            status.summary
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for() {
+    let setup = Setup {
+        dry_run: true,
+        ..Setup::default()
+    };
+    with_worker("dry-run", setup, async |world| {
+        let report = world.evaluate("first").await;
+        assert!(report.dry_run && report.changes.is_empty());
+        assert_eq!(report.counts["Enable"], 1);
+        assert!(
+            report.summary.ends_with("dry run: nothing was changed"),
+            "{}",
+            report.summary
+        );
+        // Somebody starts a change by hand: the writing activity looks at its own worker's setting.
+        let request = ChangeRequest {
+            namespace: "checkout.a1b2c".to_owned(),
+            to_trus: 6,
+            operation_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
+            ..ChangeRequest::default()
+        };
+        let options = WorkflowStartOptions::new(TASK_QUEUE, names::change_id("checkout.a1b2c")).build();
+        let change = world
+            .client
+            .start_workflow(CapacityChange::run, Lenient::from(request), options)
+            .await
+            .expect("started");
+        let report = change
+            .get_result(WorkflowGetResultOptions::default())
+            .await
+            .expect("a report");
+        assert_eq!(report.outcome, "refused");
+        assert!(
+            report
+                .error
+                .as_deref()
+                .is_some_and(|why| why.contains("DRY_RUN_MODE")),
+            "{report:?}"
+        );
+        assert_eq!(
+            (world.cloud.changes(), world.cloud.slack_messages().len()),
+            (vec![], 0)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_come_together_get_the_same_evaluation() {
+    let setup = Setup {
+        account: throttled(&["checkout"]),
+        ..Setup::default()
+    };
+    with_worker("joined", setup, async |world| {
+        let (one, other) = tokio::join!(world.evaluate("one"), world.evaluate("other"));
+        assert_eq!((one.number, &one.plan_id), (other.number, &other.plan_id));
+        assert_eq!(world.cloud.changes().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_the_brake_an_evaluation_changes_nothing() {
+    let setup = Setup {
+        account: throttled(&["checkout"]),
+        ..Setup::default()
+    };
+    with_worker("paused", setup, async |world| {
+        let controller = start_controller(world, Lenient::default()).await;
+        let why = RawValue::from_value(&"rotating keys", &PayloadConverter::default());
+        let paused = controller
+            .execute_update(
+                CapacityManagementWorkflow::pause,
+                why,
+                WorkflowExecuteUpdateOptions::default(),
+            )
+            .await
+            .expect("paused");
+        assert_eq!(paused.paused.as_deref(), Some("rotating keys"));
+        let report = world.evaluate("first").await;
+        assert!(report.paused && report.changes.is_empty());
+        assert_eq!(report.counts["Enable"], 1);
+        let options = WorkflowExecuteUpdateOptions::default();
+        let resumed = controller
+            .execute_update(CapacityManagementWorkflow::resume, RawValue::default(), options)
+            .await;
+        assert_eq!(resumed.expect("resumed").paused, None);
+        assert_eq!(world.cloud.changes(), []);
+    })
+    .await;
+}
+
+async fn start_controller(
+    world: &World,
+    input: Lenient<capacity_workflows::ControllerState>,
+) -> temporalio_client::WorkflowHandle<temporalio_client::Client, CapacityManagementWorkflow> {
+    let options = WorkflowStartOptions::new(TASK_QUEUE, names::CONTROLLER_ID).build();
+    world
+        .client
+        .start_workflow(CapacityManagementWorkflow::run, input, options)
+        .await
+        .expect("started");
+    world
+        .client
+        .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_with_junk_is_a_trigger() {
+    let setup = Setup {
+        account: throttled(&["checkout"]),
+        ..Setup::default()
+    };
+    with_worker("signal", setup, async |world| {
+        let controller = start_controller(world, Lenient::default()).await;
+        let junk = RawValue::from_value(&"junk", &PayloadConverter::default());
+        controller
+            .signal(
+                CapacityManagementWorkflow::trigger_evaluation,
+                junk,
+                WorkflowSignalOptions::default(),
+            )
+            .await
+            .expect("signalled");
+        for _ in 0..200 {
+            if status(&world.client, PATIENT)
+                .await
+                .is_ok_and(|status| status.evaluations == 1)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the signal caused no evaluation");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tick_returns_the_report_as_its_own_result() {
+    let setup = Setup {
+        account: throttled(&["checkout"]),
+        ..Setup::default()
+    };
+    with_worker("tick", setup, async |world| {
+        let options = WorkflowStartOptions::new(TASK_QUEUE, names::TICK_ID).build();
+        let tick = world
+            .client
+            .start_workflow(EvaluationTick::run, Lenient::default(), options)
+            .await
+            .expect("started");
+        let report = tick
+            .get_result(WorkflowGetResultOptions::default())
+            .await
+            .expect("a report");
+        assert_eq!(outcomes(&report), ["checkout.a1b2c 0 -> 6: changed"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_refuses_the_keys_of_another_account() {
+    let setup = Setup {
+        account: throttled(&["checkout"]),
+        ..Setup::default()
+    };
+    with_worker("account", setup, async |world| {
+        let state = capacity_workflows::ControllerState {
+            account: Some("zzzzz".to_owned()),
+            ..Default::default()
+        };
+        start_controller(world, Lenient::from(state)).await;
+        let report = world.evaluate("first").await;
+        let error = report.error.expect("refused");
+        assert!(
+            error.contains("account zzzzz") && error.contains("account a1b2c"),
+            "{error}"
+        );
+        assert_eq!(world.cloud.changes(), []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_outlast_the_evaluation_are_reported_and_joined_by_the_next() {
+    let setup = Setup {
+        account: throttled(&["checkout", "payments"]),
+        wait_for_changes: Duration::from_secs(2),
+        // Six seconds of real time.
+        operation_lag: SignedDuration::from_secs(120),
+        ..Setup::default()
+    };
+    with_worker("outlast", setup, async |world| {
+        let report = world.evaluate("first").await;
+        let states: Vec<&str> = report.changes.iter().map(|it| it.outcome.as_str()).collect();
+        assert_eq!(states, ["in_progress", "not_started"], "{report:?}");
+        // What was not started causes the next evaluation by itself.
+        for _ in 0..600 {
+            if world.cloud.changes().len() == 2 {
+                assert_eq!(world.cloud.incidents(), []);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("not carried out: {:?}", world.cloud.changes());
+    })
+    .await;
+}

@@ -1,0 +1,167 @@
+//! One development server for all tests, a namespace, a worker and a simulated cloud for each.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "what the server is doing shows in the tests' output"
+)]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use capacity_autopilot::{Autopilot, AutopilotSettings};
+use capacity_engine::Policy;
+use capacity_workflows::{
+    ActivitySettings, CapacityActivities, Connection, EvaluationReport, ask, names, worker_options,
+};
+use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use jiff::SignedDuration;
+use temporal_dev_server::Options;
+use temporalio_client::Client;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
+use temporalio_sdk::runtime::RuntimeOptions;
+use temporalio_sdk::{Runtime, Worker};
+
+pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
+
+/// Set to 1, this skips every test here; nothing else does, and a server that cannot be had fails them.
+const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+
+/// Starts the server on a thread that holds it until the process ends.
+fn server() -> Option<SocketAddr> {
+    static SERVER: OnceLock<Option<SocketAddr>> = OnceLock::new();
+    *SERVER.get_or_init(|| {
+        if std::env::var(SKIP).as_deref() == Ok("1") {
+            println!("{SKIP}=1: the tests on a Temporal server are skipped");
+            return None;
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(async {
+                let options = Options {
+                    // Without it the server delays runs that follow each other quickly, as they do in tests only.
+                    dynamic_config: vec!["history.workflowIdReuseMinimalInterval=\"0s\"".to_owned()],
+                    ..Options::default()
+                };
+                let started = temporal_dev_server::start(&options, &|what| println!("{what}")).await;
+                let address = started
+                    .as_ref()
+                    .map(temporal_dev_server::DevServer::address)
+                    .map_err(ToString::to_string);
+                tell.send(address).expect("somebody waits");
+                std::future::pending::<()>().await;
+            });
+        });
+        let started = told.recv().expect("the thread tells");
+        Some(started.unwrap_or_else(|problem| {
+            panic!("{problem}\n(or set {SKIP}=1 to skip the tests that need a server)")
+        }))
+    })
+}
+
+/// What a test may set.
+pub(crate) struct Setup {
+    pub(crate) account: Account,
+    pub(crate) dry_run: bool,
+    pub(crate) wait_for_changes: Duration,
+    pub(crate) operation_lag: SignedDuration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            account: Account::demo(),
+            dry_run: false,
+            wait_for_changes: Duration::from_mins(1),
+            operation_lag: SignedDuration::from_secs(2),
+        }
+    }
+}
+
+/// A worker's world.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) cloud: RunningSimulator,
+}
+
+impl World {
+    pub(crate) async fn evaluate(&self, update_id: &str) -> EvaluationReport {
+        ask(&self.client, TASK_QUEUE, update_id, Duration::from_secs(50))
+            .await
+            .expect("a report")
+    }
+}
+
+/// Runs a test body beside a worker, in a namespace of its own.
+pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce(&World)) {
+    let Some(address) = server() else { return };
+    let namespace = format!("{test}-{}", std::process::id());
+    let connection = Connection {
+        address: address.to_string(),
+        namespace: namespace.clone(),
+        ..Connection::default()
+    };
+    let client = connection.connect(None).await.expect("connected");
+    let register = RegisterNamespaceRequest {
+        namespace,
+        workflow_execution_retention_period: Some(Duration::from_hours(24).try_into().expect("in range")),
+        ..Default::default()
+    };
+    let mut attempts = 0;
+    while let Err(error) = client
+        .clone()
+        .register_namespace(register.clone().into_request())
+        .await
+    {
+        attempts += 1;
+        assert!(attempts < 50, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let cloud = cloud_simulator::start(SimulatorOptions {
+        speed: 20.0,
+        operation_lag: setup.operation_lag,
+        capacity_lag: SignedDuration::from_secs(2),
+        check_duration: SignedDuration::from_secs(2),
+        ..SimulatorOptions::new(setup.account)
+    })
+    .await
+    .expect("started");
+    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
+    let metrics =
+        openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
+            .expect("valid");
+    let autopilot = Autopilot::new(
+        cloud_ops_client::Client::new(ops),
+        openmetrics_reader::scrape::Scraper::new(metrics),
+        AutopilotSettings {
+            policy: Policy::default(),
+            home: None,
+        },
+    );
+    let slack = slack_notifier::Config::try_new(cloud.slack_url().into()).expect("valid");
+    let activities = CapacityActivities {
+        autopilot: Arc::new(autopilot),
+        client: client.clone(),
+        settings: ActivitySettings {
+            dry_run: setup.dry_run,
+            max_concurrent_changes: 5,
+            wait_for_changes: setup.wait_for_changes,
+            price_per_million_actions: 50.into(),
+            webhook: Some(slack_notifier::Webhook::new(slack)),
+            task_queue: TASK_QUEUE.to_owned(),
+        },
+    };
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
+    let options = worker_options(TASK_QUEUE, activities, Duration::from_secs(2));
+    let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
+    let stop = worker.shutdown_handle();
+    let world = World { client, cloud };
+    let (ended, ()) = tokio::join!(worker.run(), async {
+        body(&world).await;
+        stop();
+    });
+    ended.expect("the worker ended well");
+}

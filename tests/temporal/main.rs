@@ -1,0 +1,7 @@
+//! The workflows on a real Temporal development server, with the simulated cloud as the cloud.
+
+#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+
+mod controller;
+mod harness;
+mod replay;
