@@ -153,6 +153,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
             webhook: Some(slack_notifier::Webhook::new(slack)),
             task_queue: TASK_QUEUE.to_owned(),
         },
+        pulse: capacity_workflows::Pulse::default(),
     };
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
     let options = worker_options(TASK_QUEUE, activities, Duration::from_secs(2));

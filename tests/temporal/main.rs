@@ -5,3 +5,4 @@
 mod controller;
 mod harness;
 mod replay;
+mod schedule;

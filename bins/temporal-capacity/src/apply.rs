@@ -22,7 +22,13 @@ pub(crate) async fn run(
     terminal: Terminal,
 ) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let settings = setup::settings(global, Needs { cloud_keys: true })?;
+    let settings = setup::settings(
+        global,
+        Needs {
+            cloud_keys: true,
+            ..Needs::default()
+        },
+    )?;
     let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !flags.yes && !may_ask && !settings.dry_run {
         bail!("there is no terminal to ask on: look at `temporal-capacity plan`, then say `apply --yes`");

@@ -137,6 +137,12 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Checks keys, roles, clock, endpoints and metrics, and says how to mend what is missing.
     Doctor,
+    /// Asks the controller how it stands; without a worker, the schedule still tells of its last runs.
+    Status,
+    /// Shows the decisions of the controller's last evaluation.
+    Preview,
+    /// Asks the controller for an evaluation.
+    Trigger(Trigger),
     /// Shows the settings in force and where each comes from.
     Settings(Settings),
     /// Reads OpenMetrics documents from standard input.
@@ -197,6 +203,17 @@ pub(crate) struct Apply {
     /// Exit with 2 when changes stay planned, 3 when blind.
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
+}
+
+/// Flags of `trigger`.
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    /// Waits for the report and shows it; exits with 1 if the evaluation or one of its changes failed.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
 }
 
 /// Subcommands of `settings`.

@@ -73,7 +73,13 @@ const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 const NAMED: usize = 10;
 
 pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
-    let settings = setup::settings(global, Needs { cloud_keys: true })?;
+    let settings = setup::settings(
+        global,
+        Needs {
+            cloud_keys: true,
+            ..Needs::default()
+        },
+    )?;
     let autopilot = setup::autopilot(&settings)?;
     let bar = terminal.progress("examining");
     let mut report = Report::default();

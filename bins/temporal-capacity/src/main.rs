@@ -5,6 +5,7 @@
 
 mod apply;
 mod arguments;
+mod controller;
 mod demo;
 mod doctor;
 mod exit;
@@ -44,6 +45,9 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Apply(flags) => waited_for(apply::run(flags, global, terminal)),
         Command::Doctor => waited_for(doctor::run(global, terminal)),
         Command::CloudSimulator(flags) => waited_for(simulator::run(flags, global)),
+        Command::Status => waited_for(controller::status(global, terminal)),
+        Command::Preview => waited_for(controller::preview(global, terminal)),
+        Command::Trigger(flags) => waited_for(controller::trigger(flags, global, terminal)),
         Command::Demo(flags) => waited_for(demo::run(flags, global, terminal)),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),

@@ -44,7 +44,13 @@ pub(crate) async fn run(
     terminal: Terminal,
 ) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let settings = setup::settings(global, Needs { cloud_keys: true })?;
+    let settings = setup::settings(
+        global,
+        Needs {
+            cloud_keys: true,
+            ..Needs::default()
+        },
+    )?;
     let scope = scope(&flags.namespaces)?;
     let autopilot = setup::autopilot(&settings)?;
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;

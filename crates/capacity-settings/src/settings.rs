@@ -13,6 +13,8 @@ use crate::values;
 pub struct Needs {
     /// The keys of the Cloud Ops API and of the metrics endpoint.
     pub cloud_keys: bool,
+    /// Address and namespace of the Temporal service this automation runs in.
+    pub home: bool,
 }
 
 /// Valid settings.
@@ -103,7 +105,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let cloud_ops = reader.cloud_ops(needs);
     let metrics = reader.metrics(needs);
     let slack = reader.slack();
-    let home = reader.home();
+    let home = reader.home(needs);
     let mistakes = reader.mistakes;
     match (mistakes.is_empty(), policy, max_concurrent_changes, dry_run) {
         (true, Some(policy), Some(max_concurrent_changes), Some(dry_run)) => Ok(Settings {
@@ -211,7 +213,13 @@ impl Reader<'_> {
 
     fn missing(&mut self, name: &str) {
         let help = entry(name).map(|entry| entry.help).unwrap_or_default();
-        let problem = format!("it is not set ({help}); set it, or name a file that holds it in {name}_FILE");
+        let file = entry(name).is_some_and(|entry| entry.is_secret);
+        let file = if file {
+            format!(", or name a file that holds it in {name}_FILE")
+        } else {
+            String::new()
+        };
+        let problem = format!("it is not set ({help}); set it{file}");
         self.mistakes.push(Mistake::of_name(name, None, problem));
     }
 
@@ -288,7 +296,12 @@ impl Reader<'_> {
         }
     }
 
-    fn home(&mut self) -> Home {
+    fn home(&mut self, needs: Needs) -> Home {
+        for name in ["TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"] {
+            if needs.home && self.found(name).is_none() {
+                self.missing(name);
+            }
+        }
         let address = self.read("TEMPORAL_ADDRESS", values::address);
         let namespace = self.read("TEMPORAL_NAMESPACE", |text| {
             text.parse::<NamespaceId>()

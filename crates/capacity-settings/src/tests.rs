@@ -119,7 +119,14 @@ fn every_mistake_is_told_at_once() {
         ("TEMPORAL_CERT_PATH", "cert.pem"),
         ("TEMPORAL_PORT", "tcp://10.0.0.1:7233"),
     ];
-    let mistakes = load(&inputs(folder.path(), &environment), Needs { cloud_keys: true }).expect_err("wrong");
+    let mistakes = load(
+        &inputs(folder.path(), &environment),
+        Needs {
+            cloud_keys: true,
+            ..Needs::default()
+        },
+    )
+    .expect_err("wrong");
     let text = mistakes
         .to_string()
         .replace(&folder.path().display().to_string(), "FOLDER");
@@ -290,7 +297,7 @@ proptest! {
         let mut environment: BTreeMap<String, String> = environment;
         environment.insert("TEMPORAL_CLOUD_OPS_API_KEY".to_owned(), "SECRET hunter2".to_owned());
         let inputs = Inputs { environment, directory: Some(folder.path().to_owned()), ..Inputs::default() };
-        let shown = match load(&inputs, Needs { cloud_keys: true }) {
+        let shown = match load(&inputs, Needs { cloud_keys: true, ..Needs::default() }) {
             Ok(settings) => format!("{settings:?}"),
             Err(mistakes) => format!("{mistakes} {mistakes:?}"),
         };

@@ -2,9 +2,11 @@
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use capacity_autopilot::{Autopilot, ChangeState, Plan, Scope, chain, digest};
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use slack_notifier::Webhook;
 use temporalio_client::{Client, WorkflowGetResultOptions};
@@ -28,6 +30,35 @@ pub struct CapacityActivities {
     pub client: Client,
     /// How this worker works.
     pub settings: ActivitySettings,
+    /// What became of its evaluations.
+    pub pulse: Pulse,
+}
+
+/// When a worker last observed an account well. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse(Arc<(AtomicU64, AtomicU64)>);
+
+impl Pulse {
+    fn beat(&self, at: Timestamp) {
+        let (count, last) = &*self.0;
+        count.fetch_add(1, Ordering::Relaxed);
+        last.store(u64::try_from(at.as_second()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Returns how many evaluations this worker made well.
+    pub fn evaluations(&self) -> u64 {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the last of them was made; `None` before the first.
+    pub fn last(&self) -> Option<Timestamp> {
+        match self.0.1.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => i64::try_from(seconds)
+                .ok()
+                .and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        }
+    }
 }
 
 /// How a worker's activities work.
@@ -85,6 +116,7 @@ impl CapacityActivities {
             );
             return Err(failed(failure::WRONG_ACCOUNT, true, text));
         }
+        self.pulse.beat(self.autopilot.now());
         let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
         let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);

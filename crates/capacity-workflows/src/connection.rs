@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, ConnectionOptions, TlsOptions, Url};
 use temporalio_common::telemetry::metrics::TemporalMeter;
 
 /// Where and how to connect.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// Host and port.
     pub address: String,
@@ -24,13 +25,13 @@ pub struct Connection {
 }
 
 /// How to identify ourselves.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Credential {
     /// Not at all, and not encrypted: a local server.
     #[default]
     None,
     /// By an API key, encrypted.
-    ApiKey(String),
+    ApiKey(SecretString),
     /// By a client certificate and its key (PEM), encrypted.
     Certificate {
         /// Path of the certificate.
@@ -43,6 +44,9 @@ pub enum Credential {
 /// A connection that was not made. Never shows a key.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// A setting that is needed.
+    #[error("{0} is not set")]
+    NotSet(&'static str),
     /// No address.
     #[error("`{0}` is no host and port, such as localhost:7233")]
     Address(String),
@@ -66,6 +70,40 @@ pub enum ConnectError {
 }
 
 impl Connection {
+    /// Returns a connection of what settings hold: a key or a certificate with its key, or neither for a local server.
+    ///
+    /// # Errors
+    ///
+    /// If address or namespace is not given.
+    pub fn try_new(
+        address: Option<&str>,
+        namespace: Option<&str>,
+        api_key: Option<&SecretString>,
+        certificate: Option<&(String, String)>,
+        identity: String,
+    ) -> Result<Self, ConnectError> {
+        let credential = match (api_key, certificate) {
+            (Some(key), _) => Credential::ApiKey(key.clone()),
+            (None, Some((certificate, key))) => Credential::Certificate {
+                certificate: certificate.into(),
+                key: key.into(),
+            },
+            (None, None) => Credential::None,
+        };
+        Ok(Self {
+            address: address
+                .ok_or(ConnectError::NotSet("TEMPORAL_ADDRESS"))?
+                .to_owned(),
+            namespace: namespace
+                .ok_or(ConnectError::NotSet("TEMPORAL_NAMESPACE"))?
+                .to_owned(),
+            credential,
+            server_ca: None,
+            server_name: None,
+            identity,
+        })
+    }
+
     /// Connects once.
     ///
     /// # Errors
@@ -88,7 +126,7 @@ impl Connection {
             options.tls_options = Some(self.tls()?);
         }
         if let Credential::ApiKey(key) = &self.credential {
-            options.api_key = Some(key.clone());
+            options.api_key = Some(key.expose_secret().to_owned());
         }
         let client = ClientOptions::new(self.namespace.clone()).build();
         Client::connect(options, client)

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use temporalio_client::{
-    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
-    WorkflowUpdateWithStartOptions,
+    Client, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowQueryOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
-use temporalio_common::data_converters::RawValue;
+use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use crate::controller::CapacityManagementWorkflow;
 use crate::lenient::Lenient;
@@ -86,4 +86,58 @@ async fn bounded<T, E: std::fmt::Display>(
         Err(_) => Err(format!("no answer in {} s: no worker polls", bound.as_secs())),
         Ok(answer) => answer.map_err(|error| error.to_string()),
     }
+}
+
+/// Puts the controller's brake on.
+///
+/// # Errors
+///
+/// As [`status`].
+pub async fn pause_controller(client: &Client, reason: &str, bound: Duration) -> Result<(), String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+    let why = RawValue::from_value(&reason.to_owned(), &PayloadConverter::default());
+    let options = WorkflowExecuteUpdateOptions::default();
+    bounded(
+        handle.execute_update(CapacityManagementWorkflow::pause, why, options),
+        bound,
+    )
+    .await
+    .map(drop)
+}
+
+/// Takes the controller's brake off.
+///
+/// # Errors
+///
+/// As [`status`].
+pub async fn resume_controller(client: &Client, bound: Duration) -> Result<(), String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+    let options = WorkflowExecuteUpdateOptions::default();
+    bounded(
+        handle.execute_update(CapacityManagementWorkflow::resume, RawValue::default(), options),
+        bound,
+    )
+    .await
+    .map(drop)
+}
+
+/// Asks for an evaluation without waiting for it, creating the controller if it is lost.
+///
+/// # Errors
+///
+/// In words, if the service refuses or does not answer.
+pub async fn signal(client: &Client, task_queue: &str) -> Result<(), String> {
+    let options = WorkflowStartOptions::new(task_queue, CONTROLLER_ID)
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .static_summary("Capacity controller")
+        .build();
+    let call = client.signal_with_start_workflow(
+        CapacityManagementWorkflow::run,
+        Lenient::default(),
+        CapacityManagementWorkflow::trigger_evaluation,
+        RawValue::default(),
+        options,
+    );
+    bounded(call, Duration::from_secs(15)).await.map(drop)
 }

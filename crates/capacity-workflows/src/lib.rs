@@ -15,18 +15,23 @@ mod lenient;
 mod messages;
 pub mod names;
 mod options;
+mod schedule;
 mod tick;
 mod worker;
 
-pub use activities::{ActivitySettings, CapacityActivities};
+pub use activities::{ActivitySettings, CapacityActivities, Pulse};
 pub use change::CapacityChange;
 pub use connection::{ConnectError, Connection, Credential};
 pub use controller::CapacityManagementWorkflow;
-pub use controller_client::{ask, last_evaluation, status};
+pub use controller_client::{ask, last_evaluation, pause_controller, resume_controller, signal, status};
 pub use lenient::Lenient;
 pub use messages::{
     ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport, Observation,
     ObserveRequest, Redecide, Redecision, Status, StepRequest, StepResult, TickRequest,
+};
+pub use schedule::{
+    CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,
+    trigger,
 };
 pub use tick::EvaluationTick;
 pub use worker::worker_options;

@@ -1,0 +1,308 @@
+//! The schedule of the temporal-capacity autopilot.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use capacity_settings::{Inputs, Needs, Settings};
+use capacity_workflows::{
+    Connection, CreateOutcome, ScheduleOptions, Shown, create, delete, pause, pause_controller, resume,
+    resume_controller, show, trigger,
+};
+use clap::{Args, Parser, Subcommand};
+use jiff::tz::TimeZone;
+use temporalio_client::Client;
+
+/// The schedule that starts evaluations: minute 45 of every hour, since an hour is billed at its highest capacity.
+#[derive(Debug, Parser)]
+#[command(name = "capacity-schedule", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  capacity-schedule                                       creates the schedule, or brings it to what is wanted
+  capacity-schedule create --hours 8-17 --time-zone Europe/Berlin      business hours
+  capacity-schedule create --minutes 15,45                every 30 minutes
+  capacity-schedule pause --reason 'rotating keys'        also puts the controller's brake on
+
+Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, and TEMPORAL_API_KEY or TEMPORAL_CERT_PATH with TEMPORAL_KEY_PATH.
+Exit codes: 0 done; 1 any error, usage included.")]
+struct Arguments {
+    /// What to do; without a command the schedule is created.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Overrides one setting, by the name of its variable; may be repeated.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Creates the schedule, or brings it to the wanted spec; keeps a person's pause and notes. Never unpauses.
+    Create(Times),
+    /// Shows the schedule and its next five runs.
+    Show,
+    /// Pauses the schedule and puts the controller's brake on: evaluations change nothing then, whoever starts them.
+    Pause {
+        /// Why, for whoever finds it paused.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Resumes the schedule and takes the brake off.
+    Resume,
+    /// Starts an evaluation now.
+    Trigger,
+    /// Deletes the schedule; the controller stays.
+    Delete,
+}
+
+#[derive(Debug, Args)]
+struct Times {
+    /// Minutes of the hour, separated by commas.
+    #[arg(long, default_value = "45", value_name = "LIST")]
+    minutes: String,
+    /// Hours of the day, as 8-17 or 6,12,18 [default: all].
+    #[arg(long, value_name = "LIST")]
+    hours: Option<String>,
+    /// IANA name of the time zone of hours and minutes.
+    #[arg(long, default_value = "UTC", value_name = "ZONE")]
+    time_zone: String,
+    /// Runs start up to so much later, at random.
+    #[arg(long, default_value = "0s", value_name = "DURATION")]
+    jitter: String,
+    /// Runs missed for no longer than this are made up for.
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    catch_up: String,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let text = str::to_owned;
+        Self {
+            minutes: text("45"),
+            hours: None,
+            time_zone: text("UTC"),
+            jitter: text("0s"),
+            catch_up: text("10m"),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = settings(&arguments.set)?;
+    // What is typed is looked at before anything is asked.
+    let command = arguments
+        .command
+        .unwrap_or_else(|| Command::Create(Times::default()));
+    let options = match &command {
+        Command::Create(times) => Some(times.options(&settings.home.task_queue)?),
+        _ => None,
+    };
+    let client = connect(&settings).await?;
+    match command {
+        Command::Create(_) => {
+            let options = options.context("times were read above")?;
+            if let Some(oddity) = options.oddity() {
+                tell(&format!("warning: {oddity}"));
+            }
+            match create(&client, &options).await? {
+                CreateOutcome::Created => print("created")?,
+                CreateOutcome::Updated => print("there is one already: brought to the wanted times")?,
+            }
+            print_shown(&show(&client).await?)
+        }
+        Command::Show => print_shown(&show(&client).await?),
+        Command::Pause { reason } => {
+            pause(&client, &reason).await?;
+            print("paused")?;
+            brake(pause_controller(&client, &reason, CONTROLLER_BOUND).await);
+            Ok(())
+        }
+        Command::Resume => {
+            resume(&client, "resumed by capacity-schedule").await?;
+            print("resumed")?;
+            brake(resume_controller(&client, CONTROLLER_BOUND).await);
+            Ok(())
+        }
+        Command::Trigger => {
+            trigger(&client).await?;
+            print("triggered")
+        }
+        Command::Delete => {
+            delete(&client).await?;
+            print("deleted; the controller stays: `temporal workflow terminate` ends it")
+        }
+    }
+}
+
+const CONTROLLER_BOUND: Duration = Duration::from_secs(10);
+
+/// The controller's brake needs a worker; the schedule's own pause does not.
+fn brake(result: Result<(), String>) {
+    if let Err(problem) = result {
+        tell(&format!(
+            "warning: the controller's brake was not changed ({problem}); start a worker, then try again"
+        ));
+    }
+}
+
+fn settings(set: &[String]) -> anyhow::Result<Settings> {
+    let mut inputs = Inputs::from_process();
+    for assignment in set {
+        let (name, value) = assignment
+            .split_once('=')
+            .with_context(|| format!("--set takes NAME=VALUE, not `{assignment}`"))?;
+        inputs
+            .flags
+            .push((name.trim().to_owned(), value.to_owned(), "--set".to_owned()));
+    }
+    let settings = capacity_settings::load(
+        &inputs,
+        Needs {
+            home: true,
+            ..Needs::default()
+        },
+    )?;
+    for warning in &settings.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(settings)
+}
+
+async fn connect(settings: &Settings) -> anyhow::Result<Client> {
+    let identity = format!("capacity-schedule@{}", std::process::id());
+    let home = &settings.home;
+    let connection = Connection::try_new(
+        home.address.as_deref(),
+        home.namespace.as_deref(),
+        home.api_key.as_ref(),
+        home.certificate.as_ref(),
+        identity,
+    )?;
+    Ok(connection.connect(None).await?)
+}
+
+impl Times {
+    fn options(&self, task_queue: &str) -> anyhow::Result<ScheduleOptions> {
+        let minutes = numbers(&self.minutes, 59).context("--minutes")?;
+        anyhow::ensure!(
+            !minutes.is_empty(),
+            "--minutes: give at least one minute of the hour"
+        );
+        let hours = self
+            .hours
+            .as_deref()
+            .map(|hours| numbers(hours, 23))
+            .transpose()
+            .context("--hours")?;
+        TimeZone::get(&self.time_zone).with_context(|| {
+            format!(
+                "--time-zone {}: no zone of this name, such as Europe/Berlin",
+                self.time_zone
+            )
+        })?;
+        Ok(ScheduleOptions {
+            minutes,
+            hours: hours.unwrap_or_default(),
+            time_zone: self.time_zone.clone(),
+            jitter: span(&self.jitter).context("--jitter")?,
+            catch_up: span(&self.catch_up).context("--catch-up")?,
+            task_queue: task_queue.to_owned(),
+        })
+    }
+}
+
+/// Reads `8-17` or `6,12,18`.
+fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
+    let number = |text: &str| -> anyhow::Result<u8> {
+        let number = text.trim().parse().ok().filter(|number| *number <= highest);
+        number.with_context(|| format!("`{text}`: write numbers from 0 to {highest}, such as 15,45 or 8-17"))
+    };
+    let mut numbers = Vec::new();
+    for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+        match part.split_once('-') {
+            None => numbers.push(number(part)?),
+            Some((from, to)) => {
+                let (from, to) = (number(from)?, number(to)?);
+                anyhow::ensure!(from <= to, "`{part}`: a range goes upwards");
+                numbers.extend(from..=to);
+            }
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+fn span(text: &str) -> anyhow::Result<Duration> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .ok()
+        .with_context(|| format!("`{text}`: write a duration with its unit, such as 30s or 10m"))?;
+    Duration::try_from(span)
+        .ok()
+        .with_context(|| format!("`{text}`: a duration is not negative"))
+}
+
+fn print_shown(shown: &Shown) -> anyhow::Result<()> {
+    let state = if shown.paused {
+        format!("paused ({})", shown.note)
+    } else {
+        "running".to_owned()
+    };
+    let minutes: Vec<String> = shown.minutes.iter().map(ToString::to_string).collect();
+    print(&format!(
+        "state: {state}; minutes {} in {}",
+        minutes.join(", "),
+        shown.time_zone
+    ))?;
+    print(&format!(
+        "runs: {} started, {} skipped because one was still running, {} missed",
+        shown.runs, shown.skipped, shown.missed
+    ))?;
+    print("next:")?;
+    for run in &shown.next {
+        print(&format!("  {}", run.strftime("%Y-%m-%d %H:%M:%S UTC")))?;
+    }
+    Ok(())
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn lists_and_ranges_are_read() {
+        assert_eq!(numbers("15, 45", 59).expect("numbers"), [15, 45]);
+        assert_eq!(numbers("8-10,17", 23).expect("numbers"), [8, 9, 10, 17]);
+        assert!(numbers("60", 59).is_err());
+        assert!(numbers("9-8", 23).is_err());
+        assert!(numbers("noon", 23).is_err());
+    }
+}

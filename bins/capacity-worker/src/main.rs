@@ -1,0 +1,295 @@
+//! The worker of the temporal-capacity autopilot: polls, runs, tells how it is.
+
+mod http;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use capacity_autopilot::{Autopilot, AutopilotSettings, chain};
+use capacity_settings::{Inputs, Needs, Settings};
+use capacity_workflows::{ActivitySettings, CapacityActivities, Connection, Pulse, worker_options};
+use clap::{Parser, ValueEnum};
+use openmetrics_reader::scrape::Scraper;
+use slack_notifier::Webhook;
+use temporalio_client::Client;
+use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
+use temporalio_common::telemetry::{
+    PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
+};
+use temporalio_sdk::runtime::RuntimeOptions;
+use temporalio_sdk::{Runtime, Worker};
+use tracing_subscriber::EnvFilter;
+
+use http::{Health, serve};
+
+/// Polls a Temporal task queue and runs the capacity autopilot.
+#[derive(Debug, Parser)]
+#[command(name = "capacity-worker", version, max_term_width = 100)]
+#[command(after_help = "\
+Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
+SIGTERM and Ctrl-C drain: what runs may end within --grace, what does not is taken over by another worker.
+Exit codes: 0 drained, or --check found all well; 1 any error, usage included.")]
+struct Arguments {
+    /// Checks settings and all three connections, then ends.
+    #[arg(long)]
+    check: bool,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// How long running work may take to end after SIGTERM, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    grace: u64,
+    /// How long an evaluation waits for its changes, in seconds; those still running are joined by the next one.
+    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    wait_for_changes: u64,
+    /// The settings file [default: capacity.toml in the working directory, if there is one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Overrides one setting, by the name of its variable; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
+    log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    log(&arguments);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn log(arguments: &Arguments) {
+    let filter = EnvFilter::try_new(&arguments.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = settings(arguments)?;
+    let autopilot = Arc::new(autopilot(&settings)?);
+    if arguments.check {
+        return check(&settings, &autopilot).await;
+    }
+    // The SDK's own exporter listens on a port of its own, and its text is appended to ours.
+    let exporter = start_prometheus_metric_exporter(
+        PrometheusExporterOptions::builder()
+            .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .counters_total_suffix(true)
+            .unit_suffix(true)
+            .use_seconds_for_durations(true)
+            .build(),
+    )
+    .context("the SDK's metrics could not be served")?;
+    let telemetry = TelemetryOptions::builder()
+        .metrics(exporter.meter.clone() as Arc<dyn CoreMeter>)
+        .build();
+    let meter = telemetry_init(telemetry.clone())?.get_temporal_metric_meter();
+    let runtime = Runtime::from_current_tokio(
+        RuntimeOptions::builder()
+            .telemetry_options(telemetry)
+            .build()
+            .map_err(anyhow::Error::msg)?,
+    )?;
+
+    let health = Health::new(exporter.bound_addr, Pulse::default());
+    let served = serve(arguments.listen, health.clone()).await?;
+    let stopped = stop_signal()?;
+    let client = tokio::select! {
+        client = connect_patiently(&settings, meter) => client?,
+        () = stop_signal()? => return Ok(()),
+    };
+    let activities = CapacityActivities {
+        autopilot,
+        client: client.clone(),
+        settings: activity_settings(&settings, arguments),
+        pulse: health.pulse.clone(),
+    };
+    let options = worker_options(
+        &settings.home.task_queue,
+        activities,
+        Duration::from_secs(arguments.grace),
+    );
+    let mut worker = Worker::new(&runtime, client, options)?;
+    let stop = worker.shutdown_handle();
+    tracing::info!(
+        task_queue = settings.home.task_queue,
+        listen = %served,
+        dry_run = settings.dry_run,
+        "polling"
+    );
+    health.set_ready(true);
+    let ready = health.clone();
+    let drain = async move {
+        stopped.await;
+        tracing::info!("stopping: draining");
+        ready.set_ready(false);
+        stop();
+    };
+    let (ended, ()) = tokio::join!(
+        async {
+            let ended = worker.run().await;
+            health.set_ready(false);
+            ended
+        },
+        async {
+            tokio::select! {
+                () = drain => {}
+                // A worker that ends by itself is not waited for.
+                () = health.wait_until_not_ready() => {}
+            }
+        }
+    );
+    ended.context("the worker ended")?;
+    tracing::info!("drained");
+    Ok(())
+}
+
+/// Ends on SIGTERM or Ctrl-C.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
+    let mut inputs = Inputs::from_process();
+    inputs.file.clone_from(&arguments.config);
+    for assignment in &arguments.set {
+        let (name, value) = assignment
+            .split_once('=')
+            .with_context(|| format!("--set takes NAME=VALUE, not `{assignment}`"))?;
+        inputs
+            .flags
+            .push((name.trim().to_owned(), value.to_owned(), "--set".to_owned()));
+    }
+    let settings = capacity_settings::load(
+        &inputs,
+        Needs {
+            cloud_keys: true,
+            home: true,
+        },
+    )?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(settings)
+}
+
+fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
+    let ops = settings
+        .cloud_ops
+        .clone()
+        .context("TEMPORAL_CLOUD_OPS_API_KEY is not set")?;
+    let metrics = settings
+        .metrics
+        .clone()
+        .context("TEMPORAL_CLOUD_METRICS_API_KEY is not set")?;
+    let autopilot = AutopilotSettings {
+        policy: settings.policy.clone(),
+        home: settings.home.namespace_id(),
+    };
+    Ok(Autopilot::new(
+        cloud_ops_client::Client::new(ops),
+        Scraper::new(metrics),
+        autopilot,
+    ))
+}
+
+fn activity_settings(settings: &Settings, arguments: &Arguments) -> ActivitySettings {
+    ActivitySettings {
+        dry_run: settings.dry_run,
+        max_concurrent_changes: u32::try_from(settings.max_concurrent_changes).unwrap_or(1),
+        wait_for_changes: Duration::from_secs(arguments.wait_for_changes),
+        price_per_million_actions: settings.policy.threshold.price.dollars(),
+        webhook: settings.slack.clone().map(Webhook::new),
+        task_queue: settings.home.task_queue.clone(),
+    }
+}
+
+fn connection(settings: &Settings) -> anyhow::Result<Connection> {
+    let identity = format!("capacity-worker@{}", std::process::id());
+    let home = &settings.home;
+    let connection = Connection::try_new(
+        home.address.as_deref(),
+        home.namespace.as_deref(),
+        home.api_key.as_ref(),
+        home.certificate.as_ref(),
+        identity,
+    )?;
+    Ok(connection)
+}
+
+/// Connects, again and again: a service that is not there yet is waited for, and said so.
+async fn connect_patiently(settings: &Settings, meter: Option<TemporalMeter>) -> anyhow::Result<Client> {
+    let connection = connection(settings)?;
+    let mut wait = Duration::from_secs(1);
+    loop {
+        let error = match connection.connect(meter.clone()).await {
+            Ok(client) => return Ok(client),
+            // A file or an address does not mend itself.
+            Err(error @ capacity_workflows::ConnectError::Refused { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!(
+            wait_seconds = wait.as_secs(),
+            "waiting for the Temporal service: {}",
+            chain(&error)
+        );
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(30));
+    }
+}
+
+/// Looks at all three connections once.
+async fn check(settings: &Settings, autopilot: &Autopilot) -> anyhow::Result<()> {
+    connection(settings)?.connect(None).await?;
+    tracing::info!("the Temporal service accepts the connection");
+    let identity = autopilot.ops().current_identity().await?;
+    tracing::info!(identity = identity.name, "the Cloud Ops API accepts its key");
+    let families = autopilot.metrics().families().await?;
+    tracing::info!(families = families.len(), "the metrics endpoint accepts its key");
+    Ok(())
+}

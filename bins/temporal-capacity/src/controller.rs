@@ -1,0 +1,164 @@
+//! `status`, `preview`, `trigger`: talking to the controller, bounded in time.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use capacity_settings::{Needs, Settings};
+use capacity_workflows::{Connection, EvaluationReport, Shown, ask, last_evaluation, last_ticks, show};
+use comfy_table::Cell;
+use serde::Serialize;
+use temporalio_client::Client;
+
+use crate::arguments::{Global, Output, Trigger};
+use crate::exit::{Exit, print, tell};
+use crate::render;
+use crate::setup;
+use crate::terminal::Terminal;
+
+/// How long the controller may take to answer a question that needs no work.
+const BOUND: Duration = Duration::from_secs(8);
+
+async fn connect(global: &Global) -> anyhow::Result<(Client, Settings)> {
+    let settings = setup::settings(
+        global,
+        Needs {
+            home: true,
+            ..Needs::default()
+        },
+    )?;
+    let home = &settings.home;
+    let connection = Connection::try_new(
+        home.address.as_deref(),
+        home.namespace.as_deref(),
+        home.api_key.as_ref(),
+        home.certificate.as_ref(),
+        format!("temporal-capacity@{}", std::process::id()),
+    )?;
+    Ok((connection.connect(None).await?, settings))
+}
+
+/// Prints a value as JSON where that is asked for; returns whether it was.
+fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
+    match global.output {
+        None | Some(Output::Text) => return Ok(false),
+        Some(Output::None) => {}
+        Some(Output::Json) => print(&serde_json::to_string_pretty(value)?)?,
+        Some(Output::Jsonl) => print(&serde_json::to_string(value)?)?,
+    }
+    Ok(true)
+}
+
+pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let (client, _) = connect(global).await?;
+    let bar = terminal.progress("asking the controller");
+    let answer = capacity_workflows::status(&client, BOUND).await;
+    let schedule = show(&client).await;
+    bar.finish_and_clear();
+    let status = match answer {
+        Ok(status) => status,
+        Err(problem) => {
+            // No worker is needed to read what the schedule started.
+            tell(&format!(
+                "the controller did not answer ({problem}); start `capacity-worker`"
+            ));
+            for tick in last_ticks(&client, Duration::from_secs(3)).await? {
+                print(&tick)?;
+            }
+            return Ok(Exit::Failed);
+        }
+    };
+    if as_json(&status, global)? {
+        return Ok(Exit::Done);
+    }
+    print(&status.summary)?;
+    if !status.changes_in_progress.is_empty() {
+        print(&format!(
+            "changes under way: {}",
+            status.changes_in_progress.join(", ")
+        ))?;
+    }
+    match schedule {
+        Ok(Shown {
+            paused: true, note, ..
+        }) => print(&format!("the schedule is paused: {note}"))?,
+        Ok(shown) => {
+            if let Some(next) = shown.next.first() {
+                print(&format!(
+                    "next scheduled evaluation: {}",
+                    next.strftime("%Y-%m-%d %H:%M UTC")
+                ))?;
+            }
+        }
+        Err(error) => tell(&format!("warning: {error}")),
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let (client, _) = connect(global).await?;
+    match last_evaluation(&client, BOUND).await {
+        Ok(report) => show_report(&report, global, terminal),
+        Err(problem) => bail!("the controller did not answer ({problem}); start `capacity-worker`"),
+    }
+}
+
+pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let (client, settings) = connect(global).await?;
+    if !flags.wait {
+        capacity_workflows::signal(&client, &settings.home.task_queue)
+            .await
+            .map_err(anyhow::Error::msg)?;
+        tell("triggered; `temporal-capacity status` tells how it goes");
+        return Ok(Exit::Done);
+    }
+    let update_id = format!(
+        "temporal-capacity-{}-{}",
+        std::process::id(),
+        jiff::Timestamp::now().as_millisecond()
+    );
+    let bar = terminal.progress("evaluating");
+    let answer = ask(
+        &client,
+        &settings.home.task_queue,
+        &update_id,
+        Duration::from_secs(flags.timeout),
+    )
+    .await;
+    bar.finish_and_clear();
+    let report = answer.map_err(anyhow::Error::msg)?;
+    let failed = report.error.is_some() || report.changes.iter().any(|change| !change.is_success());
+    show_report(&report, global, terminal)?;
+    Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    if as_json(report, global)? {
+        return Ok(Exit::Done);
+    }
+    if report.number == 0 {
+        print("nothing was evaluated yet")?;
+        return Ok(Exit::Done);
+    }
+    for warning in &report.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    let mut table = render::table_with(["namespace", "action", "outcome", "reason"], terminal);
+    for decision in report
+        .decisions
+        .iter()
+        .filter(|it| !matches!(it.action.as_str(), "Keep" | "Skip"))
+    {
+        let change = report
+            .changes
+            .iter()
+            .find(|change| change.namespace == decision.namespace);
+        let outcome = change.map_or_else(String::new, |change| change.outcome.clone());
+        let why = change
+            .and_then(|change| change.error.as_deref())
+            .unwrap_or(&decision.reason);
+        let cells = [decision.namespace.as_str(), &decision.action, &outcome, why];
+        table.add_row(cells.map(|cell| Cell::new(render::printable(cell))));
+    }
+    print(&format!("{}{}", render::lines(&table), report.summary))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,420 @@
+//! The schedule: created or brought to the wanted spec, shown, paused, resumed, triggered, deleted.
+//!
+//! It is written with the raw messages: the typed ones leave the catch-up window at a year. An update with a stale token is
+//! dropped silently by the server, so what was written is read back and compared.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::schedules::{
+    DeleteScheduleOptions, PauseScheduleOptions, ScheduleOverlapPolicy, TriggerScheduleOptions,
+    UnpauseScheduleOptions,
+};
+use temporalio_client::tonic::{Code, IntoRequest, Status as RpcStatus};
+use temporalio_client::{Client, RpcOptions, WorkflowGetResultOptions};
+use temporalio_common::protos::temporal::api::common::v1::WorkflowType;
+use temporalio_common::protos::temporal::api::enums::v1::ScheduleOverlapPolicy as Overlap;
+use temporalio_common::protos::temporal::api::schedule::v1 as proto;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflow::v1::NewWorkflowExecutionInfo;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    CreateScheduleRequest, UpdateScheduleRequest,
+};
+
+use crate::names::{SCHEDULE_ID, TICK_ID};
+use crate::tick::EvaluationTick;
+
+/// When evaluations are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleOptions {
+    /// Minutes of the hour.
+    pub minutes: Vec<u8>,
+    /// Hours of the day; none means all.
+    pub hours: Vec<u8>,
+    /// IANA name of the time zone.
+    pub time_zone: String,
+    /// Runs start up to so much later, at random.
+    pub jitter: Duration,
+    /// Runs missed for no longer than this are made up for.
+    pub catch_up: Duration,
+    /// The worker's task queue.
+    pub task_queue: String,
+}
+
+impl ScheduleOptions {
+    /// Minute 45 of every hour: an hour is billed at its highest setting, so giving back belongs to its end.
+    pub fn hourly(task_queue: impl Into<String>) -> Self {
+        Self {
+            minutes: vec![45],
+            hours: Vec::new(),
+            time_zone: "UTC".to_owned(),
+            jitter: Duration::ZERO,
+            catch_up: Duration::from_mins(10),
+            task_queue: task_queue.into(),
+        }
+    }
+
+    /// Returns what is odd about the minutes: outside the last quarter of the UTC hour, giving back saves nothing.
+    pub fn oddity(&self) -> Option<String> {
+        let zone = jiff::tz::TimeZone::get(&self.time_zone).ok()?;
+        let offset = zone.to_offset(Timestamp::now()).seconds();
+        let outside: Vec<String> = self
+            .minutes
+            .iter()
+            .filter(|minute| {
+                let utc = (i64::from(**minute) * 60 - i64::from(offset)).rem_euclid(3_600) / 60;
+                !(45..60).contains(&utc)
+            })
+            .map(ToString::to_string)
+            .collect();
+        (!outside.is_empty()).then(|| {
+            format!(
+                "minute {} in {} is not in the last quarter of the UTC hour: hours are billed at their highest capacity, so \
+                 what is given back earlier in the hour saves nothing before its end",
+                outside.join(", "),
+                self.time_zone
+            )
+        })
+    }
+
+    fn spec(&self) -> proto::ScheduleSpec {
+        let range = |start: i32, end: i32| proto::Range { start, end, step: 1 };
+        let each = |values: &[u8]| {
+            values
+                .iter()
+                .map(|value| range(i32::from(*value), i32::from(*value)))
+                .collect()
+        };
+        let hours = if self.hours.is_empty() {
+            vec![range(0, 23)]
+        } else {
+            each(&self.hours)
+        };
+        proto::ScheduleSpec {
+            structured_calendar: vec![proto::StructuredCalendarSpec {
+                second: vec![range(0, 0)],
+                minute: each(&self.minutes),
+                hour: hours,
+                day_of_month: vec![range(1, 31)],
+                month: vec![range(1, 12)],
+                day_of_week: vec![range(0, 6)],
+                comment: "evaluations of temporal-capacity".to_owned(),
+                ..Default::default()
+            }],
+            timezone_name: self.time_zone.clone(),
+            jitter: Duration::try_into(self.jitter).ok(),
+            ..Default::default()
+        }
+    }
+
+    /// Returns how long a tick may run: a little below the shortest interval.
+    fn run_timeout(&self) -> Duration {
+        let mut minutes: Vec<u64> = self.minutes.iter().map(|minute| u64::from(*minute)).collect();
+        minutes.sort_unstable();
+        let around = minutes.first().map(|first| first + 60);
+        let gaps = minutes.iter().copied().chain(around).collect::<Vec<_>>();
+        let shortest = gaps
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .filter(|gap| *gap > 0)
+            .min()
+            .unwrap_or(60);
+        Duration::from_secs((shortest * 60).saturating_sub(60).max(60))
+    }
+
+    fn wanted(&self) -> proto::Schedule {
+        let action = NewWorkflowExecutionInfo {
+            workflow_id: TICK_ID.to_owned(),
+            workflow_type: Some(WorkflowType {
+                name: "EvaluationTick".to_owned(),
+            }),
+            task_queue: Some(TaskQueue {
+                name: self.task_queue.clone(),
+                ..Default::default()
+            }),
+            workflow_run_timeout: Duration::try_into(self.run_timeout()).ok(),
+            ..Default::default()
+        };
+        proto::Schedule {
+            spec: Some(self.spec()),
+            action: Some(proto::ScheduleAction {
+                action: Some(proto::schedule_action::Action::StartWorkflow(action)),
+            }),
+            policies: Some(proto::SchedulePolicies {
+                overlap_policy: Overlap::Skip.into(),
+                catchup_window: Duration::try_into(self.catch_up).ok(),
+                pause_on_failure: false,
+                ..Default::default()
+            }),
+            state: Some(proto::ScheduleState {
+                notes: "created by capacity-schedule".to_owned(),
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+/// What became of `create`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// There was none.
+    Created,
+    /// There was one, with another spec.
+    Updated,
+}
+
+/// A schedule that could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The service refused.
+    #[error("the Temporal service refused to {what}: {text}")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        text: String,
+    },
+    /// There is none.
+    #[error("there is no schedule `{SCHEDULE_ID}` in this namespace; `capacity-schedule create` makes it")]
+    Missing,
+    /// An update was accepted and not carried out, three times.
+    #[error("the schedule is edited by somebody else at the same time: look at it, then try again")]
+    Contended,
+}
+
+/// The schedule as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Its note: a person's, if somebody paused it.
+    pub note: String,
+    /// Runs started.
+    pub runs: i64,
+    /// Runs skipped because the one before was still running.
+    pub skipped: i64,
+    /// Runs missed for longer than the catch-up window.
+    pub missed: i64,
+    /// Minutes of the hour it runs at.
+    pub minutes: Vec<i32>,
+    /// Its time zone.
+    pub time_zone: String,
+    /// The next runs (UTC).
+    pub next: Vec<Timestamp>,
+}
+
+fn refused(what: &'static str) -> impl Fn(RpcStatus) -> ScheduleError {
+    move |status| match status.code() {
+        Code::NotFound => ScheduleError::Missing,
+        _ => ScheduleError::Refused {
+            what,
+            text: status.message().to_owned(),
+        },
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(temporalio_client::schedules::ScheduleError) -> ScheduleError {
+    move |error| match error {
+        temporalio_client::schedules::ScheduleError::Rpc(status) => refused(what)(status),
+        other => ScheduleError::Refused {
+            what,
+            text: other.to_string(),
+        },
+    }
+}
+
+/// Creates the schedule, or brings it to the wanted spec; a person's pause and notes stay.
+pub async fn create(client: &Client, options: &ScheduleOptions) -> Result<CreateOutcome, ScheduleError> {
+    const WHAT: &str = "create the schedule";
+    let request = CreateScheduleRequest {
+        namespace: client.options().namespace.clone(),
+        schedule_id: SCHEDULE_ID.to_owned(),
+        request_id: format!("create-{}", Timestamp::now().as_nanosecond()),
+        schedule: Some(options.wanted()),
+        ..Default::default()
+    };
+    match WorkflowService::create_schedule(&mut client.clone(), request.into_request()).await {
+        Ok(_) => Ok(CreateOutcome::Created),
+        Err(status) if status.code() == Code::AlreadyExists => {
+            update(client, options).await.map(|()| CreateOutcome::Updated)
+        }
+        Err(status) => Err(refused(WHAT)(status)),
+    }
+}
+
+async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), ScheduleError> {
+    const WHAT: &str = "update the schedule";
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    let wanted = options.wanted();
+    for _ in 0..3 {
+        let described = handle
+            .describe(RpcOptions::default())
+            .await
+            .map_err(failed(WHAT))?;
+        let state = described
+            .raw()
+            .schedule
+            .as_ref()
+            .and_then(|schedule| schedule.state.clone());
+        let request = UpdateScheduleRequest {
+            namespace: client.options().namespace.clone(),
+            schedule_id: SCHEDULE_ID.to_owned(),
+            schedule: Some(proto::Schedule {
+                state,
+                ..wanted.clone()
+            }),
+            conflict_token: described.conflict_token().to_vec(),
+            request_id: format!("update-{}", Timestamp::now().as_nanosecond()),
+            ..Default::default()
+        };
+        WorkflowService::update_schedule(&mut client.clone(), request.into_request())
+            .await
+            .map_err(refused(WHAT))?;
+        // A stale token is answered well and dropped.
+        let after = handle
+            .describe(RpcOptions::default())
+            .await
+            .map_err(failed(WHAT))?;
+        let calendars = |schedule: Option<&proto::Schedule>| {
+            schedule
+                .and_then(|schedule| schedule.spec.clone())
+                .map(|spec| (spec.structured_calendar, spec.timezone_name))
+        };
+        if calendars(after.raw().schedule.as_ref()) == calendars(Some(&wanted)) {
+            return Ok(());
+        }
+    }
+    Err(ScheduleError::Contended)
+}
+
+/// Shows the schedule.
+pub async fn show(client: &Client) -> Result<Shown, ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    let described = handle
+        .describe(RpcOptions::default())
+        .await
+        .map_err(failed("show the schedule"))?;
+    let spec = described
+        .raw()
+        .schedule
+        .as_ref()
+        .and_then(|schedule| schedule.spec.clone())
+        .unwrap_or_default();
+    let minutes = spec
+        .structured_calendar
+        .iter()
+        .flat_map(|calendar| &calendar.minute);
+    Ok(Shown {
+        paused: described.paused(),
+        note: described.note().unwrap_or_default().to_owned(),
+        runs: described.action_count(),
+        skipped: described.overlap_skipped(),
+        missed: described.missed_catchup_window(),
+        minutes: minutes.map(|range| range.start).collect(),
+        time_zone: if spec.timezone_name.is_empty() {
+            "UTC".to_owned()
+        } else {
+            spec.timezone_name
+        },
+        next: described
+            .future_action_times()
+            .into_iter()
+            .take(5)
+            .filter_map(timestamp)
+            .collect(),
+    })
+}
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    Timestamp::try_from(time).ok()
+}
+
+/// Tells of the last runs that the schedule started, newest first, one line each. Needs no worker.
+pub async fn last_ticks(client: &Client, bound: Duration) -> Result<Vec<String>, ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    let described = handle
+        .describe(RpcOptions::default())
+        .await
+        .map_err(failed("show the schedule"))?;
+    let mut lines = Vec::new();
+    for action in described.recent_actions().into_iter().rev().take(5) {
+        let when = action
+            .actual_time
+            .and_then(timestamp)
+            .map_or_else(String::new, |time| time.to_string());
+        let tick = client.get_workflow_handle::<EvaluationTick>(action.workflow_id.clone());
+        let result = tokio::time::timeout(bound, tick.get_result(WorkflowGetResultOptions::default())).await;
+        lines.push(match result {
+            Ok(Ok(report)) => format!("{when} {}", report.summary),
+            Ok(Err(error)) => format!("{when} {}: {error}", action.workflow_id),
+            Err(_) => format!("{when} {}: still waiting for a worker", action.workflow_id),
+        });
+    }
+    Ok(lines)
+}
+
+/// Pauses the schedule.
+pub async fn pause(client: &Client, reason: &str) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    handle
+        .pause(Some(reason), PauseScheduleOptions::default())
+        .await
+        .map_err(failed("pause the schedule"))
+}
+
+/// Resumes the schedule.
+pub async fn resume(client: &Client, note: &str) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    handle
+        .unpause(Some(note), UnpauseScheduleOptions::default())
+        .await
+        .map_err(failed("resume the schedule"))
+}
+
+/// Starts a run now.
+pub async fn trigger(client: &Client) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    let policy = ScheduleOverlapPolicy::Unspecified;
+    handle
+        .trigger(policy, TriggerScheduleOptions::default())
+        .await
+        .map_err(failed("trigger the schedule"))
+}
+
+/// Deletes the schedule.
+pub async fn delete(client: &Client) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    handle
+        .delete(DeleteScheduleOptions::default())
+        .await
+        .map_err(failed("delete the schedule"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: &[u8], time_zone: &str) -> ScheduleOptions {
+        ScheduleOptions {
+            minutes: minutes.to_vec(),
+            time_zone: time_zone.to_owned(),
+            ..ScheduleOptions::hourly("queue")
+        }
+    }
+
+    #[test]
+    fn a_minute_outside_the_last_quarter_of_the_utc_hour_is_odd() {
+        assert_eq!(at(&[45, 50], "UTC").oddity(), None);
+        assert!(at(&[15], "UTC").oddity().is_some());
+        // Half an hour off: minute 15 there is minute 45 in UTC.
+        assert_eq!(at(&[15], "Asia/Kolkata").oddity(), None);
+        assert!(at(&[45], "Asia/Kolkata").oddity().is_some());
+    }
+
+    #[test]
+    fn a_tick_may_run_a_little_less_than_the_interval() {
+        assert_eq!(at(&[45], "UTC").run_timeout(), Duration::from_mins(59));
+        assert_eq!(at(&[15, 45], "UTC").run_timeout(), Duration::from_mins(29));
+    }
+}
