@@ -149,6 +149,8 @@ pub(crate) enum Command {
     Metrics(Metrics),
     /// Runs a simulated Temporal Cloud on loopback.
     CloudSimulator(CloudSimulator),
+    /// Runs the whole stack in this terminal: Temporal server with web UI, simulated cloud, worker, a schedule at every minute.
+    Dev(Dev),
     /// Shows the whole job on a simulated cloud: needs no account, no key, no network.
     Demo(Demo),
     /// Prints a completion script for a shell.
@@ -290,6 +292,20 @@ pub(crate) struct CloudSimulator {
     /// Share of requests whose connection is dropped, in percent; half of them after all was done.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) dropped: f64,
+}
+
+/// Flags of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Keeps the Temporal server's state in this file [default: in memory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+    /// How many times faster than real time the simulated cloud lives.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub(crate) speed: f64,
+    /// Decide and show, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Flags of `demo`.

@@ -7,6 +7,7 @@ mod apply;
 mod arguments;
 mod controller;
 mod demo;
+mod dev;
 mod doctor;
 mod exit;
 mod metrics;
@@ -48,6 +49,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Status => waited_for(controller::status(global, terminal)),
         Command::Preview => waited_for(controller::preview(global, terminal)),
         Command::Trigger(flags) => waited_for(controller::trigger(flags, global, terminal)),
+        Command::Dev(flags) => waited_for(dev::run(flags)),
         Command::Demo(flags) => waited_for(demo::run(flags, global, terminal)),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),

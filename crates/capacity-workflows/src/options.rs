@@ -44,7 +44,7 @@ pub(crate) const OBSERVE: Patience = Patience {
 pub(crate) const STEP: Patience = Patience {
     attempt: Duration::from_mins(4),
     total: Duration::from_mins(12),
-    heartbeat: Some(Duration::from_secs(30)),
+    heartbeat: Some(Duration::from_secs(15)),
     attempts: 5,
 };
 
