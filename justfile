@@ -27,3 +27,7 @@ bench-reader:
 # CPU, memory and requests of a plan for 1,000 and 10,000 namespaces.
 bench-plan:
     scripts/bench-plan
+
+# Keeps the histories of the present version as replay fixtures.
+record-histories:
+    TEMPORAL_CAPACITY_RECORD_HISTORIES=1 cargo test -p capacity-tests --test temporal what_was_just_run_replays

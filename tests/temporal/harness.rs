@@ -102,6 +102,8 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let connection = Connection {
         address: address.to_string(),
         namespace: namespace.clone(),
+        // Stands in recorded histories.
+        identity: "capacity-tests".to_owned(),
         ..Connection::default()
     };
     let client = connection.connect(None).await.expect("connected");

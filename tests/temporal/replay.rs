@@ -1,16 +1,25 @@
-//! Histories just made replay.
+//! Histories replay: those just made, and those recorded by earlier versions.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use capacity_workflows::{CapacityChange, CapacityManagementWorkflow, EvaluationTick, names};
+use capacity_workflows::{CapacityChange, CapacityManagementWorkflow, EvaluationTick, Lenient, names};
 use cloud_simulator::{Account, Load, NamespaceSetup};
-use temporalio_client::WorkflowFetchHistoryOptions;
+use prost::Message;
+use temporalio_client::{WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowStartOptions};
 use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_sdk::workflow_replayer::{
     WorkflowReplayer, WorkflowReplayerOptions, WorkflowReplayerOptionsBuilder,
 };
 
-use crate::harness::{Setup, with_worker};
+use crate::harness::{Setup, TASK_QUEUE, with_worker};
+
+/// Set to 1, the histories of this run are kept as fixtures, beside those that are there.
+const RECORD: &str = "TEMPORAL_CAPACITY_RECORD_HISTORIES";
+
+fn folder() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/histories"))
+}
 
 async fn replay(history: History) {
     assert!(!history.events.is_empty());
@@ -39,18 +48,86 @@ async fn what_was_just_run_replays() {
             ..Setup::default()
         },
         async |world| {
-            let report = world.evaluate("first").await;
+            let options = WorkflowStartOptions::new(TASK_QUEUE, names::TICK_ID).build();
+            let tick = world
+                .client
+                .start_workflow(EvaluationTick::run, Lenient::default(), options)
+                .await;
+            let report = tick
+                .expect("started")
+                .get_result(WorkflowGetResultOptions::default())
+                .await
+                .expect("a report");
             assert_eq!(report.changes[0].outcome, "changed");
-            for id in [
-                names::CONTROLLER_ID.to_owned(),
-                names::change_id("checkout.a1b2c"),
+            let change = names::change_id("checkout.a1b2c");
+            for (kind, id) in [
+                ("controller", names::CONTROLLER_ID),
+                ("change", change.as_str()),
+                ("tick", names::TICK_ID),
             ] {
                 let handle = world.client.get_workflow_handle::<CapacityManagementWorkflow>(id);
                 let history = handle.fetch_history(WorkflowFetchHistoryOptions::builder().build());
-                let events = history.into_events().await.expect("a history");
-                replay(History { events }).await;
+                let history = History {
+                    events: history.into_events().await.expect("a history"),
+                };
+                if std::env::var(RECORD).as_deref() == Ok("1") {
+                    std::fs::create_dir_all(folder()).expect("made");
+                    let version = env!("CARGO_PKG_VERSION");
+                    std::fs::write(
+                        folder().join(format!("{kind}-{version}.pb")),
+                        history.encode_to_vec(),
+                    )
+                    .expect("kept");
+                }
+                replay(history).await;
             }
         },
     )
     .await;
+}
+
+/// Needs no server. A history that a changed workflow cannot replay would wedge every run of that kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recorded_histories_replay() {
+    let mut kinds = Vec::new();
+    for entry in std::fs::read_dir(folder()).expect("recorded histories") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "pb") {
+            let history =
+                History::decode(std::fs::read(&path).expect("readable").as_slice()).expect("a history");
+            println!("replaying {}", path.display());
+            replay(history).await;
+            let name = path
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
+            kinds.extend(name.split('-').next().map(str::to_owned));
+        }
+    }
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        ["change", "controller", "tick"],
+        "one of each kind at least"
+    );
+}
+
+/// The recorded histories can fail: an event out of order is noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[should_panic(expected = "deterministic")]
+async fn a_history_of_other_steps_does_not_replay() {
+    let file = format!("change-{}.pb", env!("CARGO_PKG_VERSION"));
+    let bytes = std::fs::read(folder().join(file)).expect("a recorded history");
+    let mut history = History::decode(bytes.as_slice()).expect("a history");
+    for event in &mut history.events {
+        use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+        if let Some(Attributes::ActivityTaskScheduledEventAttributes(scheduled)) = &mut event.attributes
+            && let Some(kind) = &mut scheduled.activity_type
+        {
+            kind.name = "another_step".to_owned();
+        }
+    }
+    replay(history).await;
 }
