@@ -5,4 +5,5 @@
 mod controller;
 mod harness;
 mod replay;
+mod scenarios;
 mod schedule;

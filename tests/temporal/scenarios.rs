@@ -1,0 +1,231 @@
+//! What goes wrong in life: lost controllers, storms, junk, cancellations, rejected operations, blindness, many namespaces.
+
+use std::time::Duration;
+
+use capacity_workflows::{CapacityManagementWorkflow, EvaluationTick, Lenient, names, signal, status};
+use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, OperationFault};
+use temporalio_client::{
+    UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowStartOptions,
+    WorkflowTerminateOptions,
+};
+use temporalio_common::data_converters::{PayloadConverter, RawValue};
+
+use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(20);
+
+fn throttled(names: &[&str]) -> Setup {
+    let setups = names
+        .iter()
+        .map(|name| NamespaceSetup::new(*name, Load::Steady(560.0)))
+        .collect();
+    Setup {
+        account: Account::new("a1b2c", setups),
+        ..Setup::default()
+    }
+}
+
+async fn tick(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
+    let options = WorkflowStartOptions::new(TASK_QUEUE, id).build();
+    let tick = world
+        .client
+        .start_workflow(EvaluationTick::run, Lenient::default(), options)
+        .await
+        .expect("started");
+    tick.get_result(WorkflowGetResultOptions::default())
+        .await
+        .expect("a report")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_tick_restores_a_controller_that_was_terminated() {
+    with_worker("terminated", throttled(&["checkout"]), async |world| {
+        assert_eq!(tick(world, "capacity-evaluation-1").await.number, 1);
+        let controller = world
+            .client
+            .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
+        controller
+            .terminate(WorkflowTerminateOptions::default())
+            .await
+            .expect("terminated");
+        let report = tick(world, "capacity-evaluation-2").await;
+        assert_eq!(
+            (report.number, report.error),
+            (1, None),
+            "a new controller begins to count anew"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_signals_causes_two_evaluations_at_most() {
+    with_worker("storm", throttled(&["checkout"]), async |world| {
+        for _ in 0..200 {
+            let storm = (0..5).map(|_| signal(&world.client, TASK_QUEUE));
+            for sent in futures::future::join_all(storm).await {
+                sent.expect("sent");
+            }
+        }
+        // The first evaluates at once; all others are one more, twenty seconds later.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(
+            status(&world.client, PATIENT)
+                .await
+                .expect("an answer")
+                .evaluations
+                <= 2
+        );
+        assert_eq!(world.cloud.changes().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn junk_missing_and_doubled_inputs_do_no_harm() {
+    with_worker("junk", throttled(&["checkout"]), async |world| {
+        let converter = PayloadConverter::default();
+        let junk = RawValue::from_value(&"junk", &converter);
+        let doubled = RawValue::new([junk.payloads.clone(), junk.payloads.clone()].concat());
+        for (number, input) in [RawValue::default(), junk.clone(), doubled]
+            .into_iter()
+            .enumerate()
+        {
+            for kind in ["CapacityManagementWorkflow", "CapacityChange", "EvaluationTick"] {
+                let id = if kind == "CapacityManagementWorkflow" {
+                    names::CONTROLLER_ID.to_owned()
+                } else {
+                    format!("{kind}-{number}")
+                };
+                let options = WorkflowStartOptions::new(TASK_QUEUE, id.clone()).build();
+                let started = world
+                    .client
+                    .start_workflow(UntypedWorkflow::new(kind), input.clone(), options)
+                    .await
+                    .expect("started");
+                if kind == "CapacityManagementWorkflow" {
+                    let status = status(&world.client, PATIENT).await.expect("not wedged");
+                    assert_eq!(status.input_problem.is_some(), number > 0, "{status:?}");
+                    started
+                        .terminate(WorkflowTerminateOptions::default())
+                        .await
+                        .expect("terminated");
+                } else {
+                    let ended = started.get_result(WorkflowGetResultOptions::default());
+                    tokio::time::timeout(Duration::from_mins(1), ended)
+                        .await
+                        .expect("not wedged")
+                        .expect("ended well");
+                }
+                if kind == "EvaluationTick" {
+                    // The tick has made a controller of its own.
+                    let controller = world
+                        .client
+                        .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
+                    controller
+                        .terminate(WorkflowTerminateOptions::default())
+                        .await
+                        .expect("terminated");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
+    let setup = Setup {
+        operation_lag: jiff::SignedDuration::from_secs(60),
+        ..throttled(&["checkout"])
+    };
+    with_worker("cancelled", setup, async |world| {
+        let asked = capacity_workflows::ask(&world.client, TASK_QUEUE, "asked", Duration::from_secs(50));
+        let cancel = async {
+            while !world.cloud.requests().contains_key("POST /cloud/namespaces/{id}") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let controller = world
+                .client
+                .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
+            controller
+                .cancel(WorkflowCancelOptions::default())
+                .await
+                .expect("cancelled");
+        };
+        let (answer, ()) = tokio::join!(asked, cancel);
+        // The caller hears of it: of the cancellation, or of the evaluation that was still ended.
+        if let Err(text) = &answer {
+            assert!(text.contains("cancelled"), "{text}");
+        }
+        for _ in 0..300 {
+            if world.cloud.changes().len() == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the change did not go on");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_operation_is_reported_and_people_are_told() {
+    with_worker("rejected", throttled(&["checkout"]), async |world| {
+        world.cloud.set_faults(Faults {
+            operations: OperationFault::Rejected,
+            ..Faults::default()
+        });
+        let report = world.evaluate("first").await;
+        assert_eq!(report.changes[0].outcome, "failed");
+        let messages = world.cloud.slack_messages();
+        let text = messages[0]["text"].as_str().expect("a text");
+        assert!(
+            text.contains("checkout.a1b2c") && text.contains("the operation was rejected"),
+            "{text}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blind_account_is_reported_and_people_are_told() {
+    with_worker("blind", throttled(&["checkout"]), async |world| {
+        world.cloud.set_faults(Faults {
+            metrics: MetricsFault::Limited,
+            ..Faults::default()
+        });
+        let report = world.evaluate("first").await;
+        assert!(report.blind && report.changes.is_empty(), "{report:?}");
+        assert_eq!(world.cloud.slack_messages().len(), 1);
+        assert_eq!(world.cloud.changes(), []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_namespaces_with_fifty_changes() {
+    let setup = Setup {
+        account: Account::generate(500, 0.1, 3),
+        wait_for_changes: Duration::from_mins(3),
+        ..Setup::default()
+    };
+    with_worker("many", setup, async |world| {
+        let bound = Duration::from_mins(4);
+        let report = capacity_workflows::ask(&world.client, TASK_QUEUE, "first", bound)
+            .await
+            .expect("a report");
+        let failed: Vec<_> = report
+            .changes
+            .iter()
+            .filter(|change| !change.is_success())
+            .collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!((report.changes.len(), world.cloud.changes().len()), (50, 50));
+        assert_eq!(report.counts.values().sum::<usize>(), 500);
+        assert_eq!(world.cloud.incidents(), []);
+        let bytes = serde_json::to_vec(&report).expect("JSON").len();
+        assert!(bytes < 200_000, "{bytes} bytes");
+    })
+    .await;
+}
