@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Flags that every command takes.
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Flags that the Temporal CLI hands on.
+    #[command(flatten)]
+    pub(crate) handed: Handed,
 }
 
 /// Flags that every command takes, before or after its name.
@@ -92,6 +95,78 @@ pub(crate) struct Global {
     /// Form of the log.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
+}
+
+/// Other global flags of the Temporal CLI, which hands them on before the command.
+#[derive(Debug, Args)]
+pub(crate) struct Handed {
+    /// Ends the command with an error if it takes longer, for example 30s; 0s means no limit.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "0s",
+        help_heading = "Global options"
+    )]
+    pub(crate) command_timeout: String,
+    /// A profile of the Temporal CLI's configuration.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) profile: Option<String>,
+    /// A configuration file of the Temporal CLI.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) config_file: Option<PathBuf>,
+    /// An environment of the Temporal CLI.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) env: Option<String>,
+    /// A file of environments of the Temporal CLI.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) env_file: Option<PathBuf>,
+    /// How the Temporal CLI shows times; here they are shown in UTC.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) time_format: Option<String>,
+    /// How long the Temporal CLI may take to connect; here ten seconds.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) client_connect_timeout: Option<String>,
+    /// Whether the Temporal CLI reads its configuration file; this program never does.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) disable_config_file: bool,
+    /// Whether the Temporal CLI reads its configuration from the environment.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) disable_config_env: bool,
+    /// How the Temporal CLI shows payloads; here there are none.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_json_shorthand_payloads: bool,
+}
+
+impl Handed {
+    /// Refuses what would silently mean something else.
+    ///
+    /// # Errors
+    ///
+    /// For profiles and environments of the Temporal CLI, which are not read here, and a duration that is none.
+    pub(crate) fn time_limit(&self) -> anyhow::Result<Option<std::time::Duration>> {
+        let unread = [
+            ("--profile", self.profile.is_some()),
+            ("--config-file", self.config_file.is_some()),
+            ("--env", self.env.is_some()),
+            ("--env-file", self.env_file.is_some()),
+        ];
+        if let Some((flag, _)) = unread.into_iter().find(|(_, is_given)| *is_given) {
+            anyhow::bail!(
+                "{flag} is not read by this program: give --address and --namespace, or set TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_API_KEY"
+            );
+        }
+        let text = &self.command_timeout;
+        let span: jiff::SignedDuration = match text.as_str() {
+            "0" => jiff::SignedDuration::ZERO,
+            _ => text.parse().map_err(|_| {
+                anyhow::anyhow!("--command-timeout {text}: write a duration with its unit, such as 30s")
+            })?,
+        };
+        let span = std::time::Duration::try_from(span)
+            .map_err(|_| anyhow::anyhow!("--command-timeout {text}: a duration is not negative"))?;
+        Ok((!span.is_zero()).then_some(span))
+    }
 }
 
 /// Forms of the result, as the Temporal CLI names them.

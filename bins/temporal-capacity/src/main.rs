@@ -19,6 +19,7 @@ mod simulator;
 mod terminal;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -41,16 +42,18 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let global = &arguments.global;
+    let limit = arguments.handed.time_limit()?;
+    let waited_for = |work: Work<'_>| waited_for(work, limit);
     match &arguments.command {
-        Command::Plan(flags) => waited_for(plan::run(flags, global, terminal)),
-        Command::Apply(flags) => waited_for(apply::run(flags, global, terminal)),
-        Command::Doctor => waited_for(doctor::run(global, terminal)),
-        Command::CloudSimulator(flags) => waited_for(simulator::run(flags, global)),
-        Command::Status => waited_for(controller::status(global, terminal)),
-        Command::Preview => waited_for(controller::preview(global, terminal)),
-        Command::Trigger(flags) => waited_for(controller::trigger(flags, global, terminal)),
-        Command::Dev(flags) => waited_for(dev::run(flags)),
-        Command::Demo(flags) => waited_for(demo::run(flags, global, terminal)),
+        Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal))),
+        Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal))),
+        Command::Doctor => waited_for(Box::pin(doctor::run(global, terminal))),
+        Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global))),
+        Command::Status => waited_for(Box::pin(controller::status(global, terminal))),
+        Command::Preview => waited_for(Box::pin(controller::preview(global, terminal))),
+        Command::Trigger(flags) => waited_for(Box::pin(controller::trigger(flags, global, terminal))),
+        Command::Dev(flags) => waited_for(Box::pin(dev::run(flags))),
+        Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal))),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),
         },
@@ -75,9 +78,19 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     }
 }
 
-fn waited_for(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+type Work<'a> = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Exit>> + 'a>>;
+
+/// Waits for a command, no longer than `--command-timeout` allows.
+fn waited_for(work: Work<'_>, limit: Option<Duration>) -> anyhow::Result<Exit> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(work)
+        .block_on(async {
+            match limit {
+                None => work.await,
+                Some(limit) => tokio::time::timeout(limit, work)
+                    .await
+                    .map_err(|_| anyhow::anyhow!("not done within {limit:?} (--command-timeout)"))?,
+            }
+        })
 }

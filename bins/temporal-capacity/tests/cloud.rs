@@ -586,6 +586,28 @@ fn the_simulator_runs_until_it_is_interrupted() {
     assert_eq!(child.wait().expect("ended").code(), Some(0));
 }
 
+/// As the Temporal CLI hands them on: its global flags first, whatever their place was.
+#[rstest]
+#[case::output(&["-o", "json", "plan"], 0)]
+#[case::all_harmless(&["--output", "json", "--log-level", "never", "--log-format", "json", "--color", "never", "--time-format", "iso",
+    "--client-connect-timeout", "5s", "--disable-config-file", "--no-json-shorthand-payloads", "plan", "--all"], 0)]
+#[case::home(&["-o", "json", "--address", "localhost:7233", "plan", "--namespace", "home.a1b2c"], 0)]
+#[case::time_enough(&["-o", "json", "--command-timeout", "30s", "plan"], 0)]
+#[case::no_time(&["--command-timeout", "1ms", "plan"], 1)]
+#[case::no_duration(&["--command-timeout", "soon", "plan"], 1)]
+#[case::profile(&["--profile", "prod", "plan"], 1)]
+#[case::environment(&["--env", "prod", "plan"], 1)]
+fn flags_of_the_temporal_cli_are_accepted_before_the_command(#[case] arguments: &[&str], #[case] code: i32) {
+    let world = World::new(options());
+    let assert = world.run(arguments).code(code);
+    if code == 0 {
+        let plan: Value = serde_json::from_slice(&assert.get_output().stdout).expect("one JSON document");
+        assert_eq!(plan["decisions"].as_array().map(Vec::len), Some(12));
+    } else {
+        assert!(errors(&assert).starts_with("error: "), "{}", errors(&assert));
+    }
+}
+
 #[test]
 fn completions_are_printed() {
     let folder = tempfile::tempdir().expect("a folder");
