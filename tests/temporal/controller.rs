@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, ChangeRequest, EvaluationTick, Lenient, names, status,
+    CapacityChange, CapacityManagementWorkflow, ChangeRequest, EvaluationTick, Installation, Lenient, names,
+    status,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -64,7 +65,9 @@ async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
         // Twenty seconds apart, by a constant.
         let again = world.evaluate("second").await;
         assert_eq!((again.number, again.changes.len(), again.error), (2, 0, None));
-        let status = status(&world.client, PATIENT).await.expect("an answer");
+        let status = status(&world.client, &Installation::default(), PATIENT)
+            .await
+            .expect("an answer");
         assert_eq!(
             (
                 status.phase.as_str(),
@@ -210,7 +213,7 @@ async fn a_signal_with_junk_is_a_trigger() {
             .await
             .expect("signalled");
         for _ in 0..200 {
-            if status(&world.client, PATIENT)
+            if status(&world.client, &Installation::default(), PATIENT)
                 .await
                 .is_ok_and(|status| status.evaluations == 1)
             {

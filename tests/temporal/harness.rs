@@ -12,7 +12,8 @@ use std::time::Duration;
 use capacity_autopilot::{Autopilot, AutopilotSettings};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, EvaluationReport, ask, names, worker_options,
+    ActivitySettings, CapacityActivities, Connection, EvaluationReport, Installation, WorkerLimits, ask,
+    names, worker_options,
 };
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
@@ -68,6 +69,7 @@ pub(crate) struct Setup {
     pub(crate) dry_run: bool,
     pub(crate) wait_for_changes: Duration,
     pub(crate) operation_lag: SignedDuration,
+    pub(crate) change_timeout: Duration,
 }
 
 impl Default for Setup {
@@ -77,6 +79,7 @@ impl Default for Setup {
             dry_run: false,
             wait_for_changes: Duration::from_mins(1),
             operation_lag: SignedDuration::from_secs(2),
+            change_timeout: Duration::from_mins(15),
         }
     }
 }
@@ -89,9 +92,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn evaluate(&self, update_id: &str) -> EvaluationReport {
-        ask(&self.client, TASK_QUEUE, update_id, Duration::from_secs(50))
-            .await
-            .expect("a report")
+        ask(
+            &self.client,
+            &Installation::default(),
+            update_id,
+            Duration::from_secs(50),
+        )
+        .await
+        .expect("a report")
     }
 }
 
@@ -153,12 +161,19 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
             wait_for_changes: setup.wait_for_changes,
             price_per_million_actions: 50.into(),
             webhook: Some(slack_notifier::Webhook::new(slack)),
-            task_queue: TASK_QUEUE.to_owned(),
+            installation: Installation::default(),
+            change_timeout: setup.change_timeout,
         },
         pulse: capacity_workflows::Pulse::default(),
     };
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
-    let options = worker_options(TASK_QUEUE, activities, Duration::from_secs(2));
+    let options = worker_options(
+        activities,
+        WorkerLimits {
+            grace: Duration::from_secs(2),
+            ..WorkerLimits::default()
+        },
+    );
     let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
     let stop = worker.shutdown_handle();
     let world = World { client, cloud };

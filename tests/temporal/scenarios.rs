@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{CapacityManagementWorkflow, EvaluationTick, Lenient, names, signal, status};
+use capacity_workflows::{
+    CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, names, signal, status,
+};
 use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, OperationFault};
 use temporalio_client::{
     UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowStartOptions,
@@ -61,8 +63,9 @@ async fn the_next_tick_restores_a_controller_that_was_terminated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_signals_causes_two_evaluations_at_most() {
     with_worker("storm", throttled(&["checkout"]), async |world| {
+        let installation = Installation::default();
         for _ in 0..200 {
-            let storm = (0..5).map(|_| signal(&world.client, TASK_QUEUE));
+            let storm = (0..5).map(|_| signal(&world.client, &installation));
             for sent in futures::future::join_all(storm).await {
                 sent.expect("sent");
             }
@@ -70,7 +73,7 @@ async fn a_storm_of_signals_causes_two_evaluations_at_most() {
         // The first evaluates at once; all others are one more, twenty seconds later.
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(
-            status(&world.client, PATIENT)
+            status(&world.client, &Installation::default(), PATIENT)
                 .await
                 .expect("an answer")
                 .evaluations
@@ -104,7 +107,9 @@ async fn junk_missing_and_doubled_inputs_do_no_harm() {
                     .await
                     .expect("started");
                 if kind == "CapacityManagementWorkflow" {
-                    let status = status(&world.client, PATIENT).await.expect("not wedged");
+                    let status = status(&world.client, &Installation::default(), PATIENT)
+                        .await
+                        .expect("not wedged");
                     assert_eq!(status.input_problem.is_some(), number > 0, "{status:?}");
                     started
                         .terminate(WorkflowTerminateOptions::default())
@@ -140,7 +145,8 @@ async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
         ..throttled(&["checkout"])
     };
     with_worker("cancelled", setup, async |world| {
-        let asked = capacity_workflows::ask(&world.client, TASK_QUEUE, "asked", Duration::from_secs(50));
+        let installation = Installation::default();
+        let asked = capacity_workflows::ask(&world.client, &installation, "asked", Duration::from_secs(50));
         let cancel = async {
             while !world.cloud.requests().contains_key("POST /cloud/namespaces/{id}") {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -212,7 +218,7 @@ async fn five_hundred_namespaces_with_fifty_changes() {
     };
     with_worker("many", setup, async |world| {
         let bound = Duration::from_mins(4);
-        let report = capacity_workflows::ask(&world.client, TASK_QUEUE, "first", bound)
+        let report = capacity_workflows::ask(&world.client, &Installation::default(), "first", bound)
             .await
             .expect("a report");
         let failed: Vec<_> = report

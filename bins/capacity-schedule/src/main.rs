@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    Connection, CreateOutcome, ScheduleOptions, Shown, create, delete, pause, pause_controller, resume,
-    resume_controller, show, trigger,
+    Connection, CreateOutcome, Installation, ScheduleOptions, Shown, create, delete, pause, pause_controller,
+    resume, resume_controller, show, trigger,
 };
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
@@ -107,12 +107,13 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = settings(&arguments.set)?;
+    let installation = Installation::of(&settings.home);
     // What is typed is looked at before anything is asked.
     let command = arguments
         .command
         .unwrap_or_else(|| Command::Create(Times::default()));
     let options = match &command {
-        Command::Create(times) => Some(times.options(&settings.home.task_queue)?),
+        Command::Create(times) => Some(times.options(&installation)?),
         _ => None,
     };
     let client = connect(&settings).await?;
@@ -126,27 +127,27 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 CreateOutcome::Created => print("created")?,
                 CreateOutcome::Updated => print("there is one already: brought to the wanted times")?,
             }
-            print_shown(&show(&client).await?)
+            print_shown(&show(&client, &installation).await?)
         }
-        Command::Show => print_shown(&show(&client).await?),
+        Command::Show => print_shown(&show(&client, &installation).await?),
         Command::Pause { reason } => {
-            pause(&client, &reason).await?;
+            pause(&client, &installation, &reason).await?;
             print("paused")?;
-            brake(pause_controller(&client, &reason, CONTROLLER_BOUND).await);
+            brake(pause_controller(&client, &installation, &reason, CONTROLLER_BOUND).await);
             Ok(())
         }
         Command::Resume => {
-            resume(&client, "resumed by capacity-schedule").await?;
+            resume(&client, &installation, "resumed by capacity-schedule").await?;
             print("resumed")?;
-            brake(resume_controller(&client, CONTROLLER_BOUND).await);
+            brake(resume_controller(&client, &installation, CONTROLLER_BOUND).await);
             Ok(())
         }
         Command::Trigger => {
-            trigger(&client).await?;
+            trigger(&client, &installation).await?;
             print("triggered")
         }
         Command::Delete => {
-            delete(&client).await?;
+            delete(&client, &installation).await?;
             print("deleted; the controller stays: `temporal workflow terminate` ends it")
         }
     }
@@ -188,19 +189,12 @@ fn settings(set: &[String]) -> anyhow::Result<Settings> {
 
 async fn connect(settings: &Settings) -> anyhow::Result<Client> {
     let identity = format!("capacity-schedule@{}", std::process::id());
-    let home = &settings.home;
-    let connection = Connection::try_new(
-        home.address.as_deref(),
-        home.namespace.as_deref(),
-        home.api_key.as_ref(),
-        home.certificate.as_ref(),
-        identity,
-    )?;
+    let connection = Connection::of(&settings.home, identity)?;
     Ok(connection.connect(None).await?)
 }
 
 impl Times {
-    fn options(&self, task_queue: &str) -> anyhow::Result<ScheduleOptions> {
+    fn options(&self, installation: &Installation) -> anyhow::Result<ScheduleOptions> {
         let minutes = numbers(&self.minutes, 59).context("--minutes")?;
         anyhow::ensure!(
             !minutes.is_empty(),
@@ -224,7 +218,7 @@ impl Times {
             time_zone: self.time_zone.clone(),
             jitter: span(&self.jitter).context("--jitter")?,
             catch_up: span(&self.catch_up).context("--catch-up")?,
-            task_queue: task_queue.to_owned(),
+            installation: installation.clone(),
         })
     }
 }

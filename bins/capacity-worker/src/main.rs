@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, chain};
+use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, chain};
 use capacity_settings::{Inputs, Needs, Settings};
-use capacity_workflows::{ActivitySettings, CapacityActivities, Connection, Pulse, worker_options};
+use capacity_workflows::{
+    ActivitySettings, CapacityActivities, Connection, Installation, Pulse, WorkerLimits, worker_options,
+};
 use clap::{Parser, ValueEnum};
 use openmetrics_reader::scrape::Scraper;
 use slack_notifier::Webhook;
@@ -43,6 +45,15 @@ struct Arguments {
     /// How long running work may take to end after SIGTERM, in seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
+    /// How many activities run at a time.
+    #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    max_concurrent_activities: u16,
+    /// How many workflow tasks run at a time.
+    #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    max_concurrent_workflow_tasks: u16,
+    /// How many activities begin a second at most [default: no limit].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    max_activities_per_second: Option<u16>,
     /// How long an evaluation waits for its changes, in seconds; those still running are joined by the next one.
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     wait_for_changes: u64,
@@ -58,6 +69,17 @@ struct Arguments {
     /// Form of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
     log_format: LogFormat,
+}
+
+impl Arguments {
+    fn limits(&self) -> WorkerLimits {
+        WorkerLimits {
+            activities: usize::from(self.max_concurrent_activities),
+            workflow_tasks: usize::from(self.max_concurrent_workflow_tasks),
+            activities_per_second: self.max_activities_per_second.map(f64::from),
+            grace: Duration::from_secs(self.grace),
+        }
+    }
 }
 
 /// Form of the log.
@@ -139,11 +161,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         settings: activity_settings(&settings, arguments),
         pulse: health.pulse.clone(),
     };
-    let options = worker_options(
-        &settings.home.task_queue,
-        activities,
-        Duration::from_secs(arguments.grace),
-    );
+    let options = worker_options(activities, arguments.limits());
     let mut worker = Worker::new(&runtime, client, options)?;
     let stop = worker.shutdown_handle();
     tracing::info!(
@@ -245,21 +263,14 @@ fn activity_settings(settings: &Settings, arguments: &Arguments) -> ActivitySett
         wait_for_changes: Duration::from_secs(arguments.wait_for_changes),
         price_per_million_actions: settings.policy.threshold.price.dollars(),
         webhook: settings.slack.clone().map(Webhook::new),
-        task_queue: settings.home.task_queue.clone(),
+        installation: Installation::of(&settings.home),
+        change_timeout: CHANGE_TIMEOUT,
     }
 }
 
 fn connection(settings: &Settings) -> anyhow::Result<Connection> {
     let identity = format!("capacity-worker@{}", std::process::id());
-    let home = &settings.home;
-    let connection = Connection::try_new(
-        home.address.as_deref(),
-        home.namespace.as_deref(),
-        home.api_key.as_ref(),
-        home.certificate.as_ref(),
-        identity,
-    )?;
-    Ok(connection)
+    Ok(Connection::of(&settings.home, identity)?)
 }
 
 /// Connects, again and again: a service that is not there yet is waited for, and said so.

@@ -8,7 +8,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, ask, names, signal};
+use capacity_workflows::{Connection, Installation, ask, signal};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use temporal_dev_server::{DevServer, Options};
@@ -102,7 +102,9 @@ async fn a_worker_killed_after_the_post_loses_nothing_and_changes_once() {
         return;
     };
     let mut first = world.worker();
-    signal(&world.client, names::TASK_QUEUE).await.expect("signalled");
+    signal(&world.client, &Installation::default())
+        .await
+        .expect("signalled");
     world
         .until("posted", Duration::from_secs(30), |cloud| {
             cloud.requests().contains_key(POST)
@@ -117,9 +119,14 @@ async fn a_worker_killed_after_the_post_loses_nothing_and_changes_once() {
         })
         .await;
     // The evaluation that the first worker began is told to its end by the second.
-    let report = ask(&world.client, names::TASK_QUEUE, "after", Duration::from_secs(90))
-        .await
-        .expect("a report");
+    let report = ask(
+        &world.client,
+        &Installation::default(),
+        "after",
+        Duration::from_secs(90),
+    )
+    .await
+    .expect("a report");
     assert_eq!(report.error, None);
     assert_eq!(world.cloud.changes().len(), 1);
     assert_eq!(world.cloud.requests().get(POST), Some(&1), "posted once");
@@ -144,9 +151,14 @@ async fn a_worker_checks_itself_and_drains_on_sigterm() {
         .expect("ran");
     assert_eq!(wrong.code(), Some(1));
     let mut worker = world.worker();
-    ask(&world.client, names::TASK_QUEUE, "first", Duration::from_mins(1))
-        .await
-        .expect("a report");
+    ask(
+        &world.client,
+        &Installation::default(),
+        "first",
+        Duration::from_mins(1),
+    )
+    .await
+    .expect("a report");
     let terminated = Command::new("kill")
         .args(["-TERM", &worker.id().to_string()])
         .status()

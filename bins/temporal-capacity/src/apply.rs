@@ -159,7 +159,7 @@ pub(crate) async fn carry_out(
 
 /// Tells people, in one digest. That it cannot be delivered never fails what was done.
 async fn notify(plan: &Plan, settings: &Settings) {
-    let (Some(config), Some(message)) = (&settings.slack, digest(plan)) else {
+    let (Some(config), Some(message)) = (&settings.slack, digest(plan, Vec::new())) else {
         return;
     };
     let webhook = Webhook::new(config.clone());

@@ -127,10 +127,10 @@ pub(crate) struct Handed {
     /// How long the Temporal CLI may take to connect; here ten seconds.
     #[arg(long, global = true, hide = true)]
     pub(crate) client_connect_timeout: Option<String>,
-    /// Whether the Temporal CLI reads its configuration file; this program never does.
+    /// Whether profiles of the Temporal CLI's configuration file are left alone.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_file: bool,
-    /// Whether the Temporal CLI reads its configuration from the environment.
+    /// Whether the Temporal CLI's variables of the environment are left alone; those of the cloud keys are ours.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_env: bool,
     /// How the Temporal CLI shows payloads; here there are none.
@@ -143,11 +143,9 @@ impl Handed {
     ///
     /// # Errors
     ///
-    /// For profiles and environments of the Temporal CLI, which are not read here, and a duration that is none.
+    /// For environments of the old Temporal CLI, which are not read here, and a duration that is none.
     pub(crate) fn time_limit(&self) -> anyhow::Result<Option<std::time::Duration>> {
         let unread = [
-            ("--profile", self.profile.is_some()),
-            ("--config-file", self.config_file.is_some()),
             ("--env", self.env.is_some()),
             ("--env-file", self.env_file.is_some()),
         ];

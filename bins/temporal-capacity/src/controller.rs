@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use capacity_settings::{Needs, Settings};
-use capacity_workflows::{Connection, EvaluationReport, Shown, ask, last_evaluation, last_ticks, show};
+use capacity_settings::Needs;
+use capacity_workflows::{
+    Connection, EvaluationReport, Installation, Shown, ask, last_evaluation, last_ticks, show,
+};
 use comfy_table::Cell;
 use serde::Serialize;
 use temporalio_client::Client;
@@ -18,7 +20,7 @@ use crate::terminal::Terminal;
 /// How long the controller may take to answer a question that needs no work.
 const BOUND: Duration = Duration::from_secs(8);
 
-async fn connect(global: &Global) -> anyhow::Result<(Client, Settings)> {
+async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
     let settings = setup::settings(
         global,
         Needs {
@@ -26,15 +28,9 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Settings)> {
             ..Needs::default()
         },
     )?;
-    let home = &settings.home;
-    let connection = Connection::try_new(
-        home.address.as_deref(),
-        home.namespace.as_deref(),
-        home.api_key.as_ref(),
-        home.certificate.as_ref(),
-        format!("temporal-capacity@{}", std::process::id()),
-    )?;
-    Ok((connection.connect(None).await?, settings))
+    let identity = format!("temporal-capacity@{}", std::process::id());
+    let client = Connection::of(&settings.home, identity)?.connect(None).await?;
+    Ok((client, Installation::of(&settings.home)))
 }
 
 /// Prints a value as JSON where that is asked for; returns whether it was.
@@ -49,10 +45,10 @@ fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
 }
 
 pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
-    let (client, _) = connect(global).await?;
+    let (client, installation) = connect(global).await?;
     let bar = terminal.progress("asking the controller");
-    let answer = capacity_workflows::status(&client, BOUND).await;
-    let schedule = show(&client).await;
+    let answer = capacity_workflows::status(&client, &installation, BOUND).await;
+    let schedule = show(&client, &installation).await;
     bar.finish_and_clear();
     let status = match answer {
         Ok(status) => status,
@@ -61,7 +57,7 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
             tell(&format!(
                 "the controller did not answer ({problem}); start `capacity-worker`"
             ));
-            for tick in last_ticks(&client, Duration::from_secs(3)).await? {
+            for tick in last_ticks(&client, &installation, Duration::from_secs(3)).await? {
                 print(&tick)?;
             }
             return Ok(Exit::Failed);
@@ -95,17 +91,17 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
 }
 
 pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
-    let (client, _) = connect(global).await?;
-    match last_evaluation(&client, BOUND).await {
+    let (client, installation) = connect(global).await?;
+    match last_evaluation(&client, &installation, BOUND).await {
         Ok(report) => show_report(&report, global, terminal),
         Err(problem) => bail!("the controller did not answer ({problem}); start `capacity-worker`"),
     }
 }
 
 pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
-    let (client, settings) = connect(global).await?;
+    let (client, installation) = connect(global).await?;
     if !flags.wait {
-        capacity_workflows::signal(&client, &settings.home.task_queue)
+        capacity_workflows::signal(&client, &installation)
             .await
             .map_err(anyhow::Error::msg)?;
         tell("triggered; `temporal-capacity status` tells how it goes");
@@ -119,7 +115,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     let bar = terminal.progress("evaluating");
     let answer = ask(
         &client,
-        &settings.home.task_queue,
+        &installation,
         &update_id,
         Duration::from_secs(flags.timeout),
     )

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings};
+use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Pulse, ScheduleOptions, create, names, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Installation, Pulse, ScheduleOptions, WorkerLimits,
+    create, worker_options,
 };
 use cloud_ops_client::Client;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
@@ -57,17 +58,24 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
             webhook: Some(Webhook::new(slack_notifier::Config::try_new(
                 cloud.slack_url().into(),
             )?)),
-            task_queue: names::TASK_QUEUE.to_owned(),
+            installation: Installation::default(),
+            change_timeout: CHANGE_TIMEOUT,
         },
         pulse: Pulse::default(),
     };
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
-    let options = worker_options(names::TASK_QUEUE, activities, Duration::from_secs(5));
+    let options = worker_options(
+        activities,
+        WorkerLimits {
+            grace: Duration::from_secs(5),
+            ..WorkerLimits::default()
+        },
+    );
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
     let stop = worker.shutdown_handle();
     let every_minute = ScheduleOptions {
         minutes: (0..60).collect(),
-        ..ScheduleOptions::hourly(names::TASK_QUEUE)
+        ..ScheduleOptions::hourly(Installation::default())
     };
     create(&client, &every_minute).await?;
     print(&introduction(&server, &cloud))?;

@@ -14,6 +14,37 @@ use crate::terminal::Terminal;
 pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings> {
     let mut inputs = Inputs::from_process();
     inputs.file.clone_from(&global.config);
+    if global.disable_config_file {
+        for name in [
+            "HOME",
+            "XDG_CONFIG_HOME",
+            "AppData",
+            "TEMPORAL_CONFIG_FILE",
+            "TEMPORAL_PROFILE",
+        ] {
+            inputs.environment.remove(name);
+        }
+    }
+    if global.disable_config_env {
+        let is_ours =
+            |name: &str| name.starts_with("TEMPORAL_CLOUD_") || name.starts_with("TEMPORAL_CAPACITY_");
+        inputs
+            .environment
+            .retain(|name, _| !name.starts_with("TEMPORAL_") || is_ours(name));
+    }
+    // What the Temporal CLI hands on: the same files and profiles as its own commands use.
+    let handed = [
+        ("TEMPORAL_PROFILE", global.profile.clone()),
+        (
+            "TEMPORAL_CONFIG_FILE",
+            global.config_file.as_ref().map(|file| file.display().to_string()),
+        ),
+    ];
+    for (name, value) in handed {
+        inputs
+            .environment
+            .extend(value.map(|value| (name.to_owned(), value)));
+    }
     for assignment in &global.set {
         let (name, value) = assignment.split_once('=').with_context(|| {
             format!("--set takes NAME=VALUE, not `{assignment}`; for example --set DRY_RUN_MODE=true")

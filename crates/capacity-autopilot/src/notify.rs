@@ -5,8 +5,8 @@ use slack_notifier::{Message, Section, Severity};
 use crate::change::ChangeResult;
 use crate::plan::{ActionName, Plan, PlannedDecision};
 
-/// Returns the digest of an evaluation and its changes; `None` where there is nothing to tell.
-pub fn digest(plan: &Plan) -> Option<Message> {
+/// Returns the digest of an evaluation and its changes, with what else is to be told; `None` where there is nothing to tell.
+pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
     let results: Vec<&ChangeResult> = plan.changes.iter().flatten().collect();
     let (changed, failed): (Vec<&ChangeResult>, Vec<&ChangeResult>) = results
         .into_iter()
@@ -47,15 +47,16 @@ pub fn digest(plan: &Plan) -> Option<Message> {
             heading: Some(heading.to_owned()),
             lines,
         })
+        .chain(more.into_iter().filter(|section| !section.lines.is_empty()))
         .collect();
     if sections.is_empty() {
         return None;
     }
     let account = plan.account.as_deref().unwrap_or("(unknown)");
-    let what = if counts.is_empty() {
-        "metrics unusable".to_owned()
-    } else {
-        counts.join(", ")
+    let what = match (counts.is_empty(), plan.blind) {
+        (false, _) => counts.join(", "),
+        (true, true) => "metrics unusable".to_owned(),
+        (true, false) => "news".to_owned(),
     };
     Some(Message {
         severity: match (meddled || !failed.is_empty(), sections.len()) {
@@ -150,12 +151,12 @@ mod tests {
 
     #[test]
     fn nothing_to_tell_is_no_message() {
-        assert_eq!(digest(&plan(Vec::new())), None);
+        assert_eq!(digest(&plan(Vec::new()), Vec::new()), None);
     }
 
     #[test]
     fn changes_are_told_and_failures_are_critical() {
-        let told = digest(&plan(vec![result(Outcome::Changed, None, &[])])).expect("a message");
+        let told = digest(&plan(vec![result(Outcome::Changed, None, &[])]), Vec::new()).expect("a message");
         assert_eq!(
             (told.severity, told.title.as_str()),
             (Severity::Info, "Capacity of account a1b2c: 1 changed")
@@ -165,7 +166,7 @@ mod tests {
             result(Outcome::Changed, None, &[]),
             result(Outcome::Failed, Some("rejected"), &[]),
         ];
-        let told = digest(&plan(failed)).expect("a message");
+        let told = digest(&plan(failed), Vec::new()).expect("a message");
         assert_eq!(told.severity, Severity::Critical);
         assert_eq!(
             told.sections[0].lines,
@@ -175,7 +176,11 @@ mod tests {
 
     #[test]
     fn a_spec_that_changed_is_critical_although_the_change_succeeded() {
-        let told = digest(&plan(vec![result(Outcome::Changed, None, &["apiKeyAuth"])])).expect("a message");
+        let told = digest(
+            &plan(vec![result(Outcome::Changed, None, &["apiKeyAuth"])]),
+            Vec::new(),
+        )
+        .expect("a message");
         assert_eq!(told.severity, Severity::Critical);
         assert!(told.sections[0].lines[0].contains("apiKeyAuth"));
     }
@@ -200,7 +205,7 @@ mod tests {
             sample_minute: None,
             resource_version: "1".to_owned(),
         });
-        let told = digest(&plan).expect("a message");
+        let told = digest(&plan, Vec::new()).expect("a message");
         assert_eq!(
             (told.severity, told.sections[0].lines[0].as_str()),
             (Severity::Warning, "[media.a1b2c] Keep: throttled")

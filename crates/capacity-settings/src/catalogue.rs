@@ -135,10 +135,42 @@ pub const CATALOGUE: &[Entry] = &[
         None,
         "key of that certificate (PEM); also as TEMPORAL_TLS_CLIENT_KEY_PATH",
     ),
+    secret(
+        "TEMPORAL_TLS_CLIENT_CERT_DATA",
+        "client certificate itself (PEM), in place of its path",
+    ),
+    secret(
+        "TEMPORAL_TLS_CLIENT_KEY_DATA",
+        "key of that certificate itself (PEM), in place of its path",
+    ),
+    setting(
+        "TEMPORAL_TLS",
+        None,
+        "whether the connection is encrypted; it is with a key or a certificate, else it is not",
+    ),
+    setting(
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+        None,
+        "certificate authority of the service (PEM), if the system does not know it",
+    ),
+    secret(
+        "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+        "that certificate itself (PEM), in place of its path",
+    ),
+    setting(
+        "TEMPORAL_TLS_SERVER_NAME",
+        None,
+        "name in the certificate of the service, if it is not the address's",
+    ),
     setting(
         "TASK_QUEUE",
         Some("capacity-management-task-queue"),
         "task queue of the worker",
+    ),
+    setting(
+        "INSTALLATION",
+        None,
+        "name of a second installation in one home namespace: its ids and its task queue end with it",
     ),
 ];
 
@@ -157,12 +189,7 @@ const NOT_OURS: &[&str] = &[
     "TEMPORAL_CLI_PATH",
     "TEMPORAL_CONFIG_FILE",
     "TEMPORAL_PROFILE",
-    "TEMPORAL_TLS",
-    "TEMPORAL_TLS_CLIENT_CERT_DATA",
-    "TEMPORAL_TLS_CLIENT_KEY_DATA",
-    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
-    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-    "TEMPORAL_TLS_SERVER_NAME",
+    "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
 ];
 
 /// What a name means.
@@ -234,7 +261,7 @@ mod tests {
     #[case::letters_swapped("TASK_QUEEU", Name::Near("TASK_QUEUE"))]
     #[case::lower_case("dry_run_mode", Name::Near("DRY_RUN_MODE"))]
     #[case::of_kubernetes("TEMPORAL_PORT", Name::Other)]
-    #[case::of_the_sdk("TEMPORAL_TLS", Name::Other)]
+    #[case::of_the_sdk("TEMPORAL_PROFILE", Name::Other)]
     #[case::unrelated("PATH", Name::Other)]
     fn names_are_told_apart(#[case] name: &str, #[case] expected: Name) {
         assert_eq!(meaning(name), expected);

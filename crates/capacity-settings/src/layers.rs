@@ -10,6 +10,7 @@ use config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
 use crate::catalogue::{CATALOGUE, CONFIG_VARIABLE, Name, entry, meaning, nearest};
 use crate::dotenv;
 use crate::mistake::{Mistake, Origin};
+use crate::profile;
 
 /// Everything settings can come from.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +98,7 @@ struct Layers {
 pub(crate) fn lay(inputs: &Inputs) -> Layered {
     let mut layers = Layers::default();
     layers.defaults();
+    layers.profile(inputs);
     layers.file(inputs);
     layers.dotenv(inputs);
     layers.environment(inputs);
@@ -113,6 +115,22 @@ impl Layers {
             .map(|(name, text)| (name, text.to_owned(), Origin::Default))
             .collect();
         self.push(values);
+    }
+
+    /// A profile of Temporal's own configuration file, as its command line and every SDK read it.
+    fn profile(&mut self, inputs: &Inputs) {
+        match profile::read(&inputs.environment) {
+            Ok(profile) => {
+                let origin = Origin::File(profile.origin);
+                let values = profile
+                    .values
+                    .into_iter()
+                    .filter(|(_, text)| !text.trim().is_empty());
+                let values = values.map(|(name, text)| (name, text, origin.clone()));
+                self.push(values.collect());
+            }
+            Err((name, problem)) => self.mistake(Mistake::of_name(&name, None, problem)),
+        }
     }
 
     fn push(&mut self, values: Vec<(&'static str, String, Origin)>) {

@@ -8,6 +8,7 @@ mod catalogue;
 mod dotenv;
 mod layers;
 mod mistake;
+mod profile;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,4 @@ mod values;
 pub use catalogue::{CATALOGUE, Entry};
 pub use layers::Inputs;
 pub use mistake::{Mistake, Mistakes, Origin};
-pub use settings::{EffectiveSetting, Home, Needs, Settings, load};
+pub use settings::{EffectiveSetting, Home, Needs, Pem, Settings, load};

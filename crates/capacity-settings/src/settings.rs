@@ -49,10 +49,27 @@ pub struct Home {
     pub namespace: Option<String>,
     /// Its key.
     pub api_key: Option<SecretString>,
-    /// Paths of its client certificate and of that certificate's key.
-    pub certificate: Option<(String, String)>,
+    /// Its client certificate and that certificate's key.
+    pub certificate: Option<(Pem, Pem)>,
+    /// Whether the connection is encrypted; `None`: with a key or a certificate only.
+    pub encrypted: Option<bool>,
+    /// The certificate authority of the service, if the system does not know it.
+    pub server_ca: Option<Pem>,
+    /// The name in the service's certificate, if it is another than the address's.
+    pub server_name: Option<String>,
     /// Its task queue.
     pub task_queue: String,
+    /// The name of this installation, if it is not the only one in its home namespace.
+    pub installation: Option<String>,
+}
+
+/// A certificate or a key (PEM): in a file, or itself.
+#[derive(Debug, Clone)]
+pub enum Pem {
+    /// In a file, read when it is used.
+    File(std::path::PathBuf),
+    /// Itself.
+    Data(SecretString),
 }
 
 impl Home {
@@ -308,12 +325,16 @@ impl Reader<'_> {
                 .map(|id| id.to_string())
                 .map_err(|error| error.to_string())
         });
-        let text = |name: &str| self.found(name).map(|found| found.text.clone());
-        let (certificate, key) = (text("TEMPORAL_CERT_PATH"), text("TEMPORAL_KEY_PATH"));
         let api_key = self.secret("TEMPORAL_API_KEY");
+        let certificate = self.pem("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA");
+        let key = self.pem("TEMPORAL_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA");
+        let server_ca = self.pem(
+            "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+            "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+        );
         let half = match (&certificate, &key) {
-            (Some(_), None) => Some(("TEMPORAL_CERT_PATH", "TEMPORAL_KEY_PATH")),
-            (None, Some(_)) => Some(("TEMPORAL_KEY_PATH", "TEMPORAL_CERT_PATH")),
+            (Some((given, _)), None) => Some((*given, "TEMPORAL_KEY_PATH")),
+            (None, Some((given, _))) => Some((*given, "TEMPORAL_CERT_PATH")),
             _ => None,
         };
         if let Some((given, missing)) = half {
@@ -324,6 +345,8 @@ impl Reader<'_> {
                 format!("it needs {missing} beside it"),
             ));
         }
+        let pem = |(_, pem): (&'static str, Pem)| pem;
+        let (certificate, key, server_ca) = (certificate.map(pem), key.map(pem), server_ca.map(pem));
         let certificate = certificate.zip(key);
         if certificate.is_some() && api_key.is_some() {
             let origin = self.found("TEMPORAL_API_KEY").map(|found| found.origin.clone());
@@ -331,13 +354,43 @@ impl Reader<'_> {
             self.mistakes
                 .push(Mistake::of_name("TEMPORAL_API_KEY", origin, problem));
         }
-        let task_queue = text_or_default(self.found("TASK_QUEUE"));
+        let encrypted = self.read("TEMPORAL_TLS", values::boolean);
+        if encrypted == Some(false) && (api_key.is_some() || certificate.is_some()) {
+            let origin = self.found("TEMPORAL_TLS").map(|found| found.origin.clone());
+            let problem = "a key or a certificate is never sent unencrypted: remove it, or set this to true";
+            self.mistakes
+                .push(Mistake::of_name("TEMPORAL_TLS", origin, problem));
+        }
+        let installation = self.read("INSTALLATION", values::installation);
+        let mut task_queue = text_or_default(self.found("TASK_QUEUE"));
+        let is_default = self
+            .found("TASK_QUEUE")
+            .is_some_and(|found| found.origin == Origin::Default);
+        if let (Some(name), true) = (&installation, is_default) {
+            task_queue = format!("{task_queue}-{name}");
+        }
+        let server_name = self
+            .found("TEMPORAL_TLS_SERVER_NAME")
+            .map(|found| found.text.clone());
         Home {
             address,
             namespace,
             api_key,
             certificate,
+            encrypted,
+            server_ca,
+            server_name,
             task_queue,
+            installation,
+        }
+    }
+
+    /// Returns a certificate or key with the name of the setting it comes from. The path wins over the data.
+    fn pem(&self, path: &'static str, data: &'static str) -> Option<(&'static str, Pem)> {
+        match (self.found(path), self.secret(data)) {
+            (Some(found), _) => Some((path, Pem::File((&found.text).into()))),
+            (None, Some(secret)) => Some((data, Pem::Data(secret))),
+            (None, None) => None,
         }
     }
 }

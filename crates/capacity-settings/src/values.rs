@@ -62,6 +62,15 @@ pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
     NamespacePatterns::try_new(&items).map_err(|error| format!("{error}; globs know *, ?, [ab] and {{a,b}}"))
 }
 
+pub(crate) fn installation(text: &str) -> Result<String, String> {
+    let is_fine = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    if text.len() <= 40 && text.chars().all(is_fine) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("write at most 40 small letters, digits and hyphens, such as emea".to_owned())
+    }
+}
+
 pub(crate) fn address(text: &str) -> Result<String, String> {
     let right = "write host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
     match text.rsplit_once(':') {

@@ -14,7 +14,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Connection::default()
     };
     let client = connection.connect(None).await?;
-    let report = ask(&client, names::TASK_QUEUE, "an-example", Duration::from_mins(2)).await?;
+    let report = ask(
+        &client,
+        &Installation::default(),
+        "an-example",
+        Duration::from_mins(2),
+    )
+    .await?;
     println!("{}", report.summary);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The activities: thin over the autopilot. They translate, call, translate, and are safe to run twice.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use capacity_autopilot::{Autopilot, ChangeState, Plan, Scope, chain, digest};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use slack_notifier::Webhook;
+use slack_notifier::{Message, Section, Severity, Webhook};
 use temporalio_client::{Client, WorkflowGetResultOptions};
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
@@ -17,9 +18,12 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::change::CapacityChange;
 use crate::controller_client::ask;
 use crate::messages::{
-    ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide, Redecision,
-    StepRequest, StepResult, TickRequest,
+    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
+    Redecision, Silence, StepRequest, StepResult, TickRequest,
 };
+use crate::names::Installation;
+use crate::news::{News, Standing, is_over_a_day, news};
+use crate::schedule::show;
 
 /// What activities need.
 #[derive(Debug)]
@@ -74,8 +78,10 @@ pub struct ActivitySettings {
     pub price_per_million_actions: Decimal,
     /// Where people are told.
     pub webhook: Option<Webhook>,
-    /// The task queue of this worker.
-    pub task_queue: String,
+    /// Task queue and ids.
+    pub installation: Installation,
+    /// How long a change may take before it has failed.
+    pub change_timeout: Duration,
 }
 
 /// Failure types, as they stand in histories.
@@ -86,6 +92,7 @@ pub(crate) mod failure {
     pub(crate) const OBSERVE: &str = "observe";
     pub(crate) const NO_ANSWER: &str = "no_answer";
     pub(crate) const JOIN: &str = "join";
+    pub(crate) const SILENT: &str = "controller_silent";
 }
 
 fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
@@ -121,8 +128,15 @@ impl CapacityActivities {
         let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();
+        observation.next_tick = self.next_tick().await;
         if !self.settings.dry_run && !request.paused {
-            observation.changes = plan.orders(&evaluation).iter().map(ChangeRequest::from).collect();
+            let orders = plan.orders(&evaluation);
+            let timeout_seconds = Some(self.settings.change_timeout.as_secs());
+            let changes = orders.iter().map(|order| ChangeRequest {
+                timeout_seconds,
+                ..ChangeRequest::from(order)
+            });
+            observation = observation.with_changes(changes.collect());
         }
         Ok(observation)
     }
@@ -187,26 +201,80 @@ impl CapacityActivities {
         waited.map_err(|error| failed(failure::JOIN, false, format!("{error:?}")))
     }
 
-    /// Tells people of an evaluation, in one digest, and the log of every decision that matters.
+    /// Tells people of an evaluation, in one digest, and what of it is news. Returns the standing problems they know of now;
+    /// nothing if they could not be told, so that they are told next time.
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
         _context: ActivityContext,
-        report: EvaluationReport,
-    ) -> Result<(), ActivityError> {
+        announcement: Announcement,
+    ) -> Result<Option<BTreeMap<String, Standing>>, ActivityError> {
+        let Announcement { report, standing } = announcement;
         tracing::info!(number = report.number, "{}", report.summary);
-        let Some(message) = digest(&report.to_plan(self.settings.price_per_million_actions)) else {
-            return Ok(());
+        let News {
+            report,
+            more,
+            standing,
+        } = news(report, &standing, self.autopilot.now());
+        let plan = report.to_plan(self.settings.price_per_million_actions);
+        Ok(match digest(&plan, more) {
+            Some(message) if !self.tell(&message).await => None,
+            Some(_) | None => Some(standing),
+        })
+    }
+
+    /// Tells people of a change that outlasted its time: the evaluation that began it may be over.
+    #[activity(name = "announce_change")]
+    pub async fn announce_change(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        change: ChangeReport,
+    ) -> Result<bool, ActivityError> {
+        let report = EvaluationReport {
+            evaluated_at: self.autopilot.now().to_string(),
+            account: change
+                .namespace
+                .split_once('.')
+                .map(|(_, account)| account.to_owned()),
+            changes: vec![change],
+            ..EvaluationReport::default()
         };
-        match &self.settings.webhook {
-            Some(webhook) if !self.settings.dry_run => {
-                if let Err(error) = webhook.post(&message).await {
-                    tracing::warn!(error = %chain(&error), "people were not told");
-                }
-            }
-            Some(_) | None => tracing::info!(title = message.title, "would tell people"),
-        }
-        Ok(())
+        let plan = report.to_plan(self.settings.price_per_million_actions);
+        Ok(match digest(&plan, Vec::new()) {
+            Some(message) => self.tell(&message).await,
+            None => true,
+        })
+    }
+
+    /// Tells people that the controller does not answer, or answers again. Returns when they were told.
+    #[activity(name = "announce_silence")]
+    pub async fn announce_silence(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        silence: Silence,
+    ) -> Result<Option<String>, ActivityError> {
+        let now = self.autopilot.now();
+        let told_before = silence.before.as_deref().and_then(told_at);
+        let (severity, title, lines) = match (silence.problem, &told_before) {
+            (Some(_), Some(told)) if !is_over_a_day(told, now) => return Ok(told_before),
+            (Some(problem), _) => (Severity::Critical, "The capacity controller is silent", problem),
+            (None, Some(told)) => (
+                Severity::Info,
+                "The capacity controller answers again",
+                format!("people were told of its silence at {told}"),
+            ),
+            (None, None) => return Ok(None),
+        };
+        let message = Message {
+            severity,
+            title: title.to_owned(),
+            sections: vec![Section {
+                heading: None,
+                lines: vec![lines],
+            }],
+            context: vec![format!("workflow {}", self.settings.installation.controller_id())],
+        };
+        Ok(self.tell(&message).await.then(|| now.to_string()))
     }
 
     /// Asks the controller to evaluate, and waits for its report.
@@ -221,11 +289,52 @@ impl CapacityActivities {
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(18 * 60));
-        let answer = ask(&self.client, &self.settings.task_queue, &update_id, bound);
+        let answer = ask(&self.client, &self.settings.installation, &update_id, bound);
         beating(&context, answer)
             .await?
             .map_err(|error| failed(failure::NO_ANSWER, false, error))
     }
+}
+
+impl CapacityActivities {
+    /// Returns whether people were told, as far as they can be: under dry run, or without a webhook, the log is told.
+    async fn tell(&self, message: &Message) -> bool {
+        match &self.settings.webhook {
+            Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), title = message.title, "people were not told");
+                    false
+                }
+            },
+            Some(_) | None => {
+                tracing::info!(title = message.title, "would tell people");
+                true
+            }
+        }
+    }
+
+    async fn next_tick(&self) -> Option<String> {
+        let shown = show(&self.client, &self.settings.installation);
+        let shown = tokio::time::timeout(Duration::from_secs(5), shown)
+            .await
+            .ok()?
+            .ok()?;
+        (!shown.paused)
+            .then(|| shown.next.first().map(ToString::to_string))
+            .flatten()
+    }
+}
+
+/// What a silent tick's failure says of when people were told.
+pub(crate) const TOLD_AT: &str = "people were told at ";
+
+fn told_at(failure: &str) -> Option<String> {
+    let (_, rest) = failure.rsplit_once(TOLD_AT)?;
+    let told = rest
+        .split(|letter: char| letter == ')' || letter.is_whitespace())
+        .next()?;
+    told.parse::<Timestamp>().ok().map(|told| told.to_string())
 }
 
 /// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.

@@ -50,12 +50,11 @@ impl CapacityChange {
         let mut state = None;
         let mut decisions = 0;
         loop {
-            if Self::took(context) > CHANGE_TIMEOUT {
-                let text = format!(
-                    "not done after {} minutes; the operation may yet complete",
-                    CHANGE_TIMEOUT.as_secs() / 60
-                );
-                return Ok(ChangeReport::of(&request, "failed", Some(text)));
+            let bound = request
+                .timeout_seconds
+                .map_or(CHANGE_TIMEOUT, Duration::from_secs);
+            if Self::took(context) > bound {
+                return Self::outlasted(context, &request, bound).await;
             }
             let step = StepRequest {
                 request: request.clone(),
@@ -119,7 +118,12 @@ impl CapacityChange {
                         .await;
                     match decided {
                         Ok(answer) => match answer.request {
-                            Some(fresh) => request = fresh,
+                            Some(fresh) => {
+                                request = ChangeRequest {
+                                    timeout_seconds: request.timeout_seconds,
+                                    ..fresh
+                                }
+                            }
                             None => return Ok(ChangeReport::of(&request, "refused", Some(answer.dropped))),
                         },
                         Err(error) if error.as_cancelled().is_some() => return Err(error.into()),
@@ -134,6 +138,28 @@ impl CapacityChange {
 }
 
 impl CapacityChange {
+    /// It tells people itself: the evaluation that began it may be over.
+    async fn outlasted(
+        context: &WorkflowContext<Self>,
+        request: &ChangeRequest,
+        bound: Duration,
+    ) -> WorkflowResult<ChangeReport> {
+        let text = format!(
+            "not done after {} s; the operation may yet complete",
+            bound.as_secs()
+        );
+        let mut report = ChangeReport::of(request, "failed", Some(text));
+        let told = context
+            .execute_activity(
+                CapacityActivities::announce_change,
+                report.clone(),
+                options::ANNOUNCE.options(),
+            )
+            .await;
+        report.announced = told.unwrap_or(false);
+        Ok(report)
+    }
+
     fn took(context: &WorkflowContext<Self>) -> Duration {
         match (context.workflow_time(), context.state(|it| it.started)) {
             (Some(now), Some(started)) => now.duration_since(started).unwrap_or_default(),

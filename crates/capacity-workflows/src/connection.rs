@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use capacity_settings::{Home, Pem};
 use secrecy::{ExposeSecret, SecretString};
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, ConnectionOptions, TlsOptions, Url};
 use temporalio_common::telemetry::metrics::TemporalMeter;
@@ -16,8 +17,10 @@ pub struct Connection {
     pub namespace: String,
     /// How to identify ourselves.
     pub credential: Credential,
-    /// A certificate authority other than the system's (PEM).
-    pub server_ca: Option<PathBuf>,
+    /// Whether the connection is encrypted without a credential as well.
+    pub encrypted: bool,
+    /// A certificate authority other than the system's.
+    pub server_ca: Option<Pem>,
     /// The name that the server's certificate must carry, if it is another than the address's.
     pub server_name: Option<String>,
     /// What this process is called in the service's lists.
@@ -27,17 +30,17 @@ pub struct Connection {
 /// How to identify ourselves.
 #[derive(Debug, Clone, Default)]
 pub enum Credential {
-    /// Not at all, and not encrypted: a local server.
+    /// Not at all: a local server.
     #[default]
     None,
     /// By an API key, encrypted.
     ApiKey(SecretString),
-    /// By a client certificate and its key (PEM), encrypted.
+    /// By a client certificate and its key, encrypted.
     Certificate {
-        /// Path of the certificate.
-        certificate: PathBuf,
-        /// Path of its key.
-        key: PathBuf,
+        /// The certificate.
+        certificate: Pem,
+        /// Its key.
+        key: Pem,
     },
 }
 
@@ -70,36 +73,33 @@ pub enum ConnectError {
 }
 
 impl Connection {
-    /// Returns a connection of what settings hold: a key or a certificate with its key, or neither for a local server.
+    /// Returns the connection that settings describe, under a name for the service's lists.
     ///
     /// # Errors
     ///
-    /// If address or namespace is not given.
-    pub fn try_new(
-        address: Option<&str>,
-        namespace: Option<&str>,
-        api_key: Option<&SecretString>,
-        certificate: Option<&(String, String)>,
-        identity: String,
-    ) -> Result<Self, ConnectError> {
-        let credential = match (api_key, certificate) {
+    /// If address or namespace is not set.
+    pub fn of(home: &Home, identity: String) -> Result<Self, ConnectError> {
+        let credential = match (&home.api_key, &home.certificate) {
             (Some(key), _) => Credential::ApiKey(key.clone()),
             (None, Some((certificate, key))) => Credential::Certificate {
-                certificate: certificate.into(),
-                key: key.into(),
+                certificate: certificate.clone(),
+                key: key.clone(),
             },
             (None, None) => Credential::None,
         };
         Ok(Self {
-            address: address
-                .ok_or(ConnectError::NotSet("TEMPORAL_ADDRESS"))?
-                .to_owned(),
-            namespace: namespace
-                .ok_or(ConnectError::NotSet("TEMPORAL_NAMESPACE"))?
-                .to_owned(),
+            address: home
+                .address
+                .clone()
+                .ok_or(ConnectError::NotSet("TEMPORAL_ADDRESS"))?,
+            namespace: home
+                .namespace
+                .clone()
+                .ok_or(ConnectError::NotSet("TEMPORAL_NAMESPACE"))?,
             credential,
-            server_ca: None,
-            server_name: None,
+            encrypted: home.encrypted == Some(true),
+            server_ca: home.server_ca.clone(),
+            server_name: home.server_name.clone(),
             identity,
         })
     }
@@ -110,7 +110,8 @@ impl Connection {
     ///
     /// If the address is none, a file cannot be read, or the service does not accept the connection.
     pub async fn connect(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
-        let encrypted = !matches!(self.credential, Credential::None) || self.server_ca.is_some();
+        let encrypted =
+            self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some();
         let scheme = if encrypted { "https" } else { "http" };
         let invalid = || ConnectError::Address(self.address.clone());
         let target = Url::parse(&format!("{scheme}://{}", self.address)).map_err(|_| invalid())?;
@@ -138,11 +139,12 @@ impl Connection {
     }
 
     fn tls(&self) -> Result<TlsOptions, ConnectError> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| ConnectError::File {
+        let read = |pem: &Pem| match pem {
+            Pem::Data(data) => Ok(data.expose_secret().as_bytes().to_vec()),
+            Pem::File(path) => std::fs::read(path).map_err(|source| ConnectError::File {
                 path: path.clone(),
                 source,
-            })
+            }),
         };
         let client = match &self.credential {
             Credential::Certificate { certificate, key } => Some(

@@ -23,7 +23,7 @@ use crate::change::CapacityChange;
 use crate::failures::cause_of;
 use crate::lenient::Lenient;
 use crate::messages::{
-    ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest, Status,
+    Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest, Status,
 };
 use crate::names::change_id;
 use crate::options;
@@ -48,7 +48,6 @@ pub struct CapacityManagementWorkflow {
     phase: &'static str,
     in_run: u64,
     started: Option<SystemTime>,
-    last_start: Option<SystemTime>,
     /// Changes of the present evaluation.
     begun: BTreeSet<String>,
     ended: BTreeMap<String, ChangeReport>,
@@ -72,7 +71,6 @@ impl CapacityManagementWorkflow {
             phase: "waiting",
             in_run: 0,
             started: context.start_time(),
-            last_start: None,
             begun: BTreeSet::new(),
             ended: BTreeMap::new(),
             running: 0,
@@ -90,11 +88,11 @@ impl CapacityManagementWorkflow {
             if context.cancellation_token().is_cancelled() {
                 return Self::cancelled(context).await;
             }
-            let now = context.workflow_time();
+            let now = context.workflow_time().and_then(milliseconds);
             context.state_mut(|it| {
                 it.requested = false;
                 it.phase = "evaluating";
-                it.last_start = now;
+                it.state.last_start_ms = now;
                 it.begun.clear();
                 it.ended.clear();
                 // Changes that outlasted the last evaluation run on by themselves; their ids keep them apart.
@@ -208,6 +206,7 @@ impl CapacityManagementWorkflow {
             account: self.state.account.clone(),
             paused: self.state.paused.clone(),
             last_evaluation: last.map(|report| report.evaluated_at.clone()),
+            next_tick: self.state.next_tick.clone(),
             counts: last.map(|report| report.counts.clone()).unwrap_or_default(),
             changes_in_progress: self
                 .begun
@@ -243,10 +242,11 @@ impl CapacityManagementWorkflow {
     }
 
     async fn keep_apart(context: &WorkflowContext<Self>) {
-        let (Some(now), Some(last)) = (context.workflow_time(), context.state(|it| it.last_start)) else {
+        let now = context.workflow_time().and_then(milliseconds);
+        let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
             return;
         };
-        let since = now.duration_since(last).unwrap_or_default();
+        let since = Duration::from_millis(now.saturating_sub(last));
         if since < APART {
             let pause = TimerOptions::builder(APART.saturating_sub(since))
                 .summary("apart".to_owned())
@@ -279,6 +279,11 @@ impl CapacityManagementWorkflow {
             },
             Ok(observation) => {
                 let mut report = observation.report;
+                context.state_mut(|it| {
+                    it.state.next_tick = observation.next_tick;
+                    // What one evaluation cannot carry is looked at again at once.
+                    it.requested |= observation.changes_left_out > 0;
+                });
                 if !observation.changes.is_empty() {
                     let (most, wait) = (
                         observation.max_concurrent.max(1),
@@ -291,13 +296,20 @@ impl CapacityManagementWorkflow {
         };
         report = report.summed_up();
         // People are told in any case; that it fails never fails an evaluation.
-        let _ = context
+        let announcement = Announcement {
+            report: report.clone(),
+            standing: context.state(|it| it.state.standing.clone()),
+        };
+        let told = context
             .execute_activity(
                 CapacityActivities::announce,
-                report.clone(),
+                announcement,
                 options::ANNOUNCE.options(),
             )
             .await;
+        if let Ok(Some(standing)) = told {
+            context.state_mut(|it| it.state.standing = standing);
+        }
         report
     }
 
@@ -421,6 +433,12 @@ impl CapacityManagementWorkflow {
             ),
         }
     }
+}
+
+/// Milliseconds since 1970.
+fn milliseconds(time: SystemTime) -> Option<u64> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
 }
 
 /// Reads a text out of whatever was sent.

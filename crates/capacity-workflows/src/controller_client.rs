@@ -12,7 +12,7 @@ use temporalio_common::data_converters::{PayloadConverter, RawValue};
 use crate::controller::CapacityManagementWorkflow;
 use crate::lenient::Lenient;
 use crate::messages::{EvaluationReport, Status};
-use crate::names::CONTROLLER_ID;
+use crate::names::Installation;
 
 /// Asks for an evaluation, creating the controller if it is lost, and waits for the report.
 ///
@@ -21,16 +21,19 @@ use crate::names::CONTROLLER_ID;
 /// In words, if there is no answer in time, or a refusal.
 pub async fn ask(
     client: &Client,
-    task_queue: &str,
+    installation: &Installation,
     update_id: &str,
     bound: Duration,
 ) -> Result<EvaluationReport, String> {
-    let options =
-        WorkflowUpdateWithStartOptions::new(task_queue, CONTROLLER_ID, WorkflowIdConflictPolicy::UseExisting)
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .update_id(update_id)
-            .static_summary("Capacity controller")
-            .build();
+    let options = WorkflowUpdateWithStartOptions::new(
+        installation.task_queue(),
+        installation.controller_id(),
+        WorkflowIdConflictPolicy::UseExisting,
+    )
+    .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+    .update_id(update_id)
+    .static_summary("Capacity controller")
+    .build();
     let call = client.execute_update_with_start_workflow(
         CapacityManagementWorkflow::run,
         Lenient::default(),
@@ -53,8 +56,8 @@ pub async fn ask(
 /// # Errors
 ///
 /// In words, if there is no answer in time: no worker, or no controller.
-pub async fn status(client: &Client, bound: Duration) -> Result<Status, String> {
-    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+pub async fn status(client: &Client, installation: &Installation, bound: Duration) -> Result<Status, String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let call = handle.query(
         CapacityManagementWorkflow::get_status,
         (),
@@ -68,8 +71,12 @@ pub async fn status(client: &Client, bound: Duration) -> Result<Status, String> 
 /// # Errors
 ///
 /// As [`status`].
-pub async fn last_evaluation(client: &Client, bound: Duration) -> Result<EvaluationReport, String> {
-    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+pub async fn last_evaluation(
+    client: &Client,
+    installation: &Installation,
+    bound: Duration,
+) -> Result<EvaluationReport, String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let call = handle.query(
         CapacityManagementWorkflow::preview_actions,
         (),
@@ -93,8 +100,13 @@ async fn bounded<T, E: std::fmt::Display>(
 /// # Errors
 ///
 /// As [`status`].
-pub async fn pause_controller(client: &Client, reason: &str, bound: Duration) -> Result<(), String> {
-    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+pub async fn pause_controller(
+    client: &Client,
+    installation: &Installation,
+    reason: &str,
+    bound: Duration,
+) -> Result<(), String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let why = RawValue::from_value(&reason.to_owned(), &PayloadConverter::default());
     let options = WorkflowExecuteUpdateOptions::default();
     bounded(
@@ -110,8 +122,12 @@ pub async fn pause_controller(client: &Client, reason: &str, bound: Duration) ->
 /// # Errors
 ///
 /// As [`status`].
-pub async fn resume_controller(client: &Client, bound: Duration) -> Result<(), String> {
-    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(CONTROLLER_ID);
+pub async fn resume_controller(
+    client: &Client,
+    installation: &Installation,
+    bound: Duration,
+) -> Result<(), String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let options = WorkflowExecuteUpdateOptions::default();
     bounded(
         handle.execute_update(CapacityManagementWorkflow::resume, RawValue::default(), options),
@@ -126,8 +142,8 @@ pub async fn resume_controller(client: &Client, bound: Duration) -> Result<(), S
 /// # Errors
 ///
 /// In words, if the service refuses or does not answer.
-pub async fn signal(client: &Client, task_queue: &str) -> Result<(), String> {
-    let options = WorkflowStartOptions::new(task_queue, CONTROLLER_ID)
+pub async fn signal(client: &Client, installation: &Installation) -> Result<(), String> {
+    let options = WorkflowStartOptions::new(installation.task_queue(), installation.controller_id())
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
         .static_summary("Capacity controller")

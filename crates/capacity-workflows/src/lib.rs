@@ -14,6 +14,7 @@ mod failures;
 mod lenient;
 mod messages;
 pub mod names;
+mod news;
 mod options;
 mod schedule;
 mod tick;
@@ -26,12 +27,14 @@ pub use controller::CapacityManagementWorkflow;
 pub use controller_client::{ask, last_evaluation, pause_controller, resume_controller, signal, status};
 pub use lenient::Lenient;
 pub use messages::{
-    ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport, Observation,
-    ObserveRequest, Redecide, Redecision, Status, StepRequest, StepResult, TickRequest,
+    Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,
+    Observation, ObserveRequest, Redecide, Redecision, Silence, Status, StepRequest, StepResult, TickRequest,
 };
+pub use names::Installation;
+pub use news::Standing;
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,
     trigger,
 };
 pub use tick::EvaluationTick;
-pub use worker::worker_options;
+pub use worker::{WorkerLimits, worker_options};

@@ -7,6 +7,8 @@ use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next, Plan, Pla
 use capacity_engine::{Capacity, NamespaceId};
 use serde::{Deserialize, Serialize};
 
+use crate::news::Standing;
+
 /// A change to be carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -23,6 +25,8 @@ pub struct ChangeRequest {
     pub resource_version: String,
     /// The minute of the newest metrics used (UTC, RFC 3339).
     pub sample_minute: Option<String>,
+    /// How long the change may take before it has failed; a quarter of an hour if it is not said.
+    pub timeout_seconds: Option<u64>,
 }
 
 impl ChangeRequest {
@@ -59,6 +63,7 @@ impl From<&ChangeOrder> for ChangeRequest {
             operation_id: order.operation_id.clone(),
             resource_version: order.resource_version.clone(),
             sample_minute: order.sample_minute.map(|minute| minute.to_string()),
+            timeout_seconds: None,
         }
     }
 }
@@ -118,11 +123,14 @@ pub struct ChangeReport {
     pub error: Option<String>,
     /// Fields of the spec, other than the capacity, that differ after the change.
     pub spec_differences: Vec<String>,
+    /// Whether people were told of it already, by the change itself.
+    pub announced: bool,
 }
 
 impl ChangeReport {
     /// Returns the report of a request that ended without an ending of its own.
     pub fn of(request: &ChangeRequest, outcome: &str, error: Option<String>) -> Self {
+        let error = error.map(|text| text.chars().take(LONGEST_ERROR).collect());
         Self {
             namespace: request.namespace.clone(),
             from_trus: request.from_trus,
@@ -131,6 +139,7 @@ impl ChangeReport {
             operation_id: request.operation_id.clone(),
             error,
             spec_differences: Vec::new(),
+            announced: false,
         }
     }
 
@@ -286,12 +295,31 @@ pub struct Observation {
     pub max_concurrent: u32,
     /// How long the evaluation waits for them.
     pub wait_seconds: u64,
+    /// Changes left to the next evaluation, which follows at once: a payload carries only so many.
+    pub changes_left_out: usize,
+    /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
+    pub next_tick: Option<String>,
 }
 
-/// Bytes of decisions in one payload: far below what the server allows (2 MB) or a history likes.
-const DECISION_BYTES: usize = 150_000;
+/// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
+const DECISION_BYTES: usize = 90_000;
+
+/// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
+const MOST_CHANGES: usize = 150;
+
+/// Characters of an error that a payload carries.
+const LONGEST_ERROR: usize = 300;
 
 impl Observation {
+    /// Adds the changes, as many as one evaluation carries.
+    #[must_use]
+    pub fn with_changes(mut self, mut changes: Vec<ChangeRequest>) -> Self {
+        self.changes_left_out = changes.len().saturating_sub(MOST_CHANGES);
+        changes.truncate(MOST_CHANGES);
+        self.changes = changes;
+        self
+    }
+
     /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long.
     pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool) -> Self {
         let rank = |decision: &&PlannedDecision| match decision.action.as_str() {
@@ -333,6 +361,16 @@ impl Observation {
     }
 }
 
+/// What people are to be told, and what they were told before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Announcement {
+    /// The evaluation.
+    pub report: EvaluationReport,
+    /// Standing problems, and when people were told of each.
+    pub standing: BTreeMap<String, Standing>,
+}
+
 /// What a controller carries from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -345,6 +383,12 @@ pub struct ControllerState {
     pub pending: bool,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
+    /// When the last evaluation began (milliseconds since 1970): the next keeps its distance, also after continuing as new.
+    pub last_start_ms: Option<u64>,
+    /// Standing problems, and when people were told of each.
+    pub standing: BTreeMap<String, Standing>,
+    /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
+    pub next_tick: Option<String>,
     /// The last evaluation.
     pub last: Option<EvaluationReport>,
 }
@@ -367,10 +411,22 @@ pub struct Status {
     pub last_evaluation: Option<String>,
     /// How many decisions of each action it made.
     pub counts: BTreeMap<String, usize>,
+    /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
+    pub next_tick: Option<String>,
     /// Changes that have begun and not ended.
     pub changes_in_progress: Vec<String>,
     /// What was wrong with the input it was started with.
     pub input_problem: Option<String>,
+}
+
+/// What a tick saw of the controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Silence {
+    /// Why there was no answer; `None`: it answers again.
+    pub problem: Option<String>,
+    /// What the tick before failed with, if it failed: it says when people were told.
+    pub before: Option<String>,
 }
 
 /// What a tick is told.

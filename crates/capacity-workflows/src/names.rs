@@ -12,7 +12,84 @@ pub const TICK_ID: &str = "capacity-evaluation";
 /// The default task queue.
 pub const TASK_QUEUE: &str = "capacity-management-task-queue";
 
-/// Returns the workflow id of the change of a namespace: the id is the mutual exclusion.
+/// Returns the workflow id of the change of a namespace: the id is the mutual exclusion, whichever installation changes it.
 pub fn change_id(namespace: &str) -> String {
     format!("capacity-change/{namespace}")
+}
+
+/// An installation: its task queue, and the ids of its controller, schedule and ticks. A second one in the same home namespace,
+/// for another account, has a name that its ids end with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    name: Option<String>,
+    task_queue: String,
+}
+
+impl Installation {
+    /// Returns the installation of a name (none for the only one) with its task queue.
+    pub fn new(name: Option<String>, task_queue: impl Into<String>) -> Self {
+        Self {
+            name,
+            task_queue: task_queue.into(),
+        }
+    }
+
+    /// Returns the installation that settings describe.
+    pub fn of(home: &capacity_settings::Home) -> Self {
+        Self::new(home.installation.clone(), home.task_queue.clone())
+    }
+
+    /// Returns the task queue of its workers.
+    pub fn task_queue(&self) -> &str {
+        &self.task_queue
+    }
+
+    /// Returns the workflow id of its controller.
+    pub fn controller_id(&self) -> String {
+        self.named(CONTROLLER_ID)
+    }
+
+    /// Returns the id of its schedule.
+    pub fn schedule_id(&self) -> String {
+        self.named(SCHEDULE_ID)
+    }
+
+    /// Returns what the workflow ids of its ticks begin with.
+    pub fn tick_id(&self) -> String {
+        self.named(TICK_ID)
+    }
+
+    fn named(&self, id: &str) -> String {
+        match &self.name {
+            None => id.to_owned(),
+            Some(name) => format!("{id}-{name}"),
+        }
+    }
+}
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self::new(None, TASK_QUEUE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_installation_has_the_names_people_know_and_a_second_one_its_own() {
+        let only = Installation::default();
+        assert_eq!(
+            (only.controller_id(), only.schedule_id(), only.tick_id()),
+            (
+                CONTROLLER_ID.to_owned(),
+                SCHEDULE_ID.to_owned(),
+                TICK_ID.to_owned()
+            )
+        );
+        let second = Installation::new(Some("emea".to_owned()), "queue-emea");
+        assert_eq!(second.controller_id(), "capacity-management-workflow-emea");
+        assert_eq!(second.schedule_id(), "capacity-management-schedule-emea");
+    }
 }

@@ -22,7 +22,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     CreateScheduleRequest, UpdateScheduleRequest,
 };
 
-use crate::names::{SCHEDULE_ID, TICK_ID};
+use crate::names::Installation;
 use crate::tick::EvaluationTick;
 
 /// When evaluations are made.
@@ -38,34 +38,29 @@ pub struct ScheduleOptions {
     pub jitter: Duration,
     /// Runs missed for no longer than this are made up for.
     pub catch_up: Duration,
-    /// The worker's task queue.
-    pub task_queue: String,
+    /// Whose evaluations: task queue and ids.
+    pub installation: Installation,
 }
 
 impl ScheduleOptions {
     /// Minute 45 of every hour: an hour is billed at its highest setting, so giving back belongs to its end.
-    pub fn hourly(task_queue: impl Into<String>) -> Self {
+    pub fn hourly(installation: Installation) -> Self {
         Self {
             minutes: vec![45],
             hours: Vec::new(),
             time_zone: "UTC".to_owned(),
             jitter: Duration::ZERO,
             catch_up: Duration::from_mins(10),
-            task_queue: task_queue.into(),
+            installation,
         }
     }
 
     /// Returns what is odd about the minutes: outside the last quarter of the UTC hour, giving back saves nothing.
     pub fn oddity(&self) -> Option<String> {
-        let zone = jiff::tz::TimeZone::get(&self.time_zone).ok()?;
-        let offset = zone.to_offset(Timestamp::now()).seconds();
         let outside: Vec<String> = self
             .minutes
             .iter()
-            .filter(|minute| {
-                let utc = (i64::from(**minute) * 60 - i64::from(offset)).rem_euclid(3_600) / 60;
-                !(45..60).contains(&utc)
-            })
+            .filter(|minute| !(45..60).contains(&self.minute_in_utc(**minute)))
             .map(ToString::to_string)
             .collect();
         (!outside.is_empty()).then(|| {
@@ -78,7 +73,31 @@ impl ScheduleOptions {
         })
     }
 
+    /// The minute of the UTC hour: zones differ by half and quarter hours as well.
+    fn minute_in_utc(&self, minute: u8) -> u8 {
+        let zone = jiff::tz::TimeZone::get(&self.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let offset = zone.to_offset(Timestamp::now()).seconds();
+        let utc = (i32::from(minute) * 60 - offset).rem_euclid(3_600) / 60;
+        u8::try_from(utc).unwrap_or(minute)
+    }
+
+    fn minutes_in_utc(&self) -> Vec<u8> {
+        let mut minutes: Vec<u8> = self
+            .minutes
+            .iter()
+            .map(|minute| self.minute_in_utc(*minute))
+            .collect();
+        minutes.sort_unstable();
+        minutes
+    }
+
+    /// Every hour in a zone is every hour in UTC, where no night has a doubled or a missing hour.
     fn spec(&self) -> proto::ScheduleSpec {
+        let (minutes, time_zone) = if self.hours.is_empty() {
+            (self.minutes_in_utc(), "UTC".to_owned())
+        } else {
+            (self.minutes.clone(), self.time_zone.clone())
+        };
         let range = |start: i32, end: i32| proto::Range { start, end, step: 1 };
         let each = |values: &[u8]| {
             values
@@ -94,7 +113,7 @@ impl ScheduleOptions {
         proto::ScheduleSpec {
             structured_calendar: vec![proto::StructuredCalendarSpec {
                 second: vec![range(0, 0)],
-                minute: each(&self.minutes),
+                minute: each(&minutes),
                 hour: hours,
                 day_of_month: vec![range(1, 31)],
                 month: vec![range(1, 12)],
@@ -102,7 +121,7 @@ impl ScheduleOptions {
                 comment: "evaluations of temporal-capacity".to_owned(),
                 ..Default::default()
             }],
-            timezone_name: self.time_zone.clone(),
+            timezone_name: time_zone,
             jitter: Duration::try_into(self.jitter).ok(),
             ..Default::default()
         }
@@ -125,12 +144,12 @@ impl ScheduleOptions {
 
     fn wanted(&self) -> proto::Schedule {
         let action = NewWorkflowExecutionInfo {
-            workflow_id: TICK_ID.to_owned(),
+            workflow_id: self.installation.tick_id(),
             workflow_type: Some(WorkflowType {
                 name: "EvaluationTick".to_owned(),
             }),
             task_queue: Some(TaskQueue {
-                name: self.task_queue.clone(),
+                name: self.installation.task_queue().to_owned(),
                 ..Default::default()
             }),
             workflow_run_timeout: Duration::try_into(self.run_timeout()).ok(),
@@ -176,7 +195,9 @@ pub enum ScheduleError {
         text: String,
     },
     /// There is none.
-    #[error("there is no schedule `{SCHEDULE_ID}` in this namespace; `capacity-schedule create` makes it")]
+    #[error(
+        "there is no schedule of this installation in this namespace; `capacity-schedule create` makes it"
+    )]
     Missing,
     /// An update was accepted and not carried out, three times.
     #[error("the schedule is edited by somebody else at the same time: look at it, then try again")]
@@ -229,7 +250,7 @@ pub async fn create(client: &Client, options: &ScheduleOptions) -> Result<Create
     const WHAT: &str = "create the schedule";
     let request = CreateScheduleRequest {
         namespace: client.options().namespace.clone(),
-        schedule_id: SCHEDULE_ID.to_owned(),
+        schedule_id: options.installation.schedule_id(),
         request_id: format!("create-{}", Timestamp::now().as_nanosecond()),
         schedule: Some(options.wanted()),
         ..Default::default()
@@ -245,7 +266,7 @@ pub async fn create(client: &Client, options: &ScheduleOptions) -> Result<Create
 
 async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), ScheduleError> {
     const WHAT: &str = "update the schedule";
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+    let handle = client.get_schedule_handle(options.installation.schedule_id());
     let wanted = options.wanted();
     for _ in 0..3 {
         let described = handle
@@ -259,7 +280,7 @@ async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), Schedu
             .and_then(|schedule| schedule.state.clone());
         let request = UpdateScheduleRequest {
             namespace: client.options().namespace.clone(),
-            schedule_id: SCHEDULE_ID.to_owned(),
+            schedule_id: options.installation.schedule_id(),
             schedule: Some(proto::Schedule {
                 state,
                 ..wanted.clone()
@@ -276,21 +297,41 @@ async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), Schedu
             .describe(RpcOptions::default())
             .await
             .map_err(failed(WHAT))?;
-        let calendars = |schedule: Option<&proto::Schedule>| {
-            schedule
-                .and_then(|schedule| schedule.spec.clone())
-                .map(|spec| (spec.structured_calendar, spec.timezone_name))
-        };
-        if calendars(after.raw().schedule.as_ref()) == calendars(Some(&wanted)) {
+        if after.raw().schedule.as_ref().is_some_and(|is| took(is, &wanted)) {
             return Ok(());
         }
     }
     Err(ScheduleError::Contended)
 }
 
+/// Whether a schedule is as it was wanted, in all that we set.
+fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
+    let times = |schedule: &proto::Schedule| {
+        let spec = schedule.spec.clone().unwrap_or_default();
+        (
+            spec.structured_calendar,
+            spec.timezone_name,
+            spec.jitter.unwrap_or_default(),
+        )
+    };
+    let policies = |schedule: &proto::Schedule| {
+        let policies = schedule.policies.unwrap_or_default();
+        (policies.overlap_policy, policies.catchup_window)
+    };
+    let tick = |schedule: &proto::Schedule| match schedule.action.clone()?.action? {
+        proto::schedule_action::Action::StartWorkflow(tick) => Some((
+            tick.workflow_id,
+            tick.workflow_type,
+            tick.task_queue.map(|queue| queue.name),
+            tick.workflow_run_timeout,
+        )),
+    };
+    times(is) == times(wanted) && policies(is) == policies(wanted) && tick(is) == tick(wanted)
+}
+
 /// Shows the schedule.
-pub async fn show(client: &Client) -> Result<Shown, ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn show(client: &Client, installation: &Installation) -> Result<Shown, ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     let described = handle
         .describe(RpcOptions::default())
         .await
@@ -331,8 +372,12 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
 }
 
 /// Tells of the last runs that the schedule started, newest first, one line each. Needs no worker.
-pub async fn last_ticks(client: &Client, bound: Duration) -> Result<Vec<String>, ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn last_ticks(
+    client: &Client,
+    installation: &Installation,
+    bound: Duration,
+) -> Result<Vec<String>, ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     let described = handle
         .describe(RpcOptions::default())
         .await
@@ -355,8 +400,8 @@ pub async fn last_ticks(client: &Client, bound: Duration) -> Result<Vec<String>,
 }
 
 /// Pauses the schedule.
-pub async fn pause(client: &Client, reason: &str) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn pause(client: &Client, installation: &Installation, reason: &str) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     handle
         .pause(Some(reason), PauseScheduleOptions::default())
         .await
@@ -364,8 +409,8 @@ pub async fn pause(client: &Client, reason: &str) -> Result<(), ScheduleError> {
 }
 
 /// Resumes the schedule.
-pub async fn resume(client: &Client, note: &str) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn resume(client: &Client, installation: &Installation, note: &str) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     handle
         .unpause(Some(note), UnpauseScheduleOptions::default())
         .await
@@ -373,8 +418,8 @@ pub async fn resume(client: &Client, note: &str) -> Result<(), ScheduleError> {
 }
 
 /// Starts a run now.
-pub async fn trigger(client: &Client) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn trigger(client: &Client, installation: &Installation) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     let policy = ScheduleOverlapPolicy::Unspecified;
     handle
         .trigger(policy, TriggerScheduleOptions::default())
@@ -383,8 +428,8 @@ pub async fn trigger(client: &Client) -> Result<(), ScheduleError> {
 }
 
 /// Deletes the schedule.
-pub async fn delete(client: &Client) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(SCHEDULE_ID);
+pub async fn delete(client: &Client, installation: &Installation) -> Result<(), ScheduleError> {
+    let handle = client.get_schedule_handle(installation.schedule_id());
     handle
         .delete(DeleteScheduleOptions::default())
         .await
@@ -399,7 +444,7 @@ mod tests {
         ScheduleOptions {
             minutes: minutes.to_vec(),
             time_zone: time_zone.to_owned(),
-            ..ScheduleOptions::hourly("queue")
+            ..ScheduleOptions::hourly(Installation::default())
         }
     }
 

@@ -2,12 +2,14 @@
 //! schedule's recent runs show what happened, also without a worker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
+use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
+use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::activities::CapacityActivities;
+use crate::activities::{CapacityActivities, TOLD_AT, failure};
+use crate::failures::cause_of;
 use crate::lenient::Lenient;
-use crate::messages::{EvaluationReport, TickRequest};
+use crate::messages::{EvaluationReport, Silence, TickRequest};
 use crate::options;
 
 /// The tick.
@@ -26,12 +28,49 @@ impl EvaluationTick {
     #[run(name = "EvaluationTick")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
         let request = context.state(|it| it.request.clone());
-        Ok(context
+        // The tick before, if it failed: a silence is told once, then daily, and once when it is over.
+        let before = context.info().raw().continued_failure.as_ref().map(text_of);
+        let asked = context
             .execute_activity(
                 CapacityActivities::ask_controller,
                 request,
                 options::WAIT.options(),
             )
-            .await?)
+            .await;
+        let problem = match &asked {
+            Err(error) if error.as_cancelled().is_some() => return Ok(asked?),
+            Err(error) => Some(cause_of(error)),
+            Ok(_) => None,
+        };
+        if problem.is_none() && before.is_none() {
+            return Ok(asked?);
+        }
+        let silence = Silence {
+            problem: problem.clone(),
+            before,
+        };
+        let told = context
+            .execute_activity(
+                CapacityActivities::announce_silence,
+                silence,
+                options::ANNOUNCE.options(),
+            )
+            .await;
+        let (Some(problem), Ok(Some(told))) = (problem, told) else {
+            return Ok(asked?);
+        };
+        let text = format!("{problem} ({TOLD_AT}{told})");
+        Err(ApplicationFailure::builder(std::io::Error::other(text))
+            .type_name(failure::SILENT.to_owned())
+            .non_retryable(true)
+            .build()
+            .into())
     }
+}
+
+/// The texts of a failure and its causes.
+fn text_of(failure: &Failure) -> String {
+    let causes = std::iter::successors(Some(failure), |failure| failure.cause.as_deref());
+    let texts: Vec<&str> = causes.map(|failure| failure.message.as_str()).collect();
+    texts.join(": ")
 }

@@ -199,7 +199,8 @@ impl Changer {
                 verified(Outcome::Changed, order, &state, &namespace)
             }
             RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
-                let delay = Duration::from_secs(2);
+                // Often at first, when it is likely, and seldom later.
+                let delay = (waited / 2).clamp(Duration::from_millis(250), Duration::from_secs(5));
                 after(
                     delay,
                     state,
@@ -226,8 +227,8 @@ impl Changer {
 
 /// Decides from a fresh reading whether the change may be posted.
 fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Option<Next> {
-    if is_our_operation(order, namespace) && state.posts == 0 {
-        // Begun by an earlier attempt of the same decision: our change is done, or under way.
+    if is_our_operation(order, namespace) {
+        // Begun by an earlier attempt of the same decision, whose end nobody recorded: our change is done, or under way.
         let is_done = namespace.async_operation_id.is_none() && present_capacity(namespace) == Ok(order.to);
         return Some(if is_done {
             verified(Outcome::Already, order, state, namespace)

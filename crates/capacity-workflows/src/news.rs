@@ -1,0 +1,273 @@
+//! What is news. A standing problem is told once, then once a day, and once when it ends; what was done is told every time.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use slack_notifier::Section;
+
+use crate::messages::{DecisionReport, EvaluationReport};
+
+/// A standing problem is told again after so long.
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A hold on provisioned capacity is told when it has lasted so many evaluations: it costs money meanwhile.
+const LONG_HOLD: u32 = 3;
+
+/// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.
+const MOST_STANDING: usize = 400;
+
+/// A problem that more than one evaluation may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// How many evaluations in a row have seen it.
+    pub seen: u32,
+    /// When people were last told of it (UTC, RFC 3339); `None`: not yet.
+    pub told: Option<String>,
+}
+
+/// What is to be told now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct News {
+    /// The report without what people know already.
+    pub(crate) report: EvaluationReport,
+    /// What is to be told beside it.
+    pub(crate) more: Vec<Section>,
+    /// The standing problems, if people are told.
+    pub(crate) standing: BTreeMap<String, Standing>,
+}
+
+/// Separates what is new in a report from what people know.
+pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>, now: Timestamp) -> News {
+    let mut found = Found {
+        before,
+        now,
+        standing: BTreeMap::new(),
+    };
+    let mut report = report;
+    for decision in &mut report.decisions {
+        if let Some((problem, is_due)) = problem_of(decision) {
+            decision.announce = found.is_news(&problem, is_due);
+        }
+    }
+    let mut changes = std::mem::take(&mut report.changes);
+    changes.retain(|change| match change.outcome.as_str() {
+        "changed" | "already" => true,
+        // No ending yet: the next evaluation tells it.
+        "in_progress" | "not_started" => false,
+        outcome => !change.announced && found.is_news(&format!("{}: change {outcome}", change.namespace), 1),
+    });
+    report.changes = changes;
+    if report.blind {
+        report.blind = found.is_news(BLIND, 1);
+    }
+    let mut more = Vec::new();
+    if let Some(error) = report.error.clone()
+        && found.is_news(FAILED, 1)
+    {
+        more.push(section("The evaluation failed", vec![error]));
+    }
+    let mut ended = Vec::new();
+    for (problem, standing) in before {
+        if found.standing.contains_key(problem) {
+            continue;
+        }
+        // What a failed, blind or shortened evaluation does not show may stand all the same.
+        let may_stand =
+            (report.error.is_some() || report.decisions_left_out > 0 || found.standing.contains_key(BLIND))
+                && problem != FAILED;
+        if may_stand {
+            found.standing.insert(problem.clone(), standing.clone());
+        } else if standing.told.is_some() {
+            ended.push(problem.clone());
+        }
+    }
+    if !ended.is_empty() {
+        more.push(section("Over", ended));
+    }
+    let mut standing = found.standing;
+    while standing.len() > MOST_STANDING {
+        standing.pop_last();
+    }
+    News {
+        report,
+        more,
+        standing,
+    }
+}
+
+const BLIND: &str = "the account: metrics unusable";
+const FAILED: &str = "the account: evaluation failed";
+
+struct Found<'a> {
+    before: &'a BTreeMap<String, Standing>,
+    now: Timestamp,
+    standing: BTreeMap<String, Standing>,
+}
+
+impl Found<'_> {
+    /// Notes a problem, and returns whether people are to be told: when it has been seen often enough, and not within a day.
+    fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
+        let mut standing = self.before.get(problem).cloned().unwrap_or_default();
+        standing.seen = standing.seen.saturating_add(1);
+        let told_lately = standing
+            .told
+            .as_deref()
+            .is_some_and(|told| !is_over_a_day(told, self.now));
+        let is_news = standing.seen >= due_after && !told_lately;
+        if is_news {
+            standing.told = Some(self.now.to_string());
+        }
+        self.standing.insert(problem.to_owned(), standing);
+        is_news
+    }
+}
+
+/// Whether people are to be told again; also if it cannot be read when they were.
+pub(crate) fn is_over_a_day(told: &str, now: Timestamp) -> bool {
+    told.parse::<Timestamp>()
+        .map_or(true, |told| now.duration_since(told).abs() >= AGAIN_AFTER)
+}
+
+/// Returns what a decision says is wrong, and after how many evaluations it is told.
+fn problem_of(decision: &DecisionReport) -> Option<(String, u32)> {
+    let is_change = matches!(decision.action.as_str(), "Enable" | "Resize" | "Disable");
+    let is_paid_hold = decision.action == "Hold" && decision.current_trus.is_some_and(|trus| trus > 0);
+    let due_after = match (is_change, decision.announce, is_paid_hold) {
+        (false, true, _) => 1,
+        (false, false, true) => LONG_HOLD,
+        _ => return None,
+    };
+    Some((
+        format!(
+            "{}: {} {}",
+            decision.namespace, decision.action, decision.reason_code
+        ),
+        due_after,
+    ))
+}
+
+fn section(heading: &str, lines: Vec<String>) -> Section {
+    Section {
+        heading: Some(heading.to_owned()),
+        lines,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::ChangeReport;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + hour * 3_600).expect("in range")
+    }
+
+    fn held(trus: u32, announce: bool) -> EvaluationReport {
+        EvaluationReport {
+            decisions: vec![DecisionReport {
+                namespace: "pay.a1b2c".to_owned(),
+                action: "Hold".to_owned(),
+                current_trus: Some(trus),
+                reason_code: "no_inventory".to_owned(),
+                announce,
+                ..DecisionReport::default()
+            }],
+            ..EvaluationReport::default()
+        }
+    }
+
+    fn told(news: &News) -> (bool, usize) {
+        (
+            news.report.decisions.iter().any(|decision| decision.announce),
+            news.more.len(),
+        )
+    }
+
+    #[test]
+    fn a_standing_problem_is_told_once_then_daily_and_when_it_ends() {
+        let first = news(held(0, true), &BTreeMap::new(), at(0));
+        assert_eq!(told(&first), (true, 0));
+        let second = news(held(0, true), &first.standing, at(1));
+        assert_eq!(told(&second), (false, 0));
+        let next_day = news(held(0, true), &second.standing, at(24));
+        assert_eq!(told(&next_day), (true, 0));
+        let over = news(EvaluationReport::default(), &next_day.standing, at(25));
+        assert_eq!(told(&over), (false, 1));
+        assert_eq!(over.more[0].lines, ["pay.a1b2c: Hold no_inventory"]);
+        assert_eq!(
+            told(&news(EvaluationReport::default(), &over.standing, at(26))),
+            (false, 0)
+        );
+    }
+
+    #[test]
+    fn a_hold_on_provisioned_capacity_is_told_when_it_has_lasted_three_evaluations() {
+        let mut standing = BTreeMap::new();
+        let mut announced = Vec::new();
+        for hour in 0..4 {
+            let news = news(held(4, false), &standing, at(hour));
+            announced.push(told(&news).0);
+            standing = news.standing;
+        }
+        assert_eq!(announced, [false, false, true, false]);
+        // One that ends before it was told ends without a word.
+        let early = news(held(4, false), &BTreeMap::new(), at(0));
+        assert_eq!(
+            told(&news(EvaluationReport::default(), &early.standing, at(1))),
+            (false, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_done_is_told_every_time_and_a_failure_that_repeats_once() {
+        let report = |outcome: &str| EvaluationReport {
+            changes: vec![ChangeReport {
+                namespace: "pay.a1b2c".to_owned(),
+                outcome: outcome.to_owned(),
+                ..ChangeReport::default()
+            }],
+            ..EvaluationReport::default()
+        };
+        let changed = news(report("changed"), &BTreeMap::new(), at(0));
+        assert_eq!(changed.report.changes.len(), 1);
+        let failed = news(report("stuck"), &changed.standing, at(1));
+        assert_eq!(failed.report.changes.len(), 1);
+        let again = news(report("stuck"), &failed.standing, at(2));
+        assert_eq!(again.report.changes.len(), 0);
+        assert_eq!(
+            news(report("in_progress"), &BTreeMap::new(), at(3))
+                .report
+                .changes
+                .len(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_failed_evaluation_is_told_once_and_hides_the_end_of_nothing() {
+        let held = news(held(0, true), &BTreeMap::new(), at(0));
+        let failed = EvaluationReport {
+            error: Some("no list".to_owned()),
+            ..EvaluationReport::default()
+        };
+        let first = news(failed.clone(), &held.standing, at(1));
+        assert_eq!(first.more[0].lines, ["no list"]);
+        assert_eq!(first.standing.len(), 2, "the hold may still stand");
+        assert_eq!(news(failed, &first.standing, at(2)).more, []);
+    }
+
+    #[test]
+    fn blindness_is_told_once() {
+        let blind = EvaluationReport {
+            blind: true,
+            ..EvaluationReport::default()
+        };
+        let first = news(blind.clone(), &BTreeMap::new(), at(0));
+        let second = news(blind, &first.standing, at(1));
+        assert_eq!((first.report.blind, second.report.blind), (true, false));
+        let over = news(EvaluationReport::default(), &second.standing, at(2));
+        assert_eq!(over.more[0].lines, [BLIND]);
+    }
+}
