@@ -15,7 +15,7 @@ use capacity_workflows::{
     ActivitySettings, CapacityActivities, Connection, EvaluationReport, Installation, WorkerLimits, ask,
     names, worker_options,
 };
-use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use temporal_dev_server::Options;
 use temporalio_client::Client;
@@ -30,8 +30,11 @@ pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
 /// Set to 1, this skips every test here; nothing else does, and a server that cannot be had fails them.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
+/// Without it the server delays runs that follow each other quickly, as they do in tests only.
+pub(crate) const QUICK_RUNS: &str = "history.workflowIdReuseMinimalInterval=\"0s\"";
+
 /// Starts the server on a thread that holds it until the process ends.
-fn server() -> Option<SocketAddr> {
+pub(crate) fn shared_server() -> Option<SocketAddr> {
     static SERVER: OnceLock<Option<SocketAddr>> = OnceLock::new();
     *SERVER.get_or_init(|| {
         if std::env::var(SKIP).as_deref() == Ok("1") {
@@ -43,8 +46,7 @@ fn server() -> Option<SocketAddr> {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.block_on(async {
                 let options = Options {
-                    // Without it the server delays runs that follow each other quickly, as they do in tests only.
-                    dynamic_config: vec!["history.workflowIdReuseMinimalInterval=\"0s\"".to_owned()],
+                    dynamic_config: vec![QUICK_RUNS.to_owned()],
                     ..Options::default()
                 };
                 let started = temporal_dev_server::start(&options, &|what| println!("{what}")).await;
@@ -66,6 +68,12 @@ fn server() -> Option<SocketAddr> {
 /// What a test may set.
 pub(crate) struct Setup {
     pub(crate) account: Account,
+    pub(crate) policy: Policy,
+    pub(crate) installation: Installation,
+    /// Attempts of one request to the cloud.
+    pub(crate) attempts: u32,
+    /// A server of the test's own, where not the one that all share.
+    pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
     pub(crate) wait_for_changes: Duration,
     pub(crate) operation_lag: SignedDuration,
@@ -76,6 +84,10 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             account: Account::demo(),
+            policy: Policy::default(),
+            installation: Installation::default(),
+            attempts: 4,
+            server: None,
             dry_run: false,
             wait_for_changes: Duration::from_mins(1),
             operation_lag: SignedDuration::from_secs(2),
@@ -84,9 +96,22 @@ impl Default for Setup {
     }
 }
 
+/// An account whose namespaces are all throttled.
+pub(crate) fn throttled(names: &[&str]) -> Setup {
+    let setups = names
+        .iter()
+        .map(|name| NamespaceSetup::new(*name, Load::Steady(560.0)))
+        .collect();
+    Setup {
+        account: Account::new("a1b2c", setups),
+        ..Setup::default()
+    }
+}
+
 /// A worker's world.
 pub(crate) struct World {
     pub(crate) client: Client,
+    pub(crate) installation: Installation,
     pub(crate) cloud: RunningSimulator,
 }
 
@@ -94,9 +119,9 @@ impl World {
     pub(crate) async fn evaluate(&self, update_id: &str) -> EvaluationReport {
         ask(
             &self.client,
-            &Installation::default(),
+            &self.installation,
             update_id,
-            Duration::from_secs(50),
+            Duration::from_secs(90),
         )
         .await
         .expect("a report")
@@ -105,7 +130,8 @@ impl World {
 
 /// Runs a test body beside a worker, in a namespace of its own.
 pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce(&World)) {
-    let Some(address) = server() else { return };
+    let Some(shared) = shared_server() else { return };
+    let address = setup.server.unwrap_or(shared);
     let namespace = format!("{test}-{}", std::process::id());
     let connection = Connection {
         address: address.to_string(),
@@ -135,11 +161,33 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         operation_lag: setup.operation_lag,
         capacity_lag: SignedDuration::from_secs(2),
         check_duration: SignedDuration::from_secs(2),
-        ..SimulatorOptions::new(setup.account)
+        ..SimulatorOptions::new(setup.account.clone())
     })
     .await
     .expect("started");
-    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
+    let limits = WorkerLimits {
+        grace: Duration::from_secs(2),
+        ..WorkerLimits::default()
+    };
+    let options = worker_options(activities(&setup, &client, &cloud), limits);
+    let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
+    let stop = worker.shutdown_handle();
+    let world = World {
+        client,
+        installation: setup.installation,
+        cloud,
+    };
+    let (ended, ()) = tokio::join!(worker.run(), async {
+        body(&world).await;
+        stop();
+    });
+    ended.expect("the worker ended well");
+}
+
+fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityActivities {
+    let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
+    ops.max_attempts = setup.attempts;
     let metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
@@ -147,12 +195,12 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),
         AutopilotSettings {
-            policy: Policy::default(),
+            policy: setup.policy.clone(),
             home: None,
         },
     );
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into()).expect("valid");
-    let activities = CapacityActivities {
+    CapacityActivities {
         autopilot: Arc::new(autopilot),
         client: client.clone(),
         settings: ActivitySettings {
@@ -161,25 +209,9 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
             wait_for_changes: setup.wait_for_changes,
             price_per_million_actions: 50.into(),
             webhook: Some(slack_notifier::Webhook::new(slack)),
-            installation: Installation::default(),
+            installation: setup.installation.clone(),
             change_timeout: setup.change_timeout,
         },
         pulse: capacity_workflows::Pulse::default(),
-    };
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
-    let options = worker_options(
-        activities,
-        WorkerLimits {
-            grace: Duration::from_secs(2),
-            ..WorkerLimits::default()
-        },
-    );
-    let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
-    let stop = worker.shutdown_handle();
-    let world = World { client, cloud };
-    let (ended, ()) = tokio::join!(worker.run(), async {
-        body(&world).await;
-        stop();
-    });
-    ended.expect("the worker ended well");
+    }
 }

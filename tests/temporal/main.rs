@@ -4,6 +4,8 @@
 
 mod controller;
 mod harness;
+mod life;
+mod news;
 mod replay;
 mod scenarios;
 mod schedule;

@@ -5,27 +5,16 @@ use std::time::Duration;
 use capacity_workflows::{
     CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, names, signal, status,
 };
-use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, OperationFault};
+use cloud_simulator::{Account, Faults, MetricsFault, OperationFault};
 use temporalio_client::{
     UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowStartOptions,
     WorkflowTerminateOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
-use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
+use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_secs(20);
-
-fn throttled(names: &[&str]) -> Setup {
-    let setups = names
-        .iter()
-        .map(|name| NamespaceSetup::new(*name, Load::Steady(560.0)))
-        .collect();
-    Setup {
-        account: Account::new("a1b2c", setups),
-        ..Setup::default()
-    }
-}
 
 async fn tick(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
     let options = WorkflowStartOptions::new(TASK_QUEUE, id).build();
@@ -161,8 +150,8 @@ async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
         };
         let (answer, ()) = tokio::join!(asked, cancel);
         // The caller hears of it: of the cancellation, or of the evaluation that was still ended.
-        if let Err(text) = &answer {
-            assert!(text.contains("cancelled"), "{text}");
+        if let Err(error) = &answer {
+            assert!(error.to_string().contains("cancelled"), "{error}");
         }
         for _ in 0..300 {
             if world.cloud.changes().len() == 1 {

@@ -9,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use capacity_workflows::{Connection, Installation, ask, signal};
-use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
+use rstest::rstest;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
 
@@ -24,7 +25,7 @@ struct World {
 }
 
 impl World {
-    async fn new(operation_lag: SignedDuration) -> Option<Self> {
+    async fn new(operation_lag: i64, capacity_lag: i64) -> Option<Self> {
         if std::env::var(SKIP).as_deref() == Ok("1") {
             println!("{SKIP}=1: the tests on a Temporal server are skipped");
             return None;
@@ -38,7 +39,9 @@ impl World {
         );
         let options = SimulatorOptions {
             speed: 20.0,
-            operation_lag,
+            operation_lag: SignedDuration::from_secs(operation_lag),
+            capacity_lag: SignedDuration::from_secs(capacity_lag),
+            check_duration: SignedDuration::from_secs(10),
             ..SimulatorOptions::new(account)
         };
         let cloud = cloud_simulator::start(options).await.expect("started");
@@ -73,6 +76,7 @@ impl World {
             .env("TEMPORAL_NAMESPACE", "default")
             .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
             .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
+            .env("SLACK_WEBHOOK_URL", self.cloud.slack_url())
             .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
             .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key())
             .stdout(Stdio::null())
@@ -94,24 +98,74 @@ impl World {
 }
 
 const POST: &str = "POST /cloud/namespaces/{id}";
+const READ: &str = "GET /cloud/namespaces/{id}";
 
+/// When a worker is killed.
+struct Moment {
+    what: &'static str,
+    /// In virtual time, twenty times as fast as real time.
+    operation_lag: i64,
+    capacity_lag: i64,
+    faults: Faults,
+    has_come: fn(&RunningSimulator) -> bool,
+}
+
+fn count(cloud: &RunningSimulator, route: &str) -> u64 {
+    cloud.requests().get(route).copied().unwrap_or(0)
+}
+
+#[rstest]
+#[case::before_the_post(Moment {
+    what: "the account was listed",
+    operation_lag: 2,
+    capacity_lag: 2,
+    faults: Faults::default(),
+    has_come: |cloud| count(cloud, "GET /cloud/namespaces") > 0,
+})]
+#[case::accepted_and_the_answer_not_recorded(Moment {
+    what: "a post whose answer was lost",
+    operation_lag: 2,
+    capacity_lag: 2,
+    faults: Faults { lost_answers_of: Some(POST.to_owned()), ..Faults::default() },
+    has_come: |cloud| count(cloud, POST) > 0,
+})]
+#[case::while_it_waits(Moment {
+    what: "a post",
+    operation_lag: 100,
+    capacity_lag: 2,
+    faults: Faults::default(),
+    has_come: |cloud| count(cloud, POST) > 0 && count(cloud, "GET /cloud/operations/{id}") > 0,
+})]
+#[case::after_fulfilled(Moment {
+    what: "a read that verifies",
+    operation_lag: 1,
+    capacity_lag: 100,
+    faults: Faults::default(),
+    has_come: |cloud| count(cloud, READ) > 1,
+})]
+#[case::after_verifying(Moment {
+    what: "people were told",
+    operation_lag: 2,
+    capacity_lag: 2,
+    faults: Faults::default(),
+    has_come: |cloud| !cloud.slack_messages().is_empty(),
+})]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_after_the_post_loses_nothing_and_changes_once() {
-    // Five seconds of real time.
-    let Some(world) = World::new(SignedDuration::from_secs(100)).await else {
+async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] moment: Moment) {
+    let Some(world) = World::new(moment.operation_lag, moment.capacity_lag).await else {
         return;
     };
+    world.cloud.set_faults(moment.faults);
     let mut first = world.worker();
     signal(&world.client, &Installation::default())
         .await
         .expect("signalled");
     world
-        .until("posted", Duration::from_secs(30), |cloud| {
-            cloud.requests().contains_key(POST)
-        })
+        .until(moment.what, Duration::from_secs(30), moment.has_come)
         .await;
     first.kill().expect("killed");
     first.wait().expect("gone");
+    world.cloud.set_faults(Faults::default());
     let mut second = world.worker();
     world
         .until("changed", Duration::from_secs(90), |cloud| {
@@ -129,17 +183,37 @@ async fn a_worker_killed_after_the_post_loses_nothing_and_changes_once() {
     .expect("a report");
     assert_eq!(report.error, None);
     assert_eq!(world.cloud.changes().len(), 1);
-    assert_eq!(world.cloud.requests().get(POST), Some(&1), "posted once");
+    assert_eq!(count(&world.cloud, POST), 1, "posted once");
     assert_eq!(world.cloud.incidents(), []);
     second.kill().expect("killed");
     second.wait().expect("gone");
     world.server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_the_work_and_change_everything_once() {
+    let Some(world) = World::new(2, 2).await else {
+        return;
+    };
+    let mut workers = [world.worker(), world.worker()];
+    for number in 0..3 {
+        let (installation, id) = (Installation::default(), format!("ask-{number}"));
+        let report = ask(&world.client, &installation, &id, Duration::from_secs(90)).await;
+        assert_eq!(report.expect("a report").error, None);
+        world.cloud.advance(SignedDuration::from_mins(6));
+    }
+    assert_eq!((world.cloud.changes().len(), count(&world.cloud, POST)), (1, 1));
+    for worker in &mut workers {
+        worker.kill().expect("killed");
+        worker.wait().expect("gone");
+    }
+    world.server.shutdown().await;
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_checks_itself_and_drains_on_sigterm() {
-    let Some(world) = World::new(SignedDuration::from_secs(2)).await else {
+    let Some(world) = World::new(2, 2).await else {
         return;
     };
     let checked = world.command(&["--check"]).status().expect("ran");

@@ -35,9 +35,6 @@ pub(crate) struct Arguments {
     /// Flags that every command takes.
     #[command(flatten)]
     pub(crate) global: Global,
-    /// Flags that the Temporal CLI hands on.
-    #[command(flatten)]
-    pub(crate) handed: Handed,
 }
 
 /// Flags that every command takes, before or after its name.
@@ -95,6 +92,9 @@ pub(crate) struct Global {
     /// Form of the log.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
+    /// Flags that the Temporal CLI hands on.
+    #[command(flatten)]
+    pub(crate) handed: Handed,
 }
 
 /// Other global flags of the Temporal CLI, which hands them on before the command.

@@ -121,7 +121,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     )
     .await;
     bar.finish_and_clear();
-    let report = answer.map_err(anyhow::Error::msg)?;
+    let report = answer?;
     let failed = report.error.is_some() || report.changes.iter().any(|change| !change.is_success());
     show_report(&report, global, terminal)?;
     Ok(if failed { Exit::Failed } else { Exit::Done })

@@ -31,6 +31,7 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     );
     let options = Options {
         database_file: flags.database.clone(),
+        port: None,
         with_ui: true,
         dynamic_config: Vec::new(),
     };

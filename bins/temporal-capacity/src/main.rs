@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let global = &arguments.global;
-    let limit = arguments.handed.time_limit()?;
+    let limit = arguments.global.handed.time_limit()?;
     let waited_for = |work: Work<'_>| waited_for(work, limit);
     match &arguments.command {
         Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal))),

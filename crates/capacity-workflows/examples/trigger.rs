@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{Connection, ask, names};
+use capacity_workflows::{Connection, Installation, ask};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

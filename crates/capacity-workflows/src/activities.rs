@@ -16,7 +16,7 @@ use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::change::CapacityChange;
-use crate::controller_client::ask;
+use crate::controller_client::{AskError, ask, status};
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
     Redecision, Silence, StepRequest, StepResult, TickRequest,
@@ -288,11 +288,26 @@ impl CapacityActivities {
         let part = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
-        let bound = Duration::from_secs(request.wait_seconds.unwrap_or(18 * 60));
+        let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
         let answer = ask(&self.client, &self.settings.installation, &update_id, bound);
-        beating(&context, answer)
-            .await?
-            .map_err(|error| failed(failure::NO_ANSWER, false, error))
+        let error = match beating(&context, answer).await? {
+            Ok(report) => return Ok(report),
+            Err(error @ AskError::Refused(_)) => {
+                return Err(failed(failure::NO_ANSWER, false, error.to_string()));
+            }
+            Err(error @ AskError::NoAnswer(_)) => error,
+        };
+        // An evaluation that takes longer than this tick waits is no silence.
+        let asked = status(&self.client, &self.settings.installation, Duration::from_secs(10));
+        match beating(&context, asked).await? {
+            Ok(status) => Ok(EvaluationReport {
+                number: status.evaluations,
+                account: status.account,
+                summary: format!("not done after {} s: {}", bound.as_secs(), status.summary),
+                ..EvaluationReport::default()
+            }),
+            Err(_) => Err(failed(failure::NO_ANSWER, true, error.to_string())),
+        }
     }
 }
 

@@ -14,17 +14,28 @@ use crate::lenient::Lenient;
 use crate::messages::{EvaluationReport, Status};
 use crate::names::Installation;
 
+/// An evaluation that was asked for and not reported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// No answer in time: no worker polls, or the evaluation takes longer.
+    #[error("the controller did not answer in {} s; is a worker polling?", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The service or the controller refused.
+    #[error("the controller could not be asked: {0}")]
+    Refused(String),
+}
+
 /// Asks for an evaluation, creating the controller if it is lost, and waits for the report.
 ///
 /// # Errors
 ///
-/// In words, if there is no answer in time, or a refusal.
+/// If there is no answer in time, or a refusal.
 pub async fn ask(
     client: &Client,
     installation: &Installation,
     update_id: &str,
     bound: Duration,
-) -> Result<EvaluationReport, String> {
+) -> Result<EvaluationReport, AskError> {
     let options = WorkflowUpdateWithStartOptions::new(
         installation.task_queue(),
         installation.controller_id(),
@@ -42,12 +53,9 @@ pub async fn ask(
         options,
     );
     match tokio::time::timeout(bound, call).await {
-        Err(_) => Err(format!(
-            "the controller did not answer in {} s; is a worker polling?",
-            bound.as_secs()
-        )),
+        Err(_) => Err(AskError::NoAnswer(bound)),
         Ok(Ok(report)) => Ok(report),
-        Ok(Err(error)) => Err(format!("{error:?}")),
+        Ok(Err(error)) => Err(AskError::Refused(format!("{error:?}"))),
     }
 }
 

@@ -24,7 +24,9 @@ pub use activities::{ActivitySettings, CapacityActivities, Pulse};
 pub use change::CapacityChange;
 pub use connection::{ConnectError, Connection, Credential};
 pub use controller::CapacityManagementWorkflow;
-pub use controller_client::{ask, last_evaluation, pause_controller, resume_controller, signal, status};
+pub use controller_client::{
+    AskError, ask, last_evaluation, pause_controller, resume_controller, signal, status,
+};
 pub use lenient::Lenient;
 pub use messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,

@@ -56,7 +56,15 @@ pub(crate) const ANNOUNCE: Patience = Patience {
     attempts: 2,
 };
 
-/// Waiting for a change that somebody else began, or for the controller.
+/// Asking the controller: a refusal passes, and no answer is final.
+pub(crate) const ASK: Patience = Patience {
+    attempt: Duration::from_mins(18),
+    total: Duration::from_mins(25),
+    heartbeat: Some(Duration::from_secs(15)),
+    attempts: 3,
+};
+
+/// Waiting for a change that somebody else began.
 pub(crate) const WAIT: Patience = Patience {
     attempt: Duration::from_mins(20),
     total: Duration::from_mins(40),

@@ -13,7 +13,7 @@ use temporalio_client::schedules::{
 };
 use temporalio_client::tonic::{Code, IntoRequest, Status as RpcStatus};
 use temporalio_client::{Client, RpcOptions, WorkflowGetResultOptions};
-use temporalio_common::protos::temporal::api::common::v1::WorkflowType;
+use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads, WorkflowType};
 use temporalio_common::protos::temporal::api::enums::v1::ScheduleOverlapPolicy as Overlap;
 use temporalio_common::protos::temporal::api::schedule::v1 as proto;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
@@ -22,6 +22,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     CreateScheduleRequest, UpdateScheduleRequest,
 };
 
+use crate::messages::TickRequest;
 use crate::names::Installation;
 use crate::tick::EvaluationTick;
 
@@ -142,6 +143,19 @@ impl ScheduleOptions {
         Duration::from_secs((shortest * 60).saturating_sub(60).max(60))
     }
 
+    /// A tick gives up before its time is over, so that it can still tell people.
+    fn tick_input(&self) -> Payload {
+        let wait = (self.run_timeout() * 3 / 4).min(Duration::from_mins(16));
+        let request = TickRequest {
+            wait_seconds: Some(wait.as_secs()),
+        };
+        Payload {
+            metadata: [("encoding".to_owned(), b"json/plain".to_vec())].into(),
+            data: serde_json::to_vec(&request).unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+
     fn wanted(&self) -> proto::Schedule {
         let action = NewWorkflowExecutionInfo {
             workflow_id: self.installation.tick_id(),
@@ -153,6 +167,9 @@ impl ScheduleOptions {
                 ..Default::default()
             }),
             workflow_run_timeout: Duration::try_into(self.run_timeout()).ok(),
+            input: Some(Payloads {
+                payloads: vec![self.tick_input()],
+            }),
             ..Default::default()
         };
         proto::Schedule {

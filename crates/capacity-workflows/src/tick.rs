@@ -34,7 +34,7 @@ impl EvaluationTick {
             .execute_activity(
                 CapacityActivities::ask_controller,
                 request,
-                options::WAIT.options(),
+                options::ASK.options(),
             )
             .await;
         let problem = match &asked {

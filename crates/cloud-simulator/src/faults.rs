@@ -13,6 +13,8 @@ pub struct Faults {
     pub dropped_before: f64,
     /// Share of requests whose connection is dropped after all was done.
     pub dropped_after: f64,
+    /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose answers are lost after all was done.
+    pub lost_answers_of: Option<String>,
     /// What is wrong with the metrics.
     pub metrics: MetricsFault,
     /// How operations end.

@@ -97,7 +97,7 @@ fn ops(
         Some(message) => Err(Refusal::new(401, 16, message)),
         None => answer(&mut cloud),
     };
-    if fault == RequestFault::DroppedAfter {
+    if fault == RequestFault::DroppedAfter || cloud.faults.lost_answers_of.as_deref() == Some(route) {
         return dropped();
     }
     match result {

@@ -27,6 +27,8 @@ wait $pid 2>/dev/null"#;
 pub struct Options {
     /// Where its state is kept; in memory if nowhere.
     pub database_file: Option<PathBuf>,
+    /// Its port; a free one if none is named.
+    pub port: Option<u16>,
     /// Whether its web UI runs as well.
     pub with_ui: bool,
     /// Dynamic configuration, as `key=value` with a JSON value.
@@ -68,7 +70,10 @@ pub struct DevServer {
 /// If the command cannot be had, or the server does not come up.
 pub async fn start(options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Result<DevServer, StartError> {
     let (cli, _) = find_or_obtain(progress).await?;
-    let (address, ui, metrics) = (free_port(), free_port(), free_port());
+    let (mut address, ui, metrics) = (free_port(), free_port(), free_port());
+    if let Some(port) = options.port {
+        address.set_port(port);
+    }
     let mut arguments: Vec<String> = [
         cli.display().to_string(),
         "server".to_owned(),

@@ -1,0 +1,337 @@
+//! What life brings: edits by others, a cloud that is down, a server that restarts, a run that continues as new.
+
+use std::time::{Duration, Instant};
+
+use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use capacity_workflows::{
+    CapacityChange, CapacityManagementWorkflow, Installation, names, pause_controller, status,
+};
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
+use jiff::SignedDuration;
+use temporal_dev_server::Options;
+use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
+
+use crate::harness::{QUICK_RUNS, Setup, World, throttled, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(20);
+const POST: &str = "POST /cloud/namespaces/{id}";
+
+async fn until(what: &str, bound: Duration, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < bound, "not {what} within {bound:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn posts(world: &World) -> u64 {
+    world.cloud.requests().get(POST).copied().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_are_heeded_and_one_failure_stops_no_other() {
+    let patterns = |globs: &[&str]| NamespacePatterns::try_new(globs).expect("globs");
+    let steady = |name: &str| NamespaceSetup::new(name, Load::Steady(560.0));
+    let mut refused = steady("readonly");
+    refused.access = cloud_simulator::Access::Read;
+    let idle = NamespaceSetup::new("idle", Load::Idle).with_trus(4);
+    let busy = NamespaceSetup::new("busy", Load::Steady(700.0)).with_trus(4);
+    let quiet = NamespaceSetup::new("quiet", Load::Steady(20.0));
+    let setup = Setup {
+        account: Account::new(
+            "a1b2c",
+            vec![steady("checkout"), steady("denied"), refused, idle, busy, quiet],
+        ),
+        policy: Policy {
+            filter: NamespaceFilter {
+                deny: patterns(&["den*"]),
+                ..NamespaceFilter::default()
+            },
+            ..Policy::default()
+        },
+        ..Setup::default()
+    };
+    with_worker("filters", setup, async |world| {
+        let report = world.evaluate("first").await;
+        let action = |name: &str| {
+            let decision = report
+                .decisions
+                .iter()
+                .find(|it| it.namespace == format!("{name}.a1b2c"));
+            decision.map(|it| it.action.as_str()).unwrap_or_default()
+        };
+        assert_eq!(
+            ["checkout", "denied", "readonly", "idle", "busy", "quiet"].map(action),
+            ["Enable", "Skip", "Enable", "Disable", "Keep", "Keep"]
+        );
+        let mut outcomes: Vec<_> = report
+            .changes
+            .iter()
+            .map(|change| (change.namespace.as_str(), change.outcome.as_str()))
+            .collect();
+        outcomes.sort_unstable();
+        assert_eq!(
+            outcomes,
+            [
+                ("checkout.a1b2c", "changed"),
+                ("idle.a1b2c", "changed"),
+                ("readonly.a1b2c", "not_permitted")
+            ]
+        );
+        // One message names what was done and what failed.
+        let messages = world.cloud.slack_messages();
+        let text = messages[0]["text"].as_str().expect("a text");
+        assert_eq!(messages.len(), 1);
+        for part in [
+            "Not carried out",
+            "readonly.a1b2c",
+            "checkout.a1b2c",
+            "idle.a1b2c",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_by_others_are_met_with_a_fresh_decision() {
+    with_worker("conflict", throttled(&["checkout"]), async |world| {
+        let evaluated = world.evaluate("first");
+        let edited = async {
+            // Between the list and the post the namespace changes again and again.
+            for days in 0..40 {
+                let value = serde_json::json!(8 + days % 7);
+                world
+                    .cloud
+                    .edit_spec_by_others("checkout.a1b2c", "retentionDays", value);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let (report, ()) = tokio::join!(evaluated, edited);
+        let report = if report.changes[0].is_success() {
+            report
+        } else {
+            // Left to the next evaluation, after three fresh decisions.
+            assert_eq!(report.changes[0].outcome, "refused", "{report:?}");
+            world.evaluate("second").await
+        };
+        assert!(report.changes[0].is_success(), "{report:?}");
+        // Nobody's edit was lost.
+        let spec = world.cloud.namespace("checkout.a1b2c").expect("there").spec;
+        assert_eq!(spec["retentionDays"], serde_json::json!(8 + 39 % 7));
+        assert_eq!(
+            (world.cloud.incidents(), world.cloud.changes().len()),
+            (vec![], 1)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothing() {
+    let setup = Setup {
+        attempts: 2,
+        wait_for_changes: Duration::from_mins(4),
+        operation_lag: SignedDuration::from_secs(60),
+        ..throttled(&["checkout"])
+    };
+    with_worker("down", setup, async |world| {
+        let evaluated = capacity_workflows::ask(
+            &world.client,
+            &world.installation,
+            "first",
+            Duration::from_mins(5),
+        );
+        let down = async {
+            until("posted", PATIENT, || posts(world) > 0).await;
+            world.cloud.set_faults(Faults {
+                unavailable: 1.0,
+                ..Faults::default()
+            });
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            world.cloud.set_faults(Faults::default());
+        };
+        let (report, ()) = tokio::join!(evaluated, down);
+        let report = report.expect("a report");
+        assert!(report.changes[0].is_success(), "{report:?}");
+        assert_eq!((world.cloud.changes().len(), posts(world)), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_cancelled_while_it_waits_ends_as_cancelled_and_blocks_nothing() {
+    let setup = Setup {
+        operation_lag: SignedDuration::from_secs(100),
+        ..throttled(&["checkout"])
+    };
+    with_worker("cancel-change", setup, async |world| {
+        let id = names::change_id("checkout.a1b2c");
+        let change = world.client.get_workflow_handle::<CapacityChange>(id);
+        let cancelled = async {
+            until("posted", PATIENT, || posts(world) > 0).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            change
+                .cancel(WorkflowCancelOptions::default())
+                .await
+                .expect("cancelled");
+        };
+        let (report, ()) = tokio::join!(world.evaluate("first"), cancelled);
+        let ended = &report.changes[0];
+        assert_eq!(ended.outcome, "failed");
+        assert!(
+            ended.error.as_deref().unwrap_or_default().contains("cancel"),
+            "{ended:?}"
+        );
+        let result = change.get_result(WorkflowGetResultOptions::default()).await;
+        assert!(
+            format!("{result:?}").to_lowercase().contains("cancel"),
+            "{result:?}"
+        );
+        // The operation goes on in the cloud, and the controller sees it.
+        let next = world.evaluate("next").await;
+        assert_eq!((next.number, next.error), (2, None));
+    })
+    .await;
+}
+
+/// The server suggests to continue as new after a few events: the state comes along, and no caller is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
+    let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=20"], None).await else {
+        return;
+    };
+    let setup = Setup {
+        server: Some(server.address()),
+        ..throttled(&["checkout"])
+    };
+    with_worker("rotate", setup, async |world| {
+        let handle = || {
+            world
+                .client
+                .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID)
+        };
+        let run_id = async || {
+            let described = handle()
+                .describe(WorkflowDescribeOptions::default())
+                .await
+                .expect("there");
+            described.run_id().to_owned()
+        };
+        assert_eq!(world.evaluate("first").await.number, 1);
+        let first_run = run_id().await;
+        pause_controller(&world.client, &world.installation, "rotating", PATIENT)
+            .await
+            .expect("paused");
+        let callers = (0..8).map(|number| {
+            let world = &world;
+            async move { world.evaluate(&format!("caller-{number}")).await.number }
+        });
+        let numbers = futures::future::join_all(callers).await;
+        assert!(
+            numbers.iter().all(|number| (2..=3).contains(number)),
+            "{numbers:?}"
+        );
+        until_async("continued as new", async || run_id().await != first_run).await;
+        let status = status(&world.client, &world.installation, PATIENT)
+            .await
+            .expect("an answer");
+        assert_eq!(
+            (status.account.as_deref(), status.paused.as_deref()),
+            (Some("a1b2c"), Some("rotating"))
+        );
+        assert!(status.evaluations >= 2, "{status:?}");
+    })
+    .await;
+    server.shutdown().await;
+}
+
+async fn until_async(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..100 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("not {what}");
+}
+
+async fn own_server(config: &[&str], options: Option<Options>) -> Option<temporal_dev_server::DevServer> {
+    crate::harness::shared_server()?;
+    let mut options = options.unwrap_or_default();
+    options.dynamic_config = config
+        .iter()
+        .map(|it| (*it).to_owned())
+        .chain([QUICK_RUNS.to_owned()])
+        .collect();
+    Some(
+        temporal_dev_server::start(&options, &|_| ())
+            .await
+            .expect("a server of the test's own"),
+    )
+}
+
+/// The server goes away in the middle of a change and comes back on the same port with the same database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = |port| Options {
+        database_file: Some(folder.path().join("temporal.db")),
+        port,
+        ..Options::default()
+    };
+    let Some(server) = own_server(&[], Some(options(None))).await else {
+        return;
+    };
+    let address = server.address();
+    let setup = Setup {
+        server: Some(address),
+        wait_for_changes: Duration::from_mins(3),
+        operation_lag: SignedDuration::from_secs(100),
+        ..throttled(&["checkout"])
+    };
+    with_worker("restart", setup, async |world| {
+        capacity_workflows::signal(&world.client, &world.installation)
+            .await
+            .expect("signalled");
+        until("posted", PATIENT, || posts(world) > 0).await;
+        server.shutdown().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let again = own_server(&[], Some(options(Some(address.port()))))
+            .await
+            .expect("again");
+        let begun = Instant::now();
+        loop {
+            let status = status(&world.client, &world.installation, PATIENT).await;
+            if status.is_ok_and(|status| status.evaluations == 1) {
+                break;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(90),
+                "not evaluated after the restart"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!((world.cloud.changes().len(), posts(world)), (1, 1));
+        again.shutdown().await;
+    })
+    .await;
+}
+
+/// Two installations, each with ids and a task queue of its own, in one home namespace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_installation_has_a_controller_of_its_own() {
+    let setup = Setup {
+        installation: Installation::new(Some("emea".to_owned()), "queue-emea"),
+        ..throttled(&["checkout"])
+    };
+    with_worker("second", setup, async |world| {
+        assert_eq!(world.evaluate("first").await.changes.len(), 1);
+        let first = status(&world.client, &Installation::default(), Duration::from_secs(5)).await;
+        assert!(first.is_err(), "{first:?}");
+        let own = status(&world.client, &world.installation, PATIENT).await;
+        assert_eq!(own.expect("an answer").evaluations, 1);
+    })
+    .await;
+}

@@ -1,0 +1,114 @@
+//! Who is told what, and how often.
+
+use std::time::Duration;
+
+use capacity_workflows::EvaluationTick;
+use capacity_workflows::{Lenient, TickRequest, names};
+use cloud_simulator::{Faults, MetricsFault};
+use jiff::SignedDuration;
+use temporalio_client::{UntypedWorkflow, WorkflowGetResultOptions, WorkflowStartOptions};
+use temporalio_common::data_converters::RawValue;
+
+use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
+
+fn titles(world: &World) -> Vec<String> {
+    let messages = world.cloud.slack_messages();
+    let texts = messages.iter().filter_map(|message| message["text"].as_str());
+    texts.map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
+    let setup = Setup {
+        dry_run: false,
+        ..throttled(&["checkout"])
+    };
+    with_worker("standing", setup, async |world| {
+        world.cloud.set_faults(Faults {
+            metrics: MetricsFault::Limited,
+            ..Faults::default()
+        });
+        assert!(world.evaluate("first").await.blind);
+        assert!(world.evaluate("second").await.blind);
+        let told = titles(world);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("Blind"), "{told:?}");
+        world.cloud.set_faults(Faults::default());
+        let report = world.evaluate("third").await;
+        assert_eq!((report.blind, report.changes.len()), (false, 1));
+        let told = titles(world);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[1].contains("the account: metrics unusable") && told[1].contains("checkout.a1b2c"),
+            "{told:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_outlasts_its_time_fails_is_announced_and_blocks_nothing() {
+    let setup = Setup {
+        change_timeout: Duration::from_secs(4),
+        wait_for_changes: Duration::from_secs(2),
+        operation_lag: SignedDuration::from_secs(20 * 60),
+        ..throttled(&["checkout"])
+    };
+    with_worker("outlasted", setup, async |world| {
+        let report = world.evaluate("first").await;
+        assert_eq!(report.changes[0].outcome, "in_progress");
+        for _ in 0..200 {
+            if !titles(world).is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let told = titles(world);
+        assert!(
+            told[0].contains("checkout.a1b2c") && told[0].contains("not done after 4 s"),
+            "{told:?}"
+        );
+        // The controller goes on: it sees the operation that still runs.
+        let next = world.evaluate("next").await;
+        assert_eq!((next.number, next.error, next.changes.len()), (2, None, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_controller_fails_its_tick_and_people_are_told() {
+    with_worker("silent", throttled(&["checkout"]), async |world| {
+        // Something that no worker knows stands where the controller should.
+        let options = WorkflowStartOptions::new(TASK_QUEUE, names::CONTROLLER_ID).build();
+        world
+            .client
+            .start_workflow(
+                UntypedWorkflow::new("NoSuchWorkflow"),
+                RawValue::default(),
+                options,
+            )
+            .await
+            .expect("started");
+        let impatient = TickRequest {
+            wait_seconds: Some(2),
+        };
+        let options = WorkflowStartOptions::new(TASK_QUEUE, names::TICK_ID).build();
+        let tick = world
+            .client
+            .start_workflow(EvaluationTick::run, Lenient::from(impatient), options)
+            .await
+            .expect("started");
+        let failed = tick
+            .get_result(WorkflowGetResultOptions::default())
+            .await
+            .expect_err("the tick fails, visibly");
+        assert!(
+            format!("{failed:?}").contains("people were told at"),
+            "{failed:?}"
+        );
+        let told = titles(world);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("silent"), "{told:?}");
+    })
+    .await;
+}
