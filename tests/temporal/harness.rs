@@ -72,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) installation: Installation,
     /// Attempts of one request to the cloud.
     pub(crate) attempts: u32,
+    /// How to connect, where not plainly.
+    pub(crate) connection: Option<Connection>,
     /// A server of the test's own, where not the one that all share.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
@@ -87,6 +89,7 @@ impl Default for Setup {
             policy: Policy::default(),
             installation: Installation::default(),
             attempts: 4,
+            connection: None,
             server: None,
             dry_run: false,
             wait_for_changes: Duration::from_mins(1),
@@ -133,12 +136,15 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let Some(shared) = shared_server() else { return };
     let address = setup.server.unwrap_or(shared);
     let namespace = format!("{test}-{}", std::process::id());
-    let connection = Connection {
+    let given = setup.connection.clone().unwrap_or_else(|| Connection {
         address: address.to_string(),
+        ..Connection::default()
+    });
+    let connection = Connection {
         namespace: namespace.clone(),
         // Stands in recorded histories.
         identity: "capacity-tests".to_owned(),
-        ..Connection::default()
+        ..given
     };
     let client = connection.connect(None).await.expect("connected");
     let register = RegisterNamespaceRequest {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 mod controller;
+mod encrypted;
 mod harness;
 mod life;
 mod news;

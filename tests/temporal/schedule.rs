@@ -8,7 +8,12 @@ use capacity_workflows::{
 };
 use cloud_simulator::{Account, Load, NamespaceSetup};
 
-use crate::harness::{Setup, with_worker};
+use jiff::{SignedDuration, Timestamp};
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::ListScheduleMatchingTimesRequest;
+
+use crate::harness::{Setup, World, with_worker};
 
 fn setup() -> Setup {
     let account = Account::new(
@@ -120,6 +125,68 @@ async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
             )
             .await
         );
+    })
+    .await;
+}
+
+/// Runs that the server plans between two times, as minutes since the first.
+async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
+    let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+    let stamp = |time: Timestamp| std::time::SystemTime::try_from(time).expect("in range").into();
+    let request = ListScheduleMatchingTimesRequest {
+        namespace: world.client.options().namespace.clone(),
+        schedule_id: world.installation.schedule_id(),
+        start_time: Some(stamp(at(from))),
+        end_time: Some(stamp(at(to))),
+    };
+    let mut client = world.client.clone();
+    let answer = WorkflowService::list_schedule_matching_times(&mut client, request.into_request());
+    let times = answer.await.expect("an answer").into_inner().start_time;
+    let begin = at(from).as_second();
+    times.iter().map(|time| (time.seconds - begin) / 60).collect()
+}
+
+/// In Berlin clocks go back on 25 October 2026 at 01:00 UTC, and forward on 28 March 2027 at 01:00 UTC.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
+    with_worker("dst", setup(), async |world| {
+        let berlin = ScheduleOptions {
+            time_zone: "Europe/Berlin".to_owned(),
+            ..ScheduleOptions::hourly(Installation::default())
+        };
+        create(&world.client, &berlin).await.expect("created");
+        for night in ["2026-10-24", "2027-03-27"] {
+            let from: Timestamp = format!("{night}T20:00:00Z").parse().expect("a time");
+            let to = from + SignedDuration::from_hours(10);
+            let every_hour: Vec<i64> = (0..10).map(|hour| hour * 60 + 45).collect();
+            assert_eq!(
+                planned(world, &from.to_string(), &to.to_string()).await,
+                every_hour,
+                "{night}"
+            );
+        }
+        // Named hours are those of the zone: each once a day, also in those nights.
+        let business = ScheduleOptions {
+            hours: (8..=17).collect(),
+            ..berlin.clone()
+        };
+        create(&world.client, &business).await.expect("updated");
+        assert_eq!(
+            planned(world, "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z")
+                .await
+                .len(),
+            10
+        );
+        let night = ScheduleOptions {
+            hours: vec![1, 2, 3],
+            ..berlin
+        };
+        create(&world.client, &night).await.expect("updated");
+        // The hour that comes twice is met once, the one that does not exist is not made up for.
+        let back = planned(world, "2026-10-24T22:00:00Z", "2026-10-25T06:00:00Z").await;
+        assert_eq!(back, [105, 165, 285]);
+        let forward = planned(world, "2027-03-27T22:00:00Z", "2027-03-28T06:00:00Z").await;
+        assert_eq!(forward, [165, 225]);
     })
     .await;
 }
