@@ -387,4 +387,7 @@ pub(crate) struct Demo {
     /// Seed of the simulated cloud.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
+    /// Carries the changes out in this process, although a Temporal CLI is at hand.
+    #[arg(long)]
+    pub(crate) in_process: bool,
 }

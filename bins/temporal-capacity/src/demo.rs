@@ -1,15 +1,15 @@
 //! `demo`: the whole job on a simulated cloud, with nothing but this program.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, Plan, Scope};
-use capacity_engine::{Policy, pricing::in_dollars};
+use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope};
+use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
-use cloud_ops_client::Client;
+use capacity_workflows::{Installation, ask};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
-use openmetrics_reader::scrape::Scraper;
 use rust_decimal::Decimal;
 
 use crate::apply::carry_out;
@@ -18,6 +18,7 @@ use crate::exit::{Exit, print};
 use crate::plan::{Shown, show};
 use crate::render;
 use crate::setup;
+use crate::stack;
 use crate::terminal::Terminal;
 
 /// A minute of the simulated cloud passes in a second.
@@ -33,7 +34,7 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
     let cloud = cloud_simulator::start(options).await?;
     // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
-    let autopilot = autopilot(&cloud)?;
+    let autopilot = Arc::new(stack::autopilot(&cloud)?);
     let price = settings.policy.threshold.price.dollars();
     let count = cloud.namespaces().len();
     say(format!(
@@ -56,8 +57,21 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
             begun.elapsed(),
         )?;
     }
-    say("\n3. `temporal-capacity apply`: changes, each waited for and verified.\n".to_owned())?;
-    let results = carry_out(&autopilot, &settings, plan.orders(&evaluation), false, terminal).await;
+    let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
+    let results = if on_temporal {
+        say("\n3. A worker on a Temporal server of its own evaluates; each change is waited for and verified.\n".to_owned())?;
+        Box::pin(on_a_server(&autopilot, &cloud, terminal)).await?
+    } else {
+        let why = if flags.in_process {
+            "as --in-process asks"
+        } else {
+            "since no Temporal CLI is at hand (https://docs.temporal.io/cli)"
+        };
+        say(format!(
+            "\n3. As `temporal-capacity apply` does, in this process, {why}: each change is waited for and verified.\n"
+        ))?;
+        carry_out(&autopilot, &settings, plan.orders(&evaluation), false, terminal).await
+    };
     say(render::changes(&results, terminal))?;
     let failed = results.iter().any(|result| !result.outcome.is_success());
 
@@ -105,15 +119,25 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
     })
 }
 
-fn autopilot(cloud: &RunningSimulator) -> anyhow::Result<Autopilot> {
-    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let metrics =
-        openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
-    Ok(Autopilot::new(Client::new(ops), Scraper::new(metrics), settings))
+/// Evaluates as in production: a server, a worker, the controller and a child workflow for each change.
+async fn on_a_server(
+    autopilot: &Arc<Autopilot>,
+    cloud: &RunningSimulator,
+    terminal: Terminal,
+) -> anyhow::Result<Vec<ChangeResult>> {
+    let bar = terminal.progress("a Temporal server is starting");
+    let server = temporal_dev_server::start(&temporal_dev_server::Options::default(), &|_| ()).await?;
+    let client = stack::connect(&server).await?;
+    bar.set_message("the controller evaluates");
+    let installation = Installation::default();
+    let asked = ask(&client, &installation, "demo", Duration::from_mins(3));
+    let report = stack::with_worker(&client, autopilot.clone(), cloud, false, asked).await??;
+    bar.finish_and_clear();
+    server.shutdown().await;
+    if let Some(error) = report.error {
+        anyhow::bail!("the evaluation failed: {error}");
+    }
+    Ok(report.changes.iter().map(ChangeResult::from).collect())
 }
 
 /// Lets a whole calendar hour pass, and returns what its unused capacity is billed at.

@@ -16,6 +16,7 @@ mod render;
 mod settings;
 mod setup;
 mod simulator;
+mod stack;
 mod terminal;
 
 use std::process::ExitCode;

@@ -43,28 +43,40 @@ pub enum CliError {
     Nowhere(Vec<String>),
 }
 
+/// Finds the command where it is at hand: named by the variable, on PATH, or obtained before.
+///
+/// # Errors
+///
+/// If the variable names something else.
+pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
+    if let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(named);
+        return if path.is_file() {
+            Ok(Some((path, CliSource::Variable)))
+        } else {
+            Err(CliError::Variable(path))
+        };
+    }
+    let cached = || {
+        let path = cache_folder().join("temporal");
+        path.is_file().then_some((path, CliSource::Cache))
+    };
+    Ok(on_path("temporal")
+        .map(|path| (path, CliSource::Path))
+        .or_else(cached))
+}
+
 /// Finds the command, or obtains the pinned version into the cache, telling `progress` what it does.
 ///
 /// # Errors
 ///
 /// If none of the ways works; the error tells of each.
 pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf, CliSource), CliError> {
-    if let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        let path = PathBuf::from(named);
-        return if path.is_file() {
-            Ok((path, CliSource::Variable))
-        } else {
-            Err(CliError::Variable(path))
-        };
-    }
-    if let Some(path) = on_path("temporal") {
-        return Ok((path, CliSource::Path));
+    if let Some(found) = find()? {
+        return Ok(found);
     }
     let cache = cache_folder();
     let cached = cache.join("temporal");
-    if cached.is_file() {
-        return Ok((cached, CliSource::Cache));
-    }
     let mut problems = Vec::new();
     for (source, what) in [
         (CliSource::Download, "downloading"),

@@ -7,5 +7,5 @@
 mod cli;
 mod server;
 
-pub use cli::{CliError, CliSource, PINNED_VERSION, find_or_obtain};
+pub use cli::{CliError, CliSource, PINNED_VERSION, find, find_or_obtain};
 pub use server::{DevServer, Options, StartError, start};
