@@ -484,3 +484,90 @@ impl DecisionReport {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(namespaces: usize) -> Plan {
+        let planned = |number: usize| {
+            let decision = DecisionReport {
+                namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
+                action: if number.is_multiple_of(10) {
+                    "Enable"
+                } else {
+                    "Keep"
+                }
+                .to_owned(),
+                current_trus: Some(0),
+                wanted_trus: Some(6),
+                reason_code: "throttled".to_owned(),
+                reason: "x".repeat(300),
+                ..DecisionReport::default()
+            };
+            decision.to_planned().expect("a known action")
+        };
+        let empty = EvaluationReport::default();
+        Plan {
+            decisions: (0..namespaces).map(planned).collect(),
+            ..empty.to_plan(50.into())
+        }
+    }
+
+    #[test]
+    fn every_payload_stays_below_200_kb_at_ten_thousand_namespaces() {
+        let request = ObserveRequest {
+            number: 1,
+            ..ObserveRequest::default()
+        };
+        let change = |number: usize| ChangeRequest {
+            namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
+            to_trus: 6,
+            operation_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
+            resource_version: "f".repeat(36),
+            sample_minute: Some("2026-11-25T10:45:00Z".to_owned()),
+            ..ChangeRequest::default()
+        };
+        let observation =
+            Observation::of(&plan(10_000), &request, false).with_changes((0..1_000).map(change).collect());
+        assert_eq!(observation.changes_left_out, 1_000 - MOST_CHANGES);
+        let bytes = |value: &str| value.len();
+        let json = serde_json::to_string(&observation).expect("JSON");
+        assert!(bytes(&json) < 200_000, "{} bytes observed", bytes(&json));
+        // The report with the worst of outcomes, and all that a controller carries.
+        let report = EvaluationReport {
+            changes: observation
+                .changes
+                .iter()
+                .map(|change| ChangeReport::of(change, "failed", Some("e".repeat(1_000))))
+                .collect(),
+            ..observation.report.clone()
+        };
+        let told = Standing {
+            seen: 3,
+            told: Some("2026-11-25T10:45:00Z".to_owned()),
+        };
+        let standing = (0..crate::news::MOST_STANDING).map(|number| {
+            (
+                format!("a-team-with-a-rather-long-name-{number:05}.a1b2c: Hold x"),
+                told.clone(),
+            )
+        });
+        let announcement = Announcement {
+            report,
+            standing: standing.collect(),
+        };
+        let json = serde_json::to_string(&announcement).expect("JSON");
+        assert!(bytes(&json) < 200_000, "{} bytes announced", bytes(&json));
+        let counted: usize = observation.report.counts.values().sum();
+        assert_eq!(counted, 10_000);
+        assert_eq!(
+            observation.report.decisions.len() + observation.report.decisions_left_out,
+            10_000
+        );
+        assert!(
+            observation.report.decisions[0].action == "Enable",
+            "changes come first"
+        );
+    }
+}

@@ -15,7 +15,7 @@ const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const LONG_HOLD: u32 = 3;
 
 /// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.
-const MOST_STANDING: usize = 400;
+pub(crate) const MOST_STANDING: usize = 400;
 
 /// A problem that more than one evaluation may see.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
