@@ -98,7 +98,7 @@ async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
         let mut times = Vec::new();
         let coverage = client(config)
             .samples(&actions(60, 240), |sample| {
-                times.push(sample.time.as_millisecond())
+                times.push(sample.time.as_millisecond());
             })
             .await
             .expect("answers");
