@@ -153,6 +153,7 @@ impl PrometheusClient {
                     message: format!("an answer is over {} bytes", self.config.largest_answer),
                 });
             }
+            grow(&mut body, chunk.len(), self.config.largest_answer);
             body.extend_from_slice(&chunk);
         }
         tracing::trace!(status = status.as_u16(), bytes = body.len(), "answered");
@@ -311,6 +312,15 @@ impl PrometheusClient {
     }
 }
 
+/// Makes room as a `Vec` does, by doubling, but never for more than the bound.
+fn grow(body: &mut Vec<u8>, by: usize, bound: usize) {
+    let needed = body.len() + by;
+    if needed > body.capacity() {
+        let capacity = (body.capacity() * 2).max(needed).min(bound.max(needed));
+        body.reserve_exact(capacity - body.len());
+    }
+}
+
 /// The headers of every request, and what of them no text may show.
 fn credentials(config: &PrometheusConfig) -> (HeaderMap, Vec<SecretString>) {
     let mut headers = HeaderMap::new();
@@ -431,6 +441,16 @@ mod tests {
     #[case("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ==")]
     fn base64_is_that_of_rfc_4648(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(base64(text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_body_never_takes_more_room_than_its_bound() {
+        let (mut body, bound) = (Vec::new(), 1_000);
+        while body.len() < bound {
+            grow(&mut body, 8, bound);
+            body.extend_from_slice(&[0; 8]);
+            assert!(body.capacity() <= bound, "{}", body.capacity());
+        }
     }
 
     #[rstest]

@@ -91,8 +91,8 @@ impl PrometheusClient {
     /// (`family{...}[21600000ms]` at the end of the span), not by a range query: that one answers on a grid of its own,
     /// repeats each sample for up to five minutes, and so turns gaps into usage.
     ///
-    /// Memory is bounded whatever the span: one answer of at most [`largest_answer`] is held at a time (while it
-    /// arrives, its buffer may be twice as large), and nothing is collected. `each` runs on the caller's task, between
+    /// Memory is bounded whatever the span: one answer of at most [`largest_answer`] is held at a time (twice
+    /// that for the moment in which its buffer grows), and nothing is collected. `each` runs on the caller's task, between
     /// requests; an answer that fails is never handed out in part, and no sample comes twice. Samples of one series
     /// come in the order of time; families come one after the other.
     ///

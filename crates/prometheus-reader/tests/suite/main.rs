@@ -4,6 +4,7 @@ mod failures;
 mod requests;
 mod server;
 mod stored;
+mod tls;
 mod year;
 
 use std::time::Duration;

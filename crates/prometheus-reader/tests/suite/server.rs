@@ -169,9 +169,26 @@ fn unpack_debian_package(cache: &Path) -> Result<(), String> {
     let parent = cache.parent().ok_or("no folder to unpack into")?;
     std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
     let work = tempfile::tempdir_in(parent).map_err(|error| error.to_string())?;
-    run(Command::new("apt-get")
-        .args(["download", "prometheus"])
-        .current_dir(work.path()))?;
+    let apt = |options: &[String], arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        run(command.args(options).args(arguments).current_dir(work.path()))
+    };
+    if apt(&[], &["download", "prometheus"]).is_err() {
+        // The system may have no lists of packages, as fresh containers do: so have lists of our own.
+        let own = [
+            ("State::Lists", "lists/partial"),
+            ("Cache", "cache/archives/partial"),
+        ];
+        let mut options = Vec::new();
+        for (name, folder) in own {
+            let folder = work.path().join(folder);
+            std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+            let top = folder.ancestors().find(|top| top.parent() == Some(work.path()));
+            options.push(format!("-oDir::{name}={}", top.unwrap_or(&folder).display()));
+        }
+        apt(&options, &["update"])?;
+        apt(&options, &["download", "prometheus"])?;
+    }
     let entries = std::fs::read_dir(work.path()).map_err(|error| error.to_string())?;
     let package = entries
         .flatten()
