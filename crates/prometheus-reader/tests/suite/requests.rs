@@ -66,26 +66,20 @@ async fn a_user_and_a_password_are_sent_as_basic_authentication() {
 
 #[tokio::test]
 async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
+    // Ten times a second, and just before.
+    let stored = || (1..6_000).flat_map(|tenth| [tenth * 100 - 1, tenth * 100]);
     // Prometheus 2 includes both ends of a range, Prometheus 3 and VictoriaMetrics only its later one.
     for left_included in [true, false] {
         let server = MockServer::start().await;
         let answer = move |request: &Request| {
             let form = form(request);
-            let end: f64 = form["time"].parse().expect("seconds");
+            let end: i64 = form["time"].replace('.', "").parse().expect("seconds");
             let (_, range) = form["query"].rsplit_once('[').expect("a range");
-            let span: f64 = range.trim_end_matches("ms]").parse().expect("milliseconds");
-            let start = end - span / 1_000.0;
-            let stored = (0..6_000).map(|tenth| f64::from(tenth) / 10.0);
-            let values: Vec<String> = stored
-                .filter(|at| {
-                    *at <= end + 1e-6
-                        && if left_included {
-                            *at >= start - 1e-6
-                        } else {
-                            *at > start + 1e-6
-                        }
-                })
-                .map(|at| format!(r#"[{at},"1"]"#))
+            let span: i64 = range.trim_end_matches("ms]").parse().expect("milliseconds");
+            let start = end - span + i64::from(!left_included);
+            let values: Vec<String> = stored()
+                .filter(|ms| (start..=end).contains(ms))
+                .map(|ms| format!(r#"[{}.{:03},"1"]"#, ms / 1_000, ms % 1_000))
                 .collect();
             let body = format!(
                 r#"{{"status":"success","data":{{"result":[{{"metric":{{}},"values":[{}]}}]}}}}"#,
@@ -102,9 +96,9 @@ async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
             })
             .await
             .expect("answers");
-        let expected: Vec<i64> = (600..2_400).map(|tenth| tenth * 100).collect();
+        let expected: Vec<i64> = stored().filter(|ms| (60_000..240_000).contains(ms)).collect();
         assert_eq!(times, expected);
-        assert_eq!((coverage.samples, coverage.requests), (1_800, 3));
+        assert_eq!((coverage.samples, coverage.requests), (3_600, 3));
         assert_eq!(coverage.families[0].first, Some(time(60)));
     }
 }
