@@ -1,0 +1,467 @@
+//! One request: credentials, repetition, a bounded body, and what kind of answer it is.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use url::{Url, form_urlencoded};
+
+use crate::answer::{self, Envelope};
+use crate::config::{Auth, PrometheusConfig};
+use crate::error::{Error, ErrorKind};
+
+/// A wait that the server asks for is honoured up to this; longer ones are left to the caller.
+const LONGEST_ASKED: Duration = Duration::from_secs(20);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a server's own words, so many characters are told.
+const LONGEST_MESSAGE: usize = 300;
+
+/// Reads a Prometheus-compatible API.
+#[derive(Debug)]
+pub struct PrometheusClient {
+    http: reqwest::Client,
+    pub(crate) config: PrometheusConfig,
+    pub(crate) host: String,
+    /// What no text may show.
+    secrets: Vec<SecretString>,
+}
+
+/// A whole, successful answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) body: Vec<u8>,
+    pub(crate) envelope: Envelope,
+}
+
+impl PrometheusClient {
+    /// Returns a client. It connects with its first request.
+    ///
+    /// # Errors
+    ///
+    /// If the HTTP library does not take the certificate authorities.
+    ///
+    /// # Panics
+    ///
+    /// Never for a valid configuration: its credentials were seen to fit a header.
+    pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
+        // Another part of the program may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let host = match (config.base_url.host_str(), config.base_url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        let (headers, secrets) = credentials(&config);
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(config.user_agent.as_str())
+            // A redirect would carry the credentials to an address nobody chose.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(config.timeout);
+        if !config.certificates.is_empty() {
+            http = http.tls_certs_merge(config.certificates.clone());
+        }
+        if config.is_loopback() {
+            http = http.no_proxy();
+        } else {
+            http = http.https_only(config.base_url.scheme() == "https");
+        }
+        let http = http.build().map_err(|source| {
+            let kind = ErrorKind::Unreachable {
+                host: host.clone(),
+                source: source.without_url(),
+            };
+            Error::new("prepare the connection", kind)
+        })?;
+        Ok(Self {
+            http,
+            config,
+            host,
+            secrets,
+        })
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &PrometheusConfig {
+        &self.config
+    }
+
+    /// Asks one query at a time, given in seconds; adds the requests made to `requests`.
+    pub(crate) async fn query(
+        &self,
+        query: &str,
+        time: &str,
+        requests: &mut u64,
+    ) -> Result<Answer, ErrorKind> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("query", query)
+            .append_pair("time", time)
+            .finish();
+        let request = || {
+            self.http
+                .post(self.url(&["query"]))
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.clone())
+        };
+        self.repeated(request, requests).await
+    }
+
+    /// Reads a page of the API's status.
+    pub(crate) async fn status(&self, page: &str) -> Result<Answer, ErrorKind> {
+        let request = || self.http.get(self.url(&["status", page]));
+        self.repeated(request, &mut 0).await
+    }
+
+    async fn repeated(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        requests: &mut u64,
+    ) -> Result<Answer, ErrorKind> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            *requests += 1;
+            let kind = match self.attempt(request()).await {
+                Ok(answer) => return Ok(answer),
+                Err(kind) => kind,
+            };
+            let asked = kind.retry_after();
+            let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
+            if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
+                return Err(kind);
+            }
+            let wait = FIRST_WAIT
+                .saturating_mul(1 << (attempts - 1).min(6))
+                .mul_f64(0.5 + fastrand::f64() / 2.0);
+            tracing::debug!(attempts, error = %kind, "repeating a request to Prometheus");
+            tokio::time::sleep(asked.unwrap_or_default().max(wait)).await;
+        }
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<Answer, ErrorKind> {
+        let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_end(error))? {
+            if body.len() + chunk.len() > self.config.largest_answer {
+                return Err(ErrorKind::TooLarge {
+                    host: self.host.clone(),
+                    message: format!("an answer is over {} bytes", self.config.largest_answer),
+                });
+            }
+            grow(&mut body, chunk.len(), self.config.largest_answer);
+            body.extend_from_slice(&chunk);
+        }
+        tracing::trace!(status = status.as_u16(), bytes = body.len(), "answered");
+        self.classify(status, &headers, body)
+    }
+
+    /// Status first, the body leniently: an HTML 502 stays a 502, and a JSON refusal keeps its message.
+    fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, ErrorKind> {
+        let envelope = answer::inspect(&body);
+        let host = self.host.clone();
+        if status.is_success() {
+            return match envelope {
+                Ok(envelope) if envelope.status == "success" => Ok(Answer { body, envelope }),
+                Ok(envelope) if envelope.status == "error" => {
+                    Err(self.refusal(status, headers, &body, &envelope))
+                }
+                Err(error) if error.is_eof() && body.first() == Some(&b'{') => Err(ErrorKind::CutShort {
+                    host,
+                    why: format!("it ends after {} bytes, in the middle", body.len()),
+                }),
+                Err(error) if error.is_data() && body.first() == Some(&b'{') => Err(ErrorKind::Unreadable {
+                    host,
+                    why: self.cleaned(&error.to_string()),
+                }),
+                Ok(_) | Err(_) => Err(ErrorKind::NotPrometheus {
+                    host,
+                    status: status.as_u16(),
+                    excerpt: self.excerpt(&body),
+                }),
+            };
+        }
+        Err(self.refusal(status, headers, &body, &envelope.unwrap_or_default()))
+    }
+
+    fn refusal(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        envelope: &Envelope,
+    ) -> ErrorKind {
+        let host = self.host.clone();
+        let is_api = envelope.status == "error";
+        let message = if is_api {
+            self.cleaned(&envelope.error)
+        } else {
+            self.excerpt(body)
+        };
+        let status = status.as_u16();
+        match status {
+            401 | 403 => ErrorKind::Unauthorised {
+                host,
+                status,
+                message,
+                has_tenant: self.config.tenant.is_some(),
+            },
+            429 => ErrorKind::Refused {
+                host,
+                status,
+                message,
+                retry_after: retry_after(headers),
+            },
+            413 => ErrorKind::TooLarge { host, message },
+            504 => ErrorKind::Timeout { host, message },
+            _ if is_api && matches!(envelope.error_type.as_str(), "timeout" | "canceled") => {
+                ErrorKind::Timeout { host, message }
+            }
+            _ if is_api && is_too_large(&envelope.error) => ErrorKind::TooLarge { host, message },
+            400 | 422 | 200..=299 => ErrorKind::BadQuery {
+                host,
+                error_type: if is_api {
+                    self.cleaned(&envelope.error_type)
+                } else {
+                    status.to_string()
+                },
+                message,
+            },
+            404 | 405 => ErrorKind::NotPrometheus {
+                host,
+                status,
+                excerpt: message,
+            },
+            _ => ErrorKind::Refused {
+                host,
+                status,
+                message,
+                retry_after: retry_after(headers),
+            },
+        }
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> ErrorKind {
+        if error.is_timeout() && !error.is_connect() {
+            return self.out_of_time();
+        }
+        ErrorKind::Unreachable {
+            host: self.host.clone(),
+            source: error.without_url(),
+        }
+    }
+
+    fn no_end(&self, error: reqwest::Error) -> ErrorKind {
+        if error.is_timeout() {
+            return self.out_of_time();
+        }
+        let error = error.without_url();
+        let cause = std::iter::successors(std::error::Error::source(&error), |cause| cause.source()).last();
+        ErrorKind::CutShort {
+            host: self.host.clone(),
+            why: self.cleaned(&cause.map_or_else(|| error.to_string(), ToString::to_string)),
+        }
+    }
+
+    fn out_of_time(&self) -> ErrorKind {
+        ErrorKind::Timeout {
+            host: self.host.clone(),
+            message: format!("the whole answer was not there after {:?}", self.config.timeout),
+        }
+    }
+
+    /// The beginning of a body, in one printable line.
+    pub(crate) fn excerpt(&self, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(4 * 1024)]);
+        if text.trim_start().starts_with('<') {
+            return "(an HTML page)".to_owned();
+        }
+        let cleaned = self.cleaned(&text);
+        if cleaned.is_empty() {
+            "(nothing)".to_owned()
+        } else {
+            cleaned
+        }
+    }
+
+    /// What a server says, in one printable line, cut, and without a secret of ours: some echo what they were sent.
+    pub(crate) fn cleaned(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            if text.contains(secret.expose_secret()) {
+                text = text.replace(secret.expose_secret(), "***");
+            }
+        }
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        line.chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST_MESSAGE)
+            .collect()
+    }
+
+    fn url(&self, last: &[&str]) -> Url {
+        let mut url = self.config.base_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(last);
+        }
+        url
+    }
+}
+
+/// Makes room as a `Vec` does, by doubling, but never for more than the bound.
+fn grow(body: &mut Vec<u8>, by: usize, bound: usize) {
+    let needed = body.len() + by;
+    if needed > body.capacity() {
+        let capacity = (body.capacity() * 2).max(needed).min(bound.max(needed));
+        body.reserve_exact(capacity - body.len());
+    }
+}
+
+/// The headers of every request, and what of them no text may show.
+fn credentials(config: &PrometheusConfig) -> (HeaderMap, Vec<SecretString>) {
+    let mut headers = HeaderMap::new();
+    let mut secrets = Vec::new();
+    match &config.auth {
+        Auth::None => {}
+        Auth::Bearer(token) => {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+                .expect("the configuration accepts only tokens that fit a header");
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+            secrets.push(token.clone());
+        }
+        Auth::Basic { user, password } => {
+            let pair = base64(format!("{user}:{}", password.expose_secret()).as_bytes());
+            let mut value =
+                HeaderValue::from_str(&format!("Basic {pair}")).expect("base64 fits every header");
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+            secrets.extend([pair.into(), password.clone()]);
+        }
+    }
+    if let Some(tenant) = &config.tenant {
+        let value =
+            HeaderValue::from_str(tenant).expect("the configuration accepts only tenants that fit a header");
+        headers.insert(HeaderName::from_static("x-scope-orgid"), value);
+    }
+    (headers, secrets)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .chain(std::iter::repeat(&0))
+            .take(3)
+            .fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        for place in 0..4 {
+            text.push(if place <= group.len() {
+                char::from(ALPHABET[bits >> (18 - 6 * place) & 63])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+/// Whether an error says that a query asks for too much, in the words of Prometheus, `VictoriaMetrics`, Thanos or Mimir.
+/// There is no word for it in the API.
+fn is_too_large(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    let says = |words: &str| error.contains(words);
+    !says("parse error")
+        && [
+            "too many samples",
+            "too many points",
+            "too many series",
+            "too large",
+            "too long",
+            "exceed",
+            "maxsamples",
+            "not enough memory",
+        ]
+        .into_iter()
+        .any(says)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(24 * 3_600)));
+    }
+    let at = http_date(headers, &header::RETRY_AFTER)?;
+    Duration::try_from(at.duration_since(http_date(headers, &header::DATE)?)).ok()
+}
+
+fn http_date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?;
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text.trim())
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::prometheus(
+        "query processing would load too many samples into memory in query execution",
+        true
+    )]
+    #[case::victoria(
+        "cannot select more than -search.maxSamplesPerQuery=1000000000 samples; possible solutions: ...",
+        true
+    )]
+    #[case::mimir(
+        "the query exceeded the maximum number of chunks (limit: 2000000 chunks)",
+        true
+    )]
+    #[case::thanos("exceeded series limit: limit 1 violated (got 2)", true)]
+    #[case::syntax("1:9: parse error: exceeded something", false)]
+    #[case::other("unknown function", false)]
+    fn too_much_is_known_by_its_words(#[case] error: &str, #[case] expected: bool) {
+        assert_eq!(is_too_large(error), expected);
+    }
+
+    #[rstest]
+    #[case("", "")]
+    #[case("f", "Zg==")]
+    #[case("fo", "Zm8=")]
+    #[case("foo", "Zm9v")]
+    #[case("foob", "Zm9vYg==")]
+    #[case("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ==")]
+    fn base64_is_that_of_rfc_4648(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(base64(text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_body_never_takes_more_room_than_its_bound() {
+        let (mut body, bound) = (Vec::new(), 1_000);
+        while body.len() < bound {
+            grow(&mut body, 8, bound);
+            body.extend_from_slice(&[0; 8]);
+            assert!(body.capacity() <= bound, "{}", body.capacity());
+        }
+    }
+
+    #[rstest]
+    #[case::root("https://example.com", "https://example.com/api/v1/query")]
+    #[case::prefix(
+        "https://example.com/prometheus/",
+        "https://example.com/prometheus/api/v1/query"
+    )]
+    fn the_path_prefix_is_kept(#[case] base: &str, #[case] expected: &str) {
+        let config = PrometheusConfig::builder(base).build().expect("valid");
+        let client = PrometheusClient::new(config).expect("a client");
+        assert_eq!(client.url(&["query"]).as_str(), expected);
+    }
+}

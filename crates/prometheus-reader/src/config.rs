@@ -1,0 +1,437 @@
+//! What a client needs to know, validated once, with every mistake told at once.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use crate::selector::is_label_name;
+
+/// The shortest span that one request may be asked to cover: a longer answer than this allows cannot be had in parts.
+pub(crate) const SHORTEST_SPAN: SignedDuration = SignedDuration::from_mins(1);
+/// A request that takes longer than this has other troubles than patience.
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// Who we are to the server. `Debug` never shows a secret.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// Nobody asks.
+    #[default]
+    None,
+    /// A bearer token.
+    Bearer(SecretString),
+    /// A user and a password, as HTTP's basic authentication has them.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+/// Where a Prometheus-compatible API is, and how it is to be asked. Made by [`PrometheusConfig::builder`].
+#[derive(Debug, Clone)]
+pub struct PrometheusConfig {
+    pub(crate) base_url: Url,
+    pub(crate) auth: Auth,
+    pub(crate) extra_labels: Vec<(String, String)>,
+    pub(crate) certificates: Vec<reqwest::Certificate>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) user_agent: String,
+    pub(crate) max_attempts: u32,
+    pub(crate) largest_answer: usize,
+    pub(crate) longest_span: SignedDuration,
+}
+
+/// One thing that is wrong with a configuration. Never shows what may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No URL.
+    #[error("the base URL is no URL; it should look like https://prometheus.example.com/prefix")]
+    NotAUrl,
+    /// A user or password in the URL.
+    #[error("the base URL holds a user or password; they belong into their own settings")]
+    Credentials,
+    /// A query or fragment in the URL.
+    #[error("the base URL holds a query or a fragment; give the address alone")]
+    QueryOrFragment,
+    /// The URL of one route instead of the base of all.
+    #[error("the base URL ends in a route of the API; give what stands before /api/v1")]
+    Route,
+    /// Not encrypted, and not on this machine.
+    #[error(
+        "the base URL is not encrypted; use https, or allow plain http explicitly for a network you trust"
+    )]
+    NotEncrypted,
+    /// No token, or one that cannot be sent.
+    #[error("the bearer token is empty, or holds a character that cannot be sent in a header")]
+    Token,
+    /// No user, or one that basic authentication cannot carry.
+    #[error(
+        "the user is empty, or holds a colon or a control character, which basic authentication cannot carry"
+    )]
+    User,
+    /// A password that cannot be sent.
+    #[error("the password is empty, or holds a control character")]
+    Password,
+    /// An additional label that no selector can hold.
+    #[error("`{0}` is no label name: letters, digits and underscores, not beginning with a digit")]
+    LabelName(String),
+    /// No certificates.
+    #[error("the certificate authority holds no PEM certificate that can be read")]
+    Certificates,
+    /// A tenant or user agent that cannot be sent.
+    #[error("the {0} is empty, or holds a character that cannot be sent in a header")]
+    Header(&'static str),
+    /// A value out of its bounds.
+    #[error("the {what} is out of bounds: {bounds}")]
+    OutOfBounds {
+        /// Which value.
+        what: &'static str,
+        /// What is allowed.
+        bounds: &'static str,
+    },
+}
+
+/// Everything that is wrong with a configuration; at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// Returns the mistakes, in the order of the fields.
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if number == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Collects a configuration; [`PrometheusConfigBuilder::build`] validates it.
+#[derive(Debug, Clone)]
+pub struct PrometheusConfigBuilder {
+    base_url: String,
+    auth: Auth,
+    extra_labels: Vec<(String, String)>,
+    custom_ca: Option<Vec<u8>>,
+    tenant: Option<String>,
+    allow_plain_http: bool,
+    timeout: Duration,
+    user_agent: String,
+    max_attempts: u32,
+    largest_answer: usize,
+    longest_span: SignedDuration,
+}
+
+impl PrometheusConfig {
+    /// Starts a configuration with its defaults: no authentication, no additional labels, the system's certificate
+    /// authorities, a timeout of 60 s, 4 attempts, answers of at most 64 MiB, and at most 6 h asked for at once.
+    ///
+    /// The base URL is what stands before `/api/v1`; it may have a path, as in `https://mimir.example.com/prometheus`.
+    pub fn builder(base_url: impl Into<String>) -> PrometheusConfigBuilder {
+        PrometheusConfigBuilder {
+            base_url: base_url.into(),
+            auth: Auth::None,
+            extra_labels: Vec::new(),
+            custom_ca: None,
+            tenant: None,
+            allow_plain_http: false,
+            timeout: Duration::from_mins(1),
+            user_agent: concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_attempts: 4,
+            largest_answer: 64 * 1024 * 1024,
+            longest_span: SignedDuration::from_hours(6),
+        }
+    }
+
+    /// Returns the address, for messages. It holds no credentials.
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_str()
+    }
+
+    /// Returns the labels that are added to every selector.
+    pub fn extra_labels(&self) -> &[(String, String)] {
+        &self.extra_labels
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback(&self.base_url)
+    }
+}
+
+impl PrometheusConfigBuilder {
+    /// Sets who we are to the server.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Adds a label that every series read must have, such as `cluster="eu"` where many Prometheus share one storage.
+    #[must_use]
+    pub fn extra_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.extra_labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets certificate authorities in PEM that are trusted beside those of the system.
+    #[must_use]
+    pub fn custom_ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.custom_ca = Some(pem.into());
+        self
+    }
+
+    /// Sets the tenant, which Mimir and other shared storages want as `X-Scope-OrgID`.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Allows plain http beyond loopback: whoever is on the way can read the credentials.
+    #[must_use]
+    pub fn allow_plain_http(mut self, allow: bool) -> Self {
+        self.allow_plain_http = allow;
+        self
+    }
+
+    /// Sets how long one request may take, its answer included; more than nothing, at most 30 min.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the user agent that the server sees.
+    #[must_use]
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Sets how often one request is made in all if it fails for a passing reason; 1 to 10.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets how many bytes of one (unpacked) answer are held at most; 4 KiB to 1 GiB. This bounds the memory of a read.
+    #[must_use]
+    pub fn largest_answer(mut self, bytes: usize) -> Self {
+        self.largest_answer = bytes;
+        self
+    }
+
+    /// Sets the span that one request covers at most; 1 min to 31 days. It is halved where the server finds it too much.
+    #[must_use]
+    pub fn longest_span(mut self, span: SignedDuration) -> Self {
+        self.longest_span = span;
+        self
+    }
+
+    /// Validates the whole.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong: a URL that is not https (or http to loopback, or explicitly allowed), or that holds
+    /// credentials, a query or a route; credentials that cannot be sent; labels, certificates and bounds.
+    pub fn build(self) -> Result<PrometheusConfig, ConfigErrors> {
+        let mut errors = Vec::new();
+        let base_url = base_url(&self.base_url, self.allow_plain_http)
+            .map_err(|error| errors.push(error))
+            .ok();
+        check_auth(&self.auth, &mut errors);
+        let names = self.extra_labels.iter().map(|(name, _)| name);
+        errors.extend(
+            names
+                .filter(|name| !is_label_name(name))
+                .map(|name| ConfigError::LabelName(name.chars().take(60).collect())),
+        );
+        let certificates = self
+            .custom_ca
+            .as_deref()
+            .map_or_else(|| Some(Vec::new()), certificates);
+        if certificates.is_none() {
+            errors.push(ConfigError::Certificates);
+        }
+        if self.tenant.as_deref().is_some_and(|tenant| !is_sendable(tenant)) {
+            errors.push(ConfigError::Header("tenant"));
+        }
+        if !is_sendable(&self.user_agent) {
+            errors.push(ConfigError::Header("user agent"));
+        }
+        let mut bound = |is_inside: bool, what, bounds| {
+            if !is_inside {
+                errors.push(ConfigError::OutOfBounds { what, bounds });
+            }
+        };
+        bound(
+            !self.timeout.is_zero() && self.timeout <= LONGEST_TIMEOUT,
+            "timeout",
+            "more than nothing, at most 30 min",
+        );
+        bound(
+            (1..=10).contains(&self.max_attempts),
+            "number of attempts",
+            "1 to 10",
+        );
+        bound(
+            (4 * 1024..=1024 * 1024 * 1024).contains(&self.largest_answer),
+            "largest answer",
+            "4 KiB to 1 GiB",
+        );
+        bound(
+            self.longest_span >= SHORTEST_SPAN && self.longest_span <= SignedDuration::from_hours(24 * 31),
+            "longest span",
+            "1 min to 31 days",
+        );
+        match (base_url, certificates) {
+            (Some(base_url), Some(certificates)) if errors.is_empty() => Ok(PrometheusConfig {
+                base_url,
+                auth: self.auth,
+                extra_labels: self.extra_labels,
+                certificates,
+                tenant: self.tenant,
+                timeout: self.timeout,
+                user_agent: self.user_agent,
+                max_attempts: self.max_attempts,
+                largest_answer: self.largest_answer,
+                longest_span: self.longest_span,
+            }),
+            _ => Err(ConfigErrors(errors)),
+        }
+    }
+}
+
+fn base_url(text: &str, allow_plain_http: bool) -> Result<Url, ConfigError> {
+    let url = Url::parse(text.trim()).map_err(|_| ConfigError::NotAUrl)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ConfigError::Credentials);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(ConfigError::QueryOrFragment);
+    }
+    match url.scheme() {
+        "https" if url.has_host() => {}
+        "http" if is_loopback(&url) || (allow_plain_http && url.has_host()) => {}
+        "http" | "https" => return Err(ConfigError::NotEncrypted),
+        _ => return Err(ConfigError::NotAUrl),
+    }
+    let path = url.path().trim_end_matches('/');
+    if path.ends_with("/api/v1") || path.contains("/api/v1/") {
+        return Err(ConfigError::Route);
+    }
+    Ok(url)
+}
+
+fn check_auth(auth: &Auth, errors: &mut Vec<ConfigError>) {
+    match auth {
+        Auth::None => {}
+        Auth::Bearer(token) => {
+            let token = token.expose_secret();
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                errors.push(ConfigError::Token);
+            }
+        }
+        Auth::Basic { user, password } => {
+            if user.is_empty() || user.chars().any(|c| c == ':' || c.is_control()) {
+                errors.push(ConfigError::User);
+            }
+            let password = password.expose_secret();
+            if password.is_empty() || password.chars().any(char::is_control) {
+                errors.push(ConfigError::Password);
+            }
+        }
+    }
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<reqwest::Certificate>> {
+    let certificates = reqwest::Certificate::from_pem_bundle(pem).ok()?;
+    (!certificates.is_empty()).then_some(certificates)
+}
+
+fn is_sendable(text: &str) -> bool {
+    !text.trim().is_empty() && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::https("https://prometheus.example.com", None)]
+    #[case::path_prefix("https://mimir.example.com/prometheus/", None)]
+    #[case::loopback("http://127.0.0.1:9090", None)]
+    #[case::loopback_v6("http://[::1]:9090", None)]
+    #[case::plain_http("http://prometheus.example.com", Some(ConfigError::NotEncrypted))]
+    #[case::credentials("https://me:hunter2@example.com", Some(ConfigError::Credentials))]
+    #[case::query("https://example.com?token=hunter2", Some(ConfigError::QueryOrFragment))]
+    #[case::route("https://example.com/api/v1/query", Some(ConfigError::Route))]
+    #[case::no_url("prometheus.example.com", Some(ConfigError::NotAUrl))]
+    #[case::other_scheme("ftp://prometheus.example.com", Some(ConfigError::NotAUrl))]
+    fn only_an_address_that_keeps_secrets_is_taken(#[case] url: &str, #[case] expected: Option<ConfigError>) {
+        let errors = PrometheusConfig::builder(url).build().err();
+        assert_eq!(errors, expected.map(|error| ConfigErrors(vec![error])));
+    }
+
+    #[test]
+    fn plain_http_is_taken_where_it_is_allowed() {
+        let builder =
+            PrometheusConfig::builder("http://prometheus.monitoring.svc:9090").allow_plain_http(true);
+        assert!(builder.build().is_ok());
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let errors = PrometheusConfig::builder("nowhere")
+            .auth(Auth::Basic {
+                user: "a:b".to_owned(),
+                password: "".into(),
+            })
+            .extra_label("0bad", "x")
+            .custom_ca("no certificate")
+            .tenant("a\nb")
+            .user_agent("")
+            .timeout(Duration::ZERO)
+            .max_attempts(0)
+            .largest_answer(1)
+            .longest_span(SignedDuration::from_secs(1))
+            .build()
+            .expect_err("all of it is wrong");
+        assert_eq!(errors.errors().len(), 11, "{errors}");
+    }
+
+    #[rstest]
+    #[case::bearer(Auth::Bearer("hunter2".into()))]
+    #[case::basic(Auth::Basic { user: "me".to_owned(), password: "hunter2".into() })]
+    fn debug_does_not_show_the_secret(#[case] auth: Auth) {
+        let config = PrometheusConfig::builder("https://example.com")
+            .auth(auth)
+            .build()
+            .expect("valid");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

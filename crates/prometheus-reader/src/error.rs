@@ -1,0 +1,197 @@
+//! Failures of a read: what was tried, how it failed, and whether trying again can help.
+
+use std::time::Duration;
+
+/// A read that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation}")]
+pub struct Error {
+    operation: &'static str,
+    #[source]
+    kind: Box<ErrorKind>,
+}
+
+/// How a read failed. No text holds a credential, and what the server says is cut and cleaned of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// A question that no server need be asked.
+    #[error("{0}")]
+    Question(String),
+    /// No connection, or one that ended before an answer began.
+    #[error("no answer from {host}{}", connection_remedy(source))]
+    Unreachable {
+        /// The host asked.
+        host: String,
+        /// What the HTTP library says.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No whole answer in time, by our clock or by the server's.
+    #[error("{host} did not answer in time: {message}")]
+    Timeout {
+        /// The host asked.
+        host: String,
+        /// Whose clock it was.
+        message: String,
+    },
+    /// An answer that ends before its end.
+    #[error("{host} sent an answer that was cut short: {why}")]
+    CutShort {
+        /// The host asked.
+        host: String,
+        /// How that was noticed.
+        why: String,
+    },
+    /// The credentials are not taken.
+    #[error(
+        "{host} refused with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
+        if *.has_tenant { "" } else { " (a shared storage may also want a tenant)" }
+    )]
+    Unauthorised {
+        /// The host asked.
+        host: String,
+        /// The HTTP status: 401 or 403.
+        status: u16,
+        /// The beginning of its explanation.
+        message: String,
+        /// Whether a tenant was named.
+        has_tenant: bool,
+    },
+    /// Something answers, but not a Prometheus API.
+    #[error(
+        "{host} answered with {status}, but not as a Prometheus API does, beginning `{excerpt}`; \
+         is the base URL right, with its path and without /api/v1?"
+    )]
+    NotPrometheus {
+        /// The host asked.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer.
+        excerpt: String,
+    },
+    /// The server does not take the query.
+    #[error("{host} cannot answer the query ({error_type}): {message}")]
+    BadQuery {
+        /// The host asked.
+        host: String,
+        /// The API's word for the kind of error.
+        error_type: String,
+        /// Its explanation.
+        message: String,
+    },
+    /// More than the server gives or we hold, even over the shortest span.
+    #[error("{host} holds more than one answer can carry: {message}; ask for fewer namespaces or families")]
+    TooLarge {
+        /// The host asked.
+        host: String,
+        /// Whose limit it is.
+        message: String,
+    },
+    /// The server refuses for another reason.
+    #[error("{host} refused with {status}: {message}{}", remedy(*.status))]
+    Refused {
+        /// The host asked.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of its explanation.
+        message: String,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// A successful answer of another shape than documented.
+    #[error("{host} gave an answer that cannot be read: {why}")]
+    Unreadable {
+        /// The host asked.
+        host: String,
+        /// Where and what; holds nothing of the answer but the place.
+        why: String,
+    },
+}
+
+fn remedy(status: u16) -> &'static str {
+    match status {
+        300..=399 => {
+            "; it points to another address, which is not followed with credentials: use that address"
+        }
+        429 => "; it limits how much may be asked of it",
+        _ => "",
+    }
+}
+
+fn connection_remedy(source: &reqwest::Error) -> &'static str {
+    let mut cause: Option<&dyn std::error::Error> = Some(source);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if text.contains("certificate") || text.contains("UnknownIssuer") {
+            return " whose certificate we trust; an authority of your own must be given as custom CA";
+        }
+        cause = error.source();
+    }
+    ""
+}
+
+impl Error {
+    pub(crate) fn new(operation: &'static str, kind: ErrorKind) -> Self {
+        Self {
+            operation,
+            kind: Box::new(kind),
+        }
+    }
+
+    /// Returns how it failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// Returns whether the same read may succeed if it is repeated soon.
+    pub fn is_retryable(&self) -> bool {
+        match *self.kind {
+            ErrorKind::Timeout { .. } => true,
+            ref kind => kind.is_passing(),
+        }
+    }
+
+    /// Returns whether the server does not take the credentials.
+    pub fn is_unauthorised(&self) -> bool {
+        matches!(*self.kind, ErrorKind::Unauthorised { .. })
+    }
+
+    /// Returns how long the server asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.kind.retry_after()
+    }
+}
+
+impl ErrorKind {
+    /// Whether the very same request may be repeated at once. What takes too long would take as long again.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::CutShort { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 499 | 500..=599) && *status != 501,
+            Self::Question(_)
+            | Self::Timeout { .. }
+            | Self::Unauthorised { .. }
+            | Self::NotPrometheus { .. }
+            | Self::BadQuery { .. }
+            | Self::TooLarge { .. }
+            | Self::Unreadable { .. } => false,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Question(_)
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::CutShort { .. }
+            | Self::Unauthorised { .. }
+            | Self::NotPrometheus { .. }
+            | Self::BadQuery { .. }
+            | Self::TooLarge { .. }
+            | Self::Unreadable { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Small questions that come before a long read: is it a Prometheus, what is there, and how often is it stored.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::answer::{self, LabelSet, Sink};
+use crate::client::{Answer, PrometheusClient};
+use crate::error::{Error, ErrorKind};
+use crate::selector::{ceil_ms, is_family_name, is_label_name, quoted, range, seconds, selector};
+
+/// How far back a family or an interval is looked for.
+const LOOK_BACK_MS: i64 = 60 * 60 * 1_000;
+
+/// Whether a family has samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It has.
+    Present,
+    /// It has none.
+    Absent,
+    /// The server found none, but says that something may be missing from its answer.
+    Unknown,
+}
+
+impl Presence {
+    /// Returns whether there are samples for certain.
+    pub fn is_present(self) -> bool {
+        self == Self::Present
+    }
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its name, where it gives one (Mimir does).
+    pub application: Option<String>,
+    /// Its version, where it gives one. `VictoriaMetrics` gives that of the Prometheus it resembles.
+    pub version: Option<String>,
+}
+
+impl PrometheusClient {
+    /// Tells of each family whether it has samples in the hour that ends with `at`, under the additional labels of the
+    /// configuration.
+    ///
+    /// A family without samples is not always missing: Temporal Cloud's families of throttling have none while
+    /// nobody is throttled.
+    ///
+    /// # Errors
+    ///
+    /// If a name is none of a family, or the server cannot be asked.
+    pub async fn families_present(&self, families: &[&str], at: Timestamp) -> Result<Vec<Presence>, Error> {
+        const OPERATION: &str = "look for metric families in Prometheus";
+        let failed = |kind| Error::new(OPERATION, kind);
+        let mut found = Vec::with_capacity(families.len());
+        for family in families {
+            let selector = self.selector(family).map_err(failed)?;
+            let query = format!("count(count_over_time({selector}[{LOOK_BACK_MS}ms]))");
+            let answer = self
+                .query(&query, &seconds(ceil_ms(at)), &mut 0)
+                .await
+                .map_err(failed)?;
+            let series = self.first_series(&answer).map_err(failed)?;
+            found.push(match series {
+                Some(_) => Presence::Present,
+                None if answer.envelope.is_partial() => Presence::Unknown,
+                None => Presence::Absent,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Returns the usual distance between stored samples of a family in the hour that ends with `at`: the median over
+    /// the series with the most samples. None means too few samples to tell.
+    ///
+    /// Where a scrape honours the times that Temporal Cloud gives (`honor_timestamps: true`, the default), this is a
+    /// minute however often the endpoint is scraped in between, since the same minute is stored once. Less than a
+    /// minute means that the times are those of the scrape, and one minute of usage is stored many times.
+    ///
+    /// # Errors
+    ///
+    /// If the name is none of a family, or the server cannot be asked.
+    pub async fn scrape_interval(&self, family: &str, at: Timestamp) -> Result<Option<Duration>, Error> {
+        const OPERATION: &str = "find the scrape interval in Prometheus";
+        let failed = |kind| Error::new(OPERATION, kind);
+        let selector = self.selector(family).map_err(failed)?;
+        let at_ms = ceil_ms(at);
+        let busiest = format!("topk(1, count_over_time({selector}[{LOOK_BACK_MS}ms]))");
+        let answer = self
+            .query(&busiest, &seconds(at_ms), &mut 0)
+            .await
+            .map_err(failed)?;
+        let Some(series) = self.first_series(&answer).map_err(failed)? else {
+            return Ok(None);
+        };
+        let (query, time) = range(&exactly(family, &series.labels), at_ms - LOOK_BACK_MS, at_ms + 1);
+        let answer = self.query(&query, &time, &mut 0).await.map_err(failed)?;
+        let series = self.first_series(&answer).map_err(failed)?;
+        Ok(series.and_then(|series| median_distance(series.times)))
+    }
+
+    /// Asks something that every Prometheus API can answer, and what the server says of itself.
+    ///
+    /// # Errors
+    ///
+    /// If there is no Prometheus API, or it does not take our credentials. A server that tells nothing of itself is
+    /// none.
+    pub async fn check(&self) -> Result<ServerInfo, Error> {
+        const OPERATION: &str = "ask Prometheus";
+        let now = seconds(ceil_ms(Timestamp::now()));
+        let answer = self
+            .query("vector(1)", &now, &mut 0)
+            .await
+            .map_err(|kind| Error::new(OPERATION, kind))?;
+        self.first_series(&answer)
+            .map_err(|kind| Error::new(OPERATION, kind))?;
+        // Many proxies show nothing but the queries.
+        let Ok(page) = self.status("buildinfo").await else {
+            return Ok(ServerInfo::default());
+        };
+        Ok(self.server_info(&page.body))
+    }
+
+    fn server_info(&self, body: &[u8]) -> ServerInfo {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            data: BuildInfo,
+        }
+        #[derive(serde::Deserialize)]
+        struct BuildInfo {
+            #[serde(default)]
+            application: Option<String>,
+            #[serde(default)]
+            version: Option<String>,
+        }
+        let Ok(page) = serde_json::from_slice::<Page>(body) else {
+            return ServerInfo::default();
+        };
+        let told = |text: Option<String>| {
+            text.map(|text| self.cleaned(&text))
+                .filter(|text| !text.is_empty())
+        };
+        ServerInfo {
+            application: told(page.data.application),
+            version: told(page.data.version),
+        }
+    }
+
+    fn selector(&self, family: &str) -> Result<String, ErrorKind> {
+        if is_family_name(family) {
+            Ok(selector(family, None, &self.config.extra_labels))
+        } else {
+            Err(ErrorKind::Question(format!(
+                "`{family}` is no name of a metric family"
+            )))
+        }
+    }
+
+    fn first_series(&self, answer: &Answer) -> Result<Option<First>, ErrorKind> {
+        let unreadable = |why| ErrorKind::Unreadable {
+            host: self.host.clone(),
+            why,
+        };
+        if !answer.envelope.has_result {
+            return Err(unreadable("it holds no result".to_owned()));
+        }
+        let mut first = FirstOnly(None, 0);
+        answer::hand_out(&answer.body, &mut first).map_err(|error| unreadable(error.to_string()))?;
+        Ok(first.0)
+    }
+}
+
+/// The first series of an answer.
+#[derive(Debug, Default)]
+struct First {
+    labels: Vec<(String, String)>,
+    times: Vec<i64>,
+}
+
+struct FirstOnly(Option<First>, usize);
+
+impl Sink for FirstOnly {
+    fn series(&mut self, labels: &LabelSet) -> bool {
+        self.1 += 1;
+        if self.1 == 1 {
+            self.0 = Some(First {
+                labels: labels.to_vec(),
+                times: Vec::new(),
+            });
+        }
+        self.1 == 1
+    }
+
+    fn sample(&mut self, _: &LabelSet, time_ms: i64, _: f64) {
+        if let Some(first) = &mut self.0 {
+            first.times.push(time_ms);
+        }
+    }
+}
+
+/// Writes the selector of one series. Names that the query language cannot write are left out.
+fn exactly(family: &str, labels: &LabelSet) -> String {
+    let mut text = format!("{family}{{");
+    for (name, value) in labels.iter().filter(|(name, _)| is_label_name(name)) {
+        let _ = write!(text, "{name}={},", quoted(value));
+    }
+    if text.ends_with(',') {
+        text.pop();
+    }
+    text.push('}');
+    text
+}
+
+fn median_distance(mut times: Vec<i64>) -> Option<Duration> {
+    times.sort_unstable();
+    let mut distances: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    distances.sort_unstable();
+    let median = distances.get(distances.len().saturating_sub(1) / 2)?;
+    u64::try_from(*median).ok().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::one_sample(&[1], None)]
+    #[case::two(&[0, 60_000], Some(60_000))]
+    #[case::a_gap_does_not_count(&[0, 60_000, 120_000, 900_000], Some(60_000))]
+    #[case::unordered(&[120_000, 0, 60_000], Some(60_000))]
+    fn the_interval_is_the_usual_distance(#[case] times: &[i64], #[case] expected: Option<u64>) {
+        assert_eq!(
+            median_distance(times.to_vec()),
+            expected.map(Duration::from_millis)
+        );
+    }
+
+    #[test]
+    fn one_series_is_named_by_all_its_labels() {
+        let labels = [
+            ("a".to_owned(), "x\"y".to_owned()),
+            ("not.a.name".to_owned(), "z".to_owned()),
+        ];
+        assert_eq!(exactly("f", &labels), r#"f{a="x\"y"}"#);
+    }
+}

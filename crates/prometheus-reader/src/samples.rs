@@ -1,0 +1,413 @@
+//! Raw samples over any span, in parts that the server gives and we can hold.
+//!
+//! One family and one part of the span are asked for at a time. A part that is too much is halved and asked for again;
+//! after a while without trouble parts grow back. The parts are half-open, so a sample on a border comes once.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::answer::{self, LabelSet, Sink};
+use crate::client::{Answer, PrometheusClient};
+use crate::config::SHORTEST_SPAN;
+use crate::error::{Error, ErrorKind};
+use crate::selector::{Namespaces, Query, ceil_ms, is_family_name, range, selector};
+
+const OPERATION: &str = "read samples from Prometheus";
+/// After so many parts without trouble they may be twice as long.
+const PARTS_TO_GROW: u32 = 16;
+/// Remarks that are kept in all.
+const MOST_REMARKS: usize = 20;
+
+/// One stored sample.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesSample<'a> {
+    /// The family that was asked for.
+    pub family: &'a str,
+    /// The labels of the series, as (name, value), without the metric's name, in the server's order.
+    pub labels: &'a [(String, String)],
+    /// Equal for consecutive samples of one series: what is worked out from the labels need be worked out only when
+    /// this changes. A series gets another number in each part of the span.
+    pub run: u64,
+    /// When it was measured, as stored: whole milliseconds.
+    pub time: Timestamp,
+    /// Its value in the family's unit; may be NaN or infinite.
+    pub value: f64,
+}
+
+impl SeriesSample<'_> {
+    /// Returns the value of a label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        let label = self.labels.iter().find(|(label, _)| label == name);
+        label.map(|(_, value)| value.as_str())
+    }
+}
+
+/// A part of time: `from` belongs to it, `to` does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// The first moment after it.
+    pub to: Timestamp,
+}
+
+/// What was read of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyCoverage {
+    /// Its name.
+    pub family: String,
+    /// How many samples were handed out.
+    pub samples: u64,
+    /// The time of the oldest.
+    pub first: Option<Timestamp>,
+    /// The time of the newest.
+    pub last: Option<Timestamp>,
+    /// Where the server says that something may be missing: there, no sample does not mean no series.
+    pub partial: Vec<Span>,
+}
+
+/// What was read in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// By family, in the order of the query.
+    pub families: Vec<FamilyCoverage>,
+    /// How many samples were handed out.
+    pub samples: u64,
+    /// Requests made, repetitions included.
+    pub requests: u64,
+    /// Whether the server said of any answer that something may be missing from it.
+    pub partial: bool,
+    /// What it said about that; the first few, each once.
+    pub warnings: Vec<String>,
+    /// What else it remarked; the first few, each once.
+    pub infos: Vec<String>,
+    /// The largest answer held, in bytes.
+    pub largest_answer: usize,
+}
+
+impl PrometheusClient {
+    /// Hands out every stored sample of the families between `from` (inclusive) and `to` (exclusive).
+    ///
+    /// Samples come as they are stored, with their own times. They are read by the *instant* query of a range
+    /// (`family{...}[21600000ms]` at the end of the span), not by a range query: that one answers on a grid of its own,
+    /// repeats each sample for up to five minutes, and so turns gaps into usage.
+    ///
+    /// Memory is bounded whatever the span: one answer of at most [`largest_answer`] is held at a time (twice
+    /// that for the moment in which its buffer grows), and nothing is collected. `each` runs on the caller's task, between
+    /// requests; an answer that fails is never handed out in part, and no sample comes twice. Samples of one series
+    /// come in the order of time; families come one after the other.
+    ///
+    /// [`largest_answer`]: crate::PrometheusConfigBuilder::largest_answer
+    ///
+    /// # Errors
+    ///
+    /// If the question makes no sense, the server cannot be reached or refuses for good, or a minute is more than it
+    /// gives at once. What was handed out before is true; what follows is unknown.
+    pub async fn samples(
+        &self,
+        query: &Query<'_>,
+        mut each: impl FnMut(SeriesSample<'_>),
+    ) -> Result<Coverage, Error> {
+        check(query).map_err(|why| Error::new(OPERATION, ErrorKind::Question(why)))?;
+        let groups: Vec<Option<Namespaces>> = match query.namespaces {
+            None => vec![None],
+            Some(names) => Namespaces::groups(names).into_iter().map(Some).collect(),
+        };
+        let mut coverage = Coverage::default();
+        let mut run = 0;
+        for family in query.families {
+            let mut read = Reading {
+                client: self,
+                coverage: &mut coverage,
+                of_family: FamilyCoverage {
+                    family: (*family).to_owned(),
+                    samples: 0,
+                    first: None,
+                    last: None,
+                    partial: Vec::new(),
+                },
+                run: &mut run,
+                each: &mut each,
+            };
+            for group in &groups {
+                read.family(family, group.as_ref(), ceil_ms(query.from), ceil_ms(query.to))
+                    .await
+                    .map_err(|kind| Error::new(OPERATION, kind))?;
+            }
+            let of_family = read.of_family;
+            coverage.samples += of_family.samples;
+            coverage.families.push(of_family);
+        }
+        Ok(coverage)
+    }
+}
+
+fn check(query: &Query<'_>) -> Result<(), String> {
+    if query.from > query.to {
+        return Err(format!(
+            "the span ends at {} before it begins at {}",
+            query.to, query.from
+        ));
+    }
+    for (number, family) in query.families.iter().enumerate() {
+        if !is_family_name(family) {
+            return Err(format!("`{family}` is no name of a metric family"));
+        }
+        if query.families[..number].contains(family) {
+            return Err(format!("`{family}` is asked for twice"));
+        }
+    }
+    Ok(())
+}
+
+struct Reading<'r, F> {
+    client: &'r PrometheusClient,
+    coverage: &'r mut Coverage,
+    of_family: FamilyCoverage,
+    run: &'r mut u64,
+    each: &'r mut F,
+}
+
+impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
+    async fn family(
+        &mut self,
+        family: &str,
+        namespaces: Option<&Namespaces>,
+        from: i64,
+        to: i64,
+    ) -> Result<(), ErrorKind> {
+        let selector = selector(family, namespaces, &self.client.config.extra_labels);
+        let mut parts = Parts::new(self.client.config.longest_span, self.client.config.max_attempts);
+        let mut start = from;
+        while start < to {
+            let end = to.min(start.saturating_add(parts.length));
+            let (query, time) = range(&selector, start, end);
+            match self
+                .client
+                .query(&query, &time, &mut self.coverage.requests)
+                .await
+            {
+                Ok(answer) => {
+                    self.take(&answer, family, namespaces, start, end)?;
+                    parts.went_well();
+                    start = end;
+                }
+                Err(kind) if parts.shrink(&kind, end - start) => {
+                    tracing::debug!(family, length_ms = parts.length, error = %kind, "asking Prometheus for less at once");
+                }
+                Err(kind) => return Err(kind),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        answer: &Answer,
+        family: &str,
+        namespaces: Option<&Namespaces>,
+        from: i64,
+        to: i64,
+    ) -> Result<(), ErrorKind> {
+        let envelope = &answer.envelope;
+        if !envelope.has_result {
+            return Err(ErrorKind::Unreadable {
+                host: self.client.host.clone(),
+                why: "it holds no result".to_owned(),
+            });
+        }
+        let coverage = &mut *self.coverage;
+        coverage.largest_answer = coverage.largest_answer.max(answer.body.len());
+        remember(self.client, &mut coverage.warnings, &envelope.warnings);
+        remember(self.client, &mut coverage.infos, &envelope.infos);
+        if envelope.is_partial() {
+            coverage.partial = true;
+            add_span(&mut self.of_family.partial, from, to);
+        }
+        let mut out = HandOut {
+            family,
+            namespaces,
+            from,
+            to,
+            run: self.run,
+            coverage: &mut self.of_family,
+            each: &mut *self.each,
+        };
+        // It was read to its end before, so an error here is only ever a mistake of ours.
+        answer::hand_out(&answer.body, &mut out).map_err(|error| ErrorKind::Unreadable {
+            host: self.client.host.clone(),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// How much of the span is asked for at once, in milliseconds.
+#[derive(Debug)]
+struct Parts {
+    length: i64,
+    longest: i64,
+    quiet: u32,
+    /// How many more parts in a row may take too long.
+    patience: u32,
+    most_patience: u32,
+}
+
+impl Parts {
+    fn new(longest: SignedDuration, attempts: u32) -> Self {
+        let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            length: longest,
+            longest,
+            quiet: 0,
+            patience: attempts - 1,
+            most_patience: attempts - 1,
+        }
+    }
+
+    fn went_well(&mut self) {
+        self.patience = self.most_patience;
+        self.quiet += 1;
+        if self.quiet >= PARTS_TO_GROW {
+            self.quiet = 0;
+            self.length = self.length.saturating_mul(2).min(self.longest);
+        }
+    }
+
+    /// Halves the part that failed, if that may help.
+    fn shrink(&mut self, failure: &ErrorKind, asked: i64) -> bool {
+        match failure {
+            ErrorKind::TooLarge { .. } => {}
+            ErrorKind::Timeout { .. } if self.patience > 0 => self.patience -= 1,
+            _ => return false,
+        }
+        let shortest = i64::try_from(SHORTEST_SPAN.as_millis()).unwrap_or(i64::MAX);
+        if asked <= shortest {
+            return false;
+        }
+        self.quiet = 0;
+        self.length = (asked / 2).max(shortest);
+        true
+    }
+}
+
+struct HandOut<'h, F> {
+    family: &'h str,
+    namespaces: Option<&'h Namespaces>,
+    from: i64,
+    to: i64,
+    run: &'h mut u64,
+    coverage: &'h mut FamilyCoverage,
+    each: &'h mut F,
+}
+
+impl<F: FnMut(SeriesSample<'_>)> Sink for HandOut<'_, F> {
+    fn series(&mut self, labels: &LabelSet) -> bool {
+        *self.run += 1;
+        self.namespaces.is_none_or(|wanted| wanted.includes(labels))
+    }
+
+    fn sample(&mut self, labels: &LabelSet, time_ms: i64, value: f64) {
+        if !(self.from..self.to).contains(&time_ms) {
+            return;
+        }
+        let Ok(time) = Timestamp::from_millisecond(time_ms) else {
+            return;
+        };
+        let coverage = &mut *self.coverage;
+        coverage.samples += 1;
+        coverage.first = Some(coverage.first.map_or(time, |first| first.min(time)));
+        coverage.last = Some(coverage.last.map_or(time, |last| last.max(time)));
+        (self.each)(SeriesSample {
+            family: self.family,
+            labels,
+            run: *self.run,
+            time,
+            value,
+        });
+    }
+}
+
+fn remember(client: &PrometheusClient, kept: &mut Vec<String>, said: &[String]) {
+    for remark in said {
+        let remark = client.cleaned(remark);
+        if kept.len() < MOST_REMARKS && !kept.contains(&remark) {
+            kept.push(remark);
+        }
+    }
+}
+
+/// Adds a span, joined with the one before where they touch.
+fn add_span(spans: &mut Vec<Span>, from: i64, to: i64) {
+    let (Ok(from), Ok(to)) = (Timestamp::from_millisecond(from), Timestamp::from_millisecond(to)) else {
+        return;
+    };
+    match spans.last_mut() {
+        Some(last) if last.to == from => last.to = to,
+        _ => spans.push(Span { from, to }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn too_large() -> ErrorKind {
+        ErrorKind::TooLarge {
+            host: "h".to_owned(),
+            message: "m".to_owned(),
+        }
+    }
+
+    fn timeout() -> ErrorKind {
+        ErrorKind::Timeout {
+            host: "h".to_owned(),
+            message: "m".to_owned(),
+        }
+    }
+
+    #[test]
+    fn parts_shrink_to_a_minute_and_no_further() {
+        let mut parts = Parts::new(SignedDuration::from_hours(6), 4);
+        let mut halvings = 0;
+        while parts.shrink(&too_large(), parts.length) {
+            halvings += 1;
+        }
+        assert_eq!((parts.length, halvings), (60_000, 9));
+    }
+
+    #[test]
+    fn parts_grow_back_after_a_while_without_trouble() {
+        let mut parts = Parts::new(SignedDuration::from_mins(8), 4);
+        assert!(parts.shrink(&too_large(), parts.length));
+        for _ in 1..PARTS_TO_GROW {
+            parts.went_well();
+            assert_eq!(parts.length, 240_000);
+        }
+        parts.went_well();
+        assert_eq!(parts.length, 480_000);
+    }
+
+    #[test]
+    fn patience_ends_after_some_timeouts_in_a_row() {
+        let mut parts = Parts::new(SignedDuration::from_hours(6), 3);
+        assert!(parts.shrink(&timeout(), parts.length));
+        assert!(parts.shrink(&timeout(), parts.length));
+        assert!(!parts.shrink(&timeout(), parts.length));
+        parts.went_well();
+        assert!(parts.shrink(&timeout(), parts.length));
+    }
+
+    #[test]
+    fn other_failures_are_not_cured_by_asking_for_less() {
+        let mut parts = Parts::new(SignedDuration::from_hours(6), 3);
+        assert!(!parts.shrink(&ErrorKind::Question("q".to_owned()), 1_000_000));
+    }
+
+    #[test]
+    fn touching_spans_are_one() {
+        let mut spans = Vec::new();
+        add_span(&mut spans, 0, 10);
+        add_span(&mut spans, 10, 20);
+        add_span(&mut spans, 30, 40);
+        assert_eq!(spans.len(), 2);
+    }
+}
