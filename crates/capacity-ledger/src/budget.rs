@@ -1,0 +1,85 @@
+//! The requests to the metrics endpoint that all processes of an account share.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+
+use crate::error::LedgerError;
+use crate::store::{Ledger, on};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether requests may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// They may, and are counted.
+    Granted,
+    /// They may not before then.
+    Refused {
+        /// When enough of the last hour's requests are over an hour old.
+        until: Timestamp,
+    },
+}
+
+impl Ledger {
+    /// Claims requests within a budget for any hour, of all processes that share the ledger.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read or written.
+    pub async fn claim_requests(
+        &self,
+        account: &str,
+        now: Timestamp,
+        count: u32,
+        per_hour: u32,
+    ) -> Result<Claim, LedgerError> {
+        let now_ms = now.as_millisecond();
+        let begins = now_ms - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        on!(self, pool, begin => {
+            let claimed = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                if begin == "BEGIN" {
+                    sqlx::query("LOCK TABLE capacity_requests IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+                }
+                sqlx::query("DELETE FROM capacity_requests WHERE account = $1 AND at_ms <= $2")
+                    .bind(account)
+                    .bind(begins)
+                    .execute(&mut *transaction)
+                    .await?;
+                let rows = sqlx::query("SELECT at_ms, count FROM capacity_requests WHERE account = $1 ORDER BY at_ms")
+                    .bind(account)
+                    .fetch_all(&mut *transaction)
+                    .await?;
+                let mut made = Vec::with_capacity(rows.len());
+                for row in rows {
+                    made.push((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
+                }
+                let used: i64 = made.iter().map(|(_, count)| count).sum();
+                let mut over = used + i64::from(count) - i64::from(per_hour);
+                if over <= 0 {
+                    sqlx::query("INSERT INTO capacity_requests (account, at_ms, count) VALUES ($1, $2, $3)")
+                        .bind(account)
+                        .bind(now_ms)
+                        .bind(i64::from(count))
+                        .execute(&mut *transaction)
+                        .await?;
+                    transaction.commit().await?;
+                    return Ok::<_, sqlx::Error>(None);
+                }
+                transaction.commit().await?;
+                // The oldest leave first.
+                let freed = made.iter().find(|(_, count)| {
+                    over -= count;
+                    over <= 0
+                });
+                Ok(Some(freed.map_or(now_ms, |(at, _)| *at)))
+            };
+            match claimed.await.map_err(|error| self.sorted(&error))? {
+                None => Ok(Claim::Granted),
+                Some(freed) => Ok(Claim::Refused {
+                    until: Timestamp::from_millisecond(freed).unwrap_or(now).saturating_add(HOUR).unwrap_or(now),
+                }),
+            }
+        })
+    }
+}

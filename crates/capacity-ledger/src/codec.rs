@@ -1,0 +1,224 @@
+//! A minute of an account as a compact block of bytes.
+//!
+//! ```text
+//! version, limits: count, each: which are known, values      most namespaces share few of them
+//! entries: count, each: namespace (difference), flags, limits (number), rates that are not zero
+//! ```
+//!
+//! Whole numbers are written seven bits a byte, the lowest first. Reading is strict: a block that is cut short, goes on after its
+//! end, or names limits that it does not hold is damaged, never guessed at.
+
+/// The only version there is.
+const VERSION: u8 = 1;
+
+/// What a block cannot be read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    Version(u8),
+    CutShort,
+    TooLong,
+    Number,
+    Limits,
+    Order,
+}
+
+impl Damage {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Version(_) => "a block of an unknown version",
+            Self::CutShort => "a block that is cut short",
+            Self::TooLong => "a block that goes on after its end",
+            Self::Number => "a number that is too large",
+            Self::Limits => "limits that the block does not hold",
+            Self::Order => "namespaces out of order",
+        }
+    }
+}
+
+/// Limits and envelopes: actions, requests, operations of each, in millionths a second.
+pub(crate) type Limits = [Option<u64>; 6];
+
+/// One namespace in one minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Entry {
+    pub(crate) namespace: u64,
+    pub(crate) reported: bool,
+    /// Served and throttled: actions, requests, operations of each, in millionths a second.
+    pub(crate) rates: [u64; 6],
+    pub(crate) limits: Limits,
+}
+
+/// Writes entries, which must be in the order of their namespaces, each once.
+pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
+    let mut limits: Vec<Limits> = entries.iter().map(|entry| entry.limits).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    let mut bytes = Vec::with_capacity(16 + limits.len() * 30 + entries.len() * 20);
+    bytes.push(VERSION);
+    write(&mut bytes, limits.len() as u64);
+    for each in &limits {
+        bytes.push(mask(each.iter().map(Option::is_some)));
+        for value in each.iter().flatten() {
+            write(&mut bytes, *value);
+        }
+    }
+    write(&mut bytes, entries.len() as u64);
+    let mut before = 0;
+    for entry in entries {
+        write(&mut bytes, entry.namespace - before);
+        before = entry.namespace;
+        bytes.push(mask(entry.rates.iter().map(|rate| *rate > 0)) | u8::from(entry.reported) << 6);
+        // It was collected from these entries.
+        let number = limits.binary_search(&entry.limits).unwrap_or_default();
+        write(&mut bytes, number as u64);
+        for rate in entry.rates.iter().filter(|rate| **rate > 0) {
+            write(&mut bytes, *rate);
+        }
+    }
+    bytes
+}
+
+fn mask(bits: impl Iterator<Item = bool>) -> u8 {
+    bits.enumerate()
+        .fold(0, |mask, (bit, is_set)| mask | u8::from(is_set) << bit)
+}
+
+fn write(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
+        number >>= 7;
+    }
+    bytes.push(u8::try_from(number).unwrap_or_default());
+}
+
+/// Reads a block.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
+    let mut left = bytes;
+    match byte(&mut left)? {
+        VERSION => {}
+        version => return Err(Damage::Version(version)),
+    }
+    let count = length(&mut left)?;
+    let mut limits: Vec<Limits> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let known = byte(&mut left)?;
+        let mut each = Limits::default();
+        for (bit, value) in each.iter_mut().enumerate() {
+            if known & 1 << bit != 0 {
+                *value = Some(number(&mut left)?);
+            }
+        }
+        limits.push(each);
+    }
+    let count = length(&mut left)?;
+    let mut entries: Vec<Entry> = Vec::with_capacity(count);
+    let mut namespace = 0_u64;
+    for index in 0..count {
+        let difference = number(&mut left)?;
+        if index > 0 && difference == 0 {
+            return Err(Damage::Order);
+        }
+        namespace = namespace.checked_add(difference).ok_or(Damage::Number)?;
+        let flags = byte(&mut left)?;
+        let which = usize::try_from(number(&mut left)?).map_err(|_| Damage::Limits)?;
+        let mut rates = [0; 6];
+        for (bit, rate) in rates.iter_mut().enumerate() {
+            if flags & 1 << bit != 0 {
+                *rate = number(&mut left)?;
+            }
+        }
+        entries.push(Entry {
+            namespace,
+            reported: flags & 1 << 6 != 0,
+            rates,
+            limits: *limits.get(which).ok_or(Damage::Limits)?,
+        });
+    }
+    if left.is_empty() {
+        Ok(entries)
+    } else {
+        Err(Damage::TooLong)
+    }
+}
+
+fn byte(left: &mut &[u8]) -> Result<u8, Damage> {
+    let (first, rest) = left.split_first().ok_or(Damage::CutShort)?;
+    *left = rest;
+    Ok(*first)
+}
+
+fn number(left: &mut &[u8]) -> Result<u64, Damage> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let next = byte(left)?;
+        let bits = u64::from(next & 0x7f);
+        if shift == 63 && bits > 1 {
+            return Err(Damage::Number);
+        }
+        number |= bits << shift;
+        if next & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(Damage::Number)
+}
+
+/// A count of things that take at least a byte each, so that a damaged one cannot ask for all memory.
+fn length(left: &mut &[u8]) -> Result<usize, Damage> {
+    let count = usize::try_from(number(left)?).map_err(|_| Damage::Number)?;
+    if count > left.len() {
+        Err(Damage::CutShort)
+    } else {
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries() -> impl Strategy<Value = Vec<Entry>> {
+        let limit = prop::option::of(0_u64..20_000_000_000);
+        let entry = (
+            1_u64..500,
+            any::<bool>(),
+            prop::array::uniform6(prop_oneof![Just(0_u64), any::<u64>()]),
+            prop::array::uniform6(limit),
+        );
+        prop::collection::vec(entry, 0..40).prop_map(|drawn| {
+            let mut namespace = 0;
+            drawn
+                .into_iter()
+                .map(|(difference, reported, rates, limits)| {
+                    namespace += difference;
+                    Entry {
+                        namespace,
+                        reported,
+                        rates,
+                        limits,
+                    }
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(entries in entries()) {
+            prop_assert_eq!(decode(&encode(&entries)), Ok(entries));
+        }
+
+        #[test]
+        fn a_block_cut_anywhere_or_with_more_behind_it_is_damaged(entries in entries(), at in any::<prop::sample::Index>()) {
+            let bytes = encode(&entries);
+            prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+            prop_assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(Damage::TooLong));
+        }
+
+        #[test]
+        fn junk_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Evaluations, their decisions, changes, and the state of policies.
+
+use sqlx::Row;
+
+use crate::error::LedgerError;
+use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
+use crate::store::{Ledger, on};
+
+impl Ledger {
+    /// Records an evaluation with its decisions, once: the same plan again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be written.
+    pub async fn record_evaluation(
+        &self,
+        evaluation: &EvaluationRecord,
+        decisions: &[DecisionRecord],
+    ) -> Result<(), LedgerError> {
+        self.write_evaluations(std::slice::from_ref(evaluation), decisions)
+            .await
+    }
+
+    pub(crate) async fn write_evaluations(
+        &self,
+        evaluations: &[EvaluationRecord],
+        decisions: &[DecisionRecord],
+    ) -> Result<(), LedgerError> {
+        on!(self, pool, begin => {
+            let written = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                for it in evaluations {
+                    sqlx::query(
+                        "INSERT INTO capacity_evaluations (account, plan_id, evaluated_at_ms, dry_run, blind, made_by, \
+                         usage_window, price_micro_dollars) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                         ON CONFLICT (account, plan_id) DO NOTHING",
+                    )
+                    .bind(&it.account)
+                    .bind(&it.plan_id)
+                    .bind(it.evaluated_at_ms)
+                    .bind(i64::from(it.dry_run))
+                    .bind(i64::from(it.blind))
+                    .bind(&it.by)
+                    .bind(&it.usage_window)
+                    .bind(it.price_micro_dollars)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                for it in decisions {
+                    sqlx::query(
+                        "INSERT INTO capacity_decisions (account, plan_id, namespace, action, current_trus, wanted_trus, \
+                         reason_code, reason, price_before, price_after, known_minutes) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                         ON CONFLICT (account, plan_id, namespace) DO NOTHING",
+                    )
+                    .bind(&it.account)
+                    .bind(&it.plan_id)
+                    .bind(&it.namespace)
+                    .bind(&it.action)
+                    .bind(it.current_trus)
+                    .bind(it.wanted_trus)
+                    .bind(&it.reason_code)
+                    .bind(&it.reason)
+                    .bind(it.price_before_micro_dollars)
+                    .bind(it.price_after_micro_dollars)
+                    .bind(it.known_minutes)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                transaction.commit().await
+            };
+            written.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Records what became of a change; of the same operation the last word counts.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be written.
+    pub async fn record_changes(&self, changes: &[ChangeRecord]) -> Result<(), LedgerError> {
+        on!(self, pool, begin => {
+            let written = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                for it in changes {
+                    sqlx::query(
+                        "INSERT INTO capacity_changes (operation_id, account, plan_id, namespace, from_trus, to_trus, outcome, \
+                         error, ended_at_ms, made_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+                         ON CONFLICT (operation_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, \
+                         ended_at_ms = excluded.ended_at_ms, made_by = excluded.made_by",
+                    )
+                    .bind(&it.operation_id)
+                    .bind(&it.account)
+                    .bind(&it.plan_id)
+                    .bind(&it.namespace)
+                    .bind(it.from_trus)
+                    .bind(it.to_trus)
+                    .bind(&it.outcome)
+                    .bind(&it.error)
+                    .bind(it.ended_at_ms)
+                    .bind(&it.by)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                transaction.commit().await
+            };
+            written.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Returns what was decided and changed, oldest first; of an account, or of all if none is named.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn history(
+        &self,
+        account: Option<&str>,
+        filter: &HistoryFilter,
+    ) -> Result<Vec<HistoryRow>, LedgerError> {
+        let limit = if filter.limit == 0 {
+            i64::MAX
+        } else {
+            i64::from(filter.limit)
+        };
+        on!(self, pool, _begin => {
+            let read = async {
+                let rows = sqlx::query(
+                    "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
+                     d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
+                     d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
+                     FROM capacity_decisions d \
+                     JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
+                     LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
+                     WHERE ($1 = '' OR d.account = $1) AND ($2 = '' OR d.namespace = $2) \
+                     AND e.evaluated_at_ms >= $3 AND e.evaluated_at_ms < $4 \
+                     AND ($5 = 0 OR d.action IN ('Enable', 'Resize', 'Disable')) \
+                     ORDER BY e.evaluated_at_ms DESC, d.namespace DESC LIMIT $6",
+                )
+                .bind(account.unwrap_or_default())
+                .bind(filter.namespace.as_deref().unwrap_or_default())
+                .bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond))
+                .bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond))
+                .bind(i64::from(filter.changes_only))
+                .bind(limit)
+                .fetch_all(pool)
+                .await?;
+                let mut history = Vec::with_capacity(rows.len());
+                for row in rows {
+                    history.push(HistoryRow {
+                        evaluated_at_ms: row.try_get(0)?,
+                        dry_run: row.try_get::<i64, _>(1)? != 0,
+                        by: row.try_get(2)?,
+                        usage_window: row.try_get(3)?,
+                        price_micro_dollars: row.try_get(4)?,
+                        decision: DecisionRecord {
+                            account: row.try_get(5)?,
+                            plan_id: row.try_get(6)?,
+                            namespace: row.try_get(7)?,
+                            action: row.try_get(8)?,
+                            current_trus: row.try_get(9)?,
+                            wanted_trus: row.try_get(10)?,
+                            reason_code: row.try_get(11)?,
+                            reason: row.try_get(12)?,
+                            price_before_micro_dollars: row.try_get(13)?,
+                            price_after_micro_dollars: row.try_get(14)?,
+                            known_minutes: row.try_get(15)?,
+                        },
+                        outcome: row.try_get(16)?,
+                        error: row.try_get(17)?,
+                    });
+                }
+                history.reverse();
+                Ok::<_, sqlx::Error>(history)
+            };
+            read.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Returns what a policy remembers of a namespace: a JSON document.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn policy_state(&self, account: &str, namespace: &str) -> Result<Option<String>, LedgerError> {
+        on!(self, pool, _begin => {
+            let row = sqlx::query("SELECT state FROM capacity_policy_state WHERE account = $1 AND namespace = $2")
+                .bind(account)
+                .bind(namespace)
+                .fetch_optional(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            row.map(|row| row.try_get(0)).transpose().map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Remembers something of a namespace for a policy.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be written.
+    pub async fn put_policy_state(
+        &self,
+        account: &str,
+        namespace: &str,
+        state: &str,
+    ) -> Result<(), LedgerError> {
+        on!(self, pool, _begin => {
+            sqlx::query(
+                "INSERT INTO capacity_policy_state (account, namespace, state) VALUES ($1, $2, $3) \
+                 ON CONFLICT (account, namespace) DO UPDATE SET state = excluded.state",
+            )
+            .bind(account)
+            .bind(namespace)
+            .bind(state)
+            .execute(pool)
+            .await
+            .map(drop)
+            .map_err(|error| self.sorted(&error))
+        })
+    }
+}

@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Ledger::open`] with a [`Location`]; then [`Ledger::record_minute`] and [`Ledger::window`], [`Ledger::record_evaluation`] and
+//! [`Ledger::history`].
+
+mod budget;
+mod codec;
+mod error;
+mod evaluations;
+mod location;
+mod minutes;
+mod records;
+mod schema;
+mod store;
+mod transfer;
+mod upkeep;
+
+pub use budget::Claim;
+pub use error::{ErrorKind, LedgerError};
+pub use location::Location;
+pub use records::{
+    ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow, HourRecord, Minute,
+    NamespaceMinute, Recorded,
+};
+pub use store::Ledger;
+pub use transfer::{Format, Table};
+pub use upkeep::{Info, Pruned};

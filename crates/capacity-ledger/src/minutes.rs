@@ -1,0 +1,279 @@
+//! Minutes of usage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+
+use crate::codec::{self, Entry};
+use crate::error::LedgerError;
+use crate::records::{Minute, NamespaceMinute, Recorded};
+use crate::store::{Ledger, on};
+
+/// A minute so far in the future is a clock that jumped.
+const FUTURE: SignedDuration = SignedDuration::from_mins(5);
+
+pub(crate) fn minute_number(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(60)
+}
+
+pub(crate) fn start_of(minute: i64) -> Timestamp {
+    Timestamp::from_second(minute.saturating_mul(60)).unwrap_or_default()
+}
+
+/// A row as it is stored.
+pub(crate) struct Stored {
+    pub(crate) account: String,
+    pub(crate) minute: i64,
+    pub(crate) complete: bool,
+    pub(crate) source: String,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Ledger {
+    /// Records a minute of an account: one writer a minute, however many workers there are. A namespace given twice counts once,
+    /// with the higher use.
+    ///
+    /// # Errors
+    ///
+    /// If the minute is more than five minutes after `now`, or the database cannot be written.
+    pub async fn record_minute(
+        &self,
+        account: &str,
+        minute: &Minute,
+        now: Timestamp,
+    ) -> Result<Recorded, LedgerError> {
+        if minute.minute.duration_since(now) > FUTURE {
+            return Err(self.input(format!(
+                "the minute {} is in the future (it is {now}): a clock is wrong, and nothing was recorded",
+                minute.minute
+            )));
+        }
+        let names: Vec<Arc<str>> = minute
+            .samples
+            .iter()
+            .map(|sample| Arc::clone(&sample.namespace))
+            .collect();
+        let numbers = self.numbers_of(account, &names).await?;
+        let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
+        for (number, sample) in numbers.iter().zip(&minute.samples) {
+            let entry = entry_of(*number, sample);
+            let kept = entries.entry(entry.namespace).or_insert(entry);
+            if entry.rates > kept.rates {
+                *kept = entry;
+            }
+        }
+        let entries: Vec<Entry> = entries.into_values().collect();
+        let stored = Stored {
+            account: account.to_owned(),
+            minute: minute_number(minute.minute),
+            complete: minute.complete,
+            source: minute.source.clone(),
+            entries,
+        };
+        self.write_minutes(std::slice::from_ref(&stored))
+            .await
+            .map(|written| written.first().copied().unwrap_or(Recorded::AlreadyThere))
+    }
+
+    /// Writes minutes in one transaction: all or none.
+    pub(crate) async fn write_minutes(&self, minutes: &[Stored]) -> Result<Vec<Recorded>, LedgerError> {
+        on!(self, pool, begin => {
+            let written = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                let mut written = Vec::with_capacity(minutes.len());
+                for minute in minutes {
+                    let folded = sqlx::query("SELECT before_hour FROM capacity_folded WHERE account = $1")
+                        .bind(&minute.account)
+                        .fetch_optional(&mut *transaction)
+                        .await?;
+                    let before: Option<i64> = folded.map(|row| row.try_get(0)).transpose()?;
+                    if before.is_some_and(|before| minute.minute.div_euclid(60) < before) {
+                        written.push(Recorded::TooOld);
+                        continue;
+                    }
+                    let there = sqlx::query("SELECT complete FROM capacity_minutes WHERE account = $1 AND minute = $2")
+                        .bind(&minute.account)
+                        .bind(minute.minute)
+                        .fetch_optional(&mut *transaction)
+                        .await?;
+                    let there: Option<i64> = there.map(|row| row.try_get(0)).transpose()?;
+                    let result = sqlx::query(
+                        "INSERT INTO capacity_minutes (account, minute, complete, source, namespaces, block) \
+                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO UPDATE SET \
+                         complete = excluded.complete, source = excluded.source, namespaces = excluded.namespaces, block = excluded.block \
+                         WHERE capacity_minutes.complete = 0 AND excluded.complete = 1",
+                    )
+                    .bind(&minute.account)
+                    .bind(minute.minute)
+                    .bind(i64::from(minute.complete))
+                    .bind(&minute.source)
+                    .bind(i64::try_from(minute.entries.len()).unwrap_or(i64::MAX))
+                    .bind(codec::encode(&minute.entries))
+                    .execute(&mut *transaction)
+                    .await?;
+                    written.push(match (result.rows_affected(), there) {
+                        (0, _) => Recorded::AlreadyThere,
+                        (_, None) => Recorded::Written,
+                        (_, Some(_)) => Recorded::Completed,
+                    });
+                }
+                transaction.commit().await?;
+                Ok::<_, sqlx::Error>(written)
+            };
+            written.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Returns the minutes of an account from one time, included, to another, excluded, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read, or a minute is damaged.
+    pub async fn window(
+        &self,
+        account: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Minute>, LedgerError> {
+        let stored = self
+            .stored_minutes(account, minute_number(from), ceiling(to))
+            .await?;
+        let names = self.names_of(account).await?;
+        stored
+            .into_iter()
+            .map(|minute| self.named(minute, &names))
+            .collect()
+    }
+
+    /// Returns the newest minute there is of an account, whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::window`].
+    pub async fn newest_minute(&self, account: &str) -> Result<Option<Timestamp>, LedgerError> {
+        on!(self, pool, _begin => {
+            let row = sqlx::query("SELECT MAX(minute) FROM capacity_minutes WHERE account = $1 AND complete = 1")
+                .bind(account)
+                .fetch_one(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            let newest: Option<i64> = row.try_get(0).map_err(|error| self.sorted(&error))?;
+            Ok(newest.map(start_of))
+        })
+    }
+
+    pub(crate) async fn stored_minutes(
+        &self,
+        account: &str,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Stored>, LedgerError> {
+        on!(self, pool, _begin => {
+            let rows = sqlx::query(
+                "SELECT minute, complete, source, block FROM capacity_minutes \
+                 WHERE account = $1 AND minute >= $2 AND minute < $3 ORDER BY minute",
+            )
+            .bind(account)
+            .bind(from)
+            .bind(to)
+            .fetch_all(pool)
+            .await
+            .map_err(|error| self.sorted(&error))?;
+            let mut stored = Vec::with_capacity(rows.len());
+            for row in rows {
+                let read = || {
+                    Ok::<_, sqlx::Error>((
+                        row.try_get::<i64, _>(0)?,
+                        row.try_get::<i64, _>(1)?,
+                        row.try_get::<String, _>(2)?,
+                        row.try_get::<Vec<u8>, _>(3)?,
+                    ))
+                };
+                let (minute, complete, source, block) = read().map_err(|error| self.sorted(&error))?;
+                let entries = codec::decode(&block).map_err(|damage| {
+                    self.damaged(format!("the minute {} of {account} holds {}", start_of(minute), damage.as_str()))
+                })?;
+                stored.push(Stored {
+                    account: account.to_owned(),
+                    minute,
+                    complete: complete != 0,
+                    source,
+                    entries,
+                });
+            }
+            Ok(stored)
+        })
+    }
+
+    pub(crate) fn named(
+        &self,
+        stored: Stored,
+        names: &std::collections::HashMap<i64, Arc<str>>,
+    ) -> Result<Minute, LedgerError> {
+        let samples = stored.entries.iter().map(|entry| {
+            let number = i64::try_from(entry.namespace).unwrap_or(-1);
+            let name = names.get(&number).ok_or_else(|| {
+                self.damaged(format!(
+                    "the minute {} names a namespace number {number} that is not there",
+                    start_of(stored.minute)
+                ))
+            })?;
+            Ok(sample_of(entry, Arc::clone(name)))
+        });
+        Ok(Minute {
+            minute: start_of(stored.minute),
+            complete: stored.complete,
+            samples: samples.collect::<Result<_, LedgerError>>()?,
+            source: stored.source,
+        })
+    }
+}
+
+/// The first minute that does not begin before a time.
+fn ceiling(time: Timestamp) -> i64 {
+    minute_number(time) + i64::from(time.as_second().rem_euclid(60) != 0 || time.subsec_nanosecond() != 0)
+}
+
+pub(crate) fn entry_of(number: i64, sample: &NamespaceMinute) -> Entry {
+    let NamespaceMinute {
+        served,
+        throttled,
+        limits,
+        envelopes,
+        ..
+    } = sample;
+    Entry {
+        namespace: u64::try_from(number).unwrap_or_default(),
+        reported: sample.reported,
+        rates: [
+            served[0],
+            served[1],
+            served[2],
+            throttled[0],
+            throttled[1],
+            throttled[2],
+        ],
+        limits: [
+            limits[0],
+            limits[1],
+            limits[2],
+            envelopes[0],
+            envelopes[1],
+            envelopes[2],
+        ],
+    }
+}
+
+fn sample_of(entry: &Entry, namespace: Arc<str>) -> NamespaceMinute {
+    let Entry { rates, limits, .. } = entry;
+    NamespaceMinute {
+        namespace,
+        reported: entry.reported,
+        served: [rates[0], rates[1], rates[2]],
+        throttled: [rates[3], rates[4], rates[5]],
+        limits: [limits[0], limits[1], limits[2]],
+        envelopes: [limits[3], limits[4], limits[5]],
+    }
+}

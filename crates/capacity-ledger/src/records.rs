@@ -1,0 +1,186 @@
+//! What a ledger holds, as plain values: whole numbers with their units in the names, times in UTC.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One namespace in one minute. Limits are in the order actions, requests, operations; rates in millionths a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceMinute {
+    /// Full id of the namespace.
+    pub namespace: Arc<str>,
+    /// Whether any rate was reported; without one the namespace was idle.
+    pub reported: bool,
+    /// What was served.
+    pub served: [u64; 3],
+    /// What was refused because of the limit.
+    pub throttled: [u64; 3],
+    /// The limits in force; `None`: unknown.
+    pub limits: [Option<u64>; 3],
+    /// What on-demand would give; `None`: unknown.
+    pub envelopes: [Option<u64>; 3],
+}
+
+/// A minute of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Minute {
+    /// The minute.
+    pub minute: Timestamp,
+    /// Whether all namespaces were read. Who is absent from a complete minute had no usable sample.
+    pub complete: bool,
+    /// Where it came from: `metrics`, `prometheus` or `import`.
+    pub source: String,
+    /// The namespaces.
+    pub samples: Vec<NamespaceMinute>,
+}
+
+/// What became of a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is there now.
+    Written,
+    /// Somebody had written it.
+    AlreadyThere,
+    /// It was there, incomplete, and is complete now.
+    Completed,
+    /// Its hour was folded already.
+    TooOld,
+}
+
+/// An hour of a namespace, folded from its minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourRecord {
+    /// Account id.
+    pub account: String,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// Hours since 1970 (UTC).
+    pub hour: i64,
+    /// Minutes known.
+    pub known_minutes: i64,
+    /// Minutes in which something was throttled.
+    pub throttled_minutes: i64,
+    /// Sum over the known minutes of actions served, in millionths a second; times 60 for actions.
+    pub actions_sum: i64,
+    /// The same of requests.
+    pub requests_sum: i64,
+    /// The same of operations.
+    pub operations_sum: i64,
+    /// The highest minute of actions served and throttled, in millionths a second.
+    pub actions_highest: i64,
+    /// The same of requests.
+    pub requests_highest: i64,
+    /// The same of operations.
+    pub operations_highest: i64,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationRecord {
+    /// Account id.
+    pub account: String,
+    /// Identifies the plan.
+    pub plan_id: String,
+    /// When it was made (milliseconds since 1970).
+    pub evaluated_at_ms: i64,
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    /// Whether its metrics were unusable.
+    pub blind: bool,
+    /// Who evaluated: a worker or a person.
+    pub by: String,
+    /// What fed the hour: `ledger`, `prometheus` or `newest minute`.
+    pub usage_window: String,
+    /// Millionths of a dollar for a million actions.
+    pub price_micro_dollars: i64,
+}
+
+/// A decision of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// Account id.
+    pub account: String,
+    /// The plan.
+    pub plan_id: String,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
+    pub action: String,
+    /// TRUs then, 0 meaning on-demand.
+    pub current_trus: Option<i64>,
+    /// TRUs wanted.
+    pub wanted_trus: Option<i64>,
+    /// Stable code of the reason.
+    pub reason_code: String,
+    /// One sentence with its numbers.
+    pub reason: String,
+    /// Idle price of an hour before, in millionths of a dollar.
+    pub price_before_micro_dollars: Option<i64>,
+    /// Idle price of an hour after.
+    pub price_after_micro_dollars: Option<i64>,
+    /// Known minutes of the last hour; `None` where it was not looked at.
+    pub known_minutes: Option<i64>,
+}
+
+/// A change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// Our id of the operation.
+    pub operation_id: String,
+    /// Account id.
+    pub account: String,
+    /// The plan.
+    pub plan_id: String,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// TRUs before, 0 meaning on-demand.
+    pub from_trus: i64,
+    /// TRUs wanted.
+    pub to_trus: i64,
+    /// What became of it.
+    pub outcome: String,
+    /// Why, where the outcome is not the wanted one.
+    pub error: Option<String>,
+    /// When it was recorded (milliseconds since 1970).
+    pub ended_at_ms: i64,
+    /// Who carried it out.
+    pub by: String,
+}
+
+/// A decision with its evaluation and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// When it was decided (milliseconds since 1970).
+    pub evaluated_at_ms: i64,
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    /// Who evaluated.
+    pub by: String,
+    /// What fed the hour.
+    pub usage_window: String,
+    /// Millionths of a dollar for a million actions, which the prices rest on.
+    pub price_micro_dollars: i64,
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: DecisionRecord,
+    /// What became of it, where it was a change.
+    pub outcome: Option<String>,
+    /// Why, where the outcome is not the wanted one.
+    pub error: Option<String>,
+}
+
+/// What of the history is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    /// One namespace only: full id.
+    pub namespace: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+    /// Only changes: `Enable`, `Resize`, `Disable`.
+    pub changes_only: bool,
+    /// At most so many, the newest; 0 for all.
+    pub limit: u32,
+}

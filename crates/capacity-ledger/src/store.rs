@@ -1,0 +1,269 @@
+//! Opening a ledger, and the two databases behind it.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::error::{ErrorKind, LedgerError, sorted};
+use crate::location::Location;
+use crate::schema::{STEPS, VERSION};
+
+/// How long is waited for a connection, or for another writer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A ledger. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) pool: Pool,
+    pub(crate) location: Arc<str>,
+    /// Numbers of namespaces by account and name: they are only ever added.
+    numbers: Arc<Mutex<Numbers>>,
+}
+
+/// By account and name.
+type Numbers = HashMap<(String, Arc<str>), i64>;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Runs the same code on either database; `$begin` begins a transaction that writes.
+macro_rules! on {
+    ($ledger:expr, $pool:ident, $begin:ident => $body:expr) => {
+        match &$ledger.pool {
+            $crate::store::Pool::Sqlite($pool) => {
+                #[allow(unused_variables, reason = "only writers begin")]
+                let $begin = "BEGIN IMMEDIATE";
+                $body
+            }
+            $crate::store::Pool::Postgres($pool) => {
+                #[allow(unused_variables, reason = "only writers begin")]
+                let $begin = "BEGIN";
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on;
+
+impl Ledger {
+    /// Opens a ledger; an SQLite file and its folder are made on first use, and the tables brought to this version.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be reached within some seconds, is damaged, or was written by a newer version.
+    pub async fn open(location: &Location) -> Result<Self, LedgerError> {
+        let shown = location.to_string();
+        let pool = match location {
+            Location::Sqlite(path) => {
+                if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                    std::fs::create_dir_all(folder)
+                        .map_err(|error| LedgerError::new(ErrorKind::ReadOnly, &shown, error.to_string()))?;
+                }
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Normal)
+                    .busy_timeout(PATIENCE);
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(4)
+                    .acquire_timeout(PATIENCE);
+                Pool::Sqlite(
+                    pool.connect_with(options)
+                        .await
+                        .map_err(|error| sorted(&error, &shown))?,
+                )
+            }
+            Location::Postgres(url) => {
+                // The text of the library's error may hold the address with its password.
+                let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
+                    LedgerError::new(
+                        ErrorKind::Location,
+                        &shown,
+                        "it is no address of a PostgreSQL database",
+                    )
+                })?;
+                let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+                Pool::Postgres(
+                    pool.connect_with(options)
+                        .await
+                        .map_err(|error| sorted(&error, &shown))?,
+                )
+            }
+        };
+        let ledger = Self {
+            pool,
+            location: shown.into(),
+            numbers: Arc::default(),
+        };
+        ledger.migrate().await?;
+        Ok(ledger)
+    }
+
+    /// Returns where it is, without its password.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Ends all connections. Dropping the ledger does so as well, later.
+    pub async fn close(&self) {
+        on!(self, pool, _begin => pool.close().await);
+    }
+
+    pub(crate) fn bytes_type(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "BLOB",
+            Pool::Postgres(_) => "BYTEA",
+        }
+    }
+
+    pub(crate) fn sorted(&self, error: &sqlx::Error) -> LedgerError {
+        sorted(error, &self.location)
+    }
+
+    pub(crate) fn damaged(&self, detail: impl Into<String>) -> LedgerError {
+        LedgerError::new(ErrorKind::Corrupted, &self.location, detail)
+    }
+
+    pub(crate) fn input(&self, detail: impl Into<String>) -> LedgerError {
+        LedgerError::new(ErrorKind::Input, &self.location, detail)
+    }
+
+    /// Two workers that start together: the second waits for the first, and finds everything done.
+    async fn migrate(&self) -> Result<(), LedgerError> {
+        let version = on!(self, pool, begin => {
+            let steps = async {
+                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
+                    .execute(pool)
+                    .await
+                    .map(drop)
+                    // Two that create it at once: one of them is told that it is there.
+                    .or_else(|error| if is_duplicate(&error) { Ok(()) } else { Err(error) })?;
+                let mut transaction = pool.begin_with(begin).await?;
+                if begin == "BEGIN" {
+                    sqlx::query("LOCK TABLE capacity_ledger IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+                }
+                let row = sqlx::query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
+                let version: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+                if (0..VERSION).contains(&version) {
+                    let done = usize::try_from(version).unwrap_or_default();
+                    for step in STEPS.iter().skip(done) {
+                        for statement in *step {
+                            let statement = statement.replace("{bytes}", self.bytes_type());
+                            sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+                        }
+                    }
+                    sqlx::query("DELETE FROM capacity_ledger").execute(&mut *transaction).await?;
+                    sqlx::query("INSERT INTO capacity_ledger (version) VALUES ($1)")
+                        .bind(VERSION)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok::<i64, sqlx::Error>(version)
+            };
+            steps.await
+        });
+        let version = version.map_err(|error| self.sorted(&error))?;
+        if version > VERSION {
+            let detail =
+                format!("was written by a newer version of this program (tables {version}, known {VERSION})");
+            return Err(LedgerError::new(ErrorKind::Newer, &self.location, detail));
+        }
+        Ok(())
+    }
+
+    /// Returns the numbers of namespaces, giving new ones to those that have none.
+    pub(crate) async fn numbers_of(
+        &self,
+        account: &str,
+        names: &[Arc<str>],
+    ) -> Result<Vec<i64>, LedgerError> {
+        if let Some(known) = self.known_numbers(account, names) {
+            return Ok(known);
+        }
+        self.learn_numbers(account).await?;
+        let missing: Vec<Arc<str>> = {
+            let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_missing =
+                |name: &&Arc<str>| !numbers.contains_key(&(account.to_owned(), Arc::clone(name)));
+            names.iter().filter(is_missing).cloned().collect()
+        };
+        if !missing.is_empty() {
+            on!(self, pool, begin => {
+                let added = async {
+                    let mut transaction = pool.begin_with(begin).await?;
+                    if begin == "BEGIN" {
+                        sqlx::query("LOCK TABLE capacity_namespaces IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+                    }
+                    for name in &missing {
+                        sqlx::query(
+                            "INSERT INTO capacity_namespaces (id, account, name) \
+                             SELECT COALESCE(MAX(id), 0) + 1, $1, $2 FROM capacity_namespaces \
+                             WHERE true ON CONFLICT (account, name) DO NOTHING",
+                        )
+                        .bind(account)
+                        .bind(&**name)
+                        .execute(&mut *transaction)
+                        .await?;
+                    }
+                    transaction.commit().await
+                };
+                added.await.map_err(|error| self.sorted(&error))?;
+            });
+            self.learn_numbers(account).await?;
+        }
+        self.known_numbers(account, names)
+            .ok_or_else(|| self.damaged("a namespace was written and cannot be read"))
+    }
+
+    fn known_numbers(&self, account: &str, names: &[Arc<str>]) -> Option<Vec<i64>> {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        names
+            .iter()
+            .map(|name| numbers.get(&(account.to_owned(), Arc::clone(name))).copied())
+            .collect()
+    }
+
+    async fn learn_numbers(&self, account: &str) -> Result<(), LedgerError> {
+        let names = self.names_of(account).await?;
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, name) in names {
+            numbers.insert((account.to_owned(), name), number);
+        }
+        Ok(())
+    }
+
+    /// Returns the names of namespaces by their numbers.
+    pub(crate) async fn names_of(&self, account: &str) -> Result<HashMap<i64, Arc<str>>, LedgerError> {
+        on!(self, pool, _begin => {
+            let rows = sqlx::query("SELECT id, name FROM capacity_namespaces WHERE account = $1")
+                .bind(account)
+                .fetch_all(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            let mut names = HashMap::with_capacity(rows.len());
+            for row in rows {
+                let read = || Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?));
+                let (number, name) = read().map_err(|error| self.sorted(&error))?;
+                names.insert(number, Arc::from(name));
+            }
+            Ok(names)
+        })
+    }
+}
+
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().is_some_and(|code| matches!(&*code, "23505" | "42P07")))
+}

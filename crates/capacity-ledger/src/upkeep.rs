@@ -1,0 +1,320 @@
+//! Looking after a ledger: what it holds, whether it is whole, and keeping less.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+
+use crate::codec::{self, Entry};
+use crate::error::LedgerError;
+use crate::minutes::{minute_number, start_of};
+use crate::records::HourRecord;
+use crate::schema::VERSION;
+use crate::store::{Ledger, Pool, on};
+
+/// What a ledger holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Where it is, without a password.
+    pub location: String,
+    /// Version of its tables.
+    pub schema_version: i64,
+    /// Rows of each table, by the table's short name.
+    pub rows: BTreeMap<&'static str, i64>,
+    /// The oldest minute.
+    pub oldest_minute: Option<Timestamp>,
+    /// The newest minute.
+    pub newest_minute: Option<Timestamp>,
+    /// Bytes that the database takes.
+    pub bytes: i64,
+}
+
+/// What pruning did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Minutes folded into hours.
+    pub minutes: u64,
+    /// Hours dropped.
+    pub hours: u64,
+}
+
+const COUNTS: [(&str, &str); 6] = [
+    ("namespaces", "SELECT COUNT(*) FROM capacity_namespaces"),
+    ("minutes", "SELECT COUNT(*) FROM capacity_minutes"),
+    ("hours", "SELECT COUNT(*) FROM capacity_hours"),
+    ("evaluations", "SELECT COUNT(*) FROM capacity_evaluations"),
+    ("decisions", "SELECT COUNT(*) FROM capacity_decisions"),
+    ("changes", "SELECT COUNT(*) FROM capacity_changes"),
+];
+
+impl Ledger {
+    /// Tells what the ledger holds.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn info(&self) -> Result<Info, LedgerError> {
+        let size = match self.pool {
+            Pool::Sqlite(_) => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            Pool::Postgres(_) => "SELECT pg_database_size(current_database())",
+        };
+        on!(self, pool, _begin => {
+            let read = async {
+                let mut rows = BTreeMap::new();
+                for (name, sql) in COUNTS {
+                    rows.insert(name, sqlx::query(sql).fetch_one(pool).await?.try_get::<i64, _>(0)?);
+                }
+                let ends = sqlx::query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(pool).await?;
+                let (oldest, newest): (Option<i64>, Option<i64>) = (ends.try_get(0)?, ends.try_get(1)?);
+                let bytes = sqlx::query(size).fetch_one(pool).await?.try_get::<i64, _>(0)?;
+                Ok::<_, sqlx::Error>(Info {
+                    location: self.location.to_string(),
+                    schema_version: VERSION,
+                    rows,
+                    oldest_minute: oldest.map(start_of),
+                    newest_minute: newest.map(start_of),
+                    bytes,
+                })
+            };
+            read.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Looks at everything, and returns what is wrong; nothing, if all is well.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read at all.
+    pub async fn verify(&self) -> Result<Vec<String>, LedgerError> {
+        let mut problems = Vec::new();
+        if let Pool::Sqlite(pool) = &self.pool {
+            let rows = sqlx::query("PRAGMA integrity_check").fetch_all(pool).await;
+            for row in rows.map_err(|error| self.sorted(&error))? {
+                let text: String = row.try_get(0).map_err(|error| self.sorted(&error))?;
+                if text != "ok" {
+                    problems.push(text);
+                }
+            }
+        }
+        for account in self.accounts().await? {
+            let names = self.names_of(&account).await?;
+            for minute in self.minute_numbers(&account, i64::MAX).await? {
+                match self.stored_minutes(&account, minute, minute + 1).await {
+                    Err(error) => problems.push(error.to_string()),
+                    Ok(stored) => {
+                        for minute in stored {
+                            problems.extend(self.named(minute, &names).err().map(|error| error.to_string()));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Folds minutes older than `keep_minutes` into hours that stay, and drops hours older than `keep_hours`. Each hour is one
+    /// transaction, so that an interruption loses nothing and counts nothing twice.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read or written, or a minute is damaged.
+    pub async fn prune(
+        &self,
+        now: Timestamp,
+        keep_minutes: SignedDuration,
+        keep_hours: SignedDuration,
+    ) -> Result<Pruned, LedgerError> {
+        let before = |keep: SignedDuration| {
+            now.saturating_sub(keep)
+                .map_or(i64::MIN, |time| minute_number(time).div_euclid(60))
+        };
+        let (fold_before, drop_before) = (before(keep_minutes), before(keep_hours));
+        let mut pruned = Pruned::default();
+        for account in self.accounts().await? {
+            let minutes = self
+                .minute_numbers(&account, fold_before.saturating_mul(60))
+                .await?;
+            let mut hours: Vec<i64> = minutes.iter().map(|minute| minute.div_euclid(60)).collect();
+            hours.dedup();
+            for hour in hours {
+                pruned.minutes += self.fold(&account, hour).await?;
+            }
+        }
+        pruned.hours = on!(self, pool, _begin => {
+            sqlx::query("DELETE FROM capacity_hours WHERE hour < $1")
+                .bind(drop_before)
+                .execute(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?
+                .rows_affected()
+        });
+        Ok(pruned)
+    }
+
+    async fn fold(&self, account: &str, hour: i64) -> Result<u64, LedgerError> {
+        let names = self.names_of(account).await?;
+        on!(self, pool, begin => {
+            let mut transaction = pool.begin_with(begin).await.map_err(|error| self.sorted(&error))?;
+            let rows = sqlx::query("SELECT minute, block FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
+                .bind(account)
+                .bind(hour * 60)
+                .bind(hour * 60 + 60)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            let mut hours: BTreeMap<u64, HourRecord> = BTreeMap::new();
+            for row in &rows {
+                let read = || Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(1)?));
+                let (minute, block) = read().map_err(|error| self.sorted(&error))?;
+                let entries = codec::decode(&block)
+                    .map_err(|damage| self.damaged(format!("the minute {} holds {}", start_of(minute), damage.as_str())))?;
+                for entry in entries {
+                    let number = i64::try_from(entry.namespace).unwrap_or(-1);
+                    let name = names.get(&number).ok_or_else(|| self.damaged("a minute names an unknown namespace"))?;
+                    let record = hours.entry(entry.namespace).or_insert_with(|| empty_hour(account, name, hour));
+                    add(record, &entry);
+                }
+            }
+            let written = async {
+                for it in hours.values() {
+                    sqlx::query(
+                        "INSERT INTO capacity_hours (account, namespace, hour, known_minutes, throttled_minutes, actions_sum, \
+                         requests_sum, operations_sum, actions_highest, requests_highest, operations_highest) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (account, namespace, hour) DO NOTHING",
+                    )
+                    .bind(&it.account)
+                    .bind(&it.namespace)
+                    .bind(it.hour)
+                    .bind(it.known_minutes)
+                    .bind(it.throttled_minutes)
+                    .bind(it.actions_sum)
+                    .bind(it.requests_sum)
+                    .bind(it.operations_sum)
+                    .bind(it.actions_highest)
+                    .bind(it.requests_highest)
+                    .bind(it.operations_highest)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
+                    .bind(account)
+                    .bind(hour * 60)
+                    .bind(hour * 60 + 60)
+                    .execute(&mut *transaction)
+                    .await?;
+                // A minute of a folded hour is never taken again: it would not be counted.
+                sqlx::query(
+                    "INSERT INTO capacity_folded (account, before_hour) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET \
+                     before_hour = excluded.before_hour WHERE capacity_folded.before_hour < excluded.before_hour",
+                )
+                .bind(account)
+                .bind(hour + 1)
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await
+            };
+            written.await.map_err(|error| self.sorted(&error))?;
+            Ok(u64::try_from(rows.len()).unwrap_or_default())
+        })
+    }
+
+    /// Returns the hours of a namespace that were folded, oldest first; of all its account's namespaces if none is named.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn hours(
+        &self,
+        account: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<HourRecord>, LedgerError> {
+        on!(self, pool, _begin => {
+            let read = async {
+                let rows = sqlx::query(
+                    "SELECT account, namespace, hour, known_minutes, throttled_minutes, actions_sum, requests_sum, \
+                     operations_sum, actions_highest, requests_highest, operations_highest FROM capacity_hours \
+                     WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
+                )
+                .bind(account)
+                .bind(namespace.unwrap_or_default())
+                .fetch_all(pool)
+                .await?;
+                let mut hours = Vec::with_capacity(rows.len());
+                for row in rows {
+                    hours.push(HourRecord {
+                        account: row.try_get(0)?,
+                        namespace: row.try_get(1)?,
+                        hour: row.try_get(2)?,
+                        known_minutes: row.try_get(3)?,
+                        throttled_minutes: row.try_get(4)?,
+                        actions_sum: row.try_get(5)?,
+                        requests_sum: row.try_get(6)?,
+                        operations_sum: row.try_get(7)?,
+                        actions_highest: row.try_get(8)?,
+                        requests_highest: row.try_get(9)?,
+                        operations_highest: row.try_get(10)?,
+                    });
+                }
+                Ok::<_, sqlx::Error>(hours)
+            };
+            read.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    pub(crate) async fn accounts(&self) -> Result<Vec<String>, LedgerError> {
+        on!(self, pool, _begin => {
+            let rows = sqlx::query("SELECT DISTINCT account FROM capacity_minutes ORDER BY account")
+                .fetch_all(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Numbers of the minutes of an account before one, in their order.
+    pub(crate) async fn minute_numbers(&self, account: &str, before: i64) -> Result<Vec<i64>, LedgerError> {
+        on!(self, pool, _begin => {
+            let rows = sqlx::query("SELECT minute FROM capacity_minutes WHERE account = $1 AND minute < $2 ORDER BY minute")
+                .bind(account)
+                .bind(before)
+                .fetch_all(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+        })
+    }
+}
+
+fn empty_hour(account: &str, namespace: &str, hour: i64) -> HourRecord {
+    HourRecord {
+        account: account.to_owned(),
+        namespace: namespace.to_owned(),
+        hour,
+        known_minutes: 0,
+        throttled_minutes: 0,
+        actions_sum: 0,
+        requests_sum: 0,
+        operations_sum: 0,
+        actions_highest: 0,
+        requests_highest: 0,
+        operations_highest: 0,
+    }
+}
+
+fn add(record: &mut HourRecord, entry: &Entry) {
+    let whole = |rate: u64| i64::try_from(rate).unwrap_or(i64::MAX);
+    let asked = |kind: usize| whole(entry.rates[kind].saturating_add(entry.rates[kind + 3]));
+    record.known_minutes += 1;
+    record.throttled_minutes += i64::from(entry.rates[3..].iter().any(|rate| *rate > 0));
+    for (kind, (sum, highest)) in [
+        (&mut record.actions_sum, &mut record.actions_highest),
+        (&mut record.requests_sum, &mut record.requests_highest),
+        (&mut record.operations_sum, &mut record.operations_highest),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *sum = sum.saturating_add(whole(entry.rates[kind]));
+        *highest = (*highest).max(asked(kind));
+    }
+}

@@ -1,0 +1,177 @@
+//! A PostgreSQL server for the tests: found, else fetched from Debian's packages and unpacked; ended with this process.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Set to 1, the tests that need a server are skipped; nothing else does that.
+const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+
+/// Ends the server when its standard input closes, also when this process is killed.
+const GUARDIAN: &str = r#""$@" </dev/null >/dev/null 2>&1 & pid=$!
+cat >/dev/null
+kill -INT $pid 2>/dev/null
+wait $pid 2>/dev/null
+rm -rf "$GUARDED_FOLDER""#;
+
+static SERVER: OnceLock<Result<(PathBuf, u16, Child), String>> = OnceLock::new();
+
+/// Returns the URL of a new, empty database; `None` where these tests are to be skipped.
+pub(crate) fn new_database(name: &str) -> Option<String> {
+    if std::env::var(SKIP).as_deref() == Ok("1") {
+        let _ = writeln!(std::io::stderr(), "{SKIP}=1: the tests on PostgreSQL are skipped");
+        return None;
+    }
+    let (binaries, port, _) = match SERVER.get_or_init(start) {
+        Ok(server) => server,
+        Err(problem) => {
+            panic!("{problem}; install postgresql, or set {SKIP}=1 to skip the tests that need it")
+        }
+    };
+    let name = format!("{name}_{}", std::process::id());
+    let port = port.to_string();
+    let created = tool(binaries, "createdb")
+        .args(["-h", "127.0.0.1", "-p", &port, "-U", "ledger", &name])
+        .status()
+        .expect("createdb runs");
+    assert!(created.success(), "a database could not be made");
+    Some(format!("postgres://ledger:unused@127.0.0.1:{port}/{name}"))
+}
+
+fn start() -> Result<(PathBuf, u16, Child), String> {
+    let binaries = find().map_or_else(fetch, Ok)?;
+    let folder = std::env::temp_dir().join(format!("capacity-ledger-postgres-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let data = folder.join("data");
+    // PostgreSQL refuses to run as root.
+    let run_as = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n")
+        .then_some("nobody");
+    let as_user = |program: &Path| {
+        let mut command = match run_as {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command
+                    .args(["--reuid", user, "--regid", "nogroup", "--clear-groups"])
+                    .arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    if let Some(user) = run_as {
+        let owned = Command::new("chown").arg(user).arg(&folder).status();
+        if !owned.is_ok_and(|status| status.success()) {
+            return Err(format!("{} could not be given to {user}", folder.display()));
+        }
+    }
+    let made = as_user(&binaries.join("initdb"))
+        .args([
+            "--auth=trust",
+            "--username=ledger",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--no-locale",
+            "-D",
+        ])
+        .arg(&data)
+        .current_dir(&folder)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !made.status.success() {
+        return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
+    }
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| error.to_string())?
+        .port();
+    let mut server = Command::new("sh");
+    server.args(["-c", GUARDIAN, "sh"]);
+    if let Some(user) = run_as {
+        server.args(["setpriv", "--reuid", user, "--regid", "nogroup", "--clear-groups"]);
+    }
+    let child = server
+        .arg(binaries.join("postgres"))
+        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-k", ""])
+        .arg("-D")
+        .arg(&data)
+        .current_dir(&folder)
+        .env("GUARDED_FOLDER", &folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(30) {
+        let ready = tool(&binaries, "pg_isready")
+            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+            .output();
+        if ready.is_ok_and(|ready| ready.status.success()) {
+            return Ok((binaries, port, child));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err("PostgreSQL did not come up within 30 s".to_owned())
+}
+
+fn tool(binaries: &Path, name: &str) -> Command {
+    let mut command = Command::new(binaries.join(name));
+    command.stdout(Stdio::null());
+    command
+}
+
+fn find() -> Option<PathBuf> {
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    on_path
+        .chain(under("/usr/lib/postgresql"))
+        .find(|folder| is_whole(folder))
+}
+
+/// Some machines have links to a few of the programs only.
+fn is_whole(folder: &Path) -> bool {
+    ["initdb", "postgres", "createdb", "pg_isready"]
+        .iter()
+        .all(|program| folder.join(program).is_file())
+}
+
+/// The folders of programs under Debian's folder of versions.
+fn under(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin")).collect()
+}
+
+/// Downloads the packages and unpacks them beside the build; nothing is installed.
+fn fetch() -> Result<PathBuf, String> {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql");
+    let unpacked = || {
+        under(cache.join("usr/lib/postgresql"))
+            .into_iter()
+            .find(|folder| is_whole(folder))
+    };
+    if let Some(found) = unpacked() {
+        return Ok(found);
+    }
+    std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
+    let script = "apt-get download postgresql-15 postgresql-client-15 libpq5 && for package in *.deb; do dpkg -x \"$package\" .; done";
+    let fetched = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&cache)
+        .output()
+        .map_err(|error| error.to_string())?;
+    unpacked().ok_or_else(|| {
+        format!(
+            "PostgreSQL could not be fetched: {}",
+            String::from_utf8_lossy(&fetched.stderr)
+        )
+    })
+}
