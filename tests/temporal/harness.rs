@@ -72,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) installation: Installation,
     /// Attempts of one request to the cloud.
     pub(crate) attempts: u32,
+    /// Where decisions and changes are recorded.
+    pub(crate) ledger: Option<capacity_ledger::Ledger>,
     /// How to connect, where not plainly.
     pub(crate) connection: Option<Connection>,
     /// A server of the test's own, where not the one that all share.
@@ -89,6 +91,7 @@ impl Default for Setup {
             policy: Policy::default(),
             installation: Installation::default(),
             attempts: 4,
+            ledger: None,
             connection: None,
             server: None,
             dry_run: false,
@@ -219,5 +222,6 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             change_timeout: setup.change_timeout,
         },
         pulse: capacity_workflows::Pulse::default(),
+        ledger: setup.ledger.clone(),
     }
 }

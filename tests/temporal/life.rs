@@ -335,3 +335,41 @@ async fn a_second_installation_has_a_controller_of_its_own() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_and_done_is_recorded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = capacity_ledger::Location::Sqlite(folder.path().join("ledger.db"));
+    let ledger = capacity_ledger::Ledger::open(&location).await.expect("opened");
+    let setup = Setup {
+        ledger: Some(ledger.clone()),
+        ..throttled(&["checkout", "payments"])
+    };
+    with_worker("recorded", setup, async |world| {
+        assert_eq!(world.evaluate("first").await.changes.len(), 2);
+    })
+    .await;
+    let history = ledger
+        .history(Some("a1b2c"), &capacity_ledger::HistoryFilter::default())
+        .await;
+    let history = history.expect("readable");
+    let told: Vec<_> = history
+        .iter()
+        .map(|row| {
+            (
+                row.decision.namespace.as_str(),
+                row.decision.action.as_str(),
+                row.outcome.as_deref(),
+                row.dry_run,
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("checkout.a1b2c", "Enable", Some("changed"), false),
+            ("payments.a1b2c", "Enable", Some("changed"), false)
+        ]
+    );
+    assert_eq!(history[0].decision.price_after_micro_dollars, Some(90_000_000));
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, chain};
+use capacity_ledger::Ledger;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, Connection, Installation, Pulse, WorkerLimits, worker_options,
@@ -160,6 +161,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         client: client.clone(),
         settings: activity_settings(&settings, arguments),
         pulse: health.pulse.clone(),
+        ledger: ledger(&settings).await,
     };
     let options = worker_options(activities, arguments.limits());
     let mut worker = Worker::new(&runtime, client, options)?;
@@ -254,6 +256,20 @@ fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
         Scraper::new(metrics),
         autopilot,
     ))
+}
+
+/// A ledger that cannot be opened is told, and stops nothing: raising capacity needs none.
+async fn ledger(settings: &Settings) -> Option<Ledger> {
+    match Ledger::open(settings.ledger.as_ref()?).await {
+        Ok(ledger) => {
+            tracing::info!(ledger = ledger.location(), "decisions and changes are recorded");
+            Some(ledger)
+        }
+        Err(error) => {
+            tracing::error!(%error, "nothing is recorded until the next start");
+            None
+        }
+    }
 }
 
 fn activity_settings(settings: &Settings, arguments: &Arguments) -> ActivitySettings {

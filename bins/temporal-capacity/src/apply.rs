@@ -5,7 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use capacity_autopilot::{Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest};
+use capacity_autopilot::{
+    Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest, record_changes,
+    record_evaluation,
+};
+use capacity_ledger::Ledger;
 use capacity_settings::{Needs, Settings};
 use slack_notifier::Webhook;
 
@@ -69,6 +73,7 @@ pub(crate) async fn run(
         print(&render::changes(&results, terminal))?;
     }
     plan.changes = Some(results);
+    record(&plan, &settings, autopilot.now()).await;
     notify(&plan, &settings).await;
     if !is_table {
         show(&plan, shown, false, terminal, begun.elapsed())?;
@@ -155,6 +160,27 @@ pub(crate) async fn carry_out(
     bar.finish_and_clear();
     listener.abort();
     results
+}
+
+/// Records what was decided and done. That it cannot be recorded never fails what was done.
+async fn record(plan: &Plan, settings: &Settings, now: jiff::Timestamp) {
+    let Some(location) = &settings.ledger else { return };
+    let by = format!("temporal-capacity {}", std::process::id());
+    let recorded = async {
+        let ledger = Ledger::open(location).await?;
+        record_evaluation(&ledger, plan, false, &by).await?;
+        record_changes(
+            &ledger,
+            plan,
+            plan.changes.as_deref().unwrap_or_default(),
+            now,
+            &by,
+        )
+        .await
+    };
+    if let Err(error) = recorded.await {
+        tell(&format!("warning: not recorded: {error}"));
+    }
 }
 
 /// Tells people, in one digest. That it cannot be delivered never fails what was done.

@@ -216,6 +216,10 @@ pub(crate) enum Command {
     Preview,
     /// Asks the controller for an evaluation.
     Trigger(Trigger),
+    /// Tells what was decided and changed, when, why, by whom and at which price, from the ledger.
+    History(History),
+    /// Looks after the ledger.
+    Ledger(LedgerArguments),
     /// Shows the settings in force and where each comes from.
     Settings(Settings),
     /// Reads OpenMetrics documents from standard input.
@@ -231,6 +235,78 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Flags of `history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only this namespace, by its full id.
+    pub(crate) namespace: Option<String>,
+    /// Not before this time, such as 2026-11-25T00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// Before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<jiff::Timestamp>,
+    /// Only what was to be changed.
+    #[arg(long)]
+    pub(crate) changes: bool,
+    /// At most so many, the newest; 0 for all.
+    #[arg(long, default_value_t = 200, value_name = "COUNT")]
+    pub(crate) limit: u32,
+}
+
+/// Arguments of `ledger`.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: LedgerCommand,
+}
+
+/// What can be done with a ledger.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Tells where it is, how large, and what it holds.
+    Info,
+    /// Looks at everything in it; exits with 1 if something is damaged.
+    Verify,
+    /// Folds old minutes into hours that stay, and drops old hours.
+    Prune {
+        /// Days that minutes are kept.
+        #[arg(long, default_value_t = 14, value_name = "DAYS")]
+        keep_minutes: u32,
+        /// Days that hours are kept.
+        #[arg(long, default_value_t = 400, value_name = "DAYS")]
+        keep_hours: u32,
+    },
+    /// Writes a table to standard output.
+    Export {
+        /// Which table.
+        #[arg(value_enum, default_value_t = ExportTable::History)]
+        table: ExportTable,
+        /// Form of the file.
+        #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
+        format: TransferFormat,
+    },
+}
+
+/// Tables that are written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportTable {
+    /// Decisions with what became of them.
+    History,
+    /// Minutes of usage.
+    Minutes,
+}
+
+/// Forms of a written table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransferFormat {
+    /// Comma-separated values.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
 }
 
 /// Flags of `plan`.

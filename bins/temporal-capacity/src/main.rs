@@ -10,6 +10,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod exit;
+mod history;
 mod metrics;
 mod plan;
 mod render;
@@ -55,6 +56,8 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Trigger(flags) => waited_for(Box::pin(controller::trigger(flags, global, terminal))),
         Command::Dev(flags) => waited_for(Box::pin(dev::run(flags))),
         Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal))),
+        Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal))),
+        Command::Ledger(flags) => waited_for(Box::pin(history::ledger(&flags.command, global))),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),
         },

@@ -77,6 +77,7 @@ pub(crate) async fn with_worker<T>(
             change_timeout: CHANGE_TIMEOUT,
         },
         pulse: Pulse::default(),
+        ledger: None,
     };
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let limits = WorkerLimits {

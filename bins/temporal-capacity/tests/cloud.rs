@@ -624,3 +624,50 @@ impl Drop for World {
         let _guard = self.runtime.enter();
     }
 }
+
+#[test]
+fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
+    let world = World::new(options());
+    let ledger = world.folder.path().join("memory/ledger.db").display().to_string();
+    let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", &ledger).assert();
+    with_ledger(&["apply", "--yes"]).code(0);
+    let told = output(&with_ledger(&["history", "--changes"]).code(0));
+    assert!(
+        told.contains("Enable: on-demand -> 6 TRUs")
+            && told.contains("0.00 -> 90.00")
+            && told.contains("4 decisions"),
+        "{told}"
+    );
+    let one: Value = serde_json::from_str(&output(
+        &with_ledger(&["history", "orders.a1b2c", "-o", "json"]).code(0),
+    ))
+    .expect("one JSON document");
+    assert_eq!(
+        (&one[0]["action"], &one[0]["outcome"]),
+        (&"Disable".into(), &"changed".into())
+    );
+    assert_eq!(one[0]["price_before_micro_dollars"], 54_000_000);
+    let csv = output(&with_ledger(&["ledger", "export", "history"]).code(0));
+    assert_eq!(
+        csv.lines().count(),
+        13,
+        "a line of names and twelve namespaces: {csv}"
+    );
+    assert!(output(&with_ledger(&["ledger", "info"]).code(0)).contains("decisions    12"));
+    with_ledger(&["ledger", "verify"]).code(0);
+    with_ledger(&["ledger", "prune"]).code(0);
+    // Without a ledger the remedy is told; a ledger that is none never stops what was to be done.
+    assert!(errors(&world.run(&["history"]).code(1)).contains("LEDGER_URL is not set"));
+    let broken = world.folder.path().join("broken.db");
+    std::fs::write(&broken, "no database at all ".repeat(60)).expect("written");
+    let applied = world
+        .command(&["apply", "--yes"])
+        .env("LEDGER_URL", &broken)
+        .assert()
+        .code(0);
+    assert!(
+        errors(&applied).contains("warning: not recorded"),
+        "{}",
+        errors(&applied)
+    );
+}

@@ -14,6 +14,7 @@ mod notify;
 mod observe;
 mod operation_id;
 mod plan;
+mod record;
 mod text;
 
 pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Scope};
@@ -28,4 +29,5 @@ pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
 };
+pub use record::{record_changes, record_evaluation};
 pub use text::chain;

@@ -108,6 +108,10 @@ pub const CATALOGUE: &[Entry] = &[
         "dollars for a million actions; every price shown rests on it",
     ),
     secret(
+        "LEDGER_URL",
+        "where decisions and changes are recorded: a path of an SQLite file, or postgres://...; nowhere if not set",
+    ),
+    secret(
         "SLACK_WEBHOOK_URL",
         "where people are told; without it notifications are logged",
     ),

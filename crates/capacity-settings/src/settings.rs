@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_concurrent_changes: usize,
     /// Whether nothing is changed and nothing sent.
     pub dry_run: bool,
+    /// Where decisions and changes are recorded.
+    pub ledger: Option<capacity_ledger::Location>,
     /// Where people are told.
     pub slack: Option<slack_notifier::Config>,
     /// Where this automation itself runs.
@@ -122,6 +124,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let cloud_ops = reader.cloud_ops(needs);
     let metrics = reader.metrics(needs);
     let slack = reader.slack();
+    let ledger = reader.ledger();
     let home = reader.home(needs);
     let mistakes = reader.mistakes;
     match (mistakes.is_empty(), policy, max_concurrent_changes, dry_run) {
@@ -131,6 +134,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             policy,
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
+            ledger,
             slack,
             home,
             effective: effective(&values),
@@ -308,6 +312,20 @@ impl Reader<'_> {
             Ok(config) => Some(config),
             Err(error) => {
                 self.refused(NAME, NAME, true, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn ledger(&mut self) -> Option<capacity_ledger::Location> {
+        const NAME: &str = "LEDGER_URL";
+        let text = self.found(NAME)?.text.clone();
+        match capacity_ledger::Location::parse(&text) {
+            Ok(location) => Some(location),
+            Err(error) => {
+                let origin = self.found(NAME).map(|found| found.origin.clone());
+                self.mistakes
+                    .push(Mistake::of_name(NAME, origin, error.to_string()));
                 None
             }
         }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, ChangeState, Plan, Scope, chain, digest};
+use capacity_autopilot::{
+    Autopilot, ChangeResult, ChangeState, Plan, Scope, chain, digest, record_changes, record_evaluation,
+};
+use capacity_ledger::Ledger;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity, Webhook};
@@ -36,6 +39,8 @@ pub struct CapacityActivities {
     pub settings: ActivitySettings,
     /// What became of its evaluations.
     pub pulse: Pulse,
+    /// Where decisions and changes are recorded.
+    pub ledger: Option<Ledger>,
 }
 
 /// When a worker last observed an account well. Clones share it.
@@ -125,6 +130,15 @@ impl CapacityActivities {
         }
         self.pulse.beat(self.autopilot.now());
         let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
+        let mut plan = plan;
+        if let Some(ledger) = &self.ledger {
+            let dry_run = self.settings.dry_run || request.paused;
+            // That it cannot be recorded is told, and stops nothing.
+            if let Err(error) = record_evaluation(ledger, &plan, dry_run, &recorder()).await {
+                tracing::warn!(%error, "the evaluation was not recorded");
+                plan.warnings.push(error.to_string());
+            }
+        }
         let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();
@@ -210,6 +224,20 @@ impl CapacityActivities {
         announcement: Announcement,
     ) -> Result<Option<BTreeMap<String, Standing>>, ActivityError> {
         let Announcement { report, standing } = announcement;
+        if let (Some(ledger), false) = (&self.ledger, report.changes.is_empty()) {
+            let plan = report.to_plan(self.settings.price_per_million_actions);
+            let changes: Vec<ChangeResult> = report
+                .changes
+                .iter()
+                .filter(|change| !matches!(change.outcome.as_str(), "in_progress" | "not_started"))
+                .map(ChangeResult::from)
+                .collect();
+            if let Err(error) =
+                record_changes(ledger, &plan, &changes, self.autopilot.now(), &recorder()).await
+            {
+                tracing::warn!(%error, "the changes were not recorded");
+            }
+        }
         tracing::info!(number = report.number, "{}", report.summary);
         let News {
             report,
@@ -339,6 +367,11 @@ impl CapacityActivities {
             .then(|| shown.next.first().map(ToString::to_string))
             .flatten()
     }
+}
+
+/// Who recorded something: this worker.
+fn recorder() -> String {
+    format!("capacity-worker {}", std::process::id())
 }
 
 /// What a silent tick's failure says of when people were told.

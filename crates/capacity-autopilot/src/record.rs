@@ -1,0 +1,87 @@
+//! From a plan and its changes to what the ledger keeps. Recording never decides anything, and that it fails stops nothing.
+
+use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, Ledger, LedgerError};
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::change::ChangeResult;
+use crate::plan::Plan;
+
+/// Records an evaluation with all its decisions, under the name of whoever made it. Nothing, where no account was seen.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn record_evaluation(
+    ledger: &Ledger,
+    plan: &Plan,
+    dry_run: bool,
+    by: &str,
+) -> Result<(), LedgerError> {
+    let Some(account) = &plan.account else {
+        return Ok(());
+    };
+    let evaluation = EvaluationRecord {
+        account: account.clone(),
+        plan_id: plan.plan_id.clone(),
+        evaluated_at_ms: plan.evaluated_at.as_millisecond(),
+        dry_run,
+        blind: plan.blind,
+        by: by.to_owned(),
+        usage_window: plan.usage_window.clone(),
+        price_micro_dollars: micro_dollars(plan.price_per_million_actions).unwrap_or_default(),
+    };
+    let decisions: Vec<DecisionRecord> = plan
+        .decisions
+        .iter()
+        .map(|decision| DecisionRecord {
+            account: account.clone(),
+            plan_id: plan.plan_id.clone(),
+            namespace: decision.namespace.clone(),
+            action: decision.action.as_str().to_owned(),
+            current_trus: decision.current_trus.map(i64::from),
+            wanted_trus: decision.wanted_trus.map(i64::from),
+            reason_code: decision.reason_code.clone(),
+            reason: decision.reason.clone(),
+            price_before_micro_dollars: decision.price.per_hour_before.and_then(micro_dollars),
+            price_after_micro_dollars: decision.price.per_hour_after.and_then(micro_dollars),
+            known_minutes: decision.sample_minute.map(|_| 1),
+        })
+        .collect();
+    ledger.record_evaluation(&evaluation, &decisions).await
+}
+
+/// Records what became of changes of a plan.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn record_changes(
+    ledger: &Ledger,
+    plan: &Plan,
+    changes: &[ChangeResult],
+    now: Timestamp,
+    by: &str,
+) -> Result<(), LedgerError> {
+    let records: Vec<ChangeRecord> = changes
+        .iter()
+        .map(|change| ChangeRecord {
+            operation_id: change.operation_id.clone(),
+            account: plan.account.clone().unwrap_or_default(),
+            plan_id: plan.plan_id.clone(),
+            namespace: change.namespace.clone(),
+            from_trus: i64::from(change.from_trus),
+            to_trus: i64::from(change.to_trus),
+            outcome: change.outcome.as_str().to_owned(),
+            error: change.error.clone(),
+            ended_at_ms: now.as_millisecond(),
+            by: by.to_owned(),
+        })
+        .collect();
+    ledger.record_changes(&records).await
+}
+
+fn micro_dollars(dollars: Decimal) -> Option<i64> {
+    (dollars * Decimal::from(1_000_000)).round().to_i64()
+}
