@@ -456,29 +456,38 @@ async fn a_ledger_of_a_newer_version_is_refused(#[case] kind: Kind) {
 }
 
 #[tokio::test]
-async fn a_full_or_read_only_ledger_says_so_and_keeps_what_it_has() {
-    let Some(place) = place(Sqlite, "full") else {
+async fn a_damaged_minute_is_told_and_the_others_stay_readable() {
+    let Some(place) = place(Sqlite, "damaged") else {
         return;
     };
     let Location::Sqlite(path) = &place.location else {
         return;
     };
     let ledger = Ledger::open(&place.location).await.expect("opened");
-    ledger
-        .record_minute(ACCOUNT, &minute(1, vec![sample("pay", 7)]), at(9))
-        .await
-        .expect("recorded");
-    ledger.close().await;
-    // Read only: another process's mode of opening.
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true);
+    for number in [1, 2] {
+        let it = minute(number, vec![sample("pay", 7)]);
+        ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
     let pool = sqlx::SqlitePool::connect_with(options).await.expect("connected");
-    let error = sqlx::query("DELETE FROM capacity_minutes").execute(&pool).await;
-    assert!(error.is_err());
-    let again = Ledger::open(&place.location).await.expect("opened");
+    sqlx::query("UPDATE capacity_minutes SET block = substr(block, 1, length(block) - 1) WHERE minute = $1")
+        .bind(at(2).as_second() / 60)
+        .execute(&pool)
+        .await
+        .expect("cut short");
+    let error = ledger.window(ACCOUNT, at(0), at(9)).await.expect_err("damaged");
+    assert_eq!(error.kind(), ErrorKind::Corrupted, "{error}");
     assert_eq!(
-        again.window(ACCOUNT, at(0), at(9)).await.expect("readable").len(),
+        ledger
+            .window(ACCOUNT, at(0), at(2))
+            .await
+            .expect("readable")
+            .len(),
         1
+    );
+    let problems = ledger.verify().await.expect("readable");
+    assert!(
+        problems.len() == 1 && problems[0].contains("cut short"),
+        "{problems:?}"
     );
 }
