@@ -238,23 +238,14 @@ impl Layers {
                 ));
             }
         };
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let table = match config::File::from_str(text, FileFormat::Toml).collect() {
+        let table = match toml_table(&text) {
             Ok(table) => table,
-            Err(error) => {
-                // Only the place: the rest of the message shows the line, which may hold a secret.
-                let place = error.to_string().lines().next().unwrap_or_default().to_owned();
-                return self.mistake(Mistake::of_file(
-                    &shown,
-                    None,
-                    format!("this is no valid TOML: {place}"),
-                ));
-            }
+            Err(problem) => return self.mistake(Mistake::of_file(&shown, None, problem)),
         };
         let mut values = Vec::new();
         let mut entries: Vec<(usize, String, Value)> = table
             .into_iter()
-            .map(|(key, value)| (line_of(&key, text), key, value))
+            .map(|(key, value)| (line_of(&key, &text), key, value))
             .collect();
         entries.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         for (line, key, value) in entries {
@@ -448,6 +439,17 @@ impl Layers {
         }
         self.layered
     }
+}
+
+/// Reads a TOML document. What is wrong is told without the line, which may hold a secret.
+pub(crate) fn toml_table(text: &str) -> Result<Map<String, Value>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let read = config::File::from_str(text, FileFormat::Toml).collect();
+    read.map_err(|error| {
+        // Its first line is the place.
+        let place = error.to_string().lines().next().unwrap_or_default().to_owned();
+        format!("this is no valid TOML: {place}")
+    })
 }
 
 /// The line a key of a TOML document stands on, or the first.

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{FileFormat, Source, Value, ValueKind};
+use config::{Value, ValueKind};
+
+use crate::layers::toml_table;
 
 /// The variables of a profile's keys.
 const KEYS: &[(&[&str], &str)] = &[
@@ -115,16 +117,7 @@ fn default_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
 
 fn table_of(path: &Path) -> Result<config::Map<String, Value>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    config::File::from_str(text, FileFormat::Toml)
-        .collect()
-        .map_err(|error| {
-            // Only the place: the rest of the message shows the line, which may hold a secret.
-            format!(
-                "this is no valid TOML: {}",
-                error.to_string().lines().next().unwrap_or_default()
-            )
-        })
+    toml_table(&text)
 }
 
 fn as_table(value: &Value) -> Option<&config::Map<String, Value>> {

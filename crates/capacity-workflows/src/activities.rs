@@ -9,6 +9,7 @@ use std::time::Duration;
 use capacity_autopilot::{
     Autopilot, ChangeResult, ChangeState, Plan, Scope, chain, digest, record_changes, record_evaluation,
 };
+use capacity_engine::NamespaceId;
 use capacity_ledger::Ledger;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -129,8 +130,7 @@ impl CapacityActivities {
             return Err(failed(failure::WRONG_ACCOUNT, true, text));
         }
         self.pulse.beat(self.autopilot.now());
-        let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
-        let mut plan = plan;
+        let mut plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
         if let Some(ledger) = &self.ledger {
             let dry_run = self.settings.dry_run || request.paused;
             // That it cannot be recorded is told, and stops nothing.
@@ -229,7 +229,7 @@ impl CapacityActivities {
             let changes: Vec<ChangeResult> = report
                 .changes
                 .iter()
-                .filter(|change| !matches!(change.outcome.as_str(), "in_progress" | "not_started"))
+                .filter(|change| change.has_ended())
                 .map(ChangeResult::from)
                 .collect();
             if let Err(error) =
@@ -244,11 +244,7 @@ impl CapacityActivities {
             more,
             standing,
         } = news(report, &standing, self.autopilot.now());
-        let plan = report.to_plan(self.settings.price_per_million_actions);
-        Ok(match digest(&plan, more) {
-            Some(message) if !self.tell(&message).await => None,
-            Some(_) | None => Some(standing),
-        })
+        Ok(self.tell_digest(&report, more).await.then_some(standing))
     }
 
     /// Tells people of a change that outlasted its time: the evaluation that began it may be over.
@@ -262,16 +258,13 @@ impl CapacityActivities {
             evaluated_at: self.autopilot.now().to_string(),
             account: change
                 .namespace
-                .split_once('.')
-                .map(|(_, account)| account.to_owned()),
+                .parse::<NamespaceId>()
+                .ok()
+                .and_then(|id| id.account().map(str::to_owned)),
             changes: vec![change],
             ..EvaluationReport::default()
         };
-        let plan = report.to_plan(self.settings.price_per_million_actions);
-        Ok(match digest(&plan, Vec::new()) {
-            Some(message) => self.tell(&message).await,
-            None => true,
-        })
+        Ok(self.tell_digest(&report, Vec::new()).await)
     }
 
     /// Tells people that the controller does not answer, or answers again. Returns when they were told.
@@ -340,6 +333,15 @@ impl CapacityActivities {
 }
 
 impl CapacityActivities {
+    /// Tells what of a report is to be told, with what else is; having nothing to tell is being told.
+    async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
+        let plan = report.to_plan(self.settings.price_per_million_actions);
+        match digest(&plan, more) {
+            Some(message) => self.tell(&message).await,
+            None => true,
+        }
+    }
+
     /// Returns whether people were told, as far as they can be: under dry run, or without a webhook, the log is told.
     async fn tell(&self, message: &Message) -> bool {
         match &self.settings.webhook {

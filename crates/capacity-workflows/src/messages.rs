@@ -143,6 +143,11 @@ impl ChangeReport {
         }
     }
 
+    /// Returns whether there is an ending to tell; the next evaluation tells that of the others.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.outcome.as_str(), "in_progress" | "not_started")
+    }
+
     /// Returns whether the namespace has the wanted capacity.
     pub fn is_success(&self) -> bool {
         matches!(self.outcome.as_str(), "changed" | "already")

@@ -52,11 +52,12 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
         }
     }
     let mut changes = std::mem::take(&mut report.changes);
-    changes.retain(|change| match change.outcome.as_str() {
-        "changed" | "already" => true,
-        // No ending yet: the next evaluation tells it.
-        "in_progress" | "not_started" => false,
-        outcome => !change.announced && found.is_news(&format!("{}: change {outcome}", change.namespace), 1),
+    changes.retain(|change| {
+        let mut failed_anew = || {
+            let problem = format!("{}: change {}", change.namespace, change.outcome);
+            !change.announced && found.is_news(&problem, 1)
+        };
+        change.has_ended() && (change.is_success() || failed_anew())
     });
     report.changes = changes;
     if report.blind {
