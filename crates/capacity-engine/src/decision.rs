@@ -115,6 +115,12 @@ reason_codes! {
     InUse = "in_use",
     /// The usage of the hour is an estimate, and nothing is given back on that.
     EstimateOnly = "estimate_only",
+    /// The ledger could not be read or written, and nothing is given back without it.
+    LedgerUnavailable = "ledger_unavailable",
+    /// Workers of one controller keep different ledgers, and nothing is given back meanwhile.
+    LedgersDiffer = "ledgers_differ",
+    /// This evaluation was triggered by throttling, and may only raise.
+    RaiseOnly = "raise_only",
     /// The usage of a limit is missing or partly unreadable, and nothing is given back on that.
     MetricsFamilyMissing = "metrics_family_missing",
     /// The service refused the last change as not permitted.
@@ -193,6 +199,8 @@ pub struct Decision {
     pub throttled_share: Option<Share>,
     /// The minute of the newest sample; `None` where there is none.
     pub sample_minute: Option<Timestamp>,
+    /// How many of the last 60 minutes are known; `None` where there is no sample.
+    pub known_minutes: Option<usize>,
 }
 
 /// The line an operator reads: `[orders.a1b2c] Disable: 45 actions ...`.

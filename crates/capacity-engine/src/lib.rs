@@ -24,6 +24,6 @@ pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
 pub use pricing::PricePerMillion;
 pub use rate::Rate;
 pub use snapshot::{
-    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
+    AccountView, CapacityInfo, KnownCapacityInfo, Lowering, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
 };
 pub use usage::{HourlyActions, MinuteSample, Usage, UsageWindow};

@@ -1,6 +1,7 @@
 //! Everything known about one namespace, and about the account, at one `now`.
 
 use crate::capacity::{CapacityRequest, Ladder, ReportedMode, Trus};
+use crate::decision::ReasonCode;
 use crate::limit::PerLimit;
 use crate::namespace::NamespaceId;
 use crate::rate::Rate;
@@ -67,6 +68,8 @@ pub enum UsageGap {
     FamilyMissing,
     /// Some of its series hold no usable rate.
     PartlyUnreadable,
+    /// It was not asked for, to spare requests.
+    NotRead,
 }
 
 /// What the service says may be chosen, read only where a change is wished.
@@ -106,6 +109,23 @@ pub struct AccountView {
     pub metrics: MetricsHealth,
     /// The namespace that this automation runs in.
     pub home: Option<NamespaceId>,
+    /// Whether capacity may be given back at all in this evaluation.
+    pub lowering: Lowering,
+}
+
+/// Whether capacity may be given back in an evaluation. Raising is never held by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Lowering {
+    /// It may.
+    #[default]
+    Allowed,
+    /// It may not.
+    Held {
+        /// The code that decisions carry.
+        code: ReasonCode,
+        /// Why, in words that follow `but`, and what would end it.
+        why: String,
+    },
 }
 
 /// Whether the metrics of the account can be relied on.

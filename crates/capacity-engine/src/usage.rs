@@ -28,6 +28,8 @@ pub struct MinuteSample {
     pub minute: Timestamp,
     /// What was used.
     pub usage: PerLimit<Usage>,
+    /// Whether what was served was read; where it was not, `served` is zero and says nothing. Throttling is always read.
+    pub served_read: PerLimit<bool>,
     /// Whether any rate was reported at all; without one a namespace is idle.
     pub reported: bool,
 }
@@ -109,6 +111,11 @@ impl UsageWindow {
         self.known_minutes() < KNOWN_ENOUGH
     }
 
+    /// Returns how many minutes are known in which what was served of a limit was read.
+    pub fn known_minutes_of(&self, kind: LimitKind) -> usize {
+        self.minutes().filter(|sample| sample.served_read[kind]).count()
+    }
+
     /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an estimate.
     pub fn actions_of_the_hour(&self) -> HourlyActions {
         let minute = |sample: &MinuteSample| {
@@ -148,6 +155,7 @@ mod tests {
         MinuteSample {
             minute,
             usage,
+            served_read: PerLimit::from_fn(|_| true),
             reported: true,
         }
     }

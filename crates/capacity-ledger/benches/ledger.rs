@@ -10,6 +10,7 @@ use jiff::Timestamp;
 fn minute(number: i64, namespaces: usize) -> Minute {
     let sample = |index: usize| NamespaceMinute {
         namespace: Arc::from(format!("team-{index:05}.a1b2c")),
+        unread: [false; 3],
         reported: true,
         served: [0, 1, 2].map(|kind| fastrand::u64(0..400_000_000) + kind),
         throttled: [0; 3],

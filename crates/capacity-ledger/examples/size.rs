@@ -25,6 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             NamespaceMinute {
                 namespace: Arc::clone(name),
+                unread: [false; 3],
                 reported: index % 5 != 0,
                 served,
                 throttled: [

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! version, limits: count, each: which are known, values      most namespaces share few of them
-//! entries: count, each: namespace (difference), flags, limits (number), rates that are not zero
+//! entries: count, each: namespace (difference), flags, served rates that were not read if any, limits (number), rates that are
+//! not zero
 //! ```
 //!
 //! Whole numbers are written seven bits a byte, the lowest first. Reading is strict: a block that is cut short, goes on after its
@@ -43,6 +44,8 @@ pub(crate) type Limits = [Option<u64>; 6];
 pub(crate) struct Entry {
     pub(crate) namespace: u64,
     pub(crate) reported: bool,
+    /// Which served rates were not read: actions, requests, operations.
+    pub(crate) unread: [bool; 3],
     /// Served and throttled: actions, requests, operations of each, in millionths a second.
     pub(crate) rates: [u64; 6],
     pub(crate) limits: Limits,
@@ -67,7 +70,15 @@ pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
     for entry in entries {
         write(&mut bytes, entry.namespace - before);
         before = entry.namespace;
-        bytes.push(mask(entry.rates.iter().map(|rate| *rate > 0)) | u8::from(entry.reported) << 6);
+        let unread = mask(entry.unread.into_iter());
+        bytes.push(
+            mask(entry.rates.iter().map(|rate| *rate > 0))
+                | u8::from(entry.reported) << 6
+                | u8::from(unread > 0) << 7,
+        );
+        if unread > 0 {
+            bytes.push(unread);
+        }
         // It was collected from these entries.
         let number = limits.binary_search(&entry.limits).unwrap_or_default();
         write(&mut bytes, number as u64);
@@ -120,6 +131,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         }
         namespace = namespace.checked_add(difference).ok_or(Damage::Number)?;
         let flags = byte(&mut left)?;
+        let unread = if flags & 1 << 7 == 0 { 0 } else { byte(&mut left)? };
         let which = usize::try_from(number(&mut left)?).map_err(|_| Damage::Limits)?;
         let mut rates = [0; 6];
         for (bit, rate) in rates.iter_mut().enumerate() {
@@ -130,6 +142,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         entries.push(Entry {
             namespace,
             reported: flags & 1 << 6 != 0,
+            unread: [0, 1, 2].map(|bit| unread & 1 << bit != 0),
             rates,
             limits: *limits.get(which).ok_or(Damage::Limits)?,
         });
@@ -182,7 +195,7 @@ mod tests {
         let limit = prop::option::of(0_u64..20_000_000_000);
         let entry = (
             1_u64..500,
-            any::<bool>(),
+            any::<(bool, [bool; 3])>(),
             prop::array::uniform6(prop_oneof![Just(0_u64), any::<u64>()]),
             prop::array::uniform6(limit),
         );
@@ -190,11 +203,12 @@ mod tests {
             let mut namespace = 0;
             drawn
                 .into_iter()
-                .map(|(difference, reported, rates, limits)| {
+                .map(|(difference, (reported, unread), rates, limits)| {
                     namespace += difference;
                     Entry {
                         namespace,
                         reported,
+                        unread,
                         rates,
                         limits,
                     }

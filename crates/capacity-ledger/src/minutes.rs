@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::codec::{self, Entry};
 use crate::error::LedgerError;
@@ -32,8 +32,8 @@ pub(crate) struct Stored {
 }
 
 impl Ledger {
-    /// Records a minute of an account: one writer a minute, however many workers there are. A namespace given twice counts once,
-    /// with the higher use.
+    /// Records a minute of an account, once, however many workers there are: what is there stays, and what it lacks is added. A
+    /// namespace given twice counts once, with the higher use.
     ///
     /// # Errors
     ///
@@ -93,31 +93,52 @@ impl Ledger {
                         written.push(Recorded::TooOld);
                         continue;
                     }
-                    let there = sqlx::query("SELECT complete FROM capacity_minutes WHERE account = $1 AND minute = $2")
-                        .bind(&minute.account)
-                        .bind(minute.minute)
-                        .fetch_optional(&mut *transaction)
-                        .await?;
-                    let there: Option<i64> = there.map(|row| row.try_get(0)).transpose()?;
-                    let result = sqlx::query(
+                    let added = sqlx::query(
                         "INSERT INTO capacity_minutes (account, minute, complete, source, namespaces, block) \
-                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO UPDATE SET \
-                         complete = excluded.complete, source = excluded.source, namespaces = excluded.namespaces, block = excluded.block \
-                         WHERE capacity_minutes.complete = 0 AND excluded.complete = 1",
+                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO NOTHING",
                     )
                     .bind(&minute.account)
                     .bind(minute.minute)
                     .bind(i64::from(minute.complete))
                     .bind(&minute.source)
-                    .bind(i64::try_from(minute.entries.len()).unwrap_or(i64::MAX))
+                    .bind(count(&minute.entries))
                     .bind(codec::encode(&minute.entries))
                     .execute(&mut *transaction)
                     .await?;
-                    written.push(match (result.rows_affected(), there) {
-                        (0, _) => Recorded::AlreadyThere,
-                        (_, None) => Recorded::Written,
-                        (_, Some(_)) => Recorded::Completed,
-                    });
+                    if added.rows_affected() > 0 {
+                        written.push(Recorded::Written);
+                        continue;
+                    }
+                    // SQLite's writer is alone as it is.
+                    let lock = if begin == "BEGIN" { " FOR UPDATE" } else { "" };
+                    let row = sqlx::query(AssertSqlSafe(format!(
+                        "SELECT complete, block FROM capacity_minutes WHERE account = $1 AND minute = $2{lock}"
+                    )))
+                    .bind(&minute.account)
+                    .bind(minute.minute)
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                    let (complete, block): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+                    // A damaged block is replaced by what is known now.
+                    let there = codec::decode(&block).unwrap_or_default();
+                    let merged = merge(&there, &minute.entries);
+                    let complete = complete != 0;
+                    if merged == there && (complete || !minute.complete) {
+                        written.push(Recorded::AlreadyThere);
+                        continue;
+                    }
+                    sqlx::query(
+                        "UPDATE capacity_minutes SET complete = $1, namespaces = $2, block = $3 \
+                         WHERE account = $4 AND minute = $5",
+                    )
+                    .bind(i64::from(complete || minute.complete))
+                    .bind(count(&merged))
+                    .bind(codec::encode(&merged))
+                    .bind(&minute.account)
+                    .bind(minute.minute)
+                    .execute(&mut *transaction)
+                    .await?;
+                    written.push(Recorded::Completed);
                 }
                 transaction.commit().await?;
                 Ok::<_, sqlx::Error>(written)
@@ -231,6 +252,23 @@ impl Ledger {
     }
 }
 
+fn count(entries: &[Entry]) -> i64 {
+    i64::try_from(entries.len()).unwrap_or(i64::MAX)
+}
+
+/// What is there stays, unless of a namespace more was read.
+fn merge(there: &[Entry], more: &[Entry]) -> Vec<Entry> {
+    let read = |entry: &Entry| entry.unread.iter().filter(|unread| !**unread).count();
+    let mut merged: BTreeMap<u64, Entry> = there.iter().map(|entry| (entry.namespace, *entry)).collect();
+    for entry in more {
+        let kept = merged.entry(entry.namespace).or_insert(*entry);
+        if read(entry) > read(kept) {
+            *kept = *entry;
+        }
+    }
+    merged.into_values().collect()
+}
+
 /// The first minute that does not begin before a time.
 fn ceiling(time: Timestamp) -> i64 {
     minute_number(time) + i64::from(time.as_second().rem_euclid(60) != 0 || time.subsec_nanosecond() != 0)
@@ -247,6 +285,7 @@ pub(crate) fn entry_of(number: i64, sample: &NamespaceMinute) -> Entry {
     Entry {
         namespace: u64::try_from(number).unwrap_or_default(),
         reported: sample.reported,
+        unread: sample.unread,
         rates: [
             served[0],
             served[1],
@@ -271,6 +310,7 @@ fn sample_of(entry: &Entry, namespace: Arc<str>) -> NamespaceMinute {
     NamespaceMinute {
         namespace,
         reported: entry.reported,
+        unread: entry.unread,
         served: [rates[0], rates[1], rates[2]],
         throttled: [rates[3], rates[4], rates[5]],
         limits: [limits[0], limits[1], limits[2]],

@@ -12,6 +12,8 @@ pub struct NamespaceMinute {
     pub namespace: Arc<str>,
     /// Whether any rate was reported; without one the namespace was idle.
     pub reported: bool,
+    /// Which of `served` was not read, to spare requests or because it held no usable rate; it is zero there and says nothing.
+    pub unread: [bool; 3],
     /// What was served.
     pub served: [u64; 3],
     /// What was refused because of the limit.
@@ -42,7 +44,7 @@ pub enum Recorded {
     Written,
     /// Somebody had written it.
     AlreadyThere,
-    /// It was there, incomplete, and is complete now.
+    /// It was there, and holds more now: it is complete, or knows more namespaces or more of them.
     Completed,
     /// Its hour was folded already.
     TooOld,

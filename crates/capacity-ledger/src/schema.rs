@@ -1,30 +1,36 @@
 //! The tables, in steps that are only ever added to.
 
 /// The newest version this program knows.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
-/// `{bytes}` stands for the database's type of bytes.
-pub(crate) const STEPS: &[&[&str]] = &[&[
-    "CREATE TABLE capacity_namespaces (id BIGINT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (account, name))",
-    "CREATE TABLE capacity_minutes (account TEXT NOT NULL, minute BIGINT NOT NULL, complete BIGINT NOT NULL, source TEXT NOT NULL, \
+/// `{bytes}` stands for the database's type of bytes, `{random}` for sixteen random digits.
+pub(crate) const STEPS: &[&[&str]] = &[
+    &[
+        "CREATE TABLE capacity_namespaces (id BIGINT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (account, name))",
+        "CREATE TABLE capacity_minutes (account TEXT NOT NULL, minute BIGINT NOT NULL, complete BIGINT NOT NULL, source TEXT NOT NULL, \
      namespaces BIGINT NOT NULL, block {bytes} NOT NULL, PRIMARY KEY (account, minute))",
-    "CREATE TABLE capacity_hours (account TEXT NOT NULL, namespace TEXT NOT NULL, hour BIGINT NOT NULL, known_minutes BIGINT NOT NULL, \
+        "CREATE TABLE capacity_hours (account TEXT NOT NULL, namespace TEXT NOT NULL, hour BIGINT NOT NULL, known_minutes BIGINT NOT NULL, \
      throttled_minutes BIGINT NOT NULL, actions_sum BIGINT NOT NULL, requests_sum BIGINT NOT NULL, operations_sum BIGINT NOT NULL, \
      actions_highest BIGINT NOT NULL, requests_highest BIGINT NOT NULL, operations_highest BIGINT NOT NULL, \
      PRIMARY KEY (account, namespace, hour))",
-    "CREATE TABLE capacity_folded (account TEXT PRIMARY KEY, before_hour BIGINT NOT NULL)",
-    "CREATE TABLE capacity_requests (account TEXT NOT NULL, at_ms BIGINT NOT NULL, count BIGINT NOT NULL)",
-    "CREATE TABLE capacity_evaluations (account TEXT NOT NULL, plan_id TEXT NOT NULL, evaluated_at_ms BIGINT NOT NULL, \
+        "CREATE TABLE capacity_folded (account TEXT PRIMARY KEY, before_hour BIGINT NOT NULL)",
+        "CREATE TABLE capacity_requests (account TEXT NOT NULL, at_ms BIGINT NOT NULL, count BIGINT NOT NULL)",
+        "CREATE TABLE capacity_evaluations (account TEXT NOT NULL, plan_id TEXT NOT NULL, evaluated_at_ms BIGINT NOT NULL, \
      dry_run BIGINT NOT NULL, blind BIGINT NOT NULL, made_by TEXT NOT NULL, usage_window TEXT NOT NULL, \
      price_micro_dollars BIGINT NOT NULL, PRIMARY KEY (account, plan_id))",
-    "CREATE TABLE capacity_decisions (account TEXT NOT NULL, plan_id TEXT NOT NULL, namespace TEXT NOT NULL, action TEXT NOT NULL, \
+        "CREATE TABLE capacity_decisions (account TEXT NOT NULL, plan_id TEXT NOT NULL, namespace TEXT NOT NULL, action TEXT NOT NULL, \
      current_trus BIGINT, wanted_trus BIGINT, reason_code TEXT NOT NULL, reason TEXT NOT NULL, price_before BIGINT, \
      price_after BIGINT, known_minutes BIGINT, PRIMARY KEY (account, plan_id, namespace))",
-    "CREATE INDEX capacity_decisions_of_a_namespace ON capacity_decisions (account, namespace)",
-    "CREATE TABLE capacity_changes (operation_id TEXT PRIMARY KEY, account TEXT NOT NULL, plan_id TEXT NOT NULL, \
+        "CREATE INDEX capacity_decisions_of_a_namespace ON capacity_decisions (account, namespace)",
+        "CREATE TABLE capacity_changes (operation_id TEXT PRIMARY KEY, account TEXT NOT NULL, plan_id TEXT NOT NULL, \
      namespace TEXT NOT NULL, from_trus BIGINT NOT NULL, to_trus BIGINT NOT NULL, outcome TEXT NOT NULL, error TEXT, \
      ended_at_ms BIGINT NOT NULL, made_by TEXT NOT NULL)",
-    "CREATE INDEX capacity_changes_of_a_plan ON capacity_changes (account, plan_id, namespace)",
-    "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, state TEXT NOT NULL, \
+        "CREATE INDEX capacity_changes_of_a_plan ON capacity_changes (account, plan_id, namespace)",
+        "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, state TEXT NOT NULL, \
      PRIMARY KEY (account, namespace))",
-]];
+    ],
+    &[
+        "CREATE TABLE capacity_identity (id TEXT NOT NULL)",
+        "INSERT INTO capacity_identity (id) VALUES ({random})",
+    ],
+];

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Ledger {
     pub(crate) pool: Pool,
     pub(crate) location: Arc<str>,
+    identity: Arc<str>,
     /// Numbers of namespaces by account and name: they are only ever added.
     numbers: Arc<Mutex<Numbers>>,
 }
@@ -105,10 +106,12 @@ impl Ledger {
         let ledger = Self {
             pool,
             location: shown.into(),
+            identity: "".into(),
             numbers: Arc::default(),
         };
         ledger.migrate().await?;
-        Ok(ledger)
+        let identity = ledger.read_identity().await?.into();
+        Ok(Self { identity, ..ledger })
     }
 
     /// Returns where it is, without its password.
@@ -121,11 +124,21 @@ impl Ledger {
         on!(self, pool, _begin => pool.close().await);
     }
 
-    pub(crate) fn bytes_type(&self) -> &'static str {
-        match self.pool {
-            Pool::Sqlite(_) => "BLOB",
-            Pool::Postgres(_) => "BYTEA",
-        }
+    /// Returns what tells this ledger from every other one, wherever it lies.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Writes a statement of the schema in the words of the database.
+    fn in_dialect(&self, statement: &str) -> String {
+        let (bytes, random) = match self.pool {
+            Pool::Sqlite(_) => ("BLOB", "lower(hex(randomblob(8)))"),
+            Pool::Postgres(_) => (
+                "BYTEA",
+                "left(md5(random()::text || clock_timestamp()::text), 16)",
+            ),
+        };
+        statement.replace("{bytes}", bytes).replace("{random}", random)
     }
 
     pub(crate) fn sorted(&self, error: &sqlx::Error) -> LedgerError {
@@ -138,6 +151,13 @@ impl Ledger {
 
     pub(crate) fn input(&self, detail: impl Into<String>) -> LedgerError {
         LedgerError::new(ErrorKind::Input, &self.location, detail)
+    }
+
+    async fn read_identity(&self) -> Result<String, LedgerError> {
+        on!(self, pool, _begin => {
+            let row = sqlx::query("SELECT id FROM capacity_identity").fetch_one(pool).await;
+            row.and_then(|row| row.try_get(0)).map_err(|error| self.sorted(&error))
+        })
     }
 
     /// Two workers that start together: the second waits for the first, and finds everything done.
@@ -160,8 +180,7 @@ impl Ledger {
                     let done = usize::try_from(version).unwrap_or_default();
                     for step in STEPS.iter().skip(done) {
                         for statement in *step {
-                            let statement = statement.replace("{bytes}", self.bytes_type());
-                            sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+                            sqlx::query(AssertSqlSafe(self.in_dialect(statement))).execute(&mut *transaction).await?;
                         }
                     }
                     sqlx::query("DELETE FROM capacity_ledger").execute(&mut *transaction).await?;

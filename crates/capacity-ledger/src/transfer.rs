@@ -52,6 +52,13 @@ struct MinuteLine {
     actions_envelope: Option<u64>,
     requests_envelope: Option<u64>,
     operations_envelope: Option<u64>,
+    /// Absent in files of before there was this column: everything was read.
+    #[serde(default)]
+    requests_unread: bool,
+    #[serde(default)]
+    operations_unread: bool,
+    #[serde(default)]
+    actions_unread: bool,
 }
 
 impl MinuteLine {
@@ -91,6 +98,9 @@ impl MinuteLine {
             actions_envelope,
             requests_envelope,
             operations_envelope,
+            requests_unread: entry.unread[1],
+            operations_unread: entry.unread[2],
+            actions_unread: entry.unread[0],
         }
     }
 
@@ -98,6 +108,7 @@ impl MinuteLine {
         Entry {
             namespace: u64::try_from(number).unwrap_or_default(),
             reported: self.reported,
+            unread: [self.actions_unread, self.requests_unread, self.operations_unread],
             rates: [
                 self.actions_served,
                 self.requests_served,

@@ -14,7 +14,7 @@ use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;
 use crate::pricing::in_dollars;
 use crate::rate::Rate;
-use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
+use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo, Lowering};
 
 /// What on-demand must carry beyond the highest minute seen: a quarter more.
 const ROOM_NUMERATOR: u128 = 5;
@@ -69,6 +69,7 @@ fn guarded_disable(
     because: &str,
     from: Trus,
 ) -> Result<Verdict, Verdict> {
+    may_lower(account, because)?;
     let info = known_info(judged, because)?;
     room_below(judged, info, because)?;
     not_set_by_support(judged, info, because)?;
@@ -82,6 +83,14 @@ fn guarded_disable(
         settings.price
     );
     Ok(Verdict::new(Action::Disable, ReasonCode::Idle, reason))
+}
+
+/// Nothing holds all lowering.
+fn may_lower(account: &AccountView, because: &str) -> Result<(), Verdict> {
+    match &account.lowering {
+        Lowering::Allowed => Ok(()),
+        Lowering::Held { code, why } => Err(Verdict::hold(*code, format!("{because}, but {why}"))),
+    }
 }
 
 /// The last change must not have been refused, and what may be chosen must be known and agree with the list.
@@ -285,7 +294,8 @@ fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
 }
 
 fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
-    most_throttled(judged.window.newest()).map_or(LimitKind::Actions, |throttling| throttling.kind)
+    most_throttled(judged.window.newest(), &judged.snapshot.limits)
+        .map_or(LimitKind::Actions, |throttling| throttling.kind)
 }
 
 fn throttled_noun(judged: &Judged<'_>) -> &'static str {

@@ -14,7 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
-use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
+use crate::snapshot::{AccountView, Lowering, ReportedUsage, Snapshot};
+use crate::usage::UsageWindow;
 
 pub use settings::{Policy, ThresholdSettings};
 
@@ -104,9 +105,17 @@ pub fn wants_capacity_info(
     policy: &Policy,
     now: Timestamp,
 ) -> bool {
-    snapshot.change_refused.is_none()
-        && judgement::judge(snapshot, account, policy, now)
-            .is_ok_and(|judged| !matches!(threshold::rule(&judged, &policy.threshold), Ruling::Final(_)))
+    if snapshot.change_refused.is_some() {
+        return false;
+    }
+    let Ok(judged) = judgement::judge(snapshot, account, policy, now) else {
+        return false;
+    };
+    match threshold::rule(&judged, &policy.threshold) {
+        Ruling::Final(_) => false,
+        Ruling::Enable { .. } => true,
+        Ruling::Disable { .. } => account.lowering == Lowering::Allowed,
+    }
 }
 
 fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision {
@@ -116,11 +125,12 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         Action::Disable => Some(Capacity::OnDemand),
         Action::Keep | Action::Hold | Action::Skip => current,
     };
-    let newest = match &snapshot.usage {
-        ReportedUsage::Known(window) => Some(window.newest()),
+    let window = match &snapshot.usage {
+        ReportedUsage::Known(window) => Some(window),
         ReportedUsage::Missing | ReportedUsage::Unknown { .. } => None,
     };
-    let throttling = newest.and_then(threshold::most_throttled);
+    let newest = window.map(UsageWindow::newest);
+    let throttling = newest.and_then(|newest| threshold::most_throttled(newest, &snapshot.limits));
     let price = policy.threshold.price;
     let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
     Decision {
@@ -140,6 +150,7 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         },
         throttled_share: throttling.map(|throttling| throttling.share),
         sample_minute: newest.map(|sample| sample.minute),
+        known_minutes: window.map(UsageWindow::known_minutes),
     }
 }
 

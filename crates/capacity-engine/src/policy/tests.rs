@@ -35,6 +35,7 @@ pub(crate) fn account() -> AccountView {
     AccountView {
         metrics: MetricsHealth::Complete,
         home: None,
+        lowering: Lowering::Allowed,
     }
 }
 
@@ -42,6 +43,7 @@ pub(crate) fn sample(minute: Timestamp, usage: PerLimit<Usage>) -> MinuteSample 
     MinuteSample {
         minute,
         usage,
+        served_read: PerLimit::from_fn(|_| true),
         reported: true,
     }
 }

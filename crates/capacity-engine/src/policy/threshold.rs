@@ -5,9 +5,9 @@ use super::settings::ThresholdSettings;
 use super::{Ruling, Verdict};
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{ReasonCode, Share};
-use crate::limit::LimitKind;
+use crate::limit::{LimitKind, PerLimit};
 use crate::pricing::{in_dollars, minimum_actions_per_hour, shortfall};
-use crate::rate::thousands;
+use crate::rate::{Rate, thousands};
 use crate::snapshot::UsageGap;
 use crate::usage::{MinuteSample, Usage, UsageWindow};
 
@@ -19,10 +19,14 @@ pub(super) struct Throttling {
     pub(super) share: Share,
 }
 
-/// Returns the limit with the highest throttled share, if any is throttled.
-pub(super) fn most_throttled(sample: &MinuteSample) -> Option<Throttling> {
+/// Returns the limit with the highest throttled share, if any is throttled. Where what was served was not read, it is taken to
+/// be at the limit, as it is while something is refused.
+pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rate>>) -> Option<Throttling> {
     let throttled = LimitKind::ALL.into_iter().filter_map(|kind| {
-        let usage = sample.usage[kind];
+        let mut usage = sample.usage[kind];
+        if !sample.served_read[kind] {
+            usage.served = limits[kind].unwrap_or_default();
+        }
         let (refused, asked) = (
             usage.throttled.micros_per_second(),
             usage.asked().micros_per_second(),
@@ -42,7 +46,7 @@ pub(super) fn most_throttled(sample: &MinuteSample) -> Option<Throttling> {
 }
 
 pub(super) fn rule(judged: &Judged<'_>, settings: &ThresholdSettings) -> Ruling {
-    let throttling = most_throttled(judged.window.newest());
+    let throttling = most_throttled(judged.window.newest(), &judged.snapshot.limits);
     match (judged.present, throttling) {
         (Capacity::Provisioned(trus), Some(throttling)) => {
             throttled_while_provisioned(judged, trus, &throttling)
@@ -127,6 +131,7 @@ fn gap_words(judged: &Judged<'_>) -> Option<String> {
                 "some of its metrics of {} hold no usable rate",
                 kind.noun()
             )),
+            UsageGap::NotRead => Some(format!("its {} were not read this time", kind.noun())),
         })
 }
 
@@ -169,11 +174,13 @@ fn counted(actions: u128) -> String {
     format!("{} {noun}", thousands(actions))
 }
 
-fn estimate_note(window: &UsageWindow) -> &'static str {
-    // The estimate rests on the newest minute alone, however many are known.
-    if window.is_estimate() {
-        " (estimated from 1 minute)"
-    } else {
-        ""
+/// What the hour rests on, where it is not all of its minutes.
+fn estimate_note(window: &UsageWindow) -> String {
+    // An estimate rests on the newest minute alone, however many are known.
+    match (window.is_estimate(), window.known_minutes()) {
+        (true, 1) => " (estimated from 1 minute)".to_owned(),
+        (true, known) => format!(" (estimated from 1 minute; {known} of 60 are known)"),
+        (false, 60) => String::new(),
+        (false, known) => format!(" (from {known} of 60 minutes)"),
     }
 }

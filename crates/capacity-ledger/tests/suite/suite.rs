@@ -52,6 +52,7 @@ fn at(minute: i64) -> Timestamp {
 fn sample(name: &str, actions: u64) -> NamespaceMinute {
     NamespaceMinute {
         namespace: Arc::from(format!("{name}.{ACCOUNT}")),
+        unread: [false; 3],
         reported: true,
         served: [actions, actions * 2, 0],
         throttled: [0, 0, actions / 10],

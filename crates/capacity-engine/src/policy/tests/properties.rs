@@ -53,6 +53,7 @@ fn any_reported_usage() -> impl Strategy<Value = ReportedUsage> {
             let samples = (0..minutes).map(|number| MinuteSample {
                 minute: minutes_ago(newest + i64::try_from(number).expect("small")),
                 usage: kinds[number % kinds.len()],
+                served_read: PerLimit::from_fn(|kind| kind == LimitKind::Actions || number % 3 > 0),
                 reported,
             });
             ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"))
@@ -192,9 +193,20 @@ fn any_account() -> impl Strategy<Value = AccountView> {
         12 => Just(MetricsHealth::Complete),
         1 => Just(MetricsHealth::Incomplete { why: "limited".to_owned() }),
     ];
-    health.prop_map(|metrics| AccountView {
+    let held = select(vec![
+        ReasonCode::LedgerUnavailable,
+        ReasonCode::LedgersDiffer,
+        ReasonCode::RaiseOnly,
+    ]);
+    let held = held.prop_map(|code| Lowering::Held {
+        code,
+        why: "not now".to_owned(),
+    });
+    let lowering = prop_oneof![8 => Just(Lowering::Allowed), 1 => held];
+    (health, lowering).prop_map(|(metrics, lowering)| AccountView {
         metrics,
         home: Some("home.a1b2c".parse().expect("an id")),
+        lowering,
     })
 }
 

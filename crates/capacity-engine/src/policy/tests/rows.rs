@@ -109,7 +109,7 @@ fn row_6_holds_everything_while_the_account_is_blind() {
     };
     let account = AccountView {
         metrics: blind,
-        home: None,
+        ..account()
     };
     let decision = decide(&throttled("pay"), &account, &Policy::default(), now());
     assert_eq!(outcome(&decision), "Hold metrics_incomplete");
@@ -278,6 +278,7 @@ fn row_11_tells_idle_from_quiet() {
     let newest = MinuteSample {
         minute: minutes_ago(4),
         usage: PerLimit::default(),
+        served_read: PerLimit::from_fn(|_| true),
         reported: false,
     };
     let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
@@ -296,6 +297,7 @@ fn row_11_an_idle_namespace_gives_its_capacity_back() {
     let newest = MinuteSample {
         minute: minutes_ago(4),
         usage: PerLimit::default(),
+        served_read: PerLimit::from_fn(|_| true),
         reported: false,
     };
     let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
@@ -305,6 +307,51 @@ fn row_11_an_idle_namespace_gives_its_capacity_back() {
             ..snapshot("pay", 4)
         })),
         "Disable idle"
+    );
+}
+
+#[test]
+fn row_11_gives_nothing_back_on_use_that_was_not_read() {
+    let mut idle = idle("pay", 4);
+    idle.usage_gaps[LimitKind::Requests] = Some(UsageGap::NotRead);
+    let decision = decided(&idle);
+    assert_eq!(outcome(&decision), "Hold metrics_family_missing");
+    assert!(
+        decision.reason.contains("its requests were not read"),
+        "{}",
+        decision.reason
+    );
+}
+
+#[test]
+fn row_11_takes_unread_use_to_be_at_the_limit_while_something_is_refused() {
+    let mut newest = sample(minutes_ago(4), used(LimitKind::Requests, 0.0, 500.0));
+    newest.served_read[LimitKind::Requests] = false;
+    let decision = decided(&Snapshot {
+        usage: ReportedUsage::Known(UsageWindow::of_one(newest)),
+        ..snapshot("pay", 0)
+    });
+    assert_eq!(outcome(&decision), "Enable 6 TRUs throttled");
+    assert!(
+        decision.reason.starts_with("20.0% of requests throttled"),
+        "{}",
+        decision.reason
+    );
+}
+
+#[test]
+fn row_11_says_how_much_of_the_hour_is_known() {
+    let samples = (4..56).map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0)));
+    let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
+    let decision = decided(&Snapshot {
+        usage,
+        ..snapshot("pay", 4)
+    });
+    assert_eq!(decision.known_minutes, Some(52));
+    assert!(
+        decision.reason.contains("(from 52 of 60 minutes)"),
+        "{}",
+        decision.reason
     );
 }
 
@@ -379,7 +426,7 @@ fn the_first_row_that_applies_decides() {
         metrics: MetricsHealth::Incomplete {
             why: "cut".to_owned(),
         },
-        home: None,
+        ..account()
     };
     let denied = filter(&[], &["*"]);
     let mut told = vec![decide(&snapshot, &blind, &denied, now()).reason_code];
