@@ -86,11 +86,6 @@ impl PricePerMillion {
     pub fn of(self, actions: u64) -> Decimal {
         Decimal::from(actions) * self.0 / MILLION
     }
-
-    /// Returns what a capacity costs in an hour without a single action: an upper bound of what it adds to the bill.
-    pub fn idle_hour(self, capacity: Capacity) -> Decimal {
-        self.of(minimum_actions_per_hour(capacity))
-    }
 }
 
 impl fmt::Display for PricePerMillion {
@@ -211,7 +206,54 @@ impl PriceList {
             from += part;
             left -= part;
         }
-        self.plan.added_to(cost + self.beyond.of(left))
+        self.plan.added_to(cost + self.beyond.of(left)).normalize()
+    }
+}
+
+/// What the account's next actions cost: its price list, from where it stands in the month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionPrice {
+    list: PriceList,
+    already: u64,
+}
+
+impl ActionPrice {
+    /// Returns the price of actions that come after so many in the month.
+    pub const fn new(list: PriceList, already: u64) -> Self {
+        Self { list, already }
+    }
+
+    /// Returns one price for every action, with nothing added.
+    pub const fn flat(price: PricePerMillion) -> Self {
+        Self::new(PriceList::flat(price), 0)
+    }
+
+    /// Returns what so many actions cost, exactly; where they cross a tier, each part at its own price.
+    pub fn of(&self, actions: u64) -> Decimal {
+        self.list.cost(self.already, actions)
+    }
+
+    /// Returns what a capacity costs in an hour without a single action: an upper bound of what it adds to the bill.
+    pub fn idle_hour(&self, capacity: Capacity) -> Decimal {
+        self.of(minimum_actions_per_hour(capacity))
+    }
+
+    /// Returns the dollars that a million actions cost at the price of the next one, without the support plan.
+    pub fn dollars(&self) -> Decimal {
+        self.list.marginal(self.already).dollars()
+    }
+}
+
+/// The price of the next action, and what a plan adds: `$50/M`, `$35/M + 10%`.
+impl fmt::Display for ActionPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.marginal(self.already).fmt(f)?;
+        let PlanPercentage(percentage) = self.list.plan;
+        if percentage.is_zero() {
+            Ok(())
+        } else {
+            write!(f, " + {percentage}%")
+        }
     }
 }
 
@@ -247,8 +289,8 @@ mod tests {
         #[case] at_25: &str,
     ) {
         assert_eq!(minimum_actions_per_hour(trus(count)), minimum);
-        assert_eq!(in_dollars(price(50).idle_hour(trus(count))), at_50);
-        assert_eq!(in_dollars(price(25).idle_hour(trus(count))), at_25);
+        let idle_hour = |dollars| in_dollars(ActionPrice::flat(price(dollars)).idle_hour(trus(count)));
+        assert_eq!((idle_hour(50).as_str(), idle_hour(25).as_str()), (at_50, at_25));
     }
 
     /// The worked example of the pricing page: 4 TRUs for four hours.
@@ -309,9 +351,9 @@ mod tests {
         #[case] cost: &str,
         #[case] with_ten_percent: &str,
     ) {
-        assert_eq!(published().cost(already, more), decimal(cost));
+        assert_eq!(published().cost(already, more).to_string(), cost);
         let with_plan = published().with_plan(percentage("10"));
-        assert_eq!(with_plan.cost(already, more), decimal(with_ten_percent));
+        assert_eq!(with_plan.cost(already, more).to_string(), with_ten_percent);
     }
 
     #[rstest]
@@ -321,6 +363,26 @@ mod tests {
     #[case::beyond(100_000_000, 25)]
     fn the_next_action_falls_into_one_tier(#[case] already: u64, #[case] dollars: i64) {
         assert_eq!(published().marginal(already), price(dollars));
+    }
+
+    /// What is shown beside the money is the price of the next action; the money itself crosses tiers.
+    #[rstest]
+    #[case::first_tier(0, "0", "$50/M", "54")]
+    #[case::tier_crossed(4_000_000, "0", "$50/M", "53.6")]
+    #[case::later_tier(30_000_000, "0", "$35/M", "37.8")]
+    #[case::plan(30_000_000, "10", "$35/M + 10%", "41.58")]
+    #[case::plan_with_decimals(100_000_000, "7.50", "$25/M + 7.5%", "29.025")]
+    #[case::plan_across_a_tier(4_000_000, "10.0", "$50/M + 10%", "58.96")]
+    fn four_trus_idle_for_an_hour(
+        #[case] already: u64,
+        #[case] plan: &str,
+        #[case] shown: &str,
+        #[case] idle_hour: &str,
+    ) {
+        let price = ActionPrice::new(published().with_plan(percentage(plan)), already);
+        assert_eq!(price.to_string(), shown);
+        assert_eq!(price.idle_hour(trus(4)), decimal(idle_hour));
+        assert_eq!(price.dollars(), published().marginal(already).dollars());
     }
 
     #[rstest]

@@ -1,6 +1,6 @@
 //! Valid settings, made of all layers.
 
-use capacity_engine::{NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
+use capacity_engine::{ActionPrice, NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
 use secrecy::SecretString;
 
 use crate::catalogue::{CATALOGUE, entry};
@@ -223,7 +223,7 @@ impl Reader<'_> {
                 metrics_max_age: metrics_max_age?,
                 respect_foreign_changes: respect?,
                 disable_on_estimate: disable_on_estimate?,
-                price: price?,
+                price: ActionPrice::flat(price?),
             },
             filter: NamespaceFilter {
                 allow: allow.unwrap_or_default(),

@@ -121,7 +121,7 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         ReportedUsage::Missing | ReportedUsage::Unknown { .. } => None,
     };
     let throttling = newest.and_then(threshold::most_throttled);
-    let price = policy.threshold.price;
+    let price = &policy.threshold.price;
     let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
     Decision {
         namespace: snapshot.namespace.clone(),
@@ -136,7 +136,7 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         price: DecisionPrice {
             per_hour_before: idle_hour(current),
             per_hour_after: idle_hour(wanted),
-            price,
+            price: price.clone(),
         },
         throttled_share: throttling.map(|throttling| throttling.share),
         sample_minute: newest.map(|sample| sample.minute),
