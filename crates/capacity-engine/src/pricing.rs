@@ -42,10 +42,13 @@ pub enum InvalidPrice {
     #[error("{0} is no price: it must be above 0 and at most 10,000 dollars per million actions")]
     OutOfRange(Decimal),
     /// Finer than can be reckoned with exactly.
-    #[error("{0} is too fine a price: it may have 6 decimals")]
+    #[error("{0} is too fine a price: it may have at most 6 decimals")]
     TooFine(Decimal),
     /// A tier must end after the one before it.
-    #[error("a tier up to {end} actions cannot follow one up to {before}: the ends must rise")]
+    #[error(
+        "a tier up to {} actions cannot follow one up to {}: the ends must rise",
+        thousands(*end), thousands(*before)
+    )]
     Tiers {
         /// Where the tier before it ends; 0 before the first.
         before: u64,

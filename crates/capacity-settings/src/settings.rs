@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use crate::catalogue::{CATALOGUE, entry};
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
-use crate::values;
+use crate::{prices, values};
 
 /// What a program cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -212,7 +212,7 @@ impl Reader<'_> {
         let metrics_max_age = self.read("METRICS_MAX_AGE", |text| values::duration(text, false));
         let respect = self.read("RESPECT_FOREIGN_CHANGES", |text| values::duration(text, true));
         let disable_on_estimate = self.read("DISABLE_ON_ESTIMATE", values::boolean);
-        let price = self.read("PRICE_PER_MILLION_ACTIONS", values::price);
+        let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
         Some(Policy {
@@ -223,13 +223,20 @@ impl Reader<'_> {
                 metrics_max_age: metrics_max_age?,
                 respect_foreign_changes: respect?,
                 disable_on_estimate: disable_on_estimate?,
-                price: ActionPrice::flat(price?),
+                price: price?,
             },
             filter: NamespaceFilter {
                 allow: allow.unwrap_or_default(),
                 deny: deny.unwrap_or_default(),
             },
         })
+    }
+
+    fn price(&mut self) -> Option<ActionPrice> {
+        let list = self.read("PRICE_PER_MILLION_ACTIONS", prices::list);
+        let already = self.read("ACTIONS_PER_MONTH", prices::actions);
+        let plan = self.read("SUPPORT_PLAN_PERCENTAGE", prices::plan_percentage);
+        Some(ActionPrice::new(list?.with_plan(plan?), already?))
     }
 
     fn missing(&mut self, name: &str) {
