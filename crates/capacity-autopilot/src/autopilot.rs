@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{Decision, NamespaceId, Policy};
+use capacity_engine::{Decision, Lowering, NamespaceId, Policy};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
-use openmetrics_reader::scrape::Scraper;
 
 use crate::clock::Clock;
+use crate::memory::Memory;
+use crate::observe::MetricsSource;
 
 /// What an autopilot needs beside its clients.
 #[derive(Debug, Clone)]
@@ -30,7 +31,8 @@ impl AutopilotSettings {
 #[derive(Debug)]
 pub struct Autopilot {
     ops: Client,
-    metrics: Scraper,
+    metrics: MetricsSource,
+    memory: Option<Memory>,
     settings: AutopilotSettings,
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted: when, and in which words.
@@ -67,6 +69,25 @@ impl Scope {
     }
 }
 
+/// What an evaluation is made for.
+#[derive(Debug, Clone, Default)]
+pub struct Occasion {
+    /// Which namespaces it decides upon.
+    pub scope: Scope,
+    /// Whether it may give back at all; what it finds out itself may hold that as well.
+    pub lowering: Lowering,
+}
+
+impl Occasion {
+    /// Returns an occasion that may do all there is to do.
+    pub fn of(scope: Scope) -> Self {
+        Self {
+            scope,
+            lowering: Lowering::Allowed,
+        }
+    }
+}
+
 /// One decision, with the version of the namespace it was made on.
 #[derive(Debug, Clone)]
 pub struct Judged {
@@ -87,6 +108,8 @@ pub struct Evaluation {
     pub decisions: Vec<Judged>,
     /// Whether the whole account was blind.
     pub blind: bool,
+    /// What fed the hour: `ledger`, `prometheus` or `1 minute`.
+    pub usage_window: String,
     /// What people should know of the evaluation as a whole.
     pub warnings: Vec<String>,
     /// Requests made to the Cloud Ops API.
@@ -96,15 +119,30 @@ pub struct Evaluation {
 }
 
 impl Autopilot {
-    /// Returns an autopilot over two clients.
-    pub fn new(ops: Client, metrics: Scraper, settings: AutopilotSettings) -> Self {
+    /// Returns an autopilot over two clients, without a memory.
+    pub fn new(ops: Client, metrics: impl Into<MetricsSource>, settings: AutopilotSettings) -> Self {
         Self {
             ops,
-            metrics,
+            metrics: metrics.into(),
+            memory: None,
             settings,
             clock: Clock::new(),
             refusals: Mutex::default(),
         }
+    }
+
+    /// Gives it a memory: minutes of usage are written there, and hours are read from there.
+    #[must_use]
+    pub fn remembering(self, memory: impl Into<Memory>) -> Self {
+        Self {
+            memory: Some(memory.into()),
+            ..self
+        }
+    }
+
+    /// The memory, if it has one.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// The client of the Cloud Ops API.
@@ -112,8 +150,8 @@ impl Autopilot {
         &self.ops
     }
 
-    /// The client of the metrics endpoint.
-    pub fn metrics(&self) -> &Scraper {
+    /// Where metrics come from.
+    pub fn metrics(&self) -> &MetricsSource {
         &self.metrics
     }
 

@@ -10,6 +10,7 @@ mod carry_out;
 mod change;
 mod clock;
 mod fresh;
+mod memory;
 mod notify;
 mod observe;
 mod operation_id;
@@ -17,14 +18,17 @@ mod plan;
 mod record;
 mod text;
 
-pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Scope};
+pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Occasion, Scope};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
     CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
+pub use memory::Memory;
 pub use notify::digest;
-pub use observe::{ObserveError, Progress, metric_families};
+pub use observe::{
+    MetricsSource, ObserveError, Progress, Sampled, Sampler, SamplingRule, metric_families, sampling_rule,
+};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,

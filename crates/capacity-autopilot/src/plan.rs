@@ -35,7 +35,7 @@ pub struct Plan {
     pub evaluated_at: Timestamp,
     /// Whether metrics were missing, stale or incomplete for the whole account: nothing was decided on them.
     pub blind: bool,
-    /// What the usage rests on, for example `1 minute`.
+    /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
     pub usage_window: String,
     /// The price in US dollars per million actions that every price rests on.
     pub price_per_million_actions: Decimal,
@@ -80,6 +80,9 @@ pub struct PlannedDecision {
     /// The minute of the newest metrics used (UTC); null where there were none.
     #[schemars(with = "Option<String>")]
     pub sample_minute: Option<Timestamp>,
+    /// How many of the last 60 minutes are known; null where there were no metrics.
+    #[serde(default)]
+    pub known_minutes: Option<u32>,
     /// The version of the namespace that was decided upon.
     pub resource_version: String,
 }
@@ -258,13 +261,31 @@ impl Plan {
             account: evaluation.account.clone(),
             evaluated_at: evaluation.evaluated_at,
             blind: evaluation.blind,
-            usage_window: "1 minute".to_owned(),
+            usage_window: evaluation.usage_window.clone(),
             price_per_million_actions,
             decisions,
             warnings: evaluation.warnings.clone(),
             summary,
             changes: None,
             digest: None,
+        }
+    }
+
+    /// Says what fed the hour, and how much of it is known: `ledger, 52 to 60 of 60 minutes known`.
+    pub fn coverage(&self) -> String {
+        let known = || {
+            self.decisions
+                .iter()
+                .filter_map(|decision| decision.known_minutes)
+        };
+        match (known().min(), known().max()) {
+            (Some(fewest), Some(most)) if fewest == most => {
+                format!("{}, {most} of 60 minutes known", self.usage_window)
+            }
+            (Some(fewest), Some(most)) => {
+                format!("{}, {fewest} to {most} of 60 minutes known", self.usage_window)
+            }
+            _ => format!("{}, no minute known", self.usage_window),
         }
     }
 
@@ -426,6 +447,7 @@ impl From<&Judged> for PlannedDecision {
             },
             throttled_percent: decision.throttled_share.map(capacity_engine::Share::percent),
             sample_minute: decision.sample_minute,
+            known_minutes: decision.known_minutes.and_then(|known| u32::try_from(known).ok()),
             resource_version: judged.resource_version.clone(),
         }
     }

@@ -1,11 +1,12 @@
 //! From a plan and its changes to what the ledger keeps. Recording never decides anything, and that it fails stops nothing.
 
-use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, Ledger, LedgerError};
+use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use crate::change::ChangeResult;
+use crate::memory::Memory;
 use crate::plan::Plan;
 
 /// Records an evaluation with all its decisions, under the name of whoever made it. Nothing, where no account was seen.
@@ -14,7 +15,7 @@ use crate::plan::Plan;
 ///
 /// If the ledger cannot be written.
 pub async fn record_evaluation(
-    ledger: &Ledger,
+    memory: &Memory,
     plan: &Plan,
     dry_run: bool,
     by: &str,
@@ -46,10 +47,12 @@ pub async fn record_evaluation(
             reason: decision.reason.clone(),
             price_before_micro_dollars: decision.price.per_hour_before.and_then(micro_dollars),
             price_after_micro_dollars: decision.price.per_hour_after.and_then(micro_dollars),
-            known_minutes: decision.sample_minute.map(|_| 1),
+            known_minutes: decision.known_minutes.map(i64::from),
         })
         .collect();
-    ledger.record_evaluation(&evaluation, &decisions).await
+    memory
+        .call(async |ledger| ledger.record_evaluation(&evaluation, &decisions).await)
+        .await
 }
 
 /// Records what became of changes of a plan.
@@ -58,7 +61,7 @@ pub async fn record_evaluation(
 ///
 /// If the ledger cannot be written.
 pub async fn record_changes(
-    ledger: &Ledger,
+    memory: &Memory,
     plan: &Plan,
     changes: &[ChangeResult],
     now: Timestamp,
@@ -79,7 +82,9 @@ pub async fn record_changes(
             by: by.to_owned(),
         })
         .collect();
-    ledger.record_changes(&records).await
+    memory
+        .call(async |ledger| ledger.record_changes(&records).await)
+        .await
 }
 
 fn micro_dollars(dollars: Decimal) -> Option<i64> {

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
-use crate::pricing::PricePerMillion;
+use crate::pricing::ActionPrice;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,14 +150,14 @@ impl fmt::Display for ReasonCode {
 }
 
 /// What a capacity costs in an hour without actions, before and after: upper bounds, exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionPrice {
     /// US dollars an hour of the present capacity; `None` where that is unknown.
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour of the wanted capacity; `None` where that is unknown.
     pub per_hour_after: Option<Decimal>,
     /// The price both rest on.
-    pub price: PricePerMillion,
+    pub price: ActionPrice,
 }
 
 /// The share of what was asked for that was refused.

@@ -21,7 +21,7 @@ pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_i
 pub use limit::{LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
-pub use pricing::PricePerMillion;
+pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;
 pub use snapshot::{
     AccountView, CapacityInfo, KnownCapacityInfo, Lowering, MetricsHealth, ReportedUsage, Snapshot, UsageGap,

@@ -15,6 +15,12 @@ const MINIMUM_ACTIONS_PER_FURTHER_TRU: u64 = 360_000;
 
 const MILLION: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 
+/// Decimals that a price may have. With those of a plan, a cost of up to a trillion actions fits into a decimal exactly.
+const PRICE_DECIMALS: u32 = 6;
+
+/// Decimals that the percentage of a support plan may have.
+const PERCENTAGE_DECIMALS: u32 = 4;
+
 /// Returns the actions that a calendar hour is billed for at least, with this the highest capacity in it.
 pub fn minimum_actions_per_hour(highest: Capacity) -> u64 {
     u64::from(highest.trus().saturating_sub(1)) * MINIMUM_ACTIONS_PER_FURTHER_TRU
@@ -35,12 +41,23 @@ pub enum InvalidPrice {
     /// Zero, negative, or above what any price list shows.
     #[error("{0} is no price: it must be above 0 and at most 10,000 dollars per million actions")]
     OutOfRange(Decimal),
-    /// Tiers must rise, and only the last is open.
-    #[error("the tiers of a price list must rise, and the last must have no upper end")]
-    Tiers,
-    /// A share that no support plan takes.
-    #[error("{0} is no share of a support plan: it must be from 0 to 1")]
-    PlanShare(Decimal),
+    /// Finer than can be reckoned with exactly.
+    #[error("{0} is too fine a price: it may have at most 6 decimals")]
+    TooFine(Decimal),
+    /// A tier must end after the one before it.
+    #[error(
+        "a tier up to {} actions cannot follow one up to {}: the ends must rise",
+        thousands(*end), thousands(*before)
+    )]
+    Tiers {
+        /// Where the tier before it ends; 0 before the first.
+        before: u64,
+        /// Where the tier ends.
+        end: u64,
+    },
+    /// A percentage that no support plan takes.
+    #[error("{0} is no percentage of a support plan: it must be from 0 to 100, with at most 4 decimals")]
+    PlanPercentage(Decimal),
 }
 
 impl PricePerMillion {
@@ -51,13 +68,16 @@ impl PricePerMillion {
     ///
     /// # Errors
     ///
-    /// Unless it is above 0 and at most 10,000.
+    /// Unless it is above 0 and at most 10,000, with at most 6 decimals.
     pub fn try_new(dollars: Decimal) -> Result<Self, InvalidPrice> {
-        if dollars > Decimal::ZERO && dollars <= Decimal::from(10_000) {
-            Ok(Self(dollars.normalize()))
-        } else {
-            Err(InvalidPrice::OutOfRange(dollars))
+        if dollars <= Decimal::ZERO || dollars > Decimal::from(10_000) {
+            return Err(InvalidPrice::OutOfRange(dollars));
         }
+        let dollars = dollars.normalize();
+        if dollars.scale() > PRICE_DECIMALS {
+            return Err(InvalidPrice::TooFine(dollars));
+        }
+        Ok(Self(dollars))
     }
 
     /// Returns the dollars.
@@ -68,11 +88,6 @@ impl PricePerMillion {
     /// Returns what so many actions cost, exactly.
     pub fn of(self, actions: u64) -> Decimal {
         Decimal::from(actions) * self.0 / MILLION
-    }
-
-    /// Returns what a capacity costs in an hour without a single action: an upper bound of what it adds to the bill.
-    pub fn idle_hour(self, capacity: Capacity) -> Decimal {
-        self.of(minimum_actions_per_hour(capacity))
     }
 }
 
@@ -99,62 +114,149 @@ pub fn in_dollars(money: Decimal) -> String {
 /// One tier of a price list: actions of a month up to `up_to`, at one price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceTier {
-    /// Where the tier ends, in actions of the account and calendar month; the last has no end.
-    pub up_to: Option<u64>,
+    /// Where the tier ends, in actions of the account and calendar month.
+    pub up_to: u64,
     /// What it costs.
     pub price: PricePerMillion,
 }
 
-/// A price list: tiers by the account's actions of a calendar month, and the share a support plan adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriceList {
-    tiers: Vec<PriceTier>,
-    plan_share: Decimal,
-}
+/// What a support plan adds to a price, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlanPercentage(Decimal);
 
-impl PriceList {
-    /// Returns a price list. `plan_share` is what the support plan adds: 0.10 where it charges ten percent.
+impl PlanPercentage {
+    /// Nothing is added.
+    pub const NONE: Self = Self(Decimal::ZERO);
+
+    /// Returns a percentage: 10 where the plan charges ten percent.
     ///
     /// # Errors
     ///
-    /// Unless tiers rise and only the last is open, and the share is from 0 to 1.
-    pub fn try_new(tiers: Vec<PriceTier>, plan_share: Decimal) -> Result<Self, InvalidPrice> {
-        let ends: Vec<Option<u64>> = tiers.iter().map(|tier| tier.up_to).collect();
-        let rising = ends.windows(2).all(|pair| match pair {
-            [Some(first), Some(second)] => first < second,
-            [Some(_), None] => true,
-            _ => false,
-        });
-        if !rising || ends.last() != Some(&None) {
-            return Err(InvalidPrice::Tiers);
+    /// Unless it is from 0 to 100, with at most 4 decimals.
+    pub fn try_new(percentage: Decimal) -> Result<Self, InvalidPrice> {
+        let fits = (Decimal::ZERO..=Decimal::ONE_HUNDRED).contains(&percentage);
+        if fits && percentage.normalize().scale() <= PERCENTAGE_DECIMALS {
+            Ok(Self(percentage.normalize()))
+        } else {
+            Err(InvalidPrice::PlanPercentage(percentage))
         }
-        if plan_share < Decimal::ZERO || plan_share > Decimal::ONE {
-            return Err(InvalidPrice::PlanShare(plan_share));
+    }
+
+    /// Returns what money is with it, exactly.
+    fn added_to(self, money: Decimal) -> Decimal {
+        money * (Decimal::ONE + self.0 / Decimal::ONE_HUNDRED)
+    }
+}
+
+/// A price list: tiers by the account's actions of a calendar month, the price beyond them, and what a support plan adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceList {
+    tiers: Vec<PriceTier>,
+    beyond: PricePerMillion,
+    plan: PlanPercentage,
+}
+
+impl PriceList {
+    /// Returns a price list without a plan; `beyond` is the price after the last tier.
+    ///
+    /// # Errors
+    ///
+    /// Unless each tier ends after the one before it, and the first after 0.
+    pub fn try_new(tiers: Vec<PriceTier>, beyond: PricePerMillion) -> Result<Self, InvalidPrice> {
+        let mut before = 0;
+        for tier in &tiers {
+            let end = tier.up_to;
+            if end <= before {
+                return Err(InvalidPrice::Tiers { before, end });
+            }
+            before = end;
         }
-        Ok(Self { tiers, plan_share })
+        Ok(Self {
+            tiers,
+            beyond,
+            plan: PlanPercentage::NONE,
+        })
     }
 
     /// Returns one price for every action, with nothing added.
-    pub fn flat(price: PricePerMillion) -> Self {
+    pub const fn flat(price: PricePerMillion) -> Self {
         Self {
-            tiers: vec![PriceTier { up_to: None, price }],
-            plan_share: Decimal::ZERO,
+            tiers: Vec::new(),
+            beyond: price,
+            plan: PlanPercentage::NONE,
         }
     }
 
-    /// Returns what so many more actions cost in a month that has already seen some, exactly.
+    /// Returns the list with what a support plan adds.
+    #[must_use]
+    pub fn with_plan(self, plan: PlanPercentage) -> Self {
+        Self { plan, ..self }
+    }
+
+    /// Returns the price of the next action in a month that has already seen some, without the plan.
+    pub fn marginal(&self, already: u64) -> PricePerMillion {
+        let tier = self.tiers.iter().find(|tier| already < tier.up_to);
+        tier.map_or(self.beyond, |tier| tier.price)
+    }
+
+    /// Returns what so many more actions cost in a month that has already seen some: exactly, up to a trillion actions.
     pub fn cost(&self, already: u64, more: u64) -> Decimal {
-        let end = already.saturating_add(more);
-        let mut from = already;
+        let (mut from, mut left) = (already, more);
         let mut cost = Decimal::ZERO;
         for tier in &self.tiers {
-            let up_to = tier.up_to.map_or(end, |up_to| up_to.min(end));
-            if up_to > from {
-                cost += tier.price.of(up_to - from);
-                from = up_to;
-            }
+            let part = tier.up_to.saturating_sub(from).min(left);
+            cost += tier.price.of(part);
+            from += part;
+            left -= part;
         }
-        cost * (Decimal::ONE + self.plan_share)
+        self.plan.added_to(cost + self.beyond.of(left)).normalize()
+    }
+}
+
+/// What the account's next actions cost: its price list, from where it stands in the month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionPrice {
+    list: PriceList,
+    already: u64,
+}
+
+impl ActionPrice {
+    /// Returns the price of actions that come after so many in the month.
+    pub const fn new(list: PriceList, already: u64) -> Self {
+        Self { list, already }
+    }
+
+    /// Returns one price for every action, with nothing added.
+    pub const fn flat(price: PricePerMillion) -> Self {
+        Self::new(PriceList::flat(price), 0)
+    }
+
+    /// Returns what so many actions cost, exactly; where they cross a tier, each part at its own price.
+    pub fn of(&self, actions: u64) -> Decimal {
+        self.list.cost(self.already, actions)
+    }
+
+    /// Returns what a capacity costs in an hour without a single action: an upper bound of what it adds to the bill.
+    pub fn idle_hour(&self, capacity: Capacity) -> Decimal {
+        self.of(minimum_actions_per_hour(capacity))
+    }
+
+    /// Returns the dollars that a million actions cost at the price of the next one, without the support plan.
+    pub fn dollars(&self) -> Decimal {
+        self.list.marginal(self.already).dollars()
+    }
+}
+
+/// The price of the next action, and what a plan adds: `$50/M`, `$35/M + 10%`.
+impl fmt::Display for ActionPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.marginal(self.already).fmt(f)?;
+        let PlanPercentage(percentage) = self.list.plan;
+        if percentage.is_zero() {
+            Ok(())
+        } else {
+            write!(f, " + {percentage}%")
+        }
     }
 }
 
@@ -190,8 +292,8 @@ mod tests {
         #[case] at_25: &str,
     ) {
         assert_eq!(minimum_actions_per_hour(trus(count)), minimum);
-        assert_eq!(in_dollars(price(50).idle_hour(trus(count))), at_50);
-        assert_eq!(in_dollars(price(25).idle_hour(trus(count))), at_25);
+        let idle_hour = |dollars| in_dollars(ActionPrice::flat(price(dollars)).idle_hour(trus(count)));
+        assert_eq!((idle_hour(50).as_str(), idle_hour(25).as_str()), (at_50, at_25));
     }
 
     /// The worked example of the pricing page: 4 TRUs for four hours.
@@ -213,57 +315,151 @@ mod tests {
         assert_eq!(in_dollars(money.parse().expect("a decimal")), expected);
     }
 
-    fn published_tiers() -> Vec<PriceTier> {
-        let tier = |up_to: Option<u64>, dollars| PriceTier {
-            up_to: up_to.map(|millions| millions * 1_000_000),
+    fn decimal(text: &str) -> Decimal {
+        text.parse().expect("a decimal")
+    }
+
+    fn percentage(text: &str) -> PlanPercentage {
+        PlanPercentage::try_new(decimal(text)).expect("a percentage")
+    }
+
+    fn tiers(tiers: &[(u64, i64)]) -> Vec<PriceTier> {
+        let tier = |&(millions, dollars): &(u64, i64)| PriceTier {
+            up_to: millions * 1_000_000,
             price: price(dollars),
         };
-        vec![
-            tier(Some(5), 50),
-            tier(Some(10), 45),
-            tier(Some(20), 40),
-            tier(Some(50), 35),
-            tier(Some(100), 30),
-            tier(None, 25),
-        ]
+        tiers.iter().map(tier).collect()
     }
 
-    #[test]
-    fn the_first_200_million_actions_cost_what_the_tiers_add_up_to() {
-        let list = PriceList::try_new(published_tiers(), Decimal::ZERO).expect("a list");
-        assert_eq!(list.cost(0, 200_000_000), Decimal::from(5_925));
-        let with_plan =
-            PriceList::try_new(published_tiers(), "0.10".parse().expect("a decimal")).expect("a list");
+    /// The published list of 2026.
+    fn published() -> PriceList {
+        let tiers = tiers(&[(5, 50), (10, 45), (20, 40), (50, 35), (100, 30)]);
+        PriceList::try_new(tiers, price(25)).expect("a list")
+    }
+
+    #[rstest]
+    #[case::the_first_200_million(0, 200_000_000, "5925", "6517.5")]
+    #[case::within_the_first_tier(0, 360_000, "18", "19.8")]
+    #[case::up_to_its_end(4_640_000, 360_000, "18", "19.8")]
+    #[case::across_its_end(4_820_000, 360_000, "17.1", "18.81")]
+    #[case::from_its_end_on(5_000_000, 360_000, "16.2", "17.82")]
+    #[case::across_two_ends(4_000_000, 7_000_000, "315", "346.5")]
+    #[case::beyond_the_tiers(100_000_000, 360_000, "9", "9.9")]
+    #[case::one_action(0, 1, "0.00005", "0.000055")]
+    #[case::nothing(7, 0, "0", "0")]
+    #[case::no_end_of_numbers(u64::MAX, 1_000_000, "25", "27.5")]
+    fn tiers_are_summed_exactly(
+        #[case] already: u64,
+        #[case] more: u64,
+        #[case] cost: &str,
+        #[case] with_ten_percent: &str,
+    ) {
+        assert_eq!(published().cost(already, more).to_string(), cost);
+        let with_plan = published().with_plan(percentage("10"));
+        assert_eq!(with_plan.cost(already, more).to_string(), with_ten_percent);
+    }
+
+    #[rstest]
+    #[case::first(0, 50)]
+    #[case::last_of_a_tier(4_999_999, 50)]
+    #[case::first_of_the_next(5_000_000, 45)]
+    #[case::beyond(100_000_000, 25)]
+    fn the_next_action_falls_into_one_tier(#[case] already: u64, #[case] dollars: i64) {
+        assert_eq!(published().marginal(already), price(dollars));
+    }
+
+    /// What is shown beside the money is the price of the next action; the money itself crosses tiers.
+    #[rstest]
+    #[case::first_tier(0, "0", "$50/M", "54")]
+    #[case::tier_crossed(4_000_000, "0", "$50/M", "53.6")]
+    #[case::later_tier(30_000_000, "0", "$35/M", "37.8")]
+    #[case::plan(30_000_000, "10", "$35/M + 10%", "41.58")]
+    #[case::plan_with_decimals(100_000_000, "7.50", "$25/M + 7.5%", "29.025")]
+    #[case::plan_across_a_tier(4_000_000, "10.0", "$50/M + 10%", "58.96")]
+    fn four_trus_idle_for_an_hour(
+        #[case] already: u64,
+        #[case] plan: &str,
+        #[case] shown: &str,
+        #[case] idle_hour: &str,
+    ) {
+        let price = ActionPrice::new(published().with_plan(percentage(plan)), already);
+        assert_eq!(price.to_string(), shown);
+        assert_eq!(price.idle_hour(trus(4)), decimal(idle_hour));
+        assert_eq!(price.dollars(), published().marginal(already).dollars());
+    }
+
+    #[rstest]
+    #[case::falling(&[(10, 50), (5, 45)], 10_000_000, 5_000_000)]
+    #[case::twice(&[(5, 50), (5, 45)], 5_000_000, 5_000_000)]
+    #[case::empty(&[(0, 50)], 0, 0)]
+    fn tiers_that_do_not_rise_are_refused(
+        #[case] list: &[(u64, i64)],
+        #[case] before: u64,
+        #[case] end: u64,
+    ) {
         assert_eq!(
-            with_plan.cost(0, 200_000_000),
-            "6517.5".parse().expect("a decimal")
+            PriceList::try_new(tiers(list), price(25)),
+            Err(InvalidPrice::Tiers { before, end })
         );
     }
 
-    #[test]
-    fn tiers_that_do_not_rise_or_do_not_end_open_are_refused() {
-        let mut tiers = published_tiers();
-        tiers.swap(0, 1);
-        assert_eq!(PriceList::try_new(tiers, Decimal::ZERO), Err(InvalidPrice::Tiers));
-        let closed = published_tiers().into_iter().take(2).collect();
-        assert_eq!(
-            PriceList::try_new(closed, Decimal::ZERO),
-            Err(InvalidPrice::Tiers)
-        );
-        assert_eq!(
-            PriceList::try_new(Vec::new(), Decimal::ZERO),
-            Err(InvalidPrice::Tiers)
-        );
+    #[rstest]
+    #[case::six_decimals("47.123456", true)]
+    #[case::zeros_at_the_end("47.50000000", true)]
+    #[case::seven_decimals("47.1234567", false)]
+    #[case::highest("10000", true)]
+    #[case::above_it("10000.01", false)]
+    #[case::nothing("0", false)]
+    #[case::negative("-1", false)]
+    fn prices_are_positive_and_not_too_fine(#[case] dollars: &str, #[case] expected: bool) {
+        assert_eq!(PricePerMillion::try_new(decimal(dollars)).is_ok(), expected);
+    }
+
+    #[rstest]
+    #[case::none("0", true)]
+    #[case::all("100", true)]
+    #[case::four_decimals("7.1234", true)]
+    #[case::five_decimals("7.12345", false)]
+    #[case::above("100.01", false)]
+    #[case::negative("-0.01", false)]
+    fn a_plan_adds_from_0_to_100_percent(#[case] percentage: &str, #[case] expected: bool) {
+        assert_eq!(PlanPercentage::try_new(decimal(percentage)).is_ok(), expected);
+    }
+
+    fn any_price() -> impl Strategy<Value = PricePerMillion> {
+        (1_i64..10_000_000_000).prop_map(|micros| {
+            PricePerMillion::try_new(Decimal::new(micros, PRICE_DECIMALS)).expect("a price")
+        })
+    }
+
+    fn any_list() -> impl Strategy<Value = PriceList> {
+        let ends = prop::collection::btree_set(1_u64..1_000_000_000, 0..6);
+        let prices = prop::collection::vec(any_price(), 6);
+        (ends, prices, any_price(), 0_i64..=1_000_000).prop_map(|(ends, prices, beyond, percentage)| {
+            let tier = |(up_to, price)| PriceTier { up_to, price };
+            let tiers = ends.into_iter().zip(prices).map(tier).collect();
+            let plan = PlanPercentage::try_new(Decimal::new(percentage, PERCENTAGE_DECIMALS));
+            let list = PriceList::try_new(tiers, beyond).expect("a list");
+            list.with_plan(plan.expect("a percentage"))
+        })
     }
 
     proptest! {
         #[test]
         fn a_month_costs_the_same_however_it_is_cut(
-            already in 0_u64..300_000_000, first in 0_u64..300_000_000, second in 0_u64..300_000_000,
+            list in any_list(), already in 0_u64..2_000_000_000,
+            first in 0_u64..2_000_000_000, second in 0_u64..500_000_000_000,
         ) {
-            let list = PriceList::try_new(published_tiers(), Decimal::ZERO).expect("a list");
             let whole = list.cost(already, first + second);
             prop_assert_eq!(list.cost(already, first) + list.cost(already + first, second), whole);
+        }
+
+        #[test]
+        fn more_actions_cost_more(
+            list in any_list(), already in 0_u64..2_000_000_000,
+            actions in 0_u64..2_000_000_000, more in 1_u64..2_000_000_000,
+        ) {
+            prop_assert!(list.cost(already, actions) < list.cost(already, actions + more));
         }
     }
 }

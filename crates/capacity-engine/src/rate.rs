@@ -41,6 +41,11 @@ impl Rate {
         Some(Self { micros_per_second })
     }
 
+    /// Returns a rate of so many millionths a second.
+    pub const fn from_micros_per_second(micros_per_second: u64) -> Self {
+        Self { micros_per_second }
+    }
+
     /// Returns the number of millionths a second.
     pub const fn micros_per_second(self) -> u64 {
         self.micros_per_second

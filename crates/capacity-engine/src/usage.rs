@@ -1,6 +1,6 @@
 //! What a namespace used: minutes, and the window of the newest ones.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
@@ -32,6 +32,13 @@ pub struct MinuteSample {
     pub served_read: PerLimit<bool>,
     /// Whether any rate was reported at all; without one a namespace is idle.
     pub reported: bool,
+}
+
+impl MinuteSample {
+    /// Minutes since 1970.
+    fn number(&self) -> i64 {
+        self.minute.as_second().div_euclid(60)
+    }
 }
 
 /// Minutes in a full window.
@@ -77,21 +84,21 @@ impl UsageWindow {
 
     /// Returns the window of some samples in any order; `None` if there are none.
     ///
-    /// A minute given twice counts once, with the higher use; what is more than an hour older than the newest is left out.
+    /// A minute given twice counts once: the sample of which more was read, and of those the higher use; what is more than an hour older than the newest is left out.
     pub fn from_samples(samples: impl IntoIterator<Item = MinuteSample>) -> Option<Self> {
         let mut samples: Vec<MinuteSample> = samples.into_iter().collect();
         samples.sort_by_key(|sample| {
             (
-                std::cmp::Reverse(sample.minute),
+                std::cmp::Reverse(sample.number()),
+                std::cmp::Reverse(LimitKind::ALL.map(|kind| sample.served_read[kind])),
                 std::cmp::Reverse(LimitKind::ALL.map(|kind| sample.usage[kind].asked())),
             )
         });
-        samples.dedup_by_key(|sample| sample.minute);
+        samples.dedup_by_key(|sample| sample.number());
         let mut samples = samples.into_iter();
         let newest = samples.next()?;
-        let hour = SignedDuration::from_mins(i64::from(WINDOW_MINUTES));
         let older = samples
-            .filter(|sample| newest.minute.duration_since(sample.minute) < hour)
+            .filter(|sample| newest.number() - sample.number() < i64::from(WINDOW_MINUTES))
             .collect();
         Some(Self { newest, older })
     }

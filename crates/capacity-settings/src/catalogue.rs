@@ -105,7 +105,17 @@ pub const CATALOGUE: &[Entry] = &[
     setting(
         "PRICE_PER_MILLION_ACTIONS",
         Some("50"),
-        "dollars for a million actions; every price shown rests on it",
+        "dollars for a million actions, or tiers of a month (`5M:50, 10M:45, 25`); every price shown rests on it",
+    ),
+    setting(
+        "ACTIONS_PER_MONTH",
+        Some("0"),
+        "actions the account uses in a month besides: tells in which tier the next one falls",
+    ),
+    setting(
+        "SUPPORT_PLAN_PERCENTAGE",
+        Some("0"),
+        "percent a support plan adds to the price: 10 where it charges ten percent",
     ),
     secret(
         "LEDGER_URL",

@@ -1,12 +1,12 @@
 //! Valid settings, made of all layers.
 
-use capacity_engine::{NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
+use capacity_engine::{ActionPrice, NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
 use secrecy::SecretString;
 
 use crate::catalogue::{CATALOGUE, entry};
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
-use crate::values;
+use crate::{prices, values};
 
 /// What a program cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -212,7 +212,7 @@ impl Reader<'_> {
         let metrics_max_age = self.read("METRICS_MAX_AGE", |text| values::duration(text, false));
         let respect = self.read("RESPECT_FOREIGN_CHANGES", |text| values::duration(text, true));
         let disable_on_estimate = self.read("DISABLE_ON_ESTIMATE", values::boolean);
-        let price = self.read("PRICE_PER_MILLION_ACTIONS", values::price);
+        let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
         Some(Policy {
@@ -230,6 +230,13 @@ impl Reader<'_> {
                 deny: deny.unwrap_or_default(),
             },
         })
+    }
+
+    fn price(&mut self) -> Option<ActionPrice> {
+        let list = self.read("PRICE_PER_MILLION_ACTIONS", prices::list);
+        let already = self.read("ACTIONS_PER_MONTH", prices::actions);
+        let plan = self.read("SUPPORT_PLAN_PERCENTAGE", prices::plan_percentage);
+        Some(ActionPrice::new(list?.with_plan(plan?), already?))
     }
 
     fn missing(&mut self, name: &str) {

@@ -98,6 +98,55 @@ fn each_layer_wins_over_those_below() {
     ");
 }
 
+#[rstest]
+#[case::flat("", "$50/M", "54")]
+#[case::flat_whatever_is_used("actions_per_month = 30_000_000", "$50/M", "54")]
+#[case::tiers("price_per_million_actions = \"5M:50, 10M:45, 25\"", "$50/M", "54")]
+#[case::later_tier(
+    "price_per_million_actions = \"5M:50, 10M:45, 25\"\nactions_per_month = \"5M\"",
+    "$45/M",
+    "48.6"
+)]
+#[case::tier_crossed(
+    "price_per_million_actions = [\"5M:50\", \"10M:45\", 25]\nactions_per_month = 4_000_000",
+    "$50/M",
+    "53.6"
+)]
+#[case::plan("support_plan_percentage = 7.5", "$50/M + 7.5%", "58.05")]
+#[case::all(
+    "price_per_million_actions = \"5M:50, 35\"\nactions_per_month = \"30M\"\nsupport_plan_percentage = 10",
+    "$35/M + 10%",
+    "41.58"
+)]
+fn money_rests_on_price_month_and_plan(#[case] file: &str, #[case] shown: &str, #[case] idle_hour: &str) {
+    let settings = loaded(folder(&[("capacity.toml", file)]).path(), &[]).expect("valid");
+    let price = settings.policy.threshold.price;
+    let four = capacity_engine::Capacity::from_trus(4);
+    assert_eq!(
+        (
+            price.to_string().as_str(),
+            price.idle_hour(four).to_string().as_str()
+        ),
+        (shown, idle_hour)
+    );
+}
+
+#[test]
+fn wrong_prices_are_all_told() {
+    let environment = [
+        ("PRICE_PER_MILLION_ACTIONS", "10M:50, 5M:45, 25"),
+        ("ACTIONS_PER_MONTH", "many"),
+        ("SUPPORT_PLAN_PERCENTAGE", "110"),
+    ];
+    let mistakes = loaded(folder(&[]).path(), &environment).expect_err("wrong");
+    insta::assert_snapshot!(mistakes.to_string(), @r"
+    3 settings are wrong
+      PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: the ends must rise, as in 5M:50, 10M:45, 25
+      ACTIONS_PER_MONTH = `many` (environment): `many` is no number of actions from 0 to 1000B: write such as 5M, 2B or 5_000_000
+      SUPPORT_PLAN_PERCENTAGE = `110` (environment): write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5
+    ");
+}
+
 #[test]
 fn every_mistake_is_told_at_once() {
     let folder = folder(&[

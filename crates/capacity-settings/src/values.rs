@@ -1,8 +1,7 @@
 //! From text to valid values. Each reader says what is wrong and what would be right.
 
-use capacity_engine::{NamespacePatterns, PricePerMillion, Trus};
+use capacity_engine::{NamespacePatterns, Trus};
 use jiff::SignedDuration;
-use rust_decimal::Decimal;
 
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -42,14 +41,6 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
         ));
     }
     Ok(duration)
-}
-
-pub(crate) fn price(text: &str) -> Result<PricePerMillion, String> {
-    let number = text.strip_prefix('$').unwrap_or(text).trim();
-    let dollars: Decimal = number
-        .parse()
-        .map_err(|_| "write dollars as a number, such as 50 or 47.50".to_owned())?;
-    PricePerMillion::try_new(dollars).map_err(|error| error.to_string())
 }
 
 /// A list as people write it: blanks after commas, quotes around items, a comma at the end.
@@ -113,20 +104,6 @@ mod tests {
     fn durations_need_a_unit(#[case] text: &str, #[case] expected: Option<i64>) {
         assert_eq!(
             duration(text, false).ok().map(|duration| duration.as_secs()),
-            expected
-        );
-    }
-
-    #[rstest]
-    #[case("50", Some("$50/M"))]
-    #[case("47.50", Some("$47.5/M"))]
-    #[case("$50", Some("$50/M"))]
-    #[case("0", None)]
-    #[case("-1", None)]
-    #[case("fifty", None)]
-    fn prices_are_exact_and_positive(#[case] text: &str, #[case] expected: Option<&str>) {
-        assert_eq!(
-            price(text).ok().map(|price| price.to_string()).as_deref(),
             expected
         );
     }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, ChangeResult, ChangeState, Plan, Scope, chain, digest, record_changes, record_evaluation,
+    Autopilot, ChangeResult, ChangeState, Occasion, Plan, Scope, chain, digest, record_changes,
+    record_evaluation,
 };
 use capacity_engine::NamespaceId;
-use capacity_ledger::Ledger;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity, Webhook};
@@ -21,12 +21,14 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::change::CapacityChange;
 use crate::controller_client::{AskError, ask, status};
+use crate::ledgers::lowering;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
-    Redecision, Silence, StepRequest, StepResult, TickRequest,
+    Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::names::Installation;
 use crate::news::{News, Standing, is_over_a_day, news};
+use crate::sampling::{Ending, SamplingSettings, sample};
 use crate::schedule::show;
 
 /// What activities need.
@@ -40,8 +42,8 @@ pub struct CapacityActivities {
     pub settings: ActivitySettings,
     /// What became of its evaluations.
     pub pulse: Pulse,
-    /// Where decisions and changes are recorded.
-    pub ledger: Option<Ledger>,
+    /// Whether this worker is ending.
+    pub ending: Ending,
 }
 
 /// When a worker last observed an account well. Clones share it.
@@ -88,6 +90,8 @@ pub struct ActivitySettings {
     pub installation: Installation,
     /// How long a change may take before it has failed.
     pub change_timeout: Duration,
+    /// How usage is sampled.
+    pub sampling: SamplingSettings,
 }
 
 /// Failure types, as they stand in histories.
@@ -118,7 +122,12 @@ impl CapacityActivities {
         context: ActivityContext,
         request: ObserveRequest,
     ) -> Result<Observation, ActivityError> {
-        let evaluation = beating(&context, self.autopilot.evaluate(&Scope::All)).await?;
+        let ledgers = self.ledgers(&request).await;
+        let occasion = Occasion {
+            scope: Scope::All,
+            lowering: lowering(&request, &ledgers),
+        };
+        let evaluation = beating(&context, self.autopilot.evaluate_on(&occasion, &|_| ())).await?;
         let evaluation = evaluation.map_err(|error| failed(failure::OBSERVE, false, chain(&error)))?;
         if let (Some(ours), Some(seen)) = (&request.account, &evaluation.account)
             && ours != seen
@@ -131,10 +140,10 @@ impl CapacityActivities {
         }
         self.pulse.beat(self.autopilot.now());
         let mut plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
-        if let Some(ledger) = &self.ledger {
+        if let Some(memory) = self.autopilot.memory() {
             let dry_run = self.settings.dry_run || request.paused;
             // That it cannot be recorded is told, and stops nothing.
-            if let Err(error) = record_evaluation(ledger, &plan, dry_run, &recorder()).await {
+            if let Err(error) = record_evaluation(memory, &plan, dry_run, &recorder()).await {
                 tracing::warn!(%error, "the evaluation was not recorded");
                 plan.warnings.push(error.to_string());
             }
@@ -143,6 +152,7 @@ impl CapacityActivities {
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();
         observation.next_tick = self.next_tick().await;
+        observation.ledgers = ledgers.lately;
         if !self.settings.dry_run && !request.paused {
             let orders = plan.orders(&evaluation);
             let timeout_seconds = Some(self.settings.change_timeout.as_secs());
@@ -224,7 +234,7 @@ impl CapacityActivities {
         announcement: Announcement,
     ) -> Result<Option<BTreeMap<String, Standing>>, ActivityError> {
         let Announcement { report, standing } = announcement;
-        if let (Some(ledger), false) = (&self.ledger, report.changes.is_empty()) {
+        if let (Some(memory), false) = (self.autopilot.memory(), report.changes.is_empty()) {
             let plan = report.to_plan(self.settings.price_per_million_actions);
             let changes: Vec<ChangeResult> = report
                 .changes
@@ -233,7 +243,7 @@ impl CapacityActivities {
                 .map(ChangeResult::from)
                 .collect();
             if let Err(error) =
-                record_changes(ledger, &plan, &changes, self.autopilot.now(), &recorder()).await
+                record_changes(memory, &plan, &changes, self.autopilot.now(), &recorder()).await
             {
                 tracing::warn!(%error, "the changes were not recorded");
             }
@@ -296,6 +306,16 @@ impl CapacityActivities {
             context: vec![format!("workflow {}", self.settings.installation.controller_id())],
         };
         Ok(self.tell(&message).await.then(|| now.to_string()))
+    }
+
+    /// Samples usage, minute after minute, for as long as this worker lives.
+    #[activity(name = "sample_usage")]
+    pub async fn sample_usage(
+        self: Arc<Self>,
+        context: ActivityContext,
+        _request: SampleRequest,
+    ) -> Result<(), ActivityError> {
+        sample(&self, &context).await
     }
 
     /// Asks the controller to evaluate, and waits for its report.

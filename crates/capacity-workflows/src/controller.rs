@@ -45,6 +45,9 @@ pub struct CapacityManagementWorkflow {
     state: ControllerState,
     input_problem: Option<String>,
     requested: bool,
+    /// Whether the evaluation that was asked for, or that is made, may only raise.
+    raise_only: bool,
+    evaluating_raise_only: bool,
     phase: &'static str,
     in_run: u64,
     started: Option<SystemTime>,
@@ -60,14 +63,17 @@ pub struct CapacityManagementWorkflow {
 impl CapacityManagementWorkflow {
     #[init]
     pub fn new(context: &WorkflowContextView, input: Lenient<ControllerState>) -> Self {
-        let requested = input.value.pending;
+        let (requested, raise_only) = (input.value.pending, input.value.pending_raise_only);
         Self {
             state: ControllerState {
                 pending: false,
+                pending_raise_only: false,
                 ..input.value
             },
             input_problem: input.problem,
             requested,
+            raise_only,
+            evaluating_raise_only: false,
             phase: "waiting",
             in_run: 0,
             started: context.start_time(),
@@ -91,6 +97,7 @@ impl CapacityManagementWorkflow {
             let now = context.workflow_time().and_then(milliseconds);
             context.state_mut(|it| {
                 it.requested = false;
+                it.evaluating_raise_only = std::mem::take(&mut it.raise_only);
                 it.phase = "evaluating";
                 it.state.last_start_ms = now;
                 it.begun.clear();
@@ -106,10 +113,13 @@ impl CapacityManagementWorkflow {
                 // A failed evaluation knows no account; the one it had stays.
                 it.state.account = it.state.account.take().or_else(|| report.account.clone());
                 // What was left undone is looked at again at once.
-                it.requested |= report
+                if report
                     .changes
                     .iter()
-                    .any(|change| change.outcome == "not_started" && it.halt.is_none());
+                    .any(|change| change.outcome == "not_started" && it.halt.is_none())
+                {
+                    it.request_again();
+                }
                 it.state.last = Some(report);
                 it.phase = "waiting";
                 it.in_run >= ROTATE_AFTER
@@ -128,6 +138,7 @@ impl CapacityManagementWorkflow {
             Self::drain(context).await;
             let next = context.state(|it| ControllerState {
                 pending: it.requested,
+                pending_raise_only: it.raise_only,
                 ..it.state.clone()
             });
             match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
@@ -137,7 +148,13 @@ impl CapacityManagementWorkflow {
     /// Zero, one or junk arguments are all the same trigger.
     #[signal(name = "trigger_evaluation")]
     pub fn trigger_evaluation(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
-        self.requested = true;
+        self.request(false);
+    }
+
+    /// Something is throttled, or close to it: the same trigger, for an evaluation that may only raise.
+    #[signal(name = "capacity_is_short")]
+    pub fn capacity_is_short(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
+        self.request(true);
     }
 
     /// The decisions of the last evaluation, also of a dry run.
@@ -159,8 +176,13 @@ impl CapacityManagementWorkflow {
     ) -> Result<EvaluationReport, BoxError> {
         let target = context.state_mut(|it| match it.phase {
             "waiting" => {
-                it.requested = true;
+                it.request(false);
                 it.state.evaluations + 1
+            }
+            // One that may only raise does not do what is asked for here.
+            "evaluating" if it.evaluating_raise_only => {
+                it.request(false);
+                it.state.evaluations + 2
             }
             "evaluating" => it.state.evaluations + 1,
             _ => it.state.evaluations,
@@ -189,6 +211,17 @@ impl CapacityManagementWorkflow {
 }
 
 impl CapacityManagementWorkflow {
+    /// Asks for an evaluation. One that may do everything is never turned into one that may only raise.
+    fn request(&mut self, raise_only: bool) {
+        self.raise_only = raise_only && (self.raise_only || !self.requested);
+        self.requested = true;
+    }
+
+    /// Asks for another of the kind that is made now.
+    fn request_again(&mut self) {
+        self.request(self.evaluating_raise_only);
+    }
+
     fn status_now(&self) -> Status {
         let last = self.state.last.as_ref();
         let what = match (&self.state.paused, self.phase) {
@@ -208,6 +241,9 @@ impl CapacityManagementWorkflow {
             last_evaluation: last.map(|report| report.evaluated_at.clone()),
             next_tick: self.state.next_tick.clone(),
             counts: last.map(|report| report.counts.clone()).unwrap_or_default(),
+            coverage: last
+                .map(|report| report.coverage.clone())
+                .filter(|it| !it.is_empty()),
             changes_in_progress: self
                 .begun
                 .iter()
@@ -262,6 +298,8 @@ impl CapacityManagementWorkflow {
             number: it.state.evaluations + 1,
             account: it.state.account.clone(),
             paused: it.state.paused.is_some(),
+            raise_only: it.evaluating_raise_only,
+            ledgers: it.state.ledgers.clone(),
         });
         let number = request.number;
         let observed = context
@@ -281,8 +319,11 @@ impl CapacityManagementWorkflow {
                 let mut report = observation.report;
                 context.state_mut(|it| {
                     it.state.next_tick = observation.next_tick;
+                    it.state.ledgers = observation.ledgers;
                     // What one evaluation cannot carry is looked at again at once.
-                    it.requested |= observation.changes_left_out > 0;
+                    if observation.changes_left_out > 0 {
+                        it.request_again();
+                    }
                 });
                 if !observation.changes.is_empty() {
                     let (most, wait) = (

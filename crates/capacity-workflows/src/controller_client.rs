@@ -145,23 +145,47 @@ pub async fn resume_controller(
     .map(drop)
 }
 
+/// Why an evaluation is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Somebody wants one.
+    Evaluation,
+    /// Something is throttled, or close to it: it may only raise.
+    CapacityIsShort,
+}
+
 /// Asks for an evaluation without waiting for it, creating the controller if it is lost.
 ///
 /// # Errors
 ///
 /// In words, if the service refuses or does not answer.
-pub async fn signal(client: &Client, installation: &Installation) -> Result<(), String> {
+pub async fn signal(client: &Client, installation: &Installation, trigger: Trigger) -> Result<(), String> {
     let options = WorkflowStartOptions::new(installation.task_queue(), installation.controller_id())
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
         .static_summary("Capacity controller")
         .build();
-    let call = client.signal_with_start_workflow(
-        CapacityManagementWorkflow::run,
-        Lenient::default(),
-        CapacityManagementWorkflow::trigger_evaluation,
-        RawValue::default(),
-        options,
-    );
-    bounded(call, Duration::from_secs(15)).await.map(drop)
+    let bound = Duration::from_secs(15);
+    match trigger {
+        Trigger::Evaluation => {
+            let call = client.signal_with_start_workflow(
+                CapacityManagementWorkflow::run,
+                Lenient::default(),
+                CapacityManagementWorkflow::trigger_evaluation,
+                RawValue::default(),
+                options,
+            );
+            bounded(call, bound).await.map(drop)
+        }
+        Trigger::CapacityIsShort => {
+            let call = client.signal_with_start_workflow(
+                CapacityManagementWorkflow::run,
+                Lenient::default(),
+                CapacityManagementWorkflow::capacity_is_short,
+                RawValue::default(),
+                options,
+            );
+            bounded(call, bound).await.map(drop)
+        }
+    }
 }

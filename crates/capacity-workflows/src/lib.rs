@@ -11,11 +11,13 @@ mod connection;
 mod controller;
 mod controller_client;
 mod failures;
+mod ledgers;
 mod lenient;
 mod messages;
 pub mod names;
 mod news;
 mod options;
+mod sampling;
 mod schedule;
 mod tick;
 mod worker;
@@ -25,15 +27,17 @@ pub use change::CapacityChange;
 pub use connection::{ConnectError, Connection, Credential};
 pub use controller::CapacityManagementWorkflow;
 pub use controller_client::{
-    AskError, ask, last_evaluation, pause_controller, resume_controller, signal, status,
+    AskError, Trigger, ask, last_evaluation, pause_controller, resume_controller, signal, status,
 };
 pub use lenient::Lenient;
 pub use messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,
-    Observation, ObserveRequest, Redecide, Redecision, Silence, Status, StepRequest, StepResult, TickRequest,
+    Observation, ObserveRequest, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
+    StepResult, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;
+pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,
     trigger,

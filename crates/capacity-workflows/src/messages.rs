@@ -190,6 +190,8 @@ pub struct DecisionReport {
     pub reason: String,
     /// Whether people should be told.
     pub announce: bool,
+    /// How many of the last 60 minutes are known.
+    pub known_minutes: Option<u32>,
 }
 
 impl From<&PlannedDecision> for DecisionReport {
@@ -203,6 +205,7 @@ impl From<&PlannedDecision> for DecisionReport {
             reason_code: decision.reason_code.clone(),
             reason: decision.reason.clone(),
             announce: decision.announce,
+            known_minutes: decision.known_minutes,
         }
     }
 }
@@ -225,8 +228,12 @@ pub struct EvaluationReport {
     pub dry_run: bool,
     /// Whether nothing was to be changed, by the controller's brake.
     pub paused: bool,
+    /// Whether it could only raise, since throttling or high use triggered it.
+    pub raise_only: bool,
     /// Whether the account was blind.
     pub blind: bool,
+    /// What fed the hour, and how much of it is known.
+    pub coverage: String,
     /// How many decisions of each action.
     pub counts: BTreeMap<String, usize>,
     /// Decisions: changes first, then holds, then the rest, as many as fit.
@@ -253,6 +260,7 @@ impl EvaluationReport {
         let mode = match (self.dry_run, self.paused) {
             (true, _) => ", dry run: nothing was changed",
             (false, true) => ", paused: nothing was changed",
+            (false, false) if self.raise_only => ", triggered by high use: nothing is given back",
             (false, false) => "",
         };
         let done = self.changes.iter().filter(|change| change.is_success()).count();
@@ -286,6 +294,10 @@ pub struct ObserveRequest {
     pub account: Option<String>,
     /// Whether the brake is on.
     pub paused: bool,
+    /// Whether throttling or high use triggered it: then it may only raise.
+    pub raise_only: bool,
+    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
+    pub ledgers: BTreeMap<String, i64>,
 }
 
 /// What was observed and decided, and how the changes are to be carried out.
@@ -304,6 +316,8 @@ pub struct Observation {
     pub changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
     pub next_tick: Option<String>,
+    /// The ledgers of workers that evaluated lately, this one's among them.
+    pub ledgers: BTreeMap<String, i64>,
 }
 
 /// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
@@ -354,7 +368,9 @@ impl Observation {
                 plan_id: plan.plan_id.clone(),
                 dry_run,
                 paused: request.paused,
+                raise_only: request.raise_only,
                 blind: plan.blind,
+                coverage: plan.coverage(),
                 counts,
                 decisions_left_out: sorted.len() - decisions.len(),
                 decisions,
@@ -386,6 +402,8 @@ pub struct ControllerState {
     pub account: Option<String>,
     /// Whether an evaluation was asked for and not made yet.
     pub pending: bool,
+    /// Whether that one may only raise.
+    pub pending_raise_only: bool,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
     /// When the last evaluation began (milliseconds since 1970): the next keeps its distance, also after continuing as new.
@@ -394,6 +412,8 @@ pub struct ControllerState {
     pub standing: BTreeMap<String, Standing>,
     /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
     pub next_tick: Option<String>,
+    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
+    pub ledgers: BTreeMap<String, i64>,
     /// The last evaluation.
     pub last: Option<EvaluationReport>,
 }
@@ -416,6 +436,8 @@ pub struct Status {
     pub last_evaluation: Option<String>,
     /// How many decisions of each action it made.
     pub counts: BTreeMap<String, usize>,
+    /// What fed its hours, and how much of them was known.
+    pub coverage: Option<String>,
     /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
     pub next_tick: Option<String>,
     /// Changes that have begun and not ended.
@@ -433,6 +455,11 @@ pub struct Silence {
     /// What the tick before failed with, if it failed: it says when people were told.
     pub before: Option<String>,
 }
+
+/// What the sampler is told: nothing yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SampleRequest {}
 
 /// What a tick is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -485,6 +512,7 @@ impl DecisionReport {
             },
             throttled_percent: None,
             sample_minute: None,
+            known_minutes: self.known_minutes,
             resource_version: String::new(),
         })
     }

@@ -6,6 +6,9 @@ pub const CONTROLLER_ID: &str = "capacity-management-workflow";
 /// The schedule's id.
 pub const SCHEDULE_ID: &str = "capacity-management-schedule";
 
+/// The sampler's workflow id.
+pub const SAMPLER_ID: &str = "capacity-usage-sampler";
+
 /// What the ids of ticks begin with.
 pub const TICK_ID: &str = "capacity-evaluation";
 
@@ -47,6 +50,11 @@ impl Installation {
     /// Returns the workflow id of its controller.
     pub fn controller_id(&self) -> String {
         self.named(CONTROLLER_ID)
+    }
+
+    /// Returns the workflow id of its sampler.
+    pub fn sampler_id(&self) -> String {
+        self.named(SAMPLER_ID)
     }
 
     /// Returns the id of its schedule.

@@ -64,6 +64,21 @@ pub(crate) const ASK: Patience = Patience {
     attempts: 3,
 };
 
+/// Sampling: one attempt lives as long as its worker, and another one goes on at once.
+pub(crate) fn sampling() -> ActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_secs(1))
+        // Attempts are counted over the life of the sampler: a distance that grows with them would never shrink.
+        .backoff_coefficient(1.0)
+        .build();
+    let timeouts = ActivityCloseTimeouts::StartToClose(Duration::from_hours(24 * 365));
+    let mut options = ActivityOptions::with_close_timeouts(timeouts)
+        .retry_policy(retry)
+        .build();
+    options.heartbeat_timeout = Some(Duration::from_secs(20));
+    options
+}
+
 /// Waiting for a change that somebody else began.
 pub(crate) const WAIT: Patience = Patience {
     attempt: Duration::from_mins(20),

@@ -9,6 +9,7 @@ use temporalio_sdk::{WorkerOptions, WorkerOptionsBuilder};
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
 use crate::controller::CapacityManagementWorkflow;
+use crate::sampling::UsageSampler;
 use crate::tick::EvaluationTick;
 
 /// How much a worker takes on, and how it ends.
@@ -52,6 +53,7 @@ pub fn worker_options(activities: CapacityActivities, limits: WorkerLimits) -> W
         .register_workflow::<CapacityManagementWorkflow>()
         .and_then(WorkerOptionsBuilder::register_workflow::<CapacityChange>)
         .and_then(WorkerOptionsBuilder::register_workflow::<EvaluationTick>)
+        .and_then(WorkerOptionsBuilder::register_workflow::<UsageSampler>)
         .expect("the names of the workflows differ")
         .register_activities(activities)
         .tuner(tuner)

@@ -8,8 +8,8 @@ use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
 use openmetrics_reader::{Event, Options, Reader, Sample};
 
 use super::families::{Role, families};
-use super::usage::{AccountMetrics, Point, UsageFold, mix_label};
-use crate::text::chain;
+use super::reading::Unread;
+use super::usage::{AccountMetrics, Point, UsageFold};
 
 /// Which families are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +24,28 @@ pub(super) enum Detail {
 const MANY_SERIES: f64 = 10.0;
 
 impl Detail {
-    fn includes(self, kind: LimitKind, role: Role) -> bool {
+    pub(super) fn includes(self, kind: LimitKind, role: Role) -> bool {
         match self {
             Self::Everything => true,
             Self::Candidates => role != Role::Served || families(kind).served_series <= MANY_SERIES,
         }
     }
 
-    fn queries(self) -> Vec<FamilyQuery<'static>> {
+    /// Returns what of which limit is read.
+    pub(super) fn parts(self) -> impl Iterator<Item = (LimitKind, Role)> {
         let all = LimitKind::ALL
             .into_iter()
             .flat_map(|kind| Role::ALL.map(|role| (kind, role)));
-        all.filter(|(kind, role)| self.includes(*kind, *role))
+        all.filter(move |(kind, role)| self.includes(*kind, *role))
+    }
+
+    /// Returns for which limits what was served is read.
+    pub(super) fn served(self) -> PerLimit<bool> {
+        PerLimit::from_fn(|kind| self.includes(kind, Role::Served))
+    }
+
+    fn queries(self) -> Vec<FamilyQuery<'static>> {
+        self.parts()
             .map(|(kind, role)| FamilyQuery {
                 name: families(kind).name(role),
                 points_per_namespace: match role {
@@ -50,15 +60,36 @@ impl Detail {
     }
 }
 
-/// Returns what is to be read first: everything, if that fits one answer.
-pub(super) fn first_detail(scraper: &Scraper, namespaces: usize) -> Detail {
+/// Returns what is to be read first of so many namespaces: everything, if that fits one answer of so many points.
+pub(super) fn first_detail(points_per_answer: usize, namespaces: usize) -> Detail {
     let queries = Detail::Everything.queries();
     let points: usize = queries.iter().map(|query| query.points_of(namespaces)).sum();
-    if points <= scraper.config().points_per_answer {
+    if points <= points_per_answer {
         Detail::Everything
     } else {
         Detail::Candidates
     }
+}
+
+/// Returns how many requests it takes to read namespaces.
+pub(super) fn requests_for(
+    scraper: &Scraper,
+    namespaces: &[NamespaceId],
+    detail: Detail,
+    only_these: bool,
+) -> u32 {
+    let (queries, names) = (detail.queries(), bare_names(namespaces));
+    let query = AccountQuery {
+        families: &queries,
+        namespaces: &names,
+        only_these,
+    };
+    u32::try_from(scraper.requests_for(&query)).unwrap_or(u32::MAX)
+}
+
+fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
+    let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
+    names.into_iter().collect()
 }
 
 /// Reads the metrics of namespaces, all of one minute.
@@ -71,24 +102,19 @@ pub(super) async fn read(
     namespaces: &[NamespaceId],
     detail: Detail,
     only_these: bool,
-) -> Result<AccountMetrics, String> {
-    let queries = detail.queries();
-    let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
-    let names: Vec<&str> = names.into_iter().collect();
+) -> Result<AccountMetrics, Unread> {
+    let (queries, names) = (detail.queries(), bare_names(namespaces));
     let query = AccountQuery {
         families: &queries,
         namespaces: &names,
         only_these,
     };
-    let answer = scraper
-        .read_account(&query)
-        .await
-        .map_err(|error| chain(&error))?;
-    let asked = PerLimit::from_fn(|kind| detail.includes(kind, Role::Served));
-    let mut fold = UsageFold::new(namespaces, asked);
+    let answer = scraper.read_account(&query).await?;
+    let mut fold = UsageFold::new(namespaces, detail.served());
     for document in answer.documents {
         // Whoever read the account has read every line once, so an error here is only ever a mistake of ours.
-        take(&mut fold, &document).map_err(|error| format!("the metrics cannot be read: {error}"))?;
+        let mistake = |error| Unread::because(format!("the metrics cannot be read: {error}"));
+        take(&mut fold, &document).map_err(mistake)?;
     }
     Ok(fold.finish())
 }
@@ -104,35 +130,25 @@ fn take(fold: &mut UsageFold<'_>, document: &[u8]) -> Result<(), openmetrics_rea
     Ok(())
 }
 
-/// Every label but those of its namespace is part of the identity of a series.
 fn take_sample(fold: &mut UsageFold<'_>, sample: &Sample<'_>) {
     let name = sample.name().unescaped();
     let Some((kind, role)) = super::families::find(&name) else {
         return;
     };
-    let (mut namespace, mut account) = (None, None);
-    let mut point = Point::default();
-    for label in sample.labels() {
-        let value = label.value.unescaped();
-        if label.name == "temporal_namespace" {
-            namespace = Some(value);
-        } else if label.name == "temporal_account" {
-            account = Some(value);
-        } else {
-            if label.name == "is_background" {
-                point.background = value == "true";
-            } else if label.name == "namespace_mode" {
-                point.standby = value != "active";
-            }
-            point.series = mix_label(point.series, &label.name.unescaped(), &value);
-        }
+    let labels: Vec<_> = sample
+        .labels()
+        .map(|label| (label.name.unescaped(), label.value.unescaped()))
+        .collect();
+    let mut point = Point {
+        value: sample.value(),
+        time: sample
+            .timestamp_ms()
+            .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
+        ..Point::default()
+    };
+    for (name, value) in &labels {
+        point.label(name, value);
     }
-    point.namespace = namespace.as_deref();
-    point.account = account.as_deref();
-    point.value = sample.value();
-    point.time = sample
-        .timestamp_ms()
-        .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok());
     fold.add(kind, role, &point);
 }
 

@@ -1,30 +1,47 @@
 //! Observing an account and deciding on what was seen.
 //!
-//! The order: list all namespaces; read the families that name candidates, for the whole account; judge once
-//! with the pure rule; read the many per-operation series, all of one minute with the rest, and capacity info
-//! for candidates only; decide. A small account fits one answer and is read whole at once.
+//! The order: list all namespaces; take the newest minute of the ledger if it is fresh, else read the families that name
+//! candidates, for the whole account; judge once with the pure rule; read the many per-operation series, all of one
+//! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
+//! whole at once. What is given back rests on metrics that were read in this evaluation.
 
 mod families;
+mod history;
 mod metrics;
 mod namespaces;
+mod reading;
+mod sampling;
+mod source;
+mod stored;
 mod usage;
 
 use capacity_engine::{
-    AccountView, CapacityInfo, LimitKind, MetricsHealth, NamespaceId, PerLimit, Policy, ReasonCode,
-    ReportedUsage, Snapshot, UsageGap, decide, wants_capacity_info,
+    AccountView, Capacity, CapacityInfo, LimitKind, Lowering, MetricsHealth, NamespaceId, PerLimit, Policy,
+    ReasonCode, ReportedUsage, Snapshot, UsageGap, decide, wants_capacity_info,
 };
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, Judged, Scope};
+use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope};
 use crate::clock::ANNOUNCED_SKEW;
+use crate::memory::held_by;
 
 pub use families::metric_families;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
+pub use sampling::{Sampled, Sampler, SamplingRule, sampling_rule};
+pub use source::MetricsSource;
 
+use history::Histories;
 use metrics::Detail;
 use namespaces::Listed;
+use reading::{Reading, Unread};
 use usage::{AccountMetrics, NamespaceMetrics};
+
+/// A ledger's newest minute is used if so much of its allowed age is left: the evaluation takes time as well.
+const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// Of a Prometheus, everything is read at once up to so many points a minute: an hour of them is a few seconds' work.
+const STORED_POINTS: usize = 30_000;
 
 /// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
 const CONCURRENT_INFOS: usize = 8;
@@ -68,54 +85,44 @@ impl Autopilot {
     ///
     /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
     pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
-        self.evaluate_with_progress(scope, &|_| ()).await
+        let occasion = Occasion::of(scope.clone());
+        self.evaluate_on(&occasion, &|_| ()).await
     }
 
-    /// As [`Autopilot::evaluate`], telling what it does.
+    /// As [`Autopilot::evaluate`], on an occasion that may hold lowering, telling what it does.
     ///
     /// # Errors
     ///
     /// As [`Autopilot::evaluate`].
-    pub async fn evaluate_with_progress(
+    pub async fn evaluate_on(
         &self,
-        scope: &Scope,
+        occasion: &Occasion,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Evaluation, ObserveError> {
-        evaluate(self, scope, progress).await
+        evaluate(self, occasion, progress).await
     }
 }
 
 async fn evaluate(
     autopilot: &Autopilot,
-    scope: &Scope,
+    occasion: &Occasion,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Evaluation, ObserveError> {
     let (ops_before, metrics_before) = (
         autopilot.ops().requests_made(),
-        autopilot.metrics().requests_made(),
+        autopilot.metrics().counted_requests(),
     );
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
-    let in_scope = in_scope(&listed, scope)?;
+    let in_scope = in_scope(&listed, &occasion.scope)?;
     warn_of_idle_filters(autopilot, &listed, &mut warnings);
+    let account = account_of(listed.iter().map(|listed| &listed.id));
 
-    let mut round = Round::new(autopilot, &in_scope);
+    let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion.lowering.clone());
     progress(Progress::ReadingMetrics(round.names.len()));
-    let whole_account = matches!(scope, Scope::All);
-    // Of an account too large for one answer, what has many series is read for those namespaces only that need it.
-    let detail = if whole_account {
-        metrics::first_detail(autopilot.metrics(), round.names.len())
-    } else {
-        Detail::Everything
-    };
     round
-        .read_metrics(autopilot, detail, whole_account, &mut warnings)
+        .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
         .await;
-    if detail == Detail::Candidates {
-        let numbers = round.worth_details(autopilot.now());
-        progress(Progress::ReadingMetrics(numbers.len()));
-        round.read_details(autopilot, &numbers, &mut warnings).await;
-    }
     let candidates = round.candidates(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
     round.read_capacity_info(autopilot, &candidates).await;
@@ -124,15 +131,19 @@ async fn evaluate(
     let decisions = round.decide(now);
     Ok(Evaluation {
         evaluated_at: now,
-        account: listed
-            .iter()
-            .find_map(|listed| listed.id.account().map(str::to_owned)),
+        account,
         blind: is_blind(&decisions),
         decisions,
+        usage_window: round.usage_window().to_owned(),
         warnings,
         ops_requests: autopilot.ops().requests_made() - ops_before,
-        metrics_requests: autopilot.metrics().requests_made() - metrics_before,
+        metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
     })
+}
+
+/// The account, where a namespace tells it.
+fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
+    namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
 
 async fn list(
@@ -156,6 +167,10 @@ async fn list(
         .for_each_namespace(each)
         .await
         .map_err(ObserveError::List)?;
+    // Metrics may come out of the ledger, without an answer that tells the time.
+    if let Some(date) = autopilot.ops().server_time() {
+        autopilot.clock().correct(date);
+    }
     if let Some(error) = problem {
         return Err(ObserveError::Id(error));
     }
@@ -195,76 +210,155 @@ fn warn_of_idle_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mut
 
 /// The state of one evaluation: snapshots of everything in scope, in the order of their names.
 struct Round<'a> {
+    autopilot: &'a Autopilot,
+    reading: Reading<'a>,
     names: Vec<NamespaceId>,
     versions: Vec<&'a str>,
     snapshots: Vec<Snapshot>,
+    /// Minutes before the newest ones.
+    older: Histories,
     account: AccountView,
     policy: &'a Policy,
 }
 
 impl<'a> Round<'a> {
-    fn new(autopilot: &'a Autopilot, in_scope: &[&'a Listed]) -> Self {
+    fn new(
+        autopilot: &'a Autopilot,
+        in_scope: &[&'a Listed],
+        account: Option<String>,
+        lowering: Lowering,
+    ) -> Self {
         let snapshot = |listed: &&Listed| Snapshot {
             change_refused: autopilot.refusal_of(&listed.id),
             ..listed.snapshot.clone()
         };
         Self {
+            autopilot,
+            reading: Reading::new(autopilot, account),
             names: in_scope.iter().map(|listed| listed.id.clone()).collect(),
             versions: in_scope
                 .iter()
                 .map(|listed| listed.resource_version.as_str())
                 .collect(),
             snapshots: in_scope.iter().map(snapshot).collect(),
+            older: Histories::default(),
             account: AccountView {
                 metrics: MetricsHealth::Complete,
                 home: autopilot.settings().home.clone(),
+                lowering,
             },
             policy: &autopilot.settings().policy,
         }
     }
 
-    /// Reads the metrics of everything in scope.
-    async fn read_metrics(
+    /// Fills in what was used.
+    async fn observe(
         &mut self,
-        autopilot: &Autopilot,
-        detail: Detail,
         whole_account: bool,
+        progress: &(dyn Fn(Progress) + Sync),
         warnings: &mut Vec<String>,
     ) {
-        let read = metrics::read(autopilot.metrics(), &self.names, detail, !whole_account).await;
-        correct_clock(autopilot, warnings);
+        let remembered = whole_account && self.remember().await;
+        // Of an account too large for one answer, what has many series is read for those namespaces only that need it.
+        let detail = match self.autopilot.metrics() {
+            MetricsSource::Endpoint(scraper) if whole_account => {
+                metrics::first_detail(scraper.config().points_per_answer, self.names.len())
+            }
+            MetricsSource::Prometheus(_) if whole_account => {
+                metrics::first_detail(STORED_POINTS, self.names.len())
+            }
+            MetricsSource::Endpoint(_) | MetricsSource::Prometheus(_) => Detail::Everything,
+        };
+        if !remembered {
+            self.read_metrics(detail, whole_account, warnings).await;
+        }
+        let numbers = match (remembered, detail) {
+            (true, _) => self.worth_reading_again(self.autopilot.now()),
+            (false, Detail::Candidates) => self.worth_details(self.autopilot.now()),
+            (false, Detail::Everything) => Vec::new(),
+        };
+        if !numbers.is_empty() {
+            progress(Progress::ReadingMetrics(numbers.len()));
+            self.read_details(&numbers, warnings).await;
+        }
+        for snapshot in &mut self.snapshots {
+            note_unread(snapshot);
+        }
+        if let (Some(error), Lowering::Allowed) = (&self.reading.ledger_failure, &self.account.lowering) {
+            warnings.push(error.to_string());
+            self.account.lowering = held_by(error);
+        }
+    }
+
+    /// Takes what the ledger holds. Returns whether its newest minute is fresh enough to do without another look.
+    async fn remember(&mut self) -> bool {
+        let now = self.autopilot.now();
+        let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
+            // A Prometheus holds the minutes itself.
+            return false;
+        };
+        let minutes = self.reading.recall(now).await;
+        self.older = Histories::of(&minutes);
+        let newest = minutes.iter().rev().find(|minute| minute.complete);
+        let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
+        let is_fresh = newest.is_some_and(|newest| now.duration_since(newest.minute) <= fresh);
+        if is_fresh {
+            self.fill_all(history::newest(&minutes));
+        }
+        is_fresh
+    }
+
+    fn fill_all(&mut self, mut metrics: AccountMetrics) {
+        for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
+            let read = metrics.namespaces.remove(name.as_str());
+            fill(snapshot, read, metrics.missing_families, &self.older);
+        }
+    }
+
+    /// Reads the metrics of everything in scope.
+    async fn read_metrics(&mut self, detail: Detail, whole_account: bool, warnings: &mut Vec<String>) {
+        let names = std::mem::take(&mut self.names);
+        let read = self.reading.read(&names, detail, !whole_account, None).await;
+        self.names = names;
+        correct_clock(self.autopilot, warnings);
         match read {
-            Err(why) => self.account.metrics = MetricsHealth::Incomplete { why },
-            Ok(mut metrics) => {
-                warn_of_metrics(&metrics, whole_account, warnings);
-                for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
-                    fill(
-                        snapshot,
-                        metrics.namespaces.remove(name.as_str()),
-                        metrics.missing_families,
-                    );
+            Err(Unread { why, .. }) => self.account.metrics = MetricsHealth::Incomplete { why },
+            Ok(read) => {
+                warn_of_metrics(&read.metrics, whole_account, warnings);
+                self.reading.record(&read.metrics, whole_account).await;
+                if !read.older.is_empty() {
+                    self.older = read.older;
                 }
+                self.fill_all(read.metrics);
             }
         }
     }
 
-    /// Reads everything there is of some namespaces, in place of what was read before.
-    async fn read_details(&mut self, autopilot: &Autopilot, numbers: &[usize], warnings: &mut Vec<String>) {
-        if numbers.is_empty() {
-            return;
-        }
+    /// Reads everything there is of some namespaces, in place of what was known before.
+    async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
-        match metrics::read(autopilot.metrics(), &names, Detail::Everything, true).await {
-            Err(why) => {
-                self.account.metrics = MetricsHealth::Incomplete {
-                    why: format!("of {} candidates: {why}", names.len()),
+        let read = self.reading.read(&names, Detail::Everything, true, None).await;
+        correct_clock(self.autopilot, warnings);
+        match read {
+            // What throttles was seen before, so raising goes on.
+            Err(Unread { why, .. }) => {
+                self.account.lowering = Lowering::Held {
+                    code: ReasonCode::MetricsIncomplete,
+                    why: format!("the metrics of {} candidates are incomplete: {why}", names.len()),
                 };
             }
-            Ok(mut metrics) => {
-                warn_of_metrics(&metrics, false, warnings);
+            Ok(mut read) => {
+                warn_of_metrics(&read.metrics, false, warnings);
+                self.reading.record(&read.metrics, false).await;
+                let older = if read.older.is_empty() {
+                    &self.older
+                } else {
+                    &read.older
+                };
                 for (number, name) in numbers.iter().zip(&names) {
-                    let read = metrics.namespaces.remove(name.as_str());
-                    fill(&mut self.snapshots[*number], read, metrics.missing_families);
+                    let metrics = read.metrics.namespaces.remove(name.as_str());
+                    let snapshot = &mut self.snapshots[*number];
+                    fill(snapshot, metrics, read.metrics.missing_families, older);
                 }
             }
         }
@@ -272,29 +366,39 @@ impl<'a> Round<'a> {
 
     /// Namespaces for which the rule wants a change.
     fn candidates(&self, now: Timestamp) -> Vec<usize> {
-        let wants = |snapshot: &Snapshot| wants_capacity_info(snapshot, &self.account, self.policy, now);
-        (0..self.snapshots.len())
-            .filter(|number| wants(&self.snapshots[*number]))
-            .collect()
+        self.numbers(|snapshot| wants_capacity_info(snapshot, &self.account, self.policy, now))
     }
 
     /// Namespaces for which the rule may want a change, or whose share of throttled work is to be told.
     fn worth_details(&self, now: Timestamp) -> Vec<usize> {
-        let throttled = |snapshot: &Snapshot| match &snapshot.usage {
-            ReportedUsage::Known(window) => {
-                let usage = &window.newest().usage;
-                LimitKind::ALL
-                    .into_iter()
-                    .any(|kind| !usage[kind].throttled.is_zero())
-            }
-            ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
-        };
-        let worth = |snapshot: &Snapshot| {
-            throttled(snapshot) || wants_capacity_info(snapshot, &self.account, self.policy, now)
-        };
+        self.numbers(|snapshot| {
+            is_throttled(snapshot) || wants_capacity_info(snapshot, &self.account, self.policy, now)
+        })
+    }
+
+    /// Of what the ledger told: what may be given back, and what throttles and was not read whole.
+    fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
+        self.numbers(|snapshot| {
+            let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
+            let is_provisioned =
+                snapshot.status != Capacity::OnDemand.into() || snapshot.spec != Capacity::OnDemand.into();
+            (wants && is_provisioned) || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
+        })
+    }
+
+    fn numbers(&self, holds: impl Fn(&Snapshot) -> bool) -> Vec<usize> {
         (0..self.snapshots.len())
-            .filter(|number| worth(&self.snapshots[*number]))
+            .filter(|number| holds(&self.snapshots[*number]))
             .collect()
+    }
+
+    /// What fed the hour.
+    fn usage_window(&self) -> &'static str {
+        match (self.autopilot.metrics(), self.autopilot.memory()) {
+            (MetricsSource::Prometheus(_), _) => "prometheus",
+            (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => "ledger",
+            (MetricsSource::Endpoint(_), _) => "1 minute",
+        }
     }
 
     async fn read_capacity_info(&mut self, autopilot: &Autopilot, candidates: &[usize]) {
@@ -352,7 +456,12 @@ fn is_blind(decisions: &[Judged]) -> bool {
     without_metrics
 }
 
-fn fill(snapshot: &mut Snapshot, metrics: Option<NamespaceMetrics>, missing: PerLimit<bool>) {
+fn fill(
+    snapshot: &mut Snapshot,
+    metrics: Option<NamespaceMetrics>,
+    missing: PerLimit<bool>,
+    older: &Histories,
+) {
     let Some(metrics) = metrics else {
         snapshot.usage = ReportedUsage::Missing;
         return;
@@ -366,7 +475,43 @@ fn fill(snapshot: &mut Snapshot, metrics: Option<NamespaceMetrics>, missing: Per
             metrics.gaps[kind]
         }
     });
-    snapshot.usage = metrics.sample.into();
+    snapshot.usage = match metrics.sample {
+        Ok(newest) => ReportedUsage::Known(older.window(&snapshot.namespace, newest)),
+        Err(why) => ReportedUsage::Unknown { why },
+    };
+}
+
+fn is_throttled(snapshot: &Snapshot) -> bool {
+    match &snapshot.usage {
+        ReportedUsage::Known(window) => {
+            let usage = &window.newest().usage;
+            LimitKind::ALL
+                .into_iter()
+                .any(|kind| !usage[kind].throttled.is_zero())
+        }
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+    }
+}
+
+fn is_read_whole(snapshot: &Snapshot) -> bool {
+    match &snapshot.usage {
+        ReportedUsage::Known(window) => LimitKind::ALL
+            .into_iter()
+            .all(|kind| window.newest().served_read[kind]),
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+    }
+}
+
+/// What of the newest minute was not read is a gap, unless a worse one is known.
+fn note_unread(snapshot: &mut Snapshot) {
+    if let ReportedUsage::Known(window) = &snapshot.usage {
+        let read = window.newest().served_read;
+        for kind in LimitKind::ALL {
+            if !read[kind] && snapshot.usage_gaps[kind].is_none() {
+                snapshot.usage_gaps[kind] = Some(UsageGap::NotRead);
+            }
+        }
+    }
 }
 
 fn correct_clock(autopilot: &Autopilot, warnings: &mut Vec<String>) {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use super::families::{Role, find};
 const NAMED_STRANGERS: usize = 5;
 
 /// One sample as the reader hands it out, with the labels that matter.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Point<'a> {
     pub(crate) namespace: Option<&'a str>,
     pub(crate) account: Option<&'a str>,
@@ -29,11 +30,27 @@ pub(crate) struct Point<'a> {
     pub(crate) time: Option<Timestamp>,
 }
 
-/// Adds one label to the identity of a series, whatever the order of labels.
-pub(crate) fn mix_label(series: u64, name: &str, value: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (name, value).hash(&mut hasher);
-    series.wrapping_add(hasher.finish())
+impl<'a> Point<'a> {
+    /// Takes in one label of the series. Every label but those of its namespace is part of the identity of a series, whatever
+    /// their order.
+    pub(crate) fn label(&mut self, name: &str, value: &'a str) {
+        match name {
+            "temporal_namespace" => self.namespace = Some(value),
+            "temporal_account" => self.account = Some(value),
+            // Who scraped says nothing of what was measured: two that scrape the same count once.
+            "job" | "instance" | "replica" | "prometheus" | "prometheus_replica" => {}
+            _ => {
+                if name == "is_background" {
+                    self.background = value == "true";
+                } else if name == "namespace_mode" {
+                    self.standby = value != "active";
+                }
+                let mut hasher = DefaultHasher::new();
+                (name, value).hash(&mut hasher);
+                self.series = self.series.wrapping_add(hasher.finish());
+            }
+        }
+    }
 }
 
 /// What the metrics say of one namespace.
@@ -83,7 +100,7 @@ struct Cell {
 /// Collects samples, document by document.
 #[derive(Debug)]
 pub(crate) struct UsageFold<'a> {
-    index: HashMap<&'a str, u32>,
+    index: Arc<HashMap<&'a str, u32>>,
     listed: &'a [NamespaceId],
     cells: Vec<Cell>,
     rates: HashMap<(u32, LimitKind, Role, u64), Newest>,
@@ -99,12 +116,26 @@ impl<'a> UsageFold<'a> {
     pub(crate) fn new(listed: &'a [NamespaceId], asked: PerLimit<bool>) -> Self {
         let numbered = listed.iter().zip(0_u32..);
         Self {
-            index: numbered.map(|(id, number)| (id.as_str(), number)).collect(),
+            index: Arc::new(numbered.map(|(id, number)| (id.as_str(), number)).collect()),
             listed,
             cells: vec![Cell::default(); listed.len()],
             rates: HashMap::new(),
             declared: PerLimit::default(),
             asked,
+            strangers: BTreeSet::new(),
+            unlabelled: 0,
+        }
+    }
+
+    /// Starts another fold over the same namespaces, in which the same families were declared.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            index: Arc::clone(&self.index),
+            listed: self.listed,
+            cells: vec![Cell::default(); self.listed.len()],
+            rates: HashMap::new(),
+            declared: self.declared,
+            asked: self.asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
         }
@@ -197,7 +228,8 @@ impl<'a> UsageFold<'a> {
         let mut namespaces = HashMap::new();
         for ((id, cell), sums) in self.listed.iter().zip(&self.cells).zip(&sums) {
             if cell.seen {
-                namespaces.insert(id.to_string(), namespace_metrics(cell, sums));
+                let read = PerLimit::from_fn(|kind| self.asked[kind] && !missing_families[kind]);
+                namespaces.insert(id.to_string(), namespace_metrics(cell, sums, read));
             }
         }
         AccountMetrics {
@@ -247,7 +279,7 @@ impl NamespaceSums {
     }
 }
 
-fn namespace_metrics(cell: &Cell, sums: &NamespaceSums) -> NamespaceMetrics {
+fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) -> NamespaceMetrics {
     let rates = |newest: &PerLimit<Option<Newest>>| {
         PerLimit::from_fn(|kind| newest[kind].and_then(|kept| Rate::from_per_second(kept.value)))
     };
@@ -268,6 +300,7 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums) -> NamespaceMetrics {
             .map(|minute| MinuteSample {
                 minute,
                 usage: sums.usage,
+                served_read: PerLimit::from_fn(|kind| read[kind] && cell.unreadable[kind].is_empty()),
                 reported: sums.reported,
             })
             .ok_or_else(|| "no sample has a time".to_owned())

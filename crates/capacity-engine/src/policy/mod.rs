@@ -131,7 +131,7 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
     };
     let newest = window.map(UsageWindow::newest);
     let throttling = newest.and_then(|newest| threshold::most_throttled(newest, &snapshot.limits));
-    let price = policy.threshold.price;
+    let price = &policy.threshold.price;
     let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
     Decision {
         namespace: snapshot.namespace.clone(),
@@ -146,7 +146,7 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         price: DecisionPrice {
             per_hour_before: idle_hour(current),
             per_hour_after: idle_hour(wanted),
-            price,
+            price: price.clone(),
         },
         throttled_share: throttling.map(|throttling| throttling.share),
         sample_minute: newest.map(|sample| sample.minute),

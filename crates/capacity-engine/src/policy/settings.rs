@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::capacity::Trus;
 use crate::namespace::NamespaceFilter;
-use crate::pricing::PricePerMillion;
+use crate::pricing::{ActionPrice, PricePerMillion};
 
 /// Settings of the rule and its guards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct ThresholdSettings {
     pub respect_foreign_changes: SignedDuration,
     /// Whether capacity is given back on an estimate of the hour (`DISABLE_ON_ESTIMATE`).
     pub disable_on_estimate: bool,
-    /// What a million actions cost (`PRICE_PER_MILLION_ACTIONS`).
-    pub price: PricePerMillion,
+    /// What actions cost (`PRICE_PER_MILLION_ACTIONS`, `ACTIONS_PER_MONTH`, `SUPPORT_PLAN_PERCENTAGE`).
+    pub price: ActionPrice,
 }
 
 impl Default for ThresholdSettings {
@@ -35,7 +35,7 @@ impl Default for ThresholdSettings {
             metrics_max_age: SignedDuration::from_mins(6),
             respect_foreign_changes: SignedDuration::from_hours(4),
             disable_on_estimate: true,
-            price: PricePerMillion::FIRST_TIER,
+            price: ActionPrice::flat(PricePerMillion::FIRST_TIER),
         }
     }
 }

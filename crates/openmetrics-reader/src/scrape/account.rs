@@ -26,6 +26,11 @@ const MINUTE_ROUNDS: u32 = 2;
 const OPERATION: &str = "read the metrics of the account";
 
 impl Scraper {
+    /// Returns how many requests it takes to read families of an account, if every guess of their size is right.
+    pub fn requests_for(&self, query: &AccountQuery<'_>) -> usize {
+        plan(query, self.config().points_per_answer).len()
+    }
+
     /// Reads families of an account in as few requests as it takes.
     ///
     /// # Errors

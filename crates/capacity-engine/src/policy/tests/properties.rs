@@ -435,7 +435,7 @@ proptest! {
         snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
     ) {
         let decision = decide(&snapshot, &account, &policy, now());
-        let price = policy.threshold.price;
+        let price = &policy.threshold.price;
         prop_assert_eq!(decision.price.per_hour_before, decision.current.map(|capacity| price.idle_hour(capacity)));
         prop_assert_eq!(decision.price.per_hour_after, decision.wanted.map(|capacity| price.idle_hour(capacity)));
     }

@@ -1,6 +1,7 @@
 //! The lines an operator reads, byte for byte.
 
 use super::*;
+use crate::pricing::{PlanPercentage, PriceTier};
 
 #[test]
 fn a_namespace_that_gives_capacity_back() {
@@ -9,6 +10,26 @@ fn a_namespace_that_gives_capacity_back() {
         "[orders.a1b2c] Disable: 45 actions in the last hour, below the threshold of 100; \
          gives back 4 TRUs, up to $54.00/h at $50/M"
     );
+}
+
+#[test]
+fn money_rests_on_the_account_s_own_price() {
+    let dollars = |dollars: i64| PricePerMillion::try_new(dollars.into()).expect("a price");
+    let tier = PriceTier {
+        up_to: 5_000_000,
+        price: dollars(50),
+    };
+    let ten = PlanPercentage::try_new(10.into()).expect("a percentage");
+    let list = PriceList::try_new(vec![tier], dollars(45)).expect("a list");
+    let mut policy = Policy::default();
+    policy.threshold.price = ActionPrice::new(list.with_plan(ten), 7_000_000);
+    let decision = decide(&idle("orders", 4), &account(), &policy, now());
+    assert_eq!(
+        decision.to_string(),
+        "[orders.a1b2c] Disable: 45 actions in the last hour, below the threshold of 100; \
+         gives back 4 TRUs, up to $53.46/h at $45/M + 10%"
+    );
+    assert_eq!(decision.price.price, policy.threshold.price);
 }
 
 #[test]

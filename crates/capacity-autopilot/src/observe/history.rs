@@ -1,0 +1,126 @@
+//! Between the ledger's minutes and the engine's samples.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageWindow};
+use capacity_ledger::{Minute, NamespaceMinute};
+use jiff::Timestamp;
+
+use super::usage::{AccountMetrics, NamespaceMetrics};
+
+/// Minutes of namespaces, by full id, in any order.
+#[derive(Debug, Default)]
+pub(crate) struct Histories(HashMap<Arc<str>, Vec<MinuteSample>>);
+
+impl Histories {
+    /// Returns the histories that the ledger's minutes hold.
+    pub(crate) fn of(minutes: &[Minute]) -> Self {
+        let mut histories = Self::default();
+        for minute in minutes {
+            for it in &minute.samples {
+                histories.add(&it.namespace, sample_of(minute.minute, it));
+            }
+        }
+        histories
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, namespace: &Arc<str>, sample: MinuteSample) {
+        self.0.entry(Arc::clone(namespace)).or_default().push(sample);
+    }
+
+    /// Returns the window that ends with a namespace's newest sample.
+    pub(crate) fn window(&self, namespace: &NamespaceId, newest: MinuteSample) -> UsageWindow {
+        let older = self.0.get(namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let older = older.iter().filter(|sample| sample.minute <= newest.minute);
+        UsageWindow::from_samples(older.copied().chain([newest]))
+            .unwrap_or_else(|| UsageWindow::of_one(newest))
+    }
+}
+
+/// Returns what the newest minutes of the ledger say of each namespace, as if it had just been read.
+pub(crate) fn newest(minutes: &[Minute]) -> AccountMetrics {
+    let mut metrics = AccountMetrics::default();
+    for minute in minutes {
+        for it in &minute.samples {
+            // Minutes come oldest first, so the newest of a namespace stays.
+            metrics.namespaces.insert(
+                it.namespace.to_string(),
+                NamespaceMetrics {
+                    sample: Ok(sample_of(minute.minute, it)),
+                    limits: per_limit(it.limits.map(known)),
+                    envelopes: per_limit(it.envelopes.map(known)),
+                    gaps: PerLimit::default(),
+                },
+            );
+        }
+    }
+    metrics
+}
+
+/// Returns what was read as minutes of the ledger. Most namespaces are of the same minute; who lags is of an older one. Where
+/// the `whole` account was read, the newest is complete: who is absent from it had no usable sample.
+pub(crate) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str) -> Vec<Minute> {
+    let mut by_minute: BTreeMap<i64, Vec<NamespaceMinute>> = BTreeMap::new();
+    for (namespace, read) in &metrics.namespaces {
+        if let Ok(sample) = &read.sample {
+            let minute = sample.minute.as_second().div_euclid(60);
+            by_minute
+                .entry(minute)
+                .or_default()
+                .push(record_of(namespace, sample, read));
+        }
+    }
+    let newest = by_minute.keys().next_back().copied();
+    by_minute
+        .into_iter()
+        .filter_map(|(minute, samples)| {
+            Some(Minute {
+                minute: Timestamp::from_second(minute.checked_mul(60)?).ok()?,
+                complete: whole && Some(minute) == newest,
+                source: source.to_owned(),
+                samples,
+            })
+        })
+        .collect()
+}
+
+fn record_of(namespace: &str, sample: &MinuteSample, read: &NamespaceMetrics) -> NamespaceMinute {
+    let micros = |rate: Option<Rate>| rate.map(Rate::micros_per_second);
+    NamespaceMinute {
+        namespace: namespace.into(),
+        reported: sample.reported,
+        unread: LimitKind::ALL.map(|kind| !sample.served_read[kind]),
+        served: LimitKind::ALL.map(|kind| sample.usage[kind].served.micros_per_second()),
+        throttled: LimitKind::ALL.map(|kind| sample.usage[kind].throttled.micros_per_second()),
+        limits: LimitKind::ALL.map(|kind| micros(read.limits[kind])),
+        envelopes: LimitKind::ALL.map(|kind| micros(read.envelopes[kind])),
+    }
+}
+
+fn sample_of(minute: Timestamp, it: &NamespaceMinute) -> MinuteSample {
+    let (served, throttled) = (per_limit(it.served), per_limit(it.throttled));
+    let unread = per_limit(it.unread);
+    MinuteSample {
+        minute,
+        usage: PerLimit::from_fn(|kind| Usage {
+            served: Rate::from_micros_per_second(served[kind]),
+            throttled: Rate::from_micros_per_second(throttled[kind]),
+        }),
+        served_read: PerLimit::from_fn(|kind| !unread[kind]),
+        reported: it.reported,
+    }
+}
+
+fn known(micros: Option<u64>) -> Option<Rate> {
+    micros.map(Rate::from_micros_per_second)
+}
+
+/// From the ledger's order, which is that of `LimitKind::ALL`.
+fn per_limit<T: Copy>(values: [T; 3]) -> PerLimit<T> {
+    PerLimit::from_fn(|kind| values[kind as usize])
+}

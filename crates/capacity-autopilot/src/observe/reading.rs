@@ -1,0 +1,182 @@
+//! One reading of metrics: out of the ledger, the endpoint or Prometheus; what was read of the endpoint is remembered.
+
+use std::time::Duration;
+
+use capacity_engine::NamespaceId;
+use capacity_ledger::{Claim, LedgerError, Minute};
+use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::scrape::{ErrorKind, Scraper};
+
+use super::history::{Histories, minutes_of};
+use super::metrics::{self, Detail};
+use super::source::MetricsSource;
+use super::stored;
+use super::usage::AccountMetrics;
+use crate::autopilot::Autopilot;
+use crate::text::chain;
+
+/// Minutes that a window may reach back, and what the newest of them may be behind.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
+/// The service forgets what was asked for within the hour; a claim above any budget only counts.
+const NO_BUDGET: u32 = u32::MAX;
+/// How long is waited after a refusal that does not say.
+const AFTER_REFUSAL: Duration = Duration::from_mins(2);
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// The newest of each namespace.
+    pub(crate) metrics: AccountMetrics,
+    /// What else the source holds; the endpoint holds nothing else.
+    pub(crate) older: Histories,
+}
+
+/// Metrics that could not be read: nothing may be concluded from their absence.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread {
+    /// Why, in words.
+    pub(crate) why: String,
+    /// How long to leave the endpoint alone, where it or the budget asks for that.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Unread {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            wait: None,
+        }
+    }
+}
+
+impl From<openmetrics_reader::scrape::Error> for Unread {
+    fn from(error: openmetrics_reader::scrape::Error) -> Self {
+        let wait = match error.kind() {
+            ErrorKind::Refused { status: 429, .. } => Some(error.retry_after().unwrap_or(AFTER_REFUSAL)),
+            ErrorKind::OverBudget { free_in, .. } => Some(*free_in),
+            _ => error.retry_after(),
+        };
+        Self {
+            why: chain(&error),
+            wait,
+        }
+    }
+}
+
+/// Reads metrics of one account, and remembers what failed on the way.
+pub(crate) struct Reading<'a> {
+    autopilot: &'a Autopilot,
+    account: Option<String>,
+    /// The first failure of the ledger.
+    pub(crate) ledger_failure: Option<LedgerError>,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(autopilot: &'a Autopilot, account: Option<String>) -> Self {
+        Self {
+            autopilot,
+            account,
+            ledger_failure: None,
+        }
+    }
+
+    /// Calls the ledger; `None` if there is none, or if it failed, which is noted.
+    async fn remember<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
+    ) -> Option<T> {
+        let (memory, account) = (self.autopilot.memory()?, self.account.clone()?);
+        match memory.call(async |ledger| call(ledger, &account).await).await {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::warn!(%error, "the ledger failed");
+                self.ledger_failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Returns the minutes that the ledger holds, oldest first.
+    pub(crate) async fn recall(&mut self, now: Timestamp) -> Vec<Minute> {
+        let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+        // A minute after now is nobody's; what was written by a clock that jumped does not count.
+        let to = now
+            .saturating_add(SignedDuration::from_mins(1))
+            .unwrap_or(Timestamp::MAX);
+        let recalled = self
+            .remember(async |ledger, account| ledger.window(account, from, to).await)
+            .await;
+        recalled.unwrap_or_default()
+    }
+
+    /// Reads metrics of namespaces from where they come from.
+    pub(crate) async fn read(
+        &mut self,
+        namespaces: &[NamespaceId],
+        detail: Detail,
+        only_these: bool,
+        budget: Option<u32>,
+    ) -> Result<Read, Unread> {
+        match self.autopilot.metrics() {
+            MetricsSource::Prometheus(client) => {
+                let now = self.autopilot.now();
+                stored::read(client, namespaces, detail, only_these, now).await
+            }
+            MetricsSource::Endpoint(scraper) => {
+                let requests = metrics::requests_for(scraper, namespaces, detail, only_these);
+                let budget = budget.unwrap_or(scraper.config().requests_per_hour);
+                self.claim(scraper, requests, budget).await?;
+                let before = scraper.requests_made();
+                let read = metrics::read(scraper, namespaces, detail, only_these).await;
+                // Repetitions and parts that had to be cut were not claimed beforehand.
+                let made = scraper.requests_made().saturating_sub(before);
+                let more = u32::try_from(made).unwrap_or(u32::MAX).saturating_sub(requests);
+                if more > 0 {
+                    self.count(more, NO_BUDGET).await;
+                }
+                Ok(Read {
+                    metrics: read?,
+                    older: Histories::default(),
+                })
+            }
+        }
+    }
+
+    /// A ledger that fails claims nothing: the scraper's own budget holds then.
+    async fn claim(&mut self, scraper: &Scraper, requests: u32, budget: u32) -> Result<(), Unread> {
+        let Some(Claim::Refused { until }) = self.count(requests, budget).await else {
+            return Ok(());
+        };
+        let now = self.autopilot.now();
+        let free_in = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        Err(Unread {
+            why: format!(
+                "all processes together have spent the budget of {} requests an hour (METRICS_REQUESTS_PER_HOUR); free again at {}",
+                scraper.config().requests_per_hour,
+                until.strftime("%H:%M UTC")
+            ),
+            wait: Some(free_in),
+        })
+    }
+
+    async fn count(&mut self, requests: u32, budget: u32) -> Option<Claim> {
+        let now = self.autopilot.now();
+        self.remember(async |ledger, account| ledger.claim_requests(account, now, requests, budget).await)
+            .await
+    }
+
+    /// Writes what was read into the ledger. Returns whether all of it is there.
+    pub(crate) async fn record(&mut self, metrics: &AccountMetrics, whole: bool) -> bool {
+        let (now, source) = (self.autopilot.now(), self.autopilot.metrics().name());
+        let minutes = minutes_of(metrics, whole, source);
+        let recorded = self
+            .remember(async |ledger, account| {
+                for minute in &minutes {
+                    ledger.record_minute(account, minute, now).await?;
+                }
+                Ok(())
+            })
+            .await;
+        recorded.is_some()
+    }
+}

@@ -1,0 +1,134 @@
+//! Reading minutes that a Prometheus has kept, and folding each as if it had just been scraped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use capacity_engine::{LimitKind, NamespaceId, PerLimit};
+use jiff::{SignedDuration, Timestamp};
+use prometheus_reader::{PrometheusClient, Query, SeriesSample};
+
+use super::families::{families, find};
+use super::metrics::Detail;
+use super::reading::{Read, Unread};
+use super::usage::{AccountMetrics, Point, UsageFold};
+use crate::text::chain;
+
+/// A full window, and what the endpoint and a scrape of it are behind.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(72);
+/// A sample from the future is read, so that it is seen to be one.
+const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
+/// So many namespaces times minutes are folded at a time, which bounds memory.
+const CELLS: i64 = 100_000;
+
+/// Reads the last hour of namespaces.
+pub(super) async fn read(
+    client: &PrometheusClient,
+    namespaces: &[NamespaceId],
+    detail: Detail,
+    only_these: bool,
+    now: Timestamp,
+) -> Result<Read, Unread> {
+    let names: Vec<&str> = namespaces.iter().map(NamespaceId::as_str).collect();
+    let families_read: Vec<&str> = detail
+        .parts()
+        .map(|(kind, role)| families(kind).name(role))
+        .collect();
+    let minutes = (CELLS / i64::try_from(namespaces.len().max(1)).unwrap_or(CELLS)).clamp(5, 75);
+    let step = SignedDuration::from_mins(minutes);
+    let end = now.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
+    let mut from = whole_minute(now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN));
+    let mut template = UsageFold::new(namespaces, detail.served());
+    for kind in declared(client, detail, now).await? {
+        template.declare(families(kind).served);
+    }
+    let mut read = Read::default();
+    while from < end {
+        let to = from.saturating_add(step).unwrap_or(end).min(end);
+        let query = Query {
+            families: &families_read,
+            namespaces: only_these.then_some(&names[..]),
+            from,
+            to,
+        };
+        let mut folds: BTreeMap<i64, UsageFold<'_>> = BTreeMap::new();
+        let each = |sample: SeriesSample<'_>| {
+            let minute = sample.time.as_second().div_euclid(60);
+            let fold = folds.entry(minute).or_insert_with(|| template.another());
+            take(fold, &sample);
+        };
+        let coverage = client
+            .samples(&query, each)
+            .await
+            .map_err(|error| Unread::because(chain(&error)))?;
+        if coverage.partial {
+            return Err(Unread::because(format!(
+                "Prometheus says that its answer is not whole: {}",
+                coverage.warnings.join("; ")
+            )));
+        }
+        for fold in folds.into_values() {
+            add(&mut read, fold.finish());
+        }
+        from = to;
+    }
+    Ok(read)
+}
+
+/// Families of which there is anything in the last hour: the others are missing, not idle.
+async fn declared(
+    client: &PrometheusClient,
+    detail: Detail,
+    now: Timestamp,
+) -> Result<Vec<LimitKind>, Unread> {
+    let served = detail.served();
+    let kinds: Vec<LimitKind> = LimitKind::ALL.into_iter().filter(|kind| served[*kind]).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| families(*kind).served).collect();
+    let present = client
+        .families_present(&names, now)
+        .await
+        .map_err(|error| Unread::because(chain(&error)))?;
+    let found = kinds.into_iter().zip(present);
+    Ok(found
+        .filter(|(_, present)| present.is_present())
+        .map(|(kind, _)| kind)
+        .collect())
+}
+
+fn take(fold: &mut UsageFold<'_>, sample: &SeriesSample<'_>) {
+    let Some((kind, role)) = find(sample.family) else {
+        return;
+    };
+    let mut point = Point {
+        value: sample.value,
+        time: Some(sample.time),
+        ..Point::default()
+    };
+    for (name, value) in sample.labels {
+        point.label(name, value);
+    }
+    fold.add(kind, role, &point);
+}
+
+/// Adds a minute, which is newer than all before it. Of each namespace the newest minute that tells its limits is kept as the
+/// newest: a minute of which only a part has arrived is not whole.
+fn add(read: &mut Read, minute: AccountMetrics) {
+    let Read { metrics, older } = read;
+    metrics.unlabelled += minute.unlabelled;
+    metrics.strangers.extend(minute.strangers);
+    metrics.stranger_count = metrics.strangers.len();
+    metrics.missing_families =
+        PerLimit::from_fn(|kind| metrics.missing_families[kind] || minute.missing_families[kind]);
+    for (name, read) in minute.namespaces {
+        if let Ok(sample) = &read.sample {
+            older.add(&Arc::from(name.as_str()), *sample);
+        }
+        let tells_limits = LimitKind::ALL.into_iter().all(|kind| read.limits[kind].is_some());
+        if tells_limits || !metrics.namespaces.contains_key(&name) {
+            metrics.namespaces.insert(name, read);
+        }
+    }
+}
+
+fn whole_minute(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second().div_euclid(60) * 60).unwrap_or(time)
+}

@@ -1,0 +1,274 @@
+//! The sampler: one activity that lives as long as its worker, and a workflow that has another worker go on with it.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use capacity_autopilot::{Sampled, Sampler};
+use capacity_engine::NamespaceId;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
+use tokio::sync::watch;
+
+use crate::activities::CapacityActivities;
+use crate::controller_client::{Trigger, signal};
+use crate::lenient::Lenient;
+use crate::messages::SampleRequest;
+use crate::names::Installation;
+use crate::options;
+
+/// Triggers are at least so far apart.
+const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
+/// A cancel request only arrives on the answer to a heartbeat, and a worker that ends is not waited for.
+const HEARTBEAT: Duration = Duration::from_secs(4);
+/// How often the worker looks whether the sampler runs.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// How often the ledger is pruned, in the service's time.
+const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// How a worker samples.
+#[derive(Debug, Clone)]
+pub struct SamplingSettings {
+    /// Whether throttling and high use trigger an evaluation.
+    pub triggers: bool,
+    /// How much faster than real time the service's time runs; 1 but for a simulated one.
+    pub speed: f64,
+    /// How long minutes are kept before they are folded into hours.
+    pub keep_minutes: SignedDuration,
+    /// How long decisions and changes are kept.
+    pub keep_decisions: SignedDuration,
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self {
+            triggers: true,
+            speed: 1.0,
+            keep_minutes: SignedDuration::from_hours(14 * 24),
+            keep_decisions: SignedDuration::from_hours(400 * 24),
+        }
+    }
+}
+
+/// Whether a worker is ending. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Ending(Arc<watch::Sender<bool>>);
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Ending {
+    /// Lets go of what would go on for ever, so that another worker takes it at once.
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn begun(&self) {
+        // The sender lives in `self`, so the channel cannot close.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
+    }
+}
+
+/// Keeps usage sampled.
+#[workflow]
+pub struct UsageSampler {
+    request: SampleRequest,
+}
+
+#[workflow_methods]
+impl UsageSampler {
+    #[init]
+    pub fn new(_context: &WorkflowContextView, input: Lenient<SampleRequest>) -> Self {
+        Self { request: input.value }
+    }
+
+    #[run(name = "UsageSampler")]
+    pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+        let request = context.state(|it| it.request.clone());
+        // Retries of an activity write nothing into the history, however many there are.
+        context
+            .execute_activity(CapacityActivities::sample_usage, request, options::sampling())
+            .await?;
+        Ok(())
+    }
+}
+
+/// Starts the sampler if it does not run, again and again. Never ends.
+pub async fn keep_sampling(client: &Client, installation: &Installation) {
+    loop {
+        let options = WorkflowStartOptions::new(installation.task_queue(), installation.sampler_id())
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .static_summary("Usage sampler")
+            .build();
+        let started = client.start_workflow(UsageSampler::run, Lenient::default(), options);
+        match tokio::time::timeout(Duration::from_secs(15), started).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the usage sampler could not be started"),
+            Err(_) => tracing::warn!("the usage sampler could not be started in time"),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What the next attempt goes on with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Progress {
+    /// When the next round is due (milliseconds since 1970, in the service's time).
+    due_ms: Option<i64>,
+    /// When an evaluation was last triggered.
+    triggered_ms: Option<i64>,
+}
+
+/// Samples until the worker ends.
+pub(crate) async fn sample(
+    activities: &CapacityActivities,
+    context: &ActivityContext,
+) -> Result<(), ActivityError> {
+    if activities.autopilot.memory().is_none() {
+        // Another worker may have a ledger.
+        return Err(retried(
+            "this worker has no ledger (LEDGER_URL): nothing is sampled here",
+        ));
+    }
+    let mut sampling = Sampling {
+        activities,
+        sampler: Sampler::new(Arc::clone(&activities.autopilot)),
+        progress: context
+            .heartbeat_details()
+            .deserialize::<Progress>()
+            .ok()
+            .flatten()
+            .unwrap_or_default(),
+        waiting: Vec::new(),
+        pruned_at: None,
+    };
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    loop {
+        let progress = sampling.progress;
+        let mut turn = std::pin::pin!(sampling.turn());
+        loop {
+            tokio::select! {
+                biased;
+                () = context.cancelled() => return Err(ActivityError::cancelled_with_details(progress)),
+                () = activities.ending.begun() => return Err(retried("this worker is ending")),
+                () = &mut turn => break,
+                _ = heartbeat.tick() => {}
+            }
+            // The newest details are what the next attempt goes on with.
+            context.record_heartbeat(progress).await?;
+        }
+    }
+}
+
+fn retried(why: &str) -> ActivityError {
+    ApplicationFailure::builder(std::io::Error::other(why.to_owned()))
+        .build()
+        .into()
+}
+
+struct Sampling<'a> {
+    activities: &'a CapacityActivities,
+    sampler: Sampler,
+    progress: Progress,
+    /// Namespaces that are short, and of whom the controller was not told yet.
+    waiting: Vec<NamespaceId>,
+    pruned_at: Option<Timestamp>,
+}
+
+impl Sampling<'_> {
+    /// Waits until a round is due, makes it, and does what follows of it.
+    async fn turn(&mut self) {
+        let now = self.activities.autopilot.now();
+        if let Some(due) = self.progress.due_ms {
+            self.sleep(due.saturating_sub(now.as_millisecond())).await;
+        }
+        let sampled = self.sampler.round().await;
+        let Sampled {
+            minute,
+            recorded,
+            problem,
+            short,
+            next_in,
+        } = sampled;
+        if let Some(problem) = problem {
+            tracing::warn!(%problem, recorded, "a minute was not sampled well");
+        } else {
+            tracing::debug!(?minute, recorded, "sampled");
+        }
+        let now = self.activities.autopilot.now();
+        let next_ms = i64::try_from(next_in.as_millis()).unwrap_or(i64::MAX);
+        self.progress.due_ms = Some(now.as_millisecond().saturating_add(next_ms));
+        self.waiting.extend(short);
+        self.trigger(now).await;
+        self.prune(now).await;
+    }
+
+    async fn sleep(&self, milliseconds: i64) {
+        let service = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+        // A clock that jumped makes nobody wait for longer than the longest distance there is.
+        let service = service.min(Duration::from_hours(1));
+        tokio::time::sleep(service.div_f64(self.activities.settings.sampling.speed.max(1.0))).await;
+    }
+
+    /// Asks the controller for an evaluation that may only raise, unless it was asked just now: then the next turn does.
+    async fn trigger(&mut self, now: Timestamp) {
+        if self.waiting.is_empty() || !self.activities.settings.sampling.triggers {
+            self.waiting.clear();
+            return;
+        }
+        let apart = i64::try_from(TRIGGERS_APART.as_millis()).unwrap_or(i64::MAX);
+        let since = |at: i64| now.as_millisecond().saturating_sub(at);
+        if self
+            .progress
+            .triggered_ms
+            .is_some_and(|at| (0..apart).contains(&since(at)))
+        {
+            return;
+        }
+        let installation = &self.activities.settings.installation;
+        match signal(&self.activities.client, installation, Trigger::CapacityIsShort).await {
+            Ok(()) => {
+                let names: Vec<&str> = self.waiting.iter().take(10).map(NamespaceId::as_str).collect();
+                tracing::info!(
+                    count = self.waiting.len(),
+                    namespaces = names.join(", "),
+                    "capacity is short: an evaluation was triggered"
+                );
+                self.progress.triggered_ms = Some(now.as_millisecond());
+                self.waiting.clear();
+            }
+            Err(error) => tracing::warn!(error, "the controller could not be told that capacity is short"),
+        }
+    }
+
+    /// Folds old minutes into hours, and drops old decisions.
+    async fn prune(&mut self, now: Timestamp) {
+        let is_recent = |at: Timestamp| now.duration_since(at) < PRUNE_AGAIN;
+        let Some(memory) = self.activities.autopilot.memory() else {
+            return;
+        };
+        if self.pruned_at.is_some_and(is_recent) {
+            return;
+        }
+        let keep = self.activities.settings.sampling.keep_minutes;
+        let pruned = memory
+            .call(async |ledger| ledger.prune(now, keep, SignedDuration::MAX).await)
+            .await;
+        match pruned {
+            Ok(pruned) => {
+                self.pruned_at = Some(now);
+                tracing::debug!(?pruned, "the ledger was pruned");
+            }
+            Err(error) => tracing::warn!(%error, "the ledger could not be pruned"),
+        }
+    }
+}
