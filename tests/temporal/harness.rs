@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, AutopilotSettings};
+use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, Memory};
 use capacity_engine::Policy;
+use capacity_ledger::Location;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, EvaluationReport, Installation, WorkerLimits, ask,
-    names, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationReport, Installation,
+    SamplingSettings, WorkerLimits, ask, keep_sampling, names, worker_options,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
@@ -65,6 +66,9 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
     })
 }
 
+/// How much faster than ours the simulated time runs.
+pub(crate) const SPEED: f64 = 20.0;
+
 /// What a test may set.
 pub(crate) struct Setup {
     pub(crate) account: Account,
@@ -73,7 +77,9 @@ pub(crate) struct Setup {
     /// Attempts of one request to the cloud.
     pub(crate) attempts: u32,
     /// Where decisions and changes are recorded.
-    pub(crate) ledger: Option<capacity_ledger::Ledger>,
+    pub(crate) ledger: Option<Location>,
+    /// Whether usage is sampled, and the worker's clock runs with the cloud's.
+    pub(crate) sampled: bool,
     /// How to connect, where not plainly.
     pub(crate) connection: Option<Connection>,
     /// A server of the test's own, where not the one that all share.
@@ -92,6 +98,7 @@ impl Default for Setup {
             installation: Installation::default(),
             attempts: 4,
             ledger: None,
+            sampled: false,
             connection: None,
             server: None,
             dry_run: false,
@@ -166,7 +173,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let cloud = cloud_simulator::start(SimulatorOptions {
-        speed: 20.0,
+        speed: SPEED,
         operation_lag: setup.operation_lag,
         capacity_lag: SignedDuration::from_secs(2),
         check_duration: SignedDuration::from_secs(2),
@@ -179,16 +186,28 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         grace: Duration::from_secs(2),
         ..WorkerLimits::default()
     };
-    let options = worker_options(activities(&setup, &client, &cloud), limits);
+    let activities = activities(&setup, &client, &cloud);
+    let ending = activities.ending.clone();
+    let options = worker_options(activities, limits);
     let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
     let stop = worker.shutdown_handle();
     let world = World {
         client,
-        installation: setup.installation,
+        installation: setup.installation.clone(),
         cloud,
     };
     let (ended, ()) = tokio::join!(worker.run(), async {
-        body(&world).await;
+        let sampling = async {
+            if setup.sampled {
+                keep_sampling(&world.client, &world.installation).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = body(&world) => {}
+            () = sampling => {}
+        }
+        ending.begin();
         stop();
     });
     ended.expect("the worker ended well");
@@ -197,10 +216,14 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
 fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityActivities {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.max_attempts = setup.attempts;
-    let metrics =
+    let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
-    let autopilot = Autopilot::new(
+    if setup.sampled {
+        // The scraper counts our hours, and the cloud lives faster.
+        metrics.requests_per_hour = 180;
+    }
+    let mut autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),
         AutopilotSettings {
@@ -208,6 +231,12 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             home: None,
         },
     );
+    if setup.sampled {
+        autopilot = autopilot.with_clock(Clock::running_at(SPEED));
+    }
+    if let Some(ledger) = setup.ledger.clone() {
+        autopilot = autopilot.remembering(Memory::at(ledger));
+    }
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into()).expect("valid");
     CapacityActivities {
         autopilot: Arc::new(autopilot),
@@ -220,8 +249,12 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             webhook: Some(slack_notifier::Webhook::new(slack)),
             installation: setup.installation.clone(),
             change_timeout: setup.change_timeout,
+            sampling: SamplingSettings {
+                speed: if setup.sampled { SPEED } else { 1.0 },
+                ..SamplingSettings::default()
+            },
         },
         pulse: capacity_workflows::Pulse::default(),
-        ledger: setup.ledger.clone(),
+        ending: Ending::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Installation, names, pause_controller, status,
+    CapacityChange, CapacityManagementWorkflow, Installation, Trigger, names, pause_controller, status,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -292,7 +292,7 @@ async fn a_server_that_restarts_loses_nothing() {
         ..throttled(&["checkout"])
     };
     with_worker("restart", setup, async |world| {
-        capacity_workflows::signal(&world.client, &world.installation)
+        capacity_workflows::signal(&world.client, &world.installation, Trigger::Evaluation)
             .await
             .expect("signalled");
         until("posted", PATIENT, || posts(world) > 0).await;
@@ -342,7 +342,7 @@ async fn what_was_decided_and_done_is_recorded() {
     let location = capacity_ledger::Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = capacity_ledger::Ledger::open(&location).await.expect("opened");
     let setup = Setup {
-        ledger: Some(ledger.clone()),
+        ledger: Some(location),
         ..throttled(&["checkout", "payments"])
     };
     with_worker("recorded", setup, async |world| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capacity_workflows::{
-    CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, names, signal, status,
+    CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, Trigger, names, signal, status,
 };
 use cloud_simulator::{Account, Faults, MetricsFault, OperationFault};
 use temporalio_client::{
@@ -54,7 +54,7 @@ async fn a_storm_of_signals_causes_two_evaluations_at_most() {
     with_worker("storm", throttled(&["checkout"]), async |world| {
         let installation = Installation::default();
         for _ in 0..200 {
-            let storm = (0..5).map(|_| signal(&world.client, &installation));
+            let storm = (0..5).map(|_| signal(&world.client, &installation, Trigger::Evaluation));
             for sent in futures::future::join_all(storm).await {
                 sent.expect("sent");
             }

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, chain};
-use capacity_ledger::Ledger;
+use capacity_autopilot::{Autopilot, CHANGE_TIMEOUT, MetricsSource, chain};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Installation, Pulse, WorkerLimits, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Ending, Installation, Pulse, SamplingSettings,
+    WorkerLimits, keep_sampling, worker_options,
 };
 use clap::{Parser, ValueEnum};
-use openmetrics_reader::scrape::Scraper;
 use slack_notifier::Webhook;
 use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
@@ -124,7 +123,7 @@ fn log(arguments: &Arguments) {
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = settings(arguments)?;
-    let autopilot = Arc::new(autopilot(&settings)?);
+    let autopilot = Arc::new(capacity_workflows::autopilot(&settings)?);
     if arguments.check {
         return check(&settings, &autopilot).await;
     }
@@ -156,15 +155,19 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         client = connect_patiently(&settings, meter) => client?,
         () = stop_signal()? => return Ok(()),
     };
+    tell_of_ledger(&autopilot).await;
+    let ending = Ending::default();
     let activities = CapacityActivities {
         autopilot,
         client: client.clone(),
         settings: activity_settings(&settings, arguments),
         pulse: health.pulse.clone(),
-        ledger: ledger(&settings).await,
+        ending: ending.clone(),
     };
+    let samples = activities.autopilot.memory().is_some();
     let options = worker_options(activities, arguments.limits());
-    let mut worker = Worker::new(&runtime, client, options)?;
+    let installation = Installation::of(&settings.home);
+    let mut worker = Worker::new(&runtime, client.clone(), options)?;
     let stop = worker.shutdown_handle();
     tracing::info!(
         task_queue = settings.home.task_queue,
@@ -178,7 +181,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         stopped.await;
         tracing::info!("stopping: draining");
         ready.set_ready(false);
+        ending.begin();
         stop();
+    };
+    let sampling = async {
+        if samples {
+            keep_sampling(&client, &installation).await;
+        }
+        std::future::pending::<()>().await;
     };
     let (ended, ()) = tokio::join!(
         async {
@@ -191,6 +201,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 () = drain => {}
                 // A worker that ends by itself is not waited for.
                 () = health.wait_until_not_ready() => {}
+                () = sampling => {}
             }
         }
     );
@@ -230,6 +241,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         Needs {
             cloud_keys: true,
             home: true,
+            estimate_is_enough: false,
         },
     )?;
     for warning in &settings.warnings {
@@ -238,37 +250,15 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
-    let ops = settings
-        .cloud_ops
-        .clone()
-        .context("TEMPORAL_CLOUD_OPS_API_KEY is not set")?;
-    let metrics = settings
-        .metrics
-        .clone()
-        .context("TEMPORAL_CLOUD_METRICS_API_KEY is not set")?;
-    let autopilot = AutopilotSettings {
-        policy: settings.policy.clone(),
-        home: settings.home.namespace_id(),
+/// A ledger that cannot be opened is told, and tried again: raising capacity needs none, lowering waits for it.
+async fn tell_of_ledger(autopilot: &Autopilot) {
+    let Some(memory) = autopilot.memory() else {
+        tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
+        return;
     };
-    Ok(Autopilot::new(
-        cloud_ops_client::Client::new(ops),
-        Scraper::new(metrics),
-        autopilot,
-    ))
-}
-
-/// A ledger that cannot be opened is told, and stops nothing: raising capacity needs none.
-async fn ledger(settings: &Settings) -> Option<Ledger> {
-    match Ledger::open(settings.ledger.as_ref()?).await {
-        Ok(ledger) => {
-            tracing::info!(ledger = ledger.location(), "decisions and changes are recorded");
-            Some(ledger)
-        }
-        Err(error) => {
-            tracing::error!(%error, "nothing is recorded until the next start");
-            None
-        }
+    match memory.call(async |ledger| Ok(ledger.location().to_owned())).await {
+        Ok(ledger) => tracing::info!(ledger, "usage, decisions and changes are kept"),
+        Err(error) => tracing::error!(%error, "nothing is given back until the ledger can be used"),
     }
 }
 
@@ -281,6 +271,12 @@ fn activity_settings(settings: &Settings, arguments: &Arguments) -> ActivitySett
         webhook: settings.slack.clone().map(Webhook::new),
         installation: Installation::of(&settings.home),
         change_timeout: CHANGE_TIMEOUT,
+        sampling: SamplingSettings {
+            triggers: settings.evaluate_on_throttling,
+            keep_minutes: settings.keep.minutes,
+            keep_decisions: settings.keep.decisions,
+            ..SamplingSettings::default()
+        },
     }
 }
 
@@ -316,7 +312,21 @@ async fn check(settings: &Settings, autopilot: &Autopilot) -> anyhow::Result<()>
     tracing::info!("the Temporal service accepts the connection");
     let identity = autopilot.ops().current_identity().await?;
     tracing::info!(identity = identity.name, "the Cloud Ops API accepts its key");
-    let families = autopilot.metrics().families().await?;
-    tracing::info!(families = families.len(), "the metrics endpoint accepts its key");
+    match autopilot.metrics() {
+        MetricsSource::Endpoint(scraper) => {
+            let families = scraper.families().await?;
+            tracing::info!(families = families.len(), "the metrics endpoint accepts its key");
+        }
+        MetricsSource::Prometheus(client) => {
+            let server = client.check().await?;
+            tracing::info!(version = server.version, "Prometheus answers");
+        }
+    }
+    if let Some(memory) = autopilot.memory() {
+        let ledger = memory
+            .call(async |ledger| Ok(ledger.location().to_owned()))
+            .await?;
+        tracing::info!(ledger, "the ledger can be used");
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, Installation, ask, signal};
+use capacity_workflows::{Connection, Installation, Trigger, ask, signal};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -157,7 +157,7 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
     };
     world.cloud.set_faults(moment.faults);
     let mut first = world.worker();
-    signal(&world.client, &Installation::default())
+    signal(&world.client, &Installation::default(), Trigger::Evaluation)
         .await
         .expect("signalled");
     world

@@ -9,7 +9,6 @@ use capacity_autopilot::{
     Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest, record_changes,
     record_evaluation,
 };
-use capacity_ledger::Ledger;
 use capacity_settings::{Needs, Settings};
 use slack_notifier::Webhook;
 
@@ -30,6 +29,7 @@ pub(crate) async fn run(
         global,
         Needs {
             cloud_keys: true,
+            estimate_is_enough: true,
             ..Needs::default()
         },
     )?;
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     if !flags.yes && !may_ask && !settings.dry_run {
         bail!("there is no terminal to ask on: look at `temporal-capacity plan`, then say `apply --yes`");
     }
-    let autopilot = setup::autopilot(&settings)?;
+    let autopilot = capacity_workflows::autopilot(&settings)?;
     let (mut plan, orders) = if let Some(path) = &flags.file {
         saved(&autopilot, path).await?
     } else {
@@ -54,6 +54,7 @@ pub(crate) async fn run(
     }
     if settings.dry_run {
         tell("DRY_RUN_MODE is true: nothing is changed and nothing sent");
+        record(&plan, &autopilot, true).await;
         notify(&plan, &settings).await;
         if !is_table {
             show(&plan, shown, false, terminal, begun.elapsed())?;
@@ -73,7 +74,7 @@ pub(crate) async fn run(
         print(&render::changes(&results, terminal))?;
     }
     plan.changes = Some(results);
-    record(&plan, &settings, autopilot.now()).await;
+    record(&plan, &autopilot, false).await;
     notify(&plan, &settings).await;
     if !is_table {
         show(&plan, shown, false, terminal, begun.elapsed())?;
@@ -163,20 +164,13 @@ pub(crate) async fn carry_out(
 }
 
 /// Records what was decided and done. That it cannot be recorded never fails what was done.
-async fn record(plan: &Plan, settings: &Settings, now: jiff::Timestamp) {
-    let Some(location) = &settings.ledger else { return };
+async fn record(plan: &Plan, autopilot: &Autopilot, dry_run: bool) {
+    let Some(memory) = autopilot.memory() else { return };
     let by = format!("temporal-capacity {}", std::process::id());
+    let changes = plan.changes.as_deref().unwrap_or_default();
     let recorded = async {
-        let ledger = Ledger::open(location).await?;
-        record_evaluation(&ledger, plan, false, &by).await?;
-        record_changes(
-            &ledger,
-            plan,
-            plan.changes.as_deref().unwrap_or_default(),
-            now,
-            &by,
-        )
-        .await
+        record_evaluation(memory, plan, dry_run, &by).await?;
+        record_changes(memory, plan, changes, autopilot.now(), &by).await
     };
     if let Err(error) = recorded.await {
         tell(&format!("warning: not recorded: {error}"));

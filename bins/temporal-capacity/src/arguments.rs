@@ -321,6 +321,9 @@ pub(crate) struct Plan {
     /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
     #[arg(long)]
     pub(crate) all: bool,
+    /// First gathers minutes of usage for so long, such as 15m; with LEDGER_URL set they are kept there.
+    #[arg(long, value_name = "DURATION", value_parser = crate::observe::duration)]
+    pub(crate) observe: Option<std::time::Duration>,
     /// Saves the plan, for `apply FILE` within 15 minutes.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
@@ -449,9 +452,13 @@ pub(crate) struct Dev {
     /// Keeps the Temporal server's state in this file [default: in memory].
     #[arg(long, value_name = "FILE")]
     pub(crate) database: Option<PathBuf>,
-    /// How many times faster than real time the simulated cloud lives.
+    /// How many times faster than real time the simulated cloud lives, up to 600; above 1 an evaluation is made at minute 45 of
+    /// each of its hours.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) speed: f64,
+    /// Keeps usage, decisions and changes in this SQLite file [default: a temporary one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
     /// Decide and show, change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

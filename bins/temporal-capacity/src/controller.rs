@@ -101,7 +101,7 @@ pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Resu
 pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let (client, installation) = connect(global).await?;
     if !flags.wait {
-        capacity_workflows::signal(&client, &installation)
+        capacity_workflows::signal(&client, &installation, capacity_workflows::Trigger::Evaluation)
             .await
             .map_err(anyhow::Error::msg)?;
         tell("triggered; `temporal-capacity status` tells how it goes");

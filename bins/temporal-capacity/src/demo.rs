@@ -34,7 +34,7 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
     let cloud = cloud_simulator::start(options).await?;
     // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
-    let autopilot = Arc::new(stack::autopilot(&cloud)?);
+    let autopilot = Arc::new(stack::autopilot(&cloud, SPEED)?);
     let price = settings.policy.threshold.price.dollars();
     let count = cloud.namespaces().len();
     say(format!(
@@ -131,7 +131,7 @@ async fn on_a_server(
     bar.set_message("the controller evaluates");
     let installation = Installation::default();
     let asked = ask(&client, &installation, "demo", Duration::from_mins(3));
-    let report = stack::with_worker(&client, autopilot.clone(), cloud, false, asked).await??;
+    let report = stack::with_worker(&client, autopilot.clone(), cloud, false, SPEED, asked).await??;
     bar.finish_and_clear();
     server.shutdown().await;
     if let Some(error) = report.error {

@@ -1,19 +1,28 @@
 //! `dev`: the whole stack in one terminal, until Ctrl-C.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use capacity_workflows::{Installation, ScheduleOptions, create};
+use anyhow::Context;
+use capacity_autopilot::Memory;
+use capacity_ledger::Location;
+use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use temporal_dev_server::{DevServer, Options};
+use temporalio_client::Client;
 
 use crate::arguments::Dev;
 use crate::exit::{Exit, print, tell};
 use crate::stack::{self, NAMESPACE};
 
+/// Faster, a simulated minute is shorter than the steps it is made of.
+const FASTEST: f64 = 600.0;
+
 pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     anyhow::ensure!(
-        flags.speed > 0.0 && flags.speed.is_finite(),
-        "--speed {}: give a factor above 0",
+        flags.speed > 0.0 && flags.speed <= FASTEST,
+        "--speed {}: give a factor above 0 and at most {FASTEST}",
         flags.speed
     );
     let options = Options {
@@ -29,26 +38,63 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     })
     .await?;
     let client = stack::connect(&server).await?;
-    let every_minute = ScheduleOptions {
-        minutes: (0..60).collect(),
-        ..ScheduleOptions::hourly(Installation::default())
-    };
-    create(&client, &every_minute).await?;
-    print(&introduction(&server, &cloud))?;
-    let autopilot = Arc::new(stack::autopilot(&cloud)?);
+    let temporary = tempfile::tempdir().context("no temporary folder for the ledger")?;
+    let ledger = flags
+        .ledger
+        .clone()
+        .unwrap_or_else(|| temporary.path().join("ledger.db"));
+    let is_fast = flags.speed > 1.0;
+    if !is_fast {
+        let every_minute = ScheduleOptions {
+            minutes: (0..60).collect(),
+            ..ScheduleOptions::hourly(Installation::default())
+        };
+        create(&client, &every_minute).await?;
+    }
+    print(&introduction(&server, &cloud, &ledger, is_fast))?;
+    let memory = Memory::at(Location::Sqlite(ledger));
+    let autopilot = Arc::new(stack::autopilot(&cloud, flags.speed)?.remembering(memory));
     let interrupted = async {
-        let interrupted = tokio::signal::ctrl_c().await;
+        let interrupted = tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            // Temporal's schedules know our time only: under a faster one the cloud's clock says when.
+            () = simulated_schedule(&cloud, &client, flags.speed), if is_fast => Ok(()),
+        };
         tell("stopping");
         interrupted
     };
-    stack::with_worker(&client, autopilot, &cloud, flags.dry_run, interrupted).await??;
+    stack::with_worker(
+        &client,
+        autopilot,
+        &cloud,
+        flags.dry_run,
+        flags.speed,
+        interrupted,
+    )
+    .await??;
     cloud.shutdown().await;
     server.shutdown().await;
     Ok(Exit::Done)
 }
 
+/// Asks for an evaluation at minute 45 of every simulated hour. Never ends.
+async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f64) {
+    loop {
+        let past = cloud.now().as_second().rem_euclid(3_600);
+        let left = (45 * 60 - past).rem_euclid(3_600).max(1);
+        #[expect(clippy::cast_precision_loss, reason = "at most an hour of seconds")]
+        let left = Duration::from_secs_f64(left as f64 / speed);
+        tokio::time::sleep(left).await;
+        if let Err(error) = signal(client, &Installation::default(), Trigger::Evaluation).await {
+            tell(&format!("warning: the controller could not be asked: {error}"));
+        }
+        // The same minute is not met twice.
+        tokio::time::sleep(Duration::from_secs_f64(60.0 / speed)).await;
+    }
+}
+
 /// Where everything is, and what to try.
-fn introduction(server: &DevServer, cloud: &RunningSimulator) -> String {
+fn introduction(server: &DevServer, cloud: &RunningSimulator, ledger: &Path, is_fast: bool) -> String {
     let ui = server.ui_address().map_or_else(String::new, |ui| {
         format!("http://{ui}/namespaces/{NAMESPACE}/workflows")
     });
@@ -57,11 +103,17 @@ fn introduction(server: &DevServer, cloud: &RunningSimulator) -> String {
          Temporal server   {address}\n\
          simulated cloud   {cloud}\n\
          \n\
-         An evaluation is made every minute. In another terminal:\n\
-         \n  export TEMPORAL_ADDRESS={address} TEMPORAL_NAMESPACE={NAMESPACE}\n\
-         \n  temporal-capacity status\n  temporal-capacity trigger --wait\n  capacity-schedule show\n\
+         An evaluation is made {when}; usage is sampled every minute. In another terminal:\n\
+         \n  export TEMPORAL_ADDRESS={address} TEMPORAL_NAMESPACE={NAMESPACE} LEDGER_URL={ledger}\n\
+         \n  temporal-capacity status\n  temporal-capacity history\n  temporal-capacity trigger --wait\n  capacity-schedule show\n\
          \nCtrl-C ends everything.\n",
         address = server.address(),
         cloud = cloud.ops_url(),
+        ledger = ledger.display(),
+        when = if is_fast {
+            "at minute 45 of every simulated hour"
+        } else {
+            "every minute"
+        },
     )
 }

@@ -1,10 +1,12 @@
 //! `doctor`: are keys, roles, clock, endpoints and metrics as they should be? What each missing thing breaks, and how to mend it.
 
-use capacity_autopilot::{ANNOUNCED_SKEW, Autopilot, chain, metric_families};
+use capacity_autopilot::{ANNOUNCED_SKEW, Autopilot, MetricsSource, chain, metric_families, sampling_rule};
+use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
-use openmetrics_reader::scrape::{Completeness, Query};
+use openmetrics_reader::scrape::{Completeness, Query, Scraper};
+use prometheus_reader::PrometheusClient;
 use serde::Serialize;
 
 use crate::arguments::{Global, Output};
@@ -80,12 +82,16 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
             ..Needs::default()
         },
     )?;
-    let autopilot = setup::autopilot(&settings)?;
+    let autopilot = capacity_workflows::autopilot(&settings)?;
     let bar = terminal.progress("examining");
     let mut report = Report::default();
     let listed = cloud_ops(&autopilot, &mut report).await;
     clock(&autopilot, &mut report);
-    metrics(&autopilot, &mut report).await;
+    match autopilot.metrics() {
+        MetricsSource::Endpoint(scraper) => metrics(&autopilot, scraper, &mut report).await,
+        MetricsSource::Prometheus(client) => prometheus(&autopilot, client, &mut report).await,
+    }
+    ledger(&autopilot, listed.as_deref(), &mut report).await;
     home(&settings, listed.as_deref(), &mut report);
     notifications(&settings, &mut report);
     bar.finish_and_clear();
@@ -274,9 +280,8 @@ fn clock(autopilot: &Autopilot, report: &mut Report) {
 }
 
 /// Reachability, key, families, completeness and age.
-async fn metrics(autopilot: &Autopilot, report: &mut Report) {
+async fn metrics(autopilot: &Autopilot, scraper: &Scraper, report: &mut Report) {
     const CHECK: &str = "metrics endpoint";
-    let scraper = autopilot.metrics();
     let key = "without metrics every namespace is held: check TEMPORAL_CLOUD_METRICS_API_KEY (account role Metrics Read-Only) and CLOUD_METRICS_API_BASE_URL";
     match scraper.families().await {
         Err(error) => return report.bad(CHECK, chain(&error), key),
@@ -336,6 +341,134 @@ async fn metrics(autopilot: &Autopilot, report: &mut Report) {
                 }
             }
         }
+    }
+}
+
+/// Reachability, credentials, families, and how far samples are apart.
+async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &mut Report) {
+    const CHECK: &str = "Prometheus";
+    let url = client.config().base_url();
+    match client.check().await {
+        Err(error) => {
+            let remedy = "without metrics every namespace is held: check PROMETHEUS_URL and its credentials";
+            return report.bad(CHECK, chain(&error), remedy);
+        }
+        Ok(server) => {
+            let version = server.version.unwrap_or_else(|| "an unknown version".to_owned());
+            report.good(CHECK, format!("{version} at {url}"));
+        }
+    }
+    let (names, now) = (metric_families(), autopilot.now());
+    match client.families_present(&names, now).await {
+        Err(error) => report.bad(CHECK, chain(&error), "its samples cannot be read"),
+        Ok(present) => {
+            // While nobody is throttled there is no series of that.
+            let absent: Vec<&str> = names
+                .iter()
+                .zip(present)
+                .filter(|(name, present)| !present.is_present() && !name.contains("_throttled_"))
+                .map(|(name, _)| *name)
+                .collect();
+            if absent.is_empty() {
+                report.good(
+                    "metric families",
+                    "all that are used have samples of the last hour",
+                );
+            } else {
+                let remedy = "nothing is given back while usage is missing, and without limits every namespace is held: scrape the whole of /v1/metrics";
+                report.bad(
+                    "metric families",
+                    format!("no samples of {}", absent.join(", ")),
+                    remedy,
+                );
+            }
+        }
+    }
+    match client
+        .scrape_interval("temporal_cloud_v1_action_limit", now)
+        .await
+    {
+        Err(error) => report.bad("samples", chain(&error), "its samples cannot be read"),
+        Ok(None) => report.odd(
+            "samples",
+            "too few of the last hour to tell how far they are apart",
+            "every namespace is held until more arrive",
+        ),
+        Ok(Some(apart)) if apart.as_secs() == 60 => report.good("samples", "a minute apart"),
+        Ok(Some(apart)) if apart.as_secs() < 60 => report.bad(
+            "samples",
+            format!("{} s apart: the times are those of the scrape", apart.as_secs()),
+            "let the scrape job honour the endpoint's times (honor_timestamps: true)",
+        ),
+        Ok(Some(apart)) => {
+            let minutes = 3_600 / apart.as_secs().max(1);
+            let what = format!("{} s apart: {minutes} of 60 minutes are known", apart.as_secs());
+            if minutes >= 48 {
+                report.good("samples", what);
+            } else {
+                report.odd(
+                    "samples",
+                    what,
+                    "below 48 nothing is given back: scrape every minute",
+                );
+            }
+        }
+    }
+}
+
+/// Whether it can be used, and whether the account can be sampled often enough.
+async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut Report) {
+    const CHECK: &str = "ledger";
+    let Some(memory) = autopilot.memory() else {
+        return report.odd(
+            CHECK,
+            "LEDGER_URL is not set",
+            "nothing is kept: a worker estimates the hour from one minute, and `history` is empty",
+        );
+    };
+    match memory.call(async |ledger| ledger.info().await).await {
+        Err(error) => {
+            return report.bad(
+                CHECK,
+                error.to_string(),
+                "nothing is given back while that is so; raising goes on",
+            );
+        }
+        Ok(info) => {
+            let newest = info.newest_minute.map_or_else(
+                || "no minute yet".to_owned(),
+                |newest| format!("newest minute {newest}"),
+            );
+            report.good(CHECK, format!("{}, {newest}", info.location));
+        }
+    }
+    let names: Vec<NamespaceId> = listed
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let rule = sampling_rule(autopilot.metrics(), &names);
+    let what = format!(
+        "{} every {} s: {} of 60 minutes become known",
+        if rule.all_families {
+            "all families"
+        } else {
+            "fewer families"
+        },
+        rule.every.as_secs(),
+        rule.minutes_an_hour()
+    );
+    if rule.is_enough() {
+        report.good("sampling", what);
+    } else {
+        let remedy = format!(
+            "below 48 nothing is given back: METRICS_REQUESTS_PER_HOUR={} is enough",
+            rule.enough_requests_an_hour()
+        );
+        report.odd("sampling", what, remedy);
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     ChangesPlanned,
     /// With `--detailed-exitcode`: the account is blind.
     Blind,
+    /// Ctrl-C.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::ChangesPlanned => 2,
             Exit::Blind => 3,
+            Exit::Interrupted => 130,
         })
     }
 }

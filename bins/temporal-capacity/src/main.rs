@@ -12,6 +12,7 @@ mod doctor;
 mod exit;
 mod history;
 mod metrics;
+mod observe;
 mod plan;
 mod render;
 mod settings;

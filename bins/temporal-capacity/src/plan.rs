@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Plan, Scope};
+use capacity_autopilot::{Memory, Plan, Scope};
 use capacity_engine::NamespacePatterns;
+use capacity_ledger::Location;
 use capacity_settings::Needs;
 
 use crate::arguments::{self, Global, Output, PlanFormat};
 use crate::exit::{Exit, print, tell};
+use crate::observe;
 use crate::render;
 use crate::setup;
 use crate::terminal::Terminal;
@@ -48,12 +50,27 @@ pub(crate) async fn run(
         global,
         Needs {
             cloud_keys: true,
+            estimate_is_enough: true,
             ..Needs::default()
         },
     )?;
     let scope = scope(&flags.namespaces)?;
-    let autopilot = setup::autopilot(&settings)?;
+    let mut autopilot = capacity_workflows::autopilot(&settings)?;
+    let mut kept = None;
+    if let Some(duration) = flags.observe {
+        if autopilot.memory().is_none() {
+            // Minutes that are gathered once are forgotten when this ends.
+            let file = tempfile::NamedTempFile::new().context("no temporary file for the minutes")?;
+            let location = Location::Sqlite(file.path().to_owned());
+            autopilot = autopilot.remembering(Memory::at(location));
+            kept = Some(file);
+        }
+        if !observe::minutes(&autopilot, duration, terminal).await? {
+            return Ok(Exit::Interrupted);
+        }
+    }
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
+    drop(kept);
     let plan = Plan::of(&evaluation, settings.policy.threshold.price.dollars());
     if let Some(path) = &flags.save {
         save(&plan, path)?;

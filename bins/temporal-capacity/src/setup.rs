@@ -1,10 +1,8 @@
 //! From flags and settings to an autopilot.
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Progress, Scope};
+use capacity_autopilot::{Autopilot, Evaluation, Occasion, Progress, Scope};
 use capacity_settings::{Inputs, Needs, Settings};
-use cloud_ops_client::Client;
-use openmetrics_reader::scrape::Scraper;
 
 use crate::arguments::Global;
 use crate::exit::tell;
@@ -75,24 +73,6 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
     Ok(settings)
 }
 
-/// Makes the autopilot of these settings.
-pub(crate) fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
-    // `settings` was asked for both keys.
-    let ops = settings
-        .cloud_ops
-        .clone()
-        .context("TEMPORAL_CLOUD_OPS_API_KEY is not set")?;
-    let metrics = settings
-        .metrics
-        .clone()
-        .context("TEMPORAL_CLOUD_METRICS_API_KEY is not set")?;
-    let autopilot = AutopilotSettings {
-        policy: settings.policy.clone(),
-        home: settings.home.namespace_id(),
-    };
-    Ok(Autopilot::new(Client::new(ops), Scraper::new(metrics), autopilot))
-}
-
 /// Evaluates, with progress on the error stream.
 pub(crate) async fn evaluate(
     autopilot: &Autopilot,
@@ -109,7 +89,8 @@ pub(crate) async fn evaluate(
             }
         });
     };
-    let evaluation = autopilot.evaluate_with_progress(scope, &progress).await;
+    let occasion = Occasion::of(scope.clone());
+    let evaluation = autopilot.evaluate_on(&occasion, &progress).await;
     bar.finish_and_clear();
     Ok(evaluation?)
 }

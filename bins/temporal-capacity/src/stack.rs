@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT};
+use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, Clock};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Installation, Pulse, WorkerLimits, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Ending, Installation, Pulse, SamplingSettings,
+    WorkerLimits, keep_sampling, worker_options,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
@@ -20,11 +21,13 @@ use temporalio_sdk::{Runtime, Worker};
 /// The namespace that a development server has from the start.
 pub(crate) const NAMESPACE: &str = "default";
 
-/// An autopilot with the simulated cloud's own keys and the defaults of everything.
-pub(crate) fn autopilot(cloud: &RunningSimulator) -> anyhow::Result<Autopilot> {
+/// An autopilot with the simulated cloud's own keys and the defaults of everything, whose clock runs as fast as that cloud's.
+pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let metrics =
+    let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
+    // The budget is one of the service's hours, and the scraper counts ours.
+    metrics.requests_per_hour = hourly(metrics.requests_per_hour, speed);
     let settings = AutopilotSettings {
         policy: Policy::default(),
         home: None,
@@ -33,7 +36,20 @@ pub(crate) fn autopilot(cloud: &RunningSimulator) -> anyhow::Result<Autopilot> {
         cloud_ops_client::Client::new(ops),
         Scraper::new(metrics),
         settings,
-    ))
+    )
+    .with_clock(Clock::running_at(speed)))
+}
+
+/// A budget of the service's hours in ours.
+fn hourly(requests: u32, speed: f64) -> u32 {
+    let scaled = f64::from(requests) * speed.max(1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts saturate, and the number is positive"
+    )]
+    let scaled = scaled.ceil() as u32;
+    scaled
 }
 
 /// Connects to a server that was just started: it takes connections a moment before it takes requests.
@@ -61,8 +77,10 @@ pub(crate) async fn with_worker<T>(
     autopilot: Arc<Autopilot>,
     cloud: &RunningSimulator,
     dry_run: bool,
+    speed: f64,
     body: impl Future<Output = T>,
 ) -> anyhow::Result<T> {
+    let ending = Ending::default();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
     let activities = CapacityActivities {
         autopilot,
@@ -75,10 +93,15 @@ pub(crate) async fn with_worker<T>(
             webhook: Some(Webhook::new(slack)),
             installation: Installation::default(),
             change_timeout: CHANGE_TIMEOUT,
+            sampling: SamplingSettings {
+                speed,
+                ..SamplingSettings::default()
+            },
         },
         pulse: Pulse::default(),
-        ledger: None,
+        ending: ending.clone(),
     };
+    let samples = activities.autopilot.memory().is_some();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let limits = WorkerLimits {
         grace: Duration::from_secs(5),
@@ -87,7 +110,17 @@ pub(crate) async fn with_worker<T>(
     let mut worker = Worker::new(&runtime, client.clone(), worker_options(activities, limits))?;
     let stop = worker.shutdown_handle();
     let (ended, result) = tokio::join!(worker.run(), async {
-        let result = body.await;
+        let sampling = async {
+            if samples {
+                keep_sampling(client, &Installation::default()).await;
+            }
+            std::future::pending().await
+        };
+        let result = tokio::select! {
+            result = body => result,
+            result = sampling => result,
+        };
+        ending.begin();
         stop();
         result
     });

@@ -140,6 +140,12 @@ impl Autopilot {
         }
     }
 
+    /// Gives it another clock: that of a simulated service.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The memory, if it has one.
     pub fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()

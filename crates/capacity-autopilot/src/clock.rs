@@ -3,7 +3,7 @@
 //! Ages of samples are differences between our clock and the service's; a machine whose clock is off
 //! would call fresh metrics stale, or stale ones fresh. Nothing else in the workspace reads time.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,9 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 pub const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The time of the service, as far as we know it: the system's clock plus a correction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clock {
-    correction_ms: AtomicI64,
+    /// A moment by the system's clock, and by the service's.
+    corrected: Mutex<(Timestamp, Timestamp)>,
+    speed: f64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::running_at(1.0)
+    }
 }
 
 impl Clock {
@@ -22,21 +30,29 @@ impl Clock {
         Self::default()
     }
 
+    /// Returns a clock for a simulated service, whose time runs faster than ours by this factor.
+    pub fn running_at(speed: f64) -> Self {
+        let now = Timestamp::now();
+        Self {
+            corrected: Mutex::new((now, now)),
+            speed,
+        }
+    }
+
     /// Returns the corrected time.
     pub fn now(&self) -> Timestamp {
-        let correction = SignedDuration::from_millis(self.correction_ms.load(Ordering::Relaxed));
-        Timestamp::now()
-            .checked_add(correction)
-            .unwrap_or_else(|_| Timestamp::now())
+        let (system, service) = *self.corrected.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = Timestamp::now().duration_since(system);
+        let since = SignedDuration::try_from_secs_f64(since.as_secs_f64() * self.speed).unwrap_or(since);
+        service.checked_add(since).unwrap_or(service)
     }
 
     /// Sets the clock by the time a service has just declared, and returns how far the system's clock
     /// is behind it (negative: ahead). The header counts whole seconds, so a second means nothing.
-    pub fn correct(&self, service_time: Timestamp) -> SignedDuration {
-        let behind = service_time.duration_since(Timestamp::now());
-        let milliseconds = i64::try_from(behind.as_millis()).unwrap_or(0);
-        self.correction_ms.store(milliseconds, Ordering::Relaxed);
-        behind
+    pub fn correct(&self, service: Timestamp) -> SignedDuration {
+        let system = Timestamp::now();
+        *self.corrected.lock().unwrap_or_else(PoisonError::into_inner) = (system, service);
+        service.duration_since(system)
     }
 }
 

@@ -127,6 +127,7 @@ mod tests {
             account: Some("a1b2c".to_owned()),
             decisions: Vec::new(),
             blind: false,
+            usage_window: "1 minute".to_owned(),
             warnings: Vec::new(),
             ops_requests: 0,
             metrics_requests: 0,
@@ -203,6 +204,7 @@ mod tests {
             },
             throttled_percent: None,
             sample_minute: None,
+            known_minutes: None,
             resource_version: "1".to_owned(),
         });
         let told = digest(&plan, Vec::new()).expect("a message");

@@ -99,8 +99,49 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     setting(
         "DISABLE_ON_ESTIMATE",
+        None,
+        "give capacity back although the hour is estimated from one minute; true unless a ledger or Prometheus feeds the hour",
+    ),
+    setting(
+        "EVALUATE_ON_THROTTLING",
         Some("true"),
-        "give capacity back although the hour is estimated from one minute",
+        "evaluate at once when throttling or high use is sampled; such an evaluation may only raise",
+    ),
+    setting(
+        "METRICS_SOURCE",
+        Some("temporal"),
+        "where usage comes from: temporal (the metrics endpoint) or prometheus (yours, which scrapes that endpoint)",
+    ),
+    setting(
+        "PROMETHEUS_URL",
+        None,
+        "address of a Prometheus API, as far as before /api/v1; for METRICS_SOURCE=prometheus",
+    ),
+    secret(
+        "PROMETHEUS_BEARER_TOKEN",
+        "token that the Prometheus API wants; or a user and a password, or neither",
+    ),
+    setting("PROMETHEUS_USER", None, "user that the Prometheus API wants"),
+    secret("PROMETHEUS_PASSWORD", "password of that user"),
+    setting(
+        "PROMETHEUS_LABELS",
+        None,
+        "labels that every series must have, such as cluster=eu,replica=a; separated by commas",
+    ),
+    setting(
+        "PROMETHEUS_TENANT",
+        None,
+        "tenant that a shared storage wants (header X-Scope-OrgID)",
+    ),
+    setting(
+        "PROMETHEUS_CA_PATH",
+        None,
+        "certificate authority of the Prometheus API (PEM), if the system does not know it",
+    ),
+    setting(
+        "PROMETHEUS_ALLOW_HTTP",
+        Some("false"),
+        "ask over plain http beyond this machine: only in a network you trust",
     ),
     setting(
         "PRICE_PER_MILLION_ACTIONS",
@@ -119,7 +160,17 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     secret(
         "LEDGER_URL",
-        "where decisions and changes are recorded: a path of an SQLite file, or postgres://...; nowhere if not set",
+        "where usage, decisions and changes are kept: a path of an SQLite file, or postgres://...; nowhere if not set",
+    ),
+    setting(
+        "LEDGER_KEEP_MINUTES",
+        Some("14d"),
+        "how long the ledger keeps minutes of usage before they are folded into hours, which stay",
+    ),
+    setting(
+        "LEDGER_KEEP_DECISIONS",
+        Some("400d"),
+        "how long the ledger keeps decisions and changes",
     ),
     secret(
         "SLACK_WEBHOOK_URL",

@@ -10,6 +10,7 @@ mod layers;
 mod mistake;
 mod prices;
 mod profile;
+mod prometheus;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,4 +19,4 @@ mod values;
 pub use catalogue::{CATALOGUE, Entry};
 pub use layers::Inputs;
 pub use mistake::{Mistake, Mistakes, Origin};
-pub use settings::{EffectiveSetting, Home, Needs, Pem, Settings, load};
+pub use settings::{EffectiveSetting, Home, Keep, Needs, Pem, Settings, load};

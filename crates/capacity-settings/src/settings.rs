@@ -15,6 +15,8 @@ pub struct Needs {
     pub cloud_keys: bool,
     /// Address and namespace of the Temporal service this automation runs in.
     pub home: bool,
+    /// Whether an estimate of the hour is enough to give capacity back, where nothing is said: for a single look at the account.
+    pub estimate_is_enough: bool,
 }
 
 /// Valid settings.
@@ -24,14 +26,20 @@ pub struct Settings {
     pub cloud_ops: Option<cloud_ops_client::Config>,
     /// The metrics endpoint, where its key is given.
     pub metrics: Option<openmetrics_reader::scrape::Config>,
+    /// The Prometheus that usage is read from in place of the endpoint.
+    pub prometheus: Option<prometheus_reader::PrometheusConfig>,
+    /// Whether throttling and high use trigger an evaluation.
+    pub evaluate_on_throttling: bool,
     /// The rule, its guards, and the lists.
     pub policy: Policy,
     /// How many changes run at a time.
     pub max_concurrent_changes: usize,
     /// Whether nothing is changed and nothing sent.
     pub dry_run: bool,
-    /// Where decisions and changes are recorded.
+    /// Where usage, decisions and changes are kept.
     pub ledger: Option<capacity_ledger::Location>,
+    /// How long the ledger keeps what.
+    pub keep: Keep,
     /// Where people are told.
     pub slack: Option<slack_notifier::Config>,
     /// Where this automation itself runs.
@@ -40,6 +48,15 @@ pub struct Settings {
     pub effective: Vec<EffectiveSetting>,
     /// What is odd and yet no mistake.
     pub warnings: Vec<String>,
+}
+
+/// How long the ledger keeps what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Minutes of usage, before they are folded into hours.
+    pub minutes: jiff::SignedDuration,
+    /// Decisions and changes.
+    pub decisions: jiff::SignedDuration,
 }
 
 /// Where this automation itself runs.
@@ -118,33 +135,44 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
         values: &values,
         mistakes,
     };
-    let policy = reader.policy();
+    let prometheus = reader.prometheus();
+    let ledger = reader.ledger();
+    let feeds_hours = ledger.is_some() || prometheus.is_some();
+    let policy = reader.policy(needs.estimate_is_enough || !feeds_hours);
     let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
     let cloud_ops = reader.cloud_ops(needs);
-    let metrics = reader.metrics(needs);
+    let metrics = reader.metrics(needs.cloud_keys && !reader.reads_prometheus());
+    let evaluate_on_throttling = reader.read("EVALUATE_ON_THROTTLING", values::boolean);
+    let keep = reader.keep();
     let slack = reader.slack();
-    let ledger = reader.ledger();
     let home = reader.home(needs);
     let mistakes = reader.mistakes;
-    match (mistakes.is_empty(), policy, max_concurrent_changes, dry_run) {
-        (true, Some(policy), Some(max_concurrent_changes), Some(dry_run)) => Ok(Settings {
+    let whole = policy.zip(max_concurrent_changes).zip(dry_run).zip(keep);
+    match (mistakes.is_empty(), whole) {
+        (true, Some((((policy, max_concurrent_changes), dry_run), keep))) => Ok(Settings {
             cloud_ops,
             metrics,
+            prometheus,
+            evaluate_on_throttling: evaluate_on_throttling.unwrap_or(true),
+            keep,
+            effective: effective(&values, &policy),
             policy,
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
             ledger,
             slack,
             home,
-            effective: effective(&values),
             warnings,
         }),
         _ => Err(Mistakes(mistakes)),
     }
 }
 
-fn effective(values: &std::collections::BTreeMap<&'static str, Found>) -> Vec<EffectiveSetting> {
+fn effective(
+    values: &std::collections::BTreeMap<&'static str, Found>,
+    policy: &Policy,
+) -> Vec<EffectiveSetting> {
     CATALOGUE
         .iter()
         .map(|entry| {
@@ -158,7 +186,7 @@ fn effective(values: &std::collections::BTreeMap<&'static str, Found>) -> Vec<Ef
             };
             EffectiveSetting {
                 name: entry.name,
-                value: found.map(shown),
+                value: found.map(shown).or_else(|| worked_out(entry.name, policy)),
                 origin: found.map_or(Origin::Default, |found| found.origin.clone()),
                 help: entry.help,
             }
@@ -166,18 +194,23 @@ fn effective(values: &std::collections::BTreeMap<&'static str, Found>) -> Vec<Ef
         .collect()
 }
 
-struct Reader<'a> {
+/// A default that depends on other settings.
+fn worked_out(name: &str, policy: &Policy) -> Option<String> {
+    (name == "DISABLE_ON_ESTIMATE").then(|| policy.threshold.disable_on_estimate.to_string())
+}
+
+pub(crate) struct Reader<'a> {
     values: &'a std::collections::BTreeMap<&'static str, Found>,
-    mistakes: Vec<Mistake>,
+    pub(crate) mistakes: Vec<Mistake>,
 }
 
 impl Reader<'_> {
-    fn found(&self, name: &str) -> Option<&Found> {
+    pub(crate) fn found(&self, name: &str) -> Option<&Found> {
         self.values.get(name)
     }
 
     /// Reads a value; `None` if there is none, or if it is wrong, which is noted then.
-    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(crate) fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let Found { text, origin } = self.values.get(name)?;
         match read(text) {
             Ok(value) => Some(value),
@@ -188,11 +221,11 @@ impl Reader<'_> {
         }
     }
 
-    fn secret(&self, name: &str) -> Option<SecretString> {
+    pub(crate) fn secret(&self, name: &str) -> Option<SecretString> {
         self.found(name).map(|found| found.text.clone().into())
     }
 
-    fn policy(&mut self) -> Option<Policy> {
+    fn policy(&mut self, disable_on_estimate: bool) -> Option<Policy> {
         let default_trus = self.read("DEFAULT_TRU_COUNT", values::trus);
         let max_trus = self.read("MAX_TRU_COUNT", values::trus);
         if let (Some(default), Some(max), Some(found)) =
@@ -211,7 +244,10 @@ impl Reader<'_> {
         });
         let metrics_max_age = self.read("METRICS_MAX_AGE", |text| values::duration(text, false));
         let respect = self.read("RESPECT_FOREIGN_CHANGES", |text| values::duration(text, true));
-        let disable_on_estimate = self.read("DISABLE_ON_ESTIMATE", values::boolean);
+        let disable_on_estimate = match self.found("DISABLE_ON_ESTIMATE") {
+            Some(_) => self.read("DISABLE_ON_ESTIMATE", values::boolean),
+            None => Some(disable_on_estimate),
+        };
         let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
@@ -239,7 +275,7 @@ impl Reader<'_> {
         Some(ActionPrice::new(list?.with_plan(plan?), already?))
     }
 
-    fn missing(&mut self, name: &str) {
+    pub(crate) fn missing(&mut self, name: &str) {
         let help = entry(name).map(|entry| entry.help).unwrap_or_default();
         let file = entry(name).is_some_and(|entry| entry.is_secret);
         let file = if file {
@@ -287,7 +323,7 @@ impl Reader<'_> {
         }
     }
 
-    fn metrics(&mut self, needs: Needs) -> Option<openmetrics_reader::scrape::Config> {
+    fn metrics(&mut self, needs_key: bool) -> Option<openmetrics_reader::scrape::Config> {
         const KEY: &str = "TEMPORAL_CLOUD_METRICS_API_KEY";
         const URL: &str = "CLOUD_METRICS_API_BASE_URL";
         let url = self
@@ -295,7 +331,7 @@ impl Reader<'_> {
             .map(|found| found.text.clone())
             .unwrap_or_default();
         let key = self.secret(KEY);
-        if key.is_none() && needs.cloud_keys {
+        if key.is_none() && needs_key {
             self.missing(KEY);
         }
         let budget = self.read("METRICS_REQUESTS_PER_HOUR", |text| values::whole(text, 1, 180));
@@ -311,6 +347,15 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn keep(&mut self) -> Option<Keep> {
+        let minutes = self.read("LEDGER_KEEP_MINUTES", values::keeping);
+        let decisions = self.read("LEDGER_KEEP_DECISIONS", values::keeping);
+        Some(Keep {
+            minutes: minutes?,
+            decisions: decisions?,
+        })
     }
 
     fn slack(&mut self) -> Option<slack_notifier::Config> {

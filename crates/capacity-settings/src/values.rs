@@ -43,6 +43,36 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
     Ok(duration)
 }
 
+/// How long something is kept: days or hours, from an hour on.
+pub(crate) fn keeping(text: &str) -> Result<SignedDuration, String> {
+    let problem = "write how long, from 1h to 3650d, such as 14d or 36h";
+    let span: jiff::Span = text.parse().map_err(|_| problem.to_owned())?;
+    let kept = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| problem.to_owned())?;
+    let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 3_650);
+    if allowed.contains(&kept) {
+        Ok(kept)
+    } else {
+        Err(problem.to_owned())
+    }
+}
+
+/// Labels as people write them: `cluster=eu, replica="a"`.
+pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
+    let label = |item: &str| {
+        let (name, value) = item
+            .split_once('=')
+            .ok_or_else(|| format!("`{item}` is no label; write name=value, separated by commas"))?;
+        Ok((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
+    };
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(label)
+        .collect()
+}
+
 /// A list as people write it: blanks after commas, quotes around items, a comma at the end.
 pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
     let items: Vec<&str> = text
@@ -115,6 +145,26 @@ mod tests {
     fn lists_as_people_write_them(#[case] text: &str, #[case] name: &str) {
         let patterns = patterns(text).expect("parses");
         assert!(patterns.matches(&name.parse().expect("an id")));
+    }
+
+    #[rstest]
+    #[case("14d", Some(14 * 24))]
+    #[case("36h", Some(36))]
+    #[case("2w", Some(14 * 24))]
+    #[case("10m", None)]
+    #[case("-3d", None)]
+    #[case("9000d", None)]
+    #[case("fourteen", None)]
+    fn how_long_something_is_kept(#[case] text: &str, #[case] hours: Option<i64>) {
+        assert_eq!(keeping(text).ok().map(|kept| kept.as_hours()), hours);
+    }
+
+    #[test]
+    fn labels_as_people_write_them() {
+        let expected =
+            [("cluster", "eu"), ("replica", "a")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(labels("cluster=eu, replica=\"a\",").expect("labels"), expected);
+        assert!(labels("cluster").is_err());
     }
 
     #[rstest]

@@ -152,6 +152,7 @@ impl CapacityActivities {
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();
         observation.next_tick = self.next_tick().await;
+        observation.apart_ms = self.settings.sampling.evaluations_apart_ms();
         observation.ledgers = ledgers.lately;
         if !self.settings.dry_run && !request.paused {
             let orders = plan.orders(&evaluation);

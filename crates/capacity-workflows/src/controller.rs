@@ -283,8 +283,11 @@ impl CapacityManagementWorkflow {
             return;
         };
         let since = Duration::from_millis(now.saturating_sub(last));
-        if since < APART {
-            let pause = TimerOptions::builder(APART.saturating_sub(since))
+        let apart = context
+            .state(|it| it.state.apart_ms)
+            .map_or(APART, Duration::from_millis);
+        if since < apart {
+            let pause = TimerOptions::builder(apart.saturating_sub(since))
                 .summary("apart".to_owned())
                 .build();
             // A cancelled timer is seen by the caller, which looks at the token.
@@ -319,6 +322,7 @@ impl CapacityManagementWorkflow {
                 let mut report = observation.report;
                 context.state_mut(|it| {
                     it.state.next_tick = observation.next_tick;
+                    it.state.apart_ms = observation.apart_ms;
                     it.state.ledgers = observation.ledgers;
                     // What one evaluation cannot carry is looked at again at once.
                     if observation.changes_left_out > 0 {

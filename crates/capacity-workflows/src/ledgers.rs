@@ -81,11 +81,7 @@ mod tests {
     use super::*;
 
     fn at(hour: i8) -> Timestamp {
-        jiff::civil::date(2026, 11, 25)
-            .at(hour, 0, 0, 0)
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .expect("a time")
-            .timestamp()
+        format!("2026-11-25T{hour:02}:00:00Z").parse().expect("a time")
     }
 
     fn code(lowering: &Lowering) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 //! schedule starts; [`CapacityActivities`] does the work. [`ask`], [`status`] and [`last_evaluation`] talk to the controller.
 
 mod activities;
+mod autopilot;
 mod change;
 mod connection;
 mod controller;
@@ -23,6 +24,7 @@ mod tick;
 mod worker;
 
 pub use activities::{ActivitySettings, CapacityActivities, Pulse};
+pub use autopilot::{AutopilotError, autopilot};
 pub use change::CapacityChange;
 pub use connection::{ConnectError, Connection, Credential};
 pub use controller::CapacityManagementWorkflow;

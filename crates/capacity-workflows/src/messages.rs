@@ -316,6 +316,8 @@ pub struct Observation {
     pub changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
     pub next_tick: Option<String>,
+    /// How far evaluations start apart at least, in milliseconds; `None` for the usual distance.
+    pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, this one's among them.
     pub ledgers: BTreeMap<String, i64>,
 }
@@ -412,6 +414,8 @@ pub struct ControllerState {
     pub standing: BTreeMap<String, Standing>,
     /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
     pub next_tick: Option<String>,
+    /// How far evaluations start apart at least, in milliseconds; `None` for the usual distance.
+    pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
     pub ledgers: BTreeMap<String, i64>,
     /// The last evaluation.

@@ -54,6 +54,14 @@ impl Default for SamplingSettings {
     }
 }
 
+impl SamplingSettings {
+    /// Under a simulated, faster time evaluations come closer together as well.
+    pub(crate) fn evaluations_apart_ms(&self) -> Option<u64> {
+        let apart = Duration::from_secs(20).div_f64(self.speed.max(1.0));
+        (self.speed > 1.0).then(|| u64::try_from(apart.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// Whether a worker is ending. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Ending(Arc<watch::Sender<bool>>);
@@ -141,7 +149,7 @@ pub(crate) async fn sample(
     }
     let mut sampling = Sampling {
         activities,
-        sampler: Sampler::new(Arc::clone(&activities.autopilot)),
+        sampler: Sampler::new(&activities.autopilot),
         progress: context
             .heartbeat_details()
             .deserialize::<Progress>()
@@ -177,7 +185,7 @@ fn retried(why: &str) -> ActivityError {
 
 struct Sampling<'a> {
     activities: &'a CapacityActivities,
-    sampler: Sampler,
+    sampler: Sampler<'a>,
     progress: Progress,
     /// Namespaces that are short, and of whom the controller was not told yet.
     waiting: Vec<NamespaceId>,

@@ -1,7 +1,6 @@
 //! Sampling: a minute of the whole account at a time, within the budget of requests.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capacity_engine::{LimitKind, NamespaceId, PerLimit, Rate};
@@ -126,8 +125,8 @@ pub struct Sampled {
 
 /// Samples an account, round after round.
 #[derive(Debug)]
-pub struct Sampler {
-    autopilot: Arc<Autopilot>,
+pub struct Sampler<'a> {
+    autopilot: &'a Autopilot,
     names: Vec<NamespaceId>,
     listed_at: Option<Timestamp>,
     /// Namespaces that were short in the last round.
@@ -136,9 +135,9 @@ pub struct Sampler {
     refusals: u32,
 }
 
-impl Sampler {
+impl<'a> Sampler<'a> {
     /// Returns a sampler that has seen nothing yet.
-    pub fn new(autopilot: Arc<Autopilot>) -> Self {
+    pub fn new(autopilot: &'a Autopilot) -> Self {
         Self {
             autopilot,
             names: Vec::new(),
@@ -158,8 +157,8 @@ impl Sampler {
             MetricsSource::Endpoint(scraper) => Some(usable(scraper.config().requests_per_hour)),
             MetricsSource::Prometheus(_) => None,
         };
-        let autopilot = Arc::clone(&self.autopilot);
-        let mut reading = Reading::new(&autopilot, account_of(self.names.iter()));
+        let autopilot = self.autopilot;
+        let mut reading = Reading::new(autopilot, account_of(self.names.iter()));
         let read = match reading.read(&self.names, rule.detail(), false, budget).await {
             Ok(read) => read,
             Err(unread) => return self.failed(unread, rule.every),
@@ -185,7 +184,7 @@ impl Sampler {
         if self.listed_at.is_some_and(is_recent) {
             return Ok(());
         }
-        let listed = list(&self.autopilot, &|_| ())
+        let listed = list(self.autopilot, &|_| ())
             .await
             .map_err(|error| chain(&error))?;
         self.names = listed.into_iter().map(|listed| listed.id).collect();

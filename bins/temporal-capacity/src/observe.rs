@@ -1,0 +1,70 @@
+//! `plan --observe`: minutes of usage are gathered before they are judged.
+
+use std::time::{Duration, Instant};
+
+use capacity_autopilot::{Autopilot, Sampler};
+use jiff::SignedDuration;
+
+use crate::exit::tell;
+use crate::terminal::Terminal;
+
+/// Longer than this a worker with a ledger serves better.
+const LONGEST: SignedDuration = SignedDuration::from_hours(2);
+
+/// Reads how long to observe.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let problem = "write how long, up to 2h, such as 15m";
+    let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
+    if duration > LONGEST || duration.is_negative() {
+        return Err(problem.to_owned());
+    }
+    Duration::try_from(duration).map_err(|_| problem.to_owned())
+}
+
+/// Gathers minutes for so long. Returns whether it came to its end, and was not interrupted.
+pub(crate) async fn minutes(
+    autopilot: &Autopilot,
+    duration: Duration,
+    terminal: Terminal,
+) -> anyhow::Result<bool> {
+    let end = Instant::now() + duration;
+    let bar = terminal.progress("observing");
+    let mut sampler = Sampler::new(autopilot);
+    let (mut known, mut failed) = (0_u32, 0_u32);
+    tell(&format!("observing for {} s; Ctrl-C ends it", duration.as_secs()));
+    loop {
+        let sampled = tokio::select! {
+            sampled = sampler.round() => sampled,
+            _ = tokio::signal::ctrl_c() => return Ok(false),
+        };
+        match sampled.problem {
+            None => known += 1,
+            Some(problem) => {
+                failed += 1;
+                bar.suspend(|| tell(&format!("warning: a minute was not read: {problem}")));
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        bar.set_message(format!(
+            "observing: {known} minutes known, {} min left",
+            left.as_secs().div_ceil(60)
+        ));
+        if left <= sampled.next_in {
+            // Another round would come too late; what is left is waited for, so that `15m` means 15 minutes.
+            tokio::select! {
+                () = tokio::time::sleep(left) => break,
+                _ = tokio::signal::ctrl_c() => return Ok(false),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(sampled.next_in) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(false),
+        }
+    }
+    bar.finish_and_clear();
+    anyhow::ensure!(
+        known > 0,
+        "no minute could be read in that time ({failed} failed): see the warnings above"
+    );
+    Ok(true)
+}

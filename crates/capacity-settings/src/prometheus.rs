@@ -1,0 +1,112 @@
+//! A Prometheus in place of the metrics endpoint.
+
+use prometheus_reader::{Auth, ConfigError, PrometheusConfig};
+
+use crate::mistake::Mistake;
+use crate::settings::Reader;
+use crate::values;
+
+const SOURCE: &str = "METRICS_SOURCE";
+const URL: &str = "PROMETHEUS_URL";
+const TOKEN: &str = "PROMETHEUS_BEARER_TOKEN";
+const USER: &str = "PROMETHEUS_USER";
+const PASSWORD: &str = "PROMETHEUS_PASSWORD";
+const LABELS: &str = "PROMETHEUS_LABELS";
+const TENANT: &str = "PROMETHEUS_TENANT";
+const CA: &str = "PROMETHEUS_CA_PATH";
+
+impl Reader<'_> {
+    /// Returns whether usage is read from a Prometheus.
+    pub(crate) fn reads_prometheus(&self) -> bool {
+        self.found(SOURCE)
+            .is_some_and(|found| found.text.eq_ignore_ascii_case("prometheus"))
+    }
+
+    pub(crate) fn prometheus(&mut self) -> Option<PrometheusConfig> {
+        self.read(SOURCE, |text| match text.to_ascii_lowercase().as_str() {
+            "temporal" | "prometheus" => Ok(()),
+            _ => Err("write temporal or prometheus".to_owned()),
+        });
+        let allow_http = self
+            .read("PROMETHEUS_ALLOW_HTTP", values::boolean)
+            .unwrap_or(false);
+        let labels = self.read(LABELS, values::labels).unwrap_or_default();
+        let auth = self.auth();
+        if !self.reads_prometheus() {
+            return None;
+        }
+        let Some(url) = self.found(URL).map(|found| found.text.clone()) else {
+            self.missing(URL);
+            return None;
+        };
+        let mut builder = PrometheusConfig::builder(url)
+            .auth(auth)
+            .allow_plain_http(allow_http);
+        for (name, value) in labels {
+            builder = builder.extra_label(name, value);
+        }
+        if let Some(tenant) = self.found(TENANT) {
+            builder = builder.tenant(tenant.text.clone());
+        }
+        if let Some(pem) = self.read(CA, |path| std::fs::read(path).map_err(|error| error.to_string())) {
+            builder = builder.custom_ca(pem);
+        }
+        match builder.build() {
+            Ok(config) => Some(config),
+            Err(errors) => {
+                for error in errors.errors() {
+                    self.mistaken(error);
+                }
+                None
+            }
+        }
+    }
+
+    /// A token, or a user with a password.
+    fn auth(&mut self) -> Auth {
+        let user = self.found(USER).map(|found| found.text.clone());
+        match (self.secret(TOKEN), user, self.secret(PASSWORD)) {
+            (None, None, None) => Auth::None,
+            (Some(token), None, None) => Auth::Bearer(token),
+            (None, Some(user), Some(password)) => Auth::Basic { user, password },
+            (Some(_), _, _) => {
+                let problem =
+                    format!("a user or a password is set as well ({USER}, {PASSWORD}): use one of the two");
+                self.wrong(TOKEN, problem);
+                Auth::None
+            }
+            (None, Some(_), None) => {
+                self.wrong(USER, format!("it needs {PASSWORD} beside it"));
+                Auth::None
+            }
+            (None, None, Some(_)) => {
+                self.wrong(PASSWORD, format!("it needs {USER} beside it"));
+                Auth::None
+            }
+        }
+    }
+
+    /// Lays a mistake at the door of the setting it is in. No value is shown: an address may hold a password.
+    fn mistaken(&mut self, error: &ConfigError) {
+        let (name, remedy) = match error {
+            ConfigError::NotEncrypted => (URL, " (PROMETHEUS_ALLOW_HTTP=true)"),
+            ConfigError::NotAUrl
+            | ConfigError::Credentials
+            | ConfigError::QueryOrFragment
+            | ConfigError::Route
+            | ConfigError::OutOfBounds { .. } => (URL, ""),
+            ConfigError::Token => (TOKEN, ""),
+            ConfigError::User => (USER, ""),
+            ConfigError::Password => (PASSWORD, ""),
+            ConfigError::LabelName(_) => (LABELS, ""),
+            ConfigError::Certificates => (CA, ""),
+            ConfigError::Header(_) => (TENANT, ""),
+        };
+        self.wrong(name, format!("{error}{remedy}"));
+    }
+
+    fn wrong(&mut self, name: &str, problem: String) {
+        let origin = self.found(name).map(|found| found.origin.clone());
+        self.mistakes.push(Mistake::of_name(name, origin, problem));
+    }
+}

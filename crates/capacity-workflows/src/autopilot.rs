@@ -1,0 +1,59 @@
+//! From settings to an autopilot, for worker and command line alike.
+
+use capacity_autopilot::{Autopilot, AutopilotSettings, Memory, MetricsSource};
+use capacity_settings::Settings;
+use openmetrics_reader::scrape::Scraper;
+use prometheus_reader::PrometheusClient;
+
+/// Settings that no autopilot can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum AutopilotError {
+    /// A key that programs ask for when they load their settings.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// A client of Prometheus that cannot be made.
+    #[error("no client of {url} can be made (PROMETHEUS_URL)")]
+    Prometheus {
+        /// Its address.
+        url: String,
+        /// Why.
+        #[source]
+        source: prometheus_reader::Error,
+    },
+}
+
+/// Returns the autopilot that settings describe; its ledger is opened when it is first needed.
+///
+/// # Errors
+///
+/// If a key is missing, or a client cannot be made.
+pub fn autopilot(settings: &Settings) -> Result<Autopilot, AutopilotError> {
+    let ops = settings
+        .cloud_ops
+        .clone()
+        .ok_or(AutopilotError::Missing("TEMPORAL_CLOUD_OPS_API_KEY"))?;
+    let own = AutopilotSettings {
+        policy: settings.policy.clone(),
+        home: settings.home.namespace_id(),
+    };
+    let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), source(settings)?, own);
+    Ok(match &settings.ledger {
+        Some(location) => autopilot.remembering(Memory::at(location.clone())),
+        None => autopilot,
+    })
+}
+
+fn source(settings: &Settings) -> Result<MetricsSource, AutopilotError> {
+    if let Some(config) = &settings.prometheus {
+        let client = PrometheusClient::new(config.clone()).map_err(|source| AutopilotError::Prometheus {
+            url: config.base_url().to_owned(),
+            source,
+        })?;
+        return Ok(client.into());
+    }
+    let config = settings
+        .metrics
+        .clone()
+        .ok_or(AutopilotError::Missing("TEMPORAL_CLOUD_METRICS_API_KEY"))?;
+    Ok(Scraper::new(config).into())
+}
