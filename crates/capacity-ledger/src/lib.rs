@@ -12,6 +12,7 @@ mod evaluations;
 mod location;
 mod minutes;
 mod records;
+mod rows;
 mod schema;
 mod store;
 mod transfer;

@@ -9,6 +9,7 @@ use crate::codec::{self, Entry};
 use crate::error::LedgerError;
 use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
+use crate::rows;
 use crate::schema::VERSION;
 use crate::store::{Ledger, Pool, on};
 
@@ -176,25 +177,9 @@ impl Ledger {
                 }
             }
             let written = async {
-                for it in hours.values() {
-                    sqlx::query(
-                        "INSERT INTO capacity_hours (account, namespace, hour, known_minutes, throttled_minutes, actions_sum, \
-                         requests_sum, operations_sum, actions_highest, requests_highest, operations_highest) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (account, namespace, hour) DO NOTHING",
-                    )
-                    .bind(&it.account)
-                    .bind(&it.namespace)
-                    .bind(it.hour)
-                    .bind(it.known_minutes)
-                    .bind(it.throttled_minutes)
-                    .bind(it.actions_sum)
-                    .bind(it.requests_sum)
-                    .bind(it.operations_sum)
-                    .bind(it.actions_highest)
-                    .bind(it.requests_highest)
-                    .bind(it.operations_highest)
-                    .execute(&mut *transaction)
-                    .await?;
+                let sql = rows::insert::<HourRecord>("true");
+                for hour in hours.values() {
+                    rows::bound(&sql, hour).execute(&mut *transaction).await?;
                 }
                 sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
                     .bind(account)
@@ -228,36 +213,16 @@ impl Ledger {
         account: &str,
         namespace: Option<&str>,
     ) -> Result<Vec<HourRecord>, LedgerError> {
+        let sql = rows::select::<HourRecord>(
+            "WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
+        );
         on!(self, pool, _begin => {
-            let read = async {
-                let rows = sqlx::query(
-                    "SELECT account, namespace, hour, known_minutes, throttled_minutes, actions_sum, requests_sum, \
-                     operations_sum, actions_highest, requests_highest, operations_highest FROM capacity_hours \
-                     WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
-                )
+            sqlx::query_as(sql)
                 .bind(account)
                 .bind(namespace.unwrap_or_default())
                 .fetch_all(pool)
-                .await?;
-                let mut hours = Vec::with_capacity(rows.len());
-                for row in rows {
-                    hours.push(HourRecord {
-                        account: row.try_get(0)?,
-                        namespace: row.try_get(1)?,
-                        hour: row.try_get(2)?,
-                        known_minutes: row.try_get(3)?,
-                        throttled_minutes: row.try_get(4)?,
-                        actions_sum: row.try_get(5)?,
-                        requests_sum: row.try_get(6)?,
-                        operations_sum: row.try_get(7)?,
-                        actions_highest: row.try_get(8)?,
-                        requests_highest: row.try_get(9)?,
-                        operations_highest: row.try_get(10)?,
-                    });
-                }
-                Ok::<_, sqlx::Error>(hours)
-            };
-            read.await.map_err(|error| self.sorted(&error))
+                .await
+                .map_err(|error| self.sorted(&error))
         })
     }
 
