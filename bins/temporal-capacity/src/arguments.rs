@@ -271,7 +271,7 @@ pub(crate) enum LedgerCommand {
     Info,
     /// Looks at everything in it; exits with 1 if something is damaged.
     Verify,
-    /// Folds old minutes into hours that stay, and drops old hours.
+    /// Folds old minutes into hours that stay, and drops old hours, decisions and changes.
     Prune {
         /// Days that minutes are kept.
         #[arg(long, default_value_t = 14, value_name = "DAYS")]
@@ -279,6 +279,9 @@ pub(crate) enum LedgerCommand {
         /// Days that hours are kept.
         #[arg(long, default_value_t = 400, value_name = "DAYS")]
         keep_hours: u32,
+        /// Days that evaluations, decisions and changes are kept.
+        #[arg(long, default_value_t = 400, value_name = "DAYS")]
+        keep_decisions: u32,
     },
     /// Writes a table to standard output.
     Export {

@@ -141,14 +141,14 @@ pub(crate) async fn ledger(command: &LedgerCommand, global: &Global) -> anyhow::
         LedgerCommand::Prune {
             keep_minutes,
             keep_hours,
+            keep_decisions,
         } => {
             let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
-            let pruned = ledger
-                .prune(Timestamp::now(), days(*keep_minutes), days(*keep_hours))
-                .await?;
+            let (minutes, hours, decisions) = (days(*keep_minutes), days(*keep_hours), days(*keep_decisions));
+            let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
-                "{} minutes folded into hours, {} hours dropped",
-                pruned.minutes, pruned.hours
+                "{} minutes folded into hours, {} hours dropped; {} evaluations dropped with {} decisions and {} changes",
+                pruned.minutes, pruned.hours, pruned.evaluations, pruned.decisions, pruned.changes
             ));
         }
         LedgerCommand::Export { table, format } => {

@@ -37,6 +37,12 @@ pub struct Pruned {
     pub minutes: u64,
     /// Hours dropped.
     pub hours: u64,
+    /// Evaluations dropped.
+    pub evaluations: u64,
+    /// Decisions dropped, with their evaluations.
+    pub decisions: u64,
+    /// Changes dropped, with their evaluations or for their own age.
+    pub changes: u64,
 }
 
 const COUNTS: [(&str, &str); 6] = [
@@ -47,6 +53,21 @@ const COUNTS: [(&str, &str); 6] = [
     ("decisions", "SELECT COUNT(*) FROM capacity_decisions"),
     ("changes", "SELECT COUNT(*) FROM capacity_changes"),
 ];
+
+/// Where the evaluation of a decision or a change is old.
+macro_rules! of_an_old_evaluation {
+    () => {
+        "(account, plan_id) IN (SELECT account, plan_id FROM capacity_evaluations WHERE evaluated_at_ms < $1)"
+    };
+}
+
+/// A change may have no evaluation: then its own age counts.
+const OLD_CHANGES: &str = concat!(
+    "DELETE FROM capacity_changes WHERE ended_at_ms < $1 OR ",
+    of_an_old_evaluation!()
+);
+const OLD_DECISIONS: &str = concat!("DELETE FROM capacity_decisions WHERE ", of_an_old_evaluation!());
+const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
 impl Ledger {
     /// Tells what the ledger holds.
@@ -113,8 +134,9 @@ impl Ledger {
         Ok(problems)
     }
 
-    /// Folds minutes older than `keep_minutes` into hours that stay, and drops hours older than `keep_hours`. Each hour is one
-    /// transaction, so that an interruption loses nothing and counts nothing twice.
+    /// Folds minutes older than `keep_minutes` into hours that stay, drops hours older than `keep_hours`, and evaluations, their
+    /// decisions and changes older than `keep_decisions`. Folding an hour is one transaction, so that an interruption loses nothing
+    /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember stays.
     ///
     /// # Errors
     ///
@@ -124,6 +146,7 @@ impl Ledger {
         now: Timestamp,
         keep_minutes: SignedDuration,
         keep_hours: SignedDuration,
+        keep_decisions: SignedDuration,
     ) -> Result<Pruned, LedgerError> {
         let before = |keep: SignedDuration| {
             now.saturating_sub(keep)
@@ -149,7 +172,28 @@ impl Ledger {
                 .map_err(|error| self.sorted(&error))?
                 .rows_affected()
         });
+        let oldest = now
+            .saturating_sub(keep_decisions)
+            .map_or(i64::MIN, Timestamp::as_millisecond);
+        self.drop_decisions(oldest, &mut pruned).await?;
         Ok(pruned)
+    }
+
+    async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
+        on!(self, pool, begin => {
+            let dropped = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                for (dropped, sql) in [
+                    (&mut pruned.changes, OLD_CHANGES),
+                    (&mut pruned.decisions, OLD_DECISIONS),
+                    (&mut pruned.evaluations, OLD_EVALUATIONS),
+                ] {
+                    *dropped = sqlx::query(sql).bind(oldest_ms).execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await
+            };
+            dropped.await.map_err(|error| self.sorted(&error))
+        })
     }
 
     async fn fold(&self, account: &str, hour: i64) -> Result<u64, LedgerError> {

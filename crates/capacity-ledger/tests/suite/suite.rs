@@ -1,6 +1,6 @@
 //! What a ledger promises, on either database.
 
-use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, Recorded};
+use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, Pruned, Recorded};
 use jiff::SignedDuration;
 use rstest::rstest;
 
@@ -214,9 +214,15 @@ async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind
     }
     let keep = SignedDuration::from_mins(30);
     let year = SignedDuration::from_hours(24 * 365);
-    let pruned = ledger.prune(at(begin + 95), keep, year).await.expect("pruned");
+    let pruned = ledger
+        .prune(at(begin + 95), keep, year, year)
+        .await
+        .expect("pruned");
     assert_eq!(pruned.minutes, 60);
-    let again = ledger.prune(at(begin + 95), keep, year).await.expect("pruned");
+    let again = ledger
+        .prune(at(begin + 95), keep, year, year)
+        .await
+        .expect("pruned");
     assert_eq!((again.minutes, again.hours), (0, 0));
     let hours = ledger.hours(ACCOUNT, Some("pay.a1b2c")).await.expect("readable");
     assert_eq!(
@@ -230,12 +236,53 @@ async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind
         Recorded::TooOld.into_ok()
     );
     let dropped = ledger
-        .prune(at(begin + 95), keep, SignedDuration::from_mins(1))
+        .prune(at(begin + 95), keep, SignedDuration::from_mins(1), year)
         .await
         .expect("pruned");
     assert_eq!(dropped.hours, 1);
     assert_eq!(ledger.verify().await.expect("readable"), Vec::<String>::new());
     assert_eq!(ledger.info().await.expect("readable").rows["minutes"], 60);
+}
+
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn old_evaluations_go_with_their_decisions_and_changes(#[case] kind: Kind) {
+    opened!(kind, "retention", _place, ledger);
+    for (plan, minute) in [("old", 0), ("border", 10), ("new", 50)] {
+        let decisions = [
+            decision(plan, "orders.a1b2c", "Disable"),
+            decision(plan, "pay.a1b2c", "Keep"),
+        ];
+        let evaluation = evaluation(plan, minute, false);
+        ledger
+            .record_evaluation(&evaluation, &decisions)
+            .await
+            .expect("recorded");
+        let mut change = change(plan, "orders.a1b2c", "changed");
+        // It ended much later.
+        change.ended_at_ms = at(minute + 20).as_millisecond();
+        ledger.record_changes(&[change]).await.expect("recorded");
+    }
+    // Its evaluation is not known.
+    let alone = change("unknown", "orders.a1b2c", "changed");
+    ledger.record_changes(&[alone]).await.expect("recorded");
+    let year = SignedDuration::from_hours(24 * 365);
+    let keep = SignedDuration::from_mins(50);
+    let pruned = ledger.prune(at(60), year, year, keep).await.expect("pruned");
+    assert_eq!(
+        (pruned.evaluations, pruned.decisions, pruned.changes),
+        (1, 2, 2),
+        "{pruned:?}"
+    );
+    let again = ledger.prune(at(60), year, year, keep).await.expect("pruned");
+    assert_eq!(again, Pruned::default());
+    let kept = ledger.history(None, &HistoryFilter::default()).await;
+    let kept = kept.expect("readable");
+    let plans: Vec<_> = kept.iter().map(|row| row.decision.plan_id.as_str()).collect();
+    assert_eq!(plans, ["border", "border", "new", "new"]);
+    assert!(kept.iter().filter(|row| row.outcome.is_some()).count() == 2);
 }
 
 #[rstest]

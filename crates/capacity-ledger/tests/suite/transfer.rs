@@ -40,7 +40,7 @@ async fn fill(ledger: &Ledger) {
             .expect("recorded");
     }
     let (keep, years) = (SignedDuration::from_mins(3), SignedDuration::from_hours(24 * 900));
-    let pruned = ledger.prune(at(begin + 4), keep, years).await;
+    let pruned = ledger.prune(at(begin + 4), keep, years, years).await;
     assert_eq!(pruned.expect("pruned").minutes, 1);
     for (plan, minute) in [("p9", 1), ("P1", 2), ("p1", 2)] {
         let decisions = [
@@ -236,7 +236,7 @@ async fn an_hour_and_its_minutes_are_never_both_taken_in(#[case] kind: Kind) {
     }
     let of_minutes = exported(&before, Table::Minutes, Format::Csv).await;
     let (none, years) = (SignedDuration::ZERO, SignedDuration::from_hours(24 * 900));
-    before.prune(at(120), none, years).await.expect("pruned");
+    before.prune(at(120), none, years, years).await.expect("pruned");
     let of_hours = exported(&before, Table::Hours, Format::Csv).await;
     for (test, first, second) in [
         ("hours_first", Table::Hours, Table::Minutes),
@@ -252,7 +252,7 @@ async fn an_hour_and_its_minutes_are_never_both_taken_in(#[case] kind: Kind) {
             let new = ledger.import(table, Format::Csv, &file[..]).await.expect("read");
             assert_eq!(new > 0, expects_rows, "{table:?} after {first:?}");
         }
-        ledger.prune(at(120), none, years).await.expect("pruned");
+        ledger.prune(at(120), none, years, years).await.expect("pruned");
         let hours = ledger.hours(ACCOUNT, None).await.expect("readable");
         assert_eq!(
             (hours.len(), hours[0].known_minutes, hours[0].actions_sum),
