@@ -26,5 +26,5 @@ pub use records::{
     NamespaceMinute, Recorded,
 };
 pub use store::Ledger;
-pub use transfer::{Format, Table};
+pub use transfer::{Format, Table, write_history};
 pub use upkeep::{Info, Pruned};

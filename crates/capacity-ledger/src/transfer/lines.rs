@@ -1,7 +1,7 @@
 //! Files of lines: writing them, and reading them so that a bad one is told by its number.
 
 use std::cell::Cell;
-use std::io::{BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use csv::StringRecord;
 use serde::Serialize;
@@ -29,24 +29,23 @@ impl<W: Write> Lines<W> {
         Self { file, count: 0 }
     }
 
-    pub(super) fn line(&mut self, line: &impl Serialize) -> Result<(), String> {
+    pub(super) fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
         self.count += 1;
         match &mut self.file {
-            File::Csv(csv) => csv.serialize(line).map_err(|error| error.to_string()),
+            File::Csv(csv) => csv.serialize(line).map_err(io::Error::from),
             File::Json(out) => {
-                serde_json::to_writer(&mut *out, line).map_err(|error| error.to_string())?;
-                out.write_all(b"\n").map_err(|error| error.to_string())
+                serde_json::to_writer(&mut *out, line)?;
+                out.write_all(b"\n")
             }
         }
     }
 
     /// Returns how many lines were written, without that of the names.
-    pub(super) fn end(self) -> Result<u64, String> {
+    pub(super) fn end(self) -> io::Result<u64> {
         match self.file {
-            File::Csv(mut csv) => csv.flush(),
-            File::Json(mut out) => out.flush(),
+            File::Csv(mut csv) => csv.flush()?,
+            File::Json(mut out) => out.flush()?,
         }
-        .map_err(|error| error.to_string())?;
         Ok(self.count)
     }
 }
@@ -154,7 +153,7 @@ struct Watched<'a, R> {
 }
 
 impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         let is_quote = |byte: &u8| *byte == b'"';

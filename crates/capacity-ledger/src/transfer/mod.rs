@@ -19,6 +19,8 @@ use crate::rows::{self, PolicyStateRecord, Record};
 use crate::store::{Ledger, Pool, on};
 use lines::Lines;
 
+pub use history::write_history;
+
 /// A table that can be taken out, and in unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -189,7 +191,7 @@ impl Ledger {
         })
     }
 
-    fn unwritten(&self, problem: &str) -> LedgerError {
+    fn unwritten(&self, problem: &std::io::Error) -> LedgerError {
         self.input(format!("the export cannot be written: {problem}"))
     }
 }
