@@ -254,6 +254,9 @@ pub(crate) struct History {
     /// At most so many, the newest; 0 for all.
     #[arg(long, default_value_t = 200, value_name = "COUNT")]
     pub(crate) limit: u32,
+    /// Form of the history; `--output` maps onto it (text: table).
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) format: Option<PlanFormat>,
 }
 
 /// Arguments of `ledger`.
@@ -271,7 +274,7 @@ pub(crate) enum LedgerCommand {
     Info,
     /// Looks at everything in it; exits with 1 if something is damaged.
     Verify,
-    /// Folds old minutes into hours that stay, and drops old hours.
+    /// Folds old minutes into hours that stay, and drops old hours, decisions and changes.
     Prune {
         /// Days that minutes are kept.
         #[arg(long, default_value_t = 14, value_name = "DAYS")]
@@ -279,25 +282,49 @@ pub(crate) enum LedgerCommand {
         /// Days that hours are kept.
         #[arg(long, default_value_t = 400, value_name = "DAYS")]
         keep_hours: u32,
+        /// Days that evaluations, decisions and changes are kept.
+        #[arg(long, default_value_t = 400, value_name = "DAYS")]
+        keep_decisions: u32,
     },
-    /// Writes a table to standard output.
+    /// Writes a table to standard output, so that it can be imported.
     Export {
         /// Which table.
-        #[arg(value_enum, default_value_t = ExportTable::History)]
-        table: ExportTable,
+        #[arg(value_enum, default_value_t = LedgerTable::History)]
+        table: LedgerTable,
         /// Form of the file.
         #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
         format: TransferFormat,
     },
+    /// Adds an exported table to the ledger, all of it or nothing; what is there stays as it is.
+    Import {
+        /// Which table; evaluations before their decisions.
+        #[arg(long, value_enum)]
+        table: LedgerTable,
+        /// Form of the file.
+        #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
+        format: TransferFormat,
+        /// The file; `-` for standard input.
+        file: PathBuf,
+    },
 }
 
-/// Tables that are written out.
+/// Tables of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportTable {
-    /// Decisions with what became of them.
+pub(crate) enum LedgerTable {
+    /// Decisions with their evaluations and what became of them; only exported.
     History,
     /// Minutes of usage.
     Minutes,
+    /// Hours of usage, folded from minutes.
+    Hours,
+    /// Evaluations.
+    Evaluations,
+    /// Decisions.
+    Decisions,
+    /// Changes.
+    Changes,
+    /// What policies remember of namespaces.
+    PolicyState,
 }
 
 /// Forms of a written table.
@@ -332,7 +359,7 @@ pub(crate) struct Plan {
     pub(crate) detailed_exitcode: bool,
 }
 
-/// Forms of a plan.
+/// Forms of a plan, and of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanFormat {
     /// A table that fits the terminal.

@@ -1,24 +1,25 @@
-//! `history` and `ledger`: what was recorded, and looking after it.
+//! `history`: what was decided and changed.
 
-use anyhow::Context;
-use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, Table};
-use capacity_settings::Needs;
+use capacity_ledger::{Format, HistoryFilter, HistoryRow, write_history};
 use comfy_table::Cell;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::arguments::{Global, History, LedgerCommand, Output, TransferFormat};
-use crate::exit::{Exit, print, tell};
+use crate::arguments::{Global, History, PlanFormat};
+use crate::exit::{Exit, print};
+use crate::ledger::open;
+use crate::plan::Shown;
 use crate::render;
-use crate::setup;
 use crate::terminal::Terminal;
 
-async fn open(global: &Global) -> anyhow::Result<Ledger> {
-    let settings = setup::settings(global, Needs::default())?;
-    let location = settings
-        .ledger
-        .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")?;
-    Ok(Ledger::open(&location).await?)
-}
+const HEADER: [&str; 7] = [
+    "when (UTC)",
+    "namespace",
+    "decision",
+    "$/h",
+    "outcome",
+    "by",
+    "reason",
+];
 
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let filter = HistoryFilter {
@@ -29,46 +30,49 @@ pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal
         limit: flags.limit,
     };
     let rows = open(global).await?.history(None, &filter).await?;
-    match global.output {
-        Some(Output::Json) => print(&serde_json::to_string_pretty(&rows)?)?,
-        Some(Output::Jsonl) => {
+    match Shown::choose(flags.format, global.output) {
+        Shown::As(PlanFormat::Table) => print(&table(&rows, terminal)?)?,
+        Shown::As(PlanFormat::Markdown) => {
+            let rows: Vec<_> = rows.iter().map(cells).collect::<anyhow::Result<_>>()?;
+            print(&render::markdown_table(HEADER, &rows))?;
+        }
+        Shown::As(PlanFormat::Csv) => {
+            let mut file = Vec::new();
+            write_history(&rows, Format::Csv, &mut file)?;
+            print(&String::from_utf8(file)?)?;
+        }
+        Shown::As(PlanFormat::Json) => print(&serde_json::to_string_pretty(&rows)?)?,
+        Shown::JsonLines => {
             for row in &rows {
                 print(&serde_json::to_string(row)?)?;
             }
         }
-        Some(Output::None) => {}
-        None | Some(Output::Text) => {
-            let mut table = render::table_with(
-                [
-                    "when (UTC)",
-                    "namespace",
-                    "decision",
-                    "$/h",
-                    "outcome",
-                    "by",
-                    "reason",
-                ],
-                terminal,
-            );
-            for row in &rows {
-                let cells = [
-                    Timestamp::from_millisecond(row.evaluated_at_ms)?
-                        .strftime("%Y-%m-%d %H:%M")
-                        .to_string(),
-                    row.decision.namespace.clone(),
-                    decision(row),
-                    prices(row),
-                    outcome(row),
-                    row.by.clone(),
-                    row.decision.reason.clone(),
-                ];
-                table.add_row(cells.map(|cell| Cell::new(render::printable(&cell))));
-            }
-            let noun = if rows.len() == 1 { "decision" } else { "decisions" };
-            print(&format!("{}{} {noun}", render::lines(&table), rows.len()))?;
-        }
+        Shown::Nothing => {}
     }
     Ok(Exit::Done)
+}
+
+fn table(rows: &[HistoryRow], terminal: Terminal) -> anyhow::Result<String> {
+    let mut table = render::table_with(HEADER, terminal);
+    for row in rows {
+        table.add_row(cells(row)?.map(|cell| Cell::new(render::printable(&cell))));
+    }
+    let noun = if rows.len() == 1 { "decision" } else { "decisions" };
+    Ok(format!("{}{} {noun}", render::lines(&table), rows.len()))
+}
+
+fn cells(row: &HistoryRow) -> anyhow::Result<[String; HEADER.len()]> {
+    Ok([
+        Timestamp::from_millisecond(row.evaluated_at_ms)?
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string(),
+        row.decision.namespace.clone(),
+        decision(row),
+        prices(row),
+        outcome(row),
+        row.by.clone(),
+        row.decision.reason.clone(),
+    ])
 }
 
 fn decision(row: &HistoryRow) -> String {
@@ -107,64 +111,4 @@ fn outcome(row: &HistoryRow) -> String {
         (Some(outcome), None) => outcome.clone(),
         (None, _) => String::new(),
     }
-}
-
-pub(crate) async fn ledger(command: &LedgerCommand, global: &Global) -> anyhow::Result<Exit> {
-    let ledger = open(global).await?;
-    match command {
-        LedgerCommand::Info => {
-            let info = ledger.info().await?;
-            print(&format!("location  {}", info.location))?;
-            print(&format!("tables    version {}", info.schema_version))?;
-            print(&format!("size      {} bytes", info.bytes))?;
-            for (name, rows) in &info.rows {
-                print(&format!("{name:<12} {rows}"))?;
-            }
-            if let (Some(oldest), Some(newest)) = (info.oldest_minute, info.newest_minute) {
-                print(&format!("minutes from {oldest} to {newest}"))?;
-            }
-        }
-        LedgerCommand::Verify => {
-            let problems = ledger.verify().await?;
-            for problem in &problems {
-                print(problem)?;
-            }
-            if !problems.is_empty() {
-                tell(&format!(
-                    "{} problems; move the ledger away, and a new one is begun",
-                    problems.len()
-                ));
-                return Ok(Exit::Failed);
-            }
-            tell("the ledger is whole");
-        }
-        LedgerCommand::Prune {
-            keep_minutes,
-            keep_hours,
-        } => {
-            let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
-            let pruned = ledger
-                .prune(Timestamp::now(), days(*keep_minutes), days(*keep_hours))
-                .await?;
-            tell(&format!(
-                "{} minutes folded into hours, {} hours dropped",
-                pruned.minutes, pruned.hours
-            ));
-        }
-        LedgerCommand::Export { table, format } => {
-            let table = match table {
-                crate::arguments::ExportTable::History => Table::History,
-                crate::arguments::ExportTable::Minutes => Table::Minutes,
-            };
-            let format = match format {
-                TransferFormat::Csv => Format::Csv,
-                TransferFormat::Jsonl => Format::JsonLines,
-            };
-            let lines = ledger
-                .export(table, format, std::io::BufWriter::new(std::io::stdout()))
-                .await?;
-            tell(&format!("{lines} lines"));
-        }
-    }
-    Ok(Exit::Done)
 }

@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod exit;
 mod history;
+mod ledger;
 mod metrics;
 mod observe;
 mod plan;
@@ -58,7 +59,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Dev(flags) => waited_for(Box::pin(dev::run(flags))),
         Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal))),
         Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal))),
-        Command::Ledger(flags) => waited_for(Box::pin(history::ledger(&flags.command, global))),
+        Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global))),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),
         },

@@ -44,17 +44,32 @@ pub(crate) fn folded(plan: &Plan) -> String {
 
 /// Renders the same rows as a Markdown table.
 pub(crate) fn markdown(plan: &Plan, all: bool) -> String {
-    let mut text = format!("| {} |\n|{}\n", HEADER.join(" | "), " --- |".repeat(HEADER.len()));
-    for decision in shown(plan, all) {
-        let cells = [
-            decision.namespace.clone(),
-            decision.action.as_str().to_owned(),
-            trus(decision.current_trus),
-            then(decision),
-            price_change(decision),
-            decision.reason.clone(),
-        ];
-        let cells = cells.map(|cell| printable(&cell).replace('\\', "\\\\").replace('|', "\\|"));
+    let rows: Vec<_> = shown(plan, all)
+        .into_iter()
+        .map(|decision| {
+            [
+                decision.namespace.clone(),
+                decision.action.as_str().to_owned(),
+                trus(decision.current_trus),
+                then(decision),
+                price_change(decision),
+                decision.reason.clone(),
+            ]
+        })
+        .collect();
+    markdown_table(HEADER, &rows)
+}
+
+/// A Markdown table. No cell ends its row or begins another: a line break becomes a blank, and `|` is escaped.
+pub(crate) fn markdown_table<const COLUMNS: usize>(
+    header: [&str; COLUMNS],
+    rows: &[[String; COLUMNS]],
+) -> String {
+    let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(COLUMNS));
+    for row in rows {
+        let cells = row
+            .each_ref()
+            .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"));
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text

@@ -1,80 +1,20 @@
 //! The commands as a user runs them, against a simulated cloud: output, exit codes, and what bad input ends in.
 
-use std::path::Path;
+mod world;
 
-use assert_cmd::Command;
-use assert_cmd::assert::Assert;
-use cloud_simulator::{Access, Account, Faults, MetricsFault, RunningSimulator, SimulatorOptions};
+use cloud_simulator::{Access, Faults, MetricsFault};
 use jiff::SignedDuration;
 use rstest::rstest;
 use serde_json::Value;
 
-/// A cloud, and a folder to run in.
-struct World {
-    cloud: RunningSimulator,
-    folder: tempfile::TempDir,
-    runtime: tokio::runtime::Runtime,
-}
-
-fn options() -> SimulatorOptions {
-    let mut options = SimulatorOptions::new(Account::demo());
-    options.speed = 20.0;
-    options.operation_lag = SignedDuration::from_secs(1);
-    options.capacity_lag = SignedDuration::from_secs(1);
-    options.check_duration = SignedDuration::from_secs(1);
-    options
-}
+use world::{World, errors, options, output, program};
 
 impl World {
-    fn new(options: SimulatorOptions) -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let cloud = runtime
-            .block_on(cloud_simulator::start(options))
-            .expect("started");
-        Self {
-            cloud,
-            folder: tempfile::tempdir().expect("a folder"),
-            runtime,
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program(self.folder.path());
-        command
-            .args(arguments)
-            .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
-            .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
-            .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
-            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Assert {
-        self.command(arguments).assert()
-    }
-
+    /// Runs a command and reads its result.
     fn json(&self, arguments: &[&str], code: i32) -> Value {
         let assert = self.run(arguments).code(code);
         serde_json::from_slice(&assert.get_output().stdout).expect("one JSON document")
     }
-}
-
-/// The program without this machine's settings.
-fn program(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("temporal-capacity").expect("the binary is built");
-    command
-        .env_clear()
-        .current_dir(folder)
-        .timeout(std::time::Duration::from_mins(1));
-    command
-}
-
-fn output(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
-}
-
-fn errors(assert: &Assert) -> String {
-    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
 }
 
 fn actions(plan: &Value) -> Vec<String> {
@@ -616,58 +556,4 @@ fn completions_are_printed() {
         .assert()
         .success();
     assert!(output(&assert).contains("temporal-capacity"));
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // The server's task ends with its runtime.
-        let _guard = self.runtime.enter();
-    }
-}
-
-#[test]
-fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
-    let world = World::new(options());
-    let ledger = world.folder.path().join("memory/ledger.db").display().to_string();
-    let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", &ledger).assert();
-    with_ledger(&["apply", "--yes"]).code(0);
-    let told = output(&with_ledger(&["history", "--changes"]).code(0));
-    assert!(
-        told.contains("Enable: on-demand -> 6 TRUs")
-            && told.contains("0.00 -> 90.00")
-            && told.contains("4 decisions"),
-        "{told}"
-    );
-    let one: Value = serde_json::from_str(&output(
-        &with_ledger(&["history", "orders.a1b2c", "-o", "json"]).code(0),
-    ))
-    .expect("one JSON document");
-    assert_eq!(
-        (&one[0]["action"], &one[0]["outcome"]),
-        (&"Disable".into(), &"changed".into())
-    );
-    assert_eq!(one[0]["price_before_micro_dollars"], 54_000_000);
-    let csv = output(&with_ledger(&["ledger", "export", "history"]).code(0));
-    assert_eq!(
-        csv.lines().count(),
-        13,
-        "a line of names and twelve namespaces: {csv}"
-    );
-    assert!(output(&with_ledger(&["ledger", "info"]).code(0)).contains("decisions    12"));
-    with_ledger(&["ledger", "verify"]).code(0);
-    with_ledger(&["ledger", "prune"]).code(0);
-    // Without a ledger the remedy is told; a ledger that is none never stops what was to be done.
-    assert!(errors(&world.run(&["history"]).code(1)).contains("LEDGER_URL is not set"));
-    let broken = world.folder.path().join("broken.db");
-    std::fs::write(&broken, "no database at all ".repeat(60)).expect("written");
-    let applied = world
-        .command(&["apply", "--yes"])
-        .env("LEDGER_URL", &broken)
-        .assert()
-        .code(0);
-    assert!(
-        errors(&applied).contains("warning: not recorded"),
-        "{}",
-        errors(&applied)
-    );
 }

@@ -125,3 +125,45 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
     };
     LedgerError::new(kind, location, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::location::Location;
+    use crate::store::{Ledger, Pool};
+
+    /// The limit is each connection's own; lower than what is there, it is what is there.
+    async fn limit_pages(ledger: &Ledger, pages: u32) {
+        let Pool::Sqlite(pool) = &ledger.pool else { return };
+        let mut connections = Vec::new();
+        for _ in 0..pool.options().get_max_connections() {
+            connections.push(pool.acquire().await.expect("a connection"));
+        }
+        for connection in &mut connections {
+            let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(sql)
+                .execute(&mut **connection)
+                .await
+                .expect("limited");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_without_room_is_full_and_keeps_what_it_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let location = Location::Sqlite(folder.path().join("ledger.db"));
+        let ledger = Ledger::open(&location).await.expect("opened");
+        ledger.put_policy_state("a", "small", "{}").await.expect("put");
+        limit_pages(&ledger, 1).await;
+        let large = "x".repeat(50_000);
+        let error = ledger.put_policy_state("a", "large", &large).await;
+        let error = error.expect_err("full");
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+        let small = ledger.policy_state("a", "small").await.expect("readable");
+        assert_eq!(small.as_deref(), Some("{}"));
+        assert_eq!(ledger.verify().await.expect("readable"), Vec::<String>::new());
+        limit_pages(&ledger, u32::MAX - 2).await;
+        let again = ledger.put_policy_state("a", "large", &large).await;
+        again.expect("there is room again");
+    }
+}

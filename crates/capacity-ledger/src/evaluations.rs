@@ -4,6 +4,7 @@ use sqlx::Row;
 
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
+use crate::rows;
 use crate::store::{Ledger, on};
 
 impl Ledger {
@@ -17,55 +18,14 @@ impl Ledger {
         evaluation: &EvaluationRecord,
         decisions: &[DecisionRecord],
     ) -> Result<(), LedgerError> {
-        self.write_evaluations(std::slice::from_ref(evaluation), decisions)
-            .await
-    }
-
-    pub(crate) async fn write_evaluations(
-        &self,
-        evaluations: &[EvaluationRecord],
-        decisions: &[DecisionRecord],
-    ) -> Result<(), LedgerError> {
         on!(self, pool, begin => {
             let written = async {
                 let mut transaction = pool.begin_with(begin).await?;
-                for it in evaluations {
-                    sqlx::query(
-                        "INSERT INTO capacity_evaluations (account, plan_id, evaluated_at_ms, dry_run, blind, made_by, \
-                         usage_window, price_micro_dollars) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-                         ON CONFLICT (account, plan_id) DO NOTHING",
-                    )
-                    .bind(&it.account)
-                    .bind(&it.plan_id)
-                    .bind(it.evaluated_at_ms)
-                    .bind(i64::from(it.dry_run))
-                    .bind(i64::from(it.blind))
-                    .bind(&it.by)
-                    .bind(&it.usage_window)
-                    .bind(it.price_micro_dollars)
-                    .execute(&mut *transaction)
-                    .await?;
-                }
-                for it in decisions {
-                    sqlx::query(
-                        "INSERT INTO capacity_decisions (account, plan_id, namespace, action, current_trus, wanted_trus, \
-                         reason_code, reason, price_before, price_after, known_minutes) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-                         ON CONFLICT (account, plan_id, namespace) DO NOTHING",
-                    )
-                    .bind(&it.account)
-                    .bind(&it.plan_id)
-                    .bind(&it.namespace)
-                    .bind(&it.action)
-                    .bind(it.current_trus)
-                    .bind(it.wanted_trus)
-                    .bind(&it.reason_code)
-                    .bind(&it.reason)
-                    .bind(it.price_before_micro_dollars)
-                    .bind(it.price_after_micro_dollars)
-                    .bind(it.known_minutes)
-                    .execute(&mut *transaction)
-                    .await?;
+                let sql = rows::insert::<EvaluationRecord>("true");
+                rows::bound(&sql, evaluation).execute(&mut *transaction).await?;
+                let sql = rows::insert::<DecisionRecord>("true");
+                for decision in decisions {
+                    rows::bound(&sql, decision).execute(&mut *transaction).await?;
                 }
                 transaction.commit().await
             };

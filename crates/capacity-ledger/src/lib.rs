@@ -12,6 +12,7 @@ mod evaluations;
 mod location;
 mod minutes;
 mod records;
+mod rows;
 mod schema;
 mod store;
 mod transfer;
@@ -25,5 +26,5 @@ pub use records::{
     NamespaceMinute, Recorded,
 };
 pub use store::Ledger;
-pub use transfer::{Format, Table};
+pub use transfer::{Format, Table, write_history};
 pub use upkeep::{Info, Pruned};

@@ -9,6 +9,7 @@ use crate::codec::{self, Entry};
 use crate::error::LedgerError;
 use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
+use crate::rows;
 use crate::schema::VERSION;
 use crate::store::{Ledger, Pool, on};
 
@@ -36,6 +37,12 @@ pub struct Pruned {
     pub minutes: u64,
     /// Hours dropped.
     pub hours: u64,
+    /// Evaluations dropped.
+    pub evaluations: u64,
+    /// Decisions dropped, with their evaluations.
+    pub decisions: u64,
+    /// Changes dropped, with their evaluations or for their own age.
+    pub changes: u64,
 }
 
 const COUNTS: [(&str, &str); 6] = [
@@ -46,6 +53,21 @@ const COUNTS: [(&str, &str); 6] = [
     ("decisions", "SELECT COUNT(*) FROM capacity_decisions"),
     ("changes", "SELECT COUNT(*) FROM capacity_changes"),
 ];
+
+/// Where the evaluation of a decision or a change is old.
+macro_rules! of_an_old_evaluation {
+    () => {
+        "(account, plan_id) IN (SELECT account, plan_id FROM capacity_evaluations WHERE evaluated_at_ms < $1)"
+    };
+}
+
+/// A change may have no evaluation: then its own age counts.
+const OLD_CHANGES: &str = concat!(
+    "DELETE FROM capacity_changes WHERE ended_at_ms < $1 OR ",
+    of_an_old_evaluation!()
+);
+const OLD_DECISIONS: &str = concat!("DELETE FROM capacity_decisions WHERE ", of_an_old_evaluation!());
+const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
 impl Ledger {
     /// Tells what the ledger holds.
@@ -112,8 +134,9 @@ impl Ledger {
         Ok(problems)
     }
 
-    /// Folds minutes older than `keep_minutes` into hours that stay, and drops hours older than `keep_hours`. Each hour is one
-    /// transaction, so that an interruption loses nothing and counts nothing twice.
+    /// Folds minutes older than `keep_minutes` into hours that stay, drops hours older than `keep_hours`, and evaluations, their
+    /// decisions and changes older than `keep_decisions`. Folding an hour is one transaction, so that an interruption loses nothing
+    /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember stays.
     ///
     /// # Errors
     ///
@@ -123,6 +146,7 @@ impl Ledger {
         now: Timestamp,
         keep_minutes: SignedDuration,
         keep_hours: SignedDuration,
+        keep_decisions: SignedDuration,
     ) -> Result<Pruned, LedgerError> {
         let before = |keep: SignedDuration| {
             now.saturating_sub(keep)
@@ -148,7 +172,28 @@ impl Ledger {
                 .map_err(|error| self.sorted(&error))?
                 .rows_affected()
         });
+        let oldest = now
+            .saturating_sub(keep_decisions)
+            .map_or(i64::MIN, Timestamp::as_millisecond);
+        self.drop_decisions(oldest, &mut pruned).await?;
         Ok(pruned)
+    }
+
+    async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
+        on!(self, pool, begin => {
+            let dropped = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                for (dropped, sql) in [
+                    (&mut pruned.changes, OLD_CHANGES),
+                    (&mut pruned.decisions, OLD_DECISIONS),
+                    (&mut pruned.evaluations, OLD_EVALUATIONS),
+                ] {
+                    *dropped = sqlx::query(sql).bind(oldest_ms).execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await
+            };
+            dropped.await.map_err(|error| self.sorted(&error))
+        })
     }
 
     async fn fold(&self, account: &str, hour: i64) -> Result<u64, LedgerError> {
@@ -176,25 +221,9 @@ impl Ledger {
                 }
             }
             let written = async {
-                for it in hours.values() {
-                    sqlx::query(
-                        "INSERT INTO capacity_hours (account, namespace, hour, known_minutes, throttled_minutes, actions_sum, \
-                         requests_sum, operations_sum, actions_highest, requests_highest, operations_highest) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (account, namespace, hour) DO NOTHING",
-                    )
-                    .bind(&it.account)
-                    .bind(&it.namespace)
-                    .bind(it.hour)
-                    .bind(it.known_minutes)
-                    .bind(it.throttled_minutes)
-                    .bind(it.actions_sum)
-                    .bind(it.requests_sum)
-                    .bind(it.operations_sum)
-                    .bind(it.actions_highest)
-                    .bind(it.requests_highest)
-                    .bind(it.operations_highest)
-                    .execute(&mut *transaction)
-                    .await?;
+                let sql = rows::insert::<HourRecord>("true");
+                for hour in hours.values() {
+                    rows::bound(&sql, hour).execute(&mut *transaction).await?;
                 }
                 sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
                     .bind(account)
@@ -228,36 +257,16 @@ impl Ledger {
         account: &str,
         namespace: Option<&str>,
     ) -> Result<Vec<HourRecord>, LedgerError> {
+        let sql = rows::select::<HourRecord>(
+            "WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
+        );
         on!(self, pool, _begin => {
-            let read = async {
-                let rows = sqlx::query(
-                    "SELECT account, namespace, hour, known_minutes, throttled_minutes, actions_sum, requests_sum, \
-                     operations_sum, actions_highest, requests_highest, operations_highest FROM capacity_hours \
-                     WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
-                )
+            sqlx::query_as(sql)
                 .bind(account)
                 .bind(namespace.unwrap_or_default())
                 .fetch_all(pool)
-                .await?;
-                let mut hours = Vec::with_capacity(rows.len());
-                for row in rows {
-                    hours.push(HourRecord {
-                        account: row.try_get(0)?,
-                        namespace: row.try_get(1)?,
-                        hour: row.try_get(2)?,
-                        known_minutes: row.try_get(3)?,
-                        throttled_minutes: row.try_get(4)?,
-                        actions_sum: row.try_get(5)?,
-                        requests_sum: row.try_get(6)?,
-                        operations_sum: row.try_get(7)?,
-                        actions_highest: row.try_get(8)?,
-                        requests_highest: row.try_get(9)?,
-                        operations_highest: row.try_get(10)?,
-                    });
-                }
-                Ok::<_, sqlx::Error>(hours)
-            };
-            read.await.map_err(|error| self.sorted(&error))
+                .await
+                .map_err(|error| self.sorted(&error))
         })
     }
 

@@ -267,9 +267,17 @@ impl Sampling<'_> {
         if self.pruned_at.is_some_and(is_recent) {
             return;
         }
-        let keep = self.activities.settings.sampling.keep_minutes;
+        let SamplingSettings {
+            keep_minutes,
+            keep_decisions,
+            ..
+        } = self.activities.settings.sampling;
         let pruned = memory
-            .call(async |ledger| ledger.prune(now, keep, SignedDuration::MAX).await)
+            .call(async |ledger| {
+                ledger
+                    .prune(now, keep_minutes, SignedDuration::MAX, keep_decisions)
+                    .await
+            })
             .await;
         match pruned {
             Ok(pruned) => {

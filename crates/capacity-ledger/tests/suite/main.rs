@@ -1,5 +1,8 @@
 //! One suite for both databases; PostgreSQL is a real server from the distribution's packages.
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod failures;
+mod places;
 mod postgres;
 mod suite;
+mod transfer;

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// Set to 1, the tests that need a server are skipped; nothing else does that.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
+/// Who must show a password.
+const ACCESS: &str = "host all guarded all scram-sha-256\nhost all all all trust\n";
+
 /// Ends the server when its standard input closes, also when this process is killed.
 const GUARDIAN: &str = r#""$@" </dev/null >/dev/null 2>&1 & pid=$!
 cat >/dev/null
@@ -88,6 +91,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
     if !made.status.success() {
         return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
     }
+    std::fs::write(data.join("pg_hba.conf"), ACCESS).map_err(|error| error.to_string())?;
     let port = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .map_err(|error| error.to_string())?

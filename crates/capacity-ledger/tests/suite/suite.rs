@@ -1,74 +1,11 @@
 //! What a ledger promises, on either database.
 
-use std::sync::Arc;
-
-use capacity_ledger::{
-    ChangeRecord, Claim, DecisionRecord, ErrorKind, EvaluationRecord, Format, HistoryFilter, Ledger,
-    Location, Minute, NamespaceMinute, Recorded, Table,
-};
-use jiff::{SignedDuration, Timestamp};
+use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, Pruned, Recorded};
+use jiff::SignedDuration;
 use rstest::rstest;
 
-use crate::postgres::new_database;
-
-const ACCOUNT: &str = "a1b2c";
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Sqlite,
-    Postgres,
-}
-use Kind::{Postgres, Sqlite};
-
-/// A ledger of the test's own. The folder goes with it.
-struct Place {
-    location: Location,
-    _folder: tempfile::TempDir,
-}
-
-fn place(kind: Kind, test: &str) -> Option<Place> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let location = match kind {
-        Sqlite => Location::Sqlite(folder.path().join("new/ledger.db")),
-        Postgres => Location::parse(&new_database(test)?).expect("a location"),
-    };
-    Some(Place {
-        location,
-        _folder: folder,
-    })
-}
-
-macro_rules! opened {
-    ($kind:expr, $test:literal, $place:ident, $ledger:ident) => {
-        let Some($place) = place($kind, $test) else { return };
-        let $ledger = Ledger::open(&$place.location).await.expect("opened");
-    };
-}
-
-fn at(minute: i64) -> Timestamp {
-    Timestamp::from_second(1_790_000_040 + minute * 60).expect("in range")
-}
-
-fn sample(name: &str, actions: u64) -> NamespaceMinute {
-    NamespaceMinute {
-        namespace: Arc::from(format!("{name}.{ACCOUNT}")),
-        unread: [false; 3],
-        reported: true,
-        served: [actions, actions * 2, 0],
-        throttled: [0, 0, actions / 10],
-        limits: [Some(500_000_000), None, Some(4_000_000_000)],
-        envelopes: [Some(500_000_000), None, None],
-    }
-}
-
-fn minute(number: i64, samples: Vec<NamespaceMinute>) -> Minute {
-    Minute {
-        minute: at(number),
-        complete: true,
-        source: "metrics".to_owned(),
-        samples,
-    }
-}
+use crate::places::Kind::{self, Postgres, Sqlite};
+use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, opened, sample};
 
 #[rstest]
 #[case(Sqlite)]
@@ -201,35 +138,6 @@ async fn two_writers_write_each_minute_once_and_share_one_budget(#[case] kind: K
     assert_eq!(until, at(260));
 }
 
-fn evaluation(plan: &str, minute: i64, dry_run: bool) -> EvaluationRecord {
-    EvaluationRecord {
-        account: ACCOUNT.to_owned(),
-        plan_id: plan.to_owned(),
-        evaluated_at_ms: at(minute).as_millisecond(),
-        dry_run,
-        blind: false,
-        by: "worker-1".to_owned(),
-        usage_window: "ledger".to_owned(),
-        price_micro_dollars: 50_000_000,
-    }
-}
-
-fn decision(plan: &str, namespace: &str, action: &str) -> DecisionRecord {
-    DecisionRecord {
-        account: ACCOUNT.to_owned(),
-        plan_id: plan.to_owned(),
-        namespace: namespace.to_owned(),
-        action: action.to_owned(),
-        current_trus: Some(4),
-        wanted_trus: Some(0),
-        reason_code: "idle".to_owned(),
-        reason: "45 actions, \"quoted\", below 100".to_owned(),
-        price_before_micro_dollars: Some(54_000_000),
-        price_after_micro_dollars: Some(0),
-        known_minutes: Some(60),
-    }
-}
-
 #[rstest]
 #[case(Sqlite)]
 #[case(Postgres)]
@@ -246,18 +154,7 @@ async fn history_tells_what_was_decided_and_what_became_of_it(#[case] kind: Kind
             .await
             .expect("recorded");
     }
-    let mut change = ChangeRecord {
-        operation_id: "op-1".to_owned(),
-        account: ACCOUNT.to_owned(),
-        plan_id: "p1".to_owned(),
-        namespace: "orders.a1b2c".to_owned(),
-        from_trus: 4,
-        to_trus: 0,
-        outcome: "in_progress".to_owned(),
-        error: None,
-        ended_at_ms: at(2).as_millisecond(),
-        by: "worker-1".to_owned(),
-    };
+    let mut change = change("p1", "orders.a1b2c", "in_progress");
     ledger
         .record_changes(std::slice::from_ref(&change))
         .await
@@ -317,9 +214,15 @@ async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind
     }
     let keep = SignedDuration::from_mins(30);
     let year = SignedDuration::from_hours(24 * 365);
-    let pruned = ledger.prune(at(begin + 95), keep, year).await.expect("pruned");
+    let pruned = ledger
+        .prune(at(begin + 95), keep, year, year)
+        .await
+        .expect("pruned");
     assert_eq!(pruned.minutes, 60);
-    let again = ledger.prune(at(begin + 95), keep, year).await.expect("pruned");
+    let again = ledger
+        .prune(at(begin + 95), keep, year, year)
+        .await
+        .expect("pruned");
     assert_eq!((again.minutes, again.hours), (0, 0));
     let hours = ledger.hours(ACCOUNT, Some("pay.a1b2c")).await.expect("readable");
     assert_eq!(
@@ -333,7 +236,7 @@ async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind
         Recorded::TooOld.into_ok()
     );
     let dropped = ledger
-        .prune(at(begin + 95), keep, SignedDuration::from_mins(1))
+        .prune(at(begin + 95), keep, SignedDuration::from_mins(1), year)
         .await
         .expect("pruned");
     assert_eq!(dropped.hours, 1);
@@ -342,56 +245,44 @@ async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind
 }
 
 #[rstest]
-#[case(Sqlite, Format::Csv)]
-#[case(Postgres, Format::JsonLines)]
+#[case(Sqlite)]
+#[case(Postgres)]
 #[tokio::test]
-async fn what_was_taken_out_can_be_taken_in(#[case] kind: Kind, #[case] format: Format) {
-    opened!(kind, "transfer", _place, ledger);
-    ledger
-        .record_minute(ACCOUNT, &minute(1, vec![sample("pay", 7), sample("x", 0)]), at(5))
-        .await
-        .expect("recorded");
-    let missing = Minute {
-        complete: false,
-        ..minute(2, Vec::new())
-    };
-    ledger
-        .record_minute(ACCOUNT, &missing, at(5))
-        .await
-        .expect("recorded");
-    let mut file = Vec::new();
-    assert_eq!(
+async fn old_evaluations_go_with_their_decisions_and_changes(#[case] kind: Kind) {
+    opened!(kind, "retention", _place, ledger);
+    for (plan, minute) in [("old", 0), ("border", 10), ("new", 50)] {
+        let decisions = [
+            decision(plan, "orders.a1b2c", "Disable"),
+            decision(plan, "pay.a1b2c", "Keep"),
+        ];
+        let evaluation = evaluation(plan, minute, false);
         ledger
-            .export(Table::Minutes, format, &mut file)
+            .record_evaluation(&evaluation, &decisions)
             .await
-            .expect("written"),
-        3
-    );
-    let Some(copy) = place(Sqlite, "copy") else { return };
-    let copy = Ledger::open(&copy.location).await.expect("opened");
-    assert_eq!(copy.import_minutes(format, &file[..]).await.expect("read"), 2);
+            .expect("recorded");
+        let mut change = change(plan, "orders.a1b2c", "changed");
+        // It ended much later.
+        change.ended_at_ms = at(minute + 20).as_millisecond();
+        ledger.record_changes(&[change]).await.expect("recorded");
+    }
+    // Its evaluation is not known.
+    let alone = change("unknown", "orders.a1b2c", "changed");
+    ledger.record_changes(&[alone]).await.expect("recorded");
+    let year = SignedDuration::from_hours(24 * 365);
+    let keep = SignedDuration::from_mins(50);
+    let pruned = ledger.prune(at(60), year, year, keep).await.expect("pruned");
     assert_eq!(
-        copy.import_minutes(format, &file[..]).await.expect("read again"),
-        0
+        (pruned.evaluations, pruned.decisions, pruned.changes),
+        (1, 2, 2),
+        "{pruned:?}"
     );
-    let whole = (at(0), at(9));
-    let (one, other) = (
-        ledger.window(ACCOUNT, whole.0, whole.1).await,
-        copy.window(ACCOUNT, whole.0, whole.1).await,
-    );
-    assert_eq!(one.expect("readable"), other.expect("readable"));
-    // A line that is cut short is told, and nothing of its file is written.
-    let cut = &file[..file.len() - 9];
-    let Some(empty) = place(Sqlite, "empty") else {
-        return;
-    };
-    let empty = Ledger::open(&empty.location).await.expect("opened");
-    let error = empty.import_minutes(format, cut).await.expect_err("cut short");
-    assert!(
-        error.kind() == ErrorKind::Input && error.to_string().starts_with("line "),
-        "{error}"
-    );
-    assert_eq!(empty.info().await.expect("readable").rows["minutes"], 0);
+    let again = ledger.prune(at(60), year, year, keep).await.expect("pruned");
+    assert_eq!(again, Pruned::default());
+    let kept = ledger.history(None, &HistoryFilter::default()).await;
+    let kept = kept.expect("readable");
+    let plans: Vec<_> = kept.iter().map(|row| row.decision.plan_id.as_str()).collect();
+    assert_eq!(plans, ["border", "border", "new", "new"]);
+    assert!(kept.iter().filter(|row| row.outcome.is_some()).count() == 2);
 }
 
 #[rstest]
@@ -405,90 +296,4 @@ async fn a_minute_in_the_future_is_refused(#[case] kind: Kind) {
         .await
         .expect_err("in the future");
     assert_eq!(error.kind(), ErrorKind::Input);
-}
-
-#[tokio::test]
-async fn files_that_are_no_ledger_are_told_apart_and_left_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("ledger.db");
-    std::fs::write(
-        &file,
-        "this is no database, and long enough to be looked at as one. ".repeat(20),
-    )
-    .expect("written");
-    let error = Ledger::open(&Location::Sqlite(file.clone()))
-        .await
-        .expect_err("no database");
-    assert_eq!(error.kind(), ErrorKind::Corrupted, "{error}");
-    assert!(
-        std::fs::read_to_string(&file)
-            .expect("there")
-            .starts_with("this is no database")
-    );
-    let missing = Location::parse("postgres://me:s3cret@127.0.0.1:1/none").expect("a location");
-    let error = Ledger::open(&missing).await.expect_err("nobody listens");
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-    assert!(!error.to_string().contains("s3cret"), "{error}");
-}
-
-#[rstest]
-#[case(Sqlite)]
-#[case(Postgres)]
-#[tokio::test]
-async fn a_ledger_of_a_newer_version_is_refused(#[case] kind: Kind) {
-    opened!(kind, "newer", place, ledger);
-    let sql = "UPDATE capacity_ledger SET version = 99";
-    match &place.location {
-        Location::Sqlite(path) => {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            let pool = sqlx::SqlitePool::connect_with(options).await.expect("connected");
-            sqlx::query(sql).execute(&pool).await.expect("set");
-        }
-        Location::Postgres(url) => {
-            let pool = sqlx::PgPool::connect(secrecy::ExposeSecret::expose_secret(url))
-                .await
-                .expect("connected");
-            sqlx::query(sql).execute(&pool).await.expect("set");
-        }
-    }
-    ledger.close().await;
-    let error = Ledger::open(&place.location).await.expect_err("newer");
-    assert_eq!(error.kind(), ErrorKind::Newer, "{error}");
-}
-
-#[tokio::test]
-async fn a_damaged_minute_is_told_and_the_others_stay_readable() {
-    let Some(place) = place(Sqlite, "damaged") else {
-        return;
-    };
-    let Location::Sqlite(path) = &place.location else {
-        return;
-    };
-    let ledger = Ledger::open(&place.location).await.expect("opened");
-    for number in [1, 2] {
-        let it = minute(number, vec![sample("pay", 7)]);
-        ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
-    }
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let pool = sqlx::SqlitePool::connect_with(options).await.expect("connected");
-    sqlx::query("UPDATE capacity_minutes SET block = substr(block, 1, length(block) - 1) WHERE minute = $1")
-        .bind(at(2).as_second() / 60)
-        .execute(&pool)
-        .await
-        .expect("cut short");
-    let error = ledger.window(ACCOUNT, at(0), at(9)).await.expect_err("damaged");
-    assert_eq!(error.kind(), ErrorKind::Corrupted, "{error}");
-    assert_eq!(
-        ledger
-            .window(ACCOUNT, at(0), at(2))
-            .await
-            .expect("readable")
-            .len(),
-        1
-    );
-    let problems = ledger.verify().await.expect("readable");
-    assert!(
-        problems.len() == 1 && problems[0].contains("cut short"),
-        "{problems:?}"
-    );
 }

@@ -1,0 +1,176 @@
+//! `history` and `ledger` as a user runs them: what was done is told, in every form, and restored from its export.
+
+mod world;
+
+use assert_cmd::assert::Assert;
+use rstest::rstest;
+use serde_json::Value;
+use world::{World, errors, options, output, program};
+
+/// A ledger of a test's own, and no cloud.
+struct Book(tempfile::TempDir);
+
+impl Book {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Assert {
+        program(self.0.path())
+            .args(arguments)
+            .env("LEDGER_URL", "ledger.db")
+            .write_stdin(input)
+            .assert()
+    }
+
+    fn told(&self, arguments: &[&str]) -> String {
+        output(&self.run(arguments, "").code(0))
+    }
+}
+
+#[test]
+fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
+    let world = World::new(options());
+    let ledger = world.folder.path().join("memory/ledger.db").display().to_string();
+    let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", &ledger).assert();
+    with_ledger(&["apply", "--yes"]).code(0);
+    assert_eq!(world.cloud.changes().len(), 4);
+    let told = output(&with_ledger(&["history", "--changes"]).code(0));
+    assert!(
+        told.contains("Enable: on-demand -> 6 TRUs")
+            && told.contains("0.00 -> 90.00")
+            && told.contains("4 decisions"),
+        "{told}"
+    );
+    let one = output(&with_ledger(&["history", "orders.a1b2c", "-o", "json"]).code(0));
+    let one: Value = serde_json::from_str(&one).expect("one JSON document");
+    assert_eq!(
+        (&one[0]["action"], &one[0]["outcome"]),
+        (&"Disable".into(), &"changed".into())
+    );
+    assert_eq!(one[0]["price_before_micro_dollars"], 54_000_000);
+    let csv = output(&with_ledger(&["ledger", "export", "history"]).code(0));
+    assert_eq!(
+        csv.lines().count(),
+        13,
+        "a line of names and twelve namespaces: {csv}"
+    );
+    assert!(output(&with_ledger(&["ledger", "info"]).code(0)).contains("decisions    12"));
+    with_ledger(&["ledger", "verify"]).code(0);
+    let pruned = errors(&with_ledger(&["ledger", "prune", "--keep-decisions", "1"]).code(0));
+    assert!(pruned.contains("0 evaluations dropped"), "{pruned}");
+}
+
+#[test]
+fn an_export_of_what_was_done_restores_its_history() {
+    let world = World::new(options());
+    let with = |ledger: &str, arguments: &[&str]| {
+        let assert = world.command(arguments).env("LEDGER_URL", ledger).assert();
+        assert.code(0)
+    };
+    with("first.db", &["apply", "--yes"]);
+    for (table, format, new) in [
+        ("evaluations", "csv", "1 new"),
+        ("decisions", "jsonl", "12 new"),
+        ("changes", "csv", "4 new"),
+    ] {
+        let file = output(&with(
+            "first.db",
+            &["ledger", "export", table, "--format", format],
+        ));
+        std::fs::write(world.folder.path().join(table), file).expect("written");
+        let import = ["ledger", "import", "--table", table, "--format", format, table];
+        assert!(errors(&with("second.db", &import)).contains(new), "{table}");
+        assert!(
+            errors(&with("second.db", &import)).starts_with("0 new"),
+            "{table} again"
+        );
+    }
+    for history in [
+        &["history", "-o", "json"][..],
+        &["history", "--format", "csv"],
+        &["ledger", "export", "history", "--format", "jsonl"],
+    ] {
+        let first = output(&with("first.db", history));
+        assert!(first.contains("changed"), "{first}");
+        assert_eq!(first, output(&with("second.db", history)));
+    }
+}
+
+#[test]
+fn a_ledger_that_is_none_is_told_and_never_stops_what_was_to_be_done() {
+    let world = World::new(options());
+    assert!(errors(&world.run(&["history"]).code(1)).contains("LEDGER_URL is not set"));
+    let broken = world.folder.path().join("broken.db");
+    std::fs::write(&broken, "no database at all ".repeat(60)).expect("written");
+    let applied = world
+        .command(&["apply", "--yes"])
+        .env("LEDGER_URL", &broken)
+        .assert()
+        .code(0);
+    assert!(
+        errors(&applied).contains("warning: not recorded"),
+        "{}",
+        errors(&applied)
+    );
+}
+
+/// A dry run that wanted to resize, for a reason with everything that ends a cell.
+fn dry_run() -> Book {
+    let book = Book::new();
+    let evaluation = r#"{"account":"a1b2c","plan_id":"p1","evaluated_at_ms":1790000040000,"dry_run":true,"blind":false,"by":"worker-1","usage_window":"ledger","price_micro_dollars":50000000}"#;
+    let decision = r#"{"account":"a1b2c","plan_id":"p1","namespace":"pay.a1b2c","action":"Resize","current_trus":2,"wanted_trus":4,"reason_code":"throttled","reason":"a | b,\nand \"c\"","price_before_micro_dollars":1000000,"price_after_micro_dollars":2500000,"known_minutes":60}"#;
+    for (table, line) in [("evaluations", evaluation), ("decisions", decision)] {
+        let import = ["ledger", "import", "--table", table, "--format", "jsonl", "-"];
+        let told = errors(&book.run(&import, &format!("{line}\n")).code(0));
+        assert_eq!(told, "1 new\n");
+    }
+    book
+}
+
+#[test]
+fn history_is_a_table_json_csv_or_markdown_and_a_dry_run_is_marked() {
+    let book = dry_run();
+    let table = book.told(&["history"]);
+    assert!(
+        table.contains("Resize (dry run): 2 TRUs -> 4 TRUs") && table.ends_with("1 decision\n"),
+        "{table}"
+    );
+    assert_eq!(
+        book.told(&["history", "--format", "markdown"]),
+        "| when (UTC) | namespace | decision | $/h | outcome | by | reason |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n\
+         | 2026-09-21 14:14 | pay.a1b2c | Resize (dry run): 2 TRUs -> 4 TRUs | 1.00 -> 2.50 |  | worker-1 | a \\| b, and \"c\" |\n"
+    );
+    assert_eq!(
+        book.told(&["history", "--format", "csv"]),
+        "evaluated_at,account,namespace,action,current_trus,wanted_trus,reason_code,reason,price_before_micro_dollars,\
+         price_after_micro_dollars,price_micro_dollars,known_minutes,usage_window,dry_run,by,plan_id,outcome,error\n\
+         2026-09-21T14:14:00Z,a1b2c,pay.a1b2c,Resize,2,4,throttled,\"a | b,\nand \"\"c\"\"\",1000000,2500000,50000000,60,\
+         ledger,true,worker-1,p1,,\n"
+    );
+    let json: Value = serde_json::from_str(&book.told(&["history", "--format", "json", "-o", "text"]))
+        .expect("one JSON document");
+    assert_eq!(json[0]["dry_run"], true);
+    assert_eq!(book.told(&["history", "-o", "jsonl"]).lines().count(), 1);
+    assert_eq!(book.told(&["history", "-o", "none"]), "");
+}
+
+#[rstest]
+#[case::history(&["--table", "history", "-"], "", "take these in")]
+#[case::cut_short(&["--table", "changes", "-"], "operation_id,account", "nothing of - was imported: line 1: it is cut short")]
+#[case::no_file(&["--table", "hours", "gone.csv"], "", "gone.csv cannot be read")]
+#[case::no_table(&["--table", "months", "-"], "", "possible values: history, minutes, hours")]
+#[case::no_evaluation(
+    &["--table", "decisions", "--format", "jsonl", "-"],
+    r#"{"account":"a","plan_id":"p2","namespace":"n","action":"Keep","reason_code":"c","reason":"r"}"#,
+    "line 1: the evaluation p2 of a is not there"
+)]
+fn an_import_that_cannot_be_is_told(#[case] arguments: &[&str], #[case] input: &str, #[case] told: &str) {
+    let book = dry_run();
+    let before = book.told(&["history", "-o", "json"]);
+    let arguments = [&["ledger", "import"], arguments].concat();
+    let error = errors(&book.run(&arguments, input).code(1));
+    assert!(error.contains(told), "{error}");
+    assert_eq!(book.told(&["history", "-o", "json"]), before);
+}

@@ -1,0 +1,78 @@
+//! A simulated cloud, and the program as a user runs it.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use jiff::SignedDuration;
+
+/// A cloud, and a folder to run in.
+pub(crate) struct World {
+    pub(crate) cloud: RunningSimulator,
+    pub(crate) folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+pub(crate) fn options() -> SimulatorOptions {
+    let mut options = SimulatorOptions::new(Account::demo());
+    options.speed = 20.0;
+    options.operation_lag = SignedDuration::from_secs(1);
+    options.capacity_lag = SignedDuration::from_secs(1);
+    options.check_duration = SignedDuration::from_secs(1);
+    options
+}
+
+impl World {
+    pub(crate) fn new(options: SimulatorOptions) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let cloud = runtime
+            .block_on(cloud_simulator::start(options))
+            .expect("started");
+        Self {
+            cloud,
+            folder: tempfile::tempdir().expect("a folder"),
+            runtime,
+        }
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program(self.folder.path());
+        command
+            .args(arguments)
+            .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
+            .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
+            .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
+            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Assert {
+        self.command(arguments).assert()
+    }
+}
+
+/// The program without this machine's settings.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("temporal-capacity").expect("the binary is built");
+    command
+        .env_clear()
+        .current_dir(folder)
+        .timeout(std::time::Duration::from_mins(1));
+    command
+}
+
+pub(crate) fn output(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+}
+
+pub(crate) fn errors(assert: &Assert) -> String {
+    String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The server's task ends with its runtime.
+        let _guard = self.runtime.enter();
+    }
+}

@@ -1,0 +1,273 @@
+//! Plain rows: each record's columns are named once, for reading, writing and moving them alike.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Row, SqlSafeStr, SqlStr, Type};
+
+use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cell<'a> {
+    Text(Option<&'a str>),
+    Number(Option<i64>),
+}
+
+/// A field that is a column.
+trait Field {
+    /// How a database holds it.
+    type Stored;
+
+    fn read(stored: Self::Stored) -> Self;
+    fn cell(&self) -> Cell<'_>;
+}
+
+impl Field for String {
+    type Stored = Self;
+
+    fn read(stored: Self) -> Self {
+        stored
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Text(Some(self))
+    }
+}
+
+impl Field for Option<String> {
+    type Stored = Self;
+
+    fn read(stored: Self) -> Self {
+        stored
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Text(self.as_deref())
+    }
+}
+
+impl Field for i64 {
+    type Stored = Self;
+
+    fn read(stored: Self) -> Self {
+        stored
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Number(Some(*self))
+    }
+}
+
+impl Field for Option<i64> {
+    type Stored = Self;
+
+    fn read(stored: Self) -> Self {
+        stored
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Number(*self)
+    }
+}
+
+/// SQLite knows no booleans, so that neither database holds any.
+impl Field for bool {
+    type Stored = i64;
+
+    fn read(stored: i64) -> Self {
+        stored != 0
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Number(Some(i64::from(*self)))
+    }
+}
+
+/// A record that is one row of one table, and one line of a file.
+pub(crate) trait Record:
+    Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + Unpin
+    + for<'r> FromRow<'r, SqliteRow>
+    + for<'r> FromRow<'r, PgRow>
+{
+    const TABLE: &'static str;
+    const COLUMNS: &'static [&'static str];
+    /// The order of an export, the same in either database: `{bytewise}` stands for the order of text that does not depend on where
+    /// it is run.
+    const ORDER: &'static str;
+    /// What must hold, of the values `$1`, `$2`..., for a record to be taken in.
+    const TAKEN_IN_IF: &'static str = "true";
+
+    fn cells(&self) -> Vec<Cell<'_>>;
+
+    /// Tells what no database could refuse and no reader could use.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
+
+macro_rules! record {
+    ($record:ident in $table:literal by $order:literal: $($field:ident = $column:literal),+; $($rest:tt)*) => {
+        impl Record for $record {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$($column),+];
+            const ORDER: &'static str = $order;
+
+            fn cells(&self) -> Vec<Cell<'_>> {
+                vec![$(self.$field.cell()),+]
+            }
+
+            $($rest)*
+        }
+
+        record!(read $record, SqliteRow: $($field = $column),+);
+        record!(read $record, PgRow: $($field = $column),+);
+    };
+    (read $record:ident, $row:ty: $($field:ident = $column:literal),+) => {
+        impl FromRow<'_, $row> for $record {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                Ok(Self { $($field: Field::read(row.try_get($column)?)),+ })
+            }
+        }
+    };
+}
+
+record! {
+    HourRecord in "capacity_hours" by "account {bytewise}, hour, namespace {bytewise}":
+    account = "account",
+    namespace = "namespace",
+    hour = "hour",
+    known_minutes = "known_minutes",
+    throttled_minutes = "throttled_minutes",
+    actions_sum = "actions_sum",
+    requests_sum = "requests_sum",
+    operations_sum = "operations_sum",
+    actions_highest = "actions_highest",
+    requests_highest = "requests_highest",
+    operations_highest = "operations_highest";
+
+    /// Its minutes are still there, and will be folded themselves: they would count twice.
+    const TAKEN_IN_IF: &'static str = "NOT EXISTS (SELECT 1 FROM capacity_minutes \
+        WHERE account = $1 AND minute >= $3 * 60 AND minute < $3 * 60 + 60)";
+
+    fn problem(&self) -> Option<String> {
+        let second = self.hour.checked_mul(3_600);
+        let is_time = second.is_some_and(|second| jiff::Timestamp::from_second(second).is_ok());
+        (!is_time).then(|| format!("the hour {} is none", self.hour))
+    }
+}
+
+record! {
+    EvaluationRecord in "capacity_evaluations" by "evaluated_at_ms, account {bytewise}, plan_id {bytewise}":
+    account = "account",
+    plan_id = "plan_id",
+    evaluated_at_ms = "evaluated_at_ms",
+    dry_run = "dry_run",
+    blind = "blind",
+    by = "made_by",
+    usage_window = "usage_window",
+    price_micro_dollars = "price_micro_dollars";
+
+    fn problem(&self) -> Option<String> {
+        no_time(self.evaluated_at_ms)
+    }
+}
+
+record! {
+    DecisionRecord in "capacity_decisions" by "account {bytewise}, plan_id {bytewise}, namespace {bytewise}":
+    account = "account",
+    plan_id = "plan_id",
+    namespace = "namespace",
+    action = "action",
+    current_trus = "current_trus",
+    wanted_trus = "wanted_trus",
+    reason_code = "reason_code",
+    reason = "reason",
+    price_before_micro_dollars = "price_before",
+    price_after_micro_dollars = "price_after",
+    known_minutes = "known_minutes";
+}
+
+record! {
+    ChangeRecord in "capacity_changes" by "ended_at_ms, operation_id {bytewise}":
+    operation_id = "operation_id",
+    account = "account",
+    plan_id = "plan_id",
+    namespace = "namespace",
+    from_trus = "from_trus",
+    to_trus = "to_trus",
+    outcome = "outcome",
+    error = "error",
+    ended_at_ms = "ended_at_ms",
+    by = "made_by";
+
+    fn problem(&self) -> Option<String> {
+        no_time(self.ended_at_ms)
+    }
+}
+
+/// What a policy remembers of a namespace.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PolicyStateRecord {
+    account: String,
+    namespace: String,
+    state: String,
+}
+
+record! {
+    PolicyStateRecord in "capacity_policy_state" by "account {bytewise}, namespace {bytewise}":
+    account = "account",
+    namespace = "namespace",
+    state = "state";
+}
+
+fn no_time(milliseconds: i64) -> Option<String> {
+    let is_time = jiff::Timestamp::from_millisecond(milliseconds).is_ok();
+    (!is_time).then(|| format!("{milliseconds} is no time in milliseconds"))
+}
+
+/// The columns of a record, to be read with `sqlx::query_as`.
+pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
+    AssertSqlSafe(format!(
+        "SELECT {} FROM {} {rest}",
+        T::COLUMNS.join(", "),
+        T::TABLE
+    ))
+    .into_sql_str()
+}
+
+/// Writes a record under a condition; what is there stays as it is.
+pub(crate) fn insert<T: Record>(condition: &str) -> SqlStr {
+    let values: Vec<String> = (1..=T::COLUMNS.len())
+        .map(|number| format!("${number}"))
+        .collect();
+    AssertSqlSafe(format!(
+        "INSERT INTO {} ({}) SELECT {} WHERE {condition} ON CONFLICT DO NOTHING",
+        T::TABLE,
+        T::COLUMNS.join(", "),
+        values.join(", ")
+    ))
+    .into_sql_str()
+}
+
+/// A statement with the values of a record.
+pub(crate) fn bound<'q, DB>(sql: &SqlStr, record: &'q impl Record) -> Query<'q, DB, DB::Arguments>
+where
+    DB: Database,
+    Option<&'q str>: Encode<'q, DB> + Type<DB>,
+    Option<i64>: Encode<'q, DB> + Type<DB>,
+{
+    record
+        .cells()
+        .into_iter()
+        .fold(sqlx::query(sql.clone()), |query, cell| match cell {
+            Cell::Text(text) => query.bind(text),
+            Cell::Number(number) => query.bind(number),
+        })
+}

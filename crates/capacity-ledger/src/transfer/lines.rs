@@ -1,0 +1,167 @@
+//! Files of lines: writing them, and reading them so that a bad one is told by its number.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read, Write};
+
+use csv::StringRecord;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Format;
+
+/// A file that is being written.
+pub(super) struct Lines<W: Write> {
+    file: File<W>,
+    count: u64,
+}
+
+enum File<W: Write> {
+    Csv(Box<csv::Writer<W>>),
+    Json(W),
+}
+
+impl<W: Write> Lines<W> {
+    pub(super) fn new(format: Format, out: W) -> Self {
+        let file = match format {
+            Format::Csv => File::Csv(Box::new(csv::Writer::from_writer(out))),
+            Format::JsonLines => File::Json(out),
+        };
+        Self { file, count: 0 }
+    }
+
+    pub(super) fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        self.count += 1;
+        match &mut self.file {
+            File::Csv(csv) => csv.serialize(line).map_err(io::Error::from),
+            File::Json(out) => {
+                serde_json::to_writer(&mut *out, line)?;
+                out.write_all(b"\n")
+            }
+        }
+    }
+
+    /// Returns how many lines were written, without that of the names.
+    pub(super) fn end(self) -> io::Result<u64> {
+        match self.file {
+            File::Csv(mut csv) => csv.flush()?,
+            File::Json(mut out) => out.flush()?,
+        }
+        Ok(self.count)
+    }
+}
+
+/// Hands every line with its number to `take`; whatever cannot be read or taken is told as `line 7: ...`.
+pub(super) fn read<T: DeserializeOwned>(
+    format: Format,
+    input: impl BufRead,
+    take: impl FnMut(u64, T) -> Result<(), String>,
+) -> Result<(), String> {
+    match format {
+        Format::Csv => read_csv(input, take),
+        Format::JsonLines => read_json(input, take),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(
+    input: impl BufRead,
+    mut take: impl FnMut(u64, T) -> Result<(), String>,
+) -> Result<(), String> {
+    for (number, line) in (1..).zip(input.lines()) {
+        let told = |problem: String| format!("line {number}: {problem}");
+        let line = line.map_err(|error| told(error.to_string()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let record = serde_json::from_str(&line).map_err(|error| told(json_problem(&error)))?;
+        take(number, record).map_err(told)?;
+    }
+    Ok(())
+}
+
+/// The line of the error would be that within the line, always 1.
+fn json_problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let problem = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(problem, _)| problem);
+    format!("{problem} (column {})", error.column())
+}
+
+fn read_csv<T: DeserializeOwned>(
+    input: impl BufRead,
+    mut take: impl FnMut(u64, T) -> Result<(), String>,
+) -> Result<(), String> {
+    let end = End::default();
+    let mut reader = csv::Reader::from_reader(Watched { input, end: &end });
+    let names = reader
+        .headers()
+        .map_err(|error| format!("line 1: {error}"))?
+        .clone();
+    let mut record = StringRecord::new();
+    let mut number = 1;
+    while reader
+        .read_record(&mut record)
+        .map_err(|error| csv_problem(&error, number + 1, &names))?
+    {
+        number = record.position().map_or(number + 1, csv::Position::line);
+        let read = record
+            .deserialize(Some(&names))
+            .map_err(|error| csv_problem(&error, number, &names))?;
+        take(number, read).map_err(|problem| format!("line {number}: {problem}"))?;
+    }
+    if end.is_cut_short() {
+        return Err(format!("line {number}: it is cut short: no line break ends it"));
+    }
+    Ok(())
+}
+
+fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String {
+    let number = error.position().map_or(number, csv::Position::line);
+    let problem = match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("it has {len} fields, and {expected_len} are named"),
+        csv::ErrorKind::Utf8 { err, .. } => err.to_string(),
+        csv::ErrorKind::Deserialize { err, .. } => {
+            let field = err.field().and_then(|field| usize::try_from(field).ok());
+            match field.and_then(|field| names.get(field)) {
+                Some(name) => format!("{name}: {}", err.kind()),
+                None => err.kind().to_string(),
+            }
+        }
+        _ => error.to_string(),
+    };
+    format!("line {number}: {problem}")
+}
+
+/// How a CSV file ends. Cut short within its last field it would read as a whole one, with another value.
+#[derive(Default)]
+struct End {
+    last: Cell<Option<u8>>,
+    is_quoted: Cell<bool>,
+}
+
+impl End {
+    fn is_cut_short(&self) -> bool {
+        self.is_quoted.get() || self.last.get().is_some_and(|last| last != b'\n')
+    }
+}
+
+struct Watched<'a, R> {
+    input: R,
+    end: &'a End,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let is_quote = |byte: &u8| *byte == b'"';
+        let is_quoted = bytes.iter().fold(self.end.is_quoted.get(), |is_quoted, byte| {
+            is_quoted ^ is_quote(byte)
+        });
+        self.end.is_quoted.set(is_quoted);
+        self.end.last.set(bytes.last().copied().or(self.end.last.get()));
+        Ok(count)
+    }
+}

@@ -1,0 +1,197 @@
+//! Taking a ledger's tables out, and in again.
+//!
+//! A table is a file of lines in an order that depends on nothing but its rows: what was taken out, taken in and taken out again is
+//! the same bytes, whichever database is on either side.
+
+mod history;
+mod lines;
+mod minutes;
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, Write};
+
+use futures::TryStreamExt;
+use sqlx::Row;
+
+use crate::error::LedgerError;
+use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
+use crate::rows::{self, PolicyStateRecord, Record};
+use crate::store::{Ledger, Pool, on};
+use lines::Lines;
+
+pub use history::write_history;
+
+/// A table that can be taken out, and in unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// One line a namespace and minute.
+    Minutes,
+    /// One line a namespace and hour.
+    Hours,
+    /// One line an evaluation.
+    Evaluations,
+    /// One line a decision. Taken in only after its evaluation.
+    Decisions,
+    /// One line a change.
+    Changes,
+    /// One line a namespace that a policy remembers something of.
+    PolicyState,
+    /// One line a decision, with its evaluation and what became of it. Only taken out.
+    History,
+}
+
+/// The form of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values with a line of names.
+    Csv,
+    /// A JSON object a line.
+    JsonLines,
+}
+
+impl Ledger {
+    /// Writes a table to `out`, a row or a minute at a time. Returns how many lines it wrote.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read, or `out` not be written.
+    pub async fn export(&self, table: Table, format: Format, out: impl Write) -> Result<u64, LedgerError> {
+        let mut lines = Lines::new(format, out);
+        match table {
+            Table::Minutes => self.export_minutes(&mut lines).await?,
+            Table::Hours => self.export_rows::<HourRecord>(&mut lines).await?,
+            Table::Evaluations => self.export_rows::<EvaluationRecord>(&mut lines).await?,
+            Table::Decisions => self.export_rows::<DecisionRecord>(&mut lines).await?,
+            Table::Changes => self.export_rows::<ChangeRecord>(&mut lines).await?,
+            Table::PolicyState => self.export_rows::<PolicyStateRecord>(&mut lines).await?,
+            Table::History => self.export_history(&mut lines).await?,
+        }
+        lines.end().map_err(|problem| self.unwritten(&problem))
+    }
+
+    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one. A line
+    /// that cannot be read is told by its number, and nothing of the file is written then. The file is held in memory until it was
+    /// read to its end; one that ends between two lines cannot be told from a whole one.
+    ///
+    /// An hour whose minutes are there is left out, and a minute whose hour is there: they would count twice.
+    ///
+    /// Returns how many minutes or rows were new.
+    ///
+    /// # Errors
+    ///
+    /// If a line cannot be read, a decision's evaluation is not there, the table is only taken out, or the database cannot be written.
+    pub async fn import(
+        &self,
+        table: Table,
+        format: Format,
+        input: impl BufRead,
+    ) -> Result<u64, LedgerError> {
+        match table {
+            Table::Minutes => self.import_minutes(format, input).await,
+            Table::Hours => self.import_rows::<HourRecord>(format, input).await,
+            Table::Evaluations => self.import_rows::<EvaluationRecord>(format, input).await,
+            Table::Decisions => self.import_decisions(format, input).await,
+            Table::Changes => self.import_rows::<ChangeRecord>(format, input).await,
+            Table::PolicyState => self.import_rows::<PolicyStateRecord>(format, input).await,
+            Table::History => {
+                Err(self.input("the history is made of evaluations, decisions and changes: take these in"))
+            }
+        }
+    }
+
+    async fn export_rows<T: Record>(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
+        let bytewise = match self.pool {
+            Pool::Sqlite(_) => "COLLATE BINARY",
+            Pool::Postgres(_) => "COLLATE \"C\"",
+        };
+        let order = T::ORDER.replace("{bytewise}", bytewise);
+        let sql = rows::select::<T>(&format!("ORDER BY {order}"));
+        on!(self, pool, _begin => {
+            let mut records = sqlx::query_as::<_, T>(sql).fetch(pool);
+            while let Some(record) = records.try_next().await.map_err(|error| self.sorted(&error))? {
+                lines.line(&record).map_err(|problem| self.unwritten(&problem))?;
+            }
+        });
+        Ok(())
+    }
+
+    async fn import_rows<T: Record>(&self, format: Format, input: impl BufRead) -> Result<u64, LedgerError> {
+        let records = self.read_records::<T>(format, input)?;
+        self.write_records(records.iter().map(|(_, record)| record)).await
+    }
+
+    async fn import_decisions(&self, format: Format, input: impl BufRead) -> Result<u64, LedgerError> {
+        let decisions = self.read_records::<DecisionRecord>(format, input)?;
+        let mut plans = HashMap::new();
+        for (line, decision) in &decisions {
+            let account = &decision.account;
+            if !plans.contains_key(account) {
+                plans.insert(account, self.plans_of(account).await?);
+            }
+            if !plans
+                .get(account)
+                .is_some_and(|plans| plans.contains(&decision.plan_id))
+            {
+                return Err(self.input(format!(
+                    "line {line}: the evaluation {} of {account} is not there: take evaluations in first",
+                    decision.plan_id
+                )));
+            }
+        }
+        self.write_records(decisions.iter().map(|(_, decision)| decision))
+            .await
+    }
+
+    async fn plans_of(&self, account: &str) -> Result<HashSet<String>, LedgerError> {
+        on!(self, pool, _begin => {
+            let rows = sqlx::query("SELECT plan_id FROM capacity_evaluations WHERE account = $1")
+                .bind(account)
+                .fetch_all(pool)
+                .await
+                .map_err(|error| self.sorted(&error))?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Reads a whole file, each record with the number of its line.
+    fn read_records<T: Record>(
+        &self,
+        format: Format,
+        input: impl BufRead,
+    ) -> Result<Vec<(u64, T)>, LedgerError> {
+        let mut records = Vec::new();
+        lines::read(format, input, |line, record: T| {
+            if let Some(problem) = record.problem() {
+                return Err(problem);
+            }
+            records.push((line, record));
+            Ok(())
+        })
+        .map_err(|problem| self.input(problem))?;
+        Ok(records)
+    }
+
+    /// Writes records in one transaction, all or none. Returns how many were new.
+    async fn write_records<'a, T: Record + 'a>(
+        &self,
+        records: impl Iterator<Item = &'a T>,
+    ) -> Result<u64, LedgerError> {
+        let sql = rows::insert::<T>(T::TAKEN_IN_IF);
+        on!(self, pool, begin => {
+            let written = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                let mut new = 0;
+                for record in records {
+                    new += rows::bound(&sql, record).execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(new)
+            };
+            written.await.map_err(|error| self.sorted(&error))
+        })
+    }
+
+    fn unwritten(&self, problem: &std::io::Error) -> LedgerError {
+        self.input(format!("the export cannot be written: {problem}"))
+    }
+}

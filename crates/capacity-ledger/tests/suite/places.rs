@@ -1,0 +1,116 @@
+//! Ledgers of a test's own, and what is put into them.
+
+use std::sync::Arc;
+
+use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute};
+use jiff::Timestamp;
+
+use crate::postgres::new_database;
+
+pub(crate) const ACCOUNT: &str = "a1b2c";
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// A ledger of the test's own. The folder goes with it.
+pub(crate) struct Place {
+    pub(crate) location: Location,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn place(kind: Kind, test: &str) -> Option<Place> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = match kind {
+        Kind::Sqlite => Location::Sqlite(folder.path().join("new/ledger.db")),
+        Kind::Postgres => Location::parse(&new_database(test)?).expect("a location"),
+    };
+    Some(Place {
+        location,
+        _folder: folder,
+    })
+}
+
+/// Opens a new ledger; ends the test where its server is to be skipped.
+macro_rules! opened {
+    ($kind:expr, $test:expr, $place:ident, $ledger:ident) => {
+        let Some($place) = $crate::places::place($kind, $test) else {
+            return;
+        };
+        let $ledger = capacity_ledger::Ledger::open(&$place.location)
+            .await
+            .expect("opened");
+    };
+}
+pub(crate) use opened;
+
+pub(crate) fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_040 + minute * 60).expect("in range")
+}
+
+pub(crate) fn sample(name: &str, actions: u64) -> NamespaceMinute {
+    NamespaceMinute {
+        namespace: Arc::from(format!("{name}.{ACCOUNT}")),
+        unread: [false; 3],
+        reported: true,
+        served: [actions, actions * 2, 0],
+        throttled: [0, 0, actions / 10],
+        limits: [Some(500_000_000), None, Some(4_000_000_000)],
+        envelopes: [Some(500_000_000), None, None],
+    }
+}
+
+pub(crate) fn minute(number: i64, samples: Vec<NamespaceMinute>) -> Minute {
+    Minute {
+        minute: at(number),
+        complete: true,
+        source: "metrics".to_owned(),
+        samples,
+    }
+}
+
+pub(crate) fn evaluation(plan: &str, minute: i64, dry_run: bool) -> EvaluationRecord {
+    EvaluationRecord {
+        account: ACCOUNT.to_owned(),
+        plan_id: plan.to_owned(),
+        evaluated_at_ms: at(minute).as_millisecond(),
+        dry_run,
+        blind: false,
+        by: "worker-1".to_owned(),
+        usage_window: "ledger".to_owned(),
+        price_micro_dollars: 50_000_000,
+    }
+}
+
+pub(crate) fn decision(plan: &str, namespace: &str, action: &str) -> DecisionRecord {
+    DecisionRecord {
+        account: ACCOUNT.to_owned(),
+        plan_id: plan.to_owned(),
+        namespace: namespace.to_owned(),
+        action: action.to_owned(),
+        current_trus: Some(4),
+        wanted_trus: Some(0),
+        reason_code: "idle".to_owned(),
+        reason: "45 actions, \"quoted\", below 100".to_owned(),
+        price_before_micro_dollars: Some(54_000_000),
+        price_after_micro_dollars: Some(0),
+        known_minutes: Some(60),
+    }
+}
+
+pub(crate) fn change(plan: &str, namespace: &str, outcome: &str) -> ChangeRecord {
+    ChangeRecord {
+        operation_id: format!("{plan}-{namespace}"),
+        account: ACCOUNT.to_owned(),
+        plan_id: plan.to_owned(),
+        namespace: namespace.to_owned(),
+        from_trus: 4,
+        to_trus: 0,
+        outcome: outcome.to_owned(),
+        error: None,
+        ended_at_ms: at(2).as_millisecond(),
+        by: "worker-1".to_owned(),
+    }
+}
