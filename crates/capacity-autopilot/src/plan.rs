@@ -37,7 +37,7 @@ pub struct Plan {
     pub blind: bool,
     /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
     pub usage_window: String,
-    /// The price in US dollars per million actions that every price rests on.
+    /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
     pub price_per_million_actions: Decimal,
     /// One decision for every listed namespace that was asked for, by name.
     pub decisions: Vec<PlannedDecision>,
