@@ -5,3 +5,4 @@
 mod account;
 mod evaluate;
 mod harness;
+mod memory;

@@ -380,8 +380,12 @@ impl<'a> Round<'a> {
     fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| {
             let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
-            let is_provisioned =
-                snapshot.status != Capacity::OnDemand.into() || snapshot.spec != Capacity::OnDemand.into();
+            let present = capacity_engine::present_capacity(
+                &snapshot.status,
+                &snapshot.spec,
+                snapshot.latest_request.as_ref(),
+            );
+            let is_provisioned = present.is_ok_and(|present| present != Capacity::OnDemand);
             (wants && is_provisioned) || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
         })
     }

@@ -196,8 +196,8 @@ impl<'a> Sampler<'a> {
         let mut next_in = Duration::try_from(every).unwrap_or_default();
         if let Some(wait) = unread.wait {
             // Somebody else needs the endpoint: each refusal in a row doubles the distance.
-            let doubled = next_in.saturating_mul(2_u32.saturating_pow(self.refusals));
-            next_in = wait.max(doubled).min(LONGEST_WAIT);
+            let factor = 2_u32.saturating_pow(self.refusals);
+            next_in = wait.max(next_in).saturating_mul(factor).min(LONGEST_WAIT);
             self.refusals = (self.refusals + 1).min(8);
         }
         Sampled {

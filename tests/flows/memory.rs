@@ -1,0 +1,461 @@
+//! Memory: hours out of the ledger, what holds lowering, and the budget that all processes share.
+
+use std::sync::Arc;
+
+use capacity_autopilot::{Autopilot, Evaluation, Memory, Sampler, sampling_rule};
+use capacity_engine::{Policy, ThresholdSettings};
+use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
+use cloud_simulator::{
+    Account, Faults, Load, MetricsFault, NamespaceSetup, RunningSimulator, SimulatorOptions,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::harness::{self, options, outcomes};
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// As a worker with a ledger decides.
+pub(crate) fn strict() -> Policy {
+    Policy {
+        threshold: ThresholdSettings {
+            disable_on_estimate: false,
+            ..ThresholdSettings::default()
+        },
+        ..Policy::default()
+    }
+}
+
+/// One idle and provisioned, one throttled, one quiet.
+fn three() -> Account {
+    Account::new(
+        "a1b2c",
+        vec![
+            NamespaceSetup::new("checkout", Load::Steady(560.0)),
+            NamespaceSetup::new("crm", Load::Steady(3.0)),
+            NamespaceSetup::new("orders", Load::Steady(0.01)).with_trus(4),
+        ],
+    )
+}
+
+struct Remembering {
+    cloud: RunningSimulator,
+    autopilot: Autopilot,
+    location: Location,
+    folder: tempfile::TempDir,
+}
+
+impl Remembering {
+    async fn new(account: Account) -> Self {
+        let options = SimulatorOptions {
+            speed: 0.0,
+            ..options(account)
+        };
+        let cloud = cloud_simulator::start(options).await.expect("started");
+        let folder = tempfile::tempdir().expect("a folder");
+        let location = Location::Sqlite(folder.path().join("ledger.db"));
+        let autopilot = harness::autopilot(&cloud, strict()).remembering(Memory::at(location.clone()));
+        Self {
+            cloud,
+            autopilot,
+            location,
+            folder,
+        }
+    }
+
+    async fn ledger(&self) -> Ledger {
+        Ledger::open(&self.location).await.expect("opened")
+    }
+
+    /// Samples so many minutes.
+    async fn sample(&self, minutes: usize) {
+        let mut sampler = Sampler::new(&self.autopilot);
+        for _ in 0..minutes {
+            self.cloud.advance(MINUTE);
+            let sampled = sampler.round().await;
+            assert_eq!(sampled.problem, None);
+            assert!(sampled.recorded);
+        }
+    }
+
+    async fn evaluate(&self) -> Evaluation {
+        evaluate(&self.autopilot).await
+    }
+}
+
+async fn evaluate(autopilot: &Autopilot) -> Evaluation {
+    autopilot
+        .evaluate(&capacity_autopilot::Scope::All)
+        .await
+        .expect("evaluated")
+}
+
+/// Warnings, but that of the clock: these clouds live in a time of their own.
+fn warnings(evaluation: &Evaluation) -> Vec<&str> {
+    let warnings = evaluation.warnings.iter().map(String::as_str);
+    warnings.filter(|warning| !warning.contains("clock")).collect()
+}
+
+/// The sentence on a namespace.
+fn reason(evaluation: &Evaluation, name: &str) -> String {
+    let judged = evaluation
+        .decisions
+        .iter()
+        .find(|judged| judged.decision.namespace.name() == name);
+    judged.expect("decided").decision.to_string()
+}
+
+#[tokio::test]
+async fn nothing_is_given_back_before_48_minutes_are_known() {
+    let world = Remembering::new(three()).await;
+    let evaluation = world.evaluate().await;
+    assert_eq!(evaluation.usage_window, "ledger");
+    assert_eq!(
+        outcomes(&evaluation),
+        [
+            "checkout: Enable 6 TRUs throttled",
+            "crm: Keep quiet",
+            "orders: Hold estimate_only"
+        ]
+    );
+    // The evaluation's own minute is the first.
+    world.sample(46).await;
+    let evaluation = world.evaluate().await;
+    let orders = reason(&evaluation, "orders");
+    assert!(orders.contains("47 of 60 are known"), "{orders}");
+    assert!(
+        orders.contains("acts again when 1 more minutes are known"),
+        "{orders}"
+    );
+    world.sample(1).await;
+    let evaluation = world.evaluate().await;
+    let orders = reason(&evaluation, "orders");
+    assert!(orders.starts_with("[orders.a1b2c] Disable: "), "{orders}");
+    assert!(orders.contains("(from 48 of 60 minutes)"), "{orders}");
+    world.sample(20).await;
+    let orders = reason(&world.evaluate().await, "orders");
+    assert!(orders.contains("actions in the last hour, below"), "{orders}");
+}
+
+#[tokio::test]
+async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
+    // 640 actions a second for ten minutes of every hour are more than on-demand carries; the hour as a whole is not idle either,
+    // so the threshold is set above it.
+    let burst = Load::Bursty {
+        base: 0.0,
+        burst: 640.0,
+        minutes: 10,
+    };
+    let account = Account::new("a1b2c", vec![NamespaceSetup::new("bulk", burst).with_trus(4)]);
+    let world = Remembering::new(account).await;
+    let mut policy = strict();
+    policy.threshold.min_actions_per_hour = 1_000_000_000;
+    let autopilot = harness::autopilot(&world.cloud, policy).remembering(Memory::at(world.location.clone()));
+    world.sample(70).await;
+    let evaluation = evaluate(&autopilot).await;
+    let bulk = reason(&evaluation, "bulk");
+    assert_eq!(
+        outcomes(&evaluation),
+        ["bulk: Hold on_demand_too_small"],
+        "{bulk}"
+    );
+}
+
+#[tokio::test]
+async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
+    let world = Remembering::new(Account::new(
+        "a1b2c",
+        vec![
+            NamespaceSetup::new("checkout", Load::Steady(560.0)),
+            NamespaceSetup::new("crm", Load::Steady(3.0)),
+        ],
+    ))
+    .await;
+    world.sample(50).await;
+    let evaluation = world.evaluate().await;
+    assert_eq!(
+        evaluation.metrics_requests, 0,
+        "the newest minute is in the ledger"
+    );
+    assert_eq!(
+        outcomes(&evaluation),
+        ["checkout: Enable 6 TRUs throttled", "crm: Keep quiet"]
+    );
+    let world = Remembering::new(three()).await;
+    world.sample(50).await;
+    let evaluation = world.evaluate().await;
+    assert_eq!(
+        evaluation.metrics_requests, 1,
+        "what is given back is looked at again"
+    );
+    assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
+    // A ledger whose newest minute is old is not used in place of a look.
+    world.cloud.advance(SignedDuration::from_mins(10));
+    let evaluation = world.evaluate().await;
+    assert_eq!(evaluation.metrics_requests, 1);
+    assert!(!evaluation.blind);
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
+    let nowhere = Location::Sqlite("/proc/none/ledger.db".into());
+    let world = Remembering::new(three()).await;
+    let garbage = Location::Sqlite(world.folder.path().join("garbage.db"));
+    std::fs::write(world.folder.path().join("garbage.db"), [b'x'; 9_000]).expect("written");
+    let silent = Location::parse("postgres://nobody:secret-word@127.0.0.1:1/none").expect("a location");
+    for location in [nowhere, garbage, silent] {
+        // Where an estimate would do as well.
+        for (policy, held) in [
+            (strict(), "orders: Hold estimate_only"),
+            (Policy::default(), "orders: Hold ledger_unavailable"),
+        ] {
+            let autopilot =
+                harness::autopilot(&world.cloud, policy).remembering(Memory::at(location.clone()));
+            let evaluation = evaluate(&autopilot).await;
+            assert_eq!(
+                outcomes(&evaluation),
+                ["checkout: Enable 6 TRUs throttled", "crm: Keep quiet", held],
+                "{location}"
+            );
+            assert_eq!(warnings(&evaluation).len(), 1, "{location}");
+            assert!(!warnings(&evaluation)[0].contains("secret-word"));
+            assert_eq!(evaluation.usage_window, "1 minute");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
+    let world = Remembering::new(three()).await;
+    world.sample(2).await;
+    let file = world.folder.path().join("ledger.db");
+    let broken = Memory::at(world.location.clone());
+    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(broken);
+    std::fs::write(&file, [b'x'; 9_000]).expect("written");
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(world.folder.path().join(format!("ledger.db{suffix}")));
+    }
+    assert_eq!(warnings(&evaluate(&autopilot).await).len(), 1);
+    std::fs::rename(&file, world.folder.path().join("damaged.db")).expect("moved");
+    let evaluation = evaluate(&autopilot).await;
+    assert_eq!(warnings(&evaluation), Vec::<&str>::new());
+    assert_eq!(evaluation.usage_window, "ledger");
+}
+
+#[tokio::test]
+async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
+    let world = Remembering::new(three()).await;
+    world.sample(50).await;
+    // Other processes have taken what there was.
+    let ledger = world.ledger().await;
+    let claim = ledger
+        .claim_requests("a1b2c", world.cloud.now(), 960, 1_100)
+        .await
+        .expect("claimed");
+    assert_eq!(claim, Claim::Granted);
+    let evaluation = world.evaluate().await;
+    assert_eq!(evaluation.metrics_requests, 0);
+    assert_eq!(
+        outcomes(&evaluation),
+        [
+            "checkout: Enable 6 TRUs throttled",
+            "crm: Keep quiet",
+            "orders: Hold metrics_incomplete"
+        ]
+    );
+    let orders = reason(&evaluation, "orders");
+    assert!(orders.contains("METRICS_REQUESTS_PER_HOUR"), "{orders}");
+    let mut sampler = Sampler::new(&world.autopilot);
+    world.cloud.advance(MINUTE);
+    let sampled = sampler.round().await;
+    assert_eq!((sampled.minute, sampled.recorded), (None, false));
+    assert!(sampled.problem.expect("refused").contains("free again at"));
+}
+
+#[tokio::test]
+async fn refusals_make_sampling_rarer_and_an_answer_makes_it_usual_again() {
+    let world = Remembering::new(three()).await;
+    let mut sampler = Sampler::new(&world.autopilot);
+    let usual = sampler.round().await.next_in;
+    world.cloud.set_faults(Faults {
+        too_many_requests: 1.0,
+        ..Faults::default()
+    });
+    let waits = [sampler.round().await.next_in, sampler.round().await.next_in];
+    assert!(
+        waits[0] >= usual && waits[1] > waits[0],
+        "{waits:?} after {usual:?}"
+    );
+    world.cloud.set_faults(Faults::default());
+    world.cloud.advance(MINUTE);
+    assert_eq!(sampler.round().await.next_in, usual);
+}
+
+#[tokio::test]
+async fn what_is_short_is_told_once_and_again_when_it_comes_back() {
+    let account = Account::new(
+        "a1b2c",
+        vec![
+            NamespaceSetup::new("checkout", Load::Steady(560.0)),
+            NamespaceSetup::new("close", Load::Steady(430.0)),
+            NamespaceSetup::new("crm", Load::Steady(3.0)),
+        ],
+    );
+    let world = Remembering::new(account).await;
+    let mut sampler = Sampler::new(&world.autopilot);
+    let names = |sampled: &capacity_autopilot::Sampled| -> Vec<String> {
+        sampled.short.iter().map(|name| name.name().to_owned()).collect()
+    };
+    assert_eq!(names(&sampler.round().await), ["checkout", "close"]);
+    world.cloud.advance(MINUTE);
+    assert_eq!(names(&sampler.round().await), Vec::<String>::new());
+    assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 6));
+    world.cloud.advance(SignedDuration::from_mins(9));
+    assert_eq!(names(&sampler.round().await), Vec::<String>::new());
+    assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 0));
+    world.cloud.advance(SignedDuration::from_mins(9));
+    assert_eq!(names(&sampler.round().await), ["checkout"]);
+}
+
+#[tokio::test]
+async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_known() {
+    let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
+    let names: Vec<_> = world
+        .cloud
+        .namespaces()
+        .iter()
+        .map(|namespace| namespace.id.parse().expect("an id"))
+        .collect();
+    let mut narrow = openmetrics_reader::scrape::Config::try_new(
+        &world.cloud.metrics_url(),
+        world.cloud.metrics_key().into(),
+    )
+    .expect("valid");
+    narrow.requests_per_hour = 55;
+    let source = openmetrics_reader::scrape::Scraper::new(narrow).into();
+    let rule = sampling_rule(&source, &names);
+    assert!(
+        !rule.all_families && rule.requests == 1 && rule.is_enough(),
+        "{rule:?}"
+    );
+
+    let mut sampler = Sampler::new(&world.autopilot);
+    world.cloud.advance(MINUTE);
+    assert!(sampler.round().await.recorded);
+    let evaluation = world.evaluate().await;
+    assert!(!evaluation.blind);
+    let raised = evaluation
+        .decisions
+        .iter()
+        .filter(|judged| judged.decision.reason_code.as_str() == "throttled")
+        .count();
+    let plain = evaluate(&harness::autopilot(&world.cloud, strict())).await;
+    let expected = plain
+        .decisions
+        .iter()
+        .filter(|judged| judged.decision.reason_code.as_str() == "throttled")
+        .count();
+    assert!(expected > 5);
+    assert_eq!(raised, expected, "the ledger's minute raises as a scrape does");
+}
+
+#[tokio::test]
+async fn minutes_that_lie_are_not_believed() {
+    let world = Remembering::new(three()).await;
+    world.sample(48).await;
+    let ledger = world.ledger().await;
+    let now = world.cloud.now();
+    let minute = |minute: Timestamp, name: &str| Minute {
+        minute,
+        complete: true,
+        source: "import".to_owned(),
+        samples: vec![NamespaceMinute {
+            namespace: Arc::from(name),
+            reported: true,
+            unread: [false; 3],
+            served: [0; 3],
+            throttled: [9_000_000_000; 3],
+            limits: [Some(1); 3],
+            envelopes: [Some(1); 3],
+        }],
+    };
+    // A minute that a clock ahead of ours wrote does not become the newest.
+    let ahead = now + SignedDuration::from_mins(4);
+    ledger
+        .record_minute("a1b2c", &minute(ahead, "crm.a1b2c"), now)
+        .await
+        .expect("within tolerance");
+    assert!(
+        ledger
+            .record_minute(
+                "a1b2c",
+                &minute(now + SignedDuration::from_mins(9), "crm.a1b2c"),
+                now
+            )
+            .await
+            .is_err()
+    );
+    // Another account's, and one of a namespace that has another name now, belong to nobody here.
+    ledger
+        .record_minute(
+            "zzzzz",
+            &minute(now - SignedDuration::from_mins(4), "crm.zzzzz"),
+            now,
+        )
+        .await
+        .expect("written");
+    ledger
+        .record_minute(
+            "a1b2c",
+            &minute(now - SignedDuration::from_mins(5), "renamed.a1b2c"),
+            now,
+        )
+        .await
+        .expect("written");
+    let evaluation = world.evaluate().await;
+    assert_eq!(
+        outcomes(&evaluation),
+        [
+            "checkout: Enable 6 TRUs throttled",
+            "crm: Keep quiet",
+            "orders: Disable idle"
+        ]
+    );
+    assert_eq!(warnings(&evaluation), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn an_hour_without_metrics_is_unknown_and_not_idle() {
+    let world = Remembering::new(three()).await;
+    world.sample(60).await;
+    world.cloud.set_faults(Faults {
+        metrics: MetricsFault::Limited,
+        ..Faults::default()
+    });
+    let mut sampler = Sampler::new(&world.autopilot);
+    for _ in 0..3 {
+        world.cloud.advance(SignedDuration::from_mins(20));
+        assert!(!sampler.round().await.recorded);
+    }
+    assert!(world.evaluate().await.blind);
+    world.cloud.set_faults(Faults::default());
+    world.cloud.advance(SignedDuration::from_mins(10));
+    let orders = reason(&world.evaluate().await, "orders");
+    assert!(
+        orders.contains("Hold") && orders.contains("estimated from 1 minute)"),
+        "{orders}"
+    );
+}
+
+#[tokio::test]
+async fn two_workers_share_a_minute_and_a_budget() {
+    let world = Remembering::new(three()).await;
+    let second = harness::autopilot(&world.cloud, strict()).remembering(Memory::at(world.location.clone()));
+    let (mut one, mut other) = (Sampler::new(&world.autopilot), Sampler::new(&second));
+    let (first, same) = tokio::join!(one.round(), other.round());
+    assert_eq!(first.minute, same.minute);
+    assert!(first.recorded && same.recorded);
+    assert_eq!(
+        world.ledger().await.info().await.expect("read").rows["minutes"],
+        1
+    );
+}
