@@ -6,3 +6,4 @@ mod account;
 mod evaluate;
 mod harness;
 mod memory;
+mod prometheus;

@@ -26,7 +26,7 @@ pub(crate) fn strict() -> Policy {
 }
 
 /// One idle and provisioned, one throttled, one quiet.
-fn three() -> Account {
+pub(crate) fn three() -> Account {
     Account::new(
         "a1b2c",
         vec![

@@ -80,11 +80,14 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Calls the ledger; `None` if there is none, or if it failed, which is noted.
+    /// Calls the ledger; `None` if there is none, or if it failed, which is noted. One that failed is not waited for again.
     async fn remember<T>(
         &mut self,
         call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
     ) -> Option<T> {
+        if self.ledger_failure.is_some() {
+            return None;
+        }
         let (memory, account) = (self.autopilot.memory()?, self.account.clone()?);
         match memory.call(async |ledger| call(ledger, &account).await).await {
             Ok(answer) => Some(answer),

@@ -10,7 +10,7 @@ use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 use super::families::{families, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
-use super::usage::{AccountMetrics, Point, UsageFold};
+use super::usage::{AccountMetrics, NamespaceMetrics, Point, UsageFold};
 use crate::text::chain;
 
 /// A full window, and what the endpoint and a scrape of it are behind.
@@ -122,11 +122,15 @@ fn add(read: &mut Read, minute: AccountMetrics) {
         if let Ok(sample) = &read.sample {
             older.add(&Arc::from(name.as_str()), *sample);
         }
-        let tells_limits = LimitKind::ALL.into_iter().all(|kind| read.limits[kind].is_some());
-        if tells_limits || !metrics.namespaces.contains_key(&name) {
+        let before = metrics.namespaces.get(&name);
+        if tells_limits(&read) || !before.is_some_and(tells_limits) {
             metrics.namespaces.insert(name, read);
         }
     }
+}
+
+fn tells_limits(read: &NamespaceMetrics) -> bool {
+    LimitKind::ALL.into_iter().all(|kind| read.limits[kind].is_some())
 }
 
 fn whole_minute(time: Timestamp) -> Timestamp {

@@ -1,0 +1,221 @@
+//! The same hours through a real Prometheus that scrapes the simulated cloud, and what goes wrong with one.
+
+#[path = "../../crates/prometheus-reader/tests/suite/server.rs"]
+mod server;
+
+use std::time::Duration;
+
+use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Memory, MetricsSource, Sampler, Scope};
+use capacity_ledger::Location;
+use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use jiff::{SignedDuration, Timestamp};
+use prometheus_reader::{PrometheusClient, PrometheusConfig};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::harness;
+use crate::memory::{strict, three};
+use server::Prometheus;
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+fn config(cloud: &RunningSimulator, families: &[&str]) -> String {
+    let families: Vec<String> = families.iter().map(|family| format!("'{family}'")).collect();
+    format!(
+        "global: {{ scrape_interval: 100ms, scrape_timeout: 100ms }}\n\
+         storage: {{ tsdb: {{ out_of_order_time_window: 1d }} }}\nscrape_configs:\n  - job_name: cloud\n    \
+         metrics_path: /v1/metrics\n    honor_timestamps: true\n    authorization: {{ credentials: '{}' }}\n    \
+         params: {{ metrics: [{}] }}\n    static_configs: [{{ targets: ['{}'] }}]\n",
+        cloud.metrics_key(),
+        families.join(", "),
+        cloud.metrics_url().trim_start_matches("http://"),
+    )
+}
+
+/// Waits until a scrape has begun, and ended, after now.
+async fn scraped_again(cloud: &RunningSimulator) {
+    let scrapes = || {
+        cloud
+            .requests()
+            .get("GET /v1/metrics")
+            .copied()
+            .unwrap_or_default()
+    };
+    let before = scrapes();
+    for _ in 0..2_000 {
+        if scrapes() >= before + 2 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("Prometheus does not scrape");
+}
+
+async fn cloud(account: Account) -> RunningSimulator {
+    // Prometheus takes nothing that is much newer than its own time, and what is older by hours where it is told to.
+    let now = Timestamp::now().as_second();
+    let start = Timestamp::from_second(now - now % 60 - 3 * 3_600).expect("a time");
+    cloud_simulator::start(SimulatorOptions {
+        start,
+        speed: 0.0,
+        scrapes_per_hour: None,
+        ..SimulatorOptions::new(account)
+    })
+    .await
+    .expect("started")
+}
+
+fn through(cloud: &RunningSimulator, url: &str) -> Autopilot {
+    let config = PrometheusConfig::builder(url)
+        .max_attempts(1)
+        .timeout(Duration::from_secs(2))
+        .build()
+        .expect("valid");
+    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
+    let client = PrometheusClient::new(config).expect("a client");
+    let settings = AutopilotSettings {
+        policy: strict(),
+        home: None,
+    };
+    Autopilot::new(cloud_ops_client::Client::new(ops), client, settings)
+}
+
+/// Every decision with its sentence, and how much of the hour it knows.
+fn told(evaluation: &Evaluation) -> Vec<(String, Option<usize>)> {
+    let decisions = evaluation.decisions.iter().map(|judged| &judged.decision);
+    decisions.map(|it| (it.to_string(), it.known_minutes)).collect()
+}
+
+async fn evaluate(autopilot: &Autopilot) -> Evaluation {
+    autopilot.evaluate(&Scope::All).await.expect("evaluated")
+}
+
+#[tokio::test]
+async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
+    let cloud = cloud(Account::demo()).await;
+    let families = capacity_autopilot::metric_families();
+    let Some(prometheus) = Prometheus::start(&config(&cloud, &families), &[]).await else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = Location::Sqlite(folder.path().join("ledger.db"));
+    let sampled = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
+    let stored = through(&cloud, &prometheus.url());
+    let mut sampler = Sampler::new(&sampled);
+    let mut compared = 0;
+    for minute in 1..=95 {
+        cloud.advance(MINUTE);
+        assert_eq!(sampler.round().await.problem, None);
+        scraped_again(&cloud).await;
+        // With one minute, with fewer than are enough, with just enough, with a full hour, and later.
+        if [1, 30, 48, 62, 95].contains(&minute) {
+            let (one, other) = (evaluate(&sampled).await, evaluate(&stored).await);
+            assert_eq!(
+                (one.usage_window.as_str(), other.usage_window.as_str()),
+                ("ledger", "prometheus")
+            );
+            assert_eq!(told(&one), told(&other), "minute {minute}");
+            assert_eq!(other.metrics_requests, 0, "the service's budget is not touched");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 5);
+    let last = told(&evaluate(&stored).await);
+    assert!(
+        last.iter()
+            .any(|(line, known)| line.contains("Disable") && *known == Some(60)),
+        "{last:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_family_that_prometheus_lacks_gives_nothing_back_and_a_lacking_limit_holds() {
+    let cloud = cloud(three()).await;
+    let all = capacity_autopilot::metric_families();
+    let without = |left_out: &str| -> Vec<&'static str> {
+        all.iter()
+            .copied()
+            .filter(|family| !family.ends_with(left_out))
+            .collect()
+    };
+    let Some(no_usage) = Prometheus::start(&config(&cloud, &without("service_request_count")), &[]).await
+    else {
+        return;
+    };
+    let no_limits = Prometheus::start(&config(&cloud, &without("v1_action_limit")), &[]).await;
+    let no_limits = no_limits.expect("a second one");
+    for _ in 0..55 {
+        cloud.advance(MINUTE);
+        scraped_again(&cloud).await;
+        scraped_again(&cloud).await;
+    }
+    let outcomes = harness::outcomes(&evaluate(&through(&cloud, &no_usage.url())).await);
+    assert_eq!(
+        outcomes,
+        [
+            "checkout: Enable 6 TRUs throttled",
+            "crm: Keep quiet",
+            "orders: Hold metrics_family_missing"
+        ]
+    );
+    let outcomes = harness::outcomes(&evaluate(&through(&cloud, &no_limits.url())).await);
+    assert_eq!(
+        outcomes,
+        [
+            "checkout: Hold limits_unknown",
+            "crm: Hold limits_unknown",
+            "orders: Hold limits_unknown"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
+    let cloud = cloud(three()).await;
+    let families = capacity_autopilot::metric_families();
+    let Some(prometheus) = Prometheus::start(&config(&cloud, &families), &[]).await else {
+        return;
+    };
+    for _ in 0..15 {
+        cloud.advance(SignedDuration::from_mins(4));
+        scraped_again(&cloud).await;
+    }
+    let evaluation = evaluate(&through(&cloud, &prometheus.url())).await;
+    let orders = &evaluation.decisions[2].decision;
+    assert_eq!(orders.known_minutes, Some(15));
+    assert_eq!(orders.reason_code.as_str(), "estimate_only");
+    // Nobody scrapes for a quarter of an hour: what there was is too old, and no reason to conclude anything.
+    cloud.advance(SignedDuration::from_mins(15));
+    let stopped = prometheus.url();
+    drop(prometheus);
+    let evaluation = evaluate(&through(&cloud, &stopped)).await;
+    assert!(evaluation.blind);
+}
+
+#[tokio::test]
+async fn a_prometheus_that_answers_slowly_or_with_an_error_blinds_and_says_why() {
+    let cloud = cloud(three()).await;
+    let error = r#"{"status":"error","errorType":"execution","error":"out of memory"}"#;
+    let partial =
+        r#"{"status":"success","data":{"resultType":"vector","result":[]},"warnings":["store is down"]}"#;
+    let answers = [
+        ResponseTemplate::new(422).set_body_raw(error, "application/json"),
+        ResponseTemplate::new(503),
+        ResponseTemplate::new(200).set_body_string("<html>login</html>"),
+        ResponseTemplate::new(200).set_body_raw(partial, "application/json"),
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(20)),
+    ];
+    for answer in answers {
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        let autopilot = through(&cloud, &server.uri());
+        assert!(matches!(autopilot.metrics(), MetricsSource::Prometheus(_)));
+        let evaluation = evaluate(&autopilot).await;
+        assert!(evaluation.blind);
+        let reason = &evaluation.decisions[0].decision.reason;
+        assert!(
+            reason.contains("the account's metrics are incomplete: "),
+            "{reason}"
+        );
+    }
+}
