@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) ledger: Option<Location>,
     /// Whether usage is sampled, and the worker's clock runs with the cloud's.
     pub(crate) sampled: bool,
+    /// Whether throttling and high use trigger evaluations.
+    pub(crate) triggers: bool,
     /// How to connect, where not plainly.
     pub(crate) connection: Option<Connection>,
     /// A server of the test's own, where not the one that all share.
@@ -99,6 +101,7 @@ impl Default for Setup {
             attempts: 4,
             ledger: None,
             sampled: false,
+            triggers: true,
             connection: None,
             server: None,
             dry_run: false,
@@ -250,6 +253,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             installation: setup.installation.clone(),
             change_timeout: setup.change_timeout,
             sampling: SamplingSettings {
+                triggers: setup.triggers,
                 speed: if setup.sampled { SPEED } else { 1.0 },
                 ..SamplingSettings::default()
             },

@@ -8,5 +8,6 @@ mod harness;
 mod life;
 mod news;
 mod replay;
+mod sampler;
 mod scenarios;
 mod schedule;

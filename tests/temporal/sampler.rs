@@ -1,0 +1,174 @@
+//! The sampler: minutes for the ledger, evaluations that may only raise, and a history that stays small.
+
+use std::time::{Duration, Instant};
+
+use capacity_ledger::{HistoryFilter, Ledger, Location};
+use capacity_workflows::{Trigger, UsageSampler, signal, status};
+use cloud_simulator::{Account, Load, NamespaceSetup};
+use jiff::SignedDuration;
+use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
+
+use crate::harness::{Setup, World, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(40);
+
+/// One throttled, one idle and provisioned.
+fn sampled(folder: &tempfile::TempDir) -> Setup {
+    Setup {
+        account: Account::new(
+            "a1b2c",
+            vec![
+                NamespaceSetup::new("checkout", Load::Steady(560.0)),
+                NamespaceSetup::new("orders", Load::Steady(0.0)).with_trus(4),
+            ],
+        ),
+        ledger: Some(Location::Sqlite(folder.path().join("ledger.db"))),
+        sampled: true,
+        ..Setup::default()
+    }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENT, "not {what} within {PATIENT:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn trus(world: &World, id: &str) -> u32 {
+    world.cloud.namespace(id).expect("listed").trus
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttling_triggers_an_evaluation_that_may_only_raise() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = sampled(&folder);
+    let location = setup.ledger.clone().expect("set");
+    with_worker("sampler-triggers", setup, async |world| {
+        // Nobody asks: what the sampler sees is enough.
+        until("raised", async || trus(world, "checkout.a1b2c") == 6).await;
+        assert_eq!(trus(world, "orders.a1b2c"), 4);
+        let told = status(&world.client, &world.installation, PATIENT)
+            .await
+            .expect("told");
+        assert!(told.evaluations <= 1, "one trigger, one evaluation");
+        let report = world.evaluate("scheduled").await;
+        assert!(!report.raise_only);
+        assert!(report.coverage.starts_with("ledger, "), "{}", report.coverage);
+        assert_eq!(trus(world, "orders.a1b2c"), 0);
+    })
+    .await;
+    let ledger = Ledger::open(&location).await.expect("opened");
+    let history = ledger
+        .history(None, &HistoryFilter::default())
+        .await
+        .expect("read");
+    let codes: Vec<String> = history
+        .iter()
+        .filter(|row| row.decision.namespace == "orders.a1b2c")
+        .map(|row| format!("{} {}", row.decision.action, row.decision.reason_code))
+        .collect();
+    assert!(codes.contains(&"Hold raise_only".to_owned()), "{codes:?}");
+    assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_raise() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = Setup {
+        // Five seconds of ours: the change keeps the evaluation busy.
+        operation_lag: SignedDuration::from_secs(100),
+        ..sampled(&folder)
+    };
+    with_worker("sampler-meanwhile", setup, async |world| {
+        until("evaluating", async || {
+            let told = status(&world.client, &world.installation, PATIENT).await;
+            told.is_ok_and(|status| status.phase == "evaluating")
+        })
+        .await;
+        let report = world.evaluate("scheduled").await;
+        assert!(!report.raise_only, "{}", report.summary);
+        assert_eq!(trus(world, "orders.a1b2c"), 0);
+        // Another trigger of the same kind does not take away what was asked for.
+        for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
+            signal(&world.client, &world.installation, trigger)
+                .await
+                .expect("signalled");
+        }
+        until("evaluated", async || {
+            let told = status(&world.client, &world.installation, PATIENT).await;
+            told.is_ok_and(|status| status.evaluations >= 3 && status.phase == "waiting")
+        })
+        .await;
+        let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
+        assert!(!last.expect("told").raise_only);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn minutes_are_sampled_in_one_attempt_and_the_history_does_not_grow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = sampled(&folder);
+    let ledger = Ledger::open(&setup.ledger.clone().expect("set"))
+        .await
+        .expect("opened");
+    with_worker("sampler-history", setup, async |world| {
+        until("five minutes sampled", async || {
+            ledger.info().await.expect("read").rows["minutes"] >= 5
+        })
+        .await;
+        let id = world.installation.sampler_id();
+        let handle = world.client.get_workflow_handle::<UsageSampler>(id);
+        let described = handle
+            .describe(WorkflowDescribeOptions::default())
+            .await
+            .expect("described");
+        // Started, one workflow task, one activity that is scheduled and never ends.
+        assert!(
+            described.history_length() <= 6,
+            "{} events",
+            described.history_length()
+        );
+        handle
+            .cancel(WorkflowCancelOptions::default())
+            .await
+            .expect("cancelled");
+        let ended = tokio::time::timeout(PATIENT, handle.get_result(WorkflowGetResultOptions::default()));
+        assert!(
+            ended.await.expect("in time").is_err(),
+            "it ends when it is cancelled"
+        );
+    })
+    .await;
+    let minutes = ledger
+        .window("a1b2c", jiff::Timestamp::MIN, jiff::Timestamp::MAX)
+        .await
+        .expect("read");
+    assert!(
+        minutes
+            .iter()
+            .all(|minute| minute.complete && minute.samples.len() == 2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn triggers_can_be_turned_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = Setup {
+        triggers: false,
+        ..sampled(&folder)
+    };
+    let ledger = Ledger::open(&setup.ledger.clone().expect("set"))
+        .await
+        .expect("opened");
+    with_worker("sampler-quiet", setup, async |world| {
+        until("two minutes sampled", async || {
+            ledger.info().await.expect("read").rows["minutes"] >= 2
+        })
+        .await;
+        assert_eq!(trus(world, "checkout.a1b2c"), 0, "nobody has asked");
+    })
+    .await;
+}
