@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use capacity_workflows::{CapacityChange, CapacityManagementWorkflow, EvaluationTick, Lenient, names};
+use capacity_ledger::Location;
+use capacity_workflows::{
+    CapacityChange, CapacityManagementWorkflow, EvaluationTick, Lenient, UsageSampler, names,
+};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use prost::Message;
 use temporalio_client::{WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowStartOptions};
@@ -27,6 +30,7 @@ async fn replay(history: History) {
         .register_workflow::<CapacityManagementWorkflow>()
         .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<CapacityChange>)
         .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<EvaluationTick>)
+        .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<UsageSampler>)
         .expect("the names differ")
         .build();
     let replayer = WorkflowReplayer::new(options).expect("a replayer");
@@ -41,10 +45,14 @@ async fn what_was_just_run_replays() {
         "a1b2c",
         vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],
     );
+    let kept = tempfile::tempdir().expect("a folder");
     with_worker(
         "replay",
         Setup {
             account,
+            ledger: Some(Location::Sqlite(kept.path().join("ledger.db"))),
+            sampled: true,
+            triggers: false,
             ..Setup::default()
         },
         async |world| {
@@ -64,6 +72,7 @@ async fn what_was_just_run_replays() {
                 ("controller", names::CONTROLLER_ID),
                 ("change", change.as_str()),
                 ("tick", names::TICK_ID),
+                ("sampler", names::SAMPLER_ID),
             ] {
                 let handle = world.client.get_workflow_handle::<CapacityManagementWorkflow>(id);
                 let history = handle.fetch_history(WorkflowFetchHistoryOptions::builder().build());
@@ -109,7 +118,7 @@ async fn recorded_histories_replay() {
     kinds.dedup();
     assert_eq!(
         kinds,
-        ["change", "controller", "tick"],
+        ["change", "controller", "sampler", "tick"],
         "one of each kind at least"
     );
 }

@@ -26,6 +26,21 @@ struct World {
 
 impl World {
     async fn new(operation_lag: i64, capacity_lag: i64) -> Option<Self> {
+        let account = Account::new(
+            "a1b2c",
+            vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],
+        );
+        Self::of(SimulatorOptions {
+            speed: 20.0,
+            operation_lag: SignedDuration::from_secs(operation_lag),
+            capacity_lag: SignedDuration::from_secs(capacity_lag),
+            check_duration: SignedDuration::from_secs(10),
+            ..SimulatorOptions::new(account)
+        })
+        .await
+    }
+
+    async fn of(options: SimulatorOptions) -> Option<Self> {
         if std::env::var(SKIP).as_deref() == Ok("1") {
             println!("{SKIP}=1: the tests on a Temporal server are skipped");
             return None;
@@ -33,17 +48,6 @@ impl World {
         let server = temporal_dev_server::start(&Options::default(), &|what| println!("{what}"))
             .await
             .unwrap_or_else(|problem| panic!("{problem} (or set {SKIP}=1)"));
-        let account = Account::new(
-            "a1b2c",
-            vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],
-        );
-        let options = SimulatorOptions {
-            speed: 20.0,
-            operation_lag: SignedDuration::from_secs(operation_lag),
-            capacity_lag: SignedDuration::from_secs(capacity_lag),
-            check_duration: SignedDuration::from_secs(10),
-            ..SimulatorOptions::new(account)
-        };
         let cloud = cloud_simulator::start(options).await.expect("started");
         let connection = Connection {
             address: server.address().to_string(),
@@ -207,6 +211,104 @@ async fn two_workers_share_the_work_and_change_everything_once() {
         worker.kill().expect("killed");
         worker.wait().expect("gone");
     }
+    world.server.shutdown().await;
+}
+
+/// A cloud in our own time, with one idle and provisioned namespace.
+fn unhurried() -> SimulatorOptions {
+    let orders = NamespaceSetup::new("orders", Load::Steady(0.0)).with_trus(4);
+    SimulatorOptions::new(Account::new("a1b2c", vec![orders]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
+    let Some(world) = World::of(unhurried()).await else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ledger.db");
+    let worker = || {
+        let mut command = world.command(&[]);
+        command
+            .env("LEDGER_URL", &file)
+            .env("METRICS_REQUESTS_PER_HOUR", "180");
+        command.spawn().expect("started")
+    };
+    let scrapes = |cloud: &RunningSimulator| count(cloud, "GET /v1/metrics");
+    let mut first = worker();
+    world
+        .until("sampled", Duration::from_secs(30), |cloud| scrapes(cloud) >= 1)
+        .await;
+    let sampled = Instant::now();
+    let mut second = worker();
+    // The first has the activity. Its minute is written at once, and its progress is told with a heartbeat.
+    tokio::time::sleep(Duration::from_secs(18)).await;
+    first.kill().expect("killed");
+    first.wait().expect("gone");
+    world
+        .until("sampled again", Duration::from_secs(170), |cloud| {
+            scrapes(cloud) >= 2
+        })
+        .await;
+    let apart = sampled.elapsed();
+    assert!(
+        apart < Duration::from_secs(120),
+        "two minutes missing at most, not {apart:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The sampler does not hold up a worker that ends.
+    let terminated = Command::new("kill")
+        .args(["-TERM", &second.id().to_string()])
+        .status();
+    assert!(terminated.expect("sent").success());
+    let begun = Instant::now();
+    assert_eq!(second.wait().expect("ended").code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let ledger = capacity_ledger::Ledger::open(&capacity_ledger::Location::Sqlite(file))
+        .await
+        .expect("opened");
+    assert_eq!(ledger.info().await.expect("read").rows["minutes"], 2);
+    assert_eq!(ledger.verify().await.expect("read"), Vec::<String>::new());
+    world.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
+    let Some(world) = World::of(unhurried()).await else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut codes = Vec::new();
+    for (number, file) in ["one.db", "two.db"].into_iter().enumerate() {
+        let mut command = world.command(&[]);
+        command
+            .env("LEDGER_URL", folder.path().join(file))
+            .env("DISABLE_ON_ESTIMATE", if number == 0 { "false" } else { "true" });
+        let mut worker = command.spawn().expect("started");
+        let id = format!("ask-{number}");
+        let report = ask(
+            &world.client,
+            &Installation::default(),
+            &id,
+            Duration::from_secs(90),
+        )
+        .await;
+        let orders = report.expect("a report").decisions.remove(0);
+        codes.push((
+            orders.reason_code,
+            orders.reason.contains("give all the same LEDGER_URL"),
+        ));
+        worker.kill().expect("killed");
+        worker.wait().expect("gone");
+    }
+    assert_eq!(
+        codes,
+        [
+            ("estimate_only".to_owned(), false),
+            ("ledgers_differ".to_owned(), true)
+        ]
+    );
+    assert_eq!(world.cloud.changes().len(), 0);
     world.server.shutdown().await;
 }
 
