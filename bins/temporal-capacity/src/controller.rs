@@ -67,6 +67,9 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
         return Ok(Exit::Done);
     }
     print(&status.summary)?;
+    if let Some(coverage) = &status.coverage {
+        print(&format!("usage: {coverage}"))?;
+    }
     if !status.changes_in_progress.is_empty() {
         print(&format!(
             "changes under way: {}",

@@ -88,6 +88,7 @@ pub(crate) fn csv(plan: &Plan) -> anyhow::Result<String> {
         "per_hour_after",
         "reason_code",
         "reason",
+        "known_minutes",
     ])?;
     let number = |value: Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
     let money = |value: Option<Decimal>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -102,6 +103,7 @@ pub(crate) fn csv(plan: &Plan) -> anyhow::Result<String> {
             &money(decision.price.per_hour_after),
             &decision.reason_code,
             &decision.reason,
+            &number(decision.known_minutes),
         ])?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
@@ -124,7 +126,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
         }
     }
     format!(
-        "{} namespaces: {}; idle minimum ${}/h -> ${}/h at ${}/M; {} Cloud Ops and {} metrics requests, {:.1} s",
+        "{} namespaces: {}; idle minimum ${}/h -> ${}/h at ${}/M; usage: {}; {} Cloud Ops and {} metrics requests, {:.1} s",
         summary.namespaces,
         if counts.is_empty() {
             "nothing to decide".to_owned()
@@ -134,6 +136,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
         cents(summary.per_hour_before),
         cents(summary.per_hour_after),
         plan.price_per_million_actions.normalize(),
+        plan.coverage(),
         summary.ops_requests,
         summary.metrics_requests,
         took.as_secs_f64(),
