@@ -280,6 +280,20 @@ mod tests {
         }
     }
 
+    /// The figures of the README.
+    #[test]
+    fn one_request_reads_263_namespaces_whole_and_3433_with_fewer_families() {
+        let config = openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into());
+        let scraper = openmetrics_reader::scrape::Scraper::new(config.expect("valid"));
+        let requests = |count: usize, detail: Detail| {
+            let name = |number: usize| format!("n{number:05}.a1b2c").parse().expect("an id");
+            let names: Vec<NamespaceId> = (0..count).map(name).collect();
+            requests_for(&scraper, &names, detail, false)
+        };
+        assert_eq!([263, 264].map(|count| requests(count, Detail::Everything)), [1, 2]);
+        assert_eq!([3_433, 3_434].map(|count| requests(count, Detail::Candidates)), [1, 2]);
+    }
+
     #[test]
     fn the_budget_that_is_enough_is_enough() {
         let rule = rule_for(40, 3, 55);
