@@ -174,3 +174,131 @@ fn an_import_that_cannot_be_is_told(#[case] arguments: &[&str], #[case] input: &
     assert!(error.contains(told), "{error}");
     assert_eq!(book.told(&["history", "-o", "json"]), before);
 }
+
+#[test]
+fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
+    let world = World::new(options());
+    let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "memory.db").assert();
+    let first = output(&with_ledger(&["plan"]).code(0));
+    assert!(first.contains("usage: ledger, 1 of 60 minutes known"), "{first}");
+    // Twenty times as fast as ours: another minute.
+    world.cloud.advance(jiff::SignedDuration::from_mins(2));
+    let plan: Value =
+        serde_json::from_str(&output(&with_ledger(&["plan", "-o", "json"]).code(0))).expect("JSON");
+    assert_eq!(plan["usage_window"], "ledger");
+    let orders = plan["decisions"]
+        .as_array()
+        .and_then(|decisions| decisions.iter().find(|it| it["namespace"] == "orders.a1b2c"))
+        .expect("decided");
+    assert_eq!(orders["known_minutes"], 2, "{orders}");
+    assert_eq!(
+        orders["action"], "Disable",
+        "a single look gives back on an estimate"
+    );
+    let strict = output(
+        &world
+            .command(&["plan", "orders", "-o", "json"])
+            .env("LEDGER_URL", "memory.db")
+            .env("DISABLE_ON_ESTIMATE", "false")
+            .assert()
+            .code(0),
+    );
+    assert!(strict.contains("estimate_only"), "{strict}");
+}
+
+#[test]
+fn observing_gathers_minutes_without_a_ledger_and_leaves_nothing_behind() {
+    let world = World::new(options());
+    let observed = world.run(&["plan", "--observe", "1s"]).code(0);
+    assert!(
+        output(&observed).contains("usage: ledger, 1 of 60 minutes known"),
+        "{}",
+        output(&observed)
+    );
+    assert!(errors(&observed).contains("observing for 1 s"));
+    assert_eq!(
+        std::fs::read_dir(world.folder.path()).expect("readable").count(),
+        0
+    );
+    let refused = world.run(&["plan", "--observe", "3h"]);
+    assert!(
+        errors(&refused).contains("up to 2h, such as 15m"),
+        "{}",
+        errors(&refused)
+    );
+}
+
+#[test]
+fn a_broken_ledger_is_told_and_lowers_nothing() {
+    let world = World::new(options());
+    std::fs::write(world.folder.path().join("broken.db"), vec![b'x'; 9_000]).expect("written");
+    let applied = world
+        .command(&["apply", "--yes"])
+        .env("LEDGER_URL", "broken.db")
+        .assert()
+        .code(0);
+    assert!(
+        errors(&applied).contains("the ledger broken.db is damaged"),
+        "{}",
+        errors(&applied)
+    );
+    let changed: Vec<(String, u32)> = world
+        .cloud
+        .changes()
+        .iter()
+        .map(|change| (change.namespace.clone(), change.to))
+        .collect();
+    assert_eq!(
+        changed,
+        [("checkout.a1b2c".to_owned(), 6)],
+        "raised, and nothing given back"
+    );
+}
+
+#[test]
+fn a_dry_run_is_marked_in_the_ledger() {
+    let world = World::new(options());
+    let with_ledger = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("LEDGER_URL", "dry.db").env("DRY_RUN_MODE", "true");
+        command.assert()
+    };
+    with_ledger(&["apply"]).code(0);
+    let told = output(&with_ledger(&["history", "--changes"]).code(0));
+    assert!(told.contains("(dry run)"), "{told}");
+    assert!(world.cloud.changes().is_empty());
+}
+
+#[test]
+fn doctor_looks_at_ledger_sampling_and_prometheus() {
+    let world = World::new(options());
+    let good = output(
+        &world
+            .command(&["doctor"])
+            .env("LEDGER_URL", "memory.db")
+            .assert()
+            .code(0),
+    );
+    assert!(
+        good.contains("no minute yet") && good.contains("all families every 70 s: 51 of 60"),
+        "{good}"
+    );
+    let bad = world
+        .command(&["doctor"])
+        .env("METRICS_SOURCE", "prometheus")
+        .env("PROMETHEUS_URL", "http://127.0.0.1:1")
+        .env_remove("TEMPORAL_CLOUD_METRICS_API_KEY")
+        .assert()
+        .code(1);
+    assert!(output(&bad).contains("PROMETHEUS_URL"), "{}", output(&bad));
+    let missing = world
+        .command(&["doctor"])
+        .env("METRICS_SOURCE", "prometheus")
+        .assert()
+        .code(1);
+    assert!(
+        errors(&missing).contains("PROMETHEUS_URL: it is not set"),
+        "{}",
+        errors(&missing)
+    );
+}

@@ -290,8 +290,14 @@ mod tests {
             let names: Vec<NamespaceId> = (0..count).map(name).collect();
             requests_for(&scraper, &names, detail, false)
         };
-        assert_eq!([263, 264].map(|count| requests(count, Detail::Everything)), [1, 2]);
-        assert_eq!([3_433, 3_434].map(|count| requests(count, Detail::Candidates)), [1, 2]);
+        assert_eq!(
+            [263, 264].map(|count| requests(count, Detail::Everything)),
+            [1, 2]
+        );
+        assert_eq!(
+            [3_433, 3_434].map(|count| requests(count, Detail::Candidates)),
+            [1, 2]
+        );
     }
 
     #[test]
