@@ -6,4 +6,5 @@ mod account;
 mod evaluate;
 mod harness;
 mod memory;
+mod postgres;
 mod prometheus;

@@ -1,0 +1,93 @@
+//! A PostgreSQL that goes away in the middle of everything and comes back.
+
+#[path = "../../crates/capacity-ledger/tests/suite/postgres.rs"]
+mod server;
+
+use std::net::SocketAddr;
+
+use capacity_autopilot::{Memory, Sampler, Scope};
+use capacity_ledger::Location;
+use cloud_simulator::SimulatorOptions;
+use jiff::SignedDuration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::harness::{self, options, outcomes};
+use crate::memory::{strict, three};
+
+/// What stands between a database and those who use it: while it is cut, connections end and none is taken.
+struct Cable {
+    address: SocketAddr,
+    plugged: watch::Sender<bool>,
+}
+
+impl Cable {
+    async fn to(database: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let plugged = watch::Sender::new(true);
+        let watched = plugged.subscribe();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (database, mut watched) = (database.clone(), watched.clone());
+                tokio::spawn(carry(near, database, async move {
+                    let _ = watched.wait_for(|plugged| !plugged).await;
+                }));
+            }
+        });
+        Self { address, plugged }
+    }
+}
+
+async fn carry(mut near: TcpStream, database: String, cut: impl Future<Output = ()>) {
+    let carried = async {
+        if let Ok(mut far) = TcpStream::connect(database).await {
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    };
+    tokio::select! {
+        () = carried => {}
+        () = cut => {}
+    }
+}
+
+#[tokio::test]
+async fn a_postgres_that_goes_away_stops_lowering_until_it_is_back() {
+    let Some(url) = server::new_database("flows_cut") else {
+        return;
+    };
+    let (credentials, place) = url.rsplit_once('@').expect("an address");
+    let (database, name) = place.split_once('/').expect("a name");
+    let cable = Cable::to(database.to_owned()).await;
+    let location = Location::parse(&format!("{credentials}@{}/{name}", cable.address)).expect("a location");
+    let cloud = cloud_simulator::start(SimulatorOptions {
+        speed: 0.0,
+        ..options(three())
+    })
+    .await
+    .expect("started");
+    let autopilot = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
+    let evaluate = async || outcomes(&autopilot.evaluate(&Scope::All).await.expect("evaluated"));
+    let mut sampler = Sampler::new(&autopilot);
+    for _ in 0..55 {
+        cloud.advance(SignedDuration::from_mins(1));
+        assert_eq!(sampler.round().await.problem, None);
+    }
+    assert_eq!(evaluate().await[2], "orders: Disable idle");
+
+    cable.plugged.send_replace(false);
+    cloud.advance(SignedDuration::from_mins(1));
+    let sampled = sampler.round().await;
+    assert!(
+        !sampled.recorded && sampled.minute.is_some(),
+        "throttling is seen all the same: {sampled:?}"
+    );
+    let cut = evaluate().await;
+    assert_eq!(cut[0], "checkout: Enable 6 TRUs throttled");
+    assert_eq!(cut[2], "orders: Hold estimate_only");
+
+    cable.plugged.send_replace(true);
+    cloud.advance(SignedDuration::from_mins(1));
+    assert!(sampler.round().await.recorded);
+    assert_eq!(evaluate().await[2], "orders: Disable idle");
+}
