@@ -71,9 +71,9 @@ impl Remembering {
         let mut sampler = Sampler::new(&self.autopilot);
         for _ in 0..minutes {
             self.cloud.advance(MINUTE);
-            let sampled = sampler.round().await;
-            assert_eq!(sampled.problem, None);
-            assert!(sampled.recorded);
+            let round = sampler.round().await;
+            assert_eq!(round.problem, None);
+            assert!(round.recorded);
         }
     }
 
@@ -266,9 +266,9 @@ async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
     assert!(orders.contains("METRICS_REQUESTS_PER_HOUR"), "{orders}");
     let mut sampler = Sampler::new(&world.autopilot);
     world.cloud.advance(MINUTE);
-    let sampled = sampler.round().await;
-    assert_eq!((sampled.minute, sampled.recorded), (None, false));
-    assert!(sampled.problem.expect("refused").contains("free again at"));
+    let round = sampler.round().await;
+    assert_eq!((round.minute, round.recorded), (None, false));
+    assert!(round.problem.expect("refused").contains("free again at"));
 }
 
 #[tokio::test]
@@ -302,8 +302,8 @@ async fn what_is_short_is_told_once_and_again_when_it_comes_back() {
     );
     let world = Remembering::new(account).await;
     let mut sampler = Sampler::new(&world.autopilot);
-    let names = |sampled: &capacity_autopilot::Sampled| -> Vec<String> {
-        sampled.short.iter().map(|name| name.name().to_owned()).collect()
+    let names = |round: &capacity_autopilot::Sampled| -> Vec<String> {
+        round.short.iter().map(|name| name.name().to_owned()).collect()
     };
     assert_eq!(names(&sampler.round().await), ["checkout", "close"]);
     world.cloud.advance(MINUTE);

@@ -77,10 +77,10 @@ async fn a_postgres_that_goes_away_stops_lowering_until_it_is_back() {
 
     cable.plugged.send_replace(false);
     cloud.advance(SignedDuration::from_mins(1));
-    let sampled = sampler.round().await;
+    let round = sampler.round().await;
     assert!(
-        !sampled.recorded && sampled.minute.is_some(),
-        "throttling is seen all the same: {sampled:?}"
+        !round.recorded && round.minute.is_some(),
+        "throttling is seen all the same: {round:?}"
     );
     let cut = evaluate().await;
     assert_eq!(cut[0], "checkout: Enable 6 TRUs throttled");

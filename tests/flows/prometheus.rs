@@ -99,9 +99,9 @@ async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    let sampled = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
+    let remembering = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
     let stored = through(&cloud, &prometheus.url());
-    let mut sampler = Sampler::new(&sampled);
+    let mut sampler = Sampler::new(&remembering);
     let mut compared = 0;
     for minute in 1..=95 {
         cloud.advance(MINUTE);
@@ -109,7 +109,7 @@ async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
         scraped_again(&cloud).await;
         // With one minute, with fewer than are enough, with just enough, with a full hour, and later.
         if [1, 30, 48, 62, 95].contains(&minute) {
-            let (one, other) = (evaluate(&sampled).await, evaluate(&stored).await);
+            let (one, other) = (evaluate(&remembering).await, evaluate(&stored).await);
             assert_eq!(
                 (one.usage_window.as_str(), other.usage_window.as_str()),
                 ("ledger", "prometheus")

@@ -204,7 +204,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
             if setup.sampled {
                 keep_sampling(&world.client, &world.installation).await;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = body(&world) => {}

@@ -252,7 +252,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
         .await;
     let apart = sampled.elapsed();
     assert!(
-        apart < Duration::from_secs(120),
+        apart < Duration::from_mins(2),
         "two minutes missing at most, not {apart:?}"
     );
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -348,7 +348,7 @@ pub(crate) struct Plan {
     /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
     #[arg(long)]
     pub(crate) all: bool,
-    /// First gathers minutes of usage for so long, such as 15m; with LEDGER_URL set they are kept there.
+    /// First gathers minutes of usage for so long, such as 15m; with `LEDGER_URL` set they are kept there.
     #[arg(long, value_name = "DURATION", value_parser = crate::observe::duration)]
     pub(crate) observe: Option<std::time::Duration>,
     /// Saves the plan, for `apply FILE` within 15 minutes.

@@ -131,7 +131,8 @@ async fn on_a_server(
     bar.set_message("the controller evaluates");
     let installation = Installation::default();
     let asked = ask(&client, &installation, "demo", Duration::from_mins(3));
-    let report = stack::with_worker(&client, autopilot.clone(), cloud, false, SPEED, asked).await??;
+    let worker = stack::with_worker(&client, autopilot.clone(), cloud, false, SPEED, asked);
+    let report = Box::pin(worker).await??;
     bar.finish_and_clear();
     server.shutdown().await;
     if let Some(error) = report.error {

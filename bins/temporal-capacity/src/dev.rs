@@ -63,14 +63,14 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         tell("stopping");
         interrupted
     };
-    stack::with_worker(
+    Box::pin(stack::with_worker(
         &client,
         autopilot,
         &cloud,
         flags.dry_run,
         flags.speed,
         interrupted,
-    )
+    ))
     .await??;
     cloud.shutdown().await;
     server.shutdown().await;

@@ -33,11 +33,11 @@ pub(crate) async fn minutes(
     let (mut known, mut failed) = (0_u32, 0_u32);
     tell(&format!("observing for {} s; Ctrl-C ends it", duration.as_secs()));
     loop {
-        let sampled = tokio::select! {
-            sampled = sampler.round() => sampled,
+        let round = tokio::select! {
+            round = sampler.round() => round,
             _ = tokio::signal::ctrl_c() => return Ok(false),
         };
-        match sampled.problem {
+        match round.problem {
             None => known += 1,
             Some(problem) => {
                 failed += 1;
@@ -49,7 +49,7 @@ pub(crate) async fn minutes(
             "observing: {known} minutes known, {} min left",
             left.as_secs().div_ceil(60)
         ));
-        if left <= sampled.next_in {
+        if left <= round.next_in {
             // Another round would come too late; what is left is waited for, so that `15m` means 15 minutes.
             tokio::select! {
                 () = tokio::time::sleep(left) => break,
@@ -57,7 +57,7 @@ pub(crate) async fn minutes(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(sampled.next_in) => {}
+            () = tokio::time::sleep(round.next_in) => {}
             _ = tokio::signal::ctrl_c() => return Ok(false),
         }
     }

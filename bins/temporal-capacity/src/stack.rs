@@ -109,7 +109,7 @@ pub(crate) async fn with_worker<T>(
     };
     let mut worker = Worker::new(&runtime, client.clone(), worker_options(activities, limits))?;
     let stop = worker.shutdown_handle();
-    let (ended, result) = tokio::join!(worker.run(), async {
+    let (ended, result) = tokio::join!(Box::pin(worker.run()), async {
         let sampling = async {
             if samples {
                 keep_sampling(client, &Installation::default()).await;

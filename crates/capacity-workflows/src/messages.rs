@@ -211,6 +211,10 @@ impl From<&PlannedDecision> for DecisionReport {
 }
 
 /// An evaluation: what was decided, and what became of it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a document: each is a fact of its own, by a name that people query"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluationReport {

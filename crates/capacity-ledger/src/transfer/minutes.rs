@@ -36,9 +36,39 @@ struct MinuteLine {
     actions_envelope: Option<u64>,
     requests_envelope: Option<u64>,
     operations_envelope: Option<u64>,
-    actions_unread: bool,
-    requests_unread: bool,
-    operations_unread: bool,
+    unread: Unread,
+}
+
+/// Whose served rates were not read, as words: `requests operations`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct Unread([bool; 3]);
+
+const NOUNS: [&str; 3] = ["actions", "requests", "operations"];
+
+impl From<Unread> for String {
+    fn from(Unread(unread): Unread) -> Self {
+        let words = NOUNS.into_iter().zip(unread);
+        let words: Vec<&str> = words
+            .filter(|(_, unread)| *unread)
+            .map(|(noun, _)| noun)
+            .collect();
+        words.join(" ")
+    }
+}
+
+impl TryFrom<String> for Unread {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut unread = [false; 3];
+        for word in text.split_whitespace() {
+            let place = NOUNS.iter().position(|noun| *noun == word);
+            let place = place.ok_or_else(|| format!("`{word}` is none of {}", NOUNS.join(", ")))?;
+            unread[place] = true;
+        }
+        Ok(Self(unread))
+    }
 }
 
 impl MinuteLine {
@@ -78,9 +108,7 @@ impl MinuteLine {
             actions_envelope,
             requests_envelope,
             operations_envelope,
-            actions_unread: entry.unread[0],
-            requests_unread: entry.unread[1],
-            operations_unread: entry.unread[2],
+            unread: Unread(entry.unread),
         }
     }
 
@@ -88,7 +116,7 @@ impl MinuteLine {
         Entry {
             namespace: u64::try_from(number).unwrap_or_default(),
             reported: self.reported,
-            unread: [self.actions_unread, self.requests_unread, self.operations_unread],
+            unread: self.unread.0,
             rates: [
                 self.actions_served,
                 self.requests_served,

@@ -53,7 +53,7 @@ pub(crate) fn at(minute: i64) -> Timestamp {
 pub(crate) fn sample(name: &str, actions: u64) -> NamespaceMinute {
     NamespaceMinute {
         namespace: Arc::from(format!("{name}.{ACCOUNT}")),
-        unread: [false; 3],
+        unread: [false, actions % 2 == 1, false],
         reported: true,
         served: [actions, actions * 2, 0],
         throttled: [0, 0, actions / 10],
