@@ -302,3 +302,71 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
         errors(&missing)
     );
 }
+
+/// Hours of a simulated day, lived at speed by the whole stack: sampled, evaluated, told.
+#[cfg(unix)]
+#[test]
+fn a_simulated_day_at_speed_is_told_completely() {
+    const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+    if std::env::var(SKIP).as_deref() == Ok("1") {
+        return;
+    }
+    let book = Book::new();
+    let file = book.0.path().join("ledger.db");
+    let mut dev = std::process::Command::new(env!("CARGO_BIN_EXE_temporal-capacity"))
+        .args(["dev", "--speed", "300", "--ledger"])
+        .arg(&file)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let begun = std::time::Instant::now();
+    let evaluated = || -> Vec<Value> {
+        if !file.exists() {
+            return Vec::new();
+        }
+        let told = book.run(&["history", "checkout.a1b2c", "-o", "json", "--limit", "0"], "");
+        serde_json::from_str(&output(&told)).unwrap_or_default()
+    };
+    // One that sampling triggers, and four hours.
+    while evaluated().len() < 5 {
+        assert!(begun.elapsed().as_secs() < 110, "{:?}", evaluated());
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &dev.id().to_string()])
+        .status();
+    assert!(interrupted.expect("sent").success());
+    assert_eq!(dev.wait().expect("ended").code(), Some(0));
+
+    let day = evaluated();
+    let scheduled: Vec<i64> = day
+        .iter()
+        .filter_map(|row| row["evaluated_at_ms"].as_i64())
+        .map(|at| at / 1_000)
+        .filter(|at| at / 60 % 60 == 45)
+        .collect();
+    assert!(scheduled.len() >= 4, "at minute 45 of each hour: {day:?}");
+    let apart: Vec<i64> = scheduled
+        .windows(2)
+        .map(|pair| pair[1] / 3_600 - pair[0] / 3_600)
+        .collect();
+    assert!(
+        apart.iter().all(|hours| *hours == 1),
+        "no hour is left out: {apart:?}"
+    );
+    let changes = book.told(&["history", "--changes", "-o", "json", "--limit", "0"]);
+    let changes: Vec<Value> = serde_json::from_str(&changes).expect("JSON");
+    assert_eq!(
+        changes.len(),
+        4,
+        "one raised, three given back, none of it twice: {changes:?}"
+    );
+    assert!(
+        changes.iter().all(|change| change["outcome"] == "changed"),
+        "{changes:?}"
+    );
+    let known = day.last().map(|row| row["known_minutes"].clone());
+    assert!(known.as_ref().and_then(Value::as_i64) >= Some(48), "{known:?}");
+    book.run(&["ledger", "verify"], "").code(0);
+}
