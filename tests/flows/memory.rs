@@ -459,3 +459,49 @@ async fn two_workers_share_a_minute_and_a_budget() {
         1
     );
 }
+
+#[tokio::test]
+async fn an_evaluation_of_some_namespaces_knows_their_hours_as_well() {
+    let world = Remembering::new(three()).await;
+    world.sample(50).await;
+    let orders = "orders.a1b2c".parse().expect("an id");
+    let evaluation = world
+        .autopilot
+        .evaluate(&capacity_autopilot::Scope::only([orders]))
+        .await
+        .expect("evaluated");
+    assert_eq!(outcomes(&evaluation), ["orders: Disable idle"]);
+    assert_eq!(evaluation.decisions[0].decision.known_minutes, Some(50));
+}
+
+#[tokio::test]
+async fn a_namespace_that_appears_is_sampled_from_the_next_round_on() {
+    let world = Remembering::new(three()).await;
+    let mut sampler = Sampler::new(&world.autopilot);
+    assert!(sampler.round().await.recorded);
+    world
+        .cloud
+        .add_namespace(NamespaceSetup::new("newcomer", Load::Steady(900.0)));
+    let mut short = Vec::new();
+    for _ in 0..6 {
+        world.cloud.advance(MINUTE);
+        let round = sampler.round().await;
+        short.extend(round.short.iter().map(|name| name.name().to_owned()));
+    }
+    assert!(short.contains(&"newcomer".to_owned()), "{short:?}");
+    let evaluation = world.evaluate().await;
+    assert!(outcomes(&evaluation).contains(&"newcomer: Enable 6 TRUs throttled".to_owned()));
+}
+
+#[tokio::test]
+async fn sampling_without_a_usable_ledger_leaves_requests_to_evaluations() {
+    let world = Remembering::new(three()).await;
+    let nowhere = Memory::at(Location::Sqlite("/proc/none/ledger.db".into()));
+    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(nowhere);
+    let mut sampler = Sampler::new(&autopilot);
+    let round = sampler.round().await;
+    assert!(!round.recorded && round.problem.is_some());
+    assert_eq!(round.short.len(), 1, "throttling is seen all the same");
+    let usual = Sampler::new(&world.autopilot).round().await.next_in;
+    assert_eq!(round.next_in, usual * 2);
+}

@@ -110,6 +110,8 @@ pub struct Evaluation {
     pub blind: bool,
     /// What fed the hour: `ledger`, `prometheus` or `1 minute`.
     pub usage_window: String,
+    /// Why the ledger could not be used; it is among the warnings as well.
+    pub ledger_problem: Option<String>,
     /// What people should know of the evaluation as a whole.
     pub warnings: Vec<String>,
     /// Requests made to the Cloud Ops API.

@@ -128,6 +128,7 @@ mod tests {
             decisions: Vec::new(),
             blind: false,
             usage_window: "1 minute".to_owned(),
+            ledger_problem: None,
             warnings: Vec::new(),
             ops_requests: 0,
             metrics_requests: 0,

@@ -139,16 +139,18 @@ impl CapacityActivities {
             return Err(failed(failure::WRONG_ACCOUNT, true, text));
         }
         self.pulse.beat(self.autopilot.now());
-        let mut plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
+        let mut ledger_problem = evaluation.ledger_problem.clone();
+        let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
         if let Some(memory) = self.autopilot.memory() {
             let dry_run = self.settings.dry_run || request.paused;
             // That it cannot be recorded is told, and stops nothing.
             if let Err(error) = record_evaluation(memory, &plan, dry_run, &recorder()).await {
                 tracing::warn!(%error, "the evaluation was not recorded");
-                plan.warnings.push(error.to_string());
+                ledger_problem.get_or_insert(error.to_string());
             }
         }
         let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
+        observation.report.ledger_problem = ledger_problem;
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();
         observation.next_tick = self.next_tick().await;

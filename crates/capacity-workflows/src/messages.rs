@@ -248,6 +248,8 @@ pub struct EvaluationReport {
     pub changes: Vec<ChangeReport>,
     /// What people should know of the evaluation as a whole.
     pub warnings: Vec<String>,
+    /// Why the ledger could not be used.
+    pub ledger_problem: Option<String>,
     /// Why there was no evaluation.
     pub error: Option<String>,
 }

@@ -47,8 +47,9 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
     };
     let mut report = report;
     for decision in &mut report.decisions {
-        if let Some((problem, is_due)) = problem_of(decision) {
-            decision.announce = found.is_news(&problem, is_due);
+        if let Some((problem, due_after)) = problem_of(decision) {
+            // One that may only raise holds what would be given back, and comes at any time: it counts no lasting hold.
+            decision.announce = (due_after == 1 || !report.raise_only) && found.is_news(&problem, due_after);
         }
     }
     let mut changes = std::mem::take(&mut report.changes);
@@ -69,15 +70,23 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
     {
         more.push(section("The evaluation failed", vec![error]));
     }
+    if let Some(problem) = report.ledger_problem.clone()
+        && found.is_news(LEDGER, 1)
+    {
+        let meanwhile = "nothing is given back meanwhile; raising goes on".to_owned();
+        more.push(section("The ledger cannot be used", vec![problem, meanwhile]));
+    }
     let mut ended = Vec::new();
     for (problem, standing) in before {
         if found.standing.contains_key(problem) {
             continue;
         }
         // What a failed, blind or shortened evaluation does not show may stand all the same.
-        let may_stand =
-            (report.error.is_some() || report.decisions_left_out > 0 || found.standing.contains_key(BLIND))
-                && problem != FAILED;
+        let may_stand = (report.error.is_some()
+            || report.raise_only
+            || report.decisions_left_out > 0
+            || found.standing.contains_key(BLIND))
+            && problem != FAILED;
         if may_stand {
             found.standing.insert(problem.clone(), standing.clone());
         } else if standing.told.is_some() {
@@ -99,6 +108,7 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
 }
 
 const BLIND: &str = "the account: metrics unusable";
+const LEDGER: &str = "the account: ledger unusable";
 const FAILED: &str = "the account: evaluation failed";
 
 struct Found<'a> {
@@ -184,6 +194,38 @@ mod tests {
             news.report.decisions.iter().any(|decision| decision.announce),
             news.more.len(),
         )
+    }
+
+    #[test]
+    fn an_evaluation_that_may_only_raise_neither_counts_nor_ends_a_lasting_hold() {
+        let mut standing = news(held(4, false), &BTreeMap::new(), at(0)).standing;
+        let before = standing.clone();
+        for _ in 0..5 {
+            let mut report = held(4, false);
+            report.raise_only = true;
+            report.decisions[0].reason_code = "raise_only".to_owned();
+            let told_now = news(report, &standing, at(0));
+            assert_eq!(told(&told_now), (false, 0));
+            standing = told_now.standing;
+        }
+        assert_eq!(standing, before);
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_used_is_told_once_and_when_it_can_be_again() {
+        let broken = || EvaluationReport {
+            ledger_problem: Some("the ledger ledger.db is damaged".to_owned()),
+            ..EvaluationReport::default()
+        };
+        let first = news(broken(), &BTreeMap::new(), at(0));
+        assert_eq!(
+            first.more[0].heading.as_deref(),
+            Some("The ledger cannot be used")
+        );
+        let second = news(broken(), &first.standing, at(1));
+        assert_eq!(second.more, []);
+        let over = news(EvaluationReport::default(), &second.standing, at(2));
+        assert_eq!(over.more[0].lines, [LEDGER]);
     }
 
     #[test]

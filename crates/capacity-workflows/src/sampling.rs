@@ -27,6 +27,9 @@ const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
 const HEARTBEAT: Duration = Duration::from_secs(4);
 /// How often the worker looks whether the sampler runs.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// A worker that ends is followed at once; where no worker has a ledger, the library keeps something of each attempt.
+const AT_ONCE: Duration = Duration::from_secs(1);
+const NO_LEDGER: Duration = Duration::from_secs(20);
 /// How often the ledger is pruned, in the service's time.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -143,9 +146,8 @@ pub(crate) async fn sample(
 ) -> Result<(), ActivityError> {
     if activities.autopilot.memory().is_none() {
         // Another worker may have a ledger.
-        return Err(retried(
-            "this worker has no ledger (LEDGER_URL): nothing is sampled here",
-        ));
+        let why = "this worker has no ledger (LEDGER_URL): nothing is sampled here";
+        return Err(retried(why, NO_LEDGER));
     }
     let mut sampling = Sampling {
         activities,
@@ -167,7 +169,7 @@ pub(crate) async fn sample(
             tokio::select! {
                 biased;
                 () = context.cancelled() => return Err(ActivityError::cancelled_with_details(progress)),
-                () = activities.ending.begun() => return Err(retried("this worker is ending")),
+                () = activities.ending.begun() => return Err(retried("this worker is ending", AT_ONCE)),
                 () = &mut turn => break,
                 _ = heartbeat.tick() => {}
             }
@@ -177,8 +179,9 @@ pub(crate) async fn sample(
     }
 }
 
-fn retried(why: &str) -> ActivityError {
+fn retried(why: &str, after: Duration) -> ActivityError {
     ApplicationFailure::builder(std::io::Error::other(why.to_owned()))
+        .next_retry_delay(after)
         .build()
         .into()
 }

@@ -14,15 +14,11 @@ use super::usage::{AccountMetrics, NamespaceMetrics};
 pub(crate) struct Histories(HashMap<Arc<str>, Vec<MinuteSample>>);
 
 impl Histories {
-    /// Returns the histories that the ledger's minutes hold.
-    pub(crate) fn of(minutes: &[Minute]) -> Self {
-        let mut histories = Self::default();
-        for minute in minutes {
-            for it in &minute.samples {
-                histories.add(&it.namespace, sample_of(minute.minute, it));
-            }
+    /// Takes in a minute of the ledger.
+    pub(crate) fn take(&mut self, minute: &Minute) {
+        for it in &minute.samples {
+            self.add(&it.namespace, sample_of(minute.minute, it));
         }
-        histories
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,24 +38,19 @@ impl Histories {
     }
 }
 
-/// Returns what the newest minutes of the ledger say of each namespace, as if it had just been read.
-pub(crate) fn newest(minutes: &[Minute]) -> AccountMetrics {
-    let mut metrics = AccountMetrics::default();
-    for minute in minutes {
-        for it in &minute.samples {
-            // Minutes come oldest first, so the newest of a namespace stays.
-            metrics.namespaces.insert(
-                it.namespace.to_string(),
-                NamespaceMetrics {
-                    sample: Ok(sample_of(minute.minute, it)),
-                    limits: per_limit(it.limits.map(known)),
-                    envelopes: per_limit(it.envelopes.map(known)),
-                    gaps: PerLimit::default(),
-                },
-            );
-        }
+/// Takes in a minute of the ledger, which is newer than all before, as if it had just been read.
+pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
+    for it in &minute.samples {
+        metrics.namespaces.insert(
+            it.namespace.to_string(),
+            NamespaceMetrics {
+                sample: Ok(sample_of(minute.minute, it)),
+                limits: per_limit(it.limits.map(known)),
+                envelopes: per_limit(it.envelopes.map(known)),
+                gaps: PerLimit::default(),
+            },
+        );
     }
-    metrics
 }
 
 /// Returns what was read as minutes of the ledger. Most namespaces are of the same minute; who lags is of an older one. Where

@@ -34,7 +34,7 @@ pub use source::MetricsSource;
 use history::Histories;
 use metrics::Detail;
 use namespaces::Listed;
-use reading::{Reading, Unread};
+use reading::{Purpose, Reading, Recalled, Unread};
 use usage::{AccountMetrics, NamespaceMetrics};
 
 /// A ledger's newest minute is used if so much of its allowed age is left: the evaluation takes time as well.
@@ -132,9 +132,10 @@ async fn evaluate(
     Ok(Evaluation {
         evaluated_at: now,
         account,
-        blind: is_blind(&decisions),
+        blind: is_blind(&round.account, &decisions),
         decisions,
         usage_window: round.usage_window().to_owned(),
+        ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
         warnings,
         ops_requests: autopilot.ops().requests_made() - ops_before,
         metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
@@ -258,7 +259,7 @@ impl<'a> Round<'a> {
         progress: &(dyn Fn(Progress) + Sync),
         warnings: &mut Vec<String>,
     ) {
-        let remembered = whole_account && self.remember().await;
+        let remembered = self.remember(whole_account).await;
         // Of an account too large for one answer, what has many series is read for those namespaces only that need it.
         let detail = match self.autopilot.metrics() {
             MetricsSource::Endpoint(scraper) if whole_account => {
@@ -290,22 +291,27 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes what the ledger holds. Returns whether its newest minute is fresh enough to do without another look.
-    async fn remember(&mut self) -> bool {
-        let now = self.autopilot.now();
+    /// Takes the hours that the ledger holds. Returns whether its newest minute is fresh enough to do without another look at
+    /// the whole account.
+    async fn remember(&mut self, whole_account: bool) -> bool {
         let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
             // A Prometheus holds the minutes itself.
             return false;
         };
-        let minutes = self.reading.recall(now).await;
-        self.older = Histories::of(&minutes);
-        let newest = minutes.iter().rev().find(|minute| minute.complete);
+        let now = self.autopilot.now();
+        let Recalled {
+            newest,
+            complete,
+            older,
+        } = self.reading.recall(now).await;
+        self.older = older;
         let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
-        let is_fresh = newest.is_some_and(|newest| now.duration_since(newest.minute) <= fresh);
-        if is_fresh {
-            self.fill_all(history::newest(&minutes));
+        let is_fresh = complete.is_some_and(|minute| now.duration_since(minute) <= fresh);
+        let remembered = whole_account && is_fresh;
+        if remembered {
+            self.fill_all(newest);
         }
-        is_fresh
+        remembered
     }
 
     fn fill_all(&mut self, mut metrics: AccountMetrics) {
@@ -318,7 +324,10 @@ impl<'a> Round<'a> {
     /// Reads the metrics of everything in scope.
     async fn read_metrics(&mut self, detail: Detail, whole_account: bool, warnings: &mut Vec<String>) {
         let names = std::mem::take(&mut self.names);
-        let read = self.reading.read(&names, detail, !whole_account, None).await;
+        let read = self
+            .reading
+            .read(&names, detail, !whole_account, Purpose::Evaluation)
+            .await;
         self.names = names;
         correct_clock(self.autopilot, warnings);
         match read {
@@ -337,7 +346,10 @@ impl<'a> Round<'a> {
     /// Reads everything there is of some namespaces, in place of what was known before.
     async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
-        let read = self.reading.read(&names, Detail::Everything, true, None).await;
+        let read = self
+            .reading
+            .read(&names, Detail::Everything, true, Purpose::Evaluation)
+            .await;
         correct_clock(self.autopilot, warnings);
         match read {
             // What throttles was seen before, so raising goes on.
@@ -441,11 +453,12 @@ impl<'a> Round<'a> {
 }
 
 /// Blind: the account's metrics are incomplete, or of all that was judged nothing has usable ones.
-fn is_blind(decisions: &[Judged]) -> bool {
+fn is_blind(account: &AccountView, decisions: &[Judged]) -> bool {
     let mut without_metrics = false;
     for judged in decisions {
         match judged.decision.reason_code {
-            ReasonCode::MetricsIncomplete => return true,
+            // Also where only lowering is held by that.
+            ReasonCode::MetricsIncomplete => return account.metrics != MetricsHealth::Complete,
             ReasonCode::MetricsMissing | ReasonCode::MetricsStale => without_metrics = true,
             // Ended before the metrics were looked at: says nothing about them.
             ReasonCode::Denied

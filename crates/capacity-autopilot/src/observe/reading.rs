@@ -7,7 +7,7 @@ use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{ErrorKind, Scraper};
 
-use super::history::{Histories, minutes_of};
+use super::history::{Histories, keep_newest, minutes_of};
 use super::metrics::{self, Detail};
 use super::source::MetricsSource;
 use super::stored;
@@ -17,10 +17,50 @@ use crate::text::chain;
 
 /// Minutes that a window may reach back, and what the newest of them may be behind.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
+/// Minutes of the ledger that are held at a time.
+const AT_A_TIME: SignedDuration = SignedDuration::from_mins(15);
+/// What holds the newest minute, however late it is.
+const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
 /// The service forgets what was asked for within the hour; a claim above any budget only counts.
 const NO_BUDGET: u32 = u32::MAX;
 /// How long is waited after a refusal that does not say.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
+
+/// What is read for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// An hour is to be judged.
+    Evaluation,
+    /// The newest minute is to be recorded.
+    Sampling {
+        /// Requests an hour that all processes may make, less what is left to evaluations.
+        budget: u32,
+    },
+}
+
+/// What the ledger holds of the last hour.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled {
+    /// The newest minute of each namespace, as if it had just been read.
+    pub(crate) newest: AccountMetrics,
+    /// The newest minute in which all namespaces were read.
+    pub(crate) complete: Option<Timestamp>,
+    /// All minutes.
+    pub(crate) older: Histories,
+}
+
+impl Recalled {
+    /// Takes in minutes that are newer than all before.
+    fn take(&mut self, minutes: &[Minute]) {
+        for minute in minutes {
+            keep_newest(&mut self.newest, minute);
+            self.older.take(minute);
+            if minute.complete {
+                self.complete = Some(minute.minute);
+            }
+        }
+    }
+}
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -99,17 +139,23 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Returns the minutes that the ledger holds, oldest first.
-    pub(crate) async fn recall(&mut self, now: Timestamp) -> Vec<Minute> {
-        let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+    /// Returns what the ledger holds of the last hour. A part of it at a time is read: minutes are large.
+    pub(crate) async fn recall(&mut self, now: Timestamp) -> Recalled {
+        let mut recalled = Recalled::default();
+        let mut from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
         // A minute after now is nobody's; what was written by a clock that jumped does not count.
-        let to = now
+        let end = now
             .saturating_add(SignedDuration::from_mins(1))
             .unwrap_or(Timestamp::MAX);
-        let recalled = self
-            .remember(async |ledger, account| ledger.window(account, from, to).await)
-            .await;
-        recalled.unwrap_or_default()
+        while from < end {
+            let to = from.saturating_add(AT_A_TIME).unwrap_or(end).min(end);
+            let minutes = self
+                .remember(async |ledger, account| ledger.window(account, from, to).await)
+                .await;
+            recalled.take(&minutes.unwrap_or_default());
+            from = to;
+        }
+        recalled
     }
 
     /// Reads metrics of namespaces from where they come from.
@@ -118,16 +164,24 @@ impl<'a> Reading<'a> {
         namespaces: &[NamespaceId],
         detail: Detail,
         only_these: bool,
-        budget: Option<u32>,
+        purpose: Purpose,
     ) -> Result<Read, Unread> {
         match self.autopilot.metrics() {
             MetricsSource::Prometheus(client) => {
                 let now = self.autopilot.now();
-                stored::read(client, namespaces, detail, only_these, now).await
+                let back = match purpose {
+                    Purpose::Evaluation => LOOK_BACK,
+                    Purpose::Sampling { .. } => NEWEST_ONLY,
+                };
+                let from = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
+                stored::read(client, namespaces, detail, only_these, from, now).await
             }
             MetricsSource::Endpoint(scraper) => {
                 let requests = metrics::requests_for(scraper, namespaces, detail, only_these);
-                let budget = budget.unwrap_or(scraper.config().requests_per_hour);
+                let budget = match purpose {
+                    Purpose::Evaluation => scraper.config().requests_per_hour,
+                    Purpose::Sampling { budget } => budget,
+                };
                 self.claim(scraper, requests, budget).await?;
                 let before = scraper.requests_made();
                 let read = metrics::read(scraper, namespaces, detail, only_these).await;

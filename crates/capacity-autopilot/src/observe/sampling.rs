@@ -7,7 +7,7 @@ use capacity_engine::{LimitKind, NamespaceId, PerLimit, Rate};
 use jiff::{SignedDuration, Timestamp};
 
 use super::metrics::{Detail, first_detail, requests_for};
-use super::reading::{Reading, Unread};
+use super::reading::{Purpose, Reading, Unread};
 use super::source::MetricsSource;
 use super::usage::{AccountMetrics, NamespaceMetrics};
 use super::{STORED_POINTS, account_of, list};
@@ -131,6 +131,8 @@ pub struct Sampler<'a> {
     listed_at: Option<Timestamp>,
     /// Namespaces that were short in the last round.
     short: BTreeSet<NamespaceId>,
+    /// Namespaces that the metrics showed and the list did not.
+    strangers: usize,
     /// Refusals in a row.
     refusals: u32,
 }
@@ -143,6 +145,7 @@ impl<'a> Sampler<'a> {
             names: Vec::new(),
             listed_at: None,
             short: BTreeSet::new(),
+            strangers: 0,
             refusals: 0,
         }
     }
@@ -153,13 +156,15 @@ impl<'a> Sampler<'a> {
             return self.failed(Unread::because(problem), MINUTE);
         }
         let rule = sampling_rule(self.autopilot.metrics(), &self.names);
-        let budget = match self.autopilot.metrics() {
-            MetricsSource::Endpoint(scraper) => Some(usable(scraper.config().requests_per_hour)),
-            MetricsSource::Prometheus(_) => None,
+        let purpose = Purpose::Sampling {
+            budget: match self.autopilot.metrics() {
+                MetricsSource::Endpoint(scraper) => usable(scraper.config().requests_per_hour),
+                MetricsSource::Prometheus(_) => u32::MAX,
+            },
         };
         let autopilot = self.autopilot;
         let mut reading = Reading::new(autopilot, account_of(self.names.iter()));
-        let read = match reading.read(&self.names, rule.detail(), false, budget).await {
+        let read = match reading.read(&self.names, rule.detail(), false, purpose).await {
             Ok(read) => read,
             Err(unread) => return self.failed(unread, rule.every),
         };
@@ -168,12 +173,22 @@ impl<'a> Sampler<'a> {
             autopilot.clock().correct(date);
         }
         let recorded = reading.record(&read.metrics, true).await;
+        if read.metrics.stranger_count != self.strangers {
+            // The metrics show a namespace that was not there when they were listed.
+            self.strangers = read.metrics.stranger_count;
+            self.listed_at = None;
+        }
+        let mut next_in = Duration::try_from(rule.every).unwrap_or_default();
+        if reading.ledger_failure.is_some() {
+            // What cannot be kept is read half as often: evaluations must look for themselves, and need the requests.
+            next_in = next_in.saturating_mul(2);
+        }
         Sampled {
             minute: newest_minute(&read.metrics),
             recorded,
             problem: reading.ledger_failure.map(|error| error.to_string()),
             short: self.newly_short(&read.metrics),
-            next_in: Duration::try_from(rule.every).unwrap_or_default(),
+            next_in,
         }
     }
 

@@ -13,19 +13,18 @@ use super::reading::{Read, Unread};
 use super::usage::{AccountMetrics, NamespaceMetrics, Point, UsageFold};
 use crate::text::chain;
 
-/// A full window, and what the endpoint and a scrape of it are behind.
-const LOOK_BACK: SignedDuration = SignedDuration::from_mins(72);
 /// A sample from the future is read, so that it is seen to be one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
 /// So many namespaces times minutes are folded at a time, which bounds memory.
 const CELLS: i64 = 100_000;
 
-/// Reads the last hour of namespaces.
+/// Reads the minutes of namespaces from one time to now.
 pub(super) async fn read(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
     detail: Detail,
     only_these: bool,
+    from: Timestamp,
     now: Timestamp,
 ) -> Result<Read, Unread> {
     let names: Vec<&str> = namespaces.iter().map(NamespaceId::as_str).collect();
@@ -36,7 +35,7 @@ pub(super) async fn read(
     let minutes = (CELLS / i64::try_from(namespaces.len().max(1)).unwrap_or(CELLS)).clamp(5, 75);
     let step = SignedDuration::from_mins(minutes);
     let end = now.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
-    let mut from = whole_minute(now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN));
+    let mut from = whole_minute(from);
     let mut template = UsageFold::new(namespaces, detail.served());
     for kind in declared(client, detail, now).await? {
         template.declare(families(kind).served);
