@@ -1,10 +1,15 @@
 //! The autopilot's memory: a ledger that is opened when it is first needed, and anew after it failed.
 
+use std::time::Duration;
+
 use capacity_engine::{Lowering, ReasonCode};
 use capacity_ledger::{ErrorKind, Ledger, LedgerError, Location};
 use tokio::sync::Mutex;
 
 use crate::text::chain;
+
+/// A ledger that takes longer has other troubles than patience: evaluations do not wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger that may be out of reach for a while.
 #[derive(Debug)]
@@ -23,18 +28,42 @@ impl Memory {
         }
     }
 
-    /// Calls the ledger, opening it if it is not open. One that fails is opened anew by the next call: a database may have been
-    /// away, and a damaged file been moved away.
+    /// Calls the ledger, opening it if it is not open, for ten seconds at most. One that fails is opened anew by the next call: a
+    /// database may have been away, and a damaged file been moved away.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, or as the call says.
+    /// If it cannot be opened, does not answer in time, or as the call says.
     pub async fn call<T>(
         &self,
         call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let ledger = self.ledger().await?;
-        let answer = call(&ledger).await;
+        self.call_within(PATIENCE, call).await
+    }
+
+    /// As [`Memory::call`], for a call that may take longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memory::call`].
+    pub async fn call_within<T>(
+        &self,
+        patience: Duration,
+        call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let mut location = None;
+        let called = async {
+            let ledger = self.ledger().await?;
+            location = Some(ledger.location().to_owned());
+            call(&ledger).await
+        };
+        let answer = match tokio::time::timeout(patience, called).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let location = location.or_else(|| self.location.as_ref().map(ToString::to_string));
+                Err(LedgerError::unanswered(&location.unwrap_or_default(), patience))
+            }
+        };
         if let Err(error) = &answer
             && error.kind() != ErrorKind::Input
             && self.location.is_some()
@@ -45,12 +74,14 @@ impl Memory {
     }
 
     async fn ledger(&self) -> Result<Ledger, LedgerError> {
-        let mut open = self.open.lock().await;
-        if let (None, Some(location)) = (&*open, &self.location) {
-            *open = Some(Ledger::open(location).await?);
+        if let Some(open) = self.open.lock().await.clone() {
+            return Ok(open);
         }
         // Without a location it was handed over open, and is never closed.
-        Ok(open.clone().expect("just opened, or handed over"))
+        let location = self.location.as_ref().expect("just seen: it is not open");
+        let opened = Ledger::open(location).await?;
+        *self.open.lock().await = Some(opened.clone());
+        Ok(opened)
     }
 }
 

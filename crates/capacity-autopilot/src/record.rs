@@ -1,5 +1,7 @@
 //! From a plan and its changes to what the ledger keeps. Recording never decides anything, and that it fails stops nothing.
 
+use std::time::Duration;
+
 use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -8,6 +10,9 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::change::ChangeResult;
 use crate::memory::Memory;
 use crate::plan::Plan;
+
+/// Ten thousand decisions take a while over a network.
+const RECORDING: Duration = Duration::from_secs(45);
 
 /// Records an evaluation with all its decisions, under the name of whoever made it. Nothing, where no account was seen.
 ///
@@ -51,7 +56,9 @@ pub async fn record_evaluation(
         })
         .collect();
     memory
-        .call(async |ledger| ledger.record_evaluation(&evaluation, &decisions).await)
+        .call_within(RECORDING, async |ledger| {
+            ledger.record_evaluation(&evaluation, &decisions).await
+        })
         .await
 }
 

@@ -108,9 +108,15 @@ impl UsageWindow {
         &self.newest
     }
 
-    /// Returns how many of the 60 minutes are known.
+    /// Returns how many of the 60 minutes are known: those in which the actions served were read. With none, the newest says
+    /// that itself.
     pub fn known_minutes(&self) -> usize {
-        1 + self.older.len()
+        self.known_minutes_of(LimitKind::Actions)
+    }
+
+    /// Returns in how many of the 60 minutes what was served of a limit was read.
+    pub fn known_minutes_of(&self, kind: LimitKind) -> usize {
+        self.minutes().filter(|sample| sample.served_read[kind]).count()
     }
 
     /// Returns whether too few minutes are known to tell an hour's total.
@@ -118,9 +124,11 @@ impl UsageWindow {
         self.known_minutes() < KNOWN_ENOUGH
     }
 
-    /// Returns how many minutes are known in which what was served of a limit was read.
-    pub fn known_minutes_of(&self, kind: LimitKind) -> usize {
-        self.minutes().filter(|sample| sample.served_read[kind]).count()
+    /// Returns the limit of which the fewest minutes are known, if those are too few to tell its peak, with their number.
+    pub fn least_known(&self) -> Option<(LimitKind, usize)> {
+        let known = LimitKind::ALL.map(|kind| (kind, self.known_minutes_of(kind)));
+        let few = known.into_iter().filter(|(_, minutes)| *minutes < KNOWN_ENOUGH);
+        few.min_by_key(|(_, minutes)| *minutes)
     }
 
     /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an estimate.
@@ -132,8 +140,10 @@ impl UsageWindow {
         let micros = if self.is_estimate() {
             minute(&self.newest) * minutes
         } else {
-            let known: u128 = self.minutes().map(minute).sum();
-            known * minutes / self.known_minutes() as u128
+            let known = self
+                .minutes()
+                .filter(|sample| sample.served_read[LimitKind::Actions]);
+            known.map(minute).sum::<u128>() * minutes / self.known_minutes() as u128
         };
         HourlyActions { micros }
     }
@@ -183,6 +193,20 @@ mod tests {
         let window = window((13..60).map(|minute| sample(minute, if minute == 59 { 3 } else { 100 })));
         assert!(window.is_estimate());
         assert_eq!(window.actions_of_the_hour().whole(), 3 * 3_600);
+    }
+
+    #[test]
+    fn a_minute_whose_actions_were_not_read_is_unknown_and_not_idle() {
+        let samples = (0..60).map(|minute| {
+            let mut sample = sample(minute, if minute < 50 { 0 } else { 2 });
+            sample.served_read[LimitKind::Actions] = minute >= 50;
+            sample
+        });
+        let window = window(samples);
+        assert_eq!(window.known_minutes(), 10);
+        assert!(window.is_estimate());
+        assert_eq!(window.actions_of_the_hour().whole(), 2 * 3_600);
+        assert_eq!(window.least_known(), Some((LimitKind::Actions, 10)));
     }
 
     #[test]

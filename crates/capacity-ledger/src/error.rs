@@ -40,6 +40,12 @@ impl LedgerError {
         }
     }
 
+    /// Returns the error of a ledger that did not answer in time, of whoever waited for it.
+    pub fn unanswered(location: &str, waited: std::time::Duration) -> Self {
+        let detail = format!("no answer in {} s", waited.as_secs());
+        Self::new(ErrorKind::Unreachable, location, detail)
+    }
+
     /// Returns what is wrong, to act upon.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -363,7 +363,7 @@ impl Observation {
         for decision in &sorted {
             *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
             let report = DecisionReport::from(*decision);
-            bytes += report.reason.len() + report.namespace.len() + 180;
+            bytes += report.reason.len() + report.namespace.len() + 205;
             if bytes <= DECISION_BYTES {
                 decisions.push(report);
             }

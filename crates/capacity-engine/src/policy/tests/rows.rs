@@ -340,6 +340,30 @@ fn row_11_takes_unread_use_to_be_at_the_limit_while_something_is_refused() {
 }
 
 #[test]
+fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
+    let samples = (4..64).map(|minutes| {
+        let mut sample = sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0));
+        sample.served_read[LimitKind::Requests] = minutes == 4;
+        sample
+    });
+    let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
+    let snapshot = Snapshot {
+        usage,
+        ..snapshot("pay", 4)
+    };
+    assert_eq!(outcome(&decided(&snapshot)), "Disable idle", "on an estimate");
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = false;
+    let decision = decide(&snapshot, &account(), &policy, now());
+    assert_eq!(outcome(&decision), "Hold estimate_only");
+    assert!(
+        decision.reason.contains("of its requests only 1 of 60 minutes"),
+        "{}",
+        decision.reason
+    );
+}
+
+#[test]
 fn row_11_says_how_much_of_the_hour_is_known() {
     let samples = (4..56).map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0)));
     let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
