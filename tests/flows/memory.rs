@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use capacity_autopilot::{Autopilot, Evaluation, Memory, Sampler, sampling_rule};
+use capacity_autopilot::{
+    Autopilot, AutopilotSettings, Evaluation, Memory, Sampler, Sampling, Scope, sampling_rule,
+};
 use capacity_engine::{Policy, ThresholdSettings};
 use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
 use cloud_simulator::{
@@ -83,10 +85,7 @@ impl Remembering {
 }
 
 async fn evaluate(autopilot: &Autopilot) -> Evaluation {
-    autopilot
-        .evaluate(&capacity_autopilot::Scope::All)
-        .await
-        .expect("evaluated")
+    autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
 /// Warnings, but that of the clock: these clouds live in a time of their own.
@@ -291,7 +290,7 @@ async fn refusals_make_sampling_rarer_and_an_answer_makes_it_usual_again() {
 }
 
 #[tokio::test]
-async fn what_is_short_is_told_once_and_again_when_it_comes_back() {
+async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
     let account = Account::new(
         "a1b2c",
         vec![
@@ -302,18 +301,109 @@ async fn what_is_short_is_told_once_and_again_when_it_comes_back() {
     );
     let world = Remembering::new(account).await;
     let mut sampler = Sampler::new(&world.autopilot);
-    let names = |round: &capacity_autopilot::Sampled| -> Vec<String> {
+    let mut told = async |minutes: i64| -> Vec<String> {
+        world.cloud.advance(SignedDuration::from_mins(minutes));
+        let round = sampler.round().await;
         round.short.iter().map(|name| name.name().to_owned()).collect()
     };
-    assert_eq!(names(&sampler.round().await), ["checkout", "close"]);
-    world.cloud.advance(MINUTE);
-    assert_eq!(names(&sampler.round().await), Vec::<String>::new());
+    assert_eq!(told(0).await, ["checkout", "close"]);
+    assert_eq!(told(1).await, Vec::<String>::new());
     assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 6));
-    world.cloud.advance(SignedDuration::from_mins(9));
-    assert_eq!(names(&sampler.round().await), Vec::<String>::new());
+    assert_eq!(told(9).await, Vec::<String>::new());
+    // It comes back, and stays: nothing was raised.
     assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 0));
-    world.cloud.advance(SignedDuration::from_mins(9));
-    assert_eq!(names(&sampler.round().await), ["checkout"]);
+    assert_eq!(told(9).await, ["checkout"]);
+    assert_eq!(told(9).await, Vec::<String>::new());
+    assert_eq!(told(9).await, ["checkout"]);
+}
+
+#[tokio::test]
+async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
+    let trace = "aps,peak10s\n".to_owned() + &"450,450\n".repeat(10) + &"700,700\n".repeat(50);
+    let trace = cloud_simulator::Trace::read(trace.as_bytes()).expect("a trace");
+    let growing = NamespaceSetup::new("growing", Load::Replay(Arc::new(trace)));
+    let world = Remembering::new(Account::new("a1b2c", vec![growing])).await;
+    let mut sampler = Sampler::new(&world.autopilot);
+    let mut told = 0;
+    for _ in 0..14 {
+        world.cloud.advance(MINUTE);
+        told += sampler.round().await.short.len();
+    }
+    assert_eq!(told, 2, "close, then throttled");
+}
+
+#[tokio::test]
+async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_whole() {
+    let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
+    let ops = cloud_ops_client::Config::try_new(&world.cloud.ops_url(), world.cloud.ops_key().into());
+    let mut ops = ops.expect("valid");
+    ops.requests_per_second = 1_000;
+    let metrics = openmetrics_reader::scrape::Config::try_new(
+        &world.cloud.metrics_url(),
+        world.cloud.metrics_key().into(),
+    );
+    let mut metrics = metrics.expect("valid");
+    metrics.requests_per_hour = 110;
+    let settings = AutopilotSettings {
+        policy: strict(),
+        home: None,
+    };
+    let autopilot = Autopilot::new(
+        cloud_ops_client::Client::new(ops),
+        openmetrics_reader::scrape::Scraper::new(metrics),
+        settings,
+    )
+    .remembering(Memory::at(world.location.clone()));
+    let mut sampler = Sampler::new(&autopilot);
+    for _ in 0..51 {
+        world.cloud.advance(SignedDuration::from_secs(68));
+        assert_eq!(sampler.round().await.problem, None);
+    }
+    let evaluation = evaluate(&autopilot).await;
+    let given_back = outcomes(&evaluation)
+        .iter()
+        .filter(|outcome| outcome.ends_with("Disable idle"))
+        .count();
+    assert!(
+        given_back > 5,
+        "{given_back} of {:?}",
+        outcomes(&evaluation).len()
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let silent = format!(
+        "postgres://nobody@{}/none",
+        listener.local_addr().expect("an address")
+    );
+    let world = Remembering::new(three()).await;
+    let location = Location::parse(&silent).expect("a location");
+    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(Memory::at(location));
+    let begun = std::time::Instant::now();
+    let evaluation = evaluate(&autopilot).await;
+    assert_eq!(outcomes(&evaluation)[0], "checkout: Enable 6 TRUs throttled");
+    assert!(evaluation.ledger_problem.is_some());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_raise_is_decided_again_out_of_the_ledger_when_the_budget_is_spent() {
+    let world = Remembering::new(three()).await;
+    world.sample(50).await;
+    let ledger = world.ledger().await;
+    let claim = ledger.claim_requests("a1b2c", world.cloud.now(), 950, 1_000);
+    assert_eq!(claim.await.expect("claimed"), Claim::Granted);
+    let checkout = Scope::only(["checkout.a1b2c".parse().expect("an id")]);
+    let evaluation = world.autopilot.evaluate(&checkout).await.expect("evaluated");
+    assert_eq!(outcomes(&evaluation), ["checkout: Enable 6 TRUs throttled"]);
 }
 
 #[tokio::test]
@@ -333,10 +423,8 @@ async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_k
     narrow.requests_per_hour = 55;
     let source = openmetrics_reader::scrape::Scraper::new(narrow).into();
     let rule = sampling_rule(&source, &names);
-    assert!(
-        !rule.all_families && rule.requests == 1 && rule.is_enough(),
-        "{rule:?}"
-    );
+    assert_eq!((rule.sampling, rule.requests), (Sampling::Fewer, 1), "{rule:?}");
+    assert_eq!(rule.enough_requests_an_hour, Some(107));
 
     let mut sampler = Sampler::new(&world.autopilot);
     world.cloud.advance(MINUTE);
@@ -467,7 +555,7 @@ async fn an_evaluation_of_some_namespaces_knows_their_hours_as_well() {
     let orders = "orders.a1b2c".parse().expect("an id");
     let evaluation = world
         .autopilot
-        .evaluate(&capacity_autopilot::Scope::only([orders]))
+        .evaluate(&Scope::only([orders]))
         .await
         .expect("evaluated");
     assert_eq!(outcomes(&evaluation), ["orders: Disable idle"]);

@@ -247,6 +247,42 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
     server.shutdown().await;
 }
 
+/// A run that ends after an evaluation that may only raise does not wait for the whole one that its callers want: the next run makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
+    let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=5"], None).await else {
+        return;
+    };
+    let setup = Setup {
+        server: Some(server.address()),
+        // Five seconds of ours: the change keeps the evaluation busy.
+        operation_lag: SignedDuration::from_secs(100),
+        ..throttled(&["checkout"])
+    };
+    with_worker("rotate-short", setup, async |world| {
+        let told = async || status(&world.client, &world.installation, PATIENT).await;
+        capacity_workflows::signal(&world.client, &world.installation, Trigger::CapacityIsShort)
+            .await
+            .expect("signalled");
+        until_async("evaluating", async || {
+            told().await.is_ok_and(|status| status.phase == "evaluating")
+        })
+        .await;
+        // Answered by the run that ends, with what it has.
+        assert!(world.evaluate("scheduled").await.number >= 1);
+        for _ in 0..200 {
+            let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
+            if last.is_ok_and(|report| report.number >= 2 && !report.raise_only) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("the next run makes the whole evaluation: {:?}", told().await);
+    })
+    .await;
+    server.shutdown().await;
+}
+
 async fn until_async(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..100 {
         if is_so().await {

@@ -36,7 +36,7 @@ Settings come from capacity.toml, .env, the environment and --set; `temporal-cap
 SIGTERM and Ctrl-C drain: what runs may end within --grace, what does not is taken over by another worker.
 Exit codes: 0 drained, or --check found all well; 1 any error, usage included.")]
 struct Arguments {
-    /// Checks settings and all three connections, then ends.
+    /// Checks settings and all connections, the ledger's too, then ends.
     #[arg(long)]
     check: bool,
     /// Where /metrics, /healthz and /readyz are served.

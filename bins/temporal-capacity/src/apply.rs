@@ -166,7 +166,11 @@ pub(crate) async fn carry_out(
 /// Records what was decided and done. That it cannot be recorded never fails what was done.
 async fn record(plan: &Plan, autopilot: &Autopilot, dry_run: bool) {
     let Some(memory) = autopilot.memory() else { return };
-    let by = format!("temporal-capacity {}", std::process::id());
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
+    let by = user.map_or_else(
+        |_| format!("temporal-capacity {}", std::process::id()),
+        |user| format!("temporal-capacity of {user}"),
+    );
     let changes = plan.changes.as_deref().unwrap_or_default();
     let recorded = async {
         record_evaluation(memory, plan, dry_run, &by).await?;

@@ -1,6 +1,8 @@
 //! `doctor`: are keys, roles, clock, endpoints and metrics as they should be? What each missing thing breaks, and how to mend it.
 
-use capacity_autopilot::{ANNOUNCED_SKEW, Autopilot, MetricsSource, chain, metric_families, sampling_rule};
+use capacity_autopilot::{
+    ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, metric_families, sampling_rule,
+};
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
 use comfy_table::{Cell, Color};
@@ -442,6 +444,10 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
             report.good(CHECK, format!("{}, {newest}", info.location));
         }
     }
+    if let MetricsSource::Prometheus(_) = autopilot.metrics() {
+        // It holds the hours itself.
+        return;
+    }
     let names: Vec<NamespaceId> = listed
         .unwrap_or_default()
         .iter()
@@ -451,23 +457,24 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
         return;
     }
     let rule = sampling_rule(autopilot.metrics(), &names);
+    let how = match rule.sampling {
+        Sampling::Everything => "everything",
+        Sampling::ProvisionedWhole => "provisioned namespaces whole, the others for throttling and actions",
+        Sampling::Fewer => "throttling and actions only",
+    };
     let what = format!(
-        "{} every {} s: {} of 60 minutes become known",
-        if rule.all_families {
-            "all families"
-        } else {
-            "fewer families"
-        },
+        "{how}, every {} s: {} of 60 minutes become known",
         rule.every.as_secs(),
         rule.minutes_an_hour()
     );
     if rule.is_enough() {
         report.good("sampling", what);
     } else {
-        let remedy = format!(
-            "below 48 nothing is given back: METRICS_REQUESTS_PER_HOUR={} is enough",
-            rule.enough_requests_an_hour()
-        );
+        let remedy = match rule.enough_requests_an_hour {
+            Some(enough) => format!("nothing is given back on that: METRICS_REQUESTS_PER_HOUR={enough} is enough"),
+            None => "nothing is given back on that, and no budget of the endpoint is enough: METRICS_SOURCE=prometheus"
+                .to_owned(),
+        };
         report.odd("sampling", what, remedy);
     }
 }

@@ -60,10 +60,10 @@ pub(crate) async fn run(
     if let Some(duration) = flags.observe {
         if autopilot.memory().is_none() {
             // Minutes that are gathered once are forgotten when this ends.
-            let file = tempfile::NamedTempFile::new().context("no temporary file for the minutes")?;
-            let location = Location::Sqlite(file.path().to_owned());
+            let folder = tempfile::tempdir().context("no temporary folder for the minutes")?;
+            let location = Location::Sqlite(folder.path().join("minutes.db"));
             autopilot = autopilot.remembering(Memory::at(location));
-            kept = Some(file);
+            kept = Some(folder);
         }
         if !observe::minutes(&autopilot, duration, terminal).await? {
             return Ok(Exit::Interrupted);

@@ -280,7 +280,7 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
             .code(0),
     );
     assert!(
-        good.contains("no minute yet") && good.contains("all families every 70 s: 51 of 60"),
+        good.contains("no minute yet") && good.contains("everything, every 70 s: 51 of 60"),
         "{good}"
     );
     let bad = world

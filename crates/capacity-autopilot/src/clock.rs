@@ -47,6 +47,12 @@ impl Clock {
         service.checked_add(since).unwrap_or(service)
     }
 
+    /// Returns how far the system's clock was behind the service's when it was last corrected (negative: ahead).
+    pub fn behind(&self) -> SignedDuration {
+        let (system, service) = *self.corrected.lock().unwrap_or_else(PoisonError::into_inner);
+        service.duration_since(system)
+    }
+
     /// Sets the clock by the time a service has just declared, and returns how far the system's clock
     /// is behind it (negative: ahead). The header counts whole seconds, so a second means nothing.
     pub fn correct(&self, service: Timestamp) -> SignedDuration {

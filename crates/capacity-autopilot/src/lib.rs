@@ -27,7 +27,8 @@ pub use clock::{ANNOUNCED_SKEW, Clock};
 pub use memory::Memory;
 pub use notify::digest;
 pub use observe::{
-    MetricsSource, ObserveError, Progress, Sampled, Sampler, SamplingRule, metric_families, sampling_rule,
+    MetricsSource, ObserveError, Progress, Sampled, Sampler, Sampling, SamplingRule, metric_families,
+    sampling_rule,
 };
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{

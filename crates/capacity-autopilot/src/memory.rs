@@ -51,19 +51,14 @@ impl Memory {
         patience: Duration,
         call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut location = None;
         let called = async {
             let ledger = self.ledger().await?;
-            location = Some(ledger.location().to_owned());
             call(&ledger).await
         };
-        let answer = match tokio::time::timeout(patience, called).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let location = location.or_else(|| self.location.as_ref().map(ToString::to_string));
-                Err(LedgerError::unanswered(&location.unwrap_or_default(), patience))
-            }
-        };
+        let answer = tokio::time::timeout(patience, called).await.unwrap_or_else(|_| {
+            let location = self.location.as_ref().map(ToString::to_string);
+            Err(LedgerError::unanswered(&location.unwrap_or_default(), patience))
+        });
         if let Err(error) = &answer
             && error.kind() != ErrorKind::Input
             && self.location.is_some()

@@ -59,11 +59,11 @@ pub struct HourRecord {
     pub namespace: String,
     /// Hours since 1970 (UTC).
     pub hour: i64,
-    /// Minutes known.
+    /// Minutes in which it was seen, throttling and limits at least.
     pub known_minutes: i64,
     /// Minutes in which something was throttled.
     pub throttled_minutes: i64,
-    /// Sum over the known minutes of actions served, in millionths a second; times 60 for actions.
+    /// Sum over the minutes of known actions served, in millionths a second; times 60 for actions.
     pub actions_sum: i64,
     /// The same of requests.
     pub requests_sum: i64,
@@ -75,6 +75,12 @@ pub struct HourRecord {
     pub requests_highest: i64,
     /// The same of operations.
     pub operations_highest: i64,
+    /// Minutes in which actions served were read: the sum is over these.
+    pub actions_known_minutes: i64,
+    /// The same of requests.
+    pub requests_known_minutes: i64,
+    /// The same of operations.
+    pub operations_known_minutes: i64,
 }
 
 /// An evaluation.
@@ -92,7 +98,7 @@ pub struct EvaluationRecord {
     pub blind: bool,
     /// Who evaluated: a worker or a person.
     pub by: String,
-    /// What fed the hour: `ledger`, `prometheus` or `newest minute`.
+    /// What fed the hour: `ledger`, `prometheus` or `1 minute`.
     pub usage_window: String,
     /// Millionths of a dollar for a million actions.
     pub price_micro_dollars: i64,

@@ -150,7 +150,10 @@ record! {
     operations_sum = "operations_sum",
     actions_highest = "actions_highest",
     requests_highest = "requests_highest",
-    operations_highest = "operations_highest";
+    operations_highest = "operations_highest",
+    actions_known_minutes = "actions_known_minutes",
+    requests_known_minutes = "requests_known_minutes",
+    operations_known_minutes = "operations_known_minutes";
 
     /// Its minutes are still there, and will be folded themselves: they would count twice.
     const TAKEN_IN_IF: &'static str = "NOT EXISTS (SELECT 1 FROM capacity_minutes \

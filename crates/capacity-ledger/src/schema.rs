@@ -30,6 +30,9 @@ pub(crate) const STEPS: &[&[&str]] = &[
      PRIMARY KEY (account, namespace))",
     ],
     &[
+        "ALTER TABLE capacity_hours ADD COLUMN actions_known_minutes BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE capacity_hours ADD COLUMN requests_known_minutes BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE capacity_hours ADD COLUMN operations_known_minutes BIGINT NOT NULL DEFAULT 0",
         "CREATE TABLE capacity_identity (id TEXT NOT NULL)",
         "INSERT INTO capacity_identity (id) VALUES ({random})",
     ],

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 
 use crate::codec::{self, Entry};
-use crate::error::LedgerError;
+use crate::error::{ErrorKind, LedgerError};
 use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
 use crate::rows;
@@ -140,7 +140,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If the database cannot be read or written, or a minute is damaged.
+    /// If the database cannot be read or written; if a minute is damaged, after all else was pruned.
     pub async fn prune(
         &self,
         now: Timestamp,
@@ -154,6 +154,7 @@ impl Ledger {
         };
         let (fold_before, drop_before) = (before(keep_minutes), before(keep_hours));
         let mut pruned = Pruned::default();
+        let mut damaged = None;
         for account in self.accounts().await? {
             let minutes = self
                 .minute_numbers(&account, fold_before.saturating_mul(60))
@@ -161,7 +162,14 @@ impl Ledger {
             let mut hours: Vec<i64> = minutes.iter().map(|minute| minute.div_euclid(60)).collect();
             hours.dedup();
             for hour in hours {
-                pruned.minutes += self.fold(&account, hour).await?;
+                match self.fold(&account, hour).await {
+                    Ok(minutes) => pruned.minutes += minutes,
+                    // A damaged minute stays, and keeps nothing else from being pruned.
+                    Err(error) if error.kind() == ErrorKind::Corrupted => {
+                        damaged.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         pruned.hours = on!(self, pool, _begin => {
@@ -176,7 +184,7 @@ impl Ledger {
             .saturating_sub(keep_decisions)
             .map_or(i64::MIN, Timestamp::as_millisecond);
         self.drop_decisions(oldest, &mut pruned).await?;
-        Ok(pruned)
+        damaged.map_or(Ok(pruned), Err)
     }
 
     async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
@@ -307,6 +315,9 @@ fn empty_hour(account: &str, namespace: &str, hour: i64) -> HourRecord {
         actions_highest: 0,
         requests_highest: 0,
         operations_highest: 0,
+        actions_known_minutes: 0,
+        requests_known_minutes: 0,
+        operations_known_minutes: 0,
     }
 }
 
@@ -315,15 +326,28 @@ fn add(record: &mut HourRecord, entry: &Entry) {
     let asked = |kind: usize| whole(entry.rates[kind].saturating_add(entry.rates[kind + 3]));
     record.known_minutes += 1;
     record.throttled_minutes += i64::from(entry.rates[3..].iter().any(|rate| *rate > 0));
-    for (kind, (sum, highest)) in [
-        (&mut record.actions_sum, &mut record.actions_highest),
-        (&mut record.requests_sum, &mut record.requests_highest),
-        (&mut record.operations_sum, &mut record.operations_highest),
+    let HourRecord {
+        actions_sum,
+        requests_sum,
+        operations_sum,
+        actions_highest,
+        requests_highest,
+        operations_highest,
+        actions_known_minutes,
+        requests_known_minutes,
+        operations_known_minutes,
+        ..
+    } = record;
+    for (kind, (sum, highest, known)) in [
+        (actions_sum, actions_highest, actions_known_minutes),
+        (requests_sum, requests_highest, requests_known_minutes),
+        (operations_sum, operations_highest, operations_known_minutes),
     ]
     .into_iter()
     .enumerate()
     {
         *sum = sum.saturating_add(whole(entry.rates[kind]));
         *highest = (*highest).max(asked(kind));
+        *known += i64::from(!entry.unread[kind]);
     }
 }

@@ -100,7 +100,7 @@ pub const CATALOGUE: &[Entry] = &[
     setting(
         "DISABLE_ON_ESTIMATE",
         None,
-        "give capacity back although the hour is estimated from one minute; true unless a ledger or Prometheus feeds the hour",
+        "give capacity back although the hour is estimated; false for a worker whose hours a ledger or Prometheus feeds, else true",
     ),
     setting(
         "EVALUATE_ON_THROTTLING",

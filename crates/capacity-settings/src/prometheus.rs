@@ -32,13 +32,17 @@ impl Reader<'_> {
             .unwrap_or(false);
         let labels = self.read(LABELS, values::labels).unwrap_or_default();
         let auth = self.auth();
-        if !self.reads_prometheus() {
-            return None;
-        }
         let Some(url) = self.found(URL).map(|found| found.text.clone()) else {
-            self.missing(URL);
+            if self.reads_prometheus() {
+                self.missing(URL);
+            }
             return None;
         };
+        if !self.reads_prometheus() {
+            self.warnings.push(format!(
+                "{URL} is set and not used: {SOURCE}=prometheus is missing"
+            ));
+        }
         let mut builder = PrometheusConfig::builder(url)
             .auth(auth)
             .allow_plain_http(allow_http);
@@ -52,7 +56,8 @@ impl Reader<'_> {
             builder = builder.custom_ca(pem);
         }
         match builder.build() {
-            Ok(config) => Some(config),
+            // One that is not used is checked all the same: what is wrong with it may be a secret in the wrong place.
+            Ok(config) => self.reads_prometheus().then_some(config),
             Err(errors) => {
                 for error in errors.errors() {
                     self.mistaken(error);

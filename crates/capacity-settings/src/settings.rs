@@ -134,6 +134,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let mut reader = Reader {
         values: &values,
         mistakes,
+        warnings,
     };
     let prometheus = reader.prometheus();
     let ledger = reader.ledger();
@@ -147,7 +148,9 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let keep = reader.keep();
     let slack = reader.slack();
     let home = reader.home(needs);
-    let mistakes = reader.mistakes;
+    let Reader {
+        mistakes, warnings, ..
+    } = reader;
     let whole = policy.zip(max_concurrent_changes).zip(dry_run).zip(keep);
     match (mistakes.is_empty(), whole) {
         (true, Some((((policy, max_concurrent_changes), dry_run), keep))) => Ok(Settings {
@@ -202,6 +205,7 @@ fn worked_out(name: &str, policy: &Policy) -> Option<String> {
 pub(crate) struct Reader<'a> {
     values: &'a std::collections::BTreeMap<&'static str, Found>,
     pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reader<'_> {

@@ -144,7 +144,9 @@ impl CapacityActivities {
         if let Some(memory) = self.autopilot.memory() {
             let dry_run = self.settings.dry_run || request.paused;
             // That it cannot be recorded is told, and stops nothing.
-            if let Err(error) = record_evaluation(memory, &plan, dry_run, &recorder()).await {
+            let by = recorder();
+            let recorded = record_evaluation(memory, &plan, dry_run, &by);
+            if let Err(error) = beating(&context, recorded).await? {
                 tracing::warn!(%error, "the evaluation was not recorded");
                 ledger_problem.get_or_insert(error.to_string());
             }
@@ -394,9 +396,10 @@ impl CapacityActivities {
     }
 }
 
-/// Who recorded something: this worker.
+/// Who recorded something: this worker, by its host, since in a container every process has the same number.
 fn recorder() -> String {
-    format!("capacity-worker {}", std::process::id())
+    let host = gethostname::gethostname();
+    format!("capacity-worker {}/{}", host.display(), std::process::id())
 }
 
 /// What a silent tick's failure says of when people were told.

@@ -30,6 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// A worker that ends is followed at once; where no worker has a ledger, the library keeps something of each attempt.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const NO_LEDGER: Duration = Duration::from_secs(20);
+/// How long pruning may take; what is left is done the next time.
+const PRUNING: Duration = Duration::from_mins(2);
 /// How often the ledger is pruned, in the service's time.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -202,6 +204,8 @@ impl Sampling<'_> {
         if let Some(due) = self.progress.due_ms {
             self.sleep(due.saturating_sub(now.as_millisecond())).await;
         }
+        // The round's own time is part of the distance to the next.
+        let began = self.activities.autopilot.now();
         let sampled = self.sampler.round().await;
         let Sampled {
             minute,
@@ -217,10 +221,13 @@ impl Sampling<'_> {
         }
         let now = self.activities.autopilot.now();
         let next_ms = i64::try_from(next_in.as_millis()).unwrap_or(i64::MAX);
-        self.progress.due_ms = Some(now.as_millisecond().saturating_add(next_ms));
+        self.progress.due_ms = Some(began.as_millisecond().saturating_add(next_ms));
         self.waiting.extend(short);
         self.trigger(now).await;
-        self.prune(now).await;
+        // Only the service's clock says what is old.
+        if minute.is_some() {
+            self.prune(now).await;
+        }
     }
 
     async fn sleep(&self, milliseconds: i64) {
@@ -276,7 +283,7 @@ impl Sampling<'_> {
             ..
         } = self.activities.settings.sampling;
         let pruned = memory
-            .call(async |ledger| {
+            .call_within(PRUNING, async |ledger| {
                 ledger
                     .prune(now, keep_minutes, SignedDuration::MAX, keep_decisions)
                     .await

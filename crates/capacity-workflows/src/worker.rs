@@ -15,7 +15,7 @@ use crate::tick::EvaluationTick;
 /// How much a worker takes on, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorkerLimits {
-    /// Activities at a time, at least 1.
+    /// Activities at a time beside the sampler, at least 3.
     pub activities: usize,
     /// Workflow tasks at a time, at least 2.
     pub workflow_tasks: usize,
@@ -45,7 +45,8 @@ pub fn worker_options(activities: CapacityActivities, limits: WorkerLimits) -> W
     let slots = |at_least: usize, slots: usize| FixedSizeSlotSupplier::new(slots.max(at_least));
     let tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(slots(2, limits.workflow_tasks))
-        .activity_task_slot_supplier(slots(1, limits.activities))
+        // The sampler keeps one for ever, and a tick waits in another for the evaluation that needs a third.
+        .activity_task_slot_supplier(slots(4, limits.activities + 1))
         .local_activity_task_slot_supplier(slots(1, 1))
         .nexus_task_slot_supplier(slots(1, 1))
         .build();

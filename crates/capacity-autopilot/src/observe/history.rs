@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageWindow};
 use capacity_ledger::{Minute, NamespaceMinute};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::usage::{AccountMetrics, NamespaceMetrics};
+
+/// How far clocks may differ.
+const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// Minutes of namespaces, by full id, in any order.
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ impl Histories {
 pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
     for it in &minute.samples {
         metrics.namespaces.insert(
-            it.namespace.to_string(),
+            Arc::clone(&it.namespace),
             NamespaceMetrics {
                 sample: Ok(sample_of(minute.minute, it)),
                 limits: per_limit(it.limits.map(known)),
@@ -54,11 +57,14 @@ pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
 }
 
 /// Returns what was read as minutes of the ledger. Most namespaces are of the same minute; who lags is of an older one. Where
-/// the `whole` account was read, the newest is complete: who is absent from it had no usable sample.
-pub(crate) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str) -> Vec<Minute> {
+/// the `whole` account was read, the newest is complete: who is absent from it had no usable sample. A sample from the future
+/// is none: it would make all others look old.
+pub(crate) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str, now: Timestamp) -> Vec<Minute> {
     let mut by_minute: BTreeMap<i64, Vec<NamespaceMinute>> = BTreeMap::new();
     for (namespace, read) in &metrics.namespaces {
-        if let Ok(sample) = &read.sample {
+        if let Ok(sample) = &read.sample
+            && sample.minute.duration_since(now) <= AHEAD
+        {
             let minute = sample.minute.as_second().div_euclid(60);
             by_minute
                 .entry(minute)
@@ -80,10 +86,10 @@ pub(crate) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str) ->
         .collect()
 }
 
-fn record_of(namespace: &str, sample: &MinuteSample, read: &NamespaceMetrics) -> NamespaceMinute {
+fn record_of(namespace: &Arc<str>, sample: &MinuteSample, read: &NamespaceMetrics) -> NamespaceMinute {
     let micros = |rate: Option<Rate>| rate.map(Rate::micros_per_second);
     NamespaceMinute {
-        namespace: namespace.into(),
+        namespace: Arc::clone(namespace),
         reported: sample.reported,
         unread: LimitKind::ALL.map(|kind| !sample.served_read[kind]),
         served: LimitKind::ALL.map(|kind| sample.usage[kind].served.micros_per_second()),

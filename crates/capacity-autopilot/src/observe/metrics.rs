@@ -92,7 +92,7 @@ fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
     names.into_iter().collect()
 }
 
-/// Reads the metrics of namespaces, all of one minute.
+/// Reads the metrics of namespaces, all of one minute. Returns how many requests it took as well.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ pub(super) async fn read(
     namespaces: &[NamespaceId],
     detail: Detail,
     only_these: bool,
-) -> Result<AccountMetrics, Unread> {
+) -> Result<(AccountMetrics, u32), Unread> {
     let (queries, names) = (detail.queries(), bare_names(namespaces));
     let query = AccountQuery {
         families: &queries,
@@ -111,12 +111,12 @@ pub(super) async fn read(
     };
     let answer = scraper.read_account(&query).await?;
     let mut fold = UsageFold::new(namespaces, detail.served());
-    for document in answer.documents {
+    for document in &answer.documents {
         // Whoever read the account has read every line once, so an error here is only ever a mistake of ours.
         let mistake = |error| Unread::because(format!("the metrics cannot be read: {error}"));
-        take(&mut fold, &document).map_err(mistake)?;
+        take(&mut fold, document).map_err(mistake)?;
     }
-    Ok(fold.finish())
+    Ok((fold.finish(), answer.requests))
 }
 
 fn take(fold: &mut UsageFold<'_>, document: &[u8]) -> Result<(), openmetrics_reader::Error> {
@@ -304,7 +304,7 @@ mod tests {
             "#,
         );
         assert_eq!(
-            metrics.namespaces.keys().map(String::as_str).collect::<Vec<_>>(),
+            metrics.namespaces.keys().map(|name| &**name).collect::<Vec<_>>(),
             ["pay.a1b2c"]
         );
         assert_eq!((metrics.stranger_count, metrics.unlabelled), (2, 1));

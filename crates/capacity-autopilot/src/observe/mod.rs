@@ -28,7 +28,7 @@ use crate::memory::held_by;
 
 pub use families::metric_families;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
-pub use sampling::{Sampled, Sampler, SamplingRule, sampling_rule};
+pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 
 use history::Histories;
@@ -114,6 +114,7 @@ async fn evaluate(
     );
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
+    warn_of_clock(autopilot.clock().behind(), &mut warnings);
     let in_scope = in_scope(&listed, &occasion.scope)?;
     warn_of_idle_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
@@ -259,7 +260,7 @@ impl<'a> Round<'a> {
         progress: &(dyn Fn(Progress) + Sync),
         warnings: &mut Vec<String>,
     ) {
-        let remembered = self.remember(whole_account).await;
+        let remembered = self.remember().await;
         // Of an account too large for one answer, what has many series is read for those namespaces only that need it.
         let detail = match self.autopilot.metrics() {
             MetricsSource::Endpoint(scraper) if whole_account => {
@@ -291,9 +292,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes the hours that the ledger holds. Returns whether its newest minute is fresh enough to do without another look at
-    /// the whole account.
-    async fn remember(&mut self, whole_account: bool) -> bool {
+    /// Takes the hours that the ledger holds. Returns whether its newest minute is fresh enough to do without another look.
+    async fn remember(&mut self) -> bool {
         let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
             // A Prometheus holds the minutes itself.
             return false;
@@ -307,11 +307,10 @@ impl<'a> Round<'a> {
         self.older = older;
         let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
         let is_fresh = complete.is_some_and(|minute| now.duration_since(minute) <= fresh);
-        let remembered = whole_account && is_fresh;
-        if remembered {
+        if is_fresh {
             self.fill_all(newest);
         }
-        remembered
+        is_fresh
     }
 
     fn fill_all(&mut self, mut metrics: AccountMetrics) {
@@ -329,7 +328,6 @@ impl<'a> Round<'a> {
             .read(&names, detail, !whole_account, Purpose::Evaluation)
             .await;
         self.names = names;
-        correct_clock(self.autopilot, warnings);
         match read {
             Err(Unread { why, .. }) => self.account.metrics = MetricsHealth::Incomplete { why },
             Ok(read) => {
@@ -350,7 +348,6 @@ impl<'a> Round<'a> {
             .reading
             .read(&names, Detail::Everything, true, Purpose::Evaluation)
             .await;
-        correct_clock(self.autopilot, warnings);
         match read {
             // What throttles was seen before, so raising goes on.
             Err(Unread { why, .. }) => {
@@ -531,11 +528,8 @@ fn note_unread(snapshot: &mut Snapshot) {
     }
 }
 
-fn correct_clock(autopilot: &Autopilot, warnings: &mut Vec<String>) {
-    let Some(date) = autopilot.metrics().server_time() else {
-        return;
-    };
-    let behind = autopilot.clock().correct(date);
+/// Tells of a clock that is off. The service's time is used in any case.
+fn warn_of_clock(behind: SignedDuration, warnings: &mut Vec<String>) {
     if behind.abs() > ANNOUNCED_SKEW {
         let word = if behind.is_positive() {
             "behind"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use capacity_engine::NamespaceId;
 use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
-use openmetrics_reader::scrape::{ErrorKind, Scraper};
+use openmetrics_reader::scrape::ErrorKind;
 
 use super::history::{Histories, keep_newest, minutes_of};
 use super::metrics::{self, Detail};
@@ -27,15 +27,12 @@ const NO_BUDGET: u32 = u32::MAX;
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
 /// What is read for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// An hour is to be judged.
     Evaluation,
     /// The newest minute is to be recorded.
-    Sampling {
-        /// Requests an hour that all processes may make, less what is left to evaluations.
-        budget: u32,
-    },
+    Sampling,
 }
 
 /// What the ledger holds of the last hour.
@@ -131,6 +128,11 @@ impl<'a> Reading<'a> {
         let (memory, account) = (self.autopilot.memory()?, self.account.clone()?);
         match memory.call(async |ledger| call(ledger, &account).await).await {
             Ok(answer) => Some(answer),
+            // What it cannot take says nothing against it.
+            Err(error) if error.kind() == capacity_ledger::ErrorKind::Input => {
+                tracing::warn!(%error, "not recorded");
+                None
+            }
             Err(error) => {
                 tracing::warn!(%error, "the ledger failed");
                 self.ledger_failure.get_or_insert(error);
@@ -171,28 +173,24 @@ impl<'a> Reading<'a> {
                 let now = self.autopilot.now();
                 let back = match purpose {
                     Purpose::Evaluation => LOOK_BACK,
-                    Purpose::Sampling { .. } => NEWEST_ONLY,
+                    Purpose::Sampling => NEWEST_ONLY,
                 };
                 let from = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
                 stored::read(client, namespaces, detail, only_these, from, now).await
             }
             MetricsSource::Endpoint(scraper) => {
-                let requests = metrics::requests_for(scraper, namespaces, detail, only_these);
-                let budget = match purpose {
-                    Purpose::Evaluation => scraper.config().requests_per_hour,
-                    Purpose::Sampling { budget } => budget,
-                };
-                self.claim(scraper, requests, budget).await?;
-                let before = scraper.requests_made();
-                let read = metrics::read(scraper, namespaces, detail, only_these).await;
+                let claimed = metrics::requests_for(scraper, namespaces, detail, only_these);
+                self.claim(claimed, scraper.config().requests_per_hour).await?;
+                let (metrics, made) = metrics::read(scraper, namespaces, detail, only_these).await?;
+                if let Some(date) = scraper.server_time() {
+                    self.autopilot.clock().correct(date);
+                }
                 // Repetitions and parts that had to be cut were not claimed beforehand.
-                let made = scraper.requests_made().saturating_sub(before);
-                let more = u32::try_from(made).unwrap_or(u32::MAX).saturating_sub(requests);
-                if more > 0 {
-                    self.count(more, NO_BUDGET).await;
+                if made > claimed {
+                    self.count(made - claimed, NO_BUDGET).await;
                 }
                 Ok(Read {
-                    metrics: read?,
+                    metrics,
                     older: Histories::default(),
                 })
             }
@@ -200,7 +198,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A ledger that fails claims nothing: the scraper's own budget holds then.
-    async fn claim(&mut self, scraper: &Scraper, requests: u32, budget: u32) -> Result<(), Unread> {
+    async fn claim(&mut self, requests: u32, budget: u32) -> Result<(), Unread> {
         let Some(Claim::Refused { until }) = self.count(requests, budget).await else {
             return Ok(());
         };
@@ -208,8 +206,7 @@ impl<'a> Reading<'a> {
         let free_in = Duration::try_from(until.duration_since(now)).unwrap_or_default();
         Err(Unread {
             why: format!(
-                "all processes together have spent the budget of {} requests an hour (METRICS_REQUESTS_PER_HOUR); free again at {}",
-                scraper.config().requests_per_hour,
+                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR); free again at {}",
                 until.strftime("%H:%M UTC")
             ),
             wait: Some(free_in),
@@ -225,7 +222,7 @@ impl<'a> Reading<'a> {
     /// Writes what was read into the ledger. Returns whether all of it is there.
     pub(crate) async fn record(&mut self, metrics: &AccountMetrics, whole: bool) -> bool {
         let (now, source) = (self.autopilot.now(), self.autopilot.metrics().name());
-        let minutes = minutes_of(metrics, whole, source);
+        let minutes = minutes_of(metrics, whole, source, now);
         let recorded = self
             .remember(async |ledger, account| {
                 for minute in &minutes {

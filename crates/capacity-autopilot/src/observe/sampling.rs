@@ -1,9 +1,9 @@
 //! Sampling: a minute of the whole account at a time, within the budget of requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use capacity_engine::{LimitKind, NamespaceId, PerLimit, Rate};
+use capacity_engine::{LimitKind, NamespaceId, Rate};
 use jiff::{SignedDuration, Timestamp};
 
 use super::metrics::{Detail, first_detail, requests_for};
@@ -17,8 +17,14 @@ use crate::text::chain;
 /// The endpoint shows another minute every minute.
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const HOUR_SECONDS: u64 = 3_600;
-/// Known minutes of an hour that are enough to give capacity back (the `threshold` policy).
-const ENOUGH_MINUTES: u64 = 48;
+/// Known minutes of an hour that are enough to give capacity back (the `threshold` policy), with some to spare for a scrape that
+/// fails.
+const ENOUGH_MINUTES: u64 = 50;
+const AIMED_MINUTES: u32 = 52;
+/// What the endpoint gives an account.
+const MOST_REQUESTS: u32 = 180;
+/// A namespace that stays throttled is told again after this long: what should have been raised was not.
+const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
 /// Requests an hour that sampling leaves to evaluations.
 const LEFT_TO_EVALUATIONS: u32 = 3;
 /// A new namespace is sampled after this long at most.
@@ -26,18 +32,32 @@ const LIST_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// After refusals sampling is this rare at most.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
+/// How much of an account is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// All families of all namespaces.
+    Everything,
+    /// Of all namespaces all families but requests and operations served, which have a series for each operation; these of
+    /// provisioned namespaces only, since they tell what may be given back.
+    ProvisionedWhole,
+    /// The same without requests and operations served of anybody: enough to raise.
+    Fewer,
+}
+
 /// How an account is sampled: how much of it at a time, and how often.
 ///
-/// Of all families, or of fewer, the first is taken that lets 48 minutes of an hour be known within the budget; where neither
-/// does, fewer families are read as often as the budget allows.
+/// Of the three ways the first is taken that lets enough minutes of an hour be known within the budget; where none does, the
+/// last is taken as often as the budget allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplingRule {
-    /// Whether all families are read; else requests and operations served are left out, which have a series for each operation.
-    pub all_families: bool,
+    /// How much is read.
+    pub sampling: Sampling,
     /// Requests it takes.
     pub requests: u32,
     /// How far samples are apart.
     pub every: SignedDuration,
+    /// The budget of requests an hour at which capacity can be given back; `None` where the endpoint's is not enough.
+    pub enough_requests_an_hour: Option<u32>,
 }
 
 impl SamplingRule {
@@ -46,21 +66,15 @@ impl SamplingRule {
         HOUR_SECONDS / self.every.as_secs().unsigned_abs().max(1)
     }
 
-    /// Returns whether enough minutes become known to give capacity back.
+    /// Returns whether enough becomes known to give capacity back.
     pub fn is_enough(&self) -> bool {
-        self.minutes_an_hour() >= ENOUGH_MINUTES
-    }
-
-    /// Returns the budget at which enough minutes become known.
-    pub fn enough_requests_an_hour(&self) -> u64 {
-        u64::from(self.requests) * ENOUGH_MINUTES + u64::from(LEFT_TO_EVALUATIONS)
+        self.sampling != Sampling::Fewer && self.minutes_an_hour() >= ENOUGH_MINUTES
     }
 
     fn detail(self) -> Detail {
-        if self.all_families {
-            Detail::Everything
-        } else {
-            Detail::Candidates
+        match self.sampling {
+            Sampling::Everything => Detail::Everything,
+            Sampling::ProvisionedWhole | Sampling::Fewer => Detail::Candidates,
         }
     }
 }
@@ -78,34 +92,41 @@ pub fn sampling_rule(source: &MetricsSource, namespaces: &[NamespaceId]) -> Samp
         }
         // Its owner's Prometheus counts no requests.
         MetricsSource::Prometheus(_) => SamplingRule {
-            all_families: first_detail(STORED_POINTS, namespaces.len()) == Detail::Everything,
+            sampling: match first_detail(STORED_POINTS, namespaces.len()) {
+                Detail::Everything => Sampling::Everything,
+                Detail::Candidates => Sampling::Fewer,
+            },
             requests: 0,
             every: MINUTE,
+            enough_requests_an_hour: Some(0),
         },
     }
 }
 
 fn rule_for(all: u32, fewer: u32, budget: u32) -> SamplingRule {
-    let usable = usable(budget);
-    let rule = |all_families, requests: u32| {
-        let apart = (HOUR_SECONDS * u64::from(requests)).div_ceil(u64::from(usable));
+    // Provisioned namespaces are few: of them another request tells the rest.
+    let ways = [
+        (Sampling::Everything, all),
+        (Sampling::ProvisionedWhole, fewer.saturating_add(1)),
+        (Sampling::Fewer, fewer),
+    ];
+    let usable = u64::from(budget.saturating_sub(LEFT_TO_EVALUATIONS).max(1));
+    let cheapest = all.min(fewer.saturating_add(1));
+    let enough = cheapest
+        .saturating_mul(AIMED_MINUTES)
+        .saturating_add(LEFT_TO_EVALUATIONS);
+    let rules = ways.map(|(sampling, requests)| {
+        let apart = (HOUR_SECONDS * u64::from(requests)).div_ceil(usable);
         let apart = SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX));
         SamplingRule {
-            all_families,
+            sampling,
             requests,
             every: apart.max(MINUTE),
+            enough_requests_an_hour: (enough <= MOST_REQUESTS).then_some(enough),
         }
-    };
-    let of_all = rule(true, all);
-    if of_all.is_enough() {
-        of_all
-    } else {
-        rule(false, fewer)
-    }
-}
-
-fn usable(budget: u32) -> u32 {
-    budget.saturating_sub(LEFT_TO_EVALUATIONS).max(1)
+    });
+    let [.., fewest] = rules;
+    rules.into_iter().find(SamplingRule::is_enough).unwrap_or(fewest)
 }
 
 /// What a round of sampling came to.
@@ -129,8 +150,10 @@ pub struct Sampler<'a> {
     autopilot: &'a Autopilot,
     names: Vec<NamespaceId>,
     listed_at: Option<Timestamp>,
-    /// Namespaces that were short in the last round.
-    short: BTreeSet<NamespaceId>,
+    /// Namespaces that use much of a limit, as of the last round.
+    close: BTreeSet<NamespaceId>,
+    /// Namespaces that are throttled, and when that was told.
+    throttled: BTreeMap<NamespaceId, Timestamp>,
     /// Namespaces that the metrics showed and the list did not.
     strangers: usize,
     /// Refusals in a row.
@@ -144,7 +167,8 @@ impl<'a> Sampler<'a> {
             autopilot,
             names: Vec::new(),
             listed_at: None,
-            short: BTreeSet::new(),
+            close: BTreeSet::new(),
+            throttled: BTreeMap::new(),
             strangers: 0,
             refusals: 0,
         }
@@ -156,22 +180,19 @@ impl<'a> Sampler<'a> {
             return self.failed(Unread::because(problem), MINUTE);
         }
         let rule = sampling_rule(self.autopilot.metrics(), &self.names);
-        let purpose = Purpose::Sampling {
-            budget: match self.autopilot.metrics() {
-                MetricsSource::Endpoint(scraper) => usable(scraper.config().requests_per_hour),
-                MetricsSource::Prometheus(_) => u32::MAX,
-            },
-        };
         let autopilot = self.autopilot;
         let mut reading = Reading::new(autopilot, account_of(self.names.iter()));
-        let read = match reading.read(&self.names, rule.detail(), false, purpose).await {
+        let read = reading
+            .read(&self.names, rule.detail(), false, Purpose::Sampling)
+            .await;
+        let mut read = match read {
             Ok(read) => read,
             Err(unread) => return self.failed(unread, rule.every),
         };
-        self.refusals = 0;
-        if let Some(date) = autopilot.metrics().server_time() {
-            autopilot.clock().correct(date);
+        if rule.sampling == Sampling::ProvisionedWhole {
+            self.read_provisioned(&mut reading, &mut read.metrics).await;
         }
+        self.refusals = 0;
         let recorded = reading.record(&read.metrics, true).await;
         if read.metrics.stranger_count != self.strangers {
             // The metrics show a namespace that was not there when they were listed.
@@ -224,35 +245,88 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// Reads the rest of provisioned namespaces: those whose limit is above what on-demand gives. Where that fails, or has become
+    /// another minute meanwhile, what is known stays.
+    async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
+        let is_provisioned = |name: &&NamespaceId| {
+            metrics.namespaces.get(name.as_str()).is_some_and(|read| {
+                let kind = LimitKind::Actions;
+                read.limits[kind] > read.envelopes[kind]
+            })
+        };
+        let names: Vec<NamespaceId> = self.names.iter().filter(is_provisioned).cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        let whole = reading
+            .read(&names, Detail::Everything, true, Purpose::Sampling)
+            .await;
+        match whole {
+            Err(unread) => tracing::debug!(why = unread.why, "provisioned namespaces were not read whole"),
+            Ok(whole) => {
+                for (name, whole) in whole.metrics.namespaces {
+                    if let Some(read) = metrics.namespaces.get_mut(&name)
+                        && minute_of(read) == minute_of(&whole)
+                    {
+                        *read = whole;
+                    }
+                }
+            }
+        }
+    }
+
     fn newly_short(&mut self, metrics: &AccountMetrics) -> Vec<NamespaceId> {
-        let is_short = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_short);
-        let short: BTreeSet<NamespaceId> = self.names.iter().filter(is_short).cloned().collect();
-        let new = short.difference(&self.short).cloned().collect();
-        self.short = short;
+        let now = self.autopilot.now();
+        let (mut close, mut throttled, mut new) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        for name in &self.names {
+            let Some(read) = metrics.namespaces.get(name.as_str()) else {
+                continue;
+            };
+            if is_throttled(read) {
+                let told = self.throttled.get(name).copied();
+                let lately = told.filter(|told| now.duration_since(*told) < TOLD_AGAIN);
+                throttled.insert(name.clone(), lately.unwrap_or(now));
+                if lately.is_none() {
+                    new.push(name.clone());
+                }
+            } else if is_close(read) {
+                close.insert(name.clone());
+                if !self.close.contains(name) {
+                    new.push(name.clone());
+                }
+            }
+        }
+        (self.close, self.throttled) = (close, throttled);
         new
     }
 }
 
-fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
-    let minutes = metrics
-        .namespaces
-        .values()
-        .filter_map(|read| read.sample.as_ref().ok());
-    minutes.map(|sample| sample.minute).max()
+fn minute_of(read: &NamespaceMetrics) -> Option<Timestamp> {
+    read.sample.as_ref().ok().map(|sample| sample.minute)
 }
 
-/// Throttled, or asked for more than 80 % of a limit.
-fn is_short(read: &NamespaceMetrics) -> bool {
-    let Ok(sample) = &read.sample else {
-        return false;
-    };
+fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
+    metrics.namespaces.values().filter_map(minute_of).max()
+}
+
+fn is_throttled(read: &NamespaceMetrics) -> bool {
+    let sample = read.sample.as_ref().ok();
+    sample.is_some_and(|sample| {
+        LimitKind::ALL
+            .into_iter()
+            .any(|kind| !sample.usage[kind].throttled.is_zero())
+    })
+}
+
+/// Whether more than 80 % of a limit was asked for.
+fn is_close(read: &NamespaceMetrics) -> bool {
     let above = |asked: Rate, limit: Rate| {
         u128::from(asked.micros_per_second()) * 100 > u128::from(limit.micros_per_second()) * 80
     };
-    let limits: &PerLimit<Option<Rate>> = &read.limits;
-    LimitKind::ALL.into_iter().any(|kind| {
-        let usage = sample.usage[kind];
-        !usage.throttled.is_zero() || limits[kind].is_some_and(|limit| above(usage.asked(), limit))
+    let sample = read.sample.as_ref().ok();
+    sample.is_some_and(|sample| {
+        let mut kinds = LimitKind::ALL.into_iter();
+        kinds.any(|kind| read.limits[kind].is_some_and(|limit| above(sample.usage[kind].asked(), limit)))
     })
 }
 
@@ -261,24 +335,25 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    /// Requests for all families and for fewer, the budget; then whether all are read, and how many seconds apart.
+    /// Requests for all families and for fewer, the budget; then how much is read, and how many seconds apart.
     #[rstest]
-    #[case::small_account(1, 1, 55, true, 70)]
-    #[case::more_budget(1, 1, 180, true, 60)]
-    #[case::large_account(2, 1, 55, false, 70)]
-    #[case::large_account_with_budget(2, 1, 110, true, 68)]
-    #[case::huge_account(40, 3, 55, false, 208)]
-    #[case::huge_account_with_all_there_is(40, 3, 180, false, 62)]
-    #[case::tiny_budget(1, 1, 1, false, 3_600)]
+    #[case::small_account(1, 1, 55, Sampling::Everything, 70)]
+    #[case::more_budget(1, 1, 180, Sampling::Everything, 60)]
+    #[case::large_account(3, 1, 55, Sampling::Fewer, 70)]
+    #[case::large_account_with_budget(3, 1, 110, Sampling::ProvisionedWhole, 68)]
+    #[case::large_account_with_more(3, 1, 180, Sampling::Everything, 62)]
+    #[case::huge_account(40, 3, 55, Sampling::Fewer, 208)]
+    #[case::huge_account_with_all_there_is(40, 3, 180, Sampling::Fewer, 62)]
+    #[case::tiny_budget(1, 1, 1, Sampling::Fewer, 3_600)]
     fn fewer_families_come_before_fewer_minutes(
         #[case] all: u32,
         #[case] fewer: u32,
         #[case] budget: u32,
-        #[case] all_families: bool,
+        #[case] sampling: Sampling,
         #[case] seconds: i64,
     ) {
         let rule = rule_for(all, fewer, budget);
-        assert_eq!((rule.all_families, rule.every.as_secs()), (all_families, seconds));
+        assert_eq!((rule.sampling, rule.every.as_secs()), (sampling, seconds));
     }
 
     #[test]
@@ -287,10 +362,7 @@ mod tests {
             for requests in 1..40 {
                 let rule = rule_for(requests, requests.div_ceil(4), budget);
                 let an_hour = u64::from(rule.requests) * HOUR_SECONDS / rule.every.as_secs().unsigned_abs();
-                assert!(
-                    an_hour <= u64::from(budget.max(4)),
-                    "{budget} {requests}: {an_hour}"
-                );
+                assert!(an_hour <= u64::from(budget), "{budget} {requests}: {an_hour}");
             }
         }
     }
@@ -316,10 +388,13 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_that_is_enough_is_enough() {
-        let rule = rule_for(40, 3, 55);
-        assert!(!rule.is_enough());
-        let budget = u32::try_from(rule.enough_requests_an_hour()).expect("small");
-        assert!(rule_for(40, 3, budget).is_enough());
+    fn the_budget_that_is_enough_is_enough_and_none_is_named_that_the_endpoint_does_not_give() {
+        let small = rule_for(3, 1, 55);
+        assert!(!small.is_enough());
+        let budget = small
+            .enough_requests_an_hour
+            .expect("within what the endpoint gives");
+        assert!(rule_for(3, 1, budget).is_enough() && budget <= 180);
+        assert_eq!(rule_for(40, 3, 180).enough_requests_an_hour, None);
     }
 }

@@ -1,6 +1,5 @@
 //! Where metrics come from: Temporal's own endpoint, which shows one minute, or a Prometheus that has kept them.
 
-use jiff::Timestamp;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::PrometheusClient;
 
@@ -27,14 +26,6 @@ impl MetricsSource {
         match self {
             Self::Endpoint(scraper) => scraper.requests_made(),
             Self::Prometheus(_) => 0,
-        }
-    }
-
-    /// Returns the service's clock as of its newest answer. A Prometheus is not the service, and its clock not the one that counts.
-    pub(crate) fn server_time(&self) -> Option<Timestamp> {
-        match self {
-            Self::Endpoint(scraper) => scraper.server_time(),
-            Self::Prometheus(_) => None,
         }
     }
 }

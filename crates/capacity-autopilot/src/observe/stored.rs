@@ -1,13 +1,12 @@
 //! Reading minutes that a Prometheus has kept, and folding each as if it had just been scraped.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 
-use super::families::{families, find};
+use super::families::{Role, families, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
 use super::usage::{AccountMetrics, NamespaceMetrics, Point, UsageFold};
@@ -28,9 +27,13 @@ pub(super) async fn read(
     now: Timestamp,
 ) -> Result<Read, Unread> {
     let names: Vec<&str> = namespaces.iter().map(NamespaceId::as_str).collect();
-    let families_read: Vec<&str> = detail
-        .parts()
-        .map(|(kind, role)| families(kind).name(role))
+    // One after the other is asked for. A scrape that comes between them is seen by the later ones only: of a minute that tells
+    // its limits, which come first, everything else is there.
+    let mut parts: Vec<(LimitKind, Role)> = detail.parts().collect();
+    parts.sort_by_key(|(_, role)| !matches!(role, Role::Limit | Role::Envelope));
+    let families_read: Vec<&str> = parts
+        .iter()
+        .map(|(kind, role)| families(*kind).name(*role))
         .collect();
     let minutes = (CELLS / i64::try_from(namespaces.len().max(1)).unwrap_or(CELLS)).clamp(5, 75);
     let step = SignedDuration::from_mins(minutes);
@@ -50,10 +53,14 @@ pub(super) async fn read(
             to,
         };
         let mut folds: BTreeMap<i64, UsageFold<'_>> = BTreeMap::new();
+        let mut series = Series::default();
         let each = |sample: SeriesSample<'_>| {
+            series.follow(&sample);
             let minute = sample.time.as_second().div_euclid(60);
             let fold = folds.entry(minute).or_insert_with(|| template.another());
-            take(fold, &sample);
+            if let Some((kind, role)) = series.family {
+                fold.add(kind, role, &series.point(&sample));
+            }
         };
         let coverage = client
             .samples(&query, each)
@@ -93,19 +100,49 @@ async fn declared(
         .collect())
 }
 
-fn take(fold: &mut UsageFold<'_>, sample: &SeriesSample<'_>) {
-    let Some((kind, role)) = find(sample.family) else {
-        return;
-    };
-    let mut point = Point {
-        value: sample.value,
-        time: Some(sample.time),
-        ..Point::default()
-    };
-    for (name, value) in sample.labels {
-        point.label(name, value);
+/// The series that samples come from: what its labels say is worked out once for all of them.
+#[derive(Debug, Default)]
+struct Series {
+    run: Option<u64>,
+    family: Option<(LimitKind, Role)>,
+    namespace: Option<String>,
+    account: Option<String>,
+    background: bool,
+    standby: bool,
+    identity: u64,
+}
+
+impl Series {
+    fn follow(&mut self, sample: &SeriesSample<'_>) {
+        if self.run == Some(sample.run) {
+            return;
+        }
+        let mut point = Point::default();
+        for (name, value) in sample.labels {
+            point.label(name, value);
+        }
+        *self = Self {
+            run: Some(sample.run),
+            family: find(sample.family),
+            namespace: point.namespace.map(str::to_owned),
+            account: point.account.map(str::to_owned),
+            background: point.background,
+            standby: point.standby,
+            identity: point.series,
+        };
     }
-    fold.add(kind, role, &point);
+
+    fn point(&self, sample: &SeriesSample<'_>) -> Point<'_> {
+        Point {
+            namespace: self.namespace.as_deref(),
+            account: self.account.as_deref(),
+            background: self.background,
+            standby: self.standby,
+            series: self.identity,
+            value: sample.value,
+            time: Some(sample.time),
+        }
+    }
 }
 
 /// Adds a minute, which is newer than all before it. Of each namespace the newest minute that tells its limits is kept as the
@@ -119,7 +156,7 @@ fn add(read: &mut Read, minute: AccountMetrics) {
         PerLimit::from_fn(|kind| metrics.missing_families[kind] || minute.missing_families[kind]);
     for (name, read) in minute.namespaces {
         if let Ok(sample) = &read.sample {
-            older.add(&Arc::from(name.as_str()), *sample);
+            older.add(&name, *sample);
         }
         let before = metrics.namespaces.get(&name);
         if tells_limits(&read) || !before.is_some_and(tells_limits) {

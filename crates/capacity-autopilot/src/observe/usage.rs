@@ -15,6 +15,9 @@ use jiff::Timestamp;
 
 use super::families::{Role, find};
 
+/// So many namespaces with traffic make an account in which no limit is wholly unused.
+const SEVERAL: usize = 3;
+
 /// How many strangers' names are kept for the warning.
 const NAMED_STRANGERS: usize = 5;
 
@@ -70,7 +73,7 @@ pub(crate) struct NamespaceMetrics {
 #[derive(Debug, Default)]
 pub(crate) struct AccountMetrics {
     /// By full id; absent: no series at all.
-    pub(crate) namespaces: HashMap<String, NamespaceMetrics>,
+    pub(crate) namespaces: HashMap<Arc<str>, NamespaceMetrics>,
     /// Limits whose usage family appears nowhere although others show traffic.
     pub(crate) missing_families: PerLimit<bool>,
     /// Samples without the namespace label.
@@ -105,6 +108,8 @@ pub(crate) struct UsageFold<'a> {
     cells: Vec<Cell>,
     rates: HashMap<(u32, LimitKind, Role, u64), Newest>,
     declared: PerLimit<bool>,
+    /// Of a minute that was stored: nothing declares a family that has no sample in it.
+    is_stored: bool,
     /// Whose served family was asked for.
     asked: PerLimit<bool>,
     strangers: BTreeSet<String>,
@@ -121,13 +126,14 @@ impl<'a> UsageFold<'a> {
             cells: vec![Cell::default(); listed.len()],
             rates: HashMap::new(),
             declared: PerLimit::default(),
+            is_stored: false,
             asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
         }
     }
 
-    /// Starts another fold over the same namespaces, in which the same families were declared.
+    /// Starts a fold of another, stored minute over the same namespaces, in which the same families were declared.
     pub(crate) fn another(&self) -> Self {
         Self {
             index: Arc::clone(&self.index),
@@ -135,6 +141,7 @@ impl<'a> UsageFold<'a> {
             cells: vec![Cell::default(); self.listed.len()],
             rates: HashMap::new(),
             declared: self.declared,
+            is_stored: true,
             asked: self.asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
@@ -210,6 +217,20 @@ impl<'a> UsageFold<'a> {
         None
     }
 
+    /// Families of a stored minute that are silent although several namespaces show traffic of others: more likely not scraped
+    /// than idle everywhere.
+    fn silent(&self, sums: &[NamespaceSums]) -> PerLimit<bool> {
+        let has_traffic = |sums: &&NamespaceSums| {
+            LimitKind::ALL
+                .into_iter()
+                .any(|kind| !sums.usage[kind].asked().is_zero())
+        };
+        let busy = sums.iter().filter(has_traffic).count();
+        PerLimit::from_fn(|kind| {
+            self.is_stored && busy >= SEVERAL && sums.iter().all(|sums| !sums.seen[kind])
+        })
+    }
+
     /// Ends the fold.
     pub(crate) fn finish(self) -> AccountMetrics {
         let mut sums: Vec<NamespaceSums> = vec![NamespaceSums::default(); self.cells.len()];
@@ -225,11 +246,13 @@ impl<'a> UsageFold<'a> {
         let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
         let missing_families =
             PerLimit::from_fn(|kind| any_traffic && self.asked[kind] && !self.declared[kind]);
+        let silent = self.silent(&sums);
         let mut namespaces = HashMap::new();
         for ((id, cell), sums) in self.listed.iter().zip(&self.cells).zip(&sums) {
             if cell.seen {
-                let read = PerLimit::from_fn(|kind| self.asked[kind] && !missing_families[kind]);
-                namespaces.insert(id.to_string(), namespace_metrics(cell, sums, read));
+                let read =
+                    PerLimit::from_fn(|kind| self.asked[kind] && !missing_families[kind] && !silent[kind]);
+                namespaces.insert(Arc::from(id.as_str()), namespace_metrics(cell, sums, read));
             }
         }
         AccountMetrics {

@@ -112,6 +112,10 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
         );
         return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
     }
+    if let Some(gap) = gap_words(judged) {
+        let reason = format!("{because}, but {gap}; nothing is given back on that");
+        return Ruling::Final(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason).blocking(wish));
+    }
     if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
         let reason = format!(
             "{because}, but of its {} only {known} of 60 minutes are known, and nothing is given back on that; a larger \
@@ -119,10 +123,6 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
             kind.noun()
         );
         return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
-    }
-    if let Some(gap) = gap_words(judged) {
-        let reason = format!("{because}, but {gap}; nothing is given back on that");
-        return Ruling::Final(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason).blocking(wish));
     }
     Ruling::Disable { because, from: trus }
 }

@@ -189,7 +189,8 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
 #[case::hour(
     Table::Hours,
     "account,namespace,hour,known_minutes,throttled_minutes,actions_sum,requests_sum,operations_sum,\
-     actions_highest,requests_highest,operations_highest\na,n,9000000000000000000,1,1,1,1,1,1,1,1\n",
+     actions_highest,requests_highest,operations_highest,actions_known_minutes,requests_known_minutes,\
+     operations_known_minutes\na,n,9000000000000000000,1,1,1,1,1,1,1,1,1,1,1\n",
     "line 2: the hour 9000000000000000000 is none"
 )]
 #[case::another_table(

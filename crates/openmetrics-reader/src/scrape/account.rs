@@ -15,6 +15,8 @@ pub struct AccountAnswer {
     pub documents: Vec<Vec<u8>>,
     /// The minute they are of; `None` where no sample has a time.
     pub minute: Option<Timestamp>,
+    /// Requests it took: parts that were read again and repetitions included.
+    pub requests: u32,
 }
 
 /// How often a part is asked for again because the endpoint cannot tell whether it is complete.
@@ -41,9 +43,10 @@ impl Scraper {
         let mut read: Vec<(Part<'_>, Answer)> = Vec::new();
         let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
         let mut rounds = 0;
+        let mut requests = 0;
         loop {
             while let Some(part) = waiting.pop_front() {
-                match self.part(&part).await? {
+                match self.part(&part, &mut requests).await? {
                     Some(answer) => read.push((part, answer)),
                     None => waiting.extend(halves(&part, query.namespaces).ok_or_else(|| too_large(&part))?),
                 }
@@ -64,7 +67,11 @@ impl Scraper {
             };
             if read.iter().all(is_of_minute) {
                 let documents = read.into_iter().map(|(_, answer)| answer.body).collect();
-                return Ok(AccountAnswer { documents, minute });
+                return Ok(AccountAnswer {
+                    documents,
+                    minute,
+                    requests,
+                });
             }
             rounds += 1;
             if rounds > MINUTE_ROUNDS {
@@ -79,7 +86,7 @@ impl Scraper {
     }
 
     /// Reads one part; `None` if it did not fit an answer.
-    async fn part(&self, part: &Part<'_>) -> Result<Option<Answer>, Error> {
+    async fn part(&self, part: &Part<'_>, requests: &mut u32) -> Result<Option<Answer>, Error> {
         let query = Query {
             metrics: &part.families,
             namespaces: &part.namespaces,
@@ -87,6 +94,7 @@ impl Scraper {
         let mut repeats = 0;
         loop {
             let answer = self.scrape(&query).await?;
+            *requests += answer.requests;
             match answer.completeness {
                 Completeness::Complete => return Ok(Some(answer)),
                 Completeness::Limited => return Ok(None),

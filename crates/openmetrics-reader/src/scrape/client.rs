@@ -68,6 +68,16 @@ pub struct Answer {
     pub newest: Option<Timestamp>,
     /// Lines, samples, and how it ended.
     pub summary: Summary,
+    /// Requests it took, repetitions included.
+    pub requests: u32,
+}
+
+/// An answer as it came.
+struct Answered {
+    headers: HeaderMap,
+    body: Vec<u8>,
+    /// Whether its end was declared.
+    framed: bool,
 }
 
 impl Scraper {
@@ -139,8 +149,8 @@ impl Scraper {
                 .iter()
                 .map(|namespace| ("namespaces", namespace.as_str())),
         );
-        let (headers, body, framed) = self.repeated("scrape the metrics", &url, &pairs).await?;
-        self.answer(&headers, body, framed)
+        let (answered, requests) = self.repeated("scrape the metrics", &url, &pairs).await?;
+        self.answer(answered, requests)
             .map_err(|kind| Error::new("scrape the metrics", kind))
     }
 
@@ -162,7 +172,7 @@ impl Scraper {
         loop {
             let offset = names.len().to_string();
             let pairs = [("limit", "100"), ("offset", offset.as_str())];
-            let (_, body, _) = self.repeated(OPERATION, &url, &pairs).await?;
+            let (Answered { body, .. }, _) = self.repeated(OPERATION, &url, &pairs).await?;
             let page: Page = serde_json::from_slice(&body).map_err(|_| {
                 Error::new(
                     OPERATION,
@@ -179,7 +189,12 @@ impl Scraper {
         }
     }
 
-    fn answer(&self, headers: &HeaderMap, body: Vec<u8>, framed: bool) -> Result<Answer, ErrorKind> {
+    fn answer(&self, answered: Answered, requests: u32) -> Result<Answer, ErrorKind> {
+        let Answered {
+            headers,
+            body,
+            framed,
+        } = answered;
         let host = || self.host.clone();
         let completeness = match headers
             .get("x-completeness")
@@ -234,6 +249,7 @@ impl Scraper {
             completeness,
             newest,
             summary,
+            requests,
         })
     }
 
@@ -242,12 +258,12 @@ impl Scraper {
         operation: &'static str,
         url: &Url,
         pairs: &[(&str, &str)],
-    ) -> Result<(HeaderMap, Vec<u8>, bool), Error> {
+    ) -> Result<(Answered, u32), Error> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let kind = match self.attempt(url, pairs).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((answer, attempts)),
                 Err(kind) => kind,
             };
             let asked = kind.retry_after();
@@ -263,11 +279,7 @@ impl Scraper {
         }
     }
 
-    async fn attempt(
-        &self,
-        url: &Url,
-        pairs: &[(&str, &str)],
-    ) -> Result<(HeaderMap, Vec<u8>, bool), ErrorKind> {
+    async fn attempt(&self, url: &Url, pairs: &[(&str, &str)]) -> Result<Answered, ErrorKind> {
         self.spend()?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let no_answer = |error: reqwest::Error| ErrorKind::Transport {
@@ -302,7 +314,11 @@ impl Scraper {
         }
         tracing::trace!(status = status.as_u16(), bytes = body.len(), "answered");
         if status.is_success() {
-            return Ok((headers, body, framed));
+            return Ok(Answered {
+                headers,
+                body,
+                framed,
+            });
         }
         let message = if status.is_redirection() {
             "it points to another address, which is not followed with a key".to_owned()
