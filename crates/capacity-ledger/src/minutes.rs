@@ -168,23 +168,6 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns the newest minute there is of an account, whole.
-    ///
-    /// # Errors
-    ///
-    /// As [`Ledger::window`].
-    pub async fn newest_minute(&self, account: &str) -> Result<Option<Timestamp>, LedgerError> {
-        on!(self, pool, _begin => {
-            let row = sqlx::query("SELECT MAX(minute) FROM capacity_minutes WHERE account = $1 AND complete = 1")
-                .bind(account)
-                .fetch_one(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            let newest: Option<i64> = row.try_get(0).map_err(|error| self.sorted(&error))?;
-            Ok(newest.map(start_of))
-        })
-    }
-
     pub(crate) async fn stored_minutes(
         &self,
         account: &str,

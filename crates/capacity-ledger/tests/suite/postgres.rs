@@ -10,6 +10,20 @@ use std::time::{Duration, Instant};
 /// Set to 1, the tests that need a server are skipped; nothing else does that.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
+/// Downloads and unpacks whichever version there is; a system without lists of packages, as fresh containers are, gets lists of
+/// its own. Nothing is installed.
+const FETCH: &str = r#"
+fetch() {
+  for version in 15 17 16 18 14; do
+    apt-get "$@" download "postgresql-$version" "postgresql-client-$version" libpq5 && return
+  done
+  return 1
+}
+mkdir -p lists/partial cache/archives/partial
+own="-oDir::State::Lists=$PWD/lists -oDir::Cache=$PWD/cache"
+fetch || { apt-get $own update && fetch $own; } || exit 1
+for package in *.deb; do dpkg -x "$package" .; done"#;
+
 /// Who must show a password.
 const ACCESS: &str = "host all guarded all scram-sha-256\nhost all all all trust\n";
 
@@ -166,9 +180,8 @@ fn fetch() -> Result<PathBuf, String> {
         return Ok(found);
     }
     std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
-    let script = "apt-get download postgresql-15 postgresql-client-15 libpq5 && for package in *.deb; do dpkg -x \"$package\" .; done";
     let fetched = Command::new("sh")
-        .args(["-c", script])
+        .args(["-c", FETCH])
         .current_dir(&cache)
         .output()
         .map_err(|error| error.to_string())?;

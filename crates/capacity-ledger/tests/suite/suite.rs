@@ -1,6 +1,6 @@
 //! What a ledger promises, on either database.
 
-use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, Pruned, Recorded};
+use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, NamespaceMinute, Pruned, Recorded};
 use jiff::SignedDuration;
 use rstest::rstest;
 
@@ -39,10 +39,40 @@ async fn minutes_come_back_as_they_were_in_any_order_each_once(#[case] kind: Kin
     }
     assert_eq!(found, expected);
     assert_eq!(ledger.window("other", at(0), at(9)).await.expect("readable"), []);
-    assert_eq!(
-        ledger.newest_minute(ACCOUNT).await.expect("readable"),
-        Some(at(3))
-    );
+}
+
+/// Who lags behind comes into the minute later; what was read whole takes the place of what was not, and not the other way round.
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn a_minute_gains_what_it_lacks_and_loses_nothing(#[case] kind: Kind) {
+    opened!(kind, "gains", _place, ledger);
+    let now = at(9);
+    let part = |mut sample: NamespaceMinute, unread: [bool; 3]| {
+        sample.unread = unread;
+        sample
+    };
+    let first = minute(1, vec![part(sample("pay", 7), [false, true, true])]);
+    let whole = part(sample("pay", 8), [false; 3]);
+    let late = Minute {
+        complete: false,
+        ..minute(1, vec![whole.clone(), sample("orders", 3)])
+    };
+    for (given, expected) in [
+        (&first, Recorded::Written),
+        (&late, Recorded::Completed),
+        (&first, Recorded::AlreadyThere),
+        (&late, Recorded::AlreadyThere),
+    ] {
+        assert_eq!(
+            ledger.record_minute(ACCOUNT, given, now).await.expect("written"),
+            expected
+        );
+    }
+    let window = ledger.window(ACCOUNT, at(1), at(2)).await.expect("readable");
+    assert!(window[0].complete && window[0].samples.len() == 2);
+    assert!(window[0].samples.contains(&whole), "{window:?}");
 }
 
 trait IntoOk: Sized {
