@@ -155,7 +155,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         client = connect_patiently(&settings, meter) => client?,
         () = stop_signal()? => return Ok(()),
     };
-    tell_of_ledger(&autopilot).await;
+    // A database that is away is told of, and keeps no worker from its start.
+    tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
     let ending = Ending::default();
     let activities = CapacityActivities {
         autopilot,
@@ -251,7 +252,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
 }
 
 /// A ledger that cannot be opened is told, and tried again: raising capacity needs none, lowering waits for it.
-async fn tell_of_ledger(autopilot: &Autopilot) {
+async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     let Some(memory) = autopilot.memory() else {
         tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
         return;

@@ -286,9 +286,11 @@ impl<'a> Round<'a> {
         for snapshot in &mut self.snapshots {
             note_unread(snapshot);
         }
-        if let (Some(error), Lowering::Allowed) = (&self.reading.ledger_failure, &self.account.lowering) {
+        if let Some(error) = &self.reading.ledger_failure {
             warnings.push(error.to_string());
-            self.account.lowering = held_by(error);
+            if self.account.lowering == Lowering::Allowed {
+                self.account.lowering = held_by(error);
+            }
         }
     }
 

@@ -176,7 +176,10 @@ impl<'a> Sampler<'a> {
 
     /// Reads a minute and records it. Never fails: what went wrong is told, and the next round is due in any case.
     pub async fn round(&mut self) -> Sampled {
-        if let Err(problem) = self.list().await {
+        // An older list does while a new one cannot be had.
+        if let Err(problem) = self.list().await
+            && self.names.is_empty()
+        {
             return self.failed(Unread::because(problem), MINUTE);
         }
         let rule = sampling_rule(self.autopilot.metrics(), &self.names);
