@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_ledger::{HistoryFilter, Ledger, Location};
+use capacity_ledger::{HistoryFilter, Ledger, Location, Minute, NamespaceMinute};
 use capacity_workflows::{Trigger, UsageSampler, signal, status};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -171,4 +171,38 @@ async fn triggers_can_be_turned_off() {
         assert_eq!(trus(world, "checkout.a1b2c"), 0, "nobody has asked");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_minutes_become_hours_by_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = sampled(&folder);
+    let ledger = Ledger::open(&setup.ledger.clone().expect("set"))
+        .await
+        .expect("opened");
+    let now = jiff::Timestamp::now();
+    let old = Minute {
+        minute: now - SignedDuration::from_hours(24 * 20),
+        complete: true,
+        source: "import".to_owned(),
+        samples: vec![NamespaceMinute {
+            namespace: "orders.a1b2c".into(),
+            reported: true,
+            unread: [false; 3],
+            served: [1_000_000; 3],
+            throttled: [0; 3],
+            limits: [None; 3],
+            envelopes: [None; 3],
+        }],
+    };
+    ledger.record_minute("a1b2c", &old, now).await.expect("written");
+    with_worker("sampler-prunes", setup, async |_| {
+        until("folded", async || {
+            ledger.info().await.expect("read").rows["hours"] == 1
+        })
+        .await;
+    })
+    .await;
+    let hours = ledger.hours("a1b2c", None).await.expect("read");
+    assert_eq!((hours[0].known_minutes, hours[0].actions_sum), (1, 1_000_000));
 }
