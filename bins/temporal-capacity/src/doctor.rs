@@ -422,11 +422,15 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
 async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut Report) {
     const CHECK: &str = "ledger";
     let Some(memory) = autopilot.memory() else {
-        return report.odd(
-            CHECK,
-            "LEDGER_URL is not set",
-            "nothing is kept: a worker estimates the hour from one minute, and `history` is empty",
-        );
+        let without = match autopilot.metrics() {
+            MetricsSource::Endpoint(_) => {
+                "nothing is kept: a worker estimates the hour from one minute, and `history` is empty"
+            }
+            MetricsSource::Prometheus(_) => {
+                "nothing is kept: `history` is empty, and nobody watches for throttling between evaluations"
+            }
+        };
+        return report.odd(CHECK, "LEDGER_URL is not set", without);
     };
     match memory.call(async |ledger| ledger.info().await).await {
         Err(error) => {
