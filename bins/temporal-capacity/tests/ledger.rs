@@ -328,9 +328,21 @@ fn a_simulated_day_at_speed_is_told_completely() {
         let told = book.run(&["history", "checkout.a1b2c", "-o", "json", "--limit", "0"], "");
         serde_json::from_str(&output(&told)).unwrap_or_default()
     };
-    // One that sampling triggers, and four hours.
-    while evaluated().len() < 5 {
-        assert!(begun.elapsed().as_secs() < 110, "{:?}", evaluated());
+    // Those that sampling triggers come at any minute.
+    let scheduled = |day: &[Value]| -> Vec<i64> {
+        let seconds = day
+            .iter()
+            .filter_map(|row| row["evaluated_at_ms"].as_i64())
+            .map(|at| at / 1_000);
+        let mut hours: Vec<i64> = seconds
+            .filter(|at| at / 60 % 60 == 45)
+            .map(|at| at / 3_600)
+            .collect();
+        hours.dedup();
+        hours
+    };
+    while scheduled(&evaluated()).len() < 4 {
+        assert!(begun.elapsed().as_secs() < 150, "{:?}", evaluated());
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
     let interrupted = std::process::Command::new("kill")
@@ -340,20 +352,10 @@ fn a_simulated_day_at_speed_is_told_completely() {
     assert_eq!(dev.wait().expect("ended").code(), Some(0));
 
     let day = evaluated();
-    let scheduled: Vec<i64> = day
-        .iter()
-        .filter_map(|row| row["evaluated_at_ms"].as_i64())
-        .map(|at| at / 1_000)
-        .filter(|at| at / 60 % 60 == 45)
-        .collect();
-    assert!(scheduled.len() >= 4, "at minute 45 of each hour: {day:?}");
-    let apart: Vec<i64> = scheduled
-        .windows(2)
-        .map(|pair| pair[1] / 3_600 - pair[0] / 3_600)
-        .collect();
+    let hours = scheduled(&day);
     assert!(
-        apart.iter().all(|hours| *hours == 1),
-        "no hour is left out: {apart:?}"
+        hours.windows(2).all(|pair| pair[1] - pair[0] == 1),
+        "no hour is left out: {hours:?}"
     );
     let changes = book.told(&["history", "--changes", "-o", "json", "--limit", "0"]);
     let changes: Vec<Value> = serde_json::from_str(&changes).expect("JSON");

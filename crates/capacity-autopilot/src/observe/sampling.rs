@@ -248,16 +248,10 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads the rest of provisioned namespaces: those whose limit is above what on-demand gives. Where that fails, or has become
-    /// another minute meanwhile, what is known stays.
+    /// Reads the rest of provisioned namespaces. Where that fails, or has become another minute meanwhile, what is known stays.
     async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
-        let is_provisioned = |name: &&NamespaceId| {
-            metrics.namespaces.get(name.as_str()).is_some_and(|read| {
-                let kind = LimitKind::Actions;
-                read.limits[kind] > read.envelopes[kind]
-            })
-        };
-        let names: Vec<NamespaceId> = self.names.iter().filter(is_provisioned).cloned().collect();
+        let whole = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_provisioned);
+        let names: Vec<NamespaceId> = self.names.iter().filter(whole).cloned().collect();
         if names.is_empty() {
             return;
         }
@@ -286,8 +280,10 @@ impl<'a> Sampler<'a> {
                 continue;
             };
             if is_throttled(read) {
+                // What is provisioned already is for people to raise further: it is told once.
                 let told = self.throttled.get(name).copied();
-                let lately = told.filter(|told| now.duration_since(*told) < TOLD_AGAIN);
+                let lately =
+                    told.filter(|told| is_provisioned(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));
                 if lately.is_none() {
                     new.push(name.clone());
@@ -310,6 +306,12 @@ fn minute_of(read: &NamespaceMetrics) -> Option<Timestamp> {
 
 fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
     metrics.namespaces.values().filter_map(minute_of).max()
+}
+
+/// Whether its limit is above what on-demand gives.
+fn is_provisioned(read: &NamespaceMetrics) -> bool {
+    let kind = LimitKind::Actions;
+    read.limits[kind] > read.envelopes[kind]
 }
 
 fn is_throttled(read: &NamespaceMetrics) -> bool {
