@@ -422,7 +422,7 @@ async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_k
     .expect("valid");
     narrow.requests_per_hour = 55;
     let source = openmetrics_reader::scrape::Scraper::new(narrow).into();
-    let rule = sampling_rule(&source, &names);
+    let rule = sampling_rule(&source, &names, &[]);
     assert_eq!((rule.sampling, rule.requests), (Sampling::Fewer, 1), "{rule:?}");
     assert_eq!(rule.enough_requests_an_hour, Some(107));
 

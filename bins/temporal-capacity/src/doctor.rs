@@ -460,7 +460,7 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
     if names.is_empty() {
         return;
     }
-    let rule = sampling_rule(autopilot.metrics(), &names);
+    let rule = sampling_rule(autopilot.metrics(), &names, &[]);
     let how = match rule.sampling {
         Sampling::Everything => "everything",
         Sampling::ProvisionedWhole => "provisioned namespaces whole, the others for throttling and actions",

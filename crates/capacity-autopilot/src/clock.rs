@@ -1,4 +1,4 @@
-//! The one clock of a process, corrected by the `Date` header of the metrics answer.
+//! The one clock of a process, corrected by the `Date` header of the service's answers: the list's, and the metrics'.
 //!
 //! Ages of samples are differences between our clock and the service's; a machine whose clock is off
 //! would call fresh metrics stale, or stale ones fresh. Nothing else in the workspace reads time.

@@ -124,10 +124,13 @@ impl UsageWindow {
         self.known_minutes() < KNOWN_ENOUGH
     }
 
-    /// Returns the limit of which the fewest minutes are known, if those are too few to tell its peak, with their number.
+    /// Returns the limit of which the fewest minutes are known, if those are too few to tell its peak, with their number. A limit
+    /// whose newest minute was not read is left out: that is a gap, which reading again may close together with the older ones.
     pub fn least_known(&self) -> Option<(LimitKind, usize)> {
         let known = LimitKind::ALL.map(|kind| (kind, self.known_minutes_of(kind)));
-        let few = known.into_iter().filter(|(_, minutes)| *minutes < KNOWN_ENOUGH);
+        let few = known
+            .into_iter()
+            .filter(|(kind, minutes)| *minutes < KNOWN_ENOUGH && self.newest.served_read[*kind]);
         few.min_by_key(|(_, minutes)| *minutes)
     }
 

@@ -5,7 +5,7 @@ use sqlx::Row;
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
 use crate::rows;
-use crate::store::{Ledger, on};
+use crate::store::{AT_A_TIME, Ledger, on};
 
 impl Ledger {
     /// Records an evaluation with its decisions, once: the same plan again changes nothing.
@@ -23,9 +23,8 @@ impl Ledger {
                 let mut transaction = pool.begin_with(begin).await?;
                 let sql = rows::insert::<EvaluationRecord>("true");
                 rows::bound(&sql, evaluation).execute(&mut *transaction).await?;
-                let sql = rows::insert::<DecisionRecord>("true");
-                for decision in decisions {
-                    rows::bound(&sql, decision).execute(&mut *transaction).await?;
+                for decisions in decisions.chunks(AT_A_TIME) {
+                    rows::insert_all(decisions).build().execute(&mut *transaction).await?;
                 }
                 transaction.commit().await
             };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Row, SqlSafeStr, SqlStr, Type};
+use sqlx::{AssertSqlSafe, Database, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Type};
 
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
 
@@ -257,6 +257,26 @@ pub(crate) fn insert<T: Record>(condition: &str) -> SqlStr {
         values.join(", ")
     ))
     .into_sql_str()
+}
+
+/// A statement that writes some records; what is there stays as it is.
+pub(crate) fn insert_all<'q, DB, T: Record>(records: &'q [T]) -> QueryBuilder<DB>
+where
+    DB: Database,
+    Option<&'q str>: Encode<'q, DB> + Type<DB>,
+    Option<i64>: Encode<'q, DB> + Type<DB>,
+{
+    let mut insert = QueryBuilder::new(format!("INSERT INTO {} ({}) ", T::TABLE, T::COLUMNS.join(", ")));
+    insert.push_values(records, |mut row, record| {
+        for cell in record.cells() {
+            match cell {
+                Cell::Text(text) => row.push_bind(text),
+                Cell::Number(number) => row.push_bind(number),
+            };
+        }
+    });
+    insert.push(" ON CONFLICT DO NOTHING");
+    insert
 }
 
 /// A statement with the values of a record.

@@ -33,6 +33,9 @@ pub(crate) const STEPS: &[&[&str]] = &[
         "ALTER TABLE capacity_hours ADD COLUMN actions_known_minutes BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE capacity_hours ADD COLUMN requests_known_minutes BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE capacity_hours ADD COLUMN operations_known_minutes BIGINT NOT NULL DEFAULT 0",
+        // Until then everything was read in every minute.
+        "UPDATE capacity_hours SET actions_known_minutes = known_minutes, requests_known_minutes = known_minutes, \
+         operations_known_minutes = known_minutes",
         "CREATE TABLE capacity_identity (id TEXT NOT NULL)",
         "INSERT INTO capacity_identity (id) VALUES ({random})",
     ],

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row};
 
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
@@ -18,6 +18,9 @@ use crate::schema::{STEPS, VERSION};
 
 /// How long is waited for a connection, or for another writer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Rows of one statement: their values stay far below what either database takes.
+pub(crate) const AT_A_TIME: usize = 250;
 
 /// A ledger. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -226,16 +229,16 @@ impl Ledger {
                     if begin == "BEGIN" {
                         sqlx::query("LOCK TABLE capacity_namespaces IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
                     }
-                    for name in &missing {
-                        sqlx::query(
-                            "INSERT INTO capacity_namespaces (id, account, name) \
-                             SELECT COALESCE(MAX(id), 0) + 1, $1, $2 FROM capacity_namespaces \
-                             WHERE true ON CONFLICT (account, name) DO NOTHING",
-                        )
-                        .bind(account)
-                        .bind(&**name)
-                        .execute(&mut *transaction)
-                        .await?;
+                    let row = sqlx::query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
+                    let mut numbers = row.try_get::<i64, _>(0)? + 1..;
+                    // Many names a statement: over a network each statement takes its time.
+                    for names in missing.chunks(AT_A_TIME) {
+                        let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
+                        insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {
+                            row.push_bind(number).push_bind(account).push_bind(&**name);
+                        });
+                        insert.push(" ON CONFLICT (account, name) DO NOTHING");
+                        insert.build().execute(&mut *transaction).await?;
                     }
                     transaction.commit().await
                 };

@@ -185,7 +185,12 @@ impl CapacityManagementWorkflow {
                 it.state.evaluations + 2
             }
             "evaluating" => it.state.evaluations + 1,
-            _ => it.state.evaluations,
+            _ => {
+                if it.evaluating_raise_only {
+                    it.request(false);
+                }
+                it.state.evaluations
+            }
         });
         // A run that ends answers with what it has; what was asked for is made by the next one.
         let waited = context

@@ -289,11 +289,10 @@ impl Sampling<'_> {
                     .await
             })
             .await;
+        // Also after it failed: the next hour tries again.
+        self.pruned_at = Some(now);
         match pruned {
-            Ok(pruned) => {
-                self.pruned_at = Some(now);
-                tracing::debug!(?pruned, "the ledger was pruned");
-            }
+            Ok(pruned) => tracing::debug!(?pruned, "the ledger was pruned"),
             Err(error) => tracing::warn!(%error, "the ledger could not be pruned"),
         }
     }

@@ -391,13 +391,8 @@ impl<'a> Round<'a> {
     fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| {
             let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
-            let present = capacity_engine::present_capacity(
-                &snapshot.status,
-                &snapshot.spec,
-                snapshot.latest_request.as_ref(),
-            );
-            let is_provisioned = present.is_ok_and(|present| present != Capacity::OnDemand);
-            (wants && is_provisioned) || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
+            (wants && !is_on_demand(snapshot))
+                || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
         })
     }
 
@@ -495,6 +490,16 @@ fn fill(
         Ok(newest) => ReportedUsage::Known(older.window(&snapshot.namespace, newest)),
         Err(why) => ReportedUsage::Unknown { why },
     };
+}
+
+fn is_on_demand(snapshot: &Snapshot) -> bool {
+    let Snapshot {
+        status,
+        spec,
+        latest_request,
+        ..
+    } = snapshot;
+    capacity_engine::present_capacity(status, spec, latest_request.as_ref()) == Ok(Capacity::OnDemand)
 }
 
 fn is_throttled(snapshot: &Snapshot) -> bool {

@@ -75,6 +75,8 @@ pub(crate) struct Unread {
     pub(crate) why: String,
     /// How long to leave the endpoint alone, where it or the budget asks for that.
     pub(crate) wait: Option<Duration>,
+    /// Requests that were made in vain.
+    requests: u32,
 }
 
 impl Unread {
@@ -82,6 +84,7 @@ impl Unread {
         Self {
             why: why.into(),
             wait: None,
+            requests: 0,
         }
     }
 }
@@ -96,6 +99,7 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
         Self {
             why: chain(&error),
             wait,
+            requests: error.requests(),
         }
     }
 }
@@ -181,13 +185,18 @@ impl<'a> Reading<'a> {
             MetricsSource::Endpoint(scraper) => {
                 let claimed = metrics::requests_for(scraper, namespaces, detail, only_these);
                 self.claim(claimed, scraper.config().requests_per_hour).await?;
-                let (metrics, made) = metrics::read(scraper, namespaces, detail, only_these).await?;
-                if let Some(date) = scraper.server_time() {
-                    self.autopilot.clock().correct(date);
-                }
+                let read = metrics::read(scraper, namespaces, detail, only_these).await;
+                let made = match &read {
+                    Ok((_, made)) => *made,
+                    Err(unread) => unread.requests,
+                };
                 // Repetitions and parts that had to be cut were not claimed beforehand.
                 if made > claimed {
                     self.count(made - claimed, NO_BUDGET).await;
+                }
+                let (metrics, _) = read?;
+                if let Some(date) = scraper.server_time() {
+                    self.autopilot.clock().correct(date);
                 }
                 Ok(Read {
                     metrics,
@@ -210,6 +219,7 @@ impl<'a> Reading<'a> {
                 until.strftime("%H:%M UTC")
             ),
             wait: Some(free_in),
+            requests: 0,
         })
     }
 

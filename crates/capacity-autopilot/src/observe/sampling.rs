@@ -10,7 +10,7 @@ use super::metrics::{Detail, first_detail, requests_for};
 use super::reading::{Purpose, Reading, Unread};
 use super::source::MetricsSource;
 use super::usage::{AccountMetrics, NamespaceMetrics};
-use super::{STORED_POINTS, account_of, list};
+use super::{STORED_POINTS, account_of, is_on_demand, list};
 use crate::autopilot::Autopilot;
 use crate::text::chain;
 
@@ -79,14 +79,21 @@ impl SamplingRule {
     }
 }
 
-/// Returns the rule by which namespaces are sampled from this source.
-pub fn sampling_rule(source: &MetricsSource, namespaces: &[NamespaceId]) -> SamplingRule {
+/// Returns the rule by which namespaces, of which some are provisioned, are sampled from this source.
+pub fn sampling_rule(
+    source: &MetricsSource,
+    namespaces: &[NamespaceId],
+    provisioned: &[NamespaceId],
+) -> SamplingRule {
     match source {
         MetricsSource::Endpoint(scraper) => {
             let requests = |detail| requests_for(scraper, namespaces, detail, false);
+            // Some may be provisioned by the time they are read.
+            let of_provisioned = requests_for(scraper, provisioned, Detail::Everything, true).max(1);
             rule_for(
                 requests(Detail::Everything),
                 requests(Detail::Candidates),
+                of_provisioned,
                 scraper.config().requests_per_hour,
             )
         }
@@ -103,15 +110,15 @@ pub fn sampling_rule(source: &MetricsSource, namespaces: &[NamespaceId]) -> Samp
     }
 }
 
-fn rule_for(all: u32, fewer: u32, budget: u32) -> SamplingRule {
-    // Provisioned namespaces are few: of them another request tells the rest.
+fn rule_for(all: u32, fewer: u32, of_provisioned: u32, budget: u32) -> SamplingRule {
+    let provisioned_whole = fewer.saturating_add(of_provisioned);
     let ways = [
         (Sampling::Everything, all),
-        (Sampling::ProvisionedWhole, fewer.saturating_add(1)),
+        (Sampling::ProvisionedWhole, provisioned_whole),
         (Sampling::Fewer, fewer),
     ];
     let usable = u64::from(budget.saturating_sub(LEFT_TO_EVALUATIONS).max(1));
-    let cheapest = all.min(fewer.saturating_add(1));
+    let cheapest = all.min(provisioned_whole);
     let enough = cheapest
         .saturating_mul(AIMED_MINUTES)
         .saturating_add(LEFT_TO_EVALUATIONS);
@@ -149,6 +156,8 @@ pub struct Sampled {
 pub struct Sampler<'a> {
     autopilot: &'a Autopilot,
     names: Vec<NamespaceId>,
+    /// Those of them that were provisioned when they were listed, or whose capacity could not be told.
+    provisioned: Vec<NamespaceId>,
     listed_at: Option<Timestamp>,
     /// Namespaces that use much of a limit, as of the last round.
     close: BTreeSet<NamespaceId>,
@@ -166,6 +175,7 @@ impl<'a> Sampler<'a> {
         Self {
             autopilot,
             names: Vec::new(),
+            provisioned: Vec::new(),
             listed_at: None,
             close: BTreeSet::new(),
             throttled: BTreeMap::new(),
@@ -182,7 +192,7 @@ impl<'a> Sampler<'a> {
         {
             return self.failed(Unread::because(problem), MINUTE);
         }
-        let rule = sampling_rule(self.autopilot.metrics(), &self.names);
+        let rule = sampling_rule(self.autopilot.metrics(), &self.names, &self.provisioned);
         let autopilot = self.autopilot;
         let mut reading = Reading::new(autopilot, account_of(self.names.iter()));
         let read = reading
@@ -226,6 +236,8 @@ impl<'a> Sampler<'a> {
         let listed = list(self.autopilot, &|_| ())
             .await
             .map_err(|error| chain(&error))?;
+        let provisioned = listed.iter().filter(|listed| !is_on_demand(&listed.snapshot));
+        self.provisioned = provisioned.map(|listed| listed.id.clone()).collect();
         self.names = listed.into_iter().map(|listed| listed.id).collect();
         self.listed_at = Some(self.autopilot.now());
         Ok(())
@@ -248,27 +260,36 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads the rest of provisioned namespaces. Where that fails, or has become another minute meanwhile, what is known stays.
+    /// Reads the rest of provisioned namespaces. Where that fails what is known stays; what has become another minute meanwhile is
+    /// recorded as one of its own.
     async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
-        let whole = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_provisioned);
-        let names: Vec<NamespaceId> = self.names.iter().filter(whole).cloned().collect();
+        let mut names: BTreeSet<&NamespaceId> = self.provisioned.iter().collect();
+        let raised = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_raised);
+        names.extend(self.names.iter().filter(raised));
+        let names: Vec<NamespaceId> = names.into_iter().cloned().collect();
         if names.is_empty() {
             return;
         }
-        let whole = reading
+        let read = reading
             .read(&names, Detail::Everything, true, Purpose::Sampling)
             .await;
-        match whole {
-            Err(unread) => tracing::debug!(why = unread.why, "provisioned namespaces were not read whole"),
-            Ok(whole) => {
-                for (name, whole) in whole.metrics.namespaces {
-                    if let Some(read) = metrics.namespaces.get_mut(&name)
-                        && minute_of(read) == minute_of(&whole)
-                    {
-                        *read = whole;
-                    }
-                }
+        let mut whole = match read {
+            Ok(read) => read.metrics,
+            Err(unread) => {
+                tracing::debug!(why = unread.why, "provisioned namespaces were not read whole");
+                return;
             }
+        };
+        for (name, known) in &mut metrics.namespaces {
+            let is_same = |read: &NamespaceMetrics| minute_of(read) == minute_of(known);
+            if whole.namespaces.get(name).is_some_and(is_same)
+                && let Some(read) = whole.namespaces.remove(name)
+            {
+                *known = read;
+            }
+        }
+        if !whole.namespaces.is_empty() {
+            reading.record(&whole, false).await;
         }
     }
 
@@ -282,8 +303,7 @@ impl<'a> Sampler<'a> {
             if is_throttled(read) {
                 // What is provisioned already is for people to raise further: it is told once.
                 let told = self.throttled.get(name).copied();
-                let lately =
-                    told.filter(|told| is_provisioned(read) || now.duration_since(*told) < TOLD_AGAIN);
+                let lately = told.filter(|told| is_raised(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));
                 if lately.is_none() {
                     new.push(name.clone());
@@ -308,8 +328,8 @@ fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
     metrics.namespaces.values().filter_map(minute_of).max()
 }
 
-/// Whether its limit is above what on-demand gives.
-fn is_provisioned(read: &NamespaceMetrics) -> bool {
+/// Whether its limit is above what on-demand gives, as it is when it is provisioned.
+fn is_raised(read: &NamespaceMetrics) -> bool {
     let kind = LimitKind::Actions;
     read.limits[kind] > read.envelopes[kind]
 }
@@ -357,7 +377,7 @@ mod tests {
         #[case] sampling: Sampling,
         #[case] seconds: i64,
     ) {
-        let rule = rule_for(all, fewer, budget);
+        let rule = rule_for(all, fewer, 1, budget);
         assert_eq!((rule.sampling, rule.every.as_secs()), (sampling, seconds));
     }
 
@@ -365,7 +385,7 @@ mod tests {
     fn sampling_stays_within_the_budget_whatever_the_account() {
         for budget in 1..=180 {
             for requests in 1..40 {
-                let rule = rule_for(requests, requests.div_ceil(4), budget);
+                let rule = rule_for(requests, requests.div_ceil(4), 1, budget);
                 let an_hour = u64::from(rule.requests) * HOUR_SECONDS / rule.every.as_secs().unsigned_abs();
                 assert!(an_hour <= u64::from(budget), "{budget} {requests}: {an_hour}");
             }
@@ -394,12 +414,12 @@ mod tests {
 
     #[test]
     fn the_budget_that_is_enough_is_enough_and_none_is_named_that_the_endpoint_does_not_give() {
-        let small = rule_for(3, 1, 55);
+        let small = rule_for(3, 1, 1, 55);
         assert!(!small.is_enough());
         let budget = small
             .enough_requests_an_hour
             .expect("within what the endpoint gives");
-        assert!(rule_for(3, 1, budget).is_enough() && budget <= 180);
-        assert_eq!(rule_for(40, 3, 180).enough_requests_an_hour, None);
+        assert!(rule_for(3, 1, 1, budget).is_enough() && budget <= 180);
+        assert_eq!(rule_for(40, 3, 1, 180).enough_requests_an_hour, None);
     }
 }

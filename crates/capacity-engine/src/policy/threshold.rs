@@ -118,8 +118,8 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
     }
     if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
         let reason = format!(
-            "{because}, but of its {} only {known} of 60 minutes are known, and nothing is given back on that; a larger \
-             METRICS_REQUESTS_PER_HOUR or METRICS_SOURCE=prometheus makes more known",
+            "{because}, but of its {} only {known} of 60 minutes are known, and nothing is given back on that; \
+             `temporal-capacity doctor` says what makes more known",
             kind.noun()
         );
         return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));

@@ -40,13 +40,19 @@ impl Scraper {
     /// Unless every part was declared complete, was read to its end, and all are of the same minute. Nothing may be
     /// concluded from what was read before an error: what is absent from a part is not zero.
     pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
+        let mut requests = 0;
+        self.read_parts(query, &mut requests)
+            .await
+            .map_err(|error| error.after(requests))
+    }
+
+    async fn read_parts(&self, query: &AccountQuery<'_>, requests: &mut u32) -> Result<AccountAnswer, Error> {
         let mut read: Vec<(Part<'_>, Answer)> = Vec::new();
         let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
         let mut rounds = 0;
-        let mut requests = 0;
         loop {
             while let Some(part) = waiting.pop_front() {
-                match self.part(&part, &mut requests).await? {
+                match self.part(&part, requests).await? {
                     Some(answer) => read.push((part, answer)),
                     None => waiting.extend(halves(&part, query.namespaces).ok_or_else(|| too_large(&part))?),
                 }
@@ -70,7 +76,7 @@ impl Scraper {
                 return Ok(AccountAnswer {
                     documents,
                     minute,
-                    requests,
+                    requests: *requests,
                 });
             }
             rounds += 1;

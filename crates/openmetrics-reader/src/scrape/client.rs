@@ -151,7 +151,7 @@ impl Scraper {
         );
         let (answered, requests) = self.repeated("scrape the metrics", &url, &pairs).await?;
         self.answer(answered, requests)
-            .map_err(|kind| Error::new("scrape the metrics", kind))
+            .map_err(|kind| Error::new("scrape the metrics", kind).after(requests))
     }
 
     /// Reads the names of all metric families that the endpoint offers.
@@ -269,7 +269,9 @@ impl Scraper {
             let asked = kind.retry_after();
             let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
             if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
-                return Err(Error::new(operation, kind));
+                // One that the budget refused was not made.
+                let made = attempts - u32::from(matches!(kind, ErrorKind::OverBudget { .. }));
+                return Err(Error::new(operation, kind).after(made));
             }
             let wait = FIRST_WAIT
                 .saturating_mul(1 << (attempts - 1).min(6))

@@ -9,6 +9,7 @@ pub struct Error {
     operation: &'static str,
     #[source]
     kind: ErrorKind,
+    requests: u32,
 }
 
 /// How a scrape failed.
@@ -97,7 +98,22 @@ fn remedy(status: u16) -> &'static str {
 
 impl Error {
     pub(super) fn new(operation: &'static str, kind: ErrorKind) -> Self {
-        Self { operation, kind }
+        Self {
+            operation,
+            kind,
+            requests: 0,
+        }
+    }
+
+    /// Adds requests that were made before it.
+    pub(super) fn after(mut self, requests: u32) -> Self {
+        self.requests += requests;
+        self
+    }
+
+    /// Returns how many requests were made in vain, repetitions included.
+    pub fn requests(&self) -> u32 {
+        self.requests
     }
 
     /// Returns how it failed.

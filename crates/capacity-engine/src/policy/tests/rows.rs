@@ -363,6 +363,24 @@ fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
     );
 }
 
+/// Of a large account a first look leaves requests and operations out: who may be idle is looked at again, whole.
+#[test]
+fn what_a_first_look_left_out_makes_a_candidate() {
+    let samples = (4..64).map(|minutes| {
+        let mut sample = sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0));
+        sample.served_read[LimitKind::Requests] = false;
+        sample
+    });
+    let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = false;
+    let snapshot = Snapshot {
+        usage,
+        ..snapshot("pay", 4)
+    };
+    assert!(wants_capacity_info(&snapshot, &account(), &policy, now()));
+}
+
 #[test]
 fn row_11_says_how_much_of_the_hour_is_known() {
     let samples = (4..56).map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0)));
