@@ -23,8 +23,8 @@ use crate::change::CapacityChange;
 use crate::controller_client::{AskError, ask, status};
 use crate::ledgers::lowering;
 use crate::messages::{
-    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
-    Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
+    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Quiet,
+    Redecide, Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::names::Installation;
 use crate::news::{News, Standing, is_over_a_day, news};
@@ -141,17 +141,21 @@ impl CapacityActivities {
         self.pulse.beat(self.autopilot.now());
         let mut ledger_problem = evaluation.ledger_problem.clone();
         let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
+        let mut quiet = Quiet::InReport;
         if let Some(memory) = self.autopilot.memory() {
             let dry_run = self.settings.dry_run || request.paused;
-            // That it cannot be recorded is told, and stops nothing.
             let by = recorder();
             let recorded = record_evaluation(memory, &plan, dry_run, &by);
-            if let Err(error) = beating(&context, recorded).await? {
-                tracing::warn!(%error, "the evaluation was not recorded");
-                ledger_problem.get_or_insert(error.to_string());
+            match beating(&context, recorded).await? {
+                Ok(()) => quiet = Quiet::InLedger,
+                // That it cannot be recorded is told, and stops nothing.
+                Err(error) => {
+                    tracing::warn!(%error, "the evaluation was not recorded");
+                    ledger_problem.get_or_insert(error.to_string());
+                }
             }
         }
-        let mut observation = Observation::of(&plan, &request, self.settings.dry_run);
+        let mut observation = Observation::of(&plan, &request, self.settings.dry_run, quiet);
         observation.report.ledger_problem = ledger_problem;
         observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
         observation.wait_seconds = self.settings.wait_for_changes.as_secs();

@@ -34,7 +34,7 @@ pub use controller_client::{
 pub use lenient::Lenient;
 pub use messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,
-    Observation, ObserveRequest, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
+    Observation, ObserveRequest, Quiet, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
     StepResult, TickRequest,
 };
 pub use names::Installation;

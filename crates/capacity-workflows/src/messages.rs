@@ -306,6 +306,15 @@ pub struct ObserveRequest {
     pub ledgers: BTreeMap<String, i64>,
 }
 
+/// Where the decisions stand that change nothing and that nobody needs to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quiet {
+    /// In the report, as many as fit.
+    InReport,
+    /// In the ledger: the history does not grow with the number of quiet namespaces.
+    InLedger,
+}
+
 /// What was observed and decided, and how the changes are to be carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -347,21 +356,28 @@ impl Observation {
         self
     }
 
-    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long.
-    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool) -> Self {
+    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted only,
+    /// where a ledger has it.
+    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: Quiet) -> Self {
         let rank = |decision: &&PlannedDecision| match decision.action.as_str() {
             "Hold" => 1,
             "Keep" => 2,
             "Skip" => 3,
             _ => 0,
         };
-        let mut sorted: Vec<&PlannedDecision> = plan.decisions.iter().collect();
-        sorted.sort_by_key(rank);
         let mut counts = BTreeMap::new();
+        for decision in &plan.decisions {
+            *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
+        }
+        let is_quiet = |decision: &PlannedDecision| rank(&decision) > 1 && !decision.announce;
+        let mut sorted: Vec<&PlannedDecision> = plan.decisions.iter().collect();
+        if quiet == Quiet::InLedger {
+            sorted.retain(|decision| !is_quiet(decision));
+        }
+        sorted.sort_by_key(rank);
         let mut decisions = Vec::new();
         let mut bytes = 0;
         for decision in &sorted {
-            *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
             let report = DecisionReport::from(*decision);
             bytes += report.reason.len() + report.namespace.len() + 205;
             if bytes <= DECISION_BYTES {
@@ -558,6 +574,23 @@ mod tests {
     }
 
     #[test]
+    fn with_a_ledger_a_report_does_not_grow_with_the_number_of_quiet_namespaces() {
+        let request = ObserveRequest::default();
+        let bytes = |namespaces: usize| {
+            let mut quiet = plan(namespaces);
+            for decision in quiet.decisions.iter_mut().skip(1) {
+                decision.action = capacity_autopilot::ActionName::Keep;
+            }
+            let observation = Observation::of(&quiet, &request, false, Quiet::InLedger);
+            assert_eq!(observation.report.counts.values().sum::<usize>(), namespaces);
+            assert_eq!(observation.report.decisions_left_out, 0);
+            serde_json::to_string(&observation).expect("JSON").len()
+        };
+        // The counts have more digits.
+        assert!(bytes(10_000) < bytes(10) + 20);
+    }
+
+    #[test]
     fn every_payload_stays_below_200_kb_at_ten_thousand_namespaces() {
         let request = ObserveRequest {
             number: 1,
@@ -571,8 +604,8 @@ mod tests {
             sample_minute: Some("2026-11-25T10:45:00Z".to_owned()),
             ..ChangeRequest::default()
         };
-        let observation =
-            Observation::of(&plan(10_000), &request, false).with_changes((0..1_000).map(change).collect());
+        let observation = Observation::of(&plan(10_000), &request, false, Quiet::InReport)
+            .with_changes((0..1_000).map(change).collect());
         assert_eq!(observation.changes_left_out, 1_000 - MOST_CHANGES);
         let bytes = |value: &str| value.len();
         let json = serde_json::to_string(&observation).expect("JSON");
