@@ -70,12 +70,21 @@ impl World {
 }
 
 pub(crate) fn autopilot(cloud: &RunningSimulator, policy: Policy) -> Autopilot {
+    autopilot_within(cloud, policy, 1_000)
+}
+
+/// With another budget of requests to the metrics endpoint.
+pub(crate) fn autopilot_within(
+    cloud: &RunningSimulator,
+    policy: Policy,
+    requests_per_hour: u32,
+) -> Autopilot {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.requests_per_second = 1_000;
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
-    metrics.requests_per_hour = 1_000;
+    metrics.requests_per_hour = requests_per_hour;
     Autopilot::new(
         Client::new(ops),
         Scraper::new(metrics),

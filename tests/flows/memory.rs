@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use capacity_autopilot::{
-    Autopilot, AutopilotSettings, Evaluation, Memory, Sampler, Sampling, Scope, sampling_rule,
-};
+use capacity_autopilot::{Autopilot, Evaluation, Memory, Sampler, Sampling, Scope, sampling_rule};
 use capacity_engine::{Policy, ThresholdSettings};
 use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
 use cloud_simulator::{
@@ -335,25 +333,8 @@ async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
 #[tokio::test]
 async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_whole() {
     let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
-    let ops = cloud_ops_client::Config::try_new(&world.cloud.ops_url(), world.cloud.ops_key().into());
-    let mut ops = ops.expect("valid");
-    ops.requests_per_second = 1_000;
-    let metrics = openmetrics_reader::scrape::Config::try_new(
-        &world.cloud.metrics_url(),
-        world.cloud.metrics_key().into(),
-    );
-    let mut metrics = metrics.expect("valid");
-    metrics.requests_per_hour = 110;
-    let settings = AutopilotSettings {
-        policy: strict(),
-        home: None,
-    };
-    let autopilot = Autopilot::new(
-        cloud_ops_client::Client::new(ops),
-        openmetrics_reader::scrape::Scraper::new(metrics),
-        settings,
-    )
-    .remembering(Memory::at(world.location.clone()));
+    let autopilot = harness::autopilot_within(&world.cloud, strict(), 110)
+        .remembering(Memory::at(world.location.clone()));
     let mut sampler = Sampler::new(&autopilot);
     for _ in 0..51 {
         world.cloud.advance(SignedDuration::from_secs(68));

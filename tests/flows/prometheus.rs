@@ -23,7 +23,7 @@ fn config(cloud: &RunningSimulator, families: &[&str]) -> String {
     let families: Vec<String> = families.iter().map(|family| format!("'{family}'")).collect();
     format!(
         "global: {{ scrape_interval: 100ms, scrape_timeout: 100ms }}\n\
-         storage: {{ tsdb: {{ out_of_order_time_window: 1d }} }}\nscrape_configs:\n  - job_name: cloud\n    \
+         storage: {{ tsdb: {{ out_of_order_time_window: 2d }} }}\nscrape_configs:\n  - job_name: cloud\n    \
          metrics_path: /v1/metrics\n    honor_timestamps: true\n    authorization: {{ credentials: '{}' }}\n    \
          params: {{ metrics: [{}] }}\n    static_configs: [{{ targets: ['{}'] }}]\n",
         cloud.metrics_key(),
@@ -51,10 +51,10 @@ async fn scraped_again(cloud: &RunningSimulator) {
     panic!("Prometheus does not scrape");
 }
 
-async fn cloud(account: Account) -> RunningSimulator {
+async fn cloud(account: Account, minutes: i64) -> RunningSimulator {
     // Prometheus takes nothing that is much newer than its own time, and what is older by hours where it is told to.
     let now = Timestamp::now().as_second();
-    let start = Timestamp::from_second(now - now % 60 - 3 * 3_600).expect("a time");
+    let start = Timestamp::from_second(now - now % 60 - (minutes + 30) * 60).expect("a time");
     cloud_simulator::start(SimulatorOptions {
         start,
         speed: 0.0,
@@ -90,25 +90,24 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
-#[tokio::test]
-async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
-    let cloud = cloud(Account::demo()).await;
+/// Lives through minutes of the demo's account, sampled into a ledger and scraped by a Prometheus; compares the decisions on both at
+/// some of them, and returns how often.
+async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usize> {
+    let cloud = cloud(Account::demo(), minutes).await;
     let families = capacity_autopilot::metric_families();
-    let Some(prometheus) = Prometheus::start(&config(&cloud, &families), &[]).await else {
-        return;
-    };
+    let prometheus = Prometheus::start(&config(&cloud, &families), &[]).await?;
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    let remembering = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
+    // A day passes within minutes of ours, by which the scraper counts.
+    let remembering = harness::autopilot_within(&cloud, strict(), 10_000).remembering(Memory::at(location));
     let stored = through(&cloud, &prometheus.url());
     let mut sampler = Sampler::new(&remembering);
     let mut compared = 0;
-    for minute in 1..=95 {
+    for minute in 1..=minutes {
         cloud.advance(MINUTE);
         assert_eq!(sampler.round().await.problem, None);
         scraped_again(&cloud).await;
-        // With one minute, with fewer than are enough, with just enough, with a full hour, and later.
-        if [1, 30, 48, 62, 95].contains(&minute) {
+        if is_compared(minute) {
             let (one, other) = (evaluate(&remembering).await, evaluate(&stored).await);
             assert_eq!(
                 (one.usage_window.as_str(), other.usage_window.as_str()),
@@ -119,18 +118,35 @@ async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 5);
     let last = told(&evaluate(&stored).await);
     assert!(
         last.iter()
             .any(|(line, known)| line.contains("Disable") && *known == Some(60)),
         "{last:?}"
     );
+    Some(compared)
+}
+
+#[tokio::test]
+async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
+    // With one minute, with fewer than are enough, with just enough, with a full hour, and later.
+    let when = [1, 30, 48, 62, 95];
+    if let Some(compared) = compare(95, |minute| when.contains(&minute)).await {
+        assert_eq!(compared, 5);
+    }
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: cargo test -p capacity-tests --test flows -- --ignored a_whole_day"]
+async fn a_whole_day_gives_the_same_decisions_whichever_source_fed_it() {
+    if let Some(compared) = compare(24 * 60, |minute| minute % 15 == 0).await {
+        assert_eq!(compared, 96);
+    }
 }
 
 #[tokio::test]
 async fn a_family_that_prometheus_lacks_gives_nothing_back_and_a_lacking_limit_holds() {
-    let cloud = cloud(three()).await;
+    let cloud = cloud(three(), 100).await;
     let all = capacity_autopilot::metric_families();
     let without = |left_out: &str| -> Vec<&'static str> {
         all.iter()
@@ -171,7 +187,7 @@ async fn a_family_that_prometheus_lacks_gives_nothing_back_and_a_lacking_limit_h
 
 #[tokio::test]
 async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
-    let cloud = cloud(three()).await;
+    let cloud = cloud(three(), 100).await;
     let families = capacity_autopilot::metric_families();
     let Some(prometheus) = Prometheus::start(&config(&cloud, &families), &[]).await else {
         return;
@@ -194,7 +210,7 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
 
 #[tokio::test]
 async fn a_prometheus_that_answers_slowly_or_with_an_error_blinds_and_says_why() {
-    let cloud = cloud(three()).await;
+    let cloud = cloud(three(), 100).await;
     let error = r#"{"status":"error","errorType":"execution","error":"out of memory"}"#;
     let partial =
         r#"{"status":"success","data":{"resultType":"vector","result":[]},"warnings":["store is down"]}"#;
