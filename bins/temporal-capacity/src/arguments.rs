@@ -276,15 +276,15 @@ pub(crate) enum LedgerCommand {
     Verify,
     /// Folds old minutes into hours that stay, and drops old hours, decisions and changes.
     Prune {
-        /// Days that minutes are kept.
-        #[arg(long, default_value_t = 14, value_name = "DAYS")]
-        keep_minutes: u32,
-        /// Days that hours are kept.
-        #[arg(long, default_value_t = 400, value_name = "DAYS")]
-        keep_hours: u32,
-        /// Days that evaluations, decisions and changes are kept.
-        #[arg(long, default_value_t = 400, value_name = "DAYS")]
-        keep_decisions: u32,
+        /// Days that minutes are kept [default: as `LEDGER_KEEP_MINUTES` says].
+        #[arg(long, value_name = "DAYS")]
+        keep_minutes: Option<u32>,
+        /// Days that hours are kept [default: for ever].
+        #[arg(long, value_name = "DAYS")]
+        keep_hours: Option<u32>,
+        /// Days that evaluations, decisions and changes are kept [default: as `LEDGER_KEEP_DECISIONS` says].
+        #[arg(long, value_name = "DAYS")]
+        keep_decisions: Option<u32>,
     },
     /// Writes a table to standard output, so that it can be imported.
     Export {

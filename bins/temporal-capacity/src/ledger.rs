@@ -6,26 +6,47 @@ use std::path::Path;
 
 use anyhow::Context;
 use capacity_ledger::{Format, Ledger, Table};
-use capacity_settings::Needs;
+use capacity_settings::{Keep, Needs};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::arguments::{Global, LedgerCommand, LedgerTable, TransferFormat};
+use crate::arguments::{Global, LedgerCommand, LedgerTable, Output, TransferFormat};
 use crate::exit::{Exit, print, tell};
 use crate::setup;
 
 pub(crate) async fn open(global: &Global) -> anyhow::Result<Ledger> {
+    Ok(open_with_keep(global).await?.0)
+}
+
+/// Opens the ledger, and tells how long it keeps what.
+async fn open_with_keep(global: &Global) -> anyhow::Result<(Ledger, Keep)> {
     let settings = setup::settings(global, Needs::default())?;
     let location = settings
         .ledger
         .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")?;
-    Ok(Ledger::open(&location).await?)
+    Ok((Ledger::open(&location).await?, settings.keep))
 }
 
 pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Result<Exit> {
-    let ledger = open(global).await?;
+    let (ledger, keep) = open_with_keep(global).await?;
     match command {
         LedgerCommand::Info => {
             let info = ledger.info().await?;
+            let json = serde_json::json!({
+                "location": info.location,
+                "schema_version": info.schema_version,
+                "bytes": info.bytes,
+                "rows": info.rows,
+                "oldest_minute": info.oldest_minute.map(|minute| minute.to_string()),
+                "newest_minute": info.newest_minute.map(|minute| minute.to_string()),
+            });
+            match global.output {
+                None | Some(Output::Text) => {}
+                Some(Output::Json) => {
+                    return print(&serde_json::to_string_pretty(&json)?).map(|()| Exit::Done);
+                }
+                Some(Output::Jsonl) => return print(&json.to_string()).map(|()| Exit::Done),
+                Some(Output::None) => return Ok(Exit::Done),
+            }
             print(&format!("location  {}", info.location))?;
             print(&format!("tables    version {}", info.schema_version))?;
             print(&format!("size      {} bytes", info.bytes))?;
@@ -55,8 +76,14 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             keep_hours,
             keep_decisions,
         } => {
-            let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
-            let (minutes, hours, decisions) = (days(*keep_minutes), days(*keep_hours), days(*keep_decisions));
+            let days = |given: Option<u32>, otherwise: SignedDuration| {
+                given.map_or(otherwise, |days| SignedDuration::from_hours(24 * i64::from(days)))
+            };
+            let (minutes, hours, decisions) = (
+                days(*keep_minutes, keep.minutes),
+                days(*keep_hours, SignedDuration::MAX),
+                days(*keep_decisions, keep.decisions),
+            );
             let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
                 "{} minutes folded into hours, {} hours dropped; {} evaluations dropped with {} decisions and {} changes",
