@@ -239,7 +239,7 @@ impl CapacityActivities {
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
-        _context: ActivityContext,
+        context: ActivityContext,
         announcement: Announcement,
     ) -> Result<Option<BTreeMap<String, Standing>>, ActivityError> {
         let Announcement { report, standing } = announcement;
@@ -251,9 +251,9 @@ impl CapacityActivities {
                 .filter(|change| change.has_ended())
                 .map(ChangeResult::from)
                 .collect();
-            if let Err(error) =
-                record_changes(memory, &plan, &changes, self.autopilot.now(), &recorder()).await
-            {
+            let (now, by) = (self.autopilot.now(), recorder());
+            let recorded = record_changes(memory, &plan, &changes, now, &by);
+            if let Err(error) = beating(&context, recorded).await? {
                 tracing::warn!(%error, "the changes were not recorded");
             }
         }
@@ -263,14 +263,15 @@ impl CapacityActivities {
             more,
             standing,
         } = news(report, &standing, self.autopilot.now());
-        Ok(self.tell_digest(&report, more).await.then_some(standing))
+        let told = beating(&context, self.tell_digest(&report, more)).await?;
+        Ok(told.then_some(standing))
     }
 
     /// Tells people of a change that outlasted its time: the evaluation that began it may be over.
     #[activity(name = "announce_change")]
     pub async fn announce_change(
         self: Arc<Self>,
-        _context: ActivityContext,
+        context: ActivityContext,
         change: ChangeReport,
     ) -> Result<bool, ActivityError> {
         let report = EvaluationReport {
@@ -283,14 +284,14 @@ impl CapacityActivities {
             changes: vec![change],
             ..EvaluationReport::default()
         };
-        Ok(self.tell_digest(&report, Vec::new()).await)
+        beating(&context, self.tell_digest(&report, Vec::new())).await
     }
 
     /// Tells people that the controller does not answer, or answers again. Returns when they were told.
     #[activity(name = "announce_silence")]
     pub async fn announce_silence(
         self: Arc<Self>,
-        _context: ActivityContext,
+        context: ActivityContext,
         silence: Silence,
     ) -> Result<Option<String>, ActivityError> {
         let now = self.autopilot.now();
@@ -314,7 +315,8 @@ impl CapacityActivities {
             }],
             context: vec![format!("workflow {}", self.settings.installation.controller_id())],
         };
-        Ok(self.tell(&message).await.then(|| now.to_string()))
+        let told = beating(&context, self.tell(&message)).await?;
+        Ok(told.then(|| now.to_string()))
     }
 
     /// Samples usage, minute after minute, for as long as this worker lives.

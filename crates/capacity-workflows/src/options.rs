@@ -52,7 +52,7 @@ pub(crate) const STEP: Patience = Patience {
 pub(crate) const ANNOUNCE: Patience = Patience {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(4),
-    heartbeat: None,
+    heartbeat: Some(Duration::from_secs(15)),
     attempts: 2,
 };
 
