@@ -191,6 +191,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     };
     let activities = activities(&setup, &client, &cloud);
     let ending = activities.ending.clone();
+    let autopilot = Arc::clone(&activities.autopilot);
     let options = worker_options(activities, limits);
     let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
     let stop = worker.shutdown_handle();
@@ -201,14 +202,14 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     };
     let (ended, ()) = tokio::join!(worker.run(), async {
         let sampling = async {
-            if setup.sampled {
-                keep_sampling(&world.client, &world.installation).await;
+            if !setup.sampled {
+                std::future::pending::<()>().await;
             }
-            std::future::pending::<()>().await;
+            keep_sampling(&world.client, &world.installation, &autopilot).await
         };
         tokio::select! {
             () = body(&world) => {}
-            () = sampling => {}
+            never = sampling => match never {},
         }
         ending.begin();
         stop();

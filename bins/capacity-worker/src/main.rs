@@ -159,13 +159,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
     let ending = Ending::default();
     let activities = CapacityActivities {
-        autopilot,
+        autopilot: Arc::clone(&autopilot),
         client: client.clone(),
         settings: activity_settings(&settings, arguments),
         pulse: health.pulse.clone(),
         ending: ending.clone(),
     };
-    let samples = activities.autopilot.memory().is_some();
     let options = worker_options(activities, arguments.limits());
     let installation = Installation::of(&settings.home);
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
@@ -185,12 +184,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ending.begin();
         stop();
     };
-    let sampling = async {
-        if samples {
-            keep_sampling(&client, &installation).await;
-        }
-        std::future::pending::<()>().await;
-    };
     let (ended, ()) = tokio::join!(
         async {
             let ended = worker.run().await;
@@ -202,7 +195,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 () = drain => {}
                 // A worker that ends by itself is not waited for.
                 () = health.wait_until_not_ready() => {}
-                () = sampling => {}
+                never = keep_sampling(&client, &installation, &autopilot) => match never {}
             }
         }
     );

@@ -49,16 +49,13 @@ pub(crate) async fn minutes(
             "observing: {known} minutes known, {} min left",
             left.as_secs().div_ceil(60)
         ));
-        if left <= round.next_in {
-            // Another round would come too late; what is left is waited for, so that `15m` means 15 minutes.
-            tokio::select! {
-                () = tokio::time::sleep(left) => break,
-                _ = tokio::signal::ctrl_c() => return Ok(false),
-            }
-        }
+        // Where another round would come too late, what is left is waited for, so that `15m` means 15 minutes.
         tokio::select! {
-            () = tokio::time::sleep(round.next_in) => {}
+            () = tokio::time::sleep(left.min(round.next_in)) => {}
             _ = tokio::signal::ctrl_c() => return Ok(false),
+        }
+        if left <= round.next_in {
+            break;
         }
     }
     bar.finish_and_clear();

@@ -83,7 +83,7 @@ pub(crate) async fn with_worker<T>(
     let ending = Ending::default();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
     let activities = CapacityActivities {
-        autopilot,
+        autopilot: Arc::clone(&autopilot),
         client: client.clone(),
         settings: ActivitySettings {
             dry_run,
@@ -101,7 +101,6 @@ pub(crate) async fn with_worker<T>(
         pulse: Pulse::default(),
         ending: ending.clone(),
     };
-    let samples = activities.autopilot.memory().is_some();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let limits = WorkerLimits {
         grace: Duration::from_secs(5),
@@ -110,15 +109,10 @@ pub(crate) async fn with_worker<T>(
     let mut worker = Worker::new(&runtime, client.clone(), worker_options(activities, limits))?;
     let stop = worker.shutdown_handle();
     let (ended, result) = tokio::join!(Box::pin(worker.run()), async {
-        let sampling = async {
-            if samples {
-                keep_sampling(client, &Installation::default()).await;
-            }
-            std::future::pending().await
-        };
+        let installation = Installation::default();
         let result = tokio::select! {
             result = body => result,
-            result = sampling => result,
+            never = keep_sampling(client, &installation, &autopilot) => match never {},
         };
         ending.begin();
         stop();

@@ -11,7 +11,7 @@ use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
 use crate::rows;
 use crate::schema::VERSION;
-use crate::store::{Ledger, Pool, on};
+use crate::store::{AT_A_TIME, Ledger, Pool, on};
 
 /// What a ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,9 +229,9 @@ impl Ledger {
                 }
             }
             let written = async {
-                let sql = rows::insert::<HourRecord>("true");
-                for hour in hours.values() {
-                    rows::bound(&sql, hour).execute(&mut *transaction).await?;
+                let hours: Vec<HourRecord> = hours.into_values().collect();
+                for hours in hours.chunks(AT_A_TIME) {
+                    rows::insert_all(hours).build().execute(&mut *transaction).await?;
                 }
                 sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
                     .bind(account)

@@ -1,10 +1,11 @@
 //! The sampler: one activity that lives as long as its worker, and a workflow that has another worker go on with it.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity_autopilot::{Sampled, Sampler};
+use capacity_autopilot::{Autopilot, Sampled, Sampler};
 use capacity_engine::NamespaceId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -113,8 +114,15 @@ impl UsageSampler {
     }
 }
 
-/// Starts the sampler if it does not run, again and again. Never ends.
-pub async fn keep_sampling(client: &Client, installation: &Installation) {
+/// Starts the sampler if it does not run, again and again; without a ledger to sample into it does nothing. Never ends.
+pub async fn keep_sampling(
+    client: &Client,
+    installation: &Installation,
+    autopilot: &Autopilot,
+) -> Infallible {
+    if autopilot.memory().is_none() {
+        return std::future::pending().await;
+    }
     loop {
         let options = WorkflowStartOptions::new(installation.task_queue(), installation.sampler_id())
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
