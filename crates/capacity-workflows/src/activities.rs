@@ -23,11 +23,12 @@ use crate::change::CapacityChange;
 use crate::controller_client::{AskError, ask, status};
 use crate::ledgers::lowering;
 use crate::messages::{
-    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Quiet,
-    Redecide, Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
+    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
+    Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::names::Installation;
 use crate::news::{News, Standing, is_over_a_day, news};
+use crate::observation::Quiet;
 use crate::sampling::{Ending, SamplingSettings, sample};
 use crate::schedule::show;
 

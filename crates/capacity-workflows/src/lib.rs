@@ -17,6 +17,7 @@ mod lenient;
 mod messages;
 pub mod names;
 mod news;
+mod observation;
 mod options;
 mod sampling;
 mod schedule;
@@ -34,11 +35,12 @@ pub use controller_client::{
 pub use lenient::Lenient;
 pub use messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,
-    Observation, ObserveRequest, Quiet, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
+    Observation, ObserveRequest, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
     StepResult, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;
+pub use observation::Quiet;
 pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,

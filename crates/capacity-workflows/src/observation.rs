@@ -1,0 +1,237 @@
+//! From a plan to what a payload carries of it, and back: bounded, since a history keeps every payload.
+
+use std::collections::BTreeMap;
+
+use capacity_autopilot::{ChangeResult, Plan, PlannedDecision};
+
+use crate::messages::{ChangeRequest, DecisionReport, EvaluationReport, Observation, ObserveRequest};
+
+/// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
+const DECISION_BYTES: usize = 90_000;
+
+/// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
+const MOST_CHANGES: usize = 150;
+
+/// Where the decisions stand that change nothing and that nobody needs to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quiet {
+    /// In the report, as many as fit.
+    InReport,
+    /// In the ledger: the history does not grow with the number of quiet namespaces.
+    InLedger,
+}
+
+impl Observation {
+    /// Adds the changes, as many as one evaluation carries.
+    #[must_use]
+    pub fn with_changes(mut self, mut changes: Vec<ChangeRequest>) -> Self {
+        self.changes_left_out = changes.len().saturating_sub(MOST_CHANGES);
+        changes.truncate(MOST_CHANGES);
+        self.changes = changes;
+        self
+    }
+
+    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted only,
+    /// where a ledger has it.
+    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: Quiet) -> Self {
+        let rank = |decision: &&PlannedDecision| match decision.action.as_str() {
+            "Hold" => 1,
+            "Keep" => 2,
+            "Skip" => 3,
+            _ => 0,
+        };
+        let mut counts = BTreeMap::new();
+        for decision in &plan.decisions {
+            *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
+        }
+        let is_quiet = |decision: &PlannedDecision| rank(&decision) > 1 && !decision.announce;
+        let mut sorted: Vec<&PlannedDecision> = plan.decisions.iter().collect();
+        if quiet == Quiet::InLedger {
+            sorted.retain(|decision| !is_quiet(decision));
+        }
+        sorted.sort_by_key(rank);
+        let mut decisions = Vec::new();
+        let mut bytes = 0;
+        for decision in &sorted {
+            let report = DecisionReport::from(*decision);
+            bytes += report.reason.len() + report.namespace.len() + 205;
+            if bytes <= DECISION_BYTES {
+                decisions.push(report);
+            }
+        }
+        Self {
+            report: EvaluationReport {
+                number: request.number,
+                evaluated_at: plan.evaluated_at.to_string(),
+                account: plan.account.clone(),
+                plan_id: plan.plan_id.clone(),
+                dry_run,
+                paused: request.paused,
+                raise_only: request.raise_only,
+                blind: plan.blind,
+                coverage: plan.coverage(),
+                counts,
+                decisions_left_out: sorted.len() - decisions.len(),
+                decisions,
+                warnings: plan.warnings.iter().take(20).cloned().collect(),
+                ..EvaluationReport::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+impl EvaluationReport {
+    /// Returns the plan document that this report stands for, as far as it carries one: for the digest that people read.
+    pub(crate) fn to_plan(&self, price_per_million_actions: rust_decimal::Decimal) -> Plan {
+        let decisions: Vec<PlannedDecision> = self
+            .decisions
+            .iter()
+            .filter_map(DecisionReport::to_planned)
+            .collect();
+        Plan {
+            schema: capacity_autopilot::PLAN_SCHEMA.to_owned(),
+            plan_id: self.plan_id.clone(),
+            account: self.account.clone(),
+            evaluated_at: self.evaluated_at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            blind: self.blind,
+            usage_window: String::new(),
+            price_per_million_actions,
+            decisions,
+            warnings: self.warnings.clone(),
+            summary: capacity_autopilot::PlanSummary::default(),
+            changes: Some(self.changes.iter().map(ChangeResult::from).collect()),
+            digest: None,
+        }
+    }
+}
+
+impl DecisionReport {
+    /// `None` for an action that a newer worker knows and this one does not.
+    fn to_planned(&self) -> Option<PlannedDecision> {
+        Some(PlannedDecision {
+            namespace: self.namespace.clone(),
+            action: serde_json::from_value(serde_json::Value::from(self.action.as_str())).ok()?,
+            current_trus: self.current_trus,
+            wanted_trus: self.wanted_trus,
+            blocked_trus: self.blocked_trus,
+            reason_code: self.reason_code.clone(),
+            reason: self.reason.clone(),
+            announce: self.announce,
+            price: capacity_autopilot::PlannedPrice {
+                per_hour_before: None,
+                per_hour_after: None,
+            },
+            throttled_percent: None,
+            sample_minute: None,
+            known_minutes: self.known_minutes,
+            resource_version: String::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{Announcement, ChangeReport};
+    use crate::news::Standing;
+
+    fn plan(namespaces: usize) -> Plan {
+        let planned = |number: usize| {
+            let decision = DecisionReport {
+                namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
+                action: if number.is_multiple_of(10) {
+                    "Enable"
+                } else {
+                    "Keep"
+                }
+                .to_owned(),
+                current_trus: Some(0),
+                wanted_trus: Some(6),
+                reason_code: "throttled".to_owned(),
+                reason: "x".repeat(300),
+                ..DecisionReport::default()
+            };
+            decision.to_planned().expect("a known action")
+        };
+        let empty = EvaluationReport::default();
+        Plan {
+            decisions: (0..namespaces).map(planned).collect(),
+            ..empty.to_plan(50.into())
+        }
+    }
+
+    #[test]
+    fn with_a_ledger_a_report_does_not_grow_with_the_number_of_quiet_namespaces() {
+        let request = ObserveRequest::default();
+        let bytes = |namespaces: usize| {
+            let mut quiet = plan(namespaces);
+            for decision in quiet.decisions.iter_mut().skip(1) {
+                decision.action = capacity_autopilot::ActionName::Keep;
+            }
+            let observation = Observation::of(&quiet, &request, false, Quiet::InLedger);
+            assert_eq!(observation.report.counts.values().sum::<usize>(), namespaces);
+            assert_eq!(observation.report.decisions_left_out, 0);
+            serde_json::to_string(&observation).expect("JSON").len()
+        };
+        // The counts have more digits.
+        assert!(bytes(10_000) < bytes(10) + 20);
+    }
+
+    #[test]
+    fn every_payload_stays_below_200_kb_at_ten_thousand_namespaces() {
+        let request = ObserveRequest {
+            number: 1,
+            ..ObserveRequest::default()
+        };
+        let change = |number: usize| ChangeRequest {
+            namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
+            to_trus: 6,
+            operation_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
+            resource_version: "f".repeat(36),
+            sample_minute: Some("2026-11-25T10:45:00Z".to_owned()),
+            ..ChangeRequest::default()
+        };
+        let observation = Observation::of(&plan(10_000), &request, false, Quiet::InReport)
+            .with_changes((0..1_000).map(change).collect());
+        assert_eq!(observation.changes_left_out, 1_000 - MOST_CHANGES);
+        let bytes = |value: &str| value.len();
+        let json = serde_json::to_string(&observation).expect("JSON");
+        assert!(bytes(&json) < 200_000, "{} bytes observed", bytes(&json));
+        // The report with the worst of outcomes, and all that a controller carries.
+        let report = EvaluationReport {
+            changes: observation
+                .changes
+                .iter()
+                .map(|change| ChangeReport::of(change, "failed", Some("e".repeat(1_000))))
+                .collect(),
+            ..observation.report.clone()
+        };
+        let told = Standing {
+            seen: 3,
+            told: Some("2026-11-25T10:45:00Z".to_owned()),
+        };
+        let standing = (0..crate::news::MOST_STANDING).map(|number| {
+            (
+                format!("a-team-with-a-rather-long-name-{number:05}.a1b2c: Hold x"),
+                told.clone(),
+            )
+        });
+        let announcement = Announcement {
+            report,
+            standing: standing.collect(),
+        };
+        let json = serde_json::to_string(&announcement).expect("JSON");
+        assert!(bytes(&json) < 200_000, "{} bytes announced", bytes(&json));
+        let counted: usize = observation.report.counts.values().sum();
+        assert_eq!(counted, 10_000);
+        assert_eq!(
+            observation.report.decisions.len() + observation.report.decisions_left_out,
+            10_000
+        );
+        assert!(
+            observation.report.decisions[0].action == "Enable",
+            "changes come first"
+        );
+    }
+}
