@@ -21,7 +21,7 @@ impl Ledger {
         on!(self, pool, begin => {
             let written = async {
                 let mut transaction = pool.begin_with(begin).await?;
-                let sql = rows::insert::<EvaluationRecord>("true");
+                let sql = rows::insert::<EvaluationRecord>("true", self.bytewise());
                 rows::bound(&sql, evaluation).execute(&mut *transaction).await?;
                 for decisions in decisions.chunks(AT_A_TIME) {
                     rows::insert_all(decisions).build().execute(&mut *transaction).await?;
@@ -32,39 +32,18 @@ impl Ledger {
         })
     }
 
-    /// Records what became of a change; of the same operation the last word counts.
+    /// Records the outcomes of changes, each operation once. Recording is idempotent and the order does not matter: the same change
+    /// again leaves its row as it is, `in_progress`, `unknown` and the outcomes that sent nothing give way to a final outcome, and a
+    /// final one never gives way to these.
     ///
     /// # Errors
     ///
     /// If the database cannot be written.
     pub async fn record_changes(&self, changes: &[ChangeRecord]) -> Result<(), LedgerError> {
-        on!(self, pool, begin => {
-            let written = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                for it in changes {
-                    sqlx::query(
-                        "INSERT INTO capacity_changes (operation_id, account, plan_id, namespace, from_trus, to_trus, outcome, \
-                         error, ended_at_ms, made_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-                         ON CONFLICT (operation_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, \
-                         ended_at_ms = excluded.ended_at_ms, made_by = excluded.made_by",
-                    )
-                    .bind(&it.operation_id)
-                    .bind(&it.account)
-                    .bind(&it.plan_id)
-                    .bind(&it.namespace)
-                    .bind(it.from_trus)
-                    .bind(it.to_trus)
-                    .bind(&it.outcome)
-                    .bind(&it.error)
-                    .bind(it.ended_at_ms)
-                    .bind(&it.by)
-                    .execute(&mut *transaction)
-                    .await?;
-                }
-                transaction.commit().await
-            };
-            written.await.map_err(|error| self.sorted(&error))
-        })
+        // Two writers that lock rows in the same order cannot block each other for good.
+        let mut changes: Vec<&ChangeRecord> = changes.iter().collect();
+        changes.sort_by(|one, other| one.operation_id.cmp(&other.operation_id));
+        self.write_records(changes.into_iter()).await.map(drop)
     }
 
     /// Returns what was decided and changed, oldest first; of an account, or of all if none is named.

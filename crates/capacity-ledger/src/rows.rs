@@ -103,6 +103,8 @@ pub(crate) trait Record:
     const ORDER: &'static str;
     /// What must hold, of the values `$1`, `$2`..., for a record to be taken in.
     const TAKEN_IN_IF: &'static str = "true";
+    /// What happens to a row that is already there: `{bytewise}` as in [`Record::ORDER`].
+    const ON_CONFLICT: &'static str = "DO NOTHING";
 
     fn cells(&self) -> Vec<Cell<'_>>;
 
@@ -197,6 +199,19 @@ record! {
     known_minutes = "known_minutes";
 }
 
+/// How much an outcome says: one that sent nothing may be queued again under the same operation id, and one that is still open, or
+/// whose workflow was lost, gives way to the outcome that was seen.
+macro_rules! finality {
+    ($row:literal) => {
+        concat!(
+            "CASE ",
+            $row,
+            ".outcome WHEN 'not_started' THEN 0 WHEN 'replaced' THEN 0 WHEN 'in_progress' THEN 1 WHEN 'unknown' THEN 2 \
+             WHEN 'terminated' THEN 3 ELSE 4 END"
+        )
+    };
+}
+
 record! {
     ChangeRecord in "capacity_changes" by "ended_at_ms, operation_id {bytewise}":
     operation_id = "operation_id",
@@ -209,6 +224,20 @@ record! {
     error = "error",
     ended_at_ms = "ended_at_ms",
     by = "made_by";
+
+    /// The order in which rows of one operation arrive does not matter: the more final outcome stays, of equally final ones the
+    /// earlier, and text decides between rows of the same millisecond.
+    const ON_CONFLICT: &'static str = concat!(
+        "(operation_id) DO UPDATE SET account = excluded.account, plan_id = excluded.plan_id, namespace = excluded.namespace, \
+         from_trus = excluded.from_trus, to_trus = excluded.to_trus, outcome = excluded.outcome, error = excluded.error, \
+         ended_at_ms = excluded.ended_at_ms, made_by = excluded.made_by WHERE (",
+        finality!("excluded"),
+        ", capacity_changes.ended_at_ms, excluded.outcome {bytewise}, COALESCE(excluded.error, '') {bytewise}, \
+         excluded.made_by {bytewise}, excluded.plan_id {bytewise}) > (",
+        finality!("capacity_changes"),
+        ", excluded.ended_at_ms, capacity_changes.outcome {bytewise}, COALESCE(capacity_changes.error, '') {bytewise}, \
+         capacity_changes.made_by {bytewise}, capacity_changes.plan_id {bytewise})"
+    );
 
     fn problem(&self) -> Option<String> {
         no_time(self.ended_at_ms)
@@ -245,16 +274,17 @@ pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
     .into_sql_str()
 }
 
-/// Writes a record under a condition; what is there stays as it is.
-pub(crate) fn insert<T: Record>(condition: &str) -> SqlStr {
+/// Writes a record under a condition; `bytewise` is the database's own name of that order.
+pub(crate) fn insert<T: Record>(condition: &str, bytewise: &str) -> SqlStr {
     let values: Vec<String> = (1..=T::COLUMNS.len())
         .map(|number| format!("${number}"))
         .collect();
     AssertSqlSafe(format!(
-        "INSERT INTO {} ({}) SELECT {} WHERE {condition} ON CONFLICT DO NOTHING",
+        "INSERT INTO {} ({}) SELECT {} WHERE {condition} ON CONFLICT {}",
         T::TABLE,
         T::COLUMNS.join(", "),
-        values.join(", ")
+        values.join(", "),
+        T::ON_CONFLICT.replace("{bytewise}", bytewise)
     ))
     .into_sql_str()
 }

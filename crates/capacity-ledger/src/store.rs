@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row};
 
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
+use crate::rows::{self, Record};
 use crate::schema::{STEPS, VERSION};
 
 /// How long is waited for a connection, or for another writer.
@@ -142,6 +143,34 @@ impl Ledger {
             ),
         };
         statement.replace("{bytes}", bytes).replace("{random}", random)
+    }
+
+    /// Returns the database's name of the order of text that does not depend on where it runs.
+    pub(crate) fn bytewise(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "COLLATE BINARY",
+            Pool::Postgres(_) => "COLLATE \"C\"",
+        }
+    }
+
+    /// Writes records in one transaction, all or none. Returns how many were new or replaced.
+    pub(crate) async fn write_records<'a, T: Record + 'a>(
+        &self,
+        records: impl Iterator<Item = &'a T>,
+    ) -> Result<u64, LedgerError> {
+        let sql = rows::insert::<T>(T::TAKEN_IN_IF, self.bytewise());
+        on!(self, pool, begin => {
+            let written = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                let mut new = 0;
+                for record in records {
+                    new += rows::bound(&sql, record).execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(new)
+            };
+            written.await.map_err(|error| self.sorted(&error))
+        })
     }
 
     pub(crate) fn sorted(&self, error: &sqlx::Error) -> LedgerError {

@@ -16,7 +16,7 @@ use sqlx::Row;
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
 use crate::rows::{self, PolicyStateRecord, Record};
-use crate::store::{Ledger, Pool, on};
+use crate::store::{Ledger, on};
 use lines::Lines;
 
 pub use history::write_history;
@@ -69,13 +69,14 @@ impl Ledger {
         lines.end().map_err(|problem| self.unwritten(&problem))
     }
 
-    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one. A line
-    /// that cannot be read is told by its number, and nothing of the file is written then. The file is held in memory until it was
+    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one and a
+    /// change's final outcome one that is still open. A line that cannot be read is told by its number, and nothing of the file is
+    /// written then. The file is held in memory until it was
     /// read to its end; one that ends between two lines cannot be told from a whole one.
     ///
     /// An hour whose minutes are there is left out, and a minute whose hour is there: they would count twice.
     ///
-    /// Returns how many minutes or rows were new.
+    /// Returns how many minutes or rows were new or replaced.
     ///
     /// # Errors
     ///
@@ -100,11 +101,7 @@ impl Ledger {
     }
 
     async fn export_rows<T: Record>(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
-        let bytewise = match self.pool {
-            Pool::Sqlite(_) => "COLLATE BINARY",
-            Pool::Postgres(_) => "COLLATE \"C\"",
-        };
-        let order = T::ORDER.replace("{bytewise}", bytewise);
+        let order = T::ORDER.replace("{bytewise}", self.bytewise());
         let sql = rows::select::<T>(&format!("ORDER BY {order}"));
         on!(self, pool, _begin => {
             let mut records = sqlx::query_as::<_, T>(sql).fetch(pool);
@@ -169,26 +166,6 @@ impl Ledger {
         })
         .map_err(|problem| self.input(problem))?;
         Ok(records)
-    }
-
-    /// Writes records in one transaction, all or none. Returns how many were new.
-    async fn write_records<'a, T: Record + 'a>(
-        &self,
-        records: impl Iterator<Item = &'a T>,
-    ) -> Result<u64, LedgerError> {
-        let sql = rows::insert::<T>(T::TAKEN_IN_IF);
-        on!(self, pool, begin => {
-            let written = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                let mut new = 0;
-                for record in records {
-                    new += rows::bound(&sql, record).execute(&mut *transaction).await?.rows_affected();
-                }
-                transaction.commit().await?;
-                Ok(new)
-            };
-            written.await.map_err(|error| self.sorted(&error))
-        })
     }
 
     fn unwritten(&self, problem: &std::io::Error) -> LedgerError {

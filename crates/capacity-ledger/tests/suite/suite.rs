@@ -1,6 +1,9 @@
 //! What a ledger promises, on either database.
 
-use capacity_ledger::{Claim, ErrorKind, HistoryFilter, Ledger, Minute, NamespaceMinute, Pruned, Recorded};
+use capacity_ledger::{
+    ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute, Pruned, Recorded,
+    Table,
+};
 use jiff::SignedDuration;
 use rstest::rstest;
 
@@ -225,6 +228,107 @@ async fn history_tells_what_was_decided_and_what_became_of_it(#[case] kind: Kind
         .expect("put again");
     let state = ledger.policy_state(ACCOUNT, "pay.a1b2c").await.expect("readable");
     assert_eq!(state.as_deref(), Some("{\"debt\":1}"));
+}
+
+/// The rows of an operation, as an export shows them.
+async fn recorded(ledger: &Ledger, operation_id: &str) -> Vec<ChangeRecord> {
+    let mut file = Vec::new();
+    ledger
+        .export(Table::Changes, Format::JsonLines, &mut file)
+        .await
+        .expect("exported");
+    let text = String::from_utf8(file).expect("text");
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str::<ChangeRecord>(line).expect("a change"));
+    rows.filter(|it| it.operation_id == operation_id).collect()
+}
+
+/// All orders in which outcomes can arrive.
+fn orders(changes: &[ChangeRecord]) -> Vec<Vec<ChangeRecord>> {
+    let mut orders = vec![Vec::new()];
+    for _ in 0..changes.len() {
+        let longer = orders.iter().flat_map(|order: &Vec<ChangeRecord>| {
+            let left = changes.iter().filter(|it| !order.contains(it));
+            left.map(|it| [order.as_slice(), std::slice::from_ref(it)].concat())
+        });
+        orders = longer.collect();
+    }
+    orders
+}
+
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn a_change_is_recorded_once_whichever_order_its_outcomes_arrive_in(#[case] kind: Kind) {
+    opened!(kind, "once", _place, ledger);
+    let row = |outcome: &str, minute: i64, by: &str| ChangeRecord {
+        ended_at_ms: at(minute).as_millisecond(),
+        by: by.to_owned(),
+        ..change("p1", "orders.a1b2c", outcome)
+    };
+    let cases = [
+        // The same change recorded again, by another worker and later.
+        (
+            vec![row("changed", 2, "worker-1"), row("changed", 9, "worker-2")],
+            0,
+        ),
+        (
+            vec![row("changed", 9, "worker-1"), row("in_progress", 2, "cli")],
+            0,
+        ),
+        (
+            vec![
+                row("failed", 5, "worker-1"),
+                row("unknown", 2, "worker-1"),
+                row("in_progress", 9, "cli"),
+            ],
+            0,
+        ),
+        (
+            vec![row("unknown", 9, "worker-1"), row("in_progress", 2, "cli")],
+            0,
+        ),
+        (
+            vec![
+                row("terminated", 9, "worker-2"),
+                row("unknown", 2, "worker-1"),
+                row("changed", 9, "w"),
+            ],
+            2,
+        ),
+        // Sent nothing, and started again under the same operation id.
+        (
+            vec![row("not_started", 2, "worker-1"), row("changed", 5, "worker-2")],
+            1,
+        ),
+        // The same millisecond.
+        (
+            vec![row("changed", 2, "worker-2"), row("changed", 2, "worker-1")],
+            0,
+        ),
+    ];
+    for (number, (changes, stays)) in cases.into_iter().enumerate() {
+        for (order, mut arriving) in orders(&changes).into_iter().enumerate() {
+            let operation_id = format!("operation-{number}-{order}");
+            let mut expected = changes[stays].clone();
+            expected.operation_id.clone_from(&operation_id);
+            for it in &mut arriving {
+                it.operation_id.clone_from(&operation_id);
+                ledger
+                    .record_changes(std::slice::from_ref(it))
+                    .await
+                    .expect("recorded");
+            }
+            ledger.record_changes(&arriving).await.expect("all of them again");
+            assert_eq!(
+                recorded(&ledger, &operation_id).await,
+                [expected],
+                "case {number}, order {order}"
+            );
+        }
+    }
 }
 
 #[rstest]
