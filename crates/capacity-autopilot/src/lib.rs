@@ -10,6 +10,7 @@ mod carry_out;
 mod change;
 mod clock;
 mod fresh;
+pub mod incidents;
 mod memory;
 mod notify;
 mod observe;
@@ -35,4 +36,4 @@ pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
 };
 pub use record::{record_changes, record_evaluation};
-pub use text::chain;
+pub use text::{chain, counted};

@@ -1,4 +1,6 @@
-//! Errors in one line.
+//! Texts that several messages share: errors in one line, counts, ages and times.
+
+use jiff::{SignedDuration, Timestamp};
 
 /// Writes an error with its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -10,4 +12,55 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Writes a number of things: `1 namespace`, `2 namespaces`. For nouns whose plural ends in `s`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
+/// Writes an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`, `3 days 4 h`.
+pub(crate) fn age(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours @ 48.., _) if hours % 24 == 0 => format!("{} days", hours / 24),
+        (hours @ 48.., _) => format!("{} days {} h", hours / 24, hours % 24),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// Writes a point in time to the minute, in UTC.
+pub(crate) fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::seconds(45, "45 s")]
+    #[case::minutes(15 * 60 + 20, "15 min")]
+    #[case::hours(24 * 3_600 - 60, "23 h 59 min")]
+    #[case::whole_hours(2 * 3_600, "2 h")]
+    #[case::one_day(86_400, "24 h")]
+    #[case::whole_days(3 * 86_400, "3 days")]
+    #[case::days(2 * 86_400 + 3_600, "2 days 1 h")]
+    #[case::clock_went_backwards(-5, "0 s")]
+    fn ages_show_two_units(#[case] seconds: i64, #[case] expected: &str) {
+        assert_eq!(age(SignedDuration::from_secs(seconds)), expected);
+    }
+
+    #[test]
+    fn one_of_a_thing_is_singular() {
+        assert_eq!(counted(1, "namespace"), "1 namespace");
+        assert_eq!(counted(0, "change"), "0 changes");
+        assert_eq!(counted(12, "change"), "12 changes");
+    }
 }
