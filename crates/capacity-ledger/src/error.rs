@@ -136,6 +136,7 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
 mod tests {
     use super::*;
     use crate::location::Location;
+    use crate::records::ChangeRecord;
     use crate::store::{Ledger, Pool};
 
     /// The limit is each connection's own; lower than what is there, it is what is there.
@@ -159,17 +160,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().join("ledger.db"));
         let ledger = Ledger::open(&location).await.expect("opened");
-        ledger.put_policy_state("a", "small", "{}").await.expect("put");
+        let change = |operation_id: &str, error: String| ChangeRecord {
+            operation_id: operation_id.to_owned(),
+            account: "a".to_owned(),
+            plan_id: "p".to_owned(),
+            namespace: "pay.a".to_owned(),
+            from_trus: 0,
+            to_trus: 2,
+            outcome: "failed".to_owned(),
+            error: Some(error),
+            ended_at_ms: 0,
+            by: "worker".to_owned(),
+        };
+        let small = change("small", String::new());
+        ledger.record_changes(&[small]).await.expect("recorded");
         limit_pages(&ledger, 1).await;
-        let large = "x".repeat(50_000);
-        let error = ledger.put_policy_state("a", "large", &large).await;
-        let error = error.expect_err("full");
+        let large = [change("large", "x".repeat(50_000))];
+        let error = ledger.record_changes(&large).await.expect_err("full");
         assert_eq!(error.kind(), ErrorKind::Full, "{error}");
-        let small = ledger.policy_state("a", "small").await.expect("readable");
-        assert_eq!(small.as_deref(), Some("{}"));
+        assert_eq!(ledger.info().await.expect("readable").rows["changes"], 1);
         assert_eq!(ledger.verify().await.expect("readable"), Vec::<String>::new());
         limit_pages(&ledger, u32::MAX - 2).await;
-        let again = ledger.put_policy_state("a", "large", &large).await;
-        again.expect("there is room again");
+        ledger.record_changes(&large).await.expect("there is room again");
     }
 }

@@ -1,4 +1,4 @@
-//! Evaluations, their decisions, changes, and the state of policies.
+//! Evaluations, their decisions and changes.
 
 use sqlx::Row;
 
@@ -24,7 +24,7 @@ impl Ledger {
                 let sql = rows::insert::<EvaluationRecord>("true", self.bytewise());
                 rows::bound(&sql, evaluation).execute(&mut *transaction).await?;
                 for decisions in decisions.chunks(AT_A_TIME) {
-                    rows::insert_all(decisions).build().execute(&mut *transaction).await?;
+                    rows::insert_all(decisions, self.bytewise()).build().execute(&mut *transaction).await?;
                 }
                 transaction.commit().await
             };
@@ -112,49 +112,6 @@ impl Ledger {
                 Ok::<_, sqlx::Error>(history)
             };
             read.await.map_err(|error| self.sorted(&error))
-        })
-    }
-
-    /// Returns what a policy remembers of a namespace: a JSON document.
-    ///
-    /// # Errors
-    ///
-    /// If the database cannot be read.
-    pub async fn policy_state(&self, account: &str, namespace: &str) -> Result<Option<String>, LedgerError> {
-        on!(self, pool, _begin => {
-            let row = sqlx::query("SELECT state FROM capacity_policy_state WHERE account = $1 AND namespace = $2")
-                .bind(account)
-                .bind(namespace)
-                .fetch_optional(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            row.map(|row| row.try_get(0)).transpose().map_err(|error| self.sorted(&error))
-        })
-    }
-
-    /// Remembers something of a namespace for a policy.
-    ///
-    /// # Errors
-    ///
-    /// If the database cannot be written.
-    pub async fn put_policy_state(
-        &self,
-        account: &str,
-        namespace: &str,
-        state: &str,
-    ) -> Result<(), LedgerError> {
-        on!(self, pool, _begin => {
-            sqlx::query(
-                "INSERT INTO capacity_policy_state (account, namespace, state) VALUES ($1, $2, $3) \
-                 ON CONFLICT (account, namespace) DO UPDATE SET state = excluded.state",
-            )
-            .bind(account)
-            .bind(namespace)
-            .bind(state)
-            .execute(pool)
-            .await
-            .map(drop)
-            .map_err(|error| self.sorted(&error))
         })
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod evaluations;
 mod location;
 mod minutes;
+mod policy_state;
 mod records;
 mod rows;
 mod schema;
@@ -23,7 +24,7 @@ pub use error::{ErrorKind, LedgerError};
 pub use location::Location;
 pub use records::{
     ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow, HourRecord, Minute,
-    NamespaceMinute, Recorded,
+    NamespaceMinute, PolicyStateRecord, Recorded,
 };
 pub use store::Ledger;
 pub use transfer::{Format, Table, write_history};

@@ -156,6 +156,28 @@ pub struct ChangeRecord {
     pub by: String,
 }
 
+/// What a policy remembers of a namespace from one evaluation to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStateRecord {
+    /// Account id.
+    pub account: String,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// Name of the policy.
+    pub policy: String,
+    /// Version of the form of `state`, which only the policy reads.
+    pub version: i64,
+    /// Minutes since 1970 (UTC) of the evaluation that it was the result of.
+    pub minute: i64,
+    /// The state itself, at most [`PolicyStateRecord::LONGEST`] bytes.
+    pub state: String,
+}
+
+impl PolicyStateRecord {
+    /// The longest state that is stored, in bytes.
+    pub const LONGEST: usize = 1024;
+}
+
 /// A decision with its evaluation and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {

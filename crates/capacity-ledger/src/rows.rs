@@ -1,13 +1,13 @@
 //! Plain rows: each record's columns are named once, for reading, writing and moving them alike.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Type};
 
-use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
+use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
@@ -244,19 +244,32 @@ record! {
     }
 }
 
-/// What a policy remembers of a namespace.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct PolicyStateRecord {
-    account: String,
-    namespace: String,
-    state: String,
-}
-
 record! {
-    PolicyStateRecord in "capacity_policy_state" by "account {bytewise}, namespace {bytewise}":
+    PolicyStateRecord in "capacity_policy_state" by "account {bytewise}, namespace {bytewise}, policy {bytewise}":
     account = "account",
     namespace = "namespace",
+    policy = "policy",
+    version = "version",
+    minute = "minute",
     state = "state";
+
+    /// It only moves forward in time; in the same minute the later write counts.
+    const ON_CONFLICT: &'static str = "(account, namespace, policy) DO UPDATE SET version = excluded.version, \
+        minute = excluded.minute, state = excluded.state WHERE excluded.minute > capacity_policy_state.minute \
+        OR (excluded.minute = capacity_policy_state.minute \
+        AND (excluded.version <> capacity_policy_state.version OR excluded.state <> capacity_policy_state.state))";
+
+    fn problem(&self) -> Option<String> {
+        if self.state.len() > Self::LONGEST {
+            return Some(format!(
+                "the state of {} for {} has {} bytes, and {} are allowed",
+                self.policy, self.namespace, self.state.len(), Self::LONGEST
+            ));
+        }
+        let second = self.minute.checked_mul(60);
+        let is_time = second.is_some_and(|second| jiff::Timestamp::from_second(second).is_ok());
+        (!is_time).then(|| format!("minute: {} is outside the range of times", self.minute))
+    }
 }
 
 fn no_time(milliseconds: i64) -> Option<String> {
@@ -289,8 +302,11 @@ pub(crate) fn insert<T: Record>(condition: &str, bytewise: &str) -> SqlStr {
     .into_sql_str()
 }
 
-/// A statement that writes some records; what is there stays as it is.
-pub(crate) fn insert_all<'q, DB, T: Record>(records: &'q [T]) -> QueryBuilder<DB>
+/// A statement that writes some records, of which no two may be about the same row; `bytewise` as in [`insert`].
+pub(crate) fn insert_all<'q, DB, T: Record + 'q>(
+    records: impl IntoIterator<Item = &'q T>,
+    bytewise: &str,
+) -> QueryBuilder<DB>
 where
     DB: Database,
     Option<&'q str>: Encode<'q, DB> + Type<DB>,
@@ -305,7 +321,9 @@ where
             };
         }
     });
-    insert.push(" ON CONFLICT DO NOTHING");
+    insert
+        .push(" ON CONFLICT ")
+        .push(T::ON_CONFLICT.replace("{bytewise}", bytewise));
     insert
 }
 

@@ -1,10 +1,15 @@
-//! The tables, in steps that are only ever added to.
+//! The tables, in steps that are only ever added to, and bringing a database to them.
 
-/// The newest version this program knows.
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::error::{ErrorKind, LedgerError};
+use crate::store::{Ledger, Pool, on};
+
+/// The newest version this program knows. A program that knows only a lower one refuses the ledger.
 pub(crate) const VERSION: i64 = 2;
 
 /// `{bytes}` stands for the database's type of bytes, `{random}` for sixteen random digits.
-pub(crate) const STEPS: &[&[&str]] = &[
+const STEPS: &[&[&str]] = &[
     &[
         "CREATE TABLE capacity_namespaces (id BIGINT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (account, name))",
         "CREATE TABLE capacity_minutes (account TEXT NOT NULL, minute BIGINT NOT NULL, complete BIGINT NOT NULL, source TEXT NOT NULL, \
@@ -40,3 +45,145 @@ pub(crate) const STEPS: &[&[&str]] = &[
         "INSERT INTO capacity_identity (id) VALUES ({random})",
     ],
 ];
+
+/// Steps that programs of the same [`VERSION`] do not notice, so that a release can be rolled back without losing its ledger.
+const ADDITIONS: &[&[&str]] = &[&[
+    // Nothing but an import ever wrote it, and its rows name neither the policy nor the time.
+    "DROP TABLE capacity_policy_state",
+    "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, policy TEXT NOT NULL, \
+     version BIGINT NOT NULL, minute BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (account, namespace, policy))",
+]];
+
+/// The tables that a database has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Tables {
+    version: i64,
+    additions: usize,
+}
+
+impl Tables {
+    const CURRENT: Self = Self {
+        version: VERSION,
+        additions: ADDITIONS.len(),
+    };
+
+    fn of(version: Option<i64>, additions: Option<i64>) -> Self {
+        Self {
+            version: version.unwrap_or_default(),
+            additions: additions
+                .and_then(|number| usize::try_from(number).ok())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Returns the statements that are missing.
+    fn missing(self) -> impl Iterator<Item = &'static str> {
+        let steps = STEPS
+            .iter()
+            .skip(usize::try_from(self.version).unwrap_or_default());
+        let additions = ADDITIONS.iter().skip(self.additions);
+        steps.chain(additions).copied().flatten().copied()
+    }
+}
+
+impl Ledger {
+    /// Creates missing tables and brings older ones to this version. A database that needs nothing is only read, so that a role
+    /// without the right to create tables can use them. Of two workers that start together the second waits for the first.
+    pub(crate) async fn migrate(&self) -> Result<(), LedgerError> {
+        let mut tables = self.tables().await?;
+        if tables.version <= VERSION && (tables.version < VERSION || tables.additions < ADDITIONS.len()) {
+            tables = self.add_missing().await?;
+        }
+        if tables.version > VERSION {
+            let detail = format!(
+                "was written by a newer version of this program (tables {}, known {VERSION})",
+                tables.version
+            );
+            return Err(LedgerError::new(ErrorKind::Newer, &self.location, detail));
+        }
+        Ok(())
+    }
+
+    async fn tables(&self) -> Result<Tables, LedgerError> {
+        on!(self, pool, _begin => {
+            let read = async |sql: &'static str| match sqlx::query(sql).fetch_optional(pool).await {
+                Ok(row) => row.map(|row| row.try_get::<i64, _>(0)).transpose(),
+                Err(error) if is_missing_table(&error) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let version = read("SELECT version FROM capacity_ledger").await.map_err(|error| self.sorted(&error))?;
+            let additions = read("SELECT number FROM capacity_additions").await.map_err(|error| self.sorted(&error))?;
+            Ok(Tables::of(version, additions))
+        })
+    }
+
+    /// Returns the tables as they are then.
+    async fn add_missing(&self) -> Result<Tables, LedgerError> {
+        let added = on!(self, pool, begin => {
+            let steps = async {
+                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
+                    .execute(pool)
+                    .await
+                    .map(drop)
+                    // Of two that create it at once, one gets this error.
+                    .or_else(|error| if is_duplicate(&error) { Ok(()) } else { Err(error) })?;
+                let mut transaction = pool.begin_with(begin).await?;
+                if begin == "BEGIN" {
+                    sqlx::query("LOCK TABLE capacity_ledger IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+                }
+                let row = sqlx::query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
+                let version = row.map(|row| row.try_get(0)).transpose()?;
+                if version.is_some_and(|version| version > VERSION) {
+                    return Ok(Tables::of(version, None));
+                }
+                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_additions (number BIGINT NOT NULL)")
+                    .execute(&mut *transaction)
+                    .await?;
+                let row = sqlx::query("SELECT number FROM capacity_additions").fetch_optional(&mut *transaction).await?;
+                let tables = Tables::of(version, row.map(|row| row.try_get(0)).transpose()?);
+                for statement in tables.missing() {
+                    sqlx::query(AssertSqlSafe(self.in_dialect(statement))).execute(&mut *transaction).await?;
+                }
+                for (table, column, number) in [
+                    ("capacity_ledger", "version", VERSION),
+                    ("capacity_additions", "number", i64::try_from(ADDITIONS.len()).unwrap_or_default()),
+                ] {
+                    let delete = AssertSqlSafe(format!("DELETE FROM {table}"));
+                    sqlx::query(delete).execute(&mut *transaction).await?;
+                    let insert = AssertSqlSafe(format!("INSERT INTO {table} ({column}) VALUES ($1)"));
+                    sqlx::query(insert).bind(number).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok::<_, sqlx::Error>(Tables::CURRENT)
+            };
+            steps.await
+        });
+        added.map_err(|error| self.sorted(&error))
+    }
+
+    /// Writes a statement of the schema in the words of the database.
+    fn in_dialect(&self, statement: &str) -> String {
+        let (bytes, random) = match self.pool {
+            Pool::Sqlite(_) => ("BLOB", "lower(hex(randomblob(8)))"),
+            Pool::Postgres(_) => (
+                "BYTEA",
+                "left(md5(random()::text || clock_timestamp()::text), 16)",
+            ),
+        };
+        statement.replace("{bytes}", bytes).replace("{random}", random)
+    }
+}
+
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| matches!(&*code, "23505" | "42P07"))
+}
+
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        // SQLite has one code for all mistakes in a statement.
+        error.code().is_some_and(|code| code == "42P01") || error.message().starts_with("no such table")
+    })
+}

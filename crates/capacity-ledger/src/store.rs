@@ -10,12 +10,11 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row};
 
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
 use crate::rows::{self, Record};
-use crate::schema::{STEPS, VERSION};
 
 /// How long is waited for a connection, or for another writer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -133,18 +132,6 @@ impl Ledger {
         &self.identity
     }
 
-    /// Writes a statement of the schema in the words of the database.
-    fn in_dialect(&self, statement: &str) -> String {
-        let (bytes, random) = match self.pool {
-            Pool::Sqlite(_) => ("BLOB", "lower(hex(randomblob(8)))"),
-            Pool::Postgres(_) => (
-                "BYTEA",
-                "left(md5(random()::text || clock_timestamp()::text), 16)",
-            ),
-        };
-        statement.replace("{bytes}", bytes).replace("{random}", random)
-    }
-
     /// Returns the database's name of the order of text that does not depend on where it runs.
     pub(crate) fn bytewise(&self) -> &'static str {
         match self.pool {
@@ -190,49 +177,6 @@ impl Ledger {
             let row = sqlx::query("SELECT id FROM capacity_identity").fetch_one(pool).await;
             row.and_then(|row| row.try_get(0)).map_err(|error| self.sorted(&error))
         })
-    }
-
-    /// Two workers that start together: the second waits for the first, and finds everything done.
-    async fn migrate(&self) -> Result<(), LedgerError> {
-        let version = on!(self, pool, begin => {
-            let steps = async {
-                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
-                    .execute(pool)
-                    .await
-                    .map(drop)
-                    // Two that create it at once: one of them is told that it is there.
-                    .or_else(|error| if is_duplicate(&error) { Ok(()) } else { Err(error) })?;
-                let mut transaction = pool.begin_with(begin).await?;
-                if begin == "BEGIN" {
-                    sqlx::query("LOCK TABLE capacity_ledger IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
-                }
-                let row = sqlx::query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
-                let version: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
-                if (0..VERSION).contains(&version) {
-                    let done = usize::try_from(version).unwrap_or_default();
-                    for step in STEPS.iter().skip(done) {
-                        for statement in *step {
-                            sqlx::query(AssertSqlSafe(self.in_dialect(statement))).execute(&mut *transaction).await?;
-                        }
-                    }
-                    sqlx::query("DELETE FROM capacity_ledger").execute(&mut *transaction).await?;
-                    sqlx::query("INSERT INTO capacity_ledger (version) VALUES ($1)")
-                        .bind(VERSION)
-                        .execute(&mut *transaction)
-                        .await?;
-                }
-                transaction.commit().await?;
-                Ok::<i64, sqlx::Error>(version)
-            };
-            steps.await
-        });
-        let version = version.map_err(|error| self.sorted(&error))?;
-        if version > VERSION {
-            let detail =
-                format!("was written by a newer version of this program (tables {version}, known {VERSION})");
-            return Err(LedgerError::new(ErrorKind::Newer, &self.location, detail));
-        }
-        Ok(())
     }
 
     /// Returns the numbers of namespaces, giving new ones to those that have none.
@@ -313,8 +257,4 @@ impl Ledger {
             Ok(names)
         })
     }
-}
-
-fn is_duplicate(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(database) if database.code().is_some_and(|code| matches!(&*code, "23505" | "42P07")))
 }

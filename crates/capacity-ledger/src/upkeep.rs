@@ -45,13 +45,14 @@ pub struct Pruned {
     pub changes: u64,
 }
 
-const COUNTS: [(&str, &str); 6] = [
+const COUNTS: [(&str, &str); 7] = [
     ("namespaces", "SELECT COUNT(*) FROM capacity_namespaces"),
     ("minutes", "SELECT COUNT(*) FROM capacity_minutes"),
     ("hours", "SELECT COUNT(*) FROM capacity_hours"),
     ("evaluations", "SELECT COUNT(*) FROM capacity_evaluations"),
     ("decisions", "SELECT COUNT(*) FROM capacity_decisions"),
     ("changes", "SELECT COUNT(*) FROM capacity_changes"),
+    ("policy_state", "SELECT COUNT(*) FROM capacity_policy_state"),
 ];
 
 /// Where the evaluation of a decision or a change is old.
@@ -231,7 +232,7 @@ impl Ledger {
             let written = async {
                 let hours: Vec<HourRecord> = hours.into_values().collect();
                 for hours in hours.chunks(AT_A_TIME) {
-                    rows::insert_all(hours).build().execute(&mut *transaction).await?;
+                    rows::insert_all(hours, self.bytewise()).build().execute(&mut *transaction).await?;
                 }
                 sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
                     .bind(account)

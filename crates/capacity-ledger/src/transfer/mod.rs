@@ -14,8 +14,8 @@ use futures::TryStreamExt;
 use sqlx::Row;
 
 use crate::error::LedgerError;
-use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord};
-use crate::rows::{self, PolicyStateRecord, Record};
+use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
+use crate::rows::{self, Record};
 use crate::store::{Ledger, on};
 use lines::Lines;
 
@@ -34,7 +34,7 @@ pub enum Table {
     Decisions,
     /// One line a change.
     Changes,
-    /// One line a namespace that a policy remembers something of.
+    /// One line a namespace and policy that remembers something of it.
     PolicyState,
     /// One line a decision, with its evaluation and what became of it. Only taken out.
     History,
@@ -69,8 +69,8 @@ impl Ledger {
         lines.end().map_err(|problem| self.unwritten(&problem))
     }
 
-    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one and a
-    /// change's final outcome one that is still open. A line that cannot be read is told by its number, and nothing of the file is
+    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one, a
+    /// change's final outcome one that is still open, and policy state that of an earlier minute. A line that cannot be read is told by its number, and nothing of the file is
     /// written then. The file is held in memory until it was
     /// read to its end; one that ends between two lines cannot be told from a whole one.
     ///

@@ -9,7 +9,7 @@ use rstest::rstest;
 use secrecy::ExposeSecret;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
-use crate::places::{ACCOUNT, at, minute, opened, place, sample};
+use crate::places::{ACCOUNT, at, execute, minute, opened, place, sample};
 
 #[tokio::test]
 async fn files_that_are_no_ledger_are_told_apart_and_left_alone() {
@@ -200,20 +200,7 @@ async fn a_wrong_password_is_told_and_not_shown() {
 #[tokio::test]
 async fn a_ledger_of_a_newer_version_is_refused(#[case] kind: Kind) {
     opened!(kind, "newer", place, ledger);
-    let sql = "UPDATE capacity_ledger SET version = 99";
-    match &place.location {
-        Location::Sqlite(path) => {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            let pool = sqlx::SqlitePool::connect_with(options).await.expect("connected");
-            sqlx::query(sql).execute(&pool).await.expect("set");
-        }
-        Location::Postgres(url) => {
-            let pool = sqlx::PgPool::connect(url.expose_secret())
-                .await
-                .expect("connected");
-            sqlx::query(sql).execute(&pool).await.expect("set");
-        }
-    }
+    execute(&place.location, "UPDATE capacity_ledger SET version = 99").await;
     ledger.close().await;
     let error = Ledger::open(&place.location).await.expect_err("newer");
     assert_eq!(error.kind(), ErrorKind::Newer, "{error}");

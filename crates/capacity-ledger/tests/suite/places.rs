@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute};
+use capacity_ledger::{
+    ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute, PolicyStateRecord,
+};
 use jiff::Timestamp;
+use secrecy::ExposeSecret;
 
 use crate::postgres::new_database;
 
@@ -113,4 +116,46 @@ pub(crate) fn change(plan: &str, namespace: &str, outcome: &str) -> ChangeRecord
         ended_at_ms: at(2).as_millisecond(),
         by: "worker-1".to_owned(),
     }
+}
+
+pub(crate) fn policy_state(namespace: &str, minute: i64, state: &str) -> PolicyStateRecord {
+    PolicyStateRecord {
+        account: ACCOUNT.to_owned(),
+        namespace: namespace.to_owned(),
+        policy: "break-even".to_owned(),
+        version: 1,
+        minute: at(minute).as_second() / 60,
+        state: state.to_owned(),
+    }
+}
+
+/// Runs statements on the database itself.
+pub(crate) async fn execute(location: &Location, statements: &str) {
+    match location {
+        Location::Sqlite(path) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let pool = sqlx::SqlitePool::connect_with(options).await.expect("connected");
+            let sql = sqlx::AssertSqlSafe(statements.to_owned());
+            sqlx::raw_sql(sql).execute(&pool).await.expect("executed");
+            pool.close().await;
+        }
+        Location::Postgres(url) => {
+            let pool = sqlx::PgPool::connect(url.expose_secret())
+                .await
+                .expect("connected");
+            let sql = sqlx::AssertSqlSafe(statements.to_owned());
+            sqlx::raw_sql(sql).execute(&pool).await.expect("executed");
+            pool.close().await;
+        }
+    }
+}
+
+/// Takes the tables back to those of the release before policies had state.
+pub(crate) async fn downgrade(location: &Location) {
+    execute(
+        location,
+        "DROP TABLE capacity_additions; DROP TABLE capacity_policy_state; CREATE TABLE capacity_policy_state \
+         (account TEXT NOT NULL, namespace TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (account, namespace))",
+    )
+    .await;
 }

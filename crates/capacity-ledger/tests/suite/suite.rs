@@ -1,14 +1,16 @@
 //! What a ledger promises, on either database.
 
 use capacity_ledger::{
-    ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute, Pruned, Recorded,
-    Table,
+    ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute,
+    PolicyStateRecord, Pruned, Recorded, Table,
 };
 use jiff::SignedDuration;
 use rstest::rstest;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
-use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, opened, sample};
+use crate::places::{
+    ACCOUNT, at, change, decision, downgrade, evaluation, minute, opened, policy_state, sample,
+};
 
 #[rstest]
 #[case(Sqlite)]
@@ -218,16 +220,99 @@ async fn history_tells_what_was_decided_and_what_became_of_it(#[case] kind: Kind
             .plan_id,
         "p2"
     );
-    ledger
-        .put_policy_state(ACCOUNT, "pay.a1b2c", "{}")
-        .await
-        .expect("put");
-    ledger
-        .put_policy_state(ACCOUNT, "pay.a1b2c", "{\"debt\":1}")
-        .await
-        .expect("put again");
-    let state = ledger.policy_state(ACCOUNT, "pay.a1b2c").await.expect("readable");
-    assert_eq!(state.as_deref(), Some("{\"debt\":1}"));
+}
+
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn policy_state_only_moves_forward_in_time(#[case] kind: Kind) {
+    opened!(kind, "states", _place, ledger);
+    let states = async || {
+        let states = ledger
+            .policy_states(ACCOUNT, "break-even")
+            .await
+            .expect("readable");
+        let short = states.into_iter().map(|it| (it.namespace, it.state));
+        short.collect::<Vec<_>>()
+    };
+    let stored = |states: Vec<PolicyStateRecord>| {
+        let ledger = ledger.clone();
+        async move { ledger.store_policy_states(&states).await.expect("stored") }
+    };
+    let other_policy = PolicyStateRecord {
+        policy: "other".to_owned(),
+        ..policy_state("pay", 99, "other")
+    };
+    // Given twice in one batch: the later minute counts.
+    let first = vec![
+        policy_state("pay", 5, "five"),
+        policy_state("orders", 5, "five"),
+        policy_state("pay", 4, "four"),
+        other_policy,
+    ];
+    assert_eq!(stored(first.clone()).await, 3);
+    assert_eq!(stored(first).await, 0, "the same again");
+    let mixed = vec![
+        policy_state("pay", 4, "older"),
+        policy_state("orders", 6, "newer"),
+    ];
+    assert_eq!(stored(mixed).await, 1);
+    let expected = |pay: &str| {
+        [
+            ("orders".to_owned(), "newer".to_owned()),
+            ("pay".to_owned(), pay.to_owned()),
+        ]
+    };
+    assert_eq!(states().await, expected("five"));
+    assert_eq!(stored(vec![policy_state("pay", 5, "once more")]).await, 1);
+    assert_eq!(states().await, expected("once more"));
+    let too_long = [
+        policy_state("new", 7, "x"),
+        policy_state("pay", 7, &"x".repeat(1025)),
+    ];
+    let error = ledger.store_policy_states(&too_long).await.expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.to_string().contains("1025 bytes"), "{error}");
+    assert_eq!(states().await, expected("once more"), "all or nothing");
+    let many: Vec<_> = (0..700)
+        .map(|number| policy_state(&format!("n{number}"), 9, &"x".repeat(1024)))
+        .collect();
+    assert_eq!(stored(many).await, 700);
+    assert_eq!(states().await.len(), 702);
+}
+
+/// The earlier release can be started again: it refuses higher versions only.
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn a_ledger_of_the_earlier_release_is_extended_and_keeps_its_version(#[case] kind: Kind) {
+    opened!(kind, "extended", place, ledger);
+    let it = minute(1, vec![sample("pay", 7)]);
+    ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
+    ledger.close().await;
+    downgrade(&place.location).await;
+    for _ in 0..2 {
+        let (one, other) = tokio::join!(Ledger::open(&place.location), Ledger::open(&place.location));
+        let (one, other) = (one.expect("opened"), other.expect("opened at the same time"));
+        let state = [policy_state("pay", 1, "state")];
+        one.store_policy_states(&state).await.expect("stored");
+        assert_eq!(
+            other
+                .policy_states(ACCOUNT, "break-even")
+                .await
+                .expect("readable"),
+            state
+        );
+        assert_eq!(
+            one.window(ACCOUNT, at(0), at(9)).await.expect("readable"),
+            std::slice::from_ref(&it)
+        );
+        assert_eq!(one.info().await.expect("readable").schema_version, 2);
+        one.close().await;
+        other.close().await;
+    }
 }
 
 /// The rows of an operation, as an export shows them.

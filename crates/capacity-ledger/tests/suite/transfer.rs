@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use rstest::rstest;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
-use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, opened, sample};
+use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, opened, policy_state, sample};
 
 /// In an order in which each can be taken in.
 const TABLES: [Table; 6] = [
@@ -61,12 +61,9 @@ async fn fill(ledger: &Ledger) {
     failed.error = Some("503,\r\n\"busy\"".to_owned());
     let changes = [failed, change("P1", "Pay.a1b2c", "changed")];
     ledger.record_changes(&changes).await.expect("recorded");
-    for namespace in ["pay.a1b2c", "Orders.a1b2c"] {
-        ledger
-            .put_policy_state(ACCOUNT, namespace, "{\"debt\": 1,\n\"text\": \"\\\"\"}\n")
-            .await
-            .expect("put");
-    }
+    let states = ["pay.a1b2c", "Orders.a1b2c"]
+        .map(|namespace| policy_state(namespace, 1, "{\"debt\": 1,\n\"text\": \"\\\"\"}\n"));
+    ledger.store_policy_states(&states).await.expect("stored");
 }
 
 async fn exported(ledger: &Ledger, table: Table, format: Format) -> Vec<u8> {
@@ -167,10 +164,6 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
         "taken in for their decisions"
     );
     assert!(rows.values().all(|rows| *rows == 0), "{rows:?}");
-    for namespace in ["pay.a1b2c", "Orders.a1b2c"] {
-        let state = empty.policy_state(ACCOUNT, namespace).await;
-        assert_eq!(state.expect("readable"), None);
-    }
 }
 
 #[rstest]
@@ -198,6 +191,11 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
     "account,plan_id\na,p\n",
     "line 2: missing field `namespace`"
 )]
+#[case::state_too_long(
+    Table::PolicyState,
+    &format!("account,namespace,policy,version,minute,state\na,n,p,1,7,{}\n", "x".repeat(1025)),
+    "line 2: the state of p for n has 1025 bytes, and 1024 are allowed"
+)]
 #[case::evaluation_missing(
     Table::Decisions,
     "account,plan_id,namespace,action,current_trus,wanted_trus,reason_code,reason,price_before_micro_dollars,\
@@ -206,7 +204,7 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
 )]
 #[case::open_quote(
     Table::PolicyState,
-    "account,namespace,state\na,n,\"{\n",
+    "account,namespace,policy,version,minute,state\na,n,p,1,7,\"{\n",
     "line 2: it is cut short"
 )]
 #[case::only_taken_out(

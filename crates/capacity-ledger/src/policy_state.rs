@@ -1,0 +1,70 @@
+//! What policies remember of namespaces.
+
+use std::collections::BTreeMap;
+
+use crate::error::LedgerError;
+use crate::records::PolicyStateRecord;
+use crate::rows::{self, Record};
+use crate::store::{AT_A_TIME, Ledger, on};
+
+impl Ledger {
+    /// Returns what a policy remembers of the namespaces of an account, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn policy_states(
+        &self,
+        account: &str,
+        policy: &str,
+    ) -> Result<Vec<PolicyStateRecord>, LedgerError> {
+        let order = format!(
+            "WHERE account = $1 AND policy = $2 ORDER BY namespace {}",
+            self.bytewise()
+        );
+        let sql = rows::select::<PolicyStateRecord>(&order);
+        on!(self, pool, _begin => {
+            sqlx::query_as(sql)
+                .bind(account)
+                .bind(policy)
+                .fetch_all(pool)
+                .await
+                .map_err(|error| self.sorted(&error))
+        })
+    }
+
+    /// Stores what policies remember, all of it or nothing. State only moves forward in time: a record of an earlier minute than
+    /// the stored one is ignored, one of the same minute replaces it. Returns how many records were stored.
+    ///
+    /// # Errors
+    ///
+    /// If a state is longer than [`PolicyStateRecord::LONGEST`], or the database cannot be written.
+    pub async fn store_policy_states(&self, states: &[PolicyStateRecord]) -> Result<u64, LedgerError> {
+        // A statement may touch a row only once, and writers that lock rows in the same order cannot block each other for good.
+        let mut newest: BTreeMap<[&str; 3], &PolicyStateRecord> = BTreeMap::new();
+        for state in states {
+            if let Some(problem) = state.problem() {
+                return Err(self.input(problem));
+            }
+            let key = [state.account.as_str(), &state.namespace, &state.policy];
+            let kept = newest.entry(key).or_insert(state);
+            if state.minute >= kept.minute {
+                *kept = state;
+            }
+        }
+        let states: Vec<&PolicyStateRecord> = newest.into_values().collect();
+        on!(self, pool, begin => {
+            let stored = async {
+                let mut transaction = pool.begin_with(begin).await?;
+                let mut stored = 0;
+                for states in states.chunks(AT_A_TIME) {
+                    let mut insert = rows::insert_all(states.iter().copied(), self.bytewise());
+                    stored += insert.build().execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(stored)
+            };
+            stored.await.map_err(|error| self.sorted(&error))
+        })
+    }
+}
