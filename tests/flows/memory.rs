@@ -189,7 +189,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     world.cloud.advance(SignedDuration::from_mins(10));
     let evaluation = world.evaluate().await;
     assert_eq!(evaluation.metrics_requests, 1);
-    assert!(!evaluation.blind);
+    assert!(!evaluation.metrics_unavailable);
 }
 
 #[tokio::test]
@@ -411,7 +411,7 @@ async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_k
     world.cloud.advance(MINUTE);
     assert!(sampler.round().await.recorded);
     let evaluation = world.evaluate().await;
-    assert!(!evaluation.blind);
+    assert!(!evaluation.metrics_unavailable);
     let raised = evaluation
         .decisions
         .iter()
@@ -505,7 +505,7 @@ async fn an_hour_without_metrics_is_unknown_and_not_idle() {
         world.cloud.advance(SignedDuration::from_mins(20));
         assert!(!sampler.round().await.recorded);
     }
-    assert!(world.evaluate().await.blind);
+    assert!(world.evaluate().await.metrics_unavailable);
     world.cloud.set_faults(Faults::default());
     world.cloud.advance(SignedDuration::from_mins(10));
     let orders = reason(&world.evaluate().await, "orders");

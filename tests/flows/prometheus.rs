@@ -205,11 +205,11 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
     let stopped = prometheus.url();
     drop(prometheus);
     let evaluation = evaluate(&through(&cloud, &stopped)).await;
-    assert!(evaluation.blind);
+    assert!(evaluation.metrics_unavailable);
 }
 
 #[tokio::test]
-async fn a_prometheus_that_answers_slowly_or_with_an_error_blinds_and_says_why() {
+async fn a_prometheus_that_answers_slowly_or_with_an_error_makes_metrics_unavailable_and_says_why() {
     let cloud = cloud(three(), 100).await;
     let error = r#"{"status":"error","errorType":"execution","error":"out of memory"}"#;
     let partial =
@@ -227,7 +227,7 @@ async fn a_prometheus_that_answers_slowly_or_with_an_error_blinds_and_says_why()
         let autopilot = through(&cloud, &server.uri());
         assert!(matches!(autopilot.metrics(), MetricsSource::Prometheus(_)));
         let evaluation = evaluate(&autopilot).await;
-        assert!(evaluation.blind);
+        assert!(evaluation.metrics_unavailable);
         let reason = &evaluation.decisions[0].decision.reason;
         assert!(
             reason.contains("the account's metrics are incomplete: "),

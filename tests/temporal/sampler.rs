@@ -69,7 +69,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
         .filter(|row| row.decision.namespace == "orders.a1b2c")
         .map(|row| format!("{} {}", row.decision.action, row.decision.reason_code))
         .collect();
-    assert!(codes.contains(&"Hold raise_only".to_owned()), "{codes:?}");
+    assert!(codes.contains(&"Hold scale_up_only".to_owned()), "{codes:?}");
     assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
 }
 

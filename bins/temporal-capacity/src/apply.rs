@@ -59,11 +59,19 @@ pub(crate) async fn run(
         if !is_table {
             show(&plan, shown, false, terminal, begun.elapsed())?;
         }
-        return Ok(Exit::of_plan(flags.detailed_exitcode, plan.blind, orders.len()));
+        return Ok(Exit::of_plan(
+            flags.detailed_exitcode,
+            plan.metrics_unavailable,
+            orders.len(),
+        ));
     }
     if !orders.is_empty() && !flags.yes && !agreed(orders.len())? {
         tell("nothing was changed");
-        return Ok(Exit::of_plan(flags.detailed_exitcode, plan.blind, orders.len()));
+        return Ok(Exit::of_plan(
+            flags.detailed_exitcode,
+            plan.metrics_unavailable,
+            orders.len(),
+        ));
     }
     let results = carry_out(&autopilot, &settings, orders, refuse_moved, terminal).await;
     let failed = results
@@ -86,7 +94,11 @@ pub(crate) async fn run(
         return Ok(Exit::Failed);
     }
     // A successful apply leaves nothing planned.
-    Ok(Exit::of_plan(flags.detailed_exitcode, plan.blind, 0))
+    Ok(Exit::of_plan(
+        flags.detailed_exitcode,
+        plan.metrics_unavailable,
+        0,
+    ))
 }
 
 /// Reads a saved plan, and judges its age by the service's clock.

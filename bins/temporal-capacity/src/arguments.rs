@@ -20,7 +20,7 @@ Exit codes:
   0  done (also: nothing to do)
   1  an error, settings and usage included, or a change that failed
   2  with --detailed-exitcode: changes are planned
-  3  with --detailed-exitcode: blind, since metrics are missing, stale or incomplete for the account
+  3  with --detailed-exitcode: metrics are missing, stale or incomplete for the whole account
      (1 outranks 3, 3 outranks 2; an `apply` that succeeded fully is 0)
 
 First steps:
@@ -354,7 +354,7 @@ pub(crate) struct Plan {
     /// Saves the plan, for `apply FILE` within 15 minutes.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
-    /// Exit with 2 when changes are planned, 3 when blind.
+    /// Exit with 2 when changes are planned, 3 when metrics are unavailable.
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
 }
@@ -381,7 +381,7 @@ pub(crate) struct Apply {
     /// Do not ask. Required where there is no terminal to ask on.
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Exit with 2 when changes stay planned, 3 when blind.
+    /// Exit with 2 when changes stay planned, 3 when metrics are unavailable.
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
 }

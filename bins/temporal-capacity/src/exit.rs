@@ -12,8 +12,8 @@ pub(crate) enum Exit {
     Failed,
     /// With `--detailed-exitcode`: changes are planned.
     ChangesPlanned,
-    /// With `--detailed-exitcode`: the account is blind.
-    Blind,
+    /// With `--detailed-exitcode`: the metrics of the account are unavailable.
+    MetricsUnavailable,
     /// Ctrl-C.
     Interrupted,
 }
@@ -24,17 +24,17 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::ChangesPlanned => 2,
-            Exit::Blind => 3,
+            Exit::MetricsUnavailable => 3,
             Exit::Interrupted => 130,
         })
     }
 }
 
 impl Exit {
-    /// What a plan means: blind outranks changes, and without `--detailed-exitcode` both are 0.
-    pub(crate) fn of_plan(detailed: bool, blind: bool, changes: usize) -> Self {
-        match (detailed, blind, changes) {
-            (true, true, _) => Self::Blind,
+    /// What a plan means: unavailable metrics outrank changes, and without `--detailed-exitcode` both are 0.
+    pub(crate) fn of_plan(detailed: bool, metrics_unavailable: bool, changes: usize) -> Self {
+        match (detailed, metrics_unavailable, changes) {
+            (true, true, _) => Self::MetricsUnavailable,
             (true, false, 1..) => Self::ChangesPlanned,
             _ => Self::Done,
         }
@@ -91,13 +91,13 @@ mod tests {
     #[case::plain(false, true, 3, Exit::Done)]
     #[case::nothing_to_do(true, false, 0, Exit::Done)]
     #[case::changes(true, false, 3, Exit::ChangesPlanned)]
-    #[case::blind_outranks_changes(true, true, 3, Exit::Blind)]
+    #[case::unavailable_metrics_outrank_changes(true, true, 3, Exit::MetricsUnavailable)]
     fn a_plan_means(
         #[case] detailed: bool,
-        #[case] blind: bool,
+        #[case] metrics_unavailable: bool,
         #[case] changes: usize,
         #[case] expected: Exit,
     ) {
-        assert_eq!(Exit::of_plan(detailed, blind, changes), expected);
+        assert_eq!(Exit::of_plan(detailed, metrics_unavailable, changes), expected);
     }
 }

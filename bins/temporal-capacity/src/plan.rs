@@ -90,7 +90,7 @@ pub(crate) async fn run(
     }
     Ok(Exit::of_plan(
         flags.detailed_exitcode,
-        plan.blind,
+        plan.metrics_unavailable,
         plan.summary.changes(),
     ))
 }

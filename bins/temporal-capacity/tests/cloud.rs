@@ -102,13 +102,16 @@ fn exit_codes_of_a_plan(#[case] arguments: &[&str], #[case] code: i32) {
 }
 
 #[test]
-fn blind_is_an_exit_code_of_its_own_and_outranks_changes() {
+fn unavailable_metrics_have_an_exit_code_and_outrank_changes() {
     let mut options = options();
     options.faults.metrics = MetricsFault::Limited;
     let world = World::new(options);
     world.run(&["plan", "--detailed-exitcode"]).code(3);
     world.run(&["plan"]).code(0);
-    assert_eq!(world.json(&["plan", "-o", "json"], 0)["blind"], true);
+    assert_eq!(
+        world.json(&["plan", "-o", "json"], 0)["metrics_unavailable"],
+        true
+    );
     world.run(&["apply", "--yes", "--detailed-exitcode"]).code(3);
     assert_eq!(world.cloud.changes(), []);
 }
@@ -338,7 +341,7 @@ fn bad_settings_end_in_one_message_with_the_remedy(
 }
 
 #[test]
-fn a_wrong_metrics_key_makes_the_account_blind_and_is_told() {
+fn a_wrong_metrics_key_makes_metrics_unavailable_and_is_reported() {
     let world = World::new(options());
     let assert = world
         .command(&["plan", "--all"])

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{Decision, Lowering, NamespaceId, Policy};
+use capacity_engine::{Decision, NamespaceId, Policy, Restriction};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -74,16 +74,16 @@ impl Scope {
 pub struct Occasion {
     /// Which namespaces it decides upon.
     pub scope: Scope,
-    /// Whether it may give back at all; what it finds out itself may hold that as well.
-    pub lowering: Lowering,
+    /// What forbids changes, the most important first; restrictions that the evaluation finds itself are added at the end.
+    pub restrictions: Vec<Restriction>,
 }
 
 impl Occasion {
-    /// Returns an occasion that may do all there is to do.
+    /// Returns an occasion without restrictions.
     pub fn of(scope: Scope) -> Self {
         Self {
             scope,
-            lowering: Lowering::Allowed,
+            restrictions: Vec::new(),
         }
     }
 }
@@ -106,8 +106,8 @@ pub struct Evaluation {
     pub account: Option<String>,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
-    /// Whether the whole account was blind.
-    pub blind: bool,
+    /// Whether no namespace of the account has usable metrics: no metric-based decisions were made.
+    pub metrics_unavailable: bool,
     /// What fed the hour: `ledger`, `prometheus` or `1 minute`.
     pub usage_window: String,
     /// Why the ledger could not be used; it is among the warnings as well.

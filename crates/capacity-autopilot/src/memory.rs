@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capacity_engine::{Lowering, ReasonCode};
+use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
 use capacity_ledger::{ErrorKind, Ledger, LedgerError, Location};
 use tokio::sync::Mutex;
 
@@ -89,10 +89,15 @@ impl From<Ledger> for Memory {
     }
 }
 
-/// What a ledger that fails means: nothing is given back, and raising goes on.
-pub(crate) fn held_by(error: &LedgerError) -> Lowering {
-    Lowering::Held {
-        code: ReasonCode::LedgerUnavailable,
-        why: format!("{}; nothing is given back without the ledger", chain(error)),
-    }
+/// While the ledger fails, nothing is scaled down; scaling up continues.
+pub(crate) fn ledger_unavailable(error: &LedgerError) -> Restriction {
+    Restriction::new(
+        Direction::ScaleDown,
+        ReasonCode::LedgerUnavailable,
+        format!(
+            "{}; nothing is scaled down while the ledger is unavailable",
+            chain(error)
+        ),
+        RestrictionOrigin::Ledger,
+    )
 }

@@ -21,9 +21,16 @@ pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
         .filter(|decision| decision.announce && !decision.action.is_change())
         .map(decision_line)
         .collect();
-    let blind = if plan.blind { blindness(plan) } else { Vec::new() };
+    let unavailable = if plan.metrics_unavailable {
+        why_unavailable(plan)
+    } else {
+        Vec::new()
+    };
     let sections = [
-        ("Blind: nothing was decided on metrics", blind),
+        (
+            "Metrics unavailable: no metric-based decisions were made",
+            unavailable,
+        ),
         (
             "Not carried out",
             failed.iter().map(|result| result_line(result)).collect(),
@@ -53,9 +60,9 @@ pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
         return None;
     }
     let account = plan.account.as_deref().unwrap_or("(unknown)");
-    let what = match (counts.is_empty(), plan.blind) {
+    let what = match (counts.is_empty(), plan.metrics_unavailable) {
         (false, _) => counts.join(", "),
-        (true, true) => "metrics unusable".to_owned(),
+        (true, true) => "metrics unavailable".to_owned(),
         (true, false) => "news".to_owned(),
     };
     Some(Message {
@@ -103,8 +110,8 @@ fn result_line(result: &ChangeResult) -> String {
     line
 }
 
-/// Why the account is blind, once: each namespace has the same reason.
-fn blindness(plan: &Plan) -> Vec<String> {
+/// Why the metrics are unavailable, once: each namespace has the same reason.
+fn why_unavailable(plan: &Plan) -> Vec<String> {
     let held = plan
         .decisions
         .iter()
@@ -126,7 +133,7 @@ mod tests {
             evaluated_at: "2026-11-20T10:45:00Z".parse().expect("a time"),
             account: Some("a1b2c".to_owned()),
             decisions: Vec::new(),
-            blind: false,
+            metrics_unavailable: false,
             usage_window: "1 minute".to_owned(),
             ledger_problem: None,
             warnings: Vec::new(),

@@ -33,8 +33,9 @@ pub struct Plan {
     /// When the evaluation was made (UTC).
     #[schemars(with = "String")]
     pub evaluated_at: Timestamp,
-    /// Whether metrics were missing, stale or incomplete for the whole account: nothing was decided on them.
-    pub blind: bool,
+    /// Whether metrics were missing, stale or incomplete for the whole account: no metric-based decisions were made.
+    #[serde(alias = "blind")]
+    pub metrics_unavailable: bool,
     /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
     pub usage_window: String,
     /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
@@ -260,7 +261,7 @@ impl Plan {
             plan_id: digest(&identity),
             account: evaluation.account.clone(),
             evaluated_at: evaluation.evaluated_at,
-            blind: evaluation.blind,
+            metrics_unavailable: evaluation.metrics_unavailable,
             usage_window: evaluation.usage_window.clone(),
             price_per_million_actions,
             decisions,

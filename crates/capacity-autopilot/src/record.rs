@@ -33,7 +33,7 @@ pub async fn record_evaluation(
         plan_id: plan.plan_id.clone(),
         evaluated_at_ms: plan.evaluated_at.as_millisecond(),
         dry_run,
-        blind: plan.blind,
+        blind: plan.metrics_unavailable,
         by: by.to_owned(),
         usage_window: plan.usage_window.clone(),
         price_micro_dollars: micro_dollars(plan.price_per_million_actions).unwrap_or_default(),

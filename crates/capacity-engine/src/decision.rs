@@ -115,12 +115,22 @@ reason_codes! {
     InUse = "in_use",
     /// The usage of the hour is an estimate, and nothing is given back on that.
     EstimateOnly = "estimate_only",
-    /// The ledger could not be read or written, and nothing is given back without it.
+    /// The ledger could not be read or written, and nothing is scaled down without it.
     LedgerUnavailable = "ledger_unavailable",
-    /// Workers of one controller keep different ledgers, and nothing is given back meanwhile.
+    /// Workers of one controller use different ledgers, and nothing is scaled down meanwhile.
     LedgersDiffer = "ledgers_differ",
-    /// This evaluation was triggered by throttling, and may only raise.
-    RaiseOnly = "raise_only",
+    /// This evaluation was triggered by high use and only scales up.
+    ScaleUpOnly = "scale_up_only",
+    /// All changes are paused.
+    Paused = "paused",
+    /// Scaling up is paused.
+    ScaleUpPaused = "scale_up_paused",
+    /// Scaling down is paused.
+    ScaleDownPaused = "scale_down_paused",
+    /// The outcome of its last change is not recorded yet, and it is not scaled down until it is.
+    OutcomeNotRecorded = "outcome_not_recorded",
+    /// Its spec changed in more than the capacity after a change.
+    SpecChanged = "spec_changed",
     /// The usage of a limit is missing or partly unreadable, and nothing is given back on that.
     MetricsFamilyMissing = "metrics_family_missing",
     /// The service refused the last change as not permitted.

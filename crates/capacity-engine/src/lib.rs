@@ -13,6 +13,7 @@ mod namespace;
 mod policy;
 pub mod pricing;
 mod rate;
+mod restriction;
 mod snapshot;
 mod usage;
 
@@ -23,7 +24,8 @@ pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, Namespa
 pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;
+pub use restriction::{Direction, Restriction, RestrictionOrigin, RestrictionScope};
 pub use snapshot::{
-    AccountView, CapacityInfo, KnownCapacityInfo, Lowering, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
+    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
 };
 pub use usage::{HourlyActions, MinuteSample, Usage, UsageWindow};

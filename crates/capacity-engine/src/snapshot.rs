@@ -1,10 +1,10 @@
 //! Everything known about one namespace, and about the account, at one `now`.
 
 use crate::capacity::{CapacityRequest, Ladder, ReportedMode, Trus};
-use crate::decision::ReasonCode;
 use crate::limit::PerLimit;
 use crate::namespace::NamespaceId;
 use crate::rate::Rate;
+use crate::restriction::Restriction;
 use crate::usage::{MinuteSample, UsageWindow};
 
 /// Everything known about one namespace.
@@ -109,23 +109,8 @@ pub struct AccountView {
     pub metrics: MetricsHealth,
     /// The namespace that this automation runs in.
     pub home: Option<NamespaceId>,
-    /// Whether capacity may be given back at all in this evaluation.
-    pub lowering: Lowering,
-}
-
-/// Whether capacity may be given back in an evaluation. Raising is never held by it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Lowering {
-    /// It may.
-    #[default]
-    Allowed,
-    /// It may not.
-    Held {
-        /// The code that decisions carry.
-        code: ReasonCode,
-        /// Why, in words that follow `but`, and what would end it.
-        why: String,
-    },
+    /// What forbids changes in this evaluation; the first that applies to a change decides.
+    pub restrictions: Vec<Restriction>,
 }
 
 /// Whether the metrics of the account can be relied on.

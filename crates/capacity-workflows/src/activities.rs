@@ -21,7 +21,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::change::CapacityChange;
 use crate::controller_client::{AskError, ask, status};
-use crate::ledgers::lowering;
+use crate::ledgers::restrictions;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
     Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
@@ -126,7 +126,7 @@ impl CapacityActivities {
         let ledgers = self.ledgers(&request).await;
         let occasion = Occasion {
             scope: Scope::All,
-            lowering: lowering(&request, &ledgers),
+            restrictions: restrictions(&request, &ledgers),
         };
         let evaluation = beating(&context, self.autopilot.evaluate_on(&occasion, &|_| ())).await?;
         let evaluation = evaluation.map_err(|error| failed(failure::OBSERVE, false, chain(&error)))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use capacity_engine::{Lowering, ReasonCode};
+use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::activities::CapacityActivities;
@@ -47,33 +47,36 @@ fn with(mut lately: BTreeMap<String, i64>, own: Option<String>, now: Timestamp) 
     Ledgers { lately, own }
 }
 
-/// Returns whether an evaluation may give back.
-pub(crate) fn lowering(request: &ObserveRequest, ledgers: &Ledgers) -> Lowering {
-    if request.raise_only {
-        return Lowering::Held {
-            code: ReasonCode::RaiseOnly,
-            why:
-                "high use has triggered this evaluation, which may only raise; acts at the next scheduled one"
-                    .to_owned(),
-        };
-    }
-    let others: Vec<&str> = ledgers
-        .lately
-        .keys()
-        .filter(|ledger| Some(*ledger) != ledgers.own.as_ref())
-        .map(String::as_str)
-        .collect();
-    match &ledgers.own {
-        Some(own) if !others.is_empty() => Lowering::Held {
-            code: ReasonCode::LedgersDiffer,
-            why: format!(
-                "workers keep different ledgers (this one {own}, others within 2 hours {}): give all the same LEDGER_URL",
-                others.join(", ")
-            ),
-        },
-        // Where its own cannot be reached, the evaluation finds that out itself.
-        Some(_) | None => Lowering::Allowed,
-    }
+/// Returns what forbids changes in an evaluation.
+pub(crate) fn restrictions(request: &ObserveRequest, ledgers: &Ledgers) -> Vec<Restriction> {
+    let scale_up_only = request.raise_only.then(|| {
+        Restriction::new(
+            Direction::ScaleDown,
+            ReasonCode::ScaleUpOnly,
+            "this evaluation was triggered by high use and only scales up; scale-downs wait for the next scheduled one",
+            RestrictionOrigin::Evaluation,
+        )
+    });
+    scale_up_only.into_iter().chain(ledgers_differ(ledgers)).collect()
+}
+
+/// `None` as well where this worker's own ledger cannot be reached: the evaluation finds that out itself.
+fn ledgers_differ(ledgers: &Ledgers) -> Option<Restriction> {
+    let own = ledgers.own.as_ref()?;
+    let lately = ledgers.lately.keys();
+    let others: Vec<&str> = lately.filter(|it| *it != own).map(String::as_str).collect();
+    (!others.is_empty()).then(|| {
+        let reason = format!(
+            "workers use different ledgers (this one {own}, others within 2 hours {}); set the same LEDGER_URL for all of them",
+            others.join(", ")
+        );
+        Restriction::new(
+            Direction::ScaleDown,
+            ReasonCode::LedgersDiffer,
+            reason,
+            RestrictionOrigin::Ledger,
+        )
+    })
 }
 
 #[cfg(test)]
@@ -84,39 +87,36 @@ mod tests {
         format!("2026-11-25T{hour:02}:00:00Z").parse().expect("a time")
     }
 
-    fn code(lowering: &Lowering) -> Option<&'static str> {
-        match lowering {
-            Lowering::Allowed => None,
-            Lowering::Held { code, .. } => Some(code.as_str()),
-        }
+    fn codes(restrictions: &[Restriction]) -> Vec<&'static str> {
+        restrictions.iter().map(|it| it.code.as_str()).collect()
     }
 
     #[test]
-    fn another_workers_ledger_holds_lowering_for_two_hours() {
+    fn another_workers_ledger_forbids_scaling_down_for_two_hours() {
         let request = ObserveRequest::default();
         let alone = with(BTreeMap::new(), Some("a".to_owned()), at(10));
-        assert_eq!(code(&lowering(&request, &alone)), None);
+        assert_eq!(codes(&restrictions(&request, &alone)), [""; 0]);
         let other = with(alone.lately.clone(), Some("b".to_owned()), at(11));
-        assert_eq!(code(&lowering(&request, &other)), Some("ledgers_differ"));
+        assert_eq!(codes(&restrictions(&request, &other)), ["ledgers_differ"]);
         let later = with(other.lately, Some("b".to_owned()), at(13));
-        assert_eq!(code(&lowering(&request, &later)), None);
+        assert_eq!(codes(&restrictions(&request, &later)), [""; 0]);
     }
 
     #[test]
     fn a_worker_without_a_ledger_is_another_ledger() {
         let first = with(BTreeMap::new(), Some("a".to_owned()), at(10));
         let second = with(first.lately, Some(NONE.to_owned()), at(10));
-        let held = lowering(&ObserveRequest::default(), &second);
-        assert_eq!(code(&held), Some("ledgers_differ"));
+        let held = restrictions(&ObserveRequest::default(), &second);
+        assert_eq!(codes(&held), ["ledgers_differ"]);
     }
 
     #[test]
-    fn what_high_use_triggers_may_only_raise() {
+    fn what_high_use_triggers_only_scales_up() {
         let request = ObserveRequest {
             raise_only: true,
             ..ObserveRequest::default()
         };
         let alone = with(BTreeMap::new(), Some("a".to_owned()), at(10));
-        assert_eq!(code(&lowering(&request, &alone)), Some("raise_only"));
+        assert_eq!(codes(&restrictions(&request, &alone)), ["scale_up_only"]);
     }
 }

@@ -96,7 +96,7 @@ fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
 ///
 /// # Errors
 ///
-/// Says in words why the account is blind: nothing may be concluded then.
+/// Why the metrics are unavailable: nothing may be concluded from their absence.
 pub(super) async fn read(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn value_idle_and_blind_are_told_apart() {
+    fn value_idle_and_unavailable_are_told_apart() {
         let metrics = folded(
             r#"
             action_limit{NS="idle.a1b2c"} 500 1790000040

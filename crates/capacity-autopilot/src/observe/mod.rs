@@ -16,15 +16,16 @@ mod stored;
 mod usage;
 
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, LimitKind, Lowering, MetricsHealth, NamespaceId, PerLimit, Policy,
-    ReasonCode, ReportedUsage, Snapshot, UsageGap, decide, wants_capacity_info,
+    AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, Policy,
+    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap, decide,
+    wants_capacity_info,
 };
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope};
 use crate::clock::ANNOUNCED_SKEW;
-use crate::memory::held_by;
+use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
@@ -79,7 +80,7 @@ pub enum ObserveError {
 impl Autopilot {
     /// Observes the account and decides; changes nothing.
     ///
-    /// Metrics that cannot be read make the account blind: every namespace is held then, and that is no error.
+    /// Metrics that cannot be read are not an error: every namespace is held then.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl Autopilot {
         self.evaluate_on(&occasion, &|_| ()).await
     }
 
-    /// As [`Autopilot::evaluate`], on an occasion that may hold lowering, telling what it does.
+    /// As [`Autopilot::evaluate`], under the restrictions of an occasion, reporting progress.
     ///
     /// # Errors
     ///
@@ -119,7 +120,12 @@ async fn evaluate(
     warn_of_idle_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
-    let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion.lowering.clone());
+    let mut round = Round::new(
+        autopilot,
+        &in_scope,
+        account.clone(),
+        occasion.restrictions.clone(),
+    );
     progress(Progress::ReadingMetrics(round.names.len()));
     round
         .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
@@ -133,7 +139,7 @@ async fn evaluate(
     Ok(Evaluation {
         evaluated_at: now,
         account,
-        blind: is_blind(&round.account, &decisions),
+        metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
         usage_window: round.usage_window().to_owned(),
         ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
@@ -228,7 +234,7 @@ impl<'a> Round<'a> {
         autopilot: &'a Autopilot,
         in_scope: &[&'a Listed],
         account: Option<String>,
-        lowering: Lowering,
+        restrictions: Vec<Restriction>,
     ) -> Self {
         let snapshot = |listed: &&Listed| Snapshot {
             change_refused: autopilot.refusal_of(&listed.id),
@@ -247,7 +253,7 @@ impl<'a> Round<'a> {
             account: AccountView {
                 metrics: MetricsHealth::Complete,
                 home: autopilot.settings().home.clone(),
-                lowering,
+                restrictions,
             },
             policy: &autopilot.settings().policy,
         }
@@ -288,9 +294,7 @@ impl<'a> Round<'a> {
         }
         if let Some(error) = &self.reading.ledger_failure {
             warnings.push(error.to_string());
-            if self.account.lowering == Lowering::Allowed {
-                self.account.lowering = held_by(error);
-            }
+            self.account.restrictions.push(ledger_unavailable(error));
         }
     }
 
@@ -351,13 +355,13 @@ impl<'a> Round<'a> {
             .read(&names, Detail::Everything, true, Purpose::Evaluation)
             .await;
         match read {
-            // What throttles was seen before, so raising goes on.
-            Err(Unread { why, .. }) => {
-                self.account.lowering = Lowering::Held {
-                    code: ReasonCode::MetricsIncomplete,
-                    why: format!("the metrics of {} candidates are incomplete: {why}", names.len()),
-                };
-            }
+            // What throttles was read before, so scaling up continues.
+            Err(Unread { why, .. }) => self.account.restrictions.push(Restriction::new(
+                Direction::ScaleDown,
+                ReasonCode::MetricsIncomplete,
+                format!("the metrics of {} candidates are incomplete: {why}", names.len()),
+                RestrictionOrigin::Metrics,
+            )),
             Ok(mut read) => {
                 warn_of_metrics(&read.metrics, false, warnings);
                 self.reading.record(&read.metrics, false).await;
@@ -446,12 +450,12 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Blind: the account's metrics are incomplete, or of all that was judged nothing has usable ones.
-fn is_blind(account: &AccountView, decisions: &[Judged]) -> bool {
+/// The account's metrics are incomplete, or none of the namespaces that were judged has usable ones.
+fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> bool {
     let mut without_metrics = false;
     for judged in decisions {
         match judged.decision.reason_code {
-            // Also where only lowering is held by that.
+            // Also where only scaling down is forbidden because of that.
             ReasonCode::MetricsIncomplete => return account.metrics != MetricsHealth::Complete,
             ReasonCode::MetricsMissing | ReasonCode::MetricsStale => without_metrics = true,
             // Ended before the metrics were looked at: says nothing about them.

@@ -1,4 +1,4 @@
-//! Row 12: what a change must pass, in the order of the table of guards.
+//! Row 13: what a change must pass, in the order of the table of guards.
 //!
 //! A guard either lets a change pass, turns it into a `Hold`, or (for `Enable`) takes another step of the ladder. Where
 //! several would hold, the first of the table is told.
@@ -14,7 +14,7 @@ use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;
 use crate::pricing::in_dollars;
 use crate::rate::Rate;
-use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo, Lowering};
+use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 
 /// What on-demand must carry beyond the highest minute seen: a quarter more.
 const ROOM_NUMERATOR: u128 = 5;
@@ -69,7 +69,6 @@ fn guarded_disable(
     because: &str,
     from: Trus,
 ) -> Result<Verdict, Verdict> {
-    may_lower(account, because)?;
     let info = known_info(judged, because)?;
     room_below(judged, info, because)?;
     not_set_by_support(judged, info, because)?;
@@ -83,14 +82,6 @@ fn guarded_disable(
         settings.price
     );
     Ok(Verdict::new(Action::Disable, ReasonCode::Idle, reason))
-}
-
-/// Nothing holds all lowering.
-fn may_lower(account: &AccountView, because: &str) -> Result<(), Verdict> {
-    match &account.lowering {
-        Lowering::Allowed => Ok(()),
-        Lowering::Held { code, why } => Err(Verdict::hold(*code, format!("{because}, but {why}"))),
-    }
 }
 
 /// The last change must not have been refused, and what may be chosen must be known and agree with the list.

@@ -1,7 +1,8 @@
 //! From a snapshot to a decision: the order of judgement, the rule, the guards.
 //!
 //! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `threshold` the rule (row
-//! 11), `guards` what a change must pass (row 12). A part either lets a snapshot pass or ends it with a [`Verdict`].
+//! 11), here the restrictions (row 12), `guards` what a change must pass (row 13). A part either lets a snapshot pass or
+//! ends it with a [`Verdict`].
 
 mod guards;
 mod judgement;
@@ -14,7 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
-use crate::snapshot::{AccountView, Lowering, ReportedUsage, Snapshot};
+use crate::restriction::Direction;
+use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::usage::UsageWindow;
 
 pub use settings::{Policy, ThresholdSettings};
@@ -88,17 +90,42 @@ pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: 
         Err(verdict) => verdict,
         Ok(judged) => match threshold::rule(&judged, &policy.threshold) {
             Ruling::Final(verdict) => verdict,
-            Ruling::Enable { because } => guards::enable(&judged, policy, now, &because),
-            Ruling::Disable { because, from } => {
-                guards::disable(&judged, account, policy, now, &because, from)
+            Ruling::Enable { because } => {
+                let wish = Capacity::Provisioned(policy.threshold.default_trus);
+                restricted(snapshot, account, now, Direction::ScaleUp, &because, wish)
+                    .unwrap_or_else(|| guards::enable(&judged, policy, now, &because))
             }
+            Ruling::Disable { because, from } => restricted(
+                snapshot,
+                account,
+                now,
+                Direction::ScaleDown,
+                &because,
+                Capacity::OnDemand,
+            )
+            .unwrap_or_else(|| guards::disable(&judged, account, policy, now, &because, from)),
         },
     };
     conclude(snapshot, policy, verdict)
 }
 
-/// Returns whether capacity info must be read before a decision can be made: exactly where rows 1 to 11 end in a wish to
-/// change, and no guard that needs no capacity info ends it anyway.
+/// Row 12: the first restriction that forbids a change in this direction holds it.
+fn restricted(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    now: Timestamp,
+    direction: Direction,
+    because: &str,
+    wish: Capacity,
+) -> Option<Verdict> {
+    let mut restrictions = account.restrictions.iter();
+    let restriction = restrictions.find(|it| it.forbids(&snapshot.namespace, direction, now))?;
+    let reason = format!("{because}, but {}", restriction.reason);
+    Some(Verdict::hold(restriction.code, reason).blocking(wish))
+}
+
+/// Returns whether capacity info must be read before a decision can be made: exactly where rows 1 to 12 let a change
+/// pass, and no guard that needs no capacity info holds it anyway.
 pub fn wants_capacity_info(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -111,11 +138,13 @@ pub fn wants_capacity_info(
     let Ok(judged) = judgement::judge(snapshot, account, policy, now) else {
         return false;
     };
-    match threshold::rule(&judged, &policy.threshold) {
-        Ruling::Final(_) => false,
-        Ruling::Enable { .. } => true,
-        Ruling::Disable { .. } => account.lowering == Lowering::Allowed,
-    }
+    let direction = match threshold::rule(&judged, &policy.threshold) {
+        Ruling::Final(_) => return false,
+        Ruling::Enable { .. } => Direction::ScaleUp,
+        Ruling::Disable { .. } => Direction::ScaleDown,
+    };
+    let mut restrictions = account.restrictions.iter();
+    !restrictions.any(|it| it.forbids(&snapshot.namespace, direction, now))
 }
 
 fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision {

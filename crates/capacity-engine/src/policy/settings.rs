@@ -19,7 +19,7 @@ pub struct ThresholdSettings {
     pub metrics_max_age: SignedDuration,
     /// How long another's change is left alone (`RESPECT_FOREIGN_CHANGES`).
     pub respect_foreign_changes: SignedDuration,
-    /// Whether capacity is given back on an estimate of the hour (`DISABLE_ON_ESTIMATE`).
+    /// Whether capacity is released on an estimate of the hour (`DISABLE_ON_ESTIMATE`).
     pub disable_on_estimate: bool,
     /// What actions cost (`PRICE_PER_MILLION_ACTIONS`, `ACTIONS_PER_MONTH`, `SUPPORT_PLAN_PERCENTAGE`).
     pub price: ActionPrice,

@@ -2,6 +2,7 @@
 
 mod guards;
 mod properties;
+mod restrictions;
 mod rows;
 mod sentences;
 
@@ -35,7 +36,7 @@ pub(crate) fn account() -> AccountView {
     AccountView {
         metrics: MetricsHealth::Complete,
         home: None,
-        lowering: Lowering::Allowed,
+        restrictions: Vec::new(),
     }
 }
 

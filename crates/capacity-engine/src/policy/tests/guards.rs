@@ -283,30 +283,6 @@ fn no_ceiling_told_holds_every_change(#[case] snapshot: Snapshot, #[case] ladder
 }
 
 #[test]
-fn what_holds_lowering_never_holds_raising() {
-    let held = AccountView {
-        lowering: Lowering::Held {
-            code: ReasonCode::LedgerUnavailable,
-            why: "the ledger cannot be written".to_owned(),
-        },
-        ..account()
-    };
-    let policy = Policy::default();
-    let idle = decide(&idle("pay", 4), &held, &policy, now());
-    assert_eq!(outcome(&idle), "Hold ledger_unavailable");
-    assert_eq!(idle.blocked, Some(Capacity::OnDemand));
-    assert!(
-        idle.reason.ends_with("but the ledger cannot be written"),
-        "{}",
-        idle.reason
-    );
-    assert_eq!(
-        outcome(&decide(&throttled("pay"), &held, &policy, now())),
-        "Enable 6 TRUs throttled"
-    );
-}
-
-#[test]
 fn own_home_is_never_lowered() {
     let home = AccountView {
         home: Some("pay.a1b2c".parse().expect("an id")),

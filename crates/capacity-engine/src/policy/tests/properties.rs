@@ -188,25 +188,41 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         )
 }
 
+fn any_restriction() -> impl Strategy<Value = Restriction> {
+    let kinds = select(vec![
+        (Direction::ScaleDown, ReasonCode::LedgerUnavailable),
+        (Direction::ScaleDown, ReasonCode::LedgersDiffer),
+        (Direction::ScaleDown, ReasonCode::ScaleUpOnly),
+        (Direction::Both, ReasonCode::Paused),
+        (Direction::ScaleUp, ReasonCode::ScaleUpPaused),
+        (Direction::ScaleDown, ReasonCode::ScaleDownPaused),
+        (Direction::ScaleDown, ReasonCode::OutcomeNotRecorded),
+        (Direction::Both, ReasonCode::SpecChanged),
+    ]);
+    let scope = select(vec![None, Some("pay.a1b2c"), Some("orders.a1b2c")]);
+    let until = select(vec![None, Some(-1), Some(0), Some(1)]);
+    (kinds, scope, until).prop_map(|((direction, code), scope, until)| Restriction {
+        scope: scope.map_or(RestrictionScope::Account, |name| {
+            RestrictionScope::Namespace(name.parse().expect("an id"))
+        }),
+        until: until.map(|minutes| minutes_ago(-minutes)),
+        ..Restriction::new(direction, code, "not now", RestrictionOrigin::Pause)
+    })
+}
+
 fn any_account() -> impl Strategy<Value = AccountView> {
     let health = prop_oneof![
         12 => Just(MetricsHealth::Complete),
         1 => Just(MetricsHealth::Incomplete { why: "limited".to_owned() }),
     ];
-    let held = select(vec![
-        ReasonCode::LedgerUnavailable,
-        ReasonCode::LedgersDiffer,
-        ReasonCode::RaiseOnly,
-    ]);
-    let held = held.prop_map(|code| Lowering::Held {
-        code,
-        why: "not now".to_owned(),
-    });
-    let lowering = prop_oneof![8 => Just(Lowering::Allowed), 1 => held];
-    (health, lowering).prop_map(|(metrics, lowering)| AccountView {
+    let restrictions = prop_oneof![
+        8 => Just(Vec::new()),
+        2 => prop::collection::vec(any_restriction(), 1..4),
+    ];
+    (health, restrictions).prop_map(|(metrics, restrictions)| AccountView {
         metrics,
         home: Some("home.a1b2c".parse().expect("an id")),
-        lowering,
+        restrictions,
     })
 }
 
@@ -320,6 +336,20 @@ proptest! {
         prop_assert!(age <= SignedDuration::from_mins(6) && age >= SignedDuration::from_mins(-1));
         prop_assert!(request.and_then(CapacityRequest::took_effect_at).is_none_or(|effect| minute >= effect));
         prop_assert!(LimitKind::ALL.into_iter().all(|kind| snapshot.limits[kind].is_some()));
+    }
+
+    #[test]
+    fn no_change_passes_a_restriction_of_its_direction(
+        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+    ) {
+        let decision = decide(&snapshot, &account, &policy, now());
+        if !decision.action.is_change() {
+            return Ok(());
+        }
+        let change = if decision.wanted > decision.current { Direction::ScaleUp } else { Direction::ScaleDown };
+        for restriction in &account.restrictions {
+            prop_assert!(!restriction.forbids(&snapshot.namespace, change, now()), "{} passes {:?}", decision, restriction);
+        }
     }
 
     #[test]

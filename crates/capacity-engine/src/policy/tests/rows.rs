@@ -103,12 +103,12 @@ fn after_a_failed_request_judging_goes_on_with_the_status() {
 }
 
 #[test]
-fn row_6_holds_everything_while_the_account_is_blind() {
-    let blind = MetricsHealth::Incomplete {
+fn row_6_holds_everything_while_the_metrics_are_unavailable() {
+    let unavailable = MetricsHealth::Incomplete {
         why: "the answer was declared limited".to_owned(),
     };
     let account = AccountView {
-        metrics: blind,
+        metrics: unavailable,
         ..account()
     };
     let decision = decide(&throttled("pay"), &account, &Policy::default(), now());
@@ -464,27 +464,27 @@ fn the_first_row_that_applies_decides() {
     snapshot.usage = ReportedUsage::Missing;
     snapshot.latest_request = Some(request(RequestState::Completed, 1, true));
     snapshot.limits = PerLimit::default();
-    let blind = AccountView {
+    let unavailable = AccountView {
         metrics: MetricsHealth::Incomplete {
             why: "cut".to_owned(),
         },
         ..account()
     };
     let denied = filter(&[], &["*"]);
-    let mut told = vec![decide(&snapshot, &blind, &denied, now()).reason_code];
+    let mut told = vec![decide(&snapshot, &unavailable, &denied, now()).reason_code];
     let open = Policy::default();
     let mut next = |snapshot: &Snapshot, account: &AccountView| {
         told.push(decide(snapshot, account, &open, now()).reason_code);
     };
-    next(&snapshot, &blind);
+    next(&snapshot, &unavailable);
     snapshot.inactive_state = None;
-    next(&snapshot, &blind);
+    next(&snapshot, &unavailable);
     snapshot.moving_replica = None;
-    next(&snapshot, &blind);
+    next(&snapshot, &unavailable);
     snapshot.running_operation = None;
-    next(&snapshot, &blind);
+    next(&snapshot, &unavailable);
     snapshot.status = ReportedMode::OnDemand;
-    next(&snapshot, &blind);
+    next(&snapshot, &unavailable);
     next(&snapshot, &account());
     snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(sample(minutes_ago(9), PerLimit::default())));
     next(&snapshot, &account());
