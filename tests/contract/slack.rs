@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use slack_notifier::{Config, Message, Webhook};
-use wiremock::matchers::{any, body_partial_json, header, method, path};
+use wiremock::matchers::{any, body_json, body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 fn webhook(server: &MockServer) -> Webhook {
@@ -48,8 +48,12 @@ async fn a_message_is_posted_as_json() {
 
 #[rstest]
 #[case::removed(404, "no_service", 1, "the webhook was removed or disabled")]
-#[case::payload(400, "invalid_payload", 1, "a fault of this program")]
-#[case::prohibited(403, "action_prohibited", 1, "ask its administrators")]
+#[case::payload(400, "invalid_payload", 2, "a bug of this program")]
+#[case::other_400(400, "unexpected", 2, "refused with 400: `unexpected`")]
+#[case::gone_with_400(400, "user_not_found", 1, "another channel")]
+#[case::prohibited(403, "action_prohibited", 1, "ask a workspace administrator")]
+#[case::prohibited_with_500(500, "action_prohibited", 1, "ask a workspace administrator")]
+#[case::prohibited_as_json(500, r#"{"ok":false,"error":"action_prohibited"}"#, 1, "`action_prohibited`")]
 #[case::archived(410, "channel_is_archived", 1, "another channel")]
 #[case::not_ok(200, "<html>hello</html>", 1, "refused with 200: `<html>hello</html>`")]
 #[case::redirect(302, "", 1, "refused with 302")]
@@ -76,7 +80,7 @@ async fn a_refusal_is_named_and_passing_ones_are_repeated(
 }
 
 #[tokio::test]
-async fn retry_after_is_honoured_within_a_bound() {
+async fn retry_after_is_honored_within_a_bound() {
     let server = MockServer::start().await;
     let busy = |seconds: &str| ResponseTemplate::new(429).insert_header("retry-after", seconds);
     Mock::given(any())
@@ -101,6 +105,57 @@ async fn retry_after_is_honoured_within_a_bound() {
         .mount(&patient)
         .await;
     assert!(webhook(&patient).post(&message()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_wait_in_the_body_is_honored() {
+    let server = MockServer::start().await;
+    let busy = ResponseTemplate::new(429)
+        .set_body_json(serde_json::json!({ "ok": false, "error": "ratelimited", "retry_after": 1 }));
+    Mock::given(any())
+        .respond_with(busy)
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_string("ok"))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let begun = std::time::Instant::now();
+    webhook(&server).post(&message()).await.expect("delivered");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let patient = MockServer::start().await;
+    let busy = ResponseTemplate::new(429).set_body_json(serde_json::json!({ "retry_after": 600 }));
+    Mock::given(any())
+        .respond_with(busy)
+        .expect(1)
+        .mount(&patient)
+        .await;
+    assert!(webhook(&patient).post(&message()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_payload_that_is_refused_is_repeated_once_as_plain_text() {
+    let server = MockServer::start().await;
+    Mock::given(body_partial_json(
+        serde_json::json!({ "blocks": [{ "type": "header" }] }),
+    ))
+    .respond_with(ResponseTemplate::new(400).set_body_string("invalid_blocks"))
+    .with_priority(1)
+    .expect(1)
+    .mount(&server)
+    .await;
+    Mock::given(body_json(
+        serde_json::json!({ "text": ":information_source: 2 changes" }),
+    ))
+    .respond_with(ResponseTemplate::new(200).set_body_string("ok"))
+    .expect(1)
+    .mount(&server)
+    .await;
+    webhook(&server).post(&message()).await.expect("delivered");
 }
 
 #[derive(Clone, Default)]

@@ -1,21 +1,22 @@
-//! What people are told: one digest an evaluation, and only where capacity changed or a person is needed.
+//! The digest of an evaluation: sent only when capacity changed or something needs attention.
 
 use slack_notifier::{Message, Section, Severity};
 
 use crate::change::ChangeResult;
 use crate::plan::{ActionName, Plan, PlannedDecision};
+use crate::text::minute;
 
-/// Returns the digest of an evaluation and its changes, with what else is to be told; `None` where there is nothing to tell.
+/// Returns the digest of an evaluation and its changes, with further sections; `None` if there is nothing to report.
 pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
     let results: Vec<&ChangeResult> = plan.changes.iter().flatten().collect();
     let (changed, failed): (Vec<&ChangeResult>, Vec<&ChangeResult>) = results
         .into_iter()
         .partition(|result| result.outcome.is_success());
-    let meddled = changed
+    let spec_changed = changed
         .iter()
         .chain(&failed)
         .any(|result| !result.spec_differences.is_empty());
-    let needed: Vec<String> = plan
+    let attention: Vec<String> = plan
         .decisions
         .iter()
         .filter(|decision| decision.announce && !decision.action.is_change())
@@ -26,56 +27,56 @@ pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
     } else {
         Vec::new()
     };
-    let sections = [
+    let counts: Vec<String> = [
+        (failed.len(), "failed", "failed"),
+        (changed.len(), "changed", "changed"),
+        (attention.len(), "needs attention", "need attention"),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+    .collect();
+    let result_lines = |results: &[&ChangeResult]| results.iter().map(|result| result_line(result)).collect();
+    let sections: Vec<Section> = [
         (
             "Metrics unavailable: no metric-based decisions were made",
             unavailable,
         ),
-        (
-            "Not carried out",
-            failed.iter().map(|result| result_line(result)).collect(),
-        ),
-        (
-            "Changed",
-            changed.iter().map(|result| result_line(result)).collect(),
-        ),
-        ("Needs a person", needed),
-    ];
-    let counts: Vec<String> = sections
-        .iter()
-        .zip(["", "failed", "changed", "need a person"])
-        .filter(|((_, lines), word)| !lines.is_empty() && !word.is_empty())
-        .map(|((_, lines), word)| format!("{} {word}", lines.len()))
-        .collect();
-    let sections: Vec<Section> = sections
-        .into_iter()
-        .filter(|(_, lines)| !lines.is_empty())
-        .map(|(heading, lines)| Section {
-            heading: Some(heading.to_owned()),
-            lines,
-        })
-        .chain(more.into_iter().filter(|section| !section.lines.is_empty()))
-        .collect();
+        ("Not carried out", result_lines(&failed)),
+        ("Changed", result_lines(&changed)),
+        ("Needs attention", attention),
+    ]
+    .into_iter()
+    .map(|(heading, lines)| Section {
+        heading: Some(heading.to_owned()),
+        lines,
+    })
+    .chain(more)
+    .filter(|section| !section.lines.is_empty())
+    .collect();
     if sections.is_empty() {
         return None;
     }
-    let account = plan.account.as_deref().unwrap_or("(unknown)");
     let what = match (counts.is_empty(), plan.metrics_unavailable) {
         (false, _) => counts.join(", "),
         (true, true) => "metrics unavailable".to_owned(),
-        (true, false) => "news".to_owned(),
+        (true, false) => "update".to_owned(),
+    };
+    let title = match &plan.account {
+        Some(account) => format!("Capacity of account {account}: {what}"),
+        None => format!("Temporal Cloud capacity: {what}"),
     };
     Some(Message {
-        severity: match (meddled || !failed.is_empty(), sections.len()) {
+        severity: match (spec_changed || !failed.is_empty(), sections.len()) {
             (true, _) => Severity::Critical,
             (false, 1) if !changed.is_empty() => Severity::Info,
             (false, _) => Severity::Warning,
         },
-        title: format!("Capacity of account {account}: {what}"),
+        title,
         sections,
         context: vec![format!(
             "evaluated at {}, plan {}",
-            plan.evaluated_at.strftime("%Y-%m-%d %H:%M UTC"),
+            minute(plan.evaluated_at),
             plan.plan_id
         )],
     })
@@ -103,14 +104,14 @@ fn result_line(result: &ChangeResult) -> String {
     }
     if !result.spec_differences.is_empty() {
         line = format!(
-            "{line}; its spec changed beside the capacity: {}",
+            "{line}; other fields of its spec changed: {}",
             result.spec_differences.join(", ")
         );
     }
     line
 }
 
-/// Why the metrics are unavailable, once: each namespace has the same reason.
+/// Why the account's metrics are unavailable, each reason once: most namespaces share it.
 fn why_unavailable(plan: &Plan) -> Vec<String> {
     let held = plan
         .decisions
@@ -159,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_tell_is_no_message() {
+    fn an_evaluation_without_news_sends_no_message() {
         assert_eq!(digest(&plan(Vec::new()), Vec::new()), None);
     }
 
     #[test]
-    fn changes_are_told_and_failures_are_critical() {
+    fn changes_are_reported_and_failures_are_critical() {
         let told = digest(&plan(vec![result(Outcome::Changed, None, &[])]), Vec::new()).expect("a message");
         assert_eq!(
             (told.severity, told.title.as_str()),
@@ -195,10 +196,55 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_person_is_told_without_any_change() {
+    fn what_needs_attention_is_reported_without_any_change() {
         let mut plan = plan(Vec::new());
-        plan.decisions.push(PlannedDecision {
-            namespace: "media.a1b2c".to_owned(),
+        plan.decisions.push(throttled("media.a1b2c"));
+        let message = digest(&plan, Vec::new()).expect("a message");
+        assert_eq!(
+            (message.severity, message.sections[0].lines[0].as_str()),
+            (Severity::Warning, "[media.a1b2c] Keep: throttled")
+        );
+        assert_eq!(message.title, "Capacity of account a1b2c: 1 needs attention");
+        assert_eq!(message.sections[0].heading.as_deref(), Some("Needs attention"));
+        plan.decisions.push(throttled("pay.a1b2c"));
+        let message = digest(&plan, Vec::new()).expect("a message");
+        assert_eq!(message.title, "Capacity of account a1b2c: 2 need attention");
+    }
+
+    #[test]
+    fn unavailable_metrics_are_the_heading_and_the_title() {
+        let mut plan = plan(Vec::new());
+        plan.metrics_unavailable = true;
+        for namespace in ["media.a1b2c", "pay.a1b2c"] {
+            plan.decisions.push(PlannedDecision {
+                action: ActionName::Hold,
+                reason_code: "metrics_incomplete".to_owned(),
+                reason: "no answer".to_owned(),
+                announce: false,
+                ..throttled(namespace)
+            });
+        }
+        let message = digest(&plan, Vec::new()).expect("a message");
+        assert_eq!(message.title, "Capacity of account a1b2c: metrics unavailable");
+        let section = &message.sections[0];
+        assert_eq!(
+            section.heading.as_deref(),
+            Some("Metrics unavailable: no metric-based decisions were made")
+        );
+        assert_eq!(section.lines, ["no answer"]);
+    }
+
+    #[test]
+    fn an_account_that_is_not_known_is_left_out_of_the_title() {
+        let mut plan = plan(vec![result(Outcome::Changed, None, &[])]);
+        plan.account = None;
+        let message = digest(&plan, Vec::new()).expect("a message");
+        assert_eq!(message.title, "Temporal Cloud capacity: 1 changed");
+    }
+
+    fn throttled(namespace: &str) -> PlannedDecision {
+        PlannedDecision {
+            namespace: namespace.to_owned(),
             action: ActionName::Keep,
             current_trus: Some(4),
             wanted_trus: Some(4),
@@ -214,11 +260,6 @@ mod tests {
             sample_minute: None,
             known_minutes: None,
             resource_version: "1".to_owned(),
-        });
-        let told = digest(&plan, Vec::new()).expect("a message");
-        assert_eq!(
-            (told.severity, told.sections[0].lines[0].as_str()),
-            (Severity::Warning, "[media.a1b2c] Keep: throttled")
-        );
+        }
     }
 }

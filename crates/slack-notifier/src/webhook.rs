@@ -27,22 +27,31 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No URL.
-    #[error("this is no URL; a webhook looks like https://hooks.slack.com/services/...")]
+    #[error("this is not a URL; an incoming webhook looks like https://hooks.slack.com/services/...")]
     NotAUrl,
     /// A user or password in the URL.
-    #[error("the URL holds a user or password, which a webhook has not")]
+    #[error("the URL contains a user or password, which a webhook does not have; remove them")]
     Credentials,
     /// Not encrypted, and not on this machine.
     #[error("the URL is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted,
+    /// The trigger of a workflow in Slack, which is another kind of webhook.
+    #[error(
+        "this is the trigger URL of a Slack workflow (`/{0}/`), which ignores the messages sent here; create an incoming webhook instead, whose URL looks like https://hooks.slack.com/services/..."
+    )]
+    WorkflowTrigger(&'static str),
 }
+
+/// First path segments of the webhooks that start a workflow in Slack, present and legacy. They take the workflow's own
+/// variables only, and answer 200 to anything that is valid JSON.
+const WORKFLOW_PATHS: [&str; 2] = ["triggers", "workflows"];
 
 impl Config {
     /// Checks the address of a webhook.
     ///
     /// # Errors
     ///
-    /// Unless it is https (or http to loopback) without credentials.
+    /// Unless it is https (or http to loopback) without credentials, and not the trigger of a workflow.
     pub fn try_new(webhook_url: SecretString) -> Result<Self, ConfigError> {
         let url = Url::parse(webhook_url.expose_secret()).map_err(|_| ConfigError::NotAUrl)?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -61,6 +70,12 @@ impl Config {
             _ => return Err(ConfigError::NotAUrl),
         }
         let host = url.host_str().unwrap_or_default().to_owned();
+        if host.starts_with("hooks.slack")
+            && let Some(first) = url.path_segments().and_then(|mut segments| segments.next())
+            && let Some(path) = WORKFLOW_PATHS.into_iter().find(|path| *path == first)
+        {
+            return Err(ConfigError::WorkflowTrigger(path));
+        }
         Ok(Self {
             url: webhook_url,
             host,
@@ -90,7 +105,7 @@ pub enum ErrorKind {
     #[error("no answer")]
     Transport(#[source] reqwest::Error),
     /// Slack refused.
-    #[error("refused with {status}: `{answer}`{}", remedy(.answer))]
+    #[error("refused with {status}: `{answer}`{}", Meaning::of(.answer).remedy())]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -106,22 +121,79 @@ impl Error {
     }
 }
 
-/// Plain-text answers of incoming webhooks (Slack's documentation, sending messages using incoming webhooks).
-fn remedy(answer: &str) -> &'static str {
-    match answer {
-        "no_service" | "no_active_hooks" | "no_service_id" | "invalid_token" | "no_team"
-        | "team_disabled" => "; the webhook was removed or disabled: make a new one and set its address",
-        "channel_not_found" | "channel_is_archived" | "user_not_found" => {
-            "; its channel is gone: make a webhook for another channel"
+/// What an answer of an incoming webhook means (Slack's documentation, sending messages using incoming webhooks).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Final, whatever the status: the webhook, its channel or the workspace refuses.
+    Final(&'static str),
+    /// The payload was refused: plain text may be accepted.
+    Payload,
+    /// Too many messages.
+    RateLimited,
+    /// Anything else: the status decides.
+    Other,
+}
+
+impl Meaning {
+    fn of(answer: &str) -> Self {
+        match answer {
+            "no_service" | "no_active_hooks" | "no_service_id" | "invalid_token" | "no_team"
+            | "team_disabled" => Self::Final(
+                "; the webhook was removed or disabled: create a new one and update SLACK_WEBHOOK_URL",
+            ),
+            "channel_not_found" | "channel_is_archived" | "user_not_found" => {
+                Self::Final("; its channel no longer exists: create a webhook for another channel")
+            }
+            "action_prohibited" | "posting_to_general_channel_denied" => Self::Final(
+                "; the workspace does not allow this webhook to post: ask a workspace administrator, or choose another channel",
+            ),
+            "invalid_payload"
+            | "invalid_blocks"
+            | "invalid_blocks_format"
+            | "invalid_attachments"
+            | "too_many_attachments"
+            | "no_text" => Self::Payload,
+            "rate_limited" | "ratelimited" | "rollup_error" => Self::RateLimited,
+            _ => Self::Other,
         }
-        "action_prohibited" | "posting_to_general_channel_denied" => {
-            "; the workspace does not allow it: ask its administrators, or choose another channel"
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Final(remedy) => remedy,
+            Self::Payload => {
+                "; Slack does not accept this message, which is a bug of this program: please report it"
+            }
+            Self::RateLimited => {
+                "; too many messages are posted to this webhook: Slack allows about one per second"
+            }
+            Self::Other => "",
         }
-        "invalid_payload" | "invalid_blocks" | "too_many_attachments" | "no_text" => {
-            "; the message was not understood: that is a fault of this program, please report it"
+    }
+}
+
+/// Where the answer is JSON: the error's name, and how long Slack asks to wait.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct JsonAnswer {
+    error: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl JsonAnswer {
+    fn read(answer: &str) -> Self {
+        let Ok(json) = serde_json::from_str::<serde_json::Value>(answer) else {
+            return Self::default();
+        };
+        let seconds = &json["retry_after"];
+        let seconds = seconds
+            .as_f64()
+            .or_else(|| seconds.as_str()?.trim().parse().ok())
+            .filter(|seconds: &f64| *seconds >= 0.0)
+            .map(|seconds| seconds.min(86_400.0));
+        Self {
+            error: json["error"].as_str().map(str::to_owned),
+            retry_after: seconds.map(Duration::from_secs_f64),
         }
-        "rate_limited" => "; too many messages are posted to it",
-        _ => "",
     }
 }
 
@@ -160,34 +232,43 @@ impl Webhook {
         &self.config.host
     }
 
-    /// Posts a message, again within bounds if that may help.
+    /// Posts a message, repeated within bounds where that may help. If Slack refuses the payload with a 400, it is sent once
+    /// more as plain text.
     pub async fn post(&self, message: &Message) -> Result<(), Error> {
-        let body = message.payload().to_string();
+        let payload = message.payload();
+        let mut body = payload.to_string();
+        let mut plain_text = Some(serde_json::json!({ "text": payload["text"] }).to_string());
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (kind, asked) = match self.attempt(body.clone()).await {
+            let Failure { kind, wait } = match self.attempt(body.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            let passing = match &kind {
-                ErrorKind::Transport(_) => true,
-                ErrorKind::Refused { status, .. } => *status == 429 || *status >= 500,
-            };
-            let patient = asked.is_none_or(|asked| asked <= LONGEST_WAIT);
-            if !(passing && patient && attempts < MOST_ATTEMPTS) {
+            if kind.is_refused_payload()
+                && let Some(plain_text) = plain_text.take()
+            {
+                tracing::warn!(error = %kind, title = message.title, "Slack refused a message; sending it as plain text");
+                body = plain_text;
+                continue;
+            }
+            let patient = wait.is_none_or(|wait| wait <= LONGEST_WAIT);
+            if !(kind.is_passing() && patient && attempts < MOST_ATTEMPTS) {
                 return Err(Error {
                     host: self.config.host.clone(),
                     kind,
                 });
             }
-            tokio::time::sleep(asked.unwrap_or_default().max(FIRST_WAIT * attempts)).await;
+            tokio::time::sleep(wait.unwrap_or_default().max(FIRST_WAIT * attempts)).await;
         }
     }
 
-    async fn attempt(&self, body: String) -> Result<(), (ErrorKind, Option<Duration>)> {
+    async fn attempt(&self, body: String) -> Result<(), Failure> {
         // The library's errors hold the whole address.
-        let no_answer = |error: reqwest::Error| (ErrorKind::Transport(error.without_url()), None);
+        let no_answer = |error: reqwest::Error| Failure {
+            kind: ErrorKind::Transport(error.without_url()),
+            wait: None,
+        };
         let request = self
             .http
             .post(self.config.url.expose_secret())
@@ -202,6 +283,8 @@ impl Webhook {
         if status.is_success() && answer.trim() == "ok" {
             return Ok(());
         }
+        let json = JsonAnswer::read(&answer);
+        let answer = json.error.unwrap_or(answer);
         let answer: String = answer
             .split_whitespace()
             .collect::<Vec<_>>()
@@ -209,13 +292,46 @@ impl Webhook {
             .chars()
             .take(120)
             .collect();
-        Err((
-            ErrorKind::Refused {
+        Err(Failure {
+            kind: ErrorKind::Refused {
                 status: status.as_u16(),
                 answer,
             },
-            seconds.map(Duration::from_secs),
-        ))
+            wait: seconds.map(Duration::from_secs).or(json.retry_after),
+        })
+    }
+}
+
+/// One attempt that failed.
+struct Failure {
+    kind: ErrorKind,
+    /// How long Slack asks to wait.
+    wait: Option<Duration>,
+}
+
+impl ErrorKind {
+    /// Whether the same message may be delivered later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Transport(_) => true,
+            Self::Refused { status, answer } => match Meaning::of(answer) {
+                Meaning::Final(_) | Meaning::Payload => false,
+                Meaning::RateLimited => true,
+                Meaning::Other => *status == 429 || *status >= 500,
+            },
+        }
+    }
+
+    /// Whether the form of the message may be why it was refused.
+    fn is_refused_payload(&self) -> bool {
+        match self {
+            Self::Transport(_) => false,
+            Self::Refused { status, answer } => match Meaning::of(answer) {
+                Meaning::Payload => true,
+                Meaning::Other => *status == 400,
+                Meaning::Final(_) | Meaning::RateLimited => false,
+            },
+        }
     }
 }
 
@@ -230,11 +346,58 @@ mod tests {
     #[case::plain_http("http://hooks.slack.com/services/hunter2", Some(ConfigError::NotEncrypted))]
     #[case::credentials("https://hunter2@hooks.slack.com/x", Some(ConfigError::Credentials))]
     #[case::no_url("hooks.slack.com/services/hunter2", Some(ConfigError::NotAUrl))]
+    #[case::workflow_trigger(
+        "https://hooks.slack.com/triggers/T0/1/hunter2",
+        Some(ConfigError::WorkflowTrigger("triggers"))
+    )]
+    #[case::legacy_workflow(
+        "https://hooks.slack.com/workflows/T0/A0/1/hunter2",
+        Some(ConfigError::WorkflowTrigger("workflows"))
+    )]
+    #[case::workflow_trigger_of_government_slack(
+        "https://hooks.slack-gov.com/triggers/T0/1/hunter2",
+        Some(ConfigError::WorkflowTrigger("triggers"))
+    )]
+    #[case::a_proxy_with_such_a_path("https://proxy.example/triggers/x", None)]
     fn only_addresses_that_keep_the_secret_are_accepted(
         #[case] url: &str,
         #[case] expected: Option<ConfigError>,
     ) {
         assert_eq!(Config::try_new(url.into()).err(), expected);
+    }
+
+    #[test]
+    fn a_workflow_trigger_is_named_with_the_remedy_and_not_shown() {
+        let error =
+            Config::try_new("https://hooks.slack.com/triggers/T0/1/hunter2".into()).expect_err("refused");
+        let text = error.to_string();
+        assert!(
+            text.contains("trigger URL of a Slack workflow") && text.contains("create an incoming webhook"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[rstest]
+    #[case::seconds(
+        r#"{"ok":false,"error":"ratelimited","retry_after":7}"#,
+        Some("ratelimited"),
+        Some(7)
+    )]
+    #[case::text(r#"{"retry_after":"7"}"#, None, Some(7))]
+    #[case::nonsense(r#"{"retry_after":-1}"#, None, None)]
+    #[case::plain_text("rate_limited", None, None)]
+    #[case::array("[1]", None, None)]
+    fn a_json_answer_is_read_leniently(
+        #[case] answer: &str,
+        #[case] error: Option<&str>,
+        #[case] seconds: Option<u64>,
+    ) {
+        let read = JsonAnswer::read(answer);
+        assert_eq!(
+            (read.error.as_deref(), read.retry_after),
+            (error, seconds.map(Duration::from_secs))
+        );
     }
 
     #[test]

@@ -170,8 +170,10 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         blocked: verdict.blocked,
         reason_code: verdict.code,
         reason: verdict.reason,
-        // A throttled namespace that is held needs a person.
-        announce: verdict.announce || (verdict.action == Action::Hold && throttling.is_some()),
+        announce: verdict.announce
+            || (verdict.action == Action::Hold
+                && throttling.is_some()
+                && !waits_for_own_change(snapshot, verdict.code)),
         price: DecisionPrice {
             per_hour_before: idle_hour(current),
             per_hour_after: idle_hour(wanted),
@@ -181,6 +183,16 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         sample_minute: newest.map(|sample| sample.minute),
         known_minutes: window.map(UsageWindow::known_minutes),
     }
+}
+
+/// Whether a hold only waits for our own change to end and to show in the metrics: a throttled namespace needs attention
+/// while it is held for any other reason.
+fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
+    matches!(code, ReasonCode::ChangeInProgress | ReasonCode::WaitingForEffect)
+        && snapshot
+            .latest_request
+            .as_ref()
+            .is_some_and(|request| request.ours)
 }
 
 /// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.

@@ -449,6 +449,27 @@ fn a_held_namespace_that_is_throttled_is_announced() {
     assert!(!decided(&quiet).announce);
 }
 
+#[rstest]
+#[case::our_change_is_running(RequestState::InProgress, true, "Hold change_in_progress", false)]
+#[case::a_change_by_others_is_running(RequestState::InProgress, false, "Hold change_in_progress", true)]
+#[case::our_change_has_just_ended(RequestState::Completed, true, "Hold waiting_for_effect", false)]
+#[case::a_change_by_others_has_just_ended(RequestState::Completed, false, "Hold waiting_for_effect", true)]
+fn a_throttled_namespace_that_waits_for_our_own_change_needs_no_attention(
+    #[case] state: RequestState,
+    #[case] ours: bool,
+    #[case] expected: &str,
+    #[case] announced: bool,
+) {
+    let decision = decided(&Snapshot {
+        latest_request: Some(request(state, 0, ours)),
+        ..throttled("pay")
+    });
+    assert_eq!(
+        (outcome(&decision).as_str(), decision.announce),
+        (expected, announced)
+    );
+}
+
 fn snapshot_quiet() -> Snapshot {
     snapshot("pay", 0)
 }
