@@ -1,6 +1,6 @@
 //! The plan document is what its published JSON schema says, and real plans fit it.
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, CarryOut, Plan, Scope, Stop};
+use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, Plan, Scope, Stop};
 use capacity_engine::Policy;
 use cloud_simulator::{Account, SimulatorOptions};
 use jiff::SignedDuration;
@@ -57,6 +57,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     let how = CarryOut {
         max_concurrent: 5,
         refuse_moved: false,
+        change_timeout: CHANGE_TIMEOUT,
     };
     plan.changes = Some(
         autopilot

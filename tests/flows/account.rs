@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{CarryOut, ChangeOrder, Outcome, Plan, PlanError, Stop};
+use capacity_autopilot::{CHANGE_TIMEOUT, CarryOut, ChangeOrder, Outcome, Plan, PlanError, Stop};
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -31,6 +31,7 @@ const POST: &str = "POST /cloud/namespaces/{id}";
 const HOW: CarryOut = CarryOut {
     max_concurrent: 5,
     refuse_moved: false,
+    change_timeout: CHANGE_TIMEOUT,
 };
 
 async fn orders(world: &World) -> Vec<ChangeOrder> {

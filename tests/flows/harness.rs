@@ -1,7 +1,7 @@
 //! A simulated cloud and an autopilot over it.
 
 use capacity_autopilot::{
-    Autopilot, AutopilotSettings, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
+    Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
 };
 use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
 use cloud_ops_client::Client;
@@ -57,6 +57,7 @@ impl World {
         let how = CarryOut {
             max_concurrent: 5,
             refuse_moved: false,
+            change_timeout: CHANGE_TIMEOUT,
         };
         self.autopilot
             .carry_out(plan.orders(&evaluation), how, &Stop::new(), |_| ())

@@ -8,3 +8,4 @@ mod harness;
 mod memory;
 mod postgres;
 mod prometheus;
+mod slow_service;

@@ -1,6 +1,6 @@
 //! The schedule of the temporal-capacity autopilot.
 
-use std::io::Write;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use capacity_workflows::{
 };
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
+use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
 
 /// The schedule that starts evaluations: minute 45 of every hour, since an hour is billed at its highest capacity.
@@ -95,14 +96,20 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    match run(arguments) {
+    report_panics();
+    let code = match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            tell(&format!("error: {error:#}"));
             ExitCode::from(1)
         }
-    }
+    };
+    flush_errors(LAST_LINES);
+    code
 }
+
+/// How long the last lines on standard error may take to be written. They may never be read.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -124,33 +131,34 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 tell(&format!("warning: {oddity}"));
             }
             match create(&client, &options).await? {
-                CreateOutcome::Created => print("created")?,
-                CreateOutcome::Updated => print("there is one already: brought to the wanted times")?,
+                CreateOutcome::Created => report("created"),
+                CreateOutcome::Updated => report("updated the existing schedule to these times"),
             }
-            print_shown(&show(&client, &installation).await?)
+            report(&text_of(&show(&client, &installation).await?));
         }
-        Command::Show => print_shown(&show(&client, &installation).await?),
+        // Here the output is all there is.
+        Command::Show => write_output(&text_of(&show(&client, &installation).await?))
+            .context("cannot write to standard output")?,
         Command::Pause { reason } => {
             pause(&client, &installation, &reason).await?;
-            print("paused")?;
+            report("paused");
             brake(pause_controller(&client, &installation, &reason, CONTROLLER_BOUND).await);
-            Ok(())
         }
         Command::Resume => {
             resume(&client, &installation, "resumed by capacity-schedule").await?;
-            print("resumed")?;
+            report("resumed");
             brake(resume_controller(&client, &installation, CONTROLLER_BOUND).await);
-            Ok(())
         }
         Command::Trigger => {
             trigger(&client, &installation).await?;
-            print("triggered")
+            report("triggered");
         }
         Command::Delete => {
             delete(&client, &installation).await?;
-            print("deleted; the controller stays: `temporal workflow terminate` ends it")
+            report("deleted; the controller stays: `temporal workflow terminate` ends it");
         }
     }
+    Ok(())
 }
 
 const CONTROLLER_BOUND: Duration = Duration::from_secs(10);
@@ -255,36 +263,38 @@ fn span(text: &str) -> anyhow::Result<Duration> {
         .with_context(|| format!("`{text}`: a duration is not negative"))
 }
 
-fn print_shown(shown: &Shown) -> anyhow::Result<()> {
+fn text_of(shown: &Shown) -> String {
     let state = if shown.paused {
         format!("paused ({})", shown.note)
     } else {
         "running".to_owned()
     };
     let minutes: Vec<String> = shown.minutes.iter().map(ToString::to_string).collect();
-    print(&format!(
-        "state: {state}; minutes {} in {}",
+    let mut text = format!(
+        "state: {state}; minutes {} in {}\n\
+         runs: {} started, {} skipped because one was still running, {} missed\n\
+         next:\n",
         minutes.join(", "),
-        shown.time_zone
-    ))?;
-    print(&format!(
-        "runs: {} started, {} skipped because one was still running, {} missed",
-        shown.runs, shown.skipped, shown.missed
-    ))?;
-    print("next:")?;
+        shown.time_zone,
+        shown.runs,
+        shown.skipped,
+        shown.missed
+    );
     for run in &shown.next {
-        print(&format!("  {}", run.strftime("%Y-%m-%d %H:%M:%S UTC")))?;
+        let _ = writeln!(text, "  {}", run.strftime("%Y-%m-%d %H:%M:%S UTC"));
     }
-    Ok(())
+    text
 }
 
 fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    write_error(format!("{text}\n"));
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+/// Reports what was done. That it cannot be written never fails what was done.
+fn report(text: &str) {
+    if let Err(error) = write_output(text) {
+        tell(&format!("warning: cannot write to standard output: {error}"));
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod http;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use capacity_workflows::{
     WorkerLimits, keep_sampling, worker_options,
 };
 use clap::{Parser, ValueEnum};
+use process_edge::{LogWriter, Signals, flush_errors, report_panics, write_error};
 use slack_notifier::Webhook;
 use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
@@ -33,8 +33,9 @@ use http::{Health, serve};
 #[command(name = "capacity-worker", version, max_term_width = 100)]
 #[command(after_help = "\
 Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
-SIGTERM and Ctrl-C drain: what runs may end within --grace, what does not is taken over by another worker.
-Exit codes: 0 drained, or --check found all well; 1 any error, usage included.")]
+SIGTERM, SIGHUP and Ctrl-C drain: running work may finish within --grace; another worker takes over the rest. A second signal
+ends the process at once.
+Exit codes: 0 drained, or --check passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
 struct Arguments {
     /// Checks settings and all connections, the ledger's too, then ends.
     #[arg(long)]
@@ -100,20 +101,28 @@ fn main() -> ExitCode {
         }
     };
     log(&arguments);
-    match run(&arguments) {
+    report_panics();
+    let code = match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            write_error(format!("error: {error:#}\n"));
             ExitCode::from(1)
         }
-    }
+    };
+    flush_errors(LAST_LINES);
+    code
 }
+
+/// How long the last lines of the log may take to be written. They may never be read.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 fn log(arguments: &Arguments) {
     let filter = EnvFilter::try_new(&arguments.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // A line that cannot be formatted is lost, like one that cannot be written.
+        .log_internal_errors(false)
+        .with_writer(LogWriter::new);
     match arguments.log_format {
         LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
         LogFormat::Json => builder.json().init(),
@@ -148,12 +157,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             .map_err(anyhow::Error::msg)?,
     )?;
 
+    let signals = Signals::listen().context("cannot listen for signals")?;
     let health = Health::new(exporter.bound_addr, Pulse::default());
     let served = serve(arguments.listen, health.clone()).await?;
-    let stopped = stop_signal()?;
     let client = tokio::select! {
         client = connect_patiently(&settings, meter) => client?,
-        () = stop_signal()? => return Ok(()),
+        _ = signals.first() => return Ok(()),
     };
     // A database that is away is told of, and keeps no worker from its start.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
@@ -178,8 +187,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     health.set_ready(true);
     let ready = health.clone();
     let drain = async move {
-        stopped.await;
-        tracing::info!("stopping: draining");
+        let signal = signals.first().await.as_str();
+        tracing::info!(signal, "draining; a second signal ends the process at once");
         ready.set_ready(false);
         ending.begin();
         stop();
@@ -202,21 +211,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ended.context("the worker ended")?;
     tracing::info!("drained");
     Ok(())
-}
-
-/// Ends on SIGTERM or Ctrl-C.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    Ok(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {

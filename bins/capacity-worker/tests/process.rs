@@ -312,6 +312,125 @@ async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
     world.server.shutdown().await;
 }
 
+/// A standard error that cannot be written to, or is not read.
+#[cfg(unix)]
+fn broken_log(how: &str) -> Stdio {
+    if how == "full" {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        return full.expect("this is a Linux").into();
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    if how == "unread" {
+        // It stays open until the tests end.
+        std::mem::forget(reader);
+    }
+    writer.into()
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::reader_gone("closed")]
+#[case::disk_full("full")]
+#[case::reader_stopped("unread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
+    let Some(world) = World::new(2, 2).await else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ledger.db");
+    // More lines than a pipe holds.
+    let mut worker = world
+        .command(&["--log-level", "debug"])
+        .env("LEDGER_URL", &file)
+        .stderr(broken_log(how))
+        .spawn()
+        .expect("started");
+    let report = ask(
+        &world.client,
+        &Installation::default(),
+        "first",
+        Duration::from_secs(90),
+    )
+    .await
+    .expect("a report");
+    assert_eq!(report.error, None);
+    assert_eq!(world.cloud.changes().len(), 1);
+    world
+        .until("announced", Duration::from_secs(30), |cloud| {
+            !cloud.slack_messages().is_empty()
+        })
+        .await;
+    send(&worker, "-TERM");
+    let begun = Instant::now();
+    assert_eq!(worker.wait().expect("ended").code(), Some(0), "it drains");
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    let ledger = capacity_ledger::Ledger::open(&capacity_ledger::Location::Sqlite(file))
+        .await
+        .expect("opened");
+    let filter = capacity_ledger::HistoryFilter {
+        changes_only: true,
+        ..capacity_ledger::HistoryFilter::default()
+    };
+    let rows = ledger.history(None, &filter).await.expect("read");
+    let outcomes: Vec<Option<&str>> = rows.iter().map(|row| row.outcome.as_deref()).collect();
+    assert_eq!(outcomes, [Some("changed")]);
+    world.server.shutdown().await;
+}
+
+#[cfg(unix)]
+fn send(worker: &Child, signal: &str) {
+    let sent = Command::new("kill")
+        .args([signal, &worker.id().to_string()])
+        .status();
+    assert!(sent.expect("sent").success());
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
+    let Some(world) = World::new(2, 2).await else {
+        return;
+    };
+    // It takes connections and never answers, so that announcing takes longer than this test.
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = hanging.local_addr().expect("an address");
+    let mut worker = world
+        .command(&[])
+        .env("SLACK_WEBHOOK_URL", format!("http://{address}/services/x"))
+        .spawn()
+        .expect("started");
+    signal(&world.client, &Installation::default(), Trigger::Evaluation)
+        .await
+        .expect("signaled");
+    let connected = tokio::task::spawn_blocking(move || hanging.accept().map(|accepted| (hanging, accepted)));
+    let _kept = tokio::time::timeout(Duration::from_mins(1), connected)
+        .await
+        .expect("it announces")
+        .expect("joined")
+        .expect("accepted");
+    send(&worker, "-HUP");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(worker.try_wait().expect("a child").is_none(), "it drains");
+    let again = Instant::now();
+    send(&worker, "-TERM");
+    assert_eq!(worker.wait().expect("ended").code(), Some(143));
+    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+
+    let mut idle = world.worker();
+    ask(
+        &world.client,
+        &Installation::default(),
+        "second",
+        Duration::from_secs(90),
+    )
+    .await
+    .expect("a report");
+    send(&idle, "-HUP");
+    assert_eq!(idle.wait().expect("ended").code(), Some(0), "it drained");
+    world.server.shutdown().await;
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_checks_itself_and_drains_on_sigterm() {

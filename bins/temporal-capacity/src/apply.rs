@@ -1,28 +1,33 @@
 //! `apply`: plan, show, ask, carry out, verify.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest, record_changes,
-    record_evaluation,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest,
+    record_changes, record_evaluation,
 };
 use capacity_settings::{Needs, Settings};
+use process_edge::write_error;
 use slack_notifier::Webhook;
 
 use crate::arguments::{self, Global, PlanFormat};
-use crate::exit::{Exit, print, tell};
-use crate::plan::{Shown, show};
+use crate::exit::{Exit, report, tell};
+use crate::plan::{Shown, show_or_warn};
 use crate::render;
 use crate::setup;
+use crate::stops::{Stopped, Stops};
 use crate::terminal::Terminal;
 
 pub(crate) async fn run(
     flags: &arguments::Apply,
     global: &Global,
     terminal: Terminal,
+    limit: Option<Duration>,
 ) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let settings = setup::settings(
@@ -37,68 +42,228 @@ pub(crate) async fn run(
     if !flags.yes && !may_ask && !settings.dry_run {
         bail!("there is no terminal to ask on: look at `temporal-capacity plan`, then say `apply --yes`");
     }
-    let autopilot = capacity_workflows::autopilot(&settings)?;
-    let (mut plan, orders) = if let Some(path) = &flags.file {
-        saved(&autopilot, path).await?
-    } else {
-        let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
-        let plan = Plan::of(&evaluation, settings.policy.threshold.price.dollars());
-        let orders = plan.orders(&evaluation);
-        (plan, orders)
+    let stops = Stops::listen(limit)?;
+    let apply = Apply {
+        autopilot: capacity_workflows::autopilot(&settings)?,
+        settings,
+        flags,
+        terminal,
+        shown: Shown::choose(None, global.output),
+        begun,
     };
-    let refuse_moved = flags.file.is_some();
-    let shown = Shown::choose(None, global.output);
-    let is_table = shown == Shown::As(PlanFormat::Table);
-    if is_table {
-        show(&plan, shown, false, terminal, begun.elapsed())?;
-    }
-    if settings.dry_run {
-        tell("DRY_RUN_MODE is true: nothing is changed and nothing sent");
-        record(&plan, &autopilot, true).await;
-        notify(&plan, &settings).await;
-        if !is_table {
-            show(&plan, shown, false, terminal, begun.elapsed())?;
+    let agreed = tokio::select! {
+        agreed = apply.plan_and_ask() => agreed?,
+        stopped = stops.first() => {
+            tell(&format!("{}: nothing was changed", stopped.why()));
+            return Ok(stopped.exit());
         }
-        return Ok(Exit::of_plan(
-            flags.detailed_exitcode,
-            plan.metrics_unavailable,
-            orders.len(),
-        ));
+    };
+    apply.to_its_end(agreed, &stops).await
+}
+
+/// One run of `apply`.
+struct Apply<'a> {
+    autopilot: Autopilot,
+    settings: Settings,
+    flags: &'a arguments::Apply,
+    terminal: Terminal,
+    shown: Shown,
+    begun: Instant,
+}
+
+/// A plan that was made, or read from a file.
+struct Agreed {
+    plan: Plan,
+    orders: Vec<ChangeOrder>,
+    /// Whether its orders are to be carried out.
+    go: bool,
+    /// Whether its table has been shown.
+    is_shown: bool,
+}
+
+impl Apply<'_> {
+    /// Plans, and asks where that is wanted. Changes nothing.
+    async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
+        let (plan, orders) = if let Some(path) = &self.flags.file {
+            saved(&self.autopilot, path).await?
+        } else {
+            let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
+            let plan = Plan::of(&evaluation, self.settings.policy.threshold.price.dollars());
+            let orders = plan.orders(&evaluation);
+            (plan, orders)
+        };
+        let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
+        // Somebody is looking. A pipe gets everything when everything is done.
+        let is_shown = self.is_table() && (asks || std::io::stdout().is_terminal());
+        if is_shown {
+            self.show(&plan);
+        }
+        let go = !self.settings.dry_run && (!asks || agreed(orders.len()).await);
+        Ok(Agreed {
+            plan,
+            orders,
+            go,
+            is_shown,
+        })
     }
-    if !orders.is_empty() && !flags.yes && !agreed(orders.len())? {
-        tell("nothing was changed");
-        return Ok(Exit::of_plan(
-            flags.detailed_exitcode,
-            plan.metrics_unavailable,
-            orders.len(),
-        ));
+
+    /// Carries out, records, notifies, and only then prints: output that is not read holds up nothing.
+    async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
+        let Agreed {
+            mut plan,
+            orders,
+            go,
+            is_shown,
+        } = agreed;
+        let (dry_run, planned) = (self.settings.dry_run, orders.len());
+        let mut stopped = None;
+        if go {
+            let (results, stop) = self.carry_out(orders, stops).await;
+            (plan.changes, stopped) = (Some(results), stop);
+        }
+        if go || dry_run {
+            tokio::join!(self.record(&plan), self.notify(&plan));
+        }
+        stops.work_is_done();
+        if dry_run {
+            tell("DRY_RUN_MODE is true: nothing is changed and nothing sent");
+        } else if !go {
+            tell("nothing was changed");
+        }
+        self.print(&plan, is_shown);
+        let left = left(plan.changes.as_deref().unwrap_or_default());
+        if let Some(left) = &left {
+            let why = stopped.map_or_else(String::new, |stopped| format!("{}: ", stopped.why()));
+            tell(&format!(
+                "{why}{left}; `temporal-capacity plan` shows what is left"
+            ));
+        }
+        Ok(match (left, stopped) {
+            (Some(_), Some(stopped)) => stopped.exit(),
+            (Some(_), None) => Exit::Failed,
+            // A successful apply leaves nothing planned.
+            (None, _) => Exit::of_plan(
+                self.flags.detailed_exitcode,
+                plan.metrics_unavailable,
+                if go { 0 } else { planned },
+            ),
+        })
     }
-    let results = carry_out(&autopilot, &settings, orders, refuse_moved, terminal).await;
-    let failed = results
-        .iter()
-        .filter(|result| !result.outcome.is_success())
-        .count();
-    if is_table && !results.is_empty() {
-        print(&render::changes(&results, terminal))?;
+
+    /// Carries changes out. The first signal, or the end of the time limit, stops it between steps.
+    async fn carry_out(
+        &self,
+        orders: Vec<ChangeOrder>,
+        stops: &Stops,
+    ) -> (Vec<ChangeResult>, Option<Stopped>) {
+        let stop = Stop::new();
+        let stopped = std::cell::Cell::new(None);
+        let listen = async {
+            let by = stops.first().await;
+            stopped.set(Some(by));
+            tell(&format!(
+                "{}: finishing the current steps; a second signal ends the process at once",
+                by.why()
+            ));
+            stop.now(by.why());
+            std::future::pending::<Infallible>().await
+        };
+        let refuse_moved = self.flags.file.is_some();
+        let results = tokio::select! {
+            results = carry_out(&self.autopilot, &self.settings, orders, refuse_moved, &stop, self.terminal) => results,
+            never = listen => match never {},
+        };
+        (results, stopped.get())
     }
-    plan.changes = Some(results);
-    record(&plan, &autopilot, false).await;
-    notify(&plan, &settings).await;
-    if !is_table {
-        show(&plan, shown, false, terminal, begun.elapsed())?;
+
+    fn is_table(&self) -> bool {
+        self.shown == Shown::As(PlanFormat::Table)
     }
-    if failed > 0 {
-        tell(&format!(
-            "{failed} changes were not carried out; `temporal-capacity plan` shows what is left"
-        ));
-        return Ok(Exit::Failed);
+
+    fn show(&self, plan: &Plan) {
+        show_or_warn(plan, self.shown, false, self.terminal, self.begun.elapsed());
     }
-    // A successful apply leaves nothing planned.
-    Ok(Exit::of_plan(
-        flags.detailed_exitcode,
-        plan.metrics_unavailable,
-        0,
-    ))
+
+    /// Prints what was decided and done. That it cannot be printed never fails what was done.
+    fn print(&self, plan: &Plan, is_shown: bool) {
+        if !is_shown {
+            self.show(plan);
+        }
+        let results = plan.changes.as_deref().unwrap_or_default();
+        if self.is_table() && !results.is_empty() {
+            report(&render::changes(results, self.terminal));
+        }
+    }
+
+    /// Records what was decided and done. That it cannot be recorded never fails what was done.
+    async fn record(&self, plan: &Plan) {
+        let Some(memory) = self.autopilot.memory() else {
+            return;
+        };
+        let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
+        let by = user.map_or_else(
+            |_| format!("temporal-capacity {}", std::process::id()),
+            |user| format!("temporal-capacity of {user}"),
+        );
+        let changes = plan.changes.as_deref().unwrap_or_default();
+        let recorded = async {
+            record_evaluation(memory, plan, self.settings.dry_run, &by).await?;
+            record_changes(memory, plan, changes, self.autopilot.now(), &by).await
+        };
+        if let Err(error) = recorded.await {
+            tell(&format!("warning: not recorded: {error}"));
+        }
+    }
+
+    /// Notifies the channel, in one digest. That it cannot be delivered never fails what was done.
+    async fn notify(&self, plan: &Plan) {
+        let (Some(config), Some(message)) = (&self.settings.slack, digest(plan, Vec::new())) else {
+            return;
+        };
+        let webhook = Webhook::new(config.clone());
+        if self.settings.dry_run {
+            let lines: Vec<&str> = message
+                .sections
+                .iter()
+                .flat_map(|it| &it.lines)
+                .map(String::as_str)
+                .collect();
+            tell(&format!(
+                "would notify {}: {}\n  {}",
+                webhook.host(),
+                message.title,
+                lines.join("\n  ")
+            ));
+            return;
+        }
+        let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(&message)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer from {} within {NOTIFY_TIMEOUT:?}", webhook.host()),
+        };
+        tell(&format!("warning: the channel was not notified: {problem}"));
+    }
+}
+
+/// How long a webhook may hold up the end of `apply`.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Says how many changes were not carried out, by what became of them; `None` if all were.
+fn left(results: &[ChangeResult]) -> Option<String> {
+    let mut counts = BTreeMap::new();
+    for result in results.iter().filter(|result| !result.outcome.is_success()) {
+        *counts.entry(result.outcome.as_str()).or_insert(0_usize) += 1;
+    }
+    if counts.is_empty() {
+        return None;
+    }
+    let total: usize = counts.values().sum();
+    let noun = if total == 1 { "change was" } else { "changes were" };
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(outcome, count)| format!("{count} {}", outcome.replace('_', " ")))
+        .collect();
+    Some(format!("{total} {noun} not carried out ({})", counts.join(", ")))
 }
 
 /// Reads a saved plan, and judges its age by the service's clock.
@@ -114,44 +279,37 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     Ok((plan, orders))
 }
 
-fn agreed(changes: usize) -> anyhow::Result<bool> {
+/// Asks on the terminal. Waits on a thread of its own: somebody who does not answer holds up no signal.
+async fn agreed(changes: usize) -> bool {
     let noun = if changes == 1 {
         "this change"
     } else {
         "these changes"
     };
-    let mut error_stream = std::io::stderr();
-    write!(error_stream, "Carry out {noun} ({changes})? [y/N] ")?;
-    error_stream.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    write_error(format!("Carry out {noun} ({changes})? [y/N] "));
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        if std::io::stdin().lock().read_line(&mut answer).is_ok() {
+            let _ = sender.send(answer);
+        }
+    });
+    let answer = answer.await.unwrap_or_default();
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// Carries changes out; Ctrl-C stops between steps, a second one at once.
+/// Carries changes out, with progress on standard error.
 pub(crate) async fn carry_out(
     autopilot: &Autopilot,
     settings: &Settings,
     orders: Vec<ChangeOrder>,
     refuse_moved: bool,
+    stop: &Stop,
     terminal: Terminal,
 ) -> Vec<ChangeResult> {
     if orders.is_empty() {
         return Vec::new();
     }
-    let stop = Stop::new();
-    let listener = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if stop.is_stopped() {
-                    std::process::exit(130);
-                }
-                tell("interrupted: finishing the present steps (once more to leave at once)");
-                stop.now("interrupted");
-            }
-        }
-    });
     let count = orders.len();
     let bar = terminal.progress(format!("0 of {count} changes"));
     let done = std::cell::Cell::new(0);
@@ -168,51 +326,9 @@ pub(crate) async fn carry_out(
     let how = CarryOut {
         max_concurrent: settings.max_concurrent_changes,
         refuse_moved,
+        change_timeout: CHANGE_TIMEOUT,
     };
-    let results = autopilot.carry_out(orders, how, &stop, progress).await;
+    let results = autopilot.carry_out(orders, how, stop, progress).await;
     bar.finish_and_clear();
-    listener.abort();
     results
-}
-
-/// Records what was decided and done. That it cannot be recorded never fails what was done.
-async fn record(plan: &Plan, autopilot: &Autopilot, dry_run: bool) {
-    let Some(memory) = autopilot.memory() else { return };
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
-    let by = user.map_or_else(
-        |_| format!("temporal-capacity {}", std::process::id()),
-        |user| format!("temporal-capacity of {user}"),
-    );
-    let changes = plan.changes.as_deref().unwrap_or_default();
-    let recorded = async {
-        record_evaluation(memory, plan, dry_run, &by).await?;
-        record_changes(memory, plan, changes, autopilot.now(), &by).await
-    };
-    if let Err(error) = recorded.await {
-        tell(&format!("warning: not recorded: {error}"));
-    }
-}
-
-/// Tells people, in one digest. That it cannot be delivered never fails what was done.
-async fn notify(plan: &Plan, settings: &Settings) {
-    let (Some(config), Some(message)) = (&settings.slack, digest(plan, Vec::new())) else {
-        return;
-    };
-    let webhook = Webhook::new(config.clone());
-    if settings.dry_run {
-        let lines: Vec<&str> = message
-            .sections
-            .iter()
-            .flat_map(|it| &it.lines)
-            .map(String::as_str)
-            .collect();
-        tell(&format!(
-            "would tell {}: {}\n  {}",
-            webhook.host(),
-            message.title,
-            lines.join("\n  ")
-        ));
-    } else if let Err(error) = webhook.post(&message).await {
-        tell(&format!("warning: people were not told: {}", chain(&error)));
-    }
 }

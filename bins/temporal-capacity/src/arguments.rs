@@ -22,6 +22,9 @@ Exit codes:
   2  with --detailed-exitcode: changes are planned
   3  with --detailed-exitcode: metrics are missing, stale or incomplete for the whole account
      (1 outranks 3, 3 outranks 2; an `apply` that succeeded fully is 0)
+  129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM before everything was done: `apply` finishes the current steps, records and
+     notifies first; a second signal ends it at once. `dev` and `cloud-simulator` run until then, and exit 0
+  A reader that has gone away (`| head -1`) changes no exit code. A full disk is an error only where the output is all there is.
 
 First steps:
   temporal-capacity demo                 everything on a simulated cloud: no account, key or network

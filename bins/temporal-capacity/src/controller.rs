@@ -15,6 +15,7 @@ use crate::arguments::{Global, Output, Trigger};
 use crate::exit::{Exit, print, tell};
 use crate::render;
 use crate::setup;
+use crate::stops::Stops;
 use crate::terminal::Terminal;
 
 /// How long the controller may take to answer a question that needs no work.
@@ -115,18 +116,30 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         std::process::id(),
         jiff::Timestamp::now().as_millisecond()
     );
+    let stops = Stops::listen(None)?;
     let bar = terminal.progress("evaluating");
-    let answer = ask(
-        &client,
-        &installation,
-        &update_id,
-        Duration::from_secs(flags.timeout),
-    )
-    .await;
+    let bound = Duration::from_secs(flags.timeout);
+    let answer = tokio::select! {
+        answer = ask(&client, &installation, &update_id, bound) => Ok(answer),
+        stopped = stops.first() => Err(stopped),
+    };
     bar.finish_and_clear();
-    let report = answer?;
+    let report = match answer {
+        Ok(answer) => answer?,
+        Err(stopped) => {
+            tell(&format!(
+                "{}: the evaluation continues on the worker; `temporal-capacity status` shows its result",
+                stopped.why()
+            ));
+            return Ok(stopped.exit());
+        }
+    };
+    stops.work_is_done();
     let failed = report.error.is_some() || report.changes.iter().any(|change| !change.is_success());
-    show_report(&report, global, terminal)?;
+    // The evaluation has been made: the exit code tells how it ended, whether or not it can be printed.
+    if let Err(error) = show_report(&report, global, terminal) {
+        tell(&format!("warning: {error:#}"));
+    }
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 

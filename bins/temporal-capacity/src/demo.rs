@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope};
+use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
 use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
 use capacity_workflows::{Installation, ask};
@@ -14,20 +14,34 @@ use rust_decimal::Decimal;
 
 use crate::apply::carry_out;
 use crate::arguments::{Demo, Global, Output, PlanFormat};
-use crate::exit::{Exit, print};
-use crate::plan::{Shown, show};
+use crate::exit::{Exit, report};
+use crate::plan::{Shown, show_or_warn};
 use crate::render;
 use crate::setup;
 use crate::stack;
+use crate::stops::Stops;
 use crate::terminal::Terminal;
 
 /// A minute of the simulated cloud passes in a second.
 const SPEED: f64 = 60.0;
 
 pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let stops = Stops::listen(None)?;
+    tokio::select! {
+        ended = whole(flags, global, terminal) => ended,
+        // The simulated cloud and its server end with this process.
+        stopped = stops.first() => Ok(stopped.exit()),
+    }
+}
+
+async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let quiet = matches!(global.output, Some(Output::None | Output::Json | Output::Jsonl));
-    let say = |text: String| if quiet { Ok(()) } else { print(&text) };
+    let say = |text: String| {
+        if !quiet {
+            report(&text);
+        }
+    };
     let mut options = SimulatorOptions::new(Account::demo());
     options.speed = SPEED;
     options.seed = flags.seed;
@@ -40,26 +54,26 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
     say(format!(
         "1. Before: a simulated Temporal Cloud with {count} namespaces; an hour passes.\n\n{}",
         state(&cloud, terminal)
-    ))?;
+    ));
     let before = full_hour(&cloud, price)?;
 
-    say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned())?;
+    say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation, price);
     // An hour was skipped on the simulated clock: that it differs from this machine's is no news.
     plan.warnings.clear();
     if !quiet {
-        show(
+        show_or_warn(
             &plan,
             Shown::As(PlanFormat::Table),
             true,
             terminal,
             begun.elapsed(),
-        )?;
+        );
     }
     let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
     let results = if on_temporal {
-        say("\n3. A worker on a Temporal server of its own evaluates; each change is waited for and verified.\n".to_owned())?;
+        say("\n3. A worker on a Temporal server of its own evaluates; each change is waited for and verified.\n".to_owned());
         Box::pin(on_a_server(&autopilot, &cloud, terminal)).await?
     } else {
         let why = if flags.in_process {
@@ -69,10 +83,11 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
         };
         say(format!(
             "\n3. As `temporal-capacity apply` does, in this process, {why}: each change is waited for and verified.\n"
-        ))?;
-        carry_out(&autopilot, &settings, plan.orders(&evaluation), false, terminal).await
+        ));
+        let orders = plan.orders(&evaluation);
+        carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
     };
-    say(render::changes(&results, terminal))?;
+    say(render::changes(&results, terminal));
     let failed = results.iter().any(|result| !result.outcome.is_success());
 
     // The metrics are three minutes late; what was changed shows after that.
@@ -86,7 +101,7 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
     say(format!(
         "\n4. After: an hour passes, and the next plan has {left} changes.\n\n{}",
         state(&cloud, terminal)
-    ))?;
+    ));
     let after = full_hour(&cloud, price)?;
     say(format!(
         "\nBilled for unused capacity in a full hour, at ${}/M: {} before, {} after. Saved: {} an hour, in a demo of {:.0} s.",
@@ -95,16 +110,16 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
         in_dollars(after),
         in_dollars(before - after),
         begun.elapsed().as_secs_f64()
-    ))?;
+    ));
     plan.changes = Some(results);
     if matches!(global.output, Some(Output::Json | Output::Jsonl)) {
-        show(
+        show_or_warn(
             &plan,
             Shown::choose(None, global.output),
             true,
             terminal,
             begun.elapsed(),
-        )?;
+        );
     }
     let incidents = cloud.incidents().len();
     cloud.shutdown().await;

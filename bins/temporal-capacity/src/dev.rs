@@ -1,6 +1,6 @@
-//! `dev`: the whole stack in one terminal, until Ctrl-C.
+//! `dev`: the whole stack in one terminal, until Ctrl-C, SIGTERM or SIGHUP.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use capacity_autopilot::Memory;
 use capacity_ledger::Location;
 use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use process_edge::Signals;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
 
 use crate::arguments::Dev;
-use crate::exit::{Exit, print, tell};
+use crate::exit::{Exit, report, tell};
 use crate::stack::{self, NAMESPACE};
 
 /// Faster, a simulated minute is shorter than the steps it is made of.
@@ -25,43 +26,30 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         "--speed {}: give a factor above 0 and at most {FASTEST}",
         flags.speed
     );
-    let options = Options {
-        database_file: flags.database.clone(),
-        port: None,
-        with_ui: true,
-        dynamic_config: Vec::new(),
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let started = tokio::select! {
+        started = Started::start(flags) => started?,
+        // A server that was started ends with its handle.
+        _ = signals.first() => return Ok(Exit::Done),
     };
-    let server = temporal_dev_server::start(&options, &tell).await?;
-    let cloud = cloud_simulator::start(SimulatorOptions {
-        speed: flags.speed,
-        ..SimulatorOptions::new(Account::demo())
-    })
-    .await?;
-    let client = stack::connect(&server).await?;
-    let temporary = tempfile::tempdir().context("no temporary folder for the ledger")?;
-    let ledger = flags
-        .ledger
-        .clone()
-        .unwrap_or_else(|| temporary.path().join("ledger.db"));
+    let Started {
+        server,
+        cloud,
+        client,
+        ledger,
+        temporary: _temporary,
+    } = started;
     let is_fast = flags.speed > 1.0;
-    if !is_fast {
-        let every_minute = ScheduleOptions {
-            minutes: (0..60).collect(),
-            ..ScheduleOptions::hourly(Installation::default())
-        };
-        create(&client, &every_minute).await?;
-    }
-    print(&introduction(&server, &cloud, &ledger, is_fast))?;
+    report(&introduction(&server, &cloud, &ledger, is_fast));
     let memory = Memory::at(Location::Sqlite(ledger));
     let autopilot = Arc::new(stack::autopilot(&cloud, flags.speed)?.remembering(memory));
-    let interrupted = async {
-        let interrupted = tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
+    let stopped = async {
+        tokio::select! {
+            _ = signals.first() => {}
             // Temporal's schedules know our time only: under a faster one the cloud's clock says when.
-            () = simulated_schedule(&cloud, &client, flags.speed), if is_fast => Ok(()),
-        };
+            () = simulated_schedule(&cloud, &client, flags.speed), if is_fast => {}
+        }
         tell("stopping");
-        interrupted
     };
     Box::pin(stack::with_worker(
         &client,
@@ -69,12 +57,59 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         &cloud,
         flags.dry_run,
         flags.speed,
-        interrupted,
+        stopped,
     ))
-    .await??;
+    .await?;
     cloud.shutdown().await;
     server.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// What is up before the worker is.
+struct Started {
+    server: DevServer,
+    cloud: RunningSimulator,
+    client: Client,
+    ledger: PathBuf,
+    /// Where the ledger is unless a file was named; it goes with this.
+    temporary: tempfile::TempDir,
+}
+
+impl Started {
+    async fn start(flags: &Dev) -> anyhow::Result<Self> {
+        let options = Options {
+            database_file: flags.database.clone(),
+            port: None,
+            with_ui: true,
+            dynamic_config: Vec::new(),
+        };
+        let server = temporal_dev_server::start(&options, &tell).await?;
+        let cloud = cloud_simulator::start(SimulatorOptions {
+            speed: flags.speed,
+            ..SimulatorOptions::new(Account::demo())
+        })
+        .await?;
+        let client = stack::connect(&server).await?;
+        let temporary = tempfile::tempdir().context("no temporary folder for the ledger")?;
+        let ledger = flags
+            .ledger
+            .clone()
+            .unwrap_or_else(|| temporary.path().join("ledger.db"));
+        if flags.speed <= 1.0 {
+            let every_minute = ScheduleOptions {
+                minutes: (0..60).collect(),
+                ..ScheduleOptions::hourly(Installation::default())
+            };
+            create(&client, &every_minute).await?;
+        }
+        Ok(Self {
+            server,
+            cloud,
+            client,
+            ledger,
+            temporary,
+        })
+    }
 }
 
 /// Asks for an evaluation at minute 45 of every simulated hour. Never ends.

@@ -1,7 +1,13 @@
 //! What happened, as an exit code and as one message on the error stream.
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use process_edge::{Signal, flush_errors, write_error, write_output};
+
+/// How long a line on standard error may take before the command continues without it.
+const IN_ORDER: Duration = Duration::from_millis(100);
 
 /// How a command ended that did not fail with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +20,8 @@ pub(crate) enum Exit {
     ChangesPlanned,
     /// With `--detailed-exitcode`: the metrics of the account are unavailable.
     MetricsUnavailable,
-    /// Ctrl-C.
-    Interrupted,
+    /// Stopped by a signal before everything was done.
+    Stopped(Signal),
 }
 
 impl From<Exit> for ExitCode {
@@ -25,7 +31,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::ChangesPlanned => 2,
             Exit::MetricsUnavailable => 3,
-            Exit::Interrupted => 130,
+            Exit::Stopped(signal) => signal.exit_code(),
         })
     }
 }
@@ -54,32 +60,39 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Prints an error with its causes, once, and returns 1. A reader that went away (`| head`) is told nothing.
+/// Prints an error with its causes, once, and returns 1. A reader that went away (`| head`) needs no message.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     let closed_pipe = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
     if !closed_pipe {
-        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        tell(&format!("error: {error:#}"));
     }
     ExitCode::from(1)
 }
 
-/// Tells something on the error stream.
+/// Writes a line to standard error. Never fails, and never waits for a reader that has stopped reading.
 pub(crate) fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    write_error(format!("{text}\n"));
+    flush_errors(IN_ORDER);
 }
 
-/// Prints a result on standard output.
+/// Prints the result of a command that only looks: its output is all there is.
+///
+/// # Errors
+///
+/// If it cannot be written. A reader that has seen enough (`| head`) is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut output = std::io::stdout().lock();
-    output.write_all(text.as_bytes())?;
-    if !text.is_empty() && !text.ends_with('\n') {
-        output.write_all(b"\n")?;
+    write_output(text).context("cannot write to standard output")
+}
+
+/// Prints the result of a command that did something: that it cannot be written is a warning, and the exit code still tells
+/// what was done.
+pub(crate) fn report(text: &str) {
+    if let Err(error) = print(text) {
+        tell(&format!("warning: {error:#}"));
     }
-    output.flush()?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod settings;
 mod setup;
 mod simulator;
 mod stack;
+mod stops;
 mod terminal;
 
 use std::process::ExitCode;
@@ -38,28 +39,34 @@ fn main() -> ExitCode {
     };
     let terminal = Terminal::new(arguments.global.color);
     terminal::log_to_stderr(&arguments.global, terminal.error_colours());
-    match run(&arguments, terminal) {
+    process_edge::report_panics();
+    let code = match run(&arguments, terminal) {
         Ok(exit) => exit.into(),
         Err(error) => exit::failed(&error),
-    }
+    };
+    process_edge::flush_errors(LAST_LINES);
+    code
 }
+
+/// How long the last lines on standard error may take to be written. They may never be read.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let global = &arguments.global;
     let limit = arguments.global.handed.time_limit()?;
-    let waited_for = |work: Work<'_>| waited_for(work, limit);
     match &arguments.command {
-        Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal))),
-        Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal))),
-        Command::Doctor => waited_for(Box::pin(doctor::run(global, terminal))),
-        Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global))),
-        Command::Status => waited_for(Box::pin(controller::status(global, terminal))),
-        Command::Preview => waited_for(Box::pin(controller::preview(global, terminal))),
-        Command::Trigger(flags) => waited_for(Box::pin(controller::trigger(flags, global, terminal))),
-        Command::Dev(flags) => waited_for(Box::pin(dev::run(flags))),
-        Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal))),
-        Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal))),
-        Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global))),
+        Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal)), limit),
+        // It stops between steps, and records what it did, when its time is over.
+        Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal, limit)), None),
+        Command::Doctor => waited_for(Box::pin(doctor::run(global, terminal)), limit),
+        Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global)), limit),
+        Command::Status => waited_for(Box::pin(controller::status(global, terminal)), limit),
+        Command::Preview => waited_for(Box::pin(controller::preview(global, terminal)), limit),
+        Command::Trigger(flags) => waited_for(Box::pin(controller::trigger(flags, global, terminal)), limit),
+        Command::Dev(flags) => waited_for(Box::pin(dev::run(flags)), limit),
+        Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal)), limit),
+        Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal)), limit),
+        Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global)), limit),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),
         },

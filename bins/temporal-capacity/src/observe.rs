@@ -6,6 +6,7 @@ use capacity_autopilot::{Autopilot, Sampler};
 use jiff::SignedDuration;
 
 use crate::exit::tell;
+use crate::stops::{Stopped, Stops};
 use crate::terminal::Terminal;
 
 /// Longer than this a worker with a ledger serves better.
@@ -21,12 +22,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| problem.to_owned())
 }
 
-/// Gathers minutes for so long. Returns whether it came to its end, and was not interrupted.
+/// Gathers minutes for so long. Returns what stopped it before its end.
 pub(crate) async fn minutes(
     autopilot: &Autopilot,
     duration: Duration,
+    stops: &Stops,
     terminal: Terminal,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<Stopped>> {
     let end = Instant::now() + duration;
     let bar = terminal.progress("observing");
     let mut sampler = Sampler::new(autopilot);
@@ -35,7 +37,7 @@ pub(crate) async fn minutes(
     loop {
         let round = tokio::select! {
             round = sampler.round() => round,
-            _ = tokio::signal::ctrl_c() => return Ok(false),
+            stopped = stops.first() => return Ok(Some(stopped)),
         };
         match round.problem {
             None => known += 1,
@@ -52,7 +54,7 @@ pub(crate) async fn minutes(
         // Where another round would come too late, what is left is waited for, so that `15m` means 15 minutes.
         tokio::select! {
             () = tokio::time::sleep(left.min(round.next_in)) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(false),
+            stopped = stops.first() => return Ok(Some(stopped)),
         }
         if left <= round.next_in {
             break;
@@ -63,5 +65,5 @@ pub(crate) async fn minutes(
         known > 0,
         "no minute could be read in that time ({failed} failed): see the warnings above"
     );
-    Ok(true)
+    Ok(None)
 }

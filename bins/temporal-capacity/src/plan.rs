@@ -14,6 +14,7 @@ use crate::exit::{Exit, print, tell};
 use crate::observe;
 use crate::render;
 use crate::setup;
+use crate::stops::Stops;
 use crate::terminal::Terminal;
 
 /// How a result is shown.
@@ -65,8 +66,10 @@ pub(crate) async fn run(
             autopilot = autopilot.remembering(Memory::at(location));
             kept = Some(folder);
         }
-        if !observe::minutes(&autopilot, duration, terminal).await? {
-            return Ok(Exit::Interrupted);
+        let stops = Stops::listen(None)?;
+        if let Some(stopped) = observe::minutes(&autopilot, duration, &stops, terminal).await? {
+            tell(&format!("{}: no plan was made", stopped.why()));
+            return Ok(stopped.exit());
         }
     }
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
@@ -139,6 +142,13 @@ pub(crate) fn show(
     }
     tell(&closing);
     Ok(())
+}
+
+/// As [`show`], for commands that do more than look: that the plan cannot be printed is a warning.
+pub(crate) fn show_or_warn(plan: &Plan, shown: Shown, all: bool, terminal: Terminal, took: Duration) {
+    if let Err(error) = show(plan, shown, all, terminal, took) {
+        tell(&format!("warning: {error:#}"));
+    }
 }
 
 /// Decisions, then changes, one JSON object a line.

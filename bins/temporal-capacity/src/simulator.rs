@@ -1,11 +1,12 @@
-//! `cloud-simulator`: a simulated cloud on loopback, until Ctrl-C.
+//! `cloud-simulator`: a simulated cloud on loopback, until Ctrl-C, SIGTERM or SIGHUP.
 
 use anyhow::Context;
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
+use process_edge::Signals;
 use serde_json::json;
 
 use crate::arguments::{CloudSimulator, Global, Output};
-use crate::exit::{Exit, print, tell};
+use crate::exit::{Exit, report, tell};
 
 pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Result<Exit> {
     let share = |name: &str, percent: f64| {
@@ -46,10 +47,11 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
         faults,
         ..SimulatorOptions::new(account)
     };
+    let signals = Signals::listen().context("cannot listen for signals")?;
     let cloud = cloud_simulator::start(options).await?;
-    print(&introduction(&cloud, global.output))?;
+    report(&introduction(&cloud, global.output));
     tell("simulated cloud is up; Ctrl-C ends it");
-    tokio::signal::ctrl_c().await?;
+    signals.first().await;
     cloud.shutdown().await;
     Ok(Exit::Done)
 }

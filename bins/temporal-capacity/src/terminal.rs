@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use process_edge::LogWriter;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Color, Global, LogFormat};
@@ -74,7 +75,9 @@ pub(crate) fn log_to_stderr(global: &Global, colours: bool) {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        // A line that cannot be formatted is lost, like one that cannot be written.
+        .log_internal_errors(false)
+        .with_writer(LogWriter::new);
     match global.log_format {
         LogFormat::Text => builder
             .with_ansi(colours)

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::autopilot::Autopilot;
-use crate::change::{ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase};
+use crate::change::{
+    ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase, still_not_done,
+};
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
 use crate::text::chain;
 
@@ -51,11 +53,6 @@ impl Stop {
         self.halt.send_replace(Some(Halt::Everything(why.into())));
     }
 
-    /// Returns whether everything was stopped.
-    pub fn is_stopped(&self) -> bool {
-        self.everything().is_some()
-    }
-
     fn starting(&self, why: String) {
         self.halt.send_if_modified(|halt| {
             halt.is_none() && {
@@ -72,20 +69,18 @@ impl Stop {
         }
     }
 
-    fn everything(&self) -> Option<String> {
-        match &*self.halt.borrow() {
-            Some(Halt::Everything(why)) => Some(why.clone()),
-            None | Some(Halt::Starting(_)) => None,
-        }
-    }
-
-    /// Waits, unless everything is stopped meanwhile.
-    async fn sleep(&self, delay: Duration) {
+    /// Waits until everything is stopped, and says why.
+    async fn stopped(&self) -> String {
         let mut changes = self.halt.subscribe();
         let stopped = changes.wait_for(|halt| matches!(halt, Some(Halt::Everything(_))));
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            _ = stopped => {}
+        let why = match stopped.await.as_deref() {
+            Ok(Some(Halt::Everything(why))) => Some(why.clone()),
+            Ok(_) | Err(_) => None,
+        };
+        match why {
+            Some(why) => why,
+            // This handle keeps the sender, so the channel never closes.
+            None => std::future::pending().await,
         }
     }
 }
@@ -98,6 +93,8 @@ pub struct CarryOut {
     /// Whether a namespace that moved since the decision is refused at once, as for a saved plan, instead
     /// of being decided again.
     pub refuse_moved: bool,
+    /// How long one change may take by the clock, requests and waits included. What is not done by then has failed.
+    pub change_timeout: Duration,
 }
 
 impl Autopilot {
@@ -224,7 +221,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn one(&self, mut order: ChangeOrder) -> ChangeResult {
-        let ending = self.to_its_end(&mut order).await;
+        let bound = self.how.change_timeout;
+        let ending = match tokio::time::timeout(bound, self.to_its_end(&mut order)).await {
+            Ok(ending) => ending,
+            Err(_) => end(Outcome::Failed, still_not_done(&order.operation_id, bound)),
+        };
         if !ending.spec_differences.is_empty() {
             let fields = ending.spec_differences.join(", ");
             self.stop.starting(format!(
@@ -262,12 +263,18 @@ impl Run<'_> {
         let mut state = ChangeState::begin();
         let mut decisions = 0;
         loop {
-            match self.changer.step(order, state).await {
+            // A post is seen to its answer. A read that is cut off loses nothing, and may hang.
+            let (begun, only_reads) = (has_begun(&state), state.phase != Phase::Begin);
+            let next = tokio::select! {
+                next = self.changer.step(order, state) => next,
+                why = self.stop.stopped(), if only_reads => return left(order, begun, &why),
+            };
+            match next {
                 Next::Ended(ending) => return ending,
                 Next::After { delay, state: next } => {
-                    self.stop.sleep(delay).await;
-                    if let Some(why) = self.stop.everything() {
-                        return left(order, next.posts, &why);
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        why = self.stop.stopped() => return left(order, has_begun(&next), &why),
                     }
                     state = next;
                 }
@@ -287,8 +294,13 @@ impl Run<'_> {
     }
 }
 
-fn left(order: &ChangeOrder, posts: u32, why: &str) -> Ending {
-    if posts == 0 {
+/// Whether the service may be at work on it: posted by us now, or found under way from an earlier attempt.
+fn has_begun(state: &ChangeState) -> bool {
+    state.posts > 0 || state.phase != Phase::Begin
+}
+
+fn left(order: &ChangeOrder, has_begun: bool, why: &str) -> Ending {
+    if !has_begun {
         return end(Outcome::NotStarted, format!("nothing was sent: {why}"));
     }
     end(

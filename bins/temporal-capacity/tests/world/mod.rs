@@ -1,5 +1,7 @@
 //! A simulated cloud, and the program as a user runs it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -45,6 +47,40 @@ impl World {
             .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
             .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key());
         command
+    }
+
+    /// The program with the streams and signals of its caller's choice; it records into `ledger.db` of the folder.
+    pub(crate) fn process(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_temporal-capacity"));
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(self.folder.path())
+            .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
+            .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
+            .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
+            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key())
+            .env("SLACK_WEBHOOK_URL", self.cloud.slack_url())
+            .env("LEDGER_URL", "ledger.db")
+            .env("DISABLE_ON_ESTIMATE", "true");
+        command
+    }
+
+    /// The outcomes of all changes that the ledger holds, sorted.
+    pub(crate) fn recorded(&self) -> Vec<String> {
+        let assert = self
+            .command(&["history", "--changes", "-o", "json"])
+            .env("LEDGER_URL", "ledger.db")
+            .assert()
+            .success();
+        let rows: serde_json::Value =
+            serde_json::from_slice(&assert.get_output().stdout).expect("one JSON document");
+        let rows = rows.as_array().expect("rows").iter();
+        let mut outcomes: Vec<String> = rows
+            .filter_map(|row| row["outcome"].as_str().map(str::to_owned))
+            .collect();
+        outcomes.sort();
+        outcomes
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Assert {

@@ -40,11 +40,7 @@ impl Changer {
     /// Safe to repeat: a post carries the operation id of the order and the version that was read.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         if state.waited > CHANGE_TIMEOUT {
-            return failed(format!(
-                "still not done after {} minutes; the operation {} may yet complete: look at the namespace, then plan again",
-                CHANGE_TIMEOUT.as_secs() / 60,
-                order.operation_id
-            ));
+            return failed(still_not_done(&order.operation_id, CHANGE_TIMEOUT));
         }
         match state.phase {
             Phase::Begin => self.begin(order, state).await,
@@ -223,6 +219,17 @@ impl Changer {
             .await
             .map_err(|error| repeat_or_stop(&error, state))
     }
+}
+
+/// Says that a change took longer than it may.
+pub(crate) fn still_not_done(operation_id: &str, bound: Duration) -> String {
+    let bound = match bound.as_secs() {
+        seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),
+        seconds => format!("{seconds} seconds"),
+    };
+    format!(
+        "still not done after {bound}; the operation {operation_id} may still complete: check the namespace, then plan again"
+    )
 }
 
 /// Decides from a fresh reading whether the change may be posted.

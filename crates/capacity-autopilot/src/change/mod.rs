@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::Changer;
+pub(crate) use attempt::still_not_done;
 
 /// How long one change may take, waits included, before it is given up and reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);

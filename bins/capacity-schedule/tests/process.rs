@@ -1,0 +1,112 @@
+//! The commands as processes: output that cannot be written changes nothing that they do.
+
+#![cfg(unix)]
+#![expect(
+    clippy::print_stdout,
+    reason = "what the server is doing shows in the output of the tests"
+)]
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use capacity_workflows::{Connection, Installation, Shown, show};
+use rstest::rstest;
+use temporal_dev_server::{DevServer, Options};
+use temporalio_client::Client;
+
+/// Set to 1, this skips every test here; nothing else does.
+const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+
+struct World {
+    server: DevServer,
+    client: Client,
+}
+
+impl World {
+    async fn new() -> Option<Self> {
+        if std::env::var(SKIP).as_deref() == Ok("1") {
+            println!("{SKIP}=1: the tests on a Temporal server are skipped");
+            return None;
+        }
+        let server = temporal_dev_server::start(&Options::default(), &|what| println!("{what}"))
+            .await
+            .unwrap_or_else(|problem| panic!("{problem} (or set {SKIP}=1)"));
+        let connection = Connection {
+            address: server.address().to_string(),
+            namespace: "default".to_owned(),
+            ..Connection::default()
+        };
+        let begun = Instant::now();
+        let client = loop {
+            match connection.connect(None).await {
+                Ok(client) => break client,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        Some(Self { server, client })
+    }
+
+    fn run(&self, arguments: &[&str], output: Stdio, errors: Stdio) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_capacity-schedule"))
+            .args(arguments)
+            .env_clear()
+            .current_dir(std::env::temp_dir())
+            .env("TEMPORAL_ADDRESS", self.server.address().to_string())
+            .env("TEMPORAL_NAMESPACE", "default")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .output()
+            .expect("ran")
+    }
+
+    async fn shown(&self) -> Shown {
+        show(&self.client, &Installation::default())
+            .await
+            .expect("a schedule")
+    }
+}
+
+fn broken(how: &str) -> Stdio {
+    if how == "full" {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        return full.expect("this is a Linux").into();
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+#[rstest]
+#[case::reader_gone("closed")]
+#[case::disk_full("full")]
+#[tokio::test]
+async fn broken_output_changes_nothing_that_is_done(#[case] how: &str) {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let created = world.run(&["create", "--minutes", "15"], broken(how), broken(how));
+    assert_eq!(created.status.code(), Some(0));
+    assert_eq!(world.shown().await.minutes, [15]);
+    let paused = world.run(&["pause", "--reason", "a test"], broken(how), Stdio::piped());
+    let errors = String::from_utf8_lossy(&paused.stderr);
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert!(world.shown().await.paused);
+    if how == "full" {
+        assert!(
+            errors.contains("warning: cannot write to standard output: "),
+            "{errors}"
+        );
+        // Here the output is all there is.
+        let shown = world.run(&["show"], broken(how), Stdio::piped());
+        assert_eq!(shown.status.code(), Some(1));
+    }
+    let usage = world.run(&["nonsense"], broken(how), broken(how));
+    assert_eq!(usage.status.code(), Some(1));
+    let help = world.run(&["--help"], broken(how), broken(how));
+    assert_eq!(help.status.code(), Some(0));
+    let deleted = world.run(&["delete"], broken(how), broken(how));
+    assert_eq!(deleted.status.code(), Some(0));
+    world.server.shutdown().await;
+}

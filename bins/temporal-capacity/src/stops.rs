@@ -1,0 +1,75 @@
+//! What stops a command before its end: a signal, or `--command-timeout`.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use process_edge::{Signal, Signals};
+use tokio::time::Instant;
+
+use crate::exit::Exit;
+
+/// Listens for what may stop a command that has something to finish first.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    signals: Signals,
+    limit: Option<(Instant, Duration)>,
+}
+
+/// What stopped a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// Somebody, or the service manager.
+    By(Signal),
+    /// `--command-timeout`.
+    AfterLimit(Duration),
+}
+
+impl Stops {
+    /// Listens from now on.
+    pub(crate) fn listen(limit: Option<Duration>) -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: Signals::listen().context("cannot listen for signals")?,
+            limit: limit.map(|limit| (Instant::now() + limit, limit)),
+        })
+    }
+
+    /// Waits until something stops the command.
+    pub(crate) async fn first(&self) -> Stopped {
+        let limit = async {
+            match self.limit {
+                Some((at, limit)) => {
+                    tokio::time::sleep_until(at).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            signal = self.signals.first() => Stopped::By(signal),
+            limit = limit => Stopped::AfterLimit(limit),
+        }
+    }
+
+    /// From now on a signal ends the process at once: only output is left to be written.
+    pub(crate) fn work_is_done(&self) {
+        self.signals.work_is_done();
+    }
+}
+
+impl Stopped {
+    /// Says what stopped the command.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::By(signal) => format!("stopped by {}", signal.as_str()),
+            Self::AfterLimit(limit) => format!("not done within {limit:?} (--command-timeout)"),
+        }
+    }
+
+    /// Returns how a command ends that was stopped before everything was done.
+    pub(crate) fn exit(self) -> Exit {
+        match self {
+            Self::By(signal) => Exit::Stopped(signal),
+            Self::AfterLimit(_) => Exit::Failed,
+        }
+    }
+}

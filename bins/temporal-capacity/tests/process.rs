@@ -1,0 +1,368 @@
+//! What surrounds the process fails: output that cannot be written, signals, a time limit, a webhook that hangs. The work is done,
+//! recorded and announced all the same, or left between two steps.
+
+#![cfg(unix)]
+
+mod world;
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cloud_simulator::{Account, Load, NamespaceSetup};
+use jiff::SignedDuration;
+use rstest::rstest;
+
+use world::{World, options};
+
+const APPLY: &[&str] = &["apply", "--yes", "--log-level", "debug"];
+
+/// What a stream of the process is.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    /// A disk without room.
+    Full,
+    /// A pipe whose reader has gone.
+    Closed,
+    /// A pipe whose reader has stopped reading.
+    Unread,
+}
+
+impl Stream {
+    fn open(self) -> Stdio {
+        match self {
+            Self::Full => {
+                let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+                full.expect("this is a Linux").into()
+            }
+            Self::Closed => {
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                drop(reader);
+                writer.into()
+            }
+            Self::Unread => {
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                // It is never read, and stays open until the tests end.
+                std::mem::forget(reader);
+                writer.into()
+            }
+        }
+    }
+}
+
+/// Waits for a process within bounds, and returns its exit code.
+fn code(child: &mut Child, bound: Duration) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status.code();
+        }
+        if begun.elapsed() > bound {
+            child.kill().expect("killed");
+            panic!("still running after {bound:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(sent.expect("sent").success());
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "not {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn text(stream: Option<impl Read>) -> String {
+    let mut text = String::new();
+    stream.expect("piped").read_to_string(&mut text).expect("text");
+    text
+}
+
+#[rstest]
+#[case::output_on_a_full_disk(Some(Stream::Full), None)]
+#[case::output_into_a_closed_pipe(Some(Stream::Closed), None)]
+#[case::errors_on_a_full_disk(None, Some(Stream::Full))]
+#[case::errors_into_a_closed_pipe(None, Some(Stream::Closed))]
+#[case::errors_that_are_not_read(None, Some(Stream::Unread))]
+#[case::both_full(Some(Stream::Full), Some(Stream::Full))]
+#[case::both_closed(Some(Stream::Closed), Some(Stream::Closed))]
+fn apply_loses_output_and_nothing_else(#[case] output: Option<Stream>, #[case] errors: Option<Stream>) {
+    let world = World::new(options());
+    let stream = |stream: Option<Stream>| stream.map_or_else(Stdio::null, Stream::open);
+    let mut apply = world
+        .process(&["apply", "--yes", "--log-level", "trace"])
+        .stdout(stream(output))
+        .stderr(stream(errors))
+        .spawn()
+        .expect("started");
+    assert_eq!(code(&mut apply, Duration::from_secs(50)), Some(0));
+    assert_eq!(world.cloud.changes().len(), 4);
+    assert_eq!(world.recorded(), ["changed"; 4]);
+    assert_eq!(world.cloud.slack_messages().len(), 1);
+}
+
+#[test]
+fn apply_records_and_notifies_before_it_prints() {
+    let mut options = options();
+    // More output than a pipe holds.
+    let quiet = |number: u32| NamespaceSetup::new(format!("quiet-{number:03}"), Load::Steady(3.0));
+    options.account.namespaces.extend((0..300).map(quiet));
+    let world = World::new(options);
+    let mut apply = world
+        .process(&["apply", "--yes", "-o", "json"])
+        .stdout(Stream::Unread.open())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    until("announced", || world.cloud.slack_messages().len() == 1);
+    until("recorded", || world.recorded() == ["changed"; 4]);
+    assert!(
+        apply.try_wait().expect("a child").is_none(),
+        "it waits for its reader"
+    );
+    // Nothing is left to be finished.
+    let asked = Instant::now();
+    signal(&apply, "-TERM");
+    assert_eq!(code(&mut apply, Duration::from_secs(10)), Some(143));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+#[rstest]
+#[case::plain(&["plan"], Stream::Closed, 0)]
+#[case::changes_are_planned(&["plan", "--detailed-exitcode"], Stream::Closed, 2)]
+#[case::a_result_that_is_lost_is_an_error(&["plan", "-o", "json"], Stream::Full, 1)]
+#[case::settings(&["settings", "show"], Stream::Full, 1)]
+fn commands_that_only_look(#[case] arguments: &[&str], #[case] output: Stream, #[case] expected: i32) {
+    let world = World::new(options());
+    let mut process = world
+        .process(arguments)
+        .stdout(output.open())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    assert_eq!(code(&mut process, Duration::from_secs(30)), Some(expected));
+    let errors = text(process.stderr.take());
+    assert!(!errors.contains("panicked"), "{errors}");
+    if expected == 1 {
+        assert!(errors.contains("cannot write to standard output: "), "{errors}");
+    }
+}
+
+#[rstest]
+#[case::ctrl_c("-INT", "SIGINT", 130)]
+#[case::terminated("-TERM", "SIGTERM", 143)]
+#[case::terminal_closed("-HUP", "SIGHUP", 129)]
+fn a_signal_stops_apply_between_steps_and_what_was_left_is_recorded(
+    #[case] sent: &str,
+    #[case] name: &str,
+    #[case] expected: i32,
+) {
+    let mut options = options();
+    options.operation_lag = SignedDuration::from_hours(10);
+    let world = World::new(options);
+    let mut apply = world
+        .process(APPLY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    until("posted", || {
+        world.cloud.requests().contains_key("POST /cloud/namespaces/{id}")
+    });
+    let asked = Instant::now();
+    signal(&apply, sent);
+    assert_eq!(code(&mut apply, Duration::from_secs(20)), Some(expected));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(
+        world.recorded(),
+        ["in_progress", "not_started", "not_started", "not_started"]
+    );
+    assert_eq!(world.cloud.slack_messages().len(), 1);
+    let (output, errors) = (text(apply.stdout.take()), text(apply.stderr.take()));
+    assert!(
+        output.contains("in_progress") && output.contains("not_started"),
+        "{output}"
+    );
+    let left = format!("stopped by {name}: 4 changes were not carried out (1 in progress, 3 not started)");
+    assert!(errors.contains(&left), "{errors}");
+}
+
+#[test]
+fn a_signal_before_the_first_change_changes_nothing() {
+    let hanging = Hanging::listen();
+    let world = World::new(options());
+    let mut apply = world
+        .process(APPLY)
+        .env(
+            "CLOUD_METRICS_API_BASE_URL",
+            format!("http://{}", hanging.address),
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    until("listed", || {
+        world.cloud.requests().contains_key("GET /cloud/namespaces")
+    });
+    signal(&apply, "-TERM");
+    assert_eq!(code(&mut apply, Duration::from_secs(5)), Some(143));
+    let errors = text(apply.stderr.take());
+    assert!(
+        errors.contains("stopped by SIGTERM: nothing was changed"),
+        "{errors}"
+    );
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn the_time_limit_of_a_command_stops_apply_like_a_signal() {
+    let mut options = options();
+    options.operation_lag = SignedDuration::from_hours(10);
+    let world = World::new(options);
+    let mut apply = world
+        .process(&["--command-timeout", "8s", "apply", "--yes"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    assert_eq!(code(&mut apply, Duration::from_secs(20)), Some(1));
+    let errors = text(apply.stderr.take());
+    assert!(
+        errors.contains("not done within 8s (--command-timeout): 4 changes"),
+        "{errors}"
+    );
+    assert_eq!(
+        world.recorded(),
+        ["in_progress", "not_started", "not_started", "not_started"]
+    );
+}
+
+/// Takes connections and never answers.
+struct Hanging {
+    _listener: TcpListener,
+    address: std::net::SocketAddr,
+}
+
+impl Hanging {
+    fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        Self {
+            _listener: listener,
+            address,
+        }
+    }
+}
+
+#[test]
+fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_once() {
+    let hanging = Hanging::listen();
+    let world = World::new(options());
+    let apply = || {
+        let mut command = world.process(APPLY);
+        command
+            .env(
+                "SLACK_WEBHOOK_URL",
+                format!("http://{}/services/x", hanging.address),
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().expect("started")
+    };
+    let mut first = apply();
+    until("changed", || world.cloud.changes().len() == 4);
+    let changed = Instant::now();
+    assert_eq!(code(&mut first, Duration::from_secs(20)), Some(0));
+    let held = changed.elapsed();
+    assert!(
+        held > Duration::from_secs(9) && held < Duration::from_secs(13),
+        "{held:?}"
+    );
+    let errors = text(first.stderr.take());
+    assert!(
+        errors.contains("the channel was not notified: no answer from 127.0.0.1 within 10s"),
+        "{errors}"
+    );
+    assert_eq!(world.recorded(), ["changed"; 4]);
+
+    // A standing problem makes a message again.
+    world.cloud.advance(SignedDuration::from_mins(6));
+    let scrapes = || world.cloud.requests().get("GET /v1/metrics").copied();
+    let before = scrapes();
+    let mut second = apply();
+    until("planned", || scrapes() > before);
+    std::thread::sleep(Duration::from_secs(3));
+    signal(&second, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        second.try_wait().expect("a child").is_none(),
+        "it still tries to notify"
+    );
+    let again = Instant::now();
+    signal(&second, "-TERM");
+    assert_eq!(code(&mut second, Duration::from_secs(5)), Some(143));
+    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+}
+
+#[rstest]
+#[case::simulator(&["cloud-simulator", "-o", "none"], "simulated cloud is up", 0)]
+#[case::observing(&["plan", "--observe", "1h"], "observing for 3600 s", 143)]
+fn other_long_commands_obey_sigterm(#[case] arguments: &[&str], #[case] begun: &str, #[case] expected: i32) {
+    use std::io::BufRead;
+    let world = World::new(options());
+    let mut process = world
+        .process(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut lines = std::io::BufReader::new(process.stderr.take().expect("piped")).lines();
+    let found = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(begun)));
+    assert!(found.is_some(), "it never said `{begun}`");
+    signal(&process, "-TERM");
+    assert_eq!(code(&mut process, Duration::from_secs(10)), Some(expected));
+}
+
+#[test]
+fn nohup_still_means_that_a_closed_terminal_stops_nothing() {
+    let account = Account::new(
+        "a1b2c",
+        vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],
+    );
+    let mut options = options();
+    options.account = account;
+    options.operation_lag = SignedDuration::from_mins(1);
+    let world = World::new(options);
+    let program = world.process(APPLY);
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(world.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut apply = nohup.spawn().expect("started");
+    until("posted", || {
+        world.cloud.requests().contains_key("POST /cloud/namespaces/{id}")
+    });
+    signal(&apply, "-HUP");
+    assert_eq!(code(&mut apply, Duration::from_secs(30)), Some(0));
+    assert_eq!(world.recorded(), ["changed"]);
+}

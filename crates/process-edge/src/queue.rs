@@ -1,0 +1,204 @@
+//! Lines on their way to a stream that may be slow, closed or full: bounded, written by a thread of its own.
+//!
+//! Whoever writes a line never waits for the stream. What does not fit is dropped and counted.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Enough for every line of an evaluation of 10,000 namespaces.
+pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
+
+/// A stream that another process has set to non-blocking is tried again after this.
+const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Lines that did not fit since lines were last written.
+    lost: u64,
+    /// Whether the thread is writing a line that it has taken.
+    writing: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0 && !self.writing
+    }
+}
+
+/// A bounded queue of lines.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Signaled when a line was added, and when one was written.
+    changed: Condvar,
+}
+
+impl Queue {
+    /// Returns a queue whose lines are written to a stream. Without a thread to spare, lines are lost.
+    pub(crate) fn to(stream: impl Write + Send + 'static) -> Arc<Self> {
+        let queue = Arc::new(Self::default());
+        let source = Arc::clone(&queue);
+        // No thread to be started is as bad as a closed stream: lines are lost, and nothing else happens.
+        let _ = std::thread::Builder::new()
+            .name("standard error".to_owned())
+            .spawn(move || source.write_all_to(stream));
+        queue
+    }
+
+    /// Adds a line, or counts it as lost.
+    pub(crate) fn push(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.bytes + line.len() > CAPACITY_BYTES {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.bytes += line.len();
+        waiting.lines.push_back(line.to_vec());
+        drop(waiting);
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything is written, for so long at most. Returns whether it is.
+    pub(crate) fn flush(&self, bound: Duration) -> bool {
+        let begun = Instant::now();
+        let mut waiting = self.lock();
+        while !waiting.is_empty() {
+            let left = bound.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            waiting = self
+                .changed
+                .wait_timeout(waiting, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    fn write_all_to(&self, mut stream: impl Write) {
+        loop {
+            let line = self.next();
+            write(&mut stream, &line);
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for the next line. What was lost is reported after the lines that came before it.
+    fn next(&self) -> Vec<u8> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(line) = waiting.lines.pop_front() {
+                waiting.bytes -= line.len();
+                waiting.writing = true;
+                return line;
+            }
+            if waiting.lost > 0 {
+                waiting.writing = true;
+                let lost = std::mem::take(&mut waiting.lost);
+                return format!("{lost} lines were lost: standard error was not read\n").into_bytes();
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a line, or as much of it as the stream takes.
+fn write(stream: &mut impl Write, mut line: &[u8]) {
+    while !line.is_empty() {
+        match stream.write(line) {
+            Ok(0) => return,
+            Ok(written) => line = line.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(WOULD_BLOCK_PAUSE),
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    /// Passes what is written on, once it is allowed to.
+    struct Gated {
+        allowed: Receiver<()>,
+        written: SyncSender<Vec<u8>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.allowed.recv();
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::from(ErrorKind::StorageFull))
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broken_stream_loses_lines_and_is_not_waited_for() {
+        let queue = Queue::to(Broken);
+        for _ in 0..100 {
+            queue.push(b"line\n");
+        }
+        assert!(queue.flush(BOUND), "nothing is left to wait for");
+    }
+
+    #[test]
+    fn an_unread_stream_never_blocks_and_what_was_lost_is_reported() {
+        let (allow, allowed) = sync_channel(0);
+        let (written, read) = sync_channel(1_000_000);
+        let queue = Queue::to(Gated { allowed, written });
+        let line = vec![b'x'; 1024 * 1024];
+        let begun = Instant::now();
+        for _ in 0..20 {
+            queue.push(&line);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(
+            !queue.flush(Duration::from_millis(10)),
+            "it waits no longer than asked"
+        );
+        // Dropping the gate opens it.
+        drop(allow);
+        assert!(queue.flush(BOUND));
+        drop(queue);
+        let lines: Vec<Vec<u8>> = read.try_iter().collect();
+        let (last, kept) = lines.split_last().expect("lines");
+        assert!(kept.len() == 8 || kept.len() == 9, "{} MiB are kept", kept.len());
+        assert_eq!(
+            String::from_utf8_lossy(last),
+            format!(
+                "{} lines were lost: standard error was not read\n",
+                20 - kept.len()
+            )
+        );
+    }
+}
