@@ -1,0 +1,555 @@
+//! What the labels of a stack say about its place in a chain. [`GRAMMAR`] is the one table of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::windows::Window;
+
+/// One row of the grammar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The label, with its values in capitals.
+    pub label: &'static str,
+    /// An example that parses.
+    pub example: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// Every label that is understood. All other labels are ignored, except misspelled ones, which are reported.
+pub const GRAMMAR: [Rule; 12] = [
+    Rule {
+        label: "dependsOn:STACK",
+        example: "dependsOn:network",
+        meaning: "run this stack after a run of STACK; may be repeated",
+    },
+    Rule {
+        label: "depends-on:STACK[,STACK...]",
+        example: "depends-on:network,dns",
+        meaning: "the community's form of the same, with a list",
+    },
+    Rule {
+        label: "chain-run:on-success|on-failure|always",
+        example: "chain-run:on-failure",
+        meaning: "run when all dependencies succeeded (default), when one failed, or when all ended",
+    },
+    Rule {
+        label: "chain-priority:NUMBER",
+        example: "chain-priority:10",
+        meaning: "of the stacks that may start, those with the higher number (-1000 to 1000, default 0) start first",
+    },
+    Rule {
+        label: "chain-group:NAME",
+        example: "chain-group:databases",
+        meaning: "all stacks of a group start together, when the last of their dependencies has ended",
+    },
+    Rule {
+        label: "critical",
+        example: "critical",
+        meaning: "wait for `stack-chain chains approve` before each run",
+    },
+    Rule {
+        label: "chain-window:ZONE DAYS HH:MM-HH:MM",
+        example: "chain-window:Europe/Berlin Mon-Fri 22:00-04:00",
+        meaning: "run only in this maintenance window; several windows add up; `ZONE DATE/DATE` is a single period",
+    },
+    Rule {
+        label: "chain-blackout:ZONE DAYS HH:MM-HH:MM",
+        example: "chain-blackout:UTC 2026-12-24/2026-12-27",
+        meaning: "never run in this period, in either form",
+    },
+    Rule {
+        label: "chain-retry:ATTEMPTS[,WAIT]",
+        example: "chain-retry:3,30s",
+        meaning: "trigger a failed run again, up to ATTEMPTS (1 to 10) in all, WAIT apart (default 1m)",
+    },
+    Rule {
+        label: "chain-timeout:TIME",
+        example: "chain-timeout:2h",
+        meaning: "stop waiting for a run after TIME (1s to 7d)",
+    },
+    Rule {
+        label: "chain-max-per-hour:NUMBER",
+        example: "chain-max-per-hour:2",
+        meaning: "start at most NUMBER (1 to 1000) runs of this stack within an hour, in all chains",
+    },
+    Rule {
+        label: "chain-skip",
+        example: "chain-skip",
+        meaning: "never run this stack in a chain, nor what depends on it",
+    },
+];
+
+/// Which spelling of a dependency is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Dialect {
+    /// `dependsOn:network` and `depends-on:network,dns`.
+    #[default]
+    Both,
+    /// Only `dependsOn:network`.
+    #[value(name = "dependsOn")]
+    DependsOn,
+    /// Only `depends-on:network,dns`.
+    #[value(name = "depends-on")]
+    Community,
+}
+
+/// When a stack runs, by what its dependencies came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// All dependencies succeeded.
+    #[default]
+    OnSuccess,
+    /// One of them failed.
+    OnFailure,
+    /// All of them ended.
+    Always,
+}
+
+/// How often a failed run is triggered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retry {
+    /// Runs in all, at least 1.
+    pub attempts: u32,
+    /// Seconds between a failure and the next run.
+    pub wait_seconds: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            wait_seconds: 60,
+        }
+    }
+}
+
+/// What the labels of one stack say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StackRules {
+    /// Ids of the stacks that it depends on.
+    pub depends_on: BTreeSet<String>,
+    /// When it runs.
+    pub condition: Condition,
+    /// Higher numbers start first.
+    pub priority: i32,
+    /// The batch it belongs to.
+    pub group: Option<String>,
+    /// Whether each run needs an approval.
+    pub is_critical: bool,
+    /// When it may run; always if empty.
+    pub windows: Vec<Window>,
+    /// When it may not run.
+    pub blackouts: Vec<Window>,
+    /// How often a failed run is triggered again.
+    pub retry: Retry,
+    /// How long to wait for one run.
+    pub timeout: Option<Duration>,
+    /// Runs within an hour.
+    pub max_per_hour: Option<u32>,
+    /// Whether it is left out of chains.
+    pub is_skipped: bool,
+}
+
+/// A mistake in the labels of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mistake {
+    /// The stack.
+    pub stack: String,
+    /// The label; empty if it is about several.
+    pub label: String,
+    /// What is wrong, and what to do about it.
+    pub problem: String,
+}
+
+/// Reads the labels of a stack, and reports every mistake in them.
+pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, Vec<Mistake>) {
+    let mut reader = Reader {
+        rules: StackRules::default(),
+        dialect,
+        given: Vec::new(),
+        conflicts: Vec::new(),
+    };
+    let mut mistakes = Vec::new();
+    for label in labels {
+        if let Err(problem) = reader.label(label) {
+            mistakes.push(Mistake {
+                stack: stack.to_owned(),
+                label: label.clone(),
+                problem,
+            });
+        }
+    }
+    let Reader {
+        mut rules, conflicts, ..
+    } = reader;
+    mistakes.extend(conflicts.into_iter().map(|(label, problem)| Mistake {
+        stack: stack.to_owned(),
+        label,
+        problem,
+    }));
+    if rules.depends_on.remove(stack) {
+        let own = labels
+            .iter()
+            .find(|it| it.to_ascii_lowercase().starts_with("depends") && it.contains(stack));
+        mistakes.push(Mistake {
+            stack: stack.to_owned(),
+            label: own.cloned().unwrap_or_default(),
+            problem: "the stack depends on itself; remove the label".to_owned(),
+        });
+    }
+    (rules, mistakes)
+}
+
+struct Reader {
+    rules: StackRules,
+    dialect: Dialect,
+    /// Labels that may be given once: their prefix, and the first one.
+    given: Vec<(&'static str, String)>,
+    conflicts: Vec<(String, String)>,
+}
+
+impl Reader {
+    fn label(&mut self, label: &str) -> Result<(), String> {
+        let (prefix, value) = match label.split_once(':') {
+            Some((prefix, value)) => (prefix, Some(value.trim())),
+            None => (label, None),
+        };
+        match (prefix, value) {
+            ("dependsOn", value) => {
+                self.dialect_allows(Dialect::DependsOn, "dependsOn")?;
+                self.depends_on(value, label, false)
+            }
+            ("depends-on", value) => {
+                self.dialect_allows(Dialect::Community, "depends-on")?;
+                self.depends_on(value, label, true)
+            }
+            ("critical", None) => {
+                self.rules.is_critical = true;
+                Ok(())
+            }
+            ("chain-skip", None) => {
+                self.rules.is_skipped = true;
+                Ok(())
+            }
+            ("critical" | "chain-skip", Some(_)) => {
+                Err(format!("`{prefix}` takes no value; write `{prefix}` alone"))
+            }
+            (_, Some(value)) if prefix.starts_with("chain-") => self.option(prefix, value, label),
+            (_, None) if is_option(prefix) => {
+                Err(format!("`{prefix}` needs a value, as in `{}`", example(prefix)))
+            }
+            _ => misspelled(prefix),
+        }
+    }
+
+    fn dialect_allows(&self, needed: Dialect, name: &str) -> Result<(), String> {
+        if self.dialect == Dialect::Both || self.dialect == needed {
+            return Ok(());
+        }
+        Err(format!(
+            "`{name}:` is disabled by the setting STACK_CHAIN_LABELS; set it to `both` to use this label"
+        ))
+    }
+
+    fn depends_on(&mut self, value: Option<&str>, label: &str, is_list: bool) -> Result<(), String> {
+        let value = value
+            .filter(|value| !value.is_empty())
+            .ok_or("names no stack; add the id of the stack to depend on")?;
+        let ids: Vec<&str> = if is_list {
+            value.split(',').map(str::trim).collect()
+        } else {
+            vec![value]
+        };
+        for id in ids {
+            if id.is_empty() {
+                return Err(format!(
+                    "`{label}` has an empty entry in its list; remove the extra comma"
+                ));
+            }
+            if !is_stack_id(id) {
+                let hint = if id.contains(',') && !is_list {
+                    "; use `depends-on:` for a list"
+                } else {
+                    ""
+                };
+                return Err(format!(
+                    "`{id}` is not a stack id (lower-case letters, digits, `-` and `_`){hint}"
+                ));
+            }
+            self.rules.depends_on.insert(id.to_owned());
+        }
+        Ok(())
+    }
+
+    fn option(&mut self, prefix: &str, value: &str, label: &str) -> Result<(), String> {
+        if value.is_empty() && is_option(prefix) {
+            return Err(format!("`{prefix}` needs a value, as in `{}`", example(prefix)));
+        }
+        match prefix {
+            "chain-run" => {
+                let condition = match value {
+                    "on-success" => Condition::OnSuccess,
+                    "on-failure" => Condition::OnFailure,
+                    "always" => Condition::Always,
+                    _ => {
+                        return Err(format!(
+                            "`{value}` is not a condition; use on-success, on-failure or always"
+                        ));
+                    }
+                };
+                self.once("chain-run", label, |rules| rules.condition = condition);
+            }
+            "chain-priority" => {
+                let priority = number(value, -1_000, 1_000)?;
+                self.once("chain-priority", label, |rules| rules.priority = priority);
+            }
+            "chain-group" => {
+                if value.contains(char::is_whitespace) || value.len() > 64 {
+                    return Err(format!(
+                        "`{value}` is not a group name: use up to 64 characters without spaces"
+                    ));
+                }
+                self.once("chain-group", label, |rules| rules.group = Some(value.to_owned()));
+            }
+            "chain-retry" => {
+                let retry = retry_of(value)?;
+                self.once("chain-retry", label, |rules| rules.retry = retry);
+            }
+            "chain-timeout" => {
+                let timeout = duration(value)?;
+                self.once("chain-timeout", label, |rules| rules.timeout = Some(timeout));
+            }
+            "chain-max-per-hour" => {
+                let most = number(value, 1, 1_000)?.unsigned_abs();
+                self.once("chain-max-per-hour", label, |rules| {
+                    rules.max_per_hour = Some(most);
+                });
+            }
+            "chain-window" => self
+                .rules
+                .windows
+                .push(value.parse().map_err(|it| format!("{it}"))?),
+            "chain-blackout" => self
+                .rules
+                .blackouts
+                .push(value.parse().map_err(|it| format!("{it}"))?),
+            _ => {
+                return misspelled(prefix).and(Err(format!(
+                    "`{prefix}` is unknown; `stack-chain labels` lists all labels"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a label of which there may be one. A second one contradicts the first, which stays in force.
+    fn once(&mut self, prefix: &'static str, label: &str, apply: impl FnOnce(&mut StackRules)) {
+        if let Some((_, first)) = self.given.iter().find(|(known, _)| *known == prefix) {
+            self.conflicts.push((
+                label.to_owned(),
+                format!("contradicts `{first}`, which is used; remove one of them"),
+            ));
+            return;
+        }
+        self.given.push((prefix, label.to_owned()));
+        apply(&mut self.rules);
+    }
+}
+
+fn is_option(prefix: &str) -> bool {
+    GRAMMAR.iter().any(|rule| {
+        rule.label
+            .split_once(':')
+            .is_some_and(|(known, _)| known == prefix)
+    })
+}
+
+fn example(prefix: &str) -> &'static str {
+    GRAMMAR
+        .iter()
+        .find(|rule| rule.label.split(':').next() == Some(prefix))
+        .map_or("", |rule| rule.example)
+}
+
+/// A prefix that differs from a known one by a few letters was meant to be that one.
+fn misspelled(prefix: &str) -> Result<(), String> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
+    let given = plain(prefix);
+    if given.len() < 6 || GRAMMAR.iter().any(|rule| rule.label == prefix) {
+        return Ok(());
+    }
+    let known = GRAMMAR
+        .iter()
+        .map(|rule| rule.label.split(':').next().unwrap_or_default());
+    match known.min_by_key(|known| strsim::damerau_levenshtein(&plain(known), &given)) {
+        Some(known) if strsim::damerau_levenshtein(&plain(known), &given) <= usize::from(given.len() > 6) => {
+            Err(format!("`{prefix}` is unknown; did you mean `{known}`?"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a text can be the id of a stack.
+pub fn is_stack_id(text: &str) -> bool {
+    (1..=256).contains(&text.len())
+        && text
+            .chars()
+            .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-' || it == '_')
+}
+
+fn number(text: &str, least: i32, most: i32) -> Result<i32, String> {
+    let number = text
+        .parse::<i32>()
+        .ok()
+        .filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+}
+
+fn retry_of(text: &str) -> Result<Retry, String> {
+    let (attempts, wait) = text.split_once(',').map_or((text, None), |(attempts, wait)| {
+        (attempts.trim(), Some(wait.trim()))
+    });
+    Ok(Retry {
+        attempts: number(attempts, 1, 10)?.unsigned_abs(),
+        wait_seconds: wait
+            .map(duration)
+            .transpose()?
+            .map_or(Retry::default().wait_seconds, |wait| wait.as_secs()),
+    })
+}
+
+/// Reads a time such as `90s`, `15m`, `2h` or `1d`, from one second to a week.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time from 1s to 7d, such as 90s, 15m, 2h or 1d");
+    let (count, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let total = count
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(seconds));
+    total
+        .filter(|total| (1..=7 * 86_400).contains(total))
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn read(labels: &[&str]) -> (StackRules, Vec<Mistake>) {
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        parse("app", &labels, Dialect::Both)
+    }
+
+    #[test]
+    fn every_example_of_the_grammar_parses_and_counts() {
+        for rule in GRAMMAR {
+            let (rules, mistakes) = read(&[rule.example]);
+            assert_eq!(mistakes, [], "{}", rule.example);
+            assert_ne!(rules, StackRules::default(), "{} has no effect", rule.example);
+        }
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../README.md");
+        for Rule {
+            label,
+            example,
+            meaning,
+        } in GRAMMAR
+        {
+            let row = format!("| `{}` | `{example}` | {meaning} |", label.replace('|', "\\|"));
+            assert!(readme.contains(&row), "the README lacks the row\n{row}");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_a_dependency_add_up() {
+        let (rules, mistakes) = read(&[
+            "dependsOn: network",
+            "depends-on:dns, vault",
+            "folder:eu",
+            "ghenv: Name",
+        ]);
+        assert_eq!(
+            rules.depends_on.into_iter().collect::<Vec<_>>(),
+            ["dns", "network", "vault"]
+        );
+        assert_eq!(mistakes, []);
+    }
+
+    #[rstest]
+    #[case::empty("dependsOn:", "names no stack")]
+    #[case::no_value("dependsOn", "names no stack")]
+    #[case::upper_case("dependsOn:Network", "`Network` is not a stack id")]
+    #[case::list_in_the_wrong_form("dependsOn:a,b", "use `depends-on:` for a list")]
+    #[case::empty_entry("depends-on:a,,b", "empty entry")]
+    #[case::itself("dependsOn:app", "depends on itself")]
+    #[case::case_of_the_prefix("DependsOn:network", "did you mean `dependsOn`?")]
+    #[case::other_hyphen("depends_on:network", "did you mean")]
+    #[case::condition("chain-run:on-sucess", "use on-success, on-failure or always")]
+    #[case::priority("chain-priority:high", "`high` is not a whole number")]
+    #[case::group("chain-group:a b", "not a group name")]
+    #[case::window("chain-window:Mars/Base Mon 10:00-11:00", "not an IANA time zone")]
+    #[case::retry("chain-retry:0", "from 1 to 10")]
+    #[case::retry_wait("chain-retry:3,soon", "`soon` is not a time")]
+    #[case::timeout("chain-timeout:90", "not a time from 1s to 7d")]
+    #[case::limit("chain-max-per-hour:0", "from 1 to 1000")]
+    #[case::unknown_option("chain-color:red", "`chain-color` is unknown")]
+    #[case::misspelled_option("chain-priorty:4", "did you mean `chain-priority`?")]
+    #[case::option_without_value("chain-window", "needs a value")]
+    #[case::flag_with_value("critical:yes", "takes no value")]
+    fn a_mistake_is_reported_with_stack_and_label(#[case] label: &str, #[case] expected: &str) {
+        let (_, mistakes) = read(&[label]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(
+            (mistakes[0].stack.as_str(), mistakes[0].label.as_str()),
+            ("app", label)
+        );
+        assert!(mistakes[0].problem.contains(expected), "{}", mistakes[0].problem);
+    }
+
+    #[test]
+    fn labels_that_contradict_each_other_are_reported_and_the_first_holds() {
+        let (rules, mistakes) = read(&[
+            "chain-run:always",
+            "chain-run:on-failure",
+            "chain-group:a",
+            "chain-group:b",
+        ]);
+        assert_eq!(
+            (rules.condition, rules.group.as_deref()),
+            (Condition::Always, Some("a"))
+        );
+        assert_eq!(mistakes.len(), 2);
+        assert!(
+            mistakes[0].problem.contains("contradicts `chain-run:always`"),
+            "{}",
+            mistakes[0].problem
+        );
+    }
+
+    #[test]
+    fn a_dialect_that_is_switched_off_is_reported() {
+        let labels = ["depends-on:network".to_owned(), "dependsOn:dns".to_owned()];
+        let (rules, mistakes) = parse("app", &labels, Dialect::DependsOn);
+        assert_eq!(rules.depends_on.into_iter().collect::<Vec<_>>(), ["dns"]);
+        assert!(mistakes[0].problem.contains("STACK_CHAIN_LABELS"), "{mistakes:?}");
+    }
+}

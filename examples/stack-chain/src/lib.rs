@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+pub mod graph;
+#[cfg(test)]
+mod graph_tests;
+pub mod labels;
+pub mod progress;
+pub mod provider;
+pub mod render;
+pub mod settings;
+pub mod simulator;
+pub mod spacelift;
+pub mod windows;

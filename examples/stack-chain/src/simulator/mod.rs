@@ -1,0 +1,435 @@
+//! A simulated Spacelift account on loopback, for tests and the demo. Strict: its GraphQL schema refuses unknown fields and
+//! wrong types, an expired token gets empty lists as from the real service, and a stack has one run at a time.
+
+mod schema;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use ring::hmac;
+use serde_json::{Value, json};
+
+use schema::{Auth, Schema};
+
+/// The id of the API key.
+pub const KEY_ID: &str = "01J0000000000000000000KEY0";
+/// Its secret.
+pub const KEY_SECRET: &str = "simulated-secret";
+/// The secret that signs webhooks.
+pub const WEBHOOK_SECRET: &str = "simulated-webhook-secret";
+/// The name of the account.
+pub const ACCOUNT: &str = "simulated";
+
+/// A stack of the simulated account.
+#[derive(Debug, Clone)]
+pub struct SimStack {
+    /// Its id.
+    pub id: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Ids of its native dependencies.
+    pub native_parents: Vec<String>,
+    /// Who locked it.
+    pub locked_by: Option<String>,
+    /// Whether it cannot create runs.
+    pub is_disabled: bool,
+    /// Whether a run applies without a person.
+    pub autodeploy: bool,
+    /// How many of its next runs fail.
+    pub failures: u32,
+    /// Names of its contexts.
+    pub contexts: Vec<String>,
+    /// How long a run takes.
+    pub run_time: Duration,
+}
+
+impl SimStack {
+    /// Returns a stack that deploys by itself in 50 ms.
+    pub fn new(id: &str, labels: &[&str]) -> Self {
+        Self {
+            id: id.to_owned(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            native_parents: Vec::new(),
+            locked_by: None,
+            is_disabled: false,
+            autodeploy: true,
+            failures: 0,
+            contexts: Vec::new(),
+            run_time: Duration::from_millis(50),
+        }
+    }
+}
+
+/// A run of the simulated account.
+#[derive(Debug, Clone)]
+pub struct SimRun {
+    /// Its id.
+    pub id: String,
+    /// Its stack.
+    pub stack: String,
+    /// Who triggered it.
+    pub triggered_by: Option<String>,
+    /// When it was triggered.
+    pub triggered: Instant,
+    /// When it starts to work.
+    pub starts: Instant,
+    /// When it ends; unknown while it waits for a person.
+    pub ends: Option<Instant>,
+    /// The state that it ends in.
+    pub last_state: &'static str,
+}
+
+impl SimRun {
+    /// Returns its state.
+    pub fn state(&self, now: Instant) -> &'static str {
+        match self.ends {
+            Some(ends) if now >= ends => self.last_state,
+            _ if now < self.starts => "QUEUED",
+            Some(_) => "APPLYING",
+            None => "UNCONFIRMED",
+        }
+    }
+}
+
+/// A fault of the next answer to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Status 429 with this many seconds to wait; nothing is done.
+    TooMany(u64),
+    /// Status 502 with HTML; nothing is done.
+    Html,
+    /// It is done, and the answer is lost behind a status 502 with HTML.
+    Lost,
+    /// All tokens expire first.
+    Expired,
+    /// Status 401; nothing is done.
+    Unauthorized,
+}
+
+#[derive(Default)]
+struct World {
+    stacks: BTreeMap<String, SimStack>,
+    runs: Vec<SimRun>,
+    /// Tokens, and when they expire.
+    tokens: BTreeMap<String, SystemTime>,
+    faults: Vec<(String, Fault)>,
+    webhook: Option<String>,
+    deliveries: u32,
+    requests: BTreeMap<String, u64>,
+    /// GraphQL errors that were answered, such as unknown fields.
+    refusals: Vec<String>,
+    may_trigger: bool,
+    issued: u64,
+}
+
+/// A running account.
+#[derive(Clone)]
+pub struct Simulator {
+    world: Arc<Mutex<World>>,
+    address: SocketAddr,
+}
+
+/// Starts an account.
+///
+/// # Errors
+///
+/// If no port can be opened.
+pub async fn start(stacks: Vec<SimStack>) -> std::io::Result<Simulator> {
+    let world = World {
+        stacks: stacks
+            .into_iter()
+            .map(|stack| (stack.id.clone(), stack))
+            .collect(),
+        deliveries: 1,
+        may_trigger: true,
+        ..World::default()
+    };
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+    let simulator = Simulator {
+        world: Arc::new(Mutex::new(world)),
+        address: listener.local_addr()?,
+    };
+    let state = Served {
+        schema: schema::build(simulator.clone()),
+        simulator: simulator.clone(),
+    };
+    let router = Router::new().route("/graphql", post(answer)).with_state(state);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(simulator)
+}
+
+#[derive(Clone)]
+struct Served {
+    schema: Schema,
+    simulator: Simulator,
+}
+
+impl Simulator {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Returns the URL of the account.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sends events to this URL, each one `deliveries` times.
+    pub fn deliver_to(&self, url: &str, deliveries: u32) {
+        let mut world = self.world();
+        world.webhook = Some(url.to_owned());
+        world.deliveries = deliveries;
+    }
+
+    /// Lets the next answer to an operation fail. Several faults of one operation come one after the other.
+    pub fn fail_next(&self, operation: &str, fault: Fault) {
+        self.world().faults.push((operation.to_owned(), fault));
+    }
+
+    /// Changes a stack.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut SimStack)) {
+        if let Some(stack) = self.world().stacks.get_mut(id) {
+            change(stack);
+        }
+    }
+
+    /// Sets whether the API key may trigger runs.
+    pub fn allow_triggers(&self, allowed: bool) {
+        self.world().may_trigger = allowed;
+    }
+
+    /// Returns all runs, the oldest first.
+    pub fn runs(&self) -> Vec<SimRun> {
+        self.world().runs.clone()
+    }
+
+    /// Returns how often an operation was requested.
+    pub fn requests(&self, operation: &str) -> u64 {
+        self.world().requests.get(operation).copied().unwrap_or_default()
+    }
+
+    /// Returns the GraphQL errors that were answered.
+    pub fn refusals(&self) -> Vec<String> {
+        self.world().refusals.clone()
+    }
+
+    /// Starts a run as a person or a push would.
+    pub fn trigger_by(&self, stack: &str, who: Option<&str>) -> Option<SimRun> {
+        let (run, stack) = {
+            let mut world = self.world();
+            let sim = world.stacks.get(stack)?.clone();
+            let now = Instant::now();
+            let busy_until = world
+                .runs
+                .iter()
+                .filter(|it| it.stack == stack)
+                .filter_map(|it| it.ends)
+                .max();
+            let starts = busy_until.map_or(now, |busy| busy.max(now));
+            let fails = sim.failures > 0;
+            if let Some(stack) = world.stacks.get_mut(stack) {
+                stack.failures = stack.failures.saturating_sub(1);
+            }
+            let run = SimRun {
+                id: format!("01K{:023}", world.runs.len() + 1),
+                stack: stack.to_owned(),
+                triggered_by: who.map(str::to_owned),
+                triggered: now,
+                starts,
+                ends: sim.autodeploy.then(|| starts + sim.run_time),
+                last_state: if fails { "FAILED" } else { "FINISHED" },
+            };
+            world.runs.push(run.clone());
+            (run, sim)
+        };
+        if run.ends.is_some() {
+            self.announce_end(run.clone(), stack);
+        }
+        Some(run)
+    }
+
+    /// Confirms a run that waits for a person.
+    pub fn confirm(&self, run: &str) {
+        let found = {
+            let mut world = self.world();
+            let Some(run) = world.runs.iter_mut().find(|it| it.id == run && it.ends.is_none()) else {
+                return;
+            };
+            run.ends = Some(Instant::now());
+            let run = run.clone();
+            world.stacks.get(&run.stack).cloned().map(|stack| (run, stack))
+        };
+        if let Some((run, stack)) = found {
+            self.announce_end(run, stack);
+        }
+    }
+
+    /// Ends a run in a state, if it has not ended.
+    fn end(&self, id: &str, state: &'static str) -> Option<SimRun> {
+        let now = Instant::now();
+        let mut world = self.world();
+        let run = world.runs.iter_mut().find(|it| it.id == id)?;
+        if run.ends.is_none_or(|ends| ends > now) {
+            (run.ends, run.last_state) = (Some(now), state);
+        }
+        Some(run.clone())
+    }
+
+    fn announce_end(&self, run: SimRun, stack: SimStack) {
+        let simulator = self.clone();
+        tokio::spawn(async move {
+            if let Some(ends) = run.ends {
+                tokio::time::sleep_until(ends.into()).await;
+            }
+            // It may have been stopped meanwhile.
+            let now = simulator
+                .runs()
+                .into_iter()
+                .find(|it| it.id == run.id)
+                .unwrap_or(run);
+            let (url, deliveries) = {
+                let world = simulator.world();
+                (world.webhook.clone(), world.deliveries)
+            };
+            let Some(url) = url else { return };
+            for _ in 0..deliveries {
+                let _ = post_event(&url, &event(&now, &stack)).await;
+            }
+        });
+    }
+}
+
+/// Returns the event of a run's end, as Spacelift sends it.
+pub fn event(run: &SimRun, stack: &SimStack) -> Value {
+    let now = jiff::Timestamp::now();
+    json!({
+        "account": ACCOUNT,
+        "state": run.last_state,
+        "stateVersion": 5,
+        "timestamp": now.as_second(),
+        "timestamp_millis": now.as_millisecond(),
+        "run": {
+            "id": run.id, "branch": "main", "createdAt": now.as_second(), "triggeredBy": run.triggered_by, "type": "TRACKED",
+            "commit": { "authorName": "Ann", "hash": "abc", "message": "change", "timestamp": 0, "url": "" },
+            "delta": { "added": 1, "changed": 0, "deleted": 0, "resources": 4 },
+        },
+        "stack": { "id": stack.id, "name": stack.id, "description": null, "labels": stack.labels },
+        "workerPool": null,
+    })
+}
+
+/// Returns the signature of a body, as it stands in `X-Signature-256`.
+pub fn signature(body: &[u8], secret: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let mut text = "sha256=".to_owned();
+    for byte in hmac::sign(&key, body).as_ref() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Delivers an event, and returns the status of the answer and its body.
+///
+/// # Errors
+///
+/// If there is no answer.
+pub async fn post_event(url: &str, event: &Value) -> Result<(u16, String), reqwest::Error> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let body = event.to_string();
+    let request = reqwest::Client::new()
+        .post(url)
+        .header("X-Signature-256", signature(body.as_bytes(), WEBHOOK_SECRET));
+    let response = request
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .send()
+        .await?;
+    Ok((response.status().as_u16(), response.text().await?))
+}
+
+async fn answer(State(served): State<Served>, headers: HeaderMap, body: String) -> Response {
+    let Ok(request) = serde_json::from_str::<Value>(&body) else {
+        return (StatusCode::BAD_REQUEST, "not JSON").into_response();
+    };
+    let operation = request["operationName"].as_str().unwrap_or_default().to_owned();
+    let fault = {
+        let mut world = served.simulator.world();
+        *world.requests.entry(operation.clone()).or_default() += 1;
+        let at = world.faults.iter().position(|(name, _)| *name == operation);
+        at.map(|at| world.faults.remove(at).1)
+    };
+    let html = || {
+        (
+            StatusCode::BAD_GATEWAY,
+            [(header::CONTENT_TYPE, "text/html")],
+            "<html><h1>502 Bad Gateway</h1></html>",
+        )
+    };
+    match fault {
+        Some(Fault::TooMany(seconds)) => {
+            return (
+                StatusCode::TOO_MANY_REQUESTS,
+                [(header::RETRY_AFTER, seconds.to_string())],
+                "slow down",
+            )
+                .into_response();
+        }
+        Some(Fault::Html) => return html().into_response(),
+        Some(Fault::Unauthorized) => return (StatusCode::UNAUTHORIZED, "token expired").into_response(),
+        Some(Fault::Expired) => served.simulator.world().tokens.clear(),
+        Some(Fault::Lost) | None => {}
+    }
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|it| it.to_str().ok())
+        .and_then(|it| it.strip_prefix("Bearer "));
+    let is_known = {
+        let world = served.simulator.world();
+        token.is_some_and(|token| {
+            world
+                .tokens
+                .get(token)
+                .is_some_and(|until| *until > SystemTime::now())
+        })
+    };
+    let document = request["query"].as_str().unwrap_or_default();
+    if let Some(message) = schema::mistyped_variable(document) {
+        served.simulator.world().refusals.push(message.clone());
+        return axum::Json(json!({ "data": null, "errors": [{ "message": message }] })).into_response();
+    }
+    let query = async_graphql::Request::new(document)
+        .variables(async_graphql::Variables::from_json(request["variables"].clone()))
+        .operation_name(operation)
+        .data(Auth { is_known });
+    let answered = served.schema.execute(query).await;
+    let errors: Vec<Value> = answered
+        .errors
+        .iter()
+        .map(|error| json!({ "message": error.message, "path": null }))
+        .collect();
+    served
+        .simulator
+        .world()
+        .refusals
+        .extend(answered.errors.iter().map(|error| error.message.clone()));
+    if fault == Some(Fault::Lost) {
+        return html().into_response();
+    }
+    let data = serde_json::to_value(&answered.data).unwrap_or(Value::Null);
+    let body = if errors.is_empty() {
+        json!({ "data": data })
+    } else {
+        json!({ "data": data, "errors": errors })
+    };
+    axum::Json(body).into_response()
+}

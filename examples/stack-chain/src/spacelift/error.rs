@@ -1,0 +1,113 @@
+//! What can go wrong with a request to Spacelift.
+
+use std::time::Duration;
+
+use crate::provider::{ProviderError, Trouble};
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a URL.
+    #[error(
+        "SPACELIFT_API_KEY_ENDPOINT is `{0}`, which is not a URL such as https://example.app.spacelift.io"
+    )]
+    Endpoint(String),
+    /// Not encrypted.
+    #[error("SPACELIFT_API_KEY_ENDPOINT is `{0}`; use https, since the API key is sent there")]
+    NotEncrypted(String),
+    /// Not set.
+    #[error("{0} is empty; create an API key in Spacelift and set it")]
+    Empty(&'static str),
+}
+
+/// A request to Spacelift that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {does}")]
+pub struct Error {
+    does: &'static str,
+    #[source]
+    kind: ErrorKind,
+}
+
+/// How it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// No answer arrived.
+    #[error("no answer from Spacelift")]
+    Transport(#[source] reqwest::Error),
+    /// An HTTP status other than 200, from Spacelift or a proxy in front of it.
+    #[error("status {status}: `{answer}`")]
+    Status {
+        /// The status.
+        status: u16,
+        /// The beginning of the answer.
+        answer: String,
+        /// How long to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Status 200 without JSON, such as the login page of a proxy.
+    #[error("the answer is not JSON but `{0}`; check SPACELIFT_API_KEY_ENDPOINT and proxies in front of it")]
+    NotJson(String),
+    /// Spacelift refused the query.
+    #[error("Spacelift answers: {0}")]
+    GraphQl(String),
+    /// The key is not accepted.
+    #[error("not logged in: {0}. Check SPACELIFT_API_KEY_ID and SPACELIFT_API_KEY_SECRET")]
+    Login(String),
+    /// The key lacks a right.
+    #[error("the API key has no permission for this: {0}")]
+    Permission(String),
+    /// It does not exist.
+    #[error("{0}; it does not exist, or the API key cannot see it")]
+    NotFound(String),
+    /// Spacelift answered differently than documented.
+    #[error("unexpected answer")]
+    Decode(#[source] serde_json::Error),
+}
+
+impl Error {
+    pub(super) fn new(does: &'static str, kind: ErrorKind) -> Self {
+        Self { does, kind }
+    }
+
+    /// Returns how it failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+}
+
+impl From<Error> for ProviderError {
+    fn from(error: Error) -> Self {
+        let mut retry = None;
+        let trouble = match &error.kind {
+            ErrorKind::Transport(cause) if cause.is_connect() => Trouble::Transient,
+            ErrorKind::Transport(_)
+            | ErrorKind::NotJson(_)
+            | ErrorKind::Decode(_)
+            | ErrorKind::Status { status: 500.., .. } => Trouble::Ambiguous,
+            ErrorKind::Status {
+                status: 429,
+                retry_after,
+                ..
+            } => {
+                retry = *retry_after;
+                Trouble::Transient
+            }
+            ErrorKind::Status { .. } | ErrorKind::GraphQl(_) => Trouble::Permanent,
+            ErrorKind::Login(_) => Trouble::Login,
+            ErrorKind::Permission(_) => Trouble::Permission,
+            ErrorKind::NotFound(_) => Trouble::NotFound,
+        };
+        let mut text = format!("{error}: {}", error.kind);
+        let mut cause = std::error::Error::source(&error.kind);
+        while let Some(next) = cause {
+            text = format!("{text}: {next}");
+            cause = next.source();
+        }
+        Self {
+            trouble,
+            text,
+            retry_after: retry,
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Spacelift's GraphQL API: login, pace, retries and typed errors. What is asked is in `queries`.
+//!
+//! Every query also asks for `viewer`: Spacelift answers an expired token with empty lists and nulls instead of an error, and
+//! only `viewer` tells the difference.
+
+mod error;
+mod queries;
+
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use url::Url;
+
+pub use error::{ConfigError, Error, ErrorKind};
+pub use queries::progress_of;
+
+/// A token is exchanged again when it has less than this left.
+const REFRESH_BEFORE: Duration = Duration::from_mins(1);
+/// Longest answer to `Retry-After` inside one call. A longer one is left to the caller.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// Bytes of an unreadable answer that an error shows.
+const SHOWN_BYTES: usize = 160;
+
+/// How to reach an account.
+#[derive(Debug, Clone)]
+pub struct Config {
+    endpoint: Url,
+    key_id: String,
+    key_secret: SecretString,
+    /// Requests a second at most.
+    pub requests_per_second: u32,
+    /// Attempts of one request, where repeating it is safe.
+    pub attempts: u32,
+    /// Wait before the second attempt; it doubles from there.
+    pub first_wait: Duration,
+    /// Longest duration of one request.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// Checks the settings of spacectl: endpoint, key id and key secret.
+    ///
+    /// # Errors
+    ///
+    /// If the endpoint is not an https URL (or http to this machine), or the id or secret is empty.
+    pub fn try_new(endpoint: &str, key_id: &str, key_secret: SecretString) -> Result<Self, ConfigError> {
+        let url = Url::parse(endpoint.trim_end_matches('/'))
+            .map_err(|_| ConfigError::Endpoint(endpoint.to_owned()))?;
+        let host = url
+            .host_str()
+            .ok_or_else(|| ConfigError::Endpoint(endpoint.to_owned()))?;
+        let is_local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_local) {
+            return Err(ConfigError::NotEncrypted(endpoint.to_owned()));
+        }
+        if key_id.trim().is_empty() {
+            return Err(ConfigError::Empty("SPACELIFT_API_KEY_ID"));
+        }
+        if key_secret.expose_secret().trim().is_empty() {
+            return Err(ConfigError::Empty("SPACELIFT_API_KEY_SECRET"));
+        }
+        Ok(Self {
+            endpoint: url,
+            key_id: key_id.trim().to_owned(),
+            key_secret,
+            requests_per_second: 5,
+            attempts: 5,
+            first_wait: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+        })
+    }
+}
+
+/// One operation of the API.
+#[derive(Debug, Clone, Copy)]
+struct Operation {
+    name: &'static str,
+    document: &'static str,
+    /// What it does, for errors: `failed to ...`.
+    does: &'static str,
+    is_mutation: bool,
+}
+
+struct Token {
+    jwt: SecretString,
+    valid_until: SystemTime,
+}
+
+/// An account at Spacelift.
+pub struct Spacelift {
+    config: Config,
+    http: reqwest::Client,
+    pace: DefaultDirectRateLimiter,
+    token: Mutex<Option<Token>>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Option<Value>,
+    #[serde(default)]
+    errors: Vec<GraphQlError>,
+}
+
+#[derive(Deserialize)]
+struct GraphQlError {
+    message: String,
+    extensions: Option<Value>,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Done(Value),
+    /// The token was not accepted.
+    Unauthorized(String),
+    /// The server asks to wait; it did nothing.
+    Busy(ErrorKind, Option<Duration>),
+    /// No usable answer. Whether it had an effect is unknown.
+    Unknown(ErrorKind),
+    Failed(ErrorKind),
+}
+
+impl Spacelift {
+    /// Returns a client. Nothing is sent yet.
+    ///
+    /// # Panics
+    ///
+    /// Never: a TLS provider is installed first.
+    pub fn new(config: Config) -> Self {
+        // Another part of the program may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("stack-chain/", env!("CARGO_PKG_VERSION")))
+            // A redirect would carry the token to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(config.timeout)
+            .build()
+            .expect("a TLS provider is installed, and nothing else can fail");
+        let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
+        Self {
+            http,
+            pace: RateLimiter::direct(Quota::per_second(per_second)),
+            token: Mutex::new(None),
+            config,
+        }
+    }
+
+    fn run_url(&self, stack: &str, run: &str) -> String {
+        format!(
+            "{}/stack/{stack}/run/{run}",
+            self.config.endpoint.as_str().trim_end_matches('/')
+        )
+    }
+
+    /// Carries out an operation. `note` is attached to a run that it starts.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        variables: Value,
+        note: Option<&str>,
+    ) -> Result<T, Error> {
+        let fail = |kind| Error::new(operation.does, kind);
+        let mut wait = self.config.first_wait;
+        let mut has_refreshed = false;
+        let mut attempt = 1;
+        loop {
+            let token = self.token(&operation).await?;
+            let last = attempt >= self.config.attempts.max(1);
+            match self.attempt(operation, &variables, Some(&token), note).await {
+                Attempt::Done(data)
+                    if !operation.is_mutation && data.get("viewer").is_some_and(Value::is_null) =>
+                {
+                    if has_refreshed {
+                        return Err(fail(ErrorKind::Login("the token is not accepted".to_owned())));
+                    }
+                    has_refreshed = true;
+                    self.forget(&token).await;
+                }
+                Attempt::Done(data) => {
+                    return serde_json::from_value(data).map_err(|error| fail(ErrorKind::Decode(error)));
+                }
+                Attempt::Unauthorized(_) if !has_refreshed => {
+                    has_refreshed = true;
+                    self.forget(&token).await;
+                }
+                Attempt::Unauthorized(message) => {
+                    return Err(fail(self.login_or_permission(&token, message).await));
+                }
+                Attempt::Busy(kind, asked) if last || asked.is_some_and(|asked| asked > LONGEST_WAIT) => {
+                    return Err(fail(kind));
+                }
+                Attempt::Busy(_, asked) => {
+                    attempt += 1;
+                    tokio::time::sleep(asked.unwrap_or(wait)).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Attempt::Unknown(kind) if last || operation.is_mutation => return Err(fail(kind)),
+                Attempt::Unknown(_) => {
+                    attempt += 1;
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Attempt::Failed(kind) => return Err(fail(kind)),
+            }
+        }
+    }
+
+    /// Permission and login problems share one text; `viewer` tells them apart.
+    async fn login_or_permission(&self, token: &SecretString, message: String) -> ErrorKind {
+        match self.attempt(queries::VIEWER, &json!({}), Some(token), None).await {
+            Attempt::Done(data) if !data["viewer"].is_null() => ErrorKind::Permission(message),
+            _ => ErrorKind::Login(message),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        operation: Operation,
+        variables: &Value,
+        token: Option<&SecretString>,
+        note: Option<&str>,
+    ) -> Attempt {
+        self.pace.until_ready().await;
+        let kind = if operation.is_mutation {
+            "Spacelift-GraphQL-Mutation"
+        } else {
+            "Spacelift-GraphQL-Query"
+        };
+        let body =
+            json!({ "query": operation.document, "variables": variables, "operationName": operation.name });
+        let mut request = self
+            .http
+            .post(format!(
+                "{}/graphql",
+                self.config.endpoint.as_str().trim_end_matches('/')
+            ))
+            .header("Spacelift-Client-Type", "stack-chain")
+            .header(kind, operation.name)
+            .json(&body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        if let Some(note) = note {
+            request = request.header("Spacelift-User-Provided-Run-Metadata", note);
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            // It was never sent.
+            Err(error) if error.is_connect() => {
+                return Attempt::Busy(ErrorKind::Transport(error.without_url()), None);
+            }
+            Err(error) => return Attempt::Unknown(ErrorKind::Transport(error.without_url())),
+        };
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let text = match response.text().await {
+            Ok(text) => text,
+            Err(error) => return Attempt::Unknown(ErrorKind::Transport(error.without_url())),
+        };
+        classify(status, retry_after, &text)
+    }
+
+    async fn token(&self, operation: &Operation) -> Result<SecretString, Error> {
+        let mut held = self.token.lock().await;
+        if let Some(token) = held.as_ref()
+            && token
+                .valid_until
+                .duration_since(SystemTime::now())
+                .is_ok_and(|left| left > REFRESH_BEFORE)
+        {
+            return Ok(token.jwt.clone());
+        }
+        let fresh = self
+            .exchange()
+            .await
+            .map_err(|kind| Error::new(operation.does, kind))?;
+        let jwt = fresh.jwt.clone();
+        *held = Some(fresh);
+        Ok(jwt)
+    }
+
+    /// Forgets a token that was refused, unless another call has replaced it already.
+    async fn forget(&self, refused: &SecretString) {
+        let mut held = self.token.lock().await;
+        if held
+            .as_ref()
+            .is_some_and(|token| token.jwt.expose_secret() == refused.expose_secret())
+        {
+            *held = None;
+        }
+    }
+
+    /// Exchanges the key for a token. Repeating that is harmless.
+    async fn exchange(&self) -> Result<Token, ErrorKind> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct User {
+            jwt: String,
+            valid_until: u64,
+        }
+        let variables = json!({ "id": self.config.key_id, "secret": self.config.key_secret.expose_secret() });
+        let mut wait = self.config.first_wait;
+        let mut attempt = 1;
+        let mut data = loop {
+            match self.attempt(queries::LOGIN, &variables, None, None).await {
+                Attempt::Done(data) => break data,
+                Attempt::Unauthorized(message) => return Err(ErrorKind::Login(message)),
+                Attempt::Failed(kind) => return Err(kind),
+                Attempt::Busy(kind, _) | Attempt::Unknown(kind) if attempt >= self.config.attempts => {
+                    return Err(kind);
+                }
+                Attempt::Busy(_, asked) => tokio::time::sleep(asked.unwrap_or(wait).min(LONGEST_WAIT)).await,
+                Attempt::Unknown(_) => tokio::time::sleep(wait).await,
+            }
+            attempt += 1;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        };
+        let user: Option<User> =
+            serde_json::from_value(data["apiKeyUser"].take()).map_err(ErrorKind::Decode)?;
+        let user = user.ok_or_else(|| {
+            ErrorKind::Login(format!("the API key `{}` does not exist", self.config.key_id))
+        })?;
+        Ok(Token {
+            jwt: user.jwt.into(),
+            valid_until: SystemTime::UNIX_EPOCH + Duration::from_secs(user.valid_until),
+        })
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Status first, body leniently.
+fn classify(status: u16, retry_after: Option<Duration>, text: &str) -> Attempt {
+    let shown = || {
+        text.chars()
+            .take(SHOWN_BYTES)
+            .collect::<String>()
+            .replace(char::is_whitespace, " ")
+    };
+    let refused = || ErrorKind::Status {
+        status,
+        answer: shown(),
+        retry_after,
+    };
+    match status {
+        200 => {}
+        401 => return Attempt::Unauthorized(format!("status 401: {}", shown())),
+        429 => return Attempt::Busy(refused(), retry_after),
+        500.. => return Attempt::Unknown(refused()),
+        _ => return Attempt::Failed(refused()),
+    }
+    let answer: Answer = match serde_json::from_str(text) {
+        Ok(answer) => answer,
+        Err(_) => return Attempt::Unknown(ErrorKind::NotJson(shown())),
+    };
+    let message = answer.errors.iter().map(|error| match &error.extensions {
+        Some(extensions) if !extensions.is_null() => format!("{} ({extensions})", error.message),
+        _ => error.message.clone(),
+    });
+    let message = message.collect::<Vec<_>>().join("; ");
+    if !answer.errors.is_empty() {
+        let lower = message.to_ascii_lowercase();
+        return if lower.contains("unauthorized") {
+            Attempt::Unauthorized(message)
+        } else if lower.contains("not found") {
+            Attempt::Failed(ErrorKind::NotFound(message))
+        } else {
+            Attempt::Failed(ErrorKind::GraphQl(message))
+        };
+    }
+    match answer.data {
+        Some(data) => Attempt::Done(data),
+        None => Attempt::Failed(ErrorKind::GraphQl(
+            "the answer has neither data nor errors".to_owned(),
+        )),
+    }
+}
