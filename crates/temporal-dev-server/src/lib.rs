@@ -2,10 +2,12 @@
 //!
 //! # Where to start
 //!
-//! [`start`] runs a server described by [`Options`]; `cli` is how the `temporal` command is found or obtained.
+//! [`start`] runs a server described by [`Options`], [`reach`] uses one that is running already; `cli` is how the `temporal` command is found or obtained.
 
 mod cli;
+mod reach;
 mod server;
 
 pub use cli::{CliError, CliSource, PINNED_VERSION, find, find_or_obtain};
+pub use reach::{Reached, reach};
 pub use server::{DevServer, Options, StartError, start};

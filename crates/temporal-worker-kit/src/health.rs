@@ -1,0 +1,121 @@
+//! Whether the process can do its work: polling, server reachable, namespace described.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{Client, NamespacedClient};
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use tokio::sync::Mutex;
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer is reused, so that probes do not load the server.
+const REUSE: Duration = Duration::from_secs(1);
+
+/// The client that is in use now; another one after certificates were reloaded.
+#[derive(Clone)]
+pub(crate) struct Current(Arc<RwLock<Client>>);
+
+impl Current {
+    pub(crate) fn new(client: Client) -> Self {
+        Self(Arc::new(RwLock::new(client)))
+    }
+
+    pub(crate) fn get(&self) -> Client {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, client: Client) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Connecting,
+    Polling,
+    Draining,
+    Stopped,
+}
+
+impl Phase {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Polling => "polling",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The health of the process.
+#[derive(Clone)]
+pub(crate) struct Health(Arc<State>);
+
+struct State {
+    phase: RwLock<(Phase, Option<Current>)>,
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(State {
+            phase: RwLock::new((Phase::Connecting, None)),
+            last: Mutex::new(None),
+        }))
+    }
+
+    pub(crate) fn polls(&self, client: Current) {
+        *self.0.phase.write().unwrap_or_else(PoisonError::into_inner) = (Phase::Polling, Some(client));
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.0.phase.write().unwrap_or_else(PoisonError::into_inner).0 = phase;
+    }
+
+    /// Returns the phase, and why the process is not ready.
+    pub(crate) async fn check(&self) -> (Phase, Result<(), String>) {
+        let (phase, client) = self
+            .0
+            .phase
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let (Phase::Polling, Some(client)) = (phase, client) else {
+            return (phase, Err(format!("the worker is {}", phase.name())));
+        };
+        // One probe at a time; the others wait for its answer.
+        let mut last = self.0.last.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < REUSE
+        {
+            return (phase, answer.clone());
+        }
+        let answer = describe_namespace(&client.get()).await;
+        *last = Some((Instant::now(), answer.clone()));
+        (phase, answer)
+    }
+}
+
+async fn describe_namespace(client: &Client) -> Result<(), String> {
+    let namespace = client.namespace();
+    let request = DescribeNamespaceRequest {
+        namespace: namespace.clone(),
+        ..Default::default()
+    };
+    let mut service = client.clone();
+    let call = WorkflowService::describe_namespace(&mut service, request.into_request());
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => Err(format!(
+            "cannot describe namespace `{namespace}`: {}",
+            status.message()
+        )),
+        Err(_) => Err(format!("Temporal did not answer within {} s", TIMEOUT.as_secs())),
+    }
+}

@@ -1,0 +1,104 @@
+//! `/metrics`, `/healthz` and `/readyz`, beside the routes of the application.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::backlog::Backlog;
+use crate::health::Health;
+use crate::metrics::{self, QueueMetrics};
+
+/// Metrics of the application, in the Prometheus text format.
+pub(crate) type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Additional keys of `/readyz`.
+pub(crate) type ExtraReadiness = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
+
+/// Everything that the routes show.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) sdk_metrics: SocketAddr,
+    pub(crate) health: Health,
+    pub(crate) queues: Vec<Arc<QueueMetrics>>,
+    pub(crate) backlog: Backlog,
+    pub(crate) metrics: Vec<ExtraMetrics>,
+    pub(crate) readiness: Vec<ExtraReadiness>,
+}
+
+/// Serves until the process ends, and returns the address that was bound.
+pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let all = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shown)
+        .merge(routes);
+    tokio::spawn(async move { axum::serve(listener, all).await });
+    Ok(bound)
+}
+
+async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
+    let (phase, answer) = shown.health.check().await;
+    let mut body = Map::new();
+    body.insert("ready".to_owned(), answer.is_ok().into());
+    body.insert("phase".to_owned(), phase.name().into());
+    if let Err(problem) = &answer {
+        body.insert("problem".to_owned(), problem.clone().into());
+    }
+    for extra in &shown.readiness {
+        body.extend(contained(|| extra()));
+    }
+    let status = if answer.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let text = format!("{}\n", Value::Object(body));
+    (status, [(header::CONTENT_TYPE, "application/json")], text)
+}
+
+async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    let mut text = String::new();
+    metrics::write(&mut text, &shown.queues);
+    shown.backlog.write(&mut text);
+    for extra in &shown.metrics {
+        text.push_str(&contained(|| extra()));
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    match tokio::time::timeout(Duration::from_secs(2), sdk_text(shown.sdk_metrics)).await {
+        Ok(Ok(sdk)) => text.push_str(&sdk),
+        Ok(Err(_)) | Err(_) => text.push_str("# cannot read the SDK's metrics\n"),
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// A panic in the application's own metrics must not hide all others.
+fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_default()
+}
+
+/// Reads the SDK's exporter, which listens on a loopback port of its own.
+async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    body.ok_or_else(|| std::io::Error::other("no body"))
+}

@@ -1,0 +1,449 @@
+//! The life of a worker process: connect, poll, serve metrics and health, reload, drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use temporalio_client::Client;
+use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
+use temporalio_common::telemetry::{
+    PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
+};
+use temporalio_sdk::runtime::RuntimeOptions;
+use temporalio_sdk::{Runtime, WorkerOptions};
+use tokio::sync::{mpsc, watch};
+
+use crate::backlog::Backlog;
+use crate::config::{Config, TaskQueue};
+use crate::connection::ConnectError;
+use crate::health::{Current, Health, Phase};
+use crate::http::{ExtraMetrics, ExtraReadiness, Shown, serve};
+use crate::metrics::QueueMetrics;
+use crate::mistake::Mistakes;
+use crate::registry::Registry;
+use crate::reload::{Change, Contents};
+use crate::worker::{Ended, Generation, options};
+
+/// How long workers may take beyond the grace period, for reporting what was canceled.
+const BEYOND_GRACE: Duration = Duration::from_secs(5);
+
+/// A worker process that is about to start.
+pub struct Kit {
+    config: Config,
+    registry: Registry,
+    routes: Router,
+    metrics: Vec<ExtraMetrics>,
+    readiness: Vec<ExtraReadiness>,
+}
+
+/// Why a worker process ended or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum KitError {
+    /// Configuration and registrations do not fit.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The metrics address is not available.
+    #[error("cannot listen on {address}; another process may use it, change `worker.listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The SDK's runtime or metrics cannot be set up.
+    #[error("cannot set up the SDK: {0}")]
+    Sdk(String),
+    /// A worker cannot start, or ended by itself.
+    #[error("the worker of task queue `{task_queue}` ended: {text}")]
+    Worker {
+        /// Its task queue.
+        task_queue: String,
+        /// The cause.
+        text: String,
+    },
+    /// Workers did not end in time.
+    #[error("{0} workers did not stop within the grace period; their activities are retried elsewhere")]
+    NotDrained(usize),
+}
+
+impl Kit {
+    /// Returns a process that runs the registered workflows and activities.
+    pub fn new(config: Config, registry: Registry) -> Self {
+        Self {
+            config,
+            registry,
+            routes: Router::new(),
+            metrics: Vec::new(),
+            readiness: Vec::new(),
+        }
+    }
+
+    /// Serves more routes on the address of `/metrics`.
+    #[must_use]
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// Adds metrics of the application, in the Prometheus text format, to `/metrics`.
+    #[must_use]
+    pub fn metrics(mut self, text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics.push(Arc::new(text));
+        self
+    }
+
+    /// Adds keys of the application to `/readyz`.
+    #[must_use]
+    pub fn readiness(mut self, keys: impl Fn() -> Map<String, Value> + Send + Sync + 'static) -> Self {
+        self.readiness.push(Arc::new(keys));
+        self
+    }
+
+    /// Runs until SIGTERM or Ctrl-C, then drains.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot start, a worker ends by itself, or workers do not drain within the grace period.
+    pub async fn run(self) -> Result<(), KitError> {
+        let stopped = stop_signal().map_err(|error| KitError::Sdk(error.to_string()))?;
+        let mut stopped = std::pin::pin!(stopped);
+        let mut running = tokio::select! {
+            running = self.start() => running?,
+            () = &mut stopped => return Ok(()),
+        };
+        tokio::select! {
+            outcome = running.wait() => outcome,
+            () = &mut stopped => {
+                running.stop();
+                running.wait().await
+            }
+        }
+    }
+
+    /// Connects and starts polling.
+    ///
+    /// # Errors
+    ///
+    /// If configuration and registrations do not fit, or the process cannot start.
+    pub async fn start(self) -> Result<Running, KitError> {
+        let config = self.config;
+        let resolved = self.registry.resolve(&config).map_err(Mistakes)?;
+        let sdk = Sdk::start()?;
+        let health = Health::new();
+        let backlog = Backlog::default();
+        let mut queues = Vec::new();
+        let mut counters = Vec::new();
+        for (queue, registered) in resolved {
+            let metrics = QueueMetrics::new(&queue.name, &registered);
+            let mut template = registered.template;
+            template.activity_inbound_interceptor(metrics.activities());
+            template.workflow_interceptor(metrics.workflows());
+            counters.push(metrics);
+            let options = options(template, &queue, &config.deployment, config.grace);
+            queues.push((queue, options));
+        }
+        let mut listen = None;
+        if let Some(address) = config.listen {
+            let shown = Shown {
+                sdk_metrics: sdk.exporter,
+                health: health.clone(),
+                queues: counters,
+                backlog: backlog.clone(),
+                metrics: self.metrics,
+                readiness: self.readiness,
+            };
+            let bound = serve(address, shown, self.routes).await;
+            listen = Some(bound.map_err(|source| KitError::Listen { address, source })?);
+        }
+        let fleet = Fleet {
+            config,
+            sdk,
+            queues,
+            health,
+            ended: mpsc::unbounded_channel(),
+        };
+        let clients = fleet.connect().await?;
+        let generation = fleet.start(&clients)?;
+        let current = Current::new(clients.first.clone());
+        fleet.health.polls(current.clone());
+        let names: Vec<String> = fleet.queues.iter().map(|(queue, _)| queue.name.clone()).collect();
+        tracing::info!(
+            address = fleet.config.connection.address,
+            namespace = fleet.config.connection.namespace,
+            task_queues = names.join(","),
+            listen = listen.map(tracing::field::display),
+            "polling"
+        );
+        if listen.is_some() {
+            tokio::spawn(backlog.follow(current.clone(), names));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let client = current.clone();
+        let life = tokio::spawn(async move { fleet.live(generation, clients, &current, stopped).await });
+        Ok(Running {
+            stop,
+            life: Some(life),
+            client,
+            listen,
+        })
+    }
+}
+
+/// A worker process that polls. It drains when this is dropped.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    life: Option<tokio::task::JoinHandle<Result<(), KitError>>>,
+    client: Current,
+    listen: Option<SocketAddr>,
+}
+
+impl Running {
+    /// Returns a client on the connection of the workers. Ask again for each use: another one follows when certificates
+    /// change.
+    pub fn client(&self) -> Client {
+        self.client.get()
+    }
+
+    /// Returns the address of `/metrics`.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.listen
+    }
+
+    /// Asks the workers to drain.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the workers have ended. Returns at once if they have been waited for before.
+    ///
+    /// # Errors
+    ///
+    /// If a worker ended by itself, or workers did not drain within the grace period.
+    pub async fn wait(&mut self) -> Result<(), KitError> {
+        let Some(life) = &mut self.life else {
+            return Ok(());
+        };
+        let outcome = life.await;
+        self.life = None;
+        outcome.unwrap_or_else(|error| Err(KitError::Sdk(error.to_string())))
+    }
+}
+
+/// The SDK's runtime and its metrics.
+struct Sdk {
+    runtime: Runtime,
+    meter: Option<TemporalMeter>,
+    exporter: SocketAddr,
+}
+
+impl Sdk {
+    fn start() -> Result<Self, KitError> {
+        let failed = |error: &dyn std::fmt::Display| KitError::Sdk(error.to_string());
+        // The SDK's exporter listens on a loopback port of its own; its text is appended to ours.
+        let exporter = start_prometheus_metric_exporter(
+            PrometheusExporterOptions::builder()
+                .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
+                .counters_total_suffix(true)
+                .unit_suffix(true)
+                .use_seconds_for_durations(true)
+                .build(),
+        )
+        .map_err(|error| failed(&error))?;
+        let telemetry = TelemetryOptions::builder()
+            .metrics(exporter.meter.clone() as Arc<dyn CoreMeter>)
+            .build();
+        let meter = telemetry_init(telemetry.clone())
+            .map_err(|error| failed(&error))?
+            .get_temporal_metric_meter();
+        let options = RuntimeOptions::builder()
+            .telemetry_options(telemetry)
+            .build()
+            .map_err(|error| failed(&error))?;
+        let runtime = Runtime::from_current_tokio(options).map_err(|error| failed(&error))?;
+        Ok(Self {
+            runtime,
+            meter,
+            exporter: exporter.bound_addr,
+        })
+    }
+}
+
+/// The connections of one generation, and the files that they were made from.
+struct Clients {
+    first: Client,
+    all: Vec<Client>,
+    contents: Contents,
+}
+
+/// What a running process reacts to.
+enum Event {
+    Stop,
+    Ended(String, Result<(), String>),
+    LookAtFiles,
+}
+
+/// All workers of the process.
+struct Fleet {
+    config: Config,
+    sdk: Sdk,
+    queues: Vec<(TaskQueue, WorkerOptions)>,
+    health: Health,
+    ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
+}
+
+impl Fleet {
+    async fn connect(&self) -> Result<Clients, KitError> {
+        let settings = &self.config.connection;
+        let contents = Contents::read(settings)?;
+        let first = settings.connect_patiently(self.sdk.meter.clone()).await?;
+        let mut all = vec![first.clone()];
+        while all.len() < settings.connections {
+            all.push(settings.connect_patiently(self.sdk.meter.clone()).await?);
+        }
+        Ok(Clients { first, all, contents })
+    }
+
+    fn start(&self, clients: &Clients) -> Result<Generation, KitError> {
+        Generation::start(&self.sdk.runtime, &clients.all, &self.queues, &self.ended.0)
+    }
+
+    /// Lives until it is stopped or a worker ends by itself.
+    async fn live(
+        mut self,
+        mut generation: Generation,
+        mut clients: Clients,
+        current: &Current,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<(), KitError> {
+        // Workers of earlier connections, which end by request.
+        let mut retired: Vec<Generation> = Vec::new();
+        let mut ticks = tokio::time::interval(self.config.reload_every);
+        let failure = loop {
+            let event = tokio::select! {
+                biased;
+                // An error is a sender that is gone: the same as a request.
+                () = async { let _ = stopped.wait_for(|stop| *stop).await; } => Event::Stop,
+                Some((task_queue, outcome)) = self.ended.1.recv() => Event::Ended(task_queue, outcome),
+                _ = ticks.tick(), if !clients.contents.is_empty() => Event::LookAtFiles,
+            };
+            match event {
+                Event::Stop => break None,
+                Event::Ended(task_queue, Err(text)) => break Some(KitError::Worker { task_queue, text }),
+                // A worker of an earlier connection.
+                Event::Ended(_, Ok(())) => {}
+                Event::LookAtFiles => {
+                    if let Some((next_generation, next_clients)) = self.reload(&mut clients).await {
+                        generation.stop();
+                        retired.push(std::mem::replace(&mut generation, next_generation));
+                        current.set(next_clients.first.clone());
+                        clients = next_clients;
+                    }
+                }
+            }
+        };
+        tracing::info!(grace_seconds = self.config.grace.as_secs(), "draining");
+        self.health.enter(Phase::Draining);
+        generation.stop();
+        retired.push(generation);
+        let mut left = 0;
+        for generation in retired {
+            left += generation.ended(self.config.grace + BEYOND_GRACE).await;
+        }
+        self.health.enter(Phase::Stopped);
+        match failure {
+            Some(error) => Err(error),
+            None if left > 0 => Err(KitError::NotDrained(left)),
+            None => {
+                tracing::info!("drained");
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the files of the connection. A new key is put into use at once; new certificates make new connections, and
+    /// workers on them start before the earlier ones drain.
+    async fn reload(&self, clients: &mut Clients) -> Option<(Generation, Clients)> {
+        let settings = &self.config.connection;
+        let next = match Contents::read(settings) {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(
+                    "keeping the current certificates and keys: {}",
+                    crate::connection::chain(&error)
+                );
+                return None;
+            }
+        };
+        match clients.contents.change_to(&next) {
+            Change::Nothing => None,
+            Change::NewKey => {
+                // Otherwise it changed again while it was read: the next look finds it.
+                if let Ok(Some(key)) = settings.credential.api_key() {
+                    for client in &clients.all {
+                        client
+                            .connection()
+                            .set_api_key(Some(key.expose_secret().to_owned()));
+                    }
+                    clients.contents = next;
+                    tracing::info!("the API key file changed; using the new key");
+                }
+                None
+            }
+            Change::NewConnection => {
+                let attempt = async {
+                    let connected = self.connect_once(next).await?;
+                    let generation = self.start(&connected)?;
+                    Ok::<_, KitError>((generation, connected))
+                };
+                match attempt.await {
+                    Ok(pair) => {
+                        tracing::info!("certificates changed; workers use new connections");
+                        Some(pair)
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            "cannot use the changed certificates, keeping the current connections: {error}"
+                        );
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect_once(&self, contents: Contents) -> Result<Clients, KitError> {
+        let settings = &self.config.connection;
+        let first = settings.connect_with(self.sdk.meter.clone()).await?;
+        let mut all = vec![first.clone()];
+        while all.len() < settings.connections {
+            all.push(settings.connect_with(self.sdk.meter.clone()).await?);
+        }
+        Ok(Clients { first, all, contents })
+    }
+}
+
+/// Returns a future that ends on SIGTERM or Ctrl-C.
+///
+/// # Errors
+///
+/// If the signal handler cannot be installed.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,48 @@
+//! Structured logs on standard error, one line per event.
+//!
+//! This crate never installs a global logger: `main` does, with the subscriber from here. A log that cannot be written is
+//! dropped and never stops or fails the worker.
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A level or a filter of `tracing`, such as `info` or `info,my_crate=debug`.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// Output format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Returns the subscriber that writes the log. Events inside workflows and activities carry workflow id and run id.
+pub fn subscriber(settings: &LogSettings) -> Box<dyn tracing::Subscriber + Send + Sync> {
+    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Otherwise a broken standard error is reported on standard error, which panics.
+        .log_internal_errors(false);
+    match settings.format {
+        LogFormat::Text => Box::new(builder.with_ansi(false).with_target(false).finish()),
+        LogFormat::Json => Box::new(builder.json().finish()),
+    }
+}
