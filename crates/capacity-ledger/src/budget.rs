@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 
+use crate::backend::{Access, query, within};
 use crate::error::LedgerError;
-use crate::store::{Ledger, on};
+use crate::store::Ledger;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -35,51 +36,45 @@ impl Ledger {
     ) -> Result<Claim, LedgerError> {
         let now_ms = now.as_millisecond();
         let begins = now_ms - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
-        on!(self, pool, begin => {
-            let claimed = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                if begin == "BEGIN" {
-                    sqlx::query("LOCK TABLE capacity_requests IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
-                }
-                sqlx::query("DELETE FROM capacity_requests WHERE account = $1 AND at_ms <= $2")
+        let access = Access::WriteAlone("capacity_requests");
+        let freed = within!(self, access, transaction => {
+            query("DELETE FROM capacity_requests WHERE account = $1 AND at_ms <= $2")
+                .bind(account)
+                .bind(begins)
+                .execute(&mut *transaction)
+                .await?;
+            let rows = query("SELECT at_ms, count FROM capacity_requests WHERE account = $1 ORDER BY at_ms")
+                .bind(account)
+                .fetch_all(&mut *transaction)
+                .await?;
+            let mut made = Vec::with_capacity(rows.len());
+            for row in rows {
+                made.push((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
+            }
+            let used: i64 = made.iter().map(|(_, count)| count).sum();
+            let mut over = used + i64::from(count) - i64::from(per_hour);
+            if over <= 0 {
+                query("INSERT INTO capacity_requests (account, at_ms, count) VALUES ($1, $2, $3)")
                     .bind(account)
-                    .bind(begins)
+                    .bind(now_ms)
+                    .bind(i64::from(count))
                     .execute(&mut *transaction)
                     .await?;
-                let rows = sqlx::query("SELECT at_ms, count FROM capacity_requests WHERE account = $1 ORDER BY at_ms")
-                    .bind(account)
-                    .fetch_all(&mut *transaction)
-                    .await?;
-                let mut made = Vec::with_capacity(rows.len());
-                for row in rows {
-                    made.push((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
-                }
-                let used: i64 = made.iter().map(|(_, count)| count).sum();
-                let mut over = used + i64::from(count) - i64::from(per_hour);
-                if over <= 0 {
-                    sqlx::query("INSERT INTO capacity_requests (account, at_ms, count) VALUES ($1, $2, $3)")
-                        .bind(account)
-                        .bind(now_ms)
-                        .bind(i64::from(count))
-                        .execute(&mut *transaction)
-                        .await?;
-                    transaction.commit().await?;
-                    return Ok::<_, sqlx::Error>(None);
-                }
-                transaction.commit().await?;
+                None
+            } else {
                 // The oldest leave first.
                 let freed = made.iter().find(|(_, count)| {
                     over -= count;
                     over <= 0
                 });
-                Ok(Some(freed.map_or(now_ms, |(at, _)| *at)))
-            };
-            match claimed.await.map_err(|error| self.sorted(&error))? {
-                None => Ok(Claim::Granted),
-                Some(freed) => Ok(Claim::Refused {
-                    until: Timestamp::from_millisecond(freed).unwrap_or(now).saturating_add(HOUR).unwrap_or(now),
-                }),
+                Some(freed.map_or(now_ms, |(at, _)| *at))
             }
-        })
+        })?;
+        Ok(freed.map_or(Claim::Granted, |freed| Claim::Refused {
+            until: Timestamp::from_millisecond(freed)
+                .unwrap_or(now)
+                .saturating_add(HOUR)
+                .unwrap_or(now),
+        }))
     }
 }

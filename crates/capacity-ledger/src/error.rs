@@ -12,17 +12,26 @@ pub struct LedgerError {
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// The address of the ledger is none.
+    /// The setting does not name a place where a ledger can be.
     Location,
+    /// There is no ledger in that place, and the command does not create one.
+    Missing,
     /// The database does not answer, or refuses us.
     Unreachable,
-    /// The file is no database, or is damaged; or a row cannot be read.
+    /// The database says that it is damaged; or a row cannot be read.
     Corrupted,
-    /// It may be read and not written.
+    /// The database file and its write-ahead log belong to different states.
+    Mixed,
+    /// It can be read but not written.
     ReadOnly,
+    /// The role lacks a right.
+    NotPermitted,
     /// No room is left.
     Full,
+    /// Its tables are too old to be read without changing them.
+    Older,
     /// It was written by a newer version of this program.
     Newer,
     /// What was given cannot be recorded: a minute in the future, a line that cannot be read.
@@ -55,34 +64,64 @@ impl LedgerError {
 impl fmt::Display for LedgerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { location, detail, .. } = self;
+        let is_server = location.starts_with("postgres://");
         match self.kind {
             ErrorKind::Location => write!(
                 f,
                 "LEDGER_URL: {detail}; write a path, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"
             ),
-            ErrorKind::Unreachable => {
-                write!(
-                    f,
-                    "the ledger {location} cannot be reached ({detail}): start it, or correct LEDGER_URL"
-                )
-            }
+            ErrorKind::Missing => write!(
+                f,
+                "there is no ledger at {location} ({detail}): correct LEDGER_URL; the worker and `temporal-capacity apply` create it"
+            ),
+            ErrorKind::Unreachable if is_server => write!(
+                f,
+                "the ledger {location} cannot be reached ({detail}): start it, or correct LEDGER_URL"
+            ),
+            ErrorKind::Unreachable => write!(
+                f,
+                "the ledger {location} cannot be opened ({detail}): check the path, the permissions of its folder and which other \
+                 programs use it, or correct LEDGER_URL"
+            ),
+            ErrorKind::Corrupted if is_server => write!(
+                f,
+                "the ledger {location} is damaged ({detail}): restore the database from a backup, or set LEDGER_URL to another one"
+            ),
             ErrorKind::Corrupted => write!(
                 f,
-                "the ledger {location} is damaged ({detail}): move it away, a new one is begun; `temporal-capacity ledger verify` tells more"
+                "the ledger {location} is damaged ({detail}): move it away together with {location}-wal and {location}-shm, and a \
+                 new one is created; `temporal-capacity ledger verify` shows more"
             ),
-            ErrorKind::ReadOnly => {
-                write!(
-                    f,
-                    "the ledger {location} cannot be written ({detail}): let this user write it and its folder"
-                )
-            }
+            ErrorKind::Mixed => write!(
+                f,
+                "the ledger {location} and its log {location}-wal do not belong together ({detail}): restore both from the same \
+                 backup, or move {location}-wal and {location}-shm away to use {location} alone; nothing was changed"
+            ),
+            ErrorKind::ReadOnly => write!(
+                f,
+                "the ledger {location} cannot be written ({detail}): allow this user to write {}",
+                if is_server {
+                    "to the database"
+                } else {
+                    "the file and its folder"
+                }
+            ),
+            ErrorKind::NotPermitted => write!(
+                f,
+                "the ledger {location} refuses this user ({detail}): grant SELECT on its tables to commands that only read, and \
+                 INSERT, UPDATE and DELETE to the worker"
+            ),
             ErrorKind::Full => write!(
                 f,
                 "the ledger {location} has no room left ({detail}): make room, or keep less: `temporal-capacity ledger prune`"
             ),
+            ErrorKind::Older => write!(
+                f,
+                "the ledger {location} {detail}: start the worker of this version once, which upgrades them"
+            ),
             ErrorKind::Newer => write!(
                 f,
-                "the ledger {location} {detail}: use that version; nothing was touched"
+                "the ledger {location} {detail}: use that version; nothing was changed"
             ),
             ErrorKind::Input => f.write_str(detail),
             ErrorKind::Other => write!(f, "the ledger {location}: {detail}"),
@@ -92,36 +131,27 @@ impl fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
-/// Sorts a database's error by its code.
+/// Sorts a database's error by its code. Only what a database itself calls damage is damage, and only what it calls full is full.
 pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
     let kind = match error {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
             // SQLite's primary codes are the low byte of a number; PostgreSQL's are five letters or digits.
-            match code
-                .parse::<u32>()
-                .ok()
-                .filter(|_| code.len() < 5)
-                .map(|code| code & 0xff)
-            {
-                Some(8) => ErrorKind::ReadOnly,
-                Some(11 | 26) => ErrorKind::Corrupted,
-                Some(13) => ErrorKind::Full,
-                Some(5 | 6 | 10 | 14) => ErrorKind::Unreachable,
-                Some(_) => ErrorKind::Other,
-                None => match code.get(..2).unwrap_or_default() {
-                    "25" => ErrorKind::ReadOnly,
-                    "53" => ErrorKind::Full,
-                    "08" | "28" | "3D" | "57" => ErrorKind::Unreachable,
-                    "XX" => ErrorKind::Corrupted,
-                    _ => ErrorKind::Other,
-                },
+            match code.parse::<u32>().ok().filter(|_| code.len() < 5) {
+                Some(code) => of_sqlite(code & 0xff),
+                None => of_postgres(&code),
             }
         }
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            ErrorKind::Unreachable
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed => ErrorKind::Unreachable,
+        sqlx::Error::Configuration(_) => ErrorKind::Location,
+        // Text that is not UTF-8 and the like: a server would have noticed.
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) if !location.starts_with("postgres://") => {
+            ErrorKind::Corrupted
         }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupted,
         _ => ErrorKind::Other,
     };
     let detail = match error {
@@ -132,9 +162,34 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
     LedgerError::new(kind, location, detail)
 }
 
+fn of_sqlite(code: u32) -> ErrorKind {
+    match code {
+        3 | 23 => ErrorKind::NotPermitted,
+        8 => ErrorKind::ReadOnly,
+        11 | 26 => ErrorKind::Corrupted,
+        13 => ErrorKind::Full,
+        5 | 6 | 10 | 14 => ErrorKind::Unreachable,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// A pooler's own refusals have the codes 08P01, 53300, 57xxx or 58000.
+fn of_postgres(code: &str) -> ErrorKind {
+    match (code, code.get(..2).unwrap_or_default()) {
+        ("XX001" | "XX002", _) => ErrorKind::Corrupted,
+        ("53100", _) => ErrorKind::Full,
+        ("25006", _) => ErrorKind::ReadOnly,
+        ("42501", _) => ErrorKind::NotPermitted,
+        (_, "08" | "28" | "3D" | "53" | "57" | "58" | "XX") => ErrorKind::Unreachable,
+        _ => ErrorKind::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
+
     use crate::location::Location;
     use crate::records::ChangeRecord;
     use crate::store::{Ledger, Pool};
@@ -153,6 +208,26 @@ mod tests {
                 .await
                 .expect("limited");
         }
+    }
+
+    #[rstest]
+    #[case::damaged_data("XX001", ErrorKind::Corrupted)]
+    #[case::damaged_index("XX002", ErrorKind::Corrupted)]
+    #[case::internal_error("XX000", ErrorKind::Unreachable)]
+    #[case::disk_full("53100", ErrorKind::Full)]
+    #[case::out_of_memory("53200", ErrorKind::Unreachable)]
+    #[case::too_many_connections("53300", ErrorKind::Unreachable)]
+    #[case::starting_up("57P03", ErrorKind::Unreachable)]
+    #[case::pooler("08P01", ErrorKind::Unreachable)]
+    #[case::password("28P01", ErrorKind::Unreachable)]
+    #[case::no_database("3D000", ErrorKind::Unreachable)]
+    #[case::file_system("58030", ErrorKind::Unreachable)]
+    #[case::read_only("25006", ErrorKind::ReadOnly)]
+    #[case::failed_transaction("25P02", ErrorKind::Other)]
+    #[case::right_missing("42501", ErrorKind::NotPermitted)]
+    #[case::deadlock("40P01", ErrorKind::Other)]
+    fn only_damage_is_damage_and_only_a_full_disk_is_full(#[case] code: &str, #[case] kind: ErrorKind) {
+        assert_eq!(of_postgres(code), kind);
     }
 
     #[tokio::test]

@@ -2,10 +2,11 @@
 
 use sqlx::Row;
 
+use crate::backend::{Access, kept, query, within};
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
 use crate::rows;
-use crate::store::{AT_A_TIME, Ledger, on};
+use crate::store::{AT_A_TIME, Ledger};
 
 impl Ledger {
     /// Records an evaluation with its decisions, once: the same plan again changes nothing.
@@ -18,17 +19,11 @@ impl Ledger {
         evaluation: &EvaluationRecord,
         decisions: &[DecisionRecord],
     ) -> Result<(), LedgerError> {
-        on!(self, pool, begin => {
-            let written = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                let sql = rows::insert::<EvaluationRecord>("true", self.bytewise());
-                rows::bound(&sql, evaluation).execute(&mut *transaction).await?;
-                for decisions in decisions.chunks(AT_A_TIME) {
-                    rows::insert_all(decisions, self.bytewise()).build().execute(&mut *transaction).await?;
-                }
-                transaction.commit().await
-            };
-            written.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Write, transaction => {
+            kept(rows::insert_all([evaluation]).build()).execute(&mut *transaction).await?;
+            for decisions in decisions.chunks(AT_A_TIME) {
+                kept(rows::insert_all(decisions).build()).execute(&mut *transaction).await?;
+            }
         })
     }
 
@@ -61,57 +56,54 @@ impl Ledger {
         } else {
             i64::from(filter.limit)
         };
-        on!(self, pool, _begin => {
-            let read = async {
-                let rows = sqlx::query(
-                    "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
-                     d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
-                     d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
-                     FROM capacity_decisions d \
-                     JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
-                     LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
-                     WHERE ($1 = '' OR d.account = $1) AND ($2 = '' OR d.namespace = $2) \
-                     AND e.evaluated_at_ms >= $3 AND e.evaluated_at_ms < $4 \
-                     AND ($5 = 0 OR d.action IN ('Enable', 'Resize', 'Disable')) \
-                     ORDER BY e.evaluated_at_ms DESC, d.namespace DESC LIMIT $6",
-                )
-                .bind(account.unwrap_or_default())
-                .bind(filter.namespace.as_deref().unwrap_or_default())
-                .bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond))
-                .bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond))
-                .bind(i64::from(filter.changes_only))
-                .bind(limit)
-                .fetch_all(pool)
-                .await?;
-                let mut history = Vec::with_capacity(rows.len());
-                for row in rows {
-                    history.push(HistoryRow {
-                        evaluated_at_ms: row.try_get(0)?,
-                        dry_run: row.try_get::<i64, _>(1)? != 0,
-                        by: row.try_get(2)?,
-                        usage_window: row.try_get(3)?,
-                        price_micro_dollars: row.try_get(4)?,
-                        decision: DecisionRecord {
-                            account: row.try_get(5)?,
-                            plan_id: row.try_get(6)?,
-                            namespace: row.try_get(7)?,
-                            action: row.try_get(8)?,
-                            current_trus: row.try_get(9)?,
-                            wanted_trus: row.try_get(10)?,
-                            reason_code: row.try_get(11)?,
-                            reason: row.try_get(12)?,
-                            price_before_micro_dollars: row.try_get(13)?,
-                            price_after_micro_dollars: row.try_get(14)?,
-                            known_minutes: row.try_get(15)?,
-                        },
-                        outcome: row.try_get(16)?,
-                        error: row.try_get(17)?,
-                    });
-                }
-                history.reverse();
-                Ok::<_, sqlx::Error>(history)
-            };
-            read.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Read, transaction => {
+            let rows = query(
+                "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
+                 d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
+                 d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
+                 FROM capacity_decisions d \
+                 JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
+                 LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
+                 WHERE ($1 = '' OR d.account = $1) AND ($2 = '' OR d.namespace = $2) \
+                 AND e.evaluated_at_ms >= $3 AND e.evaluated_at_ms < $4 \
+                 AND ($5 = 0 OR d.action IN ('Enable', 'Resize', 'Disable')) \
+                 ORDER BY e.evaluated_at_ms DESC, d.namespace DESC LIMIT $6",
+            )
+            .bind(account.unwrap_or_default())
+            .bind(filter.namespace.as_deref().unwrap_or_default())
+            .bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond))
+            .bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond))
+            .bind(i64::from(filter.changes_only))
+            .bind(limit)
+            .fetch_all(&mut *transaction)
+            .await?;
+            let mut history = Vec::with_capacity(rows.len());
+            for row in rows {
+                history.push(HistoryRow {
+                    evaluated_at_ms: row.try_get(0)?,
+                    dry_run: row.try_get::<i64, _>(1)? != 0,
+                    by: row.try_get(2)?,
+                    usage_window: row.try_get(3)?,
+                    price_micro_dollars: row.try_get(4)?,
+                    decision: DecisionRecord {
+                        account: row.try_get(5)?,
+                        plan_id: row.try_get(6)?,
+                        namespace: row.try_get(7)?,
+                        action: row.try_get(8)?,
+                        current_trus: row.try_get(9)?,
+                        wanted_trus: row.try_get(10)?,
+                        reason_code: row.try_get(11)?,
+                        reason: row.try_get(12)?,
+                        price_before_micro_dollars: row.try_get(13)?,
+                        price_after_micro_dollars: row.try_get(14)?,
+                        known_minutes: row.try_get(15)?,
+                    },
+                    outcome: row.try_get(16)?,
+                    error: row.try_get(17)?,
+                });
+            }
+            history.reverse();
+            history
         })
     }
 }

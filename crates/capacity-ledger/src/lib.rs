@@ -5,6 +5,8 @@
 //! [`Ledger::open`] with a [`Location`]; then [`Ledger::record_minute`] and [`Ledger::window`], [`Ledger::record_evaluation`] and
 //! [`Ledger::history`].
 
+mod address;
+mod backend;
 mod budget;
 mod codec;
 mod error;

@@ -5,53 +5,102 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::address::Address;
 use crate::error::{ErrorKind, LedgerError};
 
 /// Where a ledger is. Shown without its password.
 #[derive(Debug, Clone)]
 pub enum Location {
-    /// An SQLite file, made on first use.
+    /// An SQLite file, created on first use.
     Sqlite(PathBuf),
     /// A PostgreSQL database.
     Postgres(SecretString),
 }
+
+/// Words of an address in the form `host=db dbname=capacity`.
+const KEYWORDS: [&str; 7] = [
+    "host", "hostaddr", "port", "dbname", "user", "password", "sslmode",
+];
 
 impl Location {
     /// Reads a location: a path, `sqlite:PATH`, or `postgres://...`.
     ///
     /// # Errors
     ///
-    /// If it is empty or of another kind of database.
+    /// If it is empty, names another kind of database, or looks like something else than the path of a file. The error repeats
+    /// nothing that may be part of a password.
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
         let text = text.trim();
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.into()));
-        }
-        let path = text.strip_prefix("sqlite:").unwrap_or(text);
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let problem = if path.is_empty() {
-            "it is empty".to_owned()
-        } else if let Some((scheme, _)) = path.split_once("://") {
-            format!("`{scheme}` is no kind of database that is known")
-        } else {
-            return Ok(Self::Sqlite(path.into()));
+        let read = match postgres_address(text) {
+            Some(address) => Address::parse(address).map(|_| Self::Postgres(text.into())),
+            None => file(text).map(Self::Sqlite),
         };
-        Err(LedgerError::new(ErrorKind::Location, "", problem))
+        read.map_err(|problem| LedgerError::new(ErrorKind::Location, "", problem))
     }
+
+    /// Returns the address of a PostgreSQL database, if it is one.
+    pub(crate) fn address(url: &SecretString) -> Result<Address<'_>, String> {
+        let url = url.expose_secret();
+        Address::parse(postgres_address(url).unwrap_or(url))
+    }
+}
+
+/// Returns what follows the scheme.
+fn postgres_address(text: &str) -> Option<&str> {
+    let (scheme, address) = text.split_once("://")?;
+    let is_ours = ["postgres", "postgresql"]
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(scheme));
+    is_ours.then_some(address)
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    let (path, is_explicit) = match text.strip_prefix("sqlite:") {
+        Some(path) => (path.strip_prefix("//").unwrap_or(path), true),
+        None => (text, false),
+    };
+    if path.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let problem = if path.starts_with('~') {
+        "`~` is not expanded here, write the whole path"
+    } else if path.starts_with('$') || path.starts_with('%') {
+        "variables are not expanded here, write the whole path"
+    } else if path.ends_with(['/', '\\']) {
+        "it names a folder, add the name of a file"
+    } else if path.contains(":memory:") {
+        "a database in memory would be lost at the end of each command"
+    } else if path.contains('?') {
+        "parameters behind the path of an SQLite file are not supported"
+    } else if !is_explicit && is_address(path) {
+        "it looks like the address of a database and not like a path; for a file of that name, write sqlite: before it"
+    } else {
+        return Ok(path.into());
+    };
+    Err(problem.to_owned())
+}
+
+/// Whether text without a scheme of ours looks like an address: `host=db dbname=led`, `localhost:5432/led`, `me@db/led`,
+/// `mysql://db/led`.
+fn is_address(text: &str) -> bool {
+    let has_keywords = text.split_whitespace().any(|word| {
+        word.split_once('=')
+            .is_some_and(|(keyword, _)| KEYWORDS.contains(&keyword))
+    });
+    let first = text.split(['/', '\\']).next().unwrap_or_default();
+    // A single letter is a drive.
+    let has_port_or_scheme = first.find(':').is_some_and(|place| place > 1);
+    has_keywords || has_port_or_scheme || (first.contains('@') && text.contains('/'))
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "{}", path.display()),
-            Self::Postgres(url) => {
-                let url = url.expose_secret();
-                let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-                // Without whoever logs in, and without options.
-                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-                let place = place.split('?').next().unwrap_or_default();
-                write!(f, "postgres://{place}")
-            }
+            Self::Postgres(url) => match Self::address(url) {
+                Ok(address) => address.fmt(f),
+                Err(_) => f.write_str("postgres://"),
+            },
         }
     }
 }
@@ -63,23 +112,44 @@ mod tests {
 
     #[rstest]
     #[case("ledger.db", "ledger.db")]
+    #[case(" ./host=a/ledger.db\n", "./host=a/ledger.db")]
+    #[case("ledger@prod.db", "ledger@prod.db")]
+    #[case("C:\\ledger.db", "C:\\ledger.db")]
     #[case("sqlite:data/ledger.db", "data/ledger.db")]
+    #[case("sqlite:localhost:5432/led", "localhost:5432/led")]
     #[case("sqlite:///var/ledger.db", "/var/ledger.db")]
     #[case(
         "postgres://me:s3cret@db:5432/capacity?sslmode=require",
         "postgres://db:5432/capacity"
     )]
+    #[case("PostgreSQL://me:s3cret@[::1]:5432/led", "postgres://[::1]:5432/led")]
+    #[case("postgres://db/led?user=me&password=a@s3cret", "postgres://db/led")]
     fn locations_are_read_and_shown_without_a_password(#[case] text: &str, #[case] shown: &str) {
-        assert_eq!(Location::parse(text).expect("a location").to_string(), shown);
+        let location = Location::parse(text).expect("a location");
+        assert_eq!(location.to_string(), shown);
+        assert!(!format!("{location:?}").contains("s3cret"), "{location:?}");
     }
 
     #[rstest]
-    #[case("")]
-    #[case("mysql://localhost/x")]
-    fn what_is_none_is_refused(#[case] text: &str) {
-        assert_eq!(
-            Location::parse(text).expect_err("none").kind(),
-            ErrorKind::Location
-        );
+    #[case("", "it is empty")]
+    #[case("mysql://me:s3cret@localhost/x", "looks like the address")]
+    #[case("host=db dbname=led password=s3cret", "looks like the address")]
+    #[case("dbname=led", "looks like the address")]
+    #[case("localhost:5432/led", "looks like the address")]
+    #[case("me:s3cret@db/led", "looks like the address")]
+    #[case("postgres:/s3cret", "looks like the address")]
+    #[case("file:ledger.db", "looks like the address")]
+    #[case("~/ledger.db", "`~` is not expanded")]
+    #[case("sqlite:~/ledger.db", "`~` is not expanded")]
+    #[case("$HOME/ledger.db", "variables are not expanded")]
+    #[case("/var/lib/", "it names a folder")]
+    #[case(":memory:", "in memory")]
+    #[case("sqlite:ledger.db?mode=ro", "are not supported")]
+    #[case("postgres://me:s3cret/word@db/led", "%2F")]
+    fn what_is_not_a_location_is_refused_with_the_reason(#[case] text: &str, #[case] why: &str) {
+        let error = Location::parse(text).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Location);
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::backend::{Access, query, within};
 use crate::codec::{self, Entry};
 use crate::error::LedgerError;
 use crate::records::{Minute, NamespaceMinute, Recorded};
-use crate::store::{Ledger, on};
+use crate::store::{Ledger, Pool};
 
 /// A minute so far in the future is a clock that jumped.
 const FUTURE: SignedDuration = SignedDuration::from_mins(5);
@@ -79,71 +80,69 @@ impl Ledger {
 
     /// Writes minutes in one transaction: all or none.
     pub(crate) async fn write_minutes(&self, minutes: &[Stored]) -> Result<Vec<Recorded>, LedgerError> {
-        on!(self, pool, begin => {
-            let written = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                let mut written = Vec::with_capacity(minutes.len());
-                for minute in minutes {
-                    let folded = sqlx::query("SELECT before_hour FROM capacity_folded WHERE account = $1")
-                        .bind(&minute.account)
-                        .fetch_optional(&mut *transaction)
-                        .await?;
-                    let before: Option<i64> = folded.map(|row| row.try_get(0)).transpose()?;
-                    if before.is_some_and(|before| minute.minute.div_euclid(60) < before) {
-                        written.push(Recorded::TooOld);
-                        continue;
-                    }
-                    let added = sqlx::query(
-                        "INSERT INTO capacity_minutes (account, minute, complete, source, namespaces, block) \
-                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO NOTHING",
-                    )
+        within!(self, Access::Write, transaction => {
+            let mut written = Vec::with_capacity(minutes.len());
+            for minute in minutes {
+                let folded = query("SELECT before_hour FROM capacity_folded WHERE account = $1")
                     .bind(&minute.account)
-                    .bind(minute.minute)
-                    .bind(i64::from(minute.complete))
-                    .bind(&minute.source)
-                    .bind(count(&minute.entries))
-                    .bind(codec::encode(&minute.entries))
-                    .execute(&mut *transaction)
+                    .fetch_optional(&mut *transaction)
                     .await?;
-                    if added.rows_affected() > 0 {
-                        written.push(Recorded::Written);
-                        continue;
-                    }
-                    // SQLite's writer is alone as it is.
-                    let lock = if begin == "BEGIN" { " FOR UPDATE" } else { "" };
-                    let row = sqlx::query(AssertSqlSafe(format!(
-                        "SELECT complete, block FROM capacity_minutes WHERE account = $1 AND minute = $2{lock}"
-                    )))
-                    .bind(&minute.account)
-                    .bind(minute.minute)
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                    let (complete, block): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-                    // A damaged block is replaced by what is known now.
-                    let there = codec::decode(&block).unwrap_or_default();
-                    let merged = merge(&there, &minute.entries);
-                    let complete = complete != 0;
-                    if merged == there && (complete || !minute.complete) {
-                        written.push(Recorded::AlreadyThere);
-                        continue;
-                    }
-                    sqlx::query(
-                        "UPDATE capacity_minutes SET complete = $1, namespaces = $2, block = $3 \
-                         WHERE account = $4 AND minute = $5",
-                    )
-                    .bind(i64::from(complete || minute.complete))
-                    .bind(count(&merged))
-                    .bind(codec::encode(&merged))
-                    .bind(&minute.account)
-                    .bind(minute.minute)
-                    .execute(&mut *transaction)
-                    .await?;
-                    written.push(Recorded::Completed);
+                let before: Option<i64> = folded.map(|row| row.try_get(0)).transpose()?;
+                if before.is_some_and(|before| minute.minute.div_euclid(60) < before) {
+                    written.push(Recorded::TooOld);
+                    continue;
                 }
-                transaction.commit().await?;
-                Ok::<_, sqlx::Error>(written)
-            };
-            written.await.map_err(|error| self.sorted(&error))
+                let added = query(
+                    "INSERT INTO capacity_minutes (account, minute, complete, source, namespaces, block) \
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO NOTHING",
+                )
+                .bind(&minute.account)
+                .bind(minute.minute)
+                .bind(i64::from(minute.complete))
+                .bind(&minute.source)
+                .bind(count(&minute.entries))
+                .bind(codec::encode(&minute.entries))
+                .execute(&mut *transaction)
+                .await?;
+                if added.rows_affected() > 0 {
+                    written.push(Recorded::Written);
+                    continue;
+                }
+                // SQLite's writer is alone as it is.
+                let lock = match self.pool {
+                    Pool::Sqlite(_) => "",
+                    Pool::Postgres(_) => " FOR UPDATE",
+                };
+                let row = query(AssertSqlSafe(format!(
+                    "SELECT complete, block FROM capacity_minutes WHERE account = $1 AND minute = $2{lock}"
+                )))
+                .bind(&minute.account)
+                .bind(minute.minute)
+                .fetch_one(&mut *transaction)
+                .await?;
+                let (complete, block): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+                // A damaged block is replaced by what is known now.
+                let there = codec::decode(&block).unwrap_or_default();
+                let merged = merge(&there, &minute.entries);
+                let complete = complete != 0;
+                if merged == there && (complete || !minute.complete) {
+                    written.push(Recorded::AlreadyThere);
+                    continue;
+                }
+                query(
+                    "UPDATE capacity_minutes SET complete = $1, namespaces = $2, block = $3 \
+                     WHERE account = $4 AND minute = $5",
+                )
+                .bind(i64::from(complete || minute.complete))
+                .bind(count(&merged))
+                .bind(codec::encode(&merged))
+                .bind(&minute.account)
+                .bind(minute.minute)
+                .execute(&mut *transaction)
+                .await?;
+                written.push(Recorded::Completed);
+            }
+            written
         })
     }
 
@@ -174,41 +173,38 @@ impl Ledger {
         from: i64,
         to: i64,
     ) -> Result<Vec<Stored>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query(
+        let rows: Vec<(i64, i64, String, Vec<u8>)> = within!(self, Access::Read, transaction => {
+            let rows = query(
                 "SELECT minute, complete, source, block FROM capacity_minutes \
                  WHERE account = $1 AND minute >= $2 AND minute < $3 ORDER BY minute",
             )
             .bind(account)
             .bind(from)
             .bind(to)
-            .fetch_all(pool)
-            .await
-            .map_err(|error| self.sorted(&error))?;
-            let mut stored = Vec::with_capacity(rows.len());
-            for row in rows {
-                let read = || {
-                    Ok::<_, sqlx::Error>((
-                        row.try_get::<i64, _>(0)?,
-                        row.try_get::<i64, _>(1)?,
-                        row.try_get::<String, _>(2)?,
-                        row.try_get::<Vec<u8>, _>(3)?,
-                    ))
-                };
-                let (minute, complete, source, block) = read().map_err(|error| self.sorted(&error))?;
-                let entries = codec::decode(&block).map_err(|damage| {
-                    self.damaged(format!("the minute {} of {account} holds {}", start_of(minute), damage.as_str()))
-                })?;
-                stored.push(Stored {
-                    account: account.to_owned(),
-                    minute,
-                    complete: complete != 0,
-                    source,
-                    entries,
-                });
-            }
-            Ok(stored)
-        })
+            .fetch_all(&mut *transaction)
+            .await?;
+            let read = rows.iter().map(|row| {
+                Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+            });
+            read.collect::<Result<_, _>>()?
+        })?;
+        let stored = rows.into_iter().map(|(minute, complete, source, block)| {
+            let entries = codec::decode(&block).map_err(|damage| {
+                self.damaged(format!(
+                    "the minute {} of {account} holds {}",
+                    start_of(minute),
+                    damage.as_str()
+                ))
+            })?;
+            Ok(Stored {
+                account: account.to_owned(),
+                minute,
+                complete: complete != 0,
+                source,
+                entries,
+            })
+        });
+        stored.collect()
     }
 
     pub(crate) fn named(

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::backend::{Access, kept, query_as, within};
 use crate::error::LedgerError;
 use crate::records::PolicyStateRecord;
 use crate::rows::{self, Record};
-use crate::store::{AT_A_TIME, Ledger, on};
+use crate::store::{AT_A_TIME, Ledger};
 
 impl Ledger {
     /// Returns what a policy remembers of the namespaces of an account, by name.
@@ -23,13 +24,8 @@ impl Ledger {
             self.bytewise()
         );
         let sql = rows::select::<PolicyStateRecord>(&order);
-        on!(self, pool, _begin => {
-            sqlx::query_as(sql)
-                .bind(account)
-                .bind(policy)
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))
+        within!(self, Access::Read, transaction => {
+            query_as(sql).bind(account).bind(policy).fetch_all(&mut *transaction).await?
         })
     }
 
@@ -53,18 +49,13 @@ impl Ledger {
             }
         }
         let states: Vec<&PolicyStateRecord> = newest.into_values().collect();
-        on!(self, pool, begin => {
-            let stored = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                let mut stored = 0;
-                for states in states.chunks(AT_A_TIME) {
-                    let mut insert = rows::insert_all(states.iter().copied(), self.bytewise());
-                    stored += insert.build().execute(&mut *transaction).await?.rows_affected();
-                }
-                transaction.commit().await?;
-                Ok(stored)
-            };
-            stored.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Write, transaction => {
+            let mut stored = 0;
+            for states in states.chunks(AT_A_TIME) {
+                let mut insert = rows::insert_all(states.iter().copied());
+                stored += kept(insert.build()).execute(&mut *transaction).await?.rows_affected();
+            }
+            stored
         })
     }
 }

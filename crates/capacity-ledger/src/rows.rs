@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Database, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Type};
+use sqlx::{AssertSqlSafe, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Transaction, Type};
 
+use crate::backend::{Backend, query};
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
 
 /// What a column holds.
@@ -287,28 +288,26 @@ pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
     .into_sql_str()
 }
 
-/// Writes a record under a condition; `bytewise` is the database's own name of that order.
-pub(crate) fn insert<T: Record>(condition: &str, bytewise: &str) -> SqlStr {
+/// Writes a record where it may be taken in.
+pub(crate) fn insert<DB: Backend, T: Record>(_: &Transaction<'_, DB>) -> SqlStr {
     let values: Vec<String> = (1..=T::COLUMNS.len())
         .map(|number| format!("${number}"))
         .collect();
     AssertSqlSafe(format!(
-        "INSERT INTO {} ({}) SELECT {} WHERE {condition} ON CONFLICT {}",
+        "INSERT INTO {} ({}) SELECT {} WHERE {} ON CONFLICT {}",
         T::TABLE,
         T::COLUMNS.join(", "),
         values.join(", "),
-        T::ON_CONFLICT.replace("{bytewise}", bytewise)
+        T::TAKEN_IN_IF,
+        T::ON_CONFLICT.replace("{bytewise}", DB::BYTEWISE)
     ))
     .into_sql_str()
 }
 
-/// A statement that writes some records, of which no two may be about the same row; `bytewise` as in [`insert`].
-pub(crate) fn insert_all<'q, DB, T: Record + 'q>(
-    records: impl IntoIterator<Item = &'q T>,
-    bytewise: &str,
-) -> QueryBuilder<DB>
+/// A statement that writes some records, of which no two may be about the same row.
+pub(crate) fn insert_all<'q, DB, T: Record + 'q>(records: impl IntoIterator<Item = &'q T>) -> QueryBuilder<DB>
 where
-    DB: Database,
+    DB: Backend,
     Option<&'q str>: Encode<'q, DB> + Type<DB>,
     Option<i64>: Encode<'q, DB> + Type<DB>,
 {
@@ -323,21 +322,21 @@ where
     });
     insert
         .push(" ON CONFLICT ")
-        .push(T::ON_CONFLICT.replace("{bytewise}", bytewise));
+        .push(T::ON_CONFLICT.replace("{bytewise}", DB::BYTEWISE));
     insert
 }
 
 /// A statement with the values of a record.
 pub(crate) fn bound<'q, DB>(sql: &SqlStr, record: &'q impl Record) -> Query<'q, DB, DB::Arguments>
 where
-    DB: Database,
+    DB: Backend,
     Option<&'q str>: Encode<'q, DB> + Type<DB>,
     Option<i64>: Encode<'q, DB> + Type<DB>,
 {
     record
         .cells()
         .into_iter()
-        .fold(sqlx::query(sql.clone()), |query, cell| match cell {
+        .fold(query(sql.clone()), |query, cell| match cell {
             Cell::Text(text) => query.bind(text),
             Cell::Number(number) => query.bind(number),
         })

@@ -2,8 +2,9 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::backend::{Access, query, within};
 use crate::error::{ErrorKind, LedgerError};
-use crate::store::{Ledger, Pool, on};
+use crate::store::{Ledger, Pool};
 
 /// The newest version this program knows. A program that knows only a lower one refuses the ledger.
 pub(crate) const VERSION: i64 = 2;
@@ -104,61 +105,64 @@ impl Ledger {
         Ok(())
     }
 
+    /// Each is read on its own: an error ends a transaction of PostgreSQL.
     async fn tables(&self) -> Result<Tables, LedgerError> {
-        on!(self, pool, _begin => {
-            let read = async |sql: &'static str| match sqlx::query(sql).fetch_optional(pool).await {
-                Ok(row) => row.map(|row| row.try_get::<i64, _>(0)).transpose(),
-                Err(error) if is_missing_table(&error) => Ok(None),
-                Err(error) => Err(error),
-            };
-            let version = read("SELECT version FROM capacity_ledger").await.map_err(|error| self.sorted(&error))?;
-            let additions = read("SELECT number FROM capacity_additions").await.map_err(|error| self.sorted(&error))?;
-            Ok(Tables::of(version, additions))
+        let read = async |sql: &'static str| {
+            within!(self, Access::Read, transaction => {
+                match query(sql).fetch_optional(&mut *transaction).await {
+                    Ok(row) => row.map(|row| row.try_get::<i64, _>(0)).transpose()?,
+                    Err(error) if is_missing_table(&error) => None,
+                    Err(error) => return Err(error),
+                }
+            })
+        };
+        let version = read("SELECT version FROM capacity_ledger").await?;
+        let additions = read("SELECT number FROM capacity_additions").await?;
+        Ok(Tables::of(version, additions))
+    }
+
+    /// Creates the table of the version. Of two that create it at once, one finds it created.
+    async fn add_version(&self) -> Result<(), LedgerError> {
+        within!(self, Access::Write, transaction => {
+            let created = query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
+                .execute(&mut *transaction)
+                .await;
+            match created {
+                Err(error) if !is_duplicate(&error) => return Err(error),
+                _ => {}
+            }
         })
     }
 
     /// Returns the tables as they are then.
     async fn add_missing(&self) -> Result<Tables, LedgerError> {
-        let added = on!(self, pool, begin => {
-            let steps = async {
-                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
-                    .execute(pool)
-                    .await
-                    .map(drop)
-                    // Of two that create it at once, one gets this error.
-                    .or_else(|error| if is_duplicate(&error) { Ok(()) } else { Err(error) })?;
-                let mut transaction = pool.begin_with(begin).await?;
-                if begin == "BEGIN" {
-                    sqlx::query("LOCK TABLE capacity_ledger IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
-                }
-                let row = sqlx::query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
-                let version = row.map(|row| row.try_get(0)).transpose()?;
-                if version.is_some_and(|version| version > VERSION) {
-                    return Ok(Tables::of(version, None));
-                }
-                sqlx::query("CREATE TABLE IF NOT EXISTS capacity_additions (number BIGINT NOT NULL)")
+        self.add_version().await?;
+        within!(self, Access::WriteAlone("capacity_ledger"), transaction => {
+            let row = query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
+            let version = row.map(|row| row.try_get(0)).transpose()?;
+            if version.is_some_and(|version| version > VERSION) {
+                Tables::of(version, None)
+            } else {
+                query("CREATE TABLE IF NOT EXISTS capacity_additions (number BIGINT NOT NULL)")
                     .execute(&mut *transaction)
                     .await?;
-                let row = sqlx::query("SELECT number FROM capacity_additions").fetch_optional(&mut *transaction).await?;
+                let row = query("SELECT number FROM capacity_additions").fetch_optional(&mut *transaction).await?;
                 let tables = Tables::of(version, row.map(|row| row.try_get(0)).transpose()?);
                 for statement in tables.missing() {
-                    sqlx::query(AssertSqlSafe(self.in_dialect(statement))).execute(&mut *transaction).await?;
+                    query(AssertSqlSafe(self.in_dialect(statement))).execute(&mut *transaction).await?;
                 }
                 for (table, column, number) in [
                     ("capacity_ledger", "version", VERSION),
                     ("capacity_additions", "number", i64::try_from(ADDITIONS.len()).unwrap_or_default()),
                 ] {
                     let delete = AssertSqlSafe(format!("DELETE FROM {table}"));
-                    sqlx::query(delete).execute(&mut *transaction).await?;
+                    query(delete).execute(&mut *transaction).await?;
                     let insert = AssertSqlSafe(format!("INSERT INTO {table} ({column}) VALUES ($1)"));
-                    sqlx::query(insert).bind(number).execute(&mut *transaction).await?;
+                    query(insert).bind(number).execute(&mut *transaction).await?;
                 }
-                transaction.commit().await?;
-                Ok::<_, sqlx::Error>(Tables::CURRENT)
-            };
-            steps.await
-        });
-        added.map_err(|error| self.sorted(&error))
+                Tables::CURRENT
+            }
+        })
     }
 
     /// Writes a statement of the schema in the words of the database.

@@ -1,17 +1,16 @@
 //! Opening a ledger, and the two databases behind it.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row, Sqlite};
 
+use crate::backend::{Access, Backend, kept, query, within};
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
 use crate::rows::{self, Record};
@@ -40,25 +39,6 @@ pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
-
-/// Runs the same code on either database; `$begin` begins a transaction that writes.
-macro_rules! on {
-    ($ledger:expr, $pool:ident, $begin:ident => $body:expr) => {
-        match &$ledger.pool {
-            $crate::store::Pool::Sqlite($pool) => {
-                #[allow(unused_variables, reason = "only writers begin")]
-                let $begin = "BEGIN IMMEDIATE";
-                $body
-            }
-            $crate::store::Pool::Postgres($pool) => {
-                #[allow(unused_variables, reason = "only writers begin")]
-                let $begin = "BEGIN";
-                $body
-            }
-        }
-    };
-}
-pub(crate) use on;
 
 impl Ledger {
     /// Opens a ledger; an SQLite file and its folder are made on first use, and the tables brought to this version.
@@ -90,14 +70,9 @@ impl Ledger {
                 )
             }
             Location::Postgres(url) => {
-                // The text of the library's error may hold the address with its password.
-                let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| {
-                    LedgerError::new(
-                        ErrorKind::Location,
-                        &shown,
-                        "it is no address of a PostgreSQL database",
-                    )
-                })?;
+                let refused = |problem| LedgerError::new(ErrorKind::Location, &shown, problem);
+                let options = Location::address(url).map_err(refused)?.options();
+                let options = options.map_err(|error| sorted(&error, &shown))?;
                 let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
                 Pool::Postgres(
                     pool.connect_with(options)
@@ -124,7 +99,10 @@ impl Ledger {
 
     /// Ends all connections. Dropping the ledger does so as well, later.
     pub async fn close(&self) {
-        on!(self, pool, _begin => pool.close().await);
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
     }
 
     /// Returns what tells this ledger from every other one, wherever it lies.
@@ -135,8 +113,8 @@ impl Ledger {
     /// Returns the database's name of the order of text that does not depend on where it runs.
     pub(crate) fn bytewise(&self) -> &'static str {
         match self.pool {
-            Pool::Sqlite(_) => "COLLATE BINARY",
-            Pool::Postgres(_) => "COLLATE \"C\"",
+            Pool::Sqlite(_) => Sqlite::BYTEWISE,
+            Pool::Postgres(_) => Postgres::BYTEWISE,
         }
     }
 
@@ -145,18 +123,13 @@ impl Ledger {
         &self,
         records: impl Iterator<Item = &'a T>,
     ) -> Result<u64, LedgerError> {
-        let sql = rows::insert::<T>(T::TAKEN_IN_IF, self.bytewise());
-        on!(self, pool, begin => {
-            let written = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                let mut new = 0;
-                for record in records {
-                    new += rows::bound(&sql, record).execute(&mut *transaction).await?.rows_affected();
-                }
-                transaction.commit().await?;
-                Ok(new)
-            };
-            written.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Write, transaction => {
+            let sql = rows::insert::<_, T>(&transaction);
+            let mut new = 0;
+            for record in records {
+                new += rows::bound(&sql, record).execute(&mut *transaction).await?.rows_affected();
+            }
+            new
         })
     }
 
@@ -173,9 +146,8 @@ impl Ledger {
     }
 
     async fn read_identity(&self) -> Result<String, LedgerError> {
-        on!(self, pool, _begin => {
-            let row = sqlx::query("SELECT id FROM capacity_identity").fetch_one(pool).await;
-            row.and_then(|row| row.try_get(0)).map_err(|error| self.sorted(&error))
+        within!(self, Access::Read, transaction => {
+            query("SELECT id FROM capacity_identity").fetch_one(&mut *transaction).await?.try_get(0)?
         })
     }
 
@@ -196,27 +168,19 @@ impl Ledger {
             names.iter().filter(is_missing).cloned().collect()
         };
         if !missing.is_empty() {
-            on!(self, pool, begin => {
-                let added = async {
-                    let mut transaction = pool.begin_with(begin).await?;
-                    if begin == "BEGIN" {
-                        sqlx::query("LOCK TABLE capacity_namespaces IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
-                    }
-                    let row = sqlx::query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
-                    let mut numbers = row.try_get::<i64, _>(0)? + 1..;
-                    // Many names a statement: over a network each statement takes its time.
-                    for names in missing.chunks(AT_A_TIME) {
-                        let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
-                        insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {
-                            row.push_bind(number).push_bind(account).push_bind(&**name);
-                        });
-                        insert.push(" ON CONFLICT (account, name) DO NOTHING");
-                        insert.build().execute(&mut *transaction).await?;
-                    }
-                    transaction.commit().await
-                };
-                added.await.map_err(|error| self.sorted(&error))?;
-            });
+            within!(self, Access::WriteAlone("capacity_namespaces"), transaction => {
+                let row = query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
+                let mut numbers = row.try_get::<i64, _>(0)? + 1..;
+                // Many names a statement: over a network each statement takes its time.
+                for names in missing.chunks(AT_A_TIME) {
+                    let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
+                    insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {
+                        row.push_bind(number).push_bind(account).push_bind(&**name);
+                    });
+                    insert.push(" ON CONFLICT (account, name) DO NOTHING");
+                    kept(insert.build()).execute(&mut *transaction).await?;
+                }
+            })?;
             self.learn_numbers(account).await?;
         }
         self.known_numbers(account, names)
@@ -242,19 +206,16 @@ impl Ledger {
 
     /// Returns the names of namespaces by their numbers.
     pub(crate) async fn names_of(&self, account: &str) -> Result<HashMap<i64, Arc<str>>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query("SELECT id, name FROM capacity_namespaces WHERE account = $1")
+        within!(self, Access::Read, transaction => {
+            let rows = query("SELECT id, name FROM capacity_namespaces WHERE account = $1")
                 .bind(account)
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
+                .fetch_all(&mut *transaction)
+                .await?;
             let mut names = HashMap::with_capacity(rows.len());
             for row in rows {
-                let read = || Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?));
-                let (number, name) = read().map_err(|error| self.sorted(&error))?;
-                names.insert(number, Arc::from(name));
+                names.insert(row.try_get::<i64, _>(0)?, Arc::from(row.try_get::<String, _>(1)?));
             }
-            Ok(names)
+            names
         })
     }
 }

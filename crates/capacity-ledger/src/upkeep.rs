@@ -1,17 +1,19 @@
 //! Looking after a ledger: what it holds, whether it is whole, and keeping less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 
+use crate::backend::{Access, kept, query, query_as, within};
 use crate::codec::{self, Entry};
 use crate::error::{ErrorKind, LedgerError};
 use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
 use crate::rows;
 use crate::schema::VERSION;
-use crate::store::{AT_A_TIME, Ledger, Pool, on};
+use crate::store::{AT_A_TIME, Ledger, Pool};
 
 /// What a ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,25 +83,22 @@ impl Ledger {
             Pool::Sqlite(_) => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
             Pool::Postgres(_) => "SELECT pg_database_size(current_database())",
         };
-        on!(self, pool, _begin => {
-            let read = async {
-                let mut rows = BTreeMap::new();
-                for (name, sql) in COUNTS {
-                    rows.insert(name, sqlx::query(sql).fetch_one(pool).await?.try_get::<i64, _>(0)?);
-                }
-                let ends = sqlx::query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(pool).await?;
-                let (oldest, newest): (Option<i64>, Option<i64>) = (ends.try_get(0)?, ends.try_get(1)?);
-                let bytes = sqlx::query(size).fetch_one(pool).await?.try_get::<i64, _>(0)?;
-                Ok::<_, sqlx::Error>(Info {
-                    location: self.location.to_string(),
-                    schema_version: VERSION,
-                    rows,
-                    oldest_minute: oldest.map(start_of),
-                    newest_minute: newest.map(start_of),
-                    bytes,
-                })
-            };
-            read.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Read, transaction => {
+            let mut rows = BTreeMap::new();
+            for (name, sql) in COUNTS {
+                rows.insert(name, query(sql).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?);
+            }
+            let ends = query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(&mut *transaction).await?;
+            let (oldest, newest): (Option<i64>, Option<i64>) = (ends.try_get(0)?, ends.try_get(1)?);
+            let bytes = query(size).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?;
+            Info {
+                location: self.location.to_string(),
+                schema_version: VERSION,
+                rows,
+                oldest_minute: oldest.map(start_of),
+                newest_minute: newest.map(start_of),
+                bytes,
+            }
         })
     }
 
@@ -111,7 +110,7 @@ impl Ledger {
     pub async fn verify(&self) -> Result<Vec<String>, LedgerError> {
         let mut problems = Vec::new();
         if let Pool::Sqlite(pool) = &self.pool {
-            let rows = sqlx::query("PRAGMA integrity_check").fetch_all(pool).await;
+            let rows = query("PRAGMA integrity_check").fetch_all(pool).await;
             for row in rows.map_err(|error| self.sorted(&error))? {
                 let text: String = row.try_get(0).map_err(|error| self.sorted(&error))?;
                 if text != "ok" {
@@ -173,14 +172,13 @@ impl Ledger {
                 }
             }
         }
-        pruned.hours = on!(self, pool, _begin => {
-            sqlx::query("DELETE FROM capacity_hours WHERE hour < $1")
+        pruned.hours = within!(self, Access::Write, transaction => {
+            query("DELETE FROM capacity_hours WHERE hour < $1")
                 .bind(drop_before)
-                .execute(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?
+                .execute(&mut *transaction)
+                .await?
                 .rows_affected()
-        });
+        })?;
         let oldest = now
             .saturating_sub(keep_decisions)
             .map_or(i64::MIN, Timestamp::as_millisecond);
@@ -189,71 +187,85 @@ impl Ledger {
     }
 
     async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
-        on!(self, pool, begin => {
-            let dropped = async {
-                let mut transaction = pool.begin_with(begin).await?;
-                for (dropped, sql) in [
-                    (&mut pruned.changes, OLD_CHANGES),
-                    (&mut pruned.decisions, OLD_DECISIONS),
-                    (&mut pruned.evaluations, OLD_EVALUATIONS),
-                ] {
-                    *dropped = sqlx::query(sql).bind(oldest_ms).execute(&mut *transaction).await?.rows_affected();
-                }
-                transaction.commit().await
-            };
-            dropped.await.map_err(|error| self.sorted(&error))
+        within!(self, Access::Write, transaction => {
+            for (dropped, sql) in [
+                (&mut pruned.changes, OLD_CHANGES),
+                (&mut pruned.decisions, OLD_DECISIONS),
+                (&mut pruned.evaluations, OLD_EVALUATIONS),
+            ] {
+                *dropped = query(sql).bind(oldest_ms).execute(&mut *transaction).await?.rows_affected();
+            }
         })
     }
 
     async fn fold(&self, account: &str, hour: i64) -> Result<u64, LedgerError> {
         let names = self.names_of(account).await?;
-        on!(self, pool, begin => {
-            let mut transaction = pool.begin_with(begin).await.map_err(|error| self.sorted(&error))?;
-            let rows = sqlx::query("SELECT minute, block FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
+        within!(self, Access::Write, transaction => {
+            let rows = query("SELECT minute, block FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
                 .bind(account)
                 .bind(hour * 60)
                 .bind(hour * 60 + 60)
                 .fetch_all(&mut *transaction)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            let mut hours: BTreeMap<u64, HourRecord> = BTreeMap::new();
-            for row in &rows {
-                let read = || Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(1)?));
-                let (minute, block) = read().map_err(|error| self.sorted(&error))?;
-                let entries = codec::decode(&block)
-                    .map_err(|damage| self.damaged(format!("the minute {} holds {}", start_of(minute), damage.as_str())))?;
-                for entry in entries {
-                    let number = i64::try_from(entry.namespace).unwrap_or(-1);
-                    let name = names.get(&number).ok_or_else(|| self.damaged("a minute names an unknown namespace"))?;
-                    let record = hours.entry(entry.namespace).or_insert_with(|| empty_hour(account, name, hour));
-                    add(record, &entry);
-                }
-            }
-            let written = async {
-                let hours: Vec<HourRecord> = hours.into_values().collect();
-                for hours in hours.chunks(AT_A_TIME) {
-                    rows::insert_all(hours, self.bytewise()).build().execute(&mut *transaction).await?;
-                }
-                sqlx::query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
+                .await?;
+            let minutes = rows.iter().map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?)));
+            let minutes: Vec<(i64, Vec<u8>)> = minutes.collect::<Result<_, _>>()?;
+            match self.hours_of(account, hour, &minutes, &names) {
+                // Nothing was written.
+                Err(damage) => Err(damage),
+                Ok(hours) => {
+                    for hours in hours.chunks(AT_A_TIME) {
+                        kept(rows::insert_all(hours).build()).execute(&mut *transaction).await?;
+                    }
+                    query("DELETE FROM capacity_minutes WHERE account = $1 AND minute >= $2 AND minute < $3")
+                        .bind(account)
+                        .bind(hour * 60)
+                        .bind(hour * 60 + 60)
+                        .execute(&mut *transaction)
+                        .await?;
+                    // A minute of a folded hour is never taken again: it would not be counted.
+                    query(
+                        "INSERT INTO capacity_folded (account, before_hour) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET \
+                         before_hour = excluded.before_hour WHERE capacity_folded.before_hour < excluded.before_hour",
+                    )
                     .bind(account)
-                    .bind(hour * 60)
-                    .bind(hour * 60 + 60)
+                    .bind(hour + 1)
                     .execute(&mut *transaction)
                     .await?;
-                // A minute of a folded hour is never taken again: it would not be counted.
-                sqlx::query(
-                    "INSERT INTO capacity_folded (account, before_hour) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET \
-                     before_hour = excluded.before_hour WHERE capacity_folded.before_hour < excluded.before_hour",
-                )
-                .bind(account)
-                .bind(hour + 1)
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await
-            };
-            written.await.map_err(|error| self.sorted(&error))?;
-            Ok(u64::try_from(rows.len()).unwrap_or_default())
-        })
+                    Ok(u64::try_from(minutes.len()).unwrap_or_default())
+                }
+            }
+        })?
+    }
+
+    /// Adds the minutes of an hour up.
+    fn hours_of(
+        &self,
+        account: &str,
+        hour: i64,
+        minutes: &[(i64, Vec<u8>)],
+        names: &HashMap<i64, Arc<str>>,
+    ) -> Result<Vec<HourRecord>, LedgerError> {
+        let mut hours: BTreeMap<u64, HourRecord> = BTreeMap::new();
+        for (minute, block) in minutes {
+            let entries = codec::decode(block).map_err(|damage| {
+                self.damaged(format!(
+                    "the minute {} holds {}",
+                    start_of(*minute),
+                    damage.as_str()
+                ))
+            })?;
+            for entry in entries {
+                let number = i64::try_from(entry.namespace).unwrap_or(-1);
+                let name = names
+                    .get(&number)
+                    .ok_or_else(|| self.damaged("a minute names an unknown namespace"))?;
+                let record = hours
+                    .entry(entry.namespace)
+                    .or_insert_with(|| empty_hour(account, name, hour));
+                add(record, &entry);
+            }
+        }
+        Ok(hours.into_values().collect())
     }
 
     /// Returns the hours of a namespace that were folded, oldest first; of all its account's namespaces if none is named.
@@ -269,36 +281,33 @@ impl Ledger {
         let sql = rows::select::<HourRecord>(
             "WHERE account = $1 AND ($2 = '' OR namespace = $2) ORDER BY hour, namespace",
         );
-        on!(self, pool, _begin => {
-            sqlx::query_as(sql)
+        within!(self, Access::Read, transaction => {
+            query_as(sql)
                 .bind(account)
                 .bind(namespace.unwrap_or_default())
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))
+                .fetch_all(&mut *transaction)
+                .await?
         })
     }
 
     pub(crate) async fn accounts(&self) -> Result<Vec<String>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query("SELECT DISTINCT account FROM capacity_minutes ORDER BY account")
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+        within!(self, Access::Read, transaction => {
+            let rows = query("SELECT DISTINCT account FROM capacity_minutes ORDER BY account")
+                .fetch_all(&mut *transaction)
+                .await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         })
     }
 
     /// Numbers of the minutes of an account before one, in their order.
     pub(crate) async fn minute_numbers(&self, account: &str, before: i64) -> Result<Vec<i64>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query("SELECT minute FROM capacity_minutes WHERE account = $1 AND minute < $2 ORDER BY minute")
+        within!(self, Access::Read, transaction => {
+            let rows = query("SELECT minute FROM capacity_minutes WHERE account = $1 AND minute < $2 ORDER BY minute")
                 .bind(account)
                 .bind(before)
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+                .fetch_all(&mut *transaction)
+                .await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         })
     }
 }

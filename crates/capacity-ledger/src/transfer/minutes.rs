@@ -9,11 +9,12 @@ use sqlx::Row;
 
 use super::Format;
 use super::lines::{self, Lines};
+use crate::backend::{Access, query, within};
 use crate::codec::Entry;
 use crate::error::LedgerError;
 use crate::minutes::{Stored, minute_number, start_of};
 use crate::records::Recorded;
-use crate::store::{Ledger, on};
+use crate::store::Ledger;
 
 /// A namespace in a minute, as a line. A minute without namespaces has one line without any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,13 +271,12 @@ impl Ledger {
     }
 
     async fn folded_hours(&self, account: &str) -> Result<HashSet<i64>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query("SELECT DISTINCT hour FROM capacity_hours WHERE account = $1")
+        within!(self, Access::Read, transaction => {
+            let rows = query("SELECT DISTINCT hour FROM capacity_hours WHERE account = $1")
                 .bind(account)
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+                .fetch_all(&mut *transaction)
+                .await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         })
     }
 }

@@ -13,10 +13,11 @@ use std::io::{BufRead, Write};
 use futures::TryStreamExt;
 use sqlx::Row;
 
+use crate::backend::{Access, query, query_as, within};
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
 use crate::rows::{self, Record};
-use crate::store::{Ledger, on};
+use crate::store::Ledger;
 use lines::Lines;
 
 pub use history::write_history;
@@ -103,13 +104,16 @@ impl Ledger {
     async fn export_rows<T: Record>(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
         let order = T::ORDER.replace("{bytewise}", self.bytewise());
         let sql = rows::select::<T>(&format!("ORDER BY {order}"));
-        on!(self, pool, _begin => {
-            let mut records = sqlx::query_as::<_, T>(sql).fetch(pool);
-            while let Some(record) = records.try_next().await.map_err(|error| self.sorted(&error))? {
-                lines.line(&record).map_err(|problem| self.unwritten(&problem))?;
+        let written = within!(self, Access::Read, transaction => {
+            let mut written = Ok(());
+            let mut records = query_as::<_, T>(sql).fetch(&mut *transaction);
+            while let (Ok(()), Some(record)) = (&written, records.try_next().await?) {
+                written = lines.line(&record);
             }
-        });
-        Ok(())
+            drop(records);
+            written
+        })?;
+        written.map_err(|problem| self.unwritten(&problem))
     }
 
     async fn import_rows<T: Record>(&self, format: Format, input: impl BufRead) -> Result<u64, LedgerError> {
@@ -140,13 +144,12 @@ impl Ledger {
     }
 
     async fn plans_of(&self, account: &str) -> Result<HashSet<String>, LedgerError> {
-        on!(self, pool, _begin => {
-            let rows = sqlx::query("SELECT plan_id FROM capacity_evaluations WHERE account = $1")
+        within!(self, Access::Read, transaction => {
+            let rows = query("SELECT plan_id FROM capacity_evaluations WHERE account = $1")
                 .bind(account)
-                .fetch_all(pool)
-                .await
-                .map_err(|error| self.sorted(&error))?;
-            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(|error| self.sorted(&error))
+                .fetch_all(&mut *transaction)
+                .await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         })
     }
 

@@ -28,7 +28,7 @@ for package in *.deb; do dpkg -x "$package" .; done"#;
 const ACCESS: &str = "host all guarded all scram-sha-256\nhost all all all trust\n";
 
 /// Ends the server when its standard input closes, also when this process is killed.
-const GUARDIAN: &str = r#""$@" </dev/null >/dev/null 2>&1 & pid=$!
+pub(crate) const GUARDIAN: &str = r#""$@" </dev/null >/dev/null 2>&1 & pid=$!
 cat >/dev/null
 kill -INT $pid 2>/dev/null
 wait $pid 2>/dev/null
@@ -63,12 +63,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
     let folder = std::env::temp_dir().join(format!("capacity-ledger-postgres-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let data = folder.join("data");
-    // PostgreSQL refuses to run as root.
-    let run_as = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout == b"0\n")
-        .then_some("nobody");
+    let run_as = unprivileged();
     let as_user = |program: &Path| {
         let mut command = match run_as {
             Some(user) => {
@@ -83,12 +78,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     };
-    if let Some(user) = run_as {
-        let owned = Command::new("chown").arg(user).arg(&folder).status();
-        if !owned.is_ok_and(|status| status.success()) {
-            return Err(format!("{} could not be given to {user}", folder.display()));
-        }
-    }
+    hand_over(&folder)?;
     let made = as_user(&binaries.join("initdb"))
         .args([
             "--auth=trust",
@@ -106,10 +96,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
         return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
     }
     std::fs::write(data.join("pg_hba.conf"), ACCESS).map_err(|error| error.to_string())?;
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map_err(|error| error.to_string())?
-        .port();
+    let port = free_port()?;
     let mut server = Command::new("sh");
     server.args(["-c", GUARDIAN, "sh"]);
     if let Some(user) = run_as {
@@ -138,6 +125,35 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Err("PostgreSQL did not come up within 30 s".to_owned())
+}
+
+/// Servers refuse to run as root: whom they run as then.
+pub(crate) fn unprivileged() -> Option<&'static str> {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n")
+        .then_some("nobody")
+}
+
+/// Makes whoever runs servers the owner of a folder.
+pub(crate) fn hand_over(folder: &Path) -> Result<(), String> {
+    let Some(user) = unprivileged() else {
+        return Ok(());
+    };
+    let owned = Command::new("chown").arg("-R").arg(user).arg(folder).status();
+    match owned {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!("chown {user} {} failed", folder.display())),
+    }
+}
+
+pub(crate) fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener
+        .local_addr()
+        .map(|address| address.port())
+        .map_err(|error| error.to_string())
 }
 
 fn tool(binaries: &Path, name: &str) -> Command {

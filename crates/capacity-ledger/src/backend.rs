@@ -1,0 +1,106 @@
+//! What the two databases do differently.
+//!
+//! Every statement runs in a transaction, and PostgreSQL keeps no prepared statement: a pooler in transaction mode hands each
+//! transaction, and nothing else, to one server connection.
+
+use sqlx::database::HasStatementCache;
+use sqlx::query::{Query, QueryAs};
+use sqlx::{Database, Postgres, SqlSafeStr, Sqlite, Transaction};
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    /// Keeps others from writing this table, and from reading it in order to write.
+    WriteAlone(&'static str),
+}
+
+/// A database behind a ledger.
+pub(crate) trait Backend: Database + HasStatementCache {
+    /// The order of text that does not depend on where the database runs.
+    const BYTEWISE: &'static str;
+    const KEEPS_STATEMENTS: bool;
+
+    async fn begin(
+        pool: &sqlx::Pool<Self>,
+        access: Access,
+    ) -> Result<Transaction<'static, Self>, sqlx::Error>;
+}
+
+impl Backend for Sqlite {
+    const BYTEWISE: &'static str = "COLLATE BINARY";
+    const KEEPS_STATEMENTS: bool = true;
+
+    async fn begin(
+        pool: &sqlx::Pool<Self>,
+        access: Access,
+    ) -> Result<Transaction<'static, Self>, sqlx::Error> {
+        match access {
+            Access::Read => pool.begin_with("BEGIN").await,
+            // There is one writer at a time.
+            Access::Write | Access::WriteAlone(_) => pool.begin_with("BEGIN IMMEDIATE").await,
+        }
+    }
+}
+
+impl Backend for Postgres {
+    const BYTEWISE: &'static str = "COLLATE \"C\"";
+    const KEEPS_STATEMENTS: bool = false;
+
+    async fn begin(
+        pool: &sqlx::Pool<Self>,
+        access: Access,
+    ) -> Result<Transaction<'static, Self>, sqlx::Error> {
+        let mut transaction = match access {
+            Access::Read => pool.begin_with("BEGIN READ ONLY").await?,
+            Access::Write | Access::WriteAlone(_) => pool.begin_with("BEGIN").await?,
+        };
+        if let Access::WriteAlone(table) = access {
+            let lock = sqlx::AssertSqlSafe(format!("LOCK TABLE {table} IN EXCLUSIVE MODE"));
+            query(lock).execute(&mut *transaction).await?;
+        }
+        Ok(transaction)
+    }
+}
+
+/// A statement.
+pub(crate) fn query<'q, DB: Backend>(sql: impl SqlSafeStr) -> Query<'q, DB, DB::Arguments> {
+    kept(sqlx::query(sql))
+}
+
+/// A statement whose rows are records.
+pub(crate) fn query_as<'q, DB: Backend, T: for<'r> sqlx::FromRow<'r, DB::Row>>(
+    sql: impl SqlSafeStr,
+) -> QueryAs<'q, DB, T, DB::Arguments> {
+    sqlx::query_as(sql).persistent(DB::KEEPS_STATEMENTS)
+}
+
+/// A statement that was built elsewhere.
+pub(crate) fn kept<DB: Backend>(query: Query<'_, DB, DB::Arguments>) -> Query<'_, DB, DB::Arguments> {
+    query.persistent(DB::KEEPS_STATEMENTS)
+}
+
+/// Runs the same statements on either database, in a transaction that is committed after them.
+macro_rules! within {
+    ($ledger:expr, $access:expr, $transaction:ident => $body:expr) => {
+        match &$ledger.pool {
+            $crate::store::Pool::Sqlite(pool) => {
+                $crate::backend::within!(@run $ledger, pool, $access, $transaction => $body)
+            }
+            $crate::store::Pool::Postgres(pool) => {
+                $crate::backend::within!(@run $ledger, pool, $access, $transaction => $body)
+            }
+        }
+    };
+    (@run $ledger:expr, $pool:ident, $access:expr, $transaction:ident => $body:expr) => {{
+        let run = async {
+            let mut $transaction = $crate::backend::Backend::begin($pool, $access).await?;
+            let answer = $body;
+            $transaction.commit().await?;
+            Ok::<_, sqlx::Error>(answer)
+        };
+        run.await.map_err(|error| $ledger.sorted(&error))
+    }};
+}
+pub(crate) use within;
