@@ -107,7 +107,7 @@ impl Default for Deployment {
 }
 
 impl Config {
-    /// Reads a configuration file, or only the environment if there is no file, and reports every mistake at once.
+    /// Reads a configuration file, or only the environment without a file, and reports every mistake at once.
     ///
     /// # Errors
     ///

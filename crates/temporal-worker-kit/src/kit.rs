@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use process_edge::{Signal, Signals, flush_errors};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use temporalio_client::Client;
@@ -29,6 +30,9 @@ use crate::worker::{Ended, Generation, options};
 
 /// How long workers may take beyond the grace period, for reporting what was canceled.
 const BEYOND_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the last log lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A worker process that is about to start.
 pub struct Kit {
@@ -57,6 +61,9 @@ pub enum KitError {
         #[source]
         source: std::io::Error,
     },
+    /// Signals cannot be received.
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
     /// The SDK's runtime or metrics cannot be set up.
     #[error("cannot set up the SDK: {0}")]
     Sdk(String),
@@ -106,21 +113,29 @@ impl Kit {
         self
     }
 
-    /// Runs until SIGTERM or Ctrl-C, then drains.
+    /// Runs until SIGTERM or Ctrl-C, then drains. A second signal ends the process at once.
     ///
     /// # Errors
     ///
     /// If the process cannot start, a worker ends by itself, or workers do not drain within the grace period.
     pub async fn run(self) -> Result<(), KitError> {
-        let stopped = stop_signal().map_err(|error| KitError::Sdk(error.to_string()))?;
+        let signals = Signals::listen().map_err(KitError::Signals)?;
+        let outcome = self.run_until(signals.first()).await;
+        // The last lines of the log are written by a thread of their own.
+        flush_errors(LAST_LINES);
+        outcome
+    }
+
+    async fn run_until(self, stopped: impl Future<Output = Signal>) -> Result<(), KitError> {
         let mut stopped = std::pin::pin!(stopped);
         let mut running = tokio::select! {
             running = self.start() => running?,
-            () = &mut stopped => return Ok(()),
+            _ = &mut stopped => return Ok(()),
         };
         tokio::select! {
             outcome = running.wait() => outcome,
-            () = &mut stopped => {
+            signal = &mut stopped => {
+                tracing::info!("received {}", signal.as_str());
                 running.stop();
                 running.wait().await
             }
@@ -427,23 +442,4 @@ impl Fleet {
         }
         Ok(Clients { first, all, contents })
     }
-}
-
-/// Returns a future that ends on SIGTERM or Ctrl-C.
-///
-/// # Errors
-///
-/// If the signal handler cannot be installed.
-pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    Ok(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

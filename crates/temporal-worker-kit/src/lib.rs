@@ -28,7 +28,7 @@ pub use connection::{ConnectError, ConnectionSettings, Credential, Pem, chain};
 pub use duration::parse_duration;
 pub use environment::process_environment;
 pub use heartbeat::beating;
-pub use kit::{Kit, KitError, Running, stop_signal};
+pub use kit::{Kit, KitError, Running};
 pub use lenient::Lenient;
 pub use logs::{LogFormat, LogSettings, subscriber};
 pub use mistake::{Mistake, Mistakes};

@@ -1,8 +1,9 @@
 //! Structured logs on standard error, one line per event.
 //!
 //! This crate never installs a global logger: `main` does, with the subscriber from here. A log that cannot be written is
-//! dropped and never stops or fails the worker.
+//! dropped and never stops or delays the worker; call `process_edge::flush_errors` before the process ends.
 
+use process_edge::LogWriter;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged, and in which form.
@@ -38,9 +39,7 @@ pub fn subscriber(settings: &LogSettings) -> Box<dyn tracing::Subscriber + Send 
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Otherwise a broken standard error is reported on standard error, which panics.
-        .log_internal_errors(false);
+        .with_writer(LogWriter::new);
     match settings.format {
         LogFormat::Text => Box::new(builder.with_ansi(false).with_target(false).finish()),
         LogFormat::Json => Box::new(builder.json().finish()),

@@ -54,3 +54,45 @@ impl Contents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_key_is_put_into_use_and_a_changed_certificate_needs_a_connection() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+        write("key", "one");
+        write("ca", "one");
+        let settings = ConnectionSettings {
+            credential: Credential::ApiKeyFile(path("key")),
+            server_ca: Some(Pem::File(path("ca"))),
+            ..ConnectionSettings::default()
+        };
+        let first = Contents::read(&settings).expect("readable");
+        assert!(!first.is_empty());
+        assert_eq!(
+            first.change_to(&Contents::read(&settings).expect("readable")),
+            Change::Nothing
+        );
+        write("key", "two");
+        assert_eq!(
+            first.change_to(&Contents::read(&settings).expect("readable")),
+            Change::NewKey
+        );
+        write("ca", "two");
+        assert_eq!(
+            first.change_to(&Contents::read(&settings).expect("readable")),
+            Change::NewConnection
+        );
+        std::fs::remove_file(path("ca")).expect("removed");
+        assert!(Contents::read(&settings).is_err());
+        assert!(
+            Contents::read(&ConnectionSettings::default())
+                .expect("nothing to read")
+                .is_empty()
+        );
+    }
+}

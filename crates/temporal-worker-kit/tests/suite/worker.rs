@@ -1,7 +1,4 @@
-//! The kit on a real Temporal development server.
-
-#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
-#![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+//! Connect, run, report, drain; configuration and registration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,12 +31,12 @@ impl Shop {
 
 #[workflow]
 #[derive(Default)]
-struct Order;
+pub(crate) struct Order;
 
 #[workflow_methods]
 impl Order {
     #[run(name = "Order")]
-    async fn run(context: &mut WorkflowContext<Self>, units: u32) -> WorkflowResult<u32> {
+    pub(crate) async fn run(context: &mut WorkflowContext<Self>, units: u32) -> WorkflowResult<u32> {
         let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));
         Ok(context.execute_activity(Shop::price, units, options).await?)
     }
@@ -58,7 +55,7 @@ impl SlowOrder {
     }
 }
 
-async fn server() -> temporal_dev_server::DevServer {
+pub(crate) async fn server() -> temporal_dev_server::DevServer {
     let options = temporal_dev_server::Options::default();
     temporal_dev_server::start(&options, &|_| {})
         .await
@@ -73,7 +70,7 @@ fn config(address: &str) -> Config {
     Config::parse("worker.toml", &text, &BTreeMap::new()).expect("valid")
 }
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     Registry::new()
         .workflow::<Order>("orders")
         .activities("orders", Shop)
@@ -261,7 +258,7 @@ fn every_mistake_is_reported_with_file_and_line() {
 fn the_example_configuration_with_four_queues_is_valid() {
     let config = Config::parse(
         "four-queues.toml",
-        include_str!("../examples/four-queues.toml"),
+        include_str!("../../examples/four-queues.toml"),
         &BTreeMap::new(),
     );
     let config = config.expect("valid");

@@ -1,0 +1,84 @@
+//! Fire and forget: a parent starts a child and ends; the child outlives it.
+//!
+//! `ParentClosePolicy::Abandon` keeps the child open when its parent closes. A cancellation of the parent is forwarded all
+//! the same, so the child also has a cancellation token of its own. The parent must wait until the child has started: a
+//! parent that closes earlier takes the start with it.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that the SDK's macros take"
+)]
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ChildWorkflowOptions, ParentClosePolicy, TimerResult, WorkflowCancellationToken, WorkflowContext,
+    WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
+
+/// What the child is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Work {
+    /// How long it takes.
+    pub millis: u64,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { millis: 3_000 }
+    }
+}
+
+/// The parent.
+#[workflow]
+pub struct FireAndForget {
+    work: Work,
+}
+
+#[workflow_methods]
+impl FireAndForget {
+    /// Keeps the input, which cannot fail to decode.
+    #[init]
+    pub fn new(_context: &WorkflowContextView, input: Lenient<Work>) -> Self {
+        Self { work: input.value }
+    }
+
+    /// Starts the child and returns its id without waiting for its result.
+    #[run(name = "FireAndForget")]
+    pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        let id = format!("{}/background", context.workflow_id());
+        let options = ChildWorkflowOptions::builder()
+            .workflow_id(id.clone())
+            .parent_close_policy(ParentClosePolicy::Abandon)
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
+        let work = context.state(|state| state.work);
+        context
+            .start_child_workflow(Background::run, work, options)
+            .await?;
+        Ok(id)
+    }
+}
+
+/// The child.
+#[workflow]
+#[derive(Default)]
+pub struct Background;
+
+#[workflow_methods]
+impl Background {
+    /// Works for a while.
+    #[run(name = "Background")]
+    pub async fn run(context: &mut WorkflowContext<Self>, work: Work) -> WorkflowResult<String> {
+        let timer = context.timer(Duration::from_millis(work.millis)).await;
+        match timer {
+            TimerResult::Fired => Ok(format!("worked for {} ms", work.millis)),
+            // A canceled timer ends at once: without this check the work would be reported as done.
+            TimerResult::Cancelled => Err(WorkflowTermination::cancelled()),
+        }
+    }
+}

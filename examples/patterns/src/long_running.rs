@@ -1,0 +1,110 @@
+//! Long running: a workflow that receives signals for years, in runs of bounded length.
+//!
+//! Each run handles a bounded number of signals and then continues as new. The next run receives the state and every
+//! signal that arrived and was not handled, so nothing is lost or counted twice.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
+use temporalio_common::data_converters::{
+    GenericPayloadConverter, RawValue, SerializationContext, SerializationContextData,
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ContinueAsNewOptions, SyncWorkflowContext, TimerResult, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
+};
+
+/// Deposits per run. A constant: changing it for open runs would break their replay.
+pub const PER_RUN: u32 = 12;
+
+/// The pause before a run continues as new: the server delays the runs of a workflow that continues as new more than once
+/// per second.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is carried from run to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// Sum of all deposits so far.
+    pub balance: i64,
+    /// How many deposits were handled.
+    pub deposits: u32,
+    /// Signals that could not be decoded.
+    pub rejected: u32,
+    /// How many runs there were, this one included.
+    pub runs: u32,
+    /// Deposits that have arrived and are not handled yet.
+    pub pending: VecDeque<i64>,
+    /// Whether the account is closed once nothing is pending.
+    pub closing: bool,
+}
+
+/// The workflow.
+#[workflow]
+pub struct LongRunning {
+    account: Account,
+}
+
+#[workflow_methods]
+impl LongRunning {
+    /// Takes over what the previous run left.
+    #[init]
+    pub fn new(_context: &WorkflowContextView, input: Lenient<Account>) -> Self {
+        let mut account = input.value;
+        account.runs += 1;
+        Self { account }
+    }
+
+    /// Handles deposits until the account is closed.
+    #[run(name = "LongRunning")]
+    pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<Account> {
+        for _ in 0..PER_RUN {
+            context
+                .wait_condition(|state| !state.account.pending.is_empty() || state.account.closing)
+                .await?;
+            let Some(amount) = context.state_mut(|state| state.account.pending.pop_front()) else {
+                return Ok(context.state(|state| state.account.clone()));
+            };
+            context.state_mut(|state| {
+                state.account.balance += amount;
+                state.account.deposits += 1;
+            });
+        }
+        if context.timer(PAUSE).await == TimerResult::Cancelled {
+            return Err(WorkflowTermination::cancelled());
+        }
+        // Nothing awaits between here and the new run, so every signal that was received is in its input.
+        let next = context.state(|state| state.account.clone());
+        match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
+    }
+
+    /// A deposit. A payload that cannot be decoded is counted and does not block the workflow.
+    #[signal(name = "deposit")]
+    pub fn deposit(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
+        let none = SerializationContextData::None;
+        let converter = SerializationContext::new(&none, context.payload_converter());
+        match context
+            .payload_converter()
+            .from_payloads::<i64>(&converter, raw.payloads)
+        {
+            Ok(amount) => self.account.pending.push_back(amount),
+            Err(_) => self.account.rejected += 1,
+        }
+    }
+
+    /// Closes the account once nothing is pending.
+    #[signal(name = "close")]
+    pub fn close(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
+        self.account.closing = true;
+    }
+
+    /// The current state.
+    #[query(name = "account")]
+    pub fn account(&self, _context: &WorkflowContextView) -> Account {
+        self.account.clone()
+    }
+}
