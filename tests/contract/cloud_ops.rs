@@ -397,6 +397,57 @@ async fn a_redirect_is_not_followed_with_the_key() {
     );
 }
 
+#[tokio::test]
+async fn a_page_with_a_status_of_success_is_named_with_address_and_content_type() {
+    let server = MockServer::start().await;
+    let page = format!("<html>{}</html>", "x".repeat(300));
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_raw(page, "text/html"))
+        .mount(&server)
+        .await;
+    let error = client(&server).namespace("pay.a1b2c").await.expect_err("a page");
+    let text = chain(&error);
+    let shown = text.split('`').nth(1).expect("an excerpt");
+    assert_eq!(shown.trim_end_matches("...").chars().count(), 60, "{text}");
+    assert!(
+        text.contains(&format!("{}/cloud/namespaces/pay.a1b2c", server.uri()))
+            && text.contains("(content type text/html)")
+            && text.contains("check CLOUD_OPS_API_BASE_URL"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_names_its_target_without_secrets() {
+    let server = MockServer::start().await;
+    let answer =
+        ResponseTemplate::new(302).insert_header("location", "https://login.example/sso?token=hunter2");
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let error = client(&server)
+        .namespace("pay.a1b2c")
+        .await
+        .expect_err("a redirect");
+    let text = chain(&error);
+    assert!(
+        text.contains("it redirects to `https://login.example/sso`"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn the_whole_sentence_of_the_service_is_kept_up_to_1000_characters() {
+    let server = MockServer::start().await;
+    let sentence = "word ".repeat(190).trim_end().to_owned();
+    let body = serde_json::json!({ "code": 3, "message": sentence });
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(400).set_body_json(body))
+        .mount(&server)
+        .await;
+    let error = client(&server).namespace("pay.a1b2c").await.expect_err("refused");
+    assert!(chain(&error).contains(&sentence), "{}", chain(&error));
+}
+
 #[rstest]
 #[case::wrong_key(
     401,
@@ -406,7 +457,13 @@ async fn a_redirect_is_not_followed_with_the_key() {
 #[case::no_role(
     403,
     r#"{"code":7,"message":"permission denied","details":[]}"#,
-    "the key's role does not allow this"
+    "the namespace is new (wait a minute) or the key lacks Namespace Admin on it"
+)]
+#[case::expired_key(401, "Jwt is expired", "the key has expired: create a new one")]
+#[case::not_a_key(
+    401,
+    "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+    "this is not an API key"
 )]
 #[case::html(
     502,

@@ -95,18 +95,34 @@ async fn an_answer_is_complete_only_if_it_says_so(
 }
 
 #[rstest]
-#[case::no_key(
-    200,
-    "Jwt is missing",
-    "something else than metrics, beginning `Jwt is missing`"
-)]
+#[case::no_key(200, "Jwt is missing", "beginning `Jwt is missing`; no key was sent")]
 #[case::no_key_with_a_status(
     401,
     "Jwt is missing",
-    "refused with 401: Jwt is missing; the metrics key is wrong"
+    "refused with 401: Jwt is missing; no key was sent: TEMPORAL_CLOUD_METRICS_API_KEY is empty"
 )]
-#[case::html(200, "<html>Welcome</html>", "(an HTML page)")]
-#[case::json(200, r#"{"error":"x"}"#, "something else than metrics")]
+#[case::expired_key(
+    401,
+    "Jwt is expired",
+    "refused with 401: Jwt is expired; the key has expired: create a new one"
+)]
+#[case::not_a_key(
+    401,
+    "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+    "; this is not an API key: check TEMPORAL_CLOUD_METRICS_API_KEY for quotes, a line break, or another secret"
+)]
+#[case::revoked_key(
+    401,
+    "Jwt verification fails",
+    "; the key was revoked, or belongs to another environment"
+)]
+#[case::unknown_refusal(403, "RBAC: access denied", "lacks the account role Metrics Read-Only")]
+#[case::html(
+    200,
+    "<html>Welcome</html>",
+    "/v1/metrics answered with something other than metrics (content type text/plain), beginning `<html>Welcome</html>` (an HTML page)"
+)]
+#[case::json(200, r#"{"error":"x"}"#, "something other than metrics")]
 #[case::nothing(200, "", "beginning `(nothing)`")]
 #[case::cut_in_a_line(200, "# TYPE a gauge\na{temporal_namesp", "cannot be read")]
 #[case::unreadable_line(200, "# TYPE a gauge\na{b=c} 1\n# EOF\n", "cannot be read")]
@@ -125,6 +141,107 @@ async fn what_is_no_metrics_document_is_an_error(
     let error = scraper.scrape(&Query::default()).await.expect_err("no metrics");
     assert!(chain(&error).contains(expected), "{}", chain(&error));
     assert!(!format!("{error:?} {} {scraper:?}", chain(&error)).contains(KEY));
+}
+
+#[tokio::test]
+async fn gzip_without_its_header_is_named() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200)
+        .insert_header("x-completeness", "complete")
+        .set_body_raw(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0], "application/openmetrics-text");
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let error = scraper(&server.uri())
+        .scrape(&Query::default())
+        .await
+        .expect_err("compressed");
+    let text = chain(&error);
+    assert!(
+        text.contains("(content type application/openmetrics-text)")
+            && text.contains("gzip-compressed data without a `Content-Encoding` header")
+            && text.contains("a proxy on the way compresses answers"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_long_foreign_answer_is_shown_in_60_printable_characters() {
+    let server = MockServer::start().await;
+    let page = format!("<html>\u{1b}[31m{}</html>", "x".repeat(500));
+    let answer = ResponseTemplate::new(200).set_body_raw(page, "text/html; charset=utf-8");
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let error = scraper(&server.uri())
+        .scrape(&Query::default())
+        .await
+        .expect_err("a page");
+    let text = chain(&error);
+    let shown = text.split('`').nth(1).expect("an excerpt");
+    assert_eq!(shown.chars().count(), 60, "{text}");
+    assert!(!shown.chars().any(char::is_control), "{text}");
+    assert!(text.contains("(content type text/html; charset=utf-8)"), "{text}");
+    assert!(text.contains(&format!("{}/v1/metrics", server.uri())), "{text}");
+}
+
+#[rstest]
+#[case::absolute(
+    "https://login.example/sso?token=hunter2",
+    "redirects to `https://login.example/sso`"
+)]
+#[case::with_credentials(
+    "https://user:hunter2@login.example/",
+    "redirects to `https://login.example/`"
+)]
+#[case::relative("/login", "/login`, which is not followed with a key")]
+#[tokio::test]
+async fn a_redirect_names_its_target_without_secrets(#[case] location: &str, #[case] expected: &str) {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(302).insert_header("location", location);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let error = scraper(&server.uri())
+        .scrape(&Query::default())
+        .await
+        .expect_err("a redirect");
+    let text = chain(&error);
+    assert!(
+        text.contains(expected) && text.contains("CLOUD_METRICS_API_BASE_URL"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_malformed_line_is_named_with_its_family_and_namespace() {
+    let server = MockServer::start().await;
+    let document = "# TYPE temporal_cloud_v1_action_limit gauge\n\
+        temporal_cloud_v1_action_limit{temporal_namespace=\"pay.a1b2c\"} abc 1790000040\n# EOF\n";
+    Mock::given(any())
+        .respond_with(complete(document))
+        .mount(&server)
+        .await;
+    let error = scraper(&server.uri())
+        .scrape(&Query::default())
+        .await
+        .expect_err("malformed");
+    let text = chain(&error);
+    assert!(
+        text.contains(
+            "line 2, column 64 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): line not understood"
+        ) && text.contains("abc 1790000040"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_page_instead_of_the_families_is_named() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_raw("<html>Sign in</html>", "text/html");
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let text = chain(&scraper(&server.uri()).families().await.expect_err("a page"));
+    assert!(
+        text.contains("/v1/descriptors")
+            && text.contains("text/html")
+            && text.contains("`<html>Sign in</html>`"),
+        "{text}"
+    );
 }
 
 /// Serves raw bytes to every connection, then closes it.
@@ -219,11 +336,21 @@ async fn a_long_retry_after_is_told_and_not_waited_for() {
         .await
         .expect_err("refused");
     assert_eq!(error.retry_after(), Some(Duration::from_mins(30)));
-    assert!(
-        chain(&error).contains("180 requests an hour"),
-        "{}",
-        chain(&error)
-    );
+    let text = chain(&error);
+    assert!(text.contains("180 requests an hour"), "{text}");
+    let (_, at) = text
+        .split_once("the next attempt will be made at ")
+        .expect("the time of the next attempt");
+    // The endpoint's clock is this machine's here.
+    let earliest = jiff::Timestamp::now() + Duration::from_mins(29);
+    let expected: Vec<String> = (0..120)
+        .map(|second| {
+            (earliest + Duration::from_secs(second))
+                .strftime("%H:%M:%S UTC")
+                .to_string()
+        })
+        .collect();
+    assert!(expected.iter().any(|time| time == at), "{text}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod account;
 mod evaluate;
 mod harness;
 mod memory;
+mod messages;
 mod postgres;
 mod prometheus;
 mod slow_service;

@@ -439,7 +439,7 @@ pub(crate) struct ReadingMode {
     /// By the OpenMetrics 1.0 text format to the letter.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// As the metrics endpoint of Temporal Cloud is read (the default).
+    /// As the metrics endpoint of Temporal Cloud is read (the default). The end marker is required all the same.
     #[arg(long)]
     pub(crate) lenient: bool,
 }

@@ -8,12 +8,21 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
+use crate::exit::tell;
+
+/// Why a document that was read to its end may not be whole. A document of the endpoint is accepted without the marker, since
+/// its length is declared; on standard input nothing declares it.
+const NO_END_MARKER: &str =
+    "the document ends without the end marker `# EOF`, so it may be cut: fetch it again";
+
 /// Accepts or rejects a document.
 pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
     let document = standard_input()?;
-    for event in Reader::new(&document, options(strict)) {
+    let mut reader = Reader::new(&document, options(strict));
+    for event in reader.by_ref() {
         event?;
     }
+    anyhow::ensure!(reader.summary().end_marker_seen, NO_END_MARKER);
     Ok(())
 }
 
@@ -21,13 +30,18 @@ pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
 pub(crate) fn dump(strict: bool) -> anyhow::Result<()> {
     let document = standard_input()?;
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-    for event in Reader::new(&document, options(strict)) {
+    let mut reader = Reader::new(&document, options(strict));
+    for event in reader.by_ref() {
         if let Event::Sample(sample) = event? {
             let line = serde_json::to_string(&line(&sample)?).context("failed to write a sample as JSON")?;
             writeln!(output, "{line}").context("failed to write to standard output")?;
         }
     }
-    output.flush().context("failed to write to standard output")
+    output.flush().context("failed to write to standard output")?;
+    if !reader.summary().end_marker_seen {
+        tell(&format!("warning: {NO_END_MARKER}"));
+    }
+    Ok(())
 }
 
 fn options(strict: bool) -> Options {

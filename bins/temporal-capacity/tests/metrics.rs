@@ -36,11 +36,40 @@ fn check_rejects_plain_text_with_exit_code_1_and_a_remedy() {
 }
 
 #[test]
-fn strict_wants_the_end_marker_and_lenient_does_not() {
+fn a_document_without_the_end_marker_is_rejected_in_both_modes_with_the_reason() {
     let document = "# TYPE a gauge\na 1\n";
-    metrics(&["check", "--strict"], document).code(1);
-    metrics(&["check", "--lenient"], document).success();
-    metrics(&["check", "--strict"], &format!("{document}# EOF\n")).success();
+    for mode in ["--strict", "--lenient"] {
+        let assert = metrics(&["check", mode], document).code(1);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(
+            error.contains("without the end marker `# EOF`"),
+            "{mode}: {error}"
+        );
+        metrics(&["check", mode], &format!("{document}# EOF\n")).success();
+    }
+}
+
+#[test]
+fn dump_prints_what_there_is_and_warns_of_a_missing_end_marker() {
+    let assert = metrics(&["dump", "--lenient"], "a 1\n").success();
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(
+        error.contains("warning: the document ends without the end marker"),
+        "{error}"
+    );
+    let output = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert_eq!(output.lines().count(), 1, "{output}");
+}
+
+#[test]
+fn a_malformed_line_is_named_with_family_and_namespace() {
+    let document = "# TYPE a gauge\na{temporal_namespace=\"pay.a1b2c\"} x\n# EOF\n";
+    let assert = metrics(&["check"], document).code(1);
+    let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(
+        error.contains("line 2, column 35 (family `a`, namespace `pay.a1b2c`): line not understood"),
+        "{error}"
+    );
 }
 
 #[test]

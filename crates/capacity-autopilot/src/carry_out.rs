@@ -237,7 +237,13 @@ impl Run<'_> {
             self.autopilot.remember_refusal(&order.namespace, error.clone());
         }
         if let Some(error) = &ending.error {
-            tracing::warn!(namespace = %order.namespace, outcome = ending.outcome.as_str(), %error, "a change did not succeed");
+            tracing::warn!(
+                namespace = %order.namespace,
+                operation_id = %order.operation_id,
+                outcome = ending.outcome.as_str(),
+                %error,
+                "a capacity change was not carried out"
+            );
         }
         ChangeResult {
             namespace: order.namespace.to_string(),

@@ -295,6 +295,11 @@ impl Client {
         }
         let response = request.send().await.map_err(|error| self.no_answer(error))?;
         let status = response.status();
+        let headers = response.headers().clone();
+        let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        // Without a query, which holds nothing that explains an answer.
+        let mut url = response.url().clone();
+        url.set_query(None);
         let retry_after = retry::retry_after(response.headers());
         if let Some(time) = retry::server_time(response.headers()) {
             self.shared.server_time.store(time.as_second(), Ordering::Relaxed);
@@ -311,10 +316,15 @@ impl Client {
                 status.as_u16(),
                 &body,
                 retry_after,
+                header(header::LOCATION)
+                    .and_then(|location| url.join(location).ok())
+                    .as_ref(),
             )));
         }
         serde_json::from_slice(&body).map_err(|source| ErrorKind::Unreadable {
-            host: self.shared.host.clone(),
+            url: url.to_string(),
+            content_type: header(header::CONTENT_TYPE)
+                .map_or_else(|| "none".to_owned(), |value| value.chars().take(60).collect()),
             excerpt: excerpt(&body),
             source,
         })

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use url::Url;
+
 /// A Cloud Ops call that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation}")]
@@ -16,7 +18,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// No connection was made: nothing was sent.
-    #[error("{host} could not be reached: is it up, and is the base URL right?")]
+    #[error("{host} could not be reached: check the network, any proxy, and CLOUD_OPS_API_BASE_URL")]
     Connect {
         /// The host tried.
         host: String,
@@ -25,7 +27,7 @@ pub enum ErrorKind {
         source: reqwest::Error,
     },
     /// The request may have been sent, but no whole answer came back.
-    #[error("no whole answer from {host}")]
+    #[error("the connection to {host} broke or timed out before the whole answer arrived")]
     Transport {
         /// The host tried.
         host: String,
@@ -36,11 +38,15 @@ pub enum ErrorKind {
     /// The service refused.
     #[error("{0}")]
     Refused(Refusal),
-    /// The service agreed in words that cannot be read.
-    #[error("{host} gave an answer that cannot be read, beginning `{excerpt}`: is the base URL right?")]
+    /// An answer with a status of success that is not one of this API.
+    #[error(
+        "{url} sent an answer that cannot be read as JSON of the Cloud Ops API (content type {content_type}), beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy on the way"
+    )]
     Unreadable {
-        /// The host asked.
-        host: String,
+        /// The address that answered.
+        url: String,
+        /// The content type of the answer, or `none`.
+        content_type: String,
         /// The beginning of the answer.
         excerpt: String,
         /// What is wrong with it.
@@ -134,13 +140,38 @@ impl GrpcCode {
     /// What a person can do about it.
     const fn remedy(self) -> Option<&'static str> {
         match self {
-            Self::Unauthenticated => Some("the Cloud Ops API key is wrong, expired or disabled"),
-            Self::PermissionDenied => Some("the key's role does not allow this"),
+            Self::Unauthenticated => {
+                Some("the Cloud Ops API key is wrong, expired or disabled: check TEMPORAL_CLOUD_OPS_API_KEY")
+            }
+            Self::PermissionDenied => Some(
+                "the key's role does not allow this; if it is about one namespace, the namespace is new (wait a minute) or the key lacks Namespace Admin on it",
+            ),
             Self::NotFound => Some("it does not exist, or the key may not see it"),
-            Self::Unimplemented => Some("is the base URL that of the Cloud Ops API?"),
+            Self::Unimplemented => {
+                Some("check that CLOUD_OPS_API_BASE_URL is the address of the Cloud Ops API")
+            }
             _ => None,
         }
     }
+}
+
+/// What the service's own words on a key mean; `None` where they are not about the key. A proxy in front of the service writes
+/// them, as plain text (words of Envoy's JWT filter).
+fn key_remedy(message: &str) -> Option<&'static str> {
+    let message = message.to_ascii_lowercase();
+    if !message.contains("jwt") && !message.contains("jwks") {
+        return None;
+    }
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    Some(if says(&["missing"]) {
+        "no key was sent: TEMPORAL_CLOUD_OPS_API_KEY is empty, or a proxy removed the `Authorization` header"
+    } else if says(&["expired"]) {
+        "the key has expired: create a new one and set TEMPORAL_CLOUD_OPS_API_KEY to it"
+    } else if says(&["not in the form", "base64", "invalid json", "header", "payload"]) {
+        "this is not an API key: check TEMPORAL_CLOUD_OPS_API_KEY for quotes, a line break, or another secret"
+    } else {
+        "the key was revoked, or belongs to another environment: check TEMPORAL_CLOUD_OPS_API_KEY and CLOUD_OPS_API_BASE_URL"
+    })
 }
 
 impl fmt::Display for GrpcCode {
@@ -155,7 +186,7 @@ impl fmt::Display for Refusal {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        match self.code.remedy() {
+        match key_remedy(&self.message).or(self.code.remedy()) {
             Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),
         }
@@ -275,8 +306,14 @@ impl Error {
     }
 }
 
-/// Longest explanation kept.
-const MESSAGE_CAP: usize = 300;
+/// Longest explanation kept: the service's whole sentence.
+const MESSAGE_CAP: usize = 1_000;
+
+/// Most characters of a foreign answer that an error repeats.
+const EXCERPT: usize = 60;
+
+/// Longest explanation kept of a refusal in plain text, as a proxy writes it.
+const PLAIN_MESSAGE: usize = 300;
 
 #[derive(serde::Deserialize)]
 struct Body {
@@ -288,7 +325,14 @@ struct Body {
 
 impl Refusal {
     /// Reads a refusal: the status first, the body leniently, since proxies answer in HTML.
-    pub(crate) fn read(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
+    ///
+    /// `redirect` is where a redirect points to.
+    pub(crate) fn read(
+        status: u16,
+        body: &[u8],
+        retry_after: Option<Duration>,
+        redirect: Option<&Url>,
+    ) -> Self {
         let parsed: Option<Body> = serde_json::from_slice(body).ok();
         let code = parsed
             .as_ref()
@@ -298,10 +342,14 @@ impl Refusal {
             .unwrap_or(GrpcCode::from_status(status));
         let message = match parsed.and_then(|body| body.message) {
             Some(message) => printable(&message, MESSAGE_CAP),
-            None => excerpt(body),
+            None => match beginning(body, PLAIN_MESSAGE) {
+                // An error page begins with the same words whatever is wrong.
+                page if page.starts_with('<') => "(an HTML page)".to_owned(),
+                text => text,
+            },
         };
         let message = if (300..400).contains(&status) {
-            "it points to another address, which is not followed with a key".to_owned()
+            redirected_to(redirect)
         } else {
             message
         };
@@ -314,23 +362,47 @@ impl Refusal {
     }
 }
 
-/// The beginning of an answer, in one printable line.
+/// What a redirect means; shows its target without what may hold a secret.
+fn redirected_to(target: Option<&Url>) -> String {
+    let target = target.cloned().map_or_else(
+        || "another address".to_owned(),
+        |mut target| {
+            target.set_query(None);
+            target.set_fragment(None);
+            // Fails only for addresses that cannot hold a user.
+            let _ = target.set_username("");
+            let _ = target.set_password(None);
+            format!("`{}`", printable(target.as_str(), 200))
+        },
+    );
+    format!(
+        "it redirects to {target}, which is not followed with a key: if that is the Cloud Ops API, set CLOUD_OPS_API_BASE_URL to it"
+    )
+}
+
+/// The beginning of an answer that is not one of this API.
 pub(crate) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MESSAGE_CAP)]);
-    let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-    if trimmed.is_empty() {
-        return "(nothing)".to_owned();
+    beginning(body, EXCERPT)
+}
+
+/// The beginning of an answer, in one printable line.
+fn beginning(body: &[u8], longest: usize) -> String {
+    if body.starts_with(&[0x1f, 0x8b]) {
+        return "(gzip-compressed data without a `Content-Encoding` header)".to_owned();
     }
-    if trimmed.starts_with('<') {
-        "(an HTML page)".to_owned()
-    } else {
-        printable(trimmed, 100)
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * longest)]);
+    match printable(text.trim_start_matches('\u{feff}'), longest) {
+        nothing if nothing.is_empty() => "(nothing)".to_owned(),
+        text => text,
     }
 }
 
 fn printable(text: &str, cap: usize) -> String {
+    let text: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.retain(|c| !c.is_control());
     if line.chars().count() > cap {
         line = line.chars().take(cap).collect();
         line.push_str("...");
@@ -346,7 +418,7 @@ mod tests {
     fn refused(status: u16, body: &str) -> Error {
         Error::new(
             "list namespaces",
-            ErrorKind::Refused(Refusal::read(status, body.as_bytes(), None)),
+            ErrorKind::Refused(Refusal::read(status, body.as_bytes(), None, None)),
         )
     }
 
@@ -422,20 +494,32 @@ mod tests {
         assert!(!refused(400, r#"{"code":3,"message":"invalid retention days: 0"}"#).is_nothing_to_change());
     }
 
-    #[test]
-    fn an_operator_reads_what_to_do() {
-        let error = refused(401, "Jwt is missing");
+    #[rstest]
+    #[case::empty("Jwt is missing", "no key was sent: TEMPORAL_CLOUD_OPS_API_KEY is empty")]
+    #[case::expired("Jwt is expired", "the key has expired: create a new one")]
+    #[case::no_key(
+        "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        "this is not an API key: check TEMPORAL_CLOUD_OPS_API_KEY for quotes, a line break, or another secret"
+    )]
+    #[case::revoked(
+        "Jwt verification fails",
+        "the key was revoked, or belongs to another environment"
+    )]
+    #[case::other("no such key", "is wrong, expired or disabled")]
+    fn an_operator_reads_what_to_do(#[case] body: &str, #[case] remedy: &str) {
+        let error = refused(401, body);
         let source = std::error::Error::source(&error).expect("a cause").to_string();
         assert_eq!(error.to_string(), "failed to list namespaces");
-        assert_eq!(
-            source,
-            "refused with 401 (unauthenticated): Jwt is missing; the Cloud Ops API key is wrong, expired or disabled"
+        assert!(
+            source.starts_with(&format!("refused with 401 (unauthenticated): {body}; ")),
+            "{source}"
         );
+        assert!(source.contains(remedy), "{source}");
     }
 
     #[test]
     fn long_and_wild_explanations_are_capped_and_printable() {
-        let wild = format!("\u{1b}[31m{}", "x".repeat(1_000));
+        let wild = format!("\u{1b}[31m{}", "x".repeat(3_000));
         let body = serde_json::json!({ "code": 3, "message": wild }).to_string();
         let error = refused(400, &body);
         let message = &error.refusal().expect("refused").message;

@@ -5,6 +5,12 @@ use std::fmt;
 /// Most bytes of a document that an error repeats.
 const EXCERPT_BYTES: usize = 80;
 
+/// The label that tells whose series a line is, in the metrics of Temporal Cloud.
+const NAMESPACE_LABEL: &str = "temporal_namespace";
+
+/// Longer than any name of a family or namespace.
+const LONGEST_NAME: usize = 200;
+
 /// A document, or one line of it, that is not what it should be: what was expected, where, and what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Details>);
@@ -15,7 +21,15 @@ struct Details {
     line: u64,
     column: usize,
     excerpt: String,
+    subject: Option<Subject>,
     anything_understood: bool,
+}
+
+/// Whose line it is, as far as the line shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Subject {
+    family: String,
+    namespace: Option<String>,
 }
 
 /// What is wrong.
@@ -105,11 +119,25 @@ impl Error {
         anything_understood: bool,
     ) -> Self {
         let excerpt = excerpt(bytes, column);
+        let subject = match kind {
+            ErrorKind::NotUtf8
+            | ErrorKind::Syntax(_)
+            | ErrorKind::LineTooLong { .. }
+            | ErrorKind::TooManyLabels { .. } => Subject::of(bytes),
+            ErrorKind::EmptyDocument
+            | ErrorKind::Rule(_)
+            | ErrorKind::TextAfterEnd
+            | ErrorKind::MissingEndMarker
+            | ErrorKind::CutLastLine
+            | ErrorKind::DocumentTooLong { .. }
+            | ErrorKind::NothingReadable => None,
+        };
         Self(Box::new(Details {
             kind,
             line,
             column: column + 1,
             excerpt,
+            subject,
             anything_understood,
         }))
     }
@@ -134,6 +162,16 @@ impl Error {
     pub fn excerpt(&self) -> &str {
         &self.0.excerpt
     }
+
+    /// Returns the metric name that a malformed line begins with, if labels follow it.
+    pub fn family(&self) -> Option<&str> {
+        self.0.subject.as_ref().map(|subject| subject.family.as_str())
+    }
+
+    /// Returns the value of the label `temporal_namespace` of a malformed line, if it can be read.
+    pub fn namespace(&self) -> Option<&str> {
+        self.0.subject.as_ref()?.namespace.as_deref()
+    }
 }
 
 impl fmt::Display for Error {
@@ -143,9 +181,18 @@ impl fmt::Display for Error {
             line,
             column,
             excerpt,
+            subject,
             anything_understood,
         } = &*self.0;
-        write!(formatter, "line {line}, column {column}: {kind}")?;
+        write!(formatter, "line {line}, column {column}")?;
+        if let Some(Subject { family, namespace }) = subject {
+            write!(formatter, " (family `{family}`")?;
+            if let Some(namespace) = namespace {
+                write!(formatter, ", namespace `{namespace}`")?;
+            }
+            formatter.write_str(")")?;
+        }
+        write!(formatter, ": {kind}")?;
         if !excerpt.is_empty() {
             write!(formatter, ", in `{excerpt}`")?;
         }
@@ -160,6 +207,46 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Subject {
+    /// Reads what it can of a line that is not understood: the name before the labels, and the namespace among them.
+    fn of(line: &[u8]) -> Option<Self> {
+        let brace = line.iter().position(|byte| *byte == b'{')?;
+        let family = std::str::from_utf8(&line[..brace]).ok()?.trim();
+        let is_name = |text: &str| {
+            !text.is_empty()
+                && text.len() <= LONGEST_NAME
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+        };
+        if !is_name(family) {
+            return None;
+        }
+        let labels = String::from_utf8_lossy(&line[brace..]);
+        let namespace = labels
+            .split_once(NAMESPACE_LABEL)
+            .and_then(|(_, rest)| {
+                rest.trim_start()
+                    .strip_prefix('=')?
+                    .trim_start()
+                    .strip_prefix('"')
+            })
+            .map(|rest| rest.split(['"', ',', '}']).next().unwrap_or_default())
+            .filter(|name| {
+                !name.is_empty()
+                    && name.len() <= LONGEST_NAME
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+            })
+            .map(str::to_owned);
+        Some(Self {
+            family: family.to_owned(),
+            namespace,
+        })
+    }
+}
 
 /// Returns the part of the line that shows the column, with marks where something was left out.
 fn excerpt(bytes: &[u8], column: usize) -> String {
@@ -203,6 +290,24 @@ mod tests {
         assert_eq!(error.excerpt().chars().count(), EXCERPT_BYTES + 2);
         assert!(error.excerpt().contains("HERE"), "{error}");
         assert_eq!((error.line(), error.column()), (7, 501));
+    }
+
+    #[test]
+    fn a_malformed_line_names_its_family_and_namespace() {
+        let line =
+            br#"temporal_cloud_v1_action_limit{region="x",temporal_namespace="pay.a1b2c"} abc 1790000040"#;
+        let error = Error::new(ErrorKind::Syntax("a number"), 7, 74, line, true);
+        assert_eq!(error.family(), Some("temporal_cloud_v1_action_limit"));
+        assert_eq!(error.namespace(), Some("pay.a1b2c"));
+        assert!(
+            error.to_string().starts_with(
+                "line 7, column 75 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): line not understood"
+            ),
+            "{error}"
+        );
+        assert!(error.excerpt().contains("abc"), "{error}");
+        let cut = Error::new(ErrorKind::Syntax("a label"), 7, 3, b"a{temporal_namespace=", true);
+        assert_eq!((cut.family(), cut.namespace()), (Some("a"), None));
     }
 
     #[test]

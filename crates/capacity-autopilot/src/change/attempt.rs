@@ -119,7 +119,7 @@ impl Changer {
             (false, true) => ended(
                 Outcome::Stuck,
                 Some(format!(
-                    "the service says that there is nothing to change, yet the namespace has {}: set {} once by hand, or ask Temporal's support",
+                    "the service says that there is nothing to change, but the namespace has {}: set {} once by hand, or contact Temporal Support",
                     describe(&namespace),
                     order.to
                 )),
@@ -160,7 +160,7 @@ impl Changer {
             operation
                 .failure_reason
                 .clone()
-                .unwrap_or_else(|| "no reason given".to_owned())
+                .unwrap_or_else(|| "the service gave no reason".to_owned())
         };
         match &operation.state {
             OperationState::Fulfilled => after(
@@ -206,7 +206,7 @@ impl Changer {
                 )
             }
             RequestStanding::Completed | RequestStanding::Running => failed(format!(
-                "the operation is fulfilled, but after {} s the namespace still has {}",
+                "the operation is fulfilled, but {} s later the namespace still has {}: check it in Temporal Cloud, then plan again",
                 waited.as_secs(),
                 describe(&namespace)
             )),
@@ -245,7 +245,8 @@ fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Names
     }
     if namespace.spec.is_empty() {
         return Some(failed(
-            "the service shows no spec of it, and an update would replace the whole spec".to_owned(),
+            "the service returned no spec for it, and an update replaces the whole spec: nothing was sent"
+                .to_owned(),
         ));
     }
     if namespace.state != ResourceState::Active {
@@ -263,7 +264,7 @@ fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Names
     }
     let present = match present_capacity(namespace) {
         Ok(present) => present,
-        Err(why) => return Some(refused(&format!("its present capacity cannot be told: {why}"))),
+        Err(why) => return Some(refused(&format!("its current capacity is not clear: {why}"))),
     };
     if present == order.to {
         return Some(verified(Outcome::Already, order, state, namespace));
@@ -359,7 +360,7 @@ fn repeat_or_stop(error: &cloud_ops_client::Error, state: &ChangeState) -> Next 
 
 fn not_permitted(error: &cloud_ops_client::Error) -> String {
     format!(
-        "{}; changing capacity needs Namespace Admin on this namespace (a namespace younger than a minute may answer so too)",
+        "{}; grant Namespace Admin on this namespace, or add it to NAMESPACE_DENYLIST; other changes continue",
         chain(error)
     )
 }
@@ -385,7 +386,7 @@ fn failed(error: String) -> Next {
 fn refused(found: &str) -> Next {
     ended(
         Outcome::Refused,
-        Some(format!("{found}; plan again to decide on what is there now")),
+        Some(format!("{found}; plan again to decide on its current state")),
     )
 }
 

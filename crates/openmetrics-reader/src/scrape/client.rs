@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::config::Config;
-use super::error::{Error, ErrorKind, excerpt};
+use super::error::{EXCERPT, Error, ErrorKind, MESSAGE, beginning, redirect};
 use crate::{Event, Options, Reader, Summary};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -74,6 +74,8 @@ pub struct Answer {
 
 /// An answer as it came.
 struct Answered {
+    /// The address that answered.
+    url: Url,
     headers: HeaderMap,
     body: Vec<u8>,
     /// Whether its end was declared.
@@ -172,15 +174,9 @@ impl Scraper {
         loop {
             let offset = names.len().to_string();
             let pairs = [("limit", "100"), ("offset", offset.as_str())];
-            let (Answered { body, .. }, _) = self.repeated(OPERATION, &url, &pairs).await?;
-            let page: Page = serde_json::from_slice(&body).map_err(|_| {
-                Error::new(
-                    OPERATION,
-                    ErrorKind::Descriptors {
-                        host: self.host.clone(),
-                    },
-                )
-            })?;
+            let (Answered { headers, body, .. }, _) = self.repeated(OPERATION, &url, &pairs).await?;
+            let page: Page = serde_json::from_slice(&body)
+                .map_err(|_| Error::new(OPERATION, not_metrics(&url, &headers, &body)))?;
             let count = page.descriptors.len();
             names.extend(page.descriptors.into_iter().map(|descriptor| descriptor.name));
             if count < PAGE || names.len() > 10_000 {
@@ -191,11 +187,13 @@ impl Scraper {
 
     fn answer(&self, answered: Answered, requests: u32) -> Result<Answer, ErrorKind> {
         let Answered {
+            url,
             headers,
             body,
             framed,
         } = answered;
         let host = || self.host.clone();
+        let foreign = || not_metrics(&url, &headers, &body);
         let completeness = match headers
             .get("x-completeness")
             .and_then(|value| value.to_str().ok())
@@ -218,21 +216,13 @@ impl Scraper {
                     metrics_seen = true;
                 }
                 Ok(Event::Comment(_)) => {}
-                Err(_) if !metrics_seen => {
-                    return Err(ErrorKind::NotMetrics {
-                        host: host(),
-                        excerpt: excerpt(&body),
-                    });
-                }
+                Err(_) if !metrics_seen => return Err(foreign()),
                 Err(source) => return Err(ErrorKind::Unreadable { host: host(), source }),
             }
         }
         let summary = reader.summary().clone();
         if !metrics_seen {
-            return Err(ErrorKind::NotMetrics {
-                host: host(),
-                excerpt: excerpt(&body),
-            });
+            return Err(foreign());
         }
         if summary.end_marker_seen {
             self.ends_with_marker.store(true, Ordering::Relaxed);
@@ -308,31 +298,35 @@ impl Scraper {
         while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST_BODY {
-                return Err(ErrorKind::NotMetrics {
-                    host: self.host.clone(),
-                    excerpt: excerpt(&body),
-                });
+                return Err(not_metrics(url, &headers, &body));
             }
         }
         tracing::trace!(status = status.as_u16(), bytes = body.len(), "answered");
         if status.is_success() {
             return Ok(Answered {
+                url: url.clone(),
                 headers,
                 body,
                 framed,
             });
         }
         let message = if status.is_redirection() {
-            "it points to another address, which is not followed with a key".to_owned()
+            let location = headers
+                .get(header::LOCATION)
+                .and_then(|value| value.to_str().ok());
+            redirect(url, location)
         } else {
-            excerpt(&body)
+            beginning(&body, MESSAGE)
         };
         let retry_after = retry_after(&headers);
+        let retry_at =
+            retry_after.and_then(|wait| http_date(&headers, &header::DATE)?.checked_add(wait).ok());
         Err(ErrorKind::Refused {
             host: self.host.clone(),
             status: status.as_u16(),
             message,
             retry_after,
+            retry_at,
         })
     }
 
@@ -366,6 +360,18 @@ impl Scraper {
             path.pop_if_empty().extend(["v1", last]);
         }
         url
+    }
+}
+
+fn not_metrics(url: &Url, headers: &HeaderMap, body: &[u8]) -> ErrorKind {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map_or_else(|| "none".to_owned(), |value| value.chars().take(60).collect());
+    ErrorKind::NotMetrics {
+        url: url.to_string(),
+        content_type,
+        excerpt: beginning(body, EXCERPT),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use url::Url;
+
 /// A scrape that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation}")]
@@ -25,7 +28,7 @@ pub enum ErrorKind {
         source: reqwest::Error,
     },
     /// The endpoint refused.
-    #[error("{host} refused with {status}: {message}{}", remedy(*.status))]
+    #[error("{host} refused with {status}: {message}{}", remedy(*.status, .message, *.retry_at, *.retry_after))]
     Refused {
         /// The host asked.
         host: String,
@@ -35,14 +38,20 @@ pub enum ErrorKind {
         message: String,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
+        /// When that is over, by the endpoint's own clock.
+        retry_at: Option<Timestamp>,
     },
-    /// An answer that is no metrics document, whatever its status.
+    /// An answer that is not a metrics document, whatever its status.
     #[error(
-        "{host} answered with something else than metrics, beginning `{excerpt}`: are the base URL and the metrics key right?"
+        "{url} answered with something other than metrics (content type {content_type}), beginning `{excerpt}`{}; {}",
+        if .excerpt.starts_with('<') { " (an HTML page)" } else { "" },
+        not_metrics_remedy(.excerpt)
     )]
     NotMetrics {
-        /// The host asked.
-        host: String,
+        /// The address that answered.
+        url: String,
+        /// The content type of the answer, or `none`.
+        content_type: String,
         /// The beginning of the answer.
         excerpt: String,
     },
@@ -77,23 +86,58 @@ pub enum ErrorKind {
         /// When a request is free again.
         free_in: Duration,
     },
-    /// An answer of another shape than documented.
-    #[error("{host} gave a list of metrics that cannot be read")]
-    Descriptors {
-        /// The host asked.
-        host: String,
-    },
 }
 
-fn remedy(status: u16) -> &'static str {
-    match status {
+/// The remedy for a refusal, by its status and the endpoint's own words.
+fn remedy(status: u16, message: &str, retry_at: Option<Timestamp>, retry_after: Option<Duration>) -> String {
+    if let Some(remedy) = key_remedy(message) {
+        return format!("; {remedy}");
+    }
+    let remedy = match status {
         401 | 403 => {
-            "; the metrics key is wrong, expired or disabled, or lacks the account role Metrics Read-Only"
+            "; the metrics key is wrong, expired or disabled, or lacks the account role Metrics Read-Only: check TEMPORAL_CLOUD_METRICS_API_KEY"
         }
-        404 => "; is the base URL that of the metrics endpoint?",
+        404 => "; check that CLOUD_METRICS_API_BASE_URL is the address of the metrics endpoint",
         429 => "; the account has 180 requests an hour, shared by everyone who scrapes it",
         _ => "",
+    };
+    let next = match (retry_at, retry_after) {
+        (Some(at), _) => format!(
+            "; the next attempt will be made at {}",
+            at.strftime("%H:%M:%S UTC")
+        ),
+        (None, Some(after)) => format!("; the next attempt will be made in {} s", after.as_secs()),
+        (None, None) => String::new(),
+    };
+    format!("{remedy}{next}")
+}
+
+/// What the endpoint's own words on a key mean; `None` where they are not about the key. The endpoint's proxy writes them, as
+/// plain text (words of Envoy's JWT filter).
+fn key_remedy(message: &str) -> Option<&'static str> {
+    let message = message.to_ascii_lowercase();
+    if !message.contains("jwt") && !message.contains("jwks") {
+        return None;
     }
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    Some(if says(&["missing"]) {
+        "no key was sent: TEMPORAL_CLOUD_METRICS_API_KEY is empty, or a proxy removed the `Authorization` header"
+    } else if says(&["expired"]) {
+        "the key has expired: create a new one and set TEMPORAL_CLOUD_METRICS_API_KEY to it"
+    } else if says(&["not in the form", "base64", "invalid json", "header", "payload"]) {
+        "this is not an API key: check TEMPORAL_CLOUD_METRICS_API_KEY for quotes, a line break, or another secret"
+    } else {
+        "the key was revoked, or belongs to another environment: check TEMPORAL_CLOUD_METRICS_API_KEY and CLOUD_METRICS_API_BASE_URL"
+    })
+}
+
+fn not_metrics_remedy(excerpt: &str) -> &'static str {
+    if excerpt.starts_with(GZIP) {
+        return "a proxy on the way compresses answers and does not declare it: turn that off";
+    }
+    key_remedy(excerpt).unwrap_or(
+        "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy on the way",
+    )
 }
 
 impl Error {
@@ -140,8 +184,7 @@ impl ErrorKind {
             Self::NotMetrics { .. }
             | Self::Unreadable { .. }
             | Self::Incomplete(_)
-            | Self::OverBudget { .. }
-            | Self::Descriptors { .. } => false,
+            | Self::OverBudget { .. } => false,
         }
     }
 
@@ -153,21 +196,52 @@ impl ErrorKind {
             | Self::Cut { .. }
             | Self::NotMetrics { .. }
             | Self::Unreadable { .. }
-            | Self::Incomplete(_)
-            | Self::Descriptors { .. } => None,
+            | Self::Incomplete(_) => None,
         }
     }
 }
 
-/// The beginning of an answer, in one printable line.
-pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(400)]);
+const GZIP: &str = "(gzip-compressed data";
+
+/// Most characters of an answer other than metrics that an error repeats.
+pub(super) const EXCERPT: usize = 60;
+
+/// Longest explanation kept of a refusal.
+pub(super) const MESSAGE: usize = 300;
+
+/// The beginning of an answer, in one printable line of at most so many characters.
+pub(super) fn beginning(body: &[u8], longest: usize) -> String {
+    if body.starts_with(&[0x1f, 0x8b]) {
+        return format!("{GZIP} without a `Content-Encoding` header)");
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * longest)]);
+    let text: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() {
         return "(nothing)".to_owned();
     }
-    if line.starts_with('<') {
-        return "(an HTML page)".to_owned();
-    }
-    line.chars().filter(|c| !c.is_control()).take(100).collect()
+    line.chars().take(longest).collect()
+}
+
+/// What a redirect means; shows its target without what may hold a secret.
+pub(super) fn redirect(asked: &Url, location: Option<&str>) -> String {
+    let target = location
+        .and_then(|location| asked.join(location).ok())
+        .map_or_else(
+            || "another address".to_owned(),
+            |mut target| {
+                target.set_query(None);
+                target.set_fragment(None);
+                // Fails only for addresses that cannot hold a user.
+                let _ = target.set_username("");
+                let _ = target.set_password(None);
+                format!("`{}`", target.as_str().chars().take(200).collect::<String>())
+            },
+        );
+    format!(
+        "it redirects to {target}, which is not followed with a key: if that is the metrics endpoint, set CLOUD_METRICS_API_BASE_URL to it"
+    )
 }
