@@ -22,7 +22,8 @@ mod text;
 pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Occasion, Scope};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
-    CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
+    Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
+    Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
 pub use memory::Memory;
@@ -35,5 +36,5 @@ pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
 };
-pub use record::{record_changes, record_evaluation};
+pub use record::{record_change, record_changes, record_evaluation};
 pub use text::{chain, counted};

@@ -74,24 +74,55 @@ pub async fn record_changes(
     now: Timestamp,
     by: &str,
 ) -> Result<(), LedgerError> {
-    let records: Vec<ChangeRecord> = changes
-        .iter()
-        .map(|change| ChangeRecord {
-            operation_id: change.operation_id.clone(),
-            account: plan.account.clone().unwrap_or_default(),
-            plan_id: plan.plan_id.clone(),
-            namespace: change.namespace.clone(),
-            from_trus: i64::from(change.from_trus),
-            to_trus: i64::from(change.to_trus),
-            outcome: change.outcome.as_str().to_owned(),
-            error: change.error.clone(),
-            ended_at_ms: now.as_millisecond(),
-            by: by.to_owned(),
-        })
-        .collect();
+    let account = plan.account.as_deref().unwrap_or_default();
+    let record = |change| change_record(account, &plan.plan_id, change, now, by);
+    let records: Vec<ChangeRecord> = changes.iter().map(record).collect();
     memory
         .call(async |ledger| ledger.record_changes(&records).await)
         .await
+}
+
+/// Records what became of one change.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn record_change(
+    memory: &Memory,
+    plan_id: &str,
+    change: &ChangeResult,
+    now: Timestamp,
+    by: &str,
+) -> Result<(), LedgerError> {
+    let account = change
+        .namespace
+        .split_once('.')
+        .map_or("", |(_, account)| account);
+    let record = change_record(account, plan_id, change, now, by);
+    memory
+        .call(async |ledger| ledger.record_changes(std::slice::from_ref(&record)).await)
+        .await
+}
+
+fn change_record(
+    account: &str,
+    plan_id: &str,
+    change: &ChangeResult,
+    now: Timestamp,
+    by: &str,
+) -> ChangeRecord {
+    ChangeRecord {
+        operation_id: change.operation_id.clone(),
+        account: account.to_owned(),
+        plan_id: plan_id.to_owned(),
+        namespace: change.namespace.clone(),
+        from_trus: i64::from(change.from_trus),
+        to_trus: i64::from(change.to_trus),
+        outcome: change.outcome.as_str().to_owned(),
+        error: change.error.clone(),
+        ended_at_ms: now.as_millisecond(),
+        by: by.to_owned(),
+    }
 }
 
 fn micro_dollars(dollars: Decimal) -> Option<i64> {

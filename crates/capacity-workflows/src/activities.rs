@@ -3,13 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use capacity_autopilot::{
-    Autopilot, ChangeResult, ChangeState, Occasion, Plan, Scope, chain, digest, record_changes,
-    record_evaluation,
-};
+use capacity_autopilot::{Autopilot, ChangeResult, ChangeState, chain, digest, incidents, record_changes};
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -20,20 +16,20 @@ use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::change::CapacityChange;
-use crate::controller_client::{AskError, ask, status};
-use crate::ledgers::restrictions;
+use crate::controller_client::{AskError, ask_and_wait, status};
+use crate::evaluation::{EvaluateError, EvaluateRequest, EvaluateResult, evaluate};
+use crate::health::EvaluationHealth;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
     Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::names::Installation;
 use crate::news::{News, Standing, is_over_a_day, news};
-use crate::observation::Quiet;
 use crate::sampling::{Ending, SamplingSettings, sample};
-use crate::schedule::show;
+use crate::schedule::{Shown, show};
 
-/// What activities need.
-#[derive(Debug)]
+/// What activities need. Clones share everything.
+#[derive(Debug, Clone)]
 pub struct CapacityActivities {
     /// The autopilot, with its keys.
     pub autopilot: Arc<Autopilot>,
@@ -42,36 +38,9 @@ pub struct CapacityActivities {
     /// How this worker works.
     pub settings: ActivitySettings,
     /// What became of its evaluations.
-    pub pulse: Pulse,
+    pub health: EvaluationHealth,
     /// Whether this worker is ending.
     pub ending: Ending,
-}
-
-/// When a worker last observed an account well. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Pulse(Arc<(AtomicU64, AtomicU64)>);
-
-impl Pulse {
-    fn beat(&self, at: Timestamp) {
-        let (count, last) = &*self.0;
-        count.fetch_add(1, Ordering::Relaxed);
-        last.store(u64::try_from(at.as_second()).unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Returns how many evaluations this worker made well.
-    pub fn evaluations(&self) -> u64 {
-        self.0.0.load(Ordering::Relaxed)
-    }
-
-    /// Returns when the last of them was made; `None` before the first.
-    pub fn last(&self) -> Option<Timestamp> {
-        match self.0.1.load(Ordering::Relaxed) {
-            0 => None,
-            seconds => i64::try_from(seconds)
-                .ok()
-                .and_then(|seconds| Timestamp::from_second(seconds).ok()),
-        }
-    }
 }
 
 /// How a worker's activities work.
@@ -93,6 +62,20 @@ pub struct ActivitySettings {
     pub change_timeout: Duration,
     /// How usage is sampled.
     pub sampling: SamplingSettings,
+    /// Version and commit of this worker: a build whose updates were verified may post side by side with others.
+    pub build: String,
+    /// Fields of a spec that are left out when it is compared after an update.
+    pub spec_fields_not_compared: Vec<String>,
+    /// How often the operation of a slow change is polled.
+    pub follow_every: Duration,
+}
+
+/// The version and, where it was built from a checkout, the commit of this build.
+pub fn build_id() -> String {
+    match option_env!("TEMPORAL_CAPACITY_COMMIT") {
+        Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// Failure types, as they stand in histories.
@@ -103,10 +86,11 @@ pub(crate) mod failure {
     pub(crate) const OBSERVE: &str = "observe";
     pub(crate) const NO_ANSWER: &str = "no_answer";
     pub(crate) const JOIN: &str = "join";
+    pub(crate) const EVALUATE: &str = "evaluate";
     pub(crate) const SILENT: &str = "controller_silent";
 }
 
-fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
+pub(crate) fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
     ApplicationFailure::builder(std::io::Error::other(text.into()))
         .type_name(kind.to_owned())
         .non_retryable(final_word)
@@ -116,63 +100,52 @@ fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityErro
 
 #[activities]
 impl CapacityActivities {
-    /// Observes the account and decides. History records the result, so a changed rule never breaks a replay.
+    /// Evaluates for the event loop. History records the result, so a changed rule never breaks a replay.
+    #[activity(name = "evaluate_account")]
+    pub async fn evaluate_account(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: EvaluateRequest,
+    ) -> Result<EvaluateResult, ActivityError> {
+        let evaluated = beating(&context, evaluate(&self, &request)).await?;
+        evaluated.map_err(|error| match error {
+            EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
+            EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),
+        })
+    }
+
+    /// Evaluates for a controller that release 0.1.0 began, and starts no changes: it rotates into the event loop within a
+    /// minute, and evaluates again there.
     #[activity(name = "observe_and_decide")]
     pub async fn observe_and_decide(
         self: Arc<Self>,
         context: ActivityContext,
         request: ObserveRequest,
     ) -> Result<Observation, ActivityError> {
-        let ledgers = self.ledgers(&request).await;
-        let occasion = Occasion {
-            scope: Scope::All,
-            restrictions: restrictions(&request, &ledgers),
+        let evaluate_request = EvaluateRequest {
+            number: request.number,
+            scale_up_only: request.scale_up_only,
+            account: request.account,
+            ledgers: request.ledgers,
+            knows_running: true,
+            ..EvaluateRequest::default()
         };
-        let evaluation = beating(&context, self.autopilot.evaluate_on(&occasion, &|_| ())).await?;
-        let evaluation = evaluation.map_err(|error| failed(failure::OBSERVE, false, chain(&error)))?;
-        if let (Some(ours), Some(seen)) = (&request.account, &evaluation.account)
-            && ours != seen
-        {
-            let text = format!(
-                "this controller belongs to account {ours}, and the worker's keys see account {seen}: give the other \
-                 installation an id and a task queue of its own"
-            );
-            return Err(failed(failure::WRONG_ACCOUNT, true, text));
-        }
-        self.pulse.beat(self.autopilot.now());
-        let mut ledger_problem = evaluation.ledger_problem.clone();
-        let plan = Plan::of(&evaluation, self.settings.price_per_million_actions);
-        let mut quiet = Quiet::InReport;
-        if let Some(memory) = self.autopilot.memory() {
-            let dry_run = self.settings.dry_run || request.paused;
-            let by = recorder();
-            let recorded = record_evaluation(memory, &plan, dry_run, &by);
-            match beating(&context, recorded).await? {
-                Ok(()) => quiet = Quiet::InLedger,
-                // That it cannot be recorded is told, and stops nothing.
-                Err(error) => {
-                    tracing::warn!(%error, "the evaluation was not recorded");
-                    ledger_problem.get_or_insert(error.to_string());
-                }
-            }
-        }
-        let mut observation = Observation::of(&plan, &request, self.settings.dry_run, quiet);
-        observation.report.ledger_problem = ledger_problem;
-        observation.max_concurrent = self.settings.max_concurrent_changes.max(1);
-        observation.wait_seconds = self.settings.wait_for_changes.as_secs();
-        observation.next_tick = self.next_tick().await;
-        observation.apart_ms = self.settings.sampling.evaluations_apart_ms();
-        observation.ledgers = ledgers.lately;
-        if !self.settings.dry_run && !request.paused {
-            let orders = plan.orders(&evaluation);
-            let timeout_seconds = Some(self.settings.change_timeout.as_secs());
-            let changes = orders.iter().map(|order| ChangeRequest {
-                timeout_seconds,
-                ..ChangeRequest::from(order)
-            });
-            observation = observation.with_changes(changes.collect());
-        }
-        Ok(observation)
+        let result = self.evaluate_account(context, evaluate_request).await?;
+        let mut report = result.report;
+        report.warnings.insert(
+            0,
+            "the controller is being upgraded: changes start with its next evaluation, within a minute"
+                .to_owned(),
+        );
+        Ok(Observation {
+            report,
+            max_concurrent: result.max_concurrent,
+            wait_seconds: 1,
+            next_tick: result.next_tick,
+            apart_ms: result.apart_ms,
+            ledgers: result.ledgers,
+            ..Observation::default()
+        })
     }
 
     /// Does one step of a change: at most one post or poll. Refuses under this worker's own dry run, whoever asks.
@@ -243,7 +216,12 @@ impl CapacityActivities {
         context: ActivityContext,
         announcement: Announcement,
     ) -> Result<Option<BTreeMap<String, Standing>>, ActivityError> {
-        let Announcement { report, standing } = announcement;
+        let Announcement {
+            report,
+            standing,
+            last_good,
+            unpaused_schedule,
+        } = announcement;
         if let (Some(memory), false) = (self.autopilot.memory(), report.changes.is_empty()) {
             let plan = report.to_plan(self.settings.price_per_million_actions);
             let changes: Vec<ChangeResult> = report
@@ -259,13 +237,42 @@ impl CapacityActivities {
             }
         }
         tracing::info!(number = report.number, "{}", report.summary);
+        let now = self.autopilot.now();
         let News {
             report,
             more,
             standing,
-        } = news(report, &standing, self.autopilot.now());
-        let told = beating(&context, self.tell_digest(&report, more)).await?;
-        Ok(told.then_some(standing))
+            failing_since,
+            unpaused,
+        } = news(report, &standing, unpaused_schedule.as_ref(), now);
+        let mut messages = Vec::new();
+        let time = |text: Option<&String>| text.and_then(|text| text.parse::<Timestamp>().ok());
+        if let (Some(since), Some(error)) = (&failing_since, &report.error) {
+            messages.push(incidents::failed_evaluation(
+                report.account.as_deref(),
+                since.parse().unwrap_or(now),
+                time(last_good.as_ref()),
+                now,
+                error,
+            ));
+        }
+        if let (true, Some(pause)) = (unpaused, &unpaused_schedule) {
+            let since = time(Some(&pause.since)).unwrap_or(now);
+            messages.push(incidents::schedule_unpaused(
+                report.account.as_deref(),
+                &pause.by,
+                &pause.reason,
+                since,
+            ));
+        }
+        let told = beating(&context, async {
+            let mut told = self.tell_digest(&report, more).await;
+            for message in &messages {
+                told &= self.tell(message).await;
+            }
+            told
+        });
+        Ok(told.await?.then_some(standing))
     }
 
     /// Tells people of a change that outlasted its time: the evaluation that began it may be over.
@@ -330,7 +337,7 @@ impl CapacityActivities {
         sample(&self, &context).await
     }
 
-    /// Asks the controller to evaluate, and waits for its report.
+    /// Asks the controller to evaluate, and waits until the changes of that evaluation have ended, within a bound.
     #[activity(name = "ask_controller")]
     pub async fn ask_controller(
         self: Arc<Self>,
@@ -342,7 +349,7 @@ impl CapacityActivities {
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
-        let answer = ask(&self.client, &self.settings.installation, &update_id, bound);
+        let answer = ask_and_wait(&self.client, &self.settings.installation, &update_id, bound);
         let error = match beating(&context, answer).await? {
             Ok(report) => return Ok(report),
             Err(error @ AskError::Refused(_)) => {
@@ -366,7 +373,7 @@ impl CapacityActivities {
 
 impl CapacityActivities {
     /// Tells what of a report is to be told, with what else is; having nothing to tell is being told.
-    async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
+    pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
         let plan = report.to_plan(self.settings.price_per_million_actions);
         match digest(&plan, more) {
             Some(message) => self.tell(&message).await,
@@ -375,7 +382,7 @@ impl CapacityActivities {
     }
 
     /// Returns whether people were told, as far as they can be: under dry run, or without a webhook, the log is told.
-    async fn tell(&self, message: &Message) -> bool {
+    pub(crate) async fn tell(&self, message: &Message) -> bool {
         match &self.settings.webhook {
             Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {
                 Ok(()) => true,
@@ -391,20 +398,18 @@ impl CapacityActivities {
         }
     }
 
-    async fn next_tick(&self) -> Option<String> {
+    /// The schedule, where there is one that can be read within a few seconds.
+    pub(crate) async fn schedule(&self) -> Option<Shown> {
         let shown = show(&self.client, &self.settings.installation);
-        let shown = tokio::time::timeout(Duration::from_secs(5), shown)
+        tokio::time::timeout(Duration::from_secs(5), shown)
             .await
             .ok()?
-            .ok()?;
-        (!shown.paused)
-            .then(|| shown.next.first().map(ToString::to_string))
-            .flatten()
+            .ok()
     }
 }
 
 /// Who recorded something: this worker, by its host, since in a container every process has the same number.
-fn recorder() -> String {
+pub(crate) fn recorder() -> String {
     let host = gethostname::gethostname();
     format!("capacity-worker {}/{}", host.display(), std::process::id())
 }
@@ -421,7 +426,10 @@ fn told_at(failure: &str) -> Option<String> {
 }
 
 /// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.
-async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
+pub(crate) async fn beating<T>(
+    context: &ActivityContext,
+    call: impl Future<Output = T>,
+) -> Result<T, ActivityError> {
     let mut call = std::pin::pin!(call);
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {

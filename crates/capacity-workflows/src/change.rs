@@ -1,22 +1,40 @@
-//! Carrying out one change: step by step, with durable timers in between. The workflow id is the mutual exclusion.
+//! Carrying out one change: read, post once, check until its end, conclude. The workflow id is the lock of the namespace.
+//!
+//! The digests of the spec are in the history before the POST, so that whichever worker is left can tell whether the update
+//! changed more than the capacity. Constants here change only behind a patch marker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::{Duration, SystemTime};
 
-use capacity_autopilot::{CHANGE_TIMEOUT, Next};
+use cloud_ops_client::SpecDigests;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    TimerOptions, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+    SignalWorkflowOptions, TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult,
 };
 
-use crate::activities::{CapacityActivities, failure};
-use crate::failures::{cause_of, type_of};
+use crate::change_steps::{
+    ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
+};
+use crate::controller::CapacityManagementWorkflow;
+use crate::failures::cause_of;
+use crate::legacy_change;
 use crate::lenient::Lenient;
-use crate::messages::{ChangeReport, ChangeRequest, Redecide, StepRequest};
+use crate::messages::{ChangeEvent, ChangeReport, ChangeRequest};
 use crate::options;
 
-/// How often a change may be decided again before it is left to the next evaluation.
-const MOST_DECISIONS: u32 = 3;
+/// Marks the changes of this release; those of 0.1.0 have no marker.
+const STEPS: &str = "change-steps-1";
+/// How long a change takes before it is announced as slow, where the request does not say.
+const SLOW_AFTER: Duration = Duration::from_mins(15);
+/// How long after its operation has ended the capacity may take to arrive.
+const ARRIVES_WITHIN: Duration = Duration::from_mins(3);
+/// A reading counts as a verdict from this long after the POST on.
+const FIRST_CHECK: Duration = Duration::from_secs(1);
+/// Polls are at most this far apart.
+const LONGEST_DELAY: Duration = Duration::from_mins(1);
+/// How often a POST whose fate is uncertain is followed by another reading.
+const MOST_READINGS: u32 = 4;
 
 /// One change of one namespace.
 #[workflow]
@@ -39,7 +57,7 @@ impl CapacityChange {
 
     #[run(name = "CapacityChange")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<ChangeReport> {
-        let mut request = context.state(|it| it.request.clone());
+        let request = context.state(|it| it.request.clone());
         if let Some(problem) = context.state(|it| it.input_problem.clone()) {
             return Ok(ChangeReport::of(
                 &request,
@@ -47,121 +65,414 @@ impl CapacityChange {
                 Some(format!("it was started with {problem}")),
             ));
         }
-        let mut state = None;
-        let mut decisions = 0;
-        loop {
-            let bound = request
-                .timeout_seconds
-                .map_or(CHANGE_TIMEOUT, Duration::from_secs);
-            if Self::took(context) > bound {
-                return Self::outlasted(context, &request, bound).await;
+        if !context.patched(STEPS) {
+            return legacy_change::run(context, request).await;
+        }
+        let mut change = Change {
+            context: &context.clone(),
+            report: ChangeReport::of(&request, "failed", None),
+            request,
+            digests: None,
+        };
+        change.carry_out().await;
+        Ok(change.conclude().await)
+    }
+}
+
+impl CapacityChange {
+    pub(crate) fn started(&self) -> Option<SystemTime> {
+        self.started
+    }
+}
+
+/// What follows of reading and posting.
+enum Posted {
+    /// The service has the change, or may have it.
+    Yes,
+    /// The change has ended.
+    No,
+    /// It is read again.
+    Again,
+}
+
+struct Change<'a> {
+    context: &'a WorkflowContext<CapacityChange>,
+    request: ChangeRequest,
+    report: ChangeReport,
+    /// From before the POST; `None` where an earlier run posted it.
+    digests: Option<SpecDigests>,
+}
+
+impl Change<'_> {
+    async fn carry_out(&mut self) {
+        for _ in 0..MOST_READINGS {
+            if self.context.cancellation_token().is_cancelled() {
+                self.report.code = Some("canceled".to_owned());
+                return self.end(
+                    "not_started",
+                    Some("its workflow was canceled before anything was sent".to_owned()),
+                );
             }
-            let step = StepRequest {
-                request: request.clone(),
-                state: state.take(),
-            };
-            let stepped = context
-                .execute_activity(CapacityActivities::change_step, step, options::STEP.options())
-                .await;
-            let next = match stepped {
-                Ok(result) => result.next,
-                Err(error) if error.as_cancelled().is_some() => return Err(error.into()),
-                Err(error) => {
-                    let outcome = if type_of(&error) == Some(failure::DRY_RUN) {
-                        "refused"
-                    } else {
-                        "failed"
-                    };
-                    return Ok(ChangeReport::of(&request, outcome, Some(cause_of(&error))));
+            match self.read_and_post().await {
+                Posted::Yes => {
+                    self.report.posted = true;
+                    self.tell(false).await;
+                    return self.follow().await;
                 }
-            };
-            match next {
-                Next::Ended(ending) => {
-                    let mut report = ChangeReport::of(&request, ending.outcome.as_str(), ending.error);
-                    report.spec_differences = ending.spec_differences;
-                    return Ok(report);
+                Posted::No => return,
+                Posted::Again => self.wait(Duration::from_secs(5), "before reading again").await,
+            }
+        }
+        self.end(
+            "failed",
+            Some("the update did not take hold; it is decided again".to_owned()),
+        );
+    }
+
+    async fn read_and_post(&mut self) -> Posted {
+        let read = self
+            .context
+            .execute_activity(
+                ChangeActivities::change_read,
+                self.request.clone(),
+                options::READ.detached(),
+            )
+            .await;
+        let basis = match read {
+            Err(error) => {
+                self.end("failed", Some(cause_of(&error)));
+                return Posted::No;
+            }
+            Ok(answer) => match (answer.state.as_str(), answer.basis.clone()) {
+                ("ready", Some(basis)) => basis,
+                ("posted", _) => return Posted::Yes,
+                _ => {
+                    self.take_end(answer);
+                    return Posted::No;
                 }
-                Next::After {
-                    delay,
-                    state: following,
-                } => {
-                    state = Some(following);
-                    if !delay.is_zero() {
-                        let _ = context
-                            .timer(
-                                TimerOptions::builder(delay)
-                                    .summary("until the next step".to_owned())
-                                    .build(),
-                            )
-                            .await;
-                        // A cancelled timer returns at once: without this look the loop would spin.
-                        if context.cancellation_token().is_cancelled() {
-                            return Err(WorkflowTermination::cancelled());
-                        }
-                    }
-                }
-                Next::DecideAgain { found } => {
-                    decisions += 1;
-                    if decisions > MOST_DECISIONS {
-                        return Ok(ChangeReport::of(&request, "refused", Some(found)));
-                    }
-                    let question = Redecide {
-                        request: request.clone(),
-                        found,
-                    };
-                    let decided = context
-                        .execute_activity(
-                            CapacityActivities::decide_again,
-                            question,
-                            options::OBSERVE.options(),
-                        )
-                        .await;
-                    match decided {
-                        Ok(answer) => match answer.request {
-                            Some(fresh) => {
-                                request = ChangeRequest {
-                                    timeout_seconds: request.timeout_seconds,
-                                    ..fresh
-                                }
-                            }
-                            None => return Ok(ChangeReport::of(&request, "refused", Some(answer.dropped))),
-                        },
-                        Err(error) if error.as_cancelled().is_some() => return Err(error.into()),
-                        Err(error) => {
-                            return Ok(ChangeReport::of(&request, "failed", Some(cause_of(&error))));
-                        }
+            },
+        };
+        self.digests = Some(basis.digests.clone());
+        self.report.resource_version.clone_from(&basis.resource_version);
+        let post = PostRequest {
+            request: self.request.clone(),
+            basis,
+        };
+        let posted = self
+            .context
+            .execute_activity(ChangeActivities::change_post, post, options::POST.detached())
+            .await;
+        match posted {
+            Err(error) => self.after_lost_post(cause_of(&error)).await,
+            Ok(answer) => {
+                self.report.build.clone_from(&answer.build);
+                match answer.state.as_str() {
+                    "accepted" => Posted::Yes,
+                    "nothing_to_change" => self.read_back(answer.error).await,
+                    "uncertain" => self.after_uncertain_post().await,
+                    _ => {
+                        self.take_end(answer);
+                        Posted::No
                     }
                 }
             }
         }
     }
-}
 
-impl CapacityChange {
-    /// It tells people itself: the evaluation that began it may be over.
-    async fn outlasted(
-        context: &WorkflowContext<Self>,
-        request: &ChangeRequest,
-        bound: Duration,
-    ) -> WorkflowResult<ChangeReport> {
-        let text = format!(
-            "not done after {} s; the operation may yet complete",
-            bound.as_secs()
-        );
-        let mut report = ChangeReport::of(request, "failed", Some(text));
-        let told = context
-            .execute_activity(
-                CapacityActivities::announce_change,
-                report.clone(),
-                options::ANNOUNCE.options(),
-            )
-            .await;
-        report.announced = told.unwrap_or(false);
-        Ok(report)
+    /// Every attempt to post failed. Unless the service knows the operation, the change has failed.
+    async fn after_lost_post(&mut self, why: String) -> Posted {
+        match self.was_posted().await {
+            Some(true) => Posted::Yes,
+            Some(false) => {
+                self.end("failed", Some(why));
+                Posted::No
+            }
+            None => {
+                self.report.posted = true;
+                self.end("unknown", Some(why));
+                Posted::No
+            }
+        }
     }
 
-    fn took(context: &WorkflowContext<Self>) -> Duration {
-        match (context.workflow_time(), context.state(|it| it.started)) {
+    /// The service may have the POST: it is looked for, and posted again only if it is not there.
+    async fn after_uncertain_post(&mut self) -> Posted {
+        self.wait(Duration::from_secs(2), "before looking for the operation")
+            .await;
+        match self.was_posted().await {
+            Some(true) => Posted::Yes,
+            Some(false) => Posted::Again,
+            None => {
+                self.report.posted = true;
+                let why = "the service did not confirm the update, and its operation cannot be read";
+                self.end("unknown", Some(why.to_owned()));
+                Posted::No
+            }
+        }
+    }
+
+    async fn was_posted(&self) -> Option<bool> {
+        let asked = self.context.execute_activity(
+            ChangeActivities::change_was_posted,
+            self.request.clone(),
+            options::READ.detached(),
+        );
+        asked.await.ok()
+    }
+
+    async fn read_back(&mut self, said: Option<String>) -> Posted {
+        let read = self
+            .context
+            .execute_activity(
+                ChangeActivities::change_read_back,
+                self.request.clone(),
+                options::READ.detached(),
+            )
+            .await;
+        match read {
+            Ok(answer) => self.take_end(answer),
+            Err(_) => self.end("stuck", said),
+        }
+        Posted::No
+    }
+
+    /// Sees a posted change to its end.
+    async fn follow(&mut self) {
+        let slow_after = self
+            .request
+            .timeout_seconds
+            .map_or(SLOW_AFTER, Duration::from_secs);
+        let mut delay = FIRST_CHECK;
+        let mut arriving_since: Option<Duration> = None;
+        let mut first_reading = true;
+        let mut announced_slow = false;
+        loop {
+            self.wait(delay, "until the next check").await;
+            let Some(answer) = self.check().await else {
+                delay = LONGEST_DELAY.min(delay * 2);
+                if self.took() > slow_after && !announced_slow {
+                    announced_slow = true;
+                    self.incident("slow", Vec::new()).await;
+                }
+                continue;
+            };
+            if answer.shows_posted && answer.compared {
+                if first_reading {
+                    first_reading = false;
+                    self.first_reading(&answer).await;
+                } else if self.report.verdict && !answer.changed_fields.is_empty() {
+                    self.later_difference(&answer).await;
+                }
+            }
+            match answer.state.as_str() {
+                "ended" => return self.take_end(answer),
+                "never_posted" if !answer.shows_posted => {
+                    let why = "the service does not know the operation any more, and the namespace does not show it";
+                    return self.end("failed", Some(why.to_owned()));
+                }
+                "arriving" | "never_posted" => {
+                    let since = *arriving_since.get_or_insert_with(|| self.took());
+                    let waited = self.took().saturating_sub(since);
+                    if waited > ARRIVES_WITHIN {
+                        let why = format!(
+                            "the operation has ended, but after {} s the namespace does not have the new capacity",
+                            waited.as_secs()
+                        );
+                        return self.end("failed", Some(why));
+                    }
+                    delay = (waited / 2).clamp(Duration::from_millis(250), Duration::from_secs(5));
+                }
+                _ => {
+                    let took = self.took();
+                    if took > slow_after {
+                        if !announced_slow {
+                            announced_slow = true;
+                            self.incident("slow", Vec::new()).await;
+                        }
+                        if !self.follow_slowly().await {
+                            self.incident("unknown", Vec::new()).await;
+                            let why = "the operation had not ended after 24 h";
+                            return self.end("unknown", Some(why.to_owned()));
+                        }
+                        delay = Duration::from_millis(250);
+                        continue;
+                    }
+                    let asked = Duration::from_millis(answer.check_after_ms);
+                    delay = asked
+                        .max(took / 8)
+                        .clamp(Duration::from_millis(50), LONGEST_DELAY);
+                }
+            }
+        }
+    }
+
+    async fn check(&self) -> Option<StepAnswer> {
+        let check = CheckRequest {
+            request: self.request.clone(),
+            digests: self.digests.clone(),
+        };
+        let checked = self
+            .context
+            .execute_activity(ChangeActivities::change_check, check, options::READ.detached())
+            .await;
+        checked.ok().filter(|answer| answer.state != "unreadable")
+    }
+
+    /// Polls once a minute, for a day, without history. Returns whether the operation ended.
+    async fn follow_slowly(&self) -> bool {
+        let followed = self.context.execute_activity(
+            ChangeActivities::change_follow,
+            self.request.clone(),
+            options::follow(),
+        );
+        followed.await.is_ok()
+    }
+
+    /// The first reading that shows our capacity gives the verdict.
+    async fn first_reading(&mut self, answer: &StepAnswer) {
+        if !answer.changed_fields.is_empty() {
+            self.report.spec_differences.clone_from(&answer.changed_fields);
+            // Before anything else, and until it is open: nothing more may be changed.
+            let pause = PauseOrder {
+                kind: "spec".to_owned(),
+                reason: format!(
+                    "the spec of {} changed after our update (fields: {})",
+                    self.request.namespace,
+                    answer.changed_fields.join(", ")
+                ),
+                by: "the autopilot".to_owned(),
+                ..PauseOrder::default()
+            };
+            let _ = self
+                .context
+                .execute_activity(ChangeActivities::set_pause, pause, options::until_done())
+                .await;
+            self.incident("spec_changed", answer.changed_fields.clone()).await;
+            self.tell(false).await;
+            return;
+        }
+        self.report.verdict = true;
+        if !answer.appeared_fields.is_empty() {
+            self.report.appeared_fields.clone_from(&answer.appeared_fields);
+            self.incident("spec_appeared", answer.appeared_fields.clone())
+                .await;
+        }
+        self.tell(false).await;
+    }
+
+    /// A difference after a clean first reading holds the namespace; the controller decides whether it pauses everything.
+    async fn later_difference(&mut self, answer: &StepAnswer) {
+        if self.report.spec_differences.is_empty() {
+            self.report.spec_differences.clone_from(&answer.changed_fields);
+            self.incident("spec_changed_later", answer.changed_fields.clone())
+                .await;
+            self.tell(false).await;
+        }
+    }
+
+    fn end(&mut self, outcome: &str, error: Option<String>) {
+        let error = error.map(|text| text.chars().take(crate::messages::LONGEST_ERROR).collect());
+        outcome.clone_into(&mut self.report.outcome);
+        self.report.error = error;
+    }
+
+    fn take_end(&mut self, answer: StepAnswer) {
+        self.report.code = answer.code;
+        self.end(&answer.outcome, answer.error);
+    }
+
+    /// Signals the controller. That it cannot be signaled never fails a change.
+    async fn tell(&mut self, ended: bool) {
+        if self.request.controller_id.is_empty() {
+            return;
+        }
+        let event = ChangeEvent {
+            report: self.report.clone(),
+            ended,
+        };
+        let controller = self
+            .context
+            .external_workflow(self.request.controller_id.clone(), None);
+        let signaled = controller
+            .signal(
+                CapacityManagementWorkflow::change_progress,
+                Lenient::from(event),
+                SignalWorkflowOptions::builder()
+                    .cancellation_token(WorkflowCancellationToken::new())
+                    .build(),
+            )
+            .await;
+        self.report.signaled = ended && signaled.is_ok();
+    }
+
+    async fn incident(&self, kind: &str, fields: Vec<String>) {
+        let incident = Incident {
+            kind: kind.to_owned(),
+            changes: vec![self.request.clone()],
+            started_ms: self
+                .context
+                .state(|it| it.started)
+                .and_then(crate::controller::milliseconds),
+            fields,
+        };
+        let _ = self
+            .context
+            .execute_activity(
+                ChangeActivities::announce_incident,
+                incident,
+                options::CONCLUDE.detached(),
+            )
+            .await;
+    }
+
+    /// Signals, records and announces the end, and closes within a minute; what is left goes to a workflow of its own.
+    async fn conclude(&mut self) -> ChangeReport {
+        self.tell(true).await;
+        if self.report.outcome == "not_started" {
+            return self.report.clone();
+        }
+        let conclusion = Conclusion {
+            report: self.report.clone(),
+            complete: false,
+        };
+        let concluded: Concluded = self
+            .context
+            .execute_activity(
+                ChangeActivities::change_conclude,
+                conclusion,
+                options::CONCLUDE.detached(),
+            )
+            .await
+            .unwrap_or_default();
+        self.report.recorded = concluded.recorded;
+        self.report.announced = concluded.announced;
+        if !(concluded.recorded && concluded.announced) {
+            let _ = self
+                .context
+                .execute_activity(
+                    ChangeActivities::start_record,
+                    self.report.clone(),
+                    options::CONCLUDE.detached(),
+                )
+                .await;
+        }
+        self.report.clone()
+    }
+
+    async fn wait(&self, delay: Duration, why: &str) {
+        if delay.is_zero() {
+            return;
+        }
+        // A change that was posted is seen to its end, also after it was canceled.
+        let timer = TimerOptions::builder(delay)
+            .summary(why.to_owned())
+            .cancellation_token(WorkflowCancellationToken::new())
+            .build();
+        let _ = self.context.timer(timer).await;
+    }
+
+    fn took(&self) -> Duration {
+        match (self.context.workflow_time(), self.context.state(|it| it.started)) {
             (Some(now), Some(started)) => now.duration_since(started).unwrap_or_default(),
             _ => Duration::ZERO,
         }

@@ -1,160 +1,178 @@
-//! The controller: waits for a trigger, evaluates, keeps its state. Always there to be asked.
+//! The controller: an event loop that evaluates, queues changes and starts them, and never waits for one.
 //!
-//! Workflow code holds no rules, no I/O, no settings: it orders steps and waits. Constants here change only behind a patch
-//! marker, since a running controller must replay.
+//! Four parts run beside each other: full evaluations, scale-up-only evaluations, starts of changes, and notices. They share the
+//! state; what a change becomes arrives as a signal. Workflow code holds no rules, no I/O, no settings. Constants here change
+//! only behind a patch marker, since a running controller must replay.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use futures::FutureExt;
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::workflows::{join_all, select};
 use temporalio_sdk::{
-    CancellableFuture, ChildWorkflowOptions, ContinueAsNewOptions, ParentClosePolicy, SyncWorkflowContext,
-    TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
-    WorkflowIdReusePolicy, WorkflowResult, WorkflowTermination,
+    ContinueAsNewOptions, SyncWorkflowContext, WaitConditionOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
-use crate::activities::CapacityActivities;
-use crate::change::CapacityChange;
-use crate::failures::cause_of;
+use crate::change_steps::{Incident, PauseOrder};
+use crate::controller_loop;
+use crate::legacy_controller::{self, LegacyLoop};
 use crate::lenient::Lenient;
 use crate::messages::{
-    Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest, Status,
+    ChangeEvent, ChangeReport, ControllerState, EvaluationQuery, EvaluationReport, Status,
 };
-use crate::names::change_id;
-use crate::options;
+use crate::pauses::PauseKind;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The version of the loop. Raised with every patch marker, so that workers ask an older run to rotate.
+pub const LOOP_VERSION: u32 = 1;
+/// Marks runs in the event loop; those that release 0.1.0 began have no marker.
+const EVENT_LOOP: &str = "event-loop-1";
+/// Marks that a pause is a workflow of its own.
+const PAUSE_WORKFLOWS: &str = "pause-workflows-1";
 /// Evaluations after which a run continues as new, once it is old enough.
-const ROTATE_AFTER: u64 = 24;
+pub(crate) const ROTATE_AFTER: u64 = 24;
 /// A run that follows its predecessor too quickly is delayed by the server.
 const OLD_ENOUGH: Duration = Duration::from_secs(10);
 /// Events after which a run continues as new in any case.
-const MOST_EVENTS: u32 = 4_000;
-/// Evaluations start at least so far apart; triggers in between are one.
-const APART: Duration = Duration::from_secs(20);
+pub(crate) const MOST_EVENTS: u32 = 4_000;
+/// Full evaluations start at least so far apart; triggers in between are one.
+pub(crate) const APART: Duration = Duration::from_secs(20);
 
 /// The controller.
 #[workflow]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an event that a part of the loop waits for"
+)]
 pub struct CapacityManagementWorkflow {
-    state: ControllerState,
+    pub(crate) state: ControllerState,
+    pub(crate) legacy: LegacyLoop,
     input_problem: Option<String>,
-    requested: bool,
-    /// Whether the evaluation that was asked for, or that is made, may only raise.
-    raise_only: bool,
-    evaluating_raise_only: bool,
-    phase: &'static str,
-    in_run: u64,
     started: Option<SystemTime>,
-    /// Changes of the present evaluation.
-    begun: BTreeSet<String>,
-    ended: BTreeMap<String, ChangeReport>,
-    running: u32,
-    /// Why no other change may begin.
-    halt: Option<String>,
+    /// The loop that this run is in: 0 where release 0.1.0 began it.
+    loop_version: u32,
+    pub(crate) phase: &'static str,
+    pub(crate) in_run: u64,
+    /// Full evaluations started and done in this run, for the callers that wait for one.
+    pub(crate) full_started: u64,
+    pub(crate) full_done: u64,
+    pub(crate) wants_full: bool,
+    pub(crate) wants_scale_up: bool,
+    /// Whether what is queued is decided again, under the same number.
+    pub(crate) wants_again: bool,
+    pub(crate) evaluating_full: bool,
+    pub(crate) evaluating_scale_up: bool,
+    /// Whether a change had its end since the last full evaluation: without progress nothing is decided again.
+    pub(crate) progressed: bool,
+    /// Nothing new is begun: the run ends as soon as it can.
+    pub(crate) rotating: bool,
+    pub(crate) starting: bool,
+    rotations_asked: u32,
+    rotations_taken: u32,
+    /// Counts what happened, for the part that starts changes.
+    pub(crate) events: u64,
+    pub(crate) now_ms: u64,
+    pub(crate) incidents: Vec<Incident>,
+    pub(crate) unheard: Vec<ChangeReport>,
+    pub(crate) pause_orders: Vec<PauseOrder>,
 }
 
 #[workflow_methods]
 impl CapacityManagementWorkflow {
     #[init]
     pub fn new(context: &WorkflowContextView, input: Lenient<ControllerState>) -> Self {
-        let (requested, raise_only) = (input.value.pending, input.value.pending_raise_only);
+        let ControllerState {
+            pending,
+            pending_scale_up_only,
+            ..
+        } = input.value;
+        let mut legacy = LegacyLoop::default();
+        if pending {
+            legacy.request(pending_scale_up_only);
+        }
         Self {
             state: ControllerState {
                 pending: false,
-                pending_raise_only: false,
+                pending_scale_up_only: false,
                 ..input.value
             },
+            legacy,
             input_problem: input.problem,
-            requested,
-            raise_only,
-            evaluating_raise_only: false,
+            started: context.start_time(),
+            loop_version: 0,
             phase: "waiting",
             in_run: 0,
-            started: context.start_time(),
-            begun: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            running: 0,
-            halt: None,
+            full_started: 0,
+            full_done: 0,
+            wants_full: pending && !pending_scale_up_only,
+            wants_scale_up: pending && pending_scale_up_only,
+            wants_again: false,
+            evaluating_full: false,
+            evaluating_scale_up: false,
+            progressed: false,
+            rotating: false,
+            starting: false,
+            rotations_asked: 0,
+            rotations_taken: 0,
+            events: 0,
+            now_ms: context.start_time().and_then(milliseconds).unwrap_or_default(),
+            incidents: Vec::new(),
+            unheard: Vec::new(),
+            pause_orders: Vec::new(),
         }
     }
 
     #[run(name = "CapacityManagementWorkflow")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
-        loop {
-            if context.wait_condition(|it| it.requested).await.is_err() {
-                return Self::cancelled(context).await;
-            }
-            Self::keep_apart(context).await;
-            if context.cancellation_token().is_cancelled() {
-                return Self::cancelled(context).await;
-            }
-            let now = context.workflow_time().and_then(milliseconds);
-            context.state_mut(|it| {
-                it.requested = false;
-                it.evaluating_raise_only = std::mem::take(&mut it.raise_only);
-                it.phase = "evaluating";
-                it.state.last_start_ms = now;
-                it.begun.clear();
-                it.ended.clear();
-                // Changes that outlasted the last evaluation run on by themselves; their ids keep them apart.
-                it.running = 0;
-                it.halt = None;
-            });
-            let report = Self::evaluate_once(context).await;
-            let due = context.state_mut(|it| {
-                it.state.evaluations += 1;
-                it.in_run += 1;
-                // A failed evaluation knows no account; the one it had stays.
-                it.state.account = it.state.account.take().or_else(|| report.account.clone());
-                // What was left undone is looked at again at once.
-                if report
-                    .changes
-                    .iter()
-                    .any(|change| change.outcome == "not_started" && it.halt.is_none())
-                {
-                    it.request_again();
-                }
-                it.state.last = Some(report);
-                it.phase = "waiting";
-                it.in_run >= ROTATE_AFTER
-            });
-            if context.cancellation_token().is_cancelled() {
-                return Self::cancelled(context).await;
-            }
-            let rotate = (due && Self::is_old_enough(context))
-                || context.continue_as_new_suggested()
-                || context.history_length() > MOST_EVENTS;
-            if !rotate {
-                continue;
-            }
-            // From here on callers get the report just made: waiting for a next one would deadlock the drain.
-            context.state_mut(|it| it.phase = "draining");
-            Self::drain(context).await;
-            let next = context.state(|it| ControllerState {
-                pending: it.requested,
-                pending_raise_only: it.raise_only,
-                ..it.state.clone()
-            });
-            match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
+        if !context.patched(EVENT_LOOP) {
+            return legacy_controller::run(context).await;
         }
+        context.state_mut(|it| it.loop_version = LOOP_VERSION);
+        controller_loop::run(context).await;
+        if context.cancellation_token().is_cancelled() {
+            return Self::cancelled(context).await;
+        }
+        context.state_mut(|it| it.phase = "draining");
+        Self::drain(context).await;
+        let next = context.state(|it| ControllerState {
+            pending: it.wants_full || it.wants_scale_up,
+            pending_scale_up_only: !it.wants_full,
+            ..it.state.clone()
+        });
+        match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 
     /// Zero, one or junk arguments are all the same trigger.
     #[signal(name = "trigger_evaluation")]
     pub fn trigger_evaluation(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
-        self.request(false);
+        self.legacy.request(false);
+        self.wants_full = true;
+        self.events += 1;
     }
 
-    /// Something is throttled, or close to it: the same trigger, for an evaluation that may only raise.
+    /// Something is throttled, or close to it: an evaluation that may only scale up.
     #[signal(name = "capacity_is_short")]
     pub fn capacity_is_short(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
-        self.request(true);
+        self.legacy.request(true);
+        self.wants_scale_up = true;
+        self.events += 1;
+    }
+
+    /// A worker of a newer release asks for a new run.
+    #[signal(name = "rotate")]
+    pub fn rotate(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
+        self.rotations_asked += 1;
+        self.events += 1;
+    }
+
+    /// A change says how far it is.
+    #[signal(name = "change_progress")]
+    pub fn change_progress(&mut self, context: &mut SyncWorkflowContext<Self>, event: Lenient<ChangeEvent>) {
+        self.notice_time(context.workflow_time());
+        self.take_event(event.value);
+        self.events += 1;
     }
 
     /// The decisions of the last evaluation, also of a dry run.
@@ -163,112 +181,150 @@ impl CapacityManagementWorkflow {
         self.state.last.clone().unwrap_or_default()
     }
 
-    #[query(name = "get_status")]
-    pub fn get_status(&self, _context: &WorkflowContextView) -> Status {
-        self.status_now()
+    /// An evaluation by its number, and how far its changes are; an empty report where it is not known any more.
+    #[query(name = "evaluation")]
+    pub fn evaluation(
+        &self,
+        _context: &WorkflowContextView,
+        query: Lenient<EvaluationQuery>,
+    ) -> EvaluationReport {
+        self.state.report(query.value.number).cloned().unwrap_or_default()
     }
 
-    /// Joins the evaluation in progress, else asks for one; returns its report.
+    #[query(name = "get_status")]
+    pub fn get_status(&self, _context: &WorkflowContextView) -> Status {
+        self.status()
+    }
+
+    /// Joins the full evaluation in progress, else asks for one; returns its report as soon as its changes are queued.
     #[update(name = "evaluate")]
     pub async fn evaluate(
         context: &mut WorkflowContext<Self>,
         _raw: RawValue,
     ) -> Result<EvaluationReport, BoxError> {
-        let target = context.state_mut(|it| match it.phase {
-            "waiting" => {
-                it.request(false);
-                it.state.evaluations + 1
-            }
-            // One that may only raise does not do what is asked for here.
-            "evaluating" if it.evaluating_raise_only => {
-                it.request(false);
-                it.state.evaluations + 2
-            }
-            "evaluating" => it.state.evaluations + 1,
-            _ => {
-                if it.evaluating_raise_only {
-                    it.request(false);
-                }
-                it.state.evaluations
-            }
-        });
+        let target = context.state_mut(Self::ask_for_full);
         // A run that ends answers with what it has; what was asked for is made by the next one.
         let waited = context
-            .wait_condition(|it| it.state.evaluations >= target || it.phase == "draining")
+            .wait_condition(move |it| it.full_done >= target || it.phase == "draining")
             .await;
         waited.map_err(|_| "the controller was cancelled")?;
-        Ok(context.state(|it| it.state.last.clone()).unwrap_or_default())
+        Ok(context
+            .state(|it| it.state.last_full().cloned())
+            .unwrap_or_default())
     }
 
-    /// Puts the brake on: evaluations run and change nothing. An argument that is text says why.
+    /// Pauses all changes. An argument that is text says why.
     #[update(name = "pause")]
-    pub fn pause(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> Status {
+    pub async fn pause(context: &mut WorkflowContext<Self>, raw: RawValue) -> Result<Status, BoxError> {
         let why = text_of(context, raw).unwrap_or_else(|| "no reason given".to_owned());
-        self.state.paused = Some(why);
-        self.halt
-            .get_or_insert_with(|| "the controller was paused".to_owned());
-        self.status_now()
+        context.state_mut(|it| {
+            it.state.paused = Some(why.clone());
+            it.legacy
+                .halt
+                .get_or_insert_with(|| "the controller was paused".to_owned());
+        });
+        if context.patched(PAUSE_WORKFLOWS) {
+            let order = PauseOrder {
+                kind: PauseKind::All.as_str().to_owned(),
+                reason: why,
+                by: "an update of the controller".to_owned(),
+                ..PauseOrder::default()
+            };
+            controller_loop::set_pause(context, order).await?;
+            context.state_mut(Self::empty_queue);
+        }
+        Ok(context.state(Self::status))
     }
 
-    /// Takes the brake off.
+    /// Ends what a person paused, and evaluates. A pause after a spec difference needs the argument `spec-checked`.
     #[update(name = "resume")]
-    pub fn resume(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) -> Status {
-        self.state.paused = None;
-        self.status_now()
+    pub async fn resume(context: &mut WorkflowContext<Self>, raw: RawValue) -> Result<Status, BoxError> {
+        let text = text_of(context, raw).unwrap_or_default();
+        context.state_mut(|it| it.state.paused = None);
+        if context.patched(PAUSE_WORKFLOWS) {
+            let order = |kind: &str| PauseOrder {
+                kind: kind.to_owned(),
+                resume: true,
+                by: "an update of the controller".to_owned(),
+                ..PauseOrder::default()
+            };
+            controller_loop::set_pause(context, order("")).await?;
+            if text.contains("spec-checked") {
+                controller_loop::set_pause(context, order(PauseKind::Spec.as_str())).await?;
+                context.state_mut(|it| it.state.spec_changed.clear());
+            }
+            context.state_mut(|it| {
+                it.state.gate.reset();
+                it.wants_full = true;
+                it.events += 1;
+            });
+        }
+        Ok(context.state(Self::status))
     }
 }
 
 impl CapacityManagementWorkflow {
-    /// Asks for an evaluation. One that may do everything is never turned into one that may only raise.
-    fn request(&mut self, raise_only: bool) {
-        self.raise_only = raise_only && (self.raise_only || !self.requested);
-        self.requested = true;
-    }
-
-    /// Asks for another of the kind that is made now.
-    fn request_again(&mut self) {
-        self.request(self.evaluating_raise_only);
-    }
-
-    fn status_now(&self) -> Status {
-        let last = self.state.last.as_ref();
-        let what = match (&self.state.paused, self.phase) {
-            (Some(why), _) => format!("paused ({why}): evaluations run and change nothing"),
-            (None, "evaluating") => format!("evaluating, number {}", self.state.evaluations + 1),
-            (None, _) => "waiting for the next trigger".to_owned(),
-        };
-        Status {
-            summary: match last {
-                Some(report) => format!("{what}; last: {}", report.summary),
-                None => format!("{what}; nothing was evaluated yet"),
-            },
-            phase: self.phase.to_owned(),
-            evaluations: self.state.evaluations,
-            account: self.state.account.clone(),
-            paused: self.state.paused.clone(),
-            last_evaluation: last.map(|report| report.evaluated_at.clone()),
-            next_tick: self.state.next_tick.clone(),
-            counts: last.map(|report| report.counts.clone()).unwrap_or_default(),
-            coverage: last
-                .map(|report| report.coverage.clone())
-                .filter(|it| !it.is_empty()),
-            changes_in_progress: self
-                .begun
-                .iter()
-                .filter(|it| !self.ended.contains_key(*it))
-                .cloned()
-                .collect(),
-            input_problem: self.input_problem.clone(),
+    /// Asks for a full evaluation, or joins the one in flight; returns the number of the one that answers.
+    fn ask_for_full(&mut self) -> u64 {
+        let in_flight = self.full_started > self.full_done;
+        match self.phase {
+            "draining" => {
+                if self.legacy.evaluating_raise_only {
+                    self.legacy.request(false);
+                }
+                self.full_done
+            }
+            _ if in_flight => self.full_started,
+            _ => {
+                self.legacy.request(false);
+                self.wants_full = true;
+                self.events += 1;
+                self.full_started + 1
+            }
         }
     }
 
-    async fn cancelled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
+    pub(crate) fn rotation_is_asked(&self) -> bool {
+        self.rotations_asked > self.rotations_taken
+    }
+
+    /// Returns how often rotation was asked for, if that is new.
+    pub(crate) fn take_rotation(&mut self) -> Option<u32> {
+        let is_new = self.rotation_is_asked();
+        self.rotations_taken = self.rotations_asked;
+        is_new.then_some(self.rotations_taken)
+    }
+
+    pub(crate) fn notice_time(&mut self, now: Option<SystemTime>) {
+        self.now_ms = now.and_then(milliseconds).unwrap_or(self.now_ms).max(self.now_ms);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let mut status = self.state.status(self.now_ms);
+        status.phase = match self.phase {
+            // Both kinds of evaluation may run.
+            "waiting" if self.evaluating_full || self.evaluating_scale_up => "evaluating",
+            phase => phase,
+        }
+        .to_owned();
+        let begun = self
+            .legacy
+            .begun
+            .iter()
+            .filter(|it| !self.legacy.ended.contains_key(*it));
+        status.changes_in_progress.extend(begun.cloned());
+        status.input_problem.clone_from(&self.input_problem);
+        status.loop_version = self.loop_version;
+        status.summed_up(self.state.last.as_ref())
+    }
+
+    pub(crate) async fn cancelled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
         // Waiting callers hear that they are refused before the run closes.
         Self::drain(context).await;
         Err(WorkflowTermination::cancelled())
     }
 
-    async fn drain(context: &WorkflowContext<Self>) {
+    pub(crate) async fn drain(context: &WorkflowContext<Self>) {
         let probe = context.clone();
         let detached = WaitConditionOptions::builder()
             .cancellation_token(WorkflowCancellationToken::new())
@@ -278,224 +334,22 @@ impl CapacityManagementWorkflow {
             .await;
     }
 
-    fn is_old_enough(context: &WorkflowContext<Self>) -> bool {
+    pub(crate) fn is_old_enough(context: &WorkflowContext<Self>) -> bool {
         match (context.workflow_time(), context.state(|it| it.started)) {
             (Some(now), Some(started)) => now.duration_since(started).unwrap_or_default() >= OLD_ENOUGH,
             _ => true,
         }
     }
-
-    async fn keep_apart(context: &WorkflowContext<Self>) {
-        let now = context.workflow_time().and_then(milliseconds);
-        let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
-            return;
-        };
-        let since = Duration::from_millis(now.saturating_sub(last));
-        let apart = context
-            .state(|it| it.state.apart_ms)
-            .map_or(APART, Duration::from_millis);
-        if since < apart {
-            let pause = TimerOptions::builder(apart.saturating_sub(since))
-                .summary("apart".to_owned())
-                .build();
-            // A cancelled timer is seen by the caller, which looks at the token.
-            let _ = context.timer(pause).await;
-        }
-    }
-
-    /// Never fails: a failure is a report with an error.
-    async fn evaluate_once(context: &WorkflowContext<Self>) -> EvaluationReport {
-        let request = context.state(|it| ObserveRequest {
-            number: it.state.evaluations + 1,
-            account: it.state.account.clone(),
-            paused: it.state.paused.is_some(),
-            raise_only: it.evaluating_raise_only,
-            ledgers: it.state.ledgers.clone(),
-        });
-        let number = request.number;
-        let observed = context
-            .execute_activity(
-                CapacityActivities::observe_and_decide,
-                request,
-                options::OBSERVE.options(),
-            )
-            .await;
-        let mut report = match observed {
-            Err(error) => EvaluationReport {
-                number,
-                error: Some(cause_of(&error)),
-                ..EvaluationReport::default()
-            },
-            Ok(observation) => {
-                let mut report = observation.report;
-                context.state_mut(|it| {
-                    it.state.next_tick = observation.next_tick;
-                    it.state.apart_ms = observation.apart_ms;
-                    it.state.ledgers = observation.ledgers;
-                    // What one evaluation cannot carry is looked at again at once.
-                    if observation.changes_left_out > 0 {
-                        it.request_again();
-                    }
-                });
-                if !observation.changes.is_empty() {
-                    let (most, wait) = (
-                        observation.max_concurrent.max(1),
-                        Duration::from_secs(observation.wait_seconds.max(1)),
-                    );
-                    report.changes = Self::carry_out(context, &observation.changes, most, wait).await;
-                }
-                report
-            }
-        };
-        report = report.summed_up();
-        // People are told in any case; that it fails never fails an evaluation.
-        let announcement = Announcement {
-            report: report.clone(),
-            standing: context.state(|it| it.state.standing.clone()),
-        };
-        let told = context
-            .execute_activity(
-                CapacityActivities::announce,
-                announcement,
-                options::ANNOUNCE.options(),
-            )
-            .await;
-        if let Ok(Some(standing)) = told {
-            context.state_mut(|it| it.state.standing = standing);
-        }
-        report
-    }
-
-    /// Changes go alone until one was verified, then a few at a time; all within a bounded time.
-    async fn carry_out(
-        context: &WorkflowContext<Self>,
-        changes: &[ChangeRequest],
-        most: u32,
-        wait: Duration,
-    ) -> Vec<ChangeReport> {
-        let mut bound = context.timer(TimerOptions::builder(wait).summary("bound".to_owned()).build());
-        let work = async {
-            let mut waiting = changes.iter();
-            for change in waiting.by_ref() {
-                Self::one_change(context, change, 1).await;
-                if context.state(|it| {
-                    it.ended
-                        .get(&change.namespace)
-                        .is_some_and(ChangeReport::is_success)
-                }) {
-                    break;
-                }
-            }
-            let rest: Vec<_> = waiting
-                .map(|change| Self::one_change(context, change, most))
-                .collect();
-            join_all(rest).await;
-        };
-        let mut work = Box::pin(work.fuse());
-        select! {
-            () = work => bound.cancel(),
-            _ = bound => {}
-        }
-        drop(work);
-        let halt = context.state(|it| it.halt.clone());
-        let report = |change: &ChangeRequest| {
-            if let Some(ended) = context.state(|it| it.ended.get(&change.namespace).cloned()) {
-                return ended;
-            }
-            let begun = context.state(|it| it.begun.contains(&change.namespace));
-            let (outcome, why) = if begun {
-                (
-                    "in_progress",
-                    Some("still under way when the evaluation ended; the next one joins it".to_owned()),
-                )
-            } else {
-                (
-                    "not_started",
-                    halt.clone()
-                        .or_else(|| Some("the time of the evaluation was over".to_owned())),
-                )
-            };
-            ChangeReport::of(change, outcome, why)
-        };
-        changes.iter().map(report).collect()
-    }
-
-    async fn one_change(context: &WorkflowContext<Self>, change: &ChangeRequest, most: u32) {
-        if context.wait_condition(move |it| it.running < most).await.is_err() {
-            return;
-        }
-        // Nothing awaits between the condition and here, so no other change has taken the place.
-        let may_begin = context.state_mut(|it| {
-            if it.halt.is_some() {
-                return false;
-            }
-            it.running += 1;
-            it.begun.insert(change.namespace.clone());
-            true
-        });
-        if !may_begin {
-            return;
-        }
-        let report = Self::child(context, change).await;
-        context.state_mut(|it| {
-            it.running -= 1;
-            if !report.spec_differences.is_empty() {
-                let fields = report.spec_differences.join(", ");
-                it.halt = Some(format!(
-                    "after the change of {} its spec differs in {fields}",
-                    report.namespace
-                ));
-            }
-            it.ended.insert(change.namespace.clone(), report);
-        });
-    }
-
-    async fn child(context: &WorkflowContext<Self>, change: &ChangeRequest) -> ChangeReport {
-        let id = change_id(&change.namespace);
-        let child = ChildWorkflowOptions::builder()
-            .workflow_id(id.clone())
-            .static_summary(format!("capacity of {}", change.namespace))
-            // A change outlives the controller's run and its cancellation: it is seen to its end.
-            .parent_close_policy(ParentClosePolicy::Abandon)
-            .cancellation_token(WorkflowCancellationToken::new())
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .build();
-        match context
-            .start_child_workflow(CapacityChange::run, Lenient::from(change.clone()), child)
-            .await
-        {
-            Ok(started) => match started.result().await {
-                Ok(report) => report,
-                Err(error) => ChangeReport::of(change, "failed", Some(error.to_string())),
-            },
-            // One is running: the id is the mutual exclusion. Join it.
-            Err(ChildWorkflowStartError::StartFailed {
-                cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
-                ..
-            }) => match context
-                .execute_activity(CapacityActivities::await_change, id, options::WAIT.options())
-                .await
-            {
-                Ok(report) => report,
-                Err(error) => ChangeReport::of(change, "failed", Some(cause_of(&error))),
-            },
-            Err(error) => ChangeReport::of(
-                change,
-                "failed",
-                Some(format!("it could not be started: {error}")),
-            ),
-        }
-    }
 }
 
 /// Milliseconds since 1970.
-fn milliseconds(time: SystemTime) -> Option<u64> {
+pub(crate) fn milliseconds(time: SystemTime) -> Option<u64> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     u64::try_from(since.as_millis()).ok()
 }
 
 /// Reads a text out of whatever was sent.
-fn text_of(context: &SyncWorkflowContext<CapacityManagementWorkflow>, raw: RawValue) -> Option<String> {
+fn text_of(context: &WorkflowContext<CapacityManagementWorkflow>, raw: RawValue) -> Option<String> {
     use temporalio_common::data_converters::{
         GenericPayloadConverter, SerializationContext, SerializationContextData,
     };

@@ -1,17 +1,17 @@
 //! Asking the controller, from ticks and from the command line. Every call is bounded in time: without a worker the client
 //! library would wait for ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use temporalio_client::{
-    Client, WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowQueryOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
+    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowSignalOptions,
+    WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
-use temporalio_common::data_converters::{PayloadConverter, RawValue};
+use temporalio_common::data_converters::RawValue;
 
 use crate::controller::CapacityManagementWorkflow;
 use crate::lenient::Lenient;
-use crate::messages::{EvaluationReport, Status};
+use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
 
 /// An evaluation that was asked for and not reported.
@@ -25,7 +25,7 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Asks for an evaluation, creating the controller if it is lost, and waits for the report.
+/// Asks for a full evaluation, creating the controller if it is lost. Returns its report as soon as its changes are queued.
 ///
 /// # Errors
 ///
@@ -103,46 +103,68 @@ async fn bounded<T, E: std::fmt::Display>(
     }
 }
 
-/// Puts the controller's brake on.
+/// Asks for an evaluation as [`ask`] does, and waits until each of its changes has ended or was replaced, for as long as the
+/// bound says: the report then carries what became of them so far.
 ///
 /// # Errors
 ///
-/// As [`status`].
-pub async fn pause_controller(
+/// As [`ask`].
+pub async fn ask_and_wait(
     client: &Client,
     installation: &Installation,
-    reason: &str,
+    update_id: &str,
     bound: Duration,
-) -> Result<(), String> {
-    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let why = RawValue::from_value(&reason.to_owned(), &PayloadConverter::default());
-    let options = WorkflowExecuteUpdateOptions::default();
-    bounded(
-        handle.execute_update(CapacityManagementWorkflow::pause, why, options),
-        bound,
-    )
-    .await
-    .map(drop)
+) -> Result<EvaluationReport, AskError> {
+    let begun = Instant::now();
+    let mut report = ask(client, installation, update_id, bound).await?;
+    let mut wait = Duration::from_millis(200);
+    while !report.is_settled() && begun.elapsed() + wait < bound {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
+        // A worker that restarts answers the next question.
+        if let Ok(now) = evaluation(client, installation, report.number, Duration::from_secs(10)).await
+            && now.number == report.number
+        {
+            report = now;
+        }
+    }
+    Ok(report)
 }
 
-/// Takes the controller's brake off.
+/// Asks the controller for one evaluation, by its number; an empty report where it does not know it any more.
 ///
 /// # Errors
 ///
 /// As [`status`].
-pub async fn resume_controller(
+pub async fn evaluation(
     client: &Client,
     installation: &Installation,
+    number: u64,
     bound: Duration,
-) -> Result<(), String> {
+) -> Result<EvaluationReport, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let options = WorkflowExecuteUpdateOptions::default();
-    bounded(
-        handle.execute_update(CapacityManagementWorkflow::resume, RawValue::default(), options),
-        bound,
-    )
-    .await
-    .map(drop)
+    let query = Lenient::from(EvaluationQuery { number });
+    let call = handle.query(
+        CapacityManagementWorkflow::evaluation,
+        query,
+        WorkflowQueryOptions::default(),
+    );
+    bounded(call, bound).await
+}
+
+/// Asks a controller that an older release began to go on in the loop of this one.
+///
+/// # Errors
+///
+/// In words, if the service refuses or does not answer.
+pub(crate) async fn rotate(client: &Client, installation: &Installation) -> Result<(), String> {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
+    let call = handle.signal(
+        CapacityManagementWorkflow::rotate,
+        RawValue::default(),
+        WorkflowSignalOptions::default(),
+    );
+    bounded(call, Duration::from_secs(10)).await
 }
 
 /// Why an evaluation is asked for.

@@ -49,7 +49,7 @@ fn with(mut lately: BTreeMap<String, i64>, own: Option<String>, now: Timestamp) 
 
 /// Returns what forbids changes in an evaluation.
 pub(crate) fn restrictions(request: &ObserveRequest, ledgers: &Ledgers) -> Vec<Restriction> {
-    let scale_up_only = request.raise_only.then(|| {
+    let scale_up_only = request.scale_up_only.then(|| {
         Restriction::new(
             Direction::ScaleDown,
             ReasonCode::ScaleUpOnly,
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_high_use_triggers_only_scales_up() {
         let request = ObserveRequest {
-            raise_only: true,
+            scale_up_only: true,
             ..ObserveRequest::default()
         };
         let alone = with(BTreeMap::new(), Some("a".to_owned()), at(10));

@@ -8,43 +8,67 @@
 mod activities;
 mod autopilot;
 mod change;
+mod change_steps;
 mod connection;
 mod controller;
 mod controller_client;
+mod controller_loop;
+mod controller_state;
+mod evaluation;
 mod failures;
+mod gate;
+mod health;
+mod last_look;
 mod ledgers;
+mod legacy_change;
+mod legacy_controller;
 mod lenient;
 mod messages;
 pub mod names;
 mod news;
 mod observation;
 mod options;
+pub mod pauses;
+mod queue;
+mod record;
+mod running;
 mod sampling;
 mod schedule;
 mod tick;
+mod watch;
 mod worker;
 
-pub use activities::{ActivitySettings, CapacityActivities, Pulse};
+pub use activities::{ActivitySettings, CapacityActivities, build_id};
 pub use autopilot::{AutopilotError, autopilot};
 pub use change::CapacityChange;
-pub use connection::{ConnectError, Connection, Credential};
-pub use controller::CapacityManagementWorkflow;
-pub use controller_client::{
-    AskError, Trigger, ask, last_evaluation, pause_controller, resume_controller, signal, status,
+pub use change_steps::{
+    ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
 };
+pub use connection::{ConnectError, Connection, Credential};
+pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
+pub use controller_client::{
+    AskError, Trigger, ask, ask_and_wait, evaluation, last_evaluation, signal, status,
+};
+pub use evaluation::{EvaluateRequest, EvaluateResult};
+pub use gate::Gate;
+pub use health::EvaluationHealth;
 pub use lenient::Lenient;
 pub use messages::{
-    Announcement, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationReport,
-    Observation, ObserveRequest, Redecide, Redecision, SampleRequest, Silence, Status, StepRequest,
-    StepResult, TickRequest,
+    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationQuery,
+    EvaluationReport, HeldNamespace, NotPermitted, Observation, ObserveRequest, PauseSeen, Redecide,
+    Redecision, SampleRequest, Silence, SpecChanged, Status, StepRequest, StepResult, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;
-pub use observation::Quiet;
+pub use observation::QuietDecisions;
+pub use pauses::{Pause, PauseError, PauseKind};
+pub use queue::{Changes, QueuedChange, RunningChange};
+pub use record::CapacityRecord;
 pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,
     trigger,
 };
 pub use tick::EvaluationTick;
+pub use watch::watch_controller;
 pub use worker::{WorkerLimits, worker_options};

@@ -7,6 +7,9 @@ use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next, PlannedDe
 use capacity_engine::{Capacity, NamespaceId};
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Gate;
+use crate::queue::Changes;
+
 use crate::news::Standing;
 
 /// A change to be carried out.
@@ -25,11 +28,26 @@ pub struct ChangeRequest {
     pub resource_version: String,
     /// The minute of the newest metrics used (UTC, RFC 3339).
     pub sample_minute: Option<String>,
-    /// How long the change may take before it has failed; a quarter of an hour if it is not said.
+    /// How long the change may take before it is announced as slow; 15 minutes by default.
     pub timeout_seconds: Option<u64>,
+    /// The workflow id of the controller, which is signaled of its progress.
+    pub controller_id: String,
+    /// The number of the evaluation that decided it.
+    pub evaluation: u64,
+    /// The plan of that evaluation.
+    pub plan_id: String,
+    /// Whether it goes ahead of others, to show that an update changes nothing but the capacity.
+    pub canary: bool,
+    /// Builds whose changes had a verdict; a worker of another build posts only canaries.
+    pub verified_builds: Vec<String>,
 }
 
 impl ChangeRequest {
+    /// Returns whether it scales up.
+    pub fn scales_up(&self) -> bool {
+        self.to_trus > self.from_trus
+    }
+
     /// Returns the order that this asks for.
     ///
     /// # Errors
@@ -63,7 +81,7 @@ impl From<&ChangeOrder> for ChangeRequest {
             operation_id: order.operation_id.clone(),
             resource_version: order.resource_version.clone(),
             sample_minute: order.sample_minute.map(|minute| minute.to_string()),
-            timeout_seconds: None,
+            ..Self::default()
         }
     }
 }
@@ -115,7 +133,8 @@ pub struct ChangeReport {
     pub from_trus: u32,
     /// TRUs wanted, 0 meaning on-demand.
     pub to_trus: u32,
-    /// `changed`, `already`, `refused`, `not_permitted`, `stuck`, `failed`, `in_progress` or `not_started`.
+    /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
+    /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
     pub outcome: String,
     /// Our id of the operation.
     pub operation_id: String,
@@ -123,9 +142,50 @@ pub struct ChangeReport {
     pub error: Option<String>,
     /// Fields of the spec, other than the capacity, that differ after the change.
     pub spec_differences: Vec<String>,
-    /// Whether people were told of it already, by the change itself.
+    /// Whether the channel was notified of it already, by the change itself.
     pub announced: bool,
+    /// Whether the ledger has it, or there is none.
+    pub recorded: bool,
+    /// Whether the controller was signaled of its end.
+    pub signaled: bool,
+    /// Why it was not started: a stable code such as `paused`.
+    pub code: Option<String>,
+    /// Whether the service may have received its POST.
+    pub posted: bool,
+    /// Whether a reading after the POST showed the posted capacity and nothing else changed.
+    pub verdict: bool,
+    /// The build of the worker that posted it.
+    pub build: String,
+    /// Fields of the spec that only appeared after the update.
+    pub appeared_fields: Vec<String>,
+    /// The version of the namespace that it rests on.
+    pub resource_version: String,
+    /// The evaluation that decided it.
+    pub evaluation: u64,
+    /// The plan of that evaluation.
+    pub plan_id: String,
 }
+
+/// How far a change is, as it signals it to the controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeEvent {
+    /// The change, as far as it is known.
+    pub report: ChangeReport,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// A change that was put back because the account ran as many operations as it may.
+pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
+/// A change that was put back because its worker's build had no verdict yet.
+pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
+/// A change that waits for its turn.
+pub(crate) const QUEUED: &str = "queued";
+/// A change that is under way.
+pub(crate) const IN_PROGRESS: &str = "in_progress";
+/// A change that a newer evaluation dropped from the queue.
+pub(crate) const REPLACED: &str = "replaced";
 
 impl ChangeReport {
     /// Returns the report of a request that ended without an ending of its own.
@@ -138,19 +198,39 @@ impl ChangeReport {
             outcome: outcome.to_owned(),
             operation_id: request.operation_id.clone(),
             error,
-            spec_differences: Vec::new(),
-            announced: false,
+            resource_version: request.resource_version.clone(),
+            evaluation: request.evaluation,
+            plan_id: request.plan_id.clone(),
+            ..Self::default()
         }
     }
 
-    /// Returns whether there is an ending to tell; the next evaluation tells that of the others.
+    /// Returns whether it was started and has ended.
     pub fn has_ended(&self) -> bool {
-        !matches!(self.outcome.as_str(), "in_progress" | "not_started")
+        !matches!(
+            self.outcome.as_str(),
+            QUEUED | IN_PROGRESS | REPLACED | "not_started"
+        )
+    }
+
+    /// Returns whether nothing more is to come of it.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.outcome.as_str(), QUEUED | IN_PROGRESS)
     }
 
     /// Returns whether the namespace has the wanted capacity.
     pub fn is_success(&self) -> bool {
         matches!(self.outcome.as_str(), "changed" | "already")
+    }
+
+    /// Returns whether the change announces its own end. What was superseded is decided again; what is not permitted is a
+    /// standing problem of the namespace, which evaluations announce.
+    pub fn is_news(&self) -> bool {
+        self.has_ended()
+            && !matches!(
+                self.outcome.as_str(),
+                "superseded" | "not_permitted" | "terminated"
+            )
     }
 }
 
@@ -232,10 +312,12 @@ pub struct EvaluationReport {
     pub dry_run: bool,
     /// Whether nothing was to be changed, by the controller's brake.
     pub paused: bool,
-    /// Whether it could only raise, since throttling or high use triggered it.
-    pub raise_only: bool,
-    /// Whether the account was blind.
-    pub blind: bool,
+    /// Whether it could only scale up, since throttling or high use triggered it.
+    #[serde(alias = "raise_only")]
+    pub scale_up_only: bool,
+    /// Whether the metrics of the account were unavailable.
+    #[serde(alias = "blind")]
+    pub metrics_unavailable: bool,
     /// What fed the hour, and how much of it is known.
     pub coverage: String,
     /// How many decisions of each action.
@@ -252,9 +334,16 @@ pub struct EvaluationReport {
     pub ledger_problem: Option<String>,
     /// Why there was no evaluation.
     pub error: Option<String>,
+    /// Changes that this evaluation left out, since a payload carries only so many.
+    pub changes_left_out: usize,
 }
 
 impl EvaluationReport {
+    /// Returns whether every change of it has ended or was replaced.
+    pub fn is_settled(&self) -> bool {
+        self.changes.iter().all(ChangeReport::is_settled)
+    }
+
     /// Writes the sentence that sums it up.
     #[must_use]
     pub fn summed_up(mut self) -> Self {
@@ -266,14 +355,14 @@ impl EvaluationReport {
         let mode = match (self.dry_run, self.paused) {
             (true, _) => ", dry run: nothing was changed",
             (false, true) => ", paused: nothing was changed",
-            (false, false) if self.raise_only => ", triggered by high use: nothing is given back",
+            (false, false) if self.scale_up_only => ", triggered by high use: scales up only",
             (false, false) => "",
         };
         let done = self.changes.iter().filter(|change| change.is_success()).count();
         self.summary = match &self.error {
             Some(error) => format!("evaluation {} failed: {error}", self.number),
-            None if self.blind => format!(
-                "evaluation {}: blind, nothing was decided on metrics{mode}",
+            None if self.metrics_unavailable => format!(
+                "evaluation {}: metrics unavailable, no metric-based decisions were made{mode}",
                 self.number
             ),
             None if self.changes.is_empty() => {
@@ -300,8 +389,9 @@ pub struct ObserveRequest {
     pub account: Option<String>,
     /// Whether the brake is on.
     pub paused: bool,
-    /// Whether throttling or high use triggered it: then it may only raise.
-    pub raise_only: bool,
+    /// Whether throttling or high use triggered it: then it may only scale up.
+    #[serde(rename = "raise_only", alias = "scale_up_only")]
+    pub scale_up_only: bool,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
     pub ledgers: BTreeMap<String, i64>,
 }
@@ -328,8 +418,10 @@ pub struct Observation {
     pub ledgers: BTreeMap<String, i64>,
 }
 
-/// Characters of an error that a payload carries.
-const LONGEST_ERROR: usize = 300;
+/// Characters of an error that a change carries.
+pub(crate) const LONGEST_ERROR: usize = 1_000;
+/// Characters of an error that the report of an evaluation carries.
+pub(crate) const LONGEST_ERROR_IN_REPORT: usize = 300;
 
 /// What people are to be told, and what they were told before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,6 +431,10 @@ pub struct Announcement {
     pub report: EvaluationReport,
     /// Standing problems, and when people were told of each.
     pub standing: BTreeMap<String, Standing>,
+    /// When the last evaluation with usable metrics began (UTC, RFC 3339).
+    pub last_good: Option<String>,
+    /// The pause behind which somebody unpaused the schedule.
+    pub unpaused_schedule: Option<PauseSeen>,
 }
 
 /// What a controller carries from run to run.
@@ -351,8 +447,9 @@ pub struct ControllerState {
     pub account: Option<String>,
     /// Whether an evaluation was asked for and not made yet.
     pub pending: bool,
-    /// Whether that one may only raise.
-    pub pending_raise_only: bool,
+    /// Whether that one may only scale up.
+    #[serde(rename = "pending_raise_only")]
+    pub pending_scale_up_only: bool,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
     /// When the last evaluation began (milliseconds since 1970): the next keeps its distance, also after continuing as new.
@@ -365,8 +462,78 @@ pub struct ControllerState {
     pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
     pub ledgers: BTreeMap<String, i64>,
-    /// The last evaluation.
+    /// The last evaluation, of either kind.
     pub last: Option<EvaluationReport>,
+    /// Earlier evaluations whose changes have not all ended, and the last full one.
+    pub unsettled: Vec<EvaluationReport>,
+    /// The number of the last full evaluation.
+    pub full_number: u64,
+    /// Changes that wait and changes under way.
+    pub changes: Changes,
+    /// Whether changes may run side by side.
+    pub gate: Gate,
+    /// Whether the running set is known: not in a new controller, nor in one of an older release.
+    pub knows_running: bool,
+    /// The run id of the last pause seen of each kind, and whether it was open.
+    pub pauses: BTreeMap<String, PauseSeen>,
+    /// Namespaces whose last update was refused as not permitted.
+    pub not_permitted: BTreeMap<String, NotPermitted>,
+    /// Namespaces whose spec differed only when their change had ended.
+    pub spec_changed: BTreeMap<String, SpecChanged>,
+    /// How many changes may run at a time, as the last evaluation's settings said.
+    pub max_concurrent: u32,
+    /// When the last good evaluation began (milliseconds since 1970): one with usable metrics.
+    pub last_good_ms: Option<u64>,
+    /// Since when the metrics are unavailable (milliseconds since 1970).
+    pub metrics_unavailable_since_ms: Option<u64>,
+    /// What was announced of the gate and of hanging changes, so that it is announced once.
+    pub announced: Vec<String>,
+}
+
+/// Which evaluation is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvaluationQuery {
+    /// Its number.
+    pub number: u64,
+}
+
+/// A pause that was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PauseSeen {
+    /// Identifies the pause.
+    pub run_id: String,
+    /// Whether it was open.
+    pub open: bool,
+    /// Why it was made.
+    pub reason: String,
+    /// Who made it.
+    pub by: String,
+    /// When it was made (UTC, RFC 3339).
+    pub since: String,
+    /// When it ends by itself (UTC, RFC 3339).
+    pub until: Option<String>,
+}
+
+/// A namespace that the key may not change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotPermitted {
+    /// The version that was refused: another one is tried again.
+    pub resource_version: String,
+    /// When it was refused (milliseconds since 1970).
+    pub at_ms: u64,
+}
+
+/// A namespace whose spec differed when its change had ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpecChanged {
+    /// The fields.
+    pub fields: Vec<String>,
+    /// When that was seen (milliseconds since 1970).
+    pub at_ms: u64,
 }
 
 /// What `get_status` answers.
@@ -393,8 +560,33 @@ pub struct Status {
     pub next_tick: Option<String>,
     /// Changes that have begun and not ended.
     pub changes_in_progress: Vec<String>,
+    /// How many changes wait for their turn.
+    pub changes_queued: usize,
     /// What was wrong with the input it was started with.
     pub input_problem: Option<String>,
+    /// The version of the controller's loop; 0 in releases that did not tell.
+    #[serde(rename = "loop")]
+    pub loop_version: u32,
+    /// When the last evaluation with usable metrics began (UTC, RFC 3339).
+    pub last_good_evaluation: Option<String>,
+    /// Since when the metrics are unavailable (UTC, RFC 3339).
+    pub metrics_unavailable_since: Option<String>,
+    /// Whether changes may run side by side; else the next one is a canary.
+    pub gate_open: bool,
+    /// Namespaces that are held, why, and until when.
+    pub held: Vec<HeldNamespace>,
+}
+
+/// A namespace that is left alone for some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldNamespace {
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// Stable code of the reason.
+    pub reason_code: String,
+    /// Why, in one sentence.
+    pub reason: String,
 }
 
 /// What a tick saw of the controller.

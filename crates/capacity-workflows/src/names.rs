@@ -20,6 +20,11 @@ pub fn change_id(namespace: &str) -> String {
     format!("capacity-change/{namespace}")
 }
 
+/// Returns the workflow id of the record of an operation.
+pub fn record_id(operation_id: &str) -> String {
+    format!("capacity-record/{operation_id}")
+}
+
 /// An installation: its task queue, and the ids of its controller, schedule and ticks. A second one in the same home namespace,
 /// for another account, has a name that its ids end with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,11 @@ impl Installation {
     /// Returns what the workflow ids of its ticks begin with.
     pub fn tick_id(&self) -> String {
         self.named(TICK_ID)
+    }
+
+    /// Returns the workflow id of its pause of a kind.
+    pub fn pause_id(&self, kind: crate::pauses::PauseKind) -> String {
+        self.named(&format!("capacity-pause/{}", kind.as_str()))
     }
 
     fn named(&self, id: &str) -> String {

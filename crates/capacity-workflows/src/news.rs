@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
-use crate::messages::{DecisionReport, EvaluationReport};
+use crate::messages::{DecisionReport, EvaluationReport, PauseSeen};
 
 /// A standing problem is told again after so long.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -25,6 +25,8 @@ pub struct Standing {
     pub seen: u32,
     /// When people were last told of it (UTC, RFC 3339); `None`: not yet.
     pub told: Option<String>,
+    /// When it was first seen (UTC, RFC 3339).
+    pub since: Option<String>,
 }
 
 /// What is to be told now.
@@ -34,12 +36,21 @@ pub(crate) struct News {
     pub(crate) report: EvaluationReport,
     /// What is to be told beside it.
     pub(crate) more: Vec<Section>,
-    /// The standing problems, if people are told.
+    /// The standing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
+    /// Since when evaluations fail, where that is to be announced (UTC, RFC 3339).
+    pub(crate) failing_since: Option<String>,
+    /// Whether it is to be announced that the schedule runs although changes are paused.
+    pub(crate) unpaused: bool,
 }
 
 /// Separates what is new in a report from what people know.
-pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>, now: Timestamp) -> News {
+pub(crate) fn news(
+    report: EvaluationReport,
+    before: &BTreeMap<String, Standing>,
+    unpaused_schedule: Option<&PauseSeen>,
+    now: Timestamp,
+) -> News {
     let mut found = Found {
         before,
         now,
@@ -49,7 +60,7 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
     for decision in &mut report.decisions {
         if let Some((problem, due_after)) = problem_of(decision) {
             // One that may only raise holds what would be given back, and comes at any time: it counts no lasting hold.
-            decision.announce = (due_after == 1 || !report.raise_only) && found.is_news(&problem, due_after);
+            decision.announce = (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
         }
     }
     let mut changes = std::mem::take(&mut report.changes);
@@ -61,15 +72,14 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
         change.has_ended() && (change.is_success() || failed_anew())
     });
     report.changes = changes;
-    if report.blind {
-        report.blind = found.is_news(BLIND, 1);
+    if report.metrics_unavailable {
+        report.metrics_unavailable = found.is_news(METRICS_UNAVAILABLE, 1);
     }
     let mut more = Vec::new();
-    if let Some(error) = report.error.clone()
-        && found.is_news(FAILED, 1)
-    {
-        more.push(section("The evaluation failed", vec![error]));
-    }
+    let failing_since = (report.error.is_some() && found.is_news(FAILED, 1))
+        .then(|| found.standing[FAILED].since.clone())
+        .flatten();
+    let unpaused = unpaused_schedule.is_some() && found.is_news(UNPAUSED, 1);
     if let Some(problem) = report.ledger_problem.clone()
         && found.is_news(LEDGER, 1)
     {
@@ -83,9 +93,9 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
         }
         // What a failed, blind or shortened evaluation does not show may stand all the same.
         let may_stand = (report.error.is_some()
-            || report.raise_only
+            || report.scale_up_only
             || report.decisions_left_out > 0
-            || found.standing.contains_key(BLIND))
+            || found.standing.contains_key(METRICS_UNAVAILABLE))
             && problem != FAILED;
         if may_stand {
             found.standing.insert(problem.clone(), standing.clone());
@@ -104,10 +114,13 @@ pub(crate) fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>
         report,
         more,
         standing,
+        failing_since,
+        unpaused,
     }
 }
 
-const BLIND: &str = "the account: metrics unusable";
+const UNPAUSED: &str = "the schedule runs while changes are paused";
+const METRICS_UNAVAILABLE: &str = "the account: metrics unusable";
 const LEDGER: &str = "the account: ledger unusable";
 const FAILED: &str = "the account: evaluation failed";
 
@@ -122,6 +135,7 @@ impl Found<'_> {
     fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
         let mut standing = self.before.get(problem).cloned().unwrap_or_default();
         standing.seen = standing.seen.saturating_add(1);
+        standing.since.get_or_insert_with(|| self.now.to_string());
         let told_lately = standing
             .told
             .as_deref()
@@ -171,6 +185,10 @@ mod tests {
     use super::*;
     use crate::messages::ChangeReport;
 
+    fn news(report: EvaluationReport, before: &BTreeMap<String, Standing>, now: Timestamp) -> News {
+        super::news(report, before, None, now)
+    }
+
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + hour * 3_600).expect("in range")
     }
@@ -202,7 +220,7 @@ mod tests {
         let before = standing.clone();
         for _ in 0..5 {
             let mut report = held(4, false);
-            report.raise_only = true;
+            report.scale_up_only = true;
             report.decisions[0].reason_code = "raise_only".to_owned();
             let told_now = news(report, &standing, at(0));
             assert_eq!(told(&told_now), (false, 0));
@@ -296,21 +314,27 @@ mod tests {
             ..EvaluationReport::default()
         };
         let first = news(failed.clone(), &held.standing, at(1));
-        assert_eq!(first.more[0].lines, ["no list"]);
+        assert_eq!(first.failing_since, Some(at(1).to_string()));
         assert_eq!(first.standing.len(), 2, "the hold may still stand");
-        assert_eq!(news(failed, &first.standing, at(2)).more, []);
+        assert_eq!(news(failed.clone(), &first.standing, at(2)).failing_since, None);
+        let next_day = news(failed, &first.standing, at(26));
+        assert_eq!(
+            next_day.failing_since,
+            Some(at(1).to_string()),
+            "since the first failure"
+        );
     }
 
     #[test]
     fn blindness_is_told_once() {
         let blind = EvaluationReport {
-            blind: true,
+            metrics_unavailable: true,
             ..EvaluationReport::default()
         };
         let first = news(blind.clone(), &BTreeMap::new(), at(0));
         let second = news(blind, &first.standing, at(1));
-        assert_eq!((first.report.blind, second.report.blind), (true, false));
+        assert_eq!((first.report.metrics_unavailable, second.report.metrics_unavailable), (true, false));
         let over = news(EvaluationReport::default(), &second.standing, at(2));
-        assert_eq!(over.more[0].lines, [BLIND]);
+        assert_eq!(over.more[0].lines, [METRICS_UNAVAILABLE]);
     }
 }

@@ -7,14 +7,14 @@ use capacity_autopilot::{ChangeResult, Plan, PlannedDecision};
 use crate::messages::{ChangeRequest, DecisionReport, EvaluationReport, Observation, ObserveRequest};
 
 /// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
-const DECISION_BYTES: usize = 90_000;
+const DECISION_BYTES: usize = 45_000;
 
 /// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
 const MOST_CHANGES: usize = 150;
 
 /// Where the decisions stand that change nothing and that nobody needs to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quiet {
+pub enum QuietDecisions {
     /// In the report, as many as fit.
     InReport,
     /// In the ledger: the history does not grow with the number of quiet namespaces.
@@ -33,20 +33,22 @@ impl Observation {
 
     /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted only,
     /// where a ledger has it.
-    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: Quiet) -> Self {
+    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
+        // One order for every cut: changes, what must be announced, holds, keeps.
         let rank = |decision: &&PlannedDecision| match decision.action.as_str() {
-            "Hold" => 1,
-            "Keep" => 2,
-            "Skip" => 3,
+            "Hold" | "Keep" | "Skip" if decision.announce => 1,
+            "Hold" => 2,
+            "Keep" => 3,
+            "Skip" => 4,
             _ => 0,
         };
         let mut counts = BTreeMap::new();
         for decision in &plan.decisions {
             *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
         }
-        let is_quiet = |decision: &PlannedDecision| rank(&decision) > 1 && !decision.announce;
+        let is_quiet = |decision: &PlannedDecision| rank(&decision) > 2;
         let mut sorted: Vec<&PlannedDecision> = plan.decisions.iter().collect();
-        if quiet == Quiet::InLedger {
+        if quiet == QuietDecisions::InLedger {
             sorted.retain(|decision| !is_quiet(decision));
         }
         sorted.sort_by_key(rank);
@@ -67,8 +69,8 @@ impl Observation {
                 plan_id: plan.plan_id.clone(),
                 dry_run,
                 paused: request.paused,
-                raise_only: request.raise_only,
-                blind: plan.metrics_unavailable,
+                scale_up_only: request.scale_up_only,
+                metrics_unavailable: plan.metrics_unavailable,
                 coverage: plan.coverage(),
                 counts,
                 decisions_left_out: sorted.len() - decisions.len(),
@@ -94,7 +96,7 @@ impl EvaluationReport {
             plan_id: self.plan_id.clone(),
             account: self.account.clone(),
             evaluated_at: self.evaluated_at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            metrics_unavailable: self.blind,
+            metrics_unavailable: self.metrics_unavailable,
             usage_window: String::new(),
             price_per_million_actions,
             decisions,
@@ -169,7 +171,7 @@ mod tests {
             for decision in quiet.decisions.iter_mut().skip(1) {
                 decision.action = capacity_autopilot::ActionName::Keep;
             }
-            let observation = Observation::of(&quiet, &request, false, Quiet::InLedger);
+            let observation = Observation::of(&quiet, &request, false, QuietDecisions::InLedger);
             assert_eq!(observation.report.counts.values().sum::<usize>(), namespaces);
             assert_eq!(observation.report.decisions_left_out, 0);
             serde_json::to_string(&observation).expect("JSON").len()
@@ -192,7 +194,7 @@ mod tests {
             sample_minute: Some("2026-11-25T10:45:00Z".to_owned()),
             ..ChangeRequest::default()
         };
-        let observation = Observation::of(&plan(10_000), &request, false, Quiet::InReport)
+        let observation = Observation::of(&plan(10_000), &request, false, QuietDecisions::InReport)
             .with_changes((0..1_000).map(change).collect());
         assert_eq!(observation.changes_left_out, 1_000 - MOST_CHANGES);
         let bytes = |value: &str| value.len();
@@ -210,6 +212,7 @@ mod tests {
         let told = Standing {
             seen: 3,
             told: Some("2026-11-25T10:45:00Z".to_owned()),
+            since: Some("2026-11-25T10:45:00Z".to_owned()),
         };
         let standing = (0..crate::news::MOST_STANDING).map(|number| {
             (

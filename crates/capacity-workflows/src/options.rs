@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use temporalio_client::RetryPolicy;
-use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions};
+use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions, WorkflowCancellationToken};
 
 /// Options of an activity: one attempt, all attempts, heartbeat, and how many attempts.
 pub(crate) struct Patience {
@@ -14,6 +14,13 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// The options, for work that goes on after its workflow was canceled.
+    pub(crate) fn detached(&self) -> ActivityOptions {
+        let mut options = self.options();
+        options.cancellation_token = Some(WorkflowCancellationToken::new());
+        options
+    }
+
     pub(crate) fn options(&self) -> ActivityOptions {
         let retry = RetryPolicy::builder()
             .initial_interval(Duration::from_secs(1))
@@ -48,6 +55,38 @@ pub(crate) const STEP: Patience = Patience {
     attempts: 5,
 };
 
+/// A read of a namespace, tried again while the service does not answer.
+pub(crate) const READ: Patience = Patience {
+    attempt: Duration::from_mins(2),
+    total: Duration::from_mins(10),
+    heartbeat: Some(Duration::from_secs(15)),
+    attempts: 0,
+};
+
+/// A POST: each attempt looks first whether an earlier one got through.
+pub(crate) const POST: Patience = Patience {
+    attempt: Duration::from_mins(2),
+    total: Duration::from_mins(6),
+    heartbeat: Some(Duration::from_secs(15)),
+    attempts: 0,
+};
+
+/// Recording and announcing a change: its namespace is free within a minute.
+pub(crate) const CONCLUDE: Patience = Patience {
+    attempt: Duration::from_secs(20),
+    total: Duration::from_secs(25),
+    heartbeat: None,
+    attempts: 2,
+};
+
+/// A scale-up-only evaluation has two minutes in all.
+pub(crate) const EVALUATE_SCALE_UP: Patience = Patience {
+    attempt: Duration::from_secs(100),
+    total: Duration::from_mins(2),
+    heartbeat: Some(Duration::from_secs(15)),
+    attempts: 3,
+};
+
 /// Telling people never holds anything up for long.
 pub(crate) const ANNOUNCE: Patience = Patience {
     attempt: Duration::from_mins(2),
@@ -76,6 +115,46 @@ pub(crate) fn sampling() -> ActivityOptions {
         .retry_policy(retry)
         .build();
     options.heartbeat_timeout = Some(Duration::from_secs(20));
+    options
+}
+
+/// Following a slow change: the retries are the polls.
+pub(crate) fn follow() -> ActivityOptions {
+    let every_minute = RetryPolicy::builder()
+        .initial_interval(Duration::from_mins(1))
+        .backoff_coefficient(1.0)
+        .build();
+    for_long(every_minute, Duration::from_hours(24))
+}
+
+/// Recording what a change could not record itself.
+pub(crate) fn record() -> ActivityOptions {
+    let patient = RetryPolicy::builder()
+        .initial_interval(Duration::from_secs(20))
+        .maximum_interval(Duration::from_mins(5))
+        .build();
+    for_long(patient, Duration::from_hours(7 * 24))
+}
+
+/// Opening a pause that must be open before anything else happens.
+pub(crate) fn until_done() -> ActivityOptions {
+    let quick = RetryPolicy::builder()
+        .initial_interval(Duration::from_secs(1))
+        .maximum_interval(Duration::from_secs(10))
+        .build();
+    for_long(quick, Duration::from_hours(7 * 24))
+}
+
+fn for_long(retry: RetryPolicy, total: Duration) -> ActivityOptions {
+    let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+        start_to_close: Duration::from_mins(1),
+        schedule_to_close: total,
+    };
+    let mut options = ActivityOptions::with_close_timeouts(timeouts)
+        .retry_policy(retry)
+        .build();
+    options.heartbeat_timeout = Some(Duration::from_secs(20));
+    options.cancellation_token = Some(WorkflowCancellationToken::new());
     options
 }
 

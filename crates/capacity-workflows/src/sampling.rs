@@ -223,6 +223,7 @@ impl Sampling<'_> {
             next_in,
         } = sampled;
         if let Some(problem) = problem {
+            self.activities.health.sample_failed();
             tracing::warn!(%problem, recorded, "a minute was not sampled well");
         } else {
             tracing::debug!(?minute, recorded, "sampled");

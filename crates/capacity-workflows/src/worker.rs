@@ -1,5 +1,6 @@
 //! The worker's options: every workflow and activity, registered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use temporalio_common::worker::WorkerDeploymentOptions;
@@ -8,7 +9,9 @@ use temporalio_sdk::{WorkerOptions, WorkerOptionsBuilder};
 
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
+use crate::change_steps::ChangeActivities;
 use crate::controller::CapacityManagementWorkflow;
+use crate::record::CapacityRecord;
 use crate::sampling::UsageSampler;
 use crate::tick::EvaluationTick;
 
@@ -50,13 +53,18 @@ pub fn worker_options(activities: CapacityActivities, limits: WorkerLimits) -> W
         .local_activity_task_slot_supplier(slots(1, 1))
         .nexus_task_slot_supplier(slots(1, 1))
         .build();
+    let changes = ChangeActivities {
+        shared: Arc::new(activities.clone()),
+    };
     let mut options = WorkerOptions::new(activities.settings.installation.task_queue())
         .register_workflow::<CapacityManagementWorkflow>()
         .and_then(WorkerOptionsBuilder::register_workflow::<CapacityChange>)
         .and_then(WorkerOptionsBuilder::register_workflow::<EvaluationTick>)
         .and_then(WorkerOptionsBuilder::register_workflow::<UsageSampler>)
+        .and_then(WorkerOptionsBuilder::register_workflow::<CapacityRecord>)
         .expect("the names of the workflows differ")
         .register_activities(activities)
+        .register_activities(changes)
         .tuner(tuner)
         // Without it the library hashes the whole executable at each start.
         .deployment_options(WorkerDeploymentOptions::from_build_id(

@@ -53,6 +53,8 @@ enum Repeat {
     Harmless,
     /// A write: only while it is certain that nothing was done.
     OnlyIfNotDone,
+    /// A write that the caller repeats, or does not.
+    Never,
 }
 
 struct Call<'a> {
@@ -195,6 +197,28 @@ impl Client {
         id: &str,
         update: &NamespaceUpdate,
     ) -> Result<AsyncOperation, Error> {
+        self.update(id, update, Repeat::OnlyIfNotDone).await
+    }
+
+    /// Replaces the spec of a namespace with exactly one request, whatever the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::update_namespace`].
+    pub async fn update_namespace_once(
+        &self,
+        id: &str,
+        update: &NamespaceUpdate,
+    ) -> Result<AsyncOperation, Error> {
+        self.update(id, update, Repeat::Never).await
+    }
+
+    async fn update(
+        &self,
+        id: &str,
+        update: &NamespaceUpdate,
+        repeat: Repeat,
+    ) -> Result<AsyncOperation, Error> {
         let body = serde_json::to_vec(update).expect("raw values and strings are JSON");
         let call = Call {
             operation: format!("update namespace {id}"),
@@ -202,7 +226,7 @@ impl Client {
             path: &["cloud", "namespaces", id],
             query: Vec::new(),
             body: Some(body),
-            repeat: Repeat::OnlyIfNotDone,
+            repeat,
         };
         let answer: OneOperation = self.call(call).await?;
         Ok(answer.async_operation)
@@ -267,7 +291,11 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => Error::new(&call.operation, kind),
             };
-            let harmless = call.repeat == Repeat::Harmless || !error.is_outcome_unknown();
+            let harmless = match call.repeat {
+                Repeat::Harmless => true,
+                Repeat::OnlyIfNotDone => !error.is_outcome_unknown(),
+                Repeat::Never => false,
+            };
             let asked = error.retry_after();
             let wait = asked.unwrap_or_default().max(retry::backoff(attempts));
             let in_time = asked.is_none_or(|asked| asked <= LONGEST_ASKED)

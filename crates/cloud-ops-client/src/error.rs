@@ -281,6 +281,14 @@ impl Error {
         })
     }
 
+    /// Returns whether the account runs as many asynchronous operations as it may (10), so that nothing was done.
+    pub fn is_too_many_operations(&self) -> bool {
+        self.refusal().is_some_and(|refusal| {
+            let message = refusal.message.to_ascii_lowercase();
+            refusal.code == GrpcCode::ResourceExhausted && message.contains("operation")
+        })
+    }
+
     /// Returns whether the key's role does not allow the call.
     pub fn is_permission_denied(&self) -> bool {
         self.has_code(GrpcCode::PermissionDenied)

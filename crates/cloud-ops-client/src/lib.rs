@@ -24,4 +24,4 @@ pub use namespaces::{
     AsyncOperation, CapacityInfo, ModeOptions, Namespace, NamespaceUpdate, OnDemandOptions, OperationState,
     ProvisionedOptions, Region, Replica, ReplicaState, ResourceState,
 };
-pub use spec::{Spec, WantedCapacity};
+pub use spec::{Spec, SpecDifference, SpecDigests, WantedCapacity};

@@ -3,6 +3,7 @@
 //! An update replaces the whole spec. A field we dropped would be switched off (authentication, delete protection), so
 //! every field keeps its very text and its place; only the value of `capacitySpec` is exchanged.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -113,6 +114,26 @@ impl Spec {
         different
     }
 
+    /// Returns a digest of each field other than the capacity, so that two readings can be compared without keeping either.
+    pub fn digests(&self) -> SpecDigests {
+        let names = self.fields.iter().map(|(name, _)| name.as_str());
+        let fields = names
+            .filter(|name| !CAPACITY_FIELD.contains(name))
+            .filter_map(|name| {
+                let text = match self.meaning(name)? {
+                    Meaning::Value(value) => value.to_string(),
+                    Meaning::Text(text) => text.to_owned(),
+                };
+                let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes());
+                Some((name.to_owned(), digest.simple().to_string()[..16].to_owned()))
+            })
+            .collect();
+        SpecDigests {
+            normalizer: NORMALIZER,
+            fields,
+        }
+    }
+
     fn meaning(&self, name: &str) -> Option<Meaning<'_>> {
         let (_, raw) = self.fields.iter().find(|(field, _)| field == name)?;
         match serde_json::from_str::<Value>(raw.get()) {
@@ -125,6 +146,54 @@ impl Spec {
             // A number too large for any type: its text is all there is to compare.
             Err(_) => Some(Meaning::Text(raw.get())),
         }
+    }
+}
+
+/// The version of the rules by which fields are normalized before they are digested. Raised with every change of those rules,
+/// since digests of different versions cannot be compared.
+const NORMALIZER: u32 = 1;
+
+/// Digests of the fields of a spec, other than the capacity. Absent fields and defaults have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpecDigests {
+    /// The version of the normalization.
+    pub normalizer: u32,
+    /// A digest for each field that holds something other than its default.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// How a spec differs from an earlier reading, by field names in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpecDifference {
+    /// Fields that changed or were removed.
+    pub changed: Vec<String>,
+    /// Fields that were at their default before and hold something now.
+    pub appeared: Vec<String>,
+}
+
+impl SpecDigests {
+    /// Returns how a later reading differs, leaving out the fields named in `ignored`; `None` where the digests were made
+    /// under rules that this version does not know, so that nothing can be said.
+    pub fn difference(&self, later: &Spec, ignored: &[String]) -> Option<SpecDifference> {
+        if self.normalizer != NORMALIZER {
+            return None;
+        }
+        let later = later.digests();
+        let counts = |name: &&String| !ignored.contains(name);
+        let changed = self
+            .fields
+            .iter()
+            .filter(|(name, digest)| later.fields.get(*name) != Some(digest));
+        let appeared = later
+            .fields
+            .keys()
+            .filter(|name| !self.fields.contains_key(*name));
+        Some(SpecDifference {
+            changed: changed.map(|(name, _)| name).filter(counts).cloned().collect(),
+            appeared: appeared.filter(counts).cloned().collect(),
+        })
     }
 }
 
@@ -252,6 +321,40 @@ mod tests {
             after.with_capacity(WantedCapacity::OnDemand).capacity(),
             CapacityMode::OnDemand
         );
+    }
+
+    #[test]
+    fn digests_tell_a_changed_field_from_one_that_only_appeared() {
+        let before = spec(
+            r#"{"name":"pay","mtlsAuth":{"enabled":true},"apiKeyAuth":{"enabled":false},"retentionDays":7}"#,
+        );
+        let digests = before.digests();
+        let difference = |later: &str| digests.difference(&spec(later), &[]).expect("a known normalizer");
+        let same = before.with_capacity(WantedCapacity::Provisioned(6));
+        assert_eq!(digests.difference(&same, &[]), Some(SpecDifference::default()));
+        let changed = difference(r#"{"name":"pay","retentionDays":8,"codec":{"endpoint":"x"}}"#);
+        assert_eq!(changed.changed, ["mtlsAuth", "retentionDays"]);
+        assert_eq!(changed.appeared, ["codec"]);
+        let ignored = digests.difference(
+            &spec(r#"{"name":"pay","retentionDays":7}"#),
+            &["mtlsAuth".to_owned()],
+        );
+        assert_eq!(ignored, Some(SpecDifference::default()));
+        let newer = SpecDigests {
+            normalizer: 99,
+            ..digests
+        };
+        assert_eq!(newer.difference(&before, &[]), None);
+    }
+
+    #[test]
+    fn digests_of_a_large_spec_stay_small_and_hold_nothing_of_it() {
+        let certificate = "MIIC".repeat(50_000);
+        let large = spec(&format!(
+            r#"{{"name":"pay","mtlsAuth":{{"acceptedClientCa":"{certificate}"}}}}"#
+        ));
+        let json = serde_json::to_string(&large.digests()).expect("JSON");
+        assert!(json.len() < 200 && !json.contains("MIIC"), "{json}");
     }
 
     #[test]

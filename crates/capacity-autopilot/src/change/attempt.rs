@@ -233,7 +233,11 @@ pub(crate) fn still_not_done(operation_id: &str, bound: Duration) -> String {
 }
 
 /// Decides from a fresh reading whether the change may be posted.
-fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Namespace) -> Option<Next> {
+pub(super) fn judge_before_post(
+    order: &ChangeOrder,
+    state: &ChangeState,
+    namespace: &Namespace,
+) -> Option<Next> {
     if is_our_operation(order, namespace) {
         // Begun by an earlier attempt of the same decision, whose end nobody recorded: our change is done, or under way.
         let is_done = namespace.async_operation_id.is_none() && present_capacity(namespace) == Ok(order.to);
@@ -287,13 +291,13 @@ fn judge_before_post(order: &ChangeOrder, state: &ChangeState, namespace: &Names
 }
 
 /// How our capacity request stands.
-enum RequestStanding {
+pub(super) enum RequestStanding {
     Running,
     Completed,
     Failed,
 }
 
-fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
+pub(super) fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
     let request = namespace
         .capacity
         .as_ref()
@@ -311,7 +315,7 @@ fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestStanding {
     }
 }
 
-fn is_our_operation(order: &ChangeOrder, namespace: &Namespace) -> bool {
+pub(super) fn is_our_operation(order: &ChangeOrder, namespace: &Namespace) -> bool {
     let latest = namespace
         .capacity
         .as_ref()
@@ -320,7 +324,7 @@ fn is_our_operation(order: &ChangeOrder, namespace: &Namespace) -> bool {
     [namespace.async_operation_id.as_deref(), latest].contains(&Some(order.operation_id.as_str()))
 }
 
-fn describe(namespace: &Namespace) -> String {
+pub(super) fn describe(namespace: &Namespace) -> String {
     present_capacity(namespace).map_or_else(
         |why| format!("an unknown capacity ({why})"),
         |capacity| capacity.to_string(),
@@ -358,14 +362,14 @@ fn repeat_or_stop(error: &cloud_ops_client::Error, state: &ChangeState) -> Next 
     }
 }
 
-fn not_permitted(error: &cloud_ops_client::Error) -> String {
+pub(super) fn not_permitted(error: &cloud_ops_client::Error) -> String {
     format!(
         "{}; grant Namespace Admin on this namespace, or add it to NAMESPACE_DENYLIST; other changes continue",
         chain(error)
     )
 }
 
-fn check_delay(named: Option<Duration>) -> Duration {
+pub(super) fn check_delay(named: Option<Duration>) -> Duration {
     named
         .filter(|delay| !delay.is_zero())
         .unwrap_or(DEFAULT_CHECK)

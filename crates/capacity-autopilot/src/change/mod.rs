@@ -6,6 +6,7 @@
 
 mod attempt;
 mod refusal;
+mod steps;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attempt::Changer;
 pub(crate) use attempt::still_not_done;
+pub use steps::{Basis, ChangeSteps, Checked, Posting, Prepared, Progressed, Reading};
 
 /// How long one change may take, waits included, before it is given up and reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
@@ -132,6 +134,12 @@ pub enum Outcome {
     NotStarted,
     /// Begun and left: the run was stopped while the service was at work.
     InProgress,
+    /// The namespace changed since the decision, so nothing was sent.
+    Superseded,
+    /// Posted, and the service never said what became of it.
+    Unknown,
+    /// The workflow of the change was terminated or timed out before its end.
+    Terminated,
 }
 
 impl Outcome {
@@ -144,7 +152,10 @@ impl Outcome {
             | Self::Stuck
             | Self::Failed
             | Self::NotStarted
-            | Self::InProgress => false,
+            | Self::InProgress
+            | Self::Superseded
+            | Self::Unknown
+            | Self::Terminated => false,
         }
     }
 
@@ -159,6 +170,9 @@ impl Outcome {
             Self::Failed => "failed",
             Self::NotStarted => "not_started",
             Self::InProgress => "in_progress",
+            Self::Superseded => "superseded",
+            Self::Unknown => "unknown",
+            Self::Terminated => "terminated",
         }
     }
 }

@@ -1,0 +1,342 @@
+//! The steps of a change for a caller that keeps its progress elsewhere, such as a durable workflow: read, post once, check.
+//!
+//! Each call makes at most one POST and repeats none. What was read before the POST is handed back as digests, so that the
+//! caller can record them before anything is sent, and compare the spec with them afterward.
+
+use std::time::Duration;
+
+use cloud_ops_client::{
+    AsyncOperation, CapacityMode, Client, Namespace, NamespaceUpdate, OperationState, SpecDifference,
+    SpecDigests,
+};
+use serde::{Deserialize, Serialize};
+
+use super::attempt::{
+    RequestStanding, check_delay, describe, is_our_operation, judge_before_post, not_permitted, standing,
+};
+use super::refusal::{Call, Consequence, consequence};
+use super::{ChangeOrder, ChangeState, Ending, Next, Outcome};
+use crate::observe::{present_capacity, wanted_capacity};
+use crate::text::chain;
+
+/// What a POST rests on: the version of the namespace and digests of its spec.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Basis {
+    /// The version of the namespace.
+    pub resource_version: String,
+    /// Digests of every field of the spec but the capacity.
+    pub digests: SpecDigests,
+}
+
+/// What a reading before the POST found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reading {
+    /// The change can be posted on this basis.
+    Ready(Basis),
+    /// The operation of this very change exists: it was posted before.
+    Posted,
+    /// There is nothing to post.
+    Ended(Ending),
+    /// The namespace could not be read now.
+    Unreadable {
+        /// Why.
+        why: String,
+        /// When the service wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// How the service answered the POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Posting {
+    /// It accepted the change.
+    Accepted {
+        /// When to check for the first time.
+        check_after: Duration,
+    },
+    /// Nothing was sent, or the service did nothing: this is the end.
+    Ended(Ending),
+    /// The account runs as many operations as it may; the change can be posted later.
+    TooManyOperations(String),
+    /// The service holds that the namespace has the wanted capacity already.
+    NothingToChange(String),
+    /// It is not known whether the service received the POST.
+    Uncertain(String),
+    /// Nothing was sent, and trying again can help.
+    NotSent {
+        /// Why.
+        why: String,
+        /// When the service wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// How far a posted change is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progressed {
+    /// The service is at work.
+    Running {
+        /// When to check again.
+        check_after: Duration,
+    },
+    /// The operation has ended; the capacity has not arrived yet.
+    Arriving,
+    /// It has ended.
+    Ended(Ending),
+    /// The service does not know the operation, and the namespace does not show it.
+    NeverPosted,
+    /// The service could not be asked now.
+    Unreadable(String),
+}
+
+/// One check of a posted change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// How far it is.
+    pub progress: Progressed,
+    /// Whether the spec was read and shows the capacity that was posted.
+    pub shows_posted: bool,
+    /// How the rest of the spec differs from the digests; `None` where nothing can be said.
+    pub difference: Option<SpecDifference>,
+}
+
+/// An update that is ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Prepared(NamespaceUpdate);
+
+/// Changes of one account, one call at a time.
+#[derive(Debug, Clone)]
+pub struct ChangeSteps {
+    client: Client,
+    fields_not_compared: Vec<String>,
+}
+
+impl ChangeSteps {
+    /// Returns the steps over a client whose key may change namespaces. Fields of the spec that are named here are left out of
+    /// every comparison.
+    pub fn new(client: Client, fields_not_compared: Vec<String>) -> Self {
+        Self {
+            client,
+            fields_not_compared,
+        }
+    }
+
+    /// Reads the namespace and says whether the change can be posted.
+    pub async fn read(&self, order: &ChangeOrder) -> Reading {
+        match self.client.namespace(order.namespace.as_str()).await {
+            Ok(namespace) => judge(order, &namespace),
+            Err(error) => match consequence(&error, Call::Read) {
+                Consequence::Repeat { delay } | Consequence::ReadBack { delay } => Reading::Unreadable {
+                    why: chain(&error),
+                    retry_after: delay,
+                },
+                Consequence::NotPermitted => {
+                    Reading::Ended(ending(Outcome::NotPermitted, not_permitted(&error)))
+                }
+                Consequence::DecideAgain | Consequence::NothingToChange | Consequence::Stop => {
+                    Reading::Ended(ending(Outcome::Failed, chain(&error)))
+                }
+            },
+        }
+    }
+
+    /// Reads the namespace again and returns the update to send, if nothing has moved since the basis was read; else what that
+    /// means for the change.
+    pub async fn prepare(&self, order: &ChangeOrder, basis: &Basis) -> Result<Prepared, Posting> {
+        let read = self.client.namespace(order.namespace.as_str()).await;
+        let namespace = read.map_err(|error| Posting::NotSent {
+            retry_after: error.retry_after(),
+            why: chain(&error),
+        })?;
+        match judge(order, &namespace) {
+            Reading::Ready(now) if now == *basis => Ok(Prepared(NamespaceUpdate {
+                spec: namespace.spec.with_capacity(wanted_capacity(order.to)),
+                resource_version: namespace.resource_version,
+                async_operation_id: order.operation_id.clone(),
+            })),
+            Reading::Ready(_) => {
+                let found = "the namespace changed between the reading and the update";
+                Err(Posting::Ended(ending(Outcome::Superseded, found.to_owned())))
+            }
+            Reading::Posted => Err(Posting::Accepted {
+                check_after: Duration::ZERO,
+            }),
+            Reading::Ended(ending) => Err(Posting::Ended(ending)),
+            Reading::Unreadable { why, retry_after } => Err(Posting::NotSent { why, retry_after }),
+        }
+    }
+
+    /// Posts the change, once.
+    pub async fn post(&self, order: &ChangeOrder, prepared: &Prepared) -> Posting {
+        tracing::info!(namespace = %order.namespace, operation_id = %order.operation_id, to = %order.to, "posting a capacity change");
+        let posted = self
+            .client
+            .update_namespace_once(order.namespace.as_str(), &prepared.0)
+            .await;
+        match posted {
+            Ok(operation) => Posting::Accepted {
+                check_after: check_delay(operation.check_duration),
+            },
+            Err(error) => refused_post(&error),
+        }
+    }
+
+    /// Returns whether the service knows the operation of a change, or the namespace shows it; `None` if that cannot be told now.
+    pub async fn was_posted(&self, order: &ChangeOrder) -> Option<bool> {
+        match self.client.async_operation(&order.operation_id).await {
+            Ok(_) => return Some(true),
+            Err(error) if error.is_not_found() => {}
+            Err(_) => return None,
+        }
+        let namespace = self.client.namespace(order.namespace.as_str()).await.ok()?;
+        Some(is_our_operation(order, &namespace))
+    }
+
+    /// Reads a namespace back after the service said that there is nothing to change.
+    pub async fn read_back(&self, order: &ChangeOrder) -> Result<Ending, String> {
+        let read = self.client.namespace(order.namespace.as_str()).await;
+        let namespace = read.map_err(|error| chain(&error))?;
+        if present_capacity(&namespace) == Ok(order.to) {
+            return Ok(Ending {
+                outcome: Outcome::Already,
+                error: None,
+                spec_differences: Vec::new(),
+            });
+        }
+        Ok(ending(
+            Outcome::Stuck,
+            format!(
+                "the service answers that there is nothing to change, but the namespace has {}; set {} once manually, or contact Temporal Support",
+                describe(&namespace),
+                order.to
+            ),
+        ))
+    }
+
+    /// Checks a posted change: the operation, the namespace, and its spec against the basis.
+    pub async fn check(&self, order: &ChangeOrder, digests: Option<&SpecDigests>) -> Checked {
+        let operation = match self.client.async_operation(&order.operation_id).await {
+            Ok(operation) => Some(operation),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Checked::unread(error_progress(&error)),
+        };
+        let namespace = match self.client.namespace(order.namespace.as_str()).await {
+            Ok(namespace) => namespace,
+            Err(error) => return Checked::unread(error_progress(&error)),
+        };
+        let shows_posted = shows(&namespace, order);
+        Checked {
+            progress: progress(order, operation.as_ref(), &namespace),
+            difference: digests
+                .filter(|_| shows_posted)
+                .and_then(|digests| digests.difference(&namespace.spec, &self.fields_not_compared)),
+            shows_posted,
+        }
+    }
+}
+
+impl Checked {
+    fn unread(progress: Progressed) -> Self {
+        Self {
+            progress,
+            shows_posted: false,
+            difference: None,
+        }
+    }
+}
+
+fn judge(order: &ChangeOrder, namespace: &Namespace) -> Reading {
+    if is_our_operation(order, namespace) {
+        return Reading::Posted;
+    }
+    match judge_before_post(order, &ChangeState::begin(), namespace) {
+        None => Reading::Ready(Basis {
+            resource_version: namespace.resource_version.clone(),
+            digests: namespace.spec.digests(),
+        }),
+        Some(Next::DecideAgain { found }) => Reading::Ended(ending(Outcome::Superseded, found)),
+        Some(Next::Ended(ending)) => Reading::Ended(ending),
+        Some(Next::After { .. }) => Reading::Posted,
+    }
+}
+
+fn refused_post(error: &cloud_ops_client::Error) -> Posting {
+    if error.is_too_many_operations() {
+        return Posting::TooManyOperations(chain(error));
+    }
+    match consequence(error, Call::Post) {
+        Consequence::NothingToChange => Posting::NothingToChange(chain(error)),
+        Consequence::DecideAgain => Posting::Ended(ending(Outcome::Superseded, chain(error))),
+        Consequence::NotPermitted => Posting::Ended(ending(Outcome::NotPermitted, not_permitted(error))),
+        Consequence::ReadBack { delay } | Consequence::Repeat { delay } if !error.is_outcome_unknown() => {
+            Posting::NotSent {
+                why: chain(error),
+                retry_after: delay,
+            }
+        }
+        Consequence::ReadBack { .. } | Consequence::Repeat { .. } => Posting::Uncertain(chain(error)),
+        Consequence::Stop => Posting::Ended(ending(Outcome::Failed, chain(error))),
+    }
+}
+
+fn error_progress(error: &cloud_ops_client::Error) -> Progressed {
+    Progressed::Unreadable(chain(error))
+}
+
+fn shows(namespace: &Namespace, order: &ChangeOrder) -> bool {
+    match namespace.spec.capacity() {
+        CapacityMode::OnDemand => order.to.trus() == 0,
+        CapacityMode::Provisioned(Some(value)) => (value - f64::from(order.to.trus())).abs() < 0.5,
+        CapacityMode::Absent | CapacityMode::Provisioned(None) | CapacityMode::Unknown(_) => false,
+    }
+}
+
+fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: &Namespace) -> Progressed {
+    let failed = |word: &str, operation: &AsyncOperation| {
+        let reason = operation.failure_reason.as_deref().unwrap_or("no reason given");
+        Progressed::Ended(ending(Outcome::Failed, format!("the operation {word}: {reason}")))
+    };
+    match operation.map(|operation| (&operation.state, operation)) {
+        None if !is_our_operation(order, namespace) => Progressed::NeverPosted,
+        None | Some((OperationState::Fulfilled, _)) => arrival(order, namespace),
+        Some((OperationState::Failed, operation)) => failed("failed", operation),
+        Some((OperationState::Rejected, operation)) => failed("was rejected", operation),
+        Some((OperationState::Cancelled, operation)) => failed("was cancelled", operation),
+        Some((_, operation)) => Progressed::Running {
+            check_after: check_delay(operation.check_duration),
+        },
+    }
+}
+
+/// A fulfilled operation is not yet an applied capacity: request and capacity must say so too.
+fn arrival(order: &ChangeOrder, namespace: &Namespace) -> Progressed {
+    match standing(order, namespace) {
+        RequestStanding::Failed => Progressed::Ended(ending(
+            Outcome::Failed,
+            format!(
+                "the capacity request failed; the namespace has {}",
+                describe(namespace)
+            ),
+        )),
+        RequestStanding::Completed if present_capacity(namespace) == Ok(order.to) => {
+            Progressed::Ended(Ending {
+                outcome: Outcome::Changed,
+                error: None,
+                spec_differences: Vec::new(),
+            })
+        }
+        RequestStanding::Completed | RequestStanding::Running => Progressed::Arriving,
+    }
+}
+
+fn ending(outcome: Outcome, error: String) -> Ending {
+    Ending {
+        outcome,
+        error: Some(error),
+        spec_differences: Vec::new(),
+    }
+}

@@ -1,0 +1,530 @@
+//! The activities of one change: read, post once, check, follow, conclude. Thin over the autopilot's steps.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use capacity_autopilot::incidents::{self, OpenChange};
+use capacity_autopilot::{
+    Basis, ChangeOrder, ChangeResult, ChangeSteps, Ending, Outcome, Posting, Progressed, Reading, chain,
+    record_change,
+};
+use cloud_ops_client::SpecDigests;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use temporalio_client::{MemoValue, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
+use temporalio_macros::activities;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::activities::{CapacityActivities, beating, failed, failure, recorder};
+use crate::last_look::last_look;
+use crate::lenient::Lenient;
+use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, TOO_MANY_OPERATIONS};
+use crate::pauses::{self, PauseKind};
+use crate::record::CapacityRecord;
+
+/// A change that is ready, posted or over, as a step says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepAnswer {
+    /// `ready`, `posted`, `accepted`, `nothing_to_change`, `uncertain`, `running`, `arriving`, `never_posted`, `unreadable` or
+    /// `ended`.
+    pub state: String,
+    /// How it ended, where it has.
+    pub outcome: String,
+    /// Why.
+    pub error: Option<String>,
+    /// Why it was not started, as a stable code.
+    pub code: Option<String>,
+    /// When to look again.
+    pub check_after_ms: u64,
+    /// What the POST rests on.
+    pub basis: Option<Basis>,
+    /// The build of the worker that answered.
+    pub build: String,
+    /// Whether the spec was read and shows the posted capacity.
+    pub shows_posted: bool,
+    /// Whether the rest of the spec could be compared.
+    pub compared: bool,
+    /// Fields that changed or were removed.
+    pub changed_fields: Vec<String>,
+    /// Fields that appeared.
+    pub appeared_fields: Vec<String>,
+}
+
+/// A change and what its POST rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PostRequest {
+    /// The change.
+    pub request: ChangeRequest,
+    /// What it rests on.
+    pub basis: Basis,
+}
+
+/// A posted change, with the digests from before the POST.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckRequest {
+    /// The change.
+    pub request: ChangeRequest,
+    /// The digests; `None` where an earlier run of the change posted it.
+    pub digests: Option<SpecDigests>,
+}
+
+/// An ended change, and what is still to be done about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Conclusion {
+    /// The change. Its `recorded` and `announced` say what was done before.
+    pub report: ChangeReport,
+    /// Whether half of it is a failure, so that the service tries again.
+    pub complete: bool,
+}
+
+/// What happened to a change besides its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Incident {
+    /// `slow`, `unknown`, `spec_changed`, `spec_changed_later`, `spec_appeared`, `no_verdict`, `places_used_up` or `terminated`.
+    pub kind: String,
+    /// The changes it concerns.
+    pub changes: Vec<ChangeRequest>,
+    /// When the first of them started (milliseconds since 1970).
+    pub started_ms: Option<u64>,
+    /// Fields of the spec.
+    pub fields: Vec<String>,
+}
+
+/// Which pause to open or end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PauseOrder {
+    /// The kind, as in the workflow id; empty means every kind that a person makes.
+    pub kind: String,
+    /// Whether it is ended.
+    pub resume: bool,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+}
+
+/// What became of both halves of a conclusion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concluded {
+    /// Whether the ledger has it, or there is none.
+    pub recorded: bool,
+    /// Whether the channel was notified, or there is none.
+    pub announced: bool,
+}
+
+/// The activities of changes.
+#[derive(Debug)]
+pub struct ChangeActivities {
+    /// What they share with the activities of evaluations.
+    pub shared: Arc<CapacityActivities>,
+}
+
+/// How long recording and announcing may take in one attempt: the lock of the namespace is free within a minute.
+const CONCLUDE: Duration = Duration::from_secs(12);
+
+#[activities]
+impl ChangeActivities {
+    /// Reads the namespace. The digests are in the history before anything is posted.
+    #[activity(name = "change_read")]
+    pub async fn change_read(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ChangeRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(&request)?;
+        let reading = beating(&context, self.steps().read(&order)).await?;
+        match reading {
+            Reading::Ready(basis) => Ok(StepAnswer {
+                basis: Some(basis),
+                ..self.state("ready")
+            }),
+            Reading::Posted => Ok(self.state("posted")),
+            Reading::Ended(ending) => Ok(self.ended(ending)),
+            Reading::Unreadable { why, retry_after } => Err(again(&why, retry_after)),
+            _ => Err(again("the reading cannot be interpreted by this version", None)),
+        }
+    }
+
+    /// Looks a last time whether the change may be made, and posts it: at most one POST an attempt.
+    #[activity(name = "change_post")]
+    pub async fn change_post(
+        self: Arc<Self>,
+        context: ActivityContext,
+        post: PostRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(&post.request)?;
+        let steps = self.steps();
+        if context.info().attempt > 1 {
+            // An earlier attempt may have sent it.
+            match beating(&context, steps.was_posted(&order)).await? {
+                Some(true) => return Ok(self.state("accepted")),
+                Some(false) => {}
+                None => {
+                    return Err(again(
+                        "it cannot be read whether the change was posted before",
+                        None,
+                    ));
+                }
+            }
+        }
+        let posting = match beating(&context, steps.prepare(&order, &post.basis)).await? {
+            Err(posting) => posting,
+            Ok(prepared) => {
+                match beating(&context, last_look(&self.shared, &post.request, &order)).await? {
+                    Err(why) => return Err(again(&why, None)),
+                    Ok(Some((code, why))) => return Ok(self.not_started(code, why)),
+                    Ok(None) => {}
+                }
+                beating(&context, steps.post(&order, &prepared)).await?
+            }
+        };
+        match posting {
+            Posting::Accepted { check_after } => Ok(StepAnswer {
+                check_after_ms: milliseconds(check_after),
+                ..self.state("accepted")
+            }),
+            Posting::Ended(ending) => Ok(self.ended(ending)),
+            Posting::TooManyOperations(why) => Ok(self.not_started(TOO_MANY_OPERATIONS, why)),
+            Posting::NothingToChange(why) => Ok(StepAnswer {
+                error: Some(why),
+                ..self.state("nothing_to_change")
+            }),
+            Posting::Uncertain(why) => Ok(StepAnswer {
+                error: Some(why),
+                ..self.state("uncertain")
+            }),
+            Posting::NotSent { why, retry_after } => Err(again(&why, retry_after)),
+            _ => Err(again("the answer cannot be interpreted by this version", None)),
+        }
+    }
+
+    /// Finds out whether the service knows the operation of a change.
+    #[activity(name = "change_was_posted")]
+    pub async fn change_was_posted(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ChangeRequest,
+    ) -> Result<bool, ActivityError> {
+        let order = order(&request)?;
+        let posted = beating(&context, self.steps().was_posted(&order)).await?;
+        posted.ok_or_else(|| again("the operation of the change cannot be read", None))
+    }
+
+    /// Reads back after "nothing to change".
+    #[activity(name = "change_read_back")]
+    pub async fn change_read_back(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ChangeRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(&request)?;
+        let read = beating(&context, self.steps().read_back(&order)).await?;
+        read.map(|ending| self.ended(ending))
+            .map_err(|why| again(&why, None))
+    }
+
+    /// Checks a posted change once.
+    #[activity(name = "change_check")]
+    pub async fn change_check(
+        self: Arc<Self>,
+        context: ActivityContext,
+        check: CheckRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(&check.request)?;
+        let checked = beating(&context, self.steps().check(&order, check.digests.as_ref())).await?;
+        let mut answer = match checked.progress {
+            Progressed::Running { check_after } => StepAnswer {
+                check_after_ms: milliseconds(check_after),
+                ..self.state("running")
+            },
+            Progressed::Arriving => self.state("arriving"),
+            Progressed::Ended(ending) => self.ended(ending),
+            Progressed::NeverPosted => self.state("never_posted"),
+            Progressed::Unreadable(why) => StepAnswer {
+                error: Some(why),
+                ..self.state("unreadable")
+            },
+            _ => self.state("unreadable"),
+        };
+        answer.shows_posted = checked.shows_posted;
+        if let Some(difference) = checked.difference {
+            answer.compared = true;
+            answer.changed_fields = difference.changed;
+            answer.appeared_fields = difference.appeared;
+        }
+        Ok(answer)
+    }
+
+    /// Polls a slow change once; its retries are the following polls, which write no history.
+    #[activity(name = "change_follow")]
+    pub async fn change_follow(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ChangeRequest,
+    ) -> Result<(), ActivityError> {
+        let order = order(&request)?;
+        let checked = beating(&context, self.steps().check(&order, None)).await?;
+        match checked.progress {
+            Progressed::Running { .. } | Progressed::Unreadable(_) => Err(again(
+                "the operation has not ended",
+                Some(self.shared.settings.follow_every),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records and announces the end of a change, as far as ledger and channel can be reached.
+    #[activity(name = "change_conclude")]
+    pub async fn change_conclude(
+        self: Arc<Self>,
+        context: ActivityContext,
+        conclusion: Conclusion,
+    ) -> Result<Concluded, ActivityError> {
+        let report = &conclusion.report;
+        let shared = &self.shared;
+        let record = tokio::time::timeout(CONCLUDE, record(shared, report));
+        let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
+        let (recorded, announced) = beating(&context, async { tokio::join!(record, announce) }).await?;
+        let concluded = Concluded {
+            recorded: recorded.unwrap_or(false),
+            announced: announced.unwrap_or(false),
+        };
+        if conclusion.complete && !(concluded.recorded && concluded.announced) {
+            let missing = if concluded.recorded {
+                "announced"
+            } else {
+                "recorded"
+            };
+            let why = format!("the change of {} could not be {missing} yet", report.namespace);
+            return Err(again(&why, None));
+        }
+        Ok(concluded)
+    }
+
+    /// Starts the workflow that goes on recording and announcing after the change has closed.
+    #[activity(name = "start_record")]
+    pub async fn start_record(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        report: ChangeReport,
+    ) -> Result<(), ActivityError> {
+        let installation = &self.shared.settings.installation;
+        let memo = [("namespace".to_owned(), MemoValue::new(report.namespace.clone()))];
+        let id = crate::names::record_id(&report.operation_id);
+        let options = WorkflowStartOptions::new(installation.task_queue(), id)
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            .static_summary(format!("Record the change of {}", report.namespace))
+            .memo(memo.into_iter().collect())
+            .build();
+        let started = self
+            .shared
+            .client
+            .start_workflow(CapacityRecord::run, Lenient::from(report), options);
+        match tokio::time::timeout(CONCLUDE, started).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(again(&error.to_string(), None)),
+            Err(_) => Err(again("the Temporal service did not answer", None)),
+        }
+    }
+
+    /// Opens or ends a pause.
+    #[activity(name = "set_pause")]
+    pub async fn set_pause(
+        self: Arc<Self>,
+        context: ActivityContext,
+        order: PauseOrder,
+    ) -> Result<(), ActivityError> {
+        let shared = &self.shared;
+        let installation = &shared.settings.installation;
+        let kinds: Vec<PauseKind> = match (PauseKind::from_word(&order.kind), order.resume) {
+            (Some(kind), _) => vec![kind],
+            (None, true) => vec![PauseKind::All, PauseKind::ScaleUp, PauseKind::ScaleDown],
+            (None, false) => vec![PauseKind::All],
+        };
+        for kind in kinds {
+            let set = async {
+                if order.resume {
+                    pauses::close(&shared.client, installation, kind, &order.by).await
+                } else {
+                    pauses::open(&shared.client, installation, kind, &order.reason, &order.by, None).await
+                }
+            };
+            beating(&context, set)
+                .await?
+                .map_err(|error| again(&chain(&error), None))?;
+        }
+        Ok(())
+    }
+
+    /// Notifies the channel of what happened to changes besides their end. Returns whether it was notified.
+    #[activity(name = "announce_incident")]
+    pub async fn announce_incident(
+        self: Arc<Self>,
+        context: ActivityContext,
+        incident: Incident,
+    ) -> Result<bool, ActivityError> {
+        let now = self.shared.autopilot.now();
+        let started_at = incident
+            .started_ms
+            .and_then(|started| i64::try_from(started).ok())
+            .and_then(|started| Timestamp::from_millisecond(started).ok());
+        let open: Vec<OpenChange<'_>> = incident
+            .changes
+            .iter()
+            .map(|change| OpenChange {
+                namespace: &change.namespace,
+                from_trus: change.from_trus,
+                to_trus: change.to_trus,
+                operation_id: &change.operation_id,
+                started_at,
+            })
+            .collect();
+        let Some(first) = open.first() else {
+            return Ok(true);
+        };
+        let message = match incident.kind.as_str() {
+            "slow" => incidents::slow_change(first, now),
+            "unknown" => incidents::unknown_outcome(first, now),
+            "spec_changed" => incidents::spec_changed(first, &incident.fields),
+            "spec_changed_later" => incidents::spec_changed_later(first, &incident.fields),
+            "spec_appeared" => incidents::spec_field_appeared(first, &incident.fields),
+            "no_verdict" => incidents::changes_without_verdict(&open, now),
+            "places_used_up" => incidents::places_used_up(&open, now),
+            "terminated" => incidents::terminated_with_changes(&open, now),
+            "no_progress" => incidents::change_without_progress(first, now),
+            other => {
+                tracing::warn!(
+                    kind = other,
+                    "a newer worker announces what this one does not know"
+                );
+                return Ok(false);
+            }
+        };
+        beating(&context, self.shared.tell(&message)).await
+    }
+}
+
+impl ChangeActivities {
+    fn steps(&self) -> ChangeSteps {
+        let shared = &self.shared;
+        ChangeSteps::new(
+            shared.autopilot.ops().clone(),
+            shared.settings.spec_fields_not_compared.clone(),
+        )
+    }
+
+    fn state(&self, state: &str) -> StepAnswer {
+        StepAnswer {
+            state: state.to_owned(),
+            build: self.shared.settings.build.clone(),
+            ..StepAnswer::default()
+        }
+    }
+
+    fn ended(&self, ending: Ending) -> StepAnswer {
+        StepAnswer {
+            outcome: ending.outcome.as_str().to_owned(),
+            error: ending.error,
+            ..self.state("ended")
+        }
+    }
+
+    fn not_started(&self, code: &str, why: String) -> StepAnswer {
+        StepAnswer {
+            code: Some(code.to_owned()),
+            ..self.ended(Ending {
+                outcome: Outcome::NotStarted,
+                error: Some(why),
+                spec_differences: Vec::new(),
+            })
+        }
+    }
+}
+
+async fn record(shared: &CapacityActivities, report: &ChangeReport) -> bool {
+    let (Some(ledger), false) = (shared.autopilot.memory(), report.recorded) else {
+        return true;
+    };
+    let now = shared.autopilot.now();
+    let recorded = record_change(
+        ledger,
+        &report.plan_id,
+        &ChangeResult::from(report),
+        now,
+        &recorder(),
+    )
+    .await;
+    if let Err(error) = &recorded {
+        tracing::warn!(namespace = report.namespace, operation_id = report.operation_id, error = %chain(error), "cannot record a change in the ledger; retrying");
+    }
+    recorded.is_ok()
+}
+
+async fn announce(shared: &CapacityActivities, report: &ChangeReport) -> bool {
+    if report.announced || !report.is_news() {
+        return true;
+    }
+    let digest = EvaluationReport {
+        evaluated_at: shared.autopilot.now().to_string(),
+        account: report
+            .namespace
+            .split_once('.')
+            .map(|(_, account)| account.to_owned()),
+        plan_id: report.plan_id.clone(),
+        changes: vec![report.clone()],
+        ..EvaluationReport::default()
+    };
+    shared.tell_digest(&digest, Vec::new()).await
+}
+
+fn order(request: &ChangeRequest) -> Result<ChangeOrder, ActivityError> {
+    request
+        .order()
+        .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))
+}
+
+/// A failure that the service tries again.
+fn again(why: &str, after: Option<Duration>) -> ActivityError {
+    let failure = ApplicationFailure::builder(std::io::Error::other(why.to_owned()));
+    match after {
+        Some(after) => failure.next_retry_delay(after).build().into(),
+        None => failure.build().into(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns how old data may be at most before a POST, as a code and a sentence where it is older.
+pub(crate) fn too_old(
+    order: &ChangeOrder,
+    max_age: SignedDuration,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
+    let Some(minute) = order.sample_minute else {
+        return Some((
+            "metrics_stale",
+            "the change names no minute of metrics that it rests on".to_owned(),
+        ));
+    };
+    let age = now.duration_since(minute);
+    (age > max_age).then(|| {
+        let text = format!(
+            "the metrics it rests on are {} min old (limit {} min); the namespace is evaluated again",
+            age.as_mins(),
+            max_age.as_mins()
+        );
+        ("metrics_stale", text)
+    })
+}

@@ -1,0 +1,380 @@
+//! The parts of the controller's event loop, side by side: evaluations of both kinds, starts of changes, notices.
+
+use std::time::Duration;
+
+use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
+use temporalio_sdk::workflows::select;
+use temporalio_sdk::{
+    CancellableFuture, ChildWorkflowOptions, ParentClosePolicy, TimerOptions, WorkflowCancellationToken,
+    WorkflowContext, WorkflowIdReusePolicy,
+};
+
+use crate::activities::CapacityActivities;
+use crate::change::CapacityChange;
+use crate::change_steps::{ChangeActivities, Concluded, Conclusion, PauseOrder};
+use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
+use crate::controller_state::as_time;
+use crate::evaluation::{EvaluateRequest, EvaluateResult};
+use crate::failures::cause_of;
+use crate::lenient::Lenient;
+use crate::messages::{Announcement, ChangeReport, ChangeRequest, EvaluationReport};
+use crate::names::change_id;
+use crate::options;
+use crate::queue::NextStart;
+
+type Context = WorkflowContext<CapacityManagementWorkflow>;
+
+/// Runs until the run is to end: it was canceled, or is due to continue as new.
+pub(crate) async fn run(context: &Context) {
+    open_pause_of_older_release(context).await;
+    futures::future::join4(
+        evaluations(context, false),
+        evaluations(context, true),
+        starts(context),
+        notices(context),
+    )
+    .await;
+}
+
+/// Up to release 0.1.0 a pause was a field of the state.
+async fn open_pause_of_older_release(context: &Context) {
+    let why = context.state(|it| {
+        let is_older = it.state.pauses.is_empty() && !it.state.knows_running;
+        it.state.paused.clone().filter(|_| is_older)
+    });
+    let Some(reason) = why else { return };
+    let order = PauseOrder {
+        kind: "all".to_owned(),
+        reason,
+        by: "the controller of release 0.1.0".to_owned(),
+        ..PauseOrder::default()
+    };
+    let _ = context
+        .execute_activity(ChangeActivities::set_pause, order, options::until_done())
+        .await;
+}
+
+/// Opens or ends a pause for an update of the controller.
+pub(crate) async fn set_pause(context: &Context, order: PauseOrder) -> Result<(), String> {
+    let set = context.execute_activity(ChangeActivities::set_pause, order, options::CONCLUDE.options());
+    set.await.map_err(|error| cause_of(&error))
+}
+
+/// Evaluates whenever that is asked for, one at a time of each kind.
+async fn evaluations(context: &Context, scale_up_only: bool) {
+    loop {
+        let woken = context
+            .wait_condition(move |it| it.rotating || it.wants(scale_up_only))
+            .await;
+        if woken.is_err() || context.state(|it| it.rotating) {
+            return;
+        }
+        if !scale_up_only {
+            keep_apart(context).await;
+        }
+        notice_time(context);
+        if context.cancellation_token().is_cancelled() || context.state(|it| it.rotating) {
+            return;
+        }
+        let (request, began_ms, again) = context.state_mut(|it| it.begin(scale_up_only));
+        let patience = if scale_up_only {
+            options::EVALUATE_SCALE_UP.options()
+        } else {
+            options::OBSERVE.options()
+        };
+        let number = request.number;
+        let evaluated = context
+            .execute_activity(CapacityActivities::evaluate_account, request, patience)
+            .await;
+        notice_time(context);
+        let unpaused = context.state_mut(|it| match evaluated {
+            Ok(result) => it.end_well(result, began_ms, again),
+            Err(error) => {
+                it.end_failed(number, scale_up_only, again, cause_of(&error));
+                false
+            }
+        });
+        announce(context, number, unpaused).await;
+    }
+}
+
+/// That the channel cannot be notified never fails an evaluation.
+async fn announce(context: &Context, number: u64, unpaused: bool) {
+    let announcement = context.state(|it| {
+        let report = it.state.report(number).cloned().unwrap_or_default();
+        Announcement {
+            // Changes announce themselves.
+            report: EvaluationReport {
+                changes: Vec::new(),
+                ..report
+            },
+            standing: it.state.standing.clone(),
+            last_good: it.state.last_good_ms.and_then(as_time),
+            unpaused_schedule: it
+                .state
+                .pauses
+                .values()
+                .find(|seen| unpaused && seen.open)
+                .cloned(),
+        }
+    });
+    let announced = context
+        .execute_activity(
+            CapacityActivities::announce,
+            announcement,
+            options::ANNOUNCE.options(),
+        )
+        .await;
+    if let Ok(Some(standing)) = announced {
+        context.state_mut(|it| it.state.standing = standing);
+    }
+}
+
+/// Starts changes, and decides when the run ends.
+async fn starts(context: &Context) {
+    loop {
+        notice_time(context);
+        if context.cancellation_token().is_cancelled() {
+            return;
+        }
+        if asked_to_rotate(context) || is_due(context) {
+            context.state_mut(|it| it.rotating = true);
+        }
+        if context.state(|it| it.rotating) {
+            return;
+        }
+        let (next, seen) = context.state_mut(|it| (it.consider(), it.events));
+        match next {
+            NextStart::Start(index) => {
+                let request = context.state_mut(|it| it.start(index));
+                start(context, request).await;
+            }
+            NextStart::At(at) => {
+                let wait = Duration::from_millis(at.saturating_sub(context.state(|it| it.now_ms)).max(50));
+                let timer = TimerOptions::builder(wait)
+                    .summary("until the next start".to_owned())
+                    .build();
+                let mut timer = context.timer(timer);
+                let mut changed = context.wait_condition(move |it| it.events != seen);
+                select! {
+                    _ = changed => timer.cancel(),
+                    _ = timer => {}
+                }
+            }
+            NextStart::Wait | NextStart::Blocked => {
+                if context.wait_condition(move |it| it.events != seen).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Starts the workflow of a change, and waits for no more than its start.
+async fn start(context: &Context, request: ChangeRequest) {
+    let child = ChildWorkflowOptions::builder()
+        .workflow_id(change_id(&request.namespace))
+        .static_summary(format!("capacity of {}", request.namespace))
+        // A change outlives the controller's run and its cancellation: it is seen to its end.
+        .parent_close_policy(ParentClosePolicy::Abandon)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .build();
+    let started = context
+        .start_child_workflow(CapacityChange::run, Lenient::from(request.clone()), child)
+        .await;
+    notice_time(context);
+    context.state_mut(|it| match started {
+        Ok(_) => {}
+        // One is closing, or somebody else started one: the id is the lock.
+        Err(ChildWorkflowStartError::StartFailed {
+            cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+            ..
+        }) => it.could_not_start(&request),
+        Err(error) => it.failed_to_start(&request, format!("its workflow cannot be started: {error}")),
+    });
+}
+
+/// Sets pauses, announces incidents, and records changes that ended without a signal.
+async fn notices(context: &Context) {
+    loop {
+        let woken = context.wait_condition(|it| it.rotating || it.has_notices()).await;
+        if woken.is_err() {
+            return;
+        }
+        if let Some(order) = context.state_mut(|it| pop(&mut it.pause_orders)) {
+            let _ = context
+                .execute_activity(ChangeActivities::set_pause, order, options::until_done())
+                .await;
+        } else if let Some(incident) = context.state_mut(|it| pop(&mut it.incidents)) {
+            let _ = context
+                .execute_activity(
+                    ChangeActivities::announce_incident,
+                    incident,
+                    options::CONCLUDE.options(),
+                )
+                .await;
+        } else if let Some(report) = context.state_mut(|it| pop(&mut it.unheard)) {
+            conclude(context, report).await;
+        } else if context.state(|it| it.rotating) {
+            return;
+        }
+    }
+}
+
+fn pop<T>(list: &mut Vec<T>) -> Option<T> {
+    (!list.is_empty()).then(|| list.remove(0))
+}
+
+async fn conclude(context: &Context, mut report: ChangeReport) {
+    let conclusion = Conclusion {
+        report: report.clone(),
+        complete: false,
+    };
+    let concluded: Concluded = context
+        .execute_activity(
+            ChangeActivities::change_conclude,
+            conclusion,
+            options::CONCLUDE.options(),
+        )
+        .await
+        .unwrap_or_default();
+    if !(concluded.recorded && concluded.announced) {
+        report.recorded = concluded.recorded;
+        report.announced = concluded.announced;
+        let _ = context
+            .execute_activity(
+                ChangeActivities::start_record,
+                report,
+                options::CONCLUDE.options(),
+            )
+            .await;
+    }
+}
+
+async fn keep_apart(context: &Context) {
+    let now = context.workflow_time().and_then(milliseconds);
+    let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
+        return;
+    };
+    let since = Duration::from_millis(now.saturating_sub(last));
+    let apart = context
+        .state(|it| it.state.apart_ms)
+        .map_or(APART, Duration::from_millis);
+    if since < apart {
+        let pause = TimerOptions::builder(apart.saturating_sub(since))
+            .summary("apart".to_owned())
+            .build();
+        // A canceled timer is seen by the caller, which looks at the token.
+        let _ = context.timer(pause).await;
+    }
+}
+
+fn notice_time(context: &Context) {
+    let now = context.workflow_time();
+    context.state_mut(|it| it.notice_time(now));
+}
+
+/// The marker's id holds the number of signals seen, so that a signal that an older worker ignored stays ignored in replay.
+fn asked_to_rotate(context: &Context) -> bool {
+    let asked = context.state_mut(CapacityManagementWorkflow::take_rotation);
+    asked.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
+}
+
+fn is_due(context: &Context) -> bool {
+    let many = context.state(|it| it.in_run >= ROTATE_AFTER);
+    (many && CapacityManagementWorkflow::is_old_enough(context))
+        || context.continue_as_new_suggested()
+        || context.history_length() > MOST_EVENTS
+}
+
+impl CapacityManagementWorkflow {
+    fn wants(&self, scale_up_only: bool) -> bool {
+        if scale_up_only {
+            self.wants_scale_up
+        } else {
+            self.wants_full || self.wants_again
+        }
+    }
+
+    fn has_notices(&self) -> bool {
+        !(self.pause_orders.is_empty() && self.incidents.is_empty() && self.unheard.is_empty())
+    }
+
+    /// Begins an evaluation. Returns what it asks for, when it began, and whether it decides again under the last number.
+    fn begin(&mut self, scale_up_only: bool) -> (EvaluateRequest, u64, bool) {
+        let now_ms = self.now_ms;
+        let mut again = false;
+        if scale_up_only {
+            self.wants_scale_up = false;
+            self.evaluating_scale_up = true;
+        } else {
+            again = !self.wants_full;
+            self.wants_again = false;
+            self.wants_full = false;
+            self.legacy.requested = false;
+            self.evaluating_full = true;
+            self.state.last_start_ms = Some(now_ms);
+            self.full_started += u64::from(!again);
+            self.progressed = false;
+        }
+        if !again {
+            self.state.evaluations += 1;
+        }
+        let state = &self.state;
+        let request = EvaluateRequest {
+            number: if again {
+                state.full_number
+            } else {
+                state.evaluations
+            },
+            scale_up_only,
+            account: state.account.clone(),
+            ledgers: state.ledgers.clone(),
+            running: state
+                .changes
+                .running
+                .iter()
+                .map(|it| it.request.clone())
+                .collect(),
+            knows_running: state.knows_running,
+            not_permitted: state.not_permitted.clone(),
+            spec_changed: state.spec_changed.clone(),
+        };
+        (request, now_ms, again)
+    }
+
+    fn end(&mut self, scale_up_only: bool) {
+        self.in_run += 1;
+        self.events += 1;
+        if scale_up_only {
+            self.evaluating_scale_up = false;
+        } else {
+            self.evaluating_full = false;
+            self.full_done = self.full_started;
+        }
+    }
+
+    /// Returns whether the schedule runs although changes are paused.
+    fn end_well(&mut self, result: EvaluateResult, began_ms: u64, again: bool) -> bool {
+        let scale_up_only = result.report.scale_up_only;
+        let unpaused = result.schedule_runs_under_pause;
+        self.take_result(result, began_ms, again);
+        self.end(scale_up_only);
+        unpaused
+    }
+
+    /// One that failed removes nothing from the queue.
+    fn end_failed(&mut self, number: u64, scale_up_only: bool, again: bool, error: String) {
+        let report = EvaluationReport {
+            number,
+            scale_up_only,
+            evaluated_at: as_time(self.now_ms).unwrap_or_default(),
+            account: self.state.account.clone(),
+            error: Some(error),
+            ..EvaluationReport::default()
+        };
+        self.take_report(report, again);
+        self.end(scale_up_only);
+    }
+}

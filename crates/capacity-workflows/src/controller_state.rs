@@ -1,0 +1,546 @@
+//! What the controller makes of the events it hears: pure, and the same in every replay.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::change_steps::{Incident, PauseOrder};
+use crate::controller::CapacityManagementWorkflow;
+use crate::evaluation::EvaluateResult;
+use crate::messages::{
+    ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, HeldNamespace, IN_PROGRESS,
+    LONGEST_ERROR_IN_REPORT, NotPermitted, PauseSeen, QUEUED, REPLACED, SpecChanged, Status,
+};
+use crate::pauses::PauseKind;
+use crate::queue::{MOST_OPERATIONS, NextStart, RunningChange, goes_back};
+
+/// A refusal is remembered so long at most.
+const REFUSED_FOR_MS: u64 = 6 * 60 * 60 * 1_000;
+/// Refusals that are carried; each worker remembers those it saw as well.
+const MOST_REFUSALS: usize = 400;
+/// The same field on two namespaces within this time pauses everything.
+const SAME_FIELD_WITHIN_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A change that could not start or post is tried again after this long, then after longer.
+const TRY_AGAIN_MS: u64 = 5_000;
+/// Evaluations whose changes have not all ended that are carried.
+const MOST_UNSETTLED: usize = 6;
+/// Namespaces that the status lists.
+const MOST_HELD: usize = 100;
+
+impl CapacityManagementWorkflow {
+    /// Takes what a change signals.
+    pub(crate) fn take_event(&mut self, event: ChangeEvent) {
+        let ChangeEvent { report, ended } = event;
+        if report.namespace.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        if report.verdict {
+            let is_new = !self.running(&report).verdict;
+            if is_new {
+                self.running(&report).verdict = true;
+                self.state.gate.verdict(now_ms, &report.build);
+                self.state.announced.retain(|kind| kind != "no_verdict");
+            }
+        }
+        if report.posted {
+            self.running(&report).posted = true;
+        }
+        if !report.spec_differences.is_empty() {
+            self.take_difference(&report);
+        }
+        if ended {
+            self.take_end(report);
+        } else {
+            self.settle(&report, IN_PROGRESS);
+        }
+    }
+
+    /// The change under way that a report is about; one that was not known is taken in.
+    fn running(&mut self, report: &ChangeReport) -> &mut RunningChange {
+        let running = &mut self.state.changes.running;
+        let place = running
+            .iter()
+            .position(|it| it.request.namespace == report.namespace)
+            .unwrap_or_else(|| {
+                running.push(RunningChange {
+                    request: ChangeRequest {
+                        namespace: report.namespace.clone(),
+                        from_trus: report.from_trus,
+                        to_trus: report.to_trus,
+                        operation_id: report.operation_id.clone(),
+                        evaluation: report.evaluation,
+                        ..ChangeRequest::default()
+                    },
+                    started_ms: self.now_ms,
+                    ..RunningChange::default()
+                });
+                running.len() - 1
+            });
+        &mut running[place]
+    }
+
+    /// A spec that differs closes the gate. The change itself has opened the pause where the first reading differed.
+    fn take_difference(&mut self, report: &ChangeReport) {
+        self.state.gate.close();
+        self.empty_queue();
+        if !report.verdict {
+            return;
+        }
+        let now_ms = self.now_ms;
+        self.state
+            .spec_changed
+            .retain(|_, seen| now_ms.saturating_sub(seen.at_ms) < SAME_FIELD_WITHIN_MS);
+        let same_field = self.state.spec_changed.iter().find(|(namespace, seen)| {
+            **namespace != report.namespace
+                && seen.fields.iter().any(|it| report.spec_differences.contains(it))
+        });
+        if let Some((other, _)) = same_field {
+            self.pause_orders.push(PauseOrder {
+                kind: PauseKind::Spec.as_str().to_owned(),
+                reason: format!(
+                    "the specs of {other} and {} changed while updates were running (fields: {})",
+                    report.namespace,
+                    report.spec_differences.join(", ")
+                ),
+                by: "the autopilot".to_owned(),
+                ..PauseOrder::default()
+            });
+        }
+        self.state.spec_changed.insert(
+            report.namespace.clone(),
+            SpecChanged {
+                fields: report.spec_differences.clone(),
+                at_ms: now_ms,
+            },
+        );
+    }
+
+    pub(crate) fn take_end(&mut self, report: ChangeReport) {
+        let now_ms = self.now_ms;
+        let running = self.state.changes.end(&report.namespace);
+        if report.posted && !report.verdict {
+            let change = running.as_ref().map_or(
+                crate::gate::Unverified {
+                    scales_up: report.to_trus > report.from_trus,
+                    started_ms: now_ms,
+                },
+                RunningChange::unverified,
+            );
+            self.state.gate.ended_without_verdict(change);
+        }
+        if matches!(report.outcome.as_str(), "unknown" | "terminated") {
+            self.state.gate.close();
+        }
+        self.progressed |= report.is_success();
+        if report.outcome == "not_permitted" {
+            self.remember_refusal(&report);
+        }
+        let code = report.code.as_deref().unwrap_or_default();
+        match (goes_back(&report), running) {
+            (Some(canary), Some(running)) => {
+                let wait = if canary { 0 } else { TRY_AGAIN_MS };
+                let mut request = running.request;
+                request.canary = canary;
+                self.state
+                    .changes
+                    .put_back(request, now_ms + wait, canary, now_ms);
+                return self.settle(&report, QUEUED);
+            }
+            (Some(_) | None, _) => {}
+        }
+        if code == "metrics_stale" {
+            self.wants_again = true;
+        }
+        let scales_up = report.to_trus > report.from_trus;
+        if scales_up && report.outcome == "superseded" {
+            self.wants_scale_up = true;
+        }
+        let outcome = report.outcome.clone();
+        self.settle(&report, &outcome);
+    }
+
+    fn remember_refusal(&mut self, report: &ChangeReport) {
+        let now_ms = self.now_ms;
+        let refusals = &mut self.state.not_permitted;
+        refusals.retain(|_, refused| now_ms.saturating_sub(refused.at_ms) < REFUSED_FOR_MS);
+        if refusals.len() < MOST_REFUSALS {
+            let refused = NotPermitted {
+                resource_version: report.resource_version.clone(),
+                at_ms: now_ms,
+            };
+            refusals.insert(report.namespace.clone(), refused);
+        }
+    }
+
+    /// Writes what became of a change into the report of its evaluation.
+    fn settle(&mut self, report: &ChangeReport, outcome: &str) {
+        let number = report.evaluation;
+        let reports = self.state.last.iter_mut().chain(&mut self.state.unsettled);
+        for evaluation in reports.filter(|it| it.number == number) {
+            let change = evaluation
+                .changes
+                .iter_mut()
+                .find(|it| it.namespace == report.namespace && it.operation_id == report.operation_id);
+            if let Some(change) = change {
+                *change = ChangeReport {
+                    outcome: outcome.to_owned(),
+                    error: report
+                        .error
+                        .as_ref()
+                        .map(|error| error.chars().take(LONGEST_ERROR_IN_REPORT).collect()),
+                    ..report.clone()
+                };
+                *evaluation = std::mem::take(evaluation).summed_up();
+            }
+        }
+        let full = self.state.full_number;
+        self.state
+            .unsettled
+            .retain(|it| it.number == full || !it.is_settled());
+    }
+
+    pub(crate) fn replaced(&mut self, dropped: &[ChangeRequest]) {
+        for request in dropped {
+            let why = "a newer evaluation took its place before it was started";
+            let report = ChangeReport::of(request, REPLACED, Some(why.to_owned()));
+            self.settle(&report, REPLACED);
+        }
+    }
+
+    /// Drops everything that has not started.
+    pub(crate) fn empty_queue(&mut self) {
+        let dropped = self.state.changes.clear();
+        self.replaced(&dropped);
+        self.events += 1;
+    }
+
+    /// Takes the pauses that an evaluation read: a new one, or one that ended, empties the queue and closes the gate.
+    pub(crate) fn take_pauses(&mut self, pauses: BTreeMap<String, PauseSeen>) {
+        let is_news = |(kind, seen): (&String, &PauseSeen)| {
+            let known = self.state.pauses.get(kind);
+            known.is_none_or(|known| known.run_id != seen.run_id || known.open != seen.open)
+        };
+        if pauses.iter().any(is_news) {
+            let spec_ended = pauses
+                .get(PauseKind::Spec.as_str())
+                .is_some_and(|seen| !seen.open && self.state.pauses.contains_key(PauseKind::Spec.as_str()));
+            self.empty_queue();
+            if pauses.values().any(|seen| seen.open) {
+                self.state.gate.close();
+            } else {
+                self.state.gate.reset();
+            }
+            if spec_ended {
+                self.state.spec_changed.clear();
+            }
+        }
+        self.state.paused = pauses
+            .values()
+            .find(|seen| seen.open)
+            .map(|seen| format!("{}, by {}", seen.reason, seen.by));
+        self.state.pauses = pauses;
+    }
+
+    /// Takes the result of a full or a scale-up-only evaluation, or of a full one that decided again.
+    pub(crate) fn take_result(&mut self, result: EvaluateResult, observed_from_ms: u64, again: bool) {
+        let EvaluateResult {
+            mut report,
+            changes,
+            needed,
+            ended,
+            found,
+            pauses,
+            ..
+        } = result;
+        let now_ms = self.now_ms;
+        self.state.next_tick = result.next_tick;
+        self.state.apart_ms = result.apart_ms;
+        self.state.ledgers = result.ledgers;
+        self.state.max_concurrent = result.max_concurrent;
+        self.state.knows_running |= result.knows_running;
+        for change in found {
+            if !self.state.changes.is_running(&change.namespace) {
+                self.state.changes.running.push(RunningChange {
+                    request: change,
+                    started_ms: now_ms,
+                    posted: true,
+                    ..RunningChange::default()
+                });
+            }
+        }
+        self.take_unheard(ended);
+        if let Some(pauses) = pauses {
+            self.take_pauses(pauses);
+        }
+        if report.metrics_unavailable {
+            self.state.metrics_unavailable_since_ms.get_or_insert(now_ms);
+            return self.take_report(report, again);
+        }
+        self.state.metrics_unavailable_since_ms = None;
+        self.state.last_good_ms = Some(observed_from_ms);
+        let expires_ms = now_ms.saturating_add(result.data_expires_in_ms);
+        report.changes = changes
+            .iter()
+            .map(|it| ChangeReport::of(it, QUEUED, None))
+            .collect();
+        let dropped = if report.scale_up_only {
+            self.state
+                .changes
+                .add_scale_ups(changes, &needed, now_ms, expires_ms)
+        } else {
+            self.state
+                .changes
+                .replace(changes, observed_from_ms, now_ms, expires_ms)
+        };
+        self.replaced(&dropped);
+        // What is under way already, or queued by a newer evaluation, was not queued again.
+        let queued = &self.state.changes.queued;
+        report.changes.retain(|change| {
+            queued
+                .iter()
+                .any(|it| it.request.operation_id == change.operation_id)
+        });
+        self.take_report(report, again);
+    }
+
+    /// Changes that ended without a signal are recorded and announced by the controller.
+    fn take_unheard(&mut self, ended: Vec<ChangeReport>) {
+        let lost: Vec<ChangeRequest> = ended
+            .iter()
+            .filter(|it| it.outcome == "terminated")
+            .map(request_of)
+            .collect();
+        if !lost.is_empty() {
+            self.incidents.push(Incident {
+                kind: "terminated".to_owned(),
+                changes: lost,
+                ..Incident::default()
+            });
+        }
+        for report in ended {
+            self.take_end(report.clone());
+            self.unheard.push(report);
+        }
+    }
+
+    pub(crate) fn take_report(&mut self, mut report: EvaluationReport, again: bool) {
+        self.state.account = self.state.account.take().or_else(|| report.account.clone());
+        let last = self.state.last.take();
+        if again {
+            // The same evaluation, decided anew: what was done under its number stays in it.
+            let known = last.as_ref().filter(|it| it.number == report.number);
+            let known = known.or_else(|| self.state.unsettled.iter().find(|it| it.number == report.number));
+            let done = known
+                .iter()
+                .flat_map(|it| &it.changes)
+                .filter(|it| it.outcome != REPLACED);
+            let mut changes: Vec<ChangeReport> = done.cloned().collect();
+            changes.append(&mut report.changes);
+            report.changes = changes;
+            self.state.unsettled.retain(|it| it.number != report.number);
+        }
+        if !report.scale_up_only {
+            self.state.full_number = report.number;
+        }
+        let full = self.state.full_number;
+        if let Some(last) = last
+            && last.number != report.number
+            && (!last.is_settled() || last.number == full)
+        {
+            self.state.unsettled.push(last);
+        }
+        self.state.unsettled.retain_mut(|it| {
+            if it.number != full {
+                it.decisions_left_out += it.decisions.len();
+                it.decisions.clear();
+            }
+            it.number == full || !it.is_settled()
+        });
+        while self.state.unsettled.len() > MOST_UNSETTLED {
+            self.state.unsettled.remove(0);
+        }
+        self.state.last = Some(report.summed_up());
+    }
+
+    /// Returns what starts next, and notes what is to be decided again or announced before that.
+    pub(crate) fn consider(&mut self) -> NextStart {
+        let now_ms = self.now_ms;
+        let max_concurrent = usize::try_from(self.state.max_concurrent.max(1)).unwrap_or(1);
+        let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
+        if expires.is_some_and(|at| at <= now_ms) {
+            self.wants_again = true;
+        }
+        let left_out = self.state.last_full().is_some_and(|it| it.changes_left_out > 0);
+        if left_out && self.progressed && self.state.changes.queued.len() < max_concurrent {
+            self.wants_again = true;
+        }
+        let next = self.state.changes.next(&self.state.gate, max_concurrent, now_ms);
+        let running = &self.state.changes.running;
+        let hang = running.len() >= MOST_OPERATIONS && running.iter().all(|it| it.is_slow(now_ms));
+        if next == NextStart::Blocked {
+            self.announce_once("no_verdict");
+        }
+        if hang {
+            self.announce_once("places_used_up");
+        } else {
+            self.state.announced.retain(|kind| kind != "places_used_up");
+        }
+        match (next, expires) {
+            (NextStart::Wait | NextStart::Blocked, Some(at)) if at > now_ms => NextStart::At(at),
+            (NextStart::At(start), Some(at)) if at > now_ms => NextStart::At(start.min(at)),
+            (next, _) => next,
+        }
+    }
+
+    fn announce_once(&mut self, kind: &str) {
+        if self.state.announced.iter().any(|known| known == kind) {
+            return;
+        }
+        self.state.announced.push(kind.to_owned());
+        let running = &self.state.changes.running;
+        self.incidents.push(Incident {
+            kind: kind.to_owned(),
+            changes: running.iter().map(|it| it.request.clone()).collect(),
+            started_ms: running.iter().map(|it| it.started_ms).min(),
+            fields: Vec::new(),
+        });
+    }
+
+    /// Takes a change out of the queue and into the running set. Returns it.
+    pub(crate) fn start(&mut self, index: usize) -> ChangeRequest {
+        let now_ms = self.now_ms;
+        let queued = self.state.changes.queued.remove(index);
+        let request = ChangeRequest {
+            canary: queued.canary || !self.state.gate.is_open(now_ms),
+            verified_builds: self.state.gate.verified_builds.clone(),
+            ..queued.request
+        };
+        self.state.changes.running.push(RunningChange {
+            request: request.clone(),
+            started_ms: now_ms,
+            attempts: queued.attempts,
+            ..RunningChange::default()
+        });
+        self.settle(&ChangeReport::of(&request, IN_PROGRESS, None), IN_PROGRESS);
+        request
+    }
+
+    /// A change of the namespace is still closing, or is not ours: it is tried again later.
+    pub(crate) fn could_not_start(&mut self, request: &ChangeRequest) {
+        let attempts = self
+            .state
+            .changes
+            .end(&request.namespace)
+            .map_or(0, |it| it.attempts + 1);
+        let wait = TRY_AGAIN_MS << attempts.min(6);
+        let now_ms = self.now_ms;
+        self.state
+            .changes
+            .put_back(request.clone(), now_ms + wait, request.canary, now_ms);
+        if let Some(queued) = self
+            .state
+            .changes
+            .queued
+            .iter_mut()
+            .find(|it| it.request == *request)
+        {
+            queued.attempts = attempts;
+        }
+        self.settle(&ChangeReport::of(request, QUEUED, None), QUEUED);
+    }
+
+    /// A change could not be started at all.
+    pub(crate) fn failed_to_start(&mut self, request: &ChangeRequest, why: String) {
+        let report = ChangeReport::of(request, "failed", Some(why));
+        self.take_end(report.clone());
+        self.unheard.push(report);
+    }
+}
+
+fn request_of(report: &ChangeReport) -> ChangeRequest {
+    ChangeRequest {
+        namespace: report.namespace.clone(),
+        from_trus: report.from_trus,
+        to_trus: report.to_trus,
+        operation_id: report.operation_id.clone(),
+        ..ChangeRequest::default()
+    }
+}
+
+impl ControllerState {
+    /// Returns an evaluation by its number.
+    pub(crate) fn report(&self, number: u64) -> Option<&EvaluationReport> {
+        self.last
+            .iter()
+            .chain(&self.unsettled)
+            .find(|it| it.number == number)
+    }
+
+    /// Returns the last full evaluation.
+    pub(crate) fn last_full(&self) -> Option<&EvaluationReport> {
+        self.report(self.full_number).or(self.last.as_ref())
+    }
+
+    pub(crate) fn status(&self, now_ms: u64) -> Status {
+        let last = self.last.as_ref();
+        let held = last
+            .iter()
+            .flat_map(|it| &it.decisions)
+            .filter(|it| it.action == "Hold");
+        Status {
+            evaluations: self.evaluations,
+            account: self.account.clone(),
+            paused: self.paused.clone(),
+            last_evaluation: last.map(|report| report.evaluated_at.clone()),
+            next_tick: self.next_tick.clone(),
+            counts: last.map(|report| report.counts.clone()).unwrap_or_default(),
+            coverage: last
+                .map(|report| report.coverage.clone())
+                .filter(|it| !it.is_empty()),
+            changes_in_progress: self
+                .changes
+                .running
+                .iter()
+                .map(|it| it.request.namespace.clone())
+                .collect(),
+            changes_queued: self.changes.queued.len(),
+            last_good_evaluation: self.last_good_ms.and_then(as_time),
+            metrics_unavailable_since: self.metrics_unavailable_since_ms.and_then(as_time),
+            gate_open: self.gate.is_open(now_ms),
+            held: held
+                .map(|decision| HeldNamespace {
+                    namespace: decision.namespace.clone(),
+                    reason_code: decision.reason_code.clone(),
+                    reason: decision.reason.clone(),
+                })
+                .take(MOST_HELD)
+                .collect(),
+            ..Status::default()
+        }
+    }
+}
+
+impl Status {
+    /// Writes the sentence that sums it up.
+    pub(crate) fn summed_up(mut self, last: Option<&EvaluationReport>) -> Self {
+        let what = match (&self.paused, self.phase.as_str()) {
+            (Some(why), _) => format!("paused ({why}): evaluations run and change nothing"),
+            (None, "evaluating") => format!("evaluating, number {}", self.evaluations + 1),
+            (None, _) => "waiting for the next trigger".to_owned(),
+        };
+        self.summary = match last {
+            Some(report) => format!("{what}; last: {}", report.summary),
+            None => format!("{what}; no evaluation yet"),
+        };
+        self
+    }
+}
+
+/// Writes milliseconds since 1970 as RFC 3339.
+pub(crate) fn as_time(milliseconds: u64) -> Option<String> {
+    let milliseconds = i64::try_from(milliseconds).ok()?;
+    Timestamp::from_millisecond(milliseconds)
+        .ok()
+        .map(|time| time.to_string())
+}

@@ -1,0 +1,341 @@
+//! How release 0.1.0 controlled: it evaluated, carried out the changes of the evaluation, and only then listened again. Kept
+//! for controllers that began under that release: their histories replay here, until a worker of this release asks them to
+//! rotate into the event loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::FutureExt;
+use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
+use temporalio_sdk::workflows::{join_all, select};
+use temporalio_sdk::{
+    CancellableFuture, ChildWorkflowOptions, ContinueAsNewOptions, ParentClosePolicy, TimerOptions,
+    WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
+};
+
+use crate::activities::CapacityActivities;
+use crate::change::CapacityChange;
+use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
+use crate::failures::cause_of;
+use crate::lenient::Lenient;
+use crate::messages::{
+    Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest,
+};
+use crate::names::change_id;
+use crate::options;
+
+type Context = WorkflowContext<CapacityManagementWorkflow>;
+
+/// What the loop of release 0.1.0 keeps.
+#[derive(Debug, Default)]
+pub(crate) struct LegacyLoop {
+    pub(crate) requested: bool,
+    /// Whether the evaluation that was asked for may only raise.
+    pub(crate) raise_only: bool,
+    pub(crate) evaluating_raise_only: bool,
+    /// Changes of the present evaluation.
+    pub(crate) begun: BTreeSet<String>,
+    pub(crate) ended: BTreeMap<String, ChangeReport>,
+    running: u32,
+    /// Why no other change may begin.
+    pub(crate) halt: Option<String>,
+}
+
+impl LegacyLoop {
+    /// Asks for an evaluation. One that may do everything is never turned into one that may only raise.
+    pub(crate) fn request(&mut self, raise_only: bool) {
+        self.raise_only = raise_only && (self.raise_only || !self.requested);
+        self.requested = true;
+    }
+
+    fn request_again(&mut self) {
+        self.request(self.evaluating_raise_only);
+    }
+}
+
+/// Runs the loop of release 0.1.0.
+pub(crate) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
+    loop {
+        if context
+            .wait_condition(|it| it.legacy.requested || it.rotation_is_asked())
+            .await
+            .is_err()
+        {
+            return CapacityManagementWorkflow::cancelled(context).await;
+        }
+        if rotates(context) {
+            return hand_on(context).await;
+        }
+        if !context.state(|it| it.legacy.requested) {
+            continue;
+        }
+        keep_apart(context).await;
+        if context.cancellation_token().is_cancelled() {
+            return CapacityManagementWorkflow::cancelled(context).await;
+        }
+        let now = context.workflow_time().and_then(milliseconds);
+        context.state_mut(|it| {
+            it.legacy.requested = false;
+            it.legacy.evaluating_raise_only = std::mem::take(&mut it.legacy.raise_only);
+            it.phase = "evaluating";
+            it.full_started += u64::from(!it.legacy.evaluating_raise_only);
+            it.state.last_start_ms = now;
+            it.legacy.begun.clear();
+            it.legacy.ended.clear();
+            // Changes that outlasted the last evaluation run on by themselves; their ids keep them apart.
+            it.legacy.running = 0;
+            it.legacy.halt = None;
+        });
+        let report = evaluate_once(context).await;
+        let due = context.state_mut(|it| {
+            it.state.evaluations += 1;
+            it.full_done = it.full_started;
+            it.in_run += 1;
+            // A failed evaluation knows no account; the one it had stays.
+            it.state.account = it.state.account.take().or_else(|| report.account.clone());
+            // What was left undone is looked at again at once.
+            if report
+                .changes
+                .iter()
+                .any(|change| change.outcome == "not_started" && it.legacy.halt.is_none())
+            {
+                it.legacy.request_again();
+            }
+            it.state.last = Some(report);
+            it.phase = "waiting";
+            it.in_run >= ROTATE_AFTER
+        });
+        if context.cancellation_token().is_cancelled() {
+            return CapacityManagementWorkflow::cancelled(context).await;
+        }
+        let rotate = rotates(context)
+            || (due && CapacityManagementWorkflow::is_old_enough(context))
+            || context.continue_as_new_suggested()
+            || context.history_length() > MOST_EVENTS;
+        if !rotate {
+            continue;
+        }
+        return hand_on(context).await;
+    }
+}
+
+/// Whether a worker of a newer release asked for the event loop. The marker's id holds the number of signals seen, so that a
+/// signal that a worker of release 0.1.0 ignored stays ignored in replay.
+fn rotates(context: &Context) -> bool {
+    let seen = context.state_mut(|it| it.take_rotation());
+    seen.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
+}
+
+/// Hands the state on to a new run, which starts in the event loop of whatever release runs it first.
+async fn hand_on(context: &Context) -> WorkflowResult<EvaluationReport> {
+    // From here on callers get the report just made: waiting for a next one would deadlock the drain.
+    context.state_mut(|it| it.phase = "draining");
+    CapacityManagementWorkflow::drain(context).await;
+    let next = context.state(|it| ControllerState {
+        pending: it.legacy.requested,
+        pending_scale_up_only: it.legacy.raise_only,
+        ..it.state.clone()
+    });
+    match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
+}
+
+/// Never fails: a failure is a report with an error.
+async fn evaluate_once(context: &Context) -> EvaluationReport {
+    let request = context.state(|it| ObserveRequest {
+        number: it.state.evaluations + 1,
+        account: it.state.account.clone(),
+        paused: it.state.paused.is_some(),
+        scale_up_only: it.legacy.evaluating_raise_only,
+        ledgers: it.state.ledgers.clone(),
+    });
+    let number = request.number;
+    let observed = context
+        .execute_activity(
+            CapacityActivities::observe_and_decide,
+            request,
+            options::OBSERVE.options(),
+        )
+        .await;
+    let mut report = match observed {
+        Err(error) => EvaluationReport {
+            number,
+            error: Some(cause_of(&error)),
+            ..EvaluationReport::default()
+        },
+        Ok(observation) => {
+            let mut report = observation.report;
+            context.state_mut(|it| {
+                it.state.next_tick = observation.next_tick;
+                it.state.apart_ms = observation.apart_ms;
+                it.state.ledgers = observation.ledgers;
+                // What one evaluation cannot carry is looked at again at once.
+                if observation.changes_left_out > 0 {
+                    it.legacy.request_again();
+                }
+            });
+            if !observation.changes.is_empty() {
+                let (most, wait) = (
+                    observation.max_concurrent.max(1),
+                    Duration::from_secs(observation.wait_seconds.max(1)),
+                );
+                report.changes = carry_out(context, &observation.changes, most, wait).await;
+            }
+            report
+        }
+    };
+    report = report.summed_up();
+    // People are told in any case; that it fails never fails an evaluation.
+    let announcement = Announcement {
+        report: report.clone(),
+        standing: context.state(|it| it.state.standing.clone()),
+    };
+    let told = context
+        .execute_activity(
+            CapacityActivities::announce,
+            announcement,
+            options::ANNOUNCE.options(),
+        )
+        .await;
+    if let Ok(Some(standing)) = told {
+        context.state_mut(|it| it.state.standing = standing);
+    }
+    report
+}
+/// Changes go alone until one was verified, then a few at a time; all within a bounded time.
+async fn carry_out(
+    context: &Context,
+    changes: &[ChangeRequest],
+    most: u32,
+    wait: Duration,
+) -> Vec<ChangeReport> {
+    let mut bound = context.timer(TimerOptions::builder(wait).summary("bound".to_owned()).build());
+    let work = async {
+        let mut waiting = changes.iter();
+        for change in waiting.by_ref() {
+            one_change(context, change, 1).await;
+            if context.state(|it| {
+                it.legacy
+                    .ended
+                    .get(&change.namespace)
+                    .is_some_and(ChangeReport::is_success)
+            }) {
+                break;
+            }
+        }
+        let rest: Vec<_> = waiting.map(|change| one_change(context, change, most)).collect();
+        join_all(rest).await;
+    };
+    let mut work = Box::pin(work.fuse());
+    select! {
+        () = work => bound.cancel(),
+        _ = bound => {}
+    }
+    drop(work);
+    let halt = context.state(|it| it.legacy.halt.clone());
+    let report = |change: &ChangeRequest| {
+        if let Some(ended) = context.state(|it| it.legacy.ended.get(&change.namespace).cloned()) {
+            return ended;
+        }
+        let begun = context.state(|it| it.legacy.begun.contains(&change.namespace));
+        let (outcome, why) = if begun {
+            (
+                "in_progress",
+                Some("still under way when the evaluation ended; the next one joins it".to_owned()),
+            )
+        } else {
+            (
+                "not_started",
+                halt.clone()
+                    .or_else(|| Some("the time of the evaluation was over".to_owned())),
+            )
+        };
+        ChangeReport::of(change, outcome, why)
+    };
+    changes.iter().map(report).collect()
+}
+async fn one_change(context: &Context, change: &ChangeRequest, most: u32) {
+    if context
+        .wait_condition(move |it| it.legacy.running < most)
+        .await
+        .is_err()
+    {
+        return;
+    }
+    // Nothing awaits between the condition and here, so no other change has taken the place.
+    let may_begin = context.state_mut(|it| {
+        if it.legacy.halt.is_some() {
+            return false;
+        }
+        it.legacy.running += 1;
+        it.legacy.begun.insert(change.namespace.clone());
+        true
+    });
+    if !may_begin {
+        return;
+    }
+    let report = child(context, change).await;
+    context.state_mut(|it| {
+        it.legacy.running -= 1;
+        if !report.spec_differences.is_empty() {
+            let fields = report.spec_differences.join(", ");
+            it.legacy.halt = Some(format!(
+                "after the change of {} its spec differs in {fields}",
+                report.namespace
+            ));
+        }
+        it.legacy.ended.insert(change.namespace.clone(), report);
+    });
+}
+async fn child(context: &Context, change: &ChangeRequest) -> ChangeReport {
+    let id = change_id(&change.namespace);
+    let child = ChildWorkflowOptions::builder()
+        .workflow_id(id.clone())
+        .static_summary(format!("capacity of {}", change.namespace))
+        // A change outlives the controller's run and its cancellation: it is seen to its end.
+        .parent_close_policy(ParentClosePolicy::Abandon)
+        .cancellation_token(WorkflowCancellationToken::new())
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .build();
+    match context
+        .start_child_workflow(CapacityChange::run, Lenient::from(change.clone()), child)
+        .await
+    {
+        Ok(started) => match started.result().await {
+            Ok(report) => report,
+            Err(error) => ChangeReport::of(change, "failed", Some(error.to_string())),
+        },
+        // One is running: the id is the mutual exclusion. Join it.
+        Err(ChildWorkflowStartError::StartFailed {
+            cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
+            ..
+        }) => match context
+            .execute_activity(CapacityActivities::await_change, id, options::WAIT.options())
+            .await
+        {
+            Ok(report) => report,
+            Err(error) => ChangeReport::of(change, "failed", Some(cause_of(&error))),
+        },
+        Err(error) => ChangeReport::of(
+            change,
+            "failed",
+            Some(format!("it could not be started: {error}")),
+        ),
+    }
+}
+async fn keep_apart(context: &Context) {
+    let now = context.workflow_time().and_then(milliseconds);
+    let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
+        return;
+    };
+    let since = Duration::from_millis(now.saturating_sub(last));
+    let apart = context
+        .state(|it| it.state.apart_ms)
+        .map_or(APART, Duration::from_millis);
+    if since < apart {
+        let pause = TimerOptions::builder(apart.saturating_sub(since))
+            .summary("apart".to_owned())
+            .build();
+        // A cancelled timer is seen by the caller, which looks at the token.
+        let _ = context.timer(pause).await;
+    }
+}

@@ -1,0 +1,242 @@
+//! Pauses. A pause is an open workflow execution: no worker runs it, so it needs neither a worker, a schedule nor a
+//! controller, and no terminated controller forgets it. Who made it, why and when stand in its memo.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use temporalio_client::errors::WorkflowInteractionError;
+use temporalio_client::{
+    Client, MemoValue, MemoValues, UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy, WorkflowStartOptions, WorkflowTerminateOptions,
+};
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+
+use crate::messages::PauseSeen;
+use crate::names::Installation;
+
+/// How long one call may take.
+const BOUND: Duration = Duration::from_secs(10);
+/// The type under which a pause appears in lists of workflows.
+const TYPE: &str = "CapacityPause";
+
+/// What a pause stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PauseKind {
+    /// Every change.
+    All,
+    /// Scaling up.
+    ScaleUp,
+    /// Scaling down.
+    ScaleDown,
+    /// Every change, after an update changed more than the capacity.
+    Spec,
+}
+
+impl PauseKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::All, Self::ScaleUp, Self::ScaleDown, Self::Spec];
+
+    /// Returns the stable word, as it stands in the workflow id.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::ScaleUp => "scale-up",
+            Self::ScaleDown => "scale-down",
+            Self::Spec => "spec",
+        }
+    }
+
+    /// Returns the kind of a stable word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Returns whether it stops a change in this direction.
+    pub fn stops(self, scales_up: bool) -> bool {
+        match self {
+            Self::All | Self::Spec => true,
+            Self::ScaleUp => scales_up,
+            Self::ScaleDown => !scales_up,
+        }
+    }
+}
+
+/// A pause that could not be made, ended or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {why}")]
+pub struct PauseError {
+    what: &'static str,
+    why: String,
+}
+
+fn error(what: &'static str) -> impl Fn(String) -> PauseError {
+    move |why| PauseError { what, why }
+}
+
+/// The latest pause of one kind, open or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// What it stops.
+    pub kind: PauseKind,
+    /// How it stands.
+    pub seen: PauseSeen,
+}
+
+impl Pause {
+    /// Returns what it stops, who made it, why, and until when, in one clause.
+    pub fn sentence(&self) -> String {
+        let what = match self.kind {
+            PauseKind::All | PauseKind::Spec => "changes are paused",
+            PauseKind::ScaleUp => "scaling up is paused",
+            PauseKind::ScaleDown => "scaling down is paused",
+        };
+        let PauseSeen {
+            reason, by, until, ..
+        } = &self.seen;
+        let until = until
+            .as_ref()
+            .map(|until| format!(", until {until}"))
+            .unwrap_or_default();
+        format!("{what} by {by}{until}: {reason}")
+    }
+}
+
+/// Opens a pause. One that is open already stays as it is. Returns whether a new one was opened.
+///
+/// # Errors
+///
+/// If the service refuses or does not answer: then nothing is paused.
+pub async fn open(
+    client: &Client,
+    installation: &Installation,
+    kind: PauseKind,
+    reason: &str,
+    by: &str,
+    ends_after: Option<Duration>,
+) -> Result<bool, PauseError> {
+    let failed = error("open the pause");
+    let before = read(client, installation, kind).await?;
+    if before.is_some_and(|pause| pause.seen.open) {
+        return Ok(false);
+    }
+    let memo = [
+        ("reason", reason.to_owned()),
+        ("by", by.to_owned()),
+        ("since", Timestamp::now().to_string()),
+    ];
+    let memo: MemoValues = memo
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), MemoValue::new(value)))
+        .collect();
+    let options = WorkflowStartOptions::new(
+        // No worker polls this queue: the execution stays open until it is terminated or times out.
+        format!("{}-pauses", installation.task_queue()),
+        installation.pause_id(kind),
+    )
+    .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+    .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+    .memo(memo)
+    .maybe_execution_timeout(ends_after)
+    .static_summary(format!("Paused ({}): {reason}", kind.as_str()))
+    .build();
+    let started = client.start_workflow(UntypedWorkflow::new(TYPE), RawValue::default(), options);
+    bounded(started).await.map_err(failed)?;
+    Ok(true)
+}
+
+/// Ends a pause. Returns whether one was open.
+///
+/// # Errors
+///
+/// If the service refuses or does not answer.
+pub async fn close(
+    client: &Client,
+    installation: &Installation,
+    kind: PauseKind,
+    by: &str,
+) -> Result<bool, PauseError> {
+    if !read(client, installation, kind)
+        .await?
+        .is_some_and(|pause| pause.seen.open)
+    {
+        return Ok(false);
+    }
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(installation.pause_id(kind));
+    let options = WorkflowTerminateOptions::builder()
+        .reason(format!("resumed by {by}"))
+        .build();
+    match tokio::time::timeout(BOUND, handle.terminate(options)).await {
+        // It ended by itself meanwhile.
+        Ok(Ok(()) | Err(WorkflowInteractionError::NotFound(_))) => Ok(true),
+        Ok(Err(problem)) => Err(error("end the pause")(problem.to_string())),
+        Err(_) => Err(error("end the pause")(no_answer())),
+    }
+}
+
+/// Reads the latest pause of a kind; `None` if there never was one that the server still knows.
+///
+/// # Errors
+///
+/// If the service refuses or does not answer.
+pub async fn read(
+    client: &Client,
+    installation: &Installation,
+    kind: PauseKind,
+) -> Result<Option<Pause>, PauseError> {
+    let failed = error("read the pauses");
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(installation.pause_id(kind));
+    let described =
+        match tokio::time::timeout(BOUND, handle.describe(WorkflowDescribeOptions::default())).await {
+            Err(_) => return Err(failed(no_answer())),
+            Ok(Err(WorkflowInteractionError::NotFound(_))) => return Ok(None),
+            Ok(Err(problem)) => return Err(failed(problem.to_string())),
+            Ok(Ok(described)) => described,
+        };
+    let memo = described.memo();
+    let text = |name: &str| memo.get::<String>(name).ok().flatten().unwrap_or_default();
+    let ends_after = described
+        .raw_description
+        .execution_config
+        .as_ref()
+        .and_then(|config| config.workflow_execution_timeout)
+        .and_then(|timeout| Duration::try_from(timeout).ok())
+        .filter(|timeout| !timeout.is_zero());
+    let until = described
+        .start_time()
+        .zip(ends_after)
+        .and_then(|(start, after)| Timestamp::try_from(start + after).ok());
+    Ok(Some(Pause {
+        kind,
+        seen: PauseSeen {
+            run_id: described.run_id().to_owned(),
+            open: described.status() == WorkflowExecutionStatus::Running,
+            reason: text("reason"),
+            by: text("by"),
+            since: text("since"),
+            until: until.map(|until| until.to_string()),
+        },
+    }))
+}
+
+/// Reads the latest pause of every kind.
+///
+/// # Errors
+///
+/// If one of them cannot be read.
+pub async fn read_all(client: &Client, installation: &Installation) -> Result<Vec<Pause>, PauseError> {
+    let reads = PauseKind::ALL.map(|kind| read(client, installation, kind));
+    let read = futures::future::try_join_all(reads).await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn no_answer() -> String {
+    format!("the Temporal service did not answer in {} s", BOUND.as_secs())
+}
+
+async fn bounded<T, E: std::fmt::Display>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(BOUND, call).await {
+        Err(_) => Err(no_answer()),
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,369 @@
+//! What is queued and what is under way, and which change starts next. Pure; times are milliseconds since 1970 of the
+//! workflow's clock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gate::{Gate, Passage, Unverified};
+use crate::messages::{ChangeReport, ChangeRequest};
+
+/// Operations that the account allows at a time.
+pub(crate) const MOST_OPERATIONS: usize = 10;
+/// A change that takes longer is hanging.
+const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;
+/// Places of them that scale-downs may take: the rest is kept for scale-ups.
+pub(crate) const MOST_SCALE_DOWNS: usize = 8;
+
+/// A change that waits for its turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueuedChange {
+    /// The change.
+    pub request: ChangeRequest,
+    /// When it was queued.
+    pub queued_ms: u64,
+    /// Not to start before this time, after an attempt that could not.
+    pub not_before_ms: u64,
+    /// When its data is too old, so that it is decided again.
+    pub expires_ms: u64,
+    /// How often it could not be started.
+    pub attempts: u32,
+    /// Whether it starts as a canary although the gate is open: its worker's build was not verified.
+    pub canary: bool,
+}
+
+/// A change that has started and not ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningChange {
+    /// The change.
+    pub request: ChangeRequest,
+    /// When it started.
+    pub started_ms: u64,
+    /// Whether its POST was accepted.
+    pub posted: bool,
+    /// Whether it had its verdict.
+    pub verdict: bool,
+    /// How often it could not be started before.
+    pub attempts: u32,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextStart {
+    /// The queued change at this index starts.
+    Start(usize),
+    /// Nothing before this time.
+    At(u64),
+    /// Nothing until something changes.
+    Wait,
+    /// Nothing until a verdict or a person: too many changes posted without a verdict.
+    Blocked,
+}
+
+/// The queue and the running set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Changes {
+    /// Waiting, scale-ups first.
+    pub queued: Vec<QueuedChange>,
+    /// Under way.
+    pub running: Vec<RunningChange>,
+}
+
+impl QueuedChange {
+    fn scales_up(&self) -> bool {
+        self.request.scales_up()
+    }
+}
+
+impl Changes {
+    /// Returns whether a change of the namespace is under way.
+    pub(crate) fn is_running(&self, namespace: &str) -> bool {
+        self.running.iter().any(|it| it.request.namespace == namespace)
+    }
+
+    /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. Returns what
+    /// was dropped.
+    pub(crate) fn replace(
+        &mut self,
+        wanted: Vec<ChangeRequest>,
+        observed_from_ms: u64,
+        now_ms: u64,
+        expires_ms: u64,
+    ) -> Vec<ChangeRequest> {
+        let queued = std::mem::take(&mut self.queued);
+        let (stays, before): (Vec<_>, Vec<_>) = queued
+            .into_iter()
+            .partition(|it| it.scales_up() && it.queued_ms > observed_from_ms);
+        self.queued = stays;
+        let dropped: Vec<ChangeRequest> = before.into_iter().map(|it| it.request).collect();
+        for request in wanted {
+            self.push(request, now_ms, expires_ms);
+        }
+        self.sort();
+        dropped
+    }
+
+    /// Adds the scale-ups of a scale-up-only evaluation. A queued scale-down of a namespace that needs capacity goes. Returns what
+    /// was dropped.
+    pub(crate) fn add_scale_ups(
+        &mut self,
+        wanted: Vec<ChangeRequest>,
+        needed: &[String],
+        now_ms: u64,
+        expires_ms: u64,
+    ) -> Vec<ChangeRequest> {
+        let mut dropped = Vec::new();
+        let ups: Vec<String> = wanted.iter().map(|it| it.namespace.clone()).collect();
+        self.queued.retain(|it| {
+            let namespace = &it.request.namespace;
+            let goes = ups.contains(namespace) || (needed.contains(namespace) && !it.scales_up());
+            if goes {
+                dropped.push(it.request.clone());
+            }
+            !goes
+        });
+        for request in wanted.into_iter().filter(ChangeRequest::scales_up) {
+            self.push(request, now_ms, expires_ms);
+        }
+        self.sort();
+        dropped
+    }
+
+    /// Empties the queue. Returns what was dropped.
+    pub(crate) fn clear(&mut self) -> Vec<ChangeRequest> {
+        std::mem::take(&mut self.queued)
+            .into_iter()
+            .map(|it| it.request)
+            .collect()
+    }
+
+    /// Puts a change back that could not start or post now.
+    pub(crate) fn put_back(&mut self, request: ChangeRequest, not_before_ms: u64, canary: bool, now_ms: u64) {
+        if self.is_queued(&request.namespace) {
+            return;
+        }
+        let queued = QueuedChange {
+            request,
+            queued_ms: now_ms,
+            not_before_ms,
+            canary,
+            expires_ms: u64::MAX,
+            attempts: 0,
+        };
+        self.queued.insert(0, queued);
+        self.sort();
+    }
+
+    fn is_queued(&self, namespace: &str) -> bool {
+        self.queued.iter().any(|it| it.request.namespace == namespace)
+    }
+
+    fn push(&mut self, request: ChangeRequest, now_ms: u64, expires_ms: u64) {
+        if !self.is_queued(&request.namespace) && !self.is_running(&request.namespace) {
+            self.queued.push(QueuedChange {
+                request,
+                queued_ms: now_ms,
+                expires_ms,
+                ..QueuedChange::default()
+            });
+        }
+    }
+
+    /// Scale-ups first; each group keeps its order.
+    fn sort(&mut self) {
+        self.queued.sort_by_key(|it| !it.scales_up());
+    }
+
+    /// Takes the end of a change. Returns it, if it was under way.
+    pub(crate) fn end(&mut self, namespace: &str) -> Option<RunningChange> {
+        let place = self
+            .running
+            .iter()
+            .position(|it| it.request.namespace == namespace)?;
+        Some(self.running.remove(place))
+    }
+
+    /// Returns which change starts next.
+    pub(crate) fn next(&self, gate: &Gate, max_concurrent: usize, now_ms: u64) -> NextStart {
+        if self.running.len() >= MOST_OPERATIONS {
+            return NextStart::Wait;
+        }
+        let downs = self.running.iter().filter(|it| !it.request.scales_up()).count();
+        let has_place =
+            |it: &QueuedChange| it.scales_up() || downs < max_concurrent.clamp(1, MOST_SCALE_DOWNS);
+        let mut earliest: Option<u64> = None;
+        let mut blocked = false;
+        let mut later = |at: u64| earliest = Some(earliest.map_or(at, |known| known.min(at)));
+        for (index, queued) in self.queued.iter().enumerate() {
+            if self.is_running(&queued.request.namespace) || !has_place(queued) {
+                continue;
+            }
+            if queued.not_before_ms > now_ms {
+                later(queued.not_before_ms);
+                continue;
+            }
+            if gate.is_open(now_ms) && !queued.canary {
+                return NextStart::Start(index);
+            }
+            let unverified = self.unverified(gate.is_open(now_ms));
+            match gate.canary(queued.scales_up(), &unverified, now_ms) {
+                Passage::Now => return NextStart::Start(index),
+                Passage::At(at) => later(at),
+                Passage::Blocked => blocked = true,
+            }
+            // Scale-downs do not overtake a scale-up that waits behind a canary.
+            if queued.scales_up() {
+                break;
+            }
+        }
+        match (earliest, blocked) {
+            (Some(at), _) => NextStart::At(at),
+            (None, true) => NextStart::Blocked,
+            (None, false) => NextStart::Wait,
+        }
+    }
+
+    /// Changes under way without a verdict. Behind an open gate only canaries are counted: the others need none.
+    fn unverified(&self, gate_is_open: bool) -> Vec<Unverified> {
+        self.running
+            .iter()
+            .filter(|it| !it.verdict && (!gate_is_open || it.request.canary))
+            .map(RunningChange::unverified)
+            .collect()
+    }
+}
+
+impl RunningChange {
+    /// Whether it has taken longer than a change should.
+    pub(crate) fn is_slow(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.started_ms) > SLOW_AFTER_MS
+    }
+
+    pub(crate) fn unverified(&self) -> Unverified {
+        Unverified {
+            scales_up: self.request.scales_up(),
+            started_ms: self.started_ms,
+        }
+    }
+}
+
+/// What a change that ended means for the queue: whether it goes back, and how.
+pub(crate) fn goes_back(report: &ChangeReport) -> Option<bool> {
+    match report.code.as_deref() {
+        Some(crate::messages::TOO_MANY_OPERATIONS) => Some(false),
+        Some(crate::messages::BUILD_NOT_VERIFIED) => Some(true),
+        Some(_) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(namespace: &str, from_trus: u32, to_trus: u32) -> ChangeRequest {
+        ChangeRequest {
+            namespace: namespace.to_owned(),
+            from_trus,
+            to_trus,
+            operation_id: format!("op-{namespace}"),
+            ..ChangeRequest::default()
+        }
+    }
+
+    fn started(changes: &mut Changes, index: usize, now_ms: u64) {
+        let queued = changes.queued.remove(index);
+        changes.running.push(RunningChange {
+            request: queued.request,
+            started_ms: now_ms,
+            ..RunningChange::default()
+        });
+    }
+
+    fn open(now_ms: u64) -> Gate {
+        let mut gate = Gate::default();
+        gate.verdict(now_ms, "v1");
+        gate
+    }
+
+    #[test]
+    fn scale_ups_go_first_and_scale_downs_leave_places_for_them() {
+        let mut changes = Changes::default();
+        let downs = (0..20).map(|number| change(&format!("idle-{number}"), 4, 0));
+        changes.replace(downs.collect(), 0, 0, u64::MAX);
+        let gate = open(0);
+        for _ in 0..8 {
+            let NextStart::Start(index) = changes.next(&gate, 10, 1) else {
+                panic!("a place is left")
+            };
+            started(&mut changes, index, 1);
+        }
+        assert_eq!(changes.next(&gate, 10, 1), NextStart::Wait);
+        changes.add_scale_ups(vec![change("hot", 0, 6, u64::MAX)], &[], 2);
+        assert_eq!(changes.next(&gate, 10, 2), NextStart::Start(0));
+        assert_eq!(changes.queued[0].request.namespace, "hot");
+    }
+
+    #[test]
+    fn behind_a_closed_gate_changes_start_one_at_a_time() {
+        let mut changes = Changes::default();
+        let wanted = vec![change("a", 4, 0), change("b", 4, 0), change("hot", 0, 6)];
+        changes.replace(wanted, 0, 0, u64::MAX);
+        let gate = Gate::default();
+        assert_eq!(changes.next(&gate, 5, 1_000), NextStart::Start(0));
+        started(&mut changes, 0, 1_000);
+        assert_eq!(changes.running[0].request.namespace, "hot");
+        assert_eq!(changes.next(&gate, 5, 1_000), NextStart::At(121_000));
+        // Its verdict opens the gate for the rest.
+        assert_eq!(changes.next(&open(2_000), 5, 2_000), NextStart::Start(0));
+    }
+
+    #[test]
+    fn a_full_evaluation_replaces_the_queue_but_for_newer_scale_ups() {
+        let mut changes = Changes::default();
+        changes.replace(vec![change("a", 4, 0, u64::MAX), change("b", 4, 0)], 0, 10);
+        changes.add_scale_ups(vec![change("hot", 0, 6, u64::MAX)], &[], 50);
+        let dropped = changes.replace(vec![change("b", 4, 0, u64::MAX)], 40, 60);
+        let names = |list: &[ChangeRequest]| list.iter().map(|it| it.namespace.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&dropped), ["a", "b"]);
+        let queued: Vec<_> = changes
+            .queued
+            .iter()
+            .map(|it| it.request.namespace.as_str())
+            .collect();
+        assert_eq!(queued, ["hot", "b"]);
+    }
+
+    #[test]
+    fn a_scale_up_only_evaluation_removes_a_scale_down_only_where_it_sees_need() {
+        let mut changes = Changes::default();
+        changes.replace(vec![change("a", 4, 0, u64::MAX), change("b", 4, 0)], 0, 10);
+        let dropped = changes.add_scale_ups(Vec::new(), &["a".to_owned()], 20, u64::MAX);
+        assert_eq!(dropped.len(), 1);
+        assert_eq!(changes.queued[0].request.namespace, "b");
+    }
+
+    #[test]
+    fn a_namespace_with_a_change_under_way_is_not_started_again() {
+        let mut changes = Changes::default();
+        changes.replace(vec![change("a", 4, 0, u64::MAX)], 0, 10);
+        started(&mut changes, 0, 10);
+        changes.replace(vec![change("a", 4, 0, u64::MAX)], 20, 20);
+        assert_eq!(changes.queued, []);
+    }
+
+    #[test]
+    fn three_posted_changes_without_a_verdict_block_everything() {
+        let mut changes = Changes::default();
+        let wanted = (0..5).map(|number| change(&format!("n{number}"), 0, 6)).collect();
+        changes.replace(wanted, 0, 0, u64::MAX);
+        let gate = Gate::default();
+        let mut now = 0;
+        for _ in 0..3 {
+            assert_eq!(changes.next(&gate, 5, now), NextStart::Start(0));
+            started(&mut changes, 0, now);
+            now += 30_000;
+        }
+        assert_eq!(changes.next(&gate, 5, now), NextStart::Blocked);
+    }
+}

@@ -1,0 +1,39 @@
+//! Recording and announcing what became of a change whose own workflow could not: retried for up to seven days.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
+
+use crate::change_steps::{ChangeActivities, Concluded, Conclusion};
+use crate::lenient::Lenient;
+use crate::messages::ChangeReport;
+use crate::options;
+
+/// The record of one change.
+#[workflow]
+pub struct CapacityRecord {
+    report: ChangeReport,
+}
+
+#[workflow_methods]
+impl CapacityRecord {
+    #[init]
+    pub fn new(_context: &WorkflowContextView, input: Lenient<ChangeReport>) -> Self {
+        Self { report: input.value }
+    }
+
+    #[run(name = "CapacityRecord")]
+    pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<Concluded> {
+        let report = context.state(|it| it.report.clone());
+        if report.operation_id.is_empty() {
+            return Ok(Concluded::default());
+        }
+        let conclusion = Conclusion {
+            report,
+            complete: true,
+        };
+        Ok(context
+            .execute_activity(ChangeActivities::change_conclude, conclusion, options::record())
+            .await?)
+    }
+}

@@ -1,0 +1,204 @@
+//! The changes under way, as the server knows them: the controller's own list is only a cache.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use temporalio_client::errors::WorkflowInteractionError;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{Client, WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowListOptions};
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_common::protos::temporal::api::workflowservice::v1::GetWorkflowExecutionHistoryRequest;
+
+use crate::change::CapacityChange;
+use crate::messages::{ChangeReport, ChangeRequest};
+use crate::names::change_id;
+
+/// How long one question may take.
+const BOUND: Duration = Duration::from_secs(5);
+/// A controller that knows no changes looks back so far for those that ended unheard.
+const LOOK_BACK: SignedDuration = SignedDuration::from_hours(25);
+/// Changes of an older release announced their end in the digest of their evaluation, unless it ended with them.
+const ANNOUNCED_BY_EVALUATION: SignedDuration = SignedDuration::from_mins(15);
+/// Changes that are looked at, at most.
+const MOST: usize = 500;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Under way.
+    pub(crate) open: Vec<ChangeRequest>,
+    /// Those of them that the controller did not know.
+    pub(crate) found: Vec<ChangeRequest>,
+    /// Ended without a signal to the controller.
+    pub(crate) ended: Vec<ChangeReport>,
+    /// Whether everything could be read.
+    pub(crate) known: bool,
+}
+
+/// Describes the changes that the controller knows; where it knows none, looks for all of them.
+pub(crate) async fn look(client: &Client, known: &[ChangeRequest], knows_running: bool) -> Found {
+    let mut found = Found {
+        known: true,
+        ..Found::default()
+    };
+    let looked = known
+        .iter()
+        .map(|change| async move { (change, state_of(client, change).await) });
+    for (change, state) in futures::future::join_all(looked).await {
+        match state {
+            // What cannot be read counts as under way.
+            None | Some(State::Open) => found.open.push(change.clone()),
+            Some(State::Ended(report)) => found.ended.push(*report),
+        }
+    }
+    if !knows_running {
+        let listed = tokio::time::timeout(BOUND * 4, list(client, &mut found)).await;
+        found.known = matches!(listed, Ok(Ok(())));
+        if !found.known {
+            tracing::warn!("the changes under way cannot be listed; the next evaluation tries again");
+        }
+    }
+    found
+}
+
+enum State {
+    Open,
+    Ended(Box<ChangeReport>),
+}
+
+async fn state_of(client: &Client, change: &ChangeRequest) -> Option<State> {
+    let handle = client.get_workflow_handle::<CapacityChange>(change_id(&change.namespace));
+    let described = tokio::time::timeout(BOUND, handle.describe(WorkflowDescribeOptions::default()))
+        .await
+        .ok()?;
+    let described = match described {
+        Ok(described) => described,
+        Err(WorkflowInteractionError::NotFound(_)) => {
+            let gone = "its workflow is not known to the Temporal service any more";
+            return Some(ended(change, "unknown", gone));
+        }
+        Err(_) => return None,
+    };
+    match described.status() {
+        WorkflowExecutionStatus::Running => Some(State::Open),
+        WorkflowExecutionStatus::Completed => {
+            let result = handle.get_result(WorkflowGetResultOptions::default());
+            let report: ChangeReport = tokio::time::timeout(BOUND, result).await.ok()?.ok()?;
+            // A later change of the same namespace has its own signals.
+            let report = if report.operation_id == change.operation_id {
+                report
+            } else {
+                ChangeReport::of(
+                    change,
+                    "unknown",
+                    Some("a later change took its place".to_owned()),
+                )
+            };
+            Some(State::Ended(Box::new(report)))
+        }
+        status => {
+            let why = format!("its workflow ended without an outcome ({})", status.as_str_name());
+            Some(ended(change, "terminated", &why))
+        }
+    }
+}
+
+fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
+    let mut report = ChangeReport::of(change, outcome, Some(why.to_owned()));
+    report.posted = true;
+    State::Ended(Box::new(report))
+}
+
+/// Lists open changes, and those that ended within the last day or so without the controller hearing of it.
+async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
+    let now = Timestamp::now();
+    let since = now.saturating_sub(LOOK_BACK).unwrap_or(now);
+    let query = format!(
+        "WorkflowType = 'CapacityChange' AND (ExecutionStatus = 'Running' OR CloseTime > '{}')",
+        since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    );
+    let options = WorkflowListOptions::builder().limit(MOST).build();
+    let mut listed = client.list_workflows(query, options);
+    while let Some(execution) = listed.next().await {
+        let execution = execution.map_err(|error| error.to_string())?;
+        let is_known = |list: &[ChangeRequest]| {
+            list.iter()
+                .any(|change| change_id(&change.namespace) == execution.id())
+        };
+        if is_known(&found.open) {
+            continue;
+        }
+        let Some(change) = input_of(client, execution.id(), execution.run_id()).await else {
+            continue;
+        };
+        match execution.status() {
+            WorkflowExecutionStatus::Running => {
+                found.open.push(change.clone());
+                found.found.push(change);
+            }
+            WorkflowExecutionStatus::Completed => {
+                let closed = execution
+                    .close_time()
+                    .and_then(|time| Timestamp::try_from(time).ok());
+                if let Some(report) = unheard(client, &execution, &change, closed, now).await {
+                    found.ended.push(report);
+                }
+            }
+            status => {
+                let why = format!("its workflow ended without an outcome ({})", status.as_str_name());
+                let mut report = ChangeReport::of(&change, "terminated", Some(why));
+                report.posted = true;
+                found.ended.push(report);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The report of a completed change that the controller never heard of, and that is not recorded for sure.
+async fn unheard(
+    client: &Client,
+    execution: &temporalio_client::WorkflowExecution,
+    change: &ChangeRequest,
+    closed: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<ChangeReport> {
+    let handle = client.get_workflow_handle::<CapacityChange>(execution.id().to_owned());
+    let result = handle.get_result(WorkflowGetResultOptions::default());
+    let mut report: ChangeReport = tokio::time::timeout(BOUND, result).await.ok()?.ok()?;
+    if report.operation_id != change.operation_id || report.signaled || report.recorded || !report.has_ended()
+    {
+        return None;
+    }
+    // Changes of this release announce themselves; those of an older one left it to their evaluation.
+    let is_older_release = report.plan_id.is_empty();
+    let is_recent = closed.is_some_and(|closed| now.duration_since(closed) < ANNOUNCED_BY_EVALUATION);
+    report.announced = report.announced || !is_older_release || !is_recent;
+    Some(report)
+}
+
+/// Reads the input of a change from the first event of its history.
+async fn input_of(client: &Client, id: &str, run_id: &str) -> Option<ChangeRequest> {
+    let request = GetWorkflowExecutionHistoryRequest {
+        namespace: client.options().namespace.clone(),
+        execution: Some(WorkflowExecution {
+            workflow_id: id.to_owned(),
+            run_id: run_id.to_owned(),
+        }),
+        maximum_page_size: 1,
+        ..Default::default()
+    };
+    let mut service = client.clone();
+    let call = WorkflowService::get_workflow_execution_history(&mut service, request.into_request());
+    let answer = tokio::time::timeout(BOUND, call).await.ok()?.ok()?.into_inner();
+    let event = answer.history?.events.into_iter().next()?;
+    let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = event.attributes else {
+        return None;
+    };
+    let payload = started.input?.payloads.into_iter().next()?;
+    serde_json::from_slice(&payload.data).ok()
+}
