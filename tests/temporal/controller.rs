@@ -275,7 +275,6 @@ async fn a_controller_refuses_the_keys_of_another_account() {
 async fn changes_that_outlast_the_evaluation_are_reported_and_joined_by_the_next() {
     let setup = Setup {
         account: throttled(&["checkout", "payments"]),
-        wait_for_changes: Duration::from_secs(2),
         // Six seconds of real time.
         operation_lag: SignedDuration::from_secs(120),
         ..Setup::default()

@@ -87,7 +87,9 @@ pub(crate) struct Setup {
     /// A server of the test's own, where not the one that all share.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
-    pub(crate) wait_for_changes: Duration,
+    /// The build that the worker says it is.
+    pub(crate) build: &'static str,
+    pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
     pub(crate) change_timeout: Duration,
 }
@@ -105,7 +107,8 @@ impl Default for Setup {
             connection: None,
             server: None,
             dry_run: false,
-            wait_for_changes: Duration::from_mins(1),
+            build: "test",
+            spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
             change_timeout: Duration::from_mins(15),
         }
@@ -247,19 +250,19 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
         client: client.clone(),
         settings: ActivitySettings {
             dry_run: setup.dry_run,
-            max_concurrent_changes: 5,
-            wait_for_changes: setup.wait_for_changes,
-            price_per_million_actions: 50.into(),
             webhook: Some(slack_notifier::Webhook::new(slack)),
-            installation: setup.installation.clone(),
             change_timeout: setup.change_timeout,
             sampling: SamplingSettings {
                 triggers: setup.triggers,
                 speed: if setup.sampled { SPEED } else { 1.0 },
                 ..SamplingSettings::default()
             },
+            follow_every: Duration::from_secs(1),
+            build: setup.build.to_owned(),
+            spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
+            ..ActivitySettings::new(setup.installation.clone())
         },
-        pulse: capacity_workflows::Pulse::default(),
+        health: capacity_workflows::EvaluationHealth::default(),
         ending: Ending::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Installation, Trigger, names, pause_controller, status,
+    CapacityChange, CapacityManagementWorkflow, Installation, Trigger, PauseKind, names, pauses, status,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -132,7 +132,6 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
 async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothing() {
     let setup = Setup {
         attempts: 2,
-        wait_for_changes: Duration::from_mins(4),
         operation_lag: SignedDuration::from_secs(60),
         ..throttled(&["checkout"])
     };
@@ -221,7 +220,7 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
         };
         assert_eq!(world.evaluate("first").await.number, 1);
         let first_run = run_id().await;
-        pause_controller(&world.client, &world.installation, "rotating", PATIENT)
+        pauses::open(&world.client, &world.installation, PauseKind::All, "rotating", "a test", None)
             .await
             .expect("paused");
         let callers = (0..8).map(|number| {
@@ -239,7 +238,7 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
             .expect("an answer");
         assert_eq!(
             (status.account.as_deref(), status.paused.as_deref()),
-            (Some("a1b2c"), Some("rotating"))
+            (Some("a1b2c"), Some("rotating, by a test"))
         );
         assert!(status.evaluations >= 2, "{status:?}");
     })
@@ -272,7 +271,7 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
         assert!(world.evaluate("scheduled").await.number >= 1);
         for _ in 0..200 {
             let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
-            if last.is_ok_and(|report| report.number >= 2 && !report.raise_only) {
+            if last.is_ok_and(|report| report.number >= 2 && !report.scale_up_only) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -323,7 +322,6 @@ async fn a_server_that_restarts_loses_nothing() {
     let address = server.address();
     let setup = Setup {
         server: Some(address),
-        wait_for_changes: Duration::from_mins(3),
         operation_lag: SignedDuration::from_secs(100),
         ..throttled(&["checkout"])
     };

@@ -28,14 +28,14 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
             metrics: MetricsFault::Limited,
             ..Faults::default()
         });
-        assert!(world.evaluate("first").await.blind);
-        assert!(world.evaluate("second").await.blind);
+        assert!(world.evaluate("first").await.metrics_unavailable);
+        assert!(world.evaluate("second").await.metrics_unavailable);
         let told = titles(world);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("Metrics unavailable"), "{told:?}");
         world.cloud.set_faults(Faults::default());
         let report = world.evaluate("third").await;
-        assert_eq!((report.blind, report.changes.len()), (false, 1));
+        assert_eq!((report.metrics_unavailable, report.changes.len()), (false, 1));
         let told = titles(world);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(
@@ -50,7 +50,6 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
 async fn a_change_that_outlasts_its_time_fails_is_announced_and_blocks_nothing() {
     let setup = Setup {
         change_timeout: Duration::from_secs(4),
-        wait_for_changes: Duration::from_secs(2),
         operation_lag: SignedDuration::from_secs(20 * 60),
         ..throttled(&["checkout"])
     };

@@ -54,7 +54,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
             .expect("told");
         assert!(told.evaluations <= 1, "one trigger, one evaluation");
         let report = world.evaluate("scheduled").await;
-        assert!(!report.raise_only);
+        assert!(!report.scale_up_only);
         assert!(report.coverage.starts_with("ledger, "), "{}", report.coverage);
         assert_eq!(trus(world, "orders.a1b2c"), 0);
     })
@@ -88,7 +88,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         })
         .await;
         let report = world.evaluate("scheduled").await;
-        assert!(!report.raise_only, "{}", report.summary);
+        assert!(!report.scale_up_only, "{}", report.summary);
         assert_eq!(trus(world, "orders.a1b2c"), 0);
         // Another trigger of the same kind does not take away what was asked for.
         for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
@@ -102,7 +102,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         })
         .await;
         let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
-        assert!(!last.expect("told").raise_only);
+        assert!(!last.expect("told").scale_up_only);
     })
     .await;
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    Connection, CreateOutcome, Installation, ScheduleOptions, Shown, create, delete, pause, pause_controller,
-    resume, resume_controller, show, trigger,
+    Connection, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown, Trigger, create,
+    delete, pause, pauses, resume, show, signal, trigger,
 };
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
@@ -42,14 +42,27 @@ enum Command {
     Create(Times),
     /// Shows the schedule and its next five runs.
     Show,
-    /// Pauses the schedule and puts the controller's brake on: evaluations change nothing then, whoever starts them.
+    /// Pause changes: evaluations go on and change nothing, whoever starts them. Needs no worker, schedule or controller.
     Pause {
         /// Why, for whoever finds it paused.
         #[arg(long)]
         reason: String,
+        /// Pause scaling up only.
+        #[arg(long, conflicts_with = "scale_down")]
+        scale_up: bool,
+        /// Pause scaling down only.
+        #[arg(long)]
+        scale_down: bool,
+        /// End the pause after this time [default: until `resume`].
+        #[arg(long = "for", value_name = "DURATION")]
+        ends_after: Option<String>,
     },
-    /// Resumes the schedule and takes the brake off.
-    Resume,
+    /// End every pause that a person made, resume the schedule, and evaluate.
+    Resume {
+        /// Also end the pause after an update that changed more than the capacity: you have checked the spec.
+        #[arg(long)]
+        spec_checked: bool,
+    },
     /// Starts an evaluation now.
     Trigger,
     /// Deletes the schedule; the controller stays.
@@ -139,16 +152,21 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         // Here the output is all there is.
         Command::Show => write_output(&text_of(&show(&client, &installation).await?))
             .context("cannot write to standard output")?,
-        Command::Pause { reason } => {
-            pause(&client, &installation, &reason).await?;
-            report("paused");
-            brake(pause_controller(&client, &installation, &reason, CONTROLLER_BOUND).await);
+        Command::Pause {
+            reason,
+            scale_up,
+            scale_down,
+            ends_after,
+        } => {
+            let kind = match (scale_up, scale_down) {
+                (true, _) => PauseKind::ScaleUp,
+                (_, true) => PauseKind::ScaleDown,
+                _ => PauseKind::All,
+            };
+            let ends_after = ends_after.as_deref().map(span).transpose().context("--for")?;
+            pause_changes(&client, &installation, kind, &reason, ends_after).await?;
         }
-        Command::Resume => {
-            resume(&client, &installation, "resumed by capacity-schedule").await?;
-            report("resumed");
-            brake(resume_controller(&client, &installation, CONTROLLER_BOUND).await);
-        }
+        Command::Resume { spec_checked } => resume_changes(&client, &installation, spec_checked).await?,
         Command::Trigger => {
             trigger(&client, &installation).await?;
             report("triggered");
@@ -161,14 +179,82 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-const CONTROLLER_BOUND: Duration = Duration::from_secs(10);
+/// The pause itself comes first: only what is open for sure is reported as paused.
+async fn pause_changes(
+    client: &Client,
+    installation: &Installation,
+    kind: PauseKind,
+    reason: &str,
+    ends_after: Option<Duration>,
+) -> anyhow::Result<()> {
+    let opened = pauses::open(client, installation, kind, reason, &who(), ends_after)
+        .await
+        .context("nothing is paused")?;
+    if !opened {
+        let known = pauses::read(client, installation, kind).await?;
+        let known = known.map(|pause| pause.sentence()).unwrap_or_default();
+        report(&format!("paused already: {known}"));
+        return Ok(());
+    }
+    report(match kind {
+        PauseKind::ScaleUp => "paused: scaling up",
+        PauseKind::ScaleDown => "paused: scaling down",
+        PauseKind::All | PauseKind::Spec => "paused: all changes",
+    });
+    // The schedule shows it too; the pause holds without it.
+    if kind == PauseKind::All && ends_after.is_none() {
+        match pause(client, installation, reason).await {
+            Ok(()) | Err(ScheduleError::Missing) => {}
+            Err(error) => tell(&format!(
+                "warning: changes are paused, but the schedule itself was not: {error}"
+            )),
+        }
+    }
+    Ok(())
+}
 
-/// The controller's brake needs a worker; the schedule's own pause does not.
-fn brake(result: Result<(), String>) {
-    if let Err(problem) = result {
+async fn resume_changes(
+    client: &Client,
+    installation: &Installation,
+    spec_checked: bool,
+) -> anyhow::Result<()> {
+    let mut ended = false;
+    for kind in [PauseKind::All, PauseKind::ScaleUp, PauseKind::ScaleDown] {
+        ended |= pauses::close(client, installation, kind, &who()).await?;
+    }
+    if spec_checked {
+        ended |= pauses::close(client, installation, PauseKind::Spec, &who()).await?;
+    }
+    match resume(client, installation, "resumed by capacity-schedule").await {
+        Ok(()) | Err(ScheduleError::Missing) => {}
+        Err(error) => tell(&format!("warning: the schedule was not resumed: {error}")),
+    }
+    if let Some(spec) = pauses::read(client, installation, PauseKind::Spec).await?
+        && spec.seen.open
+    {
+        anyhow::bail!(
+            "still paused: {}. Check the spec in Temporal Cloud, then run `capacity-schedule resume --spec-checked`",
+            spec.sentence()
+        );
+    }
+    report(if ended { "resumed" } else { "nothing was paused" });
+    if let Err(problem) = signal(client, installation, Trigger::Evaluation).await {
         tell(&format!(
-            "warning: the controller's brake was not changed ({problem}); start a worker, then try again"
+            "warning: no evaluation was triggered ({problem}); the next scheduled one changes capacity again"
         ));
+    }
+    Ok(())
+}
+
+/// Who pauses: user and host, for whoever finds it paused.
+fn who() -> String {
+    let user = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let host = gethostname::gethostname();
+    match user {
+        Some(user) => format!("{user}@{}", host.display()),
+        None => format!("capacity-schedule on {}", host.display()),
     }
 }
 

@@ -10,8 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use capacity_workflows::Pulse;
-use jiff::Timestamp;
+use capacity_workflows::EvaluationHealth;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -20,15 +19,18 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     sdk_metrics: SocketAddr,
-    pub(crate) pulse: Pulse,
+    pub(crate) evaluations: EvaluationHealth,
     ready: watch::Sender<bool>,
 }
 
+/// A worker whose own attempts have failed for two hourly intervals is not ready.
+const FAILING_TOO_LONG: Duration = Duration::from_hours(2);
+
 impl Health {
-    pub(crate) fn new(sdk_metrics: SocketAddr, pulse: Pulse) -> Self {
+    pub(crate) fn new(sdk_metrics: SocketAddr, evaluations: EvaluationHealth) -> Self {
         Self {
             sdk_metrics,
-            pulse,
+            evaluations,
             ready: watch::Sender::new(false),
         }
     }
@@ -43,10 +45,13 @@ impl Health {
         let _ = ready.wait_for(|ready| !ready).await;
     }
 
-    fn age_seconds(&self) -> Option<i64> {
-        self.pulse
-            .last()
-            .map(|last| Timestamp::now().duration_since(last).as_secs().max(0))
+    /// Whether it polls, and its own attempts do not keep failing. A worker that is never chosen stays ready.
+    fn is_ready(&self) -> bool {
+        let fails = self
+            .evaluations
+            .failing_for()
+            .is_some_and(|since| since > FAILING_TOO_LONG);
+        *self.ready.borrow() && !fails
     }
 }
 
@@ -66,35 +71,76 @@ pub(crate) async fn serve(address: SocketAddr, health: Health) -> anyhow::Result
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let age = health
-        .age_seconds()
-        .map_or_else(|| "null".to_owned(), |age| age.to_string());
-    let is_ready = *health.ready.borrow();
-    let body = format!("{{\"ready\":{is_ready},\"last_evaluation_age_seconds\":{age}}}\n");
+    let is_ready = health.is_ready();
+    let paused = health.evaluations.controller().and_then(|status| status.paused);
+    let body = serde_json::json!({
+        "ready": is_ready,
+        "last_evaluation_age_seconds": health.evaluations.age().as_secs(),
+        "paused": paused,
+    });
     let status = if is_ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, [(header::CONTENT_TYPE, "application/json")], body)
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    let evaluations = &health.evaluations;
+    let controller = evaluations.controller();
+    let flag = |is: bool| if is { 1 } else { 0 };
+    let own = [
+        (
+            "temporal_capacity_evaluations_total",
+            "counter",
+            "Evaluations with usable metrics made by this worker.",
+            evaluations.evaluations(),
+        ),
+        (
+            "temporal_capacity_samples_failed_total",
+            "counter",
+            "Usage samples that failed on this worker.",
+            evaluations.samples_failed(),
+        ),
+        (
+            "temporal_capacity_last_evaluation_age_seconds",
+            "gauge",
+            "Age of the controller's last evaluation with usable metrics; until the first one, the age of this process.",
+            evaluations.age().as_secs(),
+        ),
+    ];
+    let told = controller.iter().flat_map(|status| {
+        [
+            (
+                "temporal_capacity_paused",
+                "gauge",
+                "1 while changes are paused.",
+                flag(status.paused.is_some()),
+            ),
+            (
+                "temporal_capacity_metrics_unavailable",
+                "gauge",
+                "1 while the account's metrics are unavailable.",
+                flag(status.metrics_unavailable_since.is_some()),
+            ),
+            (
+                "temporal_capacity_changes_running",
+                "gauge",
+                "Changes in progress.",
+                u64::try_from(status.changes_in_progress.len()).unwrap_or(u64::MAX),
+            ),
+            (
+                "temporal_capacity_changes_queued",
+                "gauge",
+                "Changes waiting for their turn.",
+                u64::try_from(status.changes_queued).unwrap_or(u64::MAX),
+            ),
+        ]
+    });
     let mut text = String::new();
-    let evaluations = health.pulse.evaluations();
-    let _ = writeln!(
-        text,
-        "# HELP temporal_capacity_evaluations_total Evaluations this worker observed well."
-    );
-    let _ = writeln!(text, "# TYPE temporal_capacity_evaluations_total counter");
-    let _ = writeln!(text, "temporal_capacity_evaluations_total {evaluations}");
-    if let Some(age) = health.age_seconds() {
-        let _ = writeln!(
-            text,
-            "# HELP temporal_capacity_last_evaluation_age_seconds Age of the last of them."
-        );
-        let _ = writeln!(text, "# TYPE temporal_capacity_last_evaluation_age_seconds gauge");
-        let _ = writeln!(text, "temporal_capacity_last_evaluation_age_seconds {age}");
+    for (name, kind, help, value) in own.into_iter().chain(told) {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     }
     match tokio::time::timeout(Duration::from_secs(2), sdk_text(health.sdk_metrics)).await {
         Ok(Ok(sdk)) => text.push_str(&sdk),

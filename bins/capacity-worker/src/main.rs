@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, CHANGE_TIMEOUT, MetricsSource, chain};
+use capacity_autopilot::{Autopilot, MetricsSource, chain};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, Installation, Pulse, SamplingSettings,
-    WorkerLimits, keep_sampling, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,
+    SamplingSettings, WorkerLimits, keep_sampling, watch_controller, worker_options,
 };
 use clap::{Parser, ValueEnum};
 use process_edge::{LogWriter, Signals, flush_errors, report_panics, write_error};
@@ -55,9 +55,9 @@ struct Arguments {
     /// How many activities begin a second at most [default: no limit].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max_activities_per_second: Option<u16>,
-    /// How long an evaluation waits for its changes, in seconds; those still running are joined by the next one.
-    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
-    wait_for_changes: u64,
+    /// Has no effect since 0.2: an evaluation no longer waits for its changes.
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    wait_for_changes: Option<u64>,
     /// The settings file [default: capacity.toml in the working directory, if there is one].
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
@@ -158,7 +158,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     )?;
 
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let health = Health::new(exporter.bound_addr, Pulse::default());
+    let health = Health::new(exporter.bound_addr, EvaluationHealth::default());
     let served = serve(arguments.listen, health.clone()).await?;
     let client = tokio::select! {
         client = connect_patiently(&settings, meter) => client?,
@@ -170,8 +170,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let activities = CapacityActivities {
         autopilot: Arc::clone(&autopilot),
         client: client.clone(),
-        settings: activity_settings(&settings, arguments),
-        pulse: health.pulse.clone(),
+        settings: activity_settings(&settings),
+        health: health.evaluations.clone(),
         ending: ending.clone(),
     };
     let options = worker_options(activities, arguments.limits());
@@ -204,7 +204,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 () = drain => {}
                 // A worker that ends by itself is not waited for.
                 () = health.wait_until_not_ready() => {}
-                never = keep_sampling(&client, &installation, &autopilot) => match never {}
+                never = keep_sampling(&client, &installation, &autopilot) => match never {},
+                never = watch_controller(&client, &installation, &health.evaluations) => match never {},
             }
         }
     );
@@ -250,21 +251,20 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     }
 }
 
-fn activity_settings(settings: &Settings, arguments: &Arguments) -> ActivitySettings {
+fn activity_settings(settings: &Settings) -> ActivitySettings {
     ActivitySettings {
         dry_run: settings.dry_run,
         max_concurrent_changes: u32::try_from(settings.max_concurrent_changes).unwrap_or(1),
-        wait_for_changes: Duration::from_secs(arguments.wait_for_changes),
         price_per_million_actions: settings.policy.threshold.price.dollars(),
         webhook: settings.slack.clone().map(Webhook::new),
-        installation: Installation::of(&settings.home),
-        change_timeout: CHANGE_TIMEOUT,
+        spec_fields_not_compared: settings.spec_fields_not_compared.clone(),
         sampling: SamplingSettings {
             triggers: settings.evaluate_on_throttling,
             keep_minutes: settings.keep.minutes,
             keep_decisions: settings.keep.decisions,
             ..SamplingSettings::default()
         },
+        ..ActivitySettings::new(Installation::of(&settings.home))
     }
 }
 

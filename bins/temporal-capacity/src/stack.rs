@@ -7,7 +7,7 @@ use anyhow::Context;
 use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, Clock};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, Installation, Pulse, SamplingSettings,
+    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation, SamplingSettings,
     WorkerLimits, keep_sampling, worker_options,
 };
 use cloud_simulator::RunningSimulator;
@@ -87,18 +87,14 @@ pub(crate) async fn with_worker<T>(
         client: client.clone(),
         settings: ActivitySettings {
             dry_run,
-            max_concurrent_changes: 5,
-            wait_for_changes: Duration::from_mins(10),
-            price_per_million_actions: Policy::default().threshold.price.dollars(),
             webhook: Some(Webhook::new(slack)),
-            installation: Installation::default(),
-            change_timeout: CHANGE_TIMEOUT,
             sampling: SamplingSettings {
                 speed,
                 ..SamplingSettings::default()
             },
+            ..ActivitySettings::new(Installation::default())
         },
-        pulse: Pulse::default(),
+        health: EvaluationHealth::default(),
         ending: ending.clone(),
     };
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;

@@ -36,11 +36,19 @@ pub struct Autopilot {
     settings: AutopilotSettings,
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted: when, and in which words.
-    refusals: Mutex<BTreeMap<NamespaceId, (Timestamp, String)>>,
+    refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
+}
+
+/// A change that the key was not permitted to make.
+#[derive(Debug, Clone)]
+struct Refusal {
+    at: Timestamp,
+    resource_version: String,
+    why: String,
 }
 
 /// How long a refusal is remembered: roles change seldom, and a change is tried again after that.
-const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(1);
+const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(6);
 
 /// Which namespaces an evaluation decides upon.
 #[derive(Debug, Clone, Default)]
@@ -173,16 +181,30 @@ impl Autopilot {
         &self.clock
     }
 
-    /// Returns why the last change of a namespace was refused as not permitted, if that is not long ago.
-    pub(crate) fn refusal_of(&self, namespace: &NamespaceId) -> Option<String> {
+    /// Returns why the last change of a namespace was refused as not permitted, if the namespace has not changed since and that
+    /// is not long ago.
+    pub(crate) fn refusal_of(&self, namespace: &NamespaceId, resource_version: &str) -> Option<String> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, why) = refusals.get(namespace)?;
-        (self.now().duration_since(*at) < REFUSAL_MEMORY).then(|| why.clone())
+        let refusal = refusals.get(namespace)?;
+        let is_same = refusal.resource_version == resource_version || refusal.resource_version.is_empty();
+        (is_same && self.now().duration_since(refusal.at) < REFUSAL_MEMORY).then(|| refusal.why.clone())
     }
 
-    pub(crate) fn remember_refusal(&self, namespace: &NamespaceId, why: String) {
+    /// Remembers that a change of a namespace was refused as not permitted, on this version of the namespace.
+    pub fn remember_refusal(&self, namespace: &NamespaceId, resource_version: &str, why: String) {
+        let refusal = Refusal {
+            at: self.now(),
+            resource_version: resource_version.to_owned(),
+            why,
+        };
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.insert(namespace.clone(), (self.now(), why));
+        // The first refusal counts: hearing of it again does not prolong it.
+        let is_known = refusals
+            .get(namespace)
+            .is_some_and(|known| known.resource_version == resource_version);
+        if !is_known {
+            refusals.insert(namespace.clone(), refusal);
+        }
     }
 
     /// The time of the service.

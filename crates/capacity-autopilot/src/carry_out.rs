@@ -234,7 +234,8 @@ impl Run<'_> {
             ));
         }
         if let (Outcome::NotPermitted, Some(error)) = (ending.outcome, &ending.error) {
-            self.autopilot.remember_refusal(&order.namespace, error.clone());
+            self.autopilot
+                .remember_refusal(&order.namespace, &order.resource_version, error.clone());
         }
         if let Some(error) = &ending.error {
             tracing::warn!(

@@ -108,6 +108,11 @@ pub const CATALOGUE: &[Entry] = &[
         "evaluate at once when throttling or high use is sampled; such an evaluation may only raise",
     ),
     setting(
+        "SPEC_FIELDS_NOT_COMPARED",
+        None,
+        "top-level fields of a namespace spec, separated by commas, that Temporal Cloud changes by itself; a change in any other field pauses everything",
+    ),
+    setting(
         "METRICS_SOURCE",
         Some("temporal"),
         "where usage comes from: temporal (the metrics endpoint) or prometheus (yours, which scrapes that endpoint)",

@@ -30,6 +30,8 @@ pub struct Settings {
     pub prometheus: Option<prometheus_reader::PrometheusConfig>,
     /// Whether throttling and high use trigger an evaluation.
     pub evaluate_on_throttling: bool,
+    /// Fields of a spec that are left out when it is compared after an update.
+    pub spec_fields_not_compared: Vec<String>,
     /// The rule, its guards, and the lists.
     pub policy: Policy,
     /// How many changes run at a time.
@@ -145,6 +147,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let cloud_ops = reader.cloud_ops(needs);
     let metrics = reader.metrics(needs.cloud_keys && !reader.reads_prometheus());
     let evaluate_on_throttling = reader.read("EVALUATE_ON_THROTTLING", values::boolean);
+    let spec_fields_not_compared = reader.read("SPEC_FIELDS_NOT_COMPARED", values::spec_fields);
     let keep = reader.keep();
     let slack = reader.slack();
     let home = reader.home(needs);
@@ -158,6 +161,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             metrics,
             prometheus,
             evaluate_on_throttling: evaluate_on_throttling.unwrap_or(true),
+            spec_fields_not_compared: spec_fields_not_compared.unwrap_or_default(),
             keep,
             effective: effective(&values, &policy),
             policy,

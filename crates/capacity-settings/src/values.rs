@@ -83,6 +83,22 @@ pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
     NamespacePatterns::try_new(&items).map_err(|error| format!("{error}; globs know *, ?, [ab] and {{a,b}}"))
 }
 
+/// Reads names of top-level fields of a spec.
+pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, String> {
+    let fields: Vec<String> = text
+        .split(',')
+        .map(|field| field.trim().to_owned())
+        .filter(|field| !field.is_empty())
+        .collect();
+    let is_name = |field: &String| field.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    match fields.iter().find(|field| !is_name(field)) {
+        Some(field) => Err(format!(
+            "`{field}` is not the name of a top-level field; list names as the API writes them, such as codecServer,lifecycle"
+        )),
+        None => Ok(fields),
+    }
+}
+
 pub(crate) fn installation(text: &str) -> Result<String, String> {
     let is_fine = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if text.len() <= 40 && text.chars().all(is_fine) && !text.starts_with('-') && !text.ends_with('-') {

@@ -16,7 +16,7 @@ use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::change::CapacityChange;
-use crate::controller_client::{AskError, ask_and_wait, status};
+use crate::controller_client::{AskError, ask, status};
 use crate::evaluation::{EvaluateError, EvaluateRequest, EvaluateResult, evaluate};
 use crate::health::EvaluationHealth;
 use crate::messages::{
@@ -50,8 +50,6 @@ pub struct ActivitySettings {
     pub dry_run: bool,
     /// How many changes run at a time.
     pub max_concurrent_changes: u32,
-    /// How long an evaluation waits for its changes.
-    pub wait_for_changes: Duration,
     /// Dollars for a million actions.
     pub price_per_million_actions: Decimal,
     /// Where people are told.
@@ -70,6 +68,24 @@ pub struct ActivitySettings {
     pub follow_every: Duration,
 }
 
+impl ActivitySettings {
+    /// Returns the settings of an installation that changes capacity, notifies no channel, and has the defaults elsewhere.
+    pub fn new(installation: Installation) -> Self {
+        Self {
+            dry_run: false,
+            max_concurrent_changes: 5,
+            price_per_million_actions: capacity_engine::Policy::default().threshold.price.dollars(),
+            webhook: None,
+            installation,
+            change_timeout: capacity_autopilot::CHANGE_TIMEOUT,
+            sampling: SamplingSettings::default(),
+            build: build_id(),
+            spec_fields_not_compared: Vec::new(),
+            follow_every: Duration::from_mins(1),
+        }
+    }
+}
+
 /// The version and, where it was built from a checkout, the commit of this build.
 pub fn build_id() -> String {
     match option_env!("TEMPORAL_CAPACITY_COMMIT") {
@@ -83,10 +99,9 @@ pub(crate) mod failure {
     pub(crate) const DRY_RUN: &str = "dry_run";
     pub(crate) const WRONG_ACCOUNT: &str = "wrong_account";
     pub(crate) const BAD_REQUEST: &str = "bad_request";
-    pub(crate) const OBSERVE: &str = "observe";
     pub(crate) const NO_ANSWER: &str = "no_answer";
     pub(crate) const JOIN: &str = "join";
-    pub(crate) const EVALUATE: &str = "evaluate";
+    pub(crate) const EVALUATE: &str = "observe";
     pub(crate) const SILENT: &str = "controller_silent";
 }
 
@@ -107,11 +122,7 @@ impl CapacityActivities {
         context: ActivityContext,
         request: EvaluateRequest,
     ) -> Result<EvaluateResult, ActivityError> {
-        let evaluated = beating(&context, evaluate(&self, &request)).await?;
-        evaluated.map_err(|error| match error {
-            EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
-            EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),
-        })
+        self.evaluated(&context, &request).await
     }
 
     /// Evaluates for a controller that release 0.1.0 began, and starts no changes: it rotates into the event loop within a
@@ -130,7 +141,7 @@ impl CapacityActivities {
             knows_running: true,
             ..EvaluateRequest::default()
         };
-        let result = self.evaluate_account(context, evaluate_request).await?;
+        let result = self.evaluated(&context, &evaluate_request).await?;
         let mut report = result.report;
         report.warnings.insert(
             0,
@@ -349,7 +360,7 @@ impl CapacityActivities {
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
-        let answer = ask_and_wait(&self.client, &self.settings.installation, &update_id, bound);
+        let answer = ask(&self.client, &self.settings.installation, &update_id, bound);
         let error = match beating(&context, answer).await? {
             Ok(report) => return Ok(report),
             Err(error @ AskError::Refused(_)) => {
@@ -372,6 +383,18 @@ impl CapacityActivities {
 }
 
 impl CapacityActivities {
+    async fn evaluated(
+        &self,
+        context: &ActivityContext,
+        request: &EvaluateRequest,
+    ) -> Result<EvaluateResult, ActivityError> {
+        let evaluated = beating(context, evaluate(self, request)).await?;
+        evaluated.map_err(|error| match error {
+            EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
+            EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),
+        })
+    }
+
     /// Tells what of a report is to be told, with what else is; having nothing to tell is being told.
     pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
         let plan = report.to_plan(self.settings.price_per_million_actions);

@@ -12,7 +12,8 @@ use capacity_autopilot::{
 use cloud_ops_client::SpecDigests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use temporalio_client::{MemoValue, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
+use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
+use temporalio_common::MemoValues;
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -318,13 +319,14 @@ impl ChangeActivities {
         report: ChangeReport,
     ) -> Result<(), ActivityError> {
         let installation = &self.shared.settings.installation;
-        let memo = [("namespace".to_owned(), MemoValue::new(report.namespace.clone()))];
+        let mut memo = MemoValues::new();
+        memo.insert("namespace", report.namespace.clone());
         let id = crate::names::record_id(&report.operation_id);
         let options = WorkflowStartOptions::new(installation.task_queue(), id)
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .static_summary(format!("Record the change of {}", report.namespace))
-            .memo(memo.into_iter().collect())
+            .memo(memo)
             .build();
         let started = self
             .shared

@@ -68,7 +68,6 @@ pub struct CapacityManagementWorkflow {
     pub(crate) progressed: bool,
     /// Nothing new is begun: the run ends as soon as it can.
     pub(crate) rotating: bool,
-    pub(crate) starting: bool,
     rotations_asked: u32,
     rotations_taken: u32,
     /// Counts what happened, for the part that starts changes.
@@ -113,7 +112,6 @@ impl CapacityManagementWorkflow {
             evaluating_scale_up: false,
             progressed: false,
             rotating: false,
-            starting: false,
             rotations_asked: 0,
             rotations_taken: 0,
             events: 0,

@@ -30,7 +30,7 @@ pub enum AskError {
 /// # Errors
 ///
 /// If there is no answer in time, or a refusal.
-pub async fn ask(
+pub async fn ask_for_decisions(
     client: &Client,
     installation: &Installation,
     update_id: &str,
@@ -103,20 +103,20 @@ async fn bounded<T, E: std::fmt::Display>(
     }
 }
 
-/// Asks for an evaluation as [`ask`] does, and waits until each of its changes has ended or was replaced, for as long as the
+/// Asks for a full evaluation as [`ask_for_decisions`] does, and waits until each of its changes has ended or was replaced, for as long as the
 /// bound says: the report then carries what became of them so far.
 ///
 /// # Errors
 ///
-/// As [`ask`].
-pub async fn ask_and_wait(
+/// As [`ask_for_decisions`].
+pub async fn ask(
     client: &Client,
     installation: &Installation,
     update_id: &str,
     bound: Duration,
 ) -> Result<EvaluationReport, AskError> {
     let begun = Instant::now();
-    let mut report = ask(client, installation, update_id, bound).await?;
+    let mut report = ask_for_decisions(client, installation, update_id, bound).await?;
     let mut wait = Duration::from_millis(200);
     while !report.is_settled() && begun.elapsed() + wait < bound {
         tokio::time::sleep(wait).await;

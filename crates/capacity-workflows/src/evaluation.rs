@@ -129,9 +129,12 @@ pub(crate) async fn evaluate(
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
     restrictions.extend(by_namespace(request, &open, &records));
     for (namespace, refused) in &request.not_permitted {
-        activities
-            .autopilot
-            .remember_refusal(namespace, &refused.resource_version, refused.at_ms);
+        if let Ok(namespace) = namespace.parse() {
+            let why = "the last update of this namespace was refused: the key lacks Namespace Admin on it";
+            activities
+                .autopilot
+                .remember_refusal(&namespace, &refused.resource_version, why.to_owned());
+        }
     }
     let occasion = Occasion {
         scope: Scope::All,

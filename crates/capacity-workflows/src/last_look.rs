@@ -15,7 +15,7 @@ use crate::pauses;
 const BOUND: Duration = Duration::from_secs(4);
 
 /// From this minute of the hour on a release saves nothing before the next hour, and may land in it.
-const LAST_MINUTE_TO_RELEASE: i8 = 58;
+const LAST_MINUTE_TO_RELEASE: i64 = 58;
 
 /// Returns the code and the sentence of what forbids the change; an error where that cannot be read now.
 pub(crate) async fn last_look(
@@ -71,7 +71,7 @@ fn by_settings(
     if let Some(found) = too_old(order, activities.autopilot.settings().metrics_max_age(), now) {
         return Some(found);
     }
-    let minute = now.to_zoned(jiff::tz::TimeZone::UTC).minute();
+    let minute = now.as_second().rem_euclid(3_600) / 60;
     if !request.scales_up() && minute >= LAST_MINUTE_TO_RELEASE {
         let text = format!(
             "it is minute {minute} of the UTC hour: a release that late saves nothing in this hour and may land in the next"

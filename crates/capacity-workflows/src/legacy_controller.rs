@@ -188,6 +188,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
     let announcement = Announcement {
         report: report.clone(),
         standing: context.state(|it| it.state.standing.clone()),
+        ..Announcement::default()
     };
     let told = context
         .execute_activity(

@@ -47,7 +47,7 @@ pub use change_steps::{
 pub use connection::{ConnectError, Connection, Credential};
 pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use controller_client::{
-    AskError, Trigger, ask, ask_and_wait, evaluation, last_evaluation, signal, status,
+    AskError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
 };
 pub use evaluation::{EvaluateRequest, EvaluateResult};
 pub use gate::Gate;

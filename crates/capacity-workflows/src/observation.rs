@@ -223,6 +223,7 @@ mod tests {
         let announcement = Announcement {
             report,
             standing: standing.collect(),
+            ..Announcement::default()
         };
         let json = serde_json::to_string(&announcement).expect("JSON");
         assert!(bytes(&json) < 200_000, "{} bytes announced", bytes(&json));

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::{
-    Client, MemoValue, MemoValues, UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
+    Client, UntypedWorkflow, WorkflowExecutionStatus, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy, WorkflowStartOptions, WorkflowTerminateOptions,
 };
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+use temporalio_common::MemoValues;
 
 use crate::messages::PauseSeen;
 use crate::names::Installation;
@@ -120,15 +120,10 @@ pub async fn open(
     if before.is_some_and(|pause| pause.seen.open) {
         return Ok(false);
     }
-    let memo = [
-        ("reason", reason.to_owned()),
-        ("by", by.to_owned()),
-        ("since", Timestamp::now().to_string()),
-    ];
-    let memo: MemoValues = memo
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), MemoValue::new(value)))
-        .collect();
+    let mut memo = MemoValues::new();
+    memo.insert("reason", reason.to_owned());
+    memo.insert("by", by.to_owned());
+    memo.insert("since", Timestamp::now().to_string());
     let options = WorkflowStartOptions::new(
         // No worker polls this queue: the execution stays open until it is terminated or times out.
         format!("{}-pauses", installation.task_queue()),

@@ -299,7 +299,7 @@ mod tests {
             started(&mut changes, index, 1);
         }
         assert_eq!(changes.next(&gate, 10, 1), NextStart::Wait);
-        changes.add_scale_ups(vec![change("hot", 0, 6, u64::MAX)], &[], 2);
+        changes.add_scale_ups(vec![change("hot", 0, 6)], &[], 2, u64::MAX);
         assert_eq!(changes.next(&gate, 10, 2), NextStart::Start(0));
         assert_eq!(changes.queued[0].request.namespace, "hot");
     }
@@ -321,9 +321,9 @@ mod tests {
     #[test]
     fn a_full_evaluation_replaces_the_queue_but_for_newer_scale_ups() {
         let mut changes = Changes::default();
-        changes.replace(vec![change("a", 4, 0, u64::MAX), change("b", 4, 0)], 0, 10);
-        changes.add_scale_ups(vec![change("hot", 0, 6, u64::MAX)], &[], 50);
-        let dropped = changes.replace(vec![change("b", 4, 0, u64::MAX)], 40, 60);
+        changes.replace(vec![change("a", 4, 0), change("b", 4, 0)], 0, 10, u64::MAX);
+        changes.add_scale_ups(vec![change("hot", 0, 6)], &[], 50, u64::MAX);
+        let dropped = changes.replace(vec![change("b", 4, 0)], 40, 60, u64::MAX);
         let names = |list: &[ChangeRequest]| list.iter().map(|it| it.namespace.clone()).collect::<Vec<_>>();
         assert_eq!(names(&dropped), ["a", "b"]);
         let queued: Vec<_> = changes
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_scale_up_only_evaluation_removes_a_scale_down_only_where_it_sees_need() {
         let mut changes = Changes::default();
-        changes.replace(vec![change("a", 4, 0, u64::MAX), change("b", 4, 0)], 0, 10);
+        changes.replace(vec![change("a", 4, 0), change("b", 4, 0)], 0, 10, u64::MAX);
         let dropped = changes.add_scale_ups(Vec::new(), &["a".to_owned()], 20, u64::MAX);
         assert_eq!(dropped.len(), 1);
         assert_eq!(changes.queued[0].request.namespace, "b");
@@ -346,9 +346,9 @@ mod tests {
     #[test]
     fn a_namespace_with_a_change_under_way_is_not_started_again() {
         let mut changes = Changes::default();
-        changes.replace(vec![change("a", 4, 0, u64::MAX)], 0, 10);
+        changes.replace(vec![change("a", 4, 0)], 0, 10, u64::MAX);
         started(&mut changes, 0, 10);
-        changes.replace(vec![change("a", 4, 0, u64::MAX)], 20, 20);
+        changes.replace(vec![change("a", 4, 0)], 20, 20, u64::MAX);
         assert_eq!(changes.queued, []);
     }
 

@@ -7,9 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
-use temporalio_client::{Client, WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowListOptions};
+use temporalio_client::{Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions, WorkflowListOptions};
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
-use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetWorkflowExecutionHistoryRequest;
 
@@ -101,7 +100,7 @@ async fn state_of(client: &Client, change: &ChangeRequest) -> Option<State> {
             Some(State::Ended(Box::new(report)))
         }
         status => {
-            let why = format!("its workflow ended without an outcome ({})", status.as_str_name());
+            let why = format!("its workflow ended without an outcome ({status:?})");
             Some(ended(change, "terminated", &why))
         }
     }
@@ -149,7 +148,7 @@ async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
                 }
             }
             status => {
-                let why = format!("its workflow ended without an outcome ({})", status.as_str_name());
+                let why = format!("its workflow ended without an outcome ({status:?})");
                 let mut report = ChangeReport::of(&change, "terminated", Some(why));
                 report.posted = true;
                 found.ended.push(report);

@@ -237,7 +237,7 @@ impl<'a> Round<'a> {
         restrictions: Vec<Restriction>,
     ) -> Self {
         let snapshot = |listed: &&Listed| Snapshot {
-            change_refused: autopilot.refusal_of(&listed.id),
+            change_refused: autopilot.refusal_of(&listed.id, &listed.resource_version),
             ..listed.snapshot.clone()
         };
         Self {
