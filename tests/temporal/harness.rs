@@ -87,6 +87,8 @@ pub(crate) struct Setup {
     /// A server of the test's own, where not the one that all share.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
+    /// Where the channel is notified, where not at the simulated cloud.
+    pub(crate) slack_url: Option<String>,
     /// The build that the worker says it is.
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
@@ -107,6 +109,7 @@ impl Default for Setup {
             connection: None,
             server: None,
             dry_run: false,
+            slack_url: None,
             build: "test",
             spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
@@ -135,6 +138,27 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Waits until something is so, for a bounded time.
+    pub(crate) async fn until(&self, what: &str, bound: Duration, is_so: impl AsyncFn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is_so().await {
+            assert!(begun.elapsed() < bound, "not {what} within {bound:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The texts of everything that was posted to the channel.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let text = |message: &serde_json::Value| message["text"].as_str().unwrap_or_default().to_owned();
+        self.cloud.slack_messages().iter().map(text).collect()
+    }
+
+    /// How many updates were posted to the cloud.
+    pub(crate) fn posts(&self) -> u64 {
+        let requests = self.cloud.requests();
+        requests.get("POST /cloud/namespaces/{id}").copied().unwrap_or(0)
+    }
+
     pub(crate) async fn evaluate(&self, update_id: &str) -> EvaluationReport {
         ask(
             &self.client,
@@ -162,7 +186,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         identity: "capacity-tests".to_owned(),
         ..given
     };
-    let client = connection.connect(None).await.expect("connected");
+    let client = connected(&connection).await;
     let register = RegisterNamespaceRequest {
         namespace,
         workflow_execution_retention_period: Some(Duration::from_hours(24).try_into().expect("in range")),
@@ -220,6 +244,19 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     ended.expect("the worker ended well");
 }
 
+/// A server that was just started takes connections a moment before it takes requests.
+async fn connected(connection: &Connection) -> Client {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match connection.connect(None).await {
+            Ok(client) => return client,
+            Err(error) => assert!(attempts < 50, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityActivities {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.max_attempts = setup.attempts;
@@ -244,7 +281,14 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
     if let Some(ledger) = setup.ledger.clone() {
         autopilot = autopilot.remembering(Memory::at(ledger));
     }
-    let slack = slack_notifier::Config::try_new(cloud.slack_url().into()).expect("valid");
+    let slack = slack_notifier::Config::try_new(
+        setup
+            .slack_url
+            .clone()
+            .unwrap_or_else(|| cloud.slack_url())
+            .into(),
+    )
+    .expect("valid");
     CapacityActivities {
         autopilot: Arc::new(autopilot),
         client: client.clone(),

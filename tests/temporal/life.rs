@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Installation, Trigger, PauseKind, names, pauses, status,
+    CapacityChange, CapacityManagementWorkflow, Installation, PauseKind, Trigger, names, pauses, status,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -78,18 +78,26 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
                 ("readonly.a1b2c", "not_permitted")
             ]
         );
-        // One message names what was done and what failed.
-        let messages = world.cloud.slack_messages();
-        let text = messages[0]["text"].as_str().expect("a text");
-        assert_eq!(messages.len(), 1);
-        for part in [
-            "Not carried out",
-            "readonly.a1b2c",
-            "checkout.a1b2c",
-            "idle.a1b2c",
-        ] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
+        world
+            .until("announced", PATIENT, async || {
+                let messages = world.messages();
+                ["checkout.a1b2c", "idle.a1b2c"].iter().all(|name| {
+                    messages
+                        .iter()
+                        .any(|it| it.contains("Changed") && it.contains(name))
+                })
+            })
+            .await;
+        // What is not permitted is a standing problem: the next evaluation remembers it, and announces it.
+        let posts = world.posts();
+        let again = world.evaluate("second").await;
+        let refused = again.decisions.iter().find(|it| it.namespace == "readonly.a1b2c");
+        assert_eq!(
+            refused.map(|it| it.reason_code.as_str()),
+            Some("not_permitted"),
+            "{again:?}"
+        );
+        assert_eq!(world.posts(), posts);
     })
     .await;
 }
@@ -109,14 +117,15 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
             }
         };
         let (report, ()) = tokio::join!(evaluated, edited);
-        let report = if report.changes[0].is_success() {
-            report
-        } else {
-            // Left to the next evaluation, after three fresh decisions.
-            assert_eq!(report.changes[0].outcome, "refused", "{report:?}");
-            world.evaluate("second").await
-        };
-        assert!(report.changes[0].is_success(), "{report:?}");
+        if !report.changes[0].is_success() {
+            // A superseded scale-up asks for a scale-up-only evaluation by itself.
+            assert_eq!(report.changes[0].outcome, "superseded", "{report:?}");
+            world
+                .until("scaled up", Duration::from_secs(60), async || {
+                    world.cloud.changes().len() == 1
+                })
+                .await;
+        }
         // Nobody's edit was lost.
         let spec = world.cloud.namespace("checkout.a1b2c").expect("there").spec;
         assert_eq!(spec["retentionDays"], serde_json::json!(8 + 39 % 7));
@@ -160,7 +169,7 @@ async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_cancelled_while_it_waits_ends_as_cancelled_and_blocks_nothing() {
+async fn a_change_that_was_posted_is_seen_to_its_end_although_it_was_canceled() {
     let setup = Setup {
         operation_lag: SignedDuration::from_secs(100),
         ..throttled(&["checkout"])
@@ -177,20 +186,9 @@ async fn a_change_cancelled_while_it_waits_ends_as_cancelled_and_blocks_nothing(
                 .expect("cancelled");
         };
         let (report, ()) = tokio::join!(world.evaluate("first"), cancelled);
-        let ended = &report.changes[0];
-        assert_eq!(ended.outcome, "failed");
-        assert!(
-            ended.error.as_deref().unwrap_or_default().contains("cancel"),
-            "{ended:?}"
-        );
+        assert_eq!(report.changes[0].outcome, "changed");
         let result = change.get_result(WorkflowGetResultOptions::default()).await;
-        assert!(
-            format!("{result:?}").to_lowercase().contains("cancel"),
-            "{result:?}"
-        );
-        // The operation goes on in the cloud, and the controller sees it.
-        let next = world.evaluate("next").await;
-        assert_eq!((next.number, next.error), (2, None));
+        assert_eq!(result.expect("a report").outcome, "changed");
     })
     .await;
 }
@@ -220,9 +218,16 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
         };
         assert_eq!(world.evaluate("first").await.number, 1);
         let first_run = run_id().await;
-        pauses::open(&world.client, &world.installation, PauseKind::All, "rotating", "a test", None)
-            .await
-            .expect("paused");
+        pauses::open(
+            &world.client,
+            &world.installation,
+            PauseKind::All,
+            "rotating",
+            "a test",
+            None,
+        )
+        .await
+        .expect("paused");
         let callers = (0..8).map(|number| {
             let world = &world;
             async move { world.evaluate(&format!("caller-{number}")).await.number }

@@ -2,12 +2,15 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod changes;
 mod controller;
 mod encrypted;
 mod harness;
 mod life;
 mod news;
+mod pauses;
 mod replay;
 mod sampler;
 mod scenarios;
 mod schedule;
+mod spec;

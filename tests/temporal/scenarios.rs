@@ -173,12 +173,14 @@ async fn a_rejected_operation_is_reported_and_people_are_told() {
         });
         let report = world.evaluate("first").await;
         assert_eq!(report.changes[0].outcome, "failed");
-        let messages = world.cloud.slack_messages();
-        let text = messages[0]["text"].as_str().expect("a text");
-        assert!(
-            text.contains("checkout.a1b2c") && text.contains("the operation was rejected"),
-            "{text}"
-        );
+        world
+            .until("announced", PATIENT, async || {
+                let messages = world.messages();
+                messages
+                    .iter()
+                    .any(|it| it.contains("checkout.a1b2c") && it.contains("the operation was rejected"))
+            })
+            .await;
     })
     .await;
 }
@@ -191,8 +193,13 @@ async fn a_blind_account_is_reported_and_people_are_told() {
             ..Faults::default()
         });
         let report = world.evaluate("first").await;
-        assert!(report.metrics_unavailable && report.changes.is_empty(), "{report:?}");
-        assert_eq!(world.cloud.slack_messages().len(), 1);
+        assert!(
+            report.metrics_unavailable && report.changes.is_empty(),
+            "{report:?}"
+        );
+        world
+            .until("announced", PATIENT, async || world.messages().len() == 1)
+            .await;
         assert_eq!(world.cloud.changes(), []);
     })
     .await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    Connection, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown, Trigger, create,
-    delete, pause, pauses, resume, show, signal, trigger,
+    Connection, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown, Trigger,
+    create, delete, pause, pauses, resume, show, signal, trigger,
 };
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;

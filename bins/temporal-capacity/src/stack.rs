@@ -7,8 +7,8 @@ use anyhow::Context;
 use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, Clock};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation, SamplingSettings,
-    WorkerLimits, keep_sampling, worker_options,
+    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,
+    SamplingSettings, WorkerLimits, keep_sampling, worker_options,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;

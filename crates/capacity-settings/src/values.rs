@@ -90,7 +90,11 @@ pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, String> {
         .map(|field| field.trim().to_owned())
         .filter(|field| !field.is_empty())
         .collect();
-    let is_name = |field: &String| field.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let is_name = |field: &String| {
+        field
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
     match fields.iter().find(|field| !is_name(field)) {
         Some(field) => Err(format!(
             "`{field}` is not the name of a top-level field; list names as the API writes them, such as codecServer,lifecycle"

@@ -60,7 +60,8 @@ pub(crate) fn news(
     for decision in &mut report.decisions {
         if let Some((problem, due_after)) = problem_of(decision) {
             // One that may only raise holds what would be given back, and comes at any time: it counts no lasting hold.
-            decision.announce = (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
+            decision.announce =
+                (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
         }
     }
     let mut changes = std::mem::take(&mut report.changes);
@@ -333,7 +334,13 @@ mod tests {
         };
         let first = news(blind.clone(), &BTreeMap::new(), at(0));
         let second = news(blind, &first.standing, at(1));
-        assert_eq!((first.report.metrics_unavailable, second.report.metrics_unavailable), (true, false));
+        assert_eq!(
+            (
+                first.report.metrics_unavailable,
+                second.report.metrics_unavailable
+            ),
+            (true, false)
+        );
         let over = news(EvaluationReport::default(), &second.standing, at(2));
         assert_eq!(over.more[0].lines, [METRICS_UNAVAILABLE]);
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowExecutionStatus, WorkflowDescribeOptions, WorkflowIdConflictPolicy,
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy, WorkflowStartOptions, WorkflowTerminateOptions,
 };
-use temporalio_common::data_converters::RawValue;
 use temporalio_common::MemoValues;
+use temporalio_common::data_converters::RawValue;
 
 use crate::messages::PauseSeen;
 use crate::names::Installation;

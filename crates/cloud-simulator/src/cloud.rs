@@ -169,6 +169,9 @@ impl Cloud {
         }
         operation.ended = true;
         let namespace = &mut self.namespaces[operation.namespace];
+        if let Some((field, value)) = &self.faults.changes_at_end {
+            namespace.spec[field] = value.clone();
+        }
         namespace.running = None;
         namespace.modify(operation.ends);
         if operation.fault != OperationFault::None {
@@ -386,6 +389,9 @@ impl Cloud {
         self.incidents
             .extend(incidents::of_update(&namespace.id, &namespace.spec, &update.spec));
         namespace.spec = update.spec;
+        if let Some((field, value)) = &self.faults.changes_with_update {
+            namespace.spec[field] = value.clone();
+        }
         let id = if update.operation_id.is_empty() {
             format!("random-{:016x}", self.random.u64(..))
         } else {

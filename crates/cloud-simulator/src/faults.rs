@@ -19,6 +19,10 @@ pub struct Faults {
     pub metrics: MetricsFault,
     /// How operations end.
     pub operations: OperationFault,
+    /// A field of the spec, with its value, that the service changes together with each update.
+    pub changes_with_update: Option<(String, serde_json::Value)>,
+    /// A field of the spec, with its value, that the service changes when an operation ends.
+    pub changes_at_end: Option<(String, serde_json::Value)>,
     /// A family that the endpoint does not offer.
     pub missing_family: Option<String>,
     /// How far the cloud's `Date` header is off.

@@ -1,0 +1,110 @@
+//! Pauses hold without a worker, a schedule or a controller, and no terminated controller forgets them.
+
+use std::time::Duration;
+
+use capacity_workflows::{CapacityManagementWorkflow, PauseKind, ask_for_decisions, names, pauses};
+use cloud_simulator::{Account, Load, NamespaceSetup};
+use jiff::SignedDuration;
+use temporalio_client::WorkflowTerminateOptions;
+
+use crate::harness::{Setup, World, throttled, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(30);
+
+async fn pause(world: &World, kind: PauseKind, ends_after: Option<Duration>) -> bool {
+    pauses::open(
+        &world.client,
+        &world.installation,
+        kind,
+        "rotating keys",
+        "ana@laptop",
+        ends_after,
+    )
+    .await
+    .expect("opened")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_before_the_first_evaluation_holds_and_outlives_its_controller() {
+    with_worker("paused-first", throttled(&["checkout"]), async |world| {
+        assert!(pause(world, PauseKind::All, None).await);
+        assert!(!pause(world, PauseKind::All, None).await, "it is open already");
+        let first = world.evaluate("first").await;
+        assert!(first.paused && first.changes.is_empty(), "{first:?}");
+        assert!(first.decisions[0].reason.contains("ana@laptop"), "{first:?}");
+        let controller = world
+            .client
+            .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
+        controller
+            .terminate(WorkflowTerminateOptions::default())
+            .await
+            .expect("terminated");
+        let next = world.evaluate("next").await;
+        assert!(next.paused && next.changes.is_empty(), "{next:?}");
+        assert_eq!(world.posts(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_one_direction_lets_the_other_pass_and_ends_by_itself() {
+    let mut setup = Setup {
+        account: Account::new(
+            "a1b2c",
+            vec![
+                NamespaceSetup::new("hot", Load::Steady(560.0)),
+                NamespaceSetup::new("idle", Load::Idle).with_trus(4),
+            ],
+        ),
+        ..Setup::default()
+    };
+    setup.policy.threshold.disable_on_estimate = true;
+    with_worker("one-direction", setup, async |world| {
+        pause(world, PauseKind::ScaleDown, Some(Duration::from_secs(15))).await;
+        let first = world.evaluate("first").await;
+        let changed: Vec<_> = first.changes.iter().map(|it| it.namespace.as_str()).collect();
+        assert_eq!(changed, ["hot.a1b2c"], "{first:?}");
+        let held = first
+            .decisions
+            .iter()
+            .find(|it| it.namespace == "idle.a1b2c")
+            .expect("decided");
+        assert_eq!(held.reason_code, "scale_down_paused");
+        // The next evaluation starts twenty seconds after the first.
+        let second = world.evaluate("second").await;
+        assert!(!second.paused, "{second:?}");
+        world
+            .until("released", PATIENT, async || world.cloud.changes().len() == 2)
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
+    let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
+    let mut setup = Setup {
+        account: Account::new("a1b2c", (0..20).map(idle).collect()),
+        // Ten seconds of ours.
+        operation_lag: SignedDuration::from_secs(200),
+        ..Setup::default()
+    };
+    setup.policy.threshold.disable_on_estimate = true;
+    with_worker("queued", setup, async |world| {
+        ask_for_decisions(&world.client, &world.installation, "first", PATIENT)
+            .await
+            .expect("a report");
+        world
+            .until("under way", PATIENT, async || world.posts() >= 3)
+            .await;
+        pause(world, PauseKind::All, None).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let posts = world.posts();
+        assert!(posts < 20);
+        // Those under way end; their places are free, and nothing takes them.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(world.posts(), posts);
+        assert_eq!(world.cloud.incidents(), []);
+    })
+    .await;
+}
