@@ -151,14 +151,18 @@ async fn a_slow_change_is_announced_once_and_its_end_is_recorded_and_announced()
 /// The changes that a ledger holds.
 async fn recorded(ledger: &Ledger) -> Vec<String> {
     let mut lines = Vec::new();
-    ledger.export(Table::Changes, Format::Csv, &mut lines).await.expect("exported");
+    ledger
+        .export(Table::Changes, Format::Csv, &mut lines)
+        .await
+        .expect("exported");
     let text = String::from_utf8(lines).expect("text");
     let mut reader = text.lines();
     let header: Vec<&str> = reader.next().unwrap_or_default().split(',').collect();
-    let place = |name: &str| header.iter().position(|it| *it == name).expect("a column");
+    let place = |name: &str| header.iter().position(|it| *it == name).unwrap_or_default();
     let (namespace, outcome) = (place("namespace"), place("outcome"));
     let rows = reader.map(|row| row.split(',').collect::<Vec<_>>());
-    rows.map(|row| format!("{} {}", row[namespace], row[outcome])).collect()
+    rows.map(|row| format!("{} {}", row[namespace], row[outcome]))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,6 +243,8 @@ async fn a_change_is_recorded_when_the_ledger_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let away = folder.path().join("away");
     let location = Location::Sqlite(away.join("ledger.db"));
+    // A file stands where the folder of the ledger should be.
+    std::fs::write(&away, "").expect("written");
     let setup = Setup {
         ledger: Some(location.clone()),
         ..throttled(&["checkout"])
@@ -255,6 +261,7 @@ async fn a_change_is_recorded_when_the_ledger_comes_back() {
             .await
             .expect("a report");
         assert!(!ended.recorded && ended.announced, "{ended:?}");
+        std::fs::remove_file(&away).expect("removed");
         std::fs::create_dir(&away).expect("made");
         world
             .until("recorded", Duration::from_mins(2), async || {

@@ -27,6 +27,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The version of the loop. Raised with every patch marker, so that workers ask an older run to rotate.
 pub const LOOP_VERSION: u32 = 1;
+/// What callers hear of a run that ends before it made their evaluation: the next run makes it, and answers them.
+pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
 /// Marks runs in the event loop; those that release 0.1.0 began have no marker.
 const EVENT_LOOP: &str = "event-loop-1";
 /// Marks that a pause is a workflow of its own.
@@ -63,6 +65,7 @@ pub struct CapacityManagementWorkflow {
     /// Whether what is queued is decided again, under the same number.
     pub(crate) wants_again: bool,
     pub(crate) evaluating_full: bool,
+    pub(crate) evaluating_again: bool,
     pub(crate) evaluating_scale_up: bool,
     /// Whether a change had its end since the last full evaluation: without progress nothing is decided again.
     pub(crate) progressed: bool,
@@ -109,6 +112,7 @@ impl CapacityManagementWorkflow {
             wants_scale_up: pending && pending_scale_up_only,
             wants_again: false,
             evaluating_full: false,
+            evaluating_again: false,
             evaluating_scale_up: false,
             progressed: false,
             rotating: false,
@@ -201,7 +205,7 @@ impl CapacityManagementWorkflow {
         _raw: RawValue,
     ) -> Result<EvaluationReport, BoxError> {
         let target = context.state_mut(Self::ask_for_full);
-        // A run that ends answers with what it has; what was asked for is made by the next one.
+        // What was asked for and not begun is made by the next run.
         let waited = context
             .wait_condition(move |it| it.full_done >= target || it.phase == "draining")
             .await;
@@ -299,6 +303,9 @@ impl CapacityManagementWorkflow {
 
     pub(crate) fn status(&self) -> Status {
         let mut status = self.state.status(self.now_ms);
+        let in_flight =
+            u64::from(self.evaluating_full && !self.evaluating_again) + u64::from(self.evaluating_scale_up);
+        status.evaluations = status.evaluations.saturating_sub(in_flight);
         status.phase = match self.phase {
             // Both kinds of evaluation may run.
             "waiting" if self.evaluating_full || self.evaluating_scale_up => "evaluating",

@@ -9,7 +9,7 @@ use temporalio_client::{
 };
 use temporalio_common::data_converters::RawValue;
 
-use crate::controller::CapacityManagementWorkflow;
+use crate::controller::{CONTINUES, CapacityManagementWorkflow};
 use crate::lenient::Lenient;
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
@@ -36,30 +36,41 @@ pub async fn ask_for_decisions(
     update_id: &str,
     bound: Duration,
 ) -> Result<EvaluationReport, AskError> {
-    let options = WorkflowUpdateWithStartOptions::new(
-        installation.task_queue(),
-        installation.controller_id(),
-        WorkflowIdConflictPolicy::UseExisting,
-    )
-    .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-    .update_id(update_id)
-    .static_summary("Capacity controller")
-    .build();
-    let call = client.execute_update_with_start_workflow(
-        CapacityManagementWorkflow::run,
-        Lenient::default(),
-        CapacityManagementWorkflow::evaluate,
-        RawValue::default(),
-        options,
-    );
-    match tokio::time::timeout(bound, call).await {
-        Err(_) => Err(AskError::NoAnswer(bound)),
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err(error)) => Err(AskError::Refused(format!("{error:?}"))),
+    let begun = Instant::now();
+    let mut runs = 0;
+    loop {
+        let options = WorkflowUpdateWithStartOptions::new(
+            installation.task_queue(),
+            installation.controller_id(),
+            WorkflowIdConflictPolicy::UseExisting,
+        )
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .update_id(format!("{update_id}{}", "+".repeat(runs)))
+        .static_summary("Capacity controller")
+        .build();
+        let call = client.execute_update_with_start_workflow(
+            CapacityManagementWorkflow::run,
+            Lenient::default(),
+            CapacityManagementWorkflow::evaluate,
+            RawValue::default(),
+            options,
+        );
+        match tokio::time::timeout(bound.saturating_sub(begun.elapsed()), call).await {
+            Err(_) => return Err(AskError::NoAnswer(bound)),
+            Ok(Ok(report)) => return Ok(report),
+            Ok(Err(error)) => {
+                let text = format!("{error:?}");
+                if !text.contains(CONTINUES) {
+                    return Err(AskError::Refused(text));
+                }
+            }
+        }
+        runs += 1;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Asks the controller how it stands.
+/// Asks the controller for its status.
 ///
 /// # Errors
 ///

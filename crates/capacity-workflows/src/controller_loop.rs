@@ -314,6 +314,7 @@ impl CapacityManagementWorkflow {
             self.wants_full = false;
             self.legacy.requested = false;
             self.evaluating_full = true;
+            self.evaluating_again = again;
             self.state.last_start_ms = Some(now_ms);
             self.full_started += u64::from(!again);
             self.progressed = false;

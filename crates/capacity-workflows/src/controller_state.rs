@@ -341,9 +341,15 @@ impl CapacityManagementWorkflow {
             self.state.unsettled.retain(|it| it.number != report.number);
         }
         if !report.scale_up_only {
-            self.state.full_number = report.number;
+            self.state.full_number = self.state.full_number.max(report.number);
         }
         let full = self.state.full_number;
+        let mut report = report.summed_up();
+        // The two kinds may end in another order than they began.
+        let mut last = last;
+        if let Some(newer) = last.take_if(|last| last.number > report.number) {
+            last = Some(std::mem::replace(&mut report, newer));
+        }
         if let Some(last) = last
             && last.number != report.number
             && (!last.is_settled() || last.number == full)
@@ -360,7 +366,7 @@ impl CapacityManagementWorkflow {
         while self.state.unsettled.len() > MOST_UNSETTLED {
             self.state.unsettled.remove(0);
         }
-        self.state.last = Some(report.summed_up());
+        self.state.last = Some(report);
     }
 
     /// Returns what starts next, and notes what is to be decided again or announced before that.
