@@ -14,7 +14,7 @@ use crate::harness::{Setup, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_secs(30);
 /// Throttling is answered within this time of its trigger.
-const ANSWERED: Duration = Duration::from_secs(60);
+const ANSWERED: Duration = Duration::from_mins(1);
 
 fn idle(count: usize) -> Vec<NamespaceSetup> {
     (0..count)
@@ -33,7 +33,7 @@ fn releases(count: usize) -> Setup {
 }
 
 async fn decided(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
-    ask_for_decisions(&world.client, &world.installation, id, Duration::from_secs(60))
+    ask_for_decisions(&world.client, &world.installation, id, Duration::from_mins(1))
         .await
         .expect("a report")
 }

@@ -157,11 +157,11 @@ async fn callers_that_come_together_get_the_same_evaluation() {
         account: throttled(&["checkout"]),
         ..Setup::default()
     };
-    with_worker("joined", setup, async |world| {
+    Box::pin(with_worker("joined", setup, async |world| {
         let (one, other) = tokio::join!(world.evaluate("one"), world.evaluate("other"));
         assert_eq!((one.number, &one.plan_id), (other.number, &other.plan_id));
         assert_eq!(world.cloud.changes().len(), 1);
-    })
+    }))
     .await;
 }
 
@@ -194,7 +194,7 @@ async fn while_paused_an_evaluation_changes_nothing() {
         assert_eq!(world.cloud.changes(), []);
         // Resuming evaluates by itself.
         world
-            .until("scaled up", Duration::from_secs(60), async || {
+            .until("scaled up", Duration::from_mins(1), async || {
                 world.cloud.changes().len() == 1
             })
             .await;

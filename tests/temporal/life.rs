@@ -121,7 +121,7 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
             // A superseded scale-up asks for a scale-up-only evaluation by itself.
             assert_eq!(report.changes[0].outcome, "superseded", "{report:?}");
             world
-                .until("scaled up", Duration::from_secs(60), async || {
+                .until("scaled up", Duration::from_mins(1), async || {
                     world.cloud.changes().len() == 1
                 })
                 .await;
@@ -141,7 +141,7 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
 async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothing() {
     let setup = Setup {
         attempts: 2,
-        operation_lag: SignedDuration::from_secs(60),
+        operation_lag: SignedDuration::from_mins(1),
         ..throttled(&["checkout"])
     };
     with_worker("down", setup, async |world| {
@@ -352,7 +352,7 @@ async fn a_server_that_restarts_loses_nothing() {
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        until("changed", Duration::from_secs(60), || {
+        until("changed", Duration::from_mins(1), || {
             world.cloud.changes().len() == 1
         })
         .await;

@@ -93,7 +93,7 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     let evaluations = &health.evaluations;
     let controller = evaluations.controller();
-    let flag = |is: bool| if is { 1 } else { 0 };
+    let flag = u64::from;
     let own = [
         (
             "temporal_capacity_evaluations_total",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, Clock};
+use capacity_autopilot::{Autopilot, AutopilotSettings, Clock};
 use capacity_engine::Policy;
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,

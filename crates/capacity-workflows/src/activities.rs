@@ -122,7 +122,7 @@ impl CapacityActivities {
         context: ActivityContext,
         request: EvaluateRequest,
     ) -> Result<EvaluateResult, ActivityError> {
-        self.evaluated(&context, &request).await
+        Box::pin(self.evaluated(&context, &request)).await
     }
 
     /// Evaluates for a controller that release 0.1.0 began, and starts no changes: it rotates into the event loop within a
@@ -141,7 +141,7 @@ impl CapacityActivities {
             knows_running: true,
             ..EvaluateRequest::default()
         };
-        let result = self.evaluated(&context, &evaluate_request).await?;
+        let result = Box::pin(self.evaluated(&context, &evaluate_request)).await?;
         let mut report = result.report;
         report.warnings.insert(
             0,
@@ -388,7 +388,7 @@ impl CapacityActivities {
         context: &ActivityContext,
         request: &EvaluateRequest,
     ) -> Result<EvaluateResult, ActivityError> {
-        let evaluated = beating(context, evaluate(self, request)).await?;
+        let evaluated = Box::pin(beating(context, evaluate(self, request))).await?;
         evaluated.map_err(|error| match error {
             EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
             EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),

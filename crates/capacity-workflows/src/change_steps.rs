@@ -294,7 +294,8 @@ impl ChangeActivities {
         let shared = &self.shared;
         let record = tokio::time::timeout(CONCLUDE, record(shared, report));
         let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
-        let (recorded, announced) = beating(&context, async { tokio::join!(record, announce) }).await?;
+        let (recorded, announced) =
+            Box::pin(beating(&context, async { tokio::join!(record, announce) })).await?;
         let concluded = Concluded {
             recorded: recorded.unwrap_or(false),
             announced: announced.unwrap_or(false),

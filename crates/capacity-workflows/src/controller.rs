@@ -183,6 +183,7 @@ impl CapacityManagementWorkflow {
         self.state.last.clone().unwrap_or_default()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the macro hands the argument over")]
     /// An evaluation by its number, and how far its changes are; an empty report where it is not known any more.
     #[query(name = "evaluation")]
     pub fn evaluation(
@@ -306,12 +307,10 @@ impl CapacityManagementWorkflow {
         let in_flight =
             u64::from(self.evaluating_full && !self.evaluating_again) + u64::from(self.evaluating_scale_up);
         status.evaluations = status.evaluations.saturating_sub(in_flight);
-        status.phase = match self.phase {
-            // Both kinds of evaluation may run.
-            "waiting" if self.evaluating_full || self.evaluating_scale_up => "evaluating",
-            phase => phase,
-        }
-        .to_owned();
+        // Both kinds of evaluation may run.
+        let is_evaluating = self.phase == "waiting" && (self.evaluating_full || self.evaluating_scale_up);
+        let phase = if is_evaluating { "evaluating" } else { self.phase };
+        phase.clone_into(&mut status.phase);
         let begun = self
             .legacy
             .begun

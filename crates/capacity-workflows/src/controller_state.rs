@@ -50,7 +50,7 @@ impl CapacityManagementWorkflow {
             self.take_difference(&report);
         }
         if ended {
-            self.take_end(report);
+            self.take_end(&report);
         } else {
             self.settle(&report, IN_PROGRESS);
         }
@@ -116,7 +116,7 @@ impl CapacityManagementWorkflow {
         );
     }
 
-    pub(crate) fn take_end(&mut self, report: ChangeReport) {
+    pub(crate) fn take_end(&mut self, report: &ChangeReport) {
         let now_ms = self.now_ms;
         let running = self.state.changes.end(&report.namespace);
         if report.posted && !report.verdict {
@@ -134,20 +134,17 @@ impl CapacityManagementWorkflow {
         }
         self.progressed |= report.is_success();
         if report.outcome == "not_permitted" {
-            self.remember_refusal(&report);
+            self.remember_refusal(report);
         }
         let code = report.code.as_deref().unwrap_or_default();
-        match (goes_back(&report), running) {
-            (Some(canary), Some(running)) => {
-                let wait = if canary { 0 } else { TRY_AGAIN_MS };
-                let mut request = running.request;
-                request.canary = canary;
-                self.state
-                    .changes
-                    .put_back(request, now_ms + wait, canary, now_ms);
-                return self.settle(&report, QUEUED);
-            }
-            (Some(_) | None, _) => {}
+        if let (Some(canary), Some(running)) = (goes_back(report), running) {
+            let wait = if canary { 0 } else { TRY_AGAIN_MS };
+            let mut request = running.request;
+            request.canary = canary;
+            self.state
+                .changes
+                .put_back(request, now_ms + wait, canary, now_ms);
+            return self.settle(report, QUEUED);
         }
         if code == "metrics_stale" {
             self.wants_again = true;
@@ -157,7 +154,7 @@ impl CapacityManagementWorkflow {
             self.wants_scale_up = true;
         }
         let outcome = report.outcome.clone();
-        self.settle(&report, &outcome);
+        self.settle(report, &outcome);
     }
 
     fn remember_refusal(&mut self, report: &ChangeReport) {
@@ -319,7 +316,7 @@ impl CapacityManagementWorkflow {
             });
         }
         for report in ended {
-            self.take_end(report.clone());
+            self.take_end(&report);
             self.unheard.push(report);
         }
     }
@@ -459,7 +456,7 @@ impl CapacityManagementWorkflow {
     /// A change could not be started at all.
     pub(crate) fn failed_to_start(&mut self, request: &ChangeRequest, why: String) {
         let report = ChangeReport::of(request, "failed", Some(why));
-        self.take_end(report.clone());
+        self.take_end(&report);
         self.unheard.push(report);
     }
 }

@@ -109,12 +109,12 @@ pub(crate) async fn evaluate(
             warnings.push(format!(
                 "{}; changes check again before each update",
                 chain(error)
-            ))
+            ));
         })
         .ok();
     let Found {
         open,
-        found,
+        new,
         ended,
         known,
     } = running;
@@ -184,7 +184,7 @@ pub(crate) async fn evaluate(
             pauses.into_iter().map(seen).collect()
         }),
         ended,
-        found,
+        found: new,
         knows_running: known,
         data_expires_in_ms: data_expires_in_ms(activities, &plan),
     })

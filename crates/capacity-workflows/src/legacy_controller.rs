@@ -122,7 +122,7 @@ pub(crate) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
 /// Whether a worker of a newer release asked for the event loop. The marker's id holds the number of signals seen, so that a
 /// signal that a worker of release 0.1.0 ignored stays ignored in replay.
 fn rotates(context: &Context) -> bool {
-    let seen = context.state_mut(|it| it.take_rotation());
+    let seen = context.state_mut(CapacityManagementWorkflow::take_rotation);
     seen.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
 }
 

@@ -124,6 +124,10 @@ pub struct Redecision {
 }
 
 /// What became of a change.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a document: each is a fact of its own, by a name that people query"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChangeReport {

@@ -33,7 +33,7 @@ pub(crate) struct Found {
     /// Under way.
     pub(crate) open: Vec<ChangeRequest>,
     /// Those of them that the controller did not know.
-    pub(crate) found: Vec<ChangeRequest>,
+    pub(crate) new: Vec<ChangeRequest>,
     /// Ended without a signal to the controller.
     pub(crate) ended: Vec<ChangeReport>,
     /// Whether everything could be read.
@@ -139,7 +139,7 @@ async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
         match execution.status() {
             WorkflowExecutionStatus::Running => {
                 found.open.push(change.clone());
-                found.found.push(change);
+                found.new.push(change);
             }
             WorkflowExecutionStatus::Completed => {
                 let closed = execution
