@@ -230,12 +230,12 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
         .expect("paused");
         let callers = (0..8).map(|number| {
             let world = &world;
-            async move { world.evaluate(&format!("caller-{number}")).await.number }
+            async move { world.evaluate(&format!("caller-{number}")).await }
         });
-        let numbers = futures::future::join_all(callers).await;
+        let reports = futures::future::join_all(callers).await;
         assert!(
-            numbers.iter().all(|number| (2..=3).contains(number)),
-            "{numbers:?}"
+            reports.iter().all(|report| (2..=3).contains(&report.number)),
+            "{reports:?}"
         );
         until_async("continued as new", async || run_id().await != first_run).await;
         let status = status(&world.client, &world.installation, PATIENT)

@@ -211,6 +211,9 @@ impl CapacityManagementWorkflow {
             .wait_condition(move |it| it.full_done >= target || it.phase == "draining")
             .await;
         waited.map_err(|_| "the controller was cancelled")?;
+        if context.state(|it| it.loop_version > 0 && it.full_done < target) {
+            return Err(CONTINUES.into());
+        }
         Ok(context
             .state(|it| it.state.last_full().cloned())
             .unwrap_or_default())
@@ -271,6 +274,11 @@ impl CapacityManagementWorkflow {
     fn ask_for_full(&mut self) -> u64 {
         let in_flight = self.full_started > self.full_done;
         match self.phase {
+            // The event loop leaves it to the next run.
+            "draining" if self.loop_version > 0 => {
+                self.wants_full = true;
+                self.full_done + 1
+            }
             "draining" => {
                 if self.legacy.evaluating_raise_only {
                     self.legacy.request(false);

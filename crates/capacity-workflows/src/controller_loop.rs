@@ -282,9 +282,11 @@ fn asked_to_rotate(context: &Context) -> bool {
 }
 
 fn is_due(context: &Context) -> bool {
-    let many = context.state(|it| it.in_run >= ROTATE_AFTER);
-    (many && CapacityManagementWorkflow::is_old_enough(context))
-        || context.continue_as_new_suggested()
+    let evaluations = context.state(|it| it.in_run);
+    let is_old_enough = CapacityManagementWorkflow::is_old_enough(context);
+    (evaluations >= ROTATE_AFTER && is_old_enough)
+        // A run that ended before it evaluated would leave its callers to the next, and that one to the next again.
+        || (context.continue_as_new_suggested() && (evaluations > 0 || is_old_enough))
         || context.history_length() > MOST_EVENTS
 }
 
