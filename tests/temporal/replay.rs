@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use capacity_ledger::Location;
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, EvaluationTick, Lenient, UsageSampler, names,
+    CapacityChange, CapacityManagementWorkflow, CapacityRecord, EvaluationTick, LOOP_VERSION, Lenient,
+    UsageSampler, names,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use prost::Message;
@@ -31,6 +32,7 @@ async fn replay(history: History) {
         .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<CapacityChange>)
         .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<EvaluationTick>)
         .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<UsageSampler>)
+        .and_then(WorkflowReplayerOptionsBuilder::register_workflow::<CapacityRecord>)
         .expect("the names differ")
         .build();
     let replayer = WorkflowReplayer::new(options).expect("a replayer");
@@ -81,7 +83,7 @@ async fn what_was_just_run_replays() {
                 };
                 if std::env::var(RECORD).as_deref() == Ok("1") {
                     std::fs::create_dir_all(folder()).expect("made");
-                    let version = env!("CARGO_PKG_VERSION");
+                    let version = format!("{}-loop-{LOOP_VERSION}", env!("CARGO_PKG_VERSION"));
                     std::fs::write(
                         folder().join(format!("{kind}-{version}.pb")),
                         history.encode_to_vec(),
