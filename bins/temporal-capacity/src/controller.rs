@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use capacity_settings::Needs;
 use capacity_workflows::{
-    Connection, EvaluationReport, Installation, Shown, ask, last_evaluation, last_ticks, show,
+    Connection, EvaluationReport, Installation, Shown, Status, ask, last_evaluation, last_ticks, show,
 };
 use comfy_table::Cell;
 use serde::Serialize;
@@ -71,11 +71,8 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     if let Some(coverage) = &status.coverage {
         print(&format!("usage: {coverage}"))?;
     }
-    if !status.changes_in_progress.is_empty() {
-        print(&format!(
-            "changes under way: {}",
-            status.changes_in_progress.join(", ")
-        ))?;
+    for line in details(&status, jiff::Timestamp::now()) {
+        print(&line)?;
     }
     match schedule {
         Ok(Shown {
@@ -92,6 +89,45 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
         Err(error) => tell(&format!("warning: {error}")),
     }
     Ok(Exit::Done)
+}
+
+/// What the summary does not say: the age of the last good evaluation, changes, and what is left alone and why.
+fn details(status: &Status, now: jiff::Timestamp) -> Vec<String> {
+    let age = |time: &str| {
+        let time: jiff::Timestamp = time.parse().ok()?;
+        let minutes = now.duration_since(time).as_mins().max(0);
+        Some(match minutes {
+            0 => "less than a minute".to_owned(),
+            minutes if minutes < 120 => format!("{minutes} min"),
+            minutes => format!("{} h", minutes / 60),
+        })
+    };
+    let mut lines = Vec::new();
+    lines.push(match status.last_good_evaluation.as_deref().and_then(age) {
+        Some(age) => format!("last evaluation with usable metrics: {age} ago"),
+        None => "no evaluation with usable metrics yet".to_owned(),
+    });
+    if let Some(age) = status.metrics_unavailable_since.as_deref().and_then(age) {
+        lines.push(format!("metrics unavailable for {age}"));
+    }
+    if !status.changes_in_progress.is_empty() {
+        lines.push(format!(
+            "changes in progress: {}",
+            status.changes_in_progress.join(", ")
+        ));
+    }
+    if status.changes_queued > 0 {
+        let next = if status.gate_open {
+            ""
+        } else {
+            "; they start one at a time until one has been verified"
+        };
+        lines.push(format!("changes waiting: {}{next}", status.changes_queued));
+    }
+    for held in &status.held {
+        lines.push(format!("[{}] on hold: {}", held.namespace, held.reason));
+    }
+    lines
 }
 
 pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -173,4 +209,38 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
     }
     print(&format!("{}{}", render::lines(&table), report.summary))?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use capacity_workflows::{HeldNamespace, Status};
+
+    use super::details;
+
+    #[test]
+    fn status_names_what_is_on_hold_and_how_old_the_last_good_evaluation_is() {
+        let now = "2026-11-25T10:45:00Z".parse().expect("a time");
+        let status = Status {
+            last_good_evaluation: Some("2026-11-25T08:45:00Z".to_owned()),
+            changes_queued: 3,
+            held: vec![HeldNamespace {
+                namespace: "pay.a1b2c".to_owned(),
+                reason_code: "changed_by_others".to_owned(),
+                reason: "somebody else changed it; automatic changes resume in 3 h".to_owned(),
+            }],
+            ..Status::default()
+        };
+        assert_eq!(
+            details(&status, now),
+            [
+                "last evaluation with usable metrics: 2 h ago",
+                "changes waiting: 3; they start one at a time until one has been verified",
+                "[pay.a1b2c] on hold: somebody else changed it; automatic changes resume in 3 h",
+            ]
+        );
+        assert_eq!(
+            details(&Status::default(), now),
+            ["no evaluation with usable metrics yet"]
+        );
+    }
 }
