@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use capacity_settings::{Home, Pem};
-use secrecy::{ExposeSecret, SecretString};
+use http_edge::Secret;
+use secrecy::ExposeSecret;
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, ConnectionOptions, TlsOptions, Url};
 use temporalio_common::telemetry::metrics::TemporalMeter;
 
@@ -34,7 +35,7 @@ pub enum Credential {
     #[default]
     None,
     /// By an API key, encrypted.
-    ApiKey(SecretString),
+    ApiKey(Secret),
     /// By a client certificate and its key, encrypted.
     Certificate {
         /// The certificate.
@@ -127,7 +128,7 @@ impl Connection {
             options.tls_options = Some(self.tls()?);
         }
         if let Credential::ApiKey(key) = &self.credential {
-            options.api_key = Some(key.expose_secret().to_owned());
+            options.api_key = Some(key.current().expose_secret().to_owned());
         }
         let client = ClientOptions::new(self.namespace.clone()).build();
         Client::connect(options, client)
