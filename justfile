@@ -24,6 +24,10 @@ deny:
 bench-reader:
     cargo bench -p openmetrics-reader
 
+# Speed of backtests beside the demanded times.
+bench-backtest:
+    cargo bench -p capacity-backtest
+
 # CPU, memory and requests of a plan for 1,000 and 10,000 namespaces.
 bench-plan:
     scripts/bench-plan

@@ -1,144 +1,16 @@
-//! Connections by client certificate and by API key, through a proxy that ends the encryption and refuses whoever lacks either.
+//! Connections by client certificate and by API key, through a proxy that ends the encryption and refuses whoever lacks
+//! either; and what is said when a connection cannot be made.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capacity_settings::{Inputs, Needs};
-use capacity_workflows::Connection;
-use http_body_util::{Either, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response, Uri, header};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use capacity_workflows::{ConnectError, Connection};
+use rstest::rstest;
 
 use crate::harness::{Setup, shared_server, throttled, with_worker};
+use crate::proxy::{Certificates, Proxy, Rules, SERVER_NAME};
 
 const KEY: &str = "a-key-of-the-home-namespace";
-
-/// An authority, a server's certificate and a client's, as PEM files.
-struct Certificates {
-    folder: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn make() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let keep = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("kept");
-        let authority_key = KeyPair::generate().expect("a key");
-        let mut authority = CertificateParams::new(Vec::<String>::new()).expect("parameters");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        keep(
-            "ca.pem",
-            authority.self_signed(&authority_key).expect("signed").pem(),
-        );
-        let issuer = Issuer::from_params(&authority, &authority_key);
-        for (name, host) in [("server", "temporal.example.com"), ("client", "automation")] {
-            let key = KeyPair::generate().expect("a key");
-            let parameters = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
-            let certificate = parameters.signed_by(&key, &issuer).expect("signed");
-            keep(&format!("{name}.pem"), certificate.pem());
-            keep(&format!("{name}.key"), key.serialize_pem());
-        }
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn chain(&self, name: &str) -> CertificateDer<'static> {
-        CertificateDer::from_pem_file(Path::new(&self.path(name))).expect("a certificate")
-    }
-
-    /// How the proxy greets: with its certificate, and a look at the client's if that is demanded.
-    fn server(&self, demands_certificate: bool) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let builder = if demands_certificate {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.chain("ca.pem")).expect("an authority");
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
-        } else {
-            builder.with_no_client_auth()
-        };
-        let key = PrivateKeyDer::from_pem_file(Path::new(&self.path("server.key"))).expect("a key");
-        let mut config = builder
-            .with_single_cert(vec![self.chain("server.pem")], key)
-            .expect("a certificate with its key");
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config
-    }
-}
-
-/// Starts a proxy before the server; it refuses requests without the bearer key, if one is demanded.
-async fn proxy(upstream: SocketAddr, tls: ServerConfig, key: Option<&'static str>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                // Whoever has no certificate is refused here.
-                let Ok(stream) = acceptor.accept(stream).await else {
-                    return;
-                };
-                let upstream = TcpStream::connect(upstream).await.expect("the server");
-                let (sender, connection) =
-                    hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(upstream))
-                        .await
-                        .expect("HTTP/2");
-                tokio::spawn(connection);
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let mut sender = sender.clone();
-                    async move {
-                        if !is_allowed(&request, key) {
-                            let refused = Response::builder()
-                                .header(header::CONTENT_TYPE, "application/grpc")
-                                .header("grpc-status", "16")
-                                .header("grpc-message", "no such key");
-                            return Ok(refused.body(Either::Right(Empty::<Bytes>::new())).expect("valid"));
-                        }
-                        sender
-                            .send_request(plain(request))
-                            .await
-                            .map(|answer| answer.map(Either::Left))
-                    }
-                });
-                let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                drop(served.await);
-            });
-        }
-    });
-    address
-}
-
-fn is_allowed(request: &Request<Incoming>, key: Option<&str>) -> bool {
-    let Some(key) = key else { return true };
-    let given = request.headers().get(header::AUTHORIZATION);
-    given.is_some_and(|given| given.as_bytes() == format!("Bearer {key}").as_bytes())
-}
-
-/// The server behind the proxy is not encrypted.
-fn plain(mut request: Request<Incoming>) -> Request<Incoming> {
-    let mut parts = request.uri().clone().into_parts();
-    parts.scheme = Some(hyper::http::uri::Scheme::HTTP);
-    *request.uri_mut() = Uri::from_parts(parts).expect("still a URI");
-    request
-}
 
 /// The connection that a worker's environment describes.
 fn connection(environment: &[(&str, &str)]) -> Connection {
@@ -157,39 +29,70 @@ fn connection(environment: &[(&str, &str)]) -> Connection {
     Connection::of(&settings.home, "capacity-tests".to_owned()).expect("complete")
 }
 
+/// Why a connection is not made: one sentence that is not made of a library's Debug text, and is not tried again.
 async fn refusal(connection: &Connection) -> String {
     let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect(None)).await;
-    match connected.expect("an answer in time") {
-        Ok(_) => panic!("it was let in"),
-        Err(error) => capacity_autopilot::chain(&error),
+    let Err(error) = connected.expect("an answer in time") else {
+        panic!("it was let in");
+    };
+    let text = capacity_autopilot::chain(&error);
+    assert!(!error.is_passing(), "{text}");
+    for debug in ["Status {", "Transport", "Custom {", "\n", "hunter2"] {
+        assert!(!text.contains(debug), "{text}");
+    }
+    text
+}
+
+/// A proxy that demands a client certificate, before the shared server.
+struct Mutual {
+    certificates: Certificates,
+    address: String,
+}
+
+impl Mutual {
+    async fn start() -> Option<Self> {
+        let server = shared_server()?;
+        let certificates = Certificates::make();
+        let proxy = Proxy::start(server, certificates.server(true), Rules::default()).await;
+        Some(Self {
+            certificates,
+            address: proxy.address.to_string(),
+        })
+    }
+
+    /// The connection with these settings beside address, name and authority.
+    fn connection(&self, given: &[(&str, &str)]) -> Connection {
+        let ca = self.certificates.path("ca.pem");
+        let common = [
+            ("TEMPORAL_ADDRESS", self.address.as_str()),
+            ("TEMPORAL_NAMESPACE", "default"),
+            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
+            ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        ];
+        connection(&[&common[..], given].concat())
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_certificate_is_demanded_and_given() {
-    let Some(server) = shared_server() else { return };
-    let certificates = Certificates::make();
-    let address = proxy(server, certificates.server(true), None).await.to_string();
-    let (ca, certificate, key) = (
-        certificates.path("ca.pem"),
-        certificates.path("client.pem"),
-        certificates.path("client.key"),
+    let Some(world) = Mutual::start().await else {
+        return;
+    };
+    let (certificate, key) = (
+        world.certificates.path("client.pem"),
+        world.certificates.path("client.key"),
     );
-    let common = [
-        ("TEMPORAL_ADDRESS", address.as_str()),
-        ("TEMPORAL_NAMESPACE", "default"),
-        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
-        ("TEMPORAL_TLS_SERVER_NAME", "temporal.example.com"),
-    ];
-    let without = connection(&common);
-    refusal(&without).await;
+    let without = refusal(&world.connection(&[])).await;
+    assert!(
+        without.contains("requires a client certificate") && without.contains("set TEMPORAL_CERT_PATH"),
+        "{without}"
+    );
     // As files, under the names of the original and under those of the SDK.
     for names in [
         ["TEMPORAL_CERT_PATH", "TEMPORAL_KEY_PATH"],
         ["TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"],
     ] {
-        let given = [(names[0], certificate.as_str()), (names[1], key.as_str())];
-        let with = connection(&[&common[..], &given].concat());
+        let with = world.connection(&[(names[0], certificate.as_str()), (names[1], key.as_str())]);
         with.connect(None).await.expect("let in");
     }
     // Itself, and a whole evaluation over it.
@@ -200,7 +103,7 @@ async fn a_client_certificate_is_demanded_and_given() {
         ("TEMPORAL_TLS_CLIENT_KEY_DATA", key.as_str()),
     ];
     let setup = Setup {
-        connection: Some(connection(&[&common[..], &given].concat())),
+        connection: Some(world.connection(&given)),
         ..throttled(&["checkout"])
     };
     with_worker("certificate", setup, async |world| {
@@ -209,24 +112,192 @@ async fn a_client_certificate_is_demanded_and_given() {
     .await;
 }
 
+#[rstest]
+#[case::newlines_spelled_out(|pem: &str| pem.replace('\n', "\\n"))]
+#[case::quoted(|pem: &str| format!("\"{pem}\""))]
+#[case::quoted_and_spelled_out(|pem: &str| format!("\"{}\"", pem.replace('\n', "\\n")))]
+#[case::windows(|pem: &str| pem.replace('\n', "\r\n"))]
+#[case::byte_order_mark(|pem: &str| format!("\u{feff}{pem}"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_accepted_as_people_write_them(#[case] write: fn(&str) -> String) {
+    let Some(world) = Mutual::start().await else {
+        return;
+    };
+    let of = |name: &str| write(&std::fs::read_to_string(world.certificates.path(name)).expect("readable"));
+    let (ca, certificate, key) = (of("ca.pem"), of("client.pem"), of("client.key"));
+    let as_text = connection(&[
+        ("TEMPORAL_ADDRESS", &world.address),
+        ("TEMPORAL_NAMESPACE", "default"),
+        ("TEMPORAL_TLS_SERVER_CA_CERT_DATA", &ca),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        ("TEMPORAL_TLS_CLIENT_CERT_DATA", &certificate),
+        ("TEMPORAL_TLS_CLIENT_KEY_DATA", &key),
+    ]);
+    as_text.connect(None).await.expect("let in with text");
+    let as_files = connection(&[
+        ("TEMPORAL_ADDRESS", &world.address),
+        ("TEMPORAL_NAMESPACE", "default"),
+        (
+            "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+            &world.certificates.write("ca.odd", &ca),
+        ),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        (
+            "TEMPORAL_CERT_PATH",
+            &world.certificates.write("client.odd", &certificate),
+        ),
+        ("TEMPORAL_KEY_PATH", &world.certificates.write("key.odd", &key)),
+    ]);
+    as_files.connect(None).await.expect("let in with files");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_cannot_be_used_are_named_with_setting_and_file() {
+    let Some(world) = Mutual::start().await else {
+        return;
+    };
+    let certificates = &world.certificates;
+    let (certificate, key) = (certificates.path("client.pem"), certificates.path("client.key"));
+    let der = certificates.write("client.der", certificates.chain("client.pem"));
+    let others = Certificates::make();
+    let missing = certificates.path("nowhere.pem");
+    let cut = certificates.write("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB");
+    let cases = [
+        (
+            &der,
+            &key,
+            "TEMPORAL_CERT_PATH: the file",
+            "client.der is in DER (binary) form",
+        ),
+        (
+            &key,
+            &certificate,
+            "TEMPORAL_CERT_PATH: the file",
+            "client.key holds a private key, not a certificate",
+        ),
+        (
+            &certificate,
+            &certificate,
+            "TEMPORAL_KEY_PATH: the file",
+            "holds a certificate, not a private key",
+        ),
+        (
+            &missing,
+            &key,
+            "TEMPORAL_CERT_PATH: the file",
+            "nowhere.pem cannot be read: No such file",
+        ),
+        (
+            &certificate,
+            &missing,
+            "TEMPORAL_KEY_PATH: the file",
+            "nowhere.pem cannot be read: No such file",
+        ),
+        (
+            &cut,
+            &key,
+            "TEMPORAL_CERT_PATH: the file",
+            "cut.pem holds PEM text that is cut or damaged",
+        ),
+        (
+            &certificate,
+            &others.path("client.key"),
+            "TEMPORAL_KEY_PATH: the file",
+            "does not belong to the certificate",
+        ),
+    ];
+    for (certificate, key, setting, problem) in cases {
+        let given = [
+            ("TEMPORAL_CERT_PATH", certificate.as_str()),
+            ("TEMPORAL_KEY_PATH", key.as_str()),
+        ];
+        let text = refusal(&world.connection(&given)).await;
+        assert!(text.starts_with(setting) && text.contains(problem), "{text}");
+    }
+    // A certificate in order, signed by an authority that this server does not know.
+    let (certificate, key) = (others.path("client.pem"), others.path("client.key"));
+    let given = [
+        ("TEMPORAL_CERT_PATH", certificate.as_str()),
+        ("TEMPORAL_KEY_PATH", key.as_str()),
+    ];
+    let text = refusal(&world.connection(&given)).await;
+    assert!(
+        text.contains("refused the client certificate (TEMPORAL_CERT_PATH, "),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_not_trusted_is_named_with_what_to_set() {
+    let Some(world) = Mutual::start().await else {
+        return;
+    };
+    let foreign = Certificates::make();
+    let (foreign_ca, ca) = (foreign.path("ca.pem"), world.certificates.path("ca.pem"));
+    let common = [
+        ("TEMPORAL_ADDRESS", world.address.as_str()),
+        ("TEMPORAL_NAMESPACE", "default"),
+    ];
+    let name = ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME);
+    let cases = [
+        (
+            vec![("TEMPORAL_TLS", "true"), name],
+            "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to that authority's certificate",
+        ),
+        (
+            vec![("TEMPORAL_TLS_SERVER_CA_CERT_PATH", foreign_ca.as_str()), name],
+            "(TEMPORAL_TLS_SERVER_CA_CERT_PATH, ",
+        ),
+        (
+            vec![("TEMPORAL_TLS_SERVER_CA_CERT_PATH", ca.as_str())],
+            "it is not for the name `127.0.0.1`: set TEMPORAL_TLS_SERVER_NAME",
+        ),
+    ];
+    for (given, expected) in cases {
+        let text = refusal(&connection(&[&common[..], &given].concat())).await;
+        assert!(
+            text.contains("is not trusted: ") && text.contains(expected),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_not_sent_to_a_server_without_encryption() {
+    let Some(server) = shared_server() else { return };
+    let address = server.to_string();
+    let text = refusal(&connection(&[
+        ("TEMPORAL_ADDRESS", &address),
+        ("TEMPORAL_NAMESPACE", "default"),
+        ("TEMPORAL_API_KEY", "hunter2"),
+    ]))
+    .await;
+    assert!(
+        text.contains("does not speak TLS, and TEMPORAL_API_KEY is never sent unencrypted"),
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_key_is_demanded_and_given_encrypted() {
     let Some(server) = shared_server() else { return };
     let certificates = Certificates::make();
-    let address = proxy(server, certificates.server(false), Some(KEY))
-        .await
-        .to_string();
-    let ca = certificates.path("ca.pem");
+    let rules = Rules {
+        key: Some(KEY),
+        ..Rules::default()
+    };
+    let proxy = Proxy::start(server, certificates.server(false), rules).await;
+    let (address, ca) = (proxy.address.to_string(), certificates.path("ca.pem"));
     let common = [
         ("TEMPORAL_ADDRESS", address.as_str()),
         ("TEMPORAL_NAMESPACE", "default"),
         ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
-        ("TEMPORAL_TLS_SERVER_NAME", "temporal.example.com"),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
     ];
-    let wrong = connection(&[&common[..], &[("TEMPORAL_API_KEY", "another-key")]].concat());
+    let wrong = connection(&[&common[..], &[("TEMPORAL_API_KEY", "hunter2")]].concat());
     let refused = refusal(&wrong).await;
     assert!(
-        refused.contains("no such key") && !refused.contains("another-key"),
+        refused.contains("refused the credential (TEMPORAL_API_KEY): no such key; it is wrong, expired"),
         "{refused}"
     );
     let right = connection(&[&common[..], &[("TEMPORAL_API_KEY", KEY)]].concat());
@@ -238,4 +309,60 @@ async fn an_api_key_is_demanded_and_given_encrypted() {
         assert_eq!(world.evaluate("first").await.changes.len(), 1);
     })
     .await;
+}
+
+#[rstest]
+#[case::read("DescribeNamespace", "may not read the namespace `default`")]
+#[case::write("SignalWorkflowExecution", "may not use the namespace `default`")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_may_not_be_used_is_found_out(#[case] call: &'static str, #[case] expected: &str) {
+    let Some(server) = shared_server() else { return };
+    let certificates = Certificates::make();
+    let proxy = Proxy::start(server, certificates.server(false), Rules::default()).await;
+    let (address, ca) = (proxy.address.to_string(), certificates.path("ca.pem"));
+    let connection = connection(&[
+        ("TEMPORAL_ADDRESS", address.as_str()),
+        ("TEMPORAL_NAMESPACE", "default"),
+        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        ("TEMPORAL_API_KEY", "hunter2"),
+    ]);
+    let client = connection.connect(None).await.expect("let in");
+    connection.check_namespace(&client).await.expect("all is allowed");
+    let calls: &'static [&'static str] = Box::leak(Box::new([call]));
+    proxy.set(Rules {
+        calls,
+        status: Some("7"),
+        ..Rules::default()
+    });
+    let error = connection.check_namespace(&client).await.expect_err("refused");
+    let text = error.to_string();
+    assert!(
+        matches!(error, ConnectError::NamespaceRefused { .. }) && text.contains(expected),
+        "{text}"
+    );
+    assert!(
+        text.contains("(TEMPORAL_API_KEY)") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_does_not_exist_is_found_out() {
+    let Some(server) = shared_server() else { return };
+    let address = server.to_string();
+    let connection = connection(&[("TEMPORAL_ADDRESS", &address), ("TEMPORAL_NAMESPACE", "nowhere")]);
+    let client = connection
+        .connect(None)
+        .await
+        .expect("a connection needs no namespace");
+    let text = connection
+        .check_namespace(&client)
+        .await
+        .expect_err("missing")
+        .to_string();
+    assert!(
+        text.contains("`nowhere` (TEMPORAL_NAMESPACE) does not exist") && text.contains("namespace create"),
+        "{text}"
+    );
 }

@@ -9,6 +9,7 @@ mod harness;
 mod life;
 mod news;
 mod pauses;
+mod proxy;
 mod replay;
 mod sampler;
 mod scenarios;

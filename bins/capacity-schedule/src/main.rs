@@ -136,10 +136,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Create(times) => Some(times.options(&installation)?),
         _ => None,
     };
-    let client = connect(&settings).await?;
+    let (connection, client) = connect(&settings).await?;
     match command {
         Command::Create(_) => {
             let options = options.context("times were read above")?;
+            connection.check_namespace(&client).await?;
             if let Some(oddity) = options.oddity() {
                 tell(&format!("warning: {oddity}"));
             }
@@ -281,10 +282,11 @@ fn settings(set: &[String]) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-async fn connect(settings: &Settings) -> anyhow::Result<Client> {
+async fn connect(settings: &Settings) -> anyhow::Result<(Connection, Client)> {
     let identity = format!("capacity-schedule@{}", std::process::id());
     let connection = Connection::of(&settings.home, identity)?;
-    Ok(connection.connect(None).await?)
+    let client = connection.connect(None).await?;
+    Ok((connection, client))
 }
 
 impl Times {

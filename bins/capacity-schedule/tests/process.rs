@@ -110,3 +110,24 @@ async fn broken_output_changes_nothing_that_is_done(#[case] how: &str) {
     assert_eq!(deleted.status.code(), Some(0));
     world.server.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_schedule_in_a_namespace_that_does_not_exist_is_refused_with_the_remedy() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let created = world.run(
+        &["create", "--set", "TEMPORAL_NAMESPACE=nowhere"],
+        Stdio::piped(),
+        Stdio::piped(),
+    );
+    let errors = String::from_utf8_lossy(&created.stderr);
+    assert_eq!(created.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("error: the namespace `nowhere` (TEMPORAL_NAMESPACE) does not exist at ")
+            && errors.contains("temporal operator namespace create --namespace nowhere"),
+        "{errors}"
+    );
+    assert!(created.stdout.is_empty());
+    world.server.shutdown().await;
+}

@@ -21,6 +21,8 @@ pub(crate) struct Health {
     sdk_metrics: SocketAddr,
     pub(crate) evaluations: EvaluationHealth,
     ready: watch::Sender<bool>,
+    /// Why polls are refused, while they are.
+    refused: watch::Sender<Option<String>>,
 }
 
 /// A worker whose own attempts have failed for two hourly intervals is not ready.
@@ -32,11 +34,27 @@ impl Health {
             sdk_metrics,
             evaluations,
             ready: watch::Sender::new(false),
+            refused: watch::Sender::new(None),
         }
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.send_replace(ready);
+    }
+
+    /// Says why the service refuses the polls of this worker; `None` while it accepts them.
+    pub(crate) fn set_refused(&self, reason: Option<String>) {
+        self.refused.send_replace(reason);
+    }
+
+    /// Returns why the service refuses the polls of this worker.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.refused.borrow().clone()
+    }
+
+    /// Fetches the text of the SDK's metrics.
+    pub(crate) async fn sdk_text(&self) -> std::io::Result<String> {
+        sdk_text(self.sdk_metrics).await
     }
 
     /// Waits until it was ready and is no more.
@@ -45,13 +63,13 @@ impl Health {
         let _ = ready.wait_for(|ready| !ready).await;
     }
 
-    /// Whether it polls, and its own attempts do not keep failing. A worker that is never chosen stays ready.
+    /// Whether it polls, its polls are accepted, and its own attempts do not keep failing. A worker that is never chosen stays ready.
     fn is_ready(&self) -> bool {
         let fails = self
             .evaluations
             .failing_for()
             .is_some_and(|since| since > FAILING_TOO_LONG);
-        *self.ready.borrow() && !fails
+        *self.ready.borrow() && !fails && self.refused().is_none()
     }
 }
 
@@ -75,6 +93,7 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
     let paused = health.evaluations.controller().and_then(|status| status.paused);
     let body = serde_json::json!({
         "ready": is_ready,
+        "polls_refused": health.refused().is_some(),
         "last_evaluation_age_seconds": health.evaluations.age().as_secs(),
         "paused": paused,
     });
@@ -146,7 +165,7 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     for (name, kind, help, value) in own.into_iter().chain(told) {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     }
-    match tokio::time::timeout(Duration::from_secs(2), sdk_text(health.sdk_metrics)).await {
+    match tokio::time::timeout(Duration::from_secs(2), health.sdk_text()).await {
         Ok(Ok(sdk)) => text.push_str(&sdk),
         Ok(Err(_)) | Err(_) => text.push_str("# the SDK's metrics could not be read\n"),
     }

@@ -1,6 +1,7 @@
 //! The worker of the temporal-capacity autopilot: polls, runs, tells how it is.
 
 mod http;
+mod refusals;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use anyhow::Context;
 use capacity_autopilot::{Autopilot, MetricsSource, chain};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,
+    ActivitySettings, CapacityActivities, ConnectError, Connection, Ending, EvaluationHealth, Installation,
     SamplingSettings, WorkerLimits, keep_sampling, watch_controller, worker_options,
 };
 use clap::{Parser, ValueEnum};
@@ -160,8 +161,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let signals = Signals::listen().context("cannot listen for signals")?;
     let health = Health::new(exporter.bound_addr, EvaluationHealth::default());
     let served = serve(arguments.listen, health.clone()).await?;
+    let connection = connection(&settings)?;
     let client = tokio::select! {
-        client = connect_patiently(&settings, meter) => client?,
+        client = connect_patiently(&connection, meter) => client?,
         _ = signals.first() => return Ok(()),
     };
     // A database that is away is told of, and keeps no worker from its start.
@@ -206,9 +208,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 () = health.wait_until_not_ready() => {}
                 never = keep_sampling(&client, &installation, &autopilot) => match never {},
                 never = watch_controller(&client, &installation, &health.evaluations) => match never {},
+                never = refusals::watch(&connection, &client, &health) => match never {},
             }
         }
     );
+    if let (Err(_), Some(reason)) = (&ended, health.refused()) {
+        anyhow::bail!("{reason}, then start the worker again");
+    }
     ended.context("the worker ended")?;
     tracing::info!("drained");
     Ok(())
@@ -273,15 +279,13 @@ fn connection(settings: &Settings) -> anyhow::Result<Connection> {
     Ok(Connection::of(&settings.home, identity)?)
 }
 
-/// Connects, again and again: a service that is not there yet is waited for, and said so.
-async fn connect_patiently(settings: &Settings, meter: Option<TemporalMeter>) -> anyhow::Result<Client> {
-    let connection = connection(settings)?;
+/// Connects and checks the namespace. Retries while the service is unreachable; what somebody has to correct is an error.
+async fn connect_patiently(connection: &Connection, meter: Option<TemporalMeter>) -> anyhow::Result<Client> {
     let mut wait = Duration::from_secs(1);
     loop {
-        let error = match connection.connect(meter.clone()).await {
+        let error = match connect(connection, meter.clone()).await {
             Ok(client) => return Ok(client),
-            // A file or an address does not mend itself.
-            Err(error @ capacity_workflows::ConnectError::Refused { .. }) => error,
+            Err(error) if error.is_passing() => error,
             Err(error) => return Err(error.into()),
         };
         tracing::warn!(
@@ -294,10 +298,19 @@ async fn connect_patiently(settings: &Settings, meter: Option<TemporalMeter>) ->
     }
 }
 
-/// Looks at all three connections once.
+async fn connect(connection: &Connection, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
+    let client = connection.connect(meter).await?;
+    connection.check_namespace(&client).await?;
+    Ok(client)
+}
+
+/// Checks all connections once.
 async fn check(settings: &Settings, autopilot: &Autopilot) -> anyhow::Result<()> {
-    connection(settings)?.connect(None).await?;
-    tracing::info!("the Temporal service accepts the connection");
+    connect(&connection(settings)?, None).await?;
+    tracing::info!(
+        namespace = settings.home.namespace,
+        "the Temporal service accepts the connection, and the namespace can be used"
+    );
     let identity = autopilot.ops().current_identity().await?;
     tracing::info!(identity = identity.name, "the Cloud Ops API accepts its key");
     match autopilot.metrics() {

@@ -5,6 +5,7 @@ use capacity_autopilot::{
 };
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
+use capacity_workflows::Connection;
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{Completeness, Query, Scraper};
@@ -73,6 +74,9 @@ impl Report {
 /// A key that expires sooner is told of.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// How long the Temporal service may take to answer.
+const CONNECT_BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// How many namespaces are named in one finding.
 const NAMED: usize = 10;
 
@@ -94,6 +98,7 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
         MetricsSource::Prometheus(client) => prometheus(&autopilot, client, &mut report).await,
     }
     ledger(&autopilot, listed.as_deref(), &mut report).await;
+    temporal(&settings, &mut report).await;
     home(&settings, listed.as_deref(), &mut report);
     notifications(&settings, &mut report);
     bar.finish_and_clear();
@@ -480,6 +485,40 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
                 .to_owned(),
         };
         report.odd("sampling", what, remedy);
+    }
+}
+
+/// Whether the Temporal service that the worker uses can be reached, and its namespace used.
+async fn temporal(settings: &Settings, report: &mut Report) {
+    const CHECK: &str = "Temporal service";
+    const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
+    let identity = format!("temporal-capacity-doctor@{}", std::process::id());
+    // Without an address or a namespace there is nothing to check, and `home` says what is missing.
+    let Ok(connection) = Connection::of(&settings.home, identity) else {
+        return;
+    };
+    let checked = async {
+        let client = connection.connect(None).await?;
+        connection.check_namespace(&client).await
+    };
+    match tokio::time::timeout(CONNECT_BOUND, checked).await {
+        Ok(Ok(())) => report.good(
+            CHECK,
+            format!(
+                "namespace `{}` at {} can be used",
+                connection.namespace, connection.address
+            ),
+        ),
+        Ok(Err(error)) => report.bad(CHECK, chain(&error), REMEDY),
+        Err(_) => report.bad(
+            CHECK,
+            format!(
+                "no answer from {} (TEMPORAL_ADDRESS) within {} s",
+                connection.address,
+                CONNECT_BOUND.as_secs()
+            ),
+            REMEDY,
+        ),
     }
 }
 

@@ -21,6 +21,7 @@ pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState
 pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_in_order};
 pub use limit::{LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
+pub use policy::break_even;
 pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;

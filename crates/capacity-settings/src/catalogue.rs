@@ -1,5 +1,7 @@
 //! Every setting there is: one table, from which names are checked, values are shown, and documents are tested.
 
+use crate::synonyms::synonym;
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -300,8 +302,11 @@ pub(crate) fn meaning(name: &str) -> Name {
     nearest(name).map_or(Name::Other, Name::Near)
 }
 
-/// Returns the setting that a name was probably meant to be.
+/// Returns the setting that a name was probably meant to be: another word for it, or a slip.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    if let Some(setting) = synonym(name) {
+        return Some(setting);
+    }
     let name = name.to_ascii_uppercase();
     let name = name.strip_suffix("_FILE").unwrap_or(&name);
     let close = |entry: &&Entry| {
@@ -330,6 +335,7 @@ mod tests {
     #[case::underscore_added("NAMESPACE_DENY_LIST", Name::Near("NAMESPACE_DENYLIST"))]
     #[case::letters_swapped("TASK_QUEEU", Name::Near("TASK_QUEUE"))]
     #[case::lower_case("dry_run_mode", Name::Near("DRY_RUN_MODE"))]
+    #[case::another_word("NAMESPACE_BLACKLIST", Name::Near("NAMESPACE_DENYLIST"))]
     #[case::of_kubernetes("TEMPORAL_PORT", Name::Other)]
     #[case::of_the_sdk("TEMPORAL_PROFILE", Name::Other)]
     #[case::unrelated("PATH", Name::Other)]

@@ -48,13 +48,13 @@ fn assignment(line: &str) -> Result<Option<(String, String)>, &'static str> {
         Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
         _ => line,
     };
-    let (name, value) = line.split_once('=').ok_or("it is no NAME=value")?;
+    let (name, value) = line.split_once('=').ok_or("it is not NAME=value")?;
     let name = name.trim_end();
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
-        return Err("what stands before the `=` is no name of a variable");
+        return Err("the text before the `=` is not a variable name");
     }
     Ok(Some((name.to_owned(), value_of(value.trim_start())?)))
 }

@@ -6,18 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
+use http_edge::without_quotes;
+use secrecy::ExposeSecret;
 
 use crate::catalogue::{CATALOGUE, CONFIG_VARIABLE, Name, entry, meaning, nearest};
 use crate::dotenv;
 use crate::mistake::{Mistake, Origin};
 use crate::profile;
+use crate::synonyms::looks_like_ours;
 
 /// Everything settings can come from.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
-    /// Variables of the environment that are no text.
+    /// Variables of the environment whose value is not text.
     pub unreadable: Vec<String>,
     /// Where `.env` and `capacity.toml` are looked for, and what relative paths start from; none: neither is looked for.
     pub directory: Option<PathBuf>,
@@ -67,6 +70,8 @@ pub(crate) struct Found {
 #[derive(Debug, Default)]
 pub(crate) struct Layered {
     pub(crate) values: BTreeMap<&'static str, Found>,
+    /// The files that secrets are kept in.
+    pub(crate) secret_files: BTreeMap<&'static str, PathBuf>,
     pub(crate) mistakes: Vec<Mistake>,
     pub(crate) warnings: Vec<String>,
 }
@@ -126,7 +131,10 @@ impl Layers {
                     .values
                     .into_iter()
                     .filter(|(_, text)| !text.trim().is_empty());
-                let values = values.map(|(name, text)| (name, text, origin.clone()));
+                let values = values.map(|(name, text)| {
+                    let text = without_quotes(text.trim()).to_owned();
+                    (name, text, origin.clone())
+                });
                 self.push(values.collect());
             }
             Err((name, problem)) => self.mistake(Mistake::of_name(&name, None, problem)),
@@ -171,8 +179,10 @@ impl Layers {
             }
             Name::FileOf(setting) => {
                 self.by_file.insert(setting, origin.clone());
-                if let Some(secret) = self.secret_file(name, &inputs.path(Path::new(text)), &origin) {
+                let path = inputs.path(Path::new(text));
+                if let Some(secret) = self.secret_file(name, &path, &origin) {
                     values.push((setting, secret, Origin::File(text.to_owned())));
+                    self.layered.secret_files.insert(setting, path);
                 }
             }
             Name::Near(_) | Name::Other => {}
@@ -181,20 +191,13 @@ impl Layers {
     }
 
     fn secret_file(&mut self, name: &str, path: &Path, origin: &Origin) -> Option<String> {
-        let shown = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) if text.trim().is_empty() => {
-                let problem = format!("the file {shown} is empty; write the secret into it");
-                self.mistake(Mistake::of_name(name, Some(origin.clone()), problem));
-                None
-            }
-            Ok(text) => {
+        match http_edge::read_secret_file(path) {
+            Ok(secret) => {
                 self.warn_if_open(path);
-                Some(text.trim().to_owned())
+                Some(secret.expose_secret().to_owned())
             }
             Err(error) => {
-                let problem = format!("the file {shown} cannot be read: {error}");
-                self.mistake(Mistake::of_name(name, Some(origin.clone()), problem));
+                self.mistake(Mistake::of_name(name, Some(origin.clone()), error.to_string()));
                 None
             }
         }
@@ -286,8 +289,13 @@ impl Layers {
                 format!("there is no setting of this name{hint}"),
             ));
         }
+        if name == "NAMESPACE_ALLOWLIST" && matches!(&value.kind, ValueKind::Array(items) if items.is_empty())
+        {
+            let problem = "the list is empty, which does not mean all namespaces; name at least one, or remove the line";
+            return self.mistake(Mistake::of_name(key, Some(origin), problem));
+        }
         match plain_text(value.kind) {
-            Some(text) => drop(self.take(&name, &text, origin, inputs, values)),
+            Some(text) => drop(self.take(&name, without_quotes(text.trim()), origin, inputs, values)),
             None => self.mistake(Mistake::of_name(
                 key,
                 Some(origin),
@@ -316,13 +324,13 @@ impl Layers {
             return self.mistake(Mistake::of_file(
                 FILE,
                 None,
-                "it is no UTF-8 text: save it as UTF-8",
+                "it is not UTF-8 text: save it as UTF-8",
             ));
         };
         let (assignments, unreadable) = dotenv::parse(&text);
         for line in unreadable {
             let problem = format!(
-                "the line cannot be read: {}; mend it or begin it with #",
+                "the line cannot be read: {}; fix it, or start it with # to comment it out",
                 line.problem
             );
             self.mistake(Mistake::of_file(FILE, Some(line.line), problem));
@@ -330,6 +338,7 @@ impl Layers {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let mut values = Vec::new();
         let mut holds_secret = false;
+        let mut unknown = Vec::new();
         for assignment in assignments {
             let origin = Origin::Line {
                 file: FILE.to_owned(),
@@ -347,14 +356,25 @@ impl Layers {
                     format!("there is no setting of this name; did you mean {near}? (rename or remove it)");
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin.clone()), problem));
             }
+            if meaning == Name::Other && looks_like_ours(&assignment.name) {
+                unknown.push((assignment.name.clone(), origin.clone()));
+            }
             if let Name::Setting(setting) = meaning {
                 holds_secret |=
                     entry(setting).is_some_and(|entry| entry.is_secret) && !assignment.value.is_empty();
             }
             let ours = matches!(meaning, Name::Setting(_) | Name::FileOf(_));
-            if let (true, Some(first)) = (ours, seen.insert(assignment.name.clone(), assignment.line)) {
+            if ours && let Some(first) = seen.insert(assignment.name.clone(), assignment.line) {
                 let problem = format!("it is given twice, first on line {first}: remove one");
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin), problem));
+            }
+        }
+        // Another program's `.env` may lie in the same folder: one without any setting of ours is not ours.
+        if !seen.is_empty() {
+            for (name, origin) in unknown {
+                let problem = "there is no setting of this name, and it looks like one of this program; rename or remove it \
+                               (`temporal-capacity settings show` lists all settings)";
+                self.mistake(Mistake::of_name(&name, Some(origin), problem));
             }
         }
         if holds_secret {
@@ -365,12 +385,21 @@ impl Layers {
 
     fn environment(&mut self, inputs: &Inputs) {
         let mut values = Vec::new();
+        let mut near_names = Vec::new();
         for (name, text) in &inputs.environment {
+            let text = without_quotes(text.trim());
             let meaning = self.take(name, text, Origin::Environment, inputs, &mut values);
-            // Others put names of their own into the environment, so this is no mistake.
-            if let Name::Near(near) = meaning {
+            // Other programs put names into the environment as well, so this is a warning only.
+            if let (Name::Near(near), false) = (meaning, text.is_empty()) {
+                near_names.push((name, near));
+            }
+        }
+        for (name, near) in near_names {
+            // Terraform and tcld read TEMPORAL_CLOUD_API_KEY: beside ours it is not a mistake.
+            let is_set = self.by_value.contains(near) || self.by_file.contains_key(near);
+            if !(is_set && entry(near).is_some_and(|entry| entry.is_secret)) {
                 self.layered.warnings.push(format!(
-                    "{name} in the environment is no setting; did you mean {near}?"
+                    "{name} in the environment is not a setting and is ignored; did you mean {near}?"
                 ));
             }
         }
@@ -379,7 +408,7 @@ impl Layers {
                 self.mistake(Mistake::of_name(
                     name,
                     Some(Origin::Environment),
-                    "its value is no UTF-8 text",
+                    "its value is not UTF-8 text",
                 ));
             }
         }
@@ -391,7 +420,13 @@ impl Layers {
         for (name, text, flag) in &inputs.flags {
             let origin = Origin::Flag(flag.clone());
             let upper = name.to_ascii_uppercase();
-            match self.take(&upper, text, origin.clone(), inputs, &mut values) {
+            match self.take(
+                &upper,
+                without_quotes(text.trim()),
+                origin.clone(),
+                inputs,
+                &mut values,
+            ) {
                 Name::Setting(_) | Name::FileOf(_) => {}
                 Name::Near(near) => {
                     let problem = format!("there is no setting of this name; did you mean {near}?");
@@ -448,7 +483,7 @@ pub(crate) fn toml_table(text: &str) -> Result<Map<String, Value>, String> {
     read.map_err(|error| {
         // Its first line is the place.
         let place = error.to_string().lines().next().unwrap_or_default().to_owned();
-        format!("this is no valid TOML: {place}")
+        format!("this is not valid TOML: {place}")
     })
 }
 

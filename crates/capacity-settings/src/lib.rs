@@ -12,6 +12,7 @@ mod prices;
 mod profile;
 mod prometheus;
 mod settings;
+mod synonyms;
 #[cfg(test)]
 mod tests;
 mod values;

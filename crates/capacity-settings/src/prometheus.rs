@@ -104,7 +104,7 @@ impl Reader<'_> {
             ConfigError::User => (USER, ""),
             ConfigError::Password => (PASSWORD, ""),
             ConfigError::LabelName(_) => (LABELS, ""),
-            ConfigError::Certificates => (CA, ""),
+            ConfigError::Certificates(_) => (CA, ""),
             ConfigError::Header(_) => (TENANT, ""),
         };
         self.wrong(name, format!("{error}{remedy}"));

@@ -1,6 +1,10 @@
 //! Valid settings, made of all layers.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use capacity_engine::{ActionPrice, NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
+use http_edge::{Secret, pem};
 use secrecy::SecretString;
 
 use crate::catalogue::{CATALOGUE, entry};
@@ -69,7 +73,7 @@ pub struct Home {
     /// Its namespace, as given.
     pub namespace: Option<String>,
     /// Its key.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<Secret>,
     /// Its client certificate and that certificate's key.
     pub certificate: Option<(Pem, Pem)>,
     /// Whether the connection is encrypted; `None`: with a key or a certificate only.
@@ -88,7 +92,7 @@ pub struct Home {
 #[derive(Debug, Clone)]
 pub enum Pem {
     /// In a file, read when it is used.
-    File(std::path::PathBuf),
+    File(PathBuf),
     /// Itself.
     Data(SecretString),
 }
@@ -130,11 +134,13 @@ pub struct EffectiveSetting {
 pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Layered {
         values,
+        secret_files,
         mistakes,
         warnings,
     } = lay(inputs);
     let mut reader = Reader {
         values: &values,
+        secret_files: &secret_files,
         mistakes,
         warnings,
     };
@@ -176,10 +182,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     }
 }
 
-fn effective(
-    values: &std::collections::BTreeMap<&'static str, Found>,
-    policy: &Policy,
-) -> Vec<EffectiveSetting> {
+fn effective(values: &BTreeMap<&'static str, Found>, policy: &Policy) -> Vec<EffectiveSetting> {
     CATALOGUE
         .iter()
         .map(|entry| {
@@ -207,7 +210,8 @@ fn worked_out(name: &str, policy: &Policy) -> Option<String> {
 }
 
 pub(crate) struct Reader<'a> {
-    values: &'a std::collections::BTreeMap<&'static str, Found>,
+    values: &'a BTreeMap<&'static str, Found>,
+    secret_files: &'a BTreeMap<&'static str, PathBuf>,
     pub(crate) mistakes: Vec<Mistake>,
     pub(crate) warnings: Vec<String>,
 }
@@ -229,8 +233,13 @@ impl Reader<'_> {
         }
     }
 
-    pub(crate) fn secret(&self, name: &str) -> Option<SecretString> {
-        self.found(name).map(|found| found.text.clone().into())
+    /// Returns a secret, together with the file it is kept in.
+    pub(crate) fn secret(&self, name: &str) -> Option<Secret> {
+        let secret = Secret::from(self.found(name)?.text.clone());
+        Some(match self.secret_files.get(name) {
+            Some(file) => secret.kept_in(file),
+            None => secret,
+        })
     }
 
     fn policy(&mut self, disable_on_estimate: bool) -> Option<Policy> {
@@ -423,6 +432,7 @@ impl Reader<'_> {
                 format!("it needs {missing} beside it"),
             ));
         }
+        self.check_pems();
         let pem = |(_, pem): (&'static str, Pem)| pem;
         let (certificate, key, server_ca) = (certificate.map(pem), key.map(pem), server_ca.map(pem));
         let certificate = certificate.zip(key);
@@ -463,11 +473,42 @@ impl Reader<'_> {
         }
     }
 
+    /// Refuses PEM text where a path is expected, and anything but PEM text where that is expected.
+    fn check_pems(&mut self) {
+        const PAIRS: [(&str, &str, bool); 3] = [
+            ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA", false),
+            ("TEMPORAL_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA", true),
+            (
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+                "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+                false,
+            ),
+        ];
+        for (path, data, is_key) in PAIRS {
+            if let Some(found) = self.found(path).filter(|found| found.text.contains("-----BEGIN")) {
+                let problem = format!("a path is expected, and this is PEM text: set {data} instead");
+                let mistake = Mistake::of_name(path, Some(found.origin.clone()), problem);
+                self.mistakes.push(mistake);
+            }
+            let Some(found) = self.found(data) else { continue };
+            let text = found.text.as_bytes();
+            let read = if is_key {
+                pem::private_key(text).map(drop)
+            } else {
+                pem::certificates(text).map(drop)
+            };
+            if let Err(problem) = read {
+                let mistake = Mistake::of_name(data, Some(found.origin.clone()), format!("it {problem}"));
+                self.mistakes.push(mistake);
+            }
+        }
+    }
+
     /// Returns a certificate or key with the name of the setting it comes from. The path wins over the data.
     fn pem(&self, path: &'static str, data: &'static str) -> Option<(&'static str, Pem)> {
         match (self.found(path), self.secret(data)) {
             (Some(found), _) => Some((path, Pem::File((&found.text).into()))),
-            (None, Some(secret)) => Some((data, Pem::Data(secret))),
+            (None, Some(secret)) => Some((data, Pem::Data(secret.current()))),
             (None, None) => None,
         }
     }

@@ -184,7 +184,7 @@ fn every_mistake_is_told_at_once() {
     14 settings are wrong
       namespace_deny_list (FOLDER/capacity.toml, line 2): there is no setting of this name; did you mean `namespace_denylist`?
       typo (FOLDER/capacity.toml, line 3): there is no setting of this name; `temporal-capacity settings show` lists all settings
-      .env, line 3: the line cannot be read: it is no NAME=value; mend it or begin it with #
+      .env, line 3: the line cannot be read: it is not NAME=value; fix it, or start it with # to comment it out
       DRY_RUN_MOD (.env, line 1): there is no setting of this name; did you mean DRY_RUN_MODE? (rename or remove it)
       MAX_TRU_COUNT (.env, line 5): it is given twice, first on line 4: remove one
       TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
@@ -234,7 +234,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 }
 
 #[rstest]
-#[case::not_utf8(&[0xff, 0xfe, b'A', b'='], "it is no UTF-8 text")]
+#[case::not_utf8(&[0xff, 0xfe, b'A', b'='], "it is not UTF-8 text")]
 #[case::cut_in_a_quote(b"NAMESPACE_DENYLIST=\"pay", "its quote is not closed")]
 #[case::near_a_name(b"NAMESPACE_DENY_LIST=pay", "did you mean NAMESPACE_DENYLIST?")]
 #[case::twice(
@@ -257,7 +257,147 @@ fn a_near_name_in_the_environment_only_warns() {
     .expect("valid");
     assert_eq!(
         settings.warnings,
-        ["DRY_RUN_MOD in the environment is no setting; did you mean DRY_RUN_MODE?"]
+        ["DRY_RUN_MOD in the environment is not a setting and is ignored; did you mean DRY_RUN_MODE?"]
+    );
+}
+
+#[rstest]
+#[case::synonym(
+    "DRY_RUN=true\n",
+    "DRY_RUN (.env, line 1): there is no setting of this name; did you mean DRY_RUN_MODE?"
+)]
+#[case::squashed("DRYRUN=true\n", "did you mean DRY_RUN_MODE?")]
+#[case::enabled("DRY_RUN_ENABLED=true\n", "did you mean DRY_RUN_MODE?")]
+#[case::alone("ALLOWLIST=orders\n", "did you mean NAMESPACE_ALLOWLIST?")]
+#[case::whitelist("NAMESPACE_WHITELIST=orders\n", "did you mean NAMESPACE_ALLOWLIST?")]
+#[case::blacklist("NAMESPACE_BLACKLIST=orders\n", "did you mean NAMESPACE_DENYLIST?")]
+#[case::unknown_namespace(
+    "MAX_TRU_COUNT=4\nNAMESPACE_GROUP=a\n",
+    "NAMESPACE_GROUP (.env, line 2): there is no setting"
+)]
+#[case::unknown_dry(
+    "MAX_TRU_COUNT=4\nDRY_SPELL=a\n",
+    "DRY_SPELL (.env, line 2): there is no setting"
+)]
+#[case::unknown_cloud(
+    "MAX_TRU_COUNT=4\nTEMPORAL_CLOUD_REGION=a\n",
+    "TEMPORAL_CLOUD_REGION (.env, line 2)"
+)]
+#[case::unknown_slack("MAX_TRU_COUNT=4\nSLACK_CHANNEL=a\n", "SLACK_CHANNEL (.env, line 2)")]
+#[case::unknown_capacity("MAX_TRU_COUNT=4\nCAPACITY_LIMIT=a\n", "CAPACITY_LIMIT (.env, line 2)")]
+fn a_name_that_looks_like_ours_is_refused_in_a_dotenv(#[case] dotenv: &str, #[case] expected: &str) {
+    let mistakes = loaded(folder(&[(".env", dotenv)]).path(), &[]).expect_err("refused");
+    assert!(mistakes.to_string().contains(expected), "{mistakes}");
+}
+
+#[test]
+fn another_programs_dotenv_is_left_alone() {
+    let dotenv = "SLACK_BOT_TOKEN=x\nNAMESPACE_PREFIX=y\nDATABASE_URL=z\n";
+    loaded(folder(&[(".env", dotenv)]).path(), &[]).expect("not ours");
+}
+
+#[test]
+fn a_synonym_is_refused_in_a_file_and_warned_of_in_the_environment() {
+    let file = folder(&[("capacity.toml", "dry_run = true\n")]);
+    let mistakes = loaded(file.path(), &[]).expect_err("refused");
+    assert!(
+        mistakes.to_string().contains("did you mean `dry_run_mode`?"),
+        "{mistakes}"
+    );
+    let environment = [
+        ("NAMESPACE_BLACKLIST", "orders"),
+        ("TEMPORAL_CLOUD_API_KEY", "of-terraform"),
+        ("TEMPORAL_CLOUD_OPS_API_KEY", "ours"),
+    ];
+    let settings = loaded(folder(&[]).path(), &environment).expect("valid");
+    assert_eq!(
+        settings.warnings,
+        [
+            "NAMESPACE_BLACKLIST in the environment is not a setting and is ignored; did you mean NAMESPACE_DENYLIST?"
+        ]
+    );
+}
+
+#[rstest]
+#[case::environment(&[("NAMESPACE_ALLOWLIST", " , ,")], "")]
+#[case::quoted_separators(&[("NAMESPACE_ALLOWLIST", "\",\"")], "")]
+#[case::file(&[], "namespace_allowlist = [\"\", \" \"]")]
+#[case::empty_list(&[], "namespace_allowlist = []")]
+fn an_allow_list_that_names_nothing_never_means_everything(
+    #[case] environment: &[(&str, &str)],
+    #[case] file: &str,
+) {
+    let mistakes = loaded(folder(&[("capacity.toml", file)]).path(), environment).expect_err("refused");
+    assert!(mistakes.to_string().contains("name at least one"), "{mistakes}");
+}
+
+#[test]
+fn one_pair_of_quotes_is_stripped_in_every_layer() {
+    let folder = folder(&[
+        ("capacity.toml", "task_queue = \"'mine'\"\n"),
+        (".env", "MAX_TRU_COUNT=\"7\"\n"),
+        ("ops.key", "\u{feff}\"hunter2\"\r\n"),
+    ]);
+    let mut inputs = inputs(
+        folder.path(),
+        &[
+            ("DRY_RUN_MODE", "\"true\""),
+            ("NAMESPACE_DENYLIST", "\"a\",\"b\""),
+            ("TEMPORAL_CLOUD_OPS_API_KEY_FILE", "'ops.key'"),
+            ("CLOUD_OPS_API_BASE_URL", "\"https://saas-api.tmprl.cloud/cloud\""),
+            (
+                "CLOUD_METRICS_API_BASE_URL",
+                "https://metrics.temporal.io/v1/metrics",
+            ),
+            ("TEMPORAL_CLOUD_METRICS_API_KEY", "'s3cret'"),
+        ],
+    );
+    inputs.flags.push((
+        "DEFAULT_TRU_COUNT".to_owned(),
+        "'6'".to_owned(),
+        "--set".to_owned(),
+    ));
+    let settings = load(&inputs, Needs::default()).expect("valid");
+    assert!(settings.dry_run);
+    assert_eq!(settings.home.task_queue, "mine");
+    assert_eq!(settings.policy.threshold.max_trus.get(), 7);
+    assert_eq!(settings.policy.threshold.default_trus.get(), 6);
+    assert!(settings.policy.filter.deny.matches(&"b".parse().expect("an id")));
+    let ops = settings.cloud_ops.expect("its key");
+    assert_eq!(ops.base_url(), "https://saas-api.tmprl.cloud/");
+    assert_eq!(
+        settings.metrics.expect("its key").base_url(),
+        "https://metrics.temporal.io/"
+    );
+}
+
+#[rstest]
+#[case::certificate_as_path(
+    "TEMPORAL_CERT_PATH",
+    "-----BEGIN CERTIFICATE-----\nhunter2",
+    "TEMPORAL_TLS_CLIENT_CERT_DATA"
+)]
+#[case::key_as_path(
+    "TEMPORAL_KEY_PATH",
+    "-----BEGIN PRIVATE KEY-----\nhunter2",
+    "TEMPORAL_TLS_CLIENT_KEY_DATA"
+)]
+#[case::path_as_data("TEMPORAL_TLS_CLIENT_KEY_DATA", "/etc/hunter2.key", "holds no PEM text")]
+#[case::cut(
+    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+    "-----BEGIN CERTIFICATE-----hunter2",
+    "cut or damaged"
+)]
+fn a_certificate_in_the_wrong_setting_is_refused_and_not_shown(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] expected: &str,
+) {
+    let mistakes = loaded(folder(&[]).path(), &[(name, value)]).expect_err("refused");
+    let text = format!("{mistakes} {mistakes:?}");
+    assert!(
+        text.contains(expected) && text.contains(name) && !text.contains("hunter2"),
+        "{text}"
     );
 }
 

@@ -63,14 +63,19 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
     let label = |item: &str| {
         let (name, value) = item
             .split_once('=')
-            .ok_or_else(|| format!("`{item}` is no label; write name=value, separated by commas"))?;
+            .ok_or_else(|| format!("`{item}` is not a label; write name=value, separated by commas"))?;
         Ok((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
     };
-    text.split(',')
+    let labels: Vec<(String, String)> = text
+        .split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .map(label)
-        .collect()
+        .collect::<Result<_, String>>()?;
+    if labels.is_empty() {
+        return Err("it names no label, only separators; write name=value, or remove it".to_owned());
+    }
+    Ok(labels)
 }
 
 /// A list as people write it: blanks after commas, quotes around items, a comma at the end.
@@ -80,6 +85,9 @@ pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
         .map(|item| item.trim().trim_matches(['"', '\'']).trim())
         .filter(|item| !item.is_empty())
         .collect();
+    if items.is_empty() {
+        return Err("it names no namespace, only separators; name at least one, or remove it".to_owned());
+    }
     NamespacePatterns::try_new(&items).map_err(|error| format!("{error}; globs know *, ?, [ab] and {{a,b}}"))
 }
 
@@ -165,6 +173,15 @@ mod tests {
     fn lists_as_people_write_them(#[case] text: &str, #[case] name: &str) {
         let patterns = patterns(text).expect("parses");
         assert!(patterns.matches(&name.parse().expect("an id")));
+    }
+
+    #[rstest]
+    #[case::commas(" , ,")]
+    #[case::one_comma(",")]
+    #[case::quoted_nothing("\"\",''")]
+    fn a_list_that_names_nothing_is_refused(#[case] text: &str) {
+        assert!(patterns(text).is_err_and(|problem| problem.contains("names no namespace")));
+        assert!(labels(text).is_err());
     }
 
     #[rstest]

@@ -1,12 +1,23 @@
 //! Connecting to the Temporal service: by API key, by client certificate, or plain.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use capacity_settings::{Home, Pem};
-use secrecy::{ExposeSecret, SecretString};
+use http_edge::Secret;
+use http_edge::pem::{self, CertificateDer, PemProblem, PrivateKeyDer};
+use rustls::ClientConfig;
+use secrecy::ExposeSecret;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::{Code, IntoRequest, Status};
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, ConnectionOptions, TlsOptions, Url};
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, SignalWorkflowExecutionRequest,
+};
 use temporalio_common::telemetry::metrics::TemporalMeter;
+
+use crate::connect_error::{ConnectError, told};
+use crate::tls_probe::handshake_failure;
 
 /// Where and how to connect.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +45,7 @@ pub enum Credential {
     #[default]
     None,
     /// By an API key, encrypted.
-    ApiKey(SecretString),
+    ApiKey(Secret),
     /// By a client certificate and its key, encrypted.
     Certificate {
         /// The certificate.
@@ -44,32 +55,36 @@ pub enum Credential {
     },
 }
 
-/// A connection that was not made. Never shows a key.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// A setting that is needed.
-    #[error("{0} is not set")]
-    NotSet(&'static str),
-    /// No address.
-    #[error("`{0}` is no host and port, such as localhost:7233")]
-    Address(String),
-    /// A file that cannot be read.
-    #[error("{path} cannot be read")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The service did not accept the connection.
-    #[error("{address} did not accept the connection: {text}")]
-    Refused {
-        /// The address.
-        address: String,
-        /// What the client library says.
-        text: String,
-    },
+/// The settings that hold one certificate or key: its path, and the text itself.
+type PemSettings = (&'static str, &'static str);
+
+const CERTIFICATE: PemSettings = ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA");
+const KEY: PemSettings = ("TEMPORAL_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA");
+const AUTHORITY: PemSettings = (
+    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+);
+
+impl Credential {
+    /// Returns the setting it comes from, with its file where there is one.
+    pub fn setting(&self) -> String {
+        match self {
+            Self::None => "TEMPORAL_API_KEY, which is not set".to_owned(),
+            Self::ApiKey(key) => match key.file() {
+                Some(file) => format!("TEMPORAL_API_KEY_FILE, {}", file.display()),
+                None => "TEMPORAL_API_KEY".to_owned(),
+            },
+            Self::Certificate { certificate, .. } => place(CERTIFICATE, certificate),
+        }
+    }
+}
+
+/// Names a setting and its file.
+fn place((path, data): PemSettings, pem: &Pem) -> String {
+    match pem {
+        Pem::File(file) => format!("{path}, {}", file.display()),
+        Pem::Data(_) => data.to_owned(),
+    }
 }
 
 impl Connection {
@@ -104,15 +119,27 @@ impl Connection {
         })
     }
 
+    /// Returns whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some()
+    }
+
+    /// Names the setting and the file of the certificate authority, if one is set.
+    pub(crate) fn authority_setting(&self) -> Option<String> {
+        self.server_ca.as_ref().map(|pem| place(AUTHORITY, pem))
+    }
+
     /// Connects once.
     ///
     /// # Errors
     ///
-    /// If the address is none, a file cannot be read, or the service does not accept the connection.
+    /// If the address or a certificate cannot be used, or the service does not accept the connection.
+    ///
+    /// # Panics
+    ///
+    /// Never: the cryptography that is named here supports the protocol versions asked for.
     pub async fn connect(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
-        let encrypted =
-            self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some();
-        let scheme = if encrypted { "https" } else { "http" };
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
         let invalid = || ConnectError::Address(self.address.clone());
         let target = Url::parse(&format!("{scheme}://{}", self.address)).map_err(|_| invalid())?;
         if target.port_or_known_default().is_none() || target.host_str().is_none() {
@@ -122,43 +149,202 @@ impl Connection {
         options.connect_timeout = Some(Duration::from_secs(10));
         options.identity.clone_from(&self.identity);
         options.metrics_meter = meter;
-        if encrypted {
-            // An API key alone does not make the client library encrypt.
-            options.tls_options = Some(self.tls()?);
-        }
+        let tls = if self.is_encrypted() {
+            Some(self.tls()?)
+        } else {
+            None
+        };
+        // An API key alone does not make the client library encrypt.
+        options.tls_options = tls.as_ref().map(|tls| tls.options.clone());
         if let Credential::ApiKey(key) = &self.credential {
-            options.api_key = Some(key.expose_secret().to_owned());
+            options.api_key = Some(key.current().expose_secret().to_owned());
         }
         let client = ClientOptions::new(self.namespace.clone()).build();
-        Client::connect(options, client)
-            .await
-            .map_err(|error| ConnectError::Refused {
-                address: self.address.clone(),
-                text: capacity_autopilot::chain(&error),
-            })
+        let error = match Client::connect(options, client).await {
+            Ok(client) => return Ok(client),
+            Err(error) => ConnectError::of(&error, self),
+        };
+        match tls {
+            Some(tls) if error.is_passing() => {
+                let failure = handshake_failure(&self.address, self.expected_name(), tls.config).await;
+                Err(failure
+                    .and_then(|failure| ConnectError::of_handshake(&failure, self))
+                    .unwrap_or(error))
+            }
+            _ => Err(error),
+        }
     }
 
-    fn tls(&self) -> Result<TlsOptions, ConnectError> {
-        let read = |pem: &Pem| match pem {
-            Pem::Data(data) => Ok(data.expose_secret().as_bytes().to_vec()),
-            Pem::File(path) => std::fs::read(path).map_err(|source| ConnectError::File {
-                path: path.clone(),
-                source,
+    /// Returns the name that the server's certificate must carry.
+    pub(crate) fn expected_name(&self) -> &str {
+        let host = || self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let name = self.server_name.as_deref().unwrap_or_else(host);
+        name.trim_matches(['[', ']'])
+    }
+
+    /// Checks that the namespace exists, and that the credential may read it and write to it. Changes nothing: what is
+    /// written is a signal to a workflow that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the namespace does not exist, or may not be used.
+    pub async fn check_namespace(&self, client: &Client) -> Result<(), ConnectError> {
+        let namespace = self.namespace.clone();
+        let describe = DescribeNamespaceRequest {
+            namespace: namespace.clone(),
+            ..Default::default()
+        };
+        let described = client.clone().describe_namespace(describe.into_request()).await;
+        described.map_err(|status| self.namespace_problem("read", &status))?;
+        let signal = SignalWorkflowExecutionRequest {
+            namespace,
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: "capacity-permission-check".to_owned(),
+                run_id: String::new(),
             }),
+            signal_name: "permission_check".to_owned(),
+            identity: self.identity.clone(),
+            ..Default::default()
         };
-        let client = match &self.credential {
-            Credential::Certificate { certificate, key } => Some(
-                ClientTlsOptions::builder()
-                    .client_cert(read(certificate)?)
-                    .client_private_key(read(key)?)
-                    .build(),
-            ),
-            Credential::None | Credential::ApiKey(_) => None,
+        match client
+            .clone()
+            .signal_workflow_execution(signal.into_request())
+            .await
+        {
+            Ok(_) => Ok(()),
+            // The workflow is missing, so the signal was allowed.
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Err(status) => Err(self.namespace_problem("use", &status)),
+        }
+    }
+
+    fn namespace_problem(&self, attempt: &'static str, status: &Status) -> ConnectError {
+        let (address, namespace) = (self.address.clone(), self.namespace.clone());
+        match status.code() {
+            Code::NotFound | Code::InvalidArgument => ConnectError::NamespaceMissing { address, namespace },
+            Code::PermissionDenied | Code::Unauthenticated => ConnectError::NamespaceRefused {
+                address,
+                namespace,
+                attempt,
+                setting: self.credential.setting(),
+                message: told(status.message()),
+            },
+            _ => ConnectError::Unreachable {
+                address,
+                text: told(status.message()),
+            },
+        }
+    }
+
+    /// Reads a refused API key again from its file, and uses the new one on this client. Returns whether there was a new one.
+    pub fn renew_key(&self, client: &Client) -> bool {
+        let Credential::ApiKey(key) = &self.credential else {
+            return false;
         };
-        Ok(TlsOptions::builder()
-            .maybe_server_root_ca_cert(self.server_ca.as_ref().map(read).transpose()?)
+        let is_usable = |key: &secrecy::SecretString| http_edge::bearer(key).is_some();
+        let Some(renewed) = key.renew_if(&key.current(), is_usable) else {
+            return false;
+        };
+        let renewed = renewed.expose_secret().to_owned();
+        client.connection().set_api_key(Some(renewed));
+        true
+    }
+
+    fn tls(&self) -> Result<Tls, ConnectError> {
+        let authorities = match &self.server_ca {
+            Some(authority) => {
+                let text = text_of(AUTHORITY, authority)?;
+                pem::certificates(text.as_bytes())
+                    .map_err(|problem| problem_of(AUTHORITY, authority, problem))?
+            }
+            None => Vec::new(),
+        };
+        let verifier = http_edge::tls::verifier(&authorities).map_err(|_| match &self.server_ca {
+            Some(authority) => problem_of(AUTHORITY, authority, PemProblem::Damaged),
+            None => ConnectError::NotSet(AUTHORITY.0),
+        })?;
+        let builder = ClientConfig::builder_with_provider(http_edge::tls::provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring supports TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone());
+        let (mut config, identity) = match &self.credential {
+            Credential::Certificate { certificate, key } => {
+                let identity = Identity::read(certificate, key)?;
+                let config = builder
+                    .with_client_auth_cert(identity.certificates, identity.key)
+                    .map_err(|_| problem_of(CERTIFICATE, certificate, PemProblem::Damaged))?;
+                (config, Some(identity.options))
+            }
+            Credential::None | Credential::ApiKey(_) => (builder.with_no_client_auth(), None),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let options = TlsOptions::builder()
+            .server_cert_verifier(verifier)
             .maybe_domain(self.server_name.clone())
-            .maybe_client_tls_options(client)
-            .build())
+            .maybe_client_tls_options(identity)
+            .build();
+        Ok(Tls { options, config })
+    }
+}
+
+/// How a connection is encrypted: for the client library, and for a handshake of our own.
+struct Tls {
+    options: TlsOptions,
+    config: ClientConfig,
+}
+
+/// A client certificate and its key, which were seen to belong together.
+struct Identity {
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    options: ClientTlsOptions,
+}
+
+impl Identity {
+    fn read(certificate: &Pem, key: &Pem) -> Result<Self, ConnectError> {
+        let (certificate_text, key_text) = (text_of(CERTIFICATE, certificate)?, text_of(KEY, key)?);
+        let certificates = pem::certificates(certificate_text.as_bytes())
+            .map_err(|problem| problem_of(CERTIFICATE, certificate, problem))?;
+        let private =
+            pem::private_key(key_text.as_bytes()).map_err(|problem| problem_of(KEY, key, problem))?;
+        pem::check_pair(&certificates, &private, &http_edge::tls::provider())
+            .map_err(|problem| problem_of(KEY, key, problem))?;
+        Ok(Self {
+            certificates,
+            key: private,
+            options: ClientTlsOptions::builder()
+                .client_cert(certificate_text.into_bytes())
+                .client_private_key(key_text.into_bytes())
+                .build(),
+        })
+    }
+}
+
+/// Reads PEM text in its clean form.
+fn text_of(settings: PemSettings, source: &Pem) -> Result<String, ConnectError> {
+    let text = match source {
+        Pem::Data(data) => pem::plain(data.expose_secret().as_bytes()),
+        Pem::File(path) => {
+            let bytes = std::fs::read(path).map_err(|cause| ConnectError::File {
+                setting: settings.0,
+                path: path.clone(),
+                cause,
+            })?;
+            pem::plain(&bytes)
+        }
+    };
+    text.map_err(|problem| problem_of(settings, source, problem))
+}
+
+fn problem_of((path, data): PemSettings, source: &Pem, problem: PemProblem) -> ConnectError {
+    let (setting, what) = match source {
+        Pem::File(file) => (path, format!("the file {}", file.display())),
+        Pem::Data(_) => (data, "it".to_owned()),
+    };
+    ConnectError::Pem {
+        setting,
+        what,
+        problem,
     }
 }

@@ -9,6 +9,7 @@ mod activities;
 mod autopilot;
 mod change;
 mod change_steps;
+mod connect_error;
 mod connection;
 mod controller;
 mod controller_client;
@@ -31,10 +32,12 @@ mod options;
 pub mod pauses;
 mod queue;
 mod record;
+mod refusals;
 mod running;
 mod sampling;
 mod schedule;
 mod tick;
+mod tls_probe;
 mod watch;
 mod worker;
 
@@ -44,7 +47,8 @@ pub use change::CapacityChange;
 pub use change_steps::{
     ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
 };
-pub use connection::{ConnectError, Connection, Credential};
+pub use connect_error::ConnectError;
+pub use connection::{Connection, Credential};
 pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use controller_client::{
     AskError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
@@ -64,6 +68,7 @@ pub use observation::QuietDecisions;
 pub use pauses::{Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
+pub use refusals::{RefusalWatch, RefusedCall};
 pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,

@@ -10,7 +10,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -72,15 +72,9 @@ impl Client {
     ///
     /// # Panics
     ///
-    /// Never for a valid configuration: the key was seen to fit a header.
+    /// Never: TLS settings without certificates of one's own always work.
     pub fn new(config: Config) -> Self {
-        // Another part of the program may have installed it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut key = HeaderValue::from_str(&format!("Bearer {}", config.api_key.expose_secret()))
-            .expect("the configuration accepts only keys that fit a header");
-        key.set_sensitive(true);
         let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, key);
         headers.insert(
             "temporal-cloud-api-version",
             HeaderValue::from_static(API_VERSION),
@@ -88,6 +82,9 @@ impl Client {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let mut http = reqwest::Client::builder()
             .default_headers(headers)
+            .tls_backend_preconfigured(
+                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
+            )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the key to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
@@ -102,7 +99,7 @@ impl Client {
         let shared = Shared {
             http: http
                 .build()
-                .expect("a TLS provider is installed, and nothing else can fail"),
+                .expect("the TLS settings are made by the same library, and nothing else can fail"),
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             pace: RateLimiter::direct(Quota::per_second(per_second)),
             config,
@@ -285,12 +282,23 @@ impl Client {
         let url = self.url(call.path);
         let begun = Instant::now();
         let mut attempts = 0;
+        let mut key = self.shared.config.api_key.current();
+        let mut key_was_renewed = false;
         loop {
             attempts += 1;
-            let error = match self.attempt(&call, url.clone()).await {
+            let error = match self.attempt(&call, url.clone(), &key).await {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => Error::new(&call.operation, kind),
             };
+            // A refused key means that nothing was done, so a write may be repeated as well.
+            if error.is_unauthenticated()
+                && !key_was_renewed
+                && let Some(renewed) = self.renewed_key(&key)
+                && call.repeat != Repeat::Never
+            {
+                (key, key_was_renewed) = (renewed, true);
+                continue;
+            }
             let harmless = match call.repeat {
                 Repeat::Harmless => true,
                 Repeat::OnlyIfNotDone => !error.is_outcome_unknown(),
@@ -308,7 +316,18 @@ impl Client {
         }
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>, url: Url) -> Result<T, ErrorKind> {
+    /// Reads a refused key again from its file.
+    fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
+        let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
+        self.shared.config.api_key.renew_if(refused, is_usable)
+    }
+
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        url: Url,
+        key: &SecretString,
+    ) -> Result<T, ErrorKind> {
         self.wait_for_a_turn().await;
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let mut request = self
@@ -316,6 +335,9 @@ impl Client {
             .http
             .request(call.method.clone(), url)
             .query(&call.query);
+        if let Some(key) = http_edge::bearer(key) {
+            request = request.header(header::AUTHORIZATION, key);
+        }
         if let Some(body) = &call.body {
             request = request
                 .header(header::CONTENT_TYPE, "application/json")

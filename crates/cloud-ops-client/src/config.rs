@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use http_edge::Secret;
 use url::{Host, Url};
 
 /// The public address of the Cloud Ops API (Temporal's documentation, Cloud Ops API page).
@@ -17,7 +17,7 @@ pub const API_VERSION: &str = "v0.19.1";
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) base_url: Url,
-    pub(crate) api_key: SecretString,
+    pub(crate) api_key: Secret,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long a request may take, its answer included.
@@ -52,16 +52,15 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Returns a configuration with sensible patience.
+    /// Returns a configuration with sensible patience. A `/cloud` at the end of the URL, with which every path of the API
+    /// begins, is accepted and dropped.
     ///
     /// # Errors
     ///
     /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
-    pub fn try_new(base_url: &str, api_key: SecretString) -> Result<Self, ConfigError> {
-        use secrecy::ExposeSecret;
+    pub fn try_new(base_url: &str, api_key: Secret) -> Result<Self, ConfigError> {
         let base_url = parse_base_url(base_url)?;
-        let key = api_key.expose_secret();
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if http_edge::bearer(&api_key.current()).is_none() {
             return Err(ConfigError::Key);
         }
         Ok(Self {
@@ -94,11 +93,20 @@ fn parse_base_url(text: &str) -> Result<Url, ConfigError> {
         return Err(ConfigError::QueryOrFragment);
     }
     match url.scheme() {
-        "https" if url.has_host() => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "https" if url.has_host() => Ok(without_prefix_of_paths(url)),
+        "http" if is_loopback(&url) => Ok(without_prefix_of_paths(url)),
         "http" | "https" => Err(ConfigError::NotEncrypted(without_secrets(text))),
         _ => Err(ConfigError::NotAUrl(without_secrets(text))),
     }
+}
+
+/// Drops the `/cloud` that every path of the API begins with.
+fn without_prefix_of_paths(mut url: Url) -> Url {
+    let path = url.path().trim_end_matches('/').to_owned();
+    if let Some(before) = path.strip_suffix("/cloud") {
+        url.set_path(before);
+    }
+    url
 }
 
 /// What does not parse may hold anything: only a part before any `@` or `?` is never shown.
@@ -133,6 +141,16 @@ mod tests {
     #[case::localhost("http://localhost:8080")]
     fn https_and_loopback_are_accepted(#[case] url: &str) {
         assert!(Config::try_new(url, "key".into()).is_ok());
+    }
+
+    #[rstest]
+    #[case::as_documented("https://saas-api.tmprl.cloud", "https://saas-api.tmprl.cloud/")]
+    #[case::with_the_prefix_of_paths("https://saas-api.tmprl.cloud/cloud", "https://saas-api.tmprl.cloud/")]
+    #[case::with_a_slash("https://proxy.example/ops/cloud/", "https://proxy.example/ops")]
+    #[case::another_word("https://proxy.example/mycloud", "https://proxy.example/mycloud")]
+    fn the_prefix_of_all_paths_is_not_doubled(#[case] url: &str, #[case] expected: &str) {
+        let config = Config::try_new(url, "key".into()).expect("valid");
+        assert_eq!(config.base_url(), expected);
     }
 
     #[rstest]

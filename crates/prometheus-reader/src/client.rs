@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_edge::Secret;
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
@@ -9,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Url, form_urlencoded};
 
 use crate::answer::{self, Envelope};
-use crate::config::{Auth, PrometheusConfig};
+use crate::config::{Auth, PrometheusConfig, is_password};
 use crate::error::{Error, ErrorKind};
 
 /// A wait that the server asks for is honoured up to this; longer ones are left to the caller.
@@ -25,7 +26,7 @@ pub struct PrometheusClient {
     http: reqwest::Client,
     pub(crate) config: PrometheusConfig,
     pub(crate) host: String,
-    /// What no text may show.
+    /// What no text may show, beside what was read again since.
     secrets: Vec<SecretString>,
 }
 
@@ -45,25 +46,25 @@ impl PrometheusClient {
     ///
     /// # Panics
     ///
-    /// Never for a valid configuration: its credentials were seen to fit a header.
+    /// Never for a valid configuration: its authorities were used once when it was made.
     pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
-        // Another part of the program may have installed it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let host = match (config.base_url.host_str(), config.base_url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
         };
-        let (headers, secrets) = credentials(&config);
+        let secrets = secret(&config.auth)
+            .map(|secret| Credentials::of(&config.auth, secret.current()).secrets)
+            .unwrap_or_default();
+        let tls = http_edge::tls::client_config(&config.certificates)
+            .expect("the configuration accepts only authorities that can be used");
         let mut http = reqwest::Client::builder()
-            .default_headers(headers)
+            .tls_backend_preconfigured(tls)
+            .default_headers(tenant(&config))
             .user_agent(config.user_agent.as_str())
             // A redirect would carry the credentials to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(config.timeout);
-        if !config.certificates.is_empty() {
-            http = http.tls_certs_merge(config.certificates.clone());
-        }
         if config.is_loopback() {
             http = http.no_proxy();
         } else {
@@ -121,13 +122,30 @@ impl PrometheusClient {
         requests: &mut u64,
     ) -> Result<Answer, ErrorKind> {
         let mut attempts = 0;
+        let secret = secret(&self.config.auth);
+        let mut given = secret.map(|secret| Credentials::of(&self.config.auth, secret.current()));
+        let mut was_renewed = false;
         loop {
             attempts += 1;
             *requests += 1;
-            let kind = match self.attempt(request()).await {
+            let authorization = given.as_ref().and_then(|given| given.header.clone());
+            let kind = match self.attempt(authorized(request(), authorization)).await {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => kind,
             };
+            if matches!(kind, ErrorKind::Unauthorised { status: 401, .. })
+                && !was_renewed
+                && let (Some(secret), Some(refused)) = (secret, &given)
+                && let Some(renewed) = secret.renew_if(&refused.secret, |secret| {
+                    Credentials::of(&self.config.auth, secret.clone())
+                        .header
+                        .is_some()
+                })
+            {
+                given = Some(Credentials::of(&self.config.auth, renewed));
+                was_renewed = true;
+                continue;
+            }
             let asked = kind.retry_after();
             let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
             if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
@@ -291,7 +309,10 @@ impl PrometheusClient {
     /// What a server says, in one printable line, cut, and without a secret of ours: some echo what they were sent.
     pub(crate) fn cleaned(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for secret in &self.secrets {
+        let current = secret(&self.config.auth)
+            .map(|secret| Credentials::of(&self.config.auth, secret.current()).secrets)
+            .unwrap_or_default();
+        for secret in self.secrets.iter().chain(&current) {
             if text.contains(secret.expose_secret()) {
                 text = text.replace(secret.expose_secret(), "***");
             }
@@ -321,34 +342,65 @@ fn grow(body: &mut Vec<u8>, by: usize, bound: usize) {
     }
 }
 
-/// The headers of every request, and what of them no text may show.
-fn credentials(config: &PrometheusConfig) -> (HeaderMap, Vec<SecretString>) {
-    let mut headers = HeaderMap::new();
-    let mut secrets = Vec::new();
-    match &config.auth {
-        Auth::None => {}
-        Auth::Bearer(token) => {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-                .expect("the configuration accepts only tokens that fit a header");
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-            secrets.push(token.clone());
-        }
-        Auth::Basic { user, password } => {
-            let pair = base64(format!("{user}:{}", password.expose_secret()).as_bytes());
-            let mut value =
-                HeaderValue::from_str(&format!("Basic {pair}")).expect("base64 fits every header");
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-            secrets.extend([pair.into(), password.clone()]);
+/// What one request says of who we are.
+struct Credentials {
+    /// The token or password itself.
+    secret: SecretString,
+    /// The header; `None` if a header cannot carry it.
+    header: Option<HeaderValue>,
+    /// What no text may show.
+    secrets: Vec<SecretString>,
+}
+
+impl Credentials {
+    fn of(auth: &Auth, secret: SecretString) -> Self {
+        let (header, as_sent) = match auth {
+            Auth::None | Auth::Bearer(_) => (http_edge::bearer(&secret), None),
+            Auth::Basic { user, .. } => {
+                let password = secret.expose_secret();
+                let pair = base64(format!("{user}:{password}").as_bytes());
+                let header = HeaderValue::from_str(&format!("Basic {pair}")).ok();
+                let header = header.filter(|_| is_password(password)).map(|mut header| {
+                    header.set_sensitive(true);
+                    header
+                });
+                (header, Some(pair.into()))
+            }
+        };
+        let secrets = as_sent.into_iter().chain([secret.clone()]).collect();
+        Self {
+            secret,
+            header,
+            secrets,
         }
     }
+}
+
+/// The secret of the credentials, if there are any.
+fn secret(auth: &Auth) -> Option<&Secret> {
+    match auth {
+        Auth::None => None,
+        Auth::Bearer(token) => Some(token),
+        Auth::Basic { password, .. } => Some(password),
+    }
+}
+
+fn authorized(request: RequestBuilder, header: Option<HeaderValue>) -> RequestBuilder {
+    match header {
+        Some(header) => request.header(header::AUTHORIZATION, header),
+        None => request,
+    }
+}
+
+/// The header that names the tenant, if there is one.
+fn tenant(config: &PrometheusConfig) -> HeaderMap {
+    let mut headers = HeaderMap::new();
     if let Some(tenant) = &config.tenant {
         let value =
             HeaderValue::from_str(tenant).expect("the configuration accepts only tenants that fit a header");
         headers.insert(HeaderName::from_static("x-scope-orgid"), value);
     }
-    (headers, secrets)
+    headers
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http_edge::Secret;
+use http_edge::pem::{self, CertificateDer, PemProblem};
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use crate::selector::is_label_name;
@@ -22,13 +24,13 @@ pub enum Auth {
     #[default]
     None,
     /// A bearer token.
-    Bearer(SecretString),
+    Bearer(Secret),
     /// A user and a password, as HTTP's basic authentication has them.
     Basic {
         /// The user's name.
         user: String,
         /// The password.
-        password: SecretString,
+        password: Secret,
     },
 }
 
@@ -38,7 +40,7 @@ pub struct PrometheusConfig {
     pub(crate) base_url: Url,
     pub(crate) auth: Auth,
     pub(crate) extra_labels: Vec<(String, String)>,
-    pub(crate) certificates: Vec<reqwest::Certificate>,
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     pub(crate) tenant: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) user_agent: String,
@@ -81,9 +83,9 @@ pub enum ConfigError {
     /// An additional label that no selector can hold.
     #[error("`{0}` is no label name: letters, digits and underscores, not beginning with a digit")]
     LabelName(String),
-    /// No certificates.
-    #[error("the certificate authority holds no PEM certificate that can be read")]
-    Certificates,
+    /// No certificates that can be used.
+    #[error("the certificate authority {0}")]
+    Certificates(PemProblem),
     /// A tenant or user agent that cannot be sent.
     #[error("the {0} is empty, or holds a character that cannot be sent in a header")]
     Header(&'static str),
@@ -263,10 +265,9 @@ impl PrometheusConfigBuilder {
         let certificates = self
             .custom_ca
             .as_deref()
-            .map_or_else(|| Some(Vec::new()), certificates);
-        if certificates.is_none() {
-            errors.push(ConfigError::Certificates);
-        }
+            .map_or_else(|| Ok(Vec::new()), certificates)
+            .map_err(|problem| errors.push(ConfigError::Certificates(problem)))
+            .ok();
         if self.tenant.as_deref().is_some_and(|tenant| !is_sendable(tenant)) {
             errors.push(ConfigError::Header("tenant"));
         }
@@ -341,8 +342,7 @@ fn check_auth(auth: &Auth, errors: &mut Vec<ConfigError>) {
     match auth {
         Auth::None => {}
         Auth::Bearer(token) => {
-            let token = token.expose_secret();
-            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if http_edge::bearer(&token.current()).is_none() {
                 errors.push(ConfigError::Token);
             }
         }
@@ -350,17 +350,24 @@ fn check_auth(auth: &Auth, errors: &mut Vec<ConfigError>) {
             if user.is_empty() || user.chars().any(|c| c == ':' || c.is_control()) {
                 errors.push(ConfigError::User);
             }
-            let password = password.expose_secret();
-            if password.is_empty() || password.chars().any(char::is_control) {
+            if !is_password(password.current().expose_secret()) {
                 errors.push(ConfigError::Password);
             }
         }
     }
 }
 
-fn certificates(pem: &[u8]) -> Option<Vec<reqwest::Certificate>> {
-    let certificates = reqwest::Certificate::from_pem_bundle(pem).ok()?;
-    (!certificates.is_empty()).then_some(certificates)
+/// Whether basic authentication can carry a password.
+pub(crate) fn is_password(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem> {
+    let certificates = pem::certificates(text)?;
+    match http_edge::tls::client_config(&certificates) {
+        Ok(_) => Ok(certificates),
+        Err(_) => Err(PemProblem::Damaged),
+    }
 }
 
 fn is_sendable(text: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http_edge::Secret;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
@@ -18,7 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Where to post.
 #[derive(Debug, Clone)]
 pub struct Config {
-    url: SecretString,
+    url: Secret,
     host: String,
     is_loopback: bool,
 }
@@ -52,30 +53,8 @@ impl Config {
     /// # Errors
     ///
     /// Unless it is https (or http to loopback) without credentials, and not the trigger of a workflow.
-    pub fn try_new(webhook_url: SecretString) -> Result<Self, ConfigError> {
-        let url = Url::parse(webhook_url.expose_secret()).map_err(|_| ConfigError::NotAUrl)?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(ConfigError::Credentials);
-        }
-        let is_loopback = match url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-            None => return Err(ConfigError::NotAUrl),
-        };
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback => {}
-            "http" => return Err(ConfigError::NotEncrypted),
-            _ => return Err(ConfigError::NotAUrl),
-        }
-        let host = url.host_str().unwrap_or_default().to_owned();
-        if host.starts_with("hooks.slack")
-            && let Some(first) = url.path_segments().and_then(|mut segments| segments.next())
-            && let Some(path) = WORKFLOW_PATHS.into_iter().find(|path| *path == first)
-        {
-            return Err(ConfigError::WorkflowTrigger(path));
-        }
+    pub fn try_new(webhook_url: Secret) -> Result<Self, ConfigError> {
+        let (host, is_loopback) = checked(&webhook_url.current())?;
         Ok(Self {
             url: webhook_url,
             host,
@@ -87,6 +66,34 @@ impl Config {
     pub fn host(&self) -> &str {
         &self.host
     }
+}
+
+/// Returns the host of a webhook's address, and whether it is this machine.
+fn checked(webhook_url: &SecretString) -> Result<(String, bool), ConfigError> {
+    let url = Url::parse(webhook_url.expose_secret()).map_err(|_| ConfigError::NotAUrl)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ConfigError::Credentials);
+    }
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
+        None => return Err(ConfigError::NotAUrl),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback => {}
+        "http" => return Err(ConfigError::NotEncrypted),
+        _ => return Err(ConfigError::NotAUrl),
+    }
+    let host = url.host_str().unwrap_or_default().to_owned();
+    if host.starts_with("hooks.slack")
+        && let Some(first) = url.path_segments().and_then(|mut segments| segments.next())
+        && let Some(path) = WORKFLOW_PATHS.into_iter().find(|path| *path == first)
+    {
+        return Err(ConfigError::WorkflowTrigger(path));
+    }
+    Ok((host, is_loopback))
 }
 
 /// A notification that was not delivered.
@@ -209,11 +216,12 @@ impl Webhook {
     ///
     /// # Panics
     ///
-    /// Never: a TLS provider is installed here, and nothing else of the client can fail.
+    /// Never: TLS settings without certificates of one's own always work.
     pub fn new(config: Config) -> Self {
-        // Another part of the program may have installed it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(
+                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
+            )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -222,7 +230,9 @@ impl Webhook {
             http = http.no_proxy();
         }
         Self {
-            http: http.build().expect("a TLS provider is installed"),
+            http: http
+                .build()
+                .expect("the TLS settings are made by the same library, and nothing else can fail"),
             config,
         }
     }
@@ -239,12 +249,21 @@ impl Webhook {
         let mut body = payload.to_string();
         let mut plain_text = Some(serde_json::json!({ "text": payload["text"] }).to_string());
         let mut attempts = 0;
+        let mut url = self.config.url.current();
+        let mut url_was_renewed = false;
         loop {
             attempts += 1;
-            let Failure { kind, wait } = match self.attempt(body.clone()).await {
+            let Failure { kind, wait } = match self.attempt(&url, body.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
+            if kind.is_of_address()
+                && !url_was_renewed
+                && let Some(renewed) = self.config.url.renew_if(&url, |url| checked(url).is_ok())
+            {
+                (url, url_was_renewed) = (renewed, true);
+                continue;
+            }
             if kind.is_refused_payload()
                 && let Some(plain_text) = plain_text.take()
             {
@@ -263,7 +282,7 @@ impl Webhook {
         }
     }
 
-    async fn attempt(&self, body: String) -> Result<(), Failure> {
+    async fn attempt(&self, url: &SecretString, body: String) -> Result<(), Failure> {
         // The library's errors hold the whole address.
         let no_answer = |error: reqwest::Error| Failure {
             kind: ErrorKind::Transport(error.without_url()),
@@ -271,7 +290,7 @@ impl Webhook {
         };
         let request = self
             .http
-            .post(self.config.url.expose_secret())
+            .post(url.expose_secret())
             .header("content-type", "application/json");
         let response = request.body(body).send().await.map_err(no_answer)?;
         let status = response.status();
@@ -310,6 +329,14 @@ struct Failure {
 }
 
 impl ErrorKind {
+    /// Whether the address itself was refused: a webhook that was removed or disabled answers with these.
+    fn is_of_address(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 401 | 403 | 404 | 410),
+            Self::Transport(_) => false,
+        }
+    }
+
     /// Whether the same message may be delivered later.
     fn is_passing(&self) -> bool {
         match self {

@@ -4,6 +4,7 @@
 //! 11), here the restrictions (row 12), `guards` what a change must pass (row 13). A part either lets a snapshot pass or
 //! ends it with a [`Verdict`].
 
+pub mod break_even;
 mod guards;
 mod judgement;
 mod settings;

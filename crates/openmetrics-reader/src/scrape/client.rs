@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use reqwest::header::{self, HeaderMap, HeaderValue};
-use secrecy::ExposeSecret;
+use reqwest::header::{self, HeaderMap};
+use secrecy::SecretString;
 use url::Url;
 
 use super::config::Config;
@@ -87,17 +87,12 @@ impl Scraper {
     ///
     /// # Panics
     ///
-    /// Never for a valid configuration: the key was seen to fit a header.
+    /// Never: TLS settings without certificates of one's own always work.
     pub fn new(config: Config) -> Self {
-        // Another part of the program may have installed it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut key = HeaderValue::from_str(&format!("Bearer {}", config.api_key.expose_secret()))
-            .expect("the configuration accepts only keys that fit a header");
-        key.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, key);
         let mut http = reqwest::Client::builder()
-            .default_headers(headers)
+            .tls_backend_preconfigured(
+                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
+            )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the key to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
@@ -113,7 +108,7 @@ impl Scraper {
         Self {
             http: http
                 .build()
-                .expect("a TLS provider is installed, and nothing else can fail"),
+                .expect("the TLS settings are made by the same library, and nothing else can fail"),
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             config,
             recent: Mutex::new(VecDeque::new()),
@@ -250,12 +245,21 @@ impl Scraper {
         pairs: &[(&str, &str)],
     ) -> Result<(Answered, u32), Error> {
         let mut attempts = 0;
+        let mut key = self.config.api_key.current();
+        let mut key_was_renewed = false;
         loop {
             attempts += 1;
-            let kind = match self.attempt(url, pairs).await {
+            let kind = match self.attempt(url, pairs, &key).await {
                 Ok(answer) => return Ok((answer, attempts)),
                 Err(kind) => kind,
             };
+            if matches!(kind, ErrorKind::Refused { status: 401, .. })
+                && !key_was_renewed
+                && let Some(renewed) = self.renewed_key(&key)
+            {
+                (key, key_was_renewed) = (renewed, true);
+                continue;
+            }
             let asked = kind.retry_after();
             let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
             if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
@@ -271,20 +275,29 @@ impl Scraper {
         }
     }
 
-    async fn attempt(&self, url: &Url, pairs: &[(&str, &str)]) -> Result<Answered, ErrorKind> {
+    /// Reads a refused key again from its file.
+    fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
+        let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
+        self.config.api_key.renew_if(refused, is_usable)
+    }
+
+    async fn attempt(
+        &self,
+        url: &Url,
+        pairs: &[(&str, &str)],
+        key: &SecretString,
+    ) -> Result<Answered, ErrorKind> {
         self.spend()?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let no_answer = |error: reqwest::Error| ErrorKind::Transport {
             host: self.host.clone(),
             source: error.without_url(),
         };
-        let mut response = self
-            .http
-            .get(url.clone())
-            .query(pairs)
-            .send()
-            .await
-            .map_err(no_answer)?;
+        let mut request = self.http.get(url.clone()).query(pairs);
+        if let Some(key) = http_edge::bearer(key) {
+            request = request.header(header::AUTHORIZATION, key);
+        }
+        let mut response = request.send().await.map_err(no_answer)?;
         let status = response.status();
         let headers = response.headers().clone();
         if let Some(time) = http_date(&headers, &header::DATE) {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use http_edge::Secret;
 use url::{Host, Url};
 
 /// The public address of the metrics endpoint (Temporal's documentation, OpenMetrics API reference).
@@ -13,7 +13,7 @@ pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(super) base_url: Url,
-    pub(super) api_key: SecretString,
+    pub(super) api_key: Secret,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long a request may take, its answer included.
@@ -48,13 +48,14 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Returns a configuration with a budget of 55 requests an hour.
+    /// Returns a configuration with a budget of 55 requests an hour. A `/v1/metrics` or `/v1` at the end of the URL, as in
+    /// the configuration of a Prometheus, is accepted and dropped.
     ///
     /// # Errors
     ///
     /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
-    pub fn try_new(base_url: &str, api_key: SecretString) -> Result<Self, ConfigError> {
-        let base_url = Url::parse(base_url).map_err(|_| ConfigError::NotAUrl)?;
+    pub fn try_new(base_url: &str, api_key: Secret) -> Result<Self, ConfigError> {
+        let mut base_url = Url::parse(base_url).map_err(|_| ConfigError::NotAUrl)?;
         if !base_url.username().is_empty() || base_url.password().is_some() {
             return Err(ConfigError::Credentials);
         }
@@ -67,9 +68,12 @@ impl Config {
             "http" | "https" => return Err(ConfigError::NotEncrypted),
             _ => return Err(ConfigError::NotAUrl),
         }
-        let key = api_key.expose_secret();
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if http_edge::bearer(&api_key.current()).is_none() {
             return Err(ConfigError::Key);
+        }
+        let path = base_url.path().trim_end_matches('/').to_owned();
+        if let Some(before) = path.strip_suffix("/v1/metrics").or(path.strip_suffix("/v1")) {
+            base_url.set_path(before);
         }
         Ok(Self {
             base_url,
@@ -116,6 +120,20 @@ mod tests {
     #[case::no_url("metrics.temporal.io", Some(ConfigError::NotAUrl))]
     fn what_could_leak_the_key_is_refused(#[case] url: &str, #[case] expected: Option<ConfigError>) {
         assert_eq!(Config::try_new(url, "key".into()).err(), expected);
+    }
+
+    #[rstest]
+    #[case::as_documented("https://metrics.temporal.io", "https://metrics.temporal.io/")]
+    #[case::with_the_path_of_metrics(
+        "https://metrics.temporal.io/v1/metrics",
+        "https://metrics.temporal.io/"
+    )]
+    #[case::with_a_slash("https://metrics.temporal.io/v1/metrics/", "https://metrics.temporal.io/")]
+    #[case::version_alone("https://proxy.example/temporal/v1", "https://proxy.example/temporal")]
+    #[case::another_word("https://proxy.example/temporal-v1", "https://proxy.example/temporal-v1")]
+    fn the_path_of_metrics_is_not_doubled(#[case] url: &str, #[case] expected: &str) {
+        let config = Config::try_new(url, "key".into()).expect("valid");
+        assert_eq!(config.base_url(), expected);
     }
 
     #[test]

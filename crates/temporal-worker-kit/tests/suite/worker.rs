@@ -345,3 +345,10 @@ fn a_profile_of_temporals_own_file_is_the_lowest_layer() {
     let broken = parse(&environment).expect_err("broken").to_string();
     assert!(!broken.contains("s3cret"), "{broken}");
 }
+
+#[test]
+fn the_worker_of_the_readme_is_the_example() {
+    let example = include_str!("../../examples/greetings.rs");
+    let code = &example[example.find("use std::").expect("code")..];
+    assert!(include_str!("../../README.md").contains(code));
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`Trace::parse`] reads a load, [`run`] replays it through one [`Contender`] and returns a [`Score`], and
+//! [`run_recorded`] also returns the course of the run. `model` is the simulated namespace, `baselines` the simple policies,
+//! `optimum` the two bounds that know the future.
+
+mod baselines;
+mod envelope;
+mod model;
+mod optimum;
+mod policy;
+mod replay;
+mod score;
+mod trace;
+
+pub use policy::{BacktestPolicy, BreakEven, Decided, View};
+pub use replay::{Cadence, Contender, Course, DecisionRecord, Settings, run, run_policy, run_recorded};
+pub use score::{Dollars, Score};
+pub use trace::{Load, Trace, TraceError};

@@ -1,0 +1,269 @@
+//! Two bounds that know the future: dynamic programs over the hours of a load.
+//!
+//! For each option, the best course that ends an hour with it is carried to the next hour, with its backlog. Memory is one value per
+//! hour. The envelope is computed from the load, since what is served differs with every course.
+
+use crate::envelope::Envelope;
+use crate::model::{Backlog, WAITED_PER_MINUTE};
+use crate::policy::limit;
+use crate::replay::{HOUR, Settings, topup};
+use crate::score::{Score, change_actions};
+use crate::trace::{Load, Trace};
+
+/// Minutes from the first throttled minute until a scale-up can be in effect: metrics 3, alert 1, change 2.
+const MINUTES_UNTIL_SCALED_UP: i64 = 6;
+
+/// One hour of the load.
+struct Hour<'a> {
+    trace: &'a Trace,
+    begin: i64,
+    minutes: i64,
+    envelope: i64,
+    /// Busiest ten seconds of the hour, in actions.
+    peak: i64,
+    actions: i64,
+}
+
+impl Hour<'_> {
+    fn load(&self, minute: i64) -> Load {
+        let index = usize::try_from(minute).unwrap_or(usize::MAX);
+        self.trace.minute(index).unwrap_or(Load { actions: 0, peak: 0 })
+    }
+}
+
+/// The hours of a trace, one after the other.
+fn hours(trace: &Trace) -> impl Iterator<Item = Hour<'_>> {
+    let mut envelope = Envelope::new();
+    let length = i64::try_from(trace.len()).unwrap_or(i64::MAX);
+    (0..length).step_by(60).map(move |begin| {
+        let minutes = HOUR.min(length - begin);
+        let mut hour = Hour {
+            trace,
+            begin,
+            minutes,
+            envelope: envelope.limit(),
+            peak: 0,
+            actions: 0,
+        };
+        for minute in begin..begin + minutes {
+            let load = hour.load(minute);
+            hour.peak = hour.peak.max(i64::from(load.peak));
+            hour.actions += i64::from(load.actions);
+            envelope.add(load.actions);
+        }
+        envelope.update();
+        hour
+    })
+}
+
+/// One course through the load up to some minute.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    option: u32,
+    backlog: Backlog,
+    score: Score,
+    topup: i64,
+    changes: i64,
+    waited: i64,
+    /// First throttled minute of a burst that no scale-up has answered; none once the burst is over and could have been answered.
+    unanswered: Option<i64>,
+}
+
+struct Program<'a> {
+    settings: &'a Settings,
+    options: Vec<u32>,
+    change: i64,
+    warmup: i64,
+}
+
+impl<'a> Program<'a> {
+    fn new(settings: &'a Settings) -> Self {
+        let options = std::iter::once(0).chain(settings.ladder.iter().map(|size| size.trus));
+        Self {
+            settings,
+            options: options.collect(),
+            change: change_actions(settings.price),
+            warmup: settings.warmup_minutes(),
+        }
+    }
+
+    fn limit(&self, hour: &Hour<'_>, option: u32) -> i64 {
+        limit(&self.settings.ladder, hour.envelope, option)
+    }
+
+    fn delay(&self, action_minutes: i128) -> i64 {
+        let cost = action_minutes * i128::from(self.settings.parameters.delay_milli) / 1000;
+        i64::try_from(cost).unwrap_or(i64::MAX / 8).min(i64::MAX / 8)
+    }
+
+    /// Cost so far, and of the backlog that still waits.
+    fn cost(&self, hour: &Hour<'_>, path: &Path) -> i64 {
+        let tail = path.backlog.tail(self.limit(hour, path.option));
+        path.topup
+            + path.changes * self.change
+            + self.delay(i128::from(path.waited / WAITED_PER_MINUTE) + i128::from(tail))
+    }
+
+    fn changed(&self, path: &Path, option: u32, minute: i64) -> Path {
+        let mut changed = *path;
+        if option != path.option {
+            changed.option = option;
+            changed.changes += 1;
+            changed.unanswered = None;
+            if minute >= self.warmup {
+                changed.score.changes += 1;
+            }
+        }
+        changed
+    }
+
+    /// Lives through minutes of an hour at the path's option. Ends before the first minute at which a scale-up could answer a
+    /// burst, if `stop` is set; returns the minute after the last one lived.
+    fn live(&self, hour: &Hour<'_>, path: &mut Path, from: i64, stop: bool) -> i64 {
+        let end = hour.begin + hour.minutes;
+        let limit = self.limit(hour, path.option);
+        let counted = from >= self.warmup;
+        if from == hour.begin && path.backlog.queue == 0 && hour.peak <= limit / 6 {
+            if counted {
+                path.score.add_quiet(hour.minutes, hour.actions);
+            }
+            path.unanswered = None;
+            return end;
+        }
+        for minute in from..end {
+            if stop
+                && minute > from
+                && path
+                    .unanswered
+                    .is_some_and(|first| minute == first + MINUTES_UNTIL_SCALED_UP)
+            {
+                return minute;
+            }
+            let lived = path.backlog.minute(hour.load(minute), limit);
+            path.waited += lived.waited;
+            let over = lived.throttled == 0 && path.backlog.queue == 0;
+            if over
+                && path
+                    .unanswered
+                    .is_some_and(|first| minute >= first + MINUTES_UNTIL_SCALED_UP)
+            {
+                path.unanswered = None;
+            }
+            if lived.throttled > 0 {
+                path.unanswered = path.unanswered.or(Some(minute));
+            }
+            if counted {
+                path.score.add(&lived);
+            }
+        }
+        end
+    }
+
+    fn bill(&self, hour: &Hour<'_>, path: &mut Path, served_before: i64, highest: u32) {
+        let served = served_before + hour.actions - path.backlog.queue;
+        let billed = topup(highest, served.max(0));
+        path.topup += billed;
+        if hour.begin >= self.warmup {
+            path.score.topup_actions += billed;
+        }
+    }
+
+    fn start() -> Path {
+        Path {
+            option: 0,
+            backlog: Backlog::default(),
+            score: Score::default(),
+            topup: 0,
+            changes: 0,
+            waited: 0,
+            unanswered: None,
+        }
+    }
+
+    fn best(&self, hour: &Hour<'_>, paths: impl Iterator<Item = Path>) -> Option<Path> {
+        paths.min_by_key(|path| self.cost(hour, path))
+    }
+}
+
+/// The best course with one option per hour and full knowledge.
+pub(crate) fn oracle(trace: &Trace, settings: &Settings) -> Score {
+    let program = Program::new(settings);
+    let mut paths = vec![Program::start()];
+    let mut last = None;
+    for hour in hours(trace) {
+        let next = program.options.iter().filter_map(|option| {
+            let entries = paths
+                .iter()
+                .map(|path| program.changed(path, *option, hour.begin));
+            let mut path = program.best(&hour, entries)?;
+            let waiting = path.backlog.queue;
+            program.live(&hour, &mut path, hour.begin, false);
+            program.bill(&hour, &mut path, waiting, *option);
+            Some(path)
+        });
+        paths = next.collect();
+        last = Some(hour);
+    }
+    last.and_then(|hour| program.best(&hour, paths.into_iter()))
+        .map_or_else(Score::default, |path| path.score)
+}
+
+/// The best course whose scale-ups answer throttling that could have been seen; releases and holds with hindsight.
+pub(crate) fn reactive(trace: &Trace, settings: &Settings) -> Score {
+    let program = Program::new(settings);
+    let mut paths = vec![Program::start()];
+    let mut last = None;
+    for hour in hours(trace) {
+        let mut ended: Vec<Path> = Vec::new();
+        for option in &program.options {
+            let entries = paths
+                .iter()
+                .filter(|path| program.may_enter(&hour, path, *option));
+            let entries = entries.map(|path| program.changed(path, *option, hour.begin));
+            if let Some(path) = program.best(&hour, entries) {
+                program.branches(&hour, path, &mut ended);
+            }
+        }
+        paths = program
+            .options
+            .iter()
+            .filter_map(|option| {
+                program.best(&hour, ended.iter().filter(|path| path.option == *option).copied())
+            })
+            .collect();
+        last = Some(hour);
+    }
+    last.and_then(|hour| program.best(&hour, paths.into_iter()))
+        .map_or_else(Score::default, |path| path.score)
+}
+
+impl Program<'_> {
+    /// Whether a course may begin an hour with an option: the same, a smaller one, or a larger one that answers throttling.
+    fn may_enter(&self, hour: &Hour<'_>, path: &Path, option: u32) -> bool {
+        let larger = self.limit(hour, option) > self.limit(hour, path.option);
+        let seen = path
+            .unanswered
+            .is_some_and(|first| first + MINUTES_UNTIL_SCALED_UP <= hour.begin);
+        !larger || seen
+    }
+
+    /// Lives through an hour without a scale-up, and with each that answers a burst.
+    fn branches(&self, hour: &Hour<'_>, entry: Path, ended: &mut Vec<Path>) {
+        let (waiting, entered) = (entry.backlog.queue, entry.option);
+        let mut path = entry;
+        let mut minute = self.live(hour, &mut path, hour.begin, true);
+        while minute < hour.begin + hour.minutes {
+            for option in &self.options {
+                if self.limit(hour, *option) > self.limit(hour, entered) {
+                    let mut scaled = self.changed(&path, *option, minute);
+                    self.live(hour, &mut scaled, minute, false);
+                    self.bill(hour, &mut scaled, waiting, entered.max(*option));
+                    ended.push(scaled);
+                }
+            }
+            minute = self.live(hour, &mut path, minute, true);
+        }
+        self.bill(hour, &mut path, waiting, entered);
+        ended.push(path);
+    }
+}

@@ -1,0 +1,115 @@
+//! What a policy sees and says in a backtest.
+
+use capacity_engine::break_even::{
+    self, BreakEvenState, MinuteActions, OptionCost, Parameters, Situation, Size, Window,
+};
+
+/// What a policy knows at one minute: never the demand.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Minute of the evaluation; minute 0 starts an hour.
+    pub now: i64,
+    /// Minute of the newest sample.
+    pub newest: i64,
+    /// Present TRUs, or those that are being provisioned; 0 is on-demand.
+    pub current: u32,
+    /// What on-demand lets through, in actions per minute.
+    pub envelope: i64,
+    /// Sizes that may be chosen, smallest first.
+    pub ladder: &'a [Size],
+    /// The last hour of samples.
+    pub window: &'a Window,
+}
+
+impl View<'_> {
+    /// Actions per minute that an option admits; 0 is on-demand.
+    pub fn limit(&self, option: u32) -> i64 {
+        limit(self.ladder, self.envelope, option)
+    }
+
+    /// The newest sample, unless it is missing.
+    pub fn newest_sample(&self) -> Option<MinuteActions> {
+        self.window.last().copied().flatten()
+    }
+}
+
+pub(crate) fn limit(ladder: &[Size], envelope: i64, option: u32) -> i64 {
+    match ladder.iter().find(|size| size.trus == option) {
+        _ if option == 0 => envelope,
+        Some(size) => size.limit,
+        None => Size::documented(option).limit,
+    }
+}
+
+/// What a policy wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// TRUs to request; the present ones if nothing changes.
+    pub option: u32,
+    /// Why, in one sentence with numbers.
+    pub reason: String,
+    /// Expected costs that were compared; may be empty.
+    pub costs: Vec<OptionCost>,
+}
+
+/// A policy that can be replayed. It keeps whatever state it needs between evaluations.
+pub trait BacktestPolicy {
+    /// Decides at one minute. The sentence is only needed if `explain` is set.
+    fn decide(&mut self, view: &View<'_>, explain: bool) -> Decided;
+}
+
+/// The `break-even` policy with the state that it carries.
+#[derive(Debug, Clone, Default)]
+pub struct BreakEven {
+    parameters: Parameters,
+    state: BreakEvenState,
+}
+
+impl BreakEven {
+    /// Returns the policy with its parameters and no history.
+    pub fn new(parameters: Parameters) -> Self {
+        Self {
+            parameters,
+            state: BreakEvenState::default(),
+        }
+    }
+
+    /// Returns what it remembers.
+    pub fn state(&self) -> &BreakEvenState {
+        &self.state
+    }
+}
+
+impl BacktestPolicy for BreakEven {
+    fn decide(&mut self, view: &View<'_>, explain: bool) -> Decided {
+        let situation = Situation {
+            now: view.now,
+            newest: view.newest,
+            current: view.current,
+            envelope: view.envelope,
+            ladder: view.ladder,
+            window: view.window,
+        };
+        let (outcome, state) = break_even::evaluate(&situation, &self.state, &self.parameters);
+        self.state = state;
+        let reason = if explain {
+            outcome.sentence(&situation, &actions)
+        } else {
+            String::new()
+        };
+        Decided {
+            option: outcome.option,
+            reason,
+            costs: outcome.costs,
+        }
+    }
+}
+
+/// A cost in words: `1.2 M actions`.
+fn actions(cost: i64) -> String {
+    match cost {
+        ..1_000 => format!("{cost} actions"),
+        1_000..1_000_000 => format!("{} k actions", cost / 1_000),
+        _ => format!("{}.{} M actions", cost / 1_000_000, cost % 1_000_000 / 100_000),
+    }
+}

@@ -1,0 +1,99 @@
+//! What a run cost.
+
+use capacity_engine::{PriceList, PricePerMillion};
+use rust_decimal::Decimal;
+
+use crate::model::{Minute, WAITED_PER_MINUTE};
+
+/// Minutes of the month that scores are scaled to: 30 days.
+const MONTH_MINUTES: i64 = 30 * 24 * 60;
+
+/// Counts of a run after its warm-up; exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Score {
+    /// Minutes that were counted.
+    pub minutes: i64,
+    /// Actions billed beside those used.
+    pub topup_actions: i64,
+    /// Actions served.
+    pub served: i64,
+    /// Actions that had to wait.
+    pub delayed: i64,
+    /// Attempts that were throttled.
+    pub throttled: i64,
+    /// Changes of capacity.
+    pub changes: i64,
+    waited: i64,
+}
+
+/// A score in dollars for 30 days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dollars {
+    /// Paid for minimums that were not used.
+    pub waste: Decimal,
+    /// What waiting cost.
+    pub delay: Decimal,
+    /// Changes, at one dollar each.
+    pub changes: Decimal,
+    /// All of it.
+    pub total: Decimal,
+}
+
+impl Score {
+    pub(crate) fn add(&mut self, minute: &Minute) {
+        self.minutes += 1;
+        self.served += minute.served;
+        self.delayed += minute.delayed;
+        self.throttled += minute.throttled;
+        self.waited += minute.waited;
+    }
+
+    /// Minutes that actions waited, all together.
+    pub fn action_minutes(&self) -> i64 {
+        self.waited / WAITED_PER_MINUTE
+    }
+
+    /// Share of the actions that had to wait, in millionths.
+    pub fn delayed_share_micros(&self) -> i64 {
+        let asked = i128::from(self.served.max(1));
+        i64::try_from(i128::from(self.delayed) * 1_000_000 / asked).unwrap_or(0)
+    }
+
+    /// Returns the score in dollars, scaled to 30 days. Waiting is priced at `delay_milli` thousandths of an action per action-minute;
+    /// both top-up and waiting are priced as the actions that follow `already` and those served in the month.
+    pub fn dollars(&self, prices: &PriceList, already: u64, delay_milli: i64) -> Dollars {
+        let month = |count: i64| self.scaled(count);
+        let before = already.saturating_add(month(self.served));
+        let delay_actions = i128::from(self.action_minutes()) * i128::from(delay_milli) / 1000;
+        let waste = prices.cost(before, month(self.topup_actions));
+        let delay = prices.cost(before, month(i64::try_from(delay_actions).unwrap_or(i64::MAX)));
+        let changes =
+            Decimal::from(self.changes) * Decimal::from(MONTH_MINUTES) / Decimal::from(self.minutes.max(1));
+        Dollars {
+            total: waste + delay + changes,
+            waste,
+            delay,
+            changes,
+        }
+    }
+
+    /// Returns a count scaled to 30 days.
+    pub fn scaled(&self, count: i64) -> u64 {
+        let scaled = i128::from(count) * i128::from(MONTH_MINUTES) / i128::from(self.minutes.max(1));
+        // Beyond this a decimal could not hold the price exactly.
+        u64::try_from(scaled).unwrap_or(0).min(1_000_000_000_000_000)
+    }
+}
+
+/// What a change costs in a score, in actions at a price: one dollar.
+pub(crate) fn change_actions(price: PricePerMillion) -> i64 {
+    i64::try_from(Decimal::from(1_000_000) / price.dollars()).unwrap_or(i64::MAX / 1_000_000)
+}
+
+impl Score {
+    /// Counts minutes in which all was served at once.
+    pub(crate) fn add_quiet(&mut self, minutes: i64, served: i64) {
+        self.minutes += minutes;
+        self.served += served;
+    }
+}

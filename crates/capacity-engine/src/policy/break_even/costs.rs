@@ -1,0 +1,98 @@
+//! What an option costs: idle minimum, waiting, and remembered hours replayed at another size.
+
+use super::load::Queue;
+use super::state::RememberedHour;
+use super::{Parameters, Situation};
+
+/// Actions that each TRU after the first must see in an hour, or pays for.
+pub(super) const TRU_HOUR: i64 = 360_000;
+
+/// Costs stop here, so that sums of them fit into 64 bits: beyond all real money.
+const HIGHEST_COST: i64 = 1_000_000_000_000_000;
+
+/// Minutes from the first throttled minute of a burst until a scale-up can take effect.
+const MINUTES_UNTIL_SCALED_UP: i64 = 6;
+
+/// How many of the worst remembered hours are left out, so that one bad hour never keeps capacity.
+const WORST_LEFT_OUT: usize = 2;
+
+/// Actions billed beside those used in a calendar hour whose highest option was so many TRUs.
+pub(super) fn topup(trus: u32, used: i64) -> i64 {
+    (TRU_HOUR * i64::from(trus.saturating_sub(1)) - used).max(0)
+}
+
+/// What both kinds of decisions compare options with.
+pub(super) struct Costs<'a> {
+    pub(super) situation: &'a Situation<'a>,
+    pub(super) parameters: &'a Parameters,
+    /// Options up to `max_trus`, with their limits, in order of their number.
+    pub(super) options: Vec<(u32, i64)>,
+}
+
+impl<'a> Costs<'a> {
+    pub(super) fn new(situation: &'a Situation<'a>, parameters: &'a Parameters) -> Self {
+        let sizes = situation.ladder.iter().map(|size| (size.trus, size.limit));
+        let options = std::iter::once((0, situation.envelope))
+            .chain(sizes.filter(|(trus, _)| *trus <= parameters.max_trus))
+            .collect();
+        Self {
+            situation,
+            parameters,
+            options,
+        }
+    }
+
+    /// Cost of action-minutes waited.
+    pub(super) fn delay(&self, action_minutes: i64) -> i64 {
+        let cost = i128::from(self.parameters.delay_milli) * i128::from(action_minutes) / 1000;
+        i64::try_from(cost).map_or(HIGHEST_COST, |cost| cost.min(HIGHEST_COST))
+    }
+
+    /// Cost of one remembered hour if the namespace enters it at an option.
+    pub(super) fn of_hour(&self, hour: RememberedHour, option: u32) -> i64 {
+        let (peak, mean) = (hour.peak(), hour.mean());
+        let used = 60 * mean;
+        let limit = self.situation.limit(option);
+        if peak <= limit {
+            return topup(option, used);
+        }
+        let busy = hour.minutes_beyond().clamp(1, 60);
+        let rest = ((60 * mean - busy * peak) / (60 - busy).max(1)).clamp(0, mean);
+        let larger = self.options.iter().copied();
+        let larger = larger.filter(|(trus, higher)| *trus > option && *higher > limit);
+        let changed = larger.map(|(trus, higher)| {
+            self.of_replayed_hour(busy, peak, rest, limit, higher)
+                .saturating_add(topup(trus, used) + self.parameters.change_cost())
+        });
+        let unchanged = self.of_replayed_hour(busy, peak, rest, limit, limit) + topup(option, used);
+        changed.fold(unchanged, i64::min)
+    }
+
+    fn of_replayed_hour(&self, busy: i64, peak: i64, rest: i64, limit: i64, scaled: i64) -> i64 {
+        let mut queue = Queue::default();
+        for minute in 0..60 {
+            let limit = if minute < MINUTES_UNTIL_SCALED_UP {
+                limit
+            } else {
+                scaled
+            };
+            let demand = if minute < busy { peak } else { rest };
+            queue.minute(demand, limit);
+        }
+        self.delay(queue.sum / 2 + queue.tail(scaled))
+    }
+
+    /// Whether waiting in an hour would have cost enough to matter.
+    pub(super) fn had_a_need(&self, hour: RememberedHour) -> bool {
+        hour.is_known()
+            && hour.peak() > self.situation.envelope
+            && self.of_hour(hour, 0) >= self.parameters.let_pass()
+    }
+
+    /// Returns hours without the two that were worst at on-demand.
+    pub(super) fn without_the_worst(&self, mut hours: Vec<RememberedHour>) -> Vec<RememberedHour> {
+        hours.sort_by_cached_key(|hour| (self.of_hour(*hour, 0), hour.bytes()));
+        hours.truncate(hours.len().saturating_sub(WORST_LEFT_OUT));
+        hours
+    }
+}

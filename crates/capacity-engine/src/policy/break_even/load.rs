@@ -1,0 +1,159 @@
+//! What a load asks for, and what becomes of it at a limit.
+
+/// Actions of one minute of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteActions {
+    /// Actions that were served.
+    pub served: i64,
+    /// Attempts that were throttled.
+    pub throttled: i64,
+}
+
+/// Sixty minutes, oldest first, the last one for the newest sample; `None` is a missing minute.
+pub type Window = [Option<MinuteActions>; WINDOW_MINUTES];
+
+/// Minutes of a window.
+pub const WINDOW_MINUTES: usize = 60;
+
+/// Highest queue of which the tail is computed: its square just fits into 64 bits.
+const LONGEST_QUEUE: i64 = 3_000_000_000;
+
+/// The demand of a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Demands {
+    /// Demand of each good sample, oldest first; missing minutes are left out.
+    pub(super) minutes: Vec<i64>,
+    /// Work that waits after the newest minute.
+    pub(super) queue: i64,
+}
+
+impl Demands {
+    /// Rebuilds what was asked for: throttled work is retried about once a minute, so the throttled count is the growth of the
+    /// queue plus the queue.
+    pub(super) fn of(window: &Window) -> Self {
+        let mut queue = 0_i64;
+        let mut minutes = Vec::with_capacity(window.len());
+        for minute in window.iter().flatten() {
+            let growth = if minute.throttled > 0 {
+                ((minute.throttled - queue) * 2 / 3).max(-queue)
+            } else {
+                -queue.min(minute.served)
+            };
+            queue += growth;
+            minutes.push((minute.served + growth).max(0));
+        }
+        Self { minutes, queue }
+    }
+
+    /// Demand of the last good samples, at most so many.
+    pub(super) fn last(&self, samples: usize) -> &[i64] {
+        &self.minutes[self.minutes.len().saturating_sub(samples)..]
+    }
+
+    /// Current demand: the higher mean of two adjacent ones of the last three good samples.
+    pub(super) fn current(&self) -> i64 {
+        best(self.last(3), 2)
+    }
+
+    /// How many of the newest good samples in a row are above a rate.
+    pub(super) fn in_a_row_above(&self, rate: i64) -> i64 {
+        let above = self.minutes.iter().rev().take_while(|demand| **demand > rate);
+        count(above)
+    }
+
+    /// How many good samples are above a rate.
+    pub(super) fn above(&self, rate: i64) -> usize {
+        self.minutes.iter().filter(|demand| **demand > rate).count()
+    }
+
+    /// The largest mean of three adjacent demands.
+    pub(super) fn peak(&self) -> i64 {
+        best(&self.minutes, 3)
+    }
+}
+
+/// Returns the largest mean of so many adjacent values; of fewer values the largest, of none 0.
+pub(super) fn best(values: &[i64], adjacent: usize) -> i64 {
+    if values.len() < adjacent {
+        return values.iter().copied().max().unwrap_or(0);
+    }
+    let divisor = i64::try_from(adjacent).unwrap_or(1);
+    let means = values
+        .windows(adjacent)
+        .map(|window| window.iter().sum::<i64>() / divisor);
+    means.max().unwrap_or(0)
+}
+
+/// Counts as the arithmetic of this module does.
+pub(super) fn count<T>(items: impl Iterator<Item = T>) -> i64 {
+    i64::try_from(items.count()).unwrap_or(i64::MAX)
+}
+
+/// Work that waits at a limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Queue {
+    /// Work that waits now.
+    pub(super) waiting: i64,
+    /// Sum of the queues before and after each minute: twice the action-minutes waited.
+    pub(super) sum: i64,
+}
+
+impl Queue {
+    pub(super) fn starting_with(waiting: i64) -> Self {
+        Self { waiting, sum: 0 }
+    }
+
+    /// Lives through one minute; returns what was served.
+    pub(super) fn minute(&mut self, demand: i64, limit: i64) -> i64 {
+        let asked = demand + self.waiting;
+        let served = asked.min(limit);
+        let left = asked - served;
+        self.sum += self.waiting + left;
+        self.waiting = left;
+        served
+    }
+
+    /// Action-minutes until the queue has drained at a limit, without further work.
+    pub(super) fn tail(&self, limit: i64) -> i64 {
+        let waiting = self.waiting.min(LONGEST_QUEUE);
+        waiting * waiting / (2 * limit.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn minute(served: i64, throttled: i64) -> MinuteActions {
+        MinuteActions { served, throttled }
+    }
+
+    /// The worked example of the specification.
+    #[test]
+    fn throttled_minutes_show_growth_and_queue() {
+        let mut window = [Some(minute(12_000, 0)); 60];
+        window[58] = Some(minute(30_000, 45_000));
+        window[59] = Some(minute(30_000, 75_000));
+        let demands = Demands::of(&window);
+        assert_eq!(demands.last(2), [60_000, 60_000]);
+        assert_eq!((demands.queue, demands.current()), (60_000, 60_000));
+        assert_eq!(demands.in_a_row_above(30_000), 2);
+    }
+
+    #[test]
+    fn a_minute_without_throttling_serves_the_backlog() {
+        let mut window = [None; 60];
+        window[10] = Some(minute(30_000, 45_000));
+        window[20] = Some(minute(50_000, 0));
+        let demands = Demands::of(&window);
+        assert_eq!(demands.minutes, [60_000, 20_000]);
+        assert_eq!(demands.queue, 0);
+    }
+
+    #[test]
+    fn the_best_mean_of_adjacent_values() {
+        assert_eq!(best(&[1, 5, 6, 2], 2), 5);
+        assert_eq!(best(&[7], 2), 7);
+        assert_eq!(best(&[], 3), 0);
+    }
+}

@@ -1,0 +1,236 @@
+//! A decision of the policy in words, with the numbers behind it.
+
+use super::{Outcome, Rule, Situation};
+use crate::capacity::Capacity;
+use crate::rate::thousands;
+
+/// What a decision rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing was compared.
+    Nothing,
+    /// The newest samples are missing or stale.
+    Blind {
+        /// Of the two newest samples.
+        missing: usize,
+        /// Minutes that the newest sample is behind.
+        behind: i64,
+    },
+    /// The cost of the burst at each option.
+    Raise {
+        /// Recent minutes with throttling.
+        throttled_minutes: i64,
+        /// Recent minutes that are known.
+        of_minutes: i64,
+        /// Actions that wait.
+        queue: i64,
+        /// Current demand in actions per minute.
+        demand: i64,
+        /// Remembered bursts that the cost rests on; 0 if none was like this one.
+        similar_bursts: usize,
+        /// Expected cost of the larger option, in actions.
+        expected: i64,
+        /// Expected cost of staying, in actions.
+        staying: i64,
+    },
+    /// The cost of the coming hour at each option.
+    Plan {
+        /// Minutes looked back on.
+        minutes: usize,
+        /// Highest demand in those, in actions per minute.
+        peak: i64,
+        /// Top-up of an hour like those minutes at the present option, in actions.
+        kept: i64,
+        /// Busy ones among the hours as long after a busy hour, if these were counted.
+        similar: Option<(usize, usize)>,
+        /// Busy ones among the last days at this hour, if these decided.
+        same_hour: Option<(usize, usize)>,
+    },
+    /// The quietest hour of the day covers the minimum of a size.
+    Free {
+        /// Limit of that size, in actions per minute.
+        limit: i64,
+    },
+    /// The option was below the smallest allowed one.
+    Bounds {
+        /// That option, in TRUs.
+        least: u32,
+    },
+}
+
+impl Reason {
+    pub(super) fn with_similar_hours(self, busy: usize, hours: usize) -> Self {
+        match self {
+            Self::Plan {
+                minutes,
+                peak,
+                kept,
+                same_hour,
+                ..
+            } => Self::Plan {
+                minutes,
+                peak,
+                kept,
+                similar: Some((busy, hours)),
+                same_hour,
+            },
+            other => other,
+        }
+    }
+
+    pub(super) fn with_same_hour(self, busy: usize, days: usize) -> Self {
+        match self {
+            Self::Plan {
+                minutes,
+                peak,
+                kept,
+                similar,
+                ..
+            } => Self::Plan {
+                minutes,
+                peak,
+                kept,
+                similar,
+                same_hour: Some((busy, days)),
+            },
+            other => other,
+        }
+    }
+}
+
+impl Outcome {
+    /// Returns one sentence with the numbers behind the decision. `money` writes a cost in actions, as dollars where the price is
+    /// known.
+    pub fn sentence(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
+        let because = self.because(situation, money);
+        match self.rule {
+            Rule::Hold | Rule::Blind if because.is_empty() => "hold: nothing to do".to_owned(),
+            Rule::Hold | Rule::Blind => format!("hold: {because}"),
+            Rule::Keep => format!("keep {}: {because}", Capacity::from_trus(self.option)),
+            Rule::Later => {
+                let hour = clock((situation.now + 5) / 60 * 60);
+                let current = Capacity::from_trus(situation.current);
+                format!("keep {current} until {hour}, then scale up: {because}")
+            }
+            Rule::Raise => format!("{}: {because}", Capacity::from_trus(self.option)),
+            Rule::Release | Rule::Planned | Rule::Bounds => {
+                let from = clock(situation.now + super::raise::MINUTES_UNTIL_EFFECT);
+                format!("{} from {from}: {because}", Capacity::from_trus(self.option))
+            }
+        }
+    }
+
+    fn because(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
+        match &self.reason {
+            Reason::Nothing => match self.rule {
+                Rule::Planned | Rule::Release => "as planned at the end of the last hour".to_owned(),
+                _ => String::new(),
+            },
+            Reason::Blind { missing: 0, behind } => {
+                format!("metrics unavailable, the newest sample is {behind} min old")
+            }
+            Reason::Blind { missing: 1, .. } => {
+                "metrics unavailable, 1 of the 2 newest samples is missing".to_owned()
+            }
+            Reason::Blind { missing, .. } => {
+                format!("metrics unavailable, {missing} of the 2 newest samples are missing")
+            }
+            Reason::Raise { .. } => self.raised(money),
+            Reason::Plan { .. } => self.planned(situation, money),
+            Reason::Free { limit } => format!(
+                "the quietest hour of the day covers the minimum of a limit of {} APS",
+                aps(*limit)
+            ),
+            Reason::Bounds { least } => format!("never below {}", Capacity::from_trus(*least)),
+        }
+    }
+
+    fn raised(&self, money: &dyn Fn(i64) -> String) -> String {
+        let Reason::Raise {
+            throttled_minutes,
+            of_minutes,
+            queue,
+            demand,
+            similar_bursts,
+            expected,
+            staying,
+        } = self.reason
+        else {
+            return String::new();
+        };
+        let over = match similar_bursts {
+            0 => String::new(),
+            1 => " over 1 similar burst".to_owned(),
+            bursts => format!(" over {bursts} similar bursts"),
+        };
+        format!(
+            "throttled in {throttled_minutes} of the last {of_minutes} min, {} actions queued, demand {} APS; \
+             expected cost{over} {}, or {} without scaling up",
+            count(queue),
+            aps(demand),
+            money(expected),
+            money(staying)
+        )
+    }
+
+    fn planned(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
+        let Reason::Plan {
+            minutes,
+            peak,
+            kept,
+            similar,
+            same_hour,
+        } = self.reason
+        else {
+            return String::new();
+        };
+        let cost = |option: u32| {
+            let found = self.costs.iter().find(|cost| cost.trus == option);
+            found.map_or_else(|| "unknown".to_owned(), |found| money(found.cost))
+        };
+        if let Some((busy, days)) = same_hour {
+            return format!("this hour was busy on {busy} of the last {days} days");
+        }
+        let quiet = format!(
+            "peak of the last {minutes} min {} APS, envelope {} APS",
+            aps(peak),
+            aps(situation.envelope)
+        );
+        match (self.rule, similar) {
+            (Rule::Release, _) => {
+                let present = Capacity::from_trus(situation.current);
+                format!("{quiet}; keeping {present} would cost {} in top-up", money(kept))
+            }
+            (_, Some((busy, hours))) if busy > 0 => format!(
+                "{busy} of {hours} hours this soon after a busy hour were busy too; expected cost {}, on-demand {}",
+                cost(self.dearest_wish()),
+                cost(0)
+            ),
+            _ => quiet,
+        }
+    }
+
+    /// The cheapest option that was compared: what is planned where it is not carried out yet.
+    fn dearest_wish(&self) -> u32 {
+        if self.rule != Rule::Later {
+            return self.option;
+        }
+        let cheapest = self.costs.iter().min_by_key(|cost| cost.cost);
+        cheapest.map_or(self.option, |cheapest| cheapest.trus)
+    }
+}
+
+/// Actions per second, of actions per minute.
+fn aps(per_minute: i64) -> String {
+    count((per_minute + 30) / 60)
+}
+
+fn count(number: i64) -> String {
+    thousands(number.max(0).unsigned_abs())
+}
+
+/// Time of day of a minute since a midnight.
+fn clock(minute: i64) -> String {
+    let of_day = minute.rem_euclid(24 * 60);
+    format!("{:02}:{:02}", of_day / 60, of_day % 60)
+}

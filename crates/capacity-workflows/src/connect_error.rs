@@ -1,0 +1,320 @@
+//! Why a connection was not made, in one sentence that names the setting, the file and the remedy.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use http_edge::pem::PemProblem;
+use rustls::{AlertDescription, CertificateError};
+use temporalio_client::errors::ClientConnectError;
+use temporalio_client::tonic::Code;
+
+use crate::connection::{Connection, Credential};
+
+/// A connection that was not made, or a namespace that cannot be used. Never shows a key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting that is needed.
+    #[error("{0} is not set")]
+    NotSet(&'static str),
+    /// Not an address.
+    #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
+    Address(String),
+    /// A file that cannot be read.
+    #[error("{setting}: the file {} cannot be read: {cause}", .path.display())]
+    File {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// A certificate or key that cannot be used.
+    #[error("{setting}: {what} {problem}")]
+    Pem {
+        /// The setting.
+        setting: &'static str,
+        /// The file, or the value itself.
+        what: String,
+        /// What is wrong.
+        problem: PemProblem,
+    },
+    /// The server's certificate is not trusted.
+    #[error("the certificate of {address} is not trusted: {reason}")]
+    Untrusted {
+        /// The address.
+        address: String,
+        /// Why, and what to set.
+        reason: String,
+    },
+    /// The server wants a client certificate.
+    #[error(
+        "{address} requires a client certificate, and none is set: set TEMPORAL_CERT_PATH and TEMPORAL_KEY_PATH"
+    )]
+    CertificateRequired {
+        /// The address.
+        address: String,
+    },
+    /// The server does not accept our certificate.
+    #[error("{address} refused the client certificate ({setting}): {reason}")]
+    CertificateRefused {
+        /// The address.
+        address: String,
+        /// The setting and the file.
+        setting: String,
+        /// The server's reason, and what to do.
+        reason: String,
+    },
+    /// The server does not encrypt.
+    #[error(
+        "{address} does not speak TLS, and {because} is never sent unencrypted: use the server's TLS address, or for a local server unset it"
+    )]
+    NotEncrypted {
+        /// The address.
+        address: String,
+        /// The setting that makes the connection encrypted.
+        because: String,
+    },
+    /// The server did not accept the key.
+    #[error(
+        "{address} refused the credential ({setting}): {message}; it is wrong, expired, disabled or for another namespace"
+    )]
+    KeyRefused {
+        /// The address.
+        address: String,
+        /// The setting and the file.
+        setting: String,
+        /// The server's words.
+        message: String,
+    },
+    /// There is no such namespace.
+    #[error(
+        "the namespace `{namespace}` (TEMPORAL_NAMESPACE) does not exist at {address}: create it (`temporal operator namespace create --namespace {namespace}`), or in Temporal Cloud give its full name with the account, such as orders.a1b2c"
+    )]
+    NamespaceMissing {
+        /// The address.
+        address: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The credential may not use the namespace.
+    #[error(
+        "the credential ({setting}) may not {attempt} the namespace `{namespace}` (TEMPORAL_NAMESPACE) at {address}: {message}; give it Write permission on that namespace, or set another one"
+    )]
+    NamespaceRefused {
+        /// The address.
+        address: String,
+        /// The namespace.
+        namespace: String,
+        /// What was tried: "read" or "use".
+        attempt: &'static str,
+        /// The setting and the file.
+        setting: String,
+        /// The server's words.
+        message: String,
+    },
+    /// No answer, or a passing failure.
+    #[error("cannot reach the Temporal service at {address} (TEMPORAL_ADDRESS): {text}")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// Why not.
+        text: String,
+    },
+}
+
+impl ConnectError {
+    /// Returns whether the same attempt may succeed later without anybody changing a setting.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NotSet(_)
+            | Self::Address(_)
+            | Self::File { .. }
+            | Self::Pem { .. }
+            | Self::Untrusted { .. }
+            | Self::CertificateRequired { .. }
+            | Self::CertificateRefused { .. }
+            | Self::NotEncrypted { .. }
+            | Self::KeyRefused { .. }
+            | Self::NamespaceMissing { .. }
+            | Self::NamespaceRefused { .. } => false,
+        }
+    }
+
+    /// Says what the client library's error means for this connection.
+    pub(crate) fn of(error: &ClientConnectError, connection: &Connection) -> Self {
+        let address = connection.address.clone();
+        let cause: &(dyn Error + 'static) = match error {
+            ClientConnectError::SystemInfoCallError(status) => {
+                if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) {
+                    return Self::KeyRefused {
+                        address,
+                        setting: connection.credential.setting(),
+                        message: told(status.message()),
+                    };
+                }
+                status
+            }
+            ClientConnectError::TonicTransportError(error) => error,
+            other => other,
+        };
+        if let Some(failure) = tls_failure(cause)
+            && let Some(known) = Self::of_tls(&failure, connection)
+        {
+            return known;
+        }
+        let mut text = told(&innermost(cause));
+        if !connection.is_encrypted() && is_puzzled(&text) {
+            text += "; if this server expects TLS, set TEMPORAL_TLS=true";
+        }
+        Self::Unreachable { address, text }
+    }
+
+    /// Says what a failed handshake means for this connection; `None` if nothing more than what is known.
+    pub(crate) fn of_handshake(error: &rustls::Error, connection: &Connection) -> Option<Self> {
+        Self::of_tls(&TlsFailure::of(error)?, connection)
+    }
+
+    fn of_tls(failure: &TlsFailure, connection: &Connection) -> Option<Self> {
+        let address = connection.address.clone();
+        let is_certified = matches!(connection.credential, Credential::Certificate { .. });
+        match failure {
+            TlsFailure::Untrusted(error) => Some(Self::Untrusted {
+                address,
+                reason: distrust(error, connection),
+            }),
+            TlsFailure::Alert(alert) if is_certified => {
+                is_about_certificates(*alert).then(|| Self::CertificateRefused {
+                    address,
+                    setting: connection.credential.setting(),
+                    reason: format!(
+                        "{alert:?}; it has expired, or the server does not trust the authority that signed it"
+                    ),
+                })
+            }
+            TlsFailure::Alert(alert) => {
+                let wants_one = is_about_certificates(*alert) || *alert == AlertDescription::HandshakeFailure;
+                wants_one.then_some(Self::CertificateRequired { address })
+            }
+            TlsFailure::NotTls => {
+                let because = match &connection.credential {
+                    Credential::None => connection
+                        .authority_setting()
+                        .unwrap_or_else(|| "TEMPORAL_TLS=true".to_owned()),
+                    credential => credential.setting(),
+                };
+                Some(Self::NotEncrypted { address, because })
+            }
+        }
+    }
+}
+
+/// A failure of the encryption that says something about settings.
+#[derive(Debug)]
+enum TlsFailure {
+    /// The server's certificate was not accepted by us.
+    Untrusted(CertificateError),
+    /// The server ended the handshake with a reason.
+    Alert(AlertDescription),
+    /// What came back is not TLS.
+    NotTls,
+}
+
+impl TlsFailure {
+    fn of(error: &rustls::Error) -> Option<Self> {
+        match error {
+            rustls::Error::InvalidCertificate(error) => Some(Self::Untrusted(error.clone())),
+            rustls::Error::AlertReceived(alert) => Some(Self::Alert(*alert)),
+            rustls::Error::InvalidMessage(_) => Some(Self::NotTls),
+            _ => None,
+        }
+    }
+}
+
+fn tls_failure(cause: &(dyn Error + 'static)) -> Option<TlsFailure> {
+    let failure = std::iter::successors(Some(cause), |error| (*error).source()).find_map(|error| {
+        // What is inside an I/O error is not its source.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|error| error.get_ref())
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        TlsFailure::of(inner.or_else(|| error.downcast_ref())?)
+    });
+    failure.or_else(|| {
+        innermost(cause)
+            .contains("tls handshake eof")
+            .then_some(TlsFailure::NotTls)
+    })
+}
+
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    )
+}
+
+/// Why a server's certificate is not trusted, and what to set.
+fn distrust(error: &CertificateError, connection: &Connection) -> String {
+    let authority = match connection.authority_setting() {
+        Some(setting) => format!("it was not signed by the certificate authority that is set ({setting})"),
+        None => "it was signed by a certificate authority that this system does not know: set \
+                 TEMPORAL_TLS_SERVER_CA_CERT_PATH to that authority's certificate"
+            .to_owned(),
+    };
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => authority,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            let name = connection.expected_name();
+            format!("it is not for the name `{name}`: set TEMPORAL_TLS_SERVER_NAME to a name that it is for")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired: renew it on the server, or correct the clock of this machine".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet: check the clock of this machine".to_owned()
+        }
+        other => format!("{other}"),
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn innermost(cause: &(dyn Error + 'static)) -> String {
+    let status = cause.downcast_ref::<temporalio_client::tonic::Status>();
+    let last = std::iter::successors(Some(cause), |error| (*error).source()).last();
+    match (status, last) {
+        (Some(status), Some(last)) if last.is::<temporalio_client::tonic::Status>() => {
+            format!("{:?}: {}", status.code(), status.message())
+        }
+        (_, Some(last)) => last.to_string(),
+        (_, None) => cause.to_string(),
+    }
+}
+
+/// Whether a server that we spoke to without encryption did not understand it.
+fn is_puzzled(text: &str) -> bool {
+    ["frame", "reset", "broken pipe", "closed", "http2", "protocol"]
+        .iter()
+        .any(|word| text.to_ascii_lowercase().contains(word))
+}
+
+/// A server's words in one printable line, cut.
+pub(crate) fn told(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).take(300).collect();
+    if line.is_empty() {
+        "(no reason given)".to_owned()
+    } else {
+        line
+    }
+}

@@ -1,0 +1,32 @@
+//! Finds out why an encrypted connection was closed.
+//!
+//! In TLS 1.3 a server refuses a client's certificate after the handshake, and the HTTP library then says only that the
+//! connection was closed. A handshake of our own receives the reason.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes a handshake and waits for the first byte; returns what the encryption says against it.
+pub(crate) async fn handshake_failure(
+    address: &str,
+    server_name: &str,
+    config: ClientConfig,
+) -> Option<rustls::Error> {
+    let attempt = async {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        stream.read(&mut [0]).await.map(drop)
+    };
+    let error = tokio::time::timeout(PATIENCE, attempt).await.ok()?.err()?;
+    error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+}

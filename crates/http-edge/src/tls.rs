@@ -1,0 +1,124 @@
+//! TLS settings of one client, and the certificate authorities it trusts.
+//!
+//! The system's authorities are loaded once in a process. Where it has none, as in an image built from scratch, the
+//! authorities of Mozilla that are built into the program are trusted, so that no client fails for want of a file.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Returns the TLS settings of an HTTP client that trusts the system's authorities and `extra` ones.
+///
+/// # Errors
+///
+/// If one of the extra certificates cannot be used as an authority.
+///
+/// # Panics
+///
+/// Never: the cryptography that is named here supports the protocol versions asked for.
+pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = system_roots().clone();
+    for certificate in extra {
+        roots.add(certificate.clone())?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Returns a verifier of server certificates that trusts only `authorities`, or the system's where there are none.
+///
+/// # Errors
+///
+/// If one of the certificates cannot be used as an authority.
+///
+/// # Panics
+///
+/// Never: the built-in roots are the fallback, so that there are always some.
+pub fn verifier(
+    authorities: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+    let roots = if authorities.is_empty() {
+        system_roots().clone()
+    } else {
+        let mut roots = RootCertStore::empty();
+        for certificate in authorities {
+            roots.add(certificate.clone())?;
+        }
+        roots
+    };
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .expect("there is at least one root, and no revocation list");
+    Ok(verifier)
+}
+
+/// Returns the cryptography that every connection uses.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The system's authorities, or the built-in ones.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        let (roots, is_built_in) = roots_of(found.certs);
+        if is_built_in {
+            let reason = found
+                .errors
+                .first()
+                .map_or_else(String::new, |error| format!(" ({error})"));
+            tracing::warn!(
+                "no CA certificates found on this system{reason}: using the built-in Mozilla roots. Install ca-certificates, or \
+                 set SSL_CERT_FILE, to trust other authorities"
+            );
+        }
+        roots
+    })
+}
+
+/// Returns the store of these certificates; of the built-in ones, if none can be used.
+fn roots_of(certificates: Vec<CertificateDer<'static>>) -> (RootCertStore, bool) {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    let is_built_in = roots.is_empty();
+    if is_built_in {
+        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    }
+    (roots, is_built_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_roots_are_used_where_the_system_has_none() {
+        let (roots, is_built_in) = roots_of(Vec::new());
+        assert!(is_built_in && roots.len() > 100, "{}", roots.len());
+        let (roots, is_built_in) = roots_of(vec![CertificateDer::from(vec![1, 2, 3])]);
+        assert!(is_built_in && roots.len() > 100, "a certificate that is garbage");
+    }
+
+    #[test]
+    fn roots_of_the_system_win_over_the_built_in_ones() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = authority.self_signed(&key).expect("signed").der().clone();
+        let (roots, is_built_in) = roots_of(vec![authority.clone()]);
+        assert_eq!((roots.len(), is_built_in), (1, false));
+        assert!(verifier(&[authority]).is_ok());
+        let garbage = CertificateDer::from(vec![1, 2, 3]);
+        assert!(verifier(std::slice::from_ref(&garbage)).is_err() && client_config(&[garbage]).is_err());
+    }
+}

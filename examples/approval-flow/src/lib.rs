@@ -1,0 +1,44 @@
+//! A policy check, a human approval, then the task; and definitions of several steps.
+//!
+//! [`ApprovalFlow`] is the workflow of one request, [`Driver`] the one that interprets a [`definition`]; [`commands`] is what
+//! the program does with both.
+
+mod activities;
+mod approval;
+mod check;
+pub mod commands;
+pub mod definition;
+mod driver;
+pub mod events;
+pub mod messages;
+pub mod node;
+pub mod policy;
+pub mod reference;
+pub mod schedule;
+pub mod steps;
+mod trail;
+
+pub use activities::Approvals;
+pub use approval::{ApprovalFlow, PATCH_LAST_REMINDER};
+pub use driver::{Driver, DriverInput, DriverOutcome, StepEnd, StepVerdict};
+pub use trail::{Entry, trail};
+
+use temporal_worker_kit::Registry;
+
+/// The task queue.
+pub const TASK_QUEUE: &str = "approval-flow";
+
+/// The prefix of all workflow ids.
+pub const ID_PREFIX: &str = "approval";
+
+/// Returns everything that the worker runs.
+pub fn registry(approvals: Approvals) -> Registry {
+    let steps = steps::Steps {
+        policy: std::sync::Arc::clone(&approvals.policy),
+    };
+    Registry::new()
+        .workflow::<ApprovalFlow>(TASK_QUEUE)
+        .workflow::<Driver>(TASK_QUEUE)
+        .activities(TASK_QUEUE, approvals)
+        .activities(TASK_QUEUE, steps)
+}

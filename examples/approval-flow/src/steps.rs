@@ -1,0 +1,192 @@
+//! The activities that a definition may use.
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use temporal_worker_kit::beating;
+use temporalio_macros::activities;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::policy::PolicyFile;
+
+/// One activity and the forms of its input and output.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name in definitions.
+    pub name: &'static str,
+    /// Its input.
+    pub input: &'static [Field],
+    /// The form of its output.
+    pub output: &'static str,
+}
+
+/// One key of an input.
+#[derive(Debug)]
+pub struct Field {
+    /// The key.
+    pub name: &'static str,
+    /// The form of its value.
+    pub form: &'static str,
+    /// Whether it must be given.
+    pub required: bool,
+}
+
+const fn required(name: &'static str, form: &'static str) -> Field {
+    Field {
+        name,
+        form,
+        required: true,
+    }
+}
+
+const fn optional(name: &'static str, form: &'static str) -> Field {
+    Field {
+        name,
+        form,
+        required: false,
+    }
+}
+
+/// Every activity that a definition may use.
+pub const CATALOGUE: &[Entry] = &[
+    Entry {
+        name: "policy.check",
+        input: &[required("text", "text")],
+        output: "a map",
+    },
+    Entry {
+        name: "text.upper",
+        input: &[required("text", "text")],
+        output: "text",
+    },
+    Entry {
+        name: "text.join",
+        input: &[required("parts", "a list"), optional("separator", "text")],
+        output: "text",
+    },
+    Entry {
+        name: "number.add",
+        input: &[required("a", "a number"), required("b", "a number")],
+        output: "a number",
+    },
+    Entry {
+        name: "wait",
+        input: &[required("seconds", "a number")],
+        output: "a number",
+    },
+    // Fails at its first attempts, to try out retries.
+    Entry {
+        name: "flaky",
+        input: &[required("failures", "a number")],
+        output: "a number",
+    },
+];
+
+/// Returns the activity of a name.
+pub fn activity(name: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.name == name)
+}
+
+/// A call of one activity.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Call {
+    /// Its name.
+    pub activity: String,
+    /// Its input, without references.
+    pub input: Value,
+}
+
+/// Runs the activities of definitions.
+pub struct Steps {
+    /// The rules of `policy.check`.
+    pub policy: Arc<PolicyFile>,
+}
+
+/// A call that cannot succeed.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("`{0}` must be {1}")]
+    Form(&'static str, &'static str),
+    #[error("unknown activity `{0}`")]
+    Unknown(String),
+    #[error("failed at attempt {0}, as requested")]
+    Flaky(u32),
+}
+
+fn permanent(error: CallError) -> ActivityError {
+    ApplicationFailure::builder(error)
+        .type_name("InvalidInput".to_owned())
+        .non_retryable(true)
+        .build()
+        .into()
+}
+
+fn text(input: &Value, key: &'static str) -> Result<String, ActivityError> {
+    let text = input.get(key).and_then(Value::as_str).map(str::to_owned);
+    text.ok_or_else(|| permanent(CallError::Form(key, "text")))
+}
+
+fn number(input: &Value, key: &'static str) -> Result<f64, ActivityError> {
+    let number = input.get(key).and_then(Value::as_f64);
+    number.ok_or_else(|| permanent(CallError::Form(key, "a number")))
+}
+
+/// Whole results stay whole.
+fn value_of(number: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "only where it is whole and small")]
+    if number.fract() == 0.0 && number.abs() < 9e15 {
+        return json!(number as i64);
+    }
+    json!(number)
+}
+
+#[activities]
+impl Steps {
+    /// Runs one call.
+    #[activity(name = "driver.step")]
+    pub async fn step(self: Arc<Self>, context: ActivityContext, call: Call) -> Result<Value, ActivityError> {
+        let input = &call.input;
+        match call.activity.as_str() {
+            "policy.check" => {
+                let policy = self
+                    .policy
+                    .current()
+                    .map_err(|mistakes| ApplicationFailure::builder(mistakes).build())?;
+                Ok(serde_json::to_value(policy.decide(&text(input, "text")?))?)
+            }
+            "text.upper" => Ok(text(input, "text")?.to_uppercase().into()),
+            "text.join" => {
+                let parts = input.get("parts").and_then(Value::as_array);
+                let parts = parts.ok_or_else(|| permanent(CallError::Form("parts", "a list")))?;
+                let parts: Vec<String> = parts
+                    .iter()
+                    .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
+                    .collect();
+                let separator = input.get("separator").and_then(Value::as_str).unwrap_or_default();
+                Ok(parts.join(separator).into())
+            }
+            "number.add" => Ok(value_of(number(input, "a")? + number(input, "b")?)),
+            "wait" => {
+                let seconds = number(input, "seconds")?.clamp(0.0, 86_400.0);
+                let sleep = tokio::time::sleep(Duration::from_secs_f64(seconds));
+                beating(&context, Duration::from_secs(2), (), sleep).await?;
+                Ok(value_of(seconds))
+            }
+            "flaky" => {
+                let attempt = context.info().attempt;
+                if f64::from(attempt) <= number(input, "failures")? {
+                    return Err(ApplicationFailure::builder(CallError::Flaky(attempt))
+                        .build()
+                        .into());
+                }
+                Ok(json!(attempt))
+            }
+            other => Err(permanent(CallError::Unknown(other.to_owned()))),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A proxy that ends the encryption before a Temporal server, and refuses what it is asked to refuse, also while calls are
+//! waiting for their answer.
+
+#![allow(
+    dead_code,
+    reason = "two test binaries include this file, and neither uses all of it"
+)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::{Either, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, Uri, header};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// The name in the server's certificate.
+pub(crate) const SERVER_NAME: &str = "temporal.example.com";
+
+/// An authority, a server's certificate and a client's, as PEM files.
+pub(crate) struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    pub(crate) fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keep = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("kept");
+        let authority_key = KeyPair::generate().expect("a key");
+        let mut authority = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        keep(
+            "ca.pem",
+            authority.self_signed(&authority_key).expect("signed").pem(),
+        );
+        let issuer = Issuer::from_params(&authority, &authority_key);
+        for (name, host) in [("server", SERVER_NAME), ("client", "automation")] {
+            let key = KeyPair::generate().expect("a key");
+            let parameters = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
+            let certificate = parameters.signed_by(&key, &issuer).expect("signed");
+            keep(&format!("{name}.pem"), certificate.pem());
+            keep(&format!("{name}.key"), key.serialize_pem());
+        }
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Writes another file beside them, and returns its path.
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.folder.path().join(name), bytes).expect("written");
+        self.path(name)
+    }
+
+    pub(crate) fn chain(&self, name: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(Path::new(&self.path(name))).expect("a certificate")
+    }
+
+    /// How the proxy greets: with its certificate, and a look at the client's if that is demanded.
+    pub(crate) fn server(&self, demands_certificate: bool) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let builder = if demands_certificate {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.chain("ca.pem")).expect("an authority");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::from_pem_file(Path::new(&self.path("server.key"))).expect("a key");
+        let mut config = builder
+            .with_single_cert(vec![self.chain("server.pem")], key)
+            .expect("a certificate with its key");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+}
+
+/// What is refused.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    /// The bearer key without which every call is refused.
+    pub(crate) key: Option<&'static str>,
+    /// Calls that are refused whatever the key, by the beginning of their names.
+    pub(crate) calls: &'static [&'static str],
+    /// The gRPC status of a refusal: 16 (unauthenticated) unless another one is given.
+    pub(crate) status: Option<&'static str>,
+}
+
+impl Rules {
+    fn refuse(&self, request: &Asked) -> bool {
+        let wrong_key = self
+            .key
+            .is_some_and(|key| request.authorization != format!("Bearer {key}"));
+        wrong_key || self.calls.iter().any(|call| request.call.starts_with(call))
+    }
+
+    fn refusal(&self) -> Response<Either<Incoming, Empty<Bytes>>> {
+        Response::builder()
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header("grpc-status", self.status.unwrap_or("16"))
+            .header("grpc-message", "no such key")
+            .body(Either::Right(Empty::new()))
+            .expect("valid")
+    }
+}
+
+/// What a decision needs of a request.
+struct Asked {
+    call: String,
+    authorization: String,
+}
+
+impl Asked {
+    fn of(request: &Request<Incoming>) -> Self {
+        let path = request.uri().path();
+        let given = request.headers().get(header::AUTHORIZATION);
+        Self {
+            call: path.rsplit_once('/').map_or(path, |(_, call)| call).to_owned(),
+            authorization: given
+                .and_then(|given| given.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+/// The proxy; it runs until the test ends.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    rules: watch::Sender<Rules>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(upstream: SocketAddr, tls: ServerConfig, rules: Rules) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let (rules, receiver) = watch::channel(rules);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, receiver) = (acceptor.clone(), receiver.clone());
+                tokio::spawn(async move {
+                    // Whoever has no certificate is refused here.
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let upstream = TcpStream::connect(upstream).await.expect("the server");
+                    let (sender, connection) =
+                        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(upstream))
+                            .await
+                            .expect("HTTP/2");
+                    tokio::spawn(connection);
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let (mut sender, mut rules) = (sender.clone(), receiver.clone());
+                        async move {
+                            let asked = Asked::of(&request);
+                            let answer = sender.send_request(plain(request));
+                            tokio::pin!(answer);
+                            loop {
+                                let now = rules.borrow_and_update().clone();
+                                if now.refuse(&asked) {
+                                    return Ok(now.refusal());
+                                }
+                                tokio::select! {
+                                    answer = &mut answer => return answer.map(|answer| answer.map(Either::Left)),
+                                    // A call that waits is judged again.
+                                    Ok(()) = rules.changed() => {}
+                                }
+                            }
+                        }
+                    });
+                    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service);
+                    drop(served.await);
+                });
+            }
+        });
+        Self { address, rules }
+    }
+
+    pub(crate) fn set(&self, rules: Rules) {
+        self.rules.send_replace(rules);
+    }
+}
+
+/// The server behind the proxy is not encrypted.
+fn plain(mut request: Request<Incoming>) -> Request<Incoming> {
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(hyper::http::uri::Scheme::HTTP);
+    *request.uri_mut() = Uri::from_parts(parts).expect("still a URI");
+    request
+}
