@@ -282,7 +282,12 @@ async fn agreed(changes: usize) -> bool {
     } else {
         "these changes"
     };
-    write_error(format!("Carry out {noun} ({changes})? [y/N] "));
+    confirmed(&format!("Carry out {noun} ({changes})?")).await
+}
+
+/// Asks on the terminal.
+pub(crate) async fn confirmed(question: &str) -> bool {
+    write_error(format!("{question} [y/N] "));
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();

@@ -221,7 +221,7 @@ pub(crate) enum Command {
     Trigger(Trigger),
     /// Tells what was decided and changed, when, why, by whom and at which price, from the ledger.
     History(History),
-    /// Looks after the ledger.
+    /// Inspects, prunes, exports and imports the ledger.
     Ledger(LedgerArguments),
     /// Shows the settings in force and where each comes from.
     Settings(Settings),
@@ -243,8 +243,9 @@ pub(crate) enum Command {
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// Only this namespace, by its full id.
-    pub(crate) namespace: Option<String>,
+    /// Only namespaces that match one of these globs (bare or full names) [default: all].
+    #[arg(value_name = "NAMESPACE")]
+    pub(crate) namespaces: Vec<String>,
     /// Not before this time, such as 2026-11-25T00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<jiff::Timestamp>,
@@ -254,9 +255,9 @@ pub(crate) struct History {
     /// Only what was to be changed.
     #[arg(long)]
     pub(crate) changes: bool,
-    /// At most so many, the newest; 0 for all.
-    #[arg(long, default_value_t = 200, value_name = "COUNT")]
-    pub(crate) limit: u32,
+    /// At most so many, the newest; 0 for all [default: 200 in a table, all in csv, json and jsonl].
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u32>,
     /// Form of the history; `--output` maps onto it (text: table).
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) format: Option<PlanFormat>,
@@ -280,14 +281,17 @@ pub(crate) enum LedgerCommand {
     /// Folds old minutes into hours that stay, and drops old hours, decisions and changes.
     Prune {
         /// Days that minutes are kept [default: as `LEDGER_KEEP_MINUTES` says].
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_minutes: Option<u32>,
         /// Days that hours are kept [default: for ever].
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_hours: Option<u32>,
         /// Days that evaluations, decisions and changes are kept [default: as `LEDGER_KEEP_DECISIONS` says].
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_decisions: Option<u32>,
+        /// Do not ask. Required where there is no terminal to ask on.
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Writes a table to standard output, so that it can be imported.
     Export {
@@ -369,6 +373,8 @@ pub(crate) enum PlanFormat {
     Table,
     /// One JSON document.
     Json,
+    /// One JSON object a line.
+    Jsonl,
     /// A Markdown table, for a ticket.
     Markdown,
     /// Comma-separated values, with a header.
@@ -503,4 +509,42 @@ pub(crate) struct Demo {
     /// Carries the changes out in this process, although a Temporal CLI is at hand.
     #[arg(long)]
     pub(crate) in_process: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::Arguments;
+
+    /// What a command takes itself must not be taken for a global flag of the same name, nor the reverse.
+    #[test]
+    fn no_argument_of_a_command_has_the_name_of_a_global_flag() {
+        fn check(command: &Command, global: &[(String, Option<String>)]) {
+            for argument in command.get_arguments() {
+                let long = argument.get_long();
+                let is_global = |(id, flag): &(String, Option<String>)| {
+                    argument.get_id() == id.as_str() || (long.is_some() && long == flag.as_deref())
+                };
+                assert!(
+                    !global.iter().any(is_global),
+                    "{}: {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            for command in command.get_subcommands() {
+                check(command, global);
+            }
+        }
+        let all = Arguments::command();
+        let global = all.get_arguments().filter(|argument| argument.is_global_set());
+        let global: Vec<_> = global
+            .map(|it| (it.get_id().to_string(), it.get_long().map(str::to_owned)))
+            .collect();
+        assert!(global.iter().any(|(id, _)| id == "namespace"));
+        for command in all.get_subcommands() {
+            check(command, &global);
+        }
+    }
 }

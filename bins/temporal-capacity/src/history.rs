@@ -1,12 +1,15 @@
 //! `history`: what was decided and changed.
 
-use capacity_ledger::{Format, HistoryFilter, HistoryRow, write_history};
+use std::io::Write;
+
+use capacity_engine::NamespacePatterns;
+use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, LedgerError};
 use comfy_table::Cell;
 use jiff::Timestamp;
 
 use crate::arguments::{Global, History, PlanFormat};
-use crate::exit::{Exit, print};
-use crate::ledger::open;
+use crate::exit::{Exit, print, tell};
+use crate::ledger::{LargeOutput, open_read_only};
 use crate::plan::Shown;
 use crate::render;
 use crate::terminal::Terminal;
@@ -21,35 +24,107 @@ const HEADER: [&str; 7] = [
     "reason",
 ];
 
+/// A table without `--limit` shows so many decisions.
+const ON_A_SCREEN: u32 = 200;
+
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let ledger = open_read_only(global).await?;
+    let shown = Shown::choose(flags.format, global.output);
     let filter = HistoryFilter {
-        namespace: flags.namespace.clone(),
+        namespaces: matching(&ledger, &flags.namespaces).await?,
         from: flags.from,
         to: flags.to,
         changes_only: flags.changes,
-        limit: flags.limit,
+        limit: flags.limit.unwrap_or_default(),
     };
-    let rows = open(global).await?.history(None, &filter).await?;
-    match Shown::choose(flags.format, global.output) {
-        Shown::As(PlanFormat::Table) => print(&table(&rows, terminal)?)?,
-        Shown::As(PlanFormat::Markdown) => {
-            let rows: Vec<_> = rows.iter().map(cells).collect::<anyhow::Result<_>>()?;
-            print(&render::markdown_table(HEADER, &rows))?;
+    let mut out = LargeOutput::default();
+    let written = match shown {
+        Shown::As(form @ (PlanFormat::Table | PlanFormat::Markdown)) => {
+            let limit = flags.limit.unwrap_or(ON_A_SCREEN);
+            return as_table(&ledger, HistoryFilter { limit, ..filter }, form, terminal).await;
         }
-        Shown::As(PlanFormat::Csv) => {
-            let mut file = Vec::new();
-            write_history(&rows, Format::Csv, &mut file)?;
-            print(&String::from_utf8(file)?)?;
+        Shown::As(PlanFormat::Csv) => ledger
+            .export_history(&filter, Format::Csv, &mut out)
+            .await
+            .map(drop),
+        Shown::As(PlanFormat::Json) => as_json(&ledger, &filter, &mut out).await,
+        Shown::As(PlanFormat::Jsonl) => {
+            let write = |row: HistoryRow| {
+                serde_json::to_writer(&mut out, &row)?;
+                out.write_all(b"\n")
+            };
+            ledger.each_in_history(None, &filter, write).await
         }
-        Shown::As(PlanFormat::Json) => print(&serde_json::to_string_pretty(&rows)?)?,
-        Shown::JsonLines => {
-            for row in &rows {
-                print(&serde_json::to_string(row)?)?;
-            }
-        }
-        Shown::Nothing => {}
+        Shown::Nothing => Ok(()),
+    };
+    out.ended(written)?;
+    Ok(Exit::Done)
+}
+
+/// Resolves bare names and globs, as those of `plan`, among the namespaces that the ledger knows.
+async fn matching(ledger: &Ledger, globs: &[String]) -> anyhow::Result<Vec<String>> {
+    if globs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let patterns = NamespacePatterns::try_new(globs)?;
+    let decided = ledger.decided_namespaces().await?;
+    let known = decided.len();
+    let matches = |name: &String| match name.parse() {
+        Ok(id) => patterns.matches(&id),
+        Err(_) => globs.contains(name),
+    };
+    let matching: Vec<String> = decided.into_iter().filter(matches).collect();
+    anyhow::ensure!(
+        !matching.is_empty(),
+        "no namespace in the ledger matches {}; it has decisions about {known} namespaces",
+        globs.join(", ")
+    );
+    Ok(matching)
+}
+
+async fn as_table(
+    ledger: &Ledger,
+    filter: HistoryFilter,
+    form: PlanFormat,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
+    let limit = filter.limit;
+    // One more shows whether something is left out.
+    let more = HistoryFilter {
+        limit: if limit == 0 { 0 } else { limit.saturating_add(1) },
+        ..filter
+    };
+    let mut rows = ledger.history(None, &more).await?;
+    let is_cut = limit > 0 && rows.len() > usize::try_from(limit)?;
+    if is_cut {
+        rows.remove(0);
+    }
+    if form == PlanFormat::Markdown {
+        let rows: Vec<_> = rows.iter().map(cells).collect::<anyhow::Result<_>>()?;
+        print(&render::markdown_table(HEADER, &rows))?;
+    } else {
+        print(&table(&rows, terminal)?)?;
+    }
+    if is_cut {
+        tell(&format!(
+            "only the newest {limit} decisions are shown; `--limit 0` shows all of them"
+        ));
     }
     Ok(Exit::Done)
+}
+
+/// One document, a row at a time.
+async fn as_json(ledger: &Ledger, filter: &HistoryFilter, out: &mut LargeOutput) -> Result<(), LedgerError> {
+    let mut before = "[\n  ";
+    let write = |row: HistoryRow| {
+        out.write_all(before.as_bytes())?;
+        before = ",\n  ";
+        serde_json::to_writer(&mut *out, &row).map_err(std::io::Error::from)
+    };
+    ledger.each_in_history(None, filter, write).await?;
+    let end = if before.starts_with('[') { "[]\n" } else { "\n]\n" };
+    out.end = end;
+    Ok(())
 }
 
 fn table(rows: &[HistoryRow], terminal: Terminal) -> anyhow::Result<String> {

@@ -1,36 +1,90 @@
-//! `ledger`: looking after what was recorded.
+//! `ledger`: inspecting, pruning, exporting and importing what was recorded.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Stdout, Write};
 use std::path::Path;
 
-use anyhow::Context;
-use capacity_ledger::{Format, Ledger, Table};
+use anyhow::{Context, bail};
+use capacity_ledger::{Format, Ledger, LedgerError, Location, Table};
 use capacity_settings::{Keep, Needs};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::apply::confirmed;
 use crate::arguments::{Global, LedgerCommand, LedgerTable, Output, TransferFormat};
 use crate::exit::{Exit, print, tell};
 use crate::setup;
 
-pub(crate) async fn open(global: &Global) -> anyhow::Result<Ledger> {
-    Ok(open_with_keep(global).await?.0)
+pub(crate) async fn open_read_only(global: &Global) -> anyhow::Result<Ledger> {
+    let (location, _) = location_and_keep(global)?;
+    Ok(Ledger::open_read_only(&location).await?)
 }
 
-/// Opens the ledger, and tells how long it keeps what.
-async fn open_with_keep(global: &Global) -> anyhow::Result<(Ledger, Keep)> {
+fn location_and_keep(global: &Global) -> anyhow::Result<(Location, Keep)> {
     let settings = setup::settings(global, Needs::default())?;
     let location = settings
         .ledger
         .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")?;
-    Ok((Ledger::open(&location).await?, settings.keep))
+    Ok((location, settings.keep))
+}
+
+/// Standard output of what may be too large for memory.
+pub(crate) struct LargeOutput {
+    out: BufWriter<Stdout>,
+    is_closed: bool,
+    /// What follows when everything was written.
+    pub(crate) end: &'static str,
+}
+
+impl Default for LargeOutput {
+    fn default() -> Self {
+        Self {
+            out: BufWriter::new(std::io::stdout()),
+            is_closed: false,
+            end: "",
+        }
+    }
+}
+
+impl LargeOutput {
+    /// Ends it. A reader that has seen enough (`| head`) is not an error.
+    pub(crate) fn ended<T>(mut self, written: Result<T, LedgerError>) -> anyhow::Result<Option<T>> {
+        if self.is_closed {
+            return Ok(None);
+        }
+        let written = written?;
+        match self.write_all(self.end.as_bytes()).and_then(|()| self.flush()) {
+            Err(_) if self.is_closed => Ok(None),
+            ended => ended
+                .map(|()| Some(written))
+                .context("cannot write to standard output"),
+        }
+    }
+
+    fn noted<T>(&mut self, result: std::io::Result<T>) -> std::io::Result<T> {
+        self.is_closed |= result
+            .as_ref()
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl Write for LargeOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.out.flush();
+        self.noted(flushed)
+    }
 }
 
 pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Result<Exit> {
-    let (ledger, keep) = open_with_keep(global).await?;
+    let (location, keep) = location_and_keep(global)?;
     match command {
         LedgerCommand::Info => {
-            let info = ledger.info().await?;
+            let info = Ledger::open_read_only(&location).await?.info().await?;
             let json = serde_json::json!({
                 "location": info.location,
                 "schema_version": info.schema_version,
@@ -58,13 +112,13 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             }
         }
         LedgerCommand::Verify => {
-            let problems = ledger.verify().await?;
+            let problems = Ledger::open_read_only(&location).await?.verify().await?;
             for problem in &problems {
                 print(problem)?;
             }
             if !problems.is_empty() {
                 tell(&format!(
-                    "{} problems; move the ledger away, and a new one is begun",
+                    "{} problems; move the ledger away together with its -wal and -shm files, and a new one is created",
                     problems.len()
                 ));
                 return Ok(Exit::Failed);
@@ -75,6 +129,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             keep_minutes,
             keep_hours,
             keep_decisions,
+            yes,
         } => {
             let days = |given: Option<u32>, otherwise: SignedDuration| {
                 given.map_or(otherwise, |days| SignedDuration::from_hours(24 * i64::from(days)))
@@ -84,6 +139,11 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
                 days(*keep_hours, SignedDuration::MAX),
                 days(*keep_decisions, keep.decisions),
             );
+            let ledger = Ledger::open_existing(&location).await?;
+            if !yes && !may_prune(&location, minutes, *keep_hours, decisions).await? {
+                tell("nothing was changed");
+                return Ok(Exit::Done);
+            }
             let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
                 "{} minutes folded into hours, {} hours dropped; {} evaluations dropped with {} decisions and {} changes",
@@ -91,18 +151,44 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             ));
         }
         LedgerCommand::Export { table, format } => {
-            let output = std::io::BufWriter::new(std::io::stdout());
-            let lines = ledger.export((*table).into(), (*format).into(), output).await?;
-            tell(&format!("{lines} lines"));
+            let ledger = Ledger::open_read_only(&location).await?;
+            let mut output = LargeOutput::default();
+            let lines = ledger
+                .export((*table).into(), (*format).into(), &mut output)
+                .await;
+            if let Some(lines) = output.ended(lines)? {
+                tell(&format!("{lines} lines"));
+            }
         }
         LedgerCommand::Import { table, format, file } => {
             let input = reader(file)?;
+            let ledger = Ledger::open(&location).await?;
             let new = ledger.import((*table).into(), (*format).into(), input).await;
             let new = new.with_context(|| format!("nothing of {} was imported", file.display()))?;
             tell(&format!("{new} new"));
         }
     }
     Ok(Exit::Done)
+}
+
+/// Asks, as `apply` does. What is dropped cannot be restored.
+async fn may_prune(
+    location: &Location,
+    minutes: SignedDuration,
+    keep_hours: Option<u32>,
+    decisions: SignedDuration,
+) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        bail!("there is no terminal to ask on: `ledger prune --yes` does not ask");
+    }
+    let days = |duration: SignedDuration| duration.as_hours() / 24;
+    let hours = keep_hours.map_or(String::new(), |days| format!("hours older than {days} days and "));
+    let question = format!(
+        "Fold minutes older than {} days into hours, and drop {hours}decisions and changes older than {} days from {location}?",
+        days(minutes),
+        days(decisions)
+    );
+    Ok(confirmed(&question).await)
 }
 
 fn reader(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {

@@ -22,8 +22,6 @@ use crate::terminal::Terminal;
 pub(crate) enum Shown {
     /// In this form.
     As(PlanFormat),
-    /// One JSON object a line.
-    JsonLines,
     /// Not at all.
     Nothing,
 }
@@ -35,7 +33,7 @@ impl Shown {
             (Some(format), _) => Self::As(format),
             (None, None | Some(Output::Text)) => Self::As(PlanFormat::Table),
             (None, Some(Output::Json)) => Self::As(PlanFormat::Json),
-            (None, Some(Output::Jsonl)) => Self::JsonLines,
+            (None, Some(Output::Jsonl)) => Self::As(PlanFormat::Jsonl),
             (None, Some(Output::None)) => Self::Nothing,
         }
     }
@@ -140,7 +138,7 @@ pub(crate) fn show(
         Shown::As(PlanFormat::Markdown) => print(&render::markdown(plan, all))?,
         Shown::As(PlanFormat::Csv) => print(&render::csv(plan)?)?,
         Shown::As(PlanFormat::Json) => print(&serde_json::to_string_pretty(plan)?)?,
-        Shown::JsonLines => print(&lines(plan)?)?,
+        Shown::As(PlanFormat::Jsonl) => print(&lines(plan)?)?,
         Shown::Nothing => return Ok(()),
     }
     tell(&closing);

@@ -57,7 +57,7 @@ fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
     );
     assert!(output(&with_ledger(&["ledger", "info"]).code(0)).contains("decisions    12"));
     with_ledger(&["ledger", "verify"]).code(0);
-    let pruned = errors(&with_ledger(&["ledger", "prune", "--keep-decisions", "1"]).code(0));
+    let pruned = errors(&with_ledger(&["ledger", "prune", "--keep-decisions", "1", "--yes"]).code(0));
     assert!(pruned.contains("0 evaluations dropped"), "{pruned}");
 }
 
@@ -154,6 +154,272 @@ fn history_is_a_table_json_csv_or_markdown_and_a_dry_run_is_marked() {
     assert_eq!(json[0]["dry_run"], true);
     assert_eq!(book.told(&["history", "-o", "jsonl"]).lines().count(), 1);
     assert_eq!(book.told(&["history", "-o", "none"]), "");
+}
+
+/// Two hundred and one decisions about `orders`, and one about `pay`.
+fn long() -> Book {
+    let book = Book::new();
+    let evaluations = (0..202).map(|number| {
+        let at = 1_790_000_040_000_i64 + number * 3_600_000;
+        format!(
+            r#"{{"account":"a1b2c","plan_id":"p{number}","evaluated_at_ms":{at},"dry_run":false,"blind":false,"by":"w","usage_window":"ledger","price_micro_dollars":1}}"#
+        )
+    });
+    let decisions = (0..202).map(|number| {
+        let namespace = if number == 0 { "pay" } else { "orders" };
+        format!(
+            r#"{{"account":"a1b2c","plan_id":"p{number}","namespace":"{namespace}.a1b2c","action":"Keep","reason_code":"c","reason":"r{number}"}}"#
+        )
+    });
+    let (evaluations, decisions): (Vec<_>, Vec<_>) = (evaluations.collect(), decisions.collect());
+    for (table, lines) in [("evaluations", evaluations), ("decisions", decisions)] {
+        let import = ["ledger", "import", "--table", table, "--format", "jsonl", "-"];
+        book.run(&import, &(lines.join("\n") + "\n")).code(0);
+    }
+    book
+}
+
+#[test]
+fn a_history_file_is_complete_and_a_cut_table_says_so() {
+    let book = long();
+    for (format, lines) in [("csv", 203), ("jsonl", 202), ("json", 204)] {
+        let whole = book.told(&["history", "--format", format]);
+        assert_eq!(whole.lines().count(), lines, "{format}");
+    }
+    let json: Value = serde_json::from_str(&book.told(&["history", "-o", "json"])).expect("JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(202));
+    assert_eq!(
+        book.told(&["history", "--format", "jsonl", "--limit", "3"])
+            .lines()
+            .count(),
+        3
+    );
+    for form in ["table", "markdown"] {
+        let cut = book.run(&["history", "--format", form], "").code(0);
+        assert!(
+            errors(&cut).contains("only the newest 200 decisions are shown"),
+            "{}",
+            errors(&cut)
+        );
+        assert!(
+            output(&cut).contains("r201") && !output(&cut).contains("r1 "),
+            "{}",
+            output(&cut)
+        );
+        let all = book
+            .run(&["history", "--format", form, "--limit", "0"], "")
+            .code(0);
+        assert_eq!(errors(&all), "");
+        assert!(output(&all).contains("pay.a1b2c"));
+    }
+    let none = book.told(&["history", "--format", "json", "--to", "2020-01-01T00:00Z"]);
+    assert_eq!(none, "[]\n");
+}
+
+#[test]
+fn history_takes_bare_names_and_globs_and_the_global_namespace_is_another_thing() {
+    let book = long();
+    for arguments in [
+        &["history", "pay", "--format", "csv"][..],
+        &["history", "p*", "--format", "csv"],
+        &[
+            "history",
+            "pay.a1b2c",
+            "-o",
+            "jsonl",
+            "--namespace",
+            "orders.a1b2c",
+        ],
+        &[
+            "--namespace",
+            "orders.a1b2c",
+            "history",
+            "{pay,other}",
+            "--format",
+            "csv",
+        ],
+    ] {
+        let told = book.told(arguments);
+        assert!(
+            told.contains("pay.a1b2c") && !told.contains("orders"),
+            "{arguments:?}: {told}"
+        );
+    }
+    assert_eq!(
+        book.told(&["history", "pay", "orders", "-o", "jsonl"])
+            .lines()
+            .count(),
+        202
+    );
+    let everything = book.told(&["--namespace", "pay.a1b2c", "history", "-o", "jsonl"]);
+    assert_eq!(
+        everything.lines().count(),
+        202,
+        "the namespace that this automation runs in is not a filter"
+    );
+    let unknown = errors(&book.run(&["history", "payments"], "").code(1));
+    assert!(
+        unknown.contains("no namespace in the ledger matches payments"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn commands_that_look_create_no_ledger() {
+    let book = Book::new();
+    for command in [
+        &["ledger", "info"][..],
+        &["ledger", "verify"],
+        &["ledger", "export"],
+        &["ledger", "prune", "--yes"],
+        &["history"],
+    ] {
+        let error = errors(&book.run(command, "").code(1));
+        assert!(
+            error.contains("there is no ledger at ledger.db"),
+            "{command:?}: {error}"
+        );
+        assert_eq!(std::fs::read_dir(book.0.path()).expect("a folder").count(), 0);
+    }
+}
+
+#[test]
+fn prune_asks_and_keeps_a_day_at_least() {
+    let book = dry_run();
+    let before = book.told(&["ledger", "export", "decisions"]);
+    let error = errors(
+        &book
+            .run(&["ledger", "prune", "--keep-decisions", "1"], "y\n")
+            .code(1),
+    );
+    assert!(
+        error.contains("no terminal to ask on: `ledger prune --yes`"),
+        "{error}"
+    );
+    for flag in ["--keep-minutes", "--keep-hours", "--keep-decisions"] {
+        let error = errors(&book.run(&["ledger", "prune", "--yes", flag, "0"], "").code(1));
+        assert!(error.contains("0 is not in 1.."), "{error}");
+    }
+    assert_eq!(book.told(&["ledger", "export", "decisions"]), before);
+}
+
+/// Root may write everything: then the program runs as somebody who may not.
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_only_be_read_can_be_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let book = long();
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
+    };
+    let file = book.0.path().join("ledger.db");
+    let id = std::process::Command::new("id")
+        .arg("-u")
+        .output()
+        .expect("id runs");
+    let is_root = id.stdout == b"0\n";
+    let run = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_temporal-capacity");
+        let mut command = if is_root {
+            let mut command = std::process::Command::new("setpriv");
+            command.args([
+                "--reuid",
+                "nobody",
+                "--regid",
+                "nogroup",
+                "--clear-groups",
+                program,
+            ]);
+            command
+        } else {
+            std::process::Command::new(program)
+        };
+        let ended = command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LEDGER_URL", "ledger.db")
+            .current_dir(book.0.path())
+            .output()
+            .expect("runs");
+        (
+            ended.status.code(),
+            String::from_utf8_lossy(&ended.stderr).into_owned(),
+            ended.stdout,
+        )
+    };
+    for (folder_mode, what) in [(0o777, "the file alone"), (0o555, "the file and its folder")] {
+        set(&file, 0o444);
+        set(book.0.path(), folder_mode);
+        for command in [
+            &["ledger", "info"][..],
+            &["ledger", "verify"],
+            &["ledger", "export", "decisions"],
+            &["history", "pay"],
+        ] {
+            let (code, errors, output) = run(command);
+            assert_eq!(code, Some(0), "{what} is read-only, {command:?}: {errors}");
+            assert!(command[1] == "verify" || !output.is_empty());
+        }
+        let (code, errors, _) = run(&["ledger", "prune", "--yes"]);
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(
+            errors.contains("cannot be written") || errors.contains("cannot be opened"),
+            "{errors}"
+        );
+    }
+    set(book.0.path(), 0o755);
+}
+
+#[rstest]
+#[case::in_a_parameter("postgres://me@127.0.0.1:1/led?password=a@s3cret", "cannot be reached")]
+#[case::of_a_key(
+    "postgres://me@127.0.0.1:1/led?sslpassword=s3cret",
+    "`sslpassword` is not supported"
+)]
+#[case::slash("postgres://me:s3cret/word@127.0.0.1:1/led", "%2F")]
+#[case::hash("postgres://me:1#s3cret@127.0.0.1:1/led", "%23")]
+#[case::escaped("postgres://me:s3cret%2Fword@127.0.0.1:1/led", "cannot be reached")]
+#[case::ipv6(
+    "postgres://me:s3cret@[::1]:1/led",
+    "postgres://[::1]:1/led cannot be reached"
+)]
+#[case::unknown_parameter(
+    "postgres://me:s3cret@127.0.0.1:1/led?sslmodes=s3cret",
+    "`sslmodes` is unknown"
+)]
+#[case::keywords(
+    "host=127.0.0.1 dbname=led password=s3cret",
+    "looks like the address of a database"
+)]
+#[case::no_scheme("me:s3cret@localhost:5432/led", "looks like the address of a database")]
+#[case::password_file("postgres://me@127.0.0.1:1/led", "cannot be reached")]
+fn no_password_is_in_any_output_at_any_log_level(#[case] url: &str, #[case] told: &str) {
+    let book = Book::new();
+    let file = book.0.path().join("pgpass");
+    std::fs::write(&file, "malformed s3cret\n127.0.0.1:1:led:me:s3cret\n").expect("written");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("set");
+    }
+    for command in [&["ledger", "info"][..], &["history"], &["settings", "show"]] {
+        let run = program(book.0.path())
+            .args(command)
+            .args(["--log-level", "trace"])
+            .env("LEDGER_URL", url)
+            .env("PGPASSFILE", &file)
+            .assert();
+        let all = output(&run) + &errors(&run);
+        assert!(!all.contains("s3cret"), "{all}");
+        assert!(command[0] == "settings" || all.contains(told), "{all}");
+    }
+    assert_eq!(
+        std::fs::read_dir(book.0.path()).expect("a folder").count(),
+        1,
+        "and no file of that name"
+    );
 }
 
 #[rstest]
@@ -275,7 +541,7 @@ fn what_a_ledger_holds_is_told_to_scripts_as_well() {
         "{info}"
     );
     // Pruning keeps what the settings say.
-    let pruned = errors(&with_ledger(&["ledger", "prune"]).code(0));
+    let pruned = errors(&with_ledger(&["ledger", "prune", "--yes"]).code(0));
     assert!(pruned.starts_with("0 minutes folded"), "{pruned}");
 }
 

@@ -118,7 +118,8 @@ impl Autopilot {
         };
         let (progress, run) = (&progress, &run);
         let begin = |(number, order): (usize, ChangeOrder)| async move {
-            let result = run.one(order).await;
+            // Boxed, or its layout gets too deep for the compiler.
+            let result = Box::pin(run.one(order)).await;
             progress(&result);
             (number, result)
         };

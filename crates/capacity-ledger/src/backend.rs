@@ -7,6 +7,8 @@ use sqlx::database::HasStatementCache;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{Database, Postgres, SqlSafeStr, Sqlite, Transaction};
 
+use crate::write_ahead_log;
+
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
@@ -39,7 +41,11 @@ impl Backend for Sqlite {
         match access {
             Access::Read => pool.begin_with("BEGIN").await,
             // There is one writer at a time.
-            Access::Write | Access::WriteAlone(_) => pool.begin_with("BEGIN IMMEDIATE").await,
+            Access::Write | Access::WriteAlone(_) => {
+                let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+                write_ahead_log::stamp(&mut transaction).await?;
+                Ok(transaction)
+            }
         }
     }
 }
@@ -100,7 +106,8 @@ macro_rules! within {
             $transaction.commit().await?;
             Ok::<_, sqlx::Error>(answer)
         };
-        run.await.map_err(|error| $ledger.sorted(&error))
+        // Boxed, or the layout of those who wait for it gets too deep for the compiler.
+        Box::pin(run).await.map_err(|error| $ledger.sorted(&error))
     }};
 }
 pub(crate) use within;

@@ -1,8 +1,9 @@
 //! Evaluations, their decisions and changes.
 
-use sqlx::Row;
+use futures::TryStreamExt;
+use sqlx::{Encode, QueryBuilder, Row, Type};
 
-use crate::backend::{Access, kept, query, within};
+use crate::backend::{Access, Backend, kept, query, within};
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
 use crate::rows;
@@ -51,35 +52,32 @@ impl Ledger {
         account: Option<&str>,
         filter: &HistoryFilter,
     ) -> Result<Vec<HistoryRow>, LedgerError> {
-        let limit = if filter.limit == 0 {
-            i64::MAX
-        } else {
-            i64::from(filter.limit)
+        let mut history = Vec::new();
+        let take = |row| {
+            history.push(row);
+            Ok(())
         };
-        within!(self, Access::Read, transaction => {
-            let rows = query(
-                "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
-                 d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
-                 d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
-                 FROM capacity_decisions d \
-                 JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
-                 LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
-                 WHERE ($1 = '' OR d.account = $1) AND ($2 = '' OR d.namespace = $2) \
-                 AND e.evaluated_at_ms >= $3 AND e.evaluated_at_ms < $4 \
-                 AND ($5 = 0 OR d.action IN ('Enable', 'Resize', 'Disable')) \
-                 ORDER BY e.evaluated_at_ms DESC, d.namespace DESC LIMIT $6",
-            )
-            .bind(account.unwrap_or_default())
-            .bind(filter.namespace.as_deref().unwrap_or_default())
-            .bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond))
-            .bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond))
-            .bind(i64::from(filter.changes_only))
-            .bind(limit)
-            .fetch_all(&mut *transaction)
-            .await?;
-            let mut history = Vec::with_capacity(rows.len());
-            for row in rows {
-                history.push(HistoryRow {
+        self.each_in_history(account, filter, take).await?;
+        Ok(history)
+    }
+
+    /// As [`Ledger::history`], one row at a time.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read, or `take` fails: nothing follows then.
+    pub async fn each_in_history(
+        &self,
+        account: Option<&str>,
+        filter: &HistoryFilter,
+        mut take: impl FnMut(HistoryRow) -> std::io::Result<()>,
+    ) -> Result<(), LedgerError> {
+        let taken = within!(self, Access::Read, transaction => {
+            let mut taken = Ok(());
+            let mut statement = history_of(account, filter, self.bytewise());
+            let mut rows = kept(statement.build()).fetch(&mut *transaction);
+            while let (Ok(()), Some(row)) = (&taken, rows.try_next().await?) {
+                let row = HistoryRow {
                     evaluated_at_ms: row.try_get(0)?,
                     dry_run: row.try_get::<i64, _>(1)? != 0,
                     by: row.try_get(2)?,
@@ -100,10 +98,77 @@ impl Ledger {
                     },
                     outcome: row.try_get(16)?,
                     error: row.try_get(17)?,
-                });
+                };
+                taken = take(row);
             }
-            history.reverse();
-            history
+            drop(rows);
+            taken
+        })?;
+        taken.map_err(|problem| self.unwritten(&problem))
+    }
+
+    /// Returns the namespaces that something was decided about, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn decided_namespaces(&self) -> Result<Vec<String>, LedgerError> {
+        let names = within!(self, Access::Read, transaction => {
+            let rows = query("SELECT DISTINCT namespace FROM capacity_decisions").fetch_all(&mut *transaction).await?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?
+        });
+        names.map(|mut names| {
+            names.sort_unstable();
+            names
         })
     }
+}
+
+/// Oldest first; of a limited history the newest rows.
+fn history_of<'q, DB>(account: Option<&'q str>, filter: &'q HistoryFilter, bytewise: &str) -> QueryBuilder<DB>
+where
+    DB: Backend,
+    &'q str: Encode<'q, DB> + Type<DB>,
+    i64: Encode<'q, DB> + Type<DB>,
+{
+    let mut select = QueryBuilder::new(if filter.limit == 0 { "" } else { "SELECT * FROM (" });
+    select.push(
+        "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
+         d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
+         d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
+         FROM capacity_decisions d \
+         JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
+         LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
+         WHERE e.evaluated_at_ms >= ",
+    );
+    select.push_bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond));
+    select.push(" AND e.evaluated_at_ms < ");
+    select.push_bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond));
+    if let Some(account) = account {
+        select.push(" AND d.account = ").push_bind(account);
+    }
+    if filter.changes_only {
+        select.push(" AND d.action IN ('Enable', 'Resize', 'Disable')");
+    }
+    if !filter.namespaces.is_empty() {
+        select.push(" AND d.namespace IN (");
+        let mut names = select.separated(", ");
+        for name in &filter.namespaces {
+            names.push_bind(name.as_str());
+        }
+        select.push(")");
+    }
+    if filter.limit == 0 {
+        select.push(format!(
+            " ORDER BY e.evaluated_at_ms, d.namespace {bytewise}, d.plan_id {bytewise}"
+        ));
+    } else {
+        select.push(format!(
+            " ORDER BY e.evaluated_at_ms DESC, d.namespace {bytewise} DESC, d.plan_id {bytewise} DESC LIMIT "
+        ));
+        select.push_bind(i64::from(filter.limit)).push(format!(
+            ") AS newest ORDER BY evaluated_at_ms, namespace {bytewise}, plan_id {bytewise}"
+        ));
+    }
+    select
 }

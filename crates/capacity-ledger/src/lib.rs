@@ -2,7 +2,7 @@
 //!
 //! # Where to start
 //!
-//! [`Ledger::open`] with a [`Location`]; then [`Ledger::record_minute`] and [`Ledger::window`], [`Ledger::record_evaluation`] and
+//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] where nothing may change; then [`Ledger::record_minute`] and [`Ledger::window`], [`Ledger::record_evaluation`] and
 //! [`Ledger::history`].
 
 mod address;
@@ -17,9 +17,11 @@ mod policy_state;
 mod records;
 mod rows;
 mod schema;
+mod sqlite;
 mod store;
 mod transfer;
 mod upkeep;
+mod write_ahead_log;
 
 pub use budget::Claim;
 pub use error::{ErrorKind, LedgerError};
@@ -29,5 +31,5 @@ pub use records::{
     NamespaceMinute, PolicyStateRecord, Recorded,
 };
 pub use store::Ledger;
-pub use transfer::{Format, Table, write_history};
+pub use transfer::{Format, Table};
 pub use upkeep::{Info, Pruned};

@@ -19,6 +19,9 @@ impl Ledger {
         account: &str,
         policy: &str,
     ) -> Result<Vec<PolicyStateRecord>, LedgerError> {
+        if !self.keeps_policy_state {
+            return Ok(Vec::new());
+        }
         let order = format!(
             "WHERE account = $1 AND policy = $2 ORDER BY namespace {}",
             self.bytewise()

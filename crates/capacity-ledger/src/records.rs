@@ -203,8 +203,8 @@ pub struct HistoryRow {
 /// What of the history is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryFilter {
-    /// One namespace only: full id.
-    pub namespace: Option<String>,
+    /// Only these namespaces, by their full ids; all of them if there are none.
+    pub namespaces: Vec<String>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.

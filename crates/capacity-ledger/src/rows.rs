@@ -1,6 +1,5 @@
 //! Plain rows: each record's columns are named once, for reading, writing and moving them alike.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::query::Query;
@@ -9,6 +8,7 @@ use sqlx::{AssertSqlSafe, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr
 
 use crate::backend::{Backend, query};
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
+use crate::transfer::Line;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +89,7 @@ impl Field for bool {
 
 /// A record that is one row of one table, and one line of a file.
 pub(crate) trait Record:
-    Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + Unpin
-    + for<'r> FromRow<'r, SqliteRow>
-    + for<'r> FromRow<'r, PgRow>
+    Line + DeserializeOwned + Send + Sync + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>
 {
     const TABLE: &'static str;
     const COLUMNS: &'static [&'static str];
@@ -117,6 +111,10 @@ pub(crate) trait Record:
 
 macro_rules! record {
     ($record:ident in $table:literal by $order:literal: $($field:ident = $column:literal),+; $($rest:tt)*) => {
+        impl Line for $record {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
+        }
+
         impl Record for $record {
             const TABLE: &'static str = $table;
             const COLUMNS: &'static [&'static str] = &[$($column),+];

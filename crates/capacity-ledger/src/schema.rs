@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::backend::{Access, query, within};
 use crate::error::{ErrorKind, LedgerError};
-use crate::store::{Ledger, Pool};
+use crate::store::{Ledger, Opening, Pool};
 
 /// The newest version this program knows. A program that knows only a lower one refuses the ledger.
 pub(crate) const VERSION: i64 = 2;
@@ -88,11 +88,24 @@ impl Tables {
 }
 
 impl Ledger {
-    /// Creates missing tables and brings older ones to this version. A database that needs nothing is only read, so that a role
-    /// without the right to create tables can use them. Of two workers that start together the second waits for the first.
-    pub(crate) async fn migrate(&self) -> Result<(), LedgerError> {
+    /// Creates missing tables and brings older ones to this version, as far as the opening allows. A database that needs nothing is
+    /// only read, so that a role without the right to create tables can use them. Of two workers that start together the second
+    /// waits for the first. Returns whether there is a table for the state of policies.
+    pub(crate) async fn prepare(&self, opening: Opening) -> Result<bool, LedgerError> {
+        let failed = |kind, detail: String| Err(LedgerError::new(kind, &self.location, detail));
         let mut tables = self.tables().await?;
-        if tables.version <= VERSION && (tables.version < VERSION || tables.additions < ADDITIONS.len()) {
+        if tables.version == 0 && opening != Opening::Create {
+            return failed(ErrorKind::Missing, "the database holds no ledger".to_owned());
+        }
+        if tables.version < VERSION && opening == Opening::ReadOnly {
+            let detail = format!(
+                "has tables of version {}, and {VERSION} is needed",
+                tables.version
+            );
+            return failed(ErrorKind::Older, detail);
+        }
+        let is_behind = tables.version < VERSION || tables.additions < ADDITIONS.len();
+        if tables.version <= VERSION && is_behind && opening != Opening::ReadOnly {
             tables = self.add_missing().await?;
         }
         if tables.version > VERSION {
@@ -100,9 +113,9 @@ impl Ledger {
                 "was written by a newer version of this program (tables {}, known {VERSION})",
                 tables.version
             );
-            return Err(LedgerError::new(ErrorKind::Newer, &self.location, detail));
+            return failed(ErrorKind::Newer, detail);
         }
-        Ok(())
+        Ok(tables.additions > 0)
     }
 
     /// Each is read on its own: an error ends a transaction of PostgreSQL.

@@ -5,18 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Postgres, QueryBuilder, Row, Sqlite};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row, Sqlite};
 
 use crate::backend::{Access, Backend, kept, query, within};
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
 use crate::rows::{self, Record};
+use crate::{sqlite, write_ahead_log};
 
 /// How long is waited for a connection, or for another writer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Rows of one statement: their values stay far below what either database takes.
 pub(crate) const AT_A_TIME: usize = 250;
@@ -27,6 +26,8 @@ pub struct Ledger {
     pub(crate) pool: Pool,
     pub(crate) location: Arc<str>,
     identity: Arc<str>,
+    /// Not in a ledger of an earlier release that is only read.
+    pub(crate) keeps_policy_state: bool,
     /// Numbers of namespaces by account and name: they are only ever added.
     numbers: Arc<Mutex<Numbers>>,
 }
@@ -40,35 +41,47 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
+/// How a ledger is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    Create,
+    Existing,
+    ReadOnly,
+}
+
 impl Ledger {
-    /// Opens a ledger; an SQLite file and its folder are made on first use, and the tables brought to this version.
+    /// Opens a ledger; an SQLite file and its folder are created on first use, and the tables brought to this version.
     ///
     /// # Errors
     ///
     /// If the database cannot be reached within some seconds, is damaged, or was written by a newer version.
     pub async fn open(location: &Location) -> Result<Self, LedgerError> {
+        Self::open_as(location, Opening::Create).await
+    }
+
+    /// Opens a ledger that is there, and brings its tables to this version.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::open`], and if there is none.
+    pub async fn open_existing(location: &Location) -> Result<Self, LedgerError> {
+        Self::open_as(location, Opening::Existing).await
+    }
+
+    /// Opens a ledger that is there and changes nothing in it. The right to read is enough: SELECT in PostgreSQL, a replica, a
+    /// file and a folder that this user may not write.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::open`], and if there is none or its tables are older than this version.
+    pub async fn open_read_only(location: &Location) -> Result<Self, LedgerError> {
+        Self::open_as(location, Opening::ReadOnly).await
+    }
+
+    async fn open_as(location: &Location, opening: Opening) -> Result<Self, LedgerError> {
         let shown = location.to_string();
         let pool = match location {
-            Location::Sqlite(path) => {
-                if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                    std::fs::create_dir_all(folder)
-                        .map_err(|error| LedgerError::new(ErrorKind::ReadOnly, &shown, error.to_string()))?;
-                }
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Normal)
-                    .busy_timeout(PATIENCE);
-                let pool = SqlitePoolOptions::new()
-                    .max_connections(4)
-                    .acquire_timeout(PATIENCE);
-                Pool::Sqlite(
-                    pool.connect_with(options)
-                        .await
-                        .map_err(|error| sorted(&error, &shown))?,
-                )
-            }
+            Location::Sqlite(path) => Pool::Sqlite(sqlite::connect(path, opening, &shown).await?),
             Location::Postgres(url) => {
                 let refused = |problem| LedgerError::new(ErrorKind::Location, &shown, problem);
                 let options = Location::address(url).map_err(refused)?.options();
@@ -81,15 +94,20 @@ impl Ledger {
                 )
             }
         };
-        let ledger = Self {
+        let mut ledger = Self {
             pool,
             location: shown.into(),
             identity: "".into(),
+            keeps_policy_state: false,
             numbers: Arc::default(),
         };
-        ledger.migrate().await?;
-        let identity = ledger.read_identity().await?.into();
-        Ok(Self { identity, ..ledger })
+        ledger.keeps_policy_state = ledger.prepare(opening).await?;
+        let identity = ledger.read_identity().await?;
+        if opening != Opening::ReadOnly {
+            ledger.mark_file(&identity).await?;
+        }
+        ledger.identity = identity.into();
+        Ok(ledger)
     }
 
     /// Returns where it is, without its password.
@@ -143,6 +161,25 @@ impl Ledger {
 
     pub(crate) fn input(&self, detail: impl Into<String>) -> LedgerError {
         LedgerError::new(ErrorKind::Input, &self.location, detail)
+    }
+
+    /// Writes the identity into the head of an SQLite file.
+    async fn mark_file(&self, identity: &str) -> Result<(), LedgerError> {
+        let Pool::Sqlite(pool) = &self.pool else {
+            return Ok(());
+        };
+        let id = write_ahead_log::application_id(identity);
+        let marked = async {
+            let row = query("PRAGMA application_id").fetch_one(pool).await?;
+            if row.try_get::<i64, _>(0)? != id {
+                let mut transaction = Backend::begin(pool, Access::Write).await?;
+                let mark = AssertSqlSafe(format!("PRAGMA application_id = {id}"));
+                query(mark).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        marked.await.map_err(|error| self.sorted(&error))
     }
 
     async fn read_identity(&self) -> Result<String, LedgerError> {

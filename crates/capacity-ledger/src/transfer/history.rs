@@ -1,15 +1,16 @@
 //! The history as flat lines.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde::Serialize;
 
 use super::Format;
-use super::lines::Lines;
+use super::lines::{Lines, line};
 use crate::error::LedgerError;
 use crate::records::{HistoryFilter, HistoryRow};
 use crate::store::Ledger;
 
+line! {
 /// A decision as a flat line, which CSV can hold as well.
 #[derive(Debug, Serialize)]
 struct HistoryLine<'a> {
@@ -31,6 +32,7 @@ struct HistoryLine<'a> {
     plan_id: &'a str,
     outcome: Option<&'a str>,
     error: Option<&'a str>,
+}
 }
 
 impl<'a> HistoryLine<'a> {
@@ -59,26 +61,22 @@ impl<'a> HistoryLine<'a> {
     }
 }
 
-/// Writes a history to `out` in the columns of its export. Returns how many lines it wrote.
-///
-/// # Errors
-///
-/// If `out` cannot be written.
-pub fn write_history(rows: &[HistoryRow], format: Format, out: impl Write) -> io::Result<u64> {
-    let mut lines = Lines::new(format, out);
-    for row in rows {
-        lines.line(&HistoryLine::of(row))?;
-    }
-    lines.end()
-}
-
 impl Ledger {
-    pub(super) async fn export_history(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
-        for row in &self.history(None, &HistoryFilter::default()).await? {
-            lines
-                .line(&HistoryLine::of(row))
-                .map_err(|problem| self.unwritten(&problem))?;
-        }
-        Ok(())
+    /// Writes what was decided and changed to `out`, oldest first, a row at a time. Returns how many lines it wrote.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read, or `out` not be written.
+    pub async fn export_history(
+        &self,
+        filter: &HistoryFilter,
+        format: Format,
+        out: impl Write,
+    ) -> Result<u64, LedgerError> {
+        let mut lines =
+            Lines::begin::<HistoryLine<'_>>(format, out).map_err(|problem| self.unwritten(&problem))?;
+        self.each_in_history(None, filter, |row| lines.line(&HistoryLine::of(&row)))
+            .await?;
+        lines.end().map_err(|problem| self.unwritten(&problem))
     }
 }

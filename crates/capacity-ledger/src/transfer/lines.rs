@@ -9,6 +9,27 @@ use serde::de::DeserializeOwned;
 
 use super::Format;
 
+/// What a line of a file is made of.
+pub(crate) trait Line: Serialize {
+    /// The names of its fields, in their order.
+    const NAMES: &'static [&'static str];
+}
+
+/// Declares a line and the names of its fields.
+macro_rules! line {
+    ($(#[$meta:meta])* struct $name:ident $(<$life:lifetime>)? { $($field:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        struct $name $(<$life>)? {
+            $($field: $type,)+
+        }
+
+        impl $(<$life>)? $crate::transfer::lines::Line for $name $(<$life>)? {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
+        }
+    };
+}
+pub(super) use line;
+
 /// A file that is being written.
 pub(super) struct Lines<W: Write> {
     file: File<W>,
@@ -21,15 +42,20 @@ enum File<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    pub(super) fn new(format: Format, out: W) -> Self {
+    /// Begins a file. That of CSV has a line of names, also where nothing follows it.
+    pub(super) fn begin<T: Line>(format: Format, out: W) -> io::Result<Self> {
         let file = match format {
-            Format::Csv => File::Csv(Box::new(csv::Writer::from_writer(out))),
+            Format::Csv => {
+                let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+                csv.write_record(T::NAMES)?;
+                File::Csv(Box::new(csv))
+            }
             Format::JsonLines => File::Json(out),
         };
-        Self { file, count: 0 }
+        Ok(Self { file, count: 0 })
     }
 
-    pub(super) fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+    pub(super) fn line(&mut self, line: &impl Line) -> io::Result<()> {
         self.count += 1;
         match &mut self.file {
             File::Csv(csv) => csv.serialize(line).map_err(io::Error::from),

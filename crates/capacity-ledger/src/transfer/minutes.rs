@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::Format;
-use super::lines::{self, Lines};
+use super::lines::{self, Lines, line};
 use crate::backend::{Access, query, within};
 use crate::codec::Entry;
 use crate::error::LedgerError;
@@ -16,6 +16,7 @@ use crate::minutes::{Stored, minute_number, start_of};
 use crate::records::Recorded;
 use crate::store::Ledger;
 
+line! {
 /// A namespace in a minute, as a line. A minute without namespaces has one line without any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct MinuteLine {
@@ -38,6 +39,7 @@ struct MinuteLine {
     requests_envelope: Option<u64>,
     operations_envelope: Option<u64>,
     unread: Unread,
+}
 }
 
 /// Whose served rates were not read, as words: `requests operations`.
@@ -198,7 +200,9 @@ impl DraftMinute {
 }
 
 impl Ledger {
-    pub(super) async fn export_minutes(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
+    pub(super) async fn export_minutes(&self, format: Format, out: impl Write) -> Result<u64, LedgerError> {
+        let unwritten = |problem| self.unwritten(&problem);
+        let mut lines = Lines::begin::<MinuteLine>(format, out).map_err(unwritten)?;
         let mut accounts = self.accounts().await?;
         accounts.sort_unstable();
         for account in accounts {
@@ -207,11 +211,11 @@ impl Ledger {
             let names = self.names_of(&account).await?;
             for number in numbers {
                 for stored in self.stored_minutes(&account, number, number + 1).await? {
-                    self.export_minute(&stored, &names, lines)?;
+                    self.export_minute(&stored, &names, &mut lines)?;
                 }
             }
         }
-        Ok(())
+        lines.end().map_err(unwritten)
     }
 
     fn export_minute(

@@ -15,12 +15,13 @@ use sqlx::Row;
 
 use crate::backend::{Access, query, query_as, within};
 use crate::error::LedgerError;
-use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
+use crate::records::{
+    ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HourRecord, PolicyStateRecord,
+};
 use crate::rows::{self, Record};
 use crate::store::Ledger;
+pub(crate) use lines::Line;
 use lines::Lines;
-
-pub use history::write_history;
 
 /// A table that can be taken out, and in unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,17 +58,15 @@ impl Ledger {
     ///
     /// If the database cannot be read, or `out` not be written.
     pub async fn export(&self, table: Table, format: Format, out: impl Write) -> Result<u64, LedgerError> {
-        let mut lines = Lines::new(format, out);
         match table {
-            Table::Minutes => self.export_minutes(&mut lines).await?,
-            Table::Hours => self.export_rows::<HourRecord>(&mut lines).await?,
-            Table::Evaluations => self.export_rows::<EvaluationRecord>(&mut lines).await?,
-            Table::Decisions => self.export_rows::<DecisionRecord>(&mut lines).await?,
-            Table::Changes => self.export_rows::<ChangeRecord>(&mut lines).await?,
-            Table::PolicyState => self.export_rows::<PolicyStateRecord>(&mut lines).await?,
-            Table::History => self.export_history(&mut lines).await?,
+            Table::Minutes => self.export_minutes(format, out).await,
+            Table::Hours => self.export_rows::<HourRecord>(format, out).await,
+            Table::Evaluations => self.export_rows::<EvaluationRecord>(format, out).await,
+            Table::Decisions => self.export_rows::<DecisionRecord>(format, out).await,
+            Table::Changes => self.export_rows::<ChangeRecord>(format, out).await,
+            Table::PolicyState => self.export_rows::<PolicyStateRecord>(format, out).await,
+            Table::History => self.export_history(&HistoryFilter::default(), format, out).await,
         }
-        lines.end().map_err(|problem| self.unwritten(&problem))
     }
 
     /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one, a
@@ -101,7 +100,11 @@ impl Ledger {
         }
     }
 
-    async fn export_rows<T: Record>(&self, lines: &mut Lines<impl Write>) -> Result<(), LedgerError> {
+    async fn export_rows<T: Record>(&self, format: Format, out: impl Write) -> Result<u64, LedgerError> {
+        let mut lines = Lines::begin::<T>(format, out).map_err(|problem| self.unwritten(&problem))?;
+        if T::TABLE == PolicyStateRecord::TABLE && !self.keeps_policy_state {
+            return lines.end().map_err(|problem| self.unwritten(&problem));
+        }
         let order = T::ORDER.replace("{bytewise}", self.bytewise());
         let sql = rows::select::<T>(&format!("ORDER BY {order}"));
         let written = within!(self, Access::Read, transaction => {
@@ -113,7 +116,9 @@ impl Ledger {
             drop(records);
             written
         })?;
-        written.map_err(|problem| self.unwritten(&problem))
+        written
+            .and_then(|()| lines.end())
+            .map_err(|problem| self.unwritten(&problem))
     }
 
     async fn import_rows<T: Record>(&self, format: Format, input: impl BufRead) -> Result<u64, LedgerError> {
@@ -171,7 +176,7 @@ impl Ledger {
         Ok(records)
     }
 
-    fn unwritten(&self, problem: &std::io::Error) -> LedgerError {
+    pub(crate) fn unwritten(&self, problem: &std::io::Error) -> LedgerError {
         self.input(format!("the export cannot be written: {problem}"))
     }
 }

@@ -2,8 +2,10 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 mod failures;
+mod looking;
 mod pgbouncer;
 mod places;
 mod postgres;
+mod restored;
 mod suite;
 mod transfer;

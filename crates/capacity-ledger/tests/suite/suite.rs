@@ -211,7 +211,7 @@ async fn history_tells_what_was_decided_and_what_became_of_it(#[case] kind: Kind
     assert_eq!(changes[0].outcome.as_deref(), Some("changed"));
     let newest = HistoryFilter {
         limit: 1,
-        namespace: Some("pay.a1b2c".to_owned()),
+        namespaces: vec!["pay.a1b2c".to_owned()],
         ..HistoryFilter::default()
     };
     assert_eq!(

@@ -1,0 +1,94 @@
+//! The file of a ledger: opening it, also where nothing may be written.
+
+use std::io::ErrorKind as IoErrorKind;
+use std::path::Path;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::error::{ErrorKind, LedgerError, sorted};
+use crate::store::{Opening, PATIENCE};
+use crate::write_ahead_log;
+
+pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Result<SqlitePool, LedgerError> {
+    let failed = |kind, detail: &str| LedgerError::new(kind, shown, detail);
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            return Err(failed(
+                ErrorKind::Location,
+                "it names a folder, add the name of a file",
+            ));
+        }
+        Err(_) if opening == Opening::Create => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder)
+                    .map_err(|error| failed(ErrorKind::ReadOnly, &error.to_string()))?;
+            }
+        }
+        Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
+            return Err(failed(ErrorKind::Missing, "no such file"));
+        }
+        Err(error) => return Err(failed(ErrorKind::Unreachable, &error.to_string())),
+        Ok(_) => {}
+    }
+    write_ahead_log::check(path)
+        .await
+        .map_err(|problem| failed(ErrorKind::Mixed, &problem))?;
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE);
+    if opening == Opening::ReadOnly {
+        return read_only(path, options, shown).await;
+    }
+    let options = options
+        .create_if_missing(opening == Opening::Create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal);
+    pool(options).await.map_err(|error| sorted(&error, shown))
+}
+
+async fn read_only(
+    path: &Path,
+    options: SqliteConnectOptions,
+    shown: &str,
+) -> Result<SqlitePool, LedgerError> {
+    let options = options.read_only(true);
+    let error = match tried(options.clone()).await {
+        Err(error) if is_denied(&error) => error,
+        pool => return pool.map_err(|error| sorted(&error, shown)),
+    };
+    // Readers share an index of the log, which they may have to create. Without a log the file is all there is.
+    if write_ahead_log::is_empty(path) {
+        return tried(options.immutable(true))
+            .await
+            .map_err(|error| sorted(&error, shown));
+    }
+    let detail =
+        format!("{error}; its -wal file holds changes that only a user who may write to its folder can read");
+    Err(LedgerError::new(ErrorKind::Unreachable, shown, detail))
+}
+
+async fn tried(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let pool = pool(options).await?;
+    // The file is looked at by the first statement only.
+    sqlx::query("SELECT COUNT(*) FROM sqlite_master")
+        .execute(&pool)
+        .await?;
+    Ok(pool)
+}
+
+async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+}
+
+/// `SQLITE_READONLY` or `SQLITE_CANTOPEN`.
+fn is_denied(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 8 | 14))
+}

@@ -1,0 +1,206 @@
+//! Whether a database file and the write-ahead log beside it belong together.
+//!
+//! SQLite replays any intact log into any file: a file restored from a backup beside the log of a later time, or the reverse, ends
+//! up as a mixture of both without a word. So every transaction that writes raises `user_version` by one, which puts the first page
+//! of the file, with that number and the ledger's own `application_id`, into the log. A log continues a file whose number is the one
+//! before the log's first, or one of the log's own where some of it was already copied into the file.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
+
+const LOG_HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+
+/// Looked at so often: another process may be writing meanwhile.
+const LOOKS: u8 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(30);
+
+/// What the first page of a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    /// 0 before it was set.
+    ledger: i64,
+    number: i64,
+}
+
+/// The first and the last stamp of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Log {
+    first: Stamp,
+    last: Stamp,
+}
+
+impl Log {
+    fn continues(self, file: Stamp) -> bool {
+        let is_same_ledger = [file.ledger, self.last.ledger].contains(&0) || file.ledger == self.last.ledger;
+        is_same_ledger && (self.first.number - 1..=self.last.number).contains(&file.number)
+    }
+}
+
+/// Raises the number of the file.
+pub(crate) async fn stamp(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    let row = sqlx::query("PRAGMA user_version")
+        .fetch_one(&mut **transaction)
+        .await?;
+    let next = i32::try_from(row.try_get::<i64, _>(0)? + 1).unwrap_or_default();
+    // Not kept: it is another statement each time.
+    sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {next}")))
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+}
+
+/// Returns the `application_id` of a ledger, made of its identity.
+pub(crate) fn application_id(identity: &str) -> i64 {
+    let digits = identity.get(..8).unwrap_or_default();
+    i64::from_str_radix(digits, 16).unwrap_or_default() & 0x7fff_ffff
+}
+
+pub(crate) fn path_of(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
+}
+
+/// Whether there is no log, or nothing in it.
+pub(crate) fn is_empty(database: &Path) -> bool {
+    let length = path_of(database).metadata().map_or(0, |found| found.len());
+    length <= (LOG_HEADER + FRAME_HEADER) as u64
+}
+
+/// Compares a file with the log beside it before SQLite opens them. What cannot be compared is left to SQLite.
+///
+/// # Errors
+///
+/// If the log does not continue the file: in what they differ.
+pub(crate) async fn check(database: &Path) -> Result<(), String> {
+    let mut problem = Ok(());
+    for _ in 0..LOOKS {
+        if is_empty(database) {
+            return Ok(());
+        }
+        let before = file_stamp(database).await;
+        let log = File::open(path_of(database)).ok().and_then(read);
+        if log.is_some() && !database.exists() {
+            return Err("the file is missing".to_owned());
+        }
+        let after = file_stamp(database).await;
+        problem = match (before, log) {
+            (Some(file), Some(log)) if before == after && !log.continues(file) => Err(difference(file, log)),
+            _ => return Ok(()),
+        };
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    problem
+}
+
+fn difference(file: Stamp, log: Log) -> String {
+    if log.last.ledger != file.ledger && ![file.ledger, log.last.ledger].contains(&0) {
+        "the log is that of another ledger".to_owned()
+    } else if file.number < log.first.number {
+        format!(
+            "the file is at change {} and the log begins at change {}: the file is older",
+            file.number, log.first.number
+        )
+    } else {
+        format!(
+            "the file is at change {} and the log ends at change {}: the log is older",
+            file.number, log.last.number
+        )
+    }
+}
+
+/// Reads the file alone, through SQLite: closing the file ourselves would release the locks that SQLite holds in this process.
+async fn file_stamp(database: &Path) -> Option<Stamp> {
+    let options = SqliteConnectOptions::new()
+        .filename(database)
+        .read_only(true)
+        .immutable(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
+    let mut values = [0; 2];
+    for (value, sql) in values
+        .iter_mut()
+        .zip(["PRAGMA application_id", "PRAGMA user_version"])
+    {
+        *value = sqlx::query(sql)
+            .fetch_one(&mut connection)
+            .await
+            .ok()?
+            .try_get(0)
+            .ok()?;
+    }
+    connection.close().await.ok()?;
+    let [ledger, number] = values;
+    Some(Stamp { ledger, number })
+}
+
+/// Reads the stamps of a log's transactions that are complete; `None` if there is none.
+fn read(file: impl Read) -> Option<Log> {
+    let mut file = BufReader::new(file);
+    let mut header = [0; LOG_HEADER];
+    file.read_exact(&mut header).ok()?;
+    let big_endian = match word(&header, 0)? {
+        0x377f_0682 => false,
+        0x377f_0683 => true,
+        _ => return None,
+    };
+    let page_size = usize::try_from(word(&header, 8)?)
+        .ok()
+        .filter(|size| (512..=65_536).contains(size))?;
+    let mut sum = add((0, 0), header.get(..24)?, big_endian);
+    if sum != (word(&header, 24)?, word(&header, 28)?) {
+        return None;
+    }
+    let mut complete: Option<Log> = None;
+    let mut open = complete;
+    let mut frame = vec![0; FRAME_HEADER + page_size];
+    while file.read_exact(&mut frame).is_ok() {
+        sum = add(sum, frame.get(..8)?, big_endian);
+        sum = add(sum, frame.get(FRAME_HEADER..)?, big_endian);
+        let is_of_this_log = frame.get(8..16) == header.get(16..24);
+        if !is_of_this_log || sum != (word(&frame, 16)?, word(&frame, 20)?) {
+            break;
+        }
+        if word(&frame, 0)? == 1 {
+            let stamp = Stamp {
+                ledger: i64::from(word(&frame, FRAME_HEADER + 68)?),
+                number: i64::from(word(&frame, FRAME_HEADER + 60)?),
+            };
+            let first = open.map_or(stamp, |log| log.first);
+            open = Some(Log { first, last: stamp });
+        }
+        let ends_a_transaction = word(&frame, 4)? > 0;
+        if ends_a_transaction {
+            complete = open;
+        }
+    }
+    complete
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(word))
+}
+
+/// SQLite's running checksum, over pairs of words.
+fn add((mut one, mut other): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
+    let number = |word: &[u8]| {
+        let word = word.try_into().unwrap_or_default();
+        if big_endian {
+            u32::from_be_bytes(word)
+        } else {
+            u32::from_le_bytes(word)
+        }
+    };
+    for pair in bytes.chunks_exact(8) {
+        let (first, second) = pair.split_at(4);
+        one = one.wrapping_add(number(first)).wrapping_add(other);
+        other = other.wrapping_add(number(second)).wrapping_add(one);
+    }
+    (one, other)
+}
