@@ -1,7 +1,7 @@
-//! `doctor`: are keys, roles, clock, endpoints and metrics as they should be? What each missing thing breaks, and how to mend it.
+//! `doctor`: checks keys, roles, clock, endpoints and metrics. Each problem is shown with what it breaks and how to fix it.
 
 use capacity_autopilot::{
-    ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, metric_families, sampling_rule,
+    ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, counted, metric_families, sampling_rule,
 };
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
@@ -35,7 +35,7 @@ pub(crate) struct Check {
     pub(crate) subject: &'static str,
     pub(crate) verdict: Verdict,
     pub(crate) finding: String,
-    /// What it breaks and how to mend it; empty where all is well.
+    /// What it breaks and how to fix it; empty if the check passed.
     pub(crate) remedy: String,
 }
 
@@ -71,7 +71,7 @@ impl Report {
     }
 }
 
-/// A key that expires sooner is told of.
+/// A key that expires sooner is reported.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How long the Temporal service may take to answer.
@@ -120,13 +120,13 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
 fn table(checks: &[Check], terminal: Terminal) -> String {
     let mut table = render::table_with(["", "check", "found", "what it means"], terminal);
     for check in checks {
-        let (mark, colour) = match check.verdict {
+        let (mark, color) = match check.verdict {
             Verdict::Good => ("ok", Color::Green),
             Verdict::Odd => ("note", Color::Yellow),
             Verdict::Bad => ("BAD", Color::Red),
         };
         table.add_row([
-            Cell::new(mark).fg(colour),
+            Cell::new(mark).fg(color),
             Cell::new(check.subject),
             Cell::new(render::printable(&check.finding)),
             Cell::new(render::printable(&check.remedy)),
@@ -141,7 +141,7 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
     let identity = match autopilot.ops().current_identity().await {
         Ok(identity) => identity,
         Err(error) => {
-            let remedy = "nothing can be listed, decided or changed: check TEMPORAL_CLOUD_OPS_API_KEY and CLOUD_OPS_API_BASE_URL";
+            let remedy = "no namespace can be listed or changed: check TEMPORAL_CLOUD_OPS_API_KEY and CLOUD_OPS_API_BASE_URL";
             report.bad(url, chain(&error), remedy);
             return None;
         }
@@ -154,12 +154,12 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
     report.good(
         url,
         format!(
-            "reached as {kind} {} with the account role {}",
+            "connected as {kind} {}, account role {}",
             identity.name, identity.account_role
         ),
     );
     if !identity.is_service_account {
-        let remedy = "a person's key changes capacity in that person's name: use a service account";
+        let remedy = "capacity changes appear under this person's name, and stop when the person leaves: use a service account";
         report.odd(
             "Cloud Ops key",
             format!("it belongs to the user {}", identity.name),
@@ -177,13 +177,13 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
         report.bad(
             "namespaces",
             chain(&error),
-            "nothing is decided on half a list: see the cause",
+            "no decisions are made on an incomplete list: fix the cause shown here",
         );
         return None;
     }
     if listed.is_empty() {
-        let remedy = "nothing will ever be decided: give the key Namespace Admin on the namespaces to manage";
-        report.bad("namespaces", "the key sees no namespace", remedy);
+        let remedy = "there is nothing to manage: grant the key Namespace Admin on the namespaces to manage";
+        report.bad("namespaces", "the key cannot see any namespace", remedy);
         return Some(listed);
     }
     let readable: Vec<&String> = listed
@@ -198,8 +198,8 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
         report.good(
             "roles",
             format!(
-                "{} namespaces are seen, and none is known to be read-only",
-                listed.len()
+                "{} visible, none known to be read-only",
+                counted(listed.len(), "namespace")
             ),
         );
     } else {
@@ -208,22 +208,26 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
             names.push("...");
         }
         let finding = format!(
-            "{} of {} namespaces may be read but not changed: {}",
+            "{} of {} can be read but not changed: {}",
             readable.len(),
-            listed.len(),
+            counted(listed.len(), "namespace"),
             names.join(", ")
         );
         report.bad(
             "roles",
             finding,
-            "changes of these end as not permitted: give Namespace Admin, or put them on NAMESPACE_DENYLIST",
+            "changes of these fail as `not_permitted`: grant Namespace Admin, or add them to NAMESPACE_DENYLIST",
         );
     }
     if unknown > 0 {
-        let remedy = "custom roles are not shown by the API: they need cloud.namespace.update on these";
+        let remedy =
+            "the API does not show custom roles: check that yours allows `cloud.namespace.update` on these";
         report.odd(
             "roles",
-            format!("of {unknown} namespaces it cannot be told whether they may be changed"),
+            format!(
+                "permission to change {} is unknown",
+                counted(unknown, "namespace")
+            ),
             remedy,
         );
     }
@@ -232,25 +236,21 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
 
 fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &mut Report) {
     const CHECK: &str = "Cloud Ops key";
-    let rotate = "everything stops when it expires: make a new key, set it, then delete this one";
+    let rotate = "no capacity is changed after it expires: create a new key, set TEMPORAL_CLOUD_OPS_API_KEY, then delete this one";
     match expires {
         _ if disabled => report.bad(
             CHECK,
             "it is disabled",
-            "nothing can be changed: enable it, or make a new one",
+            "nothing can be read or changed: enable it, or create a new one",
         ),
         None => report.odd(
             CHECK,
-            "the service does not tell when it expires",
-            "look at it in the Cloud UI",
+            "the service does not report when it expires",
+            "check its expiry in the Temporal Cloud UI",
         ),
         Some(at) => {
             let left = at.duration_since(now);
-            let finding = format!(
-                "it expires on {} ({} days)",
-                at.strftime("%Y-%m-%d"),
-                left.as_hours() / 24
-            );
+            let finding = format!("it expires on {} ({})", at.strftime("%Y-%m-%d"), expires_in(left));
             if left.is_negative() {
                 report.bad(CHECK, finding, rotate);
             } else if left < EXPIRY_NOTICE {
@@ -262,13 +262,24 @@ fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &m
     }
 }
 
+/// `in 1 day`, `3 days ago`.
+fn expires_in(left: SignedDuration) -> String {
+    let days = usize::try_from(left.abs().as_hours() / 24).unwrap_or(usize::MAX);
+    let days = counted(days, "day");
+    if left.is_negative() {
+        format!("{days} ago")
+    } else {
+        format!("in {days}")
+    }
+}
+
 fn clock(autopilot: &Autopilot, report: &mut Report) {
     const CHECK: &str = "clock";
     let Some(service) = autopilot.ops().server_time() else {
         return report.odd(
             CHECK,
-            "the service did not tell its time",
-            "ages are judged by this machine's clock alone",
+            "the service did not send its time",
+            "the age of metrics is judged by this machine's clock alone: make sure that NTP is running",
         );
     };
     let behind = autopilot.clock().correct(service);
@@ -279,17 +290,17 @@ fn clock(autopilot: &Autopilot, report: &mut Report) {
         } else {
             "ahead of"
         };
-        let remedy = "the service's time is used instead; synchronise the clock all the same";
+        let remedy = "the service's time is used instead: check NTP on this machine";
         report.odd(CHECK, format!("{seconds} s {word} the service"), remedy);
     } else {
-        report.good(CHECK, format!("{seconds} s off the service's"));
+        report.good(CHECK, format!("{seconds} s different from the service's"));
     }
 }
 
 /// Reachability, key, families, completeness and age.
 async fn metrics(autopilot: &Autopilot, scraper: &Scraper, report: &mut Report) {
     const CHECK: &str = "metrics endpoint";
-    let key = "without metrics every namespace is held: check TEMPORAL_CLOUD_METRICS_API_KEY (account role Metrics Read-Only) and CLOUD_METRICS_API_BASE_URL";
+    let key = "without metrics no capacity is changed: check TEMPORAL_CLOUD_METRICS_API_KEY (account role Metrics Read-Only) and CLOUD_METRICS_API_BASE_URL";
     match scraper.families().await {
         Err(error) => return report.bad(CHECK, chain(&error), key),
         Ok(offered) => {
@@ -300,13 +311,13 @@ async fn metrics(autopilot: &Autopilot, scraper: &Scraper, report: &mut Report) 
             if missing.is_empty() {
                 report.good(
                     "metric families",
-                    format!("all {} that are used are on offer", metric_families().len()),
+                    format!("all {} required families are available", metric_families().len()),
                 );
             } else {
-                let remedy = "nothing is given back while usage is missing, and without limits every namespace is held: ask Temporal's support";
+                let remedy = "no capacity is released while usage is missing, and nothing is changed without limits: contact Temporal Support";
                 report.bad(
                     "metric families",
-                    format!("not on offer: {}", missing.join(", ")),
+                    format!("not available: {}", missing.join(", ")),
                     remedy,
                 );
             }
@@ -328,7 +339,7 @@ async fn metrics(autopilot: &Autopilot, scraper: &Scraper, report: &mut Report) 
                     report.good(CHECK, format!("newest metrics are {} s old", age.as_secs()));
                 }
                 (Completeness::Complete | Completeness::Limited, Some(age)) => {
-                    let remedy = "every namespace is held while they are older than METRICS_MAX_AGE: see status.temporal.io";
+                    let remedy = "no capacity is changed while they are older than METRICS_MAX_AGE: see status.temporal.io";
                     report.bad(
                         CHECK,
                         format!("newest metrics are {} s old", age.as_secs()),
@@ -338,13 +349,17 @@ async fn metrics(autopilot: &Autopilot, scraper: &Scraper, report: &mut Report) 
                 (Completeness::Complete | Completeness::Limited, None) => {
                     report.odd(
                         CHECK,
-                        "it shows no namespace at all",
-                        "every namespace is held until metrics arrive",
+                        "it has no data for any namespace",
+                        "no capacity is changed until metrics arrive",
                     );
                 }
                 (Completeness::Unknown | Completeness::Undeclared, _) => {
-                    let remedy = "every namespace is held while that is so: try again later";
-                    report.bad(CHECK, "its answer was not declared complete", remedy);
+                    let remedy = "no capacity is changed until it is complete: try again later";
+                    report.bad(
+                        CHECK,
+                        "its answer is not marked complete (`X-Completeness`)",
+                        remedy,
+                    );
                 }
             }
         }
@@ -357,7 +372,7 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
     let url = client.config().base_url();
     match client.check().await {
         Err(error) => {
-            let remedy = "without metrics every namespace is held: check PROMETHEUS_URL and its credentials";
+            let remedy = "without metrics no capacity is changed: check PROMETHEUS_URL and its credentials";
             return report.bad(CHECK, chain(&error), remedy);
         }
         Ok(server) => {
@@ -367,9 +382,13 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
     }
     let (names, now) = (metric_families(), autopilot.now());
     match client.families_present(&names, now).await {
-        Err(error) => report.bad(CHECK, chain(&error), "its samples cannot be read"),
+        Err(error) => report.bad(
+            CHECK,
+            chain(&error),
+            "its samples cannot be read, so no capacity is changed: fix the cause shown here",
+        ),
         Ok(present) => {
-            // While nobody is throttled there is no series of that.
+            // Without throttling there are no series of it.
             let absent: Vec<&str> = names
                 .iter()
                 .zip(present)
@@ -379,10 +398,10 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
             if absent.is_empty() {
                 report.good(
                     "metric families",
-                    "all that are used have samples of the last hour",
+                    "all required families have samples within the last hour",
                 );
             } else {
-                let remedy = "nothing is given back while usage is missing, and without limits every namespace is held: scrape the whole of /v1/metrics";
+                let remedy = "no capacity is released while usage is missing, and nothing is changed without limits: scrape /v1/metrics without filters";
                 report.bad(
                     "metric families",
                     format!("no samples of {}", absent.join(", ")),
@@ -395,17 +414,21 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
         .scrape_interval("temporal_cloud_v1_action_limit", now)
         .await
     {
-        Err(error) => report.bad("samples", chain(&error), "its samples cannot be read"),
+        Err(error) => report.bad(
+            "samples",
+            chain(&error),
+            "its samples cannot be read, so no capacity is changed: fix the cause shown here",
+        ),
         Ok(None) => report.odd(
             "samples",
-            "too few of the last hour to tell how far they are apart",
-            "every namespace is held until more arrive",
+            "too few within the last hour to determine their interval",
+            "no capacity is changed until more arrive",
         ),
         Ok(Some(apart)) if apart.as_secs() == 60 => report.good("samples", "a minute apart"),
         Ok(Some(apart)) if apart.as_secs() < 60 => report.bad(
             "samples",
-            format!("{} s apart: the times are those of the scrape", apart.as_secs()),
-            "let the scrape job honour the endpoint's times (honor_timestamps: true)",
+            format!("{} s apart: they have the time of the scrape", apart.as_secs()),
+            "set `honor_timestamps: true` in the scrape job",
         ),
         Ok(Some(apart)) => {
             let minutes = 3_600 / apart.as_secs().max(1);
@@ -416,7 +439,7 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
                 report.odd(
                     "samples",
                     what,
-                    "below 48 nothing is given back: scrape every minute",
+                    "with fewer than 48 no capacity is released: scrape every minute",
                 );
             }
         }
@@ -429,10 +452,10 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
     let Some(memory) = autopilot.memory() else {
         let without = match autopilot.metrics() {
             MetricsSource::Endpoint(_) => {
-                "nothing is kept: a worker estimates the hour from one minute, and `history` is empty"
+                "nothing is recorded: the worker sees one minute at a time, and `history` is empty; set LEDGER_URL"
             }
             MetricsSource::Prometheus(_) => {
-                "nothing is kept: `history` is empty, and nobody watches for throttling between evaluations"
+                "nothing is recorded: `history` is empty, and throttling between evaluations is not noticed; set LEDGER_URL"
             }
         };
         return report.odd(CHECK, "LEDGER_URL is not set", without);
@@ -442,12 +465,12 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
             return report.bad(
                 CHECK,
                 error.to_string(),
-                "nothing is given back while that is so; raising goes on",
+                "no capacity is released without it; scaling up continues",
             );
         }
         Ok(info) => {
             let newest = info.newest_minute.map_or_else(
-                || "no minute yet".to_owned(),
+                || "no minutes yet".to_owned(),
                 |newest| format!("newest minute {newest}"),
             );
             report.good(CHECK, format!("{}, {newest}", info.location));
@@ -472,7 +495,7 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
         Sampling::Fewer => "throttling and actions only",
     };
     let what = format!(
-        "{how}, every {} s: {} of 60 minutes become known",
+        "{how}, every {} s: {} of 60 minutes are sampled",
         rule.every.as_secs(),
         rule.minutes_an_hour()
     );
@@ -480,8 +503,8 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
         report.good("sampling", what);
     } else {
         let remedy = match rule.enough_requests_an_hour {
-            Some(enough) => format!("nothing is given back on that: METRICS_REQUESTS_PER_HOUR={enough} is enough"),
-            None => "nothing is given back on that, and no budget of the endpoint is enough: METRICS_SOURCE=prometheus"
+            Some(enough) => format!("too few minutes to release capacity: set METRICS_REQUESTS_PER_HOUR={enough}"),
+            None => "too few minutes to release capacity, and the endpoint does not allow enough requests: use METRICS_SOURCE=prometheus"
                 .to_owned(),
         };
         report.odd("sampling", what, remedy);
@@ -527,26 +550,21 @@ fn home(settings: &Settings, listed: Option<&[String]>, report: &mut Report) {
     match (settings.home.namespace_id(), &settings.home.namespace) {
         (Some(id), _) => match listed {
             Some(listed) if !listed.iter().any(|it| it == id.as_str()) => {
-                let remedy = "if it runs in this account, give the key the right to read that namespace";
-                report.odd(
-                    CHECK,
-                    format!("{id} is not among the namespaces that the key sees"),
-                    remedy,
-                );
+                let remedy = "if it is in this account, grant the key Namespace Read on it";
+                report.odd(CHECK, format!("the key cannot see {id}"), remedy);
             }
-            _ => report.good(CHECK, format!("{id}, whose capacity is never lowered")),
+            _ => report.good(CHECK, format!("{id}, which is never scaled down")),
         },
         (None, Some(name)) => {
-            let remedy = "if that is a namespace of Temporal Cloud, give its full id (name.account), so that it is never lowered";
+            let remedy = "if that is a namespace of Temporal Cloud, set its full id (name.account), so that it is never scaled down";
             report.odd(
                 CHECK,
-                format!("TEMPORAL_NAMESPACE is `{name}`, whose account cannot be told"),
+                format!("TEMPORAL_NAMESPACE is `{name}`, without an account"),
                 remedy,
             );
         }
         (None, None) => {
-            let remedy =
-                "fine for the command line; a worker needs TEMPORAL_NAMESPACE, and never lowers that one";
+            let remedy = "fine for the command line; a worker needs it, and never scales that namespace down";
             report.odd(CHECK, "TEMPORAL_NAMESPACE is not set", remedy);
         }
     }
@@ -557,7 +575,7 @@ fn notifications(settings: &Settings, report: &mut Report) {
         report.good(
             "notifications",
             format!(
-                "to a webhook at {}; nothing was posted to find out more",
+                "incoming webhook at {}; not tested, since that would post a message",
                 slack.host()
             ),
         );
@@ -565,14 +583,28 @@ fn notifications(settings: &Settings, report: &mut Report) {
         report.odd(
             "notifications",
             "SLACK_WEBHOOK_URL is not set",
-            "people are told in the log only",
+            "notifications are only logged",
         );
     }
     if settings.dry_run {
         report.odd(
             "dry run",
             "DRY_RUN_MODE is true",
-            "nothing is changed: set it to false when the plans look right",
+            "no capacity is changed: set it to false when the plans look right",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::one_day(25, "in 1 day")]
+    #[case::days(72, "in 3 days")]
+    #[case::over(-48, "2 days ago")]
+    fn an_expiry_is_a_number_of_days(#[case] hours: i64, #[case] expected: &str) {
+        assert_eq!(expires_in(SignedDuration::from_hours(hours)), expected);
     }
 }

@@ -280,6 +280,11 @@ fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
 #[case::no_number("DEFAULT_TRU_COUNT", "five", "DEFAULT_TRU_COUNT = `five` (environment)")]
 #[case::broken_glob("NAMESPACE_DENYLIST", "or[ders", "the pattern `or[ders` does not parse")]
 #[case::no_boolean("DRY_RUN_MODE", "perhaps", "neither true nor false")]
+#[case::workflow_trigger(
+    "SLACK_WEBHOOK_URL",
+    "https://hooks.slack.com/triggers/T0/1/hunter2",
+    "this is the trigger URL of a Slack workflow"
+)]
 fn bad_settings_end_in_one_message_with_the_remedy(
     #[case] name: &str,
     #[case] value: &str,

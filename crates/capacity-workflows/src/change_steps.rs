@@ -292,6 +292,20 @@ impl ChangeActivities {
     ) -> Result<Concluded, ActivityError> {
         let report = &conclusion.report;
         let shared = &self.shared;
+        // Once for each change: neither the attempts that follow nor the workflow that goes on recording repeat it.
+        if let Some(error) = &report.error
+            && !report.is_success()
+            && !conclusion.complete
+            && context.info().attempt <= 1
+        {
+            tracing::warn!(
+                namespace = report.namespace,
+                operation_id = report.operation_id,
+                outcome = report.outcome,
+                %error,
+                "a capacity change was not carried out"
+            );
+        }
         let record = tokio::time::timeout(CONCLUDE, record(shared, report));
         let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
         let (recorded, announced) =

@@ -84,8 +84,8 @@ pub(crate) fn news(
     if let Some(problem) = report.ledger_problem.clone()
         && found.is_news(LEDGER, 1)
     {
-        let meanwhile = "nothing is given back meanwhile; raising goes on".to_owned();
-        more.push(section("The ledger cannot be used", vec![problem, meanwhile]));
+        let meanwhile = "no capacity is released until it works again; scaling up continues".to_owned();
+        more.push(section("Ledger unavailable", vec![problem, meanwhile]));
     }
     let mut ended = Vec::new();
     for (problem, standing) in before {
@@ -105,7 +105,7 @@ pub(crate) fn news(
         }
     }
     if !ended.is_empty() {
-        more.push(section("Over", ended));
+        more.push(section("Resolved", ended));
     }
     let mut standing = found.standing;
     while standing.len() > MOST_STANDING {
@@ -159,7 +159,10 @@ pub(crate) fn is_over_a_day(told: &str, now: Timestamp) -> bool {
 /// Returns what a decision says is wrong, and after how many evaluations it is told.
 fn problem_of(decision: &DecisionReport) -> Option<(String, u32)> {
     let is_change = matches!(decision.action.as_str(), "Enable" | "Resize" | "Disable");
-    let is_paid_hold = decision.action == "Hold" && decision.current_trus.is_some_and(|trus| trus > 0);
+    // What waits for metrics newer than its last change costs nothing that a person could save.
+    let is_paid_hold = decision.action == "Hold"
+        && decision.reason_code != "waiting_for_effect"
+        && decision.current_trus.is_some_and(|trus| trus > 0);
     let due_after = match (is_change, decision.announce, is_paid_hold) {
         (false, true, _) => 1,
         (false, false, true) => LONG_HOLD,
@@ -231,16 +234,25 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_waits_for_metrics_newer_than_its_change_needs_no_attention() {
+        let mut standing = BTreeMap::new();
+        for hour in 0..4 {
+            let mut report = held(4, false);
+            report.decisions[0].reason_code = "waiting_for_effect".to_owned();
+            let news = news(report, &standing, at(hour));
+            assert_eq!(told(&news), (false, 0));
+            standing = news.standing;
+        }
+    }
+
+    #[test]
     fn a_ledger_that_cannot_be_used_is_told_once_and_when_it_can_be_again() {
         let broken = || EvaluationReport {
             ledger_problem: Some("the ledger ledger.db is damaged".to_owned()),
             ..EvaluationReport::default()
         };
         let first = news(broken(), &BTreeMap::new(), at(0));
-        assert_eq!(
-            first.more[0].heading.as_deref(),
-            Some("The ledger cannot be used")
-        );
+        assert_eq!(first.more[0].heading.as_deref(), Some("Ledger unavailable"));
         let second = news(broken(), &first.standing, at(1));
         assert_eq!(second.more, []);
         let over = news(EvaluationReport::default(), &second.standing, at(2));
