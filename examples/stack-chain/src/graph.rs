@@ -332,6 +332,23 @@ impl Graph {
         })
     }
 
+    /// Returns what a run of `origin` that the chain itself starts leads to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan_from`].
+    pub fn plan_with(&self, origin: &str) -> Result<Plan, PlanError> {
+        let mut plan = self.plan_from(origin)?;
+        let mut first = self.planned(origin, origin, &BTreeSet::new());
+        first.other_parents.append(&mut first.parents);
+        // It is started on purpose, so that being on a cycle does not matter, and its dependents are left out already.
+        first.skip = first.skip.filter(|_| self.cycle_of(origin).is_none());
+        first.condition = Condition::OnSuccess;
+        plan.stacks.insert(0, first);
+        plan.origin = String::new();
+        Ok(plan)
+    }
+
     fn planned(&self, id: &str, origin: &str, reached: &BTreeSet<&str>) -> PlannedStack {
         let Node { stack, rules } = &self.nodes[id];
         let (parents, other_parents) = rules
@@ -364,6 +381,37 @@ impl Graph {
             contexts: stack.contexts.clone(),
             skip,
         }
+    }
+}
+
+impl Plan {
+    /// Returns the cycle that new dependencies of a stack would close in this chain.
+    pub fn cycle_with(&self, id: &str, parents: &[String]) -> Option<String> {
+        let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut waiting = VecDeque::from([id]);
+        while let Some(next) = waiting.pop_front() {
+            for child in self
+                .stacks
+                .iter()
+                .filter(|it| it.parents.iter().any(|parent| parent == next))
+            {
+                if child.id != id && !came_from.contains_key(child.id.as_str()) {
+                    came_from.insert(&child.id, next);
+                    waiting.push_back(&child.id);
+                }
+            }
+        }
+        let last = parents
+            .iter()
+            .find(|parent| came_from.contains_key(parent.as_str()))?;
+        let mut path = vec![id, last];
+        let mut at = last.as_str();
+        while at != id {
+            at = came_from[at];
+            path.push(at);
+        }
+        path.reverse();
+        Some(path.join(" -> "))
     }
 }
 

@@ -141,6 +141,31 @@ fn an_unknown_origin_is_named_with_a_suggestion() {
     assert!(error.to_string().ends_with("did you mean `network`?"));
 }
 
+#[test]
+fn a_label_that_closes_a_cycle_during_a_chain_is_found() {
+    let plan = graph("a b=dependsOn:a c=dependsOn:b d=dependsOn:c")
+        .plan_from("a")
+        .expect("a plan");
+    assert_eq!(
+        plan.cycle_with("b", &["d".to_owned()]).as_deref(),
+        Some("b -> c -> d -> b")
+    );
+    assert_eq!(plan.cycle_with("c", &["b".to_owned()]), None);
+}
+
+#[test]
+fn a_chain_that_runs_its_origin_plans_it_first() {
+    let graph = graph("z a=dependsOn:z b=dependsOn:a");
+    let plan = graph.plan_with("a").expect("a plan");
+    let stacks: Vec<_> = plan
+        .stacks
+        .iter()
+        .map(|it| (it.id.as_str(), it.parents.join(",")))
+        .collect();
+    assert_eq!(stacks, [("a", String::new()), ("b", "a".to_owned())]);
+    assert_eq!(plan.stacks[0].other_parents, ["z"]);
+}
+
 proptest! {
     /// In any graph, each stack of a plan comes after its parents unless it is on a cycle, and appears once.
     #[test]

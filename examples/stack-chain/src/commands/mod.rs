@@ -1,19 +1,24 @@
 //! The commands, one function each.
 
+mod chains;
+mod connection;
+mod demo;
+mod serve;
 mod stacks;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack_chain::settings::Account;
-
-use stacks::GraphFormat;
+use stack_chain::settings::{Account, ChainArguments};
 
 /// Run dependent Spacelift stacks one after the other.
 #[derive(Debug, Parser)]
 #[command(name = "stack-chain", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done; 1 any error, and any mistake that `check` finds.")]
+#[command(after_help = "\
+Spacelift: SPACELIFT_API_KEY_ENDPOINT, SPACELIFT_API_KEY_ID, SPACELIFT_API_KEY_SECRET, SPACELIFT_WEBHOOK_SECRET.
+Temporal: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, TEMPORAL_PROFILE.
+Exit codes: 0 done; 1 any error, and any mistake that `check` finds.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     account: Account,
@@ -30,9 +35,34 @@ enum Command {
     /// Print the stacks and their dependencies
     Graph {
         /// Output format
-        #[arg(short, long, value_enum, default_value_t = GraphFormat::Text)]
-        output: GraphFormat,
+        #[arg(short, long, value_enum, default_value_t = stacks::GraphFormat::Text)]
+        output: stacks::GraphFormat,
     },
+    /// Receive webhooks and run chains, in one process
+    Serve(serve::Process),
+    /// Receive webhooks
+    Webhook(serve::Process),
+    /// Run chains
+    Worker(serve::Process),
+    /// Run a stack and everything that depends on it; print the workflow id
+    Trigger {
+        /// The stack
+        stack: String,
+        /// Run only what depends on the stack, not the stack itself
+        #[arg(long)]
+        dependents_only: bool,
+        #[command(flatten)]
+        chain: ChainArguments,
+    },
+    /// Look at chains, and decide about them
+    #[command(subcommand)]
+    Chains(chains::Chains),
+    /// Print the chains that started between two dates
+    Report(chains::Report),
+    /// Check the connections to Temporal and Spacelift, and name missing rights
+    ConnectionCheck,
+    /// Run a chain on a simulated account, with a Temporal server of its own
+    Demo,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -41,10 +71,30 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check => stacks::check(&account).await,
         Command::Labels => Ok(stacks::labels()),
         Command::Graph { output } => stacks::graph(&account, output).await,
+        Command::Serve(process) => serve::run(&account, &process, serve::Role::Both).await,
+        Command::Webhook(process) => serve::run(&account, &process, serve::Role::Webhook).await,
+        Command::Worker(process) => serve::run(&account, &process, serve::Role::Worker).await,
+        Command::Trigger {
+            stack,
+            dependents_only,
+            chain,
+        } => chains::trigger(&account, &stack, !dependents_only, chain.settings()).await,
+        Command::Chains(command) => chains::run(command).await,
+        Command::Report(report) => chains::report(&report).await,
+        Command::ConnectionCheck => connection::check(&account).await,
+        Command::Demo => demo::run().await,
     }
 }
 
 /// Prints a text. A reader that went away, such as `head`, is not an error.
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// The name of the person at the terminal, for decisions.
+fn who() -> String {
+    std::env::var("USER")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }

@@ -23,7 +23,7 @@ pub(super) enum GraphFormat {
 
 async fn read(account: &Account) -> anyhow::Result<Graph> {
     let stacks = account.provider()?.stacks().await?;
-    Ok(Graph::of(stacks, account.labels))
+    Ok(Graph::of(stacks, account.dialect()?))
 }
 
 pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {

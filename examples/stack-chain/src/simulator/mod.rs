@@ -342,7 +342,7 @@ pub fn signature(body: &[u8], secret: &str) -> String {
 ///
 /// # Errors
 ///
-/// If there is no answer.
+/// If no answer arrives.
 pub async fn post_event(url: &str, event: &Value) -> Result<(u16, String), reqwest::Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let body = event.to_string();

@@ -23,6 +23,8 @@ pub use queries::progress_of;
 
 /// A token is exchanged again when it has less than this left.
 const REFRESH_BEFORE: Duration = Duration::from_mins(1);
+/// How often a token is exchanged again within one call. It may expire while an outage is waited for.
+const MOST_REFRESHES: u32 = 2;
 /// Longest answer to `Retry-After` inside one call. A longer one is left to the caller.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Bytes of an unreadable answer that an error shows.
@@ -168,7 +170,7 @@ impl Spacelift {
     ) -> Result<T, Error> {
         let fail = |kind| Error::new(operation.does, kind);
         let mut wait = self.config.first_wait;
-        let mut has_refreshed = false;
+        let mut refreshes = 0;
         let mut attempt = 1;
         loop {
             let token = self.token(&operation).await?;
@@ -177,17 +179,17 @@ impl Spacelift {
                 Attempt::Done(data)
                     if !operation.is_mutation && data.get("viewer").is_some_and(Value::is_null) =>
                 {
-                    if has_refreshed {
+                    if refreshes == MOST_REFRESHES {
                         return Err(fail(ErrorKind::Login("the token is not accepted".to_owned())));
                     }
-                    has_refreshed = true;
+                    refreshes += 1;
                     self.forget(&token).await;
                 }
                 Attempt::Done(data) => {
                     return serde_json::from_value(data).map_err(|error| fail(ErrorKind::Decode(error)));
                 }
-                Attempt::Unauthorized(_) if !has_refreshed => {
-                    has_refreshed = true;
+                Attempt::Unauthorized(_) if refreshes < MOST_REFRESHES => {
+                    refreshes += 1;
                     self.forget(&token).await;
                 }
                 Attempt::Unauthorized(message) => {

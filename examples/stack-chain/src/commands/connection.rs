@@ -1,0 +1,96 @@
+//! Checking both connections.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use stack_chain::provider::ProviderError;
+use stack_chain::settings::{Account, connect};
+use temporalio_client::grpc::WorkflowService as _;
+use temporalio_client::tonic::IntoRequest as _;
+use temporalio_common::protos::temporal::api::workflowservice::v1::ListNamespacesRequest;
+
+use super::print;
+
+pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
+    let mut text = String::new();
+    let mut is_good = true;
+    match temporal().await {
+        Ok(line) => text.push_str(&line),
+        Err(error) => {
+            is_good = false;
+            let _ = writeln!(text, "Temporal: {error:#}");
+        }
+    }
+    let provider = account.provider()?;
+    match provider.identity().await {
+        Ok(identity) => {
+            let _ = writeln!(text, "Spacelift: logged in as {}", identity.name);
+        }
+        Err(error) => {
+            let _ = writeln!(text, "Spacelift: {error}");
+            print(&text);
+            return Ok(ExitCode::from(1));
+        }
+    }
+    let mut right = |name: &str, found: Result<String, ProviderError>| {
+        let _ = match found {
+            Ok(found) => writeln!(text, "right to {name}: yes ({found})"),
+            Err(error) => {
+                is_good = false;
+                writeln!(text, "right to {name}: MISSING ({error})")
+            }
+        };
+    };
+    let stacks = provider.stacks().await;
+    let first = stacks
+        .as_ref()
+        .ok()
+        .and_then(|stacks| stacks.first().map(|stack| stack.id.clone()));
+    right(
+        "list stacks",
+        stacks.map(|stacks| format!("{} stacks", stacks.len())),
+    );
+    if let Some(stack) = first {
+        right(
+            "read runs",
+            provider
+                .runs(&stack)
+                .await
+                .map(|runs| format!("{} runs of {stack}", runs.len())),
+        );
+    }
+    text.push_str("right to trigger runs: not checked, since only a run would show it\n");
+    print(&text);
+    Ok(ExitCode::from(u8::from(!is_good)))
+}
+
+async fn temporal() -> anyhow::Result<String> {
+    let mut client = connect("stack-chain").await?;
+    let own = client.options().namespace.clone();
+    let listed = client
+        .list_namespaces(
+            ListNamespacesRequest {
+                page_size: 100,
+                ..Default::default()
+            }
+            .into_request(),
+        )
+        .await;
+    // Temporal Cloud does not let a namespace's key list the others.
+    let names = listed.map(|answer| {
+        let namespaces = answer.into_inner().namespaces;
+        namespaces
+            .into_iter()
+            .filter_map(|it| it.namespace_info)
+            .map(|it| it.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    });
+    Ok(match names {
+        Ok(names) => format!("Temporal: reached, namespace {own}; all namespaces: {names}\n"),
+        Err(status) => format!(
+            "Temporal: reached, namespace {own}; other namespaces cannot be listed: {}\n",
+            status.message()
+        ),
+    })
+}

@@ -1,0 +1,141 @@
+//! A chain from end to end, on a simulated account and a Temporal server that ends with the demo.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use stack_chain::graph::Graph;
+use stack_chain::labels::Dialect;
+use stack_chain::provider::{Provider as _, RunRef};
+use stack_chain::render;
+use stack_chain::report::Reporter;
+use stack_chain::server::{Metrics, Server, serve};
+use stack_chain::simulator::{self, KEY_ID, KEY_SECRET, SimStack, WEBHOOK_SECRET};
+use stack_chain::spacelift::{Config, Spacelift};
+use stack_chain::webhook::Receiver;
+use stack_chain::workflows::{ChainActivities, ChainReport, ChainSettings, StackDependencyChain, chain_id};
+use temporal_dev_server::Options;
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, Url, WorkflowGetResultOptions,
+};
+
+use super::print;
+use super::serve::work;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn stacks() -> Vec<SimStack> {
+    let mut broken = SimStack::new("search", &["dependsOn:database"]);
+    broken.failures = 1;
+    let mut stacks = vec![
+        SimStack::new("network", &[]),
+        SimStack::new("database", &["dependsOn:network", "chain-priority:10"]),
+        SimStack::new("cache", &["dependsOn:network"]),
+        SimStack::new("app", &["depends-on:database,cache"]),
+        broken,
+        SimStack::new("search-index", &["dependsOn:search"]),
+        SimStack::new("page-on-call", &["dependsOn:search", "chain-run:on-failure"]),
+        SimStack::new("smoke-test", &["depends-on:app,search", "chain-run:always"]),
+    ];
+    for stack in &mut stacks {
+        stack.run_time = Duration::from_millis(400);
+    }
+    stacks
+}
+
+pub(super) async fn run() -> anyhow::Result<ExitCode> {
+    let server = temporal_dev_server::start(&Options::default(), &print).await?;
+    let simulator = simulator::start(stacks()).await?;
+    let connection = ConnectionOptions::new(Url::parse(&format!("http://{}", server.address()))?).build();
+    let client = Client::new(
+        Connection::connect(connection).await?,
+        ClientOptions::new("default").build(),
+    )?;
+    let spacelift = Arc::new(Spacelift::new(Config::try_new(
+        &simulator.endpoint(),
+        KEY_ID,
+        KEY_SECRET.into(),
+    )?));
+    print("The stacks:\n");
+    print(&render::text(&Graph::of(
+        spacelift.stacks().await?,
+        Dialect::Both,
+    )));
+    let metrics = Arc::new(Metrics::default());
+    metrics.is_ready.store(true, Ordering::Relaxed);
+    let receiver =
+        Receiver::try_new(&WEBHOOK_SECRET.into(), Duration::from_mins(15)).map_err(anyhow::Error::msg)?;
+    let settings = ChainSettings {
+        poll_ms: 1_000,
+        ..ChainSettings::default()
+    };
+    let listening = Server {
+        client: client.clone(),
+        receiver: Some(Arc::new(receiver)),
+        settings,
+        metrics: Arc::clone(&metrics),
+    };
+    let listen = serve(([127, 0, 0, 1], 0).into(), listening).await?;
+    simulator.deliver_to(&format!("http://{listen}/webhooks/spacelift"), 1);
+    let activities = ChainActivities {
+        provider: spacelift,
+        client: client.clone(),
+        dialect: Dialect::Both,
+        reporter: Reporter::default(),
+        metrics: Arc::clone(&metrics),
+    };
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        let _ = ended.await;
+    };
+    let watch = async {
+        print("\nSomebody runs `network`; Spacelift's webhook says that it has finished.\n");
+        let run = simulator
+            .trigger_by("network", Some("ann"))
+            .context("the stack is there")?;
+        let report = report_of(
+            &client,
+            &chain_id(&RunRef {
+                stack: run.stack,
+                run: run.id,
+            }),
+        )
+        .await;
+        let _ = done.send(());
+        report
+    };
+    let (worked, report) = tokio::join!(
+        work(client.clone(), activities, Duration::from_secs(1), stop, &metrics),
+        watch
+    );
+    worked?;
+    let report = report?;
+    for result in &report.results {
+        let why = result
+            .why
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
+        print(&format!("  {} {}{why}", result.stack, result.outcome.as_str()));
+    }
+    print(&format!("\n{}", report.summary()));
+    server.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn report_of(client: &Client, id: &str) -> anyhow::Result<ChainReport> {
+    let started = Instant::now();
+    while started.elapsed() < LIMIT {
+        let handle = client.get_workflow_handle::<StackDependencyChain>(id);
+        let left = LIMIT.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, handle.get_result(WorkflowGetResultOptions::default())).await {
+            Ok(Ok(report)) => return Ok(report),
+            // The chain has not started yet.
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(_) => break,
+        }
+    }
+    bail!("the chain did not end within {} s", LIMIT.as_secs())
+}

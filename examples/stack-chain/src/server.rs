@@ -1,0 +1,245 @@
+//! The HTTP side: webhooks in, metrics and health out.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde_json::json;
+use temporalio_client::errors::WorkflowStartError;
+use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowStartOptions};
+
+use crate::progress::Outcome;
+use crate::provider::RunRef;
+use crate::webhook::{MOST_BYTES, Received, Receiver, SIGNATURE_HEADER};
+use crate::workflows::{
+    ChainSettings, Lenient, OPEN_CHAINS, RunEvent, RunFinished, TASK_QUEUE, run_workflow_id,
+};
+
+/// Spacelift waits for an answer for an unknown time; an event that is not stored by then is refused, and delivered again.
+const STORE: Duration = Duration::from_secs(5);
+
+/// What the server needs.
+#[derive(Clone)]
+pub struct Server {
+    /// Temporal.
+    pub client: Client,
+    /// Checks webhooks; without it, none are received.
+    pub receiver: Option<Arc<Receiver>>,
+    /// For the chains that webhooks start.
+    pub settings: ChainSettings,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Counters of this process. Chains are counted by the worker that reports them.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Whether the process works; until then and while it drains, `/readyz` answers 503.
+    pub is_ready: AtomicBool,
+    accepted: AtomicU64,
+    duplicate: AtomicU64,
+    ignored: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    chains_good: AtomicU64,
+    chains_bad: AtomicU64,
+    chain_seconds: AtomicU64,
+}
+
+impl Metrics {
+    /// Counts a chain that has ended.
+    pub fn chain_ended(&self, is_success: bool, seconds: u64) {
+        let counter = if is_success {
+            &self.chains_good
+        } else {
+            &self.chains_bad
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.chain_seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    fn text(&self, open: Option<(u64, u64)>) -> String {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        };
+        family(
+            "stack_chain_webhooks_total",
+            "counter",
+            "Webhooks by what became of them.",
+            &[
+                ("{result=\"accepted\"}", read(&self.accepted)),
+                ("{result=\"duplicate\"}", read(&self.duplicate)),
+                ("{result=\"ignored\"}", read(&self.ignored)),
+                ("{result=\"refused\"}", read(&self.refused)),
+                ("{result=\"failed\"}", read(&self.failed)),
+            ],
+        );
+        let (good, bad) = (read(&self.chains_good), read(&self.chains_bad));
+        family(
+            "stack_chain_chains_total",
+            "counter",
+            "Chains that ended, by whether every stack succeeded or was left out on purpose.",
+            &[("{result=\"success\"}", good), ("{result=\"failure\"}", bad)],
+        );
+        family(
+            "stack_chain_chain_duration_seconds",
+            "summary",
+            "How long chains took.",
+            &[("_sum", read(&self.chain_seconds)), ("_count", good + bad)],
+        );
+        if let Some((count, oldest)) = open {
+            family(
+                "stack_chain_open_chains",
+                "gauge",
+                "Chains that have not ended.",
+                &[("", count)],
+            );
+            family(
+                "stack_chain_oldest_open_chain_seconds",
+                "gauge",
+                "Age of the oldest of them.",
+                &[("", oldest)],
+            );
+        }
+        text
+    }
+}
+
+/// Serves until the process ends. Returns the address.
+///
+/// # Errors
+///
+/// If the address cannot be used.
+pub async fn serve(listen: SocketAddr, server: Server) -> std::io::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    let bound = listener.local_addr()?;
+    let mut router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    if server.receiver.is_some() {
+        router = router
+            .route("/webhooks/spacelift", post(webhook))
+            .layer(DefaultBodyLimit::max(MOST_BYTES));
+    }
+    let router = router.with_state(server);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(bound)
+}
+
+/// A decision takes durable steps; it is a workflow's. Here the event is only checked and stored.
+async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(receiver) = &server.receiver else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+    let signature = headers.get(SIGNATURE_HEADER).and_then(|it| it.to_str().ok());
+    match receiver.receive(signature, &body, Timestamp::now()) {
+        Err(refusal) => {
+            count(&server.metrics.refused);
+            tracing::warn!(%refusal, "webhook refused");
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            (status, axum::Json(json!({ "error": refusal.to_string() }))).into_response()
+        }
+        Ok(Received::Ignored(why)) => {
+            count(&server.metrics.ignored);
+            axum::Json(json!({ "ignored": why })).into_response()
+        }
+        Ok(Received::RunEnded { run, outcome }) => match store(&server, &run, outcome).await {
+            Ok(is_new) => {
+                count(if is_new {
+                    &server.metrics.accepted
+                } else {
+                    &server.metrics.duplicate
+                });
+                let answer = json!({ "workflow_id": run_workflow_id(&run.run), "duplicate": !is_new });
+                (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
+            }
+            Err(problem) => {
+                count(&server.metrics.failed);
+                tracing::error!(problem, run = run.run, stack = run.stack, "webhook not stored");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    axum::Json(json!({ "error": problem })),
+                )
+                    .into_response()
+            }
+        },
+    }
+}
+
+/// Starts the workflow of a run's end. Returns whether there was none.
+async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, String> {
+    let event = RunEvent {
+        run: run.clone(),
+        outcome,
+        claimed_by: None,
+        settings: server.settings.clone(),
+    };
+    let options = WorkflowStartOptions::new(TASK_QUEUE, run_workflow_id(&run.run))
+        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+        .static_summary(format!("end of a run of {}", run.stack))
+        .build();
+    let started = server
+        .client
+        .start_workflow(RunFinished::run, Lenient::from(event), options);
+    match tokio::time::timeout(STORE, started).await {
+        Err(_) => Err(format!(
+            "Temporal did not accept the event within {} s",
+            STORE.as_secs()
+        )),
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(WorkflowStartError::AlreadyStarted { .. })) => Ok(false),
+        Ok(Err(error)) => Err(format!("Temporal did not accept the event: {error}")),
+    }
+}
+
+async fn ready(State(server): State<Server>) -> Response {
+    let is_ready =
+        server.metrics.is_ready.load(Ordering::Relaxed) && open_chains(&server.client).await.is_some();
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, axum::Json(json!({ "ready": is_ready }))).into_response()
+}
+
+async fn metrics(State(server): State<Server>) -> Response {
+    let text = server.metrics.text(open_chains(&server.client).await);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Returns how many chains are open, and the age of the oldest in seconds; nothing if Temporal does not answer.
+async fn open_chains(client: &Client) -> Option<(u64, u64)> {
+    let listed = async {
+        let mut open = client.list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
+        let (mut count, mut oldest) = (0, Duration::ZERO);
+        while let Some(chain) = open.next().await {
+            let started = chain.ok()?.start_time();
+            count += 1;
+            let age = started.and_then(|started| SystemTime::now().duration_since(started).ok());
+            oldest = oldest.max(age.unwrap_or_default());
+        }
+        Some((count, oldest.as_secs()))
+    };
+    tokio::time::timeout(Duration::from_secs(5), listed)
+        .await
+        .ok()
+        .flatten()
+}

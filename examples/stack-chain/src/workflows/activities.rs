@@ -1,0 +1,444 @@
+//! Activities: everything that talks to the CI system, to Temporal or to people. Each one is safe to run twice.
+
+#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(
+    clippy::unused_async,
+    reason = "activities are async, or they run on a thread of their own"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use temporalio_client::errors::WorkflowStartError;
+use temporalio_client::{
+    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
+    WorkflowSignalOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
+};
+use temporalio_common::data_converters::{PayloadConverter, RawValue};
+use temporalio_macros::activities;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::budget::{BUDGET_ID, RunBudget};
+use super::chain::StackDependencyChain;
+use super::event::RunFinished;
+use super::execution::StackExecution;
+use super::lenient::Lenient;
+use super::messages::{
+    ChainReport, ChainRequest, Offer, PrepareRequest, Prepared, Reservation, RunEvent, TASK_QUEUE,
+    TriggerRequest, run_workflow_id,
+};
+use crate::graph::{Graph, Plan, PlannedStack};
+use crate::labels::{Dialect, parse};
+use crate::provider::{Provider, ProviderError, Run, RunRef, Trouble};
+use crate::report::Reporter;
+use crate::server::Metrics;
+use crate::windows::{Window, next_open};
+
+/// Longest wait for the answer of a workflow.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A run appears in the list of runs shortly after the request, even if its answer was lost.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The open chains, for the list of workflows.
+pub const OPEN_CHAINS: &str = "WorkflowType = 'StackDependencyChain' AND ExecutionStatus = 'Running'";
+
+/// What activities need.
+pub struct ChainActivities {
+    /// The CI system.
+    pub provider: Arc<dyn Provider>,
+    /// Temporal.
+    pub client: Client,
+    /// Which labels make a dependency.
+    pub dialect: Dialect,
+    /// Where summaries and the audit log go.
+    pub reporter: Reporter,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+}
+
+#[activities]
+impl ChainActivities {
+    /// Reads all stacks and plans the chain.
+    #[activity(name = "plan_chain")]
+    pub async fn plan_chain(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: ChainRequest,
+    ) -> Result<Plan, ActivityError> {
+        let stacks = beating(&context, self.provider.stacks())
+            .await?
+            .map_err(failure)?;
+        let graph = Graph::of(stacks, self.dialect);
+        let origin = &request.origin.stack;
+        let plan = if request.runs_origin {
+            graph.plan_with(origin)
+        } else {
+            graph.plan_from(origin)
+        };
+        Ok(plan.map_err(|error| permanent(error.to_string()))?)
+    }
+
+    /// Reads a stack again before it is triggered: it may have changed since the chain was planned.
+    #[activity(name = "prepare")]
+    pub async fn prepare(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: PrepareRequest,
+    ) -> Result<Prepared, ActivityError> {
+        Ok(beating(&context, self.prepared(request)).await??)
+    }
+
+    /// Triggers a run. If an answer was lost, the runs of the stack are read before triggering again.
+    #[activity(name = "trigger")]
+    pub async fn trigger(
+        self: Arc<Self>,
+        context: ActivityContext,
+        request: TriggerRequest,
+    ) -> Result<Run, ActivityError> {
+        let is_first = context.info().attempt <= 1;
+        Ok(beating(&context, self.triggered(&request, is_first)).await??)
+    }
+
+    /// Reads a run.
+    #[activity(name = "read_run")]
+    pub async fn read_run(
+        self: Arc<Self>,
+        context: ActivityContext,
+        at: RunRef,
+    ) -> Result<Option<Run>, ActivityError> {
+        let read = beating(&context, self.provider.run(&at)).await?;
+        Ok(read.map_err(|error| match error.trouble {
+            // The run continues without us: a key that is being rotated must not end the chain.
+            Trouble::Login => transient(error.text),
+            _ => failure(error),
+        })?)
+    }
+
+    /// Asks for a run to be stopped.
+    #[activity(name = "stop_run")]
+    pub async fn stop_run(
+        self: Arc<Self>,
+        context: ActivityContext,
+        at: RunRef,
+    ) -> Result<(), ActivityError> {
+        Ok(
+            beating(&context, self.provider.stop(&at, "the chain was canceled"))
+                .await?
+                .map_err(failure)?,
+        )
+    }
+
+    /// Returns the seconds until a stack may run; nothing if it may run now.
+    #[activity(name = "window_wait")]
+    pub async fn window_wait(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        stack: PlannedStack,
+    ) -> Result<Option<u64>, ActivityError> {
+        let read = |texts: &[String]| {
+            texts
+                .iter()
+                .map(|text| text.parse::<Window>())
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let windows = read(&stack.windows).map_err(|error| permanent(error.to_string()))?;
+        let blackouts = read(&stack.blackouts).map_err(|error| permanent(error.to_string()))?;
+        let now = Timestamp::now();
+        let never = "its maintenance windows and blackouts leave no time within a year; change the labels";
+        let open = next_open(&windows, &blackouts, now).ok_or_else(|| permanent(never.to_owned()))?;
+        let wait = open.duration_since(now);
+        if wait.is_positive() {
+            Ok(Some(wait.as_secs().unsigned_abs() + 1))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Reserves a place in the hour. Returns 0, or the milliseconds to wait.
+    #[activity(name = "reserve")]
+    pub async fn reserve(
+        self: Arc<Self>,
+        context: ActivityContext,
+        wanted: Reservation,
+    ) -> Result<u64, ActivityError> {
+        let options =
+            WorkflowUpdateWithStartOptions::new(TASK_QUEUE, BUDGET_ID, WorkflowIdConflictPolicy::UseExisting)
+                .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+                .static_summary("Limit of runs per hour")
+                .build();
+        let raw = RawValue::from_value(&wanted, &PayloadConverter::default());
+        let asked = self.client.execute_update_with_start_workflow(
+            RunBudget::run,
+            Lenient::default(),
+            RunBudget::reserve,
+            raw,
+            options,
+        );
+        let answer = beating(&context, tokio::time::timeout(ANSWER, asked)).await?;
+        let answer =
+            answer.map_err(|_| transient(format!("{BUDGET_ID} did not answer in {} s", ANSWER.as_secs())))?;
+        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} refused: {error:?}")))?)
+    }
+
+    /// Offers a run to all open chains.
+    #[activity(name = "offer_run")]
+    pub async fn offer_run(
+        self: Arc<Self>,
+        context: ActivityContext,
+        run: RunRef,
+    ) -> Result<Offer, ActivityError> {
+        Ok(beating(&context, self.offered(&run)).await??)
+    }
+
+    /// Appends the chain to the audit log.
+    #[activity(name = "audit_chain")]
+    pub async fn audit_chain(
+        self: Arc<Self>,
+        _context: ActivityContext,
+        report: ChainReport,
+    ) -> Result<(), ActivityError> {
+        Ok(self.reporter.audit(&report).map_err(transient)?)
+    }
+
+    /// Tells people what the chain came to.
+    #[activity(name = "announce_chain")]
+    pub async fn announce_chain(
+        self: Arc<Self>,
+        context: ActivityContext,
+        report: ChainReport,
+    ) -> Result<(), ActivityError> {
+        if context.info().attempt <= 1 {
+            let took = report
+                .ended
+                .unwrap_or_default()
+                .saturating_sub(report.started.unwrap_or_default());
+            self.metrics.chain_ended(report.is_success(), took);
+        }
+        Ok(beating(&context, self.reporter.announce(&report))
+            .await?
+            .map_err(transient)?)
+    }
+}
+
+impl ChainActivities {
+    async fn prepared(&self, request: PrepareRequest) -> Result<Prepared, ApplicationFailure> {
+        let refused = |why: String| Prepared {
+            refusal: Some(why),
+            seen: Vec::new(),
+        };
+        let id = &request.stack.id;
+        let Some(stack) = self.provider.stack(id).await.map_err(failure)? else {
+            return Ok(refused(
+                "the stack does not exist any more, or the API key cannot see it".to_owned(),
+            ));
+        };
+        if stack.is_disabled {
+            return Ok(refused("the stack is disabled".to_owned()));
+        }
+        if let Some(who) = &stack.locked_by {
+            let own = self.provider.identity().await.map_err(failure)?;
+            if *who != own.id && *who != own.name {
+                return Ok(refused(format!(
+                    "the stack is locked by {who}; only they can start runs"
+                )));
+            }
+        }
+        let (rules, _) = parse(id, &stack.labels, self.dialect);
+        let planned = |parent: &String| {
+            request.stack.parents.contains(parent) || request.stack.other_parents.contains(parent)
+        };
+        let added: Vec<String> = rules
+            .depends_on
+            .iter()
+            .filter(|parent| !planned(parent))
+            .cloned()
+            .collect();
+        if !added.is_empty() {
+            let handle = self
+                .client
+                .get_workflow_handle::<StackDependencyChain>(request.chain.clone());
+            let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
+            let status = tokio::time::timeout(ANSWER, asked)
+                .await
+                .map_err(|_| transient("the chain did not answer".to_owned()))?;
+            let stacks = status
+                .map_err(|error| transient(format!("the chain did not answer: {error}")))?
+                .stacks;
+            let plan = Plan {
+                stacks,
+                ..Plan::default()
+            };
+            if let Some(cycle) = plan.cycle_with(id, &added) {
+                return Ok(refused(format!(
+                    "its labels changed during the chain and close the dependency cycle {cycle}"
+                )));
+            }
+        }
+        let runs = self.provider.runs(id).await.map_err(failure)?;
+        Ok(Prepared {
+            refusal: None,
+            seen: runs.into_iter().map(|run| run.id).collect(),
+        })
+    }
+
+    async fn triggered(&self, request: &TriggerRequest, is_first: bool) -> Result<Run, ApplicationFailure> {
+        if !is_first && let Some(run) = self.lost_run(request).await? {
+            return Ok(run);
+        }
+        let note = format!("stack-chain: {}", request.execution);
+        match self.provider.trigger(&request.stack, &note).await {
+            Ok(run) => {
+                self.claim(request, &run.id).await?;
+                Ok(run)
+            }
+            Err(error) if error.trouble == Trouble::Ambiguous => {
+                tokio::time::sleep(SETTLE).await;
+                self.lost_run(request).await?.ok_or_else(|| failure(error))
+            }
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Finds the run that an earlier request started without an answer: new, ours, and claimed by no other execution.
+    async fn lost_run(&self, request: &TriggerRequest) -> Result<Option<Run>, ApplicationFailure> {
+        let runs = self.provider.runs(&request.stack).await.map_err(failure)?;
+        let fresh: Vec<Run> = runs
+            .into_iter()
+            .filter(|run| !request.seen.contains(&run.id))
+            .collect();
+        if fresh.is_empty() {
+            return Ok(None);
+        }
+        let own = self.provider.identity().await.map_err(failure)?;
+        // The oldest first: it is the one whose answer was lost.
+        for run in fresh.into_iter().rev() {
+            let is_ours = run
+                .triggered_by
+                .as_ref()
+                .is_none_or(|who| *who == own.id || *who == own.name);
+            if is_ours && self.claim(request, &run.id).await? {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the workflow id of a run, so that its end starts no chain. Returns whether no other execution has it.
+    async fn claim(&self, request: &TriggerRequest, run: &str) -> Result<bool, ApplicationFailure> {
+        let id = run_workflow_id(run);
+        let event = RunEvent {
+            run: RunRef {
+                stack: request.stack.clone(),
+                run: run.to_owned(),
+            },
+            claimed_by: Some(request.execution.clone()),
+            ..RunEvent::default()
+        };
+        let options = WorkflowStartOptions::new(TASK_QUEUE, id.clone())
+            .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+            .static_summary(format!("run of {}, claimed by its chain", request.stack))
+            .build();
+        match self
+            .client
+            .start_workflow(RunFinished::run, Lenient::from(event), options)
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => {
+                let handle = self.client.get_workflow_handle::<RunFinished>(id);
+                let asked = handle.query(RunFinished::claimed_by, (), WorkflowQueryOptions::default());
+                let answer = tokio::time::timeout(ANSWER, asked)
+                    .await
+                    .map_err(|_| transient("no answer about the run".to_owned()))?;
+                let claimed_by =
+                    answer.map_err(|error| transient(format!("no answer about the run: {error}")))?;
+                Ok(claimed_by.is_none_or(|by| by == request.execution))
+            }
+            Err(error) => Err(transient(format!("run {run} could not be claimed: {error}"))),
+        }
+    }
+
+    async fn offered(&self, run: &RunRef) -> Result<Offer, ApplicationFailure> {
+        let mut offer = Offer::default();
+        let mut open = self
+            .client
+            .list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
+        while let Some(chain) = open.next().await {
+            let chain =
+                chain.map_err(|error| transient(format!("the open chains could not be listed: {error}")))?;
+            let handle = self
+                .client
+                .get_workflow_handle::<StackDependencyChain>(chain.id());
+            let asked = handle.query(
+                StackDependencyChain::execution_of,
+                run.stack.clone(),
+                WorkflowQueryOptions::default(),
+            );
+            let answer = tokio::time::timeout(ANSWER, asked).await;
+            let answer = answer.map_err(|_| transient(format!("chain {} did not answer", chain.id())))?;
+            let execution =
+                answer.map_err(|error| transient(format!("chain {} did not answer: {error}", chain.id())))?;
+            let Some(execution) = execution else { continue };
+            let handle = self
+                .client
+                .get_workflow_handle::<StackExecution>(execution.clone());
+            let asked = handle.query(StackExecution::status, (), WorkflowQueryOptions::default());
+            match tokio::time::timeout(ANSWER, asked).await {
+                Ok(Ok(status)) if status.runs.contains(&run.run) => {
+                    // It may look right now instead of at its next poll. If the signal fails, it polls.
+                    let _ = handle
+                        .signal(
+                            StackExecution::run_event,
+                            RawValue::default(),
+                            WorkflowSignalOptions::default(),
+                        )
+                        .await;
+                    return Ok(Offer {
+                        claimed_by: Some(execution),
+                        held_by: None,
+                    });
+                }
+                Ok(Ok(status)) if status.is_triggering => offer.held_by = Some(execution),
+                Ok(Ok(_)) => {}
+                // It is being started, or its worker is busy: it may be about to trigger.
+                Ok(Err(_)) | Err(_) => offer.held_by = Some(execution),
+            }
+        }
+        Ok(offer)
+    }
+}
+
+fn failure(error: ProviderError) -> ApplicationFailure {
+    let builder = ApplicationFailure::builder(std::io::Error::other(error.text))
+        .type_name(format!("{:?}", error.trouble))
+        .non_retryable(!error.trouble.is_retryable());
+    match error.retry_after {
+        Some(after) => builder.next_retry_delay(after).build(),
+        None => builder.build(),
+    }
+}
+
+fn permanent(text: String) -> ApplicationFailure {
+    failure(ProviderError::new(Trouble::Permanent, text))
+}
+
+fn transient(text: String) -> ApplicationFailure {
+    failure(ProviderError::new(Trouble::Transient, text))
+}
+
+/// Heartbeats while a slow call is in flight: a worker that dies is noticed within seconds, and a cancellation arrives.
+async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
+    let mut call = std::pin::pin!(call);
+    let mut tick = tokio::time::interval(Duration::from_secs(3));
+    loop {
+        tokio::select! {
+            biased;
+            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
+            result = &mut call => return Ok(result),
+            _ = tick.tick() => context.record_heartbeat(()).await?,
+        }
+    }
+}
