@@ -183,6 +183,16 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     world.key("one\n");
     let mut worker = world.worker();
     worker.until_ready_is(200, Duration::from_secs(30)).await;
+    // A report shows that it polls: it is ready a moment before.
+    let client = world.direct().connect(None).await.expect("connected");
+    let before = ask(
+        &client,
+        &Installation::default(),
+        "before",
+        Duration::from_mins(1),
+    )
+    .await;
+    before.expect("a report");
     world.proxy.set(Rules {
         key: Some("two"),
         ..Rules::default()
@@ -190,7 +200,6 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     worker.until_ready_is(503, Duration::from_secs(20)).await;
     world.key("two\n");
     worker.until_ready_is(200, Duration::from_secs(50)).await;
-    let client = world.direct().connect(None).await.expect("connected");
     ask(&client, &Installation::default(), "after", Duration::from_mins(1))
         .await
         .expect("a report: the worker polls with the new key");
