@@ -142,11 +142,7 @@ impl Apply<'_> {
             (Some(_), Some(stopped)) => stopped.exit(),
             (Some(_), None) => Exit::Failed,
             // A successful apply leaves nothing planned.
-            (None, _) => Exit::of_plan(
-                self.flags.detailed_exitcode,
-                plan.metrics_unavailable,
-                if go { 0 } else { planned },
-            ),
+            (None, _) => Exit::of_plan(self.flags.detailed_exitcode, &plan, if go { 0 } else { planned }),
         })
     }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use capacity_autopilot::Plan;
 use process_edge::{Signal, flush_errors, write_error, write_output};
 
 /// How long a line on standard error may take before the command continues without it.
@@ -37,8 +38,17 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// What a plan means: unavailable metrics outrank changes, and without `--detailed-exitcode` both are 0.
-    pub(crate) fn of_plan(detailed: bool, metrics_unavailable: bool, changes: usize) -> Self {
+    /// What a plan with so many changes left means. An error outranks everything.
+    pub(crate) fn of_plan(detailed: bool, plan: &Plan, changes: usize) -> Self {
+        if plan.errors.is_empty() {
+            Self::without_error(detailed, plan.metrics_unavailable, changes)
+        } else {
+            Self::Failed
+        }
+    }
+
+    /// Unavailable metrics outrank changes, and without `--detailed-exitcode` both are 0.
+    fn without_error(detailed: bool, metrics_unavailable: bool, changes: usize) -> Self {
         match (detailed, metrics_unavailable, changes) {
             (true, true, _) => Self::MetricsUnavailable,
             (true, false, 1..) => Self::ChangesPlanned,
@@ -111,6 +121,9 @@ mod tests {
         #[case] changes: usize,
         #[case] expected: Exit,
     ) {
-        assert_eq!(Exit::of_plan(detailed, metrics_unavailable, changes), expected);
+        assert_eq!(
+            Exit::without_error(detailed, metrics_unavailable, changes),
+            expected
+        );
     }
 }

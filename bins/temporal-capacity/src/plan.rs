@@ -93,7 +93,7 @@ pub(crate) async fn run(
     }
     Ok(Exit::of_plan(
         flags.detailed_exitcode,
-        plan.metrics_unavailable,
+        &plan,
         plan.summary.changes(),
     ))
 }
@@ -124,6 +124,9 @@ pub(crate) fn show(
 ) -> anyhow::Result<()> {
     for warning in &plan.warnings {
         tell(&format!("warning: {warning}"));
+    }
+    for error in &plan.errors {
+        tell(&format!("error: {error}"));
     }
     let closing = render::closing_line(plan, took);
     match shown {

@@ -297,20 +297,43 @@ fn bad_settings_end_in_one_message_with_the_remedy(
     assert_eq!(world.cloud.changes(), []);
 }
 
-#[test]
-fn a_wrong_metrics_key_makes_metrics_unavailable_and_is_reported() {
+#[rstest]
+#[case::plan(&["plan", "--all"])]
+#[case::plan_with_detailed_exit_codes(&["plan", "--detailed-exitcode"])]
+#[case::apply(&["apply", "--yes"])]
+fn a_rejected_metrics_key_is_an_error(#[case] arguments: &[&str]) {
     let world = World::new(options());
     let assert = world
-        .command(&["plan", "--all"])
+        .command(arguments)
         .env("TEMPORAL_CLOUD_METRICS_API_KEY", "wrong-hunter2")
         .assert()
-        .success();
-    let text = output(&assert);
+        .code(1);
+    let (text, errors) = (output(&assert), errors(&assert));
     assert!(
-        text.contains("Jwt is missing") && text.contains("the metrics key is wrong"),
-        "{text}"
+        errors.contains("error: the metrics were refused with 401"),
+        "{errors}"
     );
-    assert!(!text.contains("hunter2"), "{text}");
+    assert!(
+        !text.contains("hunter2") && !errors.contains("hunter2"),
+        "{text}{errors}"
+    );
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn capacity_info_that_cannot_be_read_is_counted_and_an_error() {
+    let mut options = options();
+    options.faults.capacity_info_refused_of = Some("checkout.a1b2c".to_owned());
+    let world = World::new(options);
+    let assert = world.run(&["plan", "orders", "checkout"]).code(1);
+    assert!(
+        errors(&assert).contains("error: the capacity info of 1 of "),
+        "{}",
+        errors(&assert)
+    );
+    assert!(output(&assert).contains("orders.a1b2c"), "{}", output(&assert));
+    let plan = world.json(&["plan", "-o", "json"], 1);
+    assert_eq!(plan["errors"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -337,7 +360,7 @@ fn apply_posts_one_digest_a_plan_none_and_a_dry_run_only_shows_it() {
     assert_eq!(messages.len(), 1);
     let text = messages[0]["text"].as_str().expect("a text");
     assert!(
-        text.contains("Capacity of account a1b2c: 4 changed, 1 need a person"),
+        text.contains("Capacity of account a1b2c: 4 changed, 1 needs attention"),
         "{text}"
     );
 

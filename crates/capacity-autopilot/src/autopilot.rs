@@ -122,6 +122,8 @@ pub struct Evaluation {
     pub ledger_problem: Option<String>,
     /// What people should know of the evaluation as a whole.
     pub warnings: Vec<String>,
+    /// What failed, although decisions were made: whoever runs a command sees it as an error.
+    pub errors: Vec<String>,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,
     /// Requests made to the metrics endpoint.

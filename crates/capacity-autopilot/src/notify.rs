@@ -138,6 +138,7 @@ mod tests {
             usage_window: "1 minute".to_owned(),
             ledger_problem: None,
             warnings: Vec::new(),
+            errors: Vec::new(),
             ops_requests: 0,
             metrics_requests: 0,
         };

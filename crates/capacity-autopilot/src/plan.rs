@@ -44,6 +44,9 @@ pub struct Plan {
     pub decisions: Vec<PlannedDecision>,
     /// What people should know about the evaluation as a whole.
     pub warnings: Vec<String>,
+    /// What failed, although decisions were made: a rejected metrics key, or capacity info that could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
     /// Counts and money.
     pub summary: PlanSummary,
     /// What became of the changes; only after `apply`.
@@ -266,6 +269,7 @@ impl Plan {
             price_per_million_actions,
             decisions,
             warnings: evaluation.warnings.clone(),
+            errors: evaluation.errors.clone(),
             summary,
             changes: None,
             digest: None,

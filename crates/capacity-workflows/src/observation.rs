@@ -101,6 +101,8 @@ impl EvaluationReport {
             price_per_million_actions,
             decisions,
             warnings: self.warnings.clone(),
+            // The decisions and warnings say the same; only commands exit with them.
+            errors: Vec::new(),
             summary: capacity_autopilot::PlanSummary::default(),
             changes: Some(self.changes.iter().map(ChangeResult::from).collect()),
             digest: None,

@@ -279,6 +279,9 @@ impl Cloud {
     pub(crate) fn capacity_info(&mut self, id: &str) -> Result<Value, Refusal> {
         let now = self.now();
         let number = self.visible(id, now)?;
+        if self.faults.capacity_info_refused_of.as_deref() == Some(id) {
+            return Err(Refusal::new(403, 7, "permission denied"));
+        }
         Ok(json!({ "capacityInfo": answers::capacity_info(&self.namespaces[number]) }))
     }
 

@@ -23,6 +23,8 @@ pub struct Faults {
     pub changes_with_update: Option<(String, serde_json::Value)>,
     /// A field of the spec, with its value, that the service changes when an operation ends.
     pub changes_at_end: Option<(String, serde_json::Value)>,
+    /// A namespace whose capacity info is refused with 403, as that of a namespace in its first minute.
+    pub capacity_info_refused_of: Option<String>,
     /// A family that the endpoint does not offer.
     pub missing_family: Option<String>,
     /// How far the cloud's `Date` header is off.

@@ -35,7 +35,7 @@ pub use source::MetricsSource;
 use history::Histories;
 use metrics::Detail;
 use namespaces::Listed;
-use reading::{Purpose, Reading, Recalled, Unread};
+use reading::{Purpose, Reading, Recalled};
 use usage::{AccountMetrics, NamespaceMetrics};
 
 /// A ledger's newest minute is used if so much of its allowed age is left: the evaluation takes time as well.
@@ -136,6 +136,9 @@ async fn evaluate(
 
     let now = autopilot.now();
     let decisions = round.decide(now);
+    for error in &round.errors {
+        tracing::warn!("{error}");
+    }
     Ok(Evaluation {
         evaluated_at: now,
         account,
@@ -144,6 +147,7 @@ async fn evaluate(
         usage_window: round.usage_window().to_owned(),
         ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
         warnings,
+        errors: round.errors,
         ops_requests: autopilot.ops().requests_made() - ops_before,
         metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
     })
@@ -226,6 +230,8 @@ struct Round<'a> {
     /// Minutes before the newest ones.
     older: Histories,
     account: AccountView,
+    /// What failed and does not stop the evaluation.
+    errors: Vec<String>,
     policy: &'a Policy,
 }
 
@@ -255,6 +261,7 @@ impl<'a> Round<'a> {
                 home: autopilot.settings().home.clone(),
                 restrictions,
             },
+            errors: Vec::new(),
             policy: &autopilot.settings().policy,
         }
     }
@@ -335,7 +342,10 @@ impl<'a> Round<'a> {
             .await;
         self.names = names;
         match read {
-            Err(Unread { why, .. }) => self.account.metrics = MetricsHealth::Incomplete { why },
+            Err(unread) => {
+                self.errors.extend(unread.rejection());
+                self.account.metrics = MetricsHealth::Incomplete { why: unread.why };
+            }
             Ok(read) => {
                 warn_of_metrics(&read.metrics, whole_account, warnings);
                 self.reading.record(&read.metrics, whole_account).await;
@@ -356,12 +366,19 @@ impl<'a> Round<'a> {
             .await;
         match read {
             // What throttles was read before, so scaling up continues.
-            Err(Unread { why, .. }) => self.account.restrictions.push(Restriction::new(
-                Direction::ScaleDown,
-                ReasonCode::MetricsIncomplete,
-                format!("the metrics of {} candidates are incomplete: {why}", names.len()),
-                RestrictionOrigin::Metrics,
-            )),
+            Err(unread) => {
+                self.errors.extend(unread.rejection());
+                self.account.restrictions.push(Restriction::new(
+                    Direction::ScaleDown,
+                    ReasonCode::MetricsIncomplete,
+                    format!(
+                        "the metrics of {} candidates are incomplete: {}",
+                        names.len(),
+                        unread.why
+                    ),
+                    RestrictionOrigin::Metrics,
+                ));
+            }
             Ok(mut read) => {
                 warn_of_metrics(&read.metrics, false, warnings);
                 self.reading.record(&read.metrics, false).await;
@@ -425,6 +442,14 @@ impl<'a> Round<'a> {
             .buffer_unordered(CONCURRENT_INFOS)
             .collect()
             .await;
+        let is_unread = |info: &CapacityInfo| matches!(info, CapacityInfo::Unavailable { .. });
+        let unread = infos.iter().filter(|(_, info)| is_unread(info)).count();
+        if unread > 0 {
+            self.errors.push(format!(
+                "the capacity info of {unread} of {} candidates could not be read: they are held, and the next evaluation tries again",
+                infos.len()
+            ));
+        }
         for (number, info) in infos {
             self.snapshots[number].capacity_info = info;
         }

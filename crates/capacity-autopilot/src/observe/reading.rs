@@ -75,6 +75,8 @@ pub(crate) struct Unread {
     pub(crate) why: String,
     /// How long to leave the endpoint alone, where it or the budget asks for that.
     pub(crate) wait: Option<Duration>,
+    /// The status, where the key was not accepted.
+    pub(crate) rejected: Option<u16>,
     /// Requests that were made in vain.
     requests: u32,
 }
@@ -84,8 +86,17 @@ impl Unread {
         Self {
             why: why.into(),
             wait: None,
+            rejected: None,
             requests: 0,
         }
+    }
+
+    /// Says that the key was not accepted: people have to act.
+    pub(crate) fn rejection(&self) -> Option<String> {
+        let status = self.rejected?;
+        Some(format!(
+            "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
+        ))
     }
 }
 
@@ -96,10 +107,28 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
             ErrorKind::OverBudget { free_in, .. } => Some(*free_in),
             _ => error.retry_after(),
         };
+        let rejected = match error.kind() {
+            ErrorKind::Refused { status, .. } => Some(*status).filter(|status| matches!(status, 401 | 403)),
+            _ => None,
+        };
         Self {
             why: chain(&error),
             wait,
+            rejected,
             requests: error.requests(),
+        }
+    }
+}
+
+impl From<prometheus_reader::Error> for Unread {
+    fn from(error: prometheus_reader::Error) -> Self {
+        let rejected = match error.kind() {
+            prometheus_reader::ErrorKind::Unauthorised { status, .. } => Some(*status),
+            _ => None,
+        };
+        Self {
+            rejected,
+            ..Self::because(chain(&error))
         }
     }
 }
@@ -219,6 +248,7 @@ impl<'a> Reading<'a> {
                 until.strftime("%H:%M UTC")
             ),
             wait: Some(free_in),
+            rejected: None,
             requests: 0,
         })
     }

@@ -10,7 +10,6 @@ use super::families::{Role, families, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
 use super::usage::{AccountMetrics, NamespaceMetrics, Point, UsageFold};
-use crate::text::chain;
 
 /// A sample from the future is read, so that it is seen to be one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
@@ -62,10 +61,7 @@ pub(super) async fn read(
                 fold.add(kind, role, &series.point(&sample));
             }
         };
-        let coverage = client
-            .samples(&query, each)
-            .await
-            .map_err(|error| Unread::because(chain(&error)))?;
+        let coverage = client.samples(&query, each).await.map_err(Unread::from)?;
         if coverage.partial {
             return Err(Unread::because(format!(
                 "Prometheus says that its answer is not whole: {}",
@@ -89,10 +85,7 @@ async fn declared(
     let served = detail.served();
     let kinds: Vec<LimitKind> = LimitKind::ALL.into_iter().filter(|kind| served[*kind]).collect();
     let names: Vec<&str> = kinds.iter().map(|kind| families(*kind).served).collect();
-    let present = client
-        .families_present(&names, now)
-        .await
-        .map_err(|error| Unread::because(chain(&error)))?;
+    let present = client.families_present(&names, now).await.map_err(Unread::from)?;
     let found = kinds.into_iter().zip(present);
     Ok(found
         .filter(|(_, present)| present.is_present())
