@@ -324,6 +324,7 @@ async fn every_status_code() {
             .await;
         let mut config = Config::try_new(&server.uri(), KEY.into()).expect("valid");
         config.max_attempts = 2;
+        config.max_rate_limited = Duration::ZERO;
         config.requests_per_second = 1_000;
         let client = Client::new(config);
         let read = client.namespace("orders.a1b2c").await.expect_err("refused");

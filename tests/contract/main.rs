@@ -5,6 +5,7 @@
 mod cloud_ops;
 mod metrics_scrape;
 mod plan_schema;
+mod rate_limits;
 mod rotation;
 mod simulator;
 mod slack;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, Method, header};
+use http_edge::SharedPause;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::config::{API_VERSION, Config};
-use crate::error::{Error, ErrorKind, Refusal, excerpt};
+use crate::error::{Error, ErrorKind, GrpcCode, Refusal, excerpt};
 use crate::identity::{CurrentIdentity, Identity};
 use crate::namespaces::{
     AsyncOperation, CapacityInfo, Namespace, NamespaceUpdate, NamespacesPage, OneCapacityInfo, OneNamespace,
@@ -25,6 +26,12 @@ use crate::retry::{self, LONGEST_ASKED};
 
 /// The largest page the service gives (Cloud Ops API, `GetNamespaces`).
 const PAGE_SIZE: &str = "1000";
+
+/// No rate limit passes sooner, whatever the service says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A write that the caller has just checked does not wait long: what was checked grows old.
+const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 
 /// No answer of the API is anywhere near this large; a larger one is not read to its end.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
@@ -41,6 +48,8 @@ struct Shared {
     config: Config,
     host: String,
     pace: DefaultDirectRateLimiter,
+    /// After a 429 all requests wait, not only the refused one.
+    pause: SharedPause,
     requests: AtomicU64,
     /// The `Date` of the newest answer in seconds since 1970; 0 before the first.
     server_time: AtomicI64,
@@ -102,6 +111,7 @@ impl Client {
                 .expect("the TLS settings are made by the same library, and nothing else can fail"),
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             pace: RateLimiter::direct(Quota::per_second(per_second)),
+            pause: SharedPause::default(),
             config,
             requests: AtomicU64::new(0),
             server_time: AtomicI64::new(0),
@@ -281,11 +291,10 @@ impl Client {
     async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let url = self.url(call.path);
         let begun = Instant::now();
-        let mut attempts = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         let mut key = self.shared.config.api_key.current();
         let mut key_was_renewed = false;
         loop {
-            attempts += 1;
             let error = match self.attempt(&call, url.clone(), &key).await {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => Error::new(&call.operation, kind),
@@ -305,6 +314,27 @@ impl Client {
                 Repeat::Never => false,
             };
             let asked = error.retry_after();
+            if error.is_rate_limited() {
+                // The limit is the account's. Whoever waits for it has not failed, so it is bounded by time, not by attempts.
+                refusals += 1;
+                let wait = asked
+                    .unwrap_or_else(|| retry::backoff(refusals))
+                    .max(SHORTEST_PAUSE);
+                self.shared.pause.begin(wait);
+                let in_time = begun.elapsed() + wait <= self.shared.config.max_rate_limited
+                    || refusals < self.shared.config.max_attempts;
+                if !(harmless && in_time && wait <= LONGEST_ASKED) {
+                    return Err(error);
+                }
+                tracing::debug!(
+                    operation = call.operation,
+                    refusals,
+                    ?wait,
+                    "rate limited; all requests wait"
+                );
+                continue;
+            }
+            attempts += 1;
             let wait = asked.unwrap_or_default().max(retry::backoff(attempts));
             let in_time = asked.is_none_or(|asked| asked <= LONGEST_ASKED)
                 && begun.elapsed() + wait <= self.shared.config.max_elapsed;
@@ -329,6 +359,11 @@ impl Client {
         key: &SecretString,
     ) -> Result<T, ErrorKind> {
         self.wait_for_a_turn().await;
+        let longest = match call.repeat {
+            Repeat::Harmless | Repeat::OnlyIfNotDone => LONGEST_ASKED,
+            Repeat::Never => LONGEST_BEFORE_ONE_POST,
+        };
+        self.shared.pause.over(longest).await.map_err(paused)?;
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let mut request = self
             .shared
@@ -419,4 +454,17 @@ impl Client {
         }
         url
     }
+}
+
+/// A request that was not sent, since the service asked all of them to wait for longer than a call can.
+fn paused(left: Duration) -> ErrorKind {
+    ErrorKind::Refused(Refusal {
+        status: 429,
+        code: GrpcCode::ResourceExhausted,
+        message: format!(
+            "the service has asked to wait for another {} s, so nothing was sent",
+            left.as_secs().max(1)
+        ),
+        retry_after: Some(left),
+    })
 }

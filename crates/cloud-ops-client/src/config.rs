@@ -24,8 +24,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How often a call that may be repeated is made in all.
     pub max_attempts: u32,
-    /// How long a call may go on being repeated.
+    /// How long a call may be repeated.
     pub max_elapsed: Duration,
+    /// How long a call may wait for the rate limit of the account, however many requests are refused meanwhile.
+    pub max_rate_limited: Duration,
     /// Requests a second that this client makes at most. The service allows 40 for a user and 80 for a service account,
     /// over all their clients.
     pub requests_per_second: u32,
@@ -70,6 +72,7 @@ impl Config {
             request_timeout: Duration::from_secs(30),
             max_attempts: 6,
             max_elapsed: Duration::from_secs(90),
+            max_rate_limited: Duration::from_mins(5),
             requests_per_second: 30,
         })
     }

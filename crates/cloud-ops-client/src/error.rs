@@ -299,6 +299,11 @@ impl Error {
         self.has_code(GrpcCode::Unauthenticated)
     }
 
+    /// Returns whether the account has made too many requests: all of them have to wait.
+    pub fn is_rate_limited(&self) -> bool {
+        self.has_code(GrpcCode::ResourceExhausted)
+    }
+
     /// Returns whether the thing does not exist, or may not be seen.
     pub fn is_not_found(&self) -> bool {
         self.has_code(GrpcCode::NotFound)

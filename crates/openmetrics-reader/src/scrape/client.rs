@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http_edge::SharedPause;
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
 use secrecy::SecretString;
@@ -29,6 +30,8 @@ pub struct Scraper {
     pub(super) host: String,
     /// When the requests of the last hour were made.
     recent: Mutex<VecDeque<Instant>>,
+    /// After a 429 all requests wait, not only the refused one.
+    pause: SharedPause,
     requests: AtomicU64,
     server_time_ms: AtomicI64,
     /// Whether this endpoint ends its documents with the end marker: then one without it was cut.
@@ -112,6 +115,7 @@ impl Scraper {
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             config,
             recent: Mutex::new(VecDeque::new()),
+            pause: SharedPause::default(),
             requests: AtomicU64::new(0),
             server_time_ms: AtomicI64::new(i64::MIN),
             ends_with_marker: AtomicBool::new(false),
@@ -248,6 +252,9 @@ impl Scraper {
         let mut key = self.config.api_key.current();
         let mut key_was_renewed = false;
         loop {
+            if let Err(left) = self.pause.over(LONGEST_ASKED).await {
+                return Err(Error::new(operation, self.paused(left)).after(attempts));
+            }
             attempts += 1;
             let kind = match self.attempt(url, pairs, &key).await {
                 Ok(answer) => return Ok((answer, attempts)),
@@ -261,17 +268,21 @@ impl Scraper {
                 continue;
             }
             let asked = kind.retry_after();
+            let wait = FIRST_WAIT
+                .saturating_mul(1 << (attempts - 1).min(6))
+                .mul_f64(0.5 + fastrand::f64() / 2.0);
+            let wait = asked.unwrap_or_default().max(wait);
+            if matches!(kind, ErrorKind::Refused { status: 429, .. }) {
+                self.pause.begin(wait);
+            }
             let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
             if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
                 // One that the budget refused was not made.
                 let made = attempts - u32::from(matches!(kind, ErrorKind::OverBudget { .. }));
                 return Err(Error::new(operation, kind).after(made));
             }
-            let wait = FIRST_WAIT
-                .saturating_mul(1 << (attempts - 1).min(6))
-                .mul_f64(0.5 + fastrand::f64() / 2.0);
             tracing::debug!(operation, attempts, error = %kind, "repeating a request");
-            tokio::time::sleep(asked.unwrap_or_default().max(wait)).await;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -341,6 +352,20 @@ impl Scraper {
             retry_after,
             retry_at,
         })
+    }
+
+    /// A request that was not sent, since the endpoint asked all of them to wait for longer than one can.
+    fn paused(&self, left: Duration) -> ErrorKind {
+        ErrorKind::Refused {
+            host: self.host.clone(),
+            status: 429,
+            message: format!(
+                "it has asked to wait for another {} s, so nothing was sent",
+                left.as_secs().max(1)
+            ),
+            retry_after: Some(left),
+            retry_at: None,
+        }
     }
 
     /// Takes one request out of the hour's budget.
