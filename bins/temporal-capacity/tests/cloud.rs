@@ -365,7 +365,7 @@ fn apply_posts_one_digest_a_plan_none_and_a_dry_run_only_shows_it() {
     assert_eq!(messages.len(), 1);
     let text = messages[0]["text"].as_str().expect("a text");
     assert!(
-        text.contains("Capacity of account a1b2c: 4 changed, 1 need a person"),
+        text.contains("Capacity of account a1b2c: 4 changed, 1 needs attention"),
         "{text}"
     );
 
