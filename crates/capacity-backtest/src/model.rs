@@ -57,11 +57,11 @@ impl Backlog {
             minute.delayed += left.min(arriving);
             minute.waited += self.queue + left;
             // A sixth of what waits is tried again in each step; what is served from the queue was one of these attempts.
-            retried += (left - STEPS * served_from_queue).max(0);
+            retried += left - STEPS * served_from_queue;
             self.queue = left;
         }
         if minute.delayed > 0 {
-            minute.throttled = minute.delayed + (retried + STEPS / 2) / STEPS;
+            minute.throttled = minute.delayed + (retried.max(0) + STEPS - 1) / STEPS;
         }
         minute
     }
@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             (minute.served, minute.throttled, minute.delayed, backlog.queue),
-            (20_000, 7_833, 7_000, 0)
+            (20_000, 7_000, 7_000, 0)
         );
         // 5,000, then 2,000 are left after the first two steps.
         assert_eq!(minute.waited, 5_000 + 5_000 + 2_000 + 2_000);
