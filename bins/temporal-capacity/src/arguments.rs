@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 }
 
 /// Flags that every command takes, before or after its name.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Form of the result on standard output.
     #[arg(
@@ -101,7 +101,7 @@ pub(crate) struct Global {
 }
 
 /// Other global flags of the Temporal CLI, which hands them on before the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Handed {
     /// Ends the command with an error if it takes longer, for example 30s; 0s means no limit.
     #[arg(
@@ -221,6 +221,8 @@ pub(crate) enum Command {
     Trigger(Trigger),
     /// Tells what was decided and changed, when, why, by whom and at which price, from the ledger.
     History(History),
+    /// Show what each policy would have cost on a recorded load; reads files only.
+    Backtest(Backtest),
     /// Inspects, prunes, exports and imports the ledger.
     Ledger(LedgerArguments),
     /// Shows the settings in force and where each comes from.
@@ -261,6 +263,48 @@ pub(crate) struct History {
     /// Form of the history; `--output` maps onto it (text: table).
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) format: Option<PlanFormat>,
+}
+
+/// Flags of `backtest`.
+#[derive(Debug, Args)]
+pub(crate) struct Backtest {
+    /// CSV files, one row per minute: `aps`, optionally `peak10s` (busiest ten seconds) and `time`.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Output format; `html` is a report in one file. `--output` maps onto it (text: table).
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<BacktestFormat>,
+    /// Set a parameter of break-even, such as margin=1.25; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) policy_param: Vec<String>,
+    /// When break-even is evaluated: 55+alerts, 5min+alerts, hourly (minutes 55 and 0) or full-hour.
+    #[arg(long, value_name = "CADENCE", default_value = "55+alerts")]
+    pub(crate) cadence: String,
+    /// Dollars per million actions, or tiers such as "5M:50, 25" [default: as `PRICE_PER_MILLION_ACTIONS`].
+    #[arg(long, value_name = "PRICE")]
+    pub(crate) price: Option<String>,
+    /// Cost of delaying one action by one minute, in actions: 0.1 for batch work, 10 where latency matters [default: 1].
+    #[arg(long, value_name = "ACTIONS")]
+    pub(crate) delay_value: Option<String>,
+    /// Days that fill envelope and history before results count [default: all but the last 7, at most 7].
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) warmup_days: Option<usize>,
+    /// Also show how the result moves with delay value and price.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+}
+
+/// Output formats of a backtest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BacktestFormat {
+    /// A table that fits the terminal.
+    Table,
+    /// One JSON document.
+    Json,
+    /// Comma-separated values, with a header.
+    Csv,
+    /// A report in one HTML file.
+    Html,
 }
 
 /// Arguments of `ledger`.

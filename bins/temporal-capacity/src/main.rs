@@ -5,6 +5,7 @@
 
 mod apply;
 mod arguments;
+mod backtest;
 mod controller;
 mod demo;
 mod dev;
@@ -67,6 +68,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal)), limit),
         Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal)), limit),
         Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global)), limit),
+        Command::Backtest(flags) => backtest::run(flags, global, terminal),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),
         },

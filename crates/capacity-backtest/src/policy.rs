@@ -1,8 +1,10 @@
 //! What a policy sees and says in a backtest.
 
+use capacity_engine::PricePerMillion;
 use capacity_engine::break_even::{
     self, BreakEvenState, MinuteActions, OptionCost, Parameters, Situation, Size, Window,
 };
+use capacity_engine::pricing::in_dollars;
 
 /// What a policy knows at one minute: never the demand.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub trait BacktestPolicy {
 pub struct BreakEven {
     parameters: Parameters,
     state: BreakEvenState,
+    price: Option<PricePerMillion>,
 }
 
 impl BreakEven {
@@ -70,7 +73,16 @@ impl BreakEven {
     pub fn new(parameters: Parameters) -> Self {
         Self {
             parameters,
-            state: BreakEvenState::default(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the policy with its reasons in dollars instead of actions.
+    #[must_use]
+    pub fn with_price(self, price: PricePerMillion) -> Self {
+        Self {
+            price: Some(price),
+            ..self
         }
     }
 
@@ -93,7 +105,7 @@ impl BacktestPolicy for BreakEven {
         let (outcome, state) = break_even::evaluate(&situation, &self.state, &self.parameters);
         self.state = state;
         let reason = if explain {
-            outcome.sentence(&situation, &actions)
+            outcome.sentence(&situation, &|cost| self.money(cost))
         } else {
             String::new()
         };
@@ -105,7 +117,16 @@ impl BacktestPolicy for BreakEven {
     }
 }
 
-/// A cost in words: `1.2 M actions`.
+impl BreakEven {
+    /// A cost in words: `$1.20`, or `1.2 M actions` where the price is not known.
+    fn money(&self, cost: i64) -> String {
+        match self.price {
+            Some(price) => in_dollars(price.of(u64::try_from(cost).unwrap_or(0))),
+            None => actions(cost),
+        }
+    }
+}
+
 fn actions(cost: i64) -> String {
     match cost {
         ..1_000 => format!("{cost} actions"),

@@ -236,7 +236,7 @@ fn replayed(trace: &Trace, contender: Contender, settings: &Settings, course: Op
         ),
         Contender::OneStep => simple(&mut OneStep::default(), Cadence::FiveMinutesAndAlerts, 0),
         Contender::BreakEven => simple(
-            &mut BreakEven::new(settings.parameters.clone()),
+            &mut BreakEven::new(settings.parameters.clone()).with_price(settings.price),
             settings.cadence,
             0,
         ),

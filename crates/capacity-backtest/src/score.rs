@@ -1,6 +1,6 @@
 //! What a run cost.
 
-use capacity_engine::{PriceList, PricePerMillion};
+use capacity_engine::{ActionPrice, PricePerMillion};
 use rust_decimal::Decimal;
 
 use crate::model::{Minute, WAITED_PER_MINUTE};
@@ -60,13 +60,11 @@ impl Score {
     }
 
     /// Returns the score in dollars, scaled to 30 days. Waiting is priced at `delay_milli` thousandths of an action per action-minute;
-    /// both top-up and waiting are priced as the actions that follow `already` and those served in the month.
-    pub fn dollars(&self, prices: &PriceList, already: u64, delay_milli: i64) -> Dollars {
-        let month = |count: i64| self.scaled(count);
-        let before = already.saturating_add(month(self.served));
+    /// top-up and waiting are each priced as the account's next actions.
+    pub fn dollars(&self, price: &ActionPrice, delay_milli: i64) -> Dollars {
         let delay_actions = i128::from(self.action_minutes()) * i128::from(delay_milli) / 1000;
-        let waste = prices.cost(before, month(self.topup_actions));
-        let delay = prices.cost(before, month(i64::try_from(delay_actions).unwrap_or(i64::MAX)));
+        let waste = price.of(self.scaled(self.topup_actions));
+        let delay = price.of(self.scaled(i64::try_from(delay_actions).unwrap_or(i64::MAX)));
         let changes =
             Decimal::from(self.changes) * Decimal::from(MONTH_MINUTES) / Decimal::from(self.minutes.max(1));
         Dollars {

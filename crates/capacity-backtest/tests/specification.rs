@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use capacity_backtest::{Cadence, Contender, Settings, Trace, run};
-use capacity_engine::{PriceList, PricePerMillion};
+use capacity_engine::{ActionPrice, PricePerMillion};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -52,7 +52,7 @@ fn means(traces: &[Trace], contender: Contender, dollars: i64, adjust: impl Fn(&
         };
         adjust(&mut settings);
         let score = run(trace, contender, &settings);
-        let dollars = score.dollars(&PriceList::flat(price), 0, settings.parameters.delay_milli);
+        let dollars = score.dollars(&ActionPrice::flat(price), settings.parameters.delay_milli);
         let share = score.delayed_share_micros().to_f64().expect("small") / 10_000.0;
         let values =
             [dollars.waste, dollars.delay, dollars.total].map(|value| value.to_f64().expect("small"));

@@ -1,0 +1,213 @@
+//! `backtest`: what each policy would have cost on a recorded load.
+
+mod figures;
+mod parameters;
+mod report;
+mod sweep;
+mod work;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context;
+use capacity_backtest::{Cadence, Contender, Course, Settings, Trace};
+use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
+use capacity_settings::Needs;
+
+use crate::arguments::{Backtest, BacktestFormat, Global, Output};
+use crate::exit::{Exit, print, tell};
+use crate::setup;
+use crate::terminal::Terminal;
+
+use figures::{Figures, TraceFigures};
+
+/// Largest file that is read: ten million rows and more.
+const MOST_BYTES: u64 = 512 * 1024 * 1024;
+
+/// One load with its name.
+struct Load {
+    name: String,
+    trace: Trace,
+}
+
+/// What a whole run shares.
+struct Run {
+    loads: Vec<Load>,
+    parameters: Parameters,
+    cadence: Cadence,
+    price: ActionPrice,
+    warmup_days: Option<usize>,
+}
+
+impl Run {
+    fn settings(&self, load: &Load) -> anyhow::Result<Settings> {
+        let usual = Settings::for_trace(&load.trace);
+        Ok(Settings {
+            cadence: self.cadence,
+            parameters: self.parameters.clone(),
+            warmup_days: self.warmup_days.unwrap_or(usual.warmup_days),
+            price: PricePerMillion::try_new(self.price.dollars())?,
+            ..usual
+        })
+    }
+}
+
+pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let begun = Instant::now();
+    let format = format(flags, global);
+    let run = prepare(flags, global)?;
+    for load in &run.loads {
+        for note in notes(load, &run) {
+            tell(&format!("{}: {note}", load.name));
+        }
+    }
+    let bar = terminal.progress("replaying");
+    let figures = score(&run, |done, of| {
+        bar.set_message(format!("replaying: {done} of {of} runs done"));
+    })?;
+    let sweep = if flags.sweep {
+        Some(sweep::sweep(&run, |done, of| {
+            bar.set_message(format!("sweep: {done} of {of} runs done"));
+        })?)
+    } else {
+        None
+    };
+    let courses = match format {
+        Some(BacktestFormat::Html) => courses(&run)?,
+        _ => Vec::new(),
+    };
+    bar.finish_and_clear();
+    match format {
+        None => {}
+        Some(BacktestFormat::Table) => {
+            print(&figures.table(terminal))?;
+            if let Some(sweep) = &sweep {
+                print(&sweep.table(terminal))?;
+            }
+            tell(&format!(
+                "{} in {:.1} s",
+                figures.summary(),
+                begun.elapsed().as_secs_f64()
+            ));
+        }
+        Some(BacktestFormat::Json) => {
+            let mut document = figures.json();
+            if let (Some(sweep), Some(object)) = (&sweep, document.as_object_mut()) {
+                object.insert("sweep".to_owned(), sweep.json());
+            }
+            print(&serde_json::to_string_pretty(&document)?)?;
+        }
+        Some(BacktestFormat::Csv) => print(&figures.csv()?)?,
+        Some(BacktestFormat::Html) => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn format(flags: &Backtest, global: &Global) -> Option<BacktestFormat> {
+    match (flags.format, global.output) {
+        (Some(format), _) => Some(format),
+        (None, None | Some(Output::Text)) => Some(BacktestFormat::Table),
+        (None, Some(Output::Json | Output::Jsonl)) => Some(BacktestFormat::Json),
+        (None, Some(Output::None)) => None,
+    }
+}
+
+fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
+    let mut global = global.clone();
+    if let Some(price) = &flags.price {
+        global.set.push(format!("PRICE_PER_MILLION_ACTIONS={price}"));
+    }
+    let settings = setup::settings(&global, Needs::default())?;
+    let mut parameters = parameters::parse(&flags.policy_param)?;
+    if let Some(delay_value) = &flags.delay_value {
+        parameters.delay_milli = parameters::delay_value(delay_value)?;
+    }
+    let loads = flags
+        .files
+        .iter()
+        .map(|file| load(file))
+        .collect::<anyhow::Result<_>>()?;
+    let run = Run {
+        loads,
+        parameters,
+        cadence: flags.cadence.parse()?,
+        price: settings.policy.threshold.price,
+        warmup_days: flags.warmup_days,
+    };
+    for load in &run.loads {
+        let days = run.settings(load)?.warmup_days;
+        anyhow::ensure!(
+            load.trace.len() > days * 24 * 60,
+            "{}: the load has {} minutes, and --warmup-days {days} leaves none of them. Use fewer warm-up days",
+            load.name,
+            load.trace.len()
+        );
+    }
+    Ok(run)
+}
+
+fn load(file: &Path) -> anyhow::Result<Load> {
+    let shown = file.display();
+    let bytes = std::fs::metadata(file)
+        .with_context(|| format!("cannot read {shown}"))?
+        .len();
+    anyhow::ensure!(
+        bytes <= MOST_BYTES,
+        "{shown} has {bytes} bytes; at most {MOST_BYTES} are read. Split the file by time"
+    );
+    let text = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+    let text = String::from_utf8(text)
+        .map_err(|_| anyhow::anyhow!("{shown} is not text in UTF-8. Export the load as CSV"))?;
+    let trace = Trace::parse(&text).map_err(|error| anyhow::anyhow!("{shown}, {error}"))?;
+    let name = file
+        .file_stem()
+        .map_or_else(|| shown.to_string(), |stem| stem.to_string_lossy().into_owned());
+    Ok(Load { name, trace })
+}
+
+/// What a reader of the figures must know about a load.
+fn notes(load: &Load, run: &Run) -> Vec<String> {
+    let mut notes = Vec::new();
+    let minutes = load.trace.len();
+    if load.trace.gaps() > 0 {
+        let percent = load.trace.gaps() * 100 / minutes;
+        notes.push(format!(
+            "{} of {minutes} minutes ({percent}%) are unknown; policies see them as missing samples, and nothing is served in them",
+            load.trace.gaps()
+        ));
+    }
+    let counted =
+        minutes - (run.settings(load).map_or(0, |settings| settings.warmup_days) * 24 * 60).min(minutes);
+    if counted < 24 * 60 {
+        notes.push(format!(
+            "only {counted} minutes are counted, less than a day; scaled to 30 days they say little about a month"
+        ));
+    }
+    notes
+}
+
+fn score(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Figures> {
+    let settings = run
+        .loads
+        .iter()
+        .map(|load| run.settings(load))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let jobs: Vec<(usize, Contender)> = (0..run.loads.len())
+        .flat_map(|load| Contender::ALL.map(|contender| (load, contender)))
+        .collect();
+    let scores = work::in_parallel(&jobs, progress, |&(load, contender)| {
+        capacity_backtest::run(&run.loads[load].trace, contender, &settings[load])
+    });
+    let traces = run.loads.iter().zip(scores.chunks(Contender::ALL.len()));
+    let traces = traces.map(|(load, scores)| TraceFigures::new(&load.name, scores, run));
+    Ok(Figures::new(traces.collect()))
+}
+
+/// The course of `break-even` on each load.
+fn courses(run: &Run) -> anyhow::Result<Vec<Course>> {
+    let course = |load: &Load| {
+        let settings = run.settings(load)?;
+        Ok(capacity_backtest::run_recorded(&load.trace, Contender::BreakEven, &settings).1)
+    };
+    run.loads.iter().map(course).collect()
+}

@@ -1,0 +1,130 @@
+//! How the result moves with the value of a delay and with the price.
+
+use capacity_backtest::Contender;
+use capacity_engine::{ActionPrice, PricePerMillion};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::figures::{aligned, number, whole};
+use super::{Run, work};
+use crate::render;
+use crate::terminal::Terminal;
+
+/// Delay values, in thousandths.
+const DELAY_MILLI: [i64; 5] = [100, 300, 1_000, 3_000, 10_000];
+
+/// Dollars per million actions.
+const PRICES: [i64; 3] = [25, 35, 50];
+
+/// Policies that a sweep compares.
+const POLICIES: [Contender; 4] = [
+    Contender::OnDemand,
+    Contender::Threshold,
+    Contender::BreakEven,
+    Contender::ReactiveOptimum,
+];
+
+pub(super) struct Sweep {
+    pub(super) points: Vec<Point>,
+}
+
+/// Mean totals over all loads at one delay value and price.
+pub(super) struct Point {
+    delay_milli: i64,
+    price: i64,
+    totals: Vec<Decimal>,
+}
+
+pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Sweep> {
+    let mut jobs = Vec::new();
+    for delay_milli in DELAY_MILLI {
+        for price in PRICES {
+            let per_million = PricePerMillion::try_new(Decimal::from(price))?;
+            for load in &run.loads {
+                let mut settings = run.settings(load)?;
+                settings.parameters.delay_milli = delay_milli;
+                settings.price = per_million;
+                for policy in POLICIES {
+                    jobs.push((load, settings.clone(), policy));
+                }
+            }
+        }
+    }
+    let totals = work::in_parallel(&jobs, progress, |(load, settings, policy)| {
+        let score = capacity_backtest::run(&load.trace, *policy, settings);
+        let price = ActionPrice::flat(settings.price);
+        score.dollars(&price, settings.parameters.delay_milli).total
+    });
+    let places = DELAY_MILLI
+        .into_iter()
+        .flat_map(|delay| PRICES.map(|price| (delay, price)));
+    let points = places.zip(totals.chunks(run.loads.len() * POLICIES.len()));
+    let points = points.map(|((delay_milli, price), totals)| Point {
+        delay_milli,
+        price,
+        totals: means(totals),
+    });
+    Ok(Sweep {
+        points: points.collect(),
+    })
+}
+
+fn means(totals: &[Decimal]) -> Vec<Decimal> {
+    let loads = Decimal::from(totals.len() / POLICIES.len());
+    let of = |policy: usize| {
+        totals
+            .iter()
+            .skip(policy)
+            .step_by(POLICIES.len())
+            .sum::<Decimal>()
+            / loads
+    };
+    (0..POLICIES.len()).map(of).collect()
+}
+
+impl Sweep {
+    pub(super) const HEADER: [&'static str; 6] = [
+        "delay value",
+        "$ per million",
+        "on-demand",
+        "threshold",
+        "break-even",
+        "reactive-optimum",
+    ];
+
+    pub(super) fn table(&self, terminal: Terminal) -> String {
+        let mut table = render::table_with(Self::HEADER, terminal);
+        for point in &self.points {
+            table.add_row(aligned(point.cells()));
+        }
+        format!(
+            "\nMean total $ by delay value and price\n{}",
+            render::lines(&table)
+        )
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let points = self.points.iter().flat_map(|point| {
+            POLICIES.into_iter().zip(&point.totals).map(|(policy, total)| {
+                json!({
+                    "delay_value": number(Decimal::new(point.delay_milli, 3)),
+                    "price_per_million": point.price,
+                    "policy": policy.name(),
+                    "total_usd": number(*total),
+                })
+            })
+        });
+        points.collect()
+    }
+}
+
+impl Point {
+    pub(super) fn cells(&self) -> Vec<String> {
+        let mut cells = vec![
+            Decimal::new(self.delay_milli, 3).normalize().to_string(),
+            self.price.to_string(),
+        ];
+        cells.extend(self.totals.iter().map(|total| whole(*total)));
+        cells
+    }
+}
