@@ -33,10 +33,9 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     let metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = true;
+    let settings = AutopilotSettings { policy, home: None };
     let autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),

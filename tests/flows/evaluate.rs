@@ -32,7 +32,7 @@ async fn every_namespace_of_the_demo_gets_its_decision() {
     staging: Keep idle_on_demand
     ");
     assert_eq!(evaluation.account.as_deref(), Some("a1b2c"));
-    assert_eq!((evaluation.ops_requests, evaluation.metrics_requests), (6, 1));
+    assert_eq!((evaluation.ops_requests, evaluation.metrics_requests), (6, 2));
     assert!(!evaluation.metrics_unavailable);
     assert_eq!(evaluation.warnings, Vec::<String>::new());
 }

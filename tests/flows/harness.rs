@@ -24,6 +24,13 @@ pub(crate) fn options(account: Account) -> SimulatorOptions {
     }
 }
 
+/// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
+pub(crate) fn on_estimates() -> Policy {
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = true;
+    policy
+}
+
 pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
     let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
     Policy {
@@ -31,13 +38,13 @@ pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
             allow: patterns(allow),
             deny: patterns(deny),
         },
-        ..Policy::default()
+        ..on_estimates()
     }
 }
 
 impl World {
     pub(crate) async fn new(options: SimulatorOptions) -> Self {
-        Self::with_policy(options, Policy::default()).await
+        Self::with_policy(options, on_estimates()).await
     }
 
     pub(crate) async fn with_policy(options: SimulatorOptions, policy: Policy) -> Self {

@@ -9,4 +9,5 @@ mod memory;
 mod messages;
 mod postgres;
 mod prometheus;
+mod series;
 mod slow_service;

@@ -228,10 +228,11 @@ async fn a_prometheus_that_answers_slowly_or_with_an_error_makes_metrics_unavail
         assert!(matches!(autopilot.metrics(), MetricsSource::Prometheus(_)));
         let evaluation = evaluate(&autopilot).await;
         assert!(evaluation.metrics_unavailable);
-        let reason = &evaluation.decisions[0].decision.reason;
-        assert!(
-            reason.contains("the account's metrics are incomplete: "),
-            "{reason}"
-        );
+        assert_eq!(evaluation.decisions[0].decision.reason, "metrics unavailable");
+        let warnings = evaluation.warnings.iter();
+        let why: Vec<&String> = warnings
+            .filter(|it| it.starts_with("metrics unavailable: "))
+            .collect();
+        assert_eq!(why.len(), 1, "said once: {:?}", evaluation.warnings);
     }
 }

@@ -96,11 +96,18 @@ pub(crate) struct Setup {
     pub(crate) change_timeout: Duration,
 }
 
+/// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
+pub(crate) fn on_estimates() -> Policy {
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = true;
+    policy
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
             account: Account::demo(),
-            policy: Policy::default(),
+            policy: on_estimates(),
             installation: Installation::default(),
             attempts: 4,
             ledger: None,

@@ -47,7 +47,7 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
                 deny: patterns(&["den*"]),
                 ..NamespaceFilter::default()
             },
-            ..Policy::default()
+            ..crate::harness::on_estimates()
         },
         ..Setup::default()
     };

@@ -236,7 +236,6 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         Needs {
             cloud_keys: true,
             home: true,
-            estimate_is_enough: false,
         },
     )?;
     for warning in &settings.warnings {

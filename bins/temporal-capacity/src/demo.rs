@@ -18,6 +18,7 @@ use crate::exit::{Exit, report};
 use crate::plan::{Shown, show_or_warn};
 use crate::render;
 use crate::setup;
+use crate::simulator::PAST_MINUTES;
 use crate::stack;
 use crate::stops::Stops;
 use crate::terminal::Terminal;
@@ -44,11 +45,12 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     };
     let mut options = SimulatorOptions::new(Account::demo());
     options.speed = SPEED;
+    options.past_minutes = PAST_MINUTES;
     options.seed = flags.seed;
     let cloud = cloud_simulator::start(options).await?;
     // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
-    let autopilot = Arc::new(stack::autopilot(&cloud, SPEED)?);
+    let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED)?);
     let price = settings.policy.threshold.price.dollars();
     let count = cloud.namespaces().len();
     say(format!(

@@ -15,6 +15,7 @@ use temporalio_client::Client;
 
 use crate::arguments::Dev;
 use crate::exit::{Exit, report, tell};
+use crate::simulator::PAST_MINUTES;
 use crate::stack::{self, NAMESPACE};
 
 /// Faster, a simulated minute is shorter than the steps it is made of.
@@ -42,7 +43,13 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     let is_fast = flags.speed > 1.0;
     report(&introduction(&server, &cloud, &ledger, is_fast));
     let memory = Memory::at(Location::Sqlite(ledger));
-    let autopilot = Arc::new(stack::autopilot(&cloud, flags.speed)?.remembering(memory));
+    // At speed an hour is sampled within minutes; at our own pace the cloud's past hour is read instead.
+    let autopilot = if is_fast {
+        stack::autopilot(&cloud, flags.speed)?
+    } else {
+        stack::autopilot_with_past(&cloud, flags.speed)?
+    };
+    let autopilot = Arc::new(autopilot.remembering(memory));
     let stopped = async {
         tokio::select! {
             _ = signals.first() => {}
@@ -86,6 +93,7 @@ impl Started {
         let server = temporal_dev_server::start(&options, &tell).await?;
         let cloud = cloud_simulator::start(SimulatorOptions {
             speed: flags.speed,
+            past_minutes: PAST_MINUTES,
             ..SimulatorOptions::new(Account::demo())
         })
         .await?;

@@ -1,7 +1,10 @@
 //! `doctor`: are keys, roles, clock, endpoints and metrics as they should be? What each missing thing breaks, and how to mend it.
 
+mod series;
+
 use capacity_autopilot::{
-    ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, metric_families, sampling_rule,
+    ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, may_be_provisioned, metric_families,
+    sampling_rule,
 };
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
@@ -91,13 +94,15 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
     let autopilot = capacity_workflows::autopilot(&settings)?;
     let bar = terminal.progress("examining");
     let mut report = Report::default();
-    let listed = cloud_ops(&autopilot, &mut report).await;
+    let mut provisioned = Vec::new();
+    let listed = cloud_ops(&autopilot, &mut provisioned, &mut report).await;
     clock(&autopilot, &mut report);
     match autopilot.metrics() {
         MetricsSource::Endpoint(scraper) => metrics(&autopilot, scraper, &mut report).await,
         MetricsSource::Prometheus(client) => prometheus(&autopilot, client, &mut report).await,
     }
-    ledger(&autopilot, listed.as_deref(), &mut report).await;
+    series::unknown_throttling(&autopilot, &mut report).await;
+    ledger(&autopilot, listed.as_deref(), &provisioned, &mut report).await;
     temporal(&settings, &mut report).await;
     home(&settings, listed.as_deref(), &mut report);
     notifications(&settings, &mut report);
@@ -136,7 +141,11 @@ fn table(checks: &[Check], terminal: Terminal) -> String {
 }
 
 /// Key, role, expiry, and what may be changed. Returns the ids of all namespaces.
-async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<String>> {
+async fn cloud_ops(
+    autopilot: &Autopilot,
+    provisioned: &mut Vec<NamespaceId>,
+    report: &mut Report,
+) -> Option<Vec<String>> {
     let url = "Cloud Ops API";
     let identity = match autopilot.ops().current_identity().await {
         Ok(identity) => identity,
@@ -171,7 +180,12 @@ async fn cloud_ops(autopilot: &Autopilot, report: &mut Report) -> Option<Vec<Str
     let mut listed = Vec::new();
     if let Err(error) = autopilot
         .ops()
-        .for_each_namespace(|namespace| listed.push(namespace.namespace))
+        .for_each_namespace(|namespace| {
+            if may_be_provisioned(&namespace) {
+                provisioned.extend(namespace.namespace.parse::<NamespaceId>());
+            }
+            listed.push(namespace.namespace);
+        })
         .await
     {
         report.bad(
@@ -391,6 +405,7 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
             }
         }
     }
+    series::scrape_job(client, now, report).await;
     match client
         .scrape_interval("temporal_cloud_v1_action_limit", now)
         .await
@@ -424,7 +439,12 @@ async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &m
 }
 
 /// Whether it can be used, and whether the account can be sampled often enough.
-async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut Report) {
+async fn ledger(
+    autopilot: &Autopilot,
+    listed: Option<&[String]>,
+    provisioned: &[NamespaceId],
+    report: &mut Report,
+) {
     const CHECK: &str = "ledger";
     let Some(memory) = autopilot.memory() else {
         let without = match autopilot.metrics() {
@@ -465,7 +485,7 @@ async fn ledger(autopilot: &Autopilot, listed: Option<&[String]>, report: &mut R
     if names.is_empty() {
         return;
     }
-    let rule = sampling_rule(autopilot.metrics(), &names, &[]);
+    let rule = sampling_rule(autopilot.metrics(), &names, provisioned);
     let how = match rule.sampling {
         Sampling::Everything => "everything",
         Sampling::ProvisionedWhole => "provisioned namespaces whole, the others for throttling and actions",

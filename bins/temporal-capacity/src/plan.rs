@@ -51,7 +51,6 @@ pub(crate) async fn run(
         global,
         Needs {
             cloud_keys: true,
-            estimate_is_enough: true,
             ..Needs::default()
         },
     )?;

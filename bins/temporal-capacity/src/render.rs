@@ -259,7 +259,10 @@ fn price_change(decision: &PlannedDecision) -> String {
         (Some(before), Some(after)) if decision.action.is_change() => {
             format!("{} -> {}", cents(before), cents(after))
         }
-        (Some(before), _) => cents(before),
+        (Some(before), _) => match decision.price.per_hour_blocked {
+            Some(blocked) => format!("{} (not {})", cents(before), cents(blocked)),
+            None => cents(before),
+        },
         (None, _) => "unknown".to_owned(),
     }
 }

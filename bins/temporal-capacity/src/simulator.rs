@@ -8,6 +8,9 @@ use serde_json::json;
 use crate::arguments::{CloudSimulator, Global, Output};
 use crate::exit::{Exit, report, tell};
 
+/// Minutes that a simulated cloud has behind it when it starts: a whole hour of usage, and what the metrics are late.
+pub(crate) const PAST_MINUTES: u16 = 75;
+
 pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Result<Exit> {
     let share = |name: &str, percent: f64| {
         anyhow::ensure!(
@@ -45,6 +48,7 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
         speed: flags.speed,
         seed: flags.seed,
         faults,
+        past_minutes: PAST_MINUTES,
         ..SimulatorOptions::new(account)
     };
     let signals = Signals::listen().context("cannot listen for signals")?;
@@ -63,6 +67,9 @@ fn introduction(cloud: &RunningSimulator, output: Option<Output>) -> String {
         ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
         ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
         ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
+        // Without an hour of data nothing is released, and the simulated cloud has its past hour.
+        ("METRICS_SOURCE", "prometheus".to_owned()),
+        ("PROMETHEUS_URL", cloud.prometheus_url()),
         ("SLACK_WEBHOOK_URL", cloud.slack_url()),
     ];
     match output {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, AutopilotSettings, Clock};
+use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
 use capacity_engine::Policy;
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,
@@ -12,6 +12,7 @@ use capacity_workflows::{
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
+use prometheus_reader::{PrometheusClient, PrometheusConfig};
 use slack_notifier::Webhook;
 use temporal_dev_server::DevServer;
 use temporalio_client::Client;
@@ -21,23 +22,30 @@ use temporalio_sdk::{Runtime, Worker};
 /// The namespace that a development server has from the start.
 pub(crate) const NAMESPACE: &str = "default";
 
-/// An autopilot with the simulated cloud's own keys and the defaults of everything, whose clock runs as fast as that cloud's.
+/// An autopilot with the simulated cloud's own keys and the defaults of everything, whose clock runs as fast as that
+/// cloud's. It reads the metrics endpoint: the newest minute.
 pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64) -> anyhow::Result<Autopilot> {
-    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
     // The budget is one of the service's hours, and the scraper counts ours.
     metrics.requests_per_hour = hourly(metrics.requests_per_hour, speed);
+    with_metrics(cloud, Scraper::new(metrics).into(), speed)
+}
+
+/// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: nothing is released on less.
+pub(crate) fn autopilot_with_past(cloud: &RunningSimulator, speed: f64) -> anyhow::Result<Autopilot> {
+    let metrics = PrometheusConfig::builder(cloud.prometheus_url()).build()?;
+    with_metrics(cloud, PrometheusClient::new(metrics)?.into(), speed)
+}
+
+fn with_metrics(cloud: &RunningSimulator, metrics: MetricsSource, speed: f64) -> anyhow::Result<Autopilot> {
+    let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let settings = AutopilotSettings {
         policy: Policy::default(),
         home: None,
     };
-    Ok(Autopilot::new(
-        cloud_ops_client::Client::new(ops),
-        Scraper::new(metrics),
-        settings,
-    )
-    .with_clock(Clock::running_at(speed)))
+    let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
+    Ok(autopilot.with_clock(Clock::running_at(speed)))
 }
 
 /// A budget of the service's hours in ours.

@@ -2,7 +2,7 @@
 
 mod world;
 
-use cloud_simulator::{Access, Faults, MetricsFault};
+use cloud_simulator::{Access, Faults, MetricsFault, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
 use serde_json::Value;
@@ -305,12 +305,21 @@ fn a_wrong_metrics_key_makes_metrics_unavailable_and_is_reported() {
         .env("TEMPORAL_CLOUD_METRICS_API_KEY", "wrong-hunter2")
         .assert()
         .success();
-    let text = output(&assert);
+    let (text, warnings) = (output(&assert), errors(&assert));
     assert!(
-        text.contains("Jwt is missing") && text.contains("the metrics key is wrong"),
-        "{text}"
+        warnings.contains("Jwt is missing") && warnings.contains("the metrics key is wrong"),
+        "{warnings}"
     );
-    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(
+        warnings.matches("metrics unavailable").count(),
+        1,
+        "said once: {warnings}"
+    );
+    assert!(text.contains("metrics unavailable"), "{text}");
+    assert!(
+        !text.contains("hunter2") && !warnings.contains("hunter2"),
+        "{text}{warnings}"
+    );
 }
 
 #[test]
@@ -440,6 +449,78 @@ fn faults_on_the_way_do_not_change_a_plan() {
     assert_eq!(
         actions(&calm.json(&["plan", "-o", "json"], 0)),
         actions(&stormy.json(&["plan", "-o", "json"], 0))
+    );
+}
+
+/// One quiet minute says nothing about an hourly job: what releasing would save is shown, and the ways to get there.
+#[test]
+fn nothing_is_released_on_one_minute_unless_somebody_asked_for_it() {
+    let world = World::new(options());
+    let default = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env_remove("DISABLE_ON_ESTIMATE");
+        command
+    };
+    let assert = default(&["plan", "orders"]).assert().code(0);
+    let (text, warnings) = (output(&assert), errors(&assert));
+    assert!(
+        text.contains(
+            "(estimated from 1 minute), below the threshold of 100; capacity is not released on an estimate"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("54.00 (not 0.00)"), "{text}");
+    for way in [
+        "would save up to $54.00/h",
+        "--observe 1h",
+        "LEDGER_URL",
+        "METRICS_SOURCE=prometheus",
+        "DISABLE_ON_ESTIMATE=true",
+    ] {
+        assert!(warnings.contains(way), "{way}: {warnings}");
+    }
+    let plan: Value = serde_json::from_str(&output(
+        &default(&["apply", "--yes", "-o", "json"]).assert().code(0),
+    ))
+    .expect("JSON");
+    let orders = plan["decisions"]
+        .as_array()
+        .and_then(|decisions| decisions.iter().find(|it| it["namespace"] == "orders.a1b2c"))
+        .expect("decided");
+    assert_eq!(orders["reason_code"], "estimate_only");
+    assert_eq!(orders["price"]["per_hour_blocked"], "0");
+    assert!(
+        world.cloud.changes().iter().all(|change| change.to > change.from),
+        "nothing was released"
+    );
+}
+
+/// The quick start: the simulated cloud has its past hour, so releases rest on all of it.
+#[test]
+fn a_release_rests_on_the_whole_hour_that_the_simulated_cloud_provides() {
+    let world = World::new(SimulatorOptions {
+        past_minutes: 75,
+        ..options()
+    });
+    let assert = world
+        .command(&["plan", "orders", "-o", "json"])
+        .env_remove("DISABLE_ON_ESTIMATE")
+        .env("METRICS_SOURCE", "prometheus")
+        .env("PROMETHEUS_URL", world.cloud.prometheus_url())
+        .assert()
+        .code(0);
+    let plan: Value = serde_json::from_str(&output(&assert)).expect("JSON");
+    let orders = &plan["decisions"][0];
+    assert_eq!(orders["action"], "Disable", "{orders}");
+    assert!(
+        orders["known_minutes"].as_u64().is_some_and(|known| known >= 58),
+        "{orders}"
+    );
+    assert!(
+        orders["reason"]
+            .as_str()
+            .is_some_and(|reason| !reason.contains("estimated")),
+        "{orders}"
     );
 }
 

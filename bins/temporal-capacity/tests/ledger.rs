@@ -3,6 +3,7 @@
 mod world;
 
 use assert_cmd::assert::Assert;
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup, ScrapeJobFault, SimulatorOptions};
 use rstest::rstest;
 use serde_json::Value;
 use world::{World, errors, options, output, program};
@@ -193,7 +194,7 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
     assert_eq!(orders["known_minutes"], 2, "{orders}");
     assert_eq!(
         orders["action"], "Disable",
-        "a single look gives back on an estimate"
+        "DISABLE_ON_ESTIMATE=true releases on an estimate"
     );
     let strict = output(
         &world
@@ -325,6 +326,66 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
         "{}",
         errors(&missing)
     );
+}
+
+/// Of what the scrape job does and of limits that are not known yet, `doctor` tells as well.
+#[test]
+fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
+    let world = World::new(SimulatorOptions {
+        past_minutes: 75,
+        ..options()
+    });
+    let doctor = |faults: Faults| {
+        world.cloud.set_faults(faults);
+        let assert = world
+            .command(&["doctor"])
+            .env("METRICS_SOURCE", "prometheus")
+            .env("PROMETHEUS_URL", world.cloud.prometheus_url())
+            .assert();
+        output(&assert)
+    };
+    let job = |scrape_job: ScrapeJobFault| Faults {
+        scrape_job,
+        ..Faults::default()
+    };
+    let text = doctor(Faults::default());
+    assert!(text.contains("it adds no labels"), "{text}");
+    assert!(text.contains("no metric family of an unknown kind"), "{text}");
+    let text = doctor(job(ScrapeJobFault::TwoPods));
+    assert!(text.contains("ignored: cluster, job, pod"), "{text}");
+    let text = doctor(job(ScrapeJobFault::ScrapeTimes));
+    assert!(text.contains("honor_timestamps: true"), "{text}");
+    let text = doctor(job(ScrapeJobFault::OverwrittenNamespace));
+    assert!(text.contains("honor_labels: true"), "{text}");
+    let text = doctor(Faults {
+        unknown_throttling: Some((
+            "namespace_bandwidth_throttled_bytes".to_owned(),
+            "orders".to_owned(),
+        )),
+        ..Faults::default()
+    });
+    assert!(
+        text.contains("temporal_cloud_v1_namespace_bandwidth_throttled_bytes"),
+        "{text}"
+    );
+}
+
+/// The sampler reads provisioned namespaces whole, so they belong to the budget that `doctor` names.
+#[test]
+fn doctor_counts_provisioned_namespaces_in_the_budget() {
+    let namespaces =
+        (0..1_000).map(|number| NamespaceSetup::new(format!("n{number:04}"), Load::Idle).with_trus(2));
+    let mut all = options();
+    all.account = Account::new("a1b2c", namespaces.collect());
+    let world = World::new(all);
+    let assert = world
+        .command(&["doctor"])
+        .env("LEDGER_URL", "memory.db")
+        .assert()
+        .code(0);
+    let text = output(&assert).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!text.contains("METRICS_REQUESTS_PER_HOUR=107"), "{text}");
+    assert!(text.contains("no budget of the endpoint is enough"), "{text}");
 }
 
 /// Hours of a simulated day, lived at speed by the whole stack: sampled, evaluated, told.

@@ -37,6 +37,8 @@ pub struct Autopilot {
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted: when, and in which words.
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
+    /// Families of throttling that this version does not know, and when they were looked for.
+    unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
 }
 
 /// A change that the key was not permitted to make.
@@ -138,6 +140,7 @@ impl Autopilot {
             settings,
             clock: Clock::new(),
             refusals: Mutex::default(),
+            unknown_throttling: tokio::sync::Mutex::default(),
         }
     }
 
@@ -205,6 +208,10 @@ impl Autopilot {
         if !is_known {
             refusals.insert(namespace.clone(), refusal);
         }
+    }
+
+    pub(crate) fn unknown_throttling(&self) -> &tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>> {
+        &self.unknown_throttling
     }
 
     /// The time of the service.

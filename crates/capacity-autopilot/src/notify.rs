@@ -3,6 +3,7 @@
 use slack_notifier::{Message, Section, Severity};
 
 use crate::change::ChangeResult;
+use crate::observe::METRICS_UNAVAILABLE;
 use crate::plan::{ActionName, Plan, PlannedDecision};
 use crate::text::minute;
 
@@ -113,6 +114,14 @@ fn result_line(result: &ChangeResult) -> String {
 
 /// Why the account's metrics are unavailable, each reason once: most namespaces share it.
 fn why_unavailable(plan: &Plan) -> Vec<String> {
+    let warnings = plan.warnings.iter();
+    let of_account: Vec<String> = warnings
+        .filter_map(|warning| warning.strip_prefix(METRICS_UNAVAILABLE))
+        .map(str::to_owned)
+        .collect();
+    if !of_account.is_empty() {
+        return of_account;
+    }
     let held = plan
         .decisions
         .iter()
@@ -232,6 +241,10 @@ mod tests {
             Some("Metrics unavailable: no metric-based decisions were made")
         );
         assert_eq!(section.lines, ["no answer"]);
+        // A problem of the account is said once, in the warnings.
+        plan.warnings = vec!["metrics unavailable: refused with 401".to_owned()];
+        let message = digest(&plan, Vec::new()).expect("a message");
+        assert_eq!(message.sections[0].lines, ["refused with 401"]);
     }
 
     #[test]
@@ -255,6 +268,7 @@ mod tests {
             price: crate::PlannedPrice {
                 per_hour_before: None,
                 per_hour_after: None,
+                per_hour_blocked: None,
             },
             throttled_percent: None,
             sample_minute: None,

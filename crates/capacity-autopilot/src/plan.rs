@@ -148,6 +148,9 @@ pub struct PlannedPrice {
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour after.
     pub per_hour_after: Option<Decimal>,
+    /// US dollars an hour of the size in `blocked_trus`; null where there is none.
+    #[serde(default)]
+    pub per_hour_blocked: Option<Decimal>,
 }
 
 /// Counts and money of a plan.
@@ -445,6 +448,9 @@ impl From<&Judged> for PlannedDecision {
             price: PlannedPrice {
                 per_hour_before: decision.price.per_hour_before,
                 per_hour_after: decision.price.per_hour_after,
+                per_hour_blocked: decision
+                    .blocked
+                    .map(|blocked| decision.price.price.idle_hour(blocked)),
             },
             throttled_percent: decision.throttled_share.map(capacity_engine::Share::percent),
             sample_minute: decision.sample_minute,

@@ -228,14 +228,14 @@ pub fn present_capacity(
         ReportedMode::OnDemand => Capacity::OnDemand,
         ReportedMode::Provisioned(trus) => Capacity::Provisioned(*trus),
         ReportedMode::ProvisionedWithoutValue | ReportedMode::Unknown(_) => {
-            return Err(format!("the status says {status}"));
+            return Err(format!("the status reports {status}"));
         }
         ReportedMode::Absent => match spec {
             ReportedMode::Absent | ReportedMode::OnDemand => Capacity::OnDemand,
             ReportedMode::Provisioned(_)
             | ReportedMode::ProvisionedWithoutValue
             | ReportedMode::Unknown(_) => {
-                return Err(format!("the status says nothing and the spec says {spec}"));
+                return Err(format!("the status reports no capacity, the spec {spec}"));
             }
         },
     };
@@ -243,7 +243,7 @@ pub fn present_capacity(
     if spec_agrees || wish_failed {
         Ok(present)
     } else {
-        Err(format!("the status says {present} and the spec says {spec}"))
+        Err(format!("the status reports {present}, the spec {spec}"))
     }
 }
 

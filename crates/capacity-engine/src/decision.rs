@@ -1,4 +1,4 @@
-//! A decision: what is to be done, why, and what it costs.
+//! A decision: the action, the reason, and the price.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
 use crate::pricing::ActionPrice;
 
-/// What is to be done.
+/// What a decision does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// From on-demand to so many TRUs.
@@ -18,11 +18,11 @@ pub enum Action {
     Resize(Trus),
     /// From provisioned capacity to on-demand.
     Disable,
-    /// Looked at, nothing to do: the present capacity is what the policy wants.
+    /// Evaluated: the current capacity is what the policy wants.
     Keep,
-    /// Not judged or not allowed; the reason says what would end it.
+    /// Could not be evaluated, or a change is not allowed now; the reason says what would end it.
     Hold,
-    /// Not ours: filtered out.
+    /// Excluded by the allow or deny list.
     Skip,
 }
 
@@ -79,9 +79,9 @@ macro_rules! reason_codes {
 }
 
 reason_codes! {
-    /// The deny list names it.
+    /// It is on the deny list.
     Denied = "denied",
-    /// There is an allow list, and it does not name it.
+    /// There is an allow list, and it is not on it.
     NotAllowed = "not_allowed",
     /// The namespace is not active.
     NamespaceNotActive = "namespace_not_active",
@@ -89,31 +89,31 @@ reason_codes! {
     ReplicaMoving = "replica_moving",
     /// An operation runs on it, or its last capacity request is in progress.
     ChangeInProgress = "change_in_progress",
-    /// Its present capacity cannot be told.
+    /// Its current capacity is unknown: status, spec or capacity info disagree or are unreadable.
     CapacityUnknown = "capacity_unknown",
     /// The metrics of the account are incomplete or could not be read.
     MetricsIncomplete = "metrics_incomplete",
-    /// The metrics tell nothing about this namespace.
+    /// There are no usable metrics for this namespace.
     MetricsMissing = "metrics_missing",
-    /// The newest metrics are too old, or from the future.
+    /// Its newest metrics are too old, or from the future.
     MetricsStale = "metrics_stale",
-    /// The newest metrics were measured before the last change took effect.
+    /// Its newest metrics were measured before the last change took effect.
     WaitingForEffect = "waiting_for_effect",
-    /// A limit is unknown.
+    /// One of its limits is unknown.
     LimitsUnknown = "limits_unknown",
     /// Throttled while on-demand.
     Throttled = "throttled",
-    /// On-demand, with some usage, and not throttled.
+    /// On-demand, in use, and not throttled.
     Quiet = "quiet",
-    /// On-demand, without any usage reported.
+    /// On-demand, no usage reported.
     IdleOnDemand = "idle_on_demand",
-    /// Throttled although provisioned: this policy raises no further, so people should.
+    /// Throttled while provisioned; this policy does not scale up further.
     ThrottledWhileProvisioned = "throttled_while_provisioned",
-    /// Provisioned, and used less than the threshold.
+    /// Provisioned, and below the threshold.
     Idle = "idle",
     /// Provisioned, and in use.
     InUse = "in_use",
-    /// The usage of the hour is an estimate, and nothing is given back on that.
+    /// The actions of the last hour are an estimate, and capacity is not released on an estimate.
     EstimateOnly = "estimate_only",
     /// The ledger could not be read or written, and nothing is scaled down without it.
     LedgerUnavailable = "ledger_unavailable",
@@ -131,23 +131,25 @@ reason_codes! {
     OutcomeNotRecorded = "outcome_not_recorded",
     /// Its spec changed in more than the capacity after a change.
     SpecChanged = "spec_changed",
-    /// The usage of a limit is missing or partly unreadable, and nothing is given back on that.
+    /// It is throttled in a way that this version does not know, and is not scaled down meanwhile.
+    UnknownThrottling = "unknown_throttling",
+    /// The usage of a limit is missing or partly unreadable, and capacity is not released without it.
     MetricsFamilyMissing = "metrics_family_missing",
-    /// The service refused the last change as not permitted.
+    /// The last change was refused as not permitted.
     NotPermitted = "not_permitted",
-    /// What may be chosen could not be read.
+    /// Its capacity info could not be read.
     CapacityInfoUnavailable = "capacity_info_unavailable",
-    /// No allowed step would help without lowering a limit.
+    /// No allowed size would help without lowering a limit.
     NoStepHelps = "no_step_helps",
-    /// The region cannot give what is needed, or does not tell what it can give.
+    /// The region cannot provide a size that helps, or does not report what it can provide.
     NoInventory = "no_inventory",
-    /// On-demand could not carry the recent peak.
+    /// On-demand is below the recent peak plus headroom.
     OnDemandTooSmall = "on_demand_too_small",
-    /// Temporal's support has set its limits.
+    /// Its limits were set by Temporal Support.
     SetBySupport = "set_by_support",
-    /// The region could not give the capacity again.
+    /// The region might not be able to provide the capacity again.
     NotRegainable = "not_regainable",
-    /// Somebody else has changed its capacity lately.
+    /// Somebody else changed its capacity recently.
     ChangedByOthers = "changed_by_others",
     /// This automation runs in it.
     OwnNamespace = "own_namespace",
@@ -189,19 +191,19 @@ impl Share {
 pub struct Decision {
     /// The namespace.
     pub namespace: NamespaceId,
-    /// What is to be done.
+    /// The action.
     pub action: Action,
-    /// Its present capacity; `None` where it cannot be told.
+    /// Its current capacity; `None` where it is unknown.
     pub current: Option<Capacity>,
-    /// Its capacity once the decision is carried out; `None` where it cannot be told.
+    /// Its capacity after the decision; `None` where it is unknown.
     pub wanted: Option<Capacity>,
-    /// What the rule wished for and a guard held back.
+    /// What the policy wanted and a restriction or guard held.
     pub blocked: Option<Capacity>,
     /// Why, as a stable code.
     pub reason_code: ReasonCode,
     /// Why, in one sentence with its numbers.
     pub reason: String,
-    /// Whether people should be told, beside any change of capacity.
+    /// Whether it is announced, in addition to changes of capacity.
     pub announce: bool,
     /// What it costs.
     pub price: DecisionPrice,

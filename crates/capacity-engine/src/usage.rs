@@ -124,6 +124,11 @@ impl UsageWindow {
         self.known_minutes() < KNOWN_ENOUGH
     }
 
+    /// Returns how many more minutes must be known until the hour's total is not an estimate.
+    pub fn minutes_missing(&self) -> usize {
+        KNOWN_ENOUGH.saturating_sub(self.known_minutes())
+    }
+
     /// Returns the limit of which the fewest minutes are known, if those are too few to tell its peak, with their number. A limit
     /// whose newest minute was not read is left out: that is a gap, which reading again may close together with the older ones.
     pub fn least_known(&self) -> Option<(LimitKind, usize)> {

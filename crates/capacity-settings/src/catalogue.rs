@@ -101,13 +101,13 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     setting(
         "DISABLE_ON_ESTIMATE",
-        None,
-        "give capacity back although the hour is estimated; false for a worker whose hours a ledger or Prometheus feeds, else true",
+        Some("false"),
+        "release capacity although fewer than 48 minutes of the last hour are known",
     ),
     setting(
         "EVALUATE_ON_THROTTLING",
         Some("true"),
-        "evaluate at once when throttling or high use is sampled; such an evaluation may only raise",
+        "evaluate at once when throttling or high use is sampled; such an evaluation only scales up",
     ),
     setting(
         "SPEC_FIELDS_NOT_COMPARED",

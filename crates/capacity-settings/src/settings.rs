@@ -19,8 +19,6 @@ pub struct Needs {
     pub cloud_keys: bool,
     /// Address and namespace of the Temporal service this automation runs in.
     pub home: bool,
-    /// Whether an estimate of the hour is enough to give capacity back, where nothing is said: for a single look at the account.
-    pub estimate_is_enough: bool,
 }
 
 /// Valid settings.
@@ -146,8 +144,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     };
     let prometheus = reader.prometheus();
     let ledger = reader.ledger();
-    let feeds_hours = ledger.is_some() || prometheus.is_some();
-    let policy = reader.policy(needs.estimate_is_enough || !feeds_hours);
+    let policy = reader.policy();
     let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
     let cloud_ops = reader.cloud_ops(needs);
@@ -169,7 +166,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             evaluate_on_throttling: evaluate_on_throttling.unwrap_or(true),
             spec_fields_not_compared: spec_fields_not_compared.unwrap_or_default(),
             keep,
-            effective: effective(&values, &policy),
+            effective: effective(&values),
             policy,
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
@@ -182,7 +179,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     }
 }
 
-fn effective(values: &BTreeMap<&'static str, Found>, policy: &Policy) -> Vec<EffectiveSetting> {
+fn effective(values: &BTreeMap<&'static str, Found>) -> Vec<EffectiveSetting> {
     CATALOGUE
         .iter()
         .map(|entry| {
@@ -196,17 +193,12 @@ fn effective(values: &BTreeMap<&'static str, Found>, policy: &Policy) -> Vec<Eff
             };
             EffectiveSetting {
                 name: entry.name,
-                value: found.map(shown).or_else(|| worked_out(entry.name, policy)),
+                value: found.map(shown),
                 origin: found.map_or(Origin::Default, |found| found.origin.clone()),
                 help: entry.help,
             }
         })
         .collect()
-}
-
-/// A default that depends on other settings.
-fn worked_out(name: &str, policy: &Policy) -> Option<String> {
-    (name == "DISABLE_ON_ESTIMATE").then(|| policy.threshold.disable_on_estimate.to_string())
 }
 
 pub(crate) struct Reader<'a> {
@@ -242,7 +234,7 @@ impl Reader<'_> {
         })
     }
 
-    fn policy(&mut self, disable_on_estimate: bool) -> Option<Policy> {
+    fn policy(&mut self) -> Option<Policy> {
         let default_trus = self.read("DEFAULT_TRU_COUNT", values::trus);
         let max_trus = self.read("MAX_TRU_COUNT", values::trus);
         if let (Some(default), Some(max), Some(found)) =
@@ -261,10 +253,7 @@ impl Reader<'_> {
         });
         let metrics_max_age = self.read("METRICS_MAX_AGE", |text| values::duration(text, false));
         let respect = self.read("RESPECT_FOREIGN_CHANGES", |text| values::duration(text, true));
-        let disable_on_estimate = match self.found("DISABLE_ON_ESTIMATE") {
-            Some(_) => self.read("DISABLE_ON_ESTIMATE", values::boolean),
-            None => Some(disable_on_estimate),
-        };
+        let disable_on_estimate = self.read("DISABLE_ON_ESTIMATE", values::boolean);
         let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);

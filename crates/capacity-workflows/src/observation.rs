@@ -123,6 +123,7 @@ impl DecisionReport {
             price: capacity_autopilot::PlannedPrice {
                 per_hour_before: None,
                 per_hour_after: None,
+                per_hour_blocked: None,
             },
             throttled_percent: None,
             sample_minute: None,

@@ -19,9 +19,6 @@ const CONCURRENT_OPERATIONS: usize = 10;
 /// A new namespace answers 403 for its first minute.
 const FIRST_MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
-/// Minutes lived before the simulation begins, so that the metrics have something to show.
-const MINUTES_BEFORE: i64 = 8;
-
 /// An asynchronous operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
@@ -88,6 +85,8 @@ impl Cloud {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let clock = VirtualClock::start(options.start, options.speed);
         let now_minute = minute_of(options.start);
+        // At least what the metrics endpoint needs to show something: it is three minutes late.
+        let first_minute = now_minute - i64::from(options.past_minutes.max(8));
         let account = options.account.id.clone();
         let mut setups = options.account.namespaces.clone();
         // The service lists in ascending order of names.
@@ -112,8 +111,8 @@ impl Cloud {
             incidents: Vec::new(),
             random: fastrand::Rng::with_seed(options.seed),
             options,
-            first_minute: now_minute - MINUTES_BEFORE,
-            lived: now_minute - MINUTES_BEFORE - 1,
+            first_minute,
+            lived: first_minute - 1,
             created: BTreeMap::new(),
             scrapes: Vec::new(),
             changes: Vec::new(),

@@ -27,6 +27,27 @@ pub struct Faults {
     pub missing_family: Option<String>,
     /// How far the cloud's `Date` header is off.
     pub clock_off: SignedDuration,
+    /// What the scrape job behind the Prometheus API gets wrong.
+    pub scrape_job: ScrapeJobFault,
+    /// A family of throttling that no reader knows yet, without the common prefix, and the bare name of the namespace that
+    /// is throttled by it.
+    pub unknown_throttling: Option<(String, String)>,
+}
+
+/// What is wrong with a scrape job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScrapeJobFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Two pods scrape the same endpoint, and their names become labels.
+    TwoPods,
+    /// `honor_timestamps: false`: samples have the time of the scrape.
+    ScrapeTimes,
+    /// `honor_labels: false` under a target label `temporal_namespace`.
+    OverwrittenNamespace,
+    /// The gateway in front of it allows GET only, and refuses POST with this status.
+    GetOnly(u16),
 }
 
 /// What is wrong with the metrics.

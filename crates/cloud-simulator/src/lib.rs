@@ -16,6 +16,7 @@ mod load;
 mod metrics;
 mod namespace;
 mod options;
+mod prometheus;
 mod running;
 mod server;
 #[cfg(test)]
@@ -24,7 +25,7 @@ mod tests;
 pub use account::{Access, Account, NamespaceSetup};
 pub use billing::HourBill;
 pub use cloud::CapacityChange;
-pub use faults::{Faults, MetricsFault, OperationFault};
+pub use faults::{Faults, MetricsFault, OperationFault, ScrapeJobFault};
 pub use incidents::Incident;
 pub use load::{Load, Trace, TraceError};
 pub use options::SimulatorOptions;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::account::Access;
 use crate::clock::{minute_of, start_of};
 use crate::cloud::Cloud;
-use crate::faults::MetricsFault;
+use crate::faults::{Faults, MetricsFault};
 use crate::namespace::{Minute, Namespace};
 
 const PREFIX: &str = "temporal_cloud_v1_";
@@ -270,16 +270,38 @@ impl Writer {
 }
 
 /// Names of all families on offer.
-pub(crate) fn family_names(missing: Option<&str>) -> Vec<(String, &'static str)> {
+pub(crate) fn family_names(faults: &Faults) -> Vec<(String, &'static str)> {
+    let missing = faults.missing_family.as_deref();
+    let unknown = faults.unknown_throttling.iter();
+    let unknown = unknown.map(|(family, _)| (format!("{PREFIX}{family}"), "Refused because of a limit."));
     FAMILIES
         .iter()
         .map(|family| (format!("{PREFIX}{}", family.name), family.help))
         .filter(|(name, _)| Some(name.as_str()) != missing)
+        .chain(unknown)
         .collect()
 }
 
-/// Writes the document of the newest minute on offer.
-pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Document {
+fn write_unknown_throttling(cloud: &Cloud, chosen: &[&Namespace], filter: &Filter, to: &mut Writer) {
+    let Some((family, name)) = &cloud.faults.unknown_throttling else {
+        return;
+    };
+    let full = format!("{PREFIX}{family}");
+    if !filter.metrics.is_empty() && !filter.metrics.contains(&full) {
+        return;
+    }
+    let _ = writeln!(to.text, "# TYPE {full} gauge");
+    for namespace in chosen.iter().filter(|it| it.setup.name == *name) {
+        let _ = writeln!(
+            to.text,
+            "{full}{{temporal_namespace=\"{}\",temporal_account=\"{}\"}} 1200.000 {}",
+            namespace.id, cloud.account, to.timestamp
+        );
+    }
+}
+
+/// Returns the newest minute on offer.
+pub(crate) fn newest_minute(cloud: &Cloud, now: Timestamp) -> i64 {
     let stale = match cloud.faults.metrics {
         MetricsFault::Stale(more) => more,
         _ => SignedDuration::ZERO,
@@ -288,7 +310,16 @@ pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Docume
         .saturating_sub(LATE)
         .and_then(|time| time.saturating_sub(stale))
         .unwrap_or(now);
-    let shown = minute_of(newest) - 1;
+    minute_of(newest) - 1
+}
+
+/// Writes the document of the newest minute on offer.
+pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Document {
+    document_of(cloud, newest_minute(cloud, now), filter)
+}
+
+/// Writes the document of a minute (since 1970).
+pub(crate) fn document_of(cloud: &Cloud, shown: i64, filter: &Filter) -> Document {
     let missing = cloud.faults.missing_family.as_deref();
     let seconds = start_of(shown).as_second();
     let mut to = Writer {
@@ -330,6 +361,7 @@ pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Docume
             (family.write)(&mut to, namespace, minute);
         }
     }
+    write_unknown_throttling(cloud, &chosen, filter, &mut to);
     if cloud.options.end_marker {
         to.text.push_str("# EOF\n");
     }

@@ -24,8 +24,8 @@ const ENVELOPE_HOURS: usize = 7 * 24;
 /// Work that waits longer than this, at the limit's pace, is given up by its callers.
 const PATIENCE_SECONDS: f64 = 30.0;
 
-/// Minutes kept for the metrics endpoint.
-const KEPT_MINUTES: usize = 16;
+/// Minutes kept: those of the hour that the Prometheus API shows, and as many as they may be late.
+const KEPT_MINUTES: usize = 80;
 
 /// One minute, per second.
 #[derive(Debug, Clone, Copy, Default)]

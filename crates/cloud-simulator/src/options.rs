@@ -16,6 +16,9 @@ pub struct SimulatorOptions {
     pub listen: SocketAddr,
     /// The virtual time at the start.
     pub start: Timestamp,
+    /// Minutes that the cloud lives through before the start. The metrics endpoint shows the newest one only; the Prometheus
+    /// API has them all.
+    pub past_minutes: u16,
     /// How many times faster than real time the cloud lives; 0 stops its clock, so that only `advance` moves it.
     pub speed: f64,
     /// Seed of everything that is drawn.
@@ -52,6 +55,7 @@ impl SimulatorOptions {
             account,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             start,
+            past_minutes: 8,
             speed: 1.0,
             seed: 1,
             faults: Faults::default(),

@@ -106,6 +106,11 @@ impl RunningSimulator {
         self.ops_url()
     }
 
+    /// Returns the base URL of the Prometheus API, which has the minutes of the last hour.
+    pub fn prometheus_url(&self) -> String {
+        self.ops_url()
+    }
+
     /// Returns the address of the Slack webhook.
     pub fn slack_url(&self) -> String {
         format!("http://{}/slack/{SLACK_TOKEN}", self.address)

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::answers::{self, Refusal};
 use crate::cloud::{Cloud, Update};
-use crate::faults::{MetricsFault, RequestFault};
+use crate::faults::{MetricsFault, RequestFault, ScrapeJobFault};
 use crate::metrics::{self, Filter};
+use crate::prometheus;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -63,6 +64,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/cloud/regions", get(regions))
         .route("/v1/metrics", get(scrape))
         .route("/v1/descriptors", get(descriptors))
+        .route("/api/v1/query", get(prometheus_by_get).post(prometheus_by_post))
+        .route("/api/v1/status/buildinfo", get(prometheus_build))
         .route("/slack/{token}", post(slack))
         .fallback(nowhere)
         .with_state(shared)
@@ -402,7 +405,7 @@ async fn descriptors(
             now,
         );
     }
-    let all = metrics::family_names(cloud.faults.missing_family.as_deref());
+    let all = metrics::family_names(&cloud.faults);
     let (limit, offset) = (
         query.limit.unwrap_or(100).clamp(1, 100),
         query.offset.unwrap_or(0),
@@ -416,6 +419,48 @@ async fn descriptors(
     let answer = json!({
         "meta": { "pagination": { "total": all.len(), "limit": limit, "offset": offset } },
         "descriptors": page,
+    });
+    json_answer(StatusCode::OK, &answer, &cloud, now)
+}
+
+async fn prometheus_by_get(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    shared.count("GET /api/v1/query");
+    prometheus_query(&shared, query.as_deref().unwrap_or_default())
+}
+
+async fn prometheus_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
+    shared.count("POST /api/v1/query");
+    if let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job {
+        let mut response = Response::new(Body::from("only GET is allowed here"));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
+        return response;
+    }
+    prometheus_query(&shared, std::str::from_utf8(&body).unwrap_or_default())
+}
+
+fn prometheus_query(shared: &Shared, form: &str) -> Response {
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let pairs = form_pairs(form);
+    let value = |name: &str| {
+        let mut pairs = pairs.iter();
+        pairs.find(|(it, _)| it == name).map(|(_, value)| value.as_str())
+    };
+    match prometheus::query(&cloud, now, value("query").unwrap_or_default(), value("time")) {
+        Ok(answer) => json_answer(StatusCode::OK, &answer, &cloud, now),
+        Err(why) => {
+            let answer = json!({ "status": "error", "errorType": "bad_data", "error": why });
+            json_answer(StatusCode::BAD_REQUEST, &answer, &cloud, now)
+        }
+    }
+}
+
+async fn prometheus_build(State(shared): State<Shared>) -> Response {
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let answer = json!({
+        "status": "success",
+        "data": { "application": "cloud-simulator", "version": env!("CARGO_PKG_VERSION") },
     });
     json_answer(StatusCode::OK, &answer, &cloud, now)
 }

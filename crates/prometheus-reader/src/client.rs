@@ -1,5 +1,6 @@
 //! One request: credentials, repetition, a bounded body, and what kind of answer it is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_edge::Secret;
@@ -28,6 +29,8 @@ pub struct PrometheusClient {
     pub(crate) host: String,
     /// What no text may show, beside what was read again since.
     secrets: Vec<SecretString>,
+    /// Whether a gateway refuses POST and allows GET.
+    get_only: AtomicBool,
 }
 
 /// A whole, successful answer.
@@ -82,6 +85,7 @@ impl PrometheusClient {
             config,
             host,
             secrets,
+            get_only: AtomicBool::new(false),
         })
     }
 
@@ -101,13 +105,26 @@ impl PrometheusClient {
             .append_pair("query", query)
             .append_pair("time", time)
             .finish();
-        let request = || {
-            self.http
-                .post(self.url(&["query"]))
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form.clone())
-        };
-        self.repeated(request, requests).await
+        if !self.get_only.load(Ordering::Relaxed) {
+            let post = || {
+                self.http
+                    .post(self.url(&["query"]))
+                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.clone())
+            };
+            match self.repeated(post, requests).await {
+                // A gateway in front may allow reading only, which it judges by the method.
+                Err(kind) if kind.may_be_the_method() => {}
+                result => return result,
+            }
+        }
+        let mut url = self.url(&["query"]);
+        url.set_query(Some(&form));
+        let answer = self.repeated(|| self.http.get(url.clone()), requests).await?;
+        if !self.get_only.swap(true, Ordering::Relaxed) {
+            tracing::debug!(host = self.host, "POST is refused here: queries are sent by GET");
+        }
+        Ok(answer)
     }
 
     /// Reads a page of the API's status.

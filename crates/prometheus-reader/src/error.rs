@@ -44,7 +44,8 @@ pub enum ErrorKind {
     },
     /// The credentials are not taken.
     #[error(
-        "{host} refused with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
+        "{host} refused {} with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
+        if *.status == 403 { "POST and GET of /api/v1/query" } else { "the credentials" },
         if *.has_tenant { "" } else { " (a shared storage may also want a tenant)" }
     )]
     Unauthorised {
@@ -59,8 +60,8 @@ pub enum ErrorKind {
     },
     /// Something answers, but not a Prometheus API.
     #[error(
-        "{host} answered with {status}, but not as a Prometheus API does, beginning `{excerpt}`; \
-         is the base URL right, with its path and without /api/v1?"
+        "{host} answered with {status}, but not as a Prometheus API does, beginning `{excerpt}`; {}",
+        not_prometheus_remedy(*.status)
     )]
     NotPrometheus {
         /// The host asked.
@@ -108,6 +109,13 @@ pub enum ErrorKind {
         /// Where and what; holds nothing of the answer but the place.
         why: String,
     },
+}
+
+fn not_prometheus_remedy(status: u16) -> &'static str {
+    match status {
+        405 => "it allows neither POST nor GET of /api/v1/query: let the gateway in front of it allow GET",
+        _ => "is the base URL right, with its path and without /api/v1?",
+    }
 }
 
 fn remedy(status: u16) -> &'static str {
@@ -165,6 +173,14 @@ impl Error {
 }
 
 impl ErrorKind {
+    /// Whether another method may succeed: a gateway may allow GET only.
+    pub(crate) fn may_be_the_method(&self) -> bool {
+        matches!(
+            self,
+            Self::NotPrometheus { status: 405, .. } | Self::Unauthorised { status: 403, .. }
+        )
+    }
+
     /// Whether the very same request may be repeated at once. What takes too long would take as long again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {

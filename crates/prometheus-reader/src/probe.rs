@@ -71,6 +71,36 @@ impl PrometheusClient {
         Ok(found)
     }
 
+    /// Returns the families whose name begins with one text and contains another, of which there are samples at a time.
+    ///
+    /// # Errors
+    ///
+    /// If the texts are not parts of a family's name, or the server cannot be asked.
+    pub async fn families_like(&self, prefix: &str, word: &str, at: Timestamp) -> Result<Vec<String>, Error> {
+        const OPERATION: &str = "look for metric families in Prometheus";
+        let failed = |kind| Error::new(OPERATION, kind);
+        if !is_family_name(prefix) || !is_family_name(word) {
+            let why = format!("`{prefix}` or `{word}` is not part of a metric family's name");
+            return Err(failed(ErrorKind::Question(why)));
+        }
+        // What was measured is shown three to four minutes later, and an instant query looks back for five.
+        let query = format!(
+            "group by (family) (label_replace({{__name__=~\"{prefix}.*{word}.*\"}} offset 3m, \"family\", \"$1\", \"__name__\", \"(.*)\"))"
+        );
+        let answer = self
+            .query(&query, &seconds(ceil_ms(at)), &mut 0)
+            .await
+            .map_err(failed)?;
+        let mut names = Names::default();
+        answer::hand_out(&answer.body, &mut names).map_err(|error| {
+            failed(ErrorKind::Unreadable {
+                host: self.host.clone(),
+                why: error.to_string(),
+            })
+        })?;
+        Ok(names.0)
+    }
+
     /// Returns the usual distance between stored samples of a family in the hour that ends with `at`: the median over
     /// the series with the most samples. None means too few samples to tell.
     ///
@@ -176,6 +206,20 @@ impl PrometheusClient {
 struct First {
     labels: Vec<(String, String)>,
     times: Vec<i64>,
+}
+
+/// The names of the series of an answer.
+#[derive(Debug, Default)]
+struct Names(Vec<String>);
+
+impl Sink for Names {
+    fn series(&mut self, labels: &LabelSet) -> bool {
+        let name = labels.iter().find(|(name, _)| name == "family");
+        self.0.extend(name.map(|(_, value)| value.clone()));
+        false
+    }
+
+    fn sample(&mut self, _: &LabelSet, _: i64, _: f64) {}
 }
 
 struct FirstOnly(Option<First>, usize);

@@ -45,7 +45,9 @@ impl World {
             .env("CLOUD_OPS_API_BASE_URL", self.cloud.ops_url())
             .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
             .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
-            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key());
+            .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key())
+            // A test waits for one minute of data, not for an hour of it.
+            .env("DISABLE_ON_ESTIMATE", "true");
         command
     }
 

@@ -87,7 +87,7 @@ pub(super) fn requests_for(
     u32::try_from(scraper.requests_for(&query)).unwrap_or(u32::MAX)
 }
 
-fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
+pub(super) fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
     let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
     names.into_iter().collect()
 }
@@ -267,6 +267,60 @@ mod tests {
             let pay = &beside.namespaces["pay.a1b2c"];
             assert!(pay.sample.is_ok(), "{value}");
             assert_eq!(pay.gaps[LimitKind::Requests], Some(UsageGap::PartlyUnreadable));
+        }
+    }
+
+    #[test]
+    fn labels_of_a_scrape_pipeline_never_double_usage() {
+        let metrics = folded(
+            r#"
+            total_action_count{NS="pay.a1b2c",pod="agent-0",cluster="eu",anything="x"} 5 1790000040
+            total_action_count{NS="pay.a1b2c",pod="agent-1",cluster="eu",anything="y"} 5 1790000040
+            service_request_count{NS="pay.a1b2c",operation="a",region="x",job="1"} 3 1790000040
+            service_request_count{NS="pay.a1b2c",operation="a",region="y",job="2"} 4 1790000040
+            "#,
+        );
+        let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+        assert_eq!(sample.usage[LimitKind::Actions].served, rate(5));
+        assert_eq!(
+            sample.usage[LimitKind::Requests].served,
+            rate(7),
+            "regions are the service's"
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_a_scrape_job_overwrote_counts_for_none() {
+        let metrics = folded(
+            r#"
+            action_limit{NS="pay.a1b2c",exported_temporal_namespace="orders.a1b2c"} 500 1790000040
+            "#,
+        );
+        assert!(metrics.namespaces.is_empty());
+        assert_eq!((metrics.overwritten, metrics.stranger_count), (1, 0));
+    }
+
+    #[test]
+    fn throttling_that_cannot_be_read_is_unknown_and_never_quiet() {
+        for value in ["NaN", "+Inf", "-1"] {
+            let lines = format!(
+                "total_action_count{{NS=\"pay.a1b2c\"}} 5 1790000040\n\
+                 total_action_throttled_count{{NS=\"pay.a1b2c\"}} {value} 1790000040\n"
+            );
+            let metrics = folded(&lines);
+            let why = metrics.namespaces["pay.a1b2c"]
+                .sample
+                .as_ref()
+                .expect_err("unknown");
+            assert!(
+                why.contains("actions is throttled is unknown: a rate of"),
+                "{why}"
+            );
+            // What throttles for certain throttles all the same.
+            let beside = folded(&format!(
+                "{lines}service_request_throttled_count{{NS=\"pay.a1b2c\"}} 3 1790000040\n"
+            ));
+            assert!(beside.namespaces["pay.a1b2c"].sample.is_ok(), "{value}");
         }
     }
 

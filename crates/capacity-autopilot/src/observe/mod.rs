@@ -13,7 +13,9 @@ mod reading;
 mod sampling;
 mod source;
 mod stored;
+mod unknown_throttling;
 mod usage;
+mod warnings;
 
 use capacity_engine::{
     AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, Policy,
@@ -24,13 +26,16 @@ use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope};
-use crate::clock::ANNOUNCED_SKEW;
 use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
+pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
+pub use stored::{StoredSeries, stored_series};
+pub use unknown_throttling::families_of_unknown_throttling;
+pub(crate) use warnings::METRICS_UNAVAILABLE;
 
 use history::Histories;
 use metrics::Detail;
@@ -115,9 +120,9 @@ async fn evaluate(
     );
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
-    warn_of_clock(autopilot.clock().behind(), &mut warnings);
+    warnings::of_clock(autopilot.clock().behind(), &mut warnings);
     let in_scope = in_scope(&listed, &occasion.scope)?;
-    warn_of_idle_filters(autopilot, &listed, &mut warnings);
+    warnings::of_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
     let mut round = Round::new(
@@ -130,12 +135,14 @@ async fn evaluate(
     round
         .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
         .await;
+    round.look_for_unknown_throttling(&mut warnings).await;
     let candidates = round.candidates(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
     round.read_capacity_info(autopilot, &candidates).await;
 
     let now = autopilot.now();
     let decisions = round.decide(now);
+    warnings::of_decisions(&round.account, &decisions, &mut warnings);
     Ok(Evaluation {
         evaluated_at: now,
         account,
@@ -200,20 +207,6 @@ fn in_scope<'a>(listed: &'a [Listed], scope: &Scope) -> Result<Vec<&'a Listed>, 
         .iter()
         .filter(|listed| scope.contains(&listed.id))
         .collect())
-}
-
-fn warn_of_idle_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mut Vec<String>) {
-    let filter = &autopilot.settings().policy.filter;
-    for (setting, patterns) in [
-        ("NAMESPACE_ALLOWLIST", &filter.allow),
-        ("NAMESPACE_DENYLIST", &filter.deny),
-    ] {
-        for entry in patterns.unmatched(listed.iter().map(|listed| &listed.id)) {
-            warnings.push(format!(
-                "{setting}: `{entry}` matches no namespace of the account; is it misspelt?"
-            ));
-        }
-    }
 }
 
 /// The state of one evaluation: snapshots of everything in scope, in the order of their names.
@@ -337,7 +330,7 @@ impl<'a> Round<'a> {
         match read {
             Err(Unread { why, .. }) => self.account.metrics = MetricsHealth::Incomplete { why },
             Ok(read) => {
-                warn_of_metrics(&read.metrics, whole_account, warnings);
+                warnings::of_metrics(&read.metrics, whole_account, warnings);
                 self.reading.record(&read.metrics, whole_account).await;
                 if !read.older.is_empty() {
                     self.older = read.older;
@@ -363,7 +356,7 @@ impl<'a> Round<'a> {
                 RestrictionOrigin::Metrics,
             )),
             Ok(mut read) => {
-                warn_of_metrics(&read.metrics, false, warnings);
+                warnings::of_metrics(&read.metrics, false, warnings);
                 self.reading.record(&read.metrics, false).await;
                 let older = if read.older.is_empty() {
                     &self.older
@@ -376,6 +369,21 @@ impl<'a> Round<'a> {
                     fill(snapshot, metrics, read.metrics.missing_families, older);
                 }
             }
+        }
+    }
+
+    /// Who is throttled in a way that this version does not know is not scaled down.
+    async fn look_for_unknown_throttling(&mut self, warnings: &mut Vec<String>) {
+        let candidates = self.candidates(self.autopilot.now()).into_iter();
+        let scaled_down: Vec<NamespaceId> = candidates
+            .filter(|number| !is_on_demand(&self.snapshots[*number]))
+            .map(|number| self.names[number].clone())
+            .collect();
+        match unknown_throttling::restrictions(self.autopilot, &scaled_down).await {
+            Ok(restrictions) => self.account.restrictions.extend(restrictions),
+            Err(why) => warnings.push(format!(
+                "whether there is throttling of a kind that this version does not know cannot be seen: {why}"
+            )),
         }
     }
 
@@ -535,51 +543,6 @@ fn note_unread(snapshot: &mut Snapshot) {
             if !read[kind] && snapshot.usage_gaps[kind].is_none() {
                 snapshot.usage_gaps[kind] = Some(UsageGap::NotRead);
             }
-        }
-    }
-}
-
-/// Tells of a clock that is off. The service's time is used in any case.
-fn warn_of_clock(behind: SignedDuration, warnings: &mut Vec<String>) {
-    if behind.abs() > ANNOUNCED_SKEW {
-        let word = if behind.is_positive() {
-            "behind"
-        } else {
-            "ahead of"
-        };
-        warnings.push(format!(
-            "this machine's clock is {} s {word} the service's, whose time was used instead: synchronise the clock",
-            behind.abs().as_secs()
-        ));
-    }
-}
-
-fn warn_of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings: &mut Vec<String>) {
-    if metrics.unlabelled > 0 {
-        warnings.push(format!(
-            "{} metrics samples carry no namespace and count for nobody",
-            metrics.unlabelled
-        ));
-    }
-    if whole_account && metrics.stranger_count > 0 {
-        let named: Vec<&str> = metrics.strangers.iter().map(String::as_str).collect();
-        let more = if metrics.stranger_count > named.len() {
-            ", ..."
-        } else {
-            ""
-        };
-        warnings.push(format!(
-            "the metrics show {} namespaces that the list does not ({}{more}): the Cloud Ops key may not see them",
-            metrics.stranger_count,
-            named.join(", ")
-        ));
-    }
-    for kind in LimitKind::ALL {
-        if metrics.missing_families[kind] {
-            warnings.push(format!(
-                "the metrics of {} appear nowhere in the account while others do: nothing is given back on that",
-                kind.noun()
-            ));
         }
     }
 }

@@ -41,7 +41,7 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
     Snapshot {
         namespace: id.clone(),
         inactive_state: inactive.then(|| namespace.state.to_string()),
-        moving_replica: moving.map(|replica| format!("replica {} is {}", replica.region, replica.state)),
+        moving_replica: moving.map(|replica| replica_state(&replica.region, &replica.state)),
         running_operation: namespace.async_operation_id.clone(),
         status: status(namespace),
         spec: mode(&namespace.spec.capacity()),
@@ -55,6 +55,18 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
     }
 }
 
+/// `replica aws-us-west-2 is being added`.
+fn replica_state(region: &str, state: &ReplicaState) -> String {
+    let state = match state {
+        ReplicaState::Adding => "is being added".to_owned(),
+        ReplicaState::Removing => "is being removed".to_owned(),
+        ReplicaState::Failed => "has failed".to_owned(),
+        ReplicaState::Unspecified => "is in an unspecified state".to_owned(),
+        ReplicaState::Active | ReplicaState::Other(_) => format!("is {state}"),
+    };
+    format!("replica {region} {state}")
+}
+
 /// Tells the present capacity of a namespace just read, as the policy does (row 5).
 pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String> {
     capacity_engine::present_capacity(
@@ -62,6 +74,11 @@ pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String
         &mode(&namespace.spec.capacity()),
         latest_request(namespace).as_ref(),
     )
+}
+
+/// Returns whether a namespace is provisioned, or may be: the sampler then reads all of its usage.
+pub fn may_be_provisioned(namespace: &Namespace) -> bool {
+    present_capacity(namespace) != Ok(Capacity::OnDemand)
 }
 
 fn status(namespace: &Namespace) -> ReportedMode {
@@ -161,7 +178,7 @@ mod tests {
         assert_eq!(listed.snapshot.inactive_state.as_deref(), Some("update failed"));
         assert_eq!(
             listed.snapshot.moving_replica.as_deref(),
-            Some("replica aws-us-west-2 is adding")
+            Some("replica aws-us-west-2 is being added")
         );
     }
 

@@ -392,6 +392,21 @@ mod tests {
         }
     }
 
+    /// Of an account whose namespaces are all provisioned, reading these whole takes as long as reading all.
+    #[test]
+    fn provisioned_namespaces_are_part_of_the_budget() {
+        let config = openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into());
+        let scraper = openmetrics_reader::scrape::Scraper::new(config.expect("valid"));
+        let name = |number: usize| format!("n{number:05}.a1b2c").parse().expect("an id");
+        let names: Vec<NamespaceId> = (0..1_000).map(name).collect();
+        let source = MetricsSource::Endpoint(scraper);
+        let enough =
+            |provisioned: &[NamespaceId]| sampling_rule(&source, &names, provisioned).enough_requests_an_hour;
+        assert_eq!(enough(&[]), Some(107));
+        assert_eq!(enough(&names[..263]), Some(107));
+        assert_eq!(enough(&names), None, "no budget is enough");
+    }
+
     /// The figures of the README.
     #[test]
     fn one_request_reads_263_namespaces_whole_and_3433_with_fewer_families() {

@@ -1,6 +1,6 @@
 //! Reading minutes that a Prometheus has kept, and folding each as if it had just been scraped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,9 @@ use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 use super::families::{Role, families, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
-use super::usage::{AccountMetrics, NamespaceMetrics, Point, UsageFold};
+use super::usage::{
+    AccountMetrics, NamespaceMetrics, OVERWRITTEN_NAMESPACE, Point, UsageFold, is_of_service,
+};
 use crate::text::chain;
 
 /// A sample from the future is read, so that it is seen to be one.
@@ -44,6 +46,7 @@ pub(super) async fn read(
         template.declare(families(kind).served);
     }
     let mut read = Read::default();
+    let mut has_scrape_times = false;
     while from < end {
         let to = from.saturating_add(step).unwrap_or(end).min(end);
         let query = Query {
@@ -56,10 +59,12 @@ pub(super) async fn read(
         let mut series = Series::default();
         let each = |sample: SeriesSample<'_>| {
             series.follow(&sample);
-            let minute = sample.time.as_second().div_euclid(60);
+            let time = measured_at(sample.time);
+            has_scrape_times |= time != sample.time;
+            let minute = time.as_second().div_euclid(60);
             let fold = folds.entry(minute).or_insert_with(|| template.another());
             if let Some((kind, role)) = series.family {
-                fold.add(kind, role, &series.point(&sample));
+                fold.add(kind, role, &series.point(&sample, time));
             }
         };
         let coverage = client
@@ -77,7 +82,67 @@ pub(super) async fn read(
         }
         from = to;
     }
+    read.metrics.has_scrape_times = has_scrape_times;
     Ok(read)
+}
+
+/// What the endpoint shows was measured up to so long ago.
+const SHOWN_LATE: SignedDuration = SignedDuration::from_mins(4);
+
+/// The service measures full minutes. A sample at another time has that of the scrape (`honor_timestamps: false`), and
+/// counts as old as it may be.
+fn measured_at(stored: Timestamp) -> Timestamp {
+    if stored.as_millisecond().rem_euclid(60_000) == 0 {
+        return stored;
+    }
+    stored.saturating_sub(SHOWN_LATE).unwrap_or(stored)
+}
+
+/// How a Prometheus stores the service's series: what a scrape job may have got wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredSeries {
+    /// Labels that the scrape pipeline added; they are ignored.
+    pub pipeline_labels: BTreeSet<String>,
+    /// Whether a scrape job overwrites `temporal_namespace` (`honor_labels: false`).
+    pub namespace_overwritten: bool,
+    /// Whether samples have the times of their scrapes (`honor_timestamps: false`).
+    pub has_scrape_times: bool,
+}
+
+/// Looks at the newest minutes of the series that every namespace has.
+///
+/// # Errors
+///
+/// If they cannot be read.
+pub async fn stored_series(
+    client: &PrometheusClient,
+    now: Timestamp,
+) -> Result<StoredSeries, prometheus_reader::Error> {
+    const LATELY: SignedDuration = SignedDuration::from_mins(10);
+    let query = Query {
+        families: &[
+            families(LimitKind::Actions).limit,
+            families(LimitKind::Actions).served,
+        ],
+        namespaces: None,
+        from: now.saturating_sub(LATELY).unwrap_or(now),
+        to: now,
+    };
+    let mut found = StoredSeries::default();
+    let each = |sample: SeriesSample<'_>| {
+        found.has_scrape_times |= measured_at(sample.time) != sample.time;
+        for (name, _) in sample.labels {
+            if name == OVERWRITTEN_NAMESPACE {
+                found.namespace_overwritten = true;
+            } else if !is_of_service(name)
+                && !matches!(name.as_str(), "temporal_namespace" | "temporal_account")
+            {
+                found.pipeline_labels.insert(name.clone());
+            }
+        }
+    };
+    client.samples(&query, each).await?;
+    Ok(found)
 }
 
 /// Families of which there is anything in the last hour: the others are missing, not idle.
@@ -109,6 +174,7 @@ struct Series {
     account: Option<String>,
     background: bool,
     standby: bool,
+    overwritten: bool,
     identity: u64,
 }
 
@@ -128,19 +194,21 @@ impl Series {
             account: point.account.map(str::to_owned),
             background: point.background,
             standby: point.standby,
+            overwritten: point.overwritten,
             identity: point.series,
         };
     }
 
-    fn point(&self, sample: &SeriesSample<'_>) -> Point<'_> {
+    fn point(&self, sample: &SeriesSample<'_>, time: Timestamp) -> Point<'_> {
         Point {
             namespace: self.namespace.as_deref(),
             account: self.account.as_deref(),
             background: self.background,
             standby: self.standby,
+            overwritten: self.overwritten,
             series: self.identity,
             value: sample.value,
-            time: Some(sample.time),
+            time: Some(time),
         }
     }
 }
@@ -150,6 +218,7 @@ impl Series {
 fn add(read: &mut Read, minute: AccountMetrics) {
     let Read { metrics, older } = read;
     metrics.unlabelled += minute.unlabelled;
+    metrics.overwritten += minute.overwritten;
     metrics.strangers.extend(minute.strangers);
     metrics.stranger_count = metrics.strangers.len();
     metrics.missing_families =

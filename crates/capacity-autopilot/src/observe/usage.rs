@@ -28,20 +28,33 @@ pub(crate) struct Point<'a> {
     pub(crate) account: Option<&'a str>,
     pub(crate) background: bool,
     pub(crate) standby: bool,
+    /// Whether a scrape job has overwritten the namespace: then the label says nothing.
+    pub(crate) overwritten: bool,
     pub(crate) series: u64,
     pub(crate) value: f64,
     pub(crate) time: Option<Timestamp>,
 }
 
+/// The labels by which the service tells series of a namespace apart (metrics reference).
+const SERVICE_LABELS: [&str; 4] = ["is_background", "namespace_mode", "operation", "region"];
+
+/// Prometheus renames a label of the service to this where the scrape job sets its own and `honor_labels` is false.
+pub(super) const OVERWRITTEN_NAMESPACE: &str = "exported_temporal_namespace";
+
+/// Returns whether the service gave a series this label, also where a scrape job has renamed it.
+pub(super) fn is_of_service(label: &str) -> bool {
+    SERVICE_LABELS.contains(&label.strip_prefix("exported_").unwrap_or(label))
+}
+
 impl<'a> Point<'a> {
-    /// Takes in one label of the series. Every label but those of its namespace is part of the identity of a series, whatever
-    /// their order.
+    /// Takes in one label of the series. The labels of the service tell series apart, whatever their order; what a scrape
+    /// pipeline adds does not, so that two scrapers of the same endpoint count once.
     pub(crate) fn label(&mut self, name: &str, value: &'a str) {
         match name {
             "temporal_namespace" => self.namespace = Some(value),
             "temporal_account" => self.account = Some(value),
-            // Who scraped says nothing of what was measured: two that scrape the same count once.
-            "job" | "instance" | "replica" | "prometheus" | "prometheus_replica" => {}
+            OVERWRITTEN_NAMESPACE => self.overwritten = true,
+            _ if !is_of_service(name) => {}
             _ => {
                 if name == "is_background" {
                     self.background = value == "true";
@@ -78,6 +91,10 @@ pub(crate) struct AccountMetrics {
     pub(crate) missing_families: PerLimit<bool>,
     /// Samples without the namespace label.
     pub(crate) unlabelled: usize,
+    /// Samples whose namespace label was overwritten by a scrape job.
+    pub(crate) overwritten: usize,
+    /// Whether a Prometheus stored the times of its scrapes in place of the service's.
+    pub(crate) has_scrape_times: bool,
     /// Namespaces the metrics show and the list does not; the first few by name.
     pub(crate) strangers: BTreeSet<String>,
     /// How many there are.
@@ -94,19 +111,43 @@ struct Newest {
 struct Cell {
     limits: PerLimit<Option<Newest>>,
     envelopes: PerLimit<Option<Newest>>,
-    unreadable: PerLimit<BTreeSet<&'static str>>,
+    unreadable: PerLimit<BTreeSet<String>>,
+    /// What is wrong with a rate of refused work, where it is unreadable.
+    throttled_unreadable: PerLimit<Option<String>>,
     standby: bool,
     active: bool,
     seen: bool,
 }
 
+/// The listed namespaces, by full id.
+#[derive(Debug, Clone)]
+pub(super) struct Names<'a>(Arc<HashMap<&'a str, usize>>);
+
+impl<'a> Names<'a> {
+    pub(super) fn new(listed: &'a [NamespaceId]) -> Self {
+        let numbered = listed.iter().enumerate();
+        Self(Arc::new(
+            numbered.map(|(number, id)| (id.as_str(), number)).collect(),
+        ))
+    }
+
+    /// Returns the number of the namespace that a series is of: by its full id, or by its bare name if the account agrees.
+    pub(super) fn number_of(&self, point: &Point<'_>) -> Option<usize> {
+        let label = point.namespace.filter(|_| !point.overwritten)?;
+        self.0.get(label).copied().or_else(|| {
+            let account = point.account.filter(|_| !label.contains('.'))?;
+            self.0.get(format!("{label}.{account}").as_str()).copied()
+        })
+    }
+}
+
 /// Collects samples, document by document.
 #[derive(Debug)]
 pub(crate) struct UsageFold<'a> {
-    index: Arc<HashMap<&'a str, u32>>,
+    names: Names<'a>,
     listed: &'a [NamespaceId],
     cells: Vec<Cell>,
-    rates: HashMap<(u32, LimitKind, Role, u64), Newest>,
+    rates: HashMap<(usize, LimitKind, Role, u64), Newest>,
     declared: PerLimit<bool>,
     /// Of a minute that was stored: nothing declares a family that has no sample in it.
     is_stored: bool,
@@ -114,14 +155,14 @@ pub(crate) struct UsageFold<'a> {
     asked: PerLimit<bool>,
     strangers: BTreeSet<String>,
     unlabelled: usize,
+    overwritten: usize,
 }
 
 impl<'a> UsageFold<'a> {
     /// Starts a fold over the listed namespaces; `asked` says whose served family was asked for.
     pub(crate) fn new(listed: &'a [NamespaceId], asked: PerLimit<bool>) -> Self {
-        let numbered = listed.iter().zip(0_u32..);
         Self {
-            index: Arc::new(numbered.map(|(id, number)| (id.as_str(), number)).collect()),
+            names: Names::new(listed),
             listed,
             cells: vec![Cell::default(); listed.len()],
             rates: HashMap::new(),
@@ -130,13 +171,14 @@ impl<'a> UsageFold<'a> {
             asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
+            overwritten: 0,
         }
     }
 
     /// Starts a fold of another, stored minute over the same namespaces, in which the same families were declared.
     pub(crate) fn another(&self) -> Self {
         Self {
-            index: Arc::clone(&self.index),
+            names: self.names.clone(),
             listed: self.listed,
             cells: vec![Cell::default(); self.listed.len()],
             rates: HashMap::new(),
@@ -145,6 +187,7 @@ impl<'a> UsageFold<'a> {
             asked: self.asked,
             strangers: BTreeSet::new(),
             unlabelled: 0,
+            overwritten: 0,
         }
     }
 
@@ -163,7 +206,7 @@ impl<'a> UsageFold<'a> {
         let Some(number) = self.number_of(point) else {
             return;
         };
-        let cell = &mut self.cells[number as usize];
+        let cell = &mut self.cells[number];
         cell.seen = true;
         match role {
             Role::Limit => keep_newest(&mut cell.limits[kind], point),
@@ -174,15 +217,18 @@ impl<'a> UsageFold<'a> {
         }
     }
 
-    fn add_rate(&mut self, number: u32, kind: LimitKind, role: Role, point: &Point<'_>) {
-        let cell = &mut self.cells[number as usize];
+    fn add_rate(&mut self, number: usize, kind: LimitKind, role: Role, point: &Point<'_>) {
+        let cell = &mut self.cells[number];
         cell.active = true;
         let problem = match (Rate::from_per_second(point.value), point.time) {
-            (None, _) => Some("a rate that is no number of actions a second"),
-            (_, None) => Some("a sample without a time"),
+            (None, _) => Some(format!("a rate of {}", point.value)),
+            (_, None) => Some("a sample without a time".to_owned()),
             (Some(_), Some(_)) => None,
         };
         if let Some(problem) = problem {
+            if role == Role::Throttled {
+                cell.throttled_unreadable[kind] = Some(problem.clone());
+            }
             cell.unreadable[kind].insert(problem);
             return;
         }
@@ -200,21 +246,20 @@ impl<'a> UsageFold<'a> {
         }
     }
 
-    fn number_of(&mut self, point: &Point<'_>) -> Option<u32> {
+    fn number_of(&mut self, point: &Point<'_>) -> Option<usize> {
+        if point.overwritten {
+            self.overwritten += 1;
+            return None;
+        }
         let Some(label) = point.namespace.filter(|label| !label.is_empty()) else {
             self.unlabelled += 1;
             return None;
         };
-        if let Some(number) = self.index.get(label) {
-            return Some(*number);
+        let number = self.names.number_of(point);
+        if number.is_none() {
+            self.strangers.insert(label.to_owned());
         }
-        if let Some(account) = point.account.filter(|_| !label.contains('.'))
-            && let Some(number) = self.index.get(format!("{label}.{account}").as_str())
-        {
-            return Some(*number);
-        }
-        self.strangers.insert(label.to_owned());
-        None
+        number
     }
 
     /// Families of a stored minute that are silent although several namespaces show traffic of others: more likely not scraped
@@ -241,7 +286,7 @@ impl<'a> UsageFold<'a> {
                 continue;
             };
             traffic[*kind] |= !rate.is_zero();
-            sums[*number as usize].add(*kind, *role, rate, newest.time);
+            sums[*number].add(*kind, *role, rate, newest.time);
         }
         let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
         let missing_families =
@@ -259,6 +304,8 @@ impl<'a> UsageFold<'a> {
             namespaces,
             missing_families,
             unlabelled: self.unlabelled,
+            overwritten: self.overwritten,
+            has_scrape_times: false,
             stranger_count: self.strangers.len(),
             strangers: self.strangers.into_iter().take(NAMED_STRANGERS).collect(),
         }
@@ -309,8 +356,13 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) ->
     let unknown = LimitKind::ALL
         .into_iter()
         .find(|kind| !cell.unreadable[*kind].is_empty() && !sums.seen[*kind]);
-    let sample = if let Some(kind) = unknown {
-        let problems: Vec<_> = cell.unreadable[kind].iter().copied().collect();
+    let sample = if let Some((kind, problem)) = unknown_throttling(cell, sums) {
+        Err(format!(
+            "how much of its {} is throttled is unknown: {problem}",
+            kind.noun()
+        ))
+    } else if let Some(kind) = unknown {
+        let problems: Vec<&str> = cell.unreadable[kind].iter().map(String::as_str).collect();
         Err(format!(
             "the {} of the newest minute are unknown: {}",
             kind.noun(),
@@ -336,6 +388,17 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) ->
             (!cell.unreadable[kind].is_empty()).then_some(UsageGap::PartlyUnreadable)
         }),
     }
+}
+
+/// A limit whose throttling is unreadable, unless something is throttled for certain. Unknown is never quiet.
+fn unknown_throttling<'c>(cell: &'c Cell, sums: &NamespaceSums) -> Option<(LimitKind, &'c str)> {
+    let is_throttled = |kind: LimitKind| !sums.usage[kind].throttled.is_zero();
+    if LimitKind::ALL.into_iter().any(is_throttled) {
+        return None;
+    }
+    LimitKind::ALL
+        .into_iter()
+        .find_map(|kind| Some((kind, cell.throttled_unreadable[kind].as_deref()?)))
 }
 
 /// The minute a sample counts for: the oldest of everything it rests on, so that nothing stale hides

@@ -16,7 +16,7 @@ use crate::pricing::in_dollars;
 use crate::rate::Rate;
 use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 
-/// What on-demand must carry beyond the highest minute seen: a quarter more.
+/// On-demand must carry the highest minute of the window plus 25%.
 const ROOM_NUMERATOR: u128 = 5;
 const ROOM_DENOMINATOR: u128 = 4;
 
@@ -78,7 +78,7 @@ fn guarded_disable(
     not_own_home(judged, account, because)?;
     let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
     let reason = format!(
-        "{because}; gives back {from}, up to {saved}/h at {}",
+        "{because}; releasing {from} saves up to {saved}/h at {}",
         settings.price
     );
     Ok(Verdict::new(Action::Disable, ReasonCode::Idle, reason))
@@ -88,24 +88,25 @@ fn guarded_disable(
 fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacityInfo, Verdict> {
     if let Some(refusal) = &judged.snapshot.change_refused {
         let reason = format!(
-            "{because}, but the service refused the last change ({refusal}); acts again when the key is Namespace Admin here"
+            "{because}, but the last change was refused ({refusal}); give the Cloud Ops key the role Namespace Admin on this namespace"
         );
         return Err(Verdict::hold(ReasonCode::NotPermitted, reason));
     }
     let unavailable = |why: &str| {
-        let reason =
-            format!("{because}, but its capacity info could not be read: {why}; tried again next time");
+        let reason = format!(
+            "{because}, but its capacity info could not be read: {why}; the next evaluation tries again"
+        );
         Err(Verdict::hold(ReasonCode::CapacityInfoUnavailable, reason))
     };
     let info = match &judged.snapshot.capacity_info {
-        CapacityInfo::NotRead => return unavailable("it was not asked for"),
+        CapacityInfo::NotRead => return unavailable("it was not requested"),
         CapacityInfo::Unavailable { why } => return unavailable(why),
         CapacityInfo::Known(info) => info,
     };
     // Absent says nothing against the list: a namespace that was never changed has no capacity at all.
     if info.current != ReportedMode::Absent && info.current != ReportedMode::from(judged.present) {
         let reason = format!(
-            "the present capacity cannot be told: the list says {} and the capacity info says {}",
+            "the current capacity is unknown: the namespace list reports {}, the capacity info {}",
             judged.present, info.current
         );
         return Err(Verdict::hold(ReasonCode::CapacityUnknown, reason));
@@ -113,18 +114,20 @@ fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacit
     Ok(info)
 }
 
-/// No ceiling told.
+/// Inventory unknown.
 fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict> {
     let missing = match (info.ladder.is_empty(), info.ceiling) {
         (false, Some(ceiling)) => return Ok(ceiling),
-        (true, _) => "which values may be chosen",
-        (false, None) => "how much the region can give at the moment",
+        (true, _) => "the available sizes",
+        (false, None) => "the largest size that the region can currently provide",
     };
-    let reason = format!("{because}, but the service does not tell {missing}; acts again when it does");
+    let reason = format!(
+        "{because}, but {missing} cannot be read from the capacity info; will re-evaluate when it is there"
+    );
     Err(Verdict::hold(ReasonCode::NoInventory, reason))
 }
 
-/// The step to enable, and what is to be said about it.
+/// The size to enable, with notes for the sentence.
 struct Step {
     trus: Trus,
     notes: Vec<String>,
@@ -145,14 +148,12 @@ fn choose_step(
     let wanted = ladder.at_least(default).or(ladder.highest()).unwrap_or(default);
     if wanted > default {
         notes.push(format!(
-            "; {} is not a step, the next is {}",
-            default.get(),
+            "; {default} is not an available size, using {}",
             wanted.get()
         ));
     } else if wanted < default {
         notes.push(format!(
-            "; {} is not a step, the highest is {}",
-            default.get(),
+            "; {default} is not an available size, using the largest, {}",
             wanted.get()
         ));
     }
@@ -181,7 +182,7 @@ fn choose_step(
         if step > wanted {
             // Told from the step wanted: it is why a higher one is taken.
             let why = obstacle(judged, info, wanted).unwrap_or_default();
-            notes.push(format!("; {why}, so {step} are taken"));
+            notes.push(format!("; {why}, using {step}"));
         }
         return Ok(Step {
             trus: step,
@@ -192,7 +193,7 @@ fn choose_step(
     // At least `wanted` is allowed, and none will do: the highest has the best chance.
     let highest = allowed.last().copied().unwrap_or(wanted);
     let why = obstacle(judged, info, highest).unwrap_or_default();
-    let reason = format!("{} throttled, but {why}", throttled_noun(judged));
+    let reason = format!("{} are throttled, but {why}", throttled_noun(judged));
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
 
@@ -209,13 +210,13 @@ fn step_below(
     let by_inventory = ceiling < wanted;
     // Where both bind, the one that leaves less is told.
     let told = if by_inventory && ceiling <= settings.max_trus {
-        format!("inventory allows {}", ceiling.get())
+        format!("the region can currently provide only {ceiling}")
     } else {
-        format!("MAX_TRU_COUNT allows {}", settings.max_trus.get())
+        format!("MAX_TRU_COUNT allows only {}", settings.max_trus)
     };
     let why = match highest {
         None => format!(
-            "the smallest step is {}",
+            "the smallest available size is {}",
             info.ladder.steps().first().copied().unwrap_or(wanted)
         ),
         Some(step) => {
@@ -230,7 +231,7 @@ fn step_below(
             why
         }
     };
-    let reason = format!("{} throttled, but {told}, and {why}", throttled_noun(judged));
+    let reason = format!("{} are throttled, but {told}, and {why}", throttled_noun(judged));
     let code = if by_inventory {
         ReasonCode::NoInventory
     } else {
@@ -247,7 +248,7 @@ fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option
         let gives = on_demand_gives(judged, info, kind);
         if kind.at(step) < gives {
             return Some(format!(
-                "{step} ({}/s) would lower the {} limit of {}/s that on-demand gives",
+                "{step} ({}/s) would lower the {} limit from the {}/s that on-demand provides",
                 kind.at(step).limit(),
                 kind.singular(),
                 gives.limit()
@@ -293,7 +294,7 @@ fn throttled_noun(judged: &Judged<'_>) -> &'static str {
     throttled_kind(judged).noun()
 }
 
-/// Room below: on-demand must carry the highest minute of the window, and a quarter more.
+/// Headroom: on-demand must carry the highest minute of the window plus 25%.
 fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
     for kind in LimitKind::ALL {
         let highest = judged.window.highest_asked(kind);
@@ -303,18 +304,18 @@ fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> R
                 continue;
             }
             let reason = format!(
-                "{because}, but what on-demand would give in {} is not told; acts again when it is",
-                kind.noun()
+                "{because}, but the {} limit that on-demand would provide is unknown; will re-evaluate when it is reported",
+                kind.singular()
             );
             return Err(Verdict::hold(ReasonCode::LimitsUnknown, reason));
         };
         let needed = u128::from(highest.micros_per_second()) * ROOM_NUMERATOR;
         if needed > u128::from(envelope.micros_per_second()) * ROOM_DENOMINATOR {
             let reason = format!(
-                "{because}, but on-demand gives {} {}/s, less than the highest minute of {}/s and a quarter more",
+                "{because}, but on-demand provides {} {}/s, below the recent peak of {}/s plus 25% headroom",
                 envelope.limit(),
                 kind.noun(),
-                highest.measured()
+                highest.limit()
             );
             return Err(Verdict::hold(ReasonCode::OnDemandTooSmall, reason));
         }
@@ -322,26 +323,25 @@ fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> R
     Ok(())
 }
 
-/// Irreplaceable: what support has set, nobody can set again.
+/// Set by Support: such limits cannot be set again by an API call.
 fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
     let why = match judged.present {
-        _ if info.has_legacy_limits => "its limits were set by Temporal's support".to_owned(),
+        _ if info.has_legacy_limits => "its limits were set by Temporal Support".to_owned(),
         Capacity::Provisioned(trus) if !info.ladder.is_empty() && !info.ladder.contains(trus) => {
-            format!("{trus} are not a value that can be chosen again")
+            format!("{trus} is not an available size and could not be chosen again")
         }
         Capacity::Provisioned(_) | Capacity::OnDemand => return Ok(()),
     };
-    let reason = format!("{because}, but {why}: change it by hand, or with support");
+    let reason = format!("{because}, but {why}; change it manually or through Support");
     Err(Verdict::hold(ReasonCode::SetBySupport, reason))
 }
 
-/// Not regainable: what the region could not give again is kept.
+/// Not regainable: the region might not provide it again.
 fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(), Verdict> {
     match info.ceiling {
         Some(ceiling) if ceiling < from => {
             let reason = format!(
-                "{because}, but the region can give only {} at the moment, so {from} could not be had again: give it back by hand if you never need it",
-                ceiling.get()
+                "{because}, but the region can currently provide only {ceiling}, so {from} might not be available again; release it manually if you no longer need it"
             );
             Err(Verdict::hold(ReasonCode::NotRegainable, reason).announced())
         }
@@ -349,7 +349,7 @@ fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(),
     }
 }
 
-/// Others' hands: what somebody else has just chosen is left alone for a while.
+/// Changed by others: a recent change by somebody else is respected for a while.
 fn not_in_others_hands(
     judged: &Judged<'_>,
     settings: &ThresholdSettings,
@@ -366,20 +366,20 @@ fn not_in_others_hands(
     let when = match request.took_effect_at() {
         Some(effect) if now.duration_since(effect) > respect => return Ok(()),
         Some(effect) => format!("{} ago", span(now.duration_since(effect))),
-        None => "at a time that is not told".to_owned(),
+        None => "at an unknown time".to_owned(),
     };
     let reason = format!(
-        "{because}, but somebody else changed its capacity {when}; left alone for {}",
+        "{because}, but somebody else changed its capacity {when}; it is not changed for {} after that",
         span(respect)
     );
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())
 }
 
-/// Own home: the ground this automation stands on is never lowered.
+/// Own namespace: the one this automation runs in is never scaled down.
 fn not_own_home(judged: &Judged<'_>, account: &AccountView, because: &str) -> Result<(), Verdict> {
     if account.home.as_ref() != Some(&judged.snapshot.namespace) {
         return Ok(());
     }
-    let reason = format!("{because}, but this automation runs in it: give its capacity back by hand");
+    let reason = format!("{because}, but this automation runs in it; release it manually");
     Err(Verdict::hold(ReasonCode::OwnNamespace, reason))
 }

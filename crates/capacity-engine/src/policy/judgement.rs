@@ -35,7 +35,7 @@ pub(super) fn judge<'a>(
     let present = present(snapshot).map_err(|why| {
         Verdict::hold(
             ReasonCode::CapacityUnknown,
-            format!("the present capacity cannot be told: {why}"),
+            format!("the current capacity is unknown: {why}"),
         )
     })?;
     metrics_complete(account)?;
@@ -59,11 +59,11 @@ pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, String> {
 fn ours(snapshot: &Snapshot, policy: &Policy) -> Result<(), Verdict> {
     let filter = &policy.filter;
     if filter.deny.matches(&snapshot.namespace) {
-        let reason = "the deny list names it".to_owned();
+        let reason = "on the deny list".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::Denied, reason));
     }
     if !filter.allow.is_empty() && !filter.allow.matches(&snapshot.namespace) {
-        let reason = "the allow list does not name it".to_owned();
+        let reason = "not on the allow list".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::NotAllowed, reason));
     }
     Ok(())
@@ -75,7 +75,7 @@ fn active(snapshot: &Snapshot) -> Result<(), Verdict> {
         None => Ok(()),
         Some(state) => Err(Verdict::hold(
             ReasonCode::NamespaceNotActive,
-            format!("the namespace is {state}; acts again when it is active"),
+            format!("the namespace is {state}; will re-evaluate when it is active"),
         )),
     }
 }
@@ -86,7 +86,7 @@ fn replicas_at_rest(snapshot: &Snapshot) -> Result<(), Verdict> {
         None => Ok(()),
         Some(replica) => Err(Verdict::hold(
             ReasonCode::ReplicaMoving,
-            format!("{replica}; acts again when every replica is active"),
+            format!("{replica}; will re-evaluate when all replicas are active"),
         )),
     }
 }
@@ -96,11 +96,11 @@ fn no_change_in_progress(snapshot: &Snapshot) -> Result<(), Verdict> {
     let hold = |what: String| {
         Err(Verdict::hold(
             ReasonCode::ChangeInProgress,
-            format!("{what}; acts again when it has ended"),
+            format!("{what}; will re-evaluate when it finishes"),
         ))
     };
     if let Some(operation) = &snapshot.running_operation {
-        return hold(format!("operation {operation} runs on it"));
+        return hold(format!("operation {operation} is running on it"));
     }
     match &snapshot.latest_request {
         Some(request) if request.state == RequestState::InProgress => match &request.operation_id {
@@ -117,9 +117,10 @@ fn no_change_in_progress(snapshot: &Snapshot) -> Result<(), Verdict> {
 fn metrics_complete(account: &AccountView) -> Result<(), Verdict> {
     match &account.metrics {
         MetricsHealth::Complete => Ok(()),
-        MetricsHealth::Incomplete { why } => Err(Verdict::hold(
+        // Why is said once for the account, not in every row.
+        MetricsHealth::Incomplete { .. } => Err(Verdict::hold(
             ReasonCode::MetricsIncomplete,
-            format!("the account's metrics are incomplete: {why}; acts again when they are complete"),
+            "metrics unavailable".to_owned(),
         )),
     }
 }
@@ -128,12 +129,12 @@ fn metrics_complete(account: &AccountView) -> Result<(), Verdict> {
 fn metrics_present(snapshot: &Snapshot) -> Result<&UsageWindow, Verdict> {
     let why = match &snapshot.usage {
         ReportedUsage::Known(window) => return Ok(window),
-        ReportedUsage::Missing => "no metrics of it in a complete answer",
+        ReportedUsage::Missing => "no metrics for it, although the metrics of the account are complete",
         ReportedUsage::Unknown { why } => why,
     };
     Err(Verdict::hold(
         ReasonCode::MetricsMissing,
-        format!("{why}; acts again when they arrive"),
+        format!("{why}; will re-evaluate when metrics arrive"),
     ))
 }
 
@@ -145,7 +146,7 @@ fn metrics_fresh(window: &UsageWindow, policy: &Policy, now: Timestamp) -> Resul
         return Err(Verdict::hold(
             ReasonCode::MetricsStale,
             format!(
-                "newest metrics are {} old, more than {}; acts again when fresh metrics arrive",
+                "newest metrics are {} old (limit {}); will re-evaluate when fresh metrics arrive",
                 span(age),
                 span(max_age)
             ),
@@ -155,7 +156,7 @@ fn metrics_fresh(window: &UsageWindow, policy: &Policy, now: Timestamp) -> Resul
         return Err(Verdict::hold(
             ReasonCode::MetricsStale,
             format!(
-                "newest metrics are from the future by {}, more than {}; acts again when the clocks agree",
+                "newest metrics are {} in the future (limit {}); check the clock of whoever wrote them",
                 span(age),
                 span(FUTURE_TOLERANCE)
             ),
@@ -174,7 +175,7 @@ fn change_took_effect(snapshot: &Snapshot, window: &UsageWindow) -> Result<(), V
         Some(effect) if window.newest().minute < effect => Err(Verdict::hold(
             ReasonCode::WaitingForEffect,
             format!(
-                "newest metrics are of {}, before the last capacity change took effect at {}; acts again on later ones",
+                "latest metrics ({}) predate the last change, which took effect at {}; waiting for newer data",
                 clock_time(window.newest().minute),
                 clock_time(effect)
             ),
@@ -198,12 +199,12 @@ fn limits_known(snapshot: &Snapshot) -> Result<PerLimit<Rate>, Verdict> {
     Err(Verdict::hold(
         ReasonCode::LimitsUnknown,
         format!(
-            "the metrics do not tell its limit of {}; acts again when they do",
+            "its limit of {} is missing from the metrics; will re-evaluate when it is reported",
             unknown.join(" and ")
         ),
     ))
 }
 
 fn clock_time(time: Timestamp) -> impl std::fmt::Display {
-    time.strftime("%H:%M:%S UTC")
+    time.strftime("%H:%M:%S")
 }

@@ -122,7 +122,12 @@ fn restricted(
     let mut restrictions = account.restrictions.iter();
     let restriction = restrictions.find(|it| it.forbids(&snapshot.namespace, direction, now))?;
     let reason = format!("{because}, but {}", restriction.reason);
-    Some(Verdict::hold(restriction.code, reason).blocking(wish))
+    let verdict = Verdict::hold(restriction.code, reason).blocking(wish);
+    Some(if restriction.code == ReasonCode::UnknownThrottling {
+        verdict.announced()
+    } else {
+        verdict
+    })
 }
 
 /// Returns whether capacity info must be read before a decision can be made: exactly where rows 1 to 12 let a change

@@ -34,7 +34,7 @@ impl Default for ThresholdSettings {
             max_trus: trus(12),
             metrics_max_age: SignedDuration::from_mins(6),
             respect_foreign_changes: SignedDuration::from_hours(4),
-            disable_on_estimate: true,
+            disable_on_estimate: false,
             price: ActionPrice::flat(PricePerMillion::FIRST_TIER),
         }
     }

@@ -1,4 +1,4 @@
-//! Row 11: the `threshold` rule. Capacity when throttled, on-demand again when idle.
+//! Row 11: the `threshold` rule. Provisioned capacity when throttled, on-demand again when idle.
 
 use super::judgement::Judged;
 use super::settings::ThresholdSettings;
@@ -60,14 +60,22 @@ pub(super) fn rule(judged: &Judged<'_>, settings: &ThresholdSettings) -> Ruling 
 }
 
 fn throttled_while_provisioned(judged: &Judged<'_>, trus: Trus, throttling: &Throttling) -> Ruling {
-    let reason = format!(
-        "{}, although {trus} are provisioned; this policy raises no further: raise it by hand",
-        throttled_words(judged, throttling)
+    let kind = throttling.kind;
+    let envelope = judged.snapshot.envelopes[kind].filter(|envelope| *envelope > judged.limits[kind]);
+    let advice = envelope.map_or_else(
+        || "this policy does not scale up further, increase it manually".to_owned(),
+        |envelope| {
+            format!(
+                "on-demand would provide {}/s, release the capacity manually",
+                envelope.limit()
+            )
+        },
     );
+    let reason = format!("{} with {trus}; {advice}", throttled_words(judged, throttling));
     Ruling::Final(Verdict::keep(ReasonCode::ThrottledWhileProvisioned, reason).announced())
 }
 
-/// `12.5% of actions throttled (70.0 of 560.0/s) at a limit of 500/s`.
+/// `12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s`.
 fn throttled_words(judged: &Judged<'_>, throttling: &Throttling) -> String {
     let Throttling { kind, usage, share } = throttling;
     let percent = share.percent();
@@ -77,7 +85,7 @@ fn throttled_words(judged: &Judged<'_>, throttling: &Throttling) -> String {
         format!("{percent:.1}")
     };
     format!(
-        "{percent}% of {} throttled ({} of {}/s) at a limit of {}/s",
+        "{percent}% of {} throttled ({} of {}/s) at the limit of {}/s",
         kind.noun(),
         usage.throttled.measured(),
         usage.asked().measured(),
@@ -95,7 +103,7 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
     );
     if !hour.is_below(settings.min_actions_per_hour) {
         let reason = format!(
-            "{used}, with {trus}{}",
+            "{used} with {trus}{}",
             unused_minimum(hour.whole(), settings, trus)
         );
         return Ruling::Final(Verdict::keep(ReasonCode::InUse, reason));
@@ -106,20 +114,21 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
     );
     let wish = Capacity::OnDemand;
     if window.is_estimate() && !settings.disable_on_estimate {
+        let missing = window.minutes_missing();
         let reason = format!(
-            "{because}, but nothing is given back on an estimate; acts again when {} more minutes are known",
-            48_usize.saturating_sub(window.known_minutes())
+            "{because}; capacity is not released on an estimate, {missing} more {} of data needed",
+            if missing == 1 { "minute" } else { "minutes" }
         );
         return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
     }
     if let Some(gap) = gap_words(judged) {
-        let reason = format!("{because}, but {gap}; nothing is given back on that");
+        let reason = format!("{because}, but {gap}; capacity is not released without them");
         return Ruling::Final(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason).blocking(wish));
     }
     if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
         let reason = format!(
-            "{because}, but of its {} only {known} of 60 minutes are known, and nothing is given back on that; \
-             `temporal-capacity doctor` says what makes more known",
+            "{because}, but {known} of 60 minutes of its {} are known, and capacity is not released on an estimate; \
+             run `temporal-capacity doctor` to see what is missing",
             kind.noun()
         );
         return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
@@ -132,18 +141,17 @@ fn gap_words(judged: &Judged<'_>) -> Option<String> {
         .into_iter()
         .find_map(|kind| match judged.snapshot.usage_gaps[kind]? {
             UsageGap::FamilyMissing => Some(format!(
-                "the metrics of {} appear nowhere in the account while others do",
+                "the metrics of {} are missing for the whole account",
                 kind.noun()
             )),
-            UsageGap::PartlyUnreadable => Some(format!(
-                "some of its metrics of {} hold no usable rate",
-                kind.noun()
-            )),
-            UsageGap::NotRead => Some(format!("its {} were not read this time", kind.noun())),
+            UsageGap::PartlyUnreadable => {
+                Some(format!("some of its metrics of {} are unreadable", kind.noun()))
+            }
+            UsageGap::NotRead => Some(format!("its metrics of {} were not read", kind.noun())),
         })
 }
 
-/// What an hour pays that misses its free minimum.
+/// What is paid for an hour below its minimum.
 fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> String {
     let capacity = Capacity::Provisioned(trus);
     let missing = shortfall(capacity, u64::try_from(actions).unwrap_or(u64::MAX));
@@ -151,10 +159,9 @@ fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> St
         return String::new();
     }
     format!(
-        "; short of the hour's minimum of {}, so {}/h at {} are paid for nothing",
+        "; below the hourly minimum of {}, paying {}/h for unused capacity",
         thousands(minimum_actions_per_hour(capacity)),
-        in_dollars(settings.price.of(missing)),
-        settings.price
+        in_dollars(settings.price.of(missing))
     )
 }
 
@@ -165,10 +172,10 @@ fn on_demand(judged: &Judged<'_>) -> Ruling {
         let actions = sample.usage[LimitKind::Actions].served.measured();
         Verdict::keep(
             ReasonCode::Quiet,
-            format!("on-demand and quiet, {actions} actions/s of {limit}/s"),
+            format!("on-demand, {actions} of {limit} actions/s"),
         )
     } else {
-        let reason = format!("on-demand and idle, no use reported, at a limit of {limit} actions/s");
+        let reason = format!("on-demand, no usage reported, limit of {limit} actions/s");
         Verdict::keep(ReasonCode::IdleOnDemand, reason)
     })
 }
@@ -182,12 +189,12 @@ fn counted(actions: u128) -> String {
     format!("{} {noun}", thousands(actions))
 }
 
-/// What the hour rests on, where it is not all of its minutes.
+/// How many minutes the total comes from, unless it is all 60.
 fn estimate_note(window: &UsageWindow) -> String {
     // An estimate rests on the newest minute alone, however many are known.
     match (window.is_estimate(), window.known_minutes()) {
         (true, 1) => " (estimated from 1 minute)".to_owned(),
-        (true, known) => format!(" (estimated from 1 minute; {known} of 60 are known)"),
+        (true, known) => format!(" (estimated from the newest minute; {known} of 60 are known)"),
         (false, 60) => String::new(),
         (false, known) => format!(" (from {known} of 60 minutes)"),
     }

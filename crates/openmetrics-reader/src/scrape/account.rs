@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::client::{Answer, Completeness, Query, Scraper};
 use super::error::{Error, ErrorKind};
-use super::parts::{AccountQuery, Part, halves, plan};
+use super::parts::{AccountQuery, Part, narrowed, plan};
 
 /// All that was asked for, of one minute.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub struct AccountAnswer {
 
 /// How often a part is asked for again because the endpoint cannot tell whether it is complete.
 const UNKNOWN_REPEATS: u32 = 2;
+
+/// A part that does not fit is cut; of each that was planned so many are read in the end. An endpoint that declares more of
+/// them limited is not asked until the budget is spent.
+const PARTS_OF_ONE: usize = 4;
 
 /// How often parts are read again because others turned out to be of a newer minute.
 const MINUTE_ROUNDS: u32 = 2;
@@ -49,13 +53,24 @@ impl Scraper {
     async fn read_parts(&self, query: &AccountQuery<'_>, requests: &mut u32) -> Result<AccountAnswer, Error> {
         let mut read: Vec<(Part<'_>, Answer)> = Vec::new();
         let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
+        let mut parts = waiting.len();
+        let most_parts = parts * PARTS_OF_ONE;
         let mut rounds = 0;
         loop {
             while let Some(part) = waiting.pop_front() {
-                match self.part(&part, requests).await? {
-                    Some(answer) => read.push((part, answer)),
-                    None => waiting.extend(halves(&part, query.namespaces).ok_or_else(|| too_large(&part))?),
+                if let Some(answer) = self.part(&part, requests).await? {
+                    read.push((part, answer));
+                    continue;
                 }
+                let narrower = narrowed(&part, query).ok_or_else(|| too_large(&part))?;
+                parts += narrower.len();
+                if parts > most_parts {
+                    return Err(incomplete(format!(
+                        "the endpoint declares its answers limited, even one with {} alone",
+                        part.families.join(", ")
+                    )));
+                }
+                waiting.extend(narrower);
             }
             let shows_minute = |part: &Part<'_>| {
                 query

@@ -120,16 +120,13 @@ fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
         .collect()
 }
 
-/// Cuts a part that did not fit in two; none if it cannot be cut.
-pub(super) fn halves<'a>(part: &Part<'a>, names: &[&str]) -> Option<[Part<'a>; 2]> {
-    if let [first, second, ..] = part.families.as_slice() {
-        debug_assert_ne!(first, second);
-        let (one, other) = part.families.split_at(part.families.len() / 2);
-        return Some([one, other].map(|families| Part {
-            families: families.to_vec(),
-            ..part.clone()
-        }));
+/// Cuts a part that did not fit one answer: its families into three parts of about the same size, or the namespaces of a
+/// single family in two. None if it cannot be cut.
+pub(super) fn narrowed<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Option<Vec<Part<'a>>> {
+    if part.families.len() > 1 {
+        return Some(by_families(part, query));
     }
+    let names = query.namespaces;
     let patterns = match part.namespaces.as_slice() {
         [] => prefixes(names, "", (names.len() / 2).max(1)),
         [only] => {
@@ -148,10 +145,35 @@ pub(super) fn halves<'a>(part: &Part<'a>, names: &[&str]) -> Option<[Part<'a>; 2
     }
     let patterns: Vec<String> = patterns.into_iter().map(|(pattern, _)| pattern).collect();
     let (one, other) = patterns.split_at(patterns.len() / 2);
-    Some([one, other].map(|namespaces| Part {
+    let halves = [one, other].map(|namespaces| Part {
         namespaces: namespaces.to_vec(),
         ..part.clone()
-    }))
+    });
+    Some(halves.into())
+}
+
+/// The largest family first, each into the part that holds least: few requests tell which family it was.
+fn by_families<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Vec<Part<'a>> {
+    let points = |name: &str| {
+        let mut families = query.families.iter();
+        let family = families.find(|family| family.name == name);
+        family.map_or(1, |family| family.points_of(query.namespaces.len().max(1)))
+    };
+    let mut weighed: Vec<(usize, &'a str)> = part.families.iter().map(|name| (points(name), *name)).collect();
+    weighed.sort_by(|one, other| other.cmp(one));
+    let mut bins: Vec<(usize, Vec<&'a str>)> = vec![(0, Vec::new()); weighed.len().min(3)];
+    for (points, family) in weighed {
+        if let Some((filled, families)) = bins.iter_mut().min_by_key(|(filled, _)| *filled) {
+            *filled += points;
+            families.push(family);
+        }
+    }
+    bins.into_iter()
+        .map(|(_, families)| Part {
+            families,
+            ..part.clone()
+        })
+        .collect()
 }
 
 /// Groups of wildcards that together match every name once, each group about `largest` names.
@@ -310,9 +332,9 @@ mod tests {
             let mut parts = plan(&query, points);
             for _ in 0..cut {
                 // As when an answer is cut: the first part that can be halved is.
-                let Some(number) = parts.iter().position(|part| halves(part, &namespaces).is_some()) else { break };
+                let Some(number) = parts.iter().position(|part| narrowed(part, &query).is_some()) else { break };
                 let part = parts.remove(number);
-                parts.extend(halves(&part, &namespaces).expect("just seen"));
+                parts.extend(narrowed(&part, &query).expect("just seen"));
             }
             let coverage = coverage(&parts, &names);
             prop_assert_eq!(coverage.len(), names.len() * families.len());

@@ -31,9 +31,9 @@ fn decided_with(snapshot: &Snapshot, policy: &Policy) -> Decision {
 }
 
 #[rstest]
-#[case::between_steps(5, "Enable 6 TRUs throttled", "5 is not a step, the next is 6")]
-#[case::on_a_step(4, "Enable 4 TRUs throttled", "at a limit of 500/s")]
-#[case::the_lowest(2, "Enable 2 TRUs throttled", "at a limit of 500/s")]
+#[case::between_steps(5, "Enable 6 TRUs throttled", "5 TRUs is not an available size, using 6")]
+#[case::on_a_step(4, "Enable 4 TRUs throttled", "at the limit of 500/s")]
+#[case::the_lowest(2, "Enable 2 TRUs throttled", "at the limit of 500/s")]
 fn step_takes_the_next_one_up(#[case] default: u32, #[case] expected: &str, #[case] ends_with: &str) {
     let policy = threshold(|settings| settings.default_trus = trus(default));
     let decision = decided_with(&throttled("pay"), &policy);
@@ -50,7 +50,9 @@ fn step_above_the_ladder_takes_its_highest() {
     let decision = decided_with(&throttled("pay"), &policy);
     assert_eq!(outcome(&decision), "Enable 12 TRUs throttled");
     assert!(
-        decision.reason.ends_with("14 is not a step, the highest is 12"),
+        decision
+            .reason
+            .ends_with("14 TRUs is not an available size, using the largest, 12"),
         "{}",
         decision.reason
     );
@@ -65,7 +67,7 @@ fn no_regression_takes_the_next_step_that_lowers_nothing() {
     let decision = decided(&snapshot);
     assert_eq!(outcome(&decision), "Enable 8 TRUs throttled");
     assert!(decision.announce, "above the wanted step");
-    assert!(decision.reason.ends_with("6 TRUs (3,000/s) would lower the action limit of 3,500/s that on-demand gives, so 8 TRUs are taken"), "{}", decision.reason);
+    assert!(decision.reason.ends_with("6 TRUs (3,000/s) would lower the action limit from the 3,500/s that on-demand provides, using 8 TRUs"), "{}", decision.reason);
 }
 
 #[rstest]
@@ -107,7 +109,9 @@ fn ceiling_below_the_wanted_step_gives_what_inventory_allows() {
     let decision = decided(&snapshot);
     assert_eq!(outcome(&decision), "Enable 4 TRUs throttled");
     assert!(
-        decision.reason.ends_with("; inventory allows 4"),
+        decision
+            .reason
+            .ends_with("; the region can currently provide only 4 TRUs"),
         "{}",
         decision.reason
     );
@@ -132,7 +136,7 @@ fn bounds_are_never_exceeded() {
     let decision = decided_with(&throttled("pay"), &policy);
     assert_eq!(outcome(&decision), "Enable 4 TRUs throttled");
     assert!(
-        decision.reason.ends_with("; MAX_TRU_COUNT allows 5"),
+        decision.reason.ends_with("; MAX_TRU_COUNT allows only 5 TRUs"),
         "{}",
         decision.reason
     );
@@ -144,7 +148,7 @@ fn bounds_that_leave_nothing_hold() {
     let decision = decided_with(&throttled("pay"), &policy);
     assert_eq!(outcome(&decision), "Hold no_step_helps");
     assert!(
-        decision.reason.contains("MAX_TRU_COUNT allows 1"),
+        decision.reason.contains("MAX_TRU_COUNT allows only 1 TRU"),
         "{}",
         decision.reason
     );
@@ -172,7 +176,7 @@ fn room_below_looks_at_every_minute_of_the_window_and_at_what_was_throttled() {
         ..snapshot("pay", 4)
     });
     assert_eq!(outcome(&decision), "Hold on_demand_too_small");
-    assert!(decision.reason.contains("1,700.0/s"), "{}", decision.reason);
+    assert!(decision.reason.contains("1,700/s"), "{}", decision.reason);
 }
 
 #[rstest]

@@ -157,7 +157,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         body,
         (
             rarely("suspended"),
-            rarely("replica x is adding"),
+            rarely("replica x is being added"),
             rarely("op-9"),
             rarely("403"),
         ),
@@ -198,6 +198,7 @@ fn any_restriction() -> impl Strategy<Value = Restriction> {
         (Direction::ScaleDown, ReasonCode::ScaleDownPaused),
         (Direction::ScaleDown, ReasonCode::OutcomeNotRecorded),
         (Direction::Both, ReasonCode::SpecChanged),
+        (Direction::ScaleDown, ReasonCode::UnknownThrottling),
     ]);
     let scope = select(vec![None, Some("pay.a1b2c"), Some("orders.a1b2c")]);
     let until = select(vec![None, Some(-1), Some(0), Some(1)]);

@@ -32,6 +32,7 @@ fn outcome_under(restriction: Restriction, snapshot: &Snapshot) -> String {
 #[case::scale_up_paused(Direction::ScaleUp, ReasonCode::ScaleUpPaused, true, false)]
 #[case::scale_down_paused(Direction::ScaleDown, ReasonCode::ScaleDownPaused, false, true)]
 #[case::outcome_not_recorded(Direction::ScaleDown, ReasonCode::OutcomeNotRecorded, false, true)]
+#[case::unknown_throttling(Direction::ScaleDown, ReasonCode::UnknownThrottling, false, true)]
 #[case::spec_changed(Direction::Both, ReasonCode::SpecChanged, true, true)]
 fn row_12_holds_the_forbidden_direction_with_its_code(
     #[case] direction: Direction,

@@ -42,7 +42,7 @@ fn row_2_holds_a_namespace_that_is_not_active() {
 
 #[test]
 fn row_3_holds_while_a_replica_moves() {
-    let moving = Some("replica aws-us-west-2 is adding".to_owned());
+    let moving = Some("replica aws-us-west-2 is being added".to_owned());
     let snapshot = Snapshot {
         moving_replica: moving,
         ..throttled("pay")
@@ -113,6 +113,10 @@ fn row_6_holds_everything_while_the_metrics_are_unavailable() {
     };
     let decision = decide(&throttled("pay"), &account, &Policy::default(), now());
     assert_eq!(outcome(&decision), "Hold metrics_incomplete");
+    assert_eq!(
+        decision.reason, "metrics unavailable",
+        "why is said once, for the account"
+    );
 }
 
 #[rstest]
@@ -301,11 +305,12 @@ fn row_11_an_idle_namespace_gives_its_capacity_back() {
         reported: false,
     };
     let usage = ReportedUsage::Known(UsageWindow::of_one(newest));
+    let snapshot = Snapshot {
+        usage,
+        ..snapshot("pay", 4)
+    };
     assert_eq!(
-        outcome(&decided(&Snapshot {
-            usage,
-            ..snapshot("pay", 4)
-        })),
+        outcome(&decide(&snapshot, &account(), &on_estimates(), now())),
         "Disable idle"
     );
 }
@@ -317,7 +322,7 @@ fn row_11_gives_nothing_back_on_use_that_was_not_read() {
     let decision = decided(&idle);
     assert_eq!(outcome(&decision), "Hold metrics_family_missing");
     assert!(
-        decision.reason.contains("its requests were not read"),
+        decision.reason.contains("its metrics of requests were not read"),
         "{}",
         decision.reason
     );
@@ -351,13 +356,17 @@ fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
         usage,
         ..snapshot("pay", 4)
     };
-    assert_eq!(outcome(&decided(&snapshot)), "Disable idle", "on an estimate");
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = false;
-    let decision = decide(&snapshot, &account(), &policy, now());
+    assert_eq!(
+        outcome(&decide(&snapshot, &account(), &on_estimates(), now())),
+        "Disable idle",
+        "on an estimate"
+    );
+    let decision = decided(&snapshot);
     assert_eq!(outcome(&decision), "Hold estimate_only");
     assert!(
-        decision.reason.contains("of its requests only 1 of 60 minutes"),
+        decision
+            .reason
+            .contains("1 of 60 minutes of its requests are known"),
         "{}",
         decision.reason
     );
@@ -372,13 +381,16 @@ fn what_a_first_look_left_out_makes_a_candidate() {
         sample
     });
     let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = false;
     let snapshot = Snapshot {
         usage,
         ..snapshot("pay", 4)
     };
-    assert!(wants_capacity_info(&snapshot, &account(), &policy, now()));
+    assert!(wants_capacity_info(
+        &snapshot,
+        &account(),
+        &Policy::default(),
+        now()
+    ));
 }
 
 #[test]
@@ -398,15 +410,8 @@ fn row_11_says_how_much_of_the_hour_is_known() {
 }
 
 #[test]
-fn row_11_gives_nothing_back_on_an_estimate_where_that_is_off() {
-    let threshold = ThresholdSettings {
-        disable_on_estimate: false,
-        ..ThresholdSettings::default()
-    };
-    let policy = Policy {
-        threshold,
-        ..Policy::default()
-    };
+fn row_11_releases_nothing_on_an_estimate_unless_that_is_set() {
+    let policy = Policy::default();
     let estimate = Snapshot {
         usage: one(PerLimit::default()),
         ..snapshot("pay", 4)
@@ -415,9 +420,20 @@ fn row_11_gives_nothing_back_on_an_estimate_where_that_is_off() {
     assert_eq!(outcome(&decision), "Hold estimate_only");
     assert_eq!(decision.blocked, Some(Capacity::OnDemand));
     assert_eq!(
+        outcome(&decide(&estimate, &account(), &on_estimates(), now())),
+        "Disable idle"
+    );
+    assert_eq!(
         outcome(&decide(&idle("pay", 4), &account(), &policy, now())),
         "Disable idle"
     );
+}
+
+/// What the original did: `DISABLE_ON_ESTIMATE=true`.
+fn on_estimates() -> Policy {
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = true;
+    policy
 }
 
 #[rstest]
@@ -479,7 +495,7 @@ fn snapshot_quiet() -> Snapshot {
 fn the_first_row_that_applies_decides() {
     let mut snapshot = throttled("pay");
     snapshot.inactive_state = Some("suspended".to_owned());
-    snapshot.moving_replica = Some("replica x is adding".to_owned());
+    snapshot.moving_replica = Some("replica x is being added".to_owned());
     snapshot.running_operation = Some("op-9".to_owned());
     snapshot.status = ReportedMode::ProvisionedWithoutValue;
     snapshot.usage = ReportedUsage::Missing;

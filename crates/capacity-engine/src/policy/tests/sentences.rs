@@ -4,11 +4,11 @@ use super::*;
 use crate::pricing::{PlanPercentage, PriceTier};
 
 #[test]
-fn a_namespace_that_gives_capacity_back() {
+fn a_namespace_that_is_released() {
     assert_eq!(
         decided(&idle("orders", 4)).to_string(),
         "[orders.a1b2c] Disable: 45 actions in the last hour, below the threshold of 100; \
-         gives back 4 TRUs, up to $54.00/h at $50/M"
+         releasing 4 TRUs saves up to $54.00/h at $50/M"
     );
 }
 
@@ -27,22 +27,22 @@ fn money_rests_on_the_account_s_own_price() {
     assert_eq!(
         decision.to_string(),
         "[orders.a1b2c] Disable: 45 actions in the last hour, below the threshold of 100; \
-         gives back 4 TRUs, up to $53.46/h at $45/M + 10%"
+         releasing 4 TRUs saves up to $53.46/h at $45/M + 10%"
     );
     assert_eq!(decision.price.price, policy.threshold.price);
 }
 
 #[test]
-fn a_namespace_that_gets_capacity() {
+fn a_namespace_that_is_enabled() {
     assert_eq!(
         decided(&throttled("pay")).to_string(),
-        "[pay.a1b2c] Enable 6 TRUs: 12.5% of actions throttled (70.0 of 560.0/s) at a limit of 500/s; \
-         5 is not a step, the next is 6"
+        "[pay.a1b2c] Enable 6 TRUs: 12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s; \
+         5 TRUs is not an available size, using 6"
     );
 }
 
 #[test]
-fn a_namespace_that_provisioned_capacity_would_harm() {
+fn a_namespace_whose_limits_provisioned_capacity_would_lower() {
     let mut snapshot = snapshot("bulk", 0);
     snapshot.usage = one(used(LimitKind::Requests, 13_990.0, 70.0));
     snapshot.limits[LimitKind::Requests] = Some(rate(14_000.0));
@@ -50,8 +50,39 @@ fn a_namespace_that_provisioned_capacity_would_harm() {
     snapshot.capacity_info = CapacityInfo::Known(known_info(0, 8));
     assert_eq!(
         decided(&snapshot).to_string(),
-        "[bulk.a1b2c] Hold: requests throttled, but 8 TRUs (12,000/s) would lower the request limit of 14,000/s \
-         that on-demand gives"
+        "[bulk.a1b2c] Hold: requests are throttled, but 8 TRUs (12,000/s) would lower the request limit \
+         from the 14,000/s that on-demand provides"
+    );
+}
+
+#[test]
+fn a_namespace_that_is_throttled_while_provisioned() {
+    let mut snapshot = snapshot("media", 4);
+    snapshot.usage = one(used(LimitKind::Actions, 2_000.0, 827.8));
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[media.a1b2c] Keep: 29.3% of actions throttled (827.8 of 2,827.8/s) at the limit of 2,000/s with 4 TRUs; \
+         this policy does not scale up further, increase it manually"
+    );
+    // With more than that on-demand, the remedy is the opposite.
+    snapshot.envelopes[LimitKind::Actions] = Some(rate(2_500.0));
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[media.a1b2c] Keep: 29.3% of actions throttled (827.8 of 2,827.8/s) at the limit of 2,000/s with 4 TRUs; \
+         on-demand would provide 2,500/s, release the capacity manually"
+    );
+}
+
+#[test]
+fn an_hour_below_its_minimum_says_what_it_costs() {
+    let snapshot = Snapshot {
+        usage: hour(used(LimitKind::Actions, 33.333_334, 0.0)),
+        ..snapshot("search", 2)
+    };
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[search.a1b2c] Keep: 120,000 actions in the last hour with 2 TRUs; below the hourly minimum of 360,000, \
+         paying $12.00/h for unused capacity"
     );
 }
 
@@ -59,41 +90,124 @@ fn a_namespace_that_provisioned_capacity_would_harm() {
 fn a_quiet_namespace() {
     assert_eq!(
         decided(&snapshot("idle", 0)).to_string(),
-        "[idle.a1b2c] Keep: on-demand and quiet, 3.0 actions/s of 500/s"
+        "[idle.a1b2c] Keep: on-demand, 3.0 of 500 actions/s"
     );
 }
 
 #[test]
-fn a_namespace_whose_metrics_are_late() {
+fn a_namespace_whose_metrics_are_stale() {
     let mut snapshot = snapshot("late", 0);
     snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(sample(minutes_ago(9), PerLimit::default())));
     assert_eq!(
         decided(&snapshot).to_string(),
-        "[late.a1b2c] Hold: newest metrics are 9 min old, more than 6 min; acts again when fresh metrics arrive"
+        "[late.a1b2c] Hold: newest metrics are 9 min old (limit 6 min); will re-evaluate when fresh metrics arrive"
     );
 }
 
 #[test]
-fn an_estimate_says_that_it_is_one() {
-    let mut snapshot = idle("orders", 4);
-    snapshot.usage = one(used(LimitKind::Actions, 0.0125, 0.0));
-    assert_eq!(
-        decided(&snapshot).to_string(),
-        "[orders.a1b2c] Disable: 45 actions in the last hour (estimated from 1 minute), below the threshold of 100; \
-         gives back 4 TRUs, up to $54.00/h at $50/M"
-    );
-}
-
-#[test]
-fn an_hour_below_its_free_minimum_says_what_it_pays() {
+fn a_namespace_that_gets_a_replica() {
     let snapshot = Snapshot {
-        usage: hour(used(LimitKind::Actions, 10.0, 0.0)),
-        ..snapshot("orders", 4)
+        moving_replica: Some("replica aws-us-west-2 is being added".to_owned()),
+        ..snapshot("eu", 0)
     };
     assert_eq!(
         decided(&snapshot).to_string(),
-        "[orders.a1b2c] Keep: 36,000 actions in the last hour, with 4 TRUs; short of the hour's minimum of 1,080,000, \
-         so $52.20/h at $50/M are paid for nothing"
+        "[eu.a1b2c] Hold: replica aws-us-west-2 is being added; will re-evaluate when all replicas are active"
+    );
+}
+
+/// 12 actions in the hour, and one busy minute of throttled actions.
+fn twelve_actions(name: &str, present: u32) -> Snapshot {
+    Snapshot {
+        usage: hour(used(LimitKind::Actions, 0.003_334, 0.0)),
+        ..snapshot(name, present)
+    }
+}
+
+#[test]
+fn a_namespace_that_on_demand_could_not_carry() {
+    let mut samples: Vec<MinuteSample> = (4..64)
+        .map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.003_390, 0.0)))
+        .collect();
+    samples[30].usage = used(LimitKind::Actions, 0.0, 450.0);
+    let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
+    assert_eq!(
+        decided(&Snapshot {
+            usage,
+            ..snapshot("crm", 4)
+        })
+        .to_string(),
+        "[crm.a1b2c] Hold: 12 actions in the last hour, below the threshold of 100, \
+         but on-demand provides 500 actions/s, below the recent peak of 450/s plus 25% headroom"
+    );
+}
+
+#[test]
+fn an_estimate_says_of_how_many_minutes_it_is_and_releases_nothing() {
+    let mut snapshot = snapshot("cart", 4);
+    snapshot.usage = one(used(LimitKind::Actions, 0.003_334, 0.0));
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[cart.a1b2c] Hold: 12 actions in the last hour (estimated from 1 minute), below the threshold of 100; \
+         capacity is not released on an estimate, 47 more minutes of data needed"
+    );
+    let mut policy = Policy::default();
+    policy.threshold.disable_on_estimate = true;
+    assert_eq!(
+        decide(&snapshot, &account(), &policy, now()).to_string(),
+        "[cart.a1b2c] Disable: 12 actions in the last hour (estimated from 1 minute), below the threshold of 100; \
+         releasing 4 TRUs saves up to $54.00/h at $50/M"
+    );
+    let samples =
+        (4..51).map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.003_334, 0.0)));
+    snapshot.usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
+    assert_eq!(
+        decided(&snapshot).reason,
+        "12 actions in the last hour (estimated from the newest minute; 47 of 60 are known), below the threshold of \
+         100; capacity is not released on an estimate, 1 more minute of data needed"
+    );
+}
+
+#[test]
+fn a_namespace_whose_limits_support_has_set() {
+    let mut snapshot = Snapshot {
+        usage: hour(used(LimitKind::Actions, 0.000_834, 0.0)),
+        ..snapshot("old", 4)
+    };
+    let mut info = known_info(4, 12);
+    info.has_legacy_limits = true;
+    snapshot.capacity_info = CapacityInfo::Known(info);
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[old.a1b2c] Hold: 3 actions in the last hour, below the threshold of 100, \
+         but its limits were set by Temporal Support; change it manually or through Support"
+    );
+}
+
+#[test]
+fn a_namespace_whose_capacity_might_not_be_available_again() {
+    let snapshot = Snapshot {
+        usage: hour(used(LimitKind::Actions, 0.000_834, 0.0)),
+        capacity_info: CapacityInfo::Known(known_info(8, 4)),
+        ..snapshot("far", 8)
+    };
+    assert_eq!(
+        decided(&snapshot).to_string(),
+        "[far.a1b2c] Hold: 3 actions in the last hour, below the threshold of 100, \
+         but the region can currently provide only 4 TRUs, so 8 TRUs might not be available again; \
+         release it manually if you no longer need it"
+    );
+}
+
+#[test]
+fn a_namespace_that_waits_for_its_own_change() {
+    let snapshot = Snapshot {
+        latest_request: Some(request(RequestState::Completed, 3, true)),
+        ..twelve_actions("pay", 4)
+    };
+    assert_eq!(
+        decided(&snapshot).reason,
+        "latest metrics (10:41:00) predate the last change, which took effect at 10:42:00; waiting for newer data"
     );
 }
 

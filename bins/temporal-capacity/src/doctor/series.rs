@@ -1,0 +1,58 @@
+//! What `doctor` says of the series that a source shows: what a scrape job did to them, and families that are not known.
+
+use capacity_autopilot::{Autopilot, chain, families_of_unknown_throttling, stored_series};
+use jiff::Timestamp;
+use prometheus_reader::PrometheusClient;
+
+use super::Report;
+
+/// What the scrape job does to the series.
+pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Report) {
+    const CHECK: &str = "scrape job";
+    let found = match stored_series(client, now).await {
+        Err(error) => return report.bad(CHECK, chain(&error), "its samples cannot be read"),
+        Ok(found) => found,
+    };
+    if found.namespace_overwritten {
+        let remedy = "such series are ignored, and namespaces are held without them: set `honor_labels: true` in the scrape job";
+        report.bad(
+            CHECK,
+            "it overwrites temporal_namespace (exported_temporal_namespace is present)",
+            remedy,
+        );
+    }
+    if found.has_scrape_times {
+        let remedy = "samples count as 4 minutes older: set `honor_timestamps: true` in the scrape job";
+        report.odd(
+            CHECK,
+            "samples have the time of the scrape, not full minutes",
+            remedy,
+        );
+    }
+    let labels: Vec<&str> = found.pipeline_labels.iter().map(String::as_str).collect();
+    report.good(
+        CHECK,
+        if labels.is_empty() {
+            "it adds no labels".to_owned()
+        } else {
+            format!("labels that it adds are ignored: {}", labels.join(", "))
+        },
+    );
+}
+
+/// Whether the source shows throttling of a kind that this version does not know.
+pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Report) {
+    const CHECK: &str = "throttling";
+    match families_of_unknown_throttling(autopilot.metrics(), autopilot.now()).await {
+        Err(error) => report.odd(CHECK, error, "a new kind of throttling would not be seen"),
+        Ok(families) if families.is_empty() => {
+            report.good(CHECK, "no metric family of an unknown kind of throttling");
+        }
+        Ok(families) => {
+            let remedy =
+                "namespaces that are throttled by it are not scaled down: upgrade to a version that knows it";
+            let finding = format!("metric families of an unknown kind: {}", families.join(", "));
+            report.odd(CHECK, finding, remedy);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What people should know of an evaluation as a whole: said once, not in every row.
+
+use capacity_engine::pricing::in_dollars;
+use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
+use jiff::SignedDuration;
+use rust_decimal::Decimal;
+
+use super::families::{Role, families};
+use super::namespaces::Listed;
+use super::usage::{AccountMetrics, OVERWRITTEN_NAMESPACE};
+use crate::autopilot::{Autopilot, Judged};
+use crate::clock::ANNOUNCED_SKEW;
+
+/// How the warning about an account without metrics begins.
+pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
+
+pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mut Vec<String>) {
+    let filter = &autopilot.settings().policy.filter;
+    for (setting, patterns) in [
+        ("NAMESPACE_ALLOWLIST", &filter.allow),
+        ("NAMESPACE_DENYLIST", &filter.deny),
+    ] {
+        for entry in patterns.unmatched(listed.iter().map(|listed| &listed.id)) {
+            warnings.push(format!(
+                "{setting}: `{entry}` matches no namespace of the account; is it misspelt?"
+            ));
+        }
+    }
+}
+
+/// A clock that is off. The service's time is used in any case.
+pub(super) fn of_clock(behind: SignedDuration, warnings: &mut Vec<String>) {
+    if behind.abs() > ANNOUNCED_SKEW {
+        let word = if behind.is_positive() {
+            "behind"
+        } else {
+            "ahead of"
+        };
+        warnings.push(format!(
+            "this machine's clock is {} s {word} the service's, whose time was used instead: check NTP on this machine",
+            behind.abs().as_secs()
+        ));
+    }
+}
+
+pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings: &mut Vec<String>) {
+    if metrics.unlabelled > 0 {
+        warnings.push(format!(
+            "{} metrics samples have no namespace label and are ignored",
+            metrics.unlabelled
+        ));
+    }
+    if metrics.overwritten > 0 {
+        warnings.push(format!(
+            "{} samples carry the label {OVERWRITTEN_NAMESPACE} and are ignored: the scrape job overwrites \
+             temporal_namespace; set `honor_labels: true` in the scrape job",
+            metrics.overwritten
+        ));
+    }
+    if metrics.has_scrape_times {
+        warnings.push(
+            "samples in Prometheus have the time of the scrape instead of the full minute that was measured, and count \
+             as 4 minutes older; set `honor_timestamps: true` in the scrape job"
+                .to_owned(),
+        );
+    }
+    if whole_account && metrics.stranger_count > 0 {
+        let named: Vec<&str> = metrics.strangers.iter().map(String::as_str).collect();
+        let more = if metrics.stranger_count > named.len() {
+            ", ..."
+        } else {
+            ""
+        };
+        warnings.push(format!(
+            "the metrics show {} namespaces that the list does not ({}{more}): the Cloud Ops key may not see them",
+            metrics.stranger_count,
+            named.join(", ")
+        ));
+    }
+    for kind in LimitKind::ALL {
+        if metrics.missing_families[kind] {
+            warnings.push(format!(
+                "metric family {} is missing for the whole account: the {} limit cannot be judged, and nothing is scaled down",
+                families(kind).name(Role::Served),
+                kind.singular()
+            ));
+        }
+    }
+}
+
+/// Problems of the whole account, which rows name in two words only, and what an estimate holds.
+pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings: &mut Vec<String>) {
+    if let MetricsHealth::Incomplete { why } = &account.metrics {
+        warnings.push(format!("{METRICS_UNAVAILABLE}{why}"));
+    }
+    warnings.extend(of_estimates(decisions));
+}
+
+/// What releasing would save where the hour is an estimate, and how to get there.
+fn of_estimates(decisions: &[Judged]) -> Option<String> {
+    let held = decisions
+        .iter()
+        .map(|judged| &judged.decision)
+        .filter(|decision| decision.reason_code == ReasonCode::EstimateOnly);
+    let (mut count, mut saved, mut price) = (0_usize, Decimal::ZERO, None);
+    for decision in held {
+        count += 1;
+        let released = decision
+            .blocked
+            .map(|blocked| decision.price.price.idle_hour(blocked));
+        saved += decision.price.per_hour_before.unwrap_or_default() - released.unwrap_or_default();
+        price = Some(&decision.price.price);
+    }
+    let price = price?;
+    let namespaces = if count == 1 { "namespace" } else { "namespaces" };
+    Some(format!(
+        "{count} {namespaces} held on an estimate; releasing would save up to {}/h at {price}. To release with an hour of \
+         data: run `temporal-capacity plan --observe 1h`, set LEDGER_URL and let the worker sample for an hour, or set \
+         METRICS_SOURCE=prometheus. To release on an estimate: set DISABLE_ON_ESTIMATE=true",
+        in_dollars(saved)
+    ))
+}

@@ -1,0 +1,330 @@
+//! A Prometheus API over the minutes of the last hour, as if it had scraped the metrics endpoint all along.
+//!
+//! It answers the queries that read raw samples (`family{...}[3600000ms]`), count series, and find the busiest one.
+//! Anything else is refused, as a real server refuses a query that it cannot parse.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::clock::start_of;
+use crate::cloud::Cloud;
+use crate::faults::ScrapeJobFault;
+use crate::metrics::{self, Filter};
+
+/// Values of one series, by time in milliseconds.
+type Samples = BTreeMap<i64, String>;
+
+/// Answers an instant query.
+pub(crate) fn query(cloud: &Cloud, now: Timestamp, query: &str, time: Option<&str>) -> Result<Value, String> {
+    let at = match time {
+        None => now.as_millisecond(),
+        Some(text) => milliseconds(text).ok_or_else(|| format!("invalid time `{text}`"))?,
+    };
+    if query == "vector(1)" {
+        return Ok(vector(&[(&Map::new(), "1".to_owned())], at));
+    }
+    let unsupported = || format!("unsupported query `{query}`");
+    let inside = |start: &str, end: &str| query.strip_prefix(start)?.strip_suffix(end);
+    if let Some(range) = inside("count(count_over_time(", "))") {
+        let series = Selector::parse(range)
+            .ok_or_else(unsupported)?
+            .read(cloud, now, at);
+        let counted = (!series.is_empty()).then(|| (Map::new(), series.len().to_string()));
+        let counted: Vec<_> = counted
+            .iter()
+            .map(|(labels, count)| (labels, count.clone()))
+            .collect();
+        return Ok(vector(&counted, at));
+    }
+    if let Some(regex) = inside(
+        "group by (family) (label_replace({__name__=~\"",
+        "\"} offset 3m, \"family\", \"$1\", \"__name__\", \"(.*)\"))",
+    ) {
+        let (prefix, word) = regex.split_once(".*").ok_or_else(unsupported)?;
+        let word = word.strip_suffix(".*").ok_or_else(unsupported)?;
+        let named = metrics::family_names(&cloud.faults)
+            .into_iter()
+            .map(|(name, _)| name);
+        let found = named.filter(|name| name.strip_prefix(prefix).is_some_and(|rest| rest.contains(word)));
+        let found: Vec<Map<String, Value>> = found
+            .map(|name| Map::from_iter([("family".to_owned(), json!(name))]))
+            .collect();
+        let found: Vec<_> = found.iter().map(|labels| (labels, "1".to_owned())).collect();
+        return Ok(vector(&found, at));
+    }
+    if let Some(range) = inside("topk(1, count_over_time(", "))") {
+        let series = Selector::parse(range)
+            .ok_or_else(unsupported)?
+            .read(cloud, now, at);
+        let busiest = series.iter().max_by_key(|(_, samples)| samples.len());
+        let busiest: Vec<_> = busiest
+            .map(|(labels, samples)| (labels, samples.len().to_string()))
+            .into_iter()
+            .collect();
+        return Ok(vector(&busiest, at));
+    }
+    let selector = Selector::parse(query).ok_or_else(unsupported)?;
+    let result: Vec<Value> = selector
+        .read(cloud, now, at)
+        .into_iter()
+        .map(|(mut labels, samples)| {
+            labels.insert("__name__".to_owned(), json!(selector.family));
+            let values: Vec<Value> = samples
+                .into_iter()
+                .map(|(time, value)| json!([seconds(time), value]))
+                .collect();
+            json!({ "metric": labels, "values": values })
+        })
+        .collect();
+    Ok(json!({ "status": "success", "data": { "resultType": "matrix", "result": result } }))
+}
+
+fn vector(series: &[(&Map<String, Value>, String)], at: i64) -> Value {
+    let result: Vec<Value> = series
+        .iter()
+        .map(|(labels, value)| json!({ "metric": labels, "value": [seconds(at), value] }))
+        .collect();
+    json!({ "status": "success", "data": { "resultType": "vector", "result": result } })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 53 bits")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1_000.0
+}
+
+/// Reads a time in seconds, exact to the millisecond.
+fn milliseconds(text: &str) -> Option<i64> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
+    let rest = format!("{rest:0<3}");
+    let whole: i64 = whole.parse().ok()?;
+    let rest: i64 = rest.get(..3)?.parse().ok()?;
+    whole.checked_mul(1_000)?.checked_add(rest)
+}
+
+/// `family{label="value",label=~"a|b"}[60000ms]`.
+#[derive(Debug)]
+struct Selector {
+    family: String,
+    /// A label and the values that it may have.
+    matchers: Vec<(String, Vec<String>)>,
+    /// How far it reaches back, in milliseconds.
+    range: i64,
+}
+
+impl Selector {
+    fn parse(text: &str) -> Option<Self> {
+        let (selector, range) = text.strip_suffix("ms]")?.rsplit_once('[')?;
+        let (family, mut left) = selector.split_once('{')?;
+        let mut matchers = Vec::new();
+        while left != "}" {
+            let (label, rest) = left.split_once('=')?;
+            let (is_regex, rest) = rest.strip_prefix('~').map_or((false, rest), |rest| (true, rest));
+            let (value, rest) = quoted(rest)?;
+            let values = if is_regex {
+                alternatives(&value)?
+            } else {
+                vec![value]
+            };
+            matchers.push((label.to_owned(), values));
+            left = rest.strip_prefix(',').unwrap_or(rest);
+        }
+        Some(Self {
+            family: family.to_owned(),
+            matchers,
+            range: range.parse().ok()?,
+        })
+    }
+
+    /// Returns the series with samples in the range that ends at a time: labels, and values by time.
+    fn read(&self, cloud: &Cloud, now: Timestamp, at: i64) -> Vec<(Map<String, Value>, Samples)> {
+        let filter = Filter {
+            metrics: vec![self.family.clone()],
+            namespaces: Vec::new(),
+        };
+        let newest = metrics::newest_minute(cloud, now);
+        let oldest = cloud
+            .namespaces
+            .iter()
+            .filter_map(|it| it.minutes.front())
+            .map(|it| it.at)
+            .min();
+        let mut series: BTreeMap<String, Samples> = BTreeMap::new();
+        for minute in oldest.unwrap_or(newest)..=newest {
+            let time = start_of(minute).as_millisecond() + late(cloud);
+            if time > at || time <= at - self.range {
+                continue;
+            }
+            let document = metrics::document_of(cloud, minute, &filter);
+            for line in document.text.lines().filter(|line| !line.starts_with('#')) {
+                if let Some((labels, value)) = sample(line) {
+                    let samples = series.entry(labels.to_owned()).or_default();
+                    samples.insert(time, value.to_owned());
+                }
+            }
+        }
+        let labelled = series
+            .into_iter()
+            .filter_map(|(text, samples)| Some((labels(&text)?, samples)));
+        let stored = labelled.flat_map(|(labels, samples)| as_stored(cloud, labels, samples));
+        stored.filter(|(labels, _)| self.matches(labels)).collect()
+    }
+
+    fn matches(&self, labels: &Map<String, Value>) -> bool {
+        self.matchers.iter().all(|(name, values)| {
+            let value = labels.get(name).and_then(Value::as_str).unwrap_or_default();
+            values.iter().any(|it| it == value)
+        })
+    }
+}
+
+/// How long after its minute a sample is stored under, in milliseconds.
+fn late(cloud: &Cloud) -> i64 {
+    match cloud.faults.scrape_job {
+        // Shown three minutes after its end, and scraped at some second of a minute.
+        ScrapeJobFault::ScrapeTimes => (4 * 60 + 23) * 1_000,
+        _ => 0,
+    }
+}
+
+/// A series as the scrape job stores it.
+fn as_stored(
+    cloud: &Cloud,
+    labels: Map<String, Value>,
+    samples: Samples,
+) -> Vec<(Map<String, Value>, Samples)> {
+    let with = |more: &[(&str, &str)]| {
+        let mut labels = labels.clone();
+        for (name, value) in more {
+            labels.insert((*name).to_owned(), json!(value));
+        }
+        (labels, samples.clone())
+    };
+    match cloud.faults.scrape_job {
+        ScrapeJobFault::TwoPods => ["agent-0", "agent-1"]
+            .map(|pod| with(&[("pod", pod), ("cluster", "eu"), ("job", "temporal")]))
+            .into(),
+        ScrapeJobFault::OverwrittenNamespace => {
+            let own = labels
+                .get("temporal_namespace")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            vec![with(&[
+                ("exported_temporal_namespace", own),
+                ("temporal_namespace", "monitoring"),
+            ])]
+        }
+        ScrapeJobFault::None | ScrapeJobFault::ScrapeTimes | ScrapeJobFault::GetOnly(_) => {
+            vec![(labels, samples)]
+        }
+    }
+}
+
+/// The labels and the value of a sample line.
+fn sample(line: &str) -> Option<(&str, &str)> {
+    let (_, rest) = line.split_once('{')?;
+    let (labels, rest) = rest.rsplit_once("} ")?;
+    Some((labels, rest.split(' ').next()?))
+}
+
+/// Reads `a="x",b="y"`.
+fn labels(text: &str) -> Option<Map<String, Value>> {
+    let mut labels = Map::new();
+    let mut left = text;
+    while !left.is_empty() {
+        let (name, rest) = left.split_once('=')?;
+        let (value, rest) = quoted(rest)?;
+        labels.insert(name.to_owned(), Value::String(value));
+        left = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    Some(labels)
+}
+
+/// Reads a quoted string, and returns what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let text = text.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+/// Reads the alternatives of a regular expression that has nothing but literals, as `pay|pay\.a1b2c`.
+fn alternatives(regex: &str) -> Option<Vec<String>> {
+    let mut all = vec![String::new()];
+    let mut characters = regex.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '|' => all.push(String::new()),
+            '\\' => all.last_mut()?.push(characters.next()?),
+            '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
+            other => all.last_mut()?.push(other),
+        }
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Account, SimulatorOptions};
+
+    fn cloud() -> Cloud {
+        let mut options = SimulatorOptions::new(Account::demo());
+        options.speed = 0.0;
+        options.past_minutes = 75;
+        Cloud::new(options)
+    }
+
+    #[test]
+    fn the_past_hour_is_there_a_minute_apart() {
+        let mut cloud = cloud();
+        let now = cloud.now();
+        let name = cloud.namespaces[0].id.clone();
+        let escaped = name.replace('.', "\\\\.");
+        let text =
+            format!("temporal_cloud_v1_action_limit{{temporal_namespace=~\"other|{escaped}\"}}[3600000ms]");
+        let time = now.as_millisecond();
+        let answer = query(
+            &cloud,
+            now,
+            &text,
+            Some(&format!("{}.{:03}", time / 1_000, time % 1_000)),
+        );
+        let answer = answer.expect("answered");
+        let result = answer["data"]["result"].as_array().expect("series");
+        assert_eq!(result.len(), 1, "one namespace, one series");
+        assert_eq!(result[0]["metric"]["temporal_namespace"], name);
+        let times: Vec<f64> = result[0]["values"]
+            .as_array()
+            .expect("values")
+            .iter()
+            .filter_map(|value| value[0].as_f64())
+            .collect();
+        assert!(times.len() >= 56, "{}", times.len());
+        assert!(
+            times
+                .windows(2)
+                .all(|pair| (pair[1] - pair[0] - 60.0).abs() < 1e-6)
+        );
+    }
+
+    #[test]
+    fn what_it_cannot_answer_is_refused() {
+        let mut cloud = cloud();
+        let now = cloud.now();
+        for text in ["rate(x{}[5m])", "x", "x{a=~\".*\"}[60000ms]", ""] {
+            assert!(query(&cloud, now, text, None).is_err(), "{text}");
+        }
+    }
+}
