@@ -475,7 +475,7 @@ async fn an_account_too_large_for_one_answer_is_read_in_parts() {
     let namespaces = vec!["ab", "abc", "b-one", "b-two", "c", "d-eins", "d-zwei"];
     let endpoint = Endpoint {
         namespaces: namespaces.clone(),
-        largest: 4,
+        largest: 7,
         minutes: vec![MINUTE],
         asked: 0.into(),
     };
@@ -506,7 +506,7 @@ async fn a_part_that_can_be_cut_no_further_leaves_the_account_incomplete() {
         .await
         .expect_err("too large");
     assert!(
-        chain(&error).contains("does not fit one answer"),
+        chain(&error).contains("declares its answers limited"),
         "{}",
         chain(&error)
     );

@@ -200,6 +200,12 @@ async fn cloud_ops(
         report.bad("namespaces", "the key cannot see any namespace", remedy);
         return Some(listed);
     }
+    roles(&listed, &identity, report);
+    Some(listed)
+}
+
+/// Which of the listed namespaces the key may change.
+fn roles(listed: &[String], identity: &cloud_ops_client::Identity, report: &mut Report) {
     let readable: Vec<&String> = listed
         .iter()
         .filter(|id| identity.may_change(id) == Some(false))
@@ -245,7 +251,6 @@ async fn cloud_ops(
             remedy,
         );
     }
-    Some(listed)
 }
 
 fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &mut Report) {

@@ -318,6 +318,11 @@ fn a_rejected_metrics_key_is_an_error(#[case] arguments: &[&str]) {
         errors.contains("error: the metrics were refused with 401"),
         "{errors}"
     );
+    assert_eq!(
+        errors.matches("metrics unavailable").count(),
+        1,
+        "said once: {errors}"
+    );
     assert!(
         !text.contains("hunter2") && !errors.contains("hunter2"),
         "{text}{errors}"
