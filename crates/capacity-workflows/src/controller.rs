@@ -85,45 +85,7 @@ pub struct CapacityManagementWorkflow {
 impl CapacityManagementWorkflow {
     #[init]
     pub fn new(context: &WorkflowContextView, input: Lenient<ControllerState>) -> Self {
-        let ControllerState {
-            pending,
-            pending_scale_up_only,
-            ..
-        } = input.value;
-        let mut legacy = LegacyLoop::default();
-        if pending {
-            legacy.request(pending_scale_up_only);
-        }
-        Self {
-            state: ControllerState {
-                pending: false,
-                pending_scale_up_only: false,
-                ..input.value
-            },
-            legacy,
-            input_problem: input.problem,
-            started: context.start_time(),
-            loop_version: 0,
-            phase: "waiting",
-            in_run: 0,
-            full_started: 0,
-            full_done: 0,
-            wants_full: pending && !pending_scale_up_only,
-            wants_scale_up: pending && pending_scale_up_only,
-            wants_again: false,
-            evaluating_full: false,
-            evaluating_again: false,
-            evaluating_scale_up: false,
-            progressed: false,
-            rotating: false,
-            rotations_asked: 0,
-            rotations_taken: 0,
-            events: 0,
-            now_ms: context.start_time().and_then(milliseconds).unwrap_or_default(),
-            incidents: Vec::new(),
-            unheard: Vec::new(),
-            pause_orders: Vec::new(),
-        }
+        Self::begin_at(context.start_time(), input)
     }
 
     #[run(name = "CapacityManagementWorkflow")]
@@ -270,6 +232,51 @@ impl CapacityManagementWorkflow {
 }
 
 impl CapacityManagementWorkflow {
+    fn begin_at(started: Option<SystemTime>, input: Lenient<ControllerState>) -> Self {
+        let (pending, pending_scale_up_only) = (input.value.pending, input.value.pending_scale_up_only);
+        let mut legacy = LegacyLoop::default();
+        if pending {
+            legacy.request(pending_scale_up_only);
+        }
+        Self {
+            state: ControllerState {
+                pending: false,
+                pending_scale_up_only: false,
+                ..input.value
+            },
+            legacy,
+            input_problem: input.problem,
+            started,
+            loop_version: 0,
+            phase: "waiting",
+            in_run: 0,
+            full_started: 0,
+            full_done: 0,
+            wants_full: pending && !pending_scale_up_only,
+            wants_scale_up: pending && pending_scale_up_only,
+            wants_again: false,
+            evaluating_full: false,
+            evaluating_again: false,
+            evaluating_scale_up: false,
+            progressed: false,
+            rotating: false,
+            rotations_asked: 0,
+            rotations_taken: 0,
+            events: 0,
+            now_ms: started.and_then(milliseconds).unwrap_or_default(),
+            incidents: Vec::new(),
+            unheard: Vec::new(),
+            pause_orders: Vec::new(),
+        }
+    }
+
+    /// A controller without any state, at a time in milliseconds since 1970.
+    #[cfg(test)]
+    pub(crate) fn at(now_ms: u64) -> Self {
+        let started = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
+        Self::begin_at(Some(started), Lenient::default())
+    }
+
     /// Asks for a full evaluation, or joins the one in flight; returns the number of the one that answers.
     fn ask_for_full(&mut self) -> u64 {
         let in_flight = self.full_started > self.full_done;

@@ -24,6 +24,9 @@ use crate::queue::NextStart;
 
 type Context = WorkflowContext<CapacityManagementWorkflow>;
 
+/// Evaluations that decide again lie this many usual distances apart: two minutes.
+const AGAIN_APART: u32 = 6;
+
 /// Runs until the run is to end: it was canceled, or is due to continue as new.
 pub(crate) async fn run(context: &Context) {
     open_pause_of_older_release(context).await;
@@ -299,6 +302,13 @@ impl CapacityManagementWorkflow {
         }
     }
 
+    /// Deciding again costs requests to the metrics endpoint: while metrics are unavailable, or changes keep finding their data
+    /// too old, it happens this seldom.
+    fn again_apart_ms(&self) -> u64 {
+        let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
+        u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn has_notices(&self) -> bool {
         !(self.pause_orders.is_empty() && self.incidents.is_empty() && self.unheard.is_empty())
     }
@@ -311,7 +321,10 @@ impl CapacityManagementWorkflow {
             self.wants_scale_up = false;
             self.evaluating_scale_up = true;
         } else {
-            again = !self.wants_full;
+            again = !self.wants_full && self.state.full_number > 0;
+            if again {
+                self.state.again_after_ms = now_ms.saturating_add(self.again_apart_ms());
+            }
             self.wants_again = false;
             self.wants_full = false;
             self.legacy.requested = false;

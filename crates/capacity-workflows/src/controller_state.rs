@@ -146,7 +146,7 @@ impl CapacityManagementWorkflow {
                 .put_back(request, now_ms + wait, canary, now_ms);
             return self.settle(report, QUEUED);
         }
-        if code == "metrics_stale" {
+        if code == "metrics_stale" && now_ms >= self.state.again_after_ms {
             self.wants_again = true;
         }
         let scales_up = report.to_trus > report.from_trus;
@@ -371,11 +371,13 @@ impl CapacityManagementWorkflow {
         let now_ms = self.now_ms;
         let max_concurrent = usize::try_from(self.state.max_concurrent.max(1)).unwrap_or(1);
         let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
+        let expires = expires.map(|at| at.max(self.state.again_after_ms));
         if expires.is_some_and(|at| at <= now_ms) {
             self.wants_again = true;
         }
         let left_out = self.state.last_full().is_some_and(|it| it.changes_left_out > 0);
-        if left_out && self.progressed && self.state.changes.queued.len() < max_concurrent {
+        let is_due = now_ms >= self.state.again_after_ms;
+        if left_out && is_due && self.progressed && self.state.changes.queued.len() < max_concurrent {
             self.wants_again = true;
         }
         let next = self.state.changes.next(&self.state.gate, max_concurrent, now_ms);
@@ -546,4 +548,120 @@ pub(crate) fn as_time(milliseconds: u64) -> Option<String> {
     Timestamp::from_millisecond(milliseconds)
         .ok()
         .map(|time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(namespace: &str, expires_ms: u64) -> crate::queue::QueuedChange {
+        crate::queue::QueuedChange {
+            request: ChangeRequest {
+                namespace: namespace.to_owned(),
+                from_trus: 4,
+                operation_id: format!("op-{namespace}"),
+                evaluation: 1,
+                ..ChangeRequest::default()
+            },
+            expires_ms,
+            ..crate::queue::QueuedChange::default()
+        }
+    }
+
+    fn ended(outcome: &str, posted: bool, verdict: bool) -> ChangeReport {
+        ChangeReport {
+            posted,
+            verdict,
+            ..ChangeReport::of(&change("a.x", 0).request, outcome, None)
+        }
+    }
+
+    #[test]
+    fn a_change_that_posted_and_ended_without_a_verdict_closes_the_gate() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.state.gate.verdict(500, "v1");
+        it.take_event(ChangeEvent {
+            report: ended("failed", true, false),
+            ended: true,
+        });
+        assert!(!it.state.gate.is_open(1_000));
+        assert_eq!(it.state.gate.scale_downs_without_verdict, 1);
+    }
+
+    #[test]
+    fn old_data_is_decided_again_but_not_more_often_than_every_two_minutes() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.state.changes.queued.push(change("a.x", 900));
+        it.state.again_after_ms = 5_000;
+        it.consider();
+        assert!(!it.wants_again, "metrics were asked for just now");
+        it.now_ms = 5_000;
+        it.consider();
+        assert!(it.wants_again);
+    }
+
+    #[test]
+    fn the_same_field_on_a_second_namespace_pauses_everything() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        let differs = |namespace: &str| ChangeEvent {
+            report: ChangeReport {
+                namespace: namespace.to_owned(),
+                spec_differences: vec!["retentionDays".to_owned()],
+                ..ended("changed", true, true)
+            },
+            ended: false,
+        };
+        it.take_event(differs("a.x"));
+        assert!(it.pause_orders.is_empty());
+        assert!(it.state.spec_changed.contains_key("a.x") && !it.state.gate.is_open(1_000));
+        it.take_event(differs("b.x"));
+        assert_eq!(it.pause_orders[0].kind, "spec");
+    }
+
+    #[test]
+    fn a_pause_that_is_seen_first_empties_the_queue_and_one_that_ended_resets_the_gate() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.state.gate.verdict(500, "v1");
+        it.state.changes.queued.push(change("a.x", u64::MAX));
+        let seen = |open: bool| {
+            let pause = PauseSeen {
+                run_id: "r".to_owned(),
+                open,
+                reason: "keys".to_owned(),
+                by: "ana".to_owned(),
+                ..PauseSeen::default()
+            };
+            BTreeMap::from([("all".to_owned(), pause)])
+        };
+        it.take_pauses(seen(true));
+        assert!(it.state.changes.queued.is_empty() && !it.state.gate.is_open(1_000));
+        assert_eq!(it.state.paused.as_deref(), Some("keys, by ana"));
+        it.state.changes.queued.push(change("b.x", u64::MAX));
+        it.take_pauses(seen(true));
+        assert_eq!(it.state.changes.queued.len(), 1, "it is known");
+        it.take_pauses(seen(false));
+        assert!(it.state.changes.queued.is_empty() && it.state.paused.is_none());
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_for_its_version_and_a_superseded_scale_up_is_evaluated_again() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.take_event(ChangeEvent {
+            report: ChangeReport {
+                resource_version: "7".to_owned(),
+                ..ended("not_permitted", false, false)
+            },
+            ended: true,
+        });
+        assert_eq!(it.state.not_permitted["a.x"].resource_version, "7");
+        it.take_event(ChangeEvent {
+            report: ChangeReport {
+                from_trus: 0,
+                to_trus: 6,
+                ..ended("superseded", false, false)
+            },
+            ended: true,
+        });
+        assert!(it.wants_scale_up && !it.wants_full);
+    }
 }

@@ -486,6 +486,8 @@ pub struct ControllerState {
     pub spec_changed: BTreeMap<String, SpecChanged>,
     /// How many changes may run at a time, as the last evaluation's settings said.
     pub max_concurrent: u32,
+    /// What is queued is not decided again before this time (milliseconds since 1970).
+    pub again_after_ms: u64,
     /// When the last good evaluation began (milliseconds since 1970): one with usable metrics.
     pub last_good_ms: Option<u64>,
     /// Since when the metrics are unavailable (milliseconds since 1970).
