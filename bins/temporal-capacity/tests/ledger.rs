@@ -571,7 +571,7 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
             .code(0),
     );
     assert!(
-        good.contains("no minute yet") && good.contains("everything, every 70 s: 51 of 60"),
+        good.contains("no minutes yet") && good.contains("everything, every 70 s: 51 of 60"),
         "{good}"
     );
     let bad = world
@@ -651,7 +651,10 @@ fn doctor_counts_provisioned_namespaces_in_the_budget() {
         .code(0);
     let text = output(&assert).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(!text.contains("METRICS_REQUESTS_PER_HOUR=107"), "{text}");
-    assert!(text.contains("no budget of the endpoint is enough"), "{text}");
+    assert!(
+        text.contains("the endpoint does not allow enough requests"),
+        "{text}"
+    );
 }
 
 /// Hours of a simulated day, lived at speed by the whole stack: sampled, evaluated, told.

@@ -9,7 +9,7 @@ use crate::controller::CapacityManagementWorkflow;
 use crate::evaluation::EvaluateResult;
 use crate::messages::{
     ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, HeldNamespace, IN_PROGRESS,
-    LONGEST_ERROR_IN_REPORT, NotPermitted, PauseSeen, QUEUED, REPLACED, SpecChanged, Status,
+    NotPermitted, PauseSeen, QUEUED, REPLACED, SpecChanged, Status,
 };
 use crate::pauses::PauseKind;
 use crate::queue::{MOST_OPERATIONS, NextStart, RunningChange, goes_back};
@@ -182,12 +182,9 @@ impl CapacityManagementWorkflow {
             if let Some(change) = change {
                 *change = ChangeReport {
                     outcome: outcome.to_owned(),
-                    error: report
-                        .error
-                        .as_ref()
-                        .map(|error| error.chars().take(LONGEST_ERROR_IN_REPORT).collect()),
                     ..report.clone()
-                };
+                }
+                .shortened();
                 *evaluation = std::mem::take(evaluation).summed_up();
             }
         }

@@ -209,6 +209,15 @@ impl ChangeReport {
         }
     }
 
+    /// Returns it as the report of an evaluation carries it: with a shorter error, since there may be many.
+    #[must_use]
+    pub(crate) fn shortened(mut self) -> Self {
+        self.error = self
+            .error
+            .map(|error| error.chars().take(LONGEST_ERROR_IN_REPORT).collect());
+        self
+    }
+
     /// Returns whether it was started and has ended.
     pub fn has_ended(&self) -> bool {
         !matches!(
@@ -425,7 +434,7 @@ pub struct Observation {
 /// Characters of an error that a change carries.
 pub(crate) const LONGEST_ERROR: usize = 1_000;
 /// Characters of an error that the report of an evaluation carries.
-pub(crate) const LONGEST_ERROR_IN_REPORT: usize = 300;
+const LONGEST_ERROR_IN_REPORT: usize = 300;
 
 /// What people are to be told, and what they were told before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

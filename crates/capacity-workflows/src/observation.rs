@@ -208,7 +208,7 @@ mod tests {
             changes: observation
                 .changes
                 .iter()
-                .map(|change| ChangeReport::of(change, "failed", Some("e".repeat(1_000))))
+                .map(|change| ChangeReport::of(change, "failed", Some("e".repeat(1_000))).shortened())
                 .collect(),
             ..observation.report.clone()
         };
