@@ -177,6 +177,18 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
         "what is released is looked at again, and so is which kinds of throttling there are"
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
+    // Deciding again leaves the requests of the hour to the sampler.
+    let again = capacity_autopilot::Occasion {
+        ledger_is_enough: true,
+        ..capacity_autopilot::Occasion::default()
+    };
+    let evaluation = world
+        .autopilot
+        .evaluate_on(&again, &|_| ())
+        .await
+        .expect("evaluated");
+    assert_eq!(evaluation.metrics_requests, 0);
+    assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     // A ledger whose newest minute is old is not used in place of a look.
     world.cloud.advance(SignedDuration::from_mins(10));
     let evaluation = world.evaluate().await;

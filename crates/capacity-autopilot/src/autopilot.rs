@@ -86,6 +86,10 @@ pub struct Occasion {
     pub scope: Scope,
     /// What forbids changes, the most important first; restrictions that the evaluation finds itself are added at the end.
     pub restrictions: Vec<Restriction>,
+    /// Whether releases may rest on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are read
+    /// again. For an evaluation that only decides again on what an earlier one has read, so that it leaves the requests of the
+    /// hour to the sampler.
+    pub ledger_is_enough: bool,
 }
 
 impl Occasion {
@@ -94,6 +98,7 @@ impl Occasion {
         Self {
             scope,
             restrictions: Vec::new(),
+            ledger_is_enough: false,
         }
     }
 }

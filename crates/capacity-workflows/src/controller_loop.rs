@@ -345,6 +345,7 @@ impl CapacityManagementWorkflow {
                 state.evaluations
             },
             scale_up_only,
+            again,
             account: state.account.clone(),
             ledgers: state.ledgers.clone(),
             running: state

@@ -27,6 +27,8 @@ pub struct EvaluateRequest {
     pub number: u64,
     /// Whether it may only scale up.
     pub scale_up_only: bool,
+    /// Whether it decides again on what the evaluation of that number has read.
+    pub again: bool,
     /// The account this controller belongs to, once it knows.
     pub account: Option<String>,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
@@ -139,6 +141,7 @@ pub(crate) async fn evaluate(
     let occasion = Occasion {
         scope: Scope::All,
         restrictions,
+        ledger_is_enough: request.again,
     };
     let evaluation = activities
         .autopilot

@@ -125,12 +125,7 @@ async fn evaluate(
     warnings::of_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
-    let mut round = Round::new(
-        autopilot,
-        &in_scope,
-        account.clone(),
-        occasion.restrictions.clone(),
-    );
+    let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion);
     progress(Progress::ReadingMetrics(round.names.len()));
     round
         .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
@@ -223,6 +218,8 @@ struct Round<'a> {
     /// Minutes before the newest ones.
     older: Histories,
     account: AccountView,
+    /// Whether what is released may rest on a fresh and whole minute of the ledger.
+    ledger_is_enough: bool,
     /// What failed and does not stop the evaluation.
     errors: Vec<String>,
     policy: &'a Policy,
@@ -233,7 +230,7 @@ impl<'a> Round<'a> {
         autopilot: &'a Autopilot,
         in_scope: &[&'a Listed],
         account: Option<String>,
-        restrictions: Vec<Restriction>,
+        occasion: &Occasion,
     ) -> Self {
         let snapshot = |listed: &&Listed| Snapshot {
             change_refused: autopilot.refusal_of(&listed.id, &listed.resource_version),
@@ -252,8 +249,9 @@ impl<'a> Round<'a> {
             account: AccountView {
                 metrics: MetricsHealth::Complete,
                 home: autopilot.settings().home.clone(),
-                restrictions,
+                restrictions: occasion.restrictions.clone(),
             },
+            ledger_is_enough: occasion.ledger_is_enough,
             errors: Vec::new(),
             policy: &autopilot.settings().policy,
         }
@@ -416,11 +414,11 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Of what the ledger told: what may be given back, and what throttles and was not read whole.
+    /// Of what the ledger holds: what may be released, and what throttles and was not read whole.
     fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| {
             let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
-            (wants && !is_on_demand(snapshot))
+            (wants && !is_on_demand(snapshot) && !self.ledger_is_enough)
                 || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
         })
     }
