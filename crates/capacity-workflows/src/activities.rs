@@ -244,7 +244,7 @@ impl CapacityActivities {
             let (now, by) = (self.autopilot.now(), recorder());
             let recorded = record_changes(memory, &plan, &changes, now, &by);
             if let Err(error) = beating(&context, recorded).await? {
-                tracing::warn!(%error, "the changes were not recorded");
+                tracing::warn!(%error, "cannot record the changes in the ledger");
             }
         }
         tracing::info!(number = report.number, "{}", report.summary);
@@ -410,12 +410,12 @@ impl CapacityActivities {
             Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), title = message.title, "people were not told");
+                    tracing::warn!(error = %chain(&error), title = message.title, "cannot notify the channel");
                     false
                 }
             },
             Some(_) | None => {
-                tracing::info!(title = message.title, "would tell people");
+                tracing::info!(title = message.title, "would notify the channel");
                 true
             }
         }

@@ -267,7 +267,7 @@ impl Change<'_> {
             match answer.state.as_str() {
                 "ended" => return self.take_end(answer),
                 "never_posted" if !answer.shows_posted => {
-                    let why = "the service does not know the operation any more, and the namespace does not show it";
+                    let why = "the service no longer knows the operation, and the namespace does not show it";
                     return self.end("failed", Some(why.to_owned()));
                 }
                 "arriving" | "never_posted" => {

@@ -171,7 +171,7 @@ impl ChangeActivities {
                 Some(false) => {}
                 None => {
                     return Err(again(
-                        "it cannot be read whether the change was posted before",
+                        "cannot tell whether an earlier attempt posted the change",
                         None,
                     ));
                 }
@@ -532,7 +532,7 @@ pub(crate) fn too_old(
     let Some(minute) = order.sample_minute else {
         return Some((
             "metrics_stale",
-            "the change names no minute of metrics that it rests on".to_owned(),
+            "the change does not say which metrics it rests on".to_owned(),
         ));
     };
     let age = now.duration_since(minute);

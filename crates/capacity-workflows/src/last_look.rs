@@ -74,7 +74,7 @@ fn by_settings(
     let minute = now.as_second().rem_euclid(3_600) / 60;
     if !request.scales_up() && minute >= LAST_MINUTE_TO_RELEASE {
         let text = format!(
-            "it is minute {minute} of the UTC hour: a release that late saves nothing in this hour and may land in the next"
+            "it is minute {minute} of the UTC hour; a release this late saves nothing in this hour and might take effect in the next"
         );
         return Some(("too_late_in_hour", text));
     }
