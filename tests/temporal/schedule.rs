@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use capacity_workflows::{
-    CreateOutcome, Installation, ScheduleError, ScheduleOptions, create, delete, last_ticks, pause, resume,
-    show, trigger,
+    CreateOutcome, EvaluationTick, Installation, Lenient, ScheduleError, ScheduleOptions, TicksSince, create,
+    delete, last_ticks, pause, resume, show, ticks_since, trigger,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup};
 
 use jiff::{SignedDuration, Timestamp};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
 use temporalio_common::protos::temporal::api::workflowservice::v1::ListScheduleMatchingTimesRequest;
 
-use crate::harness::{Setup, World, with_worker};
+use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
 
 fn setup() -> Setup {
     let account = Account::new(
@@ -125,6 +126,49 @@ async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
             )
             .await
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_were_skipped_or_failed_are_counted_since_a_time() {
+    with_worker("ticks-since", setup(), async |world| {
+        create(&world.client, &ScheduleOptions::hourly(Installation::default()))
+            .await
+            .expect("created");
+        let shown = show(&world.client, &world.installation).await.expect("shown");
+        let now = Timestamp::now();
+        let three_hours_ago = now - SignedDuration::from_hours(3);
+        let counted = async || {
+            ticks_since(&world.client, &world.installation, &shown, three_hours_ago, now)
+                .await
+                .expect("counted")
+        };
+        assert_eq!(
+            counted().await,
+            TicksSince {
+                skipped: 3,
+                failed: 0
+            }
+        );
+        let options = WorkflowStartOptions::new(TASK_QUEUE, "capacity-evaluation-by-hand").build();
+        let tick = world
+            .client
+            .start_workflow(EvaluationTick::run, Lenient::default(), options)
+            .await
+            .expect("started");
+        tick.terminate(WorkflowTerminateOptions::default())
+            .await
+            .expect("terminated");
+        world
+            .until("counted", Duration::from_secs(20), async || {
+                counted().await
+                    == TicksSince {
+                        skipped: 2,
+                        failed: 1,
+                    }
+            })
+            .await;
     })
     .await;
 }

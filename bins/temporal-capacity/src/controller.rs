@@ -6,6 +6,7 @@ use anyhow::bail;
 use capacity_settings::Needs;
 use capacity_workflows::{
     Connection, EvaluationReport, Installation, Shown, Status, ask, last_evaluation, last_ticks, show,
+    ticks_since,
 };
 use comfy_table::Cell;
 use serde::Serialize;
@@ -74,6 +75,9 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     for line in details(&status, jiff::Timestamp::now()) {
         print(&line)?;
     }
+    if let Ok(shown) = &schedule {
+        print(&ticks(&client, &installation, shown, &status).await)?;
+    }
     match schedule {
         Ok(Shown {
             paused: true, note, ..
@@ -89,6 +93,27 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
         Err(error) => tell(&format!("warning: {error}")),
     }
     Ok(Exit::Done)
+}
+
+/// What became of the schedule's runs since the last good evaluation, or within a day where there was none.
+async fn ticks(client: &Client, installation: &Installation, shown: &Shown, status: &Status) -> String {
+    let now = jiff::Timestamp::now();
+    let last_good = status.last_good_evaluation.as_deref();
+    let a_day_ago = now
+        .saturating_sub(jiff::SignedDuration::from_hours(24))
+        .unwrap_or(now);
+    let since = last_good.and_then(|time| time.parse().ok()).unwrap_or(a_day_ago);
+    let counted = tokio::time::timeout(BOUND, ticks_since(client, installation, shown, since, now)).await;
+    let when = if last_good.is_some() {
+        "since then"
+    } else {
+        "in the last 24 h"
+    };
+    match counted {
+        Ok(Ok(ticks)) => format!("ticks {when}: {} skipped, {} failed", ticks.skipped, ticks.failed),
+        Ok(Err(error)) => format!("ticks {when}: unknown ({error})"),
+        Err(_) => format!("ticks {when}: unknown (no answer in {} s)", BOUND.as_secs()),
+    }
 }
 
 /// What the summary does not say: the age of the last good evaluation, changes, and what is left alone and why.

@@ -71,8 +71,8 @@ pub use record::CapacityRecord;
 pub use refusals::{RefusalWatch, RefusedCall};
 pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
-    CreateOutcome, ScheduleError, ScheduleOptions, Shown, create, delete, last_ticks, pause, resume, show,
-    trigger,
+    CreateOutcome, ScheduleError, ScheduleOptions, Shown, TicksSince, create, delete, last_ticks, pause,
+    resume, show, ticks_since, trigger,
 };
 pub use tick::EvaluationTick;
 pub use watch::watch_controller;

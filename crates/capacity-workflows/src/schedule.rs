@@ -12,7 +12,7 @@ use temporalio_client::schedules::{
     UnpauseScheduleOptions,
 };
 use temporalio_client::tonic::{Code, IntoRequest, Status as RpcStatus};
-use temporalio_client::{Client, RpcOptions, WorkflowGetResultOptions};
+use temporalio_client::{Client, RpcOptions, WorkflowCountOptions, WorkflowGetResultOptions};
 use temporalio_common::protos::temporal::api::common::v1::{Payload, Payloads, WorkflowType};
 use temporalio_common::protos::temporal::api::enums::v1::ScheduleOverlapPolicy as Overlap;
 use temporalio_common::protos::temporal::api::schedule::v1 as proto;
@@ -236,6 +236,8 @@ pub struct Shown {
     pub missed: i64,
     /// Minutes of the hour it runs at.
     pub minutes: Vec<i32>,
+    /// Hours of the day it runs at.
+    pub hours: Vec<i32>,
     /// Its time zone.
     pub time_zone: String,
     /// The next runs (UTC).
@@ -370,6 +372,12 @@ pub async fn show(client: &Client, installation: &Installation) -> Result<Shown,
         skipped: described.overlap_skipped(),
         missed: described.missed_catchup_window(),
         minutes: minutes.map(|range| range.start).collect(),
+        hours: spec
+            .structured_calendar
+            .iter()
+            .flat_map(|calendar| &calendar.hour)
+            .flat_map(|range| range.start..=range.end.max(range.start))
+            .collect(),
         time_zone: if spec.timezone_name.is_empty() {
             "UTC".to_owned()
         } else {
@@ -381,6 +389,67 @@ pub async fn show(client: &Client, installation: &Installation) -> Result<Shown,
             .take(5)
             .filter_map(timestamp)
             .collect(),
+    })
+}
+
+impl Shown {
+    /// Returns how many runs are due between two times, over a week at most.
+    fn due_between(&self, since: Timestamp, now: Timestamp) -> u64 {
+        let zone = jiff::tz::TimeZone::get(&self.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let first = since.max(now.saturating_sub(LONGEST_LOOK_BACK).unwrap_or(since));
+        let minutes = first.as_second().div_euclid(60) + 1..=now.as_second().div_euclid(60);
+        let is_due = |minute: &i64| {
+            let Ok(time) = Timestamp::from_second(minute * 60) else {
+                return false;
+            };
+            let local = zone.to_datetime(time);
+            self.minutes.contains(&i32::from(local.minute())) && self.hours.contains(&i32::from(local.hour()))
+        };
+        u64::try_from(minutes.filter(is_due).count()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Runs of the schedule are counted over this long at most.
+const LONGEST_LOOK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+
+/// What became of the runs of a schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TicksSince {
+    /// Due and not started: the schedule was paused, or the one before was still running.
+    pub skipped: u64,
+    /// Started and failed: the controller did not answer, mostly.
+    pub failed: u64,
+}
+
+/// Counts the runs of the schedule since a time, over a week at most. Needs no worker.
+pub async fn ticks_since(
+    client: &Client,
+    installation: &Installation,
+    shown: &Shown,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<TicksSince, ScheduleError> {
+    let count = async |status: &str| {
+        let query = format!(
+            "WorkflowType = 'EvaluationTick' AND TaskQueue = '{}' AND StartTime > '{}'{status}",
+            installation.task_queue(),
+            since.strftime("%Y-%m-%dT%H:%M:%SZ")
+        );
+        let counted = client
+            .count_workflows(query, WorkflowCountOptions::default())
+            .await;
+        counted
+            .map(|counted| u64::try_from(counted.count()).unwrap_or(u64::MAX))
+            .map_err(|error| ScheduleError::Refused {
+                what: "count the runs of the schedule",
+                text: error.to_string(),
+            })
+    };
+    let started = count("").await?;
+    let failed = count(" AND ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')").await?;
+    Ok(TicksSince {
+        skipped: shown.due_between(since, now).saturating_sub(started),
+        failed,
     })
 }
 
@@ -472,6 +541,32 @@ mod tests {
         // Half an hour off: minute 15 there is minute 45 in UTC.
         assert_eq!(at(&[15], "Asia/Kolkata").oddity(), None);
         assert!(at(&[45], "Asia/Kolkata").oddity().is_some());
+    }
+
+    #[test]
+    fn runs_that_are_due_are_counted_in_the_zone_of_the_schedule() {
+        let shown = |minutes: &[i32], hours: std::ops::RangeInclusive<i32>, time_zone: &str| Shown {
+            paused: false,
+            note: String::new(),
+            runs: 0,
+            skipped: 0,
+            missed: 0,
+            minutes: minutes.to_vec(),
+            hours: hours.collect(),
+            time_zone: time_zone.to_owned(),
+            next: Vec::new(),
+        };
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let (since, now) = (time("2026-11-25T08:45:00Z"), time("2026-11-25T12:46:00Z"));
+        assert_eq!(
+            shown(&[45], 0..=23, "UTC").due_between(since, now),
+            4,
+            "not the one at its start"
+        );
+        assert_eq!(shown(&[15, 45], 0..=23, "UTC").due_between(since, now), 8);
+        // 10:45 to 13:45 in Berlin, of which 8 to 11 is the work of the schedule.
+        assert_eq!(shown(&[45], 8..=11, "Europe/Berlin").due_between(since, now), 2);
+        assert_eq!(shown(&[45], 0..=23, "UTC").due_between(now, since), 0);
     }
 
     #[test]
