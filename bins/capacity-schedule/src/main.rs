@@ -15,15 +15,15 @@ use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
 
-/// The schedule that starts evaluations: minute 45 of every hour, since an hour is billed at its highest capacity.
+/// Manage the schedule that starts evaluations: minute 45 of every hour, since an hour is billed at its highest capacity.
 #[derive(Debug, Parser)]
 #[command(name = "capacity-schedule", version, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
-  capacity-schedule                                       creates the schedule, or brings it to what is wanted
+  capacity-schedule                                       create or update the schedule
   capacity-schedule create --hours 8-17 --time-zone Europe/Berlin      business hours
   capacity-schedule create --minutes 15,45                every 30 minutes
-  capacity-schedule pause --reason 'rotating keys'        also puts the controller's brake on
+  capacity-schedule pause --reason 'rotating keys'        stop all changes
 
 Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, and TEMPORAL_API_KEY or TEMPORAL_CERT_PATH with TEMPORAL_KEY_PATH.
 Exit codes: 0 done; 1 any error, usage included.")]
@@ -31,20 +31,20 @@ struct Arguments {
     /// What to do; without a command the schedule is created.
     #[command(subcommand)]
     command: Option<Command>,
-    /// Overrides one setting, by the name of its variable; may be repeated.
+    /// Override one setting by its name; may be repeated.
     #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Creates the schedule, or brings it to the wanted spec; keeps a person's pause and notes. Never unpauses.
+    /// Create or update the schedule; keeps a person's pause and notes, and never unpauses.
     Create(Times),
-    /// Shows the schedule and its next five runs.
+    /// Show the schedule and its next five runs.
     Show,
     /// Pause changes: evaluations go on and change nothing, whoever starts them. Needs no worker, schedule or controller.
     Pause {
-        /// Why, for whoever finds it paused.
+        /// Reason, shown to others.
         #[arg(long)]
         reason: String,
         /// Pause scaling up only.
@@ -63,9 +63,9 @@ enum Command {
         #[arg(long)]
         spec_checked: bool,
     },
-    /// Starts an evaluation now.
+    /// Start an evaluation now.
     Trigger,
-    /// Deletes the schedule; the controller stays.
+    /// Delete the schedule; the controller stays.
     Delete,
 }
 

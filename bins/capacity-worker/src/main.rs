@@ -29,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 use http::{Health, serve};
 
-/// Polls a Temporal task queue and runs the capacity autopilot.
+/// Run the capacity autopilot on a Temporal task queue.
 #[derive(Debug, Parser)]
 #[command(name = "capacity-worker", version, max_term_width = 100)]
 #[command(after_help = "\
@@ -38,22 +38,22 @@ SIGTERM, SIGHUP and Ctrl-C drain: running work may finish within --grace; anothe
 ends the process at once.
 Exit codes: 0 drained, or --check passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
 struct Arguments {
-    /// Checks settings and all connections, the ledger's too, then ends.
+    /// Check settings and all connections, including the ledger, then exit.
     #[arg(long)]
     check: bool,
-    /// Where /metrics, /healthz and /readyz are served.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// How long running work may take to end after SIGTERM, in seconds.
+    /// Seconds that running work may take to finish after SIGTERM.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
-    /// How many activities run at a time.
+    /// Maximum number of concurrent activities.
     #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     max_concurrent_activities: u16,
-    /// How many workflow tasks run at a time.
+    /// Maximum number of concurrent workflow tasks.
     #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(2..=1_000))]
     max_concurrent_workflow_tasks: u16,
-    /// How many activities begin a second at most [default: no limit].
+    /// Maximum number of activities started per second [default: no limit].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max_activities_per_second: Option<u16>,
     /// Has no effect since 0.2: an evaluation no longer waits for its changes.
@@ -62,7 +62,7 @@ struct Arguments {
     /// The settings file [default: capacity.toml in the working directory, if there is one].
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
-    /// Overrides one setting, by the name of its variable; may be repeated.
+    /// Override one setting by its name; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.

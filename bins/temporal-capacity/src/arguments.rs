@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Capacity autopilot for Temporal Cloud: plans, applies and explains provisioned capacity.
+/// Plan, apply and explain provisioned capacity for Temporal Cloud.
 #[derive(Debug, Parser)]
 #[command(
     name = "temporal-capacity",
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Form of the result on standard output.
+    /// Output format.
     #[arg(
         short,
         long,
@@ -53,7 +53,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) output: Option<Output>,
-    /// When to use colours: by default on a terminal only, and never when `NO_COLOR` is set.
+    /// When to use colors; by default only on a terminal, and never when `NO_COLOR` is set.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global options")]
     pub(crate) color: Color,
     /// The settings file [default: capacity.toml in the working directory, if there is one].
@@ -83,7 +83,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) namespace: Option<String>,
-    /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.
+    /// Log level on standard error: error, warn, info, debug, trace, or a tracing filter.
     #[arg(
         long,
         global = true,
@@ -92,7 +92,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) log_level: String,
-    /// Form of the log.
+    /// Log format.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
     /// Flags that the Temporal CLI hands on.
@@ -103,7 +103,7 @@ pub(crate) struct Global {
 /// Other global flags of the Temporal CLI, which hands them on before the command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Handed {
-    /// Ends the command with an error if it takes longer, for example 30s; 0s means no limit.
+    /// Fail if the command takes longer, for example 30s; 0s means no limit.
     #[arg(
         long,
         global = true,
@@ -207,35 +207,35 @@ pub(crate) enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Shows what would change now and why; never changes anything, never posts to Slack.
+    /// Show what would change now and why; never changes anything and never posts to Slack.
     Plan(Plan),
-    /// Plans, shows the plan, asks, carries it out and verifies every change.
+    /// Plan, ask, apply the plan, and verify every change.
     Apply(Apply),
-    /// Checks keys, roles, clock, endpoints and metrics, and says how to mend what is missing.
+    /// Check keys, roles, clock, endpoints and metrics, and show how to fix each problem.
     Doctor,
-    /// Asks the controller how it stands; without a worker, the schedule still tells of its last runs.
+    /// Show the controller's status; without a worker, show the last runs of the schedule.
     Status,
-    /// Shows the decisions of the controller's last evaluation.
+    /// Show the decisions of the controller's last evaluation.
     Preview,
-    /// Asks the controller for an evaluation.
+    /// Trigger an evaluation.
     Trigger(Trigger),
-    /// Tells what was decided and changed, when, why, by whom and at which price, from the ledger.
+    /// Show past decisions and changes from the ledger: when, why, by whom and at what price.
     History(History),
     /// Show what each policy would have cost on a recorded load; reads files only.
     Backtest(Backtest),
-    /// Inspects, prunes, exports and imports the ledger.
+    /// Inspect, prune, export and import the ledger.
     Ledger(LedgerArguments),
-    /// Shows the settings in force and where each comes from.
+    /// Show the settings in effect and where each comes from.
     Settings(Settings),
-    /// Reads OpenMetrics documents from standard input.
+    /// Check or dump an OpenMetrics document from standard input.
     Metrics(Metrics),
-    /// Runs a simulated Temporal Cloud on loopback.
+    /// Run a simulated Temporal Cloud on loopback.
     CloudSimulator(CloudSimulator),
-    /// Runs the whole stack in this terminal: Temporal server with web UI, simulated cloud, worker, a schedule at every minute.
+    /// Run the whole stack in this terminal: Temporal server with web UI, simulated cloud, worker, and a schedule every minute.
     Dev(Dev),
-    /// Shows the whole job on a simulated cloud: needs no account, no key, no network.
+    /// Run the whole job on a simulated cloud; needs no account, key or network.
     Demo(Demo),
-    /// Prints a completion script for a shell.
+    /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -248,16 +248,16 @@ pub(crate) struct History {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
-    /// Not before this time, such as 2026-11-25T00:00Z.
+    /// Start of the time range, such as 2026-11-25T00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<jiff::Timestamp>,
-    /// Before this time.
+    /// End of the time range.
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<jiff::Timestamp>,
-    /// Only what was to be changed.
+    /// Show only decisions to change capacity.
     #[arg(long)]
     pub(crate) changes: bool,
-    /// At most so many, the newest; 0 for all [default: 200 in a table, all in csv, json and jsonl].
+    /// Show only the newest COUNT; 0 for all [default: 200 in a table, all in csv, json and jsonl].
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u32>,
     /// Form of the history; `--output` maps onto it (text: table).
@@ -318,11 +318,11 @@ pub(crate) struct LedgerArguments {
 /// What can be done with a ledger.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
-    /// Tells where it is, how large, and what it holds.
+    /// Show its location, size and contents.
     Info,
-    /// Looks at everything in it; exits with 1 if something is damaged.
+    /// Check all of its data; exit with 1 if something is damaged.
     Verify,
-    /// Folds old minutes into hours that stay, and drops old hours, decisions and changes.
+    /// Fold old minutes into hours, and delete old hours, decisions and changes.
     Prune {
         /// Days that minutes are kept [default: as `LEDGER_KEEP_MINUTES` says].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -333,11 +333,11 @@ pub(crate) enum LedgerCommand {
         /// Days that evaluations, decisions and changes are kept [default: as `LEDGER_KEEP_DECISIONS` says].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_decisions: Option<u32>,
-        /// Do not ask. Required where there is no terminal to ask on.
+        /// Skip the confirmation; required without a terminal.
         #[arg(short, long)]
         yes: bool,
     },
-    /// Writes a table to standard output, so that it can be imported.
+    /// Export a table to standard output.
     Export {
         /// Which table.
         #[arg(value_enum, default_value_t = LedgerTable::History)]
@@ -346,7 +346,7 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
         format: TransferFormat,
     },
-    /// Adds an exported table to the ledger, all of it or nothing; what is there stays as it is.
+    /// Import an exported table, all or nothing; existing rows stay unchanged.
     Import {
         /// Which table; evaluations before their decisions.
         #[arg(long, value_enum)]
@@ -399,10 +399,10 @@ pub(crate) struct Plan {
     /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
     #[arg(long)]
     pub(crate) all: bool,
-    /// First gathers minutes of usage for so long, such as 15m; with `LEDGER_URL` set they are kept there.
+    /// Sample usage first for this long, such as 15m; with `LEDGER_URL` set, the samples are kept there.
     #[arg(long, value_name = "DURATION", value_parser = crate::observe::duration)]
     pub(crate) observe: Option<std::time::Duration>,
-    /// Saves the plan, for `apply FILE` within 15 minutes.
+    /// Save the plan, for `apply FILE` within 15 minutes.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
     /// Exit with 2 when changes are planned, 3 when metrics are unavailable.
@@ -428,10 +428,10 @@ pub(crate) enum PlanFormat {
 /// Flags of `apply`.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
-    /// A plan saved by `plan --save`: exactly its decisions, each refused if its namespace has moved since.
+    /// Plan saved by `plan --save`; a decision is refused if its namespace has changed since.
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Do not ask. Required where there is no terminal to ask on.
+    /// Skip the confirmation; required without a terminal.
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Exit with 2 when changes stay planned, 3 when metrics are unavailable.
@@ -442,7 +442,7 @@ pub(crate) struct Apply {
 /// Flags of `trigger`.
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
-    /// Waits for the report and shows it; exits with 1 if the evaluation or one of its changes failed.
+    /// Wait until its changes have ended, and show the report; exit with 1 if the evaluation or a change failed.
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait, in seconds.
@@ -461,7 +461,7 @@ pub(crate) struct Settings {
 /// What can be done with settings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettingsCommand {
-    /// Prints each setting's effective value and origin; secrets are redacted.
+    /// Print each setting's effective value and origin; secrets are redacted.
     Show,
 }
 
@@ -476,9 +476,9 @@ pub(crate) struct Metrics {
 /// What can be done with a document on standard input.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MetricsCommand {
-    /// Accepts (exit code 0) or rejects (1, with the error) a document.
+    /// Check a document: exit with 0 if it is valid, with 1 and the error if not.
     Check(ReadingMode),
-    /// Prints every sample as one JSON object a line.
+    /// Print every sample as one JSON object per line.
     Dump(ReadingMode),
 }
 
@@ -529,7 +529,7 @@ pub(crate) struct CloudSimulator {
 /// Flags of `dev`.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// Keeps the Temporal server's state in this file [default: in memory].
+    /// Keep the Temporal server's state in this file [default: in memory].
     #[arg(long, value_name = "FILE")]
     pub(crate) database: Option<PathBuf>,
     /// How many times faster than real time the simulated cloud lives, up to 600; above 1 an evaluation is made at minute 45 of
