@@ -99,6 +99,32 @@ async fn throttling_is_answered_while_five_releases_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
+    let mut namespaces = idle(1);
+    namespaces.push(NamespaceSetup::new("hot", Load::Steady(560.0)));
+    let setup = Setup {
+        account: Account::new("a1b2c", namespaces),
+        // Every minute is too late.
+        last_minute_to_release: 0,
+        ..releases(0)
+    };
+    with_worker("too-late", setup, async |world| {
+        let report = world.evaluate("first").await;
+        let outcome = |name: &str| {
+            let change = report.changes.iter().find(|it| it.namespace == name);
+            change.map(|it| (it.outcome.as_str(), it.code.as_deref()))
+        };
+        assert_eq!(outcome("hot.a1b2c"), Some(("changed", None)));
+        assert_eq!(
+            outcome("idle-00.a1b2c"),
+            Some(("not_started", Some("too_late_in_hour")))
+        );
+        assert_eq!(world.posts(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forty_releases_with_operations_of_a_minute_all_happen() {
     let setup = Setup {
         // Fifteen seconds of ours, so that the last ones start long after they were decided.

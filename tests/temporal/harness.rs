@@ -87,6 +87,8 @@ pub(crate) struct Setup {
     /// A server of the test's own, where not the one that all share.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
+    /// From this minute of the hour on nothing is released.
+    pub(crate) last_minute_to_release: i64,
     /// Where the channel is notified, where not at the simulated cloud.
     pub(crate) slack_url: Option<String>,
     /// The build that the worker says it is.
@@ -116,6 +118,7 @@ impl Default for Setup {
             connection: None,
             server: None,
             dry_run: false,
+            last_minute_to_release: 60,
             slack_url: None,
             build: "test",
             spec_fields_not_compared: Vec::new(),
@@ -309,6 +312,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
                 ..SamplingSettings::default()
             },
             follow_every: Duration::from_secs(1),
+            last_minute_to_release: setup.last_minute_to_release,
             build: setup.build.to_owned(),
             spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
             ..ActivitySettings::new(setup.installation.clone())

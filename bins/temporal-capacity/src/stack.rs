@@ -100,6 +100,8 @@ pub(crate) async fn with_worker<T>(
                 speed,
                 ..SamplingSettings::default()
             },
+            // A simulated hour may be over in seconds.
+            last_minute_to_release: 60,
             ..ActivitySettings::new(Installation::default())
         },
         health: EvaluationHealth::default(),

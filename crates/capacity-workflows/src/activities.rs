@@ -66,6 +66,9 @@ pub struct ActivitySettings {
     pub spec_fields_not_compared: Vec<String>,
     /// How often the operation of a slow change is polled.
     pub follow_every: Duration,
+    /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
+    /// 60 for a simulated cloud, whose hours may be seconds.
+    pub last_minute_to_release: i64,
 }
 
 impl ActivitySettings {
@@ -82,6 +85,7 @@ impl ActivitySettings {
             build: build_id(),
             spec_fields_not_compared: Vec::new(),
             follow_every: Duration::from_mins(1),
+            last_minute_to_release: 58,
         }
     }
 }

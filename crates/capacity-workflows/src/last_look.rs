@@ -14,9 +14,6 @@ use crate::pauses;
 /// The last look and the POST lie within five seconds.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// From this minute of the hour on a release saves nothing before the next hour, and may land in it.
-const LAST_MINUTE_TO_RELEASE: i64 = 58;
-
 /// Returns the code and the sentence of what forbids the change; an error where that cannot be read now.
 pub(crate) async fn last_look(
     activities: &CapacityActivities,
@@ -72,7 +69,7 @@ fn by_settings(
         return Some(found);
     }
     let minute = now.as_second().rem_euclid(3_600) / 60;
-    if !request.scales_up() && minute >= LAST_MINUTE_TO_RELEASE {
+    if !request.scales_up() && minute >= settings.last_minute_to_release {
         let text = format!(
             "it is minute {minute} of the UTC hour; a release this late saves nothing in this hour and might take effect in the next"
         );
