@@ -526,7 +526,12 @@ async fn two_workers_share_a_minute_and_a_budget() {
     let (mut one, mut other) = (Sampler::new(&world.autopilot), Sampler::new(&second));
     let (first, same) = tokio::join!(one.round(), other.round());
     assert_eq!(first.minute, same.minute);
-    assert!(first.recorded && same.recorded);
+    assert!(
+        first.recorded && same.recorded,
+        "{:?}, {:?}",
+        first.problem,
+        same.problem
+    );
     assert_eq!(
         world.ledger().await.info().await.expect("read").rows["minutes"],
         1

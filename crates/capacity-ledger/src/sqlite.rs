@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -43,7 +44,16 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
         .create_if_missing(opening == Opening::Create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal);
-    pool(options).await.map_err(|error| sorted(&error, shown))
+    let begun = Instant::now();
+    loop {
+        match pool(options.clone()).await {
+            // The switch of a new file to its write-ahead log does not wait for another process that opens it as well.
+            Err(error) if has_code(&error, &[BUSY]) && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            pool => return pool.map_err(|error| sorted(&error, shown)),
+        }
+    }
 }
 
 async fn read_only(
@@ -84,11 +94,19 @@ async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> 
         .await
 }
 
-/// `SQLITE_READONLY` or `SQLITE_CANTOPEN`.
 fn is_denied(error: &sqlx::Error) -> bool {
+    has_code(error, &[READ_ONLY, CANNOT_OPEN])
+}
+
+const BUSY: u32 = 5;
+const READ_ONLY: u32 = 8;
+const CANNOT_OPEN: u32 = 14;
+
+/// Returns whether SQLite answered with one of these primary result codes.
+fn has_code(error: &sqlx::Error, codes: &[u32]) -> bool {
     let code = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
     let code = code.and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 8 | 14))
+    code.is_some_and(|code| codes.contains(&(code & 0xff)))
 }
