@@ -196,7 +196,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         }
     };
     stops.work_is_done();
-    let failed = report.error.is_some() || report.changes.iter().any(|change| !change.is_success());
+    let failed = report.has_failed();
     // The evaluation has been made: the exit code tells how it ended, whether or not it can be printed.
     if let Err(error) = show_report(&report, global, terminal) {
         tell(&format!("warning: {error:#}"));
@@ -224,7 +224,7 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
         let change = report
             .changes
             .iter()
-            .find(|change| change.namespace == decision.namespace);
+            .rfind(|change| change.namespace == decision.namespace);
         let outcome = change.map_or_else(String::new, |change| change.outcome.clone());
         let why = change
             .and_then(|change| change.error.as_deref())

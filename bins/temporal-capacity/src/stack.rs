@@ -40,24 +40,23 @@ pub(crate) fn autopilot_with_past(cloud: &RunningSimulator, speed: f64) -> anyho
 
 fn with_metrics(cloud: &RunningSimulator, metrics: MetricsSource, speed: f64) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let mut policy = Policy::default();
+    // What an evaluation and its changes take is real time, in which the simulated metrics age `speed` times as fast. Up to
+    // ten, the usual limit is enough.
+    policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);
+    let settings = AutopilotSettings { policy, home: None };
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }
 
 /// A budget of the service's hours in ours.
 fn hourly(requests: u32, speed: f64) -> u32 {
-    let scaled = f64::from(requests) * speed.max(1.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts saturate, and the number is positive"
-    )]
-    let scaled = scaled.ceil() as u32;
-    scaled
+    whole(f64::from(requests) * speed.max(1.0)).unsigned_abs()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "casts saturate")]
+fn whole(number: f64) -> i32 {
+    number.ceil() as i32
 }
 
 /// Connects to a server that was just started: it takes connections a moment before it takes requests.
