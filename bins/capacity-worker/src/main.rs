@@ -166,7 +166,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         client = connect_patiently(&connection, meter) => client?,
         _ = signals.first() => return Ok(()),
     };
-    // A database that is away is told of, and keeps no worker from its start.
+    // An unreachable database is reported, and does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
     let ending = Ending::default();
     let activities = CapacityActivities {

@@ -62,7 +62,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation, price);
-    // An hour was skipped on the simulated clock: that it differs from this machine's is no news.
+    // An hour was skipped on the simulated clock: so it differs from this machine's clock as expected.
     plan.warnings.clear();
     if !quiet {
         show_or_warn(
@@ -90,15 +90,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
     };
     say(render::changes(&results, terminal));
-    let done = |namespace: &str| {
-        let mut results = results.iter();
-        results.any(|result| result.namespace == namespace && result.outcome.is_success())
-    };
-    let mut planned = plan
-        .decisions
-        .iter()
-        .filter(|decision| decision.action.is_change());
-    let failed = !planned.all(|decision| done(&decision.namespace));
+    let failed = !all_carried_out(&plan, &results);
 
     // The metrics are three minutes late; what was changed shows after that.
     cloud.advance(SignedDuration::from_mins(6));
@@ -142,6 +134,15 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     } else {
         Exit::Done
     })
+}
+
+fn all_carried_out(plan: &Plan, results: &[ChangeResult]) -> bool {
+    let done = |namespace: &str| {
+        let mut results = results.iter();
+        results.any(|result| result.namespace == namespace && result.outcome.is_success())
+    };
+    let mut planned = plan.decisions.iter().filter(|it| it.action.is_change());
+    planned.all(|decision| done(&decision.namespace))
 }
 
 /// Evaluates as in production: a server, a worker, the controller and a child workflow for each change.

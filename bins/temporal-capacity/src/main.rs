@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let terminal = Terminal::new(arguments.global.color);
-    terminal::log_to_stderr(&arguments.global, terminal.error_colours());
+    terminal::log_to_stderr(&arguments.global, terminal.error_colors());
     process_edge::report_panics();
     let code = match run(&arguments, terminal) {
         Ok(exit) => exit.into(),

@@ -59,7 +59,7 @@ fn a_plan_shows_changes_first_and_folds_what_is_kept() {
         ),
         "{text}"
     );
-    assert!(!text.contains('\u{1b}'), "no colours without a terminal");
+    assert!(!text.contains('\u{1b}'), "no colors without a terminal");
     assert!(output(&world.run(&["plan", "--all"]).success()).contains("crm-sync.a1b2c"));
     assert!(output(&world.run(&["plan", "--color", "always"]).success()).contains('\u{1b}'));
     assert_eq!(world.cloud.changes(), [], "a plan never changes anything");

@@ -44,7 +44,7 @@ pub struct Settings {
     pub ledger: Option<capacity_ledger::Location>,
     /// How long the ledger keeps what.
     pub keep: Keep,
-    /// Where people are told.
+    /// Where notifications go.
     pub slack: Option<slack_notifier::Config>,
     /// Where this automation itself runs.
     pub home: Home,

@@ -52,7 +52,7 @@ pub struct ActivitySettings {
     pub max_concurrent_changes: u32,
     /// Dollars for a million actions.
     pub price_per_million_actions: Decimal,
-    /// Where people are told.
+    /// Where notifications go.
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
     pub installation: Installation,
@@ -224,7 +224,7 @@ impl CapacityActivities {
     }
 
     /// Tells people of an evaluation, in one digest, and what of it is news. Returns the standing problems they know of now;
-    /// nothing if they could not be told, so that they are told next time.
+    /// nothing if the notification failed, so that the next one repeats it.
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
