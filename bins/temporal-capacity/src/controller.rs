@@ -12,8 +12,9 @@ use comfy_table::Cell;
 use serde::Serialize;
 use temporalio_client::Client;
 
-use crate::arguments::{Global, Output, Trigger};
+use crate::arguments::{Global, Trigger};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::render;
 use crate::setup;
 use crate::stops::Stops;
@@ -37,11 +38,11 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
 
 /// Prints a value as JSON where that is asked for; returns whether it was.
 fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
-    match global.output {
-        None | Some(Output::Text) => return Ok(false),
-        Some(Output::None) => {}
-        Some(Output::Json) => print(&serde_json::to_string_pretty(value)?)?,
-        Some(Output::Jsonl) => print(&serde_json::to_string(value)?)?,
+    match global.output() {
+        Output::None => {}
+        Output::Json => print(&serde_json::to_string_pretty(value)?)?,
+        Output::Jsonl => print(&serde_json::to_string(value)?)?,
+        _ => return Ok(false),
     }
     Ok(true)
 }

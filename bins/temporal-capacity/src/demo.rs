@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
 use crate::apply::carry_out;
-use crate::arguments::{Demo, Global, Output, PlanFormat};
+use crate::arguments::{Demo, Global};
 use crate::exit::{Exit, report};
-use crate::plan::{Shown, show_or_warn};
+use crate::output::Output;
+use crate::plan::show_or_warn;
 use crate::render;
 use crate::setup;
 use crate::simulator::PAST_MINUTES;
@@ -37,7 +38,7 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
 
 async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let quiet = matches!(global.output, Some(Output::None | Output::Json | Output::Jsonl));
+    let quiet = global.output() != Output::Table;
     let say = |text: String| {
         if !quiet {
             report(&text);
@@ -65,13 +66,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     // An hour was skipped on the simulated clock: so it differs from this machine's clock as expected.
     plan.warnings.clear();
     if !quiet {
-        show_or_warn(
-            &plan,
-            Shown::As(PlanFormat::Table),
-            true,
-            terminal,
-            begun.elapsed(),
-        );
+        show_or_warn(&plan, Output::Table, true, terminal, begun.elapsed());
     }
     let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
     let results = if on_temporal {
@@ -114,14 +109,8 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         begun.elapsed().as_secs_f64()
     ));
     plan.changes = Some(results);
-    if matches!(global.output, Some(Output::Json | Output::Jsonl)) {
-        show_or_warn(
-            &plan,
-            Shown::choose(None, global.output),
-            true,
-            terminal,
-            begun.elapsed(),
-        );
+    if global.output() != Output::Table {
+        show_or_warn(&plan, global.output(), true, terminal, begun.elapsed());
     }
     let incidents = cloud.incidents().len();
     cloud.shutdown().await;

@@ -14,8 +14,9 @@ use capacity_backtest::{Cadence, Contender, Course, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
 use capacity_settings::Needs;
 
-use crate::arguments::{Backtest, BacktestFormat, Global, Output};
+use crate::arguments::{Backtest, Global};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
 
@@ -54,7 +55,7 @@ impl Run {
 
 pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let format = format(flags, global);
+    let format = global.output();
     let run = prepare(flags, global)?;
     for load in &run.loads {
         for note in notes(load, &run) {
@@ -73,13 +74,12 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
         None
     };
     let courses = match format {
-        Some(BacktestFormat::Html) => courses(&run)?,
+        Output::Html => courses(&run)?,
         _ => Vec::new(),
     };
     bar.finish_and_clear();
     match format {
-        None => {}
-        Some(BacktestFormat::Table) => {
+        Output::Table => {
             print(&figures.table(terminal))?;
             if let Some(sweep) = &sweep {
                 print(&sweep.table(terminal))?;
@@ -90,26 +90,18 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
                 begun.elapsed().as_secs_f64()
             ));
         }
-        Some(BacktestFormat::Json) => {
+        Output::Json => {
             let mut document = figures.json();
             if let (Some(sweep), Some(object)) = (&sweep, document.as_object_mut()) {
                 object.insert("sweep".to_owned(), sweep.json());
             }
             print(&serde_json::to_string_pretty(&document)?)?;
         }
-        Some(BacktestFormat::Csv) => print(&figures.csv()?)?,
-        Some(BacktestFormat::Html) => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+        Output::Csv => print(&figures.csv()?)?,
+        Output::Html => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+        _ => {}
     }
     Ok(Exit::Done)
-}
-
-fn format(flags: &Backtest, global: &Global) -> Option<BacktestFormat> {
-    match (flags.format, global.output) {
-        (Some(format), _) => Some(format),
-        (None, None | Some(Output::Text)) => Some(BacktestFormat::Table),
-        (None, Some(Output::Json | Output::Jsonl)) => Some(BacktestFormat::Json),
-        (None, Some(Output::None)) => None,
-    }
 }
 
 fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
