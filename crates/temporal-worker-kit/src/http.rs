@@ -24,6 +24,9 @@ pub(crate) type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// Additional keys of `/readyz`.
 pub(crate) type ExtraReadiness = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
+/// A condition of the application for readiness, and why it is not met.
+pub(crate) type ExtraCondition = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// Everything that the routes show.
 #[derive(Clone)]
 pub(crate) struct Shown {
@@ -33,6 +36,7 @@ pub(crate) struct Shown {
     pub(crate) backlog: Backlog,
     pub(crate) metrics: Vec<ExtraMetrics>,
     pub(crate) readiness: Vec<ExtraReadiness>,
+    pub(crate) conditions: Vec<ExtraCondition>,
 }
 
 /// Serves until the process ends, and returns the address that was bound.
@@ -50,10 +54,17 @@ pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> 
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
-    let (phase, answer) = shown.health.check().await;
+    let (phase, mut answer) = shown.health.check().await;
+    for condition in &shown.conditions {
+        answer = answer.and_then(|()| contained(|| Some(condition())).unwrap_or(Ok(())));
+    }
     let mut body = Map::new();
     body.insert("ready".to_owned(), answer.is_ok().into());
     body.insert("phase".to_owned(), phase.name().into());
+    body.insert(
+        "polls_refused".to_owned(),
+        shown.health.refused().is_some().into(),
+    );
     if let Err(problem) = &answer {
         body.insert("problem".to_owned(), problem.clone().into());
     }
@@ -92,7 +103,7 @@ fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
 }
 
 /// Reads the SDK's exporter, which listens on a loopback port of its own.
-async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
+pub(crate) async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream
         .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n")
