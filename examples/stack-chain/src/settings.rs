@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use slack_notifier::Webhook;
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{Client, ClientOptions};
+use temporal_worker_kit::{Deployment, process_environment};
+use temporalio_client::Client;
 
 use crate::labels::Dialect;
 use crate::provider::Provider;
@@ -151,18 +151,28 @@ pub fn receiver(max_age: Duration) -> anyhow::Result<Receiver> {
     Receiver::try_new(&secret.into(), max_age).map_err(anyhow::Error::msg)
 }
 
-/// Connects to Temporal as its own tools do: by `TEMPORAL_*` variables and Temporal's configuration file.
+/// Returns the settings of a process on Temporal, read as Temporal's own tools do: `TEMPORAL_*` variables over Temporal's
+/// configuration file.
 ///
 /// # Errors
 ///
-/// If the settings cannot be read, or the server does not answer.
-pub async fn connect(name: &str) -> anyhow::Result<Client> {
-    let loaded = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default());
-    let (mut connection, client) = loaded.map_err(|error| anyhow::anyhow!("Temporal's settings: {error}"))?;
-    connection.identity = format!("{name}@{}", std::process::id());
-    connection.connect_timeout = Some(Duration::from_secs(10));
-    let target = connection.target.clone();
-    Client::connect(connection, client)
-        .await
-        .with_context(|| format!("cannot reach Temporal at {target}; start it, or set TEMPORAL_ADDRESS"))
+/// If a setting is invalid; every mistake is named.
+pub fn process_config() -> anyhow::Result<temporal_worker_kit::Config> {
+    let mut config = temporal_worker_kit::Config::load(None, &process_environment())?;
+    config.connection.identity = format!("stack-chain@{}", std::process::id());
+    config.deployment = Deployment {
+        build_id: concat!("stack-chain/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Deployment::default()
+    };
+    Ok(config)
+}
+
+/// Connects to Temporal once.
+///
+/// # Errors
+///
+/// If the settings are invalid, or the server does not answer.
+pub async fn connect() -> anyhow::Result<Client> {
+    let connected = process_config()?.connection.connect().await;
+    connected.context("start Temporal, or set TEMPORAL_ADDRESS")
 }

@@ -65,7 +65,7 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
 }
 
 async fn temporal() -> anyhow::Result<String> {
-    let mut client = connect("stack-chain").await?;
+    let mut client = connect().await?;
     let own = client.options().namespace.clone();
     let listed = client
         .list_namespaces(

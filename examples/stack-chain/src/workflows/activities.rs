@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use temporal_worker_kit::{Lenient, SharedClient};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{
-    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
     WorkflowSignalOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
@@ -25,7 +26,6 @@ use super::budget::{BUDGET_ID, RunBudget};
 use super::chain::StackDependencyChain;
 use super::event::RunFinished;
 use super::execution::StackExecution;
-use super::lenient::Lenient;
 use super::messages::{
     ChainReport, ChainRequest, Offer, PrepareRequest, Prepared, Reservation, RunEvent, TASK_QUEUE,
     TriggerRequest, run_workflow_id,
@@ -39,6 +39,8 @@ use crate::windows::{Window, next_open};
 
 /// Longest wait for the answer of a workflow.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Distance of heartbeats.
+const BEAT: Duration = Duration::from_secs(3);
 /// A run appears in the list of runs shortly after the request, even if its answer was lost.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,7 @@ pub struct ChainActivities {
     /// The CI system.
     pub provider: Arc<dyn Provider>,
     /// Temporal.
-    pub client: Client,
+    pub client: SharedClient,
     /// Which labels make a dependency.
     pub dialect: Dialect,
     /// Where summaries and the audit log go.
@@ -170,7 +172,8 @@ impl ChainActivities {
                 .static_summary("Limit of runs per hour")
                 .build();
         let raw = RawValue::from_value(&wanted, &PayloadConverter::default());
-        let asked = self.client.execute_update_with_start_workflow(
+        let client = self.client.get();
+        let asked = client.execute_update_with_start_workflow(
             RunBudget::run,
             Lenient::default(),
             RunBudget::reserve,
@@ -259,6 +262,7 @@ impl ChainActivities {
         if !added.is_empty() {
             let handle = self
                 .client
+                .get()
                 .get_workflow_handle::<StackDependencyChain>(request.chain.clone());
             let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
             let status = tokio::time::timeout(ANSWER, asked)
@@ -343,12 +347,13 @@ impl ChainActivities {
             .build();
         match self
             .client
+            .get()
             .start_workflow(RunFinished::run, Lenient::from(event), options)
             .await
         {
             Ok(_) => Ok(true),
             Err(WorkflowStartError::AlreadyStarted { .. }) => {
-                let handle = self.client.get_workflow_handle::<RunFinished>(id);
+                let handle = self.client.get().get_workflow_handle::<RunFinished>(id);
                 let asked = handle.query(RunFinished::claimed_by, (), WorkflowQueryOptions::default());
                 let answer = tokio::time::timeout(ANSWER, asked)
                     .await
@@ -363,15 +368,12 @@ impl ChainActivities {
 
     async fn offered(&self, run: &RunRef) -> Result<Offer, ApplicationFailure> {
         let mut offer = Offer::default();
-        let mut open = self
-            .client
-            .list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
+        let client = self.client.get();
+        let mut open = client.list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
         while let Some(chain) = open.next().await {
             let chain =
                 chain.map_err(|error| transient(format!("the open chains could not be listed: {error}")))?;
-            let handle = self
-                .client
-                .get_workflow_handle::<StackDependencyChain>(chain.id());
+            let handle = client.get_workflow_handle::<StackDependencyChain>(chain.id());
             let asked = handle.query(
                 StackDependencyChain::execution_of,
                 run.stack.clone(),
@@ -382,9 +384,7 @@ impl ChainActivities {
             let execution =
                 answer.map_err(|error| transient(format!("chain {} did not answer: {error}", chain.id())))?;
             let Some(execution) = execution else { continue };
-            let handle = self
-                .client
-                .get_workflow_handle::<StackExecution>(execution.clone());
+            let handle = client.get_workflow_handle::<StackExecution>(execution.clone());
             let asked = handle.query(StackExecution::status, (), WorkflowQueryOptions::default());
             match tokio::time::timeout(ANSWER, asked).await {
                 Ok(Ok(status)) if status.runs.contains(&run.run) => {
@@ -429,16 +429,7 @@ fn transient(text: String) -> ApplicationFailure {
     failure(ProviderError::new(Trouble::Transient, text))
 }
 
-/// Heartbeats while a slow call is in flight: a worker that dies is noticed within seconds, and a cancellation arrives.
+/// A worker that dies is noticed within seconds, and a cancellation arrives.
 async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
-    let mut call = std::pin::pin!(call);
-    let mut tick = tokio::time::interval(Duration::from_secs(3));
-    loop {
-        tokio::select! {
-            biased;
-            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
-            result = &mut call => return Ok(result),
-            _ = tick.tick() => context.record_heartbeat(()).await?,
-        }
-    }
+    temporal_worker_kit::beating(context, BEAT, (), call).await
 }
