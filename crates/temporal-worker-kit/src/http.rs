@@ -13,6 +13,8 @@ use axum::routing::get;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::backlog::Backlog;
 use crate::health::Health;
@@ -39,18 +41,45 @@ pub(crate) struct Shown {
     pub(crate) conditions: Vec<ExtraCondition>,
 }
 
-/// Serves until the process ends, and returns the address that was bound.
-pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> std::io::Result<SocketAddr> {
+/// How long requests in flight may take when the process ends.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// The HTTP server of the process. It ends when this is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Takes no more requests, and answers those in flight.
+    pub(crate) async fn finish(self) {
+        // A server that has ended takes no requests.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(LAST_REQUESTS, self.task).await.is_err() {
+            tracing::warn!("requests did not end within {} s", LAST_REQUESTS.as_secs());
+        }
+    }
+}
+
+/// Serves the routes of the process and of the application.
+pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> std::io::Result<Server> {
     let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+    let address = listener.local_addr()?;
     let all = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(shown)
         .merge(routes);
-    tokio::spawn(async move { axum::serve(listener, all).await });
-    Ok(bound)
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async {
+        // A sender that is gone is the same as a request.
+        let _ = stopped.await;
+    };
+    let server = axum::serve(listener, all).with_graceful_shutdown(stopped);
+    let task = tokio::spawn(async move { server.await });
+    Ok(Server { address, stop, task })
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {

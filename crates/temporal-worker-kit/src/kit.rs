@@ -21,7 +21,7 @@ use crate::client::SharedClient;
 use crate::config::{Config, TaskQueue};
 use crate::connect_error::ConnectError;
 use crate::health::{Health, Phase};
-use crate::http::{ExtraCondition, ExtraMetrics, ExtraReadiness, Shown, serve};
+use crate::http::{ExtraCondition, ExtraMetrics, ExtraReadiness, Server, Shown, serve};
 use crate::metrics::QueueMetrics;
 use crate::mistake::Mistakes;
 use crate::refusals;
@@ -172,7 +172,7 @@ impl Kit {
             running = self.start() => running?,
             _ = &mut stopped => return Ok(()),
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = running.wait() => outcome,
             signal = &mut stopped => {
                 let signal = signal.as_str();
@@ -180,7 +180,11 @@ impl Kit {
                 running.stop();
                 running.wait().await
             }
+        };
+        if let Some(http) = running.http {
+            http.finish().await;
         }
+        outcome
     }
 
     /// Connects and starts polling.
@@ -209,7 +213,7 @@ impl Kit {
             let options = options(template, &queue, &config.deployment, config.grace);
             queues.push((queue, options));
         }
-        let mut listen = None;
+        let mut http = None;
         if let Some(address) = config.listen {
             let shown = Shown {
                 sdk_metrics: sdk.exporter,
@@ -220,8 +224,8 @@ impl Kit {
                 readiness: self.readiness,
                 conditions: self.conditions,
             };
-            let bound = serve(address, shown, self.routes).await;
-            listen = Some(bound.map_err(|source| KitError::Listen { address, source })?);
+            let served = serve(address, shown, self.routes).await;
+            http = Some(served.map_err(|source| KitError::Listen { address, source })?);
         }
         let fleet = Fleet {
             config,
@@ -247,11 +251,11 @@ impl Kit {
             address = fleet.config.connection.address,
             namespace = fleet.config.connection.namespace,
             task_queues = names.join(","),
-            listen = listen.map(tracing::field::display),
+            listen = http.as_ref().map(|http| tracing::field::display(http.address)),
             "{}",
             phase.name()
         );
-        if listen.is_some() {
+        if http.is_some() {
             tokio::spawn(backlog.follow(client.clone(), names));
         }
         let (stop, stopped) = watch::channel(false);
@@ -260,7 +264,7 @@ impl Kit {
             stop,
             life: Some(life),
             client,
-            listen,
+            http,
         })
     }
 }
@@ -270,7 +274,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     life: Option<tokio::task::JoinHandle<Result<(), KitError>>>,
     client: SharedClient,
-    listen: Option<SocketAddr>,
+    http: Option<Server>,
 }
 
 impl Running {
@@ -282,7 +286,7 @@ impl Running {
 
     /// Returns the address of `/metrics`.
     pub fn listen(&self) -> Option<SocketAddr> {
-        self.listen
+        self.http.as_ref().map(|http| http.address)
     }
 
     /// Asks the workers to drain.

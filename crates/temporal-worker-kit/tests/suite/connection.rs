@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
-use temporal_worker_kit::{Config, ConnectError, ConnectionSettings, chain};
+use temporal_worker_kit::{Config, ConnectError, ConnectionSettings, Kit, Registry, chain};
 
 use crate::proxy::{Certificates, Proxy, Rules, SERVER_NAME};
+use crate::worker::{Order, get};
 
 const KEY: &str = "a-key-of-the-namespace";
 
@@ -349,4 +350,55 @@ async fn a_namespace_that_does_not_exist_is_found_out() {
         text.contains("`nowhere` (TEMPORAL_NAMESPACE) does not exist") && text.contains("namespace create"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_key_is_read_again_from_its_file_while_the_worker_polls() {
+    let certificates = Certificates::make();
+    let rules = |key| Rules {
+        key: Some(key),
+        ..Rules::default()
+    };
+    let proxy = Proxy::start(server(), certificates.server(false), rules("one")).await;
+    let file = certificates.write("api.key", "one\n");
+    let connection = connection(&[
+        ("TEMPORAL_ADDRESS", &proxy.address.to_string()),
+        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &certificates.path("ca.pem")),
+        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        ("TEMPORAL_API_KEY_FILE", &file),
+    ]);
+    let config = Config {
+        connection,
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        // Only a refusal makes it look.
+        reload_every: Duration::from_hours(1),
+        ..Config::default()
+    };
+    let registry = Registry::new().workflow::<Order>("refused");
+    let mut running = Kit::new(config, registry).start().await.expect("started");
+    let listen = running.listen().expect("listening");
+    let until = async |expected: &str| {
+        let begun = Instant::now();
+        loop {
+            let answer = get(listen, "/readyz").await;
+            if answer.contains(expected) {
+                return answer;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(1), "{expected}: {answer}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    until("200 OK").await;
+    proxy.set(rules("two"));
+    let refused = until("\"polls_refused\":true").await;
+    assert!(
+        refused.contains("503")
+            && refused.contains("TEMPORAL_API_KEY_FILE, ")
+            && refused.contains("Replace it"),
+        "{refused}"
+    );
+    certificates.write("api.key", "two\n");
+    until("200 OK").await;
+    running.stop();
+    running.wait().await.expect("drained");
 }
