@@ -24,10 +24,10 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
     let provider = account.provider()?;
     match provider.identity().await {
         Ok(identity) => {
-            let _ = writeln!(text, "Spacelift: logged in as {}", identity.name);
+            let _ = writeln!(text, "{}: logged in as {}", provider.name(), identity.name);
         }
         Err(error) => {
-            let _ = writeln!(text, "Spacelift: {error}");
+            let _ = writeln!(text, "{}: {error}", provider.name());
             print(&text);
             return Ok(ExitCode::from(1));
         }

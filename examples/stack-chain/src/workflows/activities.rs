@@ -39,6 +39,10 @@ use crate::windows::{Window, next_open};
 
 /// Longest wait for the answer of a workflow.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Pauses between requests to start a run that had no effect, where the attempts of an activity cannot be used for it.
+const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
+/// The longest pause that the CI system may ask for there.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Distance of heartbeats.
 const BEAT: Duration = Duration::from_secs(3);
 /// A run appears in the list of runs shortly after the request, even if its answer was lost.
@@ -220,9 +224,32 @@ impl ChainActivities {
                 .saturating_sub(report.started.unwrap_or_default());
             self.metrics.chain_ended(report.is_success(), took);
         }
-        Ok(beating(&context, self.reporter.announce(&report))
-            .await?
-            .map_err(transient)?)
+        // Which channels took it travels with the heartbeats, so that another attempt does not repeat it.
+        let mut told: Vec<String> = context
+            .heartbeat_details()
+            .deserialize()
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let mut problems = Vec::new();
+        for channel in self.reporter.channels(&report) {
+            if told.iter().any(|name| name == channel.name()) {
+                continue;
+            }
+            let call = self.reporter.announce(&report, channel);
+            match temporal_worker_kit::beating(&context, BEAT, told.clone(), call).await? {
+                Ok(()) => {
+                    told.push(channel.name().to_owned());
+                    context.record_heartbeat(told.clone()).await?;
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(transient(problems.join("; ")).into())
+        }
     }
 }
 
@@ -289,6 +316,9 @@ impl ChainActivities {
     }
 
     async fn triggered(&self, request: &TriggerRequest, is_first: bool) -> Result<Run, ApplicationFailure> {
+        if !self.provider.lists_runs() {
+            return self.triggered_once(request, is_first).await;
+        }
         if !is_first && let Some(run) = self.lost_run(request).await? {
             return Ok(run);
         }
@@ -303,6 +333,40 @@ impl ChainActivities {
                 self.lost_run(request).await?.ok_or_else(|| failure(error))
             }
             Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Triggers a run where none can be found again: only a request that had no effect is repeated.
+    async fn triggered_once(
+        &self,
+        request: &TriggerRequest,
+        is_first: bool,
+    ) -> Result<Run, ApplicationFailure> {
+        let stack = &request.stack;
+        let unknown = |why: &str| {
+            permanent(format!(
+                "it is unknown whether a run of `{stack}` was started ({why}); look at it in the CI system, then run `stack-chain trigger`"
+            ))
+        };
+        if !is_first {
+            return Err(unknown("the worker ended before it had an answer"));
+        }
+        let mut waits = WAITS.iter();
+        loop {
+            let note = format!("stack-chain: {}", request.execution);
+            let error = match self.provider.trigger(stack, &note).await {
+                Ok(run) => return Ok(run),
+                Err(error) => error,
+            };
+            match (error.trouble, waits.next()) {
+                (Trouble::Ambiguous, _) => return Err(unknown(&error.text)),
+                (Trouble::Transient, Some(wait)) => {
+                    tokio::time::sleep(error.retry_after.unwrap_or(*wait).min(LONGEST_WAIT)).await;
+                }
+                // Another attempt could not tell that this one had no effect.
+                (Trouble::Transient, None) => return Err(permanent(error.text)),
+                _ => return Err(failure(error)),
+            }
         }
     }
 
