@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use capacity_settings::Needs;
 use capacity_workflows::{
-    Connection, EvaluationReport, Installation, Shown, Status, ask, last_evaluation, last_ticks, show,
+    EvaluationReport, Installation, Shown, Status, ask, connection, last_evaluation, last_ticks, show,
     ticks_since,
 };
 use comfy_table::Cell;
@@ -32,7 +32,7 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
         },
     )?;
     let identity = format!("temporal-capacity@{}", std::process::id());
-    let client = Connection::of(&settings.home, identity)?.connect(None).await?;
+    let client = connection(&settings.home, identity)?.connect().await?;
     Ok((client, Installation::of(&settings.home)))
 }
 

@@ -146,7 +146,7 @@ async fn on_a_server(
     bar.set_message("the controller evaluates");
     let installation = Installation::default();
     let asked = ask(&client, &installation, "demo", Duration::from_mins(3));
-    let worker = stack::with_worker(&client, autopilot.clone(), cloud, false, SPEED, asked);
+    let worker = stack::with_worker(&server, autopilot.clone(), cloud, false, SPEED, asked);
     let report = Box::pin(worker).await??;
     bar.finish_and_clear();
     server.shutdown().await;

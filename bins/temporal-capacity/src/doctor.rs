@@ -8,7 +8,7 @@ use capacity_autopilot::{
 };
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
-use capacity_workflows::Connection;
+use capacity_workflows::connection;
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{Completeness, Query, Scraper};
@@ -543,11 +543,11 @@ async fn temporal(settings: &Settings, report: &mut Report) {
     const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
     let identity = format!("temporal-capacity-doctor@{}", std::process::id());
     // Without an address or a namespace there is nothing to check, and `home` says what is missing.
-    let Ok(connection) = Connection::of(&settings.home, identity) else {
+    let Ok(connection) = connection(&settings.home, identity) else {
         return;
     };
     let checked = async {
-        let client = connection.connect(None).await?;
+        let client = connection.connect().await?;
         connection.check_namespace(&client).await
     };
     match tokio::time::timeout(CONNECT_BOUND, checked).await {
