@@ -62,7 +62,7 @@ pub(crate) struct Global {
     /// Settings file [default: ./capacity.toml, if it exists].
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
-    /// Override a setting, such as MAX_TRU_COUNT=8; repeatable.
+    /// Override a setting, such as `MAX_TRU_COUNT=8`; repeatable.
     #[arg(
         long = "set",
         global = true,
