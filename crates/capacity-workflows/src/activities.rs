@@ -464,14 +464,5 @@ pub(crate) async fn beating<T>(
     context: &ActivityContext,
     call: impl Future<Output = T>,
 ) -> Result<T, ActivityError> {
-    let mut call = std::pin::pin!(call);
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        tokio::select! {
-            biased;
-            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
-            result = &mut call => return Ok(result),
-            _ = tick.tick() => context.record_heartbeat(()).await?,
-        }
-    }
+    temporal_worker_kit::beating(context, Duration::from_secs(5), (), Box::pin(call)).await
 }

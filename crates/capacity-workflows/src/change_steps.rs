@@ -12,6 +12,7 @@ use capacity_autopilot::{
 use cloud_ops_client::SpecDigests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
 use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
 use temporalio_common::MemoValues;
 use temporalio_macros::activities;
@@ -20,7 +21,6 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::activities::{CapacityActivities, beating, failed, failure, recorder};
 use crate::last_look::last_look;
-use crate::lenient::Lenient;
 use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, TOO_MANY_OPERATIONS};
 use crate::pauses::{self, PauseKind};
 use crate::record::CapacityRecord;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
+use temporal_worker_kit::Lenient;
 use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
 use temporalio_sdk::workflows::{join_all, select};
 use temporalio_sdk::{
@@ -17,7 +18,6 @@ use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
 use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
 use crate::failures::cause_of;
-use crate::lenient::Lenient;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest,
 };
