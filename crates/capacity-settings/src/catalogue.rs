@@ -69,6 +69,21 @@ pub const CATALOGUE: &[Entry] = &[
         "never these namespaces; wins over the allow list",
     ),
     setting(
+        "POLICY",
+        Some("threshold"),
+        "what decides: threshold (provision when throttled, release when idle) or break-even (the size that is expected to cost least)",
+    ),
+    setting(
+        "POLICY_PARAMS",
+        None,
+        "parameters of break-even, separated by commas: delay_value, let_pass, margin, look_back_minutes, history_days, free_share, min_trus, max_trus",
+    ),
+    setting(
+        "POLICY_SHADOW",
+        None,
+        "a second policy whose decisions are recorded in the ledger and never carried out: threshold or break-even",
+    ),
+    setting(
         "DEFAULT_TRU_COUNT",
         Some("5"),
         "TRUs to enable when throttled; the next step up if it is none",
