@@ -209,6 +209,7 @@ impl From<LedgerTable> for Table {
             LedgerTable::Decisions => Self::Decisions,
             LedgerTable::Changes => Self::Changes,
             LedgerTable::PolicyState => Self::PolicyState,
+            LedgerTable::PolicyDecisions => Self::PolicyDecisions,
         }
     }
 }
