@@ -17,7 +17,7 @@ use capacity_workflows::{
     SamplingSettings, WorkerLimits, ask, keep_sampling, names, register, worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use temporal_dev_server::Options;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
@@ -94,6 +94,8 @@ pub(crate) struct Setup {
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
+    /// The cloud's time at the start, where not ours.
+    pub(crate) start: Option<Timestamp>,
     pub(crate) change_timeout: Duration,
 }
 
@@ -122,6 +124,7 @@ impl Default for Setup {
             build: "test",
             spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
+            start: None,
             change_timeout: Duration::from_mins(15),
         }
     }
@@ -211,12 +214,14 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         assert!(attempts < 50, "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let options = SimulatorOptions::new(setup.account.clone());
     let cloud = cloud_simulator::start(SimulatorOptions {
+        start: setup.start.unwrap_or(options.start),
         speed: SPEED,
         operation_lag: setup.operation_lag,
         capacity_lag: SignedDuration::from_secs(2),
         check_duration: SignedDuration::from_secs(2),
-        ..SimulatorOptions::new(setup.account.clone())
+        ..options
     })
     .await
     .expect("started");

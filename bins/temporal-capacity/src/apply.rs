@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest,
-    record_changes, record_evaluation,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Evaluation, Plan, Scope, Stop, chain,
+    digest, record_changes, record_evaluation, record_policies,
 };
 use capacity_settings::{Needs, Settings};
 use process_edge::write_error;
@@ -70,6 +70,8 @@ struct Apply<'a> {
 /// A plan that was made, or read from a file.
 struct Agreed {
     plan: Plan,
+    /// What it is the plan of; `None` of one that was saved.
+    evaluation: Option<Evaluation>,
     orders: Vec<ChangeOrder>,
     /// Whether its orders are to be carried out.
     go: bool,
@@ -80,13 +82,14 @@ struct Agreed {
 impl Apply<'_> {
     /// Plans, and asks where that is wanted. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
-        let (plan, orders) = if let Some(path) = &self.flags.file {
-            saved(&self.autopilot, path).await?
+        let (plan, orders, evaluation) = if let Some(path) = &self.flags.file {
+            let (plan, orders) = saved(&self.autopilot, path).await?;
+            (plan, orders, None)
         } else {
             let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
             let plan = Plan::of(&evaluation, self.settings.policy.threshold.price.dollars());
             let orders = plan.orders(&evaluation);
-            (plan, orders)
+            (plan, orders, Some(evaluation))
         };
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
         // Somebody is looking. A pipe gets everything when everything is done.
@@ -105,6 +108,7 @@ impl Apply<'_> {
         let go = !self.settings.dry_run && (!asks || agreed(orders.len()).await);
         Ok(Agreed {
             plan,
+            evaluation,
             orders,
             go,
             is_shown,
@@ -115,6 +119,7 @@ impl Apply<'_> {
     async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
         let Agreed {
             mut plan,
+            evaluation,
             orders,
             go,
             is_shown,
@@ -126,7 +131,7 @@ impl Apply<'_> {
             (plan.changes, stopped) = (Some(results), stop);
         }
         if go || dry_run {
-            tokio::join!(self.record(&plan), self.notify(&plan));
+            tokio::join!(self.record(&plan, evaluation.as_ref()), self.notify(&plan));
         }
         stops.work_is_done();
         if dry_run {
@@ -196,7 +201,7 @@ impl Apply<'_> {
     }
 
     /// Records what was decided and done. That it cannot be recorded never fails what was done.
-    async fn record(&self, plan: &Plan) {
+    async fn record(&self, plan: &Plan, evaluation: Option<&Evaluation>) {
         let Some(memory) = self.autopilot.memory() else {
             return;
         };
@@ -206,6 +211,10 @@ impl Apply<'_> {
         let changes = plan.changes.as_deref().unwrap_or_default();
         let recorded = async {
             record_evaluation(memory, plan, self.settings.dry_run, &by).await?;
+            if let Some(evaluation) = evaluation {
+                let policy = &self.autopilot.settings().policy;
+                record_policies(memory, plan, evaluation, policy, !self.settings.dry_run).await?;
+            }
             record_changes(memory, plan, changes, self.autopilot.now(), &by).await
         };
         if let Err(error) = recorded.await {

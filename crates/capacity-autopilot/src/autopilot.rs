@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{Decision, NamespaceId, Policy, Restriction};
+use capacity_engine::{Decision, NamespaceId, Policy, PolicyState, Restriction};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -110,6 +110,19 @@ pub struct Judged {
     pub decision: Decision,
     /// The version of the namespace.
     pub resource_version: String,
+    /// What the policy is to remember, where that is new; it is stored by whoever acts on the decision.
+    pub next_state: Option<PolicyState>,
+    /// What the policy in shadow decided.
+    pub shadow: Option<ShadowDecision>,
+}
+
+/// What the policy in shadow decided about a namespace. It is never carried out.
+#[derive(Debug, Clone)]
+pub struct ShadowDecision {
+    /// The decision.
+    pub decision: Decision,
+    /// What that policy is to remember, where that is new.
+    pub next_state: Option<PolicyState>,
 }
 
 /// All decisions of one evaluation.

@@ -36,5 +36,5 @@ pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
 };
-pub use record::{record_change, record_changes, record_evaluation};
+pub use record::{record_change, record_changes, record_evaluation, record_policies};
 pub use text::{chain, counted};

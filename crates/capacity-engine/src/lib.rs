@@ -22,7 +22,10 @@ pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_i
 pub use limit::{LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
-pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
+pub use policy::{
+    CapacityPolicy, ConsideredOption, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView, Threshold,
+    ThresholdSettings, Wish, decide, decide_with_state, wants_capacity_info, wants_capacity_info_with_state,
+};
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;
 pub use restriction::{Direction, Restriction, RestrictionOrigin, RestrictionScope};

@@ -35,8 +35,8 @@ pub struct MinuteSample {
 }
 
 impl MinuteSample {
-    /// Minutes since 1970.
-    fn number(&self) -> i64 {
+    /// Returns the minutes since 1970.
+    pub fn number(&self) -> i64 {
         self.minute.as_second().div_euclid(60)
     }
 }
@@ -158,13 +158,21 @@ impl UsageWindow {
 
     /// Returns the highest minute of served and throttled together.
     pub fn highest_asked(&self, kind: LimitKind) -> Rate {
+        self.highest_asked_within(kind, 60)
+    }
+
+    /// Returns the highest of the last so many minutes of served and throttled together.
+    pub fn highest_asked_within(&self, kind: LimitKind, minutes: usize) -> Rate {
+        let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
         self.minutes()
+            .filter(|sample| self.newest.number() - sample.number() < minutes)
             .map(|sample| sample.usage[kind].asked())
             .max()
             .unwrap_or_default()
     }
 
-    fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
+    /// Returns the known minutes, newest first.
+    pub fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
         std::iter::once(&self.newest).chain(&self.older)
     }
 }

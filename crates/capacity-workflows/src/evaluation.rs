@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capacity_autopilot::{Evaluation, Occasion, Plan, Scope, chain, record_evaluation};
+use capacity_autopilot::{Evaluation, Occasion, Plan, Scope, chain, record_evaluation, record_policies};
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ pub(crate) async fn evaluate(
     let plan = Plan::of(&evaluation, activities.settings.price_per_million_actions);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.ledger_problem.clone();
-    let quiet = record(activities, request, &plan, &mut ledger_problem).await;
+    let quiet = record(activities, request, &plan, &evaluation, &mut ledger_problem).await;
 
     let mut observation = Observation::of(&plan, &observe, activities.settings.dry_run, quiet);
     observation.report.paused = is_paused;
@@ -225,6 +225,7 @@ async fn record(
     activities: &CapacityActivities,
     request: &EvaluateRequest,
     plan: &Plan,
+    evaluation: &Evaluation,
     problem: &mut Option<String>,
 ) -> QuietDecisions {
     let Some(ledger) = activities.autopilot.memory() else {
@@ -236,7 +237,14 @@ async fn record(
         RECORDING
     };
     let by = recorder();
-    let recorded = record_evaluation(ledger, plan, activities.settings.dry_run, &by);
+    let dry_run = activities.settings.dry_run;
+    let recorded = async {
+        record_evaluation(ledger, plan, dry_run, &by).await?;
+        // One that only scales up leaves the plan of the hour to the next full one, and what is remembered with it.
+        let acts = !dry_run && !request.scale_up_only;
+        let policy = &activities.autopilot.settings().policy;
+        record_policies(ledger, plan, evaluation, policy, acts).await
+    };
     let why = match tokio::time::timeout(bound, recorded).await {
         Ok(Ok(())) => return QuietDecisions::InLedger,
         Ok(Err(error)) => error.to_string(),
@@ -275,7 +283,7 @@ fn needed(plan: &Plan) -> Vec<String> {
         grows
             || matches!(
                 decision.reason_code.as_str(),
-                "throttled" | "throttled_while_provisioned"
+                "throttled" | "throttled_while_provisioned" | "cheaper_to_wait"
             )
     });
     needs

@@ -9,6 +9,7 @@ mod families;
 mod history;
 mod metrics;
 mod namespaces;
+mod policies;
 mod reading;
 mod sampling;
 mod source;
@@ -18,19 +19,19 @@ mod usage;
 mod warnings;
 
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, Policy,
-    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap, decide,
-    wants_capacity_info,
+    AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit,
+    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope};
+use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope, ShadowDecision};
 use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
 pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
+pub(crate) use policies::state_key;
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};
@@ -40,6 +41,7 @@ pub(crate) use warnings::METRICS_UNAVAILABLE;
 use history::Histories;
 use metrics::Detail;
 use namespaces::Listed;
+use policies::Judge;
 use reading::{Purpose, Reading, Recalled};
 use usage::{AccountMetrics, NamespaceMetrics};
 
@@ -127,11 +129,12 @@ async fn evaluate(
 
     let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion);
     progress(Progress::ReadingMetrics(round.names.len()));
+    round.recall_states().await;
     round
         .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
         .await;
     round.look_for_unknown_throttling(&mut warnings).await;
-    let candidates = round.candidates(autopilot.now());
+    let candidates = round.candidates_of_all(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
     round.read_capacity_info(autopilot, &candidates).await;
 
@@ -222,7 +225,10 @@ struct Round<'a> {
     ledger_is_enough: bool,
     /// What failed and does not stop the evaluation.
     errors: Vec<String>,
-    policy: &'a Policy,
+    /// The policy that decides, with what it remembers.
+    acting: Judge,
+    /// The policy in shadow.
+    shadow: Option<Judge>,
 }
 
 impl<'a> Round<'a> {
@@ -253,7 +259,8 @@ impl<'a> Round<'a> {
             },
             ledger_is_enough: occasion.ledger_is_enough,
             errors: Vec::new(),
-            policy: &autopilot.settings().policy,
+            acting: Judge::acting(&autopilot.settings().policy),
+            shadow: Judge::in_shadow(&autopilot.settings().policy),
         }
     }
 
@@ -402,22 +409,40 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Namespaces for which the rule wants a change.
+    /// Takes what policies remember.
+    async fn recall_states(&mut self) {
+        for judge in std::iter::once(&mut self.acting).chain(&mut self.shadow) {
+            judge.recall(&mut self.reading).await;
+        }
+    }
+
+    fn wants_info(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        self.acting.wants_capacity_info(snapshot, &self.account, now)
+    }
+
+    /// Namespaces for which the policy wants a change.
     fn candidates(&self, now: Timestamp) -> Vec<usize> {
-        self.numbers(|snapshot| wants_capacity_info(snapshot, &self.account, self.policy, now))
+        self.numbers(|snapshot| self.wants_info(snapshot, now))
+    }
+
+    /// Namespaces for which the policy, or the one in shadow, wants a change.
+    fn candidates_of_all(&self, now: Timestamp) -> Vec<usize> {
+        let in_shadow = |snapshot: &Snapshot| {
+            let mut shadow = self.shadow.iter();
+            shadow.any(|shadow| shadow.wants_capacity_info(snapshot, &self.account, now))
+        };
+        self.numbers(|snapshot| self.wants_info(snapshot, now) || in_shadow(snapshot))
     }
 
     /// Namespaces for which the rule may want a change, or whose share of throttled work is to be told.
     fn worth_details(&self, now: Timestamp) -> Vec<usize> {
-        self.numbers(|snapshot| {
-            is_throttled(snapshot) || wants_capacity_info(snapshot, &self.account, self.policy, now)
-        })
+        self.numbers(|snapshot| is_throttled(snapshot) || self.wants_info(snapshot, now))
     }
 
     /// Of what the ledger holds: what may be released, and what throttles and was not read whole.
     fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| {
-            let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
+            let wants = self.wants_info(snapshot, now);
             (wants && !is_on_demand(snapshot) && !self.ledger_is_enough)
                 || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
         })
@@ -465,7 +490,7 @@ impl<'a> Round<'a> {
         let pairs = self.snapshots.iter().zip(&self.versions);
         pairs
             .map(|(snapshot, version)| {
-                let decision = decide(snapshot, &self.account, self.policy, now);
+                let (decision, next_state) = self.acting.decide(snapshot, &self.account, now);
                 let reason = decision.reason_code.as_str();
                 if decision.action.is_change() || decision.announce {
                     tracing::info!(namespace = %decision.namespace, reason, "{decision}");
@@ -475,6 +500,11 @@ impl<'a> Round<'a> {
                 Judged {
                     decision,
                     resource_version: (*version).to_owned(),
+                    next_state,
+                    shadow: self.shadow.as_ref().map(|shadow| {
+                        let (decision, next_state) = shadow.decide(snapshot, &self.account, now);
+                        ShadowDecision { decision, next_state }
+                    }),
                 }
             })
             .collect()

@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Calls the ledger; `None` if there is none, or if it failed, which is noted. One that failed is not waited for again.
-    async fn remember<T>(
+    pub(crate) async fn remember<T>(
         &mut self,
         call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
     ) -> Option<T> {

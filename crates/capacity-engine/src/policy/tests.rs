@@ -1,5 +1,6 @@
 //! A test for each row of the order of judgement, for each guard, and a property for each promise.
 
+mod break_even;
 mod guards;
 mod properties;
 mod restrictions;
