@@ -83,7 +83,7 @@ impl Life {
         self.cloud.now().as_second().div_euclid(60).rem_euclid(60)
     }
 
-    /// Lives on for so many minutes.
+    /// Lives on for this many minutes.
     pub(crate) async fn live(&mut self, minutes: usize) {
         let autopilot = harness::autopilot_within(&self.cloud, self.policy(), u32::MAX)
             .with_clock(Clock::running_at(0.0))

@@ -161,7 +161,7 @@ impl UsageWindow {
         self.highest_asked_within(kind, 60)
     }
 
-    /// Returns the highest of the last so many minutes of served and throttled together.
+    /// Returns the highest of the last `minutes` minutes of served and throttled together.
     pub fn highest_asked_within(&self, kind: LimitKind, minutes: usize) -> Rate {
         let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
         self.minutes()
