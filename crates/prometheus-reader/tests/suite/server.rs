@@ -41,24 +41,7 @@ impl Prometheus {
     ///
     /// If there is none to be had, or it does not come up; the message tells what to do.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Option<Self> {
-        static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let program = PROGRAM.get_or_init(|| {
-            if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
-                // Not by a macro: what those print is kept from view where a test passes.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{SKIP}=1: the tests on a real Prometheus are skipped"
-                );
-                return None;
-            }
-            Some(find_or_unpack().unwrap_or_else(|problem| {
-                panic!(
-                    "no Prometheus could be had ({problem}): install it, or name its program in {VARIABLE}, \
-                     or skip these tests with {SKIP}=1"
-                )
-            }))
-        });
-        let program = program.as_ref()?;
+        let program = program()?;
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
         let address = free_address();
@@ -135,6 +118,36 @@ impl Drop for Prometheus {
         self.leash = None;
         let _ = self.guardian.wait();
     }
+}
+
+/// The server's program; none where tests on servers are skipped.
+fn program() -> Option<&'static PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
+            // Not by a macro: what those print is kept from view where a test passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{SKIP}=1: the tests on a real Prometheus are skipped"
+            );
+            return None;
+        }
+        Some(find_or_unpack().unwrap_or_else(|problem| {
+            panic!(
+                "no Prometheus could be had ({problem}): install it, or name its program in {VARIABLE}, \
+                 or skip these tests with {SKIP}=1"
+            )
+        }))
+    });
+    program.as_ref()
+}
+
+/// The tool that comes with the server; none where tests on servers are skipped.
+#[allow(dead_code, reason = "used by the tests of alert rules only")]
+pub(crate) fn promtool() -> Option<PathBuf> {
+    let tool = program()?.with_file_name("promtool");
+    assert!(tool.is_file(), "{} is missing beside Prometheus", tool.display());
+    Some(tool)
 }
 
 fn find_or_unpack() -> Result<PathBuf, String> {
