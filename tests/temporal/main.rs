@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod budget;
 mod changes;
 mod controller;
 mod encrypted;
@@ -15,3 +16,4 @@ mod sampler;
 mod scenarios;
 mod schedule;
 mod spec;
+mod stalled;

@@ -65,12 +65,13 @@ impl Health {
 
     /// Whether it polls, its polls are accepted, and its own attempts do not keep failing. A worker that is never chosen stays ready.
     fn is_ready(&self) -> bool {
-        let fails = self
-            .evaluations
-            .failing_for()
-            .is_some_and(|since| since > FAILING_TOO_LONG);
-        *self.ready.borrow() && !fails && self.refused().is_none()
+        *self.ready.borrow() && !fails_too_long(self.evaluations.failing_for()) && self.refused().is_none()
     }
+}
+
+/// A worker that made no attempt, since others were chosen, does not fail.
+fn fails_too_long(failing_for: Option<Duration>) -> bool {
+    failing_for.is_some_and(|since| since > FAILING_TOO_LONG)
 }
 
 /// Serves on an address, and returns the one that was bound.
@@ -182,4 +183,18 @@ async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
     stream.read_to_string(&mut answer).await?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
     body.ok_or_else(|| std::io::Error::other("no body"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_attempts_that_fail_for_two_intervals_make_a_worker_not_ready() {
+        assert!(!fails_too_long(None), "it was never chosen");
+        assert!(!fails_too_long(Some(Duration::from_hours(2))));
+        assert!(fails_too_long(Some(
+            Duration::from_hours(2) + Duration::from_secs(1)
+        )));
+    }
 }

@@ -16,6 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
+use crate::limit::{LimitKind, PerLimit};
+use crate::rate::Rate;
 use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::usage::UsageWindow;
@@ -89,25 +91,42 @@ enum Ruling {
 pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: Timestamp) -> Decision {
     let verdict = match judgement::judge(snapshot, account, policy, now) {
         Err(verdict) => verdict,
-        Ok(judged) => match threshold::rule(&judged, &policy.threshold) {
-            Ruling::Final(verdict) => verdict,
-            Ruling::Enable { because } => {
-                let wish = Capacity::Provisioned(policy.threshold.default_trus);
-                restricted(snapshot, account, now, Direction::ScaleUp, &because, wish)
-                    .unwrap_or_else(|| guards::enable(&judged, policy, now, &because))
-            }
-            Ruling::Disable { because, from } => restricted(
-                snapshot,
-                account,
-                now,
-                Direction::ScaleDown,
-                &because,
-                Capacity::OnDemand,
-            )
-            .unwrap_or_else(|| guards::disable(&judged, account, policy, now, &because, from)),
-        },
+        Ok(judged) => {
+            let mut verdict = match threshold::rule(&judged, &policy.threshold) {
+                Ruling::Final(verdict) => verdict,
+                Ruling::Enable { because } => {
+                    let wish = Capacity::Provisioned(policy.threshold.default_trus);
+                    restricted(snapshot, account, now, Direction::ScaleUp, &because, wish)
+                        .unwrap_or_else(|| guards::enable(&judged, policy, now, &because))
+                }
+                Ruling::Disable { because, from } => restricted(
+                    snapshot,
+                    account,
+                    now,
+                    Direction::ScaleDown,
+                    &because,
+                    Capacity::OnDemand,
+                )
+                .unwrap_or_else(|| guards::disable(&judged, account, policy, now, &because, from)),
+            };
+            verdict.reason.push_str(&standby_note(&snapshot.standby));
+            verdict
+        }
     };
     conclude(snapshot, policy, verdict)
+}
+
+/// Says what replicas on standby served, and that it was left out.
+fn standby_note(standby: &PerLimit<Rate>) -> String {
+    let parts: Vec<String> = LimitKind::ALL
+        .into_iter()
+        .filter(|kind| !standby[*kind].is_zero())
+        .map(|kind| format!("{} {}/s", standby[kind].measured(), kind.noun()))
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; standby traffic of {} is not counted", parts.join(" and "))
 }
 
 /// Row 12: the first restriction that forbids a change in this direction holds it.
@@ -199,6 +218,19 @@ fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
             .latest_request
             .as_ref()
             .is_some_and(|request| request.ours)
+}
+
+/// Writes a point in time to the minute, in UTC.
+fn at_minute(time: Timestamp) -> impl std::fmt::Display {
+    time.strftime("%Y-%m-%d %H:%M UTC")
+}
+
+/// Writes a span of time in whole minutes.
+fn minutes(duration: SignedDuration) -> String {
+    if duration.as_mins() == 0 {
+        return "less than a minute".to_owned();
+    }
+    span(SignedDuration::from_mins(duration.as_mins()))
 }
 
 /// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.
