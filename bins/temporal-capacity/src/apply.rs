@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Evaluation, Plan, Scope, Stop, chain,
-    digest, record_changes, record_evaluation, record_policies,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Evaluation, Plan, PlanNews, Problem,
+    Scope, Stop, chain, digest, plan_news, recall_problems, record_changes, record_evaluation,
+    record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use process_edge::write_error;
-use slack_notifier::Webhook;
+use slack_notifier::{Message, Webhook};
 
 use crate::arguments::{self, Global};
 use crate::exit::{Exit, report, tell};
@@ -222,11 +223,55 @@ impl Apply<'_> {
         }
     }
 
-    /// Notifies the channel, in one digest. That it cannot be delivered never fails what was done.
+    /// Notifies the channel, in one digest: with a ledger of what is news, without one of everything. That it cannot be delivered
+    /// never fails what was done.
     async fn notify(&self, plan: &Plan) {
-        let (Some(config), Some(message)) = (&self.settings.slack, digest(plan, Vec::new())) else {
+        let Some(config) = &self.settings.slack else {
             return;
         };
+        let known = self.known_problems(plan).await;
+        let news = known
+            .as_ref()
+            .map(|known| plan_news(plan, known, self.autopilot.now()));
+        let message = match &news {
+            Some(news) => digest(&news.plan, news.more.clone()),
+            None => digest(plan, Vec::new()),
+        };
+        let is_told = match message {
+            Some(message) => self.post(config, &message).await,
+            None => !self.settings.dry_run,
+        };
+        if let (Some(known), Some(news), true) = (known, news, is_told) {
+            self.keep_problems(plan, &known, &news).await;
+        }
+    }
+
+    /// What people were told by earlier runs; `None` without a ledger.
+    async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
+        let (memory, account) = (self.autopilot.memory()?, plan.account.as_deref()?);
+        match recall_problems(memory, account).await {
+            Ok(known) => Some(known),
+            Err(error) => {
+                tell(&format!(
+                    "warning: what was announced before is not known: {error}"
+                ));
+                None
+            }
+        }
+    }
+
+    async fn keep_problems(&self, plan: &Plan, known: &BTreeMap<String, Problem>, news: &PlanNews) {
+        let (Some(memory), Some(account)) = (self.autopilot.memory(), plan.account.as_deref()) else {
+            return;
+        };
+        let now = self.autopilot.now();
+        if let Err(error) = store_problems(memory, account, known, &news.standing, now).await {
+            tell(&format!("warning: what was announced is not recorded: {error}"));
+        }
+    }
+
+    /// Returns whether the channel was notified.
+    async fn post(&self, config: &slack_notifier::Config, message: &Message) -> bool {
         let webhook = Webhook::new(config.clone());
         if self.settings.dry_run {
             let lines: Vec<&str> = message
@@ -241,14 +286,15 @@ impl Apply<'_> {
                 message.title,
                 lines.join("\n  ")
             ));
-            return;
+            return false;
         }
-        let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(&message)).await {
-            Ok(Ok(())) => return,
+        let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(message)).await {
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => chain(&error),
             Err(_) => format!("no answer from {} within {NOTIFY_TIMEOUT:?}", webhook.host()),
         };
         tell(&format!("warning: the channel was not notified: {problem}"));
+        false
     }
 }
 

@@ -19,7 +19,7 @@ mod usage;
 
 pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
 pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_in_order};
-pub use limit::{LimitKind, PerLimit};
+pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
 pub use policy::{
@@ -30,6 +30,7 @@ pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;
 pub use restriction::{Direction, Restriction, RestrictionOrigin, RestrictionScope};
 pub use snapshot::{
-    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage, Snapshot, UsageGap,
+    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, MovingReplica, ReportedUsage, Since,
+    Snapshot, UsageGap,
 };
 pub use usage::{HourlyActions, MinuteSample, Usage, UsageWindow};

@@ -414,6 +414,7 @@ impl Change<'_> {
                 .state(|it| it.started)
                 .and_then(crate::controller::milliseconds),
             fields,
+            ..Incident::default()
         };
         let _ = self
             .context

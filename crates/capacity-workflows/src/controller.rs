@@ -105,6 +105,7 @@ impl CapacityManagementWorkflow {
             pending_scale_up_only: !it.wants_full,
             ..it.state.clone()
         });
+        let next = next.bounded();
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 

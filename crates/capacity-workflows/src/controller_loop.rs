@@ -255,7 +255,8 @@ async fn conclude(context: &Context, mut report: ChangeReport) {
     }
 }
 
-async fn keep_apart(context: &Context) {
+/// Full evaluations start at least so far apart.
+pub(crate) async fn keep_apart(context: &Context) {
     let now = context.workflow_time().and_then(milliseconds);
     let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
         return;

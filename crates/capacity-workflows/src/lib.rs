@@ -7,6 +7,7 @@
 
 mod activities;
 mod autopilot;
+mod carried;
 mod change;
 mod change_steps;
 mod connection;

@@ -5,9 +5,12 @@
 //! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
 //! whole at once. What is given back rests on metrics that were read in this evaluation.
 
+mod capacity_infos;
 mod families;
+mod foreign;
 mod history;
 mod metrics;
+mod moving;
 mod namespaces;
 mod policies;
 mod reading;
@@ -19,23 +22,24 @@ mod usage;
 mod warnings;
 
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit,
-    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
+    AccountView, Capacity, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode,
+    ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope, ShadowDecision};
 use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
+pub(crate) use foreign::SizesSeen;
 pub use namespaces::may_be_provisioned;
-pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
+pub(crate) use namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
 pub(crate) use policies::state_key;
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};
 pub use unknown_throttling::families_of_unknown_throttling;
+pub(crate) use usage::StandbySeen;
 pub(crate) use warnings::METRICS_UNAVAILABLE;
 
 use history::Histories;
@@ -50,9 +54,6 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Of a Prometheus, everything is read at once up to so many points a minute: an hour of them is a few seconds' work.
 const STORED_POINTS: usize = 30_000;
-
-/// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
-const CONCURRENT_INFOS: usize = 8;
 
 /// What an evaluation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,12 +135,18 @@ async fn evaluate(
         .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
         .await;
     round.look_for_unknown_throttling(&mut warnings).await;
+    round.fill_in_standby();
+    moving::look_up(autopilot, &mut round.snapshots).await;
+    foreign::look_up(&mut round.reading, &mut round.snapshots, autopilot.now()).await;
     let candidates = round.candidates_of_all(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
-    round.read_capacity_info(autopilot, &candidates).await;
+    round
+        .errors
+        .extend(capacity_infos::read(autopilot, &mut round.snapshots, candidates).await);
 
     let now = autopilot.now();
     let decisions = round.decide(now);
+    autopilot.sizes_seen().take(&round.snapshots, &decisions);
     for error in &round.errors {
         tracing::warn!("{error}");
     }
@@ -409,6 +416,16 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// A minute of the ledger does not tell what replicas on standby served: what this process read last is told then.
+    fn fill_in_standby(&mut self) {
+        let now = self.autopilot.now();
+        for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
+            if let Some(standby) = self.autopilot.standby_seen().of(name, now) {
+                snapshot.standby = standby;
+            }
+        }
+    }
+
     /// Takes what policies remember.
     async fn recall_states(&mut self) {
         for judge in std::iter::once(&mut self.acting).chain(&mut self.shadow) {
@@ -460,29 +477,6 @@ impl<'a> Round<'a> {
             (MetricsSource::Prometheus(_), _) => "prometheus",
             (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => "ledger",
             (MetricsSource::Endpoint(_), _) => "1 minute",
-        }
-    }
-
-    async fn read_capacity_info(&mut self, autopilot: &Autopilot, candidates: &[usize]) {
-        let names = &self.names;
-        let read = |number: usize| async move {
-            let info = autopilot.ops().capacity_info(names[number].as_str()).await;
-            (number, namespaces::capacity_info(info))
-        };
-        let infos: Vec<(usize, CapacityInfo)> = futures::stream::iter(candidates.iter().copied().map(read))
-            .buffer_unordered(CONCURRENT_INFOS)
-            .collect()
-            .await;
-        let is_unread = |info: &CapacityInfo| matches!(info, CapacityInfo::Unavailable { .. });
-        let unread = infos.iter().filter(|(_, info)| is_unread(info)).count();
-        if unread > 0 {
-            self.errors.push(format!(
-                "the capacity info of {unread} of {} candidates could not be read: they are held, and the next evaluation tries again",
-                infos.len()
-            ));
-        }
-        for (number, info) in infos {
-            self.snapshots[number].capacity_info = info;
         }
     }
 
@@ -544,6 +538,7 @@ fn fill(
     };
     snapshot.limits = metrics.limits;
     snapshot.envelopes = metrics.envelopes;
+    snapshot.standby = metrics.standby;
     snapshot.usage_gaps = PerLimit::from_fn(|kind| {
         if missing[kind] {
             Some(UsageGap::FamilyMissing)

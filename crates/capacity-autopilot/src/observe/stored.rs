@@ -6,7 +6,7 @@ use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 
-use super::families::{Role, families, find};
+use super::families::{Role, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
 use super::usage::{
@@ -34,7 +34,7 @@ pub(super) async fn read(
     parts.sort_by_key(|(_, role)| !matches!(role, Role::Limit | Role::Envelope));
     let families_read: Vec<&str> = parts
         .iter()
-        .map(|(kind, role)| families(*kind).name(*role))
+        .map(|(kind, role)| role.of(kind.families()))
         .collect();
     let minutes = (CELLS / i64::try_from(namespaces.len().max(1)).unwrap_or(CELLS)).clamp(5, 75);
     let step = SignedDuration::from_mins(minutes);
@@ -42,7 +42,7 @@ pub(super) async fn read(
     let mut from = whole_minute(from);
     let mut template = UsageFold::new(namespaces, detail.served());
     for kind in declared(client, detail, now).await? {
-        template.declare(families(kind).served);
+        template.declare(kind.families().served);
     }
     let mut read = Read::default();
     let mut has_scrape_times = false;
@@ -117,8 +117,8 @@ pub async fn stored_series(
     const LATELY: SignedDuration = SignedDuration::from_mins(10);
     let query = Query {
         families: &[
-            families(LimitKind::Actions).limit,
-            families(LimitKind::Actions).served,
+            LimitKind::Actions.families().limit,
+            LimitKind::Actions.families().served,
         ],
         namespaces: None,
         from: now.saturating_sub(LATELY).unwrap_or(now),
@@ -149,7 +149,7 @@ async fn declared(
 ) -> Result<Vec<LimitKind>, Unread> {
     let served = detail.served();
     let kinds: Vec<LimitKind> = LimitKind::ALL.into_iter().filter(|kind| served[*kind]).collect();
-    let names: Vec<&str> = kinds.iter().map(|kind| families(*kind).served).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.families().served).collect();
     let present = client.families_present(&names, now).await.map_err(Unread::from)?;
     let found = kinds.into_iter().zip(present);
     Ok(found

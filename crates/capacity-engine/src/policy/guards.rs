@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::judgement::Judged;
 use super::settings::{Policy, ThresholdSettings};
 use super::threshold::{gap_words, most_throttled};
-use super::{Verdict, span};
+use super::{Verdict, at_minute, minutes, span};
 use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;
@@ -352,10 +352,7 @@ fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKin
 
 /// The API tells the envelope of actions only.
 fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
-    match kind {
-        LimitKind::Actions => info.on_demand_actions,
-        LimitKind::Requests | LimitKind::Operations => None,
-    }
+    info.on_demand_actions.filter(|_| kind == LimitKind::Actions)
 }
 
 fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
@@ -458,11 +455,21 @@ fn not_in_others_hands(
     }
     let when = match request.took_effect_at() {
         Some(effect) if now.duration_since(effect) > respect => return Ok(()),
-        Some(effect) => format!("{} ago", span(now.duration_since(effect))),
-        None => "at an unknown time".to_owned(),
+        Some(effect) => format!(
+            "at {} ({} ago",
+            at_minute(effect),
+            minutes(now.duration_since(effect))
+        ),
+        None => "at a time that the API does not show (".to_owned(),
     };
+    let operation = request.operation_id.as_ref().map_or_else(
+        || "no operation id shown".to_owned(),
+        |id| format!("operation {id}"),
+    );
+    let separator = if when.ends_with('(') { "" } else { ", " };
     let reason = format!(
-        "{because}, but somebody else changed its capacity {when}; it is not changed for {} after that",
+        "{because}, but somebody else changed its capacity{} {when}{separator}{operation}); it is not changed for {} after that",
+        request.from_to(),
         span(respect)
     );
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())

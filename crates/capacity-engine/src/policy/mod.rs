@@ -17,6 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
+use crate::limit::{LimitKind, PerLimit};
+use crate::rate::Rate;
 use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::usage::UsageWindow;
@@ -96,7 +98,7 @@ pub fn decide_with_state(
         next_state,
     } = target(&judged, account, policy, state, now);
     options.truncate(PolicyTarget::MOST_OPTIONS);
-    let verdict = match wish {
+    let mut verdict = match wish {
         Wish::Keep {
             code,
             reason,
@@ -119,6 +121,7 @@ pub fn decide_with_state(
                 .unwrap_or_else(|| guards::change(&judged, account, policy, now, to, code, &because)),
         },
     };
+    verdict.reason.push_str(&standby_note(&snapshot.standby));
     (conclude(snapshot, policy, verdict, options), next_state)
 }
 
@@ -150,6 +153,19 @@ fn direction(judged: &judgement::Judged<'_>, to: Capacity) -> Option<Direction> 
         std::cmp::Ordering::Less => Some(Direction::ScaleDown),
         std::cmp::Ordering::Equal => None,
     }
+}
+
+/// Says what replicas on standby served, and that it was left out.
+fn standby_note(standby: &PerLimit<Rate>) -> String {
+    let parts: Vec<String> = LimitKind::ALL
+        .into_iter()
+        .filter(|kind| !standby[*kind].is_zero())
+        .map(|kind| format!("{} {}/s", standby[kind].measured(), kind.noun()))
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; standby traffic of {} is not counted", parts.join(" and "))
 }
 
 /// Row 12: the first restriction that forbids a change in this direction holds it.
@@ -260,6 +276,19 @@ fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
             .latest_request
             .as_ref()
             .is_some_and(|request| request.ours)
+}
+
+/// Writes a point in time to the minute, in UTC.
+fn at_minute(time: Timestamp) -> impl std::fmt::Display {
+    time.strftime("%Y-%m-%d %H:%M UTC")
+}
+
+/// Writes a span of time in whole minutes.
+fn minutes(duration: SignedDuration) -> String {
+    if duration.as_mins() == 0 {
+        return "less than a minute".to_owned();
+    }
+    span(SignedDuration::from_mins(duration.as_mins()))
 }
 
 /// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.

@@ -120,8 +120,8 @@ impl Drop for Prometheus {
     }
 }
 
-/// Returns the program, or none where tests on servers are skipped.
-fn program() -> Option<&'static Path> {
+/// The server's program; none where tests on servers are skipped.
+fn program() -> Option<&'static PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
@@ -139,17 +139,18 @@ fn program() -> Option<&'static Path> {
             )
         }))
     });
-    program.as_deref()
+    program.as_ref()
 }
 
-/// Returns the program that checks and tests rules: it comes with the server, and lies beside it.
+/// The tool that comes with the server; none where tests on servers are skipped.
 #[allow(
     dead_code,
     reason = "only some of the test binaries that include this file have rules"
 )]
-pub(crate) fn promtool() -> PathBuf {
-    let program = program().expect("asked only where there is a server");
-    program.with_file_name("promtool")
+pub(crate) fn promtool() -> Option<PathBuf> {
+    let tool = program()?.with_file_name("promtool");
+    assert!(tool.is_file(), "{} is missing beside Prometheus", tool.display());
+    Some(tool)
 }
 
 fn find_or_unpack() -> Result<PathBuf, String> {

@@ -169,7 +169,10 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             |(name, (status, spec, capacity_info), rare, latest_request, metrics, gaps)| Snapshot {
                 namespace: format!("{name}.a1b2c").parse().expect("an id"),
                 inactive_state: rare.0,
-                moving_replica: rare.1,
+                moving_replica: rare.1.map(|what| MovingReplica {
+                    what,
+                    since: Some(Since::AtLeast(minutes_ago(300))),
+                }),
                 running_operation: rare.2,
                 status,
                 spec,
@@ -182,6 +185,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
                     LimitKind::Requests => gaps.1,
                     LimitKind::Operations => gaps.2,
                 }),
+                standby: PerLimit::default(),
                 capacity_info,
                 change_refused: rare.3,
             },
