@@ -14,6 +14,7 @@ mod evaluations;
 mod location;
 mod minutes;
 mod policy_state;
+mod ranges;
 mod records;
 mod rows;
 mod schema;
