@@ -120,6 +120,8 @@ struct Reading {
     /// The minute after the last one with known actions.
     expected: Option<i64>,
     reasons: BTreeMap<(String, String), u64>,
+    /// Of an action that was served, what the whole actions of the load leave over, in millionths.
+    left_over: u128,
 }
 
 impl Reading {
@@ -134,6 +136,7 @@ impl Reading {
             seen: None,
             expected: None,
             reasons: BTreeMap::new(),
+            left_over: 0,
         }
     }
 
@@ -178,8 +181,11 @@ impl Reading {
                 .add_all(expected.max(span.from_hour * MINUTES), minute - 1);
         }
         self.expected = Some(minute + 1);
+        // Less than an action a minute must not become one, nor none.
+        let served = u128::from(sample.served[0]) * 60 + self.left_over;
+        self.left_over = served % 1_000_000;
         let actions = MinuteActions {
-            served: rounded(sample.served[0]),
+            served: i64::try_from(served / 1_000_000).unwrap_or(i64::MAX),
             throttled: rounded(sample.throttled[0]),
         };
         self.rebuild(minute, span).add(minute, actions);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use capacity_engine::Capacity;
+use capacity_engine::pricing::minimum_actions_per_hour;
 use cloud_ops_client::Charge;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
@@ -71,7 +73,7 @@ pub struct Reconciliation {
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost.
+    /// What the ledger's actions cost, without a support plan, which the bill has apart.
     pub ledger_usd: Decimal,
     /// What the bill says.
     pub billed_usd: Decimal,
@@ -98,7 +100,7 @@ pub struct NamespaceBill {
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost.
+    /// What the ledger's actions cost, without a support plan, which the bill has apart.
     pub ledger_usd: Decimal,
     /// What the bill says.
     pub billed_usd: Decimal,
@@ -156,7 +158,7 @@ impl Explanation {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Price => {
-                "the actions agree and their price does not: set PRICE_PER_MILLION_ACTIONS to the price of the bill"
+                "the actions agree and their price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
             }
             Self::MissingMinutes => "minutes without metrics: what was used in them is not in the ledger",
             Self::ChangeAtEdge => {
@@ -168,7 +170,7 @@ impl Explanation {
                 "more actions are billed than metrics show: background actions, replicas (twice with high availability), fairness"
             }
             Self::Unexplained => {
-                "nothing in the ledger explains it: check who else changed the capacity, and ask Temporal support"
+                "nothing in the ledger explains it, such as another size for some seconds: check who else changed the capacity"
             }
         }
     }
@@ -187,7 +189,7 @@ impl Compared<'_> {
     }
 
     fn difference(&self, price: &UnitPrice) -> Decimal {
-        self.billed.cost_usd - price.cost(self.ledger_actions())
+        self.billed.cost_usd - price.on_the_bill(self.ledger_actions())
     }
 
     fn explanation(&self) -> Explanation {
@@ -204,7 +206,7 @@ impl Compared<'_> {
             Explanation::ChangeAtEdge
         } else if !ledger.is_complete() {
             Explanation::MissingMinutes
-        } else if actions > Decimal::ZERO && self.billed.actions > Decimal::from(ledger.minimum_actions()) {
+        } else if actions > Decimal::ZERO && !is_a_minimum(self.billed.actions) {
             Explanation::MoreActionsBilled
         } else {
             Explanation::Unexplained
@@ -283,6 +285,12 @@ pub fn reconcile(
     })
 }
 
+/// Whether so many actions are the minimum of a size, and hardly what was used.
+fn is_a_minimum(actions: Decimal) -> bool {
+    let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
+    (actions % further_tru).is_zero()
+}
+
 fn is_same_amount(difference_usd: Decimal) -> bool {
     difference_usd.abs() < HALF_A_CENT
 }
@@ -357,7 +365,7 @@ fn namespace_bill(
     let mut explained_by: Vec<(Explanation, usize)> = explained.into_iter().collect();
     explained_by.sort_by_key(|(_, hours)| std::cmp::Reverse(*hours));
     let ledger_actions: u64 = hours.iter().map(Compared::ledger_actions).sum();
-    let ledger_usd = price.cost(ledger_actions);
+    let ledger_usd = price.on_the_bill(ledger_actions);
     let billed_usd: Decimal = hours.iter().map(|it| it.billed.cost_usd).sum();
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     NamespaceBill {
@@ -373,5 +381,73 @@ fn namespace_bill(
             .into_iter()
             .map(|(explanation, _)| explanation)
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn ledger(trus: Option<u32>, used_actions: u64) -> HourFigures {
+        HourFigures {
+            hour: 7,
+            highest_trus: trus,
+            used_actions,
+            known_minutes: 60,
+            is_changed_at_edge: false,
+            is_folded: false,
+            evidence: None,
+        }
+    }
+
+    fn explained(ledger: Option<&HourFigures>, actions: u64) -> Explanation {
+        let compared = Compared {
+            hour: 7,
+            ledger,
+            billed: BilledHour {
+                actions: Decimal::from(actions),
+                cost_usd: Decimal::ONE,
+            },
+        };
+        compared.explanation()
+    }
+
+    #[rstest]
+    #[case::the_same_actions(Some(4), 0, 1_080_000, Explanation::Price)]
+    #[case::within_the_rounding_of_rates(Some(0), 5_000, 5_002, Explanation::Price)]
+    #[case::background_actions(Some(0), 5_000, 6_000, Explanation::MoreActionsBilled)]
+    #[case::replicas_above_the_minimum(Some(2), 400_000, 800_000, Explanation::MoreActionsBilled)]
+    #[case::below_the_minimum(Some(4), 0, 360_000, Explanation::Unexplained)]
+    #[case::the_minimum_of_another_size(Some(4), 0, 1_800_000, Explanation::Unexplained)]
+    #[case::fewer_actions(Some(0), 6_000, 5_000, Explanation::Unexplained)]
+    #[case::unknown_size(None, 5_000, 360_000, Explanation::CapacityUnknown)]
+    fn a_difference_has_one_explanation(
+        #[case] trus: Option<u32>,
+        #[case] used: u64,
+        #[case] billed: u64,
+        #[case] expected: Explanation,
+    ) {
+        assert_eq!(explained(Some(&ledger(trus, used)), billed), expected);
+    }
+
+    #[test]
+    fn what_is_uncertain_in_the_ledger_explains_before_what_nobody_knows() {
+        let certain = ledger(Some(4), 0);
+        let at_edge = HourFigures {
+            is_changed_at_edge: true,
+            ..certain.clone()
+        };
+        let incomplete = HourFigures {
+            known_minutes: 59,
+            ..certain.clone()
+        };
+        assert_eq!(explained(Some(&at_edge), 360_000), Explanation::ChangeAtEdge);
+        assert_eq!(
+            explained(Some(&incomplete), 1_200_000),
+            Explanation::MissingMinutes
+        );
+        assert_eq!(explained(Some(&certain), 360_000), Explanation::Unexplained);
+        assert_eq!(explained(None, 360_000), Explanation::NotInLedger);
     }
 }

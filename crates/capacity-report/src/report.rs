@@ -38,6 +38,11 @@ impl UnitPrice {
         (Decimal::from(actions) * self.per_action).normalize()
     }
 
+    /// Returns what so many actions cost on the bill, where a support plan is a charge of its own.
+    pub(crate) fn on_the_bill(&self, actions: u64) -> Decimal {
+        self.per_million.of(actions).normalize()
+    }
+
     /// Returns the dollars that one action costs.
     pub fn per_action(&self) -> Decimal {
         self.per_action
