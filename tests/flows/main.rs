@@ -11,5 +11,6 @@ mod memory;
 mod messages;
 mod postgres;
 mod prometheus;
+mod savings;
 mod series;
 mod slow_service;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::account::Access;
 use crate::answers::{self, Refusal};
+use crate::billing_reports::BillingReport;
 use crate::clock::{VirtualClock, minute_of, start_of};
 use crate::faults::{Faults, OperationFault};
 use crate::incidents::{self, Incident};
@@ -56,6 +57,7 @@ pub(crate) struct Cloud {
     pub(crate) scrapes: Vec<Timestamp>,
     /// Accepted changes of capacity: when, which namespace, from, to.
     pub(crate) changes: Vec<CapacityChange>,
+    pub(crate) billing_reports: Vec<BillingReport>,
 }
 
 /// A change of capacity that took effect.
@@ -116,6 +118,7 @@ impl Cloud {
             created: BTreeMap::new(),
             scrapes: Vec::new(),
             changes: Vec::new(),
+            billing_reports: Vec::new(),
         };
         cloud.move_replicas();
         cloud.live_until(start_of(now_minute));

@@ -36,6 +36,28 @@ pub struct Faults {
     /// A family of throttling that no reader knows yet, without the common prefix, and the bare name of the namespace that
     /// is throttled by it.
     pub unknown_throttling: Option<(String, String)>,
+    /// What is wrong with billing reports.
+    pub billing: BillingFault,
+}
+
+/// What is wrong with billing reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BillingFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// They stay in progress.
+    NeverReady,
+    /// They end as failed.
+    Failed,
+    /// The download ends after two thirds of the file.
+    CutShort,
+    /// The column of costs has another name.
+    OtherColumns,
+    /// The account is billed in another currency.
+    OtherCurrency,
+    /// The address of the download has expired.
+    ExpiredAddress,
 }
 
 /// What is wrong with a scrape job.

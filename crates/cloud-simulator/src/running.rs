@@ -126,6 +126,11 @@ impl RunningSimulator {
         self.shared.cloud().options.metrics_key.clone()
     }
 
+    /// Returns the key that may make billing reports.
+    pub fn billing_key(&self) -> String {
+        self.shared.cloud().options.billing_key.clone()
+    }
+
     /// Returns the virtual time.
     pub fn now(&self) -> Timestamp {
         self.shared.cloud().now()

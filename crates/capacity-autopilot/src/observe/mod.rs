@@ -14,6 +14,7 @@ mod moving;
 mod namespaces;
 mod policies;
 mod reading;
+mod recorded;
 mod sampling;
 mod source;
 mod stored;
@@ -35,6 +36,9 @@ pub(crate) use foreign::SizesSeen;
 pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
 pub(crate) use policies::state_key;
+pub use recorded::{
+    RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
+};
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};
