@@ -2,7 +2,7 @@
 //!
 //! # Where to start
 //!
-//! [`Trace::parse`] reads a load, [`run`] replays it through one [`Contender`] and returns a [`Score`], and
+//! [`Trace::parse`] reads a load, [`Rebuild`] makes one of recorded minutes, [`run`] replays it through one [`Contender`] and returns a [`Score`], and
 //! [`run_recorded`] also returns the course of the run. `model` is the simulated namespace, `baselines` the simple policies,
 //! `optimum` the two bounds that know the future.
 
@@ -11,11 +11,13 @@ mod envelope;
 mod model;
 mod optimum;
 mod policy;
+mod rebuild;
 mod replay;
 mod score;
 mod trace;
 
 pub use policy::{BacktestPolicy, BreakEven, Decided, View};
+pub use rebuild::{Rebuild, Rebuilt};
 pub use replay::{Cadence, Contender, Course, DecisionRecord, Settings, run, run_policy, run_recorded};
 pub use score::{Dollars, Score};
 pub use trace::{Load, Trace, TraceError};

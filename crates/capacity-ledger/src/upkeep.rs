@@ -290,7 +290,12 @@ impl Ledger {
         })
     }
 
-    pub(crate) async fn accounts(&self) -> Result<Vec<String>, LedgerError> {
+    /// Returns the accounts that there are minutes of.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<String>, LedgerError> {
         within!(self, Access::Read, transaction => {
             let rows = query("SELECT DISTINCT account FROM capacity_minutes ORDER BY account")
                 .fetch_all(&mut *transaction)

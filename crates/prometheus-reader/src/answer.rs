@@ -3,6 +3,7 @@
 //! An answer is visited twice: first by [`inspect`], which reads it to its end and keeps nothing but what the server says
 //! of it, then by [`hand_out`]. So nothing is handed out of an answer that turns out to be cut, refused or malformed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -65,6 +66,15 @@ pub(crate) fn inspect(body: &[u8]) -> Result<Envelope, serde_json::Error> {
 /// Hands out the samples of an answer that [`inspect`] has read.
 pub(crate) fn hand_out(body: &[u8], sink: &mut dyn Sink) -> Result<(), serde_json::Error> {
     visit(body, sink).map(drop)
+}
+
+/// Reads the label sets of an answer that [`inspect`] has read.
+pub(crate) fn label_sets(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        data: Vec<BTreeMap<String, String>>,
+    }
+    serde_json::from_slice::<Page>(body).map(|page| page.data)
 }
 
 fn visit(body: &[u8], sink: &mut dyn Sink) -> Result<Envelope, serde_json::Error> {
@@ -159,6 +169,12 @@ impl<'de> Visitor<'de> for Data<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    /// Lists of label sets are read by [`label_sets`].
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(false)
     }
 

@@ -101,14 +101,24 @@ impl PrometheusClient {
         time: &str,
         requests: &mut u64,
     ) -> Result<Answer, ErrorKind> {
+        self.ask("query", &[("query", query), ("time", time)], requests)
+            .await
+    }
+
+    /// Asks one endpoint of the API, by POST where that is allowed; adds the requests made to `requests`.
+    pub(crate) async fn ask(
+        &self,
+        endpoint: &str,
+        parameters: &[(&str, &str)],
+        requests: &mut u64,
+    ) -> Result<Answer, ErrorKind> {
         let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("query", query)
-            .append_pair("time", time)
+            .extend_pairs(parameters)
             .finish();
         if !self.get_only.load(Ordering::Relaxed) {
             let post = || {
                 self.http
-                    .post(self.url(&["query"]))
+                    .post(self.url(&[endpoint]))
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .body(form.clone())
             };
@@ -118,7 +128,7 @@ impl PrometheusClient {
                 result => return result,
             }
         }
-        let mut url = self.url(&["query"]);
+        let mut url = self.url(&[endpoint]);
         url.set_query(Some(&form));
         let answer = self.repeated(|| self.http.get(url.clone()), requests).await?;
         if !self.get_only.swap(true, Ordering::Relaxed) {

@@ -1,5 +1,6 @@
 //! Small questions that come before a long read: is it a Prometheus, what is there, and how often is it stored.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use crate::answer::{self, LabelSet, Sink};
 use crate::client::{Answer, PrometheusClient};
 use crate::error::{Error, ErrorKind};
+use crate::samples::Span;
 use crate::selector::{ceil_ms, is_family_name, is_label_name, quoted, range, seconds, selector};
 
 /// How far back a family or an interval is looked for.
@@ -99,6 +101,31 @@ impl PrometheusClient {
             })
         })?;
         Ok(names.0)
+    }
+
+    /// Returns the label sets of the series of a family that have samples in a span, without the metric's name. Servers look
+    /// into their index for this, so a series of shortly before or after the span may be among them.
+    ///
+    /// # Errors
+    ///
+    /// If the name is none of a family, or the server cannot be asked.
+    pub async fn series(&self, family: &str, span: Span) -> Result<Vec<BTreeMap<String, String>>, Error> {
+        const OPERATION: &str = "list series in Prometheus";
+        let failed = |kind| Error::new(OPERATION, kind);
+        let selector = self.selector(family).map_err(failed)?;
+        let (start, end) = (seconds(ceil_ms(span.from)), seconds(ceil_ms(span.to) - 1));
+        let parameters = [("match[]", &*selector), ("start", &start), ("end", &end)];
+        let answer = self.ask("series", &parameters, &mut 0).await.map_err(failed)?;
+        let mut found = answer::label_sets(&answer.body).map_err(|error| {
+            failed(ErrorKind::Unreadable {
+                host: self.host.clone(),
+                why: error.to_string(),
+            })
+        })?;
+        for labels in &mut found {
+            labels.remove("__name__");
+        }
+        Ok(found)
     }
 
     /// Returns the usual distance between stored samples of a family in the hour that ends with `at`: the median over

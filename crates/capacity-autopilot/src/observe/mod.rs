@@ -10,6 +10,7 @@ mod history;
 mod metrics;
 mod namespaces;
 mod reading;
+mod recorded;
 mod sampling;
 mod source;
 mod stored;
@@ -31,6 +32,9 @@ use crate::memory::ledger_unavailable;
 pub use families::metric_families;
 pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
+pub use recorded::{
+    RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
+};
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
-use prometheus_reader::{PrometheusClient, Query, SeriesSample};
+use prometheus_reader::{PrometheusClient, Query, SeriesSample, Span};
 
 use super::families::{Role, families, find};
 use super::metrics::Detail;
@@ -17,6 +17,8 @@ use super::usage::{
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
 /// So many namespaces times minutes are folded at a time, which bounds memory.
 const CELLS: i64 = 100_000;
+/// An evaluation looks at an hour and a little more.
+const LONGEST_PART: i64 = 75;
 
 /// Reads the minutes of namespaces from one time to now.
 pub(super) async fn read(
@@ -27,58 +29,110 @@ pub(super) async fn read(
     from: Timestamp,
     now: Timestamp,
 ) -> Result<Read, Unread> {
-    let names: Vec<&str> = namespaces.iter().map(NamespaceId::as_str).collect();
     // One after the other is asked for. A scrape that comes between them is seen by the later ones only: of a minute that tells
     // its limits, which come first, everything else is there.
     let mut parts: Vec<(LimitKind, Role)> = detail.parts().collect();
     parts.sort_by_key(|(_, role)| !matches!(role, Role::Limit | Role::Envelope));
-    let families_read: Vec<&str> = parts
+    let asked = Asked {
+        namespaces,
+        only_these,
+        parts: &parts,
+        served: detail.served(),
+        from,
+        to: now,
+        longest_part: LONGEST_PART,
+    };
+    let mut read = Read::default();
+    let minutes = each_minute(client, &asked, |minute| add(&mut read, minute))
+        .await
+        .map_err(Unread::from)?;
+    if !minutes.partial.is_empty() {
+        return Err(Unread::because(format!(
+            "Prometheus says that its answer is not whole: {}",
+            minutes.warnings.join("; ")
+        )));
+    }
+    read.metrics.has_scrape_times = minutes.has_scrape_times;
+    Ok(read)
+}
+
+/// Minutes that are to be read.
+pub(super) struct Asked<'a> {
+    pub(super) namespaces: &'a [NamespaceId],
+    /// Whether the server is asked for these namespaces only.
+    pub(super) only_these: bool,
+    /// What of which limit, in the order in which it is asked for.
+    pub(super) parts: &'a [(LimitKind, Role)],
+    /// For which limits what was served is among that.
+    pub(super) served: PerLimit<bool>,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    /// Minutes that are folded at a time, at most.
+    pub(super) longest_part: i64,
+}
+
+/// What is to be known of minutes that were read.
+#[derive(Debug, Default)]
+pub(super) struct MinutesRead {
+    pub(super) has_scrape_times: bool,
+    /// Parts of which the server says that something may be missing; their minutes were not handed out.
+    pub(super) partial: Vec<Span>,
+    /// What it says about that.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Folds minutes of namespaces, oldest first, a part of the span at a time.
+pub(super) async fn each_minute(
+    client: &PrometheusClient,
+    asked: &Asked<'_>,
+    mut each: impl FnMut(AccountMetrics),
+) -> Result<MinutesRead, prometheus_reader::Error> {
+    let names: Vec<&str> = asked.namespaces.iter().map(NamespaceId::as_str).collect();
+    let families_read: Vec<&str> = asked
+        .parts
         .iter()
         .map(|(kind, role)| families(*kind).name(*role))
         .collect();
-    let minutes = (CELLS / i64::try_from(namespaces.len().max(1)).unwrap_or(CELLS)).clamp(5, 75);
-    let step = SignedDuration::from_mins(minutes);
-    let end = now.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
-    let mut from = whole_minute(from);
-    let mut template = UsageFold::new(namespaces, detail.served());
-    for kind in declared(client, detail, now).await? {
+    let minutes = CELLS / i64::try_from(names.len().max(1)).unwrap_or(CELLS);
+    let step = SignedDuration::from_mins(minutes.clamp(5, asked.longest_part));
+    let end = asked.to.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
+    let mut from = whole_minute(asked.from);
+    let mut template = UsageFold::new(asked.namespaces, asked.served);
+    for kind in declared(client, asked.served, asked.to).await? {
         template.declare(families(kind).served);
     }
-    let mut read = Read::default();
-    let mut has_scrape_times = false;
+    let mut read = MinutesRead::default();
     while from < end {
         let to = from.saturating_add(step).unwrap_or(end).min(end);
         let query = Query {
             families: &families_read,
-            namespaces: only_these.then_some(&names[..]),
+            namespaces: asked.only_these.then_some(&names[..]),
             from,
             to,
         };
         let mut folds: BTreeMap<i64, UsageFold<'_>> = BTreeMap::new();
         let mut series = Series::default();
-        let each = |sample: SeriesSample<'_>| {
+        let each_sample = |sample: SeriesSample<'_>| {
             series.follow(&sample);
             let time = measured_at(sample.time);
-            has_scrape_times |= time != sample.time;
+            read.has_scrape_times |= time != sample.time;
             let minute = time.as_second().div_euclid(60);
             let fold = folds.entry(minute).or_insert_with(|| template.another());
             if let Some((kind, role)) = series.family {
                 fold.add(kind, role, &series.point(&sample, time));
             }
         };
-        let coverage = client.samples(&query, each).await.map_err(Unread::from)?;
+        let coverage = client.samples(&query, each_sample).await?;
         if coverage.partial {
-            return Err(Unread::because(format!(
-                "Prometheus says that its answer is not whole: {}",
-                coverage.warnings.join("; ")
-            )));
-        }
-        for fold in folds.into_values() {
-            add(&mut read, fold.finish());
+            read.partial.push(Span { from, to });
+            read.warnings.extend(coverage.warnings);
+        } else {
+            for fold in folds.into_values() {
+                each(fold.finish());
+            }
         }
         from = to;
     }
-    read.metrics.has_scrape_times = has_scrape_times;
     Ok(read)
 }
 
@@ -144,13 +198,12 @@ pub async fn stored_series(
 /// Families of which there is anything in the last hour: the others are missing, not idle.
 async fn declared(
     client: &PrometheusClient,
-    detail: Detail,
+    served: PerLimit<bool>,
     now: Timestamp,
-) -> Result<Vec<LimitKind>, Unread> {
-    let served = detail.served();
+) -> Result<Vec<LimitKind>, prometheus_reader::Error> {
     let kinds: Vec<LimitKind> = LimitKind::ALL.into_iter().filter(|kind| served[*kind]).collect();
     let names: Vec<&str> = kinds.iter().map(|kind| families(*kind).served).collect();
-    let present = client.families_present(&names, now).await.map_err(Unread::from)?;
+    let present = client.families_present(&names, now).await?;
     let found = kinds.into_iter().zip(present);
     Ok(found
         .filter(|(_, present)| present.is_present())

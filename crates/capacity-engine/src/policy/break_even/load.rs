@@ -27,22 +27,39 @@ pub(super) struct Demands {
     pub(super) queue: i64,
 }
 
+/// Rebuilds what was asked for, minute by minute: throttled work is retried about once a minute, so the throttled count is the
+/// growth of the queue plus the queue. Missing minutes are skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DemandRebuild {
+    queue: i64,
+}
+
+impl DemandRebuild {
+    /// Returns the demand of the next good sample.
+    pub fn minute(&mut self, minute: MinuteActions) -> i64 {
+        let growth = if minute.throttled > 0 {
+            ((minute.throttled - self.queue) * 2 / 3).max(-self.queue)
+        } else {
+            -self.queue.min(minute.served)
+        };
+        self.queue += growth;
+        (minute.served + growth).max(0)
+    }
+
+    /// Returns the work that waits after the newest minute.
+    pub const fn queue(&self) -> i64 {
+        self.queue
+    }
+}
+
 impl Demands {
-    /// Rebuilds what was asked for: throttled work is retried about once a minute, so the throttled count is the growth of the
-    /// queue plus the queue.
     pub(super) fn of(window: &Window) -> Self {
-        let mut queue = 0_i64;
-        let mut minutes = Vec::with_capacity(window.len());
-        for minute in window.iter().flatten() {
-            let growth = if minute.throttled > 0 {
-                ((minute.throttled - queue) * 2 / 3).max(-queue)
-            } else {
-                -queue.min(minute.served)
-            };
-            queue += growth;
-            minutes.push((minute.served + growth).max(0));
+        let mut rebuild = DemandRebuild::default();
+        let minutes = window.iter().flatten().map(|minute| rebuild.minute(*minute));
+        Self {
+            minutes: minutes.collect(),
+            queue: rebuild.queue(),
         }
-        Self { minutes, queue }
     }
 
     /// Demand of the last good samples, at most so many.

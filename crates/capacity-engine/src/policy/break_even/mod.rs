@@ -19,7 +19,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use load::{MinuteActions, WINDOW_MINUTES, Window};
+pub use load::{DemandRebuild, MinuteActions, WINDOW_MINUTES, Window};
 pub use reason::Reason;
 pub use state::{BreakEvenState, RememberedHour, StateError};
 
@@ -400,7 +400,9 @@ impl Evaluation<'_> {
 const MOST_ACTIONS: i64 = 1_000_000_000;
 
 impl MinuteActions {
-    fn within_bounds(self) -> Self {
+    /// Returns the counts from 0 to a billion; what is outside becomes the bound.
+    #[must_use]
+    pub fn within_bounds(self) -> Self {
         Self {
             served: self.served.clamp(0, MOST_ACTIONS),
             throttled: self.throttled.clamp(0, MOST_ACTIONS),
