@@ -221,7 +221,7 @@ pub(crate) enum Command {
     Trigger(Trigger),
     /// Show past decisions and changes from the ledger: when, why, by whom and at what price.
     History(History),
-    /// Show what each policy would have cost on a recorded load; reads files only.
+    /// Show what each policy would have cost on a recorded load: from files, the ledger or Prometheus; changes nothing.
     Backtest(Backtest),
     /// Inspect, prune, export and import the ledger.
     Ledger(LedgerArguments),
@@ -269,8 +269,18 @@ pub(crate) struct History {
 #[derive(Debug, Args)]
 pub(crate) struct Backtest {
     /// CSV files, one row per minute: `aps`, optionally `peak10s` (busiest ten seconds) and `time`.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "from")]
     pub(crate) files: Vec<PathBuf>,
+    /// Take the load of every namespace from the ledger (`LEDGER_URL`) or from Prometheus (`PROMETHEUS_URL`) instead; needs no
+    /// Temporal. `--namespace GLOB` selects namespaces.
+    #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["files", "sweep"])]
+    pub(crate) from: Option<BacktestSource>,
+    /// With --from: days of load to read.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) days: u32,
+    /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub(crate) to: Option<jiff::Timestamp>,
     /// Output format; `html` is a report in one file. `--output` maps onto it (text: table).
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<BacktestFormat>,
@@ -292,6 +302,15 @@ pub(crate) struct Backtest {
     /// Also show how the result moves with delay value and price.
     #[arg(long)]
     pub(crate) sweep: bool,
+}
+
+/// Where a backtest takes the load of every namespace from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BacktestSource {
+    /// Minutes that the worker recorded.
+    Ledger,
+    /// A Prometheus that scrapes the metrics endpoint of Temporal Cloud.
+    Prometheus,
 }
 
 /// Output formats of a backtest.

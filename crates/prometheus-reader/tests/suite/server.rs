@@ -41,6 +41,19 @@ impl Prometheus {
     ///
     /// If there is none to be had, or it does not come up; the message tells what to do.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_filled(config, flags, None).await
+    }
+
+    /// As [`Prometheus::start`], with what a file in the `OpenMetrics` format holds already stored, whenever that was.
+    ///
+    /// # Panics
+    ///
+    /// As [`Prometheus::start`], and if the file cannot be stored.
+    pub(crate) async fn start_filled(
+        config: &str,
+        flags: &[&str],
+        openmetrics: Option<&Path>,
+    ) -> Option<Self> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
         let program = PROGRAM.get_or_init(|| {
             if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
@@ -61,6 +74,14 @@ impl Prometheus {
         let program = program.as_ref()?;
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
+        if let Some(openmetrics) = openmetrics {
+            let promtool = program.with_file_name("promtool");
+            let stored = run(Command::new(promtool)
+                .args(["tsdb", "create-blocks-from", "openmetrics"])
+                .arg(openmetrics)
+                .arg(folder.join("data")));
+            stored.expect("blocks of what the file holds");
+        }
         let address = free_address();
         let mut guardian = Command::new("sh")
             .args(["-c", GUARDIAN, "sh"])
