@@ -4,6 +4,7 @@
 
 mod account;
 mod evaluate;
+mod explain;
 mod harness;
 mod memory;
 mod messages;

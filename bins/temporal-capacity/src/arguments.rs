@@ -221,6 +221,8 @@ pub(crate) enum Command {
     Trigger(Trigger),
     /// Show past decisions and changes from the ledger: when, why, by whom and at what price.
     History(History),
+    /// Explain one decision: what was seen, every size, the row that decided, and the smallest change that would have changed it.
+    Explain(Explain),
     /// Show what each policy would have cost on a recorded load: from files, the ledger or Prometheus; changes nothing.
     Backtest(Backtest),
     /// Inspect, prune, export and import the ledger.
@@ -263,6 +265,34 @@ pub(crate) struct History {
     /// Form of the history; `--output` maps onto it (text: table).
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) format: Option<PlanFormat>,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The namespace, by its bare or full name; none with --trace.
+    #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
+    pub(crate) name: Option<String>,
+    /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; for a trace without times, minutes since its
+    /// beginning [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Explain a recorded decision.
+    #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["plan", "trace"])]
+    pub(crate) from: Option<ExplainSource>,
+    /// Explain a decision of a plan saved by `plan --save`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "at"])]
+    pub(crate) plan: Option<PathBuf>,
+    /// Explain what break-even decides in a backtest of this CSV file.
+    #[arg(long, value_name = "FILE", conflicts_with = "name", requires = "at")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// Where a recorded decision is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainSource {
+    /// What the worker recorded.
+    Ledger,
 }
 
 /// Flags of `backtest`.

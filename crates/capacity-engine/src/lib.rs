@@ -22,6 +22,7 @@ pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_i
 pub use limit::{LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
+pub use policy::explain;
 pub use policy::{Policy, ThresholdSettings, decide, wants_capacity_info};
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;

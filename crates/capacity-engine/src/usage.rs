@@ -35,8 +35,8 @@ pub struct MinuteSample {
 }
 
 impl MinuteSample {
-    /// Minutes since 1970.
-    fn number(&self) -> i64 {
+    /// Returns the minutes since 1970.
+    pub fn number(&self) -> i64 {
         self.minute.as_second().div_euclid(60)
     }
 }
@@ -164,7 +164,8 @@ impl UsageWindow {
             .unwrap_or_default()
     }
 
-    fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
+    /// Returns the known minutes, newest first.
+    pub fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
         std::iter::once(&self.newest).chain(&self.older)
     }
 }

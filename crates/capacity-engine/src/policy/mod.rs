@@ -5,6 +5,7 @@
 //! ends it with a [`Verdict`].
 
 pub mod break_even;
+pub mod explain;
 mod guards;
 mod judgement;
 mod settings;
