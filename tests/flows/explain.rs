@@ -107,5 +107,18 @@ async fn the_smallest_changes_of_the_demo() {
             flip.becomes.action
         )
     });
-    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+    analytics Disable (row 11): actions throttled in the newest minute -> 0.001/s: Keep
+    batch-legacy Hold (row 13): actions throttled in the newest minute -> 0.001/s: Keep
+    checkout Enable 6 TRUs (row 11): TRUs that the region can provide -> 1: Hold
+    crm-sync Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
+    data-import Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
+    fulfilment Keep (row 11): actions of the last hour -> 99: Hold
+    ledger-eu Hold (row 3): replicas -> all active: Keep
+    media-transcode Keep (row 11): actions throttled in the newest minute -> 0/s: Keep
+    notifications Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
+    orders Disable (row 11): actions throttled in the newest minute -> 0.001/s: Keep
+    reports Disable (row 11): actions throttled in the newest minute -> 0.001/s: Keep
+    staging Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
+    ");
 }

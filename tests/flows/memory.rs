@@ -60,7 +60,7 @@ impl Remembering {
         Ledger::open(&self.location).await.expect("opened")
     }
 
-    /// Samples so many minutes.
+    /// Samples this number of minutes.
     async fn sample(&self, minutes: usize) {
         let mut sampler = Sampler::new(&self.autopilot);
         for _ in 0..minutes {

@@ -1,11 +1,10 @@
-//! Connections by client certificate and by API key, through a proxy that ends the encryption and refuses whoever lacks
-//! either; and what is said when a connection cannot be made.
+//! Evaluations over connections by client certificate and by API key, through a proxy that ends the encryption and refuses
+//! whoever lacks either. What is said when a connection cannot be made is tested with the worker kit.
 
 use std::time::Duration;
 
 use capacity_settings::{Inputs, Needs};
-use capacity_workflows::{ConnectError, Connection};
-use rstest::rstest;
+use capacity_workflows::ConnectionSettings;
 
 use crate::harness::{Setup, shared_server, throttled, with_worker};
 use crate::proxy::{Certificates, Proxy, Rules, SERVER_NAME};
@@ -13,7 +12,7 @@ use crate::proxy::{Certificates, Proxy, Rules, SERVER_NAME};
 const KEY: &str = "a-key-of-the-home-namespace";
 
 /// The connection that a worker's environment describes.
-fn connection(environment: &[(&str, &str)]) -> Connection {
+fn connection(environment: &[(&str, &str)]) -> ConnectionSettings {
     let pairs = environment
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -26,17 +25,17 @@ fn connection(environment: &[(&str, &str)]) -> Connection {
         ..Needs::default()
     };
     let settings = capacity_settings::load(&inputs, needs).expect("valid settings");
-    Connection::of(&settings.home, "capacity-tests".to_owned()).expect("complete")
+    capacity_workflows::connection(&settings.home, "capacity-tests".to_owned()).expect("complete")
 }
 
 /// Why a connection is not made: one sentence that is not made of a library's Debug text, and is not tried again.
-async fn refusal(connection: &Connection) -> String {
-    let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect(None)).await;
+async fn refusal(connection: &ConnectionSettings) -> String {
+    let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect()).await;
     let Err(error) = connected.expect("an answer in time") else {
         panic!("it was let in");
     };
     let text = capacity_autopilot::chain(&error);
-    assert!(!error.is_passing(), "{text}");
+    assert!(!error.is_retryable(), "{text}");
     for debug in ["Status {", "Transport", "Custom {", "\n", "hunter2"] {
         assert!(!text.contains(debug), "{text}");
     }
@@ -61,7 +60,7 @@ impl Mutual {
     }
 
     /// The connection with these settings beside address, name and authority.
-    fn connection(&self, given: &[(&str, &str)]) -> Connection {
+    fn connection(&self, given: &[(&str, &str)]) -> ConnectionSettings {
         let ca = self.certificates.path("ca.pem");
         let common = [
             ("TEMPORAL_ADDRESS", self.address.as_str()),
@@ -93,7 +92,7 @@ async fn a_client_certificate_is_demanded_and_given() {
         ["TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"],
     ] {
         let with = world.connection(&[(names[0], certificate.as_str()), (names[1], key.as_str())]);
-        with.connect(None).await.expect("let in");
+        with.connect().await.expect("let in");
     }
     // Itself, and a whole evaluation over it.
     let read = |path: &str| std::fs::read_to_string(path).expect("readable");
@@ -110,172 +109,6 @@ async fn a_client_certificate_is_demanded_and_given() {
         assert_eq!(world.evaluate("first").await.changes.len(), 1);
     })
     .await;
-}
-
-#[rstest]
-#[case::newlines_spelled_out(|pem: &str| pem.replace('\n', "\\n"))]
-#[case::quoted(|pem: &str| format!("\"{pem}\""))]
-#[case::quoted_and_spelled_out(|pem: &str| format!("\"{}\"", pem.replace('\n', "\\n")))]
-#[case::windows(|pem: &str| pem.replace('\n', "\r\n"))]
-#[case::byte_order_mark(|pem: &str| format!("\u{feff}{pem}"))]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_are_accepted_as_people_write_them(#[case] write: fn(&str) -> String) {
-    let Some(world) = Mutual::start().await else {
-        return;
-    };
-    let of = |name: &str| write(&std::fs::read_to_string(world.certificates.path(name)).expect("readable"));
-    let (ca, certificate, key) = (of("ca.pem"), of("client.pem"), of("client.key"));
-    let as_text = connection(&[
-        ("TEMPORAL_ADDRESS", &world.address),
-        ("TEMPORAL_NAMESPACE", "default"),
-        ("TEMPORAL_TLS_SERVER_CA_CERT_DATA", &ca),
-        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
-        ("TEMPORAL_TLS_CLIENT_CERT_DATA", &certificate),
-        ("TEMPORAL_TLS_CLIENT_KEY_DATA", &key),
-    ]);
-    as_text.connect(None).await.expect("let in with text");
-    let as_files = connection(&[
-        ("TEMPORAL_ADDRESS", &world.address),
-        ("TEMPORAL_NAMESPACE", "default"),
-        (
-            "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-            &world.certificates.write("ca.odd", &ca),
-        ),
-        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
-        (
-            "TEMPORAL_CERT_PATH",
-            &world.certificates.write("client.odd", &certificate),
-        ),
-        ("TEMPORAL_KEY_PATH", &world.certificates.write("key.odd", &key)),
-    ]);
-    as_files.connect(None).await.expect("let in with files");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_that_cannot_be_used_are_named_with_setting_and_file() {
-    let Some(world) = Mutual::start().await else {
-        return;
-    };
-    let certificates = &world.certificates;
-    let (certificate, key) = (certificates.path("client.pem"), certificates.path("client.key"));
-    let der = certificates.write("client.der", certificates.chain("client.pem"));
-    let others = Certificates::make();
-    let missing = certificates.path("nowhere.pem");
-    let cut = certificates.write("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB");
-    let cases = [
-        (
-            &der,
-            &key,
-            "TEMPORAL_CERT_PATH: the file",
-            "client.der is in DER (binary) form",
-        ),
-        (
-            &key,
-            &certificate,
-            "TEMPORAL_CERT_PATH: the file",
-            "client.key holds a private key, not a certificate",
-        ),
-        (
-            &certificate,
-            &certificate,
-            "TEMPORAL_KEY_PATH: the file",
-            "holds a certificate, not a private key",
-        ),
-        (
-            &missing,
-            &key,
-            "TEMPORAL_CERT_PATH: the file",
-            "nowhere.pem cannot be read: No such file",
-        ),
-        (
-            &certificate,
-            &missing,
-            "TEMPORAL_KEY_PATH: the file",
-            "nowhere.pem cannot be read: No such file",
-        ),
-        (
-            &cut,
-            &key,
-            "TEMPORAL_CERT_PATH: the file",
-            "cut.pem holds PEM text that is cut or damaged",
-        ),
-        (
-            &certificate,
-            &others.path("client.key"),
-            "TEMPORAL_KEY_PATH: the file",
-            "does not belong to the certificate",
-        ),
-    ];
-    for (certificate, key, setting, problem) in cases {
-        let given = [
-            ("TEMPORAL_CERT_PATH", certificate.as_str()),
-            ("TEMPORAL_KEY_PATH", key.as_str()),
-        ];
-        let text = refusal(&world.connection(&given)).await;
-        assert!(text.starts_with(setting) && text.contains(problem), "{text}");
-    }
-    // A certificate in order, signed by an authority that this server does not know.
-    let (certificate, key) = (others.path("client.pem"), others.path("client.key"));
-    let given = [
-        ("TEMPORAL_CERT_PATH", certificate.as_str()),
-        ("TEMPORAL_KEY_PATH", key.as_str()),
-    ];
-    let text = refusal(&world.connection(&given)).await;
-    assert!(
-        text.contains("refused the client certificate (TEMPORAL_CERT_PATH, "),
-        "{text}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_not_trusted_is_named_with_what_to_set() {
-    let Some(world) = Mutual::start().await else {
-        return;
-    };
-    let foreign = Certificates::make();
-    let (foreign_ca, ca) = (foreign.path("ca.pem"), world.certificates.path("ca.pem"));
-    let common = [
-        ("TEMPORAL_ADDRESS", world.address.as_str()),
-        ("TEMPORAL_NAMESPACE", "default"),
-    ];
-    let name = ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME);
-    let cases = [
-        (
-            vec![("TEMPORAL_TLS", "true"), name],
-            "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to that authority's certificate",
-        ),
-        (
-            vec![("TEMPORAL_TLS_SERVER_CA_CERT_PATH", foreign_ca.as_str()), name],
-            "(TEMPORAL_TLS_SERVER_CA_CERT_PATH, ",
-        ),
-        (
-            vec![("TEMPORAL_TLS_SERVER_CA_CERT_PATH", ca.as_str())],
-            "it is not for the name `127.0.0.1`: set TEMPORAL_TLS_SERVER_NAME",
-        ),
-    ];
-    for (given, expected) in cases {
-        let text = refusal(&connection(&[&common[..], &given].concat())).await;
-        assert!(
-            text.contains("is not trusted: ") && text.contains(expected),
-            "{text}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_not_sent_to_a_server_without_encryption() {
-    let Some(server) = shared_server() else { return };
-    let address = server.to_string();
-    let text = refusal(&connection(&[
-        ("TEMPORAL_ADDRESS", &address),
-        ("TEMPORAL_NAMESPACE", "default"),
-        ("TEMPORAL_API_KEY", "hunter2"),
-    ]))
-    .await;
-    assert!(
-        text.contains("does not speak TLS, and TEMPORAL_API_KEY is never sent unencrypted"),
-        "{text}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,60 +142,4 @@ async fn an_api_key_is_demanded_and_given_encrypted() {
         assert_eq!(world.evaluate("first").await.changes.len(), 1);
     })
     .await;
-}
-
-#[rstest]
-#[case::read("DescribeNamespace", "may not read the namespace `default`")]
-#[case::write("SignalWorkflowExecution", "may not use the namespace `default`")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_may_not_be_used_is_found_out(#[case] call: &'static str, #[case] expected: &str) {
-    let Some(server) = shared_server() else { return };
-    let certificates = Certificates::make();
-    let proxy = Proxy::start(server, certificates.server(false), Rules::default()).await;
-    let (address, ca) = (proxy.address.to_string(), certificates.path("ca.pem"));
-    let connection = connection(&[
-        ("TEMPORAL_ADDRESS", address.as_str()),
-        ("TEMPORAL_NAMESPACE", "default"),
-        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
-        ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
-        ("TEMPORAL_API_KEY", "hunter2"),
-    ]);
-    let client = connection.connect(None).await.expect("let in");
-    connection.check_namespace(&client).await.expect("all is allowed");
-    let calls: &'static [&'static str] = Box::leak(Box::new([call]));
-    proxy.set(Rules {
-        calls,
-        status: Some("7"),
-        ..Rules::default()
-    });
-    let error = connection.check_namespace(&client).await.expect_err("refused");
-    let text = error.to_string();
-    assert!(
-        matches!(error, ConnectError::NamespaceRefused { .. }) && text.contains(expected),
-        "{text}"
-    );
-    assert!(
-        text.contains("(TEMPORAL_API_KEY)") && !text.contains("hunter2"),
-        "{text}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_does_not_exist_is_found_out() {
-    let Some(server) = shared_server() else { return };
-    let address = server.to_string();
-    let connection = connection(&[("TEMPORAL_ADDRESS", &address), ("TEMPORAL_NAMESPACE", "nowhere")]);
-    let client = connection
-        .connect(None)
-        .await
-        .expect("a connection needs no namespace");
-    let text = connection
-        .check_namespace(&client)
-        .await
-        .expect_err("missing")
-        .to_string();
-    assert!(
-        text.contains("`nowhere` (TEMPORAL_NAMESPACE) does not exist") && text.contains("namespace create"),
-        "{text}"
-    );
 }

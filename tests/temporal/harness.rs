@@ -13,18 +13,17 @@ use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, Memory};
 use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationReport, Installation,
-    SamplingSettings, WorkerLimits, ask, keep_sampling, names, worker_options,
+    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationReport, Installation,
+    SamplingSettings, WorkerLimits, ask, keep_sampling, names, register, worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use temporal_dev_server::Options;
+use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
-use temporalio_sdk::runtime::RuntimeOptions;
-use temporalio_sdk::{Runtime, Worker};
 
 pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
 
@@ -83,7 +82,7 @@ pub(crate) struct Setup {
     /// Whether throttling and high use trigger evaluations.
     pub(crate) triggers: bool,
     /// How to connect, where not plainly.
-    pub(crate) connection: Option<Connection>,
+    pub(crate) connection: Option<ConnectionSettings>,
     /// A server of the test's own, where not the one that all share.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
@@ -186,18 +185,18 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let Some(shared) = shared_server() else { return };
     let address = setup.server.unwrap_or(shared);
     let namespace = format!("{test}-{}", std::process::id());
-    let given = setup.connection.clone().unwrap_or_else(|| Connection {
+    let given = setup.connection.clone().unwrap_or_else(|| ConnectionSettings {
         address: address.to_string(),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     });
-    let connection = Connection {
+    let connection = ConnectionSettings {
         namespace: namespace.clone(),
         // Stands in recorded histories.
         identity: "capacity-tests".to_owned(),
         ..given
     };
     let client = connected(&connection).await;
-    let register = RegisterNamespaceRequest {
+    let new_namespace = RegisterNamespaceRequest {
         namespace,
         workflow_execution_retention_period: Some(Duration::from_hours(24).try_into().expect("in range")),
         ..Default::default()
@@ -205,7 +204,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let mut attempts = 0;
     while let Err(error) = client
         .clone()
-        .register_namespace(register.clone().into_request())
+        .register_namespace(new_namespace.clone().into_request())
         .await
     {
         attempts += 1;
@@ -221,7 +220,6 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     })
     .await
     .expect("started");
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
     let limits = WorkerLimits {
         grace: Duration::from_secs(2),
         ..WorkerLimits::default()
@@ -229,37 +227,34 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let activities = activities(&setup, &client, &cloud);
     let ending = activities.ending.clone();
     let autopilot = Arc::clone(&activities.autopilot);
-    let options = worker_options(activities, limits);
-    let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
-    let stop = worker.shutdown_handle();
+    let config = worker_config(connection, &setup.installation, limits);
+    let kit = Kit::new(config, register(Registry::new(), activities)).on_drain(move || ending.begin());
+    let mut running = kit.start().await.expect("a worker");
     let world = World {
         client,
         installation: setup.installation.clone(),
         cloud,
     };
-    let (ended, ()) = tokio::join!(worker.run(), async {
-        let sampling = async {
-            if !setup.sampled {
-                std::future::pending::<()>().await;
-            }
-            keep_sampling(&world.client, &world.installation, &autopilot).await
-        };
-        tokio::select! {
-            () = body(&world) => {}
-            never = sampling => match never {},
+    let sampling = async {
+        if !setup.sampled {
+            std::future::pending::<()>().await;
         }
-        ending.begin();
-        stop();
-    });
-    ended.expect("the worker ended well");
+        keep_sampling(&world.client, &world.installation, &autopilot).await
+    };
+    tokio::select! {
+        () = body(&world) => {}
+        never = sampling => match never {},
+    }
+    running.stop();
+    running.wait().await.expect("the worker ended well");
 }
 
 /// A server that was just started takes connections a moment before it takes requests.
-async fn connected(connection: &Connection) -> Client {
+async fn connected(connection: &ConnectionSettings) -> Client {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match connection.connect(None).await {
+        match connection.connect().await {
             Ok(client) => return client,
             Err(error) => assert!(attempts < 50, "{error}"),
         }
@@ -301,7 +296,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
     .expect("valid");
     CapacityActivities {
         autopilot: Arc::new(autopilot),
-        client: client.clone(),
+        client: client.clone().into(),
         settings: ActivitySettings {
             dry_run: setup.dry_run,
             webhook: Some(slack_notifier::Webhook::new(slack)),

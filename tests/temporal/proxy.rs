@@ -3,7 +3,7 @@
 
 #![allow(
     dead_code,
-    reason = "two test binaries include this file, and neither uses all of it"
+    reason = "several test binaries include this file, and none uses all of it"
 )]
 
 use std::net::SocketAddr;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    Connection, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown, Trigger,
-    create, delete, pause, pauses, resume, show, signal, trigger,
+    ConnectionSettings, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown,
+    Trigger, connection, create, delete, pause, pauses, resume, show, signal, trigger,
 };
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
@@ -282,10 +282,10 @@ fn settings(set: &[String]) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-async fn connect(settings: &Settings) -> anyhow::Result<(Connection, Client)> {
+async fn connect(settings: &Settings) -> anyhow::Result<(ConnectionSettings, Client)> {
     let identity = format!("capacity-schedule@{}", std::process::id());
-    let connection = Connection::of(&settings.home, identity)?;
-    let client = connection.connect(None).await?;
+    let connection = connection(&settings.home, identity)?;
+    let client = connection.connect().await?;
     Ok((connection, client))
 }
 

@@ -9,7 +9,7 @@
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, Installation, Shown, show};
+use capacity_workflows::{ConnectionSettings, Installation, Shown, show};
 use rstest::rstest;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
@@ -31,14 +31,14 @@ impl World {
         let server = temporal_dev_server::start(&Options::default(), &|what| println!("{what}"))
             .await
             .unwrap_or_else(|problem| panic!("{problem} (or set {SKIP}=1)"));
-        let connection = Connection {
+        let connection = ConnectionSettings {
             address: server.address().to_string(),
             namespace: "default".to_owned(),
-            ..Connection::default()
+            ..ConnectionSettings::default()
         };
         let begun = Instant::now();
         let client = loop {
-            match connection.connect(None).await {
+            match connection.connect().await {
                 Ok(client) => break client,
                 Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
             }

@@ -1,7 +1,6 @@
 //! The worker of the temporal-capacity autopilot: polls, runs, tells how it is.
 
-mod http;
-mod refusals;
+mod status;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -9,25 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, MetricsSource, chain};
+use capacity_autopilot::{Autopilot, MetricsSource};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectError, Connection, Ending, EvaluationHealth, Installation,
-    SamplingSettings, WorkerLimits, keep_sampling, watch_controller, worker_options,
+    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, Installation,
+    SamplingSettings, WorkerLimits, connection, keep_sampling, register, watch_controller, worker_config,
 };
 use clap::{Parser, ValueEnum};
-use process_edge::{LogWriter, Signals, flush_errors, report_panics, write_error};
+use process_edge::{flush_errors, report_panics, write_error};
 use slack_notifier::Webhook;
-use temporalio_client::Client;
-use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
-use temporalio_common::telemetry::{
-    PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
-};
-use temporalio_sdk::runtime::RuntimeOptions;
-use temporalio_sdk::{Runtime, Worker};
-use tracing_subscriber::EnvFilter;
-
-use http::{Health, serve};
+use temporal_worker_kit::{Config, Kit, LogSettings, Registry, subscriber};
 
 /// Run the capacity autopilot on a Temporal task queue.
 #[derive(Debug, Parser)]
@@ -93,6 +83,15 @@ enum LogFormat {
     Json,
 }
 
+impl From<LogFormat> for temporal_worker_kit::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -118,106 +117,56 @@ fn main() -> ExitCode {
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 fn log(arguments: &Arguments) {
-    let filter = EnvFilter::try_new(&arguments.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // A line that cannot be formatted is lost, like one that cannot be written.
-        .log_internal_errors(false)
-        .with_writer(LogWriter::new);
-    match arguments.log_format {
-        LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    let log = LogSettings {
+        level: arguments.log_level.clone(),
+        format: arguments.log_format.into(),
+    };
+    tracing::subscriber::set_global_default(subscriber(&log)).expect("the only one of this process");
 }
 
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = settings(arguments)?;
     let autopilot = Arc::new(capacity_workflows::autopilot(&settings)?);
+    let connection = worker_connection(&settings)?;
     if arguments.check {
-        return check(&settings, &autopilot).await;
+        return check(&settings, &connection, &autopilot).await;
     }
-    // The SDK's own exporter listens on a port of its own, and its text is appended to ours.
-    let exporter = start_prometheus_metric_exporter(
-        PrometheusExporterOptions::builder()
-            .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .counters_total_suffix(true)
-            .unit_suffix(true)
-            .use_seconds_for_durations(true)
-            .build(),
-    )
-    .context("the SDK's metrics could not be served")?;
-    let telemetry = TelemetryOptions::builder()
-        .metrics(exporter.meter.clone() as Arc<dyn CoreMeter>)
-        .build();
-    let meter = telemetry_init(telemetry.clone())?.get_temporal_metric_meter();
-    let runtime = Runtime::from_current_tokio(
-        RuntimeOptions::builder()
-            .telemetry_options(telemetry)
-            .build()
-            .map_err(anyhow::Error::msg)?,
-    )?;
-
-    let signals = Signals::listen().context("cannot listen for signals")?;
-    let health = Health::new(exporter.bound_addr, EvaluationHealth::default());
-    let served = serve(arguments.listen, health.clone()).await?;
-    let connection = connection(&settings)?;
-    let client = tokio::select! {
-        client = connect_patiently(&connection, meter) => client?,
-        _ = signals.first() => return Ok(()),
-    };
-    // A database that is away is told of, and keeps no worker from its start.
+    // An unreachable database is reported, and does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
-    let ending = Ending::default();
+    let installation = Installation::of(&settings.home);
+    let registry = Registry::new();
+    let client = registry.client();
+    let (health, ending) = (EvaluationHealth::default(), Ending::default());
     let activities = CapacityActivities {
         autopilot: Arc::clone(&autopilot),
         client: client.clone(),
         settings: activity_settings(&settings),
-        health: health.evaluations.clone(),
+        health: health.clone(),
         ending: ending.clone(),
     };
-    let options = worker_options(activities, arguments.limits());
-    let installation = Installation::of(&settings.home);
-    let mut worker = Worker::new(&runtime, client.clone(), options)?;
-    let stop = worker.shutdown_handle();
-    tracing::info!(
-        task_queue = settings.home.task_queue,
-        listen = %served,
-        dry_run = settings.dry_run,
-        "polling"
-    );
-    health.set_ready(true);
-    let ready = health.clone();
-    let drain = async move {
-        let signal = signals.first().await.as_str();
-        tracing::info!(signal, "draining; a second signal ends the process at once");
-        ready.set_ready(false);
-        ending.begin();
-        stop();
+    let config = Config {
+        listen: Some(arguments.listen),
+        ..worker_config(connection, &installation, arguments.limits())
     };
-    let (ended, ()) = tokio::join!(
-        async {
-            let ended = worker.run().await;
-            health.set_ready(false);
-            ended
-        },
-        async {
-            tokio::select! {
-                () = drain => {}
-                // A worker that ends by itself is not waited for.
-                () = health.wait_until_not_ready() => {}
-                never = keep_sampling(&client, &installation, &autopilot) => match never {},
-                never = watch_controller(&client, &installation, &health.evaluations) => match never {},
-                never = refusals::watch(&connection, &client, &health) => match never {},
-            }
+    tracing::info!(dry_run = settings.dry_run, "starting");
+    let (ready, metrics, keys) = (health.clone(), health.clone(), health.clone());
+    let kit = Kit::new(config, register(registry, activities))
+        .ready_if(move || status::condition(&ready))
+        .metrics(move || status::metrics(&metrics))
+        .readiness(move || status::keys(&keys))
+        .on_drain(move || ending.begin());
+    let beside = async {
+        let client = client.connected().await;
+        tokio::select! {
+            never = keep_sampling(&client, &installation, &autopilot) => match never {},
+            never = watch_controller(&client, &installation, &health) => never,
         }
-    );
-    if let (Err(_), Some(reason)) = (&ended, health.refused()) {
-        anyhow::bail!("{reason}, then start the worker again");
+    };
+    tokio::select! {
+        outcome = kit.run() => Ok(outcome?),
+        never = beside => match never {},
     }
-    ended.context("the worker ended")?;
-    tracing::info!("drained");
-    Ok(())
 }
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
@@ -242,6 +191,11 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         tracing::warn!("{warning}");
     }
     Ok(settings)
+}
+
+fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> {
+    let identity = format!("capacity-worker@{}", std::process::id());
+    Ok(connection(&settings.home, identity)?)
 }
 
 /// A ledger that cannot be opened is told, and tried again: raising capacity needs none, lowering waits for it.
@@ -273,39 +227,14 @@ fn activity_settings(settings: &Settings) -> ActivitySettings {
     }
 }
 
-fn connection(settings: &Settings) -> anyhow::Result<Connection> {
-    let identity = format!("capacity-worker@{}", std::process::id());
-    Ok(Connection::of(&settings.home, identity)?)
-}
-
-/// Connects and checks the namespace. Retries while the service is unreachable; what somebody has to correct is an error.
-async fn connect_patiently(connection: &Connection, meter: Option<TemporalMeter>) -> anyhow::Result<Client> {
-    let mut wait = Duration::from_secs(1);
-    loop {
-        let error = match connect(connection, meter.clone()).await {
-            Ok(client) => return Ok(client),
-            Err(error) if error.is_passing() => error,
-            Err(error) => return Err(error.into()),
-        };
-        tracing::warn!(
-            wait_seconds = wait.as_secs(),
-            "waiting for the Temporal service: {}",
-            chain(&error)
-        );
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(30));
-    }
-}
-
-async fn connect(connection: &Connection, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
-    let client = connection.connect(meter).await?;
-    connection.check_namespace(&client).await?;
-    Ok(client)
-}
-
 /// Checks all connections once.
-async fn check(settings: &Settings, autopilot: &Autopilot) -> anyhow::Result<()> {
-    connect(&connection(settings)?, None).await?;
+async fn check(
+    settings: &Settings,
+    connection: &ConnectionSettings,
+    autopilot: &Autopilot,
+) -> anyhow::Result<()> {
+    let client = connection.connect().await?;
+    connection.check_namespace(&client).await?;
     tracing::info!(
         namespace = settings.home.namespace,
         "the Temporal service accepts the connection, and the namespace can be used"

@@ -8,7 +8,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, Installation, Trigger, ask, signal};
+use capacity_workflows::{ConnectionSettings, Installation, Trigger, ask, signal};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -49,14 +49,14 @@ impl World {
             .await
             .unwrap_or_else(|problem| panic!("{problem} (or set {SKIP}=1)"));
         let cloud = cloud_simulator::start(options).await.expect("started");
-        let connection = Connection {
+        let connection = ConnectionSettings {
             address: server.address().to_string(),
             namespace: "default".to_owned(),
-            ..Connection::default()
+            ..ConnectionSettings::default()
         };
         let begun = Instant::now();
         let client = loop {
-            match connection.connect(None).await {
+            match connection.connect().await {
                 Ok(client) => break client,
                 Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
             }

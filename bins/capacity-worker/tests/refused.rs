@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, Installation, ask};
+use capacity_workflows::{ConnectionSettings, Installation, ask};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use proxy::{Certificates, Proxy, Rules, SERVER_NAME};
 use temporal_dev_server::{DevServer, Options};
@@ -75,7 +75,7 @@ impl World {
         let begun = Instant::now();
         loop {
             let direct = world.direct();
-            match direct.connect(None).await {
+            match direct.connect().await {
                 Ok(client) if direct.check_namespace(&client).await.is_ok() => return Some(world),
                 _ => assert!(begun.elapsed() < Duration::from_secs(20), "no server"),
             }
@@ -84,11 +84,11 @@ impl World {
     }
 
     /// The way around the proxy.
-    fn direct(&self) -> Connection {
-        Connection {
+    fn direct(&self) -> ConnectionSettings {
+        ConnectionSettings {
             address: self.server.address().to_string(),
             namespace: "default".to_owned(),
-            ..Connection::default()
+            ..ConnectionSettings::default()
         }
     }
 
@@ -184,7 +184,7 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     let mut worker = world.worker();
     worker.until_ready_is(200, Duration::from_secs(30)).await;
     // A report shows that it polls: it is ready a moment before.
-    let client = world.direct().connect(None).await.expect("connected");
+    let client = world.direct().connect().await.expect("connected");
     let before = ask(
         &client,
         &Installation::default(),
@@ -266,7 +266,7 @@ async fn refused_completions_alone_are_repeated_and_logged() {
         calls: &["RespondActivityTaskCompleted", "RecordActivityTaskHeartbeat"],
         status: Some("7"),
     });
-    let client = world.direct().connect(None).await.expect("connected");
+    let client = world.direct().connect().await.expect("connected");
     let asked = tokio::spawn(async move {
         ask(
             &client,

@@ -15,9 +15,10 @@ use capacity_settings::{Needs, Settings};
 use process_edge::write_error;
 use slack_notifier::Webhook;
 
-use crate::arguments::{self, Global, PlanFormat};
+use crate::arguments::{self, Global};
 use crate::exit::{Exit, report, tell};
-use crate::plan::{Shown, show_or_warn};
+use crate::output::Output;
+use crate::plan::show_or_warn;
 use crate::render;
 use crate::setup;
 use crate::stops::{Stopped, Stops};
@@ -37,17 +38,13 @@ pub(crate) async fn run(
             ..Needs::default()
         },
     )?;
-    let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !flags.yes && !may_ask && !settings.dry_run {
-        bail!("there is no terminal to ask on: look at `temporal-capacity plan`, then say `apply --yes`");
-    }
     let stops = Stops::listen(limit)?;
     let apply = Apply {
         autopilot: capacity_workflows::autopilot(&settings)?,
         settings,
         flags,
         terminal,
-        shown: Shown::choose(None, global.output),
+        output: global.output(),
         begun,
     };
     let agreed = tokio::select! {
@@ -66,7 +63,7 @@ struct Apply<'a> {
     settings: Settings,
     flags: &'a arguments::Apply,
     terminal: Terminal,
-    shown: Shown,
+    output: Output,
     begun: Instant,
 }
 
@@ -96,6 +93,14 @@ impl Apply<'_> {
         let is_shown = self.is_table() && (asks || std::io::stdout().is_terminal());
         if is_shown {
             self.show(&plan);
+        }
+        if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            if !is_shown {
+                self.show(&plan);
+            }
+            bail!(
+                "nothing was changed: there is no terminal to ask for confirmation. Run `temporal-capacity apply --yes` to carry out this plan"
+            );
         }
         let go = !self.settings.dry_run && (!asks || agreed(orders.len()).await);
         Ok(Agreed {
@@ -172,11 +177,11 @@ impl Apply<'_> {
     }
 
     fn is_table(&self) -> bool {
-        self.shown == Shown::As(PlanFormat::Table)
+        self.output == Output::Table
     }
 
     fn show(&self, plan: &Plan) {
-        show_or_warn(plan, self.shown, false, self.terminal, self.begun.elapsed());
+        show_or_warn(plan, self.output, false, self.terminal, self.begun.elapsed());
     }
 
     /// Prints what was decided and done. That it cannot be printed never fails what was done.
@@ -196,10 +201,8 @@ impl Apply<'_> {
             return;
         };
         let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
-        let by = user.map_or_else(
-            |_| format!("temporal-capacity {}", std::process::id()),
-            |user| format!("temporal-capacity of {user}"),
-        );
+        let user = user.unwrap_or_else(|_| "unknown user".to_owned());
+        let by = format!("{user}@{} (CLI)", gethostname::gethostname().display());
         let changes = plan.changes.as_deref().unwrap_or_default();
         let recorded = async {
             record_evaluation(memory, plan, self.settings.dry_run, &by).await?;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::output::Output;
+
 /// Plan, apply and explain provisioned capacity for Temporal Cloud.
 #[derive(Debug, Parser)]
 #[command(
@@ -43,23 +45,24 @@ pub(crate) struct Arguments {
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Output format.
+    /// Output format: table, json, jsonl, csv, markdown, html or none (what the command supports).
     #[arg(
         short,
         long,
         global = true,
         value_enum,
-        value_name = "FORM",
+        hide_possible_values = true,
+        value_name = "FORMAT",
         help_heading = "Global options"
     )]
     pub(crate) output: Option<Output>,
-    /// When to use colors; by default only on a terminal, and never when `NO_COLOR` is set.
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Global options")]
+    /// Use colors: auto, always or never; auto honors `NO_COLOR`.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, hide_possible_values = true, value_name = "WHEN", help_heading = "Global options")]
     pub(crate) color: Color,
-    /// The settings file [default: capacity.toml in the working directory, if there is one].
+    /// Settings file [default: ./capacity.toml, if it exists].
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
-    /// Overrides one setting, by the name of its variable; may be repeated.
+    /// Override a setting, such as `MAX_TRU_COUNT=8`; repeatable.
     #[arg(
         long = "set",
         global = true,
@@ -67,7 +70,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) set: Vec<String>,
-    /// Address of the Temporal service this automation runs in (as `TEMPORAL_ADDRESS`).
+    /// Temporal service to connect to (`TEMPORAL_ADDRESS`).
     #[arg(
         long,
         global = true,
@@ -75,7 +78,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) address: Option<String>,
-    /// The Temporal namespace this automation runs in (as `TEMPORAL_NAMESPACE`); not a filter.
+    /// Temporal namespace that the autopilot runs in (`TEMPORAL_NAMESPACE`); not a filter.
     #[arg(
         long,
         global = true,
@@ -83,7 +86,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) namespace: Option<String>,
-    /// Log level on standard error: error, warn, info, debug, trace, or a tracing filter.
+    /// Log level on standard error: error, warn, info, debug, trace or a filter.
     #[arg(
         long,
         global = true,
@@ -92,8 +95,8 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) log_level: String,
-    /// Log format.
-    #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, help_heading = "Global options")]
+    /// Log format: text or json.
+    #[arg(long, global = true, value_enum, hide_possible_values = true, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
     /// Flags that the Temporal CLI hands on.
     #[command(flatten)]
@@ -103,7 +106,7 @@ pub(crate) struct Global {
 /// Other global flags of the Temporal CLI, which hands them on before the command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Handed {
-    /// Fail if the command takes longer, for example 30s; 0s means no limit.
+    /// Fail if the command takes longer, such as 30s; 0s means no limit.
     #[arg(
         long,
         global = true,
@@ -170,20 +173,7 @@ impl Handed {
     }
 }
 
-/// Forms of the result, as the Temporal CLI names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
-    /// One JSON object a line.
-    Jsonl,
-    /// Nothing; the exit code tells.
-    None,
-}
-
-/// When to use colours.
+/// When to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     /// On a terminal.
@@ -246,6 +236,10 @@ pub(crate) enum Command {
 
 /// Flags of `history`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  temporal-capacity history --changes --from 2026-11-01T00:00Z
+  temporal-capacity history 'orders-*' -o csv > orders.csv")]
 pub(crate) struct History {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
@@ -262,9 +256,9 @@ pub(crate) struct History {
     /// Show only the newest COUNT; 0 for all [default: 200 in a table, all in csv, json and jsonl].
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u32>,
-    /// Form of the history; `--output` maps onto it (text: table).
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) format: Option<PlanFormat>,
+    /// The old spelling of `--output`.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) format: Option<Output>,
 }
 
 /// Flags of `explain`.
@@ -311,9 +305,9 @@ pub(crate) struct Backtest {
     /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
     #[arg(long, value_name = "TIME", requires = "from")]
     pub(crate) to: Option<jiff::Timestamp>,
-    /// Output format; `html` is a report in one file. `--output` maps onto it (text: table).
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(crate) format: Option<BacktestFormat>,
+    /// The old spelling of `--output`.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) format: Option<Output>,
     /// Set a parameter of break-even, such as margin=1.25; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) policy_param: Vec<String>,
@@ -341,19 +335,6 @@ pub(crate) enum BacktestSource {
     Ledger,
     /// A Prometheus that scrapes the metrics endpoint of Temporal Cloud.
     Prometheus,
-}
-
-/// Output formats of a backtest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BacktestFormat {
-    /// A table that fits the terminal.
-    Table,
-    /// One JSON document.
-    Json,
-    /// Comma-separated values, with a header.
-    Csv,
-    /// A report in one HTML file.
-    Html,
 }
 
 /// Arguments of `ledger`.
@@ -386,23 +367,23 @@ pub(crate) enum LedgerCommand {
         #[arg(short, long)]
         yes: bool,
     },
-    /// Export a table to standard output.
+    /// Export a table to standard output, as CSV or with `-o jsonl` as JSON lines.
     Export {
         /// Which table.
         #[arg(value_enum, default_value_t = LedgerTable::History)]
         table: LedgerTable,
-        /// Form of the file.
-        #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
-        format: TransferFormat,
+        /// The old spelling of `--output`.
+        #[arg(long, value_enum, hide = true)]
+        format: Option<Output>,
     },
-    /// Import an exported table, all or nothing; existing rows stay unchanged.
+    /// Import an exported table (CSV or JSON lines), all or nothing; existing rows stay unchanged.
     Import {
         /// Which table; evaluations before their decisions.
         #[arg(long, value_enum)]
         table: LedgerTable,
-        /// Form of the file.
-        #[arg(long, value_enum, default_value_t = TransferFormat::Csv)]
-        format: TransferFormat,
+        /// Not needed any more: the content shows the format.
+        #[arg(long, value_enum, hide = true)]
+        format: Option<Output>,
         /// The file; `-` for standard input.
         file: PathBuf,
     },
@@ -427,24 +408,20 @@ pub(crate) enum LedgerTable {
     PolicyState,
 }
 
-/// Forms of a written table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TransferFormat {
-    /// Comma-separated values.
-    Csv,
-    /// A JSON object a line.
-    Jsonl,
-}
-
 /// Flags of `plan`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  temporal-capacity plan --all                    every namespace, with the reason
+  temporal-capacity plan 'orders-*' -o markdown   for a ticket
+  temporal-capacity plan --save plan.json         then: temporal-capacity apply plan.json")]
 pub(crate) struct Plan {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
-    /// Form of the plan; `--output` maps onto it (text: table).
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) format: Option<PlanFormat>,
+    /// The old spelling of `--output`.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) format: Option<Output>,
     /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
     #[arg(long)]
     pub(crate) all: bool,
@@ -459,23 +436,13 @@ pub(crate) struct Plan {
     pub(crate) detailed_exitcode: bool,
 }
 
-/// Forms of a plan, and of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PlanFormat {
-    /// A table that fits the terminal.
-    Table,
-    /// One JSON document.
-    Json,
-    /// One JSON object a line.
-    Jsonl,
-    /// A Markdown table, for a ticket.
-    Markdown,
-    /// Comma-separated values, with a header.
-    Csv,
-}
-
 /// Flags of `apply`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  temporal-capacity apply                   plan, show, ask, then change
+  temporal-capacity apply --yes -o json     in a script: exit code 1 if a change failed
+  temporal-capacity apply plan.json         a plan saved by `plan --save`")]
 pub(crate) struct Apply {
     /// Plan saved by `plan --save`; a decision is refused if its namespace has changed since.
     #[arg(value_name = "FILE")]

@@ -5,15 +5,16 @@ use std::time::Duration;
 use anyhow::bail;
 use capacity_settings::Needs;
 use capacity_workflows::{
-    Connection, EvaluationReport, Installation, Shown, Status, ask, last_evaluation, last_ticks, show,
+    EvaluationReport, Installation, Shown, Status, ask, connection, last_evaluation, last_ticks, show,
     ticks_since,
 };
 use comfy_table::Cell;
 use serde::Serialize;
 use temporalio_client::Client;
 
-use crate::arguments::{Global, Output, Trigger};
+use crate::arguments::{Global, Trigger};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::render;
 use crate::setup;
 use crate::stops::Stops;
@@ -31,17 +32,17 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
         },
     )?;
     let identity = format!("temporal-capacity@{}", std::process::id());
-    let client = Connection::of(&settings.home, identity)?.connect(None).await?;
+    let client = connection(&settings.home, identity)?.connect().await?;
     Ok((client, Installation::of(&settings.home)))
 }
 
 /// Prints a value as JSON where that is asked for; returns whether it was.
 fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
-    match global.output {
-        None | Some(Output::Text) => return Ok(false),
-        Some(Output::None) => {}
-        Some(Output::Json) => print(&serde_json::to_string_pretty(value)?)?,
-        Some(Output::Jsonl) => print(&serde_json::to_string(value)?)?,
+    match global.output() {
+        Output::None => {}
+        Output::Json => print(&serde_json::to_string_pretty(value)?)?,
+        Output::Jsonl => print(&serde_json::to_string(value)?)?,
+        _ => return Ok(false),
     }
     Ok(true)
 }
@@ -196,7 +197,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         }
     };
     stops.work_is_done();
-    let failed = report.error.is_some() || report.changes.iter().any(|change| !change.is_success());
+    let failed = report.has_failed();
     // The evaluation has been made: the exit code tells how it ended, whether or not it can be printed.
     if let Err(error) = show_report(&report, global, terminal) {
         tell(&format!("warning: {error:#}"));
@@ -224,7 +225,7 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
         let change = report
             .changes
             .iter()
-            .find(|change| change.namespace == decision.namespace);
+            .rfind(|change| change.namespace == decision.namespace);
         let outcome = change.map_or_else(String::new, |change| change.outcome.clone());
         let why = change
             .and_then(|change| change.error.as_deref())

@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
 use crate::apply::carry_out;
-use crate::arguments::{Demo, Global, Output, PlanFormat};
+use crate::arguments::{Demo, Global};
 use crate::exit::{Exit, report};
-use crate::plan::{Shown, show_or_warn};
+use crate::output::Output;
+use crate::plan::show_or_warn;
 use crate::render;
 use crate::setup;
 use crate::simulator::PAST_MINUTES;
@@ -37,7 +38,7 @@ pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> an
 
 async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let quiet = matches!(global.output, Some(Output::None | Output::Json | Output::Jsonl));
+    let quiet = global.output() != Output::Table;
     let say = |text: String| {
         if !quiet {
             report(&text);
@@ -62,16 +63,10 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation, price);
-    // An hour was skipped on the simulated clock: that it differs from this machine's is no news.
+    // An hour was skipped on the simulated clock: so it differs from this machine's clock as expected.
     plan.warnings.clear();
     if !quiet {
-        show_or_warn(
-            &plan,
-            Shown::As(PlanFormat::Table),
-            true,
-            terminal,
-            begun.elapsed(),
-        );
+        show_or_warn(&plan, Output::Table, true, terminal, begun.elapsed());
     }
     let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
     let results = if on_temporal {
@@ -90,7 +85,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
     };
     say(render::changes(&results, terminal));
-    let failed = results.iter().any(|result| !result.outcome.is_success());
+    let failed = !all_carried_out(&plan, &results);
 
     // The metrics are three minutes late; what was changed shows after that.
     cloud.advance(SignedDuration::from_mins(6));
@@ -114,14 +109,8 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         begun.elapsed().as_secs_f64()
     ));
     plan.changes = Some(results);
-    if matches!(global.output, Some(Output::Json | Output::Jsonl)) {
-        show_or_warn(
-            &plan,
-            Shown::choose(None, global.output),
-            true,
-            terminal,
-            begun.elapsed(),
-        );
+    if global.output() != Output::Table {
+        show_or_warn(&plan, global.output(), true, terminal, begun.elapsed());
     }
     let incidents = cloud.incidents().len();
     cloud.shutdown().await;
@@ -129,11 +118,20 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         incidents == 0,
         "the demo changed {incidents} things beside the capacity: that is a fault of this program"
     );
-    Ok(if failed || left > 0 {
+    Ok(if failed || left > 0 || again.metrics_unavailable {
         Exit::Failed
     } else {
         Exit::Done
     })
+}
+
+fn all_carried_out(plan: &Plan, results: &[ChangeResult]) -> bool {
+    let done = |namespace: &str| {
+        let mut results = results.iter();
+        results.any(|result| result.namespace == namespace && result.outcome.is_success())
+    };
+    let mut planned = plan.decisions.iter().filter(|it| it.action.is_change());
+    planned.all(|decision| done(&decision.namespace))
 }
 
 /// Evaluates as in production: a server, a worker, the controller and a child workflow for each change.
@@ -148,14 +146,18 @@ async fn on_a_server(
     bar.set_message("the controller evaluates");
     let installation = Installation::default();
     let asked = ask(&client, &installation, "demo", Duration::from_mins(3));
-    let worker = stack::with_worker(&client, autopilot.clone(), cloud, false, SPEED, asked);
+    let worker = stack::with_worker(&server, autopilot.clone(), cloud, false, SPEED, asked);
     let report = Box::pin(worker).await??;
     bar.finish_and_clear();
     server.shutdown().await;
     if let Some(error) = report.error {
         anyhow::bail!("the evaluation failed: {error}");
     }
-    Ok(report.changes.iter().map(ChangeResult::from).collect())
+    Ok(report
+        .last_changes()
+        .into_iter()
+        .map(ChangeResult::from)
+        .collect())
 }
 
 /// Lets a whole calendar hour pass, and returns what its unused capacity is billed at.

@@ -59,7 +59,7 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         tell("stopping");
     };
     Box::pin(stack::with_worker(
-        &client,
+        &server,
         autopilot,
         &cloud,
         flags.dry_run,

@@ -8,15 +8,16 @@ use capacity_autopilot::{
 };
 use capacity_engine::NamespaceId;
 use capacity_settings::{Needs, Settings};
-use capacity_workflows::Connection;
+use capacity_workflows::connection;
 use comfy_table::{Cell, Color};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{Completeness, Query, Scraper};
 use prometheus_reader::PrometheusClient;
 use serde::Serialize;
 
-use crate::arguments::{Global, Output};
+use crate::arguments::Global;
 use crate::exit::{Exit, print};
+use crate::output::Output;
 use crate::render;
 use crate::setup;
 use crate::terminal::Terminal;
@@ -108,14 +109,14 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
     notifications(&settings, &mut report);
     bar.finish_and_clear();
     let Report(checks) = report;
-    match global.output {
-        Some(Output::None) => {}
-        Some(Output::Json) => print(&serde_json::to_string_pretty(&checks)?)?,
-        Some(Output::Jsonl) => {
+    match global.output() {
+        Output::None => {}
+        Output::Json => print(&serde_json::to_string_pretty(&checks)?)?,
+        Output::Jsonl => {
             let lines: Result<Vec<String>, _> = checks.iter().map(serde_json::to_string).collect();
             print(&lines?.join("\n"))?;
         }
-        None | Some(Output::Text) => print(&table(&checks, terminal))?,
+        _ => print(&table(&checks, terminal))?,
     }
     let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
@@ -542,11 +543,11 @@ async fn temporal(settings: &Settings, report: &mut Report) {
     const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
     let identity = format!("temporal-capacity-doctor@{}", std::process::id());
     // Without an address or a namespace there is nothing to check, and `home` says what is missing.
-    let Ok(connection) = Connection::of(&settings.home, identity) else {
+    let Ok(connection) = connection(&settings.home, identity) else {
         return;
     };
     let checked = async {
-        let client = connection.connect(None).await?;
+        let client = connection.connect().await?;
         connection.check_namespace(&client).await
     };
     match tokio::time::timeout(CONNECT_BOUND, checked).await {

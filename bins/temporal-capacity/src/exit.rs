@@ -61,7 +61,7 @@ impl Exit {
 ///
 /// Clap would exit with 2 for a usage error, which is kept for "changes are planned".
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe is no reason to fail twice.
+    // A closed pipe must not turn one failure into two.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(1)

@@ -7,10 +7,10 @@ use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, LedgerError};
 use comfy_table::Cell;
 use jiff::Timestamp;
 
-use crate::arguments::{Global, History, PlanFormat};
+use crate::arguments::{Global, History};
 use crate::exit::{Exit, print, tell};
 use crate::ledger::{LargeOutput, open_read_only};
-use crate::plan::Shown;
+use crate::output::Output;
 use crate::render;
 use crate::terminal::Terminal;
 
@@ -29,7 +29,6 @@ const ON_A_SCREEN: u32 = 200;
 
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let ledger = open_read_only(global).await?;
-    let shown = Shown::choose(flags.format, global.output);
     let filter = HistoryFilter {
         namespaces: matching(&ledger, &flags.namespaces).await?,
         from: flags.from,
@@ -38,24 +37,24 @@ pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal
         limit: flags.limit.unwrap_or_default(),
     };
     let mut out = LargeOutput::default();
-    let written = match shown {
-        Shown::As(form @ (PlanFormat::Table | PlanFormat::Markdown)) => {
+    let written = match global.output() {
+        form @ (Output::Table | Output::Markdown | Output::Html) => {
             let limit = flags.limit.unwrap_or(ON_A_SCREEN);
             return as_table(&ledger, HistoryFilter { limit, ..filter }, form, terminal).await;
         }
-        Shown::As(PlanFormat::Csv) => ledger
+        Output::Csv => ledger
             .export_history(&filter, Format::Csv, &mut out)
             .await
             .map(drop),
-        Shown::As(PlanFormat::Json) => as_json(&ledger, &filter, &mut out).await,
-        Shown::As(PlanFormat::Jsonl) => {
+        Output::Json => as_json(&ledger, &filter, &mut out).await,
+        Output::Jsonl => {
             let write = |row: HistoryRow| {
                 serde_json::to_writer(&mut out, &row)?;
                 out.write_all(b"\n")
             };
             ledger.each_in_history(None, &filter, write).await
         }
-        Shown::Nothing => Ok(()),
+        Output::None => Ok(()),
     };
     out.ended(written)?;
     Ok(Exit::Done)
@@ -85,7 +84,7 @@ async fn matching(ledger: &Ledger, globs: &[String]) -> anyhow::Result<Vec<Strin
 async fn as_table(
     ledger: &Ledger,
     filter: HistoryFilter,
-    form: PlanFormat,
+    form: Output,
     terminal: Terminal,
 ) -> anyhow::Result<Exit> {
     let limit = filter.limit;
@@ -99,7 +98,7 @@ async fn as_table(
     if is_cut {
         rows.remove(0);
     }
-    if form == PlanFormat::Markdown {
+    if form == Output::Markdown {
         let rows: Vec<_> = rows.iter().map(cells).collect::<anyhow::Result<_>>()?;
         print(&render::markdown_table(HEADER, &rows))?;
     } else {

@@ -10,8 +10,9 @@ use capacity_settings::{Keep, Needs};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::apply::confirmed;
-use crate::arguments::{Global, LedgerCommand, LedgerTable, Output, TransferFormat};
+use crate::arguments::{Global, LedgerCommand, LedgerTable};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::setup;
 
 pub(crate) async fn open_read_only(global: &Global) -> anyhow::Result<Ledger> {
@@ -93,13 +94,13 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
                 "oldest_minute": info.oldest_minute.map(|minute| minute.to_string()),
                 "newest_minute": info.newest_minute.map(|minute| minute.to_string()),
             });
-            match global.output {
-                None | Some(Output::Text) => {}
-                Some(Output::Json) => {
+            match global.output() {
+                Output::Json => {
                     return print(&serde_json::to_string_pretty(&json)?).map(|()| Exit::Done);
                 }
-                Some(Output::Jsonl) => return print(&json.to_string()).map(|()| Exit::Done),
-                Some(Output::None) => return Ok(Exit::Done),
+                Output::Jsonl => return print(&json.to_string()).map(|()| Exit::Done),
+                Output::None => return Ok(Exit::Done),
+                _ => {}
             }
             print(&format!("location  {}", info.location))?;
             print(&format!("tables    version {}", info.schema_version))?;
@@ -150,20 +151,29 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
                 pruned.minutes, pruned.hours, pruned.evaluations, pruned.decisions, pruned.changes
             ));
         }
-        LedgerCommand::Export { table, format } => {
+        LedgerCommand::Export { table, .. } => {
             let ledger = Ledger::open_read_only(&location).await?;
             let mut output = LargeOutput::default();
-            let lines = ledger
-                .export((*table).into(), (*format).into(), &mut output)
-                .await;
+            let format = match global.output() {
+                Output::Jsonl => Format::JsonLines,
+                _ => Format::Csv,
+            };
+            let lines = ledger.export((*table).into(), format, &mut output).await;
             if let Some(lines) = output.ended(lines)? {
                 tell(&format!("{lines} lines"));
             }
         }
         LedgerCommand::Import { table, format, file } => {
-            let input = reader(file)?;
+            let mut input = reader(file)?;
+            let format = match format {
+                Some(Output::Jsonl) => Format::JsonLines,
+                Some(_) => Format::Csv,
+                None => {
+                    format_of(&mut input).with_context(|| format!("{} cannot be read", file.display()))?
+                }
+            };
             let ledger = Ledger::open(&location).await?;
-            let new = ledger.import((*table).into(), (*format).into(), input).await;
+            let new = ledger.import((*table).into(), format, input).await;
             let new = new.with_context(|| format!("nothing of {} was imported", file.display()))?;
             tell(&format!("{new} new"));
         }
@@ -179,7 +189,7 @@ async fn may_prune(
     decisions: SignedDuration,
 ) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        bail!("there is no terminal to ask on: `ledger prune --yes` does not ask");
+        bail!("there is no terminal to ask for confirmation; use `ledger prune --yes`");
     }
     let days = |duration: SignedDuration| duration.as_hours() / 24;
     let hours = keep_hours.map_or(String::new(), |days| format!("hours older than {days} days and "));
@@ -199,6 +209,17 @@ fn reader(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(opened)))
 }
 
+/// A JSON line begins with a brace, which no column has in its name.
+fn format_of(input: &mut impl BufRead) -> std::io::Result<Format> {
+    let begin = input.fill_buf()?;
+    let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());
+    Ok(if first == Some(&b'{') {
+        Format::JsonLines
+    } else {
+        Format::Csv
+    })
+}
+
 impl From<LedgerTable> for Table {
     fn from(table: LedgerTable) -> Self {
         match table {
@@ -209,15 +230,6 @@ impl From<LedgerTable> for Table {
             LedgerTable::Decisions => Self::Decisions,
             LedgerTable::Changes => Self::Changes,
             LedgerTable::PolicyState => Self::PolicyState,
-        }
-    }
-}
-
-impl From<TransferFormat> for Format {
-    fn from(format: TransferFormat) -> Self {
-        match format {
-            TransferFormat::Csv => Self::Csv,
-            TransferFormat::Jsonl => Self::JsonLines,
         }
     }
 }

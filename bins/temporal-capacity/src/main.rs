@@ -16,6 +16,7 @@ mod history;
 mod ledger;
 mod metrics;
 mod observe;
+mod output;
 mod plan;
 mod render;
 mod settings;
@@ -35,14 +36,15 @@ use exit::Exit;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
     };
     let terminal = Terminal::new(arguments.global.color);
-    terminal::log_to_stderr(&arguments.global, terminal.error_colours());
+    terminal::log_to_stderr(&arguments.global, terminal.error_colors());
     process_edge::report_panics();
-    let code = match run(&arguments, terminal) {
+    let settled = arguments.settle_output();
+    let code = match settled.and_then(|()| run(&arguments, terminal)) {
         Ok(exit) => exit.into(),
         Err(error) => exit::failed(&error),
     };

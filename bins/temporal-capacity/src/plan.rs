@@ -9,35 +9,14 @@ use capacity_engine::NamespacePatterns;
 use capacity_ledger::Location;
 use capacity_settings::Needs;
 
-use crate::arguments::{self, Global, Output, PlanFormat};
+use crate::arguments::{self, Global};
 use crate::exit::{Exit, print, tell};
 use crate::observe;
+use crate::output::Output;
 use crate::render;
 use crate::setup;
 use crate::stops::Stops;
 use crate::terminal::Terminal;
-
-/// How a result is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// In this form.
-    As(PlanFormat),
-    /// Not at all.
-    Nothing,
-}
-
-impl Shown {
-    /// `--format` is more exact than `--output`, and wins.
-    pub(crate) fn choose(format: Option<PlanFormat>, output: Option<Output>) -> Self {
-        match (format, output) {
-            (Some(format), _) => Self::As(format),
-            (None, None | Some(Output::Text)) => Self::As(PlanFormat::Table),
-            (None, Some(Output::Json)) => Self::As(PlanFormat::Json),
-            (None, Some(Output::Jsonl)) => Self::As(PlanFormat::Jsonl),
-            (None, Some(Output::None)) => Self::Nothing,
-        }
-    }
-}
 
 pub(crate) async fn run(
     flags: &arguments::Plan,
@@ -75,13 +54,7 @@ pub(crate) async fn run(
     if let Some(path) = &flags.save {
         save(&plan, path)?;
     }
-    show(
-        &plan,
-        Shown::choose(flags.format, global.output),
-        flags.all,
-        terminal,
-        begun.elapsed(),
-    )?;
+    show(&plan, global.output(), flags.all, terminal, begun.elapsed())?;
     if let Some(path) = &flags.save {
         tell(&format!(
             "saved to {0}; carry it out within 15 minutes: temporal-capacity apply {0}",
@@ -114,7 +87,7 @@ fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
 /// Shows a plan: the result on standard output, warnings on the error stream.
 pub(crate) fn show(
     plan: &Plan,
-    shown: Shown,
+    output: Output,
     all: bool,
     terminal: Terminal,
     took: Duration,
@@ -126,27 +99,27 @@ pub(crate) fn show(
         tell(&format!("error: {error}"));
     }
     let closing = render::closing_line(plan, took);
-    match shown {
-        Shown::As(PlanFormat::Table) => {
+    match output {
+        Output::Table | Output::Html => {
             let folded = if all { String::new() } else { render::folded(plan) };
             return print(&format!(
                 "{}{folded}{closing}\n",
                 render::table(plan, all, terminal)
             ));
         }
-        Shown::As(PlanFormat::Markdown) => print(&render::markdown(plan, all))?,
-        Shown::As(PlanFormat::Csv) => print(&render::csv(plan)?)?,
-        Shown::As(PlanFormat::Json) => print(&serde_json::to_string_pretty(plan)?)?,
-        Shown::As(PlanFormat::Jsonl) => print(&lines(plan)?)?,
-        Shown::Nothing => return Ok(()),
+        Output::Markdown => print(&render::markdown(plan, all))?,
+        Output::Csv => print(&render::csv(plan)?)?,
+        Output::Json => print(&serde_json::to_string_pretty(plan)?)?,
+        Output::Jsonl => print(&lines(plan)?)?,
+        Output::None => return Ok(()),
     }
     tell(&closing);
     Ok(())
 }
 
 /// As [`show`], for commands that do more than look: that the plan cannot be printed is a warning.
-pub(crate) fn show_or_warn(plan: &Plan, shown: Shown, all: bool, terminal: Terminal, took: Duration) {
-    if let Err(error) = show(plan, shown, all, terminal, took) {
+pub(crate) fn show_or_warn(plan: &Plan, output: Output, all: bool, terminal: Terminal, took: Duration) {
+    if let Err(error) = show(plan, output, all, terminal, took) {
         tell(&format!("warning: {error:#}"));
     }
 }

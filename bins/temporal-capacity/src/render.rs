@@ -21,7 +21,7 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
     for decision in shown {
         table.add_row([
             Cell::new(printable(&decision.namespace)),
-            Cell::new(decision.action.as_str()).fg(colour(decision.action)),
+            Cell::new(decision.action.as_str()).fg(color(decision.action)),
             Cell::new(trus(decision.current_trus)),
             Cell::new(then(decision)),
             Cell::new(price_change(decision)).set_alignment(CellAlignment::Right),
@@ -147,7 +147,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
 pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
     let mut table = table_with(["namespace", "change", "outcome", "why"], terminal);
     for change in changes {
-        let colour = if change.outcome.is_success() {
+        let color = if change.outcome.is_success() {
             Color::Green
         } else {
             Color::Red
@@ -167,7 +167,7 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
                 trus(Some(change.from_trus)),
                 trus(Some(change.to_trus))
             )),
-            Cell::new(change.outcome.as_str()).fg(colour),
+            Cell::new(change.outcome.as_str()).fg(color),
             Cell::new(printable(why.trim())),
         ]);
     }
@@ -188,7 +188,7 @@ pub(crate) fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    if terminal.output_colours() {
+    if terminal.output_colors() {
         table.enforce_styling();
     } else {
         table.force_no_tty();
@@ -227,7 +227,7 @@ fn rank(action: ActionName) -> u8 {
     }
 }
 
-fn colour(action: ActionName) -> Color {
+fn color(action: ActionName) -> Color {
     match action {
         ActionName::Enable => Color::Green,
         ActionName::Resize | ActionName::Disable => Color::Cyan,

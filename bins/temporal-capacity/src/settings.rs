@@ -4,8 +4,9 @@ use capacity_settings::Needs;
 use comfy_table::Cell;
 use serde_json::json;
 
-use crate::arguments::{Global, Output};
+use crate::arguments::Global;
 use crate::exit::{Exit, print};
+use crate::output::Output;
 use crate::render;
 use crate::setup;
 use crate::terminal::Terminal;
@@ -13,13 +14,13 @@ use crate::terminal::Terminal;
 pub(crate) fn show(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let settings = setup::settings(global, Needs::default())?;
     let as_json = |setting: &capacity_settings::EffectiveSetting| json!({ "name": setting.name, "value": setting.value, "origin": setting.origin.to_string() });
-    match global.output {
-        Some(Output::None) => {}
-        Some(Output::Json) => {
+    match global.output() {
+        Output::None => {}
+        Output::Json => {
             let all: Vec<_> = settings.effective.iter().map(as_json).collect();
             print(&serde_json::to_string_pretty(&all)?)?;
         }
-        Some(Output::Jsonl) => {
+        Output::Jsonl => {
             let lines: Vec<String> = settings
                 .effective
                 .iter()
@@ -27,7 +28,7 @@ pub(crate) fn show(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> 
                 .collect();
             print(&lines.concat())?;
         }
-        None | Some(Output::Text) => {
+        _ => {
             let mut table = render::table_with(["setting", "value", "from", ""], terminal);
             for setting in &settings.effective {
                 let value = setting.value.as_deref().unwrap_or("(not set)");

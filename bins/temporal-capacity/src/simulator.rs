@@ -5,8 +5,9 @@ use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, S
 use process_edge::Signals;
 use serde_json::json;
 
-use crate::arguments::{CloudSimulator, Global, Output};
+use crate::arguments::{CloudSimulator, Global};
 use crate::exit::{Exit, report, tell};
+use crate::output::Output;
 
 /// Minutes that a simulated cloud has behind it when it starts: a whole hour of usage, and what the metrics are late.
 pub(crate) const PAST_MINUTES: u16 = 75;
@@ -53,7 +54,7 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
     };
     let signals = Signals::listen().context("cannot listen for signals")?;
     let cloud = cloud_simulator::start(options).await?;
-    report(&introduction(&cloud, global.output));
+    report(&introduction(&cloud, global.output()));
     tell("simulated cloud is up; Ctrl-C ends it");
     signals.first().await;
     cloud.shutdown().await;
@@ -61,7 +62,7 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
 }
 
 /// What a shell or a script needs to use it.
-fn introduction(cloud: &RunningSimulator, output: Option<Output>) -> String {
+fn introduction(cloud: &RunningSimulator, output: Output) -> String {
     let variables = [
         ("CLOUD_OPS_API_BASE_URL", cloud.ops_url()),
         ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
@@ -73,15 +74,15 @@ fn introduction(cloud: &RunningSimulator, output: Option<Output>) -> String {
         ("SLACK_WEBHOOK_URL", cloud.slack_url()),
     ];
     match output {
-        Some(Output::None) => String::new(),
-        Some(Output::Json | Output::Jsonl) => {
+        Output::None => String::new(),
+        Output::Json | Output::Jsonl => {
             let map: serde_json::Map<String, serde_json::Value> = variables
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), json!(value)))
                 .collect();
             serde_json::Value::Object(map).to_string()
         }
-        None | Some(Output::Text) => {
+        _ => {
             let lines: Vec<String> = variables
                 .into_iter()
                 .map(|(name, value)| format!("export {name}={value}\n"))

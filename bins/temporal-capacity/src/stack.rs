@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, Connection, Ending, EvaluationHealth, Installation,
-    SamplingSettings, WorkerLimits, keep_sampling, worker_options,
+    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, Installation,
+    SamplingSettings, WorkerLimits, keep_sampling, register, worker_config,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::{PrometheusClient, PrometheusConfig};
 use slack_notifier::Webhook;
 use temporal_dev_server::DevServer;
+use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
-use temporalio_sdk::runtime::RuntimeOptions;
-use temporalio_sdk::{Runtime, Worker};
 
 /// The namespace that a development server has from the start.
 pub(crate) const NAMESPACE: &str = "default";
@@ -40,38 +38,41 @@ pub(crate) fn autopilot_with_past(cloud: &RunningSimulator, speed: f64) -> anyho
 
 fn with_metrics(cloud: &RunningSimulator, metrics: MetricsSource, speed: f64) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let mut policy = Policy::default();
+    // What an evaluation and its changes take is real time, in which the simulated metrics age `speed` times as fast. Up to
+    // ten, the usual limit is enough.
+    policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);
+    let settings = AutopilotSettings { policy, home: None };
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }
 
 /// A budget of the service's hours in ours.
 fn hourly(requests: u32, speed: f64) -> u32 {
-    let scaled = f64::from(requests) * speed.max(1.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts saturate, and the number is positive"
-    )]
-    let scaled = scaled.ceil() as u32;
-    scaled
+    whole(f64::from(requests) * speed.max(1.0)).unsigned_abs()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "casts saturate")]
+fn whole(number: f64) -> i32 {
+    number.ceil() as i32
+}
+
+fn connection(server: &DevServer) -> ConnectionSettings {
+    ConnectionSettings {
+        address: server.address().to_string(),
+        namespace: NAMESPACE.to_owned(),
+        identity: "temporal-capacity".to_owned(),
+        ..ConnectionSettings::default()
+    }
 }
 
 /// Connects to a server that was just started: it takes connections a moment before it takes requests.
 pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
-    let connection = Connection {
-        address: server.address().to_string(),
-        namespace: NAMESPACE.to_owned(),
-        identity: "temporal-capacity".to_owned(),
-        ..Connection::default()
-    };
+    let connection = connection(server);
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match connection.connect(None).await {
+        match connection.connect().await {
             Ok(client) => return Ok(client),
             Err(error) if attempts >= 50 => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -81,18 +82,20 @@ pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
 
 /// Runs a worker until `body` has ended, and returns what that returns.
 pub(crate) async fn with_worker<T>(
-    client: &Client,
+    server: &DevServer,
     autopilot: Arc<Autopilot>,
     cloud: &RunningSimulator,
     dry_run: bool,
     speed: f64,
     body: impl Future<Output = T>,
 ) -> anyhow::Result<T> {
+    let registry = Registry::new();
     let ending = Ending::default();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
+    let installation = Installation::default();
     let activities = CapacityActivities {
         autopilot: Arc::clone(&autopilot),
-        client: client.clone(),
+        client: registry.client(),
         settings: ActivitySettings {
             dry_run,
             webhook: Some(Webhook::new(slack)),
@@ -102,28 +105,25 @@ pub(crate) async fn with_worker<T>(
             },
             // A simulated hour may be over in seconds.
             last_minute_to_release: 60,
-            ..ActivitySettings::new(Installation::default())
+            ..ActivitySettings::new(installation.clone())
         },
         health: EvaluationHealth::default(),
         ending: ending.clone(),
     };
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let limits = WorkerLimits {
         grace: Duration::from_secs(5),
         ..WorkerLimits::default()
     };
-    let mut worker = Worker::new(&runtime, client.clone(), worker_options(activities, limits))?;
-    let stop = worker.shutdown_handle();
-    let (ended, result) = tokio::join!(Box::pin(worker.run()), async {
-        let installation = Installation::default();
-        let result = tokio::select! {
-            result = body => result,
-            never = keep_sampling(client, &installation, &autopilot) => match never {},
-        };
-        ending.begin();
-        stop();
-        result
-    });
-    ended.context("the worker ended")?;
-    Ok(result)
+    let config = worker_config(connection(server), &installation, limits);
+    let kit = Kit::new(config, register(registry, activities)).on_drain(move || ending.begin());
+    let mut running = kit.start().await?;
+    let client = running.client();
+    let result = tokio::select! {
+        result = body => Ok(result),
+        ended = running.wait() => Err(ended.err().map_or_else(|| anyhow::anyhow!("the worker ended"), Into::into)),
+        never = keep_sampling(&client, &installation, &autopilot) => match never {},
+    };
+    running.stop();
+    running.wait().await?;
+    result
 }

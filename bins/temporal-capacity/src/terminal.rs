@@ -1,4 +1,4 @@
-//! What the terminal can show: colours, width, progress; and the log on the error stream.
+//! What the terminal can show: colors, width, progress; and the log on the error stream.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::arguments::{Color, Global, LogFormat};
 /// The two streams we write to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
-    output_colours: bool,
-    error_colours: bool,
+    output_colors: bool,
+    error_colors: bool,
 }
 
 impl Terminal {
@@ -26,19 +26,19 @@ impl Terminal {
             Color::Auto => is_terminal && !no_color,
         };
         Self {
-            output_colours: wanted(std::io::stdout().is_terminal()),
-            error_colours: wanted(std::io::stderr().is_terminal()),
+            output_colors: wanted(std::io::stdout().is_terminal()),
+            error_colors: wanted(std::io::stderr().is_terminal()),
         }
     }
 
-    /// Whether standard output takes colours.
-    pub(crate) fn output_colours(self) -> bool {
-        self.output_colours
+    /// Whether standard output takes colors.
+    pub(crate) fn output_colors(self) -> bool {
+        self.output_colors
     }
 
-    /// Whether the error stream takes colours.
-    pub(crate) fn error_colours(self) -> bool {
-        self.error_colours
+    /// Whether the error stream takes colors.
+    pub(crate) fn error_colors(self) -> bool {
+        self.error_colors
     }
 
     /// Starts a progress line on the error stream; it shows on a terminal only.
@@ -62,7 +62,7 @@ impl Terminal {
 }
 
 /// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, and said so.
-pub(crate) fn log_to_stderr(global: &Global, colours: bool) {
+pub(crate) fn log_to_stderr(global: &Global, colors: bool) {
     // The Temporal CLI, which hands its flags on, calls silence `never`.
     let level = if global.log_level == "never" {
         "off"
@@ -79,11 +79,7 @@ pub(crate) fn log_to_stderr(global: &Global, colours: bool) {
         .log_internal_errors(false)
         .with_writer(LogWriter::new);
     match global.log_format {
-        LogFormat::Text => builder
-            .with_ansi(colours)
-            .without_time()
-            .with_target(false)
-            .init(),
+        LogFormat::Text => builder.with_ansi(colors).without_time().with_target(false).init(),
         LogFormat::Json => builder.json().init(),
     }
     if let Some(error) = problem {

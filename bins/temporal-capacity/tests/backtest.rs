@@ -43,7 +43,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 #[test]
 fn json_holds_every_policy_of_every_trace() {
     let text = output(&[
-        "--format",
+        "-o",
         "json",
         &trace("ms-ingress-05.csv"),
         &trace("ms-mongo-04.csv"),
@@ -79,7 +79,7 @@ fn json_holds_every_policy_of_every_trace() {
 fn parameters_price_and_delay_value_move_the_result() {
     let total = |more: &[&str]| {
         let trace = trace("nab-ec2net.csv");
-        let mut arguments = vec!["--format", "json", &trace];
+        let mut arguments = vec!["-o", "json", &trace];
         arguments.extend(more);
         let document: Value = serde_json::from_str(&output(&arguments)).expect("JSON");
         document["means"][5]["total_usd"].as_f64().expect("a number")
@@ -93,7 +93,7 @@ fn parameters_price_and_delay_value_move_the_result() {
 
 #[test]
 fn csv_and_table_name_every_policy() {
-    let csv = output(&["--format", "csv", &trace("ms-ingress-05.csv")]);
+    let csv = output(&["-o", "csv", &trace("ms-ingress-05.csv")]);
     assert_eq!(csv.lines().count(), 9);
     assert!(csv.starts_with("trace,policy,days,waste_usd,delay_usd,changes,total_usd,delayed_share\n"));
     let table = output(&[&trace("ms-ingress-05.csv")]);
@@ -105,14 +105,14 @@ fn csv_and_table_name_every_policy() {
 
 #[test]
 fn a_sweep_shows_delay_values_and_prices() {
-    let document = output(&["--sweep", "--format", "json", &trace("ms-ingress-05.csv")]);
+    let document = output(&["--sweep", "-o", "json", &trace("ms-ingress-05.csv")]);
     let document: Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(document["sweep"].as_array().expect("points").len(), 5 * 3 * 4);
 }
 
 #[test]
 fn the_report_is_one_file_without_network_and_with_tables() {
-    let page = output(&["--format", "html", &trace("nab-ec2net.csv")]);
+    let page = output(&["-o", "html", &trace("nab-ec2net.csv")]);
     for address in ["src=", "href=", "url(http", "fetch(", "@import"] {
         assert!(
             !page.contains(address),
@@ -133,7 +133,7 @@ fn the_report_is_one_file_without_network_and_with_tables() {
 #[test]
 fn a_name_cannot_bring_markup_into_the_report() {
     let path = file("<img onerror=x>.csv", "aps\n1\n2\n");
-    let page = output(&["--format", "html", &path.display().to_string()]);
+    let page = output(&["-o", "html", &path.display().to_string()]);
     assert!(!page.contains("<img"));
 }
 

@@ -210,7 +210,7 @@ fn a_month_in_the_ledger_is_scored_for_every_namespace() {
         let arguments = [&["--from", "ledger", "--to", END], arguments].concat();
         backtest(folder.path(), &arguments, &environment)
     };
-    let output = run(&["--format", "json"]);
+    let output = run(&["-o", "json"]);
     check(&document(&output), &String::from_utf8_lossy(&output.stderr));
 
     let chosen = document(&run(&["--namespace", "b*", "-o", "json"]));
@@ -223,7 +223,7 @@ fn a_month_in_the_ledger_is_scored_for_every_namespace() {
         "{table}"
     );
 
-    let page = run(&["--format", "html", "--namespace", "bursts"]);
+    let page = run(&["-o", "html", "--namespace", "bursts"]);
     assert!(String::from_utf8_lossy(&page.stdout).contains("bursts.a1b2c"));
 
     let refused = |arguments: &[&str]| {
@@ -273,7 +273,7 @@ fn hours_that_were_folded_are_not_used() {
         END,
         "--namespace",
         "bursts",
-        "--format",
+        "-o",
         "json",
     ];
     let output = backtest(folder.path(), &arguments, &[("LEDGER_URL", "ledger.db")]);
@@ -341,7 +341,7 @@ fn a_month_in_a_real_prometheus_is_scored_for_every_namespace() {
     let environment = [("PROMETHEUS_URL", url.as_str())];
     let output = backtest(
         folder.path(),
-        &["--from", "prometheus", "--to", END, "--format", "json"],
+        &["--from", "prometheus", "--to", END, "-o", "json"],
         &environment,
     );
     check(&document(&output), &String::from_utf8_lossy(&output.stderr));

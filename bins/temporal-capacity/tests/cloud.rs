@@ -59,7 +59,7 @@ fn a_plan_shows_changes_first_and_folds_what_is_kept() {
         ),
         "{text}"
     );
-    assert!(!text.contains('\u{1b}'), "no colours without a terminal");
+    assert!(!text.contains('\u{1b}'), "no colors without a terminal");
     assert!(output(&world.run(&["plan", "--all"]).success()).contains("crm-sync.a1b2c"));
     assert!(output(&world.run(&["plan", "--color", "always"]).success()).contains('\u{1b}'));
     assert_eq!(world.cloud.changes(), [], "a plan never changes anything");
@@ -68,7 +68,7 @@ fn a_plan_shows_changes_first_and_folds_what_is_kept() {
 #[test]
 fn forms_of_a_plan_are_chosen_by_format_or_output() {
     let world = World::new(options());
-    let json = world.json(&["plan", "--format", "json"], 0);
+    let json = world.json(&["plan", "-o", "json"], 0);
     assert_eq!(json["schema"], "temporal-capacity/plan/v1");
     assert_eq!(json["decisions"].as_array().map(Vec::len), Some(12));
     // The Temporal CLI hands its flags on before the command.
@@ -82,10 +82,10 @@ fn forms_of_a_plan_are_chosen_by_format_or_output() {
         12
     );
     assert_eq!(output(&world.run(&["plan", "-o", "none"]).success()), "");
-    let csv = output(&world.run(&["plan", "--format", "csv"]).success());
+    let csv = output(&world.run(&["plan", "-o", "csv"]).success());
     assert!(csv.starts_with("namespace,action,current_trus"), "{csv}");
     assert_eq!(csv.lines().count(), 13);
-    let markdown = output(&world.run(&["plan", "--format", "markdown"]).success());
+    let markdown = output(&world.run(&["plan", "-o", "markdown"]).success());
     assert!(markdown.contains("| checkout.a1b2c | Enable |"), "{markdown}");
 }
 
@@ -141,15 +141,20 @@ fn apply_carries_the_plan_out_and_finds_nothing_the_second_time() {
 }
 
 #[test]
-fn apply_asks_and_without_a_terminal_wants_yes() {
+fn apply_without_a_terminal_or_yes_shows_the_plan_and_changes_nothing() {
     let world = World::new(options());
+    let before = world.cloud.namespaces();
     let assert = world.run(&["apply"]).code(1);
-    assert!(errors(&assert).contains("apply --yes"), "{}", errors(&assert));
-    assert_eq!(
-        world.cloud.requests().get("GET /cloud/namespaces"),
-        None,
-        "asked before anything is done"
+    assert!(
+        errors(&assert).contains("nothing was changed: there is no terminal to ask for confirmation"),
+        "{}",
+        errors(&assert)
     );
+    assert!(output(&assert).contains("12 namespaces: "), "{}", output(&assert));
+    let capacity = |namespaces: Vec<cloud_simulator::NamespaceView>| -> Vec<u32> {
+        namespaces.iter().map(|namespace| namespace.trus).collect()
+    };
+    assert_eq!(capacity(world.cloud.namespaces()), capacity(before));
 }
 
 #[test]

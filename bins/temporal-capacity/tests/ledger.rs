@@ -75,12 +75,9 @@ fn an_export_of_what_was_done_restores_its_history() {
         ("decisions", "jsonl", "12 new"),
         ("changes", "csv", "4 new"),
     ] {
-        let file = output(&with(
-            "first.db",
-            &["ledger", "export", table, "--format", format],
-        ));
+        let file = output(&with("first.db", &["ledger", "export", table, "-o", format]));
         std::fs::write(world.folder.path().join(table), file).expect("written");
-        let import = ["ledger", "import", "--table", table, "--format", format, table];
+        let import = ["ledger", "import", "--table", table, table];
         assert!(errors(&with("second.db", &import)).contains(new), "{table}");
         assert!(
             errors(&with("second.db", &import)).starts_with("0 new"),
@@ -88,9 +85,9 @@ fn an_export_of_what_was_done_restores_its_history() {
         );
     }
     for history in [
-        &["history", "-o", "json"][..],
-        &["history", "--format", "csv"],
-        &["ledger", "export", "history", "--format", "jsonl"],
+        &["history", "--format", "json"][..],
+        &["history", "-o", "csv"],
+        &["ledger", "export", "history", "-o", "jsonl"],
     ] {
         let first = output(&with("first.db", history));
         assert!(first.contains("changed"), "{first}");
@@ -122,7 +119,7 @@ fn dry_run() -> Book {
     let evaluation = r#"{"account":"a1b2c","plan_id":"p1","evaluated_at_ms":1790000040000,"dry_run":true,"blind":false,"by":"worker-1","usage_window":"ledger","price_micro_dollars":50000000}"#;
     let decision = r#"{"account":"a1b2c","plan_id":"p1","namespace":"pay.a1b2c","action":"Resize","current_trus":2,"wanted_trus":4,"reason_code":"throttled","reason":"a | b,\nand \"c\"","price_before_micro_dollars":1000000,"price_after_micro_dollars":2500000,"known_minutes":60}"#;
     for (table, line) in [("evaluations", evaluation), ("decisions", decision)] {
-        let import = ["ledger", "import", "--table", table, "--format", "jsonl", "-"];
+        let import = ["ledger", "import", "--table", table, "-"];
         let told = errors(&book.run(&import, &format!("{line}\n")).code(0));
         assert_eq!(told, "1 new\n");
     }
@@ -138,20 +135,20 @@ fn history_is_a_table_json_csv_or_markdown_and_a_dry_run_is_marked() {
         "{table}"
     );
     assert_eq!(
-        book.told(&["history", "--format", "markdown"]),
+        book.told(&["history", "-o", "markdown"]),
         "| when (UTC) | namespace | decision | $/h | outcome | by | reason |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n\
          | 2026-09-21 14:14 | pay.a1b2c | Resize (dry run): 2 TRUs -> 4 TRUs | 1.00 -> 2.50 |  | worker-1 | a \\| b, and \"c\" |\n"
     );
     assert_eq!(
-        book.told(&["history", "--format", "csv"]),
+        book.told(&["history", "-o", "csv"]),
         "evaluated_at,account,namespace,action,current_trus,wanted_trus,reason_code,reason,price_before_micro_dollars,\
          price_after_micro_dollars,price_micro_dollars,known_minutes,usage_window,dry_run,by,plan_id,outcome,error\n\
          2026-09-21T14:14:00Z,a1b2c,pay.a1b2c,Resize,2,4,throttled,\"a | b,\nand \"\"c\"\"\",1000000,2500000,50000000,60,\
          ledger,true,worker-1,p1,,\n"
     );
-    let json: Value = serde_json::from_str(&book.told(&["history", "--format", "json", "-o", "text"]))
-        .expect("one JSON document");
+    let json: Value =
+        serde_json::from_str(&book.told(&["history", "-o", "json"])).expect("one JSON document");
     assert_eq!(json[0]["dry_run"], true);
     assert_eq!(book.told(&["history", "-o", "jsonl"]).lines().count(), 1);
     assert_eq!(book.told(&["history", "-o", "none"]), "");
@@ -174,7 +171,7 @@ fn long() -> Book {
     });
     let (evaluations, decisions): (Vec<_>, Vec<_>) = (evaluations.collect(), decisions.collect());
     for (table, lines) in [("evaluations", evaluations), ("decisions", decisions)] {
-        let import = ["ledger", "import", "--table", table, "--format", "jsonl", "-"];
+        let import = ["ledger", "import", "--table", table, "-"];
         book.run(&import, &(lines.join("\n") + "\n")).code(0);
     }
     book
@@ -184,19 +181,19 @@ fn long() -> Book {
 fn a_history_file_is_complete_and_a_cut_table_says_so() {
     let book = long();
     for (format, lines) in [("csv", 203), ("jsonl", 202), ("json", 204)] {
-        let whole = book.told(&["history", "--format", format]);
+        let whole = book.told(&["history", "-o", format]);
         assert_eq!(whole.lines().count(), lines, "{format}");
     }
     let json: Value = serde_json::from_str(&book.told(&["history", "-o", "json"])).expect("JSON");
     assert_eq!(json.as_array().map(Vec::len), Some(202));
     assert_eq!(
-        book.told(&["history", "--format", "jsonl", "--limit", "3"])
+        book.told(&["history", "-o", "jsonl", "--limit", "3"])
             .lines()
             .count(),
         3
     );
     for form in ["table", "markdown"] {
-        let cut = book.run(&["history", "--format", form], "").code(0);
+        let cut = book.run(&["history", "-o", form], "").code(0);
         assert!(
             errors(&cut).contains("only the newest 200 decisions are shown"),
             "{}",
@@ -207,13 +204,17 @@ fn a_history_file_is_complete_and_a_cut_table_says_so() {
             "{}",
             output(&cut)
         );
-        let all = book
-            .run(&["history", "--format", form, "--limit", "0"], "")
-            .code(0);
+        let all = book.run(&["history", "-o", form, "--limit", "0"], "").code(0);
         assert_eq!(errors(&all), "");
         assert!(output(&all).contains("pay.a1b2c"));
     }
-    let none = book.told(&["history", "--format", "json", "--to", "2020-01-01T00:00Z"]);
+    let refused = book.run(&["ledger", "info", "-o", "csv"], "").code(1);
+    assert!(
+        String::from_utf8_lossy(&refused.get_output().stderr)
+            .contains("`ledger info` has no csv output; use -o table|json|jsonl|none"),
+        "{refused:?}"
+    );
+    let none = book.told(&["history", "-o", "json", "--to", "2020-01-01T00:00Z"]);
     assert_eq!(none, "[]\n");
 }
 
@@ -221,8 +222,8 @@ fn a_history_file_is_complete_and_a_cut_table_says_so() {
 fn history_takes_bare_names_and_globs_and_the_global_namespace_is_another_thing() {
     let book = long();
     for arguments in [
-        &["history", "pay", "--format", "csv"][..],
-        &["history", "p*", "--format", "csv"],
+        &["history", "pay", "-o", "csv"][..],
+        &["history", "p*", "-o", "csv"],
         &[
             "history",
             "pay.a1b2c",
@@ -236,7 +237,7 @@ fn history_takes_bare_names_and_globs_and_the_global_namespace_is_another_thing(
             "orders.a1b2c",
             "history",
             "{pay,other}",
-            "--format",
+            "-o",
             "csv",
         ],
     ] {
@@ -294,7 +295,7 @@ fn prune_asks_and_keeps_a_day_at_least() {
             .code(1),
     );
     assert!(
-        error.contains("no terminal to ask on: `ledger prune --yes`"),
+        error.contains("no terminal to ask for confirmation; use `ledger prune --yes`"),
         "{error}"
     );
     for flag in ["--keep-minutes", "--keep-hours", "--keep-decisions"] {
@@ -429,7 +430,7 @@ fn no_password_is_in_any_output_at_any_log_level(#[case] url: &str, #[case] told
 #[case::no_file(&["--table", "hours", "gone.csv"], "", "gone.csv cannot be read")]
 #[case::no_table(&["--table", "months", "-"], "", "possible values: history, minutes, hours")]
 #[case::no_evaluation(
-    &["--table", "decisions", "--format", "jsonl", "-"],
+    &["--table", "decisions", "-"],
     r#"{"account":"a","plan_id":"p2","namespace":"n","action":"Keep","reason_code":"c","reason":"r"}"#,
     "line 1: the evaluation p2 of a is not there"
 )]

@@ -101,7 +101,7 @@ impl Autopilot {
     /// Carries out changes in the order given and returns one result for each, in the same order.
     ///
     /// Changes go alone until one has been verified, then a few at a time; if a spec, but for the capacity,
-    /// reads back differently, nothing else begins. `progress` is told of every change that ends.
+    /// reads back differently, nothing else begins. `progress` is called for every change that ends.
     pub async fn carry_out(
         &self,
         orders: Vec<ChangeOrder>,
@@ -191,7 +191,7 @@ async fn confirm(
 ) -> Result<(), String> {
     match fresh.of(&order.namespace, need).await {
         Err(error) => Err(format!(
-            "{why}, and fresh data could not be had: {}",
+            "{why}, and fresh data is not available: {}",
             chain(&error)
         )),
         Ok(None) => Err(format!("{why}, and the account no longer lists it")),

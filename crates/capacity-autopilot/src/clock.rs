@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A difference to the service's clock above which people are told.
+/// A difference from the service's clock above this is reported.
 pub const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The time of the service, as far as we know it: the system's clock plus a correction.

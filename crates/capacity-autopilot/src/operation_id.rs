@@ -1,5 +1,5 @@
 //! Ids of our asynchronous operations: derived, so that a repeated request repeats its id, and
-//! recognisable, so that our own change is told from a person's without any memory.
+//! recognizable, so that our own change can be told from a person's without stored state.
 //!
 //! An id is a version 8 UUID (the version set aside for layouts of one's own): 32 bits of a fixed
 //! marker, then a name-based hash of account, namespace, wanted value and evaluation.
@@ -7,7 +7,7 @@
 use capacity_engine::{Capacity, NamespaceId};
 use uuid::Uuid;
 
-/// The first 32 bits of every id we make. Never changed: older ids must stay recognisable.
+/// The first 32 bits of every id we make. Never changed: older ids must stay recognizable.
 const MARKER: [u8; 4] = [0x7c, 0xa9, 0xac, 0x17];
 
 /// The name space our hashes live in (a random version 4 UUID, drawn once).

@@ -409,7 +409,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Actions billed beside those used in an hour whose highest option was so many TRUs.
+/// Actions billed in addition to those used, in an hour whose highest option had this many TRUs.
 pub(crate) fn topup(trus: u32, used: i64) -> i64 {
     (360_000 * i64::from(trus.saturating_sub(1)) - used).max(0)
 }

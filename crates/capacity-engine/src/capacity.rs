@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Trus(NonZeroU32);
 
 impl Trus {
-    /// Returns so many TRUs; `None` for 0, which is no provisioned capacity.
+    /// Returns this number of TRUs; `None` for 0, which means on-demand.
     pub const fn try_new(count: u32) -> Option<Self> {
         match NonZeroU32::new(count) {
             Some(count) => Some(Self(count)),
@@ -69,7 +69,7 @@ impl Capacity {
         }
     }
 
-    /// Returns the capacity of so many TRUs, 0 meaning on-demand.
+    /// Returns the capacity with this number of TRUs; 0 means on-demand.
     pub const fn from_trus(trus: u32) -> Self {
         match Trus::try_new(trus) {
             Some(trus) => Self::Provisioned(trus),
@@ -139,7 +139,7 @@ pub enum ReportedMode {
     Absent,
     /// On-demand.
     OnDemand,
-    /// So many TRUs.
+    /// This number of TRUs.
     Provisioned(Trus),
     /// Provisioned, but no number is said, or one that is none.
     ProvisionedWithoutValue,
@@ -182,7 +182,7 @@ pub enum RequestState {
 /// The latest change of capacity that someone asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapacityRequest {
-    /// How it stands.
+    /// Its current status.
     pub state: RequestState,
     /// When it began.
     pub started_at: Option<Timestamp>,

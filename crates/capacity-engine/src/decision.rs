@@ -12,7 +12,7 @@ use crate::pricing::ActionPrice;
 /// What a decision does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// From on-demand to so many TRUs.
+    /// From on-demand to this number of TRUs.
     Enable(Trus),
     /// From one number of TRUs to another.
     Resize(Trus),

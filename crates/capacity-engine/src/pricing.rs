@@ -85,7 +85,7 @@ impl PricePerMillion {
         self.0
     }
 
-    /// Returns what so many actions cost, exactly.
+    /// Returns the exact cost of this number of actions.
     pub fn of(self, actions: u64) -> Decimal {
         Decimal::from(actions) * self.0 / MILLION
     }
@@ -231,7 +231,7 @@ impl ActionPrice {
         Self::new(PriceList::flat(price), 0)
     }
 
-    /// Returns what so many actions cost, exactly; where they cross a tier, each part at its own price.
+    /// Returns the exact cost of this number of actions; where they cross a tier, each part at its own price.
     pub fn of(&self, actions: u64) -> Decimal {
         self.list.cost(self.already, actions)
     }

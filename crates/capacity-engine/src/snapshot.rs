@@ -92,7 +92,7 @@ pub enum CapacityInfo {
 pub struct KnownCapacityInfo {
     /// The values that may be chosen; empty if none were told.
     pub ladder: Ladder,
-    /// The highest value that can be had at the moment; `None` if it was not told.
+    /// The highest value available at the moment; `None` if not reported.
     pub ceiling: Option<Trus>,
     /// The actions a second that on-demand would give.
     pub on_demand_actions: Option<Rate>,

@@ -286,7 +286,7 @@ impl Layers {
             return self.mistake(Mistake::of_name(
                 key,
                 Some(origin),
-                format!("there is no setting of this name{hint}"),
+                format!("unknown setting{hint}"),
             ));
         }
         if name == "NAMESPACE_ALLOWLIST" && matches!(&value.kind, ValueKind::Array(items) if items.is_empty())
@@ -352,8 +352,7 @@ impl Layers {
                 &mut values,
             );
             if let Name::Near(near) = meaning {
-                let problem =
-                    format!("there is no setting of this name; did you mean {near}? (rename or remove it)");
+                let problem = format!("unknown setting; did you mean {near}? (rename or remove it)");
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin.clone()), problem));
             }
             if meaning == Name::Other && looks_like_ours(&assignment.name) {
@@ -372,7 +371,7 @@ impl Layers {
         // Another program's `.env` may lie in the same folder: one without any setting of ours is not ours.
         if !seen.is_empty() {
             for (name, origin) in unknown {
-                let problem = "there is no setting of this name, and it looks like one of this program; rename or remove it \
+                let problem = "unknown setting, and the name looks like one of this program; rename or remove it \
                                (`temporal-capacity settings show` lists all settings)";
                 self.mistake(Mistake::of_name(&name, Some(origin), problem));
             }
@@ -429,12 +428,11 @@ impl Layers {
             ) {
                 Name::Setting(_) | Name::FileOf(_) => {}
                 Name::Near(near) => {
-                    let problem = format!("there is no setting of this name; did you mean {near}?");
+                    let problem = format!("unknown setting; did you mean {near}?");
                     self.mistake(Mistake::of_name(name, Some(origin), problem));
                 }
                 Name::Other => {
-                    let problem =
-                        "there is no setting of this name; `temporal-capacity settings show` lists them";
+                    let problem = "unknown setting; `temporal-capacity settings show` lists them";
                     self.mistake(Mistake::of_name(name, Some(origin), problem));
                 }
             }

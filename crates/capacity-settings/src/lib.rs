@@ -20,4 +20,4 @@ mod values;
 pub use catalogue::{CATALOGUE, Entry};
 pub use layers::Inputs;
 pub use mistake::{Mistake, Mistakes, Origin};
-pub use settings::{EffectiveSetting, Home, Keep, Needs, Pem, Settings, load};
+pub use settings::{EffectiveSetting, Home, Keep, Needs, Settings, load};

@@ -10,7 +10,7 @@ const MOST_ACTIONS: u64 = 1_000_000_000_000;
 /// A list as it should be.
 const TIERS: &str = "5M:50, 10M:45, 25";
 
-/// Reads `50`, or `5M:50, 10M:45, 25`: up to so many actions so many dollars, and the last price without an end.
+/// Reads `50`, or `5M:50, 10M:45, 25`: each price holds up to that many actions, and the last one has no limit.
 pub(crate) fn list(text: &str) -> Result<PriceList, String> {
     let (tiers, last) = match text.rsplit_once(',') {
         Some((tiers, last)) => (tiers.split(',').map(tier).collect::<Result<_, _>>()?, last),

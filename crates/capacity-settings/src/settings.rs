@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use capacity_engine::{ActionPrice, NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
-use http_edge::{Secret, pem};
-use secrecy::SecretString;
+use http_edge::Secret;
+use http_edge::pem::{self, Pem};
 
 use crate::catalogue::{CATALOGUE, entry};
 use crate::layers::{Found, Inputs, Layered, lay};
@@ -44,7 +44,7 @@ pub struct Settings {
     pub ledger: Option<capacity_ledger::Location>,
     /// How long the ledger keeps what.
     pub keep: Keep,
-    /// Where people are told.
+    /// Where notifications go.
     pub slack: Option<slack_notifier::Config>,
     /// Where this automation itself runs.
     pub home: Home,
@@ -84,15 +84,6 @@ pub struct Home {
     pub task_queue: String,
     /// The name of this installation, if it is not the only one in its home namespace.
     pub installation: Option<String>,
-}
-
-/// A certificate or a key (PEM): in a file, or itself.
-#[derive(Debug, Clone)]
-pub enum Pem {
-    /// In a file, read when it is used.
-    File(PathBuf),
-    /// Itself.
-    Data(SecretString),
 }
 
 impl Home {

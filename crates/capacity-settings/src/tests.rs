@@ -182,10 +182,10 @@ fn every_mistake_is_told_at_once() {
     assert!(!text.contains("hunter2"), "{text}");
     insta::assert_snapshot!(text, @r"
     14 settings are wrong
-      namespace_deny_list (FOLDER/capacity.toml, line 2): there is no setting of this name; did you mean `namespace_denylist`?
-      typo (FOLDER/capacity.toml, line 3): there is no setting of this name; `temporal-capacity settings show` lists all settings
+      namespace_deny_list (FOLDER/capacity.toml, line 2): unknown setting; did you mean `namespace_denylist`?
+      typo (FOLDER/capacity.toml, line 3): unknown setting; `temporal-capacity settings show` lists all settings
       .env, line 3: the line cannot be read: it is not NAME=value; fix it, or start it with # to comment it out
-      DRY_RUN_MOD (.env, line 1): there is no setting of this name; did you mean DRY_RUN_MODE? (rename or remove it)
+      DRY_RUN_MOD (.env, line 1): unknown setting; did you mean DRY_RUN_MODE? (rename or remove it)
       MAX_TRU_COUNT (.env, line 5): it is given twice, first on line 4: remove one
       TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
       TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are given: remove one
@@ -264,7 +264,7 @@ fn a_near_name_in_the_environment_only_warns() {
 #[rstest]
 #[case::synonym(
     "DRY_RUN=true\n",
-    "DRY_RUN (.env, line 1): there is no setting of this name; did you mean DRY_RUN_MODE?"
+    "DRY_RUN (.env, line 1): unknown setting; did you mean DRY_RUN_MODE?"
 )]
 #[case::squashed("DRYRUN=true\n", "did you mean DRY_RUN_MODE?")]
 #[case::enabled("DRY_RUN_ENABLED=true\n", "did you mean DRY_RUN_MODE?")]
@@ -273,12 +273,9 @@ fn a_near_name_in_the_environment_only_warns() {
 #[case::blacklist("NAMESPACE_BLACKLIST=orders\n", "did you mean NAMESPACE_DENYLIST?")]
 #[case::unknown_namespace(
     "MAX_TRU_COUNT=4\nNAMESPACE_GROUP=a\n",
-    "NAMESPACE_GROUP (.env, line 2): there is no setting"
+    "NAMESPACE_GROUP (.env, line 2): unknown setting"
 )]
-#[case::unknown_dry(
-    "MAX_TRU_COUNT=4\nDRY_SPELL=a\n",
-    "DRY_SPELL (.env, line 2): there is no setting"
-)]
+#[case::unknown_dry("MAX_TRU_COUNT=4\nDRY_SPELL=a\n", "DRY_SPELL (.env, line 2): unknown setting")]
 #[case::unknown_cloud(
     "MAX_TRU_COUNT=4\nTEMPORAL_CLOUD_REGION=a\n",
     "TEMPORAL_CLOUD_REGION (.env, line 2)"
@@ -494,16 +491,15 @@ proptest! {
     }
 }
 
-/// What the README says of each setting is what the catalogue says.
 #[test]
-fn the_readmes_table_is_the_catalogue() {
-    let readme = include_str!("../../../README.md");
+fn the_published_table_of_settings_is_the_catalogue() {
+    let published = include_str!("../../../docs/settings.md");
     for entry in CATALOGUE {
         let default = entry
             .default
             .map(|default| format!("`{default}` "))
             .unwrap_or_default();
         let row = format!("| `{}` | {default}| {} |", entry.name, entry.help);
-        assert!(readme.lines().any(|line| line == row), "missing: {row}");
+        assert!(published.lines().any(|line| line == row), "missing: {row}");
     }
 }

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{Connection, Installation, ask};
+use capacity_workflows::{ConnectionSettings, Installation, ask};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let connection = Connection {
+    let connection = ConnectionSettings {
         address: variable("TEMPORAL_ADDRESS", "localhost:7233"),
         namespace: variable("TEMPORAL_NAMESPACE", "default"),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     };
-    let client = connection.connect(None).await?;
+    let client = connection.connect().await?;
     let report = ask(
         &client,
         &Installation::default(),

@@ -10,7 +10,8 @@ use capacity_engine::NamespaceId;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity, Webhook};
-use temporalio_client::{Client, WorkflowGetResultOptions};
+use temporal_worker_kit::SharedClient;
+use temporalio_client::WorkflowGetResultOptions;
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -34,7 +35,7 @@ pub struct CapacityActivities {
     /// The autopilot, with its keys.
     pub autopilot: Arc<Autopilot>,
     /// A client of the Temporal service, to wait for changes and to ask the controller.
-    pub client: Client,
+    pub client: SharedClient,
     /// How this worker works.
     pub settings: ActivitySettings,
     /// What became of its evaluations.
@@ -52,7 +53,7 @@ pub struct ActivitySettings {
     pub max_concurrent_changes: u32,
     /// Dollars for a million actions.
     pub price_per_million_actions: Decimal,
-    /// Where people are told.
+    /// Where notifications go.
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
     pub installation: Installation,
@@ -218,13 +219,16 @@ impl CapacityActivities {
         context: ActivityContext,
         workflow_id: String,
     ) -> Result<ChangeReport, ActivityError> {
-        let handle = self.client.get_workflow_handle::<CapacityChange>(workflow_id);
+        let handle = self
+            .client
+            .get()
+            .get_workflow_handle::<CapacityChange>(workflow_id);
         let waited = beating(&context, handle.get_result(WorkflowGetResultOptions::default())).await?;
         waited.map_err(|error| failed(failure::JOIN, false, format!("{error:?}")))
     }
 
     /// Tells people of an evaluation, in one digest, and what of it is news. Returns the standing problems they know of now;
-    /// nothing if they could not be told, so that they are told next time.
+    /// nothing if the notification failed, so that the next one repeats it.
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
@@ -364,7 +368,8 @@ impl CapacityActivities {
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
-        let answer = ask(&self.client, &self.settings.installation, &update_id, bound);
+        let client = self.client.get();
+        let answer = ask(&client, &self.settings.installation, &update_id, bound);
         let error = match beating(&context, answer).await? {
             Ok(report) => return Ok(report),
             Err(error @ AskError::Refused(_)) => {
@@ -373,7 +378,8 @@ impl CapacityActivities {
             Err(error @ AskError::NoAnswer(_)) => error,
         };
         // An evaluation that takes longer than this tick waits is no silence.
-        let asked = status(&self.client, &self.settings.installation, Duration::from_secs(10));
+        let client = self.client.get();
+        let asked = status(&client, &self.settings.installation, Duration::from_secs(10));
         match beating(&context, asked).await? {
             Ok(status) => Ok(EvaluationReport {
                 number: status.evaluations,
@@ -427,7 +433,8 @@ impl CapacityActivities {
 
     /// The schedule, where there is one that can be read within a few seconds.
     pub(crate) async fn schedule(&self) -> Option<Shown> {
-        let shown = show(&self.client, &self.settings.installation);
+        let client = self.client.get();
+        let shown = show(&client, &self.settings.installation);
         tokio::time::timeout(Duration::from_secs(5), shown)
             .await
             .ok()?

@@ -343,10 +343,8 @@ impl ChangeActivities {
             .static_summary(format!("Record the change of {}", report.namespace))
             .memo(memo)
             .build();
-        let started = self
-            .shared
-            .client
-            .start_workflow(CapacityRecord::run, Lenient::from(report), options);
+        let client = self.shared.client.get();
+        let started = client.start_workflow(CapacityRecord::run, Lenient::from(report), options);
         match tokio::time::timeout(CONCLUDE, started).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(again(&error.to_string(), None)),
@@ -369,11 +367,12 @@ impl ChangeActivities {
             (None, false) => vec![PauseKind::All],
         };
         for kind in kinds {
+            let client = shared.client.get();
             let set = async {
                 if order.resume {
-                    pauses::close(&shared.client, installation, kind, &order.by).await
+                    pauses::close(&client, installation, kind, &order.by).await
                 } else {
-                    pauses::open(&shared.client, installation, kind, &order.reason, &order.by, None).await
+                    pauses::open(&client, installation, kind, &order.reason, &order.by, None).await
                 }
             };
             beating(&context, set)

@@ -91,7 +91,7 @@ pub(crate) async fn evaluate(
     activities: &CapacityActivities,
     request: &EvaluateRequest,
 ) -> Result<EvaluateResult, EvaluateError> {
-    let installation = &activities.settings.installation;
+    let (installation, client) = (&activities.settings.installation, activities.client.get());
     let observe = ObserveRequest {
         number: request.number,
         account: request.account.clone(),
@@ -100,8 +100,8 @@ pub(crate) async fn evaluate(
         ..ObserveRequest::default()
     };
     let (pauses, running, records, ledgers) = tokio::join!(
-        pauses::read_all(&activities.client, installation),
-        running::look(&activities.client, &request.running, request.knows_running),
+        pauses::read_all(&client, installation),
+        running::look(&client, &request.running, request.knows_running),
         open_records(activities),
         activities.ledgers(&observe),
     );

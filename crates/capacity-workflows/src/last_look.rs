@@ -28,7 +28,8 @@ pub(crate) async fn last_look(
     {
         return Ok(Some(found));
     }
-    let read = pauses::read_all(&activities.client, &activities.settings.installation);
+    let client = activities.client.get();
+    let read = pauses::read_all(&client, &activities.settings.installation);
     let pauses = tokio::time::timeout(BOUND, read)
         .await
         .map_err(|_| "the pauses could not be read in time".to_owned())?
@@ -104,8 +105,9 @@ async fn by_ledger(
 pub(crate) async fn open_records(activities: &CapacityActivities) -> Result<Vec<String>, String> {
     let query = "WorkflowType = 'CapacityRecord' AND ExecutionStatus = 'Running'";
     let options = WorkflowListOptions::builder().limit(1_000).build();
+    let client = activities.client.get();
     let listed = async {
-        let mut list = activities.client.list_workflows(query, options);
+        let mut list = client.list_workflows(query, options);
         let mut namespaces = Vec::new();
         while let Some(record) = list.next().await {
             let record = record.map_err(|error| error.to_string())?;

@@ -184,7 +184,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
         }
     };
     report = report.summed_up();
-    // People are told in any case; that it fails never fails an evaluation.
+    // Always notify; a failed notification never fails an evaluation.
     let announcement = Announcement {
         report: report.clone(),
         standing: context.state(|it| it.state.standing.clone()),

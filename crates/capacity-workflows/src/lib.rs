@@ -9,7 +9,6 @@ mod activities;
 mod autopilot;
 mod change;
 mod change_steps;
-mod connect_error;
 mod connection;
 mod controller;
 mod controller_client;
@@ -32,12 +31,10 @@ mod options;
 pub mod pauses;
 mod queue;
 mod record;
-mod refusals;
 mod running;
 mod sampling;
 mod schedule;
 mod tick;
-mod tls_probe;
 mod watch;
 mod worker;
 
@@ -47,8 +44,7 @@ pub use change::CapacityChange;
 pub use change_steps::{
     ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
 };
-pub use connect_error::ConnectError;
-pub use connection::{Connection, Credential};
+pub use connection::{ConnectError, ConnectionSettings, Credential, NotSet, connection};
 pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use controller_client::{
     AskError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
@@ -68,7 +64,6 @@ pub use observation::QuietDecisions;
 pub use pauses::{Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
-pub use refusals::{RefusalWatch, RefusedCall};
 pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, TicksSince, create, delete, last_ticks, pause,
@@ -76,4 +71,4 @@ pub use schedule::{
 };
 pub use tick::EvaluationTick;
 pub use watch::watch_controller;
-pub use worker::{WorkerLimits, worker_options};
+pub use worker::{WorkerLimits, register, worker_config};

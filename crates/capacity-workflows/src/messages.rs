@@ -357,6 +357,25 @@ impl EvaluationReport {
         self.changes.iter().all(ChangeReport::is_settled)
     }
 
+    /// Returns the last change of each namespace, in order. One that did not start and was decided again is there once.
+    pub fn last_changes(&self) -> Vec<&ChangeReport> {
+        let last: BTreeMap<&str, usize> = (self.changes.iter().enumerate())
+            .map(|(at, change)| (change.namespace.as_str(), at))
+            .collect();
+        let is_last = |at: usize, change: &ChangeReport| last.get(change.namespace.as_str()) == Some(&at);
+        (self.changes.iter().enumerate())
+            .filter(|(at, change)| is_last(*at, change))
+            .map(|(_, change)| change)
+            .collect()
+    }
+
+    /// Returns whether there was no evaluation, or a namespace was left without the capacity that was decided. A change that a
+    /// newer decision replaced has not failed.
+    pub fn has_failed(&self) -> bool {
+        let failed = |change: &&ChangeReport| !change.is_success() && change.outcome != REPLACED;
+        self.error.is_some() || self.last_changes().iter().any(failed)
+    }
+
     /// Writes the sentence that sums it up.
     #[must_use]
     pub fn summed_up(mut self) -> Self {
@@ -371,7 +390,9 @@ impl EvaluationReport {
             (false, false) if self.scale_up_only => ", triggered by high use: scales up only",
             (false, false) => "",
         };
-        let done = self.changes.iter().filter(|change| change.is_success()).count();
+        let changes = self.last_changes();
+        let done = changes.iter().filter(|change| change.is_success()).count();
+        let all = changes.len();
         self.summary = match &self.error {
             Some(error) => format!("evaluation {} failed: {error}", self.number),
             None if self.metrics_unavailable => format!(
@@ -382,10 +403,9 @@ impl EvaluationReport {
                 format!("evaluation {}: {}{mode}", self.number, counts.join(", "))
             }
             None => format!(
-                "evaluation {}: {}; {done} of {} changes carried out",
+                "evaluation {}: {}; {done} of {all} changes carried out",
                 self.number,
-                counts.join(", "),
-                self.changes.len()
+                counts.join(", ")
             ),
         };
         self
@@ -625,4 +645,39 @@ pub struct SampleRequest {}
 pub struct TickRequest {
     /// How long the controller may take to answer.
     pub wait_seconds: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(changes: &[(&str, &str)]) -> EvaluationReport {
+        let changes = changes.iter().map(|(namespace, outcome)| ChangeReport {
+            namespace: (*namespace).to_owned(),
+            outcome: (*outcome).to_owned(),
+            ..ChangeReport::default()
+        });
+        EvaluationReport {
+            changes: changes.collect(),
+            ..EvaluationReport::default()
+        }
+    }
+
+    #[test]
+    fn a_change_that_was_decided_again_counts_once() {
+        let report = report(&[
+            ("a.acct", "changed"),
+            ("b.acct", "not_started"),
+            ("b.acct", "changed"),
+        ]);
+        assert!(!report.has_failed());
+        assert!(report.summed_up().summary.ends_with("2 of 2 changes carried out"));
+    }
+
+    #[test]
+    fn the_last_change_of_a_namespace_tells_whether_it_failed() {
+        assert!(report(&[("a.acct", "changed"), ("a.acct", "failed")]).has_failed());
+        assert!(report(&[("a.acct", "not_started")]).has_failed());
+        assert!(!report(&[("a.acct", REPLACED)]).has_failed());
+    }
 }

@@ -11,7 +11,7 @@ use crate::messages::{DecisionReport, EvaluationReport, PauseSeen};
 /// A standing problem is told again after so long.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A hold on provisioned capacity is told when it has lasted so many evaluations: it costs money meanwhile.
+/// A hold on provisioned capacity is announced when it has lasted this many evaluations, because it costs money meanwhile.
 const LONG_HOLD: u32 = 3;
 
 /// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.

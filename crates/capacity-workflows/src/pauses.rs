@@ -79,7 +79,7 @@ fn error(what: &'static str) -> impl Fn(String) -> PauseError {
 pub struct Pause {
     /// What it stops.
     pub kind: PauseKind,
-    /// How it stands.
+    /// Its current status.
     pub seen: PauseSeen,
 }
 

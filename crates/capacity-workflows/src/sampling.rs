@@ -262,7 +262,13 @@ impl Sampling<'_> {
             return;
         }
         let installation = &self.activities.settings.installation;
-        match signal(&self.activities.client, installation, Trigger::CapacityIsShort).await {
+        match signal(
+            &self.activities.client.get(),
+            installation,
+            Trigger::CapacityIsShort,
+        )
+        .await
+        {
             Ok(()) => {
                 let names: Vec<&str> = self.waiting.iter().take(10).map(NamespaceId::as_str).collect();
                 tracing::info!(

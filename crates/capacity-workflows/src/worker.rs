@@ -1,16 +1,15 @@
-//! The worker's options: every workflow and activity, registered.
+//! What a worker runs, and how much of it: the registrations and the limits of its task queue.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use temporalio_common::worker::WorkerDeploymentOptions;
-use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
-use temporalio_sdk::{WorkerOptions, WorkerOptionsBuilder};
+use temporal_worker_kit::{Config, ConnectionSettings, Deployment, Registry, TaskQueue};
 
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
 use crate::change_steps::ChangeActivities;
 use crate::controller::CapacityManagementWorkflow;
+use crate::names::Installation;
 use crate::record::CapacityRecord;
 use crate::sampling::UsageSampler;
 use crate::tick::EvaluationTick;
@@ -39,39 +38,45 @@ impl Default for WorkerLimits {
     }
 }
 
-/// Returns the options of a worker that runs everything, on the task queue of its activities' installation.
-///
-/// # Panics
-///
-/// Never: the names of the workflows differ.
-pub fn worker_options(activities: CapacityActivities, limits: WorkerLimits) -> WorkerOptions {
-    let slots = |at_least: usize, slots: usize| FixedSizeSlotSupplier::new(slots.max(at_least));
-    let tuner = TunerHolder::builder()
-        .workflow_task_slot_supplier(slots(2, limits.workflow_tasks))
-        // The sampler keeps one for ever, and a tick waits in another for the evaluation that needs a third.
-        .activity_task_slot_supplier(slots(4, limits.activities + 1))
-        .local_activity_task_slot_supplier(slots(1, 1))
-        .nexus_task_slot_supplier(slots(1, 1))
-        .build();
+/// Registers every workflow and activity on the task queue of the activities' installation.
+#[must_use]
+pub fn register(registry: Registry, activities: CapacityActivities) -> Registry {
+    let queue = activities.settings.installation.task_queue().to_owned();
     let changes = ChangeActivities {
         shared: Arc::new(activities.clone()),
     };
-    let mut options = WorkerOptions::new(activities.settings.installation.task_queue())
-        .register_workflow::<CapacityManagementWorkflow>()
-        .and_then(WorkerOptionsBuilder::register_workflow::<CapacityChange>)
-        .and_then(WorkerOptionsBuilder::register_workflow::<EvaluationTick>)
-        .and_then(WorkerOptionsBuilder::register_workflow::<UsageSampler>)
-        .and_then(WorkerOptionsBuilder::register_workflow::<CapacityRecord>)
-        .expect("the names of the workflows differ")
-        .register_activities(activities)
-        .register_activities(changes)
-        .tuner(tuner)
-        // Without it the library hashes the whole executable at each start.
-        .deployment_options(WorkerDeploymentOptions::from_build_id(
-            concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ))
-        .build();
-    options.max_worker_activities_per_second = limits.activities_per_second;
-    options.graceful_shutdown_period = Some(limits.grace);
-    options
+    registry
+        .workflow::<CapacityManagementWorkflow>(&queue)
+        .workflow::<CapacityChange>(&queue)
+        .workflow::<EvaluationTick>(&queue)
+        .workflow::<UsageSampler>(&queue)
+        .workflow::<CapacityRecord>(&queue)
+        .activities(&queue, activities)
+        .activities(&queue, changes)
+}
+
+/// Returns the configuration of a worker that serves no metrics.
+pub fn worker_config(
+    connection: ConnectionSettings,
+    installation: &Installation,
+    limits: WorkerLimits,
+) -> Config {
+    let queue = TaskQueue {
+        max_concurrent_workflow_tasks: limits.workflow_tasks.max(2),
+        // The sampler keeps one for ever, and a tick waits in another for the evaluation that needs a third.
+        max_concurrent_activities: (limits.activities + 1).max(4),
+        activities_per_second_per_worker: limits.activities_per_second,
+        ..TaskQueue::new(installation.task_queue())
+    };
+    Config {
+        connection,
+        task_queues: vec![queue],
+        listen: None,
+        grace: limits.grace,
+        deployment: Deployment {
+            build_id: concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..Deployment::default()
+        },
+        ..Config::default()
+    }
 }

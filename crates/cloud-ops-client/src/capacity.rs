@@ -32,7 +32,7 @@ pub struct Capacity {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityRequest {
-    /// How it stands.
+    /// Its current status.
     #[serde(alias = "state")]
     pub state: CapacityRequestState,
     /// When it began.

@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_change_is_recognised() {
+    fn nothing_to_change_is_recognized() {
         assert!(refused(400, r#"{"code":3,"message":"Nothing to change"}"#).is_nothing_to_change());
         assert!(!refused(400, r#"{"code":3,"message":"invalid retention days: 0"}"#).is_nothing_to_change());
     }

@@ -136,7 +136,7 @@ pub struct ProvisionedOptions {
     /// Numbers of TRUs that may be chosen.
     #[serde(alias = "valid_tru_values", deserialize_with = "doubles")]
     pub valid_tru_values: Vec<f64>,
-    /// The highest of them that can be had at the moment; none or 0 means that it was not told.
+    /// The highest of them available at the moment; absent or 0 means not reported.
     #[serde(alias = "max_available_tru_value", deserialize_with = "zero_is_none")]
     pub max_available_tru_value: Option<f64>,
 }

@@ -25,7 +25,7 @@ pub struct Spec {
 pub enum WantedCapacity {
     /// On-demand.
     OnDemand,
-    /// So many TRUs.
+    /// This number of TRUs.
     Provisioned(u32),
 }
 

@@ -61,7 +61,7 @@ impl NamespaceSetup {
         }
     }
 
-    /// Returns the same with so many TRUs.
+    /// Returns the same with this number of TRUs.
     #[must_use]
     pub fn with_trus(self, trus: u32) -> Self {
         Self { trus, ..self }

@@ -146,7 +146,7 @@ pub(crate) fn operation(operation: &Operation, now: Timestamp, check_duration: &
 
 /// Who the operations key belongs to.
 pub(crate) fn identity(cloud: &Cloud) -> Value {
-    // A service account can hold a role on so many namespaces; large accounts give it the whole account.
+    // A service account can hold a role on a limited number of namespaces; large accounts give it the whole account.
     let by_namespace = cloud.namespaces.len() <= 200;
     let accesses: serde_json::Map<String, Value> = cloud
         .namespaces

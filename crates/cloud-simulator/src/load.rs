@@ -63,7 +63,7 @@ impl Trace {
 pub enum Load {
     /// No work at all.
     Idle,
-    /// About so many actions a second, give or take five percent.
+    /// This number of actions a second, plus or minus 5%.
     Steady(f64),
     /// Little work, and much of it for some minutes of every hour.
     Bursty {

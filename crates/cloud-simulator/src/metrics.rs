@@ -227,7 +227,7 @@ impl Writer {
         );
     }
 
-    /// A limit or another value; some are told with their region.
+    /// A limit or another value; some are reported per region.
     fn value(&mut self, value: f64, regional: bool) {
         self.sample(if regional { ",region=\"aws-us-east-1\"" } else { "" }, value);
     }

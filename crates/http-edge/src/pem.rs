@@ -1,12 +1,35 @@
 //! Certificates and private keys in PEM, as people write them: with Windows line ends, a byte-order mark, quotes, or
 //! `\n` spelled out, as environment variables and secret stores produce them.
 
+use std::path::PathBuf;
+
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 pub use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use secrecy::SecretString;
 
 use crate::secret::without_quotes;
+
+/// A certificate or a key: the file that holds it, or the PEM text.
+#[derive(Debug, Clone)]
+pub enum Pem {
+    /// A file, read when it is used.
+    File(PathBuf),
+    /// The text.
+    Data(SecretString),
+}
+
+impl Pem {
+    /// Returns the PEM text itself if `text` is one, else the file of that name.
+    pub fn of(text: &str) -> Self {
+        if text.contains("-----BEGIN") {
+            Self::Data(text.to_owned().into())
+        } else {
+            Self::File(PathBuf::from(text))
+        }
+    }
+}
 
 /// Why something cannot be used as a certificate or a private key. Never shows any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -117,12 +117,12 @@ impl Secret {
         match read_secret_file(file) {
             Ok(read) if is_other(&read) && is_usable(&read) => {
                 *self.value.write().unwrap_or_else(PoisonError::into_inner) = read.clone();
-                tracing::info!(file = %file.display(), "the service refused a secret; its file holds a new one, using that");
+                tracing::info!(file = %file.display(), "a secret file holds a new value, using it");
                 Some(read)
             }
             Ok(_) => None,
             Err(error) => {
-                tracing::warn!("the service refused a secret, and it cannot be read again: {error}");
+                tracing::warn!("cannot read a secret again, keeping the current one: {error}");
                 None
             }
         }

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of a server's own words, so many characters are told.
+/// Characters of a server's own message that are shown.
 const LONGEST_MESSAGE: usize = 300;
 
 /// Reads a Prometheus-compatible API.

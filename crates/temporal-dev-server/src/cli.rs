@@ -37,7 +37,7 @@ pub enum CliError {
     Variable(PathBuf),
     /// Every way failed.
     #[error(
-        "the Temporal CLI could not be had ({}); install it (https://docs.temporal.io/cli) or set {VARIABLE}",
+        "the Temporal CLI is not available ({}); install it (https://docs.temporal.io/cli) or set {VARIABLE}",
         .0.join("; ")
     )]
     Nowhere(Vec<String>),

@@ -12,7 +12,7 @@ use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue as TaskQueueName;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 
-use crate::health::Current;
+use crate::client::SharedClient;
 use crate::metrics::{PREFIX, escaped, header};
 
 /// How often the backlog is read.
@@ -44,7 +44,7 @@ pub(crate) struct Backlog(Arc<Mutex<BTreeMap<(String, &'static str), Reading>>>)
 
 impl Backlog {
     /// Reads again and again.
-    pub(crate) async fn follow(self, client: Current, queues: Vec<String>) {
+    pub(crate) async fn follow(self, client: SharedClient, queues: Vec<String>) {
         loop {
             for queue in &queues {
                 for (kind, code) in KINDS {

@@ -1,17 +1,32 @@
 //! Connecting to the Temporal service: by API key, by client certificate, or without a credential.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http_edge::Secret;
+pub use http_edge::pem::Pem;
+use http_edge::pem::{self, CertificateDer, PemProblem, PrivateKeyDer};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::{Code, IntoRequest, Status};
 use temporalio_client::{Client, ClientOptions, ClientTlsOptions, ConnectionOptions, TlsOptions, Url};
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, SignalWorkflowExecutionRequest,
+};
 use temporalio_common::telemetry::metrics::TemporalMeter;
+
+use crate::connect_error::{ConnectError, told};
+use crate::tls_probe::handshake_failure;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts of the first connection.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// A new server answers a moment before it has its namespaces.
+const NEW_SERVER: Duration = Duration::from_secs(5);
 
 /// Where and how to connect.
 #[derive(Debug, Clone)]
@@ -50,43 +65,14 @@ impl Default for ConnectionSettings {
     }
 }
 
-/// PEM text, or the file that holds it.
-#[derive(Debug, Clone)]
-pub enum Pem {
-    /// The text.
-    Data(SecretString),
-    /// A file, read again when it changes.
-    File(PathBuf),
-}
-
-impl Pem {
-    /// Returns the PEM text itself if `text` is one, else the file of that name.
-    pub fn of(text: &str) -> Self {
-        if text.contains("-----BEGIN") {
-            Self::Data(text.to_owned().into())
-        } else {
-            Self::File(PathBuf::from(text))
-        }
-    }
-
-    pub(crate) fn read(&self) -> Result<Vec<u8>, ConnectError> {
-        match self {
-            Self::Data(data) => Ok(data.expose_secret().as_bytes().to_vec()),
-            Self::File(path) => read_file(path),
-        }
-    }
-}
-
 /// How the process authenticates.
 #[derive(Debug, Clone, Default)]
 pub enum Credential {
     /// No credential: a local server.
     #[default]
     None,
-    /// An API key, over TLS.
-    ApiKey(SecretString),
-    /// An API key in a file that is read again when it changes, over TLS.
-    ApiKeyFile(PathBuf),
+    /// An API key, over TLS. A key that is kept in a file is read again when the file changes.
+    ApiKey(Secret),
     /// A client certificate and its key.
     Certificate {
         /// The certificate.
@@ -96,76 +82,61 @@ pub enum Credential {
     },
 }
 
+/// The settings that hold one certificate or key: its path, and the text itself.
+type PemSettings = (&'static str, &'static str);
+
+const CERTIFICATE: PemSettings = ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA");
+const KEY: PemSettings = ("TEMPORAL_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA");
+const AUTHORITY: PemSettings = (
+    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+);
+
 impl Credential {
-    pub(crate) fn api_key(&self) -> Result<Option<SecretString>, ConnectError> {
+    /// Returns the setting it comes from, with its file where there is one.
+    pub fn setting(&self) -> String {
         match self {
-            Self::ApiKey(key) => Ok(Some(key.clone())),
-            Self::ApiKeyFile(path) => {
-                let bytes = read_file(path)?;
-                let key = String::from_utf8_lossy(&bytes).trim().to_owned();
-                Ok(Some(key.into()))
-            }
-            Self::None | Self::Certificate { .. } => Ok(None),
+            Self::None => "TEMPORAL_API_KEY, which is not set".to_owned(),
+            Self::ApiKey(key) => match key.file() {
+                Some(file) => format!("TEMPORAL_API_KEY_FILE, {}", file.display()),
+                None => "TEMPORAL_API_KEY".to_owned(),
+            },
+            Self::Certificate { certificate, .. } => place(CERTIFICATE, certificate),
         }
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Vec<u8>, ConnectError> {
-    std::fs::read(path).map_err(|source| ConnectError::File {
-        path: path.clone(),
-        source,
-    })
-}
-
-/// A connection that failed. Never shows a key.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// Not an address.
-    #[error("`{0}` is not a host and port such as localhost:7233")]
-    Address(String),
-    /// A file that cannot be read.
-    #[error("cannot read {path}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The service cannot be reached, or refuses the connection.
-    #[error("cannot connect to Temporal at {address}: {text}")]
-    Refused {
-        /// The address.
-        address: String,
-        /// The cause, from the client library.
-        text: String,
-    },
-}
-
-impl ConnectError {
-    /// Whether another attempt can succeed without a change to the settings.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Refused { .. } => true,
-            Self::Address(_) | Self::File { .. } => false,
-        }
+/// Names a setting and its file.
+fn place((path, data): PemSettings, pem: &Pem) -> String {
+    match pem {
+        Pem::File(file) => format!("{path}, {}", file.display()),
+        Pem::Data(_) => data.to_owned(),
     }
 }
 
 impl ConnectionSettings {
+    /// Returns whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some()
+    }
+
+    /// Names the setting and the file of the certificate authority, if one is set.
+    pub(crate) fn authority_setting(&self) -> Option<String> {
+        self.server_ca.as_ref().map(|pem| place(AUTHORITY, pem))
+    }
+
     /// Connects once, for programs that start or query workflows.
     ///
     /// # Errors
     ///
-    /// If the address is invalid, a file cannot be read, or the service refuses the connection.
+    /// If the address or a certificate cannot be used, or the service does not accept the connection.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         self.connect_with(None).await
     }
 
+    /// Connects once, and measures the calls.
     pub(crate) async fn connect_with(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
-        let encrypted =
-            self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some();
-        let scheme = if encrypted { "https" } else { "http" };
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
         let invalid = || ConnectError::Address(self.address.clone());
         let target = Url::parse(&format!("{scheme}://{}", self.address)).map_err(|_| invalid())?;
         if target.port_or_known_default().is_none() || target.host_str().is_none() {
@@ -175,60 +146,257 @@ impl ConnectionSettings {
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.identity.clone_from(&self.identity);
         options.metrics_meter = meter;
-        if encrypted {
-            // An API key alone does not make the client library use TLS.
-            options.tls_options = Some(self.tls()?);
+        let tls = if self.is_encrypted() {
+            Some(self.tls()?)
+        } else {
+            None
+        };
+        // An API key alone does not make the client library encrypt.
+        options.tls_options = tls.as_ref().map(|tls| tls.options.clone());
+        if let Credential::ApiKey(key) = &self.credential {
+            options.api_key = Some(key.current().expose_secret().to_owned());
         }
-        options.api_key = self
-            .credential
-            .api_key()?
-            .map(|key| key.expose_secret().to_owned());
         let client = ClientOptions::new(self.namespace.clone()).build();
-        Client::connect(options, client)
-            .await
-            .map_err(|error| ConnectError::Refused {
-                address: self.address.clone(),
-                text: chain(&error),
-            })
+        let error = match Client::connect(options, client).await {
+            Ok(client) => return Ok(client),
+            Err(error) => ConnectError::of(&error, self),
+        };
+        match tls {
+            Some(tls) if error.is_retryable() => {
+                let failure = handshake_failure(&self.address, self.expected_name(), tls.config).await;
+                Err(failure
+                    .and_then(|failure| ConnectError::of_handshake(&failure, self))
+                    .unwrap_or(error))
+            }
+            _ => Err(error),
+        }
     }
 
-    /// Connects, and retries until the service answers. Each pause is logged.
+    /// Connects and checks the namespace. Retries until the service answers, and logs each pause; what somebody has to
+    /// correct is an error.
     pub(crate) async fn connect_patiently(
         &self,
         meter: Option<TemporalMeter>,
     ) -> Result<Client, ConnectError> {
         let mut wait = Duration::from_secs(1);
+        let mut answered: Option<Instant> = None;
         loop {
-            let error = match self.connect_with(meter.clone()).await {
-                Ok(client) => return Ok(client),
-                Err(error) if error.is_retryable() => error,
-                Err(error) => return Err(error),
+            let attempt = async {
+                let client = self.connect_with(meter.clone()).await?;
+                self.check_namespace(&client).await?;
+                Ok::<_, ConnectError>(client)
             };
+            let error = match attempt.await {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+            let is_new = matches!(error, ConnectError::NamespaceMissing { .. })
+                && answered.get_or_insert_with(Instant::now).elapsed() < NEW_SERVER;
+            if !error.is_retryable() && !is_new {
+                return Err(error);
+            }
             tracing::warn!(
                 wait_seconds = wait.as_secs(),
-                address = self.address,
-                "waiting for Temporal: {error}"
+                "waiting for the Temporal service: {error}"
             );
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(MAX_WAIT);
         }
     }
 
-    fn tls(&self) -> Result<TlsOptions, ConnectError> {
-        let client = match &self.credential {
-            Credential::Certificate { certificate, key } => Some(
-                ClientTlsOptions::builder()
-                    .client_cert(certificate.read()?)
-                    .client_private_key(key.read()?)
-                    .build(),
-            ),
-            Credential::None | Credential::ApiKey(_) | Credential::ApiKeyFile(_) => None,
+    /// Returns the name that the server's certificate must carry.
+    pub(crate) fn expected_name(&self) -> &str {
+        let host = || self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let name = self.server_name.as_deref().unwrap_or_else(host);
+        name.trim_matches(['[', ']'])
+    }
+
+    /// Checks that the namespace exists, and that the credential may read it and write to it. Changes nothing: what is
+    /// written is a signal to a workflow that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the namespace does not exist, or may not be used.
+    pub async fn check_namespace(&self, client: &Client) -> Result<(), ConnectError> {
+        let namespace = self.namespace.clone();
+        let describe = DescribeNamespaceRequest {
+            namespace: namespace.clone(),
+            ..Default::default()
         };
-        Ok(TlsOptions::builder()
-            .maybe_server_root_ca_cert(self.server_ca.as_ref().map(Pem::read).transpose()?)
+        let described = client.clone().describe_namespace(describe.into_request()).await;
+        described.map_err(|status| self.namespace_problem("read", &status))?;
+        let signal = SignalWorkflowExecutionRequest {
+            namespace,
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: "permission-check".to_owned(),
+                run_id: String::new(),
+            }),
+            signal_name: "permission_check".to_owned(),
+            identity: self.identity.clone(),
+            ..Default::default()
+        };
+        match client
+            .clone()
+            .signal_workflow_execution(signal.into_request())
+            .await
+        {
+            Ok(_) => Ok(()),
+            // The workflow is missing, so the signal was allowed.
+            Err(status) if status.code() == Code::NotFound => Ok(()),
+            Err(status) => Err(self.namespace_problem("use", &status)),
+        }
+    }
+
+    fn namespace_problem(&self, attempt: &'static str, status: &Status) -> ConnectError {
+        let (address, namespace) = (self.address.clone(), self.namespace.clone());
+        match status.code() {
+            Code::NotFound | Code::InvalidArgument => ConnectError::NamespaceMissing { address, namespace },
+            Code::PermissionDenied | Code::Unauthenticated => ConnectError::NamespaceRefused {
+                address,
+                namespace,
+                attempt,
+                setting: self.credential.setting(),
+                message: told(status.message()),
+            },
+            _ => ConnectError::Unreachable {
+                address,
+                text: told(status.message()),
+            },
+        }
+    }
+
+    /// Reads an API key again from its file, and uses a new one on these clients. Returns whether there was a new one.
+    pub(crate) fn renew_key(&self, clients: &[Client]) -> bool {
+        let Credential::ApiKey(key) = &self.credential else {
+            return false;
+        };
+        let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
+        let Some(renewed) = key.renew_if(&key.current(), is_usable) else {
+            return false;
+        };
+        for client in clients {
+            let renewed = renewed.expose_secret().to_owned();
+            client.connection().set_api_key(Some(renewed));
+        }
+        true
+    }
+
+    /// Reads everything that a connection is made of and kept in a file, but the API key.
+    pub(crate) fn pem_files(&self) -> Result<Vec<Vec<u8>>, ConnectError> {
+        let identity = match &self.credential {
+            Credential::Certificate { certificate, key } => vec![(CERTIFICATE, certificate), (KEY, key)],
+            Credential::None | Credential::ApiKey(_) => Vec::new(),
+        };
+        let authority = self.server_ca.iter().map(|pem| (AUTHORITY, pem));
+        identity
+            .into_iter()
+            .chain(authority)
+            .filter(|(_, pem)| matches!(pem, Pem::File(_)))
+            .map(|(settings, pem)| bytes_of(settings, pem))
+            .collect()
+    }
+
+    /// Returns whether the API key is kept in a file.
+    pub(crate) fn has_key_file(&self) -> bool {
+        matches!(&self.credential, Credential::ApiKey(key) if key.file().is_some())
+    }
+
+    fn tls(&self) -> Result<Tls, ConnectError> {
+        let authorities = match &self.server_ca {
+            Some(authority) => {
+                let text = text_of(AUTHORITY, authority)?;
+                pem::certificates(text.as_bytes())
+                    .map_err(|problem| problem_of(AUTHORITY, authority, problem))?
+            }
+            None => Vec::new(),
+        };
+        let verifier = http_edge::tls::verifier(&authorities).map_err(|error| match &self.server_ca {
+            Some(authority) => problem_of(AUTHORITY, authority, PemProblem::Damaged),
+            None => ConnectError::Authorities(error),
+        })?;
+        let builder = ClientConfig::builder_with_provider(http_edge::tls::provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring supports TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone());
+        let (mut config, identity) = match &self.credential {
+            Credential::Certificate { certificate, key } => {
+                let identity = Identity::read(certificate, key)?;
+                let config = builder
+                    .with_client_auth_cert(identity.certificates, identity.key)
+                    .map_err(|_| problem_of(CERTIFICATE, certificate, PemProblem::Damaged))?;
+                (config, Some(identity.options))
+            }
+            Credential::None | Credential::ApiKey(_) => (builder.with_no_client_auth(), None),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let options = TlsOptions::builder()
+            .server_cert_verifier(verifier)
             .maybe_domain(self.server_name.clone())
-            .maybe_client_tls_options(client)
-            .build())
+            .maybe_client_tls_options(identity)
+            .build();
+        Ok(Tls { options, config })
+    }
+}
+
+/// How a connection is encrypted: for the client library, and for a handshake of our own.
+struct Tls {
+    options: TlsOptions,
+    config: ClientConfig,
+}
+
+/// A client certificate and its key, which were seen to belong together.
+struct Identity {
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    options: ClientTlsOptions,
+}
+
+impl Identity {
+    fn read(certificate: &Pem, key: &Pem) -> Result<Self, ConnectError> {
+        let (certificate_text, key_text) = (text_of(CERTIFICATE, certificate)?, text_of(KEY, key)?);
+        let certificates = pem::certificates(certificate_text.as_bytes())
+            .map_err(|problem| problem_of(CERTIFICATE, certificate, problem))?;
+        let private =
+            pem::private_key(key_text.as_bytes()).map_err(|problem| problem_of(KEY, key, problem))?;
+        pem::check_pair(&certificates, &private, &http_edge::tls::provider())
+            .map_err(|problem| problem_of(KEY, key, problem))?;
+        Ok(Self {
+            certificates,
+            key: private,
+            options: ClientTlsOptions::builder()
+                .client_cert(certificate_text.into_bytes())
+                .client_private_key(key_text.into_bytes())
+                .build(),
+        })
+    }
+}
+
+/// Reads PEM text in its clean form.
+fn text_of(settings: PemSettings, source: &Pem) -> Result<String, ConnectError> {
+    pem::plain(&bytes_of(settings, source)?).map_err(|problem| problem_of(settings, source, problem))
+}
+
+fn bytes_of(settings: PemSettings, source: &Pem) -> Result<Vec<u8>, ConnectError> {
+    match source {
+        Pem::Data(data) => Ok(data.expose_secret().as_bytes().to_vec()),
+        Pem::File(path) => std::fs::read(path).map_err(|cause| ConnectError::File {
+            setting: settings.0,
+            path: path.clone(),
+            cause,
+        }),
+    }
+}
+
+fn problem_of((path, data): PemSettings, source: &Pem, problem: PemProblem) -> ConnectError {
+    let (setting, what) = match source {
+        Pem::File(file) => (path, format!("the file {}", file.display())),
+        Pem::Data(_) => (data, "it".to_owned()),
+    };
+    ConnectError::Pem {
+        setting,
+        what,
+        problem,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use http_edge::{Secret, read_secret_file};
 use temporalio_common::envconfig::{
     ClientConfigProfile, DataSource, LoadClientConfigProfileOptions, load_client_config_profile,
 };
@@ -266,10 +267,15 @@ fn apply(layers: &mut Layers, document: &mut Document<'_>, settings: &mut Connec
     }
     // An API key takes precedence over a certificate, as in the Temporal CLI.
     if let Some((file, place)) = api_key_file {
-        if !std::path::Path::new(&file).is_file() {
-            wrong(&place, format!("the API key file `{file}` does not exist"));
+        let file = std::path::Path::new(&file);
+        match read_secret_file(file) {
+            Ok(key) => settings.credential = Credential::ApiKey(Secret::from(key).kept_in(file)),
+            Err(error) => {
+                // Another credential is not used in its place.
+                settings.credential = Credential::None;
+                wrong(&place, error.to_string());
+            }
         }
-        settings.credential = Credential::ApiKeyFile(file.into());
     } else if let Some((key, _)) = api_key {
         settings.credential = Credential::ApiKey(key.into());
     }

@@ -9,35 +9,21 @@ use temporalio_client::{Client, NamespacedClient};
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use tokio::sync::Mutex;
 
+use crate::client::SharedClient;
+
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer is reused, so that probes do not load the server.
 const REUSE: Duration = Duration::from_secs(1);
 
-/// The client that is in use now; another one after certificates were reloaded.
-#[derive(Clone)]
-pub(crate) struct Current(Arc<RwLock<Client>>);
-
-impl Current {
-    pub(crate) fn new(client: Client) -> Self {
-        Self(Arc::new(RwLock::new(client)))
-    }
-
-    pub(crate) fn get(&self) -> Client {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set(&self, client: Client) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = client;
-    }
-}
-
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Connecting,
     Polling,
+    /// No workers: it only serves.
+    Serving,
     Draining,
     Stopped,
 }
@@ -47,6 +33,7 @@ impl Phase {
         match self {
             Self::Connecting => "connecting",
             Self::Polling => "polling",
+            Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
         }
@@ -58,7 +45,9 @@ impl Phase {
 pub(crate) struct Health(Arc<State>);
 
 struct State {
-    phase: RwLock<(Phase, Option<Current>)>,
+    phase: RwLock<(Phase, Option<SharedClient>)>,
+    /// Why the service refuses the polls, while it does.
+    refused: RwLock<Option<String>>,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
@@ -66,16 +55,31 @@ impl Health {
     pub(crate) fn new() -> Self {
         Self(Arc::new(State {
             phase: RwLock::new((Phase::Connecting, None)),
+            refused: RwLock::new(None),
             last: Mutex::new(None),
         }))
     }
 
-    pub(crate) fn polls(&self, client: Current) {
-        *self.0.phase.write().unwrap_or_else(PoisonError::into_inner) = (Phase::Polling, Some(client));
+    pub(crate) fn work(&self, phase: Phase, client: SharedClient) {
+        *self.0.phase.write().unwrap_or_else(PoisonError::into_inner) = (phase, Some(client));
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.0.phase.write().unwrap_or_else(PoisonError::into_inner).0 = phase;
+    }
+
+    /// Takes why the service refuses the polls of this process; `None` while it accepts them.
+    pub(crate) fn set_refused(&self, reason: Option<String>) {
+        *self.0.refused.write().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Returns why the service refuses the polls.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.0
+            .refused
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns the phase, and why the process is not ready.
@@ -86,9 +90,12 @@ impl Health {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let (Phase::Polling, Some(client)) = (phase, client) else {
+        let (Phase::Polling | Phase::Serving, Some(client)) = (phase, client) else {
             return (phase, Err(format!("the worker is {}", phase.name())));
         };
+        if let Some(reason) = self.refused() {
+            return (phase, Err(reason));
+        }
         // One probe at a time; the others wait for its answer.
         let mut last = self.0.last.lock().await;
         if let Some((at, answer)) = &*last

@@ -13,6 +13,8 @@ use axum::routing::get;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::backlog::Backlog;
 use crate::health::Health;
@@ -24,6 +26,9 @@ pub(crate) type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// Additional keys of `/readyz`.
 pub(crate) type ExtraReadiness = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
+/// A condition of the application for readiness, and why it is not met.
+pub(crate) type ExtraCondition = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// Everything that the routes show.
 #[derive(Clone)]
 pub(crate) struct Shown {
@@ -33,27 +38,62 @@ pub(crate) struct Shown {
     pub(crate) backlog: Backlog,
     pub(crate) metrics: Vec<ExtraMetrics>,
     pub(crate) readiness: Vec<ExtraReadiness>,
+    pub(crate) conditions: Vec<ExtraCondition>,
 }
 
-/// Serves until the process ends, and returns the address that was bound.
-pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> std::io::Result<SocketAddr> {
+/// How long requests in flight may take when the process ends.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// The HTTP server of the process. It ends when this is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Takes no more requests, and answers those in flight.
+    pub(crate) async fn finish(self) {
+        // A server that has ended takes no requests.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(LAST_REQUESTS, self.task).await.is_err() {
+            tracing::warn!("requests did not end within {} s", LAST_REQUESTS.as_secs());
+        }
+    }
+}
+
+/// Serves the routes of the process and of the application.
+pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> std::io::Result<Server> {
     let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+    let address = listener.local_addr()?;
     let all = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(shown)
         .merge(routes);
-    tokio::spawn(async move { axum::serve(listener, all).await });
-    Ok(bound)
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async {
+        // A sender that is gone is the same as a request.
+        let _ = stopped.await;
+    };
+    let server = axum::serve(listener, all).with_graceful_shutdown(stopped);
+    let task = tokio::spawn(async move { server.await });
+    Ok(Server { address, stop, task })
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
-    let (phase, answer) = shown.health.check().await;
+    let (phase, mut answer) = shown.health.check().await;
+    for condition in &shown.conditions {
+        answer = answer.and_then(|()| contained(|| Some(condition())).unwrap_or(Ok(())));
+    }
     let mut body = Map::new();
     body.insert("ready".to_owned(), answer.is_ok().into());
     body.insert("phase".to_owned(), phase.name().into());
+    body.insert(
+        "polls_refused".to_owned(),
+        shown.health.refused().is_some().into(),
+    );
     if let Err(problem) = &answer {
         body.insert("problem".to_owned(), problem.clone().into());
     }
@@ -92,7 +132,7 @@ fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
 }
 
 /// Reads the SDK's exporter, which listens on a loopback port of its own.
-async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
+pub(crate) async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream
         .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n")

@@ -1,12 +1,11 @@
 //! The life of a worker process: connect, poll, serve metrics and health, reload, drain.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use process_edge::{Signal, Signals, flush_errors};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use temporalio_client::Client;
 use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
@@ -18,14 +17,16 @@ use temporalio_sdk::{Runtime, WorkerOptions};
 use tokio::sync::{mpsc, watch};
 
 use crate::backlog::Backlog;
+use crate::client::SharedClient;
 use crate::config::{Config, TaskQueue};
-use crate::connection::ConnectError;
-use crate::health::{Current, Health, Phase};
-use crate::http::{ExtraMetrics, ExtraReadiness, Shown, serve};
+use crate::connect_error::ConnectError;
+use crate::health::{Health, Phase};
+use crate::http::{ExtraCondition, ExtraMetrics, ExtraReadiness, Server, Shown, serve};
 use crate::metrics::QueueMetrics;
 use crate::mistake::Mistakes;
+use crate::refusals;
 use crate::registry::Registry;
-use crate::reload::{Change, Contents};
+use crate::reload::Contents;
 use crate::worker::{Ended, Generation, options};
 
 /// How long workers may take beyond the grace period, for reporting what was canceled.
@@ -38,10 +39,16 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub struct Kit {
     config: Config,
     registry: Registry,
+    has_workers: bool,
     routes: Router,
     metrics: Vec<ExtraMetrics>,
     readiness: Vec<ExtraReadiness>,
+    conditions: Vec<ExtraCondition>,
+    on_drain: Vec<OnDrain>,
 }
+
+/// What the application does when the workers begin to drain.
+type OnDrain = Box<dyn FnOnce() + Send + Sync>;
 
 /// Why a worker process ended or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +60,7 @@ pub enum KitError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The metrics address is not available.
-    #[error("cannot listen on {address}; another process may use it, change `worker.listen`")]
+    #[error("cannot listen on {address}; another process may use it, choose another address")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -75,6 +82,9 @@ pub enum KitError {
         /// The cause.
         text: String,
     },
+    /// The service refused the polls of this process until the SDK gave up.
+    #[error("{0}, then start the worker again")]
+    Refused(String),
     /// Workers did not end in time.
     #[error("{0} workers did not stop within the grace period; their activities are retried elsewhere")]
     NotDrained(usize),
@@ -86,10 +96,26 @@ impl Kit {
         Self {
             config,
             registry,
+            has_workers: true,
             routes: Router::new(),
             metrics: Vec::new(),
             readiness: Vec::new(),
+            conditions: Vec::new(),
+            on_drain: Vec::new(),
         }
+    }
+
+    /// Returns a process without workers, which serves its routes and starts workflows.
+    pub fn without_workers(config: Config) -> Self {
+        Self {
+            has_workers: false,
+            ..Self::new(config, Registry::new())
+        }
+    }
+
+    /// Returns the client of this process, for its routes and for what runs beside it.
+    pub fn client(&self) -> SharedClient {
+        self.registry.client()
     }
 
     /// Serves more routes on the address of `/metrics`.
@@ -113,7 +139,21 @@ impl Kit {
         self
     }
 
-    /// Runs until SIGTERM or Ctrl-C, then drains. A second signal ends the process at once.
+    /// Adds a condition of the application: `/readyz` answers 503 with the reason while it is not met.
+    #[must_use]
+    pub fn ready_if(mut self, condition: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.conditions.push(Arc::new(condition));
+        self
+    }
+
+    /// Calls this when the workers begin to drain, so that an activity that would never end can return at once.
+    #[must_use]
+    pub fn on_drain(mut self, call: impl FnOnce() + Send + Sync + 'static) -> Self {
+        self.on_drain.push(Box::new(call));
+        self
+    }
+
+    /// Runs until SIGTERM, SIGHUP or Ctrl-C, then drains. A second signal ends the process at once.
     ///
     /// # Errors
     ///
@@ -132,14 +172,19 @@ impl Kit {
             running = self.start() => running?,
             _ = &mut stopped => return Ok(()),
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = running.wait() => outcome,
             signal = &mut stopped => {
-                tracing::info!("received {}", signal.as_str());
+                let signal = signal.as_str();
+                tracing::info!(signal, "draining; a second signal ends the process at once");
                 running.stop();
                 running.wait().await
             }
+        };
+        if let Some(http) = running.http {
+            http.finish().await;
         }
+        outcome
     }
 
     /// Connects and starts polling.
@@ -149,7 +194,11 @@ impl Kit {
     /// If configuration and registrations do not fit, or the process cannot start.
     pub async fn start(self) -> Result<Running, KitError> {
         let config = self.config;
-        let resolved = self.registry.resolve(&config).map_err(Mistakes)?;
+        let client = self.registry.client();
+        let resolved = self
+            .registry
+            .resolve(&config, self.has_workers)
+            .map_err(Mistakes)?;
         let sdk = Sdk::start()?;
         let health = Health::new();
         let backlog = Backlog::default();
@@ -164,7 +213,7 @@ impl Kit {
             let options = options(template, &queue, &config.deployment, config.grace);
             queues.push((queue, options));
         }
-        let mut listen = None;
+        let mut http = None;
         if let Some(address) = config.listen {
             let shown = Shown {
                 sdk_metrics: sdk.exporter,
@@ -173,40 +222,49 @@ impl Kit {
                 backlog: backlog.clone(),
                 metrics: self.metrics,
                 readiness: self.readiness,
+                conditions: self.conditions,
             };
-            let bound = serve(address, shown, self.routes).await;
-            listen = Some(bound.map_err(|source| KitError::Listen { address, source })?);
+            let served = serve(address, shown, self.routes).await;
+            http = Some(served.map_err(|source| KitError::Listen { address, source })?);
         }
         let fleet = Fleet {
             config,
             sdk,
             queues,
             health,
+            client: client.clone(),
+            in_use: InUse::default(),
+            on_drain: self.on_drain,
             ended: mpsc::unbounded_channel(),
         };
         let clients = fleet.connect().await?;
+        fleet.use_clients(&clients);
         let generation = fleet.start(&clients)?;
-        let current = Current::new(clients.first.clone());
-        fleet.health.polls(current.clone());
+        let phase = if self.has_workers {
+            Phase::Polling
+        } else {
+            Phase::Serving
+        };
+        fleet.health.work(phase, client.clone());
         let names: Vec<String> = fleet.queues.iter().map(|(queue, _)| queue.name.clone()).collect();
         tracing::info!(
             address = fleet.config.connection.address,
             namespace = fleet.config.connection.namespace,
             task_queues = names.join(","),
-            listen = listen.map(tracing::field::display),
-            "polling"
+            listen = http.as_ref().map(|http| tracing::field::display(http.address)),
+            "{}",
+            phase.name()
         );
-        if listen.is_some() {
-            tokio::spawn(backlog.follow(current.clone(), names));
+        if http.is_some() {
+            tokio::spawn(backlog.follow(client.clone(), names));
         }
         let (stop, stopped) = watch::channel(false);
-        let client = current.clone();
-        let life = tokio::spawn(async move { fleet.live(generation, clients, &current, stopped).await });
+        let life = tokio::spawn(async move { fleet.live(generation, clients, stopped).await });
         Ok(Running {
             stop,
             life: Some(life),
             client,
-            listen,
+            http,
         })
     }
 }
@@ -215,8 +273,8 @@ impl Kit {
 pub struct Running {
     stop: watch::Sender<bool>,
     life: Option<tokio::task::JoinHandle<Result<(), KitError>>>,
-    client: Current,
-    listen: Option<SocketAddr>,
+    client: SharedClient,
+    http: Option<Server>,
 }
 
 impl Running {
@@ -228,7 +286,7 @@ impl Running {
 
     /// Returns the address of `/metrics`.
     pub fn listen(&self) -> Option<SocketAddr> {
-        self.listen
+        self.http.as_ref().map(|http| http.address)
     }
 
     /// Asks the workers to drain.
@@ -292,9 +350,22 @@ impl Sdk {
 
 /// The connections of one generation, and the files that they were made from.
 struct Clients {
-    first: Client,
     all: Vec<Client>,
     contents: Contents,
+}
+
+/// The clients in use now, whose key can be replaced.
+#[derive(Clone, Default)]
+pub(crate) struct InUse(Arc<Mutex<Vec<Client>>>);
+
+impl InUse {
+    pub(crate) fn get(&self) -> Vec<Client> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, clients: Vec<Client>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = clients;
+    }
 }
 
 /// What a running process reacts to.
@@ -310,6 +381,9 @@ struct Fleet {
     sdk: Sdk,
     queues: Vec<(TaskQueue, WorkerOptions)>,
     health: Health,
+    client: SharedClient,
+    in_use: InUse,
+    on_drain: Vec<OnDrain>,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
 }
 
@@ -317,12 +391,19 @@ impl Fleet {
     async fn connect(&self) -> Result<Clients, KitError> {
         let settings = &self.config.connection;
         let contents = Contents::read(settings)?;
-        let first = settings.connect_patiently(self.sdk.meter.clone()).await?;
-        let mut all = vec![first.clone()];
+        let mut all = Vec::new();
         while all.len() < settings.connections {
             all.push(settings.connect_patiently(self.sdk.meter.clone()).await?);
         }
-        Ok(Clients { first, all, contents })
+        Ok(Clients { all, contents })
+    }
+
+    /// Hands the clients to the application and to the renewal of keys.
+    fn use_clients(&self, clients: &Clients) {
+        if let Some(first) = clients.all.first() {
+            self.client.set(first.clone());
+        }
+        self.in_use.set(clients.all.clone());
     }
 
     fn start(&self, clients: &Clients) -> Result<Generation, KitError> {
@@ -334,37 +415,53 @@ impl Fleet {
         mut self,
         mut generation: Generation,
         mut clients: Clients,
-        current: &Current,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), KitError> {
         // Workers of earlier connections, which end by request.
         let mut retired: Vec<Generation> = Vec::new();
         let mut ticks = tokio::time::interval(self.config.reload_every);
+        let has_files = !clients.contents.is_empty() || self.config.connection.has_key_file();
+        let mut refusals = std::pin::pin!(refusals::watch(
+            self.config.connection.clone(),
+            self.in_use.clone(),
+            self.sdk.exporter,
+            self.health.clone(),
+        ));
         let failure = loop {
             let event = tokio::select! {
                 biased;
                 // An error is a sender that is gone: the same as a request.
                 () = async { let _ = stopped.wait_for(|stop| *stop).await; } => Event::Stop,
                 Some((task_queue, outcome)) = self.ended.1.recv() => Event::Ended(task_queue, outcome),
-                _ = ticks.tick(), if !clients.contents.is_empty() => Event::LookAtFiles,
+                _ = ticks.tick(), if has_files => Event::LookAtFiles,
+                never = &mut refusals => match never {},
             };
             match event {
                 Event::Stop => break None,
-                Event::Ended(task_queue, Err(text)) => break Some(KitError::Worker { task_queue, text }),
+                Event::Ended(task_queue, Err(text)) => {
+                    let refused = self.health.refused().map(KitError::Refused);
+                    break Some(refused.unwrap_or(KitError::Worker { task_queue, text }));
+                }
                 // A worker of an earlier connection.
                 Event::Ended(_, Ok(())) => {}
                 Event::LookAtFiles => {
-                    if let Some((next_generation, next_clients)) = self.reload(&mut clients).await {
+                    if let Some((next_generation, next_clients)) = self.reload(&clients).await {
                         generation.stop();
                         retired.push(std::mem::replace(&mut generation, next_generation));
-                        current.set(next_clients.first.clone());
+                        self.use_clients(&next_clients);
                         clients = next_clients;
                     }
                 }
             }
         };
-        tracing::info!(grace_seconds = self.config.grace.as_secs(), "draining");
+        tracing::info!(
+            grace_seconds = self.config.grace.as_secs(),
+            "the workers take no more tasks"
+        );
         self.health.enter(Phase::Draining);
+        for call in self.on_drain.drain(..) {
+            call();
+        }
         generation.stop();
         retired.push(generation);
         let mut left = 0;
@@ -384,62 +481,42 @@ impl Fleet {
 
     /// Looks at the files of the connection. A new key is put into use at once; new certificates make new connections, and
     /// workers on them start before the earlier ones drain.
-    async fn reload(&self, clients: &mut Clients) -> Option<(Generation, Clients)> {
+    async fn reload(&self, clients: &Clients) -> Option<(Generation, Clients)> {
         let settings = &self.config.connection;
+        settings.renew_key(&clients.all);
         let next = match Contents::read(settings) {
-            Ok(next) => next,
+            Ok(next) if next != clients.contents => next,
+            Ok(_) => return None,
             Err(error) => {
-                tracing::warn!(
-                    "keeping the current certificates and keys: {}",
-                    crate::connection::chain(&error)
-                );
+                tracing::warn!("keeping the current certificates: {error}");
                 return None;
             }
         };
-        match clients.contents.change_to(&next) {
-            Change::Nothing => None,
-            Change::NewKey => {
-                // Otherwise it changed again while it was read: the next look finds it.
-                if let Ok(Some(key)) = settings.credential.api_key() {
-                    for client in &clients.all {
-                        client
-                            .connection()
-                            .set_api_key(Some(key.expose_secret().to_owned()));
-                    }
-                    clients.contents = next;
-                    tracing::info!("the API key file changed; using the new key");
-                }
-                None
+        let attempt = async {
+            let connected = self.connect_once(next).await?;
+            let generation = self.start(&connected)?;
+            Ok::<_, KitError>((generation, connected))
+        };
+        match attempt.await {
+            Ok(pair) => {
+                tracing::info!("certificates changed; workers use new connections");
+                Some(pair)
             }
-            Change::NewConnection => {
-                let attempt = async {
-                    let connected = self.connect_once(next).await?;
-                    let generation = self.start(&connected)?;
-                    Ok::<_, KitError>((generation, connected))
-                };
-                match attempt.await {
-                    Ok(pair) => {
-                        tracing::info!("certificates changed; workers use new connections");
-                        Some(pair)
-                    }
-                    Err(error) => {
-                        tracing::error!(
-                            "cannot use the changed certificates, keeping the current connections: {error}"
-                        );
-                        None
-                    }
-                }
+            Err(error) => {
+                tracing::error!(
+                    "cannot use the changed certificates, keeping the current connections: {error}"
+                );
+                None
             }
         }
     }
 
     async fn connect_once(&self, contents: Contents) -> Result<Clients, KitError> {
         let settings = &self.config.connection;
-        let first = settings.connect_with(self.sdk.meter.clone()).await?;
-        let mut all = vec![first.clone()];
+        let mut all = Vec::new();
         while all.len() < settings.connections {
             all.push(settings.connect_with(self.sdk.meter.clone()).await?);
         }
-        Ok(Clients { first, all, contents })
+        Ok(Clients { all, contents })
     }
 }

@@ -18,11 +18,26 @@ pub struct Lenient<T> {
     pub value: T,
     /// Why it cannot be read.
     pub problem: Option<String>,
+    is_given: bool,
+}
+
+impl<T> Lenient<T> {
+    /// Returns why there is no usable value, for a workflow that cannot do without one.
+    pub fn problem_if_required(&self) -> Option<String> {
+        match &self.problem {
+            None if !self.is_given => Some("no input was given".to_owned()),
+            problem => problem.clone(),
+        }
+    }
 }
 
 impl<T> From<T> for Lenient<T> {
     fn from(value: T) -> Self {
-        Self { value, problem: None }
+        Self {
+            value,
+            problem: None,
+            is_given: true,
+        }
     }
 }
 
@@ -50,13 +65,11 @@ impl<T: DeserializeOwned + Default + 'static> TemporalDeserializable for Lenient
         // Null means "nothing given" as well.
         Ok(
             match context.converter.from_payload::<Option<T>>(context, first) {
-                Ok(value) => Self {
-                    value: value.unwrap_or_default(),
-                    problem: None,
-                },
+                Ok(Some(value)) => Self::from(value),
+                Ok(None) => Self::default(),
                 Err(error) => Self {
-                    value: T::default(),
                     problem: Some(error.to_string()),
+                    ..Self::default()
                 },
             },
         )

@@ -6,7 +6,9 @@
 //! connects, polls, serves metrics and health, and drains on SIGTERM.
 
 mod backlog;
+mod client;
 mod config;
+mod connect_error;
 mod connection;
 mod duration;
 mod environment;
@@ -19,15 +21,20 @@ mod logs;
 mod metrics;
 mod mistake;
 mod reader;
+mod refusals;
 mod registry;
 mod reload;
+mod tls_probe;
 mod worker;
 
+pub use client::SharedClient;
 pub use config::{Config, Deployment, TaskQueue};
-pub use connection::{ConnectError, ConnectionSettings, Credential, Pem, chain};
+pub use connect_error::ConnectError;
+pub use connection::{ConnectionSettings, Credential, Pem, chain};
 pub use duration::parse_duration;
 pub use environment::process_environment;
 pub use heartbeat::beating;
+pub use http_edge::Secret;
 pub use kit::{Kit, KitError, Running};
 pub use lenient::Lenient;
 pub use logs::{LogFormat, LogSettings, subscriber};

@@ -24,6 +24,25 @@ impl Default for LogSettings {
     }
 }
 
+impl LogSettings {
+    /// Returns a log of this level.
+    ///
+    /// # Errors
+    ///
+    /// If the level is none, and no filter of `tracing` either.
+    pub fn try_new(level: &str, format: LogFormat) -> Result<Self, String> {
+        match EnvFilter::try_new(level) {
+            Ok(_) => Ok(Self {
+                level: level.to_owned(),
+                format,
+            }),
+            Err(_) => Err(format!(
+                "`{level}` must be error, warn, info, debug, trace or a tracing filter"
+            )),
+        }
+    }
+}
+
 /// Output format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -39,6 +58,8 @@ pub fn subscriber(settings: &LogSettings) -> Box<dyn tracing::Subscriber + Send 
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be formatted is lost, like one that cannot be written.
+        .log_internal_errors(false)
         .with_writer(LogWriter::new);
     match settings.format {
         LogFormat::Text => Box::new(builder.with_ansi(false).with_target(false).finish()),

@@ -8,6 +8,7 @@ use temporalio_sdk::WorkerOptions;
 use temporalio_sdk::activities::{ActivityDefinitions, ActivityImplementer};
 use temporalio_workflow::workflows::WorkflowImplementation;
 
+use crate::client::SharedClient;
 use crate::config::{Config, TaskQueue};
 use crate::mistake::Mistake;
 
@@ -19,6 +20,7 @@ const PLACE: &str = "registry";
 pub struct Registry {
     queues: BTreeMap<String, Queue>,
     mistakes: Vec<Mistake>,
+    client: SharedClient,
 }
 
 /// One registered name.
@@ -56,6 +58,11 @@ impl Registry {
     /// Returns an empty registry.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the client of the process that will run this registry, for activities that need one.
+    pub fn client(&self) -> SharedClient {
+        self.client.clone()
     }
 
     /// Registers a workflow on a task queue. A name that is already registered there is refused at start.
@@ -131,10 +138,14 @@ impl Registry {
     }
 
     /// Returns each queue to poll with its registrations, or every mistake.
-    pub(crate) fn resolve(mut self, config: &Config) -> Result<Vec<(TaskQueue, Queue)>, Vec<Mistake>> {
+    pub(crate) fn resolve(
+        mut self,
+        config: &Config,
+        has_workers: bool,
+    ) -> Result<Vec<(TaskQueue, Queue)>, Vec<Mistake>> {
         let mut mistakes = std::mem::take(&mut self.mistakes);
         let mut wrong = |problem: String| mistakes.push(Mistake::new(PLACE, problem));
-        if self.queues.is_empty() {
+        if has_workers && self.queues.is_empty() {
             wrong("no workflow and no activity is registered".to_owned());
         }
         let known = self.queues.keys().cloned().collect::<Vec<_>>().join(", ");

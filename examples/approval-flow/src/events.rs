@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use ring::{digest, hmac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use temporalio_client::Client;
+use temporal_worker_kit::SharedClient;
 
 use crate::ID_PREFIX;
 use crate::commands::start;
@@ -27,6 +27,9 @@ pub const MAX_BYTES: usize = 256 * 1024;
 
 /// How far the timestamp of an event may be from now.
 pub const MAX_AGE: Duration = Duration::from_mins(5);
+
+/// How long Temporal may take to accept a request.
+const ACCEPT: Duration = Duration::from_secs(10);
 
 /// Header with the Unix time in seconds.
 pub const TIMESTAMP_HEADER: &str = "x-approval-timestamp";
@@ -160,12 +163,12 @@ pub fn read(body: &[u8]) -> Result<(String, ApprovalRequest), Refused> {
 /// What the receiver needs.
 #[derive(Clone)]
 struct Receiver {
-    client: Client,
+    client: SharedClient,
     secret: SecretString,
 }
 
 /// Returns the route `POST /events`.
-pub fn routes(client: Client, secret: SecretString) -> Router {
+pub fn routes(client: SharedClient, secret: SecretString) -> Router {
     Router::new()
         .route("/events", post(receive))
         .layer(DefaultBodyLimit::max(MAX_BYTES))
@@ -194,7 +197,13 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
             return answer(status, &json!({ "error": refused.to_string() }));
         }
     };
-    match start(&receiver.client, request, Some(id)).await {
+    let started = async {
+        let client = receiver.client.connected().await;
+        start(&client, request, Some(id)).await
+    };
+    // Before the first connection nothing is accepted either.
+    let started = tokio::time::timeout(ACCEPT, started).await;
+    match started.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", ACCEPT.as_secs()))) {
         Ok(id) => answer(StatusCode::ACCEPTED, &json!({ "workflow_id": id })),
         Err(error) => {
             // The sender repeats it: nothing is lost.

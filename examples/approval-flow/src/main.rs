@@ -12,7 +12,7 @@ use approval_flow::policy::PolicyFile;
 use approval_flow::schedule::{Operation, When};
 use approval_flow::{Approvals, DriverInput, StepVerdict, commands, events, registry, schedule};
 use clap::{Args, Parser, Subcommand};
-use process_edge::{Signals, flush_errors, report_panics, write_error, write_output};
+use process_edge::{flush_errors, report_panics, write_error, write_output};
 use secrecy::SecretString;
 use temporal_dev_server::{Options, reach};
 use temporal_worker_kit::{Config, ConnectionSettings, Kit, parse_duration, process_environment, subscriber};
@@ -392,18 +392,10 @@ async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         );
     }
     tracing::subscriber::set_global_default(subscriber(&config.log))?;
-    let client = client().await?;
-    let listener = tokio::net::TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}; choose another address with `--listen`"))?;
-    tracing::info!(listen = %listener.local_addr()?, "receiving events on POST /events");
-    let signals = Signals::listen().context("cannot listen for signals")?;
-    let stopped = async move {
-        signals.first().await;
-    };
-    let routes = events::routes(client, SecretString::from(secret));
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(stopped)
-        .await?;
-    Ok(())
+    let kit = Kit::without_workers(Config {
+        listen: Some(listen),
+        ..config
+    });
+    let routes = events::routes(kit.client(), SecretString::from(secret));
+    Ok(kit.routes(routes).run().await?)
 }

@@ -3,7 +3,9 @@
 pub mod graph;
 #[cfg(test)]
 mod graph_tests;
+pub mod jobs;
 pub mod labels;
+pub mod mail;
 pub mod progress;
 pub mod provider;
 pub mod render;

@@ -144,6 +144,10 @@ impl ProviderError {
 /// A CI system.
 #[async_trait]
 pub trait Provider: Send + Sync {
+    /// Returns what people call it.
+    fn name(&self) -> &'static str;
+    /// Returns whether `runs` shows a run whose answer was lost. If not, a request that may have started one is never repeated.
+    fn lists_runs(&self) -> bool;
     /// Returns all stacks that we may see. An empty list is only returned when the credentials are known to be accepted.
     async fn stacks(&self) -> Result<Vec<Stack>, ProviderError>;
     /// Returns one stack; `None` if it does not exist.

@@ -1,38 +1,70 @@
-//! Telling people what a chain came to: a Slack message, and a line in the audit log.
+//! Telling people what a chain came to: a Slack message, a mail, and a line in the audit log.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use slack_notifier::{Message, Section, Severity, Webhook};
 
+use crate::mail::Mail;
 use crate::progress::Outcome;
 use crate::workflows::ChainReport;
+
+/// Where a summary goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// A Slack channel.
+    Slack,
+    /// Recipients of mail.
+    Mail,
+}
+
+impl Channel {
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Mail => "mail",
+        }
+    }
+}
 
 /// Where summaries and the audit log go.
 #[derive(Debug, Default)]
 pub struct Reporter {
     /// The incoming webhook of a Slack channel.
     pub slack: Option<Webhook>,
+    /// A mail server, with sender and recipients.
+    pub mail: Option<Mail>,
     /// A file to which a JSON line is appended for each chain.
     pub audit_log: Option<PathBuf>,
 }
 
 impl Reporter {
-    /// Posts the summary. A chain without stacks is not worth a message.
+    /// Returns who is notified of this chain. One without stacks is not worth a message.
+    pub fn channels(&self, report: &ChainReport) -> Vec<Channel> {
+        let is_worth = report.error.is_some() || !report.results.is_empty();
+        let slack = self.slack.is_some().then_some(Channel::Slack);
+        let mail = self.mail.is_some().then_some(Channel::Mail);
+        slack.into_iter().chain(mail).filter(|_| is_worth).collect()
+    }
+
+    /// Sends the summary to one channel.
     ///
     /// # Errors
     ///
-    /// In words, if Slack did not take it.
-    pub async fn announce(&self, report: &ChainReport) -> Result<(), String> {
-        let Some(slack) = &self.slack else { return Ok(()) };
-        if report.error.is_none() && report.results.is_empty() {
-            return Ok(());
+    /// In words, if it was not taken.
+    pub async fn announce(&self, report: &ChainReport, channel: Channel) -> Result<(), String> {
+        let message = message(report);
+        match (channel, &self.slack, &self.mail) {
+            (Channel::Slack, Some(slack), _) => {
+                let posted = slack.post(&message).await;
+                posted
+                    .map(drop)
+                    .map_err(|error| format!("{error}: {}", error.kind()))
+            }
+            (Channel::Mail, _, Some(mail)) => mail.send(&report.chain, &message.title, plain(&message)).await,
+            (Channel::Slack | Channel::Mail, _, _) => Ok(()),
         }
-        slack
-            .post(&message(report))
-            .await
-            .map(drop)
-            .map_err(|error| format!("{error}: {}", error.kind()))
     }
 
     /// Appends a chain to the audit log.
@@ -93,4 +125,24 @@ pub fn message(report: &ChainReport) -> Message {
         sections,
         context: vec![report.chain.clone(), format!("started by {}", report.started_by)],
     }
+}
+
+/// A message as the text of a mail.
+fn plain(message: &Message) -> String {
+    let mut text = String::new();
+    for section in &message.sections {
+        if let Some(heading) = &section.heading {
+            text.push_str(heading);
+            text.push('\n');
+        }
+        for line in &section.lines {
+            text.push_str("  ");
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    text.push_str(&message.context.join("\n"));
+    text.push('\n');
+    text
 }

@@ -1,40 +1,42 @@
-//! The HTTP side: webhooks in, metrics and health out.
+//! The HTTP side: webhooks in, metrics out.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::json;
+use temporal_worker_kit::{Lenient, SharedClient};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowStartOptions};
 
 use crate::progress::Outcome;
 use crate::provider::RunRef;
 use crate::webhook::{MOST_BYTES, Received, Receiver, SIGNATURE_HEADER};
-use crate::workflows::{
-    ChainSettings, Lenient, OPEN_CHAINS, RunEvent, RunFinished, TASK_QUEUE, run_workflow_id,
-};
+use crate::workflows::{ChainSettings, OPEN_CHAINS, RunEvent, RunFinished, TASK_QUEUE, run_workflow_id};
 
 /// Spacelift waits for an answer for an unknown time; an event that is not stored by then is refused, and delivered again.
 const STORE: Duration = Duration::from_secs(5);
 
-/// What the server needs.
+/// How often the open chains are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// What receives webhooks.
 #[derive(Clone)]
 pub struct Server {
     /// Temporal.
-    pub client: Client,
-    /// Checks webhooks; without it, none are received.
-    pub receiver: Option<Arc<Receiver>>,
+    pub client: SharedClient,
+    /// Checks webhooks.
+    pub receiver: Arc<Receiver>,
     /// For the chains that webhooks start.
     pub settings: ChainSettings,
     /// The counters.
@@ -44,8 +46,6 @@ pub struct Server {
 /// Counters of this process. Chains are counted by the worker that reports them.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Whether the process works; until then and while it drains, `/readyz` answers 503.
-    pub is_ready: AtomicBool,
     accepted: AtomicU64,
     duplicate: AtomicU64,
     ignored: AtomicU64,
@@ -54,6 +54,8 @@ pub struct Metrics {
     chains_good: AtomicU64,
     chains_bad: AtomicU64,
     chain_seconds: AtomicU64,
+    /// How many chains are open, and the age of the oldest in seconds; nothing while Temporal does not answer.
+    open: Mutex<Option<(u64, u64)>>,
 }
 
 impl Metrics {
@@ -68,7 +70,9 @@ impl Metrics {
         self.chain_seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    fn text(&self, open: Option<(u64, u64)>) -> String {
+    /// Returns the metrics in the Prometheus text format.
+    pub fn text(&self) -> String {
+        let open = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
@@ -120,36 +124,19 @@ impl Metrics {
     }
 }
 
-/// Serves until the process ends. Returns the address.
-///
-/// # Errors
-///
-/// If the address cannot be used.
-pub async fn serve(listen: SocketAddr, server: Server) -> std::io::Result<SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(listen).await?;
-    let bound = listener.local_addr()?;
-    let mut router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics));
-    if server.receiver.is_some() {
-        router = router
-            .route("/webhooks/spacelift", post(webhook))
-            .layer(DefaultBodyLimit::max(MOST_BYTES));
-    }
-    let router = router.with_state(server);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(bound)
+/// Returns the route of the webhooks.
+pub fn routes(server: Server) -> Router {
+    Router::new()
+        .route("/webhooks/spacelift", post(webhook))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .with_state(server)
 }
 
 /// A decision takes durable steps; it is a workflow's. Here the event is only checked and stored.
 async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(receiver) = &server.receiver else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     let signature = headers.get(SIGNATURE_HEADER).and_then(|it| it.to_str().ok());
-    match receiver.receive(signature, &body, Timestamp::now()) {
+    match server.receiver.receive(signature, &body, Timestamp::now()) {
         Err(refusal) => {
             count(&server.metrics.refused);
             tracing::warn!(%refusal, "webhook refused");
@@ -195,9 +182,13 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .static_summary(format!("end of a run of {}", run.stack))
         .build();
-    let started = server
-        .client
-        .start_workflow(RunFinished::run, Lenient::from(event), options);
+    let started = async {
+        // Before the first connection an event is not stored either.
+        let client = server.client.connected().await;
+        client
+            .start_workflow(RunFinished::run, Lenient::from(event), options)
+            .await
+    };
     match tokio::time::timeout(STORE, started).await {
         Err(_) => Err(format!(
             "Temporal did not accept the event within {} s",
@@ -209,20 +200,13 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
     }
 }
 
-async fn ready(State(server): State<Server>) -> Response {
-    let is_ready =
-        server.metrics.is_ready.load(Ordering::Relaxed) && open_chains(&server.client).await.is_some();
-    let status = if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, axum::Json(json!({ "ready": is_ready }))).into_response()
-}
-
-async fn metrics(State(server): State<Server>) -> Response {
-    let text = server.metrics.text(open_chains(&server.client).await);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+/// Counts the open chains again and again.
+pub async fn count_open_chains(client: SharedClient, metrics: Arc<Metrics>) -> Infallible {
+    loop {
+        let open = open_chains(&client.connected().await).await;
+        *metrics.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
 }
 
 /// Returns how many chains are open, and the age of the oldest in seconds; nothing if Temporal does not answer.

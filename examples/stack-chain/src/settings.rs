@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use slack_notifier::Webhook;
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{Client, ClientOptions};
+use temporal_worker_kit::{Deployment, process_environment};
+use temporalio_client::Client;
 
+use crate::jobs::Jobs;
 use crate::labels::Dialect;
+use crate::mail::Mail;
 use crate::provider::Provider;
 use crate::report::Reporter;
 use crate::spacelift::{Config, Spacelift};
@@ -23,6 +25,9 @@ pub struct Account {
     /// Which labels make a dependency [default: `STACK_CHAIN_LABELS`, else both]
     #[arg(long, global = true, value_enum)]
     labels: Option<Dialect>,
+    /// Run the jobs of this JSON file, each by a URL to start it and a URL to poll it, instead of Spacelift's stacks
+    #[arg(long, global = true, value_name = "FILE")]
+    jobs: Option<PathBuf>,
     /// Requests to Spacelift a second at most
     #[arg(long, global = true, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     requests_per_second: u32,
@@ -55,6 +60,12 @@ impl Account {
     ///
     /// If a variable is missing or wrong; all missing ones are named.
     pub fn provider(&self) -> anyhow::Result<Arc<dyn Provider>> {
+        if let Some(path) = &self.jobs {
+            let name = || format!("--jobs {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(name)?;
+            let jobs = Jobs::try_new(&text, &process_environment()).map_err(anyhow::Error::msg);
+            return Ok(Arc::new(jobs.with_context(name)?));
+        }
         let names = [
             "SPACELIFT_API_KEY_ENDPOINT",
             "SPACELIFT_API_KEY_ID",
@@ -124,18 +135,26 @@ pub struct ReportArguments {
 }
 
 impl ReportArguments {
-    /// Returns where summaries and the audit log go. `SLACK_WEBHOOK_URL` is a secret, and so no flag.
+    /// Returns where summaries and the audit log go. `SLACK_WEBHOOK_URL` and `SMTP_URL` are secrets, and so no flags.
     ///
     /// # Errors
     ///
-    /// If the URL is not one.
+    /// If a URL or an address is invalid.
     pub fn reporter(&self) -> anyhow::Result<Reporter> {
         let slack = variable("SLACK_WEBHOOK_URL")
             .map(|url| slack_notifier::Config::try_new(url.into()))
             .transpose();
         let slack = slack.context("SLACK_WEBHOOK_URL")?.map(Webhook::new);
+        let mail = variable("SMTP_URL")
+            .map(|url| {
+                let of = |name| variable(name).unwrap_or_default();
+                Mail::try_new(&url.into(), &of("SMTP_FROM"), &of("SMTP_TO"))
+            })
+            .transpose()
+            .map_err(anyhow::Error::msg)?;
         Ok(Reporter {
             slack,
+            mail,
             audit_log: self.audit_log.clone(),
         })
     }
@@ -151,18 +170,28 @@ pub fn receiver(max_age: Duration) -> anyhow::Result<Receiver> {
     Receiver::try_new(&secret.into(), max_age).map_err(anyhow::Error::msg)
 }
 
-/// Connects to Temporal as its own tools do: by `TEMPORAL_*` variables and Temporal's configuration file.
+/// Returns the settings of a process on Temporal, read as Temporal's own tools do: `TEMPORAL_*` variables over Temporal's
+/// configuration file.
 ///
 /// # Errors
 ///
-/// If the settings cannot be read, or the server does not answer.
-pub async fn connect(name: &str) -> anyhow::Result<Client> {
-    let loaded = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default());
-    let (mut connection, client) = loaded.map_err(|error| anyhow::anyhow!("Temporal's settings: {error}"))?;
-    connection.identity = format!("{name}@{}", std::process::id());
-    connection.connect_timeout = Some(Duration::from_secs(10));
-    let target = connection.target.clone();
-    Client::connect(connection, client)
-        .await
-        .with_context(|| format!("cannot reach Temporal at {target}; start it, or set TEMPORAL_ADDRESS"))
+/// If a setting is invalid; every mistake is named.
+pub fn process_config() -> anyhow::Result<temporal_worker_kit::Config> {
+    let mut config = temporal_worker_kit::Config::load(None, &process_environment())?;
+    config.connection.identity = format!("stack-chain@{}", std::process::id());
+    config.deployment = Deployment {
+        build_id: concat!("stack-chain/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Deployment::default()
+    };
+    Ok(config)
+}
+
+/// Connects to Temporal once.
+///
+/// # Errors
+///
+/// If the settings are invalid, or the server does not answer.
+pub async fn connect() -> anyhow::Result<Client> {
+    let connected = process_config()?.connection.connect().await;
+    connected.context("start Temporal, or set TEMPORAL_ADDRESS")
 }

@@ -1,7 +1,10 @@
 //! Whole chains: a real Temporal server, the simulated account, and the webhook receiver between them.
 
+mod alerts;
 mod harness;
+mod jobs;
 mod replay;
+mod reports;
 
 use std::time::{Duration, Instant};
 

@@ -80,3 +80,33 @@ async fn missing_settings_are_named_all_at_once() {
         assert!(error.contains(name), "{error}");
     }
 }
+
+#[tokio::test]
+async fn the_jobs_of_the_readme_are_checked_like_stacks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("jobs.json");
+    let (_, json) = include_str!("../README.md")
+        .split_once("```json\n")
+        .expect("the example of the README");
+    std::fs::write(&file, json.split("```").next().unwrap_or_default()).expect("written");
+    let file = file.to_str().expect("text");
+    let (code, _, error) = run("http://127.0.0.1:1", &["check", "--jobs", file]).await;
+    assert_eq!(code, 1);
+    assert!(
+        error.contains("`app`: the variable CI_TOKEN (`token_variable`) is not set"),
+        "{error}"
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_stack-chain"))
+        .args(["check", "--jobs", file])
+        .env_clear()
+        .env("CI_TOKEN", "t0ken")
+        .output()
+        .await
+        .expect("started");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("app [dependsOn:network]: stack `network` does not exist"),
+        "{said}"
+    );
+}

@@ -143,7 +143,7 @@ pub(super) fn account(
         ensure!(
             !draws || scored.len() + batch.len() <= MOST_CHARTS,
             "an HTML report shows at most {MOST_CHARTS} namespaces, and there are more. Choose some with --namespace GLOB, or use \
-             another --format"
+             another output"
         );
         scored.extend(score(&batch, run, draws, terminal)?);
         Ok(())

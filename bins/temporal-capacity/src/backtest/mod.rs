@@ -15,8 +15,9 @@ use capacity_backtest::{Cadence, Contender, Course, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
 use capacity_settings::Needs;
 
-use crate::arguments::{Backtest, BacktestFormat, BacktestSource, Global, Output};
+use crate::arguments::{Backtest, BacktestSource, Global};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
 
@@ -55,10 +56,10 @@ impl Run {
 
 pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
-    let format = format(flags, global);
     if let Some(source) = flags.from {
         return from_memory(flags, source, global, terminal, begun);
     }
+    let format = global.output();
     let run = prepare(flags, global)?;
     for load in &run.loads {
         for note in notes(load, &run) {
@@ -77,13 +78,12 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
         None
     };
     let courses = match format {
-        Some(BacktestFormat::Html) => courses(&run)?,
+        Output::Html => courses(&run)?,
         _ => Vec::new(),
     };
     bar.finish_and_clear();
     match format {
-        None => {}
-        Some(BacktestFormat::Table) => {
+        Output::Table => {
             print(&figures.table(terminal))?;
             if let Some(sweep) = &sweep {
                 print(&sweep.table(terminal))?;
@@ -94,26 +94,18 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
                 begun.elapsed().as_secs_f64()
             ));
         }
-        Some(BacktestFormat::Json) => {
+        Output::Json => {
             let mut document = figures.json();
             if let (Some(sweep), Some(object)) = (&sweep, document.as_object_mut()) {
                 object.insert("sweep".to_owned(), sweep.json());
             }
             print(&serde_json::to_string_pretty(&document)?)?;
         }
-        Some(BacktestFormat::Csv) => print(&figures.csv()?)?,
-        Some(BacktestFormat::Html) => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+        Output::Csv => print(&figures.csv()?)?,
+        Output::Html => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+        _ => {}
     }
     Ok(Exit::Done)
-}
-
-fn format(flags: &Backtest, global: &Global) -> Option<BacktestFormat> {
-    match (flags.format, global.output) {
-        (Some(format), _) => Some(format),
-        (None, None | Some(Output::Text)) => Some(BacktestFormat::Table),
-        (None, Some(Output::Json | Output::Jsonl)) => Some(BacktestFormat::Json),
-        (None, Some(Output::None)) => None,
-    }
 }
 
 /// The load of every namespace, from where it was recorded.
@@ -124,7 +116,7 @@ fn from_memory(
     terminal: Terminal,
     begun: Instant,
 ) -> anyhow::Result<Exit> {
-    let format = format(flags, global);
+    let format = global.output();
     // The home of the automation is of no interest here: the flag chooses among the recorded namespaces.
     let mut global = global.clone();
     let glob = global.namespace.take();
@@ -132,16 +124,15 @@ fn from_memory(
         global.set.push("METRICS_SOURCE=prometheus".to_owned());
     }
     let (mut run, settings) = policies(flags, &global)?;
-    let draws = format == Some(BacktestFormat::Html);
+    let draws = format == Output::Html;
     let mut account = memory::account(flags, source, glob.as_deref(), &settings, &run, (draws, terminal))?;
     match format {
-        None => {}
-        Some(BacktestFormat::Table) => {
+        Output::Table => {
             print(&account.table(terminal))?;
             let seconds = begun.elapsed().as_secs_f64();
             tell(&format!("{} in {seconds:.1} s", account.summary()));
         }
-        Some(BacktestFormat::Json) => {
+        Output::Json => {
             let mut document = account.figures.json();
             if let Some(object) = document.as_object_mut() {
                 object.insert("range".to_owned(), account.span_json());
@@ -149,11 +140,12 @@ fn from_memory(
             }
             print(&serde_json::to_string_pretty(&document)?)?;
         }
-        Some(BacktestFormat::Csv) => print(&account.figures.csv()?)?,
-        Some(BacktestFormat::Html) => {
+        Output::Csv => print(&account.figures.csv()?)?,
+        Output::Html => {
             run.loads = std::mem::take(&mut account.loads);
             print(&report::page(&run, &account.figures, None, &courses(&run)?)?)?;
         }
+        _ => {}
     }
     Ok(Exit::Done)
 }

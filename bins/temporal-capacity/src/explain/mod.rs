@@ -13,8 +13,9 @@ use capacity_ledger::Ledger;
 use capacity_settings::Needs;
 use jiff::Timestamp;
 
-use crate::arguments::{Explain, Global, Output};
+use crate::arguments::{Explain, Global};
 use crate::exit::{Exit, print, tell};
+use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
 
@@ -33,11 +34,11 @@ pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) ->
             None => live(name, global, terminal).await?,
         }
     };
-    match global.output {
-        None | Some(Output::Text) => print(document.text(terminal).trim_end())?,
-        Some(Output::Json) => print(&serde_json::to_string_pretty(&document.json())?)?,
-        Some(Output::Jsonl) => print(&document.json().to_string())?,
-        Some(Output::None) => {}
+    match global.output() {
+        Output::Table => print(document.text(terminal).trim_end())?,
+        Output::Json => print(&serde_json::to_string_pretty(&document.json())?)?,
+        Output::Jsonl => print(&document.json().to_string())?,
+        _ => {}
     }
     Ok(Exit::Done)
 }

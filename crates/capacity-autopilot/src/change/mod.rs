@@ -2,7 +2,7 @@
 //!
 //! A change is a small state machine. [`Changer::step`] does at most one post or one poll and returns the
 //! next state and the delay before it, so that a command line can loop over it with a timer and a workflow
-//! with durable ones; every state is serialisable. Nothing here waits.
+//! with durable ones; every state is serializable. Nothing here waits.
 
 mod attempt;
 mod refusal;
@@ -62,7 +62,7 @@ pub enum Phase {
         /// Whether the service said that there is nothing to change.
         nothing_to_change: bool,
     },
-    /// The operation runs: ask how it stands.
+    /// The operation runs: read its status.
     Waiting,
     /// The operation is fulfilled: wait until the request is completed and the capacity is as wanted.
     Verifying {

@@ -60,7 +60,7 @@ impl Detail {
     }
 }
 
-/// Returns what is to be read first of so many namespaces: everything, if that fits one answer of so many points.
+/// Returns what to read first for this number of namespaces: everything, if that fits into one answer of `most_points` points.
 pub(super) fn first_detail(points_per_answer: usize, namespaces: usize) -> Detail {
     let queries = Detail::Everything.queries();
     let points: usize = queries.iter().map(|query| query.points_of(namespaces)).sum();

@@ -64,7 +64,7 @@ const CONCURRENT_INFOS: usize = 8;
 pub enum Progress {
     /// Listing namespaces; so many so far.
     Listing(usize),
-    /// Reading metrics of so many namespaces.
+    /// Reading the metrics of this number of namespaces.
     ReadingMetrics(usize),
     /// Reading capacity info of so many candidates.
     ReadingCapacityInfo(usize),

@@ -15,7 +15,7 @@ use super::usage::{
 
 /// A sample from the future is read, so that it is seen to be one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
-/// So many namespaces times minutes are folded at a time, which bounds memory.
+/// Namespaces times minutes that are folded at a time, which bounds memory.
 const CELLS: i64 = 100_000;
 /// An evaluation looks at an hour and a little more.
 const LONGEST_PART: i64 = 75;

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::families::{Role, find};
 
-/// So many namespaces with traffic make an account in which no limit is wholly unused.
+/// With this many active namespaces, every limit of an account has usage somewhere.
 const SEVERAL: usize = 3;
 
 /// How many strangers' names are kept for the warning.

@@ -9,9 +9,9 @@ use crate::pricing::{ActionPrice, PricePerMillion};
 /// Settings of the rule and its guards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdSettings {
-    /// TRUs to enable (`DEFAULT_TRU_COUNT`); if it is no step, the next one up is taken.
+    /// TRUs to enable (`DEFAULT_TRU_COUNT`); if this size is not available, the next one up is used.
     pub default_trus: Trus,
-    /// Actions an hour below which capacity is given back (`MIN_ACTIONS_THRESHOLD`).
+    /// Capacity is released below this number of actions an hour (`MIN_ACTIONS_THRESHOLD`).
     pub min_actions_per_hour: u64,
     /// TRUs never to be exceeded (`MAX_TRU_COUNT`).
     pub max_trus: Trus,

@@ -68,7 +68,7 @@ pub(crate) fn known_info(present: u32, ceiling: u32) -> KnownCapacityInfo {
     }
 }
 
-/// A namespace in good order: so many TRUs, quiet, everything known.
+/// A healthy namespace with this many TRUs: quiet, everything known.
 pub(crate) fn snapshot(name: &str, present: u32) -> Snapshot {
     let capacity = Capacity::from_trus(present);
     let limits = match capacity {

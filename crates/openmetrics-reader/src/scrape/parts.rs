@@ -24,7 +24,7 @@ pub struct FamilyQuery<'a> {
 }
 
 impl FamilyQuery<'_> {
-    /// About how many points so many namespaces have of it, at least one.
+    /// Estimated points of this family for a number of namespaces, at least one.
     pub fn points_of(&self, namespaces: usize) -> usize {
         #[expect(
             clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Keys of label sets, so that a series seen before is recognised without keeping its text.
+//! Keys of label sets, so that a series seen before is recognized without keeping its text.
 //!
 //! A key is the sum of its labels' keys, which makes it independent of their order. Each label's key is 128 bits of hashes
 //! under keys that are drawn anew for each reader: two different label sets of one document share a key with a chance that

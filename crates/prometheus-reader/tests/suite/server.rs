@@ -54,29 +54,11 @@ impl Prometheus {
         flags: &[&str],
         openmetrics: Option<&Path>,
     ) -> Option<Self> {
-        static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let program = PROGRAM.get_or_init(|| {
-            if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
-                // Not by a macro: what those print is kept from view where a test passes.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{SKIP}=1: the tests on a real Prometheus are skipped"
-                );
-                return None;
-            }
-            Some(find_or_unpack().unwrap_or_else(|problem| {
-                panic!(
-                    "no Prometheus could be had ({problem}): install it, or name its program in {VARIABLE}, \
-                     or skip these tests with {SKIP}=1"
-                )
-            }))
-        });
-        let program = program.as_ref()?;
+        let program = program()?;
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
         if let Some(openmetrics) = openmetrics {
-            let promtool = program.with_file_name("promtool");
-            let stored = run(Command::new(promtool)
+            let stored = run(Command::new(promtool())
                 .args(["tsdb", "create-blocks-from", "openmetrics"])
                 .arg(openmetrics)
                 .arg(folder.join("data")));
@@ -156,6 +138,34 @@ impl Drop for Prometheus {
         self.leash = None;
         let _ = self.guardian.wait();
     }
+}
+
+/// Returns the program, or none where tests on servers are skipped.
+fn program() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
+            // Not by a macro: what those print is kept from view where a test passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{SKIP}=1: the tests on a real Prometheus are skipped"
+            );
+            return None;
+        }
+        Some(find_or_unpack().unwrap_or_else(|problem| {
+            panic!(
+                "no Prometheus could be had ({problem}): install it, or name its program in {VARIABLE}, \
+                 or skip these tests with {SKIP}=1"
+            )
+        }))
+    });
+    program.as_deref()
+}
+
+/// Returns the program that checks and tests rules: it comes with the server, and lies beside it.
+pub(crate) fn promtool() -> PathBuf {
+    let program = program().expect("asked only where there is a server");
+    program.with_file_name("promtool")
 }
 
 fn find_or_unpack() -> Result<PathBuf, String> {

@@ -3,5 +3,8 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 #![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
 
+mod connection;
+#[path = "../../../../tests/temporal/proxy.rs"]
+mod proxy;
 mod reload;
 mod worker;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use temporal_worker_kit::{Config, Kit, KitError, Registry, TaskQueue, beating};
-use temporalio_client::{WorkflowGetResultOptions, WorkflowStartOptions};
+use axum::Router;
+use axum::routing::post;
+use temporal_worker_kit::{Config, Kit, KitError, Registry, SharedClient, TaskQueue, beating};
+use temporalio_client::{NamespacedClient as _, WorkflowGetResultOptions, WorkflowStartOptions};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
@@ -78,7 +81,7 @@ pub(crate) fn registry() -> Registry {
         .activities("slow", Shop)
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -90,7 +93,16 @@ async fn get(address: std::net::SocketAddr, path: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_queues_run_report_and_drain() {
     let server = server().await;
+    let (is_open, is_drained) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (open, drained) = (Arc::clone(&is_open), Arc::clone(&is_drained));
     let kit = Kit::new(config(&server.address().to_string()), registry())
+        .ready_if(move || {
+            let is_open = open.load(Ordering::Relaxed);
+            is_open
+                .then_some(())
+                .ok_or_else(|| "the shop is closed".to_owned())
+        })
+        .on_drain(move || drained.store(true, Ordering::Relaxed))
         .metrics(|| "shop_orders 1".to_owned())
         .metrics(|| panic!("contained"))
         .readiness(|| serde_json::Map::from_iter([("shop".to_owned(), "open".into())]));
@@ -104,6 +116,14 @@ async fn two_queues_run_report_and_drain() {
             && ready.contains("\"shop\":\"open\""),
         "{ready}"
     );
+
+    is_open.store(false, Ordering::Relaxed);
+    let ready = get(listen, "/readyz").await;
+    assert!(
+        ready.contains("503") && ready.contains("\"problem\":\"the shop is closed\""),
+        "{ready}"
+    );
+    is_open.store(true, Ordering::Relaxed);
 
     let client = running.client();
     let start = WorkflowStartOptions::new("orders", "order-1").build();
@@ -145,8 +165,10 @@ async fn two_queues_run_report_and_drain() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the activity starts");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert!(!is_drained.load(Ordering::Relaxed));
     running.stop();
     running.wait().await.expect("drained");
+    assert!(is_drained.load(Ordering::Relaxed));
     let metrics = get(listen, "/metrics").await;
     assert!(
         metrics.contains("activity_type=\"shop.slow\",status=\"completed\"} 1"),
@@ -156,6 +178,97 @@ async fn two_queues_run_report_and_drain() {
         get(listen, "/readyz").await.contains("503"),
         "stopped is not ready"
     );
+    server.shutdown().await;
+}
+
+struct Gateway {
+    client: SharedClient,
+}
+
+#[activities]
+impl Gateway {
+    #[activity(name = "gateway.namespace")]
+    async fn namespace(self: Arc<Self>, _context: ActivityContext) -> Result<String, ActivityError> {
+        Ok(self.client.get().namespace())
+    }
+}
+
+#[workflow]
+#[derive(Default)]
+struct Ask;
+
+#[workflow_methods]
+impl Ask {
+    #[run(name = "Ask")]
+    async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(10));
+        Ok(context.execute_activity(Gateway::namespace, (), options).await?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_activity_has_a_client_and_a_process_without_workers_starts_workflows() {
+    let server = server().await;
+    let config = |queues: &str| {
+        let address = server.address();
+        let text =
+            format!("[connection]\naddress = \"{address}\"\n[worker]\nlisten = \"127.0.0.1:0\"\n{queues}");
+        Config::parse("worker.toml", &text, &BTreeMap::new()).expect("valid")
+    };
+    let Err(KitError::Mistakes(mistakes)) = Kit::new(config(""), Registry::new()).start().await else {
+        panic!("a worker without anything to do is a mistake");
+    };
+    assert!(
+        mistakes.to_string().contains("no workflow and no activity"),
+        "{mistakes}"
+    );
+
+    let registry = Registry::new();
+    let gateway = Gateway {
+        client: registry.client(),
+    };
+    let registry = registry
+        .workflow::<Ask>("questions")
+        .activities("questions", gateway);
+    let mut worker = Kit::new(config(""), registry).start().await.expect("started");
+
+    let kit = Kit::without_workers(config(""));
+    let client = kit.client();
+    let ask = async move || {
+        let options = WorkflowStartOptions::new("questions", "ask-1").build();
+        let started = client
+            .connected()
+            .await
+            .start_workflow(Ask::run, (), options)
+            .await;
+        let handle = started.expect("started");
+        let result = handle.get_result(WorkflowGetResultOptions::default()).await;
+        result.expect("an answer")
+    };
+    let mut receiver = kit
+        .routes(Router::new().route("/ask", post(ask)))
+        .start()
+        .await
+        .expect("started");
+    let listen = receiver.listen().expect("listening");
+    let ready = get(listen, "/readyz").await;
+    assert!(
+        ready.contains("200 OK") && ready.contains("\"phase\":\"serving\""),
+        "{ready}"
+    );
+    let mut stream = TcpStream::connect(listen).await.expect("connected");
+    let request = b"POST /ask HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(
+        answer.contains("200 OK") && answer.ends_with("default"),
+        "{answer}"
+    );
+    for running in [&mut receiver, &mut worker] {
+        running.stop();
+        running.wait().await.expect("drained");
+    }
     server.shutdown().await;
 }
 

@@ -14,9 +14,10 @@ use stack_chain::progress::Outcome;
 use stack_chain::provider::RunRef;
 use stack_chain::settings::{Account, connect};
 use stack_chain::workflows::{
-    ChainReport, ChainRequest, ChainSettings, ChainStatus, Decision, ExecutionStatus, Lenient,
-    StackDependencyChain, StackExecution, TASK_QUEUE, chain_id, execution_id,
+    ChainReport, ChainRequest, ChainSettings, ChainStatus, Decision, ExecutionStatus, StackDependencyChain,
+    StackExecution, TASK_QUEUE, chain_id, execution_id,
 };
+use temporal_worker_kit::Lenient;
 use temporalio_client::{
     Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions, WorkflowListOptions,
     WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
@@ -92,7 +93,7 @@ pub(super) async fn trigger(
     // An unknown stack is refused here, where the person sees it.
     let graph = Graph::of(account.provider()?.stacks().await?, account.dialect()?);
     graph.plan_from(stack)?;
-    let client = connect("stack-chain").await?;
+    let client = connect().await?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -122,7 +123,7 @@ pub(super) async fn trigger(
 }
 
 pub(super) async fn run(command: Chains) -> anyhow::Result<ExitCode> {
-    let client = connect("stack-chain").await?;
+    let client = connect().await?;
     match command {
         Chains::List => list(&client).await?,
         Chains::Show { chain, json } => show(&client, &chain, json).await?,
@@ -292,7 +293,7 @@ fn shown(status: &ChainStatus, running: &[ExecutionStatus]) -> String {
 }
 
 pub(super) async fn report(wanted: &Report) -> anyhow::Result<ExitCode> {
-    let client = connect("stack-chain").await?;
+    let client = connect().await?;
     let today = Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
     let last = wanted.to.unwrap_or(today);
     if last < wanted.from {

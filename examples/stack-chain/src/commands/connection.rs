@@ -24,10 +24,10 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
     let provider = account.provider()?;
     match provider.identity().await {
         Ok(identity) => {
-            let _ = writeln!(text, "Spacelift: logged in as {}", identity.name);
+            let _ = writeln!(text, "{}: logged in as {}", provider.name(), identity.name);
         }
         Err(error) => {
-            let _ = writeln!(text, "Spacelift: {error}");
+            let _ = writeln!(text, "{}: {error}", provider.name());
             print(&text);
             return Ok(ExitCode::from(1));
         }
@@ -65,7 +65,7 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
 }
 
 async fn temporal() -> anyhow::Result<String> {
-    let mut client = connect("stack-chain").await?;
+    let mut client = connect().await?;
     let own = client.options().namespace.clone();
     let listed = client
         .list_namespaces(

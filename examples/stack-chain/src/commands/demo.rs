@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -11,18 +10,18 @@ use stack_chain::labels::Dialect;
 use stack_chain::provider::{Provider as _, RunRef};
 use stack_chain::render;
 use stack_chain::report::Reporter;
-use stack_chain::server::{Metrics, Server, serve};
+use stack_chain::server::{Metrics, Server, routes};
 use stack_chain::simulator::{self, KEY_ID, KEY_SECRET, SimStack, WEBHOOK_SECRET};
 use stack_chain::spacelift::{Config, Spacelift};
 use stack_chain::webhook::Receiver;
-use stack_chain::workflows::{ChainActivities, ChainReport, ChainSettings, StackDependencyChain, chain_id};
-use temporal_dev_server::Options;
-use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, Url, WorkflowGetResultOptions,
+use stack_chain::workflows::{
+    ChainActivities, ChainReport, ChainSettings, StackDependencyChain, chain_id, register,
 };
+use temporal_dev_server::Options;
+use temporal_worker_kit::{ConnectionSettings, Kit, Registry};
+use temporalio_client::{Client, WorkflowGetResultOptions};
 
 use super::print;
-use super::serve::work;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -48,11 +47,6 @@ fn stacks() -> Vec<SimStack> {
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let server = temporal_dev_server::start(&Options::default(), &print).await?;
     let simulator = simulator::start(stacks()).await?;
-    let connection = ConnectionOptions::new(Url::parse(&format!("http://{}", server.address()))?).build();
-    let client = Client::new(
-        Connection::connect(connection).await?,
-        ClientOptions::new("default").build(),
-    )?;
     let spacelift = Arc::new(Spacelift::new(Config::try_new(
         &simulator.endpoint(),
         KEY_ID,
@@ -63,55 +57,50 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
         spacelift.stacks().await?,
         Dialect::Both,
     )));
-    let metrics = Arc::new(Metrics::default());
-    metrics.is_ready.store(true, Ordering::Relaxed);
     let receiver =
         Receiver::try_new(&WEBHOOK_SECRET.into(), Duration::from_mins(15)).map_err(anyhow::Error::msg)?;
-    let settings = ChainSettings {
-        poll_ms: 1_000,
-        ..ChainSettings::default()
-    };
+    let metrics = Arc::new(Metrics::default());
+    let registry = Registry::new();
     let listening = Server {
-        client: client.clone(),
-        receiver: Some(Arc::new(receiver)),
-        settings,
+        client: registry.client(),
+        receiver: Arc::new(receiver),
+        settings: ChainSettings {
+            poll_ms: 1_000,
+            ..ChainSettings::default()
+        },
         metrics: Arc::clone(&metrics),
     };
-    let listen = serve(([127, 0, 0, 1], 0).into(), listening).await?;
-    simulator.deliver_to(&format!("http://{listen}/webhooks/spacelift"), 1);
     let activities = ChainActivities {
         provider: spacelift,
-        client: client.clone(),
+        client: registry.client(),
         dialect: Dialect::Both,
         reporter: Reporter::default(),
-        metrics: Arc::clone(&metrics),
+        metrics,
     };
-    let (done, ended) = tokio::sync::oneshot::channel();
-    let stop = async move {
-        let _ = ended.await;
+    let config = temporal_worker_kit::Config {
+        connection: ConnectionSettings {
+            address: server.address().to_string(),
+            ..ConnectionSettings::default()
+        },
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        grace: Duration::from_secs(1),
+        ..temporal_worker_kit::Config::default()
     };
-    let watch = async {
-        print("\nSomebody runs `network`; Spacelift's webhook says that it has finished.\n");
-        let run = simulator
-            .trigger_by("network", Some("ann"))
-            .context("the stack is there")?;
-        let report = report_of(
-            &client,
-            &chain_id(&RunRef {
-                stack: run.stack,
-                run: run.id,
-            }),
-        )
-        .await;
-        let _ = done.send(());
-        report
-    };
-    let (worked, report) = tokio::join!(
-        work(client.clone(), activities, Duration::from_secs(1), stop, &metrics),
-        watch
-    );
-    worked?;
-    let report = report?;
+    let kit = Kit::new(config, register(registry, activities)).routes(routes(listening));
+    let mut running = kit.start().await?;
+    let listen = running.listen().context("the receiver listens")?;
+    simulator.deliver_to(&format!("http://{listen}/webhooks/spacelift"), 1);
+    print("\nSomebody runs `network`; Spacelift's webhook says that it has finished.\n");
+    let run = simulator
+        .trigger_by("network", Some("ann"))
+        .context("the stack is there")?;
+    let id = chain_id(&RunRef {
+        stack: run.stack,
+        run: run.id,
+    });
+    let report = report_of(&running.client(), &id).await?;
+    running.stop();
+    running.wait().await?;
     for result in &report.results {
         let why = result
             .why

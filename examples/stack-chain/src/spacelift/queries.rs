@@ -254,6 +254,14 @@ fn about(stack: &str) -> impl FnOnce(Error) -> ProviderError {
 
 #[async_trait]
 impl Provider for Spacelift {
+    fn name(&self) -> &'static str {
+        "Spacelift"
+    }
+
+    fn lists_runs(&self) -> bool {
+        true
+    }
+
     async fn stacks(&self) -> Result<Vec<Stack>, ProviderError> {
         Ok(self.all_stacks().await?)
     }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use temporal_worker_kit::{Lenient, SharedClient};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{
-    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
     WorkflowSignalOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
@@ -25,7 +26,6 @@ use super::budget::{BUDGET_ID, RunBudget};
 use super::chain::StackDependencyChain;
 use super::event::RunFinished;
 use super::execution::StackExecution;
-use super::lenient::Lenient;
 use super::messages::{
     ChainReport, ChainRequest, Offer, PrepareRequest, Prepared, Reservation, RunEvent, TASK_QUEUE,
     TriggerRequest, run_workflow_id,
@@ -39,6 +39,12 @@ use crate::windows::{Window, next_open};
 
 /// Longest wait for the answer of a workflow.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Pauses between requests to start a run that had no effect, where the attempts of an activity cannot be used for it.
+const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
+/// The longest pause that the CI system may ask for there.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// Distance of heartbeats.
+const BEAT: Duration = Duration::from_secs(3);
 /// A run appears in the list of runs shortly after the request, even if its answer was lost.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -50,7 +56,7 @@ pub struct ChainActivities {
     /// The CI system.
     pub provider: Arc<dyn Provider>,
     /// Temporal.
-    pub client: Client,
+    pub client: SharedClient,
     /// Which labels make a dependency.
     pub dialect: Dialect,
     /// Where summaries and the audit log go.
@@ -170,7 +176,8 @@ impl ChainActivities {
                 .static_summary("Limit of runs per hour")
                 .build();
         let raw = RawValue::from_value(&wanted, &PayloadConverter::default());
-        let asked = self.client.execute_update_with_start_workflow(
+        let client = self.client.get();
+        let asked = client.execute_update_with_start_workflow(
             RunBudget::run,
             Lenient::default(),
             RunBudget::reserve,
@@ -217,9 +224,32 @@ impl ChainActivities {
                 .saturating_sub(report.started.unwrap_or_default());
             self.metrics.chain_ended(report.is_success(), took);
         }
-        Ok(beating(&context, self.reporter.announce(&report))
-            .await?
-            .map_err(transient)?)
+        // Which channels took it travels with the heartbeats, so that another attempt does not repeat it.
+        let mut told: Vec<String> = context
+            .heartbeat_details()
+            .deserialize()
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let mut problems = Vec::new();
+        for channel in self.reporter.channels(&report) {
+            if told.iter().any(|name| name == channel.name()) {
+                continue;
+            }
+            let call = self.reporter.announce(&report, channel);
+            match temporal_worker_kit::beating(&context, BEAT, told.clone(), call).await? {
+                Ok(()) => {
+                    told.push(channel.name().to_owned());
+                    context.record_heartbeat(told.clone()).await?;
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(transient(problems.join("; ")).into())
+        }
     }
 }
 
@@ -259,6 +289,7 @@ impl ChainActivities {
         if !added.is_empty() {
             let handle = self
                 .client
+                .get()
                 .get_workflow_handle::<StackDependencyChain>(request.chain.clone());
             let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
             let status = tokio::time::timeout(ANSWER, asked)
@@ -285,6 +316,9 @@ impl ChainActivities {
     }
 
     async fn triggered(&self, request: &TriggerRequest, is_first: bool) -> Result<Run, ApplicationFailure> {
+        if !self.provider.lists_runs() {
+            return self.triggered_once(request, is_first).await;
+        }
         if !is_first && let Some(run) = self.lost_run(request).await? {
             return Ok(run);
         }
@@ -299,6 +333,40 @@ impl ChainActivities {
                 self.lost_run(request).await?.ok_or_else(|| failure(error))
             }
             Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Triggers a run where none can be found again: only a request that had no effect is repeated.
+    async fn triggered_once(
+        &self,
+        request: &TriggerRequest,
+        is_first: bool,
+    ) -> Result<Run, ApplicationFailure> {
+        let stack = &request.stack;
+        let unknown = |why: &str| {
+            permanent(format!(
+                "it is unknown whether a run of `{stack}` was started ({why}); look at it in the CI system, then run `stack-chain trigger`"
+            ))
+        };
+        if !is_first {
+            return Err(unknown("the worker ended before it had an answer"));
+        }
+        let mut waits = WAITS.iter();
+        loop {
+            let note = format!("stack-chain: {}", request.execution);
+            let error = match self.provider.trigger(stack, &note).await {
+                Ok(run) => return Ok(run),
+                Err(error) => error,
+            };
+            match (error.trouble, waits.next()) {
+                (Trouble::Ambiguous, _) => return Err(unknown(&error.text)),
+                (Trouble::Transient, Some(wait)) => {
+                    tokio::time::sleep(error.retry_after.unwrap_or(*wait).min(LONGEST_WAIT)).await;
+                }
+                // Another attempt could not tell that this one had no effect.
+                (Trouble::Transient, None) => return Err(permanent(error.text)),
+                _ => return Err(failure(error)),
+            }
         }
     }
 
@@ -343,12 +411,13 @@ impl ChainActivities {
             .build();
         match self
             .client
+            .get()
             .start_workflow(RunFinished::run, Lenient::from(event), options)
             .await
         {
             Ok(_) => Ok(true),
             Err(WorkflowStartError::AlreadyStarted { .. }) => {
-                let handle = self.client.get_workflow_handle::<RunFinished>(id);
+                let handle = self.client.get().get_workflow_handle::<RunFinished>(id);
                 let asked = handle.query(RunFinished::claimed_by, (), WorkflowQueryOptions::default());
                 let answer = tokio::time::timeout(ANSWER, asked)
                     .await
@@ -363,15 +432,12 @@ impl ChainActivities {
 
     async fn offered(&self, run: &RunRef) -> Result<Offer, ApplicationFailure> {
         let mut offer = Offer::default();
-        let mut open = self
-            .client
-            .list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
+        let client = self.client.get();
+        let mut open = client.list_workflows(OPEN_CHAINS, WorkflowListOptions::default());
         while let Some(chain) = open.next().await {
             let chain =
                 chain.map_err(|error| transient(format!("the open chains could not be listed: {error}")))?;
-            let handle = self
-                .client
-                .get_workflow_handle::<StackDependencyChain>(chain.id());
+            let handle = client.get_workflow_handle::<StackDependencyChain>(chain.id());
             let asked = handle.query(
                 StackDependencyChain::execution_of,
                 run.stack.clone(),
@@ -382,9 +448,7 @@ impl ChainActivities {
             let execution =
                 answer.map_err(|error| transient(format!("chain {} did not answer: {error}", chain.id())))?;
             let Some(execution) = execution else { continue };
-            let handle = self
-                .client
-                .get_workflow_handle::<StackExecution>(execution.clone());
+            let handle = client.get_workflow_handle::<StackExecution>(execution.clone());
             let asked = handle.query(StackExecution::status, (), WorkflowQueryOptions::default());
             match tokio::time::timeout(ANSWER, asked).await {
                 Ok(Ok(status)) if status.runs.contains(&run.run) => {
@@ -429,16 +493,7 @@ fn transient(text: String) -> ApplicationFailure {
     failure(ProviderError::new(Trouble::Transient, text))
 }
 
-/// Heartbeats while a slow call is in flight: a worker that dies is noticed within seconds, and a cancellation arrives.
+/// A worker that dies is noticed within seconds, and a cancellation arrives.
 async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
-    let mut call = std::pin::pin!(call);
-    let mut tick = tokio::time::interval(Duration::from_secs(3));
-    loop {
-        tokio::select! {
-            biased;
-            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
-            result = &mut call => return Ok(result),
-            _ = tick.tick() => context.record_heartbeat(()).await?,
-        }
-    }
+    temporal_worker_kit::beating(context, BEAT, (), call).await
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
 use temporalio_common::data_converters::{
     GenericPayloadConverter, RawValue, SerializationContext, SerializationContextData,
 };
@@ -13,7 +14,6 @@ use temporalio_sdk::{
     ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
 };
 
-use super::lenient::Lenient;
 use super::messages::Reservation;
 
 /// Its workflow id.

@@ -4,7 +4,10 @@
 
 use std::time::SystemTime;
 
-use temporalio_common::data_converters::RawValue;
+use temporal_worker_kit::Lenient;
+use temporalio_common::data_converters::{
+    GenericPayloadConverter as _, PayloadConverter, RawValue, SerializationContext, SerializationContextData,
+};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::workflows::{join, join_all};
 use temporalio_sdk::{
@@ -14,7 +17,6 @@ use temporalio_sdk::{
 
 use super::activities::ChainActivities;
 use super::execution::{StackExecution, seconds};
-use super::lenient::{Lenient, text_of};
 use super::messages::{ChainReport, ChainRequest, ChainStatus, ExecutionRequest, execution_id};
 use super::options::{self, cause_of};
 use crate::graph::Plan;
@@ -39,8 +41,8 @@ impl StackDependencyChain {
     pub fn new(context: &WorkflowContextView, input: Lenient<ChainRequest>) -> Self {
         Self {
             id: context.workflow_id().to_owned(),
+            input_problem: input.problem_if_required(),
             request: input.value,
-            input_problem: input.problem,
             plan: Plan::default(),
             progress: None,
             cancel_requested: None,
@@ -239,4 +241,12 @@ impl StackDependencyChain {
             ended: None,
         }
     }
+}
+
+/// Reads a text out of a signal's arguments.
+fn text_of(converter: &PayloadConverter, raw: RawValue) -> Option<String> {
+    let data = SerializationContextData::None;
+    let context = SerializationContext::new(&data, converter);
+    let text = converter.from_payloads::<String>(&context, raw.payloads).ok();
+    text.filter(|text| !text.trim().is_empty())
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use temporal_worker_kit::Lenient;
 use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -13,7 +14,6 @@ use temporalio_sdk::{
 
 use super::activities::ChainActivities;
 use super::chain::StackDependencyChain;
-use super::lenient::Lenient;
 use super::messages::{ChainRequest, RunEvent, RunEventReport, chain_id};
 use super::options;
 
@@ -34,8 +34,8 @@ impl RunFinished {
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<RunEvent>) -> Self {
         Self {
+            problem: input.problem_if_required(),
             event: input.value,
-            problem: input.problem,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use temporal_worker_kit::Lenient;
 use temporalio_common::data_converters::{
     GenericPayloadConverter, RawValue, SerializationContext, SerializationContextData,
 };
@@ -14,7 +15,6 @@ use temporalio_sdk::{
 };
 
 use super::activities::ChainActivities;
-use super::lenient::Lenient;
 use super::messages::{
     Decision, ExecutionRequest, ExecutionStatus, PrepareRequest, Reservation, TriggerRequest,
 };
@@ -52,8 +52,8 @@ impl StackExecution {
     pub fn new(context: &WorkflowContextView, input: Lenient<ExecutionRequest>) -> Self {
         let stack = input.value.stack.id.clone();
         Self {
+            input_problem: input.problem_if_required(),
             request: input.value,
-            input_problem: input.problem,
             status: ExecutionStatus {
                 stack,
                 phase: "starting".to_owned(),

@@ -15,24 +15,20 @@ use futures::StreamExt as _;
 use stack_chain::labels::Dialect;
 use stack_chain::provider::RunRef;
 use stack_chain::report::Reporter;
-use stack_chain::server::{Metrics, Server, serve};
+use stack_chain::server::{Metrics, Server, count_open_chains, routes};
 use stack_chain::simulator::{self, KEY_ID, KEY_SECRET, SimRun, SimStack, Simulator, WEBHOOK_SECRET};
 use stack_chain::spacelift::{Config, Spacelift};
 use stack_chain::webhook::Receiver;
 use stack_chain::workflows::{
-    ChainActivities, ChainReport, ChainSettings, StackDependencyChain, chain_id, worker_options,
+    ChainActivities, ChainReport, ChainSettings, StackDependencyChain, chain_id, register,
 };
 use temporal_dev_server::{DevServer, Options};
+use temporal_worker_kit::{ConnectionSettings, Kit, Registry};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
-use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, Url, WorkflowFetchHistoryOptions,
-    WorkflowGetResultOptions, WorkflowListOptions,
-};
+use temporalio_client::{Client, WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowListOptions};
 use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
-use temporalio_sdk::runtime::RuntimeOptions;
-use temporalio_sdk::{Runtime, Worker};
 use tokio::process::{Child, Command};
 
 /// Set to 1, this skips every test here; nothing else does.
@@ -96,21 +92,17 @@ pub fn run_ref(run: &SimRun) -> RunRef {
     }
 }
 
-async fn client(address: SocketAddr, namespace: &str) -> Client {
-    let url = Url::parse(&format!("http://{address}")).expect("a URL");
-    let mut options = ConnectionOptions::new(url).build();
-    "stack-chain-tests".clone_into(&mut options.identity);
-    let connection = Connection::connect(options).await.expect("connected");
-    let client = Client::new(connection, ClientOptions::new(namespace).build()).expect("a client");
-    let register = RegisterNamespaceRequest {
-        namespace: namespace.to_owned(),
+async fn client(connection: &ConnectionSettings) -> Client {
+    let client = connection.connect().await.expect("connected");
+    let new_namespace = RegisterNamespaceRequest {
+        namespace: connection.namespace.clone(),
         workflow_execution_retention_period: Some(Duration::from_hours(24).try_into().expect("in range")),
         ..Default::default()
     };
     let mut attempts = 0;
     while let Err(error) = client
         .clone()
-        .register_namespace(register.clone().into_request())
+        .register_namespace(new_namespace.clone().into_request())
         .await
     {
         attempts += 1;
@@ -127,40 +119,62 @@ pub async fn with_world(
     settings: ChainSettings,
     body: impl AsyncFnOnce(&World),
 ) {
+    with_reporter(test, stacks, settings, Reporter::default(), body).await;
+}
+
+/// Like [`with_world`], with somewhere to report to.
+pub async fn with_reporter(
+    test: &str,
+    stacks: Vec<SimStack>,
+    settings: ChainSettings,
+    reporter: Reporter,
+    body: impl AsyncFnOnce(&World),
+) {
     let Some(address) = shared_server() else { return };
     let namespace = format!("{test}-{}", std::process::id());
-    let client = client(address, &namespace).await;
+    let connection = ConnectionSettings {
+        address: address.to_string(),
+        namespace: namespace.clone(),
+        identity: "stack-chain-tests".to_owned(),
+        ..ConnectionSettings::default()
+    };
+    let client = client(&connection).await;
     let simulator = simulator::start(stacks).await.expect("started");
     let mut config = Config::try_new(&simulator.endpoint(), KEY_ID, KEY_SECRET.into()).expect("valid");
     config.requests_per_second = 500;
     config.first_wait = Duration::from_millis(20);
     let metrics = Arc::new(Metrics::default());
-    metrics.is_ready.store(true, Ordering::Relaxed);
     let receiver = Receiver::try_new(&WEBHOOK_SECRET.into(), Duration::from_mins(15)).expect("a secret");
     let server = Server {
-        client: client.clone(),
-        receiver: Some(Arc::new(receiver)),
+        client: client.clone().into(),
+        receiver: Arc::new(receiver),
         settings,
         metrics: Arc::clone(&metrics),
     };
-    let bound = serve(([127, 0, 0, 1], 0).into(), server).await.expect("served");
     let activities = ChainActivities {
         provider: Arc::new(Spacelift::new(config)),
-        client: client.clone(),
+        client: client.clone().into(),
         dialect: Dialect::Both,
-        reporter: Reporter::default(),
-        metrics,
+        reporter,
+        metrics: Arc::clone(&metrics),
     };
-    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).expect("a runtime");
-    let options = worker_options(activities, Duration::from_secs(1));
-    let mut worker = Worker::new(&runtime, client.clone(), options).expect("a worker");
-    let stop = worker.shutdown_handle();
+    let config = temporal_worker_kit::Config {
+        connection,
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        grace: Duration::from_secs(1),
+        ..temporal_worker_kit::Config::default()
+    };
+    let shown = Arc::clone(&metrics);
+    let kit = Kit::new(config, register(Registry::new(), activities))
+        .routes(routes(server))
+        .metrics(move || shown.text());
+    let mut running = kit.start().await.expect("a worker");
     let world = World {
-        client,
+        client: client.clone(),
         simulator,
         address,
         namespace,
-        receiver: bound,
+        receiver: running.listen().expect("listening"),
         is_stopped: AtomicBool::new(false),
     };
     world.simulator.deliver_to(&world.webhooks(), 1);
@@ -168,13 +182,17 @@ pub async fn with_world(
         while !world.is_stopped.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        stop();
+        running.stop();
+        running.wait().await.expect("the worker ended well");
     };
-    let (ended, (), ()) = tokio::join!(worker.run(), stopper, async {
+    let work = async {
         body(&world).await;
         world.stop_worker();
-    });
-    ended.expect("the worker ended well");
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(stopper, work) } => {}
+        never = count_open_chains(client.into(), metrics) => match never {},
+    }
 }
 
 impl World {

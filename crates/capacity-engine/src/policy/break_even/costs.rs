@@ -16,7 +16,7 @@ const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 /// How many of the worst remembered hours are left out, so that one bad hour never keeps capacity.
 const WORST_LEFT_OUT: usize = 2;
 
-/// Actions billed beside those used in a calendar hour whose highest option was so many TRUs.
+/// Actions billed in addition to those used, in a calendar hour whose highest option had this many TRUs.
 pub(super) fn topup(trus: u32, used: i64) -> i64 {
     (TRU_HOUR * i64::from(trus.saturating_sub(1)) - used).max(0)
 }

@@ -27,7 +27,7 @@ impl RememberedHour {
         beyond: scale::UNKNOWN,
     };
 
-    /// Returns an hour with a peak and a mean in actions per minute, and so many minutes beyond the envelope.
+    /// Returns an hour with a peak and a mean in actions per minute, and this number of minutes beyond the envelope.
     pub(super) fn new(peak: i64, mean: i64, minutes_beyond_envelope: usize) -> Self {
         Self {
             peak: scale::code(peak),

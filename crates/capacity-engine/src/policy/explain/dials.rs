@@ -45,14 +45,12 @@ pub(super) struct Dial {
 pub(super) fn dials(inputs: &Inputs) -> Vec<Dial> {
     let mut dials = Vec::new();
     if let Some(window) = window_of(inputs) {
-        for kind in LimitKind::ALL {
-            dials.push(throttled(window, kind));
-            dials.push(peak(window, kind));
-        }
-        dials.push(served(window));
+        dials.extend(LimitKind::ALL.map(|kind| throttled(window, kind)));
         dials.push(hour(window));
+        dials.push(served(window));
         dials.extend(known_minutes(window));
         dials.extend(age(inputs, window));
+        dials.extend(LimitKind::ALL.into_iter().filter_map(|kind| peak(window, kind)));
     }
     for kind in LimitKind::ALL {
         dials.extend(limit(inputs, kind));
@@ -151,8 +149,11 @@ fn served(window: &UsageWindow) -> Dial {
     )
 }
 
-/// Served and throttled together in the busiest minute.
-fn peak(window: &UsageWindow, kind: LimitKind) -> Dial {
+/// Served and throttled together in the busiest minute, unless that is the newest one, which has dials of its own.
+fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
+    if window.highest_asked(kind) == window.newest().usage[kind].asked() {
+        return None;
+    }
     let set = move |inputs: &mut Inputs, peak: Rate| {
         change_samples(inputs, |samples| {
             for sample in samples.iter_mut() {
@@ -169,7 +170,7 @@ fn peak(window: &UsageWindow, kind: LimitKind) -> Dial {
             }
         });
     };
-    rate_dial(
+    Some(rate_dial(
         format!("{} in the busiest minute of the last hour", kind.noun()),
         window.highest_asked(kind),
         set,
@@ -177,7 +178,7 @@ fn peak(window: &UsageWindow, kind: LimitKind) -> Dial {
             let peak = window_of(inputs).map_or(Rate::ZERO, |window| window.highest_asked(kind));
             per_second(peak)
         },
-    )
+    ))
 }
 
 /// Every known minute serves more or less by the same.

@@ -1,11 +1,27 @@
-//! Calls that the Temporal service refuses while a worker runs, found in the client library's own metrics.
+//! Calls that the Temporal service refuses while a process runs, found in the SDK's own metrics.
 //!
-//! The library repeats a refused poll for about a minute and then ends the worker; of refused heartbeats and completions it
-//! says little. Its metrics count each of them, by call and status code, which is the one place where they can be seen.
+//! Refused polls mean that the process gets no work: it is not ready, its key is read again from its file, and if that does
+//! not help the SDK ends the worker after about a minute. Other refused calls are repeated, by the SDK or by the service after
+//! a timeout, and are only logged. The SDK's metrics count each of them, by call and status code, which is the one place where
+//! they can be seen.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use openmetrics_reader::{Event, Options, Reader};
+
+use crate::connection::ConnectionSettings;
+use crate::health::Health;
+use crate::http::sdk_text;
+use crate::kit::InUse;
+
+/// How often the metrics are read.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The SDK repeats a refused poll every 10 s: when none was refused for longer, polls are accepted.
+const QUIET: Duration = Duration::from_secs(15);
+/// Refused calls of other kinds are logged this often at most.
+const LOGGED_EVERY: Duration = Duration::from_mins(1);
 
 /// The counters of failed calls; those of polls are counted apart.
 const COUNTERS: [&str; 2] = [
@@ -17,29 +33,29 @@ const REFUSALS: [&str; 2] = ["UNAUTHENTICATED", "PERMISSION_DENIED"];
 
 /// One kind of refused call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RefusedCall {
+struct RefusedCall {
     /// The call, such as `PollWorkflowTaskQueue`.
-    pub call: String,
+    call: String,
     /// The status code, such as `UNAUTHENTICATED`.
-    pub code: String,
+    code: String,
 }
 
 impl RefusedCall {
     /// Returns whether a worker gets no tasks while this is refused.
-    pub fn is_poll(&self) -> bool {
+    fn is_poll(&self) -> bool {
         self.call.starts_with("Poll") && self.call.ends_with("TaskQueue")
     }
 }
 
 /// Follows the counters of refused calls.
 #[derive(Debug, Default)]
-pub struct RefusalWatch {
+struct RefusalWatch {
     seen: BTreeMap<RefusedCall, u64>,
 }
 
 impl RefusalWatch {
     /// Takes the text of the library's metrics, and returns what was refused since the last one.
-    pub fn read(&mut self, metrics: &[u8]) -> Vec<RefusedCall> {
+    fn read(&mut self, metrics: &[u8]) -> Vec<RefusedCall> {
         let mut counts: BTreeMap<RefusedCall, u64> = BTreeMap::new();
         for event in Reader::new(metrics, Options::lenient()) {
             let Ok(Event::Sample(sample)) = event else {
@@ -68,6 +84,63 @@ impl RefusalWatch {
         };
         counts.into_iter().filter_map(is_new).collect()
     }
+}
+
+/// Watches for refused calls until it is dropped.
+pub(crate) async fn watch(
+    settings: ConnectionSettings,
+    in_use: InUse,
+    sdk_metrics: SocketAddr,
+    health: Health,
+) -> std::convert::Infallible {
+    let mut counters = RefusalWatch::default();
+    let mut polls_refused_at: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Ok(Ok(text)) = tokio::time::timeout(INTERVAL, sdk_text(sdk_metrics)).await else {
+            continue;
+        };
+        let (polls, others): (Vec<_>, Vec<_>) = counters
+            .read(text.as_bytes())
+            .into_iter()
+            .partition(RefusedCall::is_poll);
+        if let Some(poll) = polls.first() {
+            let is_renewed = settings.renew_key(&in_use.get());
+            if polls_refused_at.is_none() && !is_renewed {
+                tracing::error!("{}; trying again for a minute", sentence(&settings, poll));
+            }
+            polls_refused_at = Some(Instant::now());
+            health.set_refused(Some(sentence(&settings, poll)));
+        } else if polls_refused_at.is_some_and(|at| at.elapsed() > QUIET) {
+            tracing::info!("the Temporal service accepts polls again");
+            polls_refused_at = None;
+            health.set_refused(None);
+        }
+        if let Some(other) = others.first()
+            && polls.is_empty()
+            && logged_at.is_none_or(|at| at.elapsed() > LOGGED_EVERY)
+        {
+            settings.renew_key(&in_use.get());
+            tracing::warn!("{}; the call will be repeated", sentence(&settings, other));
+            logged_at = Some(Instant::now());
+        }
+    }
+}
+
+fn sentence(settings: &ConnectionSettings, refused: &RefusedCall) -> String {
+    let what = if refused.is_poll() {
+        "polls of this worker".to_owned()
+    } else {
+        format!("a call of this worker ({})", refused.call)
+    };
+    format!(
+        "the Temporal service at {} refuses {what} with {}: the credential ({}) has expired, was revoked, or may not use the namespace `{}`. Replace it",
+        settings.address,
+        refused.code,
+        settings.credential.setting(),
+        settings.namespace,
+    )
 }
 
 #[cfg(test)]

@@ -8,15 +8,15 @@ use rustls::{AlertDescription, CertificateError};
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::Code;
 
-use crate::connection::{Connection, Credential};
+use crate::connection::{ConnectionSettings, Credential};
 
 /// A connection that was not made, or a namespace that cannot be used. Never shows a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// A setting that is needed.
-    #[error("{0} is not set")]
-    NotSet(&'static str),
+    /// The certificate authorities cannot be used.
+    #[error("the certificate authorities of this system cannot be used: {0}")]
+    Authorities(rustls::Error),
     /// Not an address.
     #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
     Address(String),
@@ -125,11 +125,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Returns whether the same attempt may succeed later without anybody changing a setting.
-    pub fn is_passing(&self) -> bool {
+    /// Whether another attempt can succeed without a change to the settings.
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::NotSet(_)
+            Self::Authorities(_)
             | Self::Address(_)
             | Self::File { .. }
             | Self::Pem { .. }
@@ -144,7 +144,7 @@ impl ConnectError {
     }
 
     /// Says what the client library's error means for this connection.
-    pub(crate) fn of(error: &ClientConnectError, connection: &Connection) -> Self {
+    pub(crate) fn of(error: &ClientConnectError, connection: &ConnectionSettings) -> Self {
         let address = connection.address.clone();
         let cause: &(dyn Error + 'static) = match error {
             ClientConnectError::SystemInfoCallError(status) => {
@@ -173,11 +173,11 @@ impl ConnectError {
     }
 
     /// Says what a failed handshake means for this connection; `None` if nothing more than what is known.
-    pub(crate) fn of_handshake(error: &rustls::Error, connection: &Connection) -> Option<Self> {
+    pub(crate) fn of_handshake(error: &rustls::Error, connection: &ConnectionSettings) -> Option<Self> {
         Self::of_tls(&TlsFailure::of(error)?, connection)
     }
 
-    fn of_tls(failure: &TlsFailure, connection: &Connection) -> Option<Self> {
+    fn of_tls(failure: &TlsFailure, connection: &ConnectionSettings) -> Option<Self> {
         let address = connection.address.clone();
         let is_certified = matches!(connection.credential, Credential::Certificate { .. });
         match failure {
@@ -265,7 +265,7 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
 }
 
 /// Why a server's certificate is not trusted, and what to set.
-fn distrust(error: &CertificateError, connection: &Connection) -> String {
+fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String {
     let authority = match connection.authority_setting() {
         Some(setting) => format!("it was not signed by the certificate authority that is set ({setting})"),
         None => "it was signed by a certificate authority that this system does not know: set \

@@ -1,0 +1,55 @@
+//! The client of a running process, for activities and for what runs beside the workers.
+
+use std::sync::Arc;
+
+use temporalio_client::Client;
+use tokio::sync::watch;
+
+/// The client of a process once it is connected, and another one after certificates were reloaded. Clones share it.
+///
+/// [`Registry::client`](crate::Registry::client) returns one before the connection exists, for activities that need a client.
+#[derive(Debug, Clone)]
+pub struct SharedClient(Arc<watch::Sender<Option<Client>>>);
+
+impl Default for SharedClient {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl From<Client> for SharedClient {
+    fn from(client: Client) -> Self {
+        Self(Arc::new(watch::Sender::new(Some(client))))
+    }
+}
+
+impl SharedClient {
+    /// Returns the client. Ask again for each use.
+    ///
+    /// # Panics
+    ///
+    /// Before the process is connected, which no activity sees.
+    pub fn get(&self) -> Client {
+        self.0
+            .borrow()
+            .clone()
+            .expect("activities run after the process has connected")
+    }
+
+    /// Waits until the process is connected.
+    pub async fn connected(&self) -> Client {
+        let mut changes = self.0.subscribe();
+        loop {
+            let client = changes.borrow_and_update().clone();
+            if let Some(client) = client {
+                return client;
+            }
+            // The sender lives in `self`, so the channel cannot close.
+            let _ = changes.changed().await;
+        }
+    }
+
+    pub(crate) fn set(&self, client: Client) {
+        self.0.send_replace(Some(client));
+    }
+}

@@ -1,0 +1,123 @@
+//! The summary of a chain by mail.
+
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// How long one exchange with the server may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A mail server and who is notified.
+#[derive(Debug)]
+pub struct Mail {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+}
+
+impl Mail {
+    /// Returns the server of `url` (`smtps://USER:PASSWORD@HOST`, or `smtp://HOST?tls=required` for STARTTLS), the sender, and
+    /// the recipients, separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, without the password.
+    pub fn try_new(url: &SecretString, from: &str, to: &str) -> Result<Self, String> {
+        let mut mistakes = Vec::new();
+        let mut mailbox = |name: &str, text: &str| {
+            let parsed: Option<Mailbox> = text.trim().parse().ok();
+            if parsed.is_none() {
+                mistakes.push(format!(
+                    "{name}: `{}` is not an address such as `Ops <ops@example.com>`",
+                    text.trim()
+                ));
+            }
+            parsed
+        };
+        let from = mailbox("SMTP_FROM", from);
+        let to: Vec<Option<Mailbox>> = to.split(',').map(|text| mailbox("SMTP_TO", text)).collect();
+        let transport = transport(url).map_err(|problem| mistakes.push(problem)).ok();
+        match (from, to.into_iter().collect(), transport) {
+            (Some(from), Some(to), Some(transport)) if mistakes.is_empty() => {
+                Ok(Self { transport, from, to })
+            }
+            _ => Err(mistakes.join("; ")),
+        }
+    }
+
+    /// Sends a text. `id` names it, so that a mail program shows one that is delivered twice only once.
+    ///
+    /// # Errors
+    ///
+    /// In words, if the server did not take it.
+    pub async fn send(&self, id: &str, subject: &str, text: String) -> Result<(), String> {
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .message_id(Some(format!("<{id}@stack-chain>")))
+            .subject(subject);
+        for recipient in &self.to {
+            message = message.to(recipient.clone());
+        }
+        let message = message.body(text).map_err(|error| format!("mail: {error}"))?;
+        let sent = self.transport.send(message).await;
+        sent.map(drop)
+            .map_err(|error| format!("mail not sent: {}", temporal_worker_kit::chain(&error)))
+    }
+}
+
+fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    const FORM: &str = "SMTP_URL must have the form smtps://USER:PASSWORD@HOST or smtp://HOST?tls=required";
+    let text = url.expose_secret();
+    let parsed = url::Url::parse(text).map_err(|_| FORM.to_owned())?;
+    let is_encrypted = match parsed.scheme() {
+        "smtps" => true,
+        "smtp" => parsed
+            .query_pairs()
+            .any(|(name, value)| name == "tls" && value == "required"),
+        _ => return Err(FORM.to_owned()),
+    };
+    if !is_encrypted && parsed.password().is_some() {
+        return Err(
+            "SMTP_URL has a password that would be sent in clear text; use smtps://, or append ?tls=required"
+                .to_owned(),
+        );
+    }
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(text).map_err(|_| FORM.to_owned())?;
+    Ok(builder.timeout(Some(TIMEOUT)).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_named_and_no_password_is_shown() {
+        let error = Mail::try_new(
+            &"smtp://ann:s3cret@mail.example.com".into(),
+            "ops",
+            "a@example.com, b",
+        )
+        .err();
+        let error = error.expect("mistakes");
+        for expected in ["SMTP_FROM: `ops`", "SMTP_TO: `b`", "clear text"] {
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(!error.contains("s3cret"), "{error}");
+        let error = Mail::try_new(&"mail.example.com".into(), "ops@example.com", "a@example.com").err();
+        assert!(error.expect("no URL").starts_with("SMTP_URL must have the form"));
+        for url in [
+            "smtps://ann:s3cret@mail.example.com",
+            "smtp://ann:s3cret@mail.example.com:587?tls=required",
+            "smtp://localhost:25",
+        ] {
+            Mail::try_new(
+                &url.into(),
+                "Ops <ops@example.com>",
+                "a@example.com,b@example.com",
+            )
+            .expect("valid");
+        }
+    }
+}
