@@ -67,12 +67,12 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
 
 /// What was decided at a time.
 async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Result<Document> {
-    let at = match at {
-        None => Timestamp::now(),
-        Some(text) => text
-            .parse()
-            .with_context(|| format!("--at {text} is not a time; write it as 2026-11-25T00:00Z"))?,
-    };
+    let at = at
+        .map(|text| {
+            text.parse::<Timestamp>()
+                .with_context(|| format!("--at {text} is not a time; write it as 2026-11-25T00:00Z"))
+        })
+        .transpose()?;
     let settings = setup::settings(global, Needs::default())?;
     let location = settings.ledger.as_ref().context(
         "LEDGER_URL is not set, so there are no recorded decisions. Set it to the ledger of your worker, or explain what would be \
@@ -83,8 +83,9 @@ async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Res
     let recalled = decision_in_ledger(&ledger, &namespace, at, &settings.policy).await?;
     let Some(recalled) = recalled else {
         bail!(
-            "the ledger {} has no decision about {namespace} up to {at}. `temporal-capacity history {namespace}` shows those there are",
-            ledger.location()
+            "the ledger {} has no decision about {namespace}{}. `temporal-capacity history {namespace}` shows the recorded ones",
+            ledger.location(),
+            at.map_or_else(String::new, |at| format!(" up to {at}"))
         );
     };
     let mut document = Document::of(explain(&recalled.inputs), &recalled.inputs);

@@ -27,7 +27,7 @@ pub struct RecalledDecision {
     pub inputs: Inputs,
 }
 
-/// Returns the newest decision about a namespace at or before a time; `None` if the ledger holds none.
+/// Returns the newest decision about a namespace, at or before a time if one is given; `None` if the ledger holds none.
 ///
 /// # Errors
 ///
@@ -35,19 +35,19 @@ pub struct RecalledDecision {
 pub async fn decision_in_ledger(
     ledger: &Ledger,
     namespace: &NamespaceId,
-    at: Timestamp,
+    at: Option<Timestamp>,
     policy: &Policy,
 ) -> Result<Option<RecalledDecision>, LedgerError> {
     let filter = HistoryFilter {
         namespaces: vec![namespace.to_string()],
-        to: at.checked_add(SignedDuration::from_millis(1)).ok(),
+        to: at.and_then(|at| at.checked_add(SignedDuration::from_millis(1)).ok()),
         limit: 1,
         ..HistoryFilter::default()
     };
     let Some(row) = ledger.history(None, &filter).await?.pop() else {
         return Ok(None);
     };
-    let now = Timestamp::from_millisecond(row.evaluated_at_ms).unwrap_or(at);
+    let now = Timestamp::from_millisecond(row.evaluated_at_ms).unwrap_or_default();
     let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
     let shown = now.saturating_sub(SHOWN_AFTER).unwrap_or(now);
     let mut histories = Histories::default();
