@@ -6,6 +6,7 @@ mod account;
 mod alerts;
 mod break_even;
 mod evaluate;
+mod explain;
 mod harness;
 mod memory;
 mod messages;

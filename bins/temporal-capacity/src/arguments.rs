@@ -215,7 +215,9 @@ pub(crate) enum Command {
     History(History),
     /// Show what capacity cost and saved, from the ledger; compare it with the bill.
     Report(Report),
-    /// Show what each policy would have cost on a recorded load; reads files only.
+    /// Explain one decision: what was seen, every size, the row that decided, and the smallest change that would have changed it.
+    Explain(Explain),
+    /// Show what each policy would have cost on a recorded load: from files, the ledger or Prometheus; changes nothing.
     Backtest(Backtest),
     /// Inspect, prune, export and import the ledger.
     Ledger(LedgerArguments),
@@ -304,12 +306,50 @@ pub(crate) struct Report {
     pub(crate) notify: bool,
 }
 
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The namespace, by its bare or full name; none with --trace.
+    #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
+    pub(crate) name: Option<String>,
+    /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; for a trace without times, minutes since its
+    /// beginning [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Explain a recorded decision.
+    #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["plan", "trace"])]
+    pub(crate) from: Option<ExplainSource>,
+    /// Explain a decision of a plan saved by `plan --save`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "at"])]
+    pub(crate) plan: Option<PathBuf>,
+    /// Explain what break-even decides in a backtest of this CSV file.
+    #[arg(long, value_name = "FILE", conflicts_with = "name", requires = "at")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// Where a recorded decision is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainSource {
+    /// What the worker recorded.
+    Ledger,
+}
+
 /// Flags of `backtest`.
 #[derive(Debug, Args)]
 pub(crate) struct Backtest {
     /// CSV files, one row per minute: `aps`, optionally `peak10s` (busiest ten seconds) and `time`.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "from")]
     pub(crate) files: Vec<PathBuf>,
+    /// Take the load of every namespace from the ledger (`LEDGER_URL`) or from Prometheus (`PROMETHEUS_URL`) instead; needs no
+    /// Temporal. `--namespace GLOB` selects namespaces.
+    #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["files", "sweep"])]
+    pub(crate) from: Option<BacktestSource>,
+    /// With --from: days of load to read.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) days: u32,
+    /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub(crate) to: Option<jiff::Timestamp>,
     /// The old spelling of `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
@@ -331,6 +371,15 @@ pub(crate) struct Backtest {
     /// Also show how the result moves with delay value and price.
     #[arg(long)]
     pub(crate) sweep: bool,
+}
+
+/// Where a backtest takes the load of every namespace from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BacktestSource {
+    /// Minutes that the worker recorded.
+    Ledger,
+    /// A Prometheus that scrapes the metrics endpoint of Temporal Cloud.
+    Prometheus,
 }
 
 /// Arguments of `ledger`.

@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod exit;
+mod explain;
 mod history;
 mod ledger;
 mod metrics;
@@ -72,6 +73,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal)), limit),
         Command::Report(flags) => waited_for(Box::pin(report::run(flags, global, terminal)), limit),
         Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global)), limit),
+        Command::Explain(flags) => waited_for(Box::pin(explain::run(flags, global, terminal)), limit),
         Command::Backtest(flags) => backtest::run(flags, global, terminal),
         Command::Settings(flags) => match flags.command {
             SettingsCommand::Show => settings::show(global, terminal),

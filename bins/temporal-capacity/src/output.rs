@@ -101,6 +101,7 @@ impl Command {
             Self::Apply(_) => ("apply", None, TABULAR),
             Self::History(flags) => ("history", flags.format, TABULAR),
             Self::Backtest(flags) => ("backtest", flags.format, BACKTEST),
+            Self::Explain(_) => ("explain", None, USUAL),
             Self::Report(_) => ("report", None, REPORT),
             Self::Ledger(flags) => match &flags.command {
                 LedgerCommand::Export { format, .. } => ("ledger export", *format, EXPORT),
@@ -109,6 +110,7 @@ impl Command {
                     ("ledger", None, USUAL)
                 }
             },
+            Self::Explain(_) => ("explain", None, USUAL),
             Self::Doctor => ("doctor", None, USUAL),
             Self::Status => ("status", None, USUAL),
             Self::Preview => ("preview", None, USUAL),

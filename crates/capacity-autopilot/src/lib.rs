@@ -30,9 +30,10 @@ pub use clock::{ANNOUNCED_SKEW, Clock};
 pub use memory::Memory;
 pub use notify::digest;
 pub use observe::{
-    MetricsSource, ObserveError, Progress, RecordedMinute, RecordedNotes, Sampled, Sampler, Sampling,
-    SamplingRule, StoredSeries, families_of_unknown_throttling, may_be_provisioned, metric_families,
-    minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus, sampling_rule, stored_series,
+    MetricsSource, ObserveError, Progress, RecalledDecision, RecordedMinute, RecordedNotes, Sampled, Sampler,
+    Sampling, SamplingRule, StoredSeries, decision_in_ledger, families_of_unknown_throttling,
+    may_be_provisioned, metric_families, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
+    sampling_rule, stored_series,
 };
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{

@@ -22,6 +22,7 @@ pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_i
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
+pub use policy::explain;
 pub use policy::{
     CapacityPolicy, ConsideredOption, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView, Threshold,
     ThresholdSettings, Wish, decide, decide_with_state, wants_capacity_info, wants_capacity_info_with_state,

@@ -33,7 +33,7 @@ impl UnitPrice {
         }
     }
 
-    /// Returns what so many actions cost, exactly.
+    /// Returns the exact cost of this number of actions.
     pub fn cost(&self, actions: u64) -> Decimal {
         (Decimal::from(actions) * self.per_action).normalize()
     }

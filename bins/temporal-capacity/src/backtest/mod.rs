@@ -1,6 +1,7 @@
 //! `backtest`: what each policy would have cost on a recorded load.
 
 mod figures;
+mod memory;
 mod parameters;
 mod report;
 mod sweep;
@@ -14,7 +15,7 @@ use capacity_backtest::{Cadence, Contender, Course, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
 use capacity_settings::Needs;
 
-use crate::arguments::{Backtest, Global};
+use crate::arguments::{Backtest, BacktestSource, Global};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
 use crate::setup;
@@ -41,8 +42,8 @@ struct Run {
 }
 
 impl Run {
-    fn settings(&self, load: &Load) -> anyhow::Result<Settings> {
-        let usual = Settings::for_trace(&load.trace);
+    fn settings(&self, trace: &Trace) -> anyhow::Result<Settings> {
+        let usual = Settings::for_trace(trace);
         Ok(Settings {
             cadence: self.cadence,
             parameters: self.parameters.clone(),
@@ -55,6 +56,9 @@ impl Run {
 
 pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
+    if let Some(source) = flags.from {
+        return from_memory(flags, source, global, terminal, begun);
+    }
     let format = global.output();
     let run = prepare(flags, global)?;
     for load in &run.loads {
@@ -104,7 +108,69 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
     Ok(Exit::Done)
 }
 
+/// The load of every namespace, from where it was recorded.
+fn from_memory(
+    flags: &Backtest,
+    source: BacktestSource,
+    global: &Global,
+    terminal: Terminal,
+    begun: Instant,
+) -> anyhow::Result<Exit> {
+    let format = global.output();
+    // The home of the automation is of no interest here: the flag chooses among the recorded namespaces.
+    let mut global = global.clone();
+    let glob = global.namespace.take();
+    if source == BacktestSource::Prometheus {
+        global.set.push("METRICS_SOURCE=prometheus".to_owned());
+    }
+    let (mut run, settings) = policies(flags, &global)?;
+    let draws = format == Output::Html;
+    let mut account = memory::account(flags, source, glob.as_deref(), &settings, &run, (draws, terminal))?;
+    match format {
+        Output::Table => {
+            print(&account.table(terminal))?;
+            let seconds = begun.elapsed().as_secs_f64();
+            tell(&format!("{} in {seconds:.1} s", account.summary()));
+        }
+        Output::Json => {
+            let mut document = account.figures.json();
+            if let Some(object) = document.as_object_mut() {
+                object.insert("range".to_owned(), account.span_json());
+                object.insert("namespaces".to_owned(), account.json());
+            }
+            print(&serde_json::to_string_pretty(&document)?)?;
+        }
+        Output::Csv => print(&account.figures.csv()?)?,
+        Output::Html => {
+            run.loads = std::mem::take(&mut account.loads);
+            print(&report::page(&run, &account.figures, None, &courses(&run)?)?)?;
+        }
+        _ => {}
+    }
+    Ok(Exit::Done)
+}
+
 fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
+    let (mut run, _) = policies(flags, global)?;
+    run.loads = flags
+        .files
+        .iter()
+        .map(|file| load(file))
+        .collect::<anyhow::Result<_>>()?;
+    for load in &run.loads {
+        let days = run.settings(&load.trace)?.warmup_days;
+        anyhow::ensure!(
+            load.trace.len() > days * 24 * 60,
+            "{}: the load has {} minutes, and --warmup-days {days} leaves none of them. Use fewer warm-up days",
+            load.name,
+            load.trace.len()
+        );
+    }
+    Ok(run)
+}
+
+/// What is compared, without a load.
+fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_settings::Settings)> {
     let mut global = global.clone();
     if let Some(price) = &flags.price {
         global.set.push(format!("PRICE_PER_MILLION_ACTIONS={price}"));
@@ -114,28 +180,14 @@ fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
     if let Some(delay_value) = &flags.delay_value {
         parameters.delay_milli = parameters::delay_value(delay_value)?;
     }
-    let loads = flags
-        .files
-        .iter()
-        .map(|file| load(file))
-        .collect::<anyhow::Result<_>>()?;
     let run = Run {
-        loads,
+        loads: Vec::new(),
         parameters,
         cadence: flags.cadence.parse()?,
-        price: settings.policy.threshold.price,
+        price: settings.policy.threshold.price.clone(),
         warmup_days: flags.warmup_days,
     };
-    for load in &run.loads {
-        let days = run.settings(load)?.warmup_days;
-        anyhow::ensure!(
-            load.trace.len() > days * 24 * 60,
-            "{}: the load has {} minutes, and --warmup-days {days} leaves none of them. Use fewer warm-up days",
-            load.name,
-            load.trace.len()
-        );
-    }
-    Ok(run)
+    Ok((run, settings))
 }
 
 fn load(file: &Path) -> anyhow::Result<Load> {
@@ -168,8 +220,13 @@ fn notes(load: &Load, run: &Run) -> Vec<String> {
             load.trace.gaps()
         ));
     }
-    let counted =
-        minutes - (run.settings(load).map_or(0, |settings| settings.warmup_days) * 24 * 60).min(minutes);
+    let counted = minutes
+        - (run
+            .settings(&load.trace)
+            .map_or(0, |settings| settings.warmup_days)
+            * 24
+            * 60)
+            .min(minutes);
     if counted < 24 * 60 {
         notes.push(format!(
             "only {counted} minutes are counted, less than a day; scaled to 30 days they say little about a month"
@@ -182,7 +239,7 @@ fn score(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Fi
     let settings = run
         .loads
         .iter()
-        .map(|load| run.settings(load))
+        .map(|load| run.settings(&load.trace))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let jobs: Vec<(usize, Contender)> = (0..run.loads.len())
         .flat_map(|load| Contender::ALL.map(|contender| (load, contender)))
@@ -198,7 +255,7 @@ fn score(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Fi
 /// The course of `break-even` on each load.
 fn courses(run: &Run) -> anyhow::Result<Vec<Course>> {
     let course = |load: &Load| {
-        let settings = run.settings(load)?;
+        let settings = run.settings(&load.trace)?;
         Ok(capacity_backtest::run_recorded(&load.trace, Contender::BreakEven, &settings).1)
     };
     run.loads.iter().map(course).collect()

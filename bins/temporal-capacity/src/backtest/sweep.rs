@@ -41,7 +41,7 @@ pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow
         for price in PRICES {
             let per_million = PricePerMillion::try_new(Decimal::from(price))?;
             for load in &run.loads {
-                let mut settings = run.settings(load)?;
+                let mut settings = run.settings(&load.trace)?;
                 settings.parameters.delay_milli = delay_milli;
                 settings.price = per_million;
                 for policy in POLICIES {

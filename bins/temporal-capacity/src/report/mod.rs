@@ -17,9 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 use slack_notifier::Webhook;
 
 use crate::arguments::{Global, Report};
-use crate::output::Output;
 use crate::exit::{Exit, print, tell};
 use crate::ledger;
+use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
 

@@ -14,6 +14,7 @@ mod moving;
 mod namespaces;
 mod policies;
 mod reading;
+mod recalled;
 mod recorded;
 mod sampling;
 mod source;
@@ -22,6 +23,7 @@ mod unknown_throttling;
 mod usage;
 mod warnings;
 
+use capacity_engine::explain::Inputs;
 use capacity_engine::{
     AccountView, Capacity, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode,
     ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
@@ -36,6 +38,7 @@ pub(crate) use foreign::SizesSeen;
 pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
 pub(crate) use policies::state_key;
+pub use recalled::{RecalledDecision, decision_in_ledger};
 pub use recorded::{
     RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
 };
@@ -167,6 +170,50 @@ async fn evaluate(
         ops_requests: autopilot.ops().requests_made() - ops_before,
         metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
     })
+}
+
+impl Autopilot {
+    /// Observes the account and returns what the decision about each namespace in scope rests on, by name; changes nothing. The
+    /// capacity info of all of them is read, so that every size is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Autopilot::evaluate`].
+    pub async fn inputs(
+        &self,
+        occasion: &Occasion,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Vec<Inputs>, ObserveError> {
+        let listed = list(self, progress).await?;
+        let in_scope = in_scope(&listed, &occasion.scope)?;
+        let account = account_of(listed.iter().map(|listed| &listed.id));
+        let mut round = Round::new(self, &in_scope, account, occasion);
+        progress(Progress::ReadingMetrics(round.names.len()));
+        let mut warnings = Vec::new();
+        round
+            .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
+            .await;
+        round.look_for_unknown_throttling(&mut warnings).await;
+        round.fill_in_standby();
+        round.recall_states().await;
+        moving::look_up(self, &mut round.snapshots).await;
+        foreign::look_up(&mut round.reading, &mut round.snapshots, self.now()).await;
+        let all: Vec<usize> = (0..round.names.len()).collect();
+        progress(Progress::ReadingCapacityInfo(all.len()));
+        let errors = capacity_infos::read(self, &mut round.snapshots, all).await;
+        let now = self.now();
+        for warning in warnings.iter().chain(&round.errors).chain(&errors) {
+            tracing::warn!("{warning}");
+        }
+        let inputs = round.snapshots.into_iter().map(|snapshot| Inputs {
+            state: round.acting.state(&snapshot.namespace).cloned(),
+            snapshot,
+            account: round.account.clone(),
+            policy: round.acting.policy().clone(),
+            now,
+        });
+        Ok(inputs.collect())
+    }
 }
 
 /// The account, where a namespace tells it.

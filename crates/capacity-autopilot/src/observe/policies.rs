@@ -70,7 +70,11 @@ impl Judge {
             .collect();
     }
 
-    fn state(&self, namespace: &NamespaceId) -> Option<&PolicyState> {
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(super) fn state(&self, namespace: &NamespaceId) -> Option<&PolicyState> {
         self.states.get(namespace.as_str())
     }
 

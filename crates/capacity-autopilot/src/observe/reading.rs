@@ -17,7 +17,7 @@ use crate::autopilot::Autopilot;
 use crate::text::chain;
 
 /// Minutes that a window may reach back, and what the newest of them may be behind.
-const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
+pub(super) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
 /// Minutes of the ledger that are held at a time.
 const AT_A_TIME: SignedDuration = SignedDuration::from_mins(15);
 /// What holds the newest minute, however late it is.

@@ -15,7 +15,7 @@ use super::families::{Role, families};
 use super::stored::{self, Asked};
 use super::usage::Point;
 
-/// So many namespaces times minutes of a ledger are held at a time.
+/// Namespaces times minutes of a ledger that are held at a time.
 const CELLS: i64 = 100_000;
 
 /// Minutes of a ledger that are read first, when it is not known how many namespaces they hold.

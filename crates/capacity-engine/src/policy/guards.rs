@@ -313,7 +313,7 @@ fn step_below(
 }
 
 /// Returns why a step would not help: a limit below what on-demand gives, or no throttled limit that rises.
-fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
+pub(super) fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
     for kind in LimitKind::ALL {
         let gives = on_demand_gives(judged, info, kind);
         if kind.at(step) < gives {

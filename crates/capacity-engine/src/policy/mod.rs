@@ -6,6 +6,7 @@
 
 pub mod break_even;
 mod contract;
+pub mod explain;
 mod guards;
 mod judgement;
 mod settings;

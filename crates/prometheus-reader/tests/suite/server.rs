@@ -41,9 +41,29 @@ impl Prometheus {
     ///
     /// If there is none to be had, or it does not come up; the message tells what to do.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_filled(config, flags, None).await
+    }
+
+    /// As [`Prometheus::start`], with what a file in the `OpenMetrics` format holds already stored, whenever that was.
+    ///
+    /// # Panics
+    ///
+    /// As [`Prometheus::start`], and if the file cannot be stored.
+    pub(crate) async fn start_filled(
+        config: &str,
+        flags: &[&str],
+        openmetrics: Option<&Path>,
+    ) -> Option<Self> {
         let program = program()?;
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
+        if let Some(openmetrics) = openmetrics {
+            let stored = run(Command::new(promtool())
+                .args(["tsdb", "create-blocks-from", "openmetrics"])
+                .arg(openmetrics)
+                .arg(folder.join("data")));
+            stored.expect("blocks of what the file holds");
+        }
         let address = free_address();
         let mut guardian = Command::new("sh")
             .args(["-c", GUARDIAN, "sh"])

@@ -1,0 +1,584 @@
+//! `backtest --from`: the load of every namespace out of a ledger or a Prometheus, and what each policy would have cost on it.
+//!
+//! The span is read a part at a time, and four bytes are kept of each minute of a namespace. Of an account that is too large for
+//! that, some namespaces are read, scored and dropped before the next ones.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use capacity_autopilot::{
+    RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
+};
+use capacity_backtest::{Contender, Rebuild, Score};
+use capacity_engine::{NamespaceId, NamespacePatterns};
+use capacity_ledger::Ledger;
+use capacity_settings::Settings;
+use jiff::{SignedDuration, Timestamp};
+use prometheus_reader::{PrometheusClient, Span};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::figures::{Figures, TraceFigures, aligned, number, whole};
+use super::{Load, Run, work};
+use crate::arguments::{Backtest, BacktestSource};
+use crate::exit::tell;
+use crate::render;
+use crate::terminal::Terminal;
+
+/// Minutes of namespaces that are held at a time, at four bytes each.
+const MOST_MINUTES: usize = 48_000_000;
+
+/// Namespaces that an HTML report shows: each has a chart of its own.
+const MOST_CHARTS: usize = 20;
+
+/// Minutes of a day.
+const DAY: usize = 24 * 60;
+
+/// Names that a note lists.
+const NAMED: usize = 5;
+
+/// One namespace.
+struct Scored {
+    figures: TraceFigures,
+    coverage: Coverage,
+    /// Its load, where a chart is drawn.
+    load: Option<Load>,
+}
+
+/// All namespaces, the one with the most to save first.
+pub(super) struct Account {
+    source: String,
+    span: Span,
+    /// In the order of the figures.
+    coverages: Vec<Coverage>,
+    pub(super) figures: Figures,
+    /// What is drawn.
+    pub(super) loads: Vec<Load>,
+}
+
+/// How much data the figures of a namespace rest on.
+struct Coverage {
+    /// Minutes since 1970 of the hour in which its data begins.
+    first: i64,
+    /// Minutes from there to the last known one.
+    minutes: usize,
+    known: usize,
+    /// Of the known ones, those whose demand is rebuilt.
+    rebuilt: usize,
+    /// Known minutes after the warm-up.
+    counted: usize,
+}
+
+impl Coverage {
+    fn is_less_than_a_day(&self) -> bool {
+        self.counted < DAY
+    }
+}
+
+/// Where minutes come from.
+enum Source {
+    Ledger(Ledger),
+    Prometheus(Box<PrometheusClient>),
+}
+
+impl Source {
+    fn open(from: BacktestSource, settings: &Settings, runtime: &Runtime) -> anyhow::Result<Self> {
+        match from {
+            BacktestSource::Ledger => {
+                let location = settings.ledger.as_ref().context(
+                    "LEDGER_URL is not set, so there are no recorded minutes to read. Set it to the ledger of your worker, or use \
+                     --from prometheus",
+                )?;
+                let ledger = runtime.block_on(Ledger::open_read_only(location))?;
+                Ok(Self::Ledger(ledger))
+            }
+            BacktestSource::Prometheus => {
+                let config = settings.prometheus.clone().context("PROMETHEUS_URL is not set")?;
+                Ok(Self::Prometheus(Box::new(PrometheusClient::new(config)?)))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Ledger(ledger) => format!("the ledger {}", ledger.location()),
+            Self::Prometheus(client) => format!("the Prometheus at {}", client.config().base_url()),
+        }
+    }
+}
+
+/// The time that is asked for.
+fn span(flags: &Backtest) -> anyhow::Result<Span> {
+    let to = flags.to.unwrap_or_else(Timestamp::now);
+    let days = SignedDuration::from_hours(24 * i64::from(flags.days));
+    let from = to
+        .checked_sub(days)
+        .with_context(|| format!("--days {} reaches back too far", flags.days))?;
+    Ok(Span { from, to })
+}
+
+/// Reads and scores every namespace that matches.
+pub(super) fn account(
+    flags: &Backtest,
+    from: BacktestSource,
+    glob: Option<&str>,
+    settings: &Settings,
+    run: &Run,
+    (draws, terminal): (bool, Terminal),
+) -> anyhow::Result<Account> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let patterns = glob.map(|glob| NamespacePatterns::try_new(&[glob])).transpose()?;
+    let reading = Reading {
+        source: Source::open(from, settings, &runtime)?,
+        span: span(flags)?,
+        most: MOST_MINUTES / (usize::try_from(flags.days)? * DAY),
+        patterns,
+        runtime,
+        terminal,
+    };
+    let mut scored = Vec::new();
+    reading.each_batch(|batch| {
+        ensure!(
+            !draws || scored.len() + batch.len() <= MOST_CHARTS,
+            "an HTML report shows at most {MOST_CHARTS} namespaces, and there are more. Choose some with --namespace GLOB, or use \
+             another output"
+        );
+        scored.extend(score(&batch, run, draws, terminal)?);
+        Ok(())
+    })?;
+    if scored.is_empty() {
+        bail!(reading.nothing(glob)?);
+    }
+    let account = Account::new(reading.source.name(), reading.span, scored);
+    reading.say_where_data_begins()?;
+    account.say_what_is_thin();
+    Ok(account)
+}
+
+/// Loads by namespace.
+type Batch = Vec<(Arc<str>, Rebuild)>;
+
+struct Reading {
+    source: Source,
+    span: Span,
+    /// Namespaces at a time.
+    most: usize,
+    patterns: Option<NamespacePatterns>,
+    runtime: Runtime,
+    terminal: Terminal,
+}
+
+impl Reading {
+    fn matches(&self, name: &str) -> bool {
+        self.patterns.as_ref().is_none_or(|patterns| {
+            name.parse::<NamespaceId>()
+                .is_ok_and(|namespace| patterns.matches(&namespace))
+        })
+    }
+
+    fn minutes(&self) -> usize {
+        usize::try_from(self.span.to.duration_since(self.span.from).as_mins()).unwrap_or(0)
+    }
+
+    /// Hands out all namespaces, so many at a time.
+    fn each_batch(&self, mut each: impl FnMut(Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        match &self.source {
+            Source::Ledger(ledger) => self.batches_of_ledger(ledger, &mut each),
+            Source::Prometheus(client) => self.batches_of_prometheus(client, &mut each),
+        }
+    }
+
+    /// Who does not fit is read in another pass: which namespaces a ledger holds is known when it was read.
+    fn batches_of_ledger(
+        &self,
+        ledger: &Ledger,
+        each: &mut dyn FnMut(Batch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut done: HashSet<Arc<str>> = HashSet::new();
+        loop {
+            let mut batch = Collected::new(self);
+            let reading = minutes_of_ledger(ledger, self.span, |minute| {
+                if !done.contains(minute.namespace) {
+                    batch.take(&minute);
+                }
+            });
+            self.runtime.block_on(reading)?;
+            let has_more = batch.is_full_for_some;
+            let batch = batch.finish();
+            done.extend(batch.iter().map(|(name, _)| Arc::clone(name)));
+            each(batch)?;
+            if !has_more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn batches_of_prometheus(
+        &self,
+        client: &PrometheusClient,
+        each: &mut dyn FnMut(Batch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut names = self
+            .runtime
+            .block_on(namespaces_of_prometheus(client, self.span))?;
+        names.retain(|name| self.matches(name.as_str()));
+        let mut notes = RecordedNotes::default();
+        for names in names.chunks(self.most.max(1)) {
+            let mut batch = Collected::new(self);
+            let reading = minutes_of_prometheus(client, names, self.span, |minute| batch.take(&minute));
+            let more = self.runtime.block_on(reading)?;
+            notes.has_scrape_times |= more.has_scrape_times;
+            if notes.partial.is_empty() {
+                notes.partial = more.partial;
+            }
+            each(batch.finish())?;
+        }
+        for span in &notes.partial {
+            tell(&format!(
+                "Prometheus says that its answer for {} to {} is not whole; these minutes count as unknown",
+                shown(span.from),
+                shown(span.to)
+            ));
+        }
+        if notes.has_scrape_times {
+            tell(
+                "Prometheus stored the times of its scrapes (`honor_timestamps: false`), so minutes are approximate; run \
+                 `temporal-capacity doctor` for the fix",
+            );
+        }
+        Ok(())
+    }
+
+    /// Why there is nothing to show.
+    fn nothing(&self, glob: Option<&str>) -> anyhow::Result<String> {
+        let matching = glob.map_or_else(String::new, |glob| format!(" of namespaces that match `{glob}`"));
+        let nothing = format!(
+            "{} has no minutes{matching} from {} to {}",
+            self.source.name(),
+            shown(self.span.from),
+            shown(self.span.to)
+        );
+        Ok(match &self.source {
+            Source::Ledger(ledger) => {
+                let info = self.runtime.block_on(ledger.info())?;
+                match info.oldest_minute.zip(info.newest_minute) {
+                    Some((oldest, newest)) => format!(
+                        "{nothing}; it has minutes from {} to {}. Choose another range with --days and --to",
+                        shown(oldest),
+                        shown(newest)
+                    ),
+                    None => format!(
+                        "{nothing}, and none at all. Run `capacity-worker` with LEDGER_URL to record them; hours that were folded are \
+                         not used"
+                    ),
+                }
+            }
+            Source::Prometheus(_) => format!(
+                "{nothing}. Choose another range with --days and --to, and check what it scrapes with `temporal-capacity doctor`"
+            ),
+        })
+    }
+
+    /// Minutes that were folded into hours do not come back.
+    fn say_where_data_begins(&self) -> anyhow::Result<()> {
+        let Source::Ledger(ledger) = &self.source else {
+            return Ok(());
+        };
+        let info = self.runtime.block_on(ledger.info())?;
+        let Some(oldest) = info.oldest_minute else {
+            return Ok(());
+        };
+        if oldest.duration_since(self.span.from) > SignedDuration::from_hours(1) {
+            tell(&format!(
+                "the ledger has minutes from {} on; what is older was not recorded, or was folded into hours, which are not used \
+                 (LEDGER_KEEP_MINUTES)",
+                shown(oldest)
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn shown(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Loads as they are read.
+struct Collected<'a> {
+    reading: &'a Reading,
+    loads: HashMap<Arc<str>, Rebuild>,
+    /// Names that do not match.
+    others: HashSet<Arc<str>>,
+    /// Whether a namespace was left out.
+    is_full_for_some: bool,
+    bar: indicatif::ProgressBar,
+    minute: i64,
+}
+
+impl<'a> Collected<'a> {
+    fn new(reading: &'a Reading) -> Self {
+        Self {
+            reading,
+            loads: HashMap::new(),
+            others: HashSet::new(),
+            is_full_for_some: false,
+            bar: reading.terminal.progress("reading"),
+            minute: 0,
+        }
+    }
+
+    fn take(&mut self, minute: &RecordedMinute<'_>) {
+        if minute.minute != self.minute {
+            self.minute = minute.minute;
+            self.say_progress();
+        }
+        if let Some(load) = self.loads.get_mut(minute.namespace) {
+            load.add(minute.minute, minute.actions);
+        } else if !self.others.contains(minute.namespace) {
+            self.begin(minute);
+        }
+    }
+
+    fn begin(&mut self, minute: &RecordedMinute<'_>) {
+        let name: Arc<str> = Arc::from(minute.namespace);
+        if !self.reading.matches(&name) {
+            self.others.insert(name);
+        } else if self.loads.len() < self.reading.most.max(1) {
+            let mut load = Rebuild::starting_at(minute.minute, self.reading.minutes());
+            load.add(minute.minute, minute.actions);
+            self.loads.insert(name, load);
+        } else {
+            self.is_full_for_some = true;
+        }
+    }
+
+    fn say_progress(&self) {
+        if self.minute % 60 == 0
+            && let Ok(time) = Timestamp::from_second(self.minute * 60)
+        {
+            self.bar.set_message(format!(
+                "reading: {} namespaces up to {}",
+                self.loads.len(),
+                shown(time)
+            ));
+        }
+    }
+
+    fn finish(self) -> Batch {
+        self.bar.finish_and_clear();
+        self.loads.into_iter().collect()
+    }
+}
+
+/// Replays every load through every policy; a load is held while it is replayed only.
+fn score(
+    batch: &[(Arc<str>, Rebuild)],
+    run: &Run,
+    draws: bool,
+    terminal: Terminal,
+) -> anyhow::Result<Vec<Scored>> {
+    let bar = terminal.progress("replaying");
+    let progress = |done, of| bar.set_message(format!("replaying: {done} of {of} namespaces done"));
+    let scored = work::in_parallel(batch, progress, |(name, load)| {
+        let rebuilt = load.load();
+        let settings = run.settings(&rebuilt.trace)?;
+        let scores: Vec<Score> = Contender::ALL
+            .map(|contender| capacity_backtest::run(&rebuilt.trace, contender, &settings))
+            .to_vec();
+        let warm_up = settings.warmup_days * DAY;
+        Ok(Scored {
+            figures: TraceFigures::new(name, &scores, run),
+            coverage: Coverage {
+                first: rebuilt.trace.first_minute(),
+                minutes: rebuilt.trace.len(),
+                known: rebuilt.known_minutes,
+                rebuilt: rebuilt.rebuilt_minutes,
+                counted: rebuilt.trace.minutes().skip(warm_up).flatten().count(),
+            },
+            load: draws.then(|| Load {
+                name: name.to_string(),
+                trace: rebuilt.trace,
+            }),
+        })
+    });
+    bar.finish_and_clear();
+    scored.into_iter().collect()
+}
+
+impl Account {
+    fn new(source: String, span: Span, mut scored: Vec<Scored>) -> Self {
+        scored.sort_by_cached_key(|scored| (-saved(&scored.figures), scored.figures.name.clone()));
+        let mut coverages = Vec::with_capacity(scored.len());
+        let mut figures = Vec::with_capacity(scored.len());
+        let mut loads = Vec::new();
+        for scored in scored {
+            coverages.push(scored.coverage);
+            figures.push(scored.figures);
+            loads.extend(scored.load);
+        }
+        Self {
+            source,
+            span,
+            coverages,
+            figures: Figures::new(figures),
+            loads,
+        }
+    }
+
+    /// Each namespace with how much data its figures rest on.
+    fn namespaces(&self) -> impl Iterator<Item = (&TraceFigures, &Coverage)> {
+        self.figures.traces.iter().zip(&self.coverages)
+    }
+
+    /// One line about what was read.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} namespaces from {}, {} to {}",
+            self.coverages.len(),
+            self.source,
+            shown(self.span.from),
+            shown(self.span.to)
+        )
+    }
+
+    /// Says whose figures rest on little.
+    fn say_what_is_thin(&self) {
+        let thin: Vec<&str> = self
+            .namespaces()
+            .filter(|(_, coverage)| coverage.is_less_than_a_day())
+            .map(|(figures, _)| figures.name.as_str())
+            .collect();
+        if thin.is_empty() {
+            return;
+        }
+        let named = thin.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = thin.len().saturating_sub(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        tell(&format!(
+            "less than a day of data is counted of {named}{more}: scaled to 30 days it says little about a month, and it is left out of \
+             the total"
+        ));
+    }
+
+    const HEADER: [&str; 9] = [
+        "namespace",
+        "days",
+        "known %",
+        "rebuilt %",
+        "on-demand $",
+        "threshold $",
+        "break-even $",
+        "saves $",
+        "changes",
+    ];
+
+    pub(super) fn table(&self, terminal: Terminal) -> String {
+        let mut table = render::table_with(Self::HEADER, terminal);
+        let mut total = [Decimal::ZERO; 5];
+        let mut summed = 0;
+        for (figures, coverage) in self.namespaces() {
+            let money = money(figures);
+            let mark = if coverage.is_less_than_a_day() { "*" } else { "" };
+            let begin = [
+                figures.name.clone(),
+                format!("{}{mark}", days(coverage.minutes)),
+                share(coverage.known, coverage.minutes),
+                share(coverage.rebuilt, coverage.known),
+            ];
+            table.add_row(aligned(begin.into_iter().chain(money.map(signed))));
+            if !coverage.is_less_than_a_day() {
+                summed += 1;
+                for (sum, value) in total.iter_mut().zip(money) {
+                    *sum += value;
+                }
+            }
+        }
+        let begin = [
+            format!("total of {summed}"),
+            String::new(),
+            String::new(),
+            String::new(),
+        ];
+        table.add_row(aligned(begin.into_iter().chain(total.map(signed))));
+        let mut text = format!(
+            "What each policy would have cost, per 30 days; demand of throttled minutes is rebuilt\n{}",
+            render::lines(&table)
+        );
+        if summed < self.coverages.len() {
+            text.push_str("* less than a day of data: says little about a month, not in the total\n");
+        }
+        text
+    }
+
+    /// How much data each namespace had, in the order of the money.
+    pub(super) fn json(&self) -> Value {
+        let namespaces = self.namespaces().map(|(figures, coverage)| {
+            let first = Timestamp::from_second(coverage.first * 60).ok();
+            json!({
+                "namespace": figures.name,
+                "data_from": first.map(|time| time.to_string()),
+                "days": number(Decimal::from(coverage.minutes) / Decimal::from(DAY)),
+                "known_minutes": coverage.known,
+                "known_share": number(ratio(coverage.known, coverage.minutes)),
+                "rebuilt_share": number(ratio(coverage.rebuilt, coverage.known)),
+                "counted_minutes": coverage.counted,
+                "less_than_a_day": coverage.is_less_than_a_day(),
+                "saved_usd": number(saved(figures)),
+            })
+        });
+        namespaces.collect()
+    }
+
+    pub(super) fn span_json(&self) -> Value {
+        json!({"from": self.span.from.to_string(), "to": self.span.to.to_string()})
+    }
+}
+
+fn total_of(figures: &TraceFigures, policy: Contender) -> Decimal {
+    let row = figures.rows.iter().find(|row| row.policy == policy);
+    row.map(|row| row.dollars.total).unwrap_or_default()
+}
+
+/// What break-even saves over on-demand alone, waiting included.
+fn saved(figures: &TraceFigures) -> Decimal {
+    total_of(figures, Contender::OnDemand) - total_of(figures, Contender::BreakEven)
+}
+
+/// On-demand, threshold, break-even, saved, changes of break-even.
+fn money(figures: &TraceFigures) -> [Decimal; 5] {
+    let changes = figures.rows.iter().find(|row| row.policy == Contender::BreakEven);
+    [
+        total_of(figures, Contender::OnDemand),
+        total_of(figures, Contender::Threshold),
+        total_of(figures, Contender::BreakEven),
+        saved(figures),
+        changes.map(|row| row.dollars.changes).unwrap_or_default(),
+    ]
+}
+
+fn signed(value: Decimal) -> String {
+    let text = whole(value);
+    if value.round() < Decimal::ZERO {
+        format!("-{text}")
+    } else {
+        text
+    }
+}
+
+fn days(minutes: usize) -> String {
+    format!("{:.1}", Decimal::from(minutes) / Decimal::from(DAY))
+}
+
+fn ratio(part: usize, of: usize) -> Decimal {
+    Decimal::from(part) / Decimal::from(of.max(1))
+}
+
+fn share(part: usize, of: usize) -> String {
+    format!("{:.1}", ratio(part, of) * Decimal::ONE_HUNDRED)
+}

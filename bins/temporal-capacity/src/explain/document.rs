@@ -1,0 +1,512 @@
+//! An explanation as text and as JSON.
+
+use std::fmt::Write as _;
+
+use capacity_autopilot::{ActionName, Plan, PlannedDecision};
+use capacity_engine::ConsideredOption;
+use capacity_engine::explain::{Explanation, Flip, Inputs, Row};
+use capacity_engine::pricing::in_dollars;
+use capacity_engine::{
+    Capacity, CapacityInfo, Decision, LimitKind, Rate, ReasonCode, ReportedUsage, RequestState, Snapshot,
+    UsageWindow, present_capacity,
+};
+use capacity_ledger::HistoryRow;
+use comfy_table::{Cell, CellAlignment};
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde_json::{Value, json};
+
+use crate::render;
+use crate::terminal::Terminal;
+
+/// Flips that the text names of what was observed, and of the settings.
+const NAMED: usize = 3;
+
+/// An explanation, in the form that is printed.
+pub(super) struct Document {
+    subject: String,
+    at: String,
+    decision: Told,
+    row: Option<(Row, &'static str)>,
+    /// What was seen, as lines of a name and a value.
+    seen: Vec<(String, String)>,
+    seen_json: Value,
+    options: Vec<ConsideredOption>,
+    flips: Vec<ToldFlip>,
+    /// Whether flips were looked for.
+    is_searched: bool,
+    notes: Vec<String>,
+    recorded: Option<Value>,
+}
+
+/// A decision in words.
+pub(super) struct Told {
+    pub(super) action: String,
+    pub(super) current: Option<u32>,
+    pub(super) wanted: Option<u32>,
+    pub(super) blocked: Option<u32>,
+    pub(super) code: String,
+    pub(super) reason: String,
+}
+
+impl From<&Decision> for Told {
+    fn from(decision: &Decision) -> Self {
+        let trus = |capacity: Option<Capacity>| capacity.map(Capacity::trus);
+        Self {
+            action: ActionName::from(decision.action).as_str().to_owned(),
+            current: trus(decision.current),
+            wanted: trus(decision.wanted),
+            blocked: trus(decision.blocked),
+            code: decision.reason_code.as_str().to_owned(),
+            reason: decision.reason.clone(),
+        }
+    }
+}
+
+impl Told {
+    fn json(&self) -> Value {
+        json!({
+            "action": self.action,
+            "current_trus": self.current,
+            "wanted_trus": self.wanted,
+            "blocked_trus": self.blocked,
+            "reason_code": self.code,
+            "reason": self.reason,
+        })
+    }
+
+    /// `Enable 6 TRUs`, `Keep`.
+    fn action(&self) -> String {
+        match (self.action.as_str(), self.wanted) {
+            ("Enable" | "Resize", Some(wanted)) => format!("{} {}", self.action, render::trus(Some(wanted))),
+            _ => self.action.clone(),
+        }
+    }
+}
+
+/// One input whose change changes the decision.
+pub(super) struct ToldFlip {
+    pub(super) input: String,
+    pub(super) is_observed: bool,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) becomes: Told,
+}
+
+impl From<&Flip> for ToldFlip {
+    fn from(flip: &Flip) -> Self {
+        Self {
+            input: flip.input.clone(),
+            is_observed: flip.is_observed,
+            from: flip.from.clone(),
+            to: flip.to.clone(),
+            becomes: Told::from(&flip.becomes),
+        }
+    }
+}
+
+impl ToldFlip {
+    fn json(&self) -> Value {
+        json!({
+            "input": self.input,
+            "kind": if self.is_observed { "observed" } else { "setting" },
+            "from": self.from,
+            "to": self.to,
+            "becomes": self.becomes.json(),
+        })
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{}: {} instead of {} -> {}: {}",
+            self.input,
+            self.to,
+            self.from,
+            self.becomes.action(),
+            self.becomes.reason
+        )
+    }
+}
+
+impl Document {
+    /// What the engine says of its inputs.
+    pub(super) fn of(explanation: Explanation, inputs: &Inputs) -> Self {
+        let Explanation {
+            decision,
+            row,
+            options,
+            flips,
+        } = explanation;
+        Self {
+            subject: decision.namespace.to_string(),
+            at: inputs.now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            row: Some((row, decision.reason_code.meaning())),
+            seen: seen(inputs),
+            seen_json: seen_json(inputs),
+            options,
+            flips: flips.iter().map(ToldFlip::from).collect(),
+            is_searched: true,
+            decision: Told::from(&decision),
+            notes: Vec::new(),
+            recorded: None,
+        }
+    }
+
+    /// What a saved plan says.
+    pub(super) fn of_plan(plan: &Plan, decision: &PlannedDecision, code: ReasonCode, row: Row) -> Self {
+        let mut seen = vec![("capacity".to_owned(), render::trus(decision.current_trus))];
+        seen.extend(
+            decision
+                .sample_minute
+                .map(|minute| ("newest metrics".to_owned(), minute.to_string())),
+        );
+        seen.extend(
+            decision
+                .known_minutes
+                .map(|known| ("known minutes".to_owned(), format!("{known} of 60"))),
+        );
+        Self {
+            subject: decision.namespace.clone(),
+            at: plan.evaluated_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            decision: Told {
+                action: decision.action.as_str().to_owned(),
+                current: decision.current_trus,
+                wanted: decision.wanted_trus,
+                blocked: decision.blocked_trus,
+                code: decision.reason_code.clone(),
+                reason: decision.reason.clone(),
+            },
+            row: Some((row, code.meaning())),
+            seen_json: json!({
+                "current_trus": decision.current_trus,
+                "newest_minute": decision.sample_minute.map(|minute| minute.to_string()),
+                "known_minutes": decision.known_minutes,
+            }),
+            seen,
+            options: Vec::new(),
+            flips: Vec::new(),
+            is_searched: false,
+            notes: Vec::new(),
+            recorded: None,
+        }
+    }
+
+    /// What break-even decides in a backtest.
+    pub(super) fn of_trace(
+        (subject, at): (String, String),
+        decision: Told,
+        seen: Vec<(String, String)>,
+        seen_json: Value,
+        options: Vec<ConsideredOption>,
+        flips: Vec<ToldFlip>,
+    ) -> Self {
+        Self {
+            subject,
+            at,
+            decision,
+            row: None,
+            seen,
+            seen_json,
+            options,
+            flips,
+            is_searched: true,
+            notes: Vec::new(),
+            recorded: None,
+        }
+    }
+
+    /// Adds what the ledger recorded, and says where it differs.
+    pub(super) fn recorded(&mut self, row: &HistoryRow) {
+        let recorded = &row.decision;
+        if recorded.reason_code == self.decision.code && recorded.action == self.decision.action {
+            self.notes
+                .push(format!("as recorded, by {}: {}", row.by, recorded.reason));
+        } else {
+            self.notes.push(format!(
+                "recorded was {} ({}), by {}: {}",
+                recorded.action, recorded.reason_code, row.by, recorded.reason
+            ));
+            self.notes.push(
+                "The above is decided again on the usage and limits in the ledger. It holds no capacity info, requests, replicas, \
+                 restrictions or lists of that time; the recorded decision rests on one of these, or on other settings."
+                    .to_owned(),
+            );
+        }
+        self.recorded = Some(json!({
+            "action": recorded.action,
+            "current_trus": recorded.current_trus,
+            "wanted_trus": recorded.wanted_trus,
+            "reason_code": recorded.reason_code,
+            "reason": recorded.reason,
+            "by": row.by,
+            "dry_run": row.dry_run,
+        }));
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "schema": 1,
+            "subject": self.subject,
+            "at": self.at,
+            "decision": self.decision.json(),
+            "row": self.row.map(|(row, meaning)| json!({
+                "number": row.number,
+                "name": row.name,
+                "meaning": meaning,
+            })),
+            "seen": self.seen_json,
+            "options": self.options.iter().map(option_json).collect::<Vec<_>>(),
+            "flips": self.is_searched.then(|| self.flips.iter().map(ToldFlip::json).collect::<Vec<_>>()),
+            "recorded": self.recorded,
+        })
+    }
+
+    pub(super) fn text(&self, terminal: Terminal) -> String {
+        let mut text = format!(
+            "{} at {}\n{}: {}\n",
+            render::printable(&self.subject),
+            self.at,
+            self.decision.action(),
+            render::printable(&self.decision.reason)
+        );
+        if let Some((row, meaning)) = self.row {
+            let _ = writeln!(
+                text,
+                "Decided by row {} of 13, {}: {} ({})",
+                row.number, row.name, meaning, self.decision.code
+            );
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "{}", render::printable(note));
+        }
+        text.push_str("\nWhat was seen\n");
+        let width = self.seen.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in &self.seen {
+            let _ = writeln!(text, "  {name:width$}  {}", render::printable(value));
+        }
+        if !self.options.is_empty() {
+            let _ = write!(text, "\nSizes\n{}", self.options_table(terminal));
+        }
+        self.flips_text(&mut text);
+        text
+    }
+
+    fn options_table(&self, terminal: Terminal) -> String {
+        let mut table = render::table_with(
+            ["", "size", "actions/s", "$/h idle", "expected $", "why"],
+            terminal,
+        );
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        for option in &self.options {
+            let limit = if option.limit == 0 {
+                "unknown".to_owned()
+            } else {
+                option.limit.to_string()
+            };
+            table.add_row([
+                Cell::new(if option.chosen { "*" } else { "" }),
+                Cell::new(render::trus(Some(option.trus))),
+                right(limit),
+                right(in_dollars(option.idle_hour)),
+                right(option.cost.map(in_dollars).unwrap_or_default()),
+                Cell::new(render::printable(&option.verdict)),
+            ]);
+        }
+        render::lines(&table)
+    }
+
+    fn flips_text(&self, text: &mut String) {
+        if !self.is_searched {
+            return;
+        }
+        for (is_observed, title) in [
+            (true, "The smallest change of one input that changes the decision"),
+            (false, "The smallest change of one setting that changes it"),
+        ] {
+            let mut flips = self.flips.iter().filter(|flip| flip.is_observed == is_observed);
+            let Some(smallest) = flips.next() else {
+                if is_observed {
+                    text.push_str("\nNo change of a single observed input changes the decision.\n");
+                }
+                continue;
+            };
+            let _ = writeln!(text, "\n{title}\n  {}", render::printable(&smallest.line()));
+            for flip in flips.take(NAMED - 1) {
+                let _ = writeln!(text, "  or {}", render::printable(&flip.line()));
+            }
+        }
+    }
+}
+
+fn option_json(option: &ConsideredOption) -> Value {
+    json!({
+        "trus": option.trus,
+        "limit": (option.limit > 0).then_some(option.limit),
+        "idle_hour_usd": option.idle_hour.to_string(),
+        "expected_cost_actions": option.cost_actions,
+        "expected_cost_usd": option.cost.map(|cost| cost.round_dp(6).to_string()),
+        "chosen": option.chosen,
+        "why": option.verdict,
+    })
+}
+
+fn window(snapshot: &Snapshot) -> Option<&UsageWindow> {
+    match &snapshot.usage {
+        ReportedUsage::Known(window) => Some(window),
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => None,
+    }
+}
+
+fn seen(inputs: &Inputs) -> Vec<(String, String)> {
+    let snapshot = &inputs.snapshot;
+    let mut seen = Vec::new();
+    let mut say = |name: &str, value: String| seen.push((name.to_owned(), value));
+    let present = present_capacity(&snapshot.status, &snapshot.spec, snapshot.latest_request.as_ref());
+    say(
+        "capacity",
+        present.map_or_else(|why| format!("unknown: {why}"), |capacity| capacity.to_string()),
+    );
+    if let Some(state) = &snapshot.inactive_state {
+        say("state", state.clone());
+    }
+    if let Some(replica) = &snapshot.moving_replica {
+        say("replicas", replica.clone());
+    }
+    if let Some(operation) = &snapshot.running_operation {
+        say("running operation", operation.clone());
+    }
+    if let Some(request) = &snapshot.latest_request {
+        say("last request", request_words(request));
+    }
+    match &snapshot.usage {
+        ReportedUsage::Missing => say("metrics", "none".to_owned()),
+        ReportedUsage::Unknown { why } => say("metrics", why.clone()),
+        ReportedUsage::Known(window) => {
+            let age = inputs.now.duration_since(window.newest().minute).as_secs();
+            say(
+                "newest metrics",
+                format!("{} ({} s old)", window.newest().minute.strftime("%H:%M UTC"), age),
+            );
+            say("known minutes", format!("{} of 60", window.known_minutes()));
+            say(
+                "actions, last hour",
+                window.actions_of_the_hour().whole().to_string(),
+            );
+        }
+    }
+    for kind in LimitKind::ALL {
+        let known =
+            |rate: Option<Rate>| rate.map_or("unknown".to_owned(), |rate| format!("{}/s", rate.limit()));
+        let mut value = match window(snapshot) {
+            Some(window) => {
+                let usage = &window.newest().usage[kind];
+                format!(
+                    "{}/s served, {}/s throttled, peak {}/s, ",
+                    usage.served.measured(),
+                    usage.throttled.measured(),
+                    window.highest_asked(kind).measured()
+                )
+            }
+            None => String::new(),
+        };
+        let _ = write!(
+            value,
+            "limit {}, on-demand {}",
+            known(snapshot.limits[kind]),
+            known(snapshot.envelopes[kind])
+        );
+        say(kind.noun(), value);
+    }
+    match &snapshot.capacity_info {
+        CapacityInfo::NotRead => say("sizes", "not read".to_owned()),
+        CapacityInfo::Unavailable { why } => say("sizes", format!("unknown: {why}")),
+        CapacityInfo::Known(info) => say(
+            "sizes",
+            format!(
+                "{} TRUs, the region provides up to {}{}",
+                info.ladder
+                    .steps()
+                    .iter()
+                    .map(|step| step.get().to_string())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                info.ceiling
+                    .map_or("an unknown number".to_owned(), |ceiling| ceiling
+                        .get()
+                        .to_string()),
+                if info.has_legacy_limits {
+                    "; limits set by Temporal Support"
+                } else {
+                    ""
+                }
+            ),
+        ),
+    }
+    seen
+}
+
+fn state_word(state: &RequestState) -> &'static str {
+    match state {
+        RequestState::Completed => "completed",
+        RequestState::Failed => "failed",
+        RequestState::InProgress => "in progress",
+    }
+}
+
+fn request_words(request: &capacity_engine::CapacityRequest) -> String {
+    let by = if request.ours {
+        "by this autopilot"
+    } else {
+        "by somebody else"
+    };
+    match request.took_effect_at() {
+        Some(effect) => format!("{}, {by}, in effect since {effect}", state_word(&request.state)),
+        None => format!("{}, {by}", state_word(&request.state)),
+    }
+}
+
+fn seen_json(inputs: &Inputs) -> Value {
+    let snapshot = &inputs.snapshot;
+    let present = present_capacity(&snapshot.status, &snapshot.spec, snapshot.latest_request.as_ref());
+    let window = window(snapshot);
+    let limits = LimitKind::ALL.map(|kind| {
+        let usage = window.map(|window| window.newest().usage[kind]);
+        json!({
+            "limit": kind.noun(),
+            "served_per_second": usage.map(|usage| per_second(usage.served)),
+            "throttled_per_second": usage.map(|usage| per_second(usage.throttled)),
+            "peak_per_second": window.map(|window| per_second(window.highest_asked(kind))),
+            "limit_per_second": snapshot.limits[kind].map(per_second),
+            "on_demand_per_second": snapshot.envelopes[kind].map(per_second),
+        })
+    });
+    let info = match &snapshot.capacity_info {
+        CapacityInfo::Known(info) => Some(info),
+        CapacityInfo::NotRead | CapacityInfo::Unavailable { .. } => None,
+    };
+    json!({
+        "current_trus": present.ok().map(Capacity::trus),
+        "state": snapshot.inactive_state,
+        "moving_replica": snapshot.moving_replica,
+        "running_operation": snapshot.running_operation,
+        "latest_request": snapshot.latest_request.as_ref().map(|request| json!({
+            "state": state_word(&request.state),
+            "ours": request.ours,
+            "took_effect_at": request.took_effect_at().map(|time: Timestamp| time.to_string()),
+        })),
+        "newest_minute": window.map(|window| window.newest().minute.to_string()),
+        "known_minutes": window.map(UsageWindow::known_minutes),
+        "actions_last_hour": window.and_then(|window| u64::try_from(window.actions_of_the_hour().whole()).ok()),
+        "limits": limits,
+        "available_trus": info.map(|info| info.ladder.steps().iter().map(|step| step.get()).collect::<Vec<_>>()),
+        "most_available_trus": info.and_then(|info| info.ceiling).map(capacity_engine::Trus::get),
+        "restrictions": inputs.account.restrictions.iter().map(|it| it.reason.clone()).collect::<Vec<_>>(),
+    })
+}
+
+/// A rate as a number, exact to a millionth.
+fn per_second(rate: Rate) -> Value {
+    let value = Decimal::from(rate.micros_per_second()) / Decimal::from(1_000_000);
+    value.to_f64().map_or(Value::Null, Value::from)
+}

@@ -1,0 +1,145 @@
+//! `explain`: one decision, with what it rests on, every size, and the smallest change that would have changed it.
+
+mod document;
+mod trace;
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use capacity_autopilot::{ActionName, Occasion, Plan, Scope, decision_in_ledger};
+use capacity_engine::explain::{explain, row_of};
+use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
+use capacity_ledger::Ledger;
+use capacity_settings::Needs;
+use jiff::Timestamp;
+
+use crate::arguments::{Explain, Global};
+use crate::exit::{Exit, print, tell};
+use crate::output::Output;
+use crate::setup;
+use crate::terminal::Terminal;
+
+use document::Document;
+
+pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let document = if let Some(file) = &flags.trace {
+        trace::explain(file, flags.at.as_deref().unwrap_or_default(), global)?
+    } else {
+        let name = flags.name.as_deref().context("name a namespace")?;
+        match &flags.plan {
+            Some(file) => of_plan(file, name)?,
+            None if flags.from.is_some() || flags.at.is_some() => {
+                of_ledger(name, flags.at.as_deref(), global).await?
+            }
+            None => live(name, global, terminal).await?,
+        }
+    };
+    match global.output() {
+        Output::Table => print(document.text(terminal).trim_end())?,
+        Output::Json => print(&serde_json::to_string_pretty(&document.json())?)?,
+        Output::Jsonl => print(&document.json().to_string())?,
+        _ => {}
+    }
+    Ok(Exit::Done)
+}
+
+/// What would be decided now.
+async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result<Document> {
+    let needs = Needs {
+        cloud_keys: true,
+        ..Needs::default()
+    };
+    let settings = setup::settings(global, needs)?;
+    let autopilot = capacity_workflows::autopilot(&settings)?;
+    let occasion = Occasion::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
+    let bar = terminal.progress(format!("reading {name}"));
+    let inputs = autopilot.inputs(&occasion, &|_| ()).await;
+    bar.finish_and_clear();
+    let mut inputs = inputs?;
+    ensure!(
+        inputs.len() == 1,
+        "{name} matches {} namespaces; name one of them",
+        inputs.len()
+    );
+    let inputs = inputs.remove(0);
+    Ok(Document::of(explain(&inputs), &inputs))
+}
+
+/// What was decided at a time.
+async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Result<Document> {
+    let at = at
+        .map(|text| {
+            text.parse::<Timestamp>()
+                .with_context(|| format!("--at {text} is not a time; write it as 2026-11-25T00:00Z"))
+        })
+        .transpose()?;
+    let settings = setup::settings(global, Needs::default())?;
+    let location = settings.ledger.as_ref().context(
+        "LEDGER_URL is not set, so there are no recorded decisions. Set it to the ledger of your worker, or explain what would be \
+         decided now without --at and --from",
+    )?;
+    let ledger = Ledger::open_read_only(location).await?;
+    let namespace = recorded_namespace(&ledger, name).await?;
+    let recalled = decision_in_ledger(&ledger, &namespace, at, &settings.policy).await?;
+    let Some(recalled) = recalled else {
+        bail!(
+            "the ledger {} has no decision about {namespace}{}. `temporal-capacity history {namespace}` shows the recorded ones",
+            ledger.location(),
+            at.map_or_else(String::new, |at| format!(" up to {at}"))
+        );
+    };
+    let mut document = Document::of(explain(&recalled.inputs), &recalled.inputs);
+    document.recorded(&recalled.row);
+    Ok(document)
+}
+
+async fn recorded_namespace(ledger: &Ledger, name: &str) -> anyhow::Result<NamespaceId> {
+    let patterns = NamespacePatterns::try_new(&[name])?;
+    let known = ledger.decided_namespaces().await?;
+    let mut matching = known
+        .iter()
+        .filter_map(|known| known.parse::<NamespaceId>().ok())
+        .filter(|known| patterns.matches(known));
+    match (matching.next(), matching.next()) {
+        (Some(namespace), None) => Ok(namespace),
+        (Some(one), Some(other)) => bail!("{name} matches {one} and {other}; name one of them"),
+        (None, _) => bail!(
+            "the ledger has no decision about {name}; it has decisions about {} namespaces",
+            known.len()
+        ),
+    }
+}
+
+/// What a saved plan says.
+fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+    let plan = Plan::from_saved(&text).with_context(|| format!("cannot explain {shown}"))?;
+    let patterns = NamespacePatterns::try_new(&[name])?;
+    let mut matching = plan.decisions.iter().filter(|decision| {
+        decision
+            .namespace
+            .parse::<NamespaceId>()
+            .is_ok_and(|namespace| patterns.matches(&namespace))
+    });
+    let decision = match (matching.next(), matching.next()) {
+        (Some(decision), None) => decision,
+        (Some(one), Some(other)) => bail!(
+            "{name} matches {} and {}; name one of them",
+            one.namespace,
+            other.namespace
+        ),
+        (None, _) => bail!("{shown} has no decision about {name}"),
+    };
+    let code = ReasonCode::ALL
+        .iter()
+        .find(|code| code.as_str() == decision.reason_code)
+        .with_context(|| format!("{shown}: the reason code `{}` is unknown", decision.reason_code))?;
+    let row = row_of(*code, decision.blocked_trus.is_some());
+    if decision.action != ActionName::Skip {
+        tell(
+            "a saved plan holds decisions and not what they rest on; without --plan, what would be decided now is explained in full",
+        );
+    }
+    Ok(Document::of_plan(&plan, decision, *code, row))
+}

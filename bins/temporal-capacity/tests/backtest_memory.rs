@@ -1,0 +1,361 @@
+//! `backtest --from`: thirty days of minutes out of a ledger and out of a real Prometheus, without keys and without Temporal.
+
+#[allow(dead_code, reason = "a part of what the server offers is used")]
+#[path = "../../../crates/prometheus-reader/tests/suite/server.rs"]
+mod server;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use capacity_backtest::{Contender, Course, Load, Settings, Trace, run_recorded};
+use capacity_ledger::{Format, Ledger, Location, Table};
+use serde_json::Value;
+use server::Prometheus;
+
+/// Minutes of thirty days.
+const MONTH: i64 = 30 * 24 * 60;
+
+/// The first minute of the fixtures, a full hour: 2026-10-01T00:00Z in minutes since 1970.
+const FIRST: i64 = 29_846_880;
+
+/// The end of the range, which does not belong to it.
+const END: &str = "2026-10-31T00:00:00Z";
+
+/// One recorded namespace: minutes with actions served and attempts throttled.
+struct Recorded {
+    name: &'static str,
+    minutes: Vec<(i64, u32, u32)>,
+}
+
+/// A steady load with a burst of twenty minutes in every tenth hour, as it was asked for.
+fn asked() -> Trace {
+    let minutes = (0..MONTH).map(|minute| {
+        let actions = if minute % 600 < 20 { 90_000 } else { 6_000 };
+        Some(Load {
+            actions,
+            peak: actions / 6,
+        })
+    });
+    Trace::from_minutes(minutes, FIRST)
+}
+
+/// What four namespaces did on demand: bursts, bursts with two days that were not recorded, a calm one, and one that is ten hours old.
+fn recorded() -> Vec<Recorded> {
+    let asked = asked();
+    let (_, course) = run_recorded(&asked, Contender::OnDemand, &Settings::for_trace(&asked));
+    let Course {
+        served, throttled, ..
+    } = course;
+    let bursts: Vec<_> = served
+        .into_iter()
+        .zip(throttled)
+        .zip(FIRST..)
+        .map(|((served, throttled), minute)| (minute, served, throttled))
+        .collect();
+    let outage = FIRST + 20 * 1440..FIRST + 22 * 1440;
+    let gappy = bursts
+        .iter()
+        .copied()
+        .filter(|(minute, ..)| !outage.contains(minute));
+    let young = bursts[bursts.len() - 600..].to_vec();
+    vec![
+        Recorded {
+            name: "gappy.a1b2c",
+            minutes: gappy.collect(),
+        },
+        Recorded {
+            name: "bursts.a1b2c",
+            minutes: bursts,
+        },
+        Recorded {
+            name: "calm.a1b2c",
+            minutes: (FIRST..FIRST + MONTH).map(|minute| (minute, 60, 0)).collect(),
+        },
+        Recorded {
+            name: "young.a1b2c",
+            minutes: young,
+        },
+    ]
+}
+
+fn backtest(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::cargo_bin("temporal-capacity").expect("the program");
+    command
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder)
+        .timeout(Duration::from_mins(5))
+        .arg("backtest")
+        .args(arguments);
+    command.output().expect("it runs")
+}
+
+fn document(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("one JSON document")
+}
+
+fn total(document: &Value, namespace: &str, policy: &str) -> f64 {
+    let mut results = document["results"].as_array().expect("results").iter();
+    let row = results.find(|row| row["trace"] == namespace && row["policy"] == policy);
+    row.unwrap_or_else(|| panic!("{policy} of {namespace}"))["total_usd"]
+        .as_f64()
+        .expect("a number")
+}
+
+/// What must hold wherever the minutes come from.
+fn check(document: &Value, notes: &str) {
+    let namespaces = document["namespaces"].as_array().expect("namespaces");
+    let names: Vec<&str> = namespaces
+        .iter()
+        .filter_map(|namespace| namespace["namespace"].as_str())
+        .collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let saved: Vec<f64> = namespaces
+        .iter()
+        .filter_map(|namespace| namespace["saved_usd"].as_f64())
+        .collect();
+    assert!(
+        saved.is_sorted_by(|one, next| one >= next),
+        "ranked by money: {saved:?}"
+    );
+    let of = |name: &str| {
+        let mut namespaces = namespaces.iter();
+        namespaces
+            .find(|namespace| namespace["namespace"] == name)
+            .unwrap_or_else(|| panic!("{name} is missing"))
+    };
+    let bursts = of("bursts.a1b2c");
+    assert_eq!(bursts["known_minutes"], MONTH);
+    assert_eq!(bursts["known_share"], 1.0);
+    assert_eq!(bursts["data_from"], "2026-10-01T00:00:00Z");
+    let rebuilt = bursts["rebuilt_share"].as_f64().expect("a share");
+    assert!((0.03..0.2).contains(&rebuilt), "{rebuilt}");
+    assert_eq!(of("gappy.a1b2c")["known_minutes"], MONTH - 2 * 1440);
+    assert_eq!(of("calm.a1b2c")["rebuilt_share"], 0.0);
+    let young = of("young.a1b2c");
+    assert_eq!(
+        (&young["counted_minutes"], &young["less_than_a_day"]),
+        (&600.into(), &true.into())
+    );
+    assert!(
+        notes.contains("less than a day of data is counted of young.a1b2c"),
+        "{notes}"
+    );
+    // What was asked for is found again: on-demand costs what it costs on the load itself.
+    let asked = asked();
+    let settings = Settings::for_trace(&asked);
+    let price = capacity_engine::ActionPrice::flat(capacity_engine::PricePerMillion::FIRST_TIER);
+    let (score, _) = run_recorded(&asked, Contender::OnDemand, &settings);
+    let expected: f64 = score
+        .dollars(&price, 1000)
+        .total
+        .to_string()
+        .parse()
+        .expect("a number");
+    let found = total(document, "bursts.a1b2c", "on-demand");
+    assert!(
+        (found - expected).abs() < 0.1 * expected,
+        "{found} found, {expected} expected"
+    );
+    assert!(total(document, "bursts.a1b2c", "break-even") < 0.7 * found);
+}
+
+/// A ledger that holds the minutes of the fixtures.
+fn ledger(folder: &Path) {
+    let mut csv = String::from(
+        "account,minute,complete,source,namespace,reported,actions_served,requests_served,operations_served,actions_throttled,\
+         requests_throttled,operations_throttled,actions_limit,requests_limit,operations_limit,actions_envelope,requests_envelope,\
+         operations_envelope,unread\n",
+    );
+    for namespace in recorded() {
+        for (minute, served, throttled) in namespace.minutes {
+            let time = jiff::Timestamp::from_second(minute * 60).expect("a time");
+            // Millionths a second; rounded as the ledger of a worker is.
+            let rate = |actions: u32| (f64::from(actions) * 1e6 / 60.0).round();
+            writeln!(
+                csv,
+                "a1b2c,{time},true,metrics,{},true,{},0,0,{},0,0,500000000,2000000000,4000000000,500000000,2000000000,4000000000,",
+                namespace.name,
+                rate(served),
+                rate(throttled)
+            )
+            .expect("text");
+        }
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let ledger = Ledger::open(&Location::Sqlite(folder.join("ledger.db")))
+            .await
+            .expect("a ledger");
+        let new = ledger.import(Table::Minutes, Format::Csv, csv.as_bytes()).await;
+        assert_eq!(new.expect("imported"), MONTH.unsigned_abs());
+        ledger.close().await;
+    });
+}
+
+#[test]
+fn a_month_in_the_ledger_is_scored_for_every_namespace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    ledger(folder.path());
+    let environment = [("LEDGER_URL", "ledger.db")];
+    let run = |arguments: &[&str]| {
+        let arguments = [&["--from", "ledger", "--to", END], arguments].concat();
+        backtest(folder.path(), &arguments, &environment)
+    };
+    let output = run(&["-o", "json"]);
+    check(&document(&output), &String::from_utf8_lossy(&output.stderr));
+
+    let chosen = document(&run(&["--namespace", "b*", "-o", "json"]));
+    assert_eq!(chosen["namespaces"].as_array().map(Vec::len), Some(1));
+
+    let output = run(&[]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        table.contains("rebuilt %") && table.contains("total of 3") && table.contains("0.4*"),
+        "{table}"
+    );
+
+    let page = run(&["-o", "html", "--namespace", "bursts"]);
+    assert!(String::from_utf8_lossy(&page.stdout).contains("bursts.a1b2c"));
+
+    let refused = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let nothing = refused(&["--namespace", "ghost*"]);
+    assert!(
+        nothing.contains("has no minutes of namespaces that match `ghost*`"),
+        "{nothing}"
+    );
+    let output = backtest(
+        folder.path(),
+        &["--from", "ledger", "--to", "2026-12-31T00:00:00Z"],
+        &environment,
+    );
+    let nothing = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        nothing.contains("has no minutes from 2026-12-01 00:00 UTC to 2026-12-31 00:00 UTC; it has minutes from 2026-10-01 00:00 UTC"),
+        "{nothing}"
+    );
+}
+
+/// Folded hours never fill gaps: of days that were folded nothing is known.
+#[test]
+fn hours_that_were_folded_are_not_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    ledger(folder.path());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let location = Location::Sqlite(folder.path().join("ledger.db"));
+        let ledger = Ledger::open(&location).await.expect("a ledger");
+        let keep = |days: i64| jiff::SignedDuration::from_hours(24 * days);
+        let now = END.parse().expect("a time");
+        let pruned = ledger
+            .prune(now, keep(10), keep(400), keep(400))
+            .await
+            .expect("pruned");
+        assert_eq!(pruned.minutes, 20 * 1440);
+        ledger.close().await;
+    });
+    let arguments = [
+        "--from",
+        "ledger",
+        "--to",
+        END,
+        "--namespace",
+        "bursts",
+        "-o",
+        "json",
+    ];
+    let output = backtest(folder.path(), &arguments, &[("LEDGER_URL", "ledger.db")]);
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        notes.contains("the ledger has minutes from 2026-10-21 00:00 UTC on"),
+        "{notes}"
+    );
+    let bursts = &document(&output)["namespaces"][0];
+    assert_eq!(bursts["known_minutes"], 10 * 1440);
+    assert_eq!(bursts["data_from"], "2026-10-21T00:00:00Z");
+}
+
+/// The value of a series from actions served and attempts throttled in a minute.
+type ValueOf = fn(u32, u32) -> f64;
+
+/// The same minutes as series of the metrics endpoint.
+fn openmetrics(folder: &Path) -> std::path::PathBuf {
+    let mut text = String::new();
+    let families: [(&str, &str, ValueOf); 3] = [
+        ("temporal_cloud_v1_action_limit", "", |_, _| 500.0),
+        (
+            "temporal_cloud_v1_total_action_count",
+            ",is_background=\"false\",namespace_mode=\"active\"",
+            |served, _| f64::from(served) / 60.0,
+        ),
+        (
+            "temporal_cloud_v1_total_action_throttled_count",
+            ",is_background=\"false\",namespace_mode=\"active\"",
+            |_, throttled| f64::from(throttled) / 60.0,
+        ),
+    ];
+    let namespaces = recorded();
+    for (family, labels, value) in families {
+        writeln!(text, "# TYPE {family} gauge").expect("text");
+        for namespace in &namespaces {
+            for (minute, served, throttled) in &namespace.minutes {
+                let (value, seconds) = (value(*served, *throttled), minute * 60);
+                writeln!(
+                    text,
+                    "{family}{{temporal_namespace=\"{}\",region=\"aws-us-east-1\"{labels}}} {value} {seconds}",
+                    namespace.name
+                )
+                .expect("text");
+            }
+        }
+    }
+    text.push_str("# EOF\n");
+    let path = folder.join("month.om");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+#[test]
+fn a_month_in_a_real_prometheus_is_scored_for_every_namespace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let file = openmetrics(folder.path());
+    let flags = ["--storage.tsdb.retention.time=100y"];
+    let starting = Prometheus::start_filled("global: {}\n", &flags, Some(&file));
+    let Some(prometheus) = runtime.block_on(starting) else {
+        return;
+    };
+    let url = prometheus.url();
+    let environment = [("PROMETHEUS_URL", url.as_str())];
+    let output = backtest(
+        folder.path(),
+        &["--from", "prometheus", "--to", END, "-o", "json"],
+        &environment,
+    );
+    check(&document(&output), &String::from_utf8_lossy(&output.stderr));
+
+    let output = backtest(
+        folder.path(),
+        &["--from", "prometheus", "--to", "2026-09-30T00:00:00Z"],
+        &environment,
+    );
+    let nothing = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        nothing.contains("has no minutes from 2026-08-31 00:00 UTC to 2026-09-30 00:00 UTC"),
+        "{nothing}"
+    );
+    assert!(prometheus.log().is_empty(), "{}", prometheus.log());
+}

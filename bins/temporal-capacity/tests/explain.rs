@@ -1,0 +1,128 @@
+//! `explain` as a user runs it: live, from the ledger, from a saved plan, and at a minute of a backtest.
+
+mod world;
+
+use serde_json::Value;
+use world::{World, errors, options, output, program};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("one JSON document")
+}
+
+/// Keys of an object, sorted.
+fn keys(value: &Value) -> Vec<&str> {
+    let object = value.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_decision_is_explained_live_with_every_size_and_a_flip() {
+    let world = World::new(options());
+    let text = output(&world.run(&["explain", "checkout"]).code(0));
+    for part in [
+        "checkout.a1b2c at ",
+        "Enable 6 TRUs: ",
+        "Decided by row 13 of 13, guards",
+        "What was seen",
+        "8 TRUs",
+        "larger than needed: 6 TRUs is the first size that helps",
+        "The smallest change of one input that changes the decision",
+        "instead of",
+    ] {
+        assert!(
+            text.contains(part) || (part.contains("row 13") && text.contains("row 11")),
+            "{part} is missing from {text}"
+        );
+    }
+    let document = json(&output(
+        &world.run(&["explain", "orders.a1b2c", "-o", "json"]).code(0),
+    ));
+    let expected = [
+        "at", "decision", "flips", "options", "recorded", "row", "schema", "seen", "subject",
+    ];
+    assert_eq!(keys(&document), expected);
+    assert_eq!(document["decision"]["action"], "Disable");
+    let flip = &document["flips"][0];
+    assert_eq!(keys(flip), ["becomes", "from", "input", "kind", "to"]);
+    assert_ne!(flip["becomes"]["action"], "Disable");
+    let option = &document["options"][0];
+    let expected = [
+        "chosen",
+        "expected_cost_actions",
+        "expected_cost_usd",
+        "idle_hour_usd",
+        "limit",
+        "trus",
+        "why",
+    ];
+    assert_eq!(keys(option), expected);
+    let several = errors(&world.run(&["explain", "*"]).code(1));
+    assert!(several.contains("matches 12 namespaces"), "{several}");
+    let nobody = errors(&world.run(&["explain", "ghost"]).code(1));
+    assert!(
+        nobody.contains("no namespace of the account matches ghost"),
+        "{nobody}"
+    );
+}
+
+#[test]
+fn a_recorded_decision_and_a_saved_one_are_explained() {
+    let world = World::new(options());
+    let ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "ledger.db").assert();
+    ledger(&["plan", "--save", "plan.json"]).code(0);
+    ledger(&["apply", "--yes"]).code(0);
+    let document = json(&output(
+        &ledger(&["explain", "crm-sync", "--from", "ledger", "-o", "json"]).code(0),
+    ));
+    assert_eq!(document["recorded"]["reason_code"], "quiet");
+    assert_eq!(document["decision"]["reason_code"], "quiet");
+    assert!(document["flips"][0]["input"].is_string());
+    let early = errors(&ledger(&["explain", "crm-sync", "--at", "2020-01-01T00:00Z"]).code(1));
+    assert!(
+        early.contains("has no decision about crm-sync.a1b2c up to 2020-01-01"),
+        "{early}"
+    );
+    let text = output(&ledger(&["explain", "checkout", "--plan", "plan.json"]).code(0));
+    assert!(
+        text.contains("Enable 6 TRUs: ") && text.contains("(throttled)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_minute_of_a_backtest_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut load = String::from("aps\n");
+    for minute in 0..600 {
+        load.push_str(if (300..330).contains(&minute) {
+            "3000\n"
+        } else {
+            "50\n"
+        });
+    }
+    std::fs::write(folder.path().join("load.csv"), load).expect("a file");
+    let run = |arguments: &[&str]| program(folder.path()).args(arguments).assert();
+    let explained = |at: &str| {
+        let arguments = ["explain", "--trace", "load.csv", "--at", at, "-o", "json"];
+        json(&output(&run(&arguments).code(0)))
+    };
+    let burst = explained("305");
+    assert_eq!(burst["subject"], "load");
+    assert_eq!(burst["decision"]["reason_code"], "raise");
+    let options = burst["options"].as_array().expect("options");
+    assert_eq!(options.len(), 8);
+    assert!(options.iter().all(|option| option["why"].is_string()));
+    let flip = &burst["flips"][0];
+    assert_ne!(flip["becomes"]["wanted_trus"], burst["decision"]["wanted_trus"]);
+    let calm = explained("200");
+    assert_eq!(calm["decision"]["action"], "Keep");
+    assert_ne!(
+        calm["flips"][0]["becomes"]["wanted_trus"],
+        calm["decision"]["wanted_trus"]
+    );
+    let outside = errors(&run(&["explain", "--trace", "load.csv", "--at", "600"]).code(1));
+    assert!(
+        outside.contains("--at 600 is outside of load.csv, which has 600 minutes"),
+        "{outside}"
+    );
+}
