@@ -135,7 +135,12 @@ impl Fate {
             });
             count(&self.done.clouds_away);
             say("the cloud does not answer");
-            self.wait(5.0, 30.0).await;
+            // Most outages are short, some longer than an evaluation tries.
+            if self.random.u8(0..4) == 0 {
+                self.wait(100.0, 160.0).await;
+            } else {
+                self.wait(5.0, 30.0).await;
+            }
             self.world.cloud.set_faults(background());
             self.world.change(|it| it.cloud = true);
             say("the cloud answers");
@@ -151,6 +156,14 @@ impl Fate {
             resume(&self.world).await;
         }
     }
+}
+
+/// Ends a worker as an operator does.
+pub(crate) async fn stop_worker(world: &World, number: usize) {
+    let mut worker = world.workers[number].lock().await;
+    world.change(|it| it.workers -= 1);
+    worker.stop().await;
+    say(&format!("{} was stopped", worker.name));
 }
 
 pub(crate) async fn start_worker(world: &World, number: usize) {

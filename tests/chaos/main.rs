@@ -29,7 +29,7 @@ use clap::Parser;
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use faults::{Done, Fate, pause, resume, start_worker};
+use faults::{Done, Fate, pause, resume, start_worker, stop_worker};
 use verdict::Verdict;
 use watcher::{Seen, Watcher};
 use world::World;
@@ -49,13 +49,25 @@ struct Arguments {
     /// Namespaces that are throttled and idle in turns.
     #[arg(long, default_value_t = 60)]
     namespaces: usize,
+    /// Instead of killing anything: a worker of an older release runs alone for a minute, then beside one of this release, and
+    /// then this one alone for a fifth of the time.
+    #[arg(long, value_name = "PROGRAM")]
+    older_worker: Option<PathBuf>,
     /// Folder of the workers' logs and the server's database; emptied first [default: target/chaos].
     #[arg(long)]
     folder: Option<PathBuf>,
 }
 
+impl Arguments {
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+}
+
 /// Seconds within which throttling is answered, beside one sampling interval.
 const ANSWERED_WITHIN: f64 = 60.0;
+/// Release 0.1.0 waited for all changes of an evaluation before the next.
+const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -89,7 +101,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     anyhow::ensure!(arguments.namespaces > 0, "--namespaces 0: nothing would happen");
     let folder = world::folder(arguments)?;
     // A sample a minute of the cloud's.
-    let bound = Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_WITHIN);
+    let bound = if arguments.older_worker.is_some() {
+        // What an older release promised.
+        OLDER_ANSWERED_WITHIN
+    } else {
+        Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_WITHIN)
+    };
     say(&format!(
         "seed {}, {} minutes at speed {}, {} namespaces, logs in {}",
         arguments.seed,
@@ -102,49 +119,20 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let (end, over) = watch::channel(false);
     let (stop_watching, stopped_watching) = watch::channel(false);
     let watcher = Watcher::new(Arc::clone(&world), arguments.speed, bound);
-    let watcher = tokio::spawn(watcher.run(stopped_watching, over.clone()));
-    for number in 0..world.workers.len() {
-        start_worker(&world, number).await;
-    }
+    let watcher = tokio::spawn(watcher.run(stopped_watching, over));
     let every_minute: Vec<String> = (0..60).map(|minute| minute.to_string()).collect();
     let (created, said) = world
         .schedule(&["create", "--minutes", &every_minute.join(",")])
         .await;
     anyhow::ensure!(created, "no schedule: {said}");
-
     let done = Arc::new(Done::default());
-    let fate = |salt: u64| Fate {
-        world: Arc::clone(&world),
-        done: Arc::clone(&done),
-        random: Rng::with_seed(arguments.seed.wrapping_mul(31).wrapping_add(salt)),
-        over: over.clone(),
-        pace: (arguments.minutes / 12.0).clamp(0.6, 1.0),
-    };
-    let mut fates = tokio::task::JoinSet::new();
-    for number in 0..world.workers.len() {
-        fates.spawn(fate(number as u64).worker(number));
+    if arguments.older_worker.is_some() {
+        upgrade(&world, arguments.duration()).await;
+    } else {
+        chaos(&world, &done, arguments).await;
     }
-    fates.spawn(fate(100).server());
-    fates.spawn(fate(101).ledger());
-    fates.spawn(fate(102).cloud());
-    fates.spawn(fate(103).pauses());
-
-    let stopped = tokio::time::timeout(
-        Duration::from_secs_f64(arguments.minutes * 60.0),
-        tokio::signal::ctrl_c(),
-    );
-    if stopped.await.is_ok() {
-        say("stopped by hand");
-    }
+    // Nothing new begins, and what is under way ends.
     end.send_replace(true);
-    // What was killed comes back; then nothing new begins, and what is under way ends.
-    while fates.join_next().await.is_some() {}
-    for number in 0..world.workers.len() {
-        start_worker(&world, number).await;
-    }
-    if world.conditions().pausing {
-        resume(&world).await;
-    }
     pause(&world, "the end of the run").await;
     let verdict = verdict::judge(&world).await?;
     stop_watching.send_replace(true);
@@ -166,6 +154,50 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         violations.len()
     );
     Ok(violations.is_empty())
+}
+
+/// Kills everything at random for as long as is wished; then all of it is there again.
+async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
+    let (end, over) = watch::channel(false);
+    let fate = |salt: u64| Fate {
+        world: Arc::clone(world),
+        done: Arc::clone(done),
+        random: Rng::with_seed(arguments.seed.wrapping_mul(31).wrapping_add(salt)),
+        over: over.clone(),
+        pace: (arguments.minutes / 12.0).clamp(0.6, 1.0),
+    };
+    let mut fates = tokio::task::JoinSet::new();
+    for (number, salt) in (0..world.workers.len()).zip(0..) {
+        start_worker(world, number).await;
+        fates.spawn(fate(salt).worker(number));
+    }
+    fates.spawn(fate(100).server());
+    fates.spawn(fate(101).ledger());
+    fates.spawn(fate(102).cloud());
+    fates.spawn(fate(103).pauses());
+    let stopped = tokio::time::timeout(arguments.duration(), tokio::signal::ctrl_c());
+    if stopped.await.is_ok() {
+        say("stopped by hand");
+    }
+    end.send_replace(true);
+    // What was killed comes back.
+    while fates.join_next().await.is_some() {}
+    for number in 0..world.workers.len() {
+        start_worker(world, number).await;
+    }
+    if world.conditions().pausing {
+        resume(world).await;
+    }
+}
+
+/// A worker of an older release alone, then beside one of this release, then this one alone.
+async fn upgrade(world: &World, duration: Duration) {
+    start_worker(world, 0).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    start_worker(world, 1).await;
+    tokio::time::sleep(duration.mul_f64(0.8)).await;
+    stop_worker(world, 0).await;
+    tokio::time::sleep(duration.mul_f64(0.2)).await;
 }
 
 fn table(arguments: &Arguments, bound: Duration, done: &Done, seen: &Seen, verdict: &Verdict) -> String {

@@ -235,12 +235,13 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         name: String,
+        program: PathBuf,
         folder: &Path,
         environment: Vec<(String, String)>,
         arguments: Vec<String>,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
-            program: crate::programs()?.join("capacity-worker"),
+    ) -> Self {
+        Self {
+            program,
             log: folder.join(format!("{name}.log")),
             name,
             environment,
@@ -249,7 +250,7 @@ impl Worker {
             reader: None,
             stalled: None,
             stop_reading: None,
-        })
+        }
     }
 
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
@@ -285,6 +286,17 @@ impl Worker {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill().await;
         }
+        self.set_reader(LogReader::Gone).await;
+    }
+
+    /// Terminates it, and waits until it has drained.
+    pub(crate) async fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        let id = child.id().unwrap_or_default().to_string();
+        let _ = Command::new("kill").args(["-TERM", &id]).status().await;
+        let _ = tokio::time::timeout(START_TIMEOUT, child.wait()).await;
         self.set_reader(LogReader::Gone).await;
     }
 

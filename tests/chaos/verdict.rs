@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_ledger::{Format, Ledger, Location, Table};
+use capacity_ledger::{Format, HistoryFilter, Ledger, Location, Table};
 use cloud_simulator::AcceptedUpdate;
 use futures::StreamExt;
 use temporalio_client::WorkflowListOptions;
@@ -43,6 +43,24 @@ impl Recorded {
     }
 }
 
+/// How often each decision was made in the run, and the last sentence of it.
+async fn decisions(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
+    let filter = HistoryFilter::default();
+    let mut counted: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
+    for row in ledger.history(None, &filter).await? {
+        let decision = row.decision;
+        let entry = counted
+            .entry((decision.action, decision.reason_code))
+            .or_default();
+        *entry = (entry.0 + 1, decision.reason);
+    }
+    let lines = counted.into_iter().map(|((action, code), (count, reason))| {
+        let reason: String = reason.chars().take(100).collect();
+        format!("{count:>6} {action} {code}: {reason}")
+    });
+    Ok(lines.collect())
+}
+
 /// What was found at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
@@ -68,6 +86,9 @@ pub(crate) async fn settle(world: &World) -> anyhow::Result<(Vec<AcceptedUpdate>
         if open.is_empty() && missing == 0 && accepted.iter().all(|it| it.is_over) {
             for problem in ledger.verify().await? {
                 world.violated(format!("the ledger: {problem}"));
+            }
+            for line in decisions(&ledger).await? {
+                say(&line);
             }
             return Ok((accepted, recorded, begun.elapsed()));
         }

@@ -106,12 +106,21 @@ impl World {
         ]
         .map(str::to_owned)
         .into();
+        let program = crate::programs()?.join("capacity-worker");
         let workers = (1..=WORKERS).map(|number| {
             let name = format!("worker-{number}");
-            let worker = Worker::new(name, folder, environment.clone(), worker_arguments.clone())?;
-            Ok(tokio::sync::Mutex::new(worker))
+            // An older release takes the simulated clock from the cloud's answers alone.
+            let older = arguments.older_worker.clone().filter(|_| number == 1);
+            let own = if older.is_some() {
+                &worker_arguments[..2]
+            } else {
+                &worker_arguments[..]
+            };
+            let program = older.unwrap_or_else(|| program.clone());
+            let worker = Worker::new(name, program, folder, environment.clone(), own.to_vec());
+            tokio::sync::Mutex::new(worker)
         });
-        let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
+        let workers = workers.collect();
         Ok(Arc::new(Self {
             ledger_url: database.url(),
             address,
@@ -251,7 +260,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
         setup.usual = Some(20.0);
         let begins_busy = at < BUSY;
         namespaces.push(if !begins_busy && random.bool() {
-            setup.with_trus(5)
+            setup.with_trus(6)
         } else {
             setup
         });

@@ -81,7 +81,11 @@ fn ops(
     shared.count(route);
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    let fault = draw(&mut cloud);
+    let fault = if cloud.faults.ops_unavailable {
+        RequestFault::Unavailable
+    } else {
+        draw(&mut cloud)
+    };
     if let Some(response) = before(fault, now, &cloud) {
         return response;
     }
