@@ -20,7 +20,7 @@ const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 /// The billing report has hours that ended so long before it was made.
 const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
 
-/// Rates have three decimals, so that an hour's sum can be off by so many actions.
+/// Rates have three decimals, so an hour's sum can be off by this many actions.
 const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
 
 /// What is billed for the actions of one namespace in one hour.
@@ -285,7 +285,7 @@ pub fn reconcile(
     })
 }
 
-/// Whether so many actions are the minimum of a size, and hardly what was used.
+/// Whether this number of actions is the minimum of a size, and hardly what was used.
 fn is_a_minimum(actions: Decimal) -> bool {
     let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
     (actions % further_tru).is_zero()

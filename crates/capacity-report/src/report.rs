@@ -38,7 +38,7 @@ impl UnitPrice {
         (Decimal::from(actions) * self.per_action).normalize()
     }
 
-    /// Returns what so many actions cost on the bill, where a support plan is a charge of its own.
+    /// Returns the cost of this number of actions on the bill, where a support plan is a separate charge.
     pub(crate) fn on_the_bill(&self, actions: u64) -> Decimal {
         self.per_million.of(actions).normalize()
     }

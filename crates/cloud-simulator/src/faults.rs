@@ -9,6 +9,8 @@ pub struct Faults {
     pub too_many_requests: f64,
     /// Share of requests answered with 503 and an HTML page.
     pub unavailable: f64,
+    /// Whether the Cloud Ops API answers nothing but 503, while the metrics go on.
+    pub ops_unavailable: bool,
     /// Share of requests whose connection is dropped before anything is done.
     pub dropped_before: f64,
     /// Share of requests whose connection is dropped after all was done.

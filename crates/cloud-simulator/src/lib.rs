@@ -25,7 +25,7 @@ mod tests;
 
 pub use account::{Access, Account, NamespaceSetup};
 pub use billing::HourBill;
-pub use cloud::CapacityChange;
+pub use cloud::{AcceptedUpdate, CapacityChange};
 pub use faults::{BillingFault, Faults, MetricsFault, OperationFault, ScrapeJobFault};
 pub use incidents::Incident;
 pub use load::{Load, Trace, TraceError};

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::SLACK_TOKEN;
 use crate::account::NamespaceSetup;
 use crate::billing::HourBill;
-use crate::cloud::{CapacityChange, Cloud};
+use crate::cloud::{AcceptedUpdate, CapacityChange, Cloud};
 use crate::faults::Faults;
 use crate::incidents::Incident;
 use crate::options::SimulatorOptions;
@@ -190,6 +190,11 @@ impl RunningSimulator {
         let mut cloud = self.shared.cloud();
         cloud.now();
         cloud.changes.clone()
+    }
+
+    /// Returns the updates that were accepted, in their order, also those that have not taken effect yet.
+    pub fn accepted(&self) -> Vec<AcceptedUpdate> {
+        self.shared.cloud().accepted()
     }
 
     /// Returns how often each route was asked.

@@ -103,10 +103,13 @@ fn with_key(
     shared.count(route);
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    let mut fault = draw(&mut cloud);
-    if cloud.faults.rate_limited_route.as_deref() == Some(route) {
-        fault = RequestFault::TooManyRequests;
-    }
+    let fault = if cloud.faults.ops_unavailable {
+        RequestFault::Unavailable
+    } else if cloud.faults.rate_limited_route.as_deref() == Some(route) {
+        RequestFault::TooManyRequests
+    } else {
+        draw(&mut cloud)
+    };
     if let Some(response) = before(fault, now, &cloud) {
         return response;
     }
