@@ -371,7 +371,7 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
         say("state", state.clone());
     }
     if let Some(replica) = &snapshot.moving_replica {
-        say("replicas", replica.clone());
+        say("replicas", replica.what.clone());
     }
     if let Some(operation) = &snapshot.running_operation {
         say("running operation", operation.clone());
@@ -488,7 +488,7 @@ fn seen_json(inputs: &Inputs) -> Value {
     json!({
         "current_trus": present.ok().map(Capacity::trus),
         "state": snapshot.inactive_state,
-        "moving_replica": snapshot.moving_replica,
+        "moving_replica": snapshot.moving_replica.as_ref().map(|replica| &replica.what),
         "running_operation": snapshot.running_operation,
         "latest_request": snapshot.latest_request.as_ref().map(|request| json!({
             "state": state_word(&request.state),

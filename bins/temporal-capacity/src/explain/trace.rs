@@ -44,6 +44,8 @@ impl Evaluated {
             envelope: self.envelope,
             ladder: &self.ladder,
             window: &self.window,
+            // A trace counts actions.
+            billed_permille: 1000,
         }
     }
 

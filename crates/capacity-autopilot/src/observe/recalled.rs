@@ -103,6 +103,7 @@ fn snapshot(
         envelopes: PerLimit::default(),
         usage: ReportedUsage::Missing,
         usage_gaps: PerLimit::default(),
+        standby: PerLimit::default(),
         capacity_info: CapacityInfo::NotRead,
         change_refused: None,
     };

@@ -58,7 +58,7 @@ impl Prometheus {
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
         if let Some(openmetrics) = openmetrics {
-            let stored = run(Command::new(promtool())
+            let stored = run(Command::new(program.with_file_name("promtool"))
                 .args(["tsdb", "create-blocks-from", "openmetrics"])
                 .arg(openmetrics)
                 .arg(folder.join("data")));

@@ -69,7 +69,7 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
         }));
     }
     if let Some(replica) = &snapshot.moving_replica {
-        switches.push(observed("replicas", replica, "all active", |inputs| {
+        switches.push(observed("replicas", &replica.what, "all active", |inputs| {
             inputs.snapshot.moving_replica = None;
         }));
     }
