@@ -2,19 +2,31 @@
 
 use std::time::Duration;
 
-use capacity_autopilot::{MetricsSource, sampling_rule};
+use capacity_autopilot::{MetricsSource, SamplingRule, sampling_rule};
 use capacity_engine::NamespaceId;
 use capacity_ledger::{Claim, Ledger, Location};
 use capacity_workflows::ask_for_decisions;
-use cloud_simulator::{Account, Load, NamespaceSetup};
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
 
-use crate::harness::{Setup, World, with_worker};
+use crate::harness::{Setup, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_secs(40);
 const NAMESPACES: usize = 40;
-/// An answer that holds so few points makes the account as costly as one with ten times as many namespaces.
-const POINTS: usize = 2_000;
+/// What the endpoint gives an account.
+const REQUESTS_AN_HOUR: u32 = 180;
+
+/// How an account is sampled if an answer holds so many points.
+fn rule_at(points: usize) -> SamplingRule {
+    let mut config =
+        openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");
+    (config.requests_per_hour, config.points_per_answer) = (REQUESTS_AN_HOUR, points);
+    let source = MetricsSource::from(openmetrics_reader::scrape::Scraper::new(config));
+    let names: Vec<NamespaceId> = (0..NAMESPACES)
+        .map(|number| format!("idle-{number:02}.a1b2c").parse().expect("an id"))
+        .collect();
+    sampling_rule(&source, &names, &names)
+}
 
 fn scrapes(world: &World) -> u64 {
     world
@@ -30,31 +42,30 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = Ledger::open(&location).await.expect("opened");
+    // With answers so small, forty namespaces are as costly as thousands: a sample takes three requests, the most the hour allows.
+    let (points, rule) = (1..100)
+        .map(|hundreds| (hundreds * 100, rule_at(hundreds * 100)))
+        .find(|(_, rule)| rule.is_enough())
+        .expect("a large answer holds everything");
+    assert!(rule.requests >= 3, "several requests a minute: {rule:?}");
     let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
     let setup = Setup {
         account: Account::new("a1b2c", (0..NAMESPACES).map(idle).collect()),
         ledger: Some(location),
         sampled: true,
-        points_per_answer: Some(POINTS),
+        points_per_answer: Some(points),
         operation_lag: SignedDuration::from_mins(1),
         ..Setup::default()
     };
     with_worker("budget", setup, async |world| {
-        let mut config =
-            openmetrics_reader::scrape::Config::try_new(&world.cloud.metrics_url(), "key".into()).expect("valid");
-        (config.requests_per_hour, config.points_per_answer) = (180, POINTS);
-        let source = MetricsSource::from(openmetrics_reader::scrape::Scraper::new(config));
-        let names: Vec<NamespaceId> = (0..NAMESPACES)
-            .map(|number| format!("idle-{number:02}.a1b2c").parse().expect("an id"))
-            .collect();
-        let rule = sampling_rule(&source, &names, &names);
-        assert!(rule.requests >= 3, "several requests a minute: {rule:?}");
         // As after an hour of sampling: three requests are left to evaluations, and more only where the sampler goes without.
         let now = world.cloud.now();
         let rounds = 3_600 / rule.every.as_secs();
         for round in (1..=rounds).rev() {
             let at = now - rule.every * i32::try_from(round).expect("few");
-            let claimed = ledger.claim_requests("a1b2c", at, rule.requests, 180).await;
+            let claimed = ledger
+                .claim_requests("a1b2c", at, rule.requests, REQUESTS_AN_HOUR)
+                .await;
             assert!(matches!(claimed, Ok(Claim::Granted)), "{claimed:?}");
         }
         world
@@ -86,6 +97,33 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests() {
         );
         assert_eq!(failed, 0, "the sampler was never refused");
         assert_eq!(world.cloud.incidents(), []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_limit_during_capacity_reads_fails_no_evaluation_and_the_next_continues() {
+    with_worker("rate-limited", throttled(&["checkout"]), async |world| {
+        world.cloud.set_faults(Faults {
+            rate_limited_route: Some("GET /cloud/namespaces/{id}/capacity-info".to_owned()),
+            ..Faults::default()
+        });
+        let report = world.evaluate("first").await;
+        assert_eq!(report.error, None);
+        assert_eq!(
+            report.decisions[0].reason_code, "capacity_info_unavailable",
+            "{report:?}"
+        );
+        assert!(
+            report.warnings.iter().any(|it| it.contains(
+                "the capacity info of 1 of 1 candidate was not read, since the Cloud Ops API limits the rate of requests"
+            )),
+            "{:?}",
+            report.warnings
+        );
+        world.cloud.set_faults(Faults::default());
+        let next = world.evaluate("second").await;
+        assert_eq!(next.changes.len(), 1, "{next:?}");
     })
     .await;
 }

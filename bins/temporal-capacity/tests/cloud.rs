@@ -396,7 +396,9 @@ fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
     assert_eq!(apply(Some("ledger.db")), 1, "people know");
     assert_eq!(apply(None), 2, "without a ledger nobody knows what was told");
     // A day later again.
-    world.cloud.advance(SignedDuration::from_hours(24));
+    world
+        .cloud
+        .advance(SignedDuration::from_hours(24) + SignedDuration::from_mins(1));
     assert_eq!(apply(Some("ledger.db")), 3);
     // What people see in the list stays.
     let plan = world.json(&["plan", "-o", "json"], 0);

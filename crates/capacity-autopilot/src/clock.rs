@@ -4,6 +4,7 @@
 //! would call fresh metrics stale, or stale ones fresh. Nothing else in the workspace reads time.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,6 +46,11 @@ impl Clock {
         let since = Timestamp::now().duration_since(system);
         let since = SignedDuration::try_from_secs_f64(since.as_secs_f64() * self.speed).unwrap_or(since);
         service.checked_add(since).unwrap_or(service)
+    }
+
+    /// Returns how long a span of the service's time takes by ours.
+    pub(crate) fn in_our_time(&self, service: Duration) -> Duration {
+        service.div_f64(self.speed.max(1.0))
     }
 
     /// Returns how far the system's clock was behind the service's when it was last corrected (negative: ahead).

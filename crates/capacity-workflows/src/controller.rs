@@ -69,6 +69,8 @@ pub struct CapacityManagementWorkflow {
     pub(crate) evaluating_scale_up: bool,
     /// Whether a change had its end since the last full evaluation: without progress nothing is decided again.
     pub(crate) progressed: bool,
+    /// Whether the last one that decided again had no usable metrics: what was left of its changes is decided once more.
+    pub(crate) again_failed: bool,
     /// Nothing new is begun: the run ends as soon as it can.
     pub(crate) rotating: bool,
     rotations_asked: u32,
@@ -260,6 +262,7 @@ impl CapacityManagementWorkflow {
             evaluating_again: false,
             evaluating_scale_up: false,
             progressed: false,
+            again_failed: false,
             rotating: false,
             rotations_asked: 0,
             rotations_taken: 0,

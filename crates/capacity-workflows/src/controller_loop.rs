@@ -323,6 +323,7 @@ impl CapacityManagementWorkflow {
                 self.state.again_after_ms = now_ms.saturating_add(self.again_apart_ms());
             }
             self.wants_again = false;
+            self.again_failed = false;
             self.wants_full = false;
             self.legacy.requested = false;
             self.evaluating_full = true;
@@ -388,6 +389,7 @@ impl CapacityManagementWorkflow {
             error: Some(error),
             ..EvaluationReport::default()
         };
+        self.again_failed |= again;
         self.take_report(report, again);
         self.end(scale_up_only);
     }

@@ -271,6 +271,7 @@ impl CapacityManagementWorkflow {
             self.take_pauses(pauses);
         }
         if report.metrics_unavailable {
+            self.again_failed |= again;
             self.state.metrics_unavailable_since_ms.get_or_insert(now_ms);
             return self.take_report(report, again);
         }
@@ -404,6 +405,7 @@ impl CapacityManagementWorkflow {
         let now_ms = self.now_ms;
         let max_concurrent = usize::try_from(self.state.max_concurrent.max(1)).unwrap_or(1);
         let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
+        let expires = expires.or(self.again_failed.then_some(now_ms));
         let expires = expires.map(|at| at.max(self.state.again_after_ms));
         if expires.is_some_and(|at| at <= now_ms) {
             self.wants_again = true;
@@ -628,6 +630,27 @@ mod tests {
         it.state.again_after_ms = 5_000;
         it.consider();
         assert!(!it.wants_again, "metrics were asked for just now");
+        it.now_ms = 5_000;
+        it.consider();
+        assert!(it.wants_again);
+    }
+
+    #[test]
+    fn deciding_again_without_usable_metrics_is_repeated_although_nothing_is_queued_any_more() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.state.again_after_ms = 5_000;
+        let blind = EvaluateResult {
+            report: EvaluationReport {
+                metrics_unavailable: true,
+                ..EvaluationReport::default()
+            },
+            ..EvaluateResult::default()
+        };
+        it.take_result(blind.clone(), 900, false);
+        assert_eq!(it.consider(), NextStart::Wait, "the schedule repeats a full one");
+        it.take_result(blind, 900, true);
+        assert_eq!(it.consider(), NextStart::At(5_000));
+        assert!(!it.wants_again);
         it.now_ms = 5_000;
         it.consider();
         assert!(it.wants_again);

@@ -97,8 +97,10 @@ async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledC
         let kind = activity.activity_type.as_ref();
         kind.is_some_and(|kind| kind.name == POLLS)
     });
+    // Between two polls the service tells when the next one is due.
     let last_poll = polls
-        .filter_map(|activity| activity.last_started_time.as_ref())
+        .flat_map(|activity| [&activity.last_started_time, &activity.scheduled_time])
+        .filter_map(|time| time.as_ref())
         .filter_map(|time| milliseconds(time.seconds, time.nanos))
         .max();
     let request = GetWorkflowExecutionHistoryReverseRequest {

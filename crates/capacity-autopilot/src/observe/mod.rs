@@ -23,6 +23,8 @@ mod unknown_throttling;
 mod usage;
 mod warnings;
 
+use std::time::Duration;
+
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
     AccountView, Capacity, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode,
@@ -58,6 +60,13 @@ use usage::{AccountMetrics, NamespaceMetrics};
 
 /// A ledger's newest minute is used if so much of its allowed age is left: the evaluation takes time as well.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// Deciding again waits so often, and so long each time, for the next minute of a sampler that is at work: one that samples every minute
+/// has written it by then.
+const SAMPLER_WAITS: u32 = 8;
+const SAMPLER_WAIT: Duration = Duration::from_secs(10);
+/// A sampler whose last minute is only so much too old is at work.
+const SAMPLED_LATELY: SignedDuration = SignedDuration::from_mins(3);
 
 /// Of a Prometheus, everything is read at once up to so many points a minute: an hour of them is a few seconds' work.
 const STORED_POINTS: usize = 30_000;
@@ -367,19 +376,29 @@ impl<'a> Round<'a> {
             // A Prometheus holds the minutes itself.
             return false;
         };
-        let now = self.autopilot.now();
-        let Recalled {
-            newest,
-            complete,
-            older,
-        } = self.reading.recall(now).await;
-        self.older = older;
         let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
-        let is_fresh = complete.is_some_and(|minute| now.duration_since(minute) <= fresh);
-        if is_fresh {
-            self.fill_all(newest);
+        let mut waits = if self.ledger_is_enough { SAMPLER_WAITS } else { 0 };
+        loop {
+            let now = self.autopilot.now();
+            let Recalled {
+                newest,
+                complete,
+                older,
+            } = self.reading.recall(now).await;
+            self.older = older;
+            let age = complete.map(|minute| now.duration_since(minute));
+            if age.is_some_and(|age| age <= fresh) {
+                self.fill_all(newest);
+                return true;
+            }
+            // The sampler's next minute is near, and its requests are its own.
+            let is_sampled = age.is_some_and(|age| age <= fresh + SAMPLED_LATELY);
+            if waits == 0 || !is_sampled {
+                return false;
+            }
+            waits -= 1;
+            tokio::time::sleep(self.autopilot.clock().in_our_time(SAMPLER_WAIT)).await;
         }
-        is_fresh
     }
 
     fn fill_all(&mut self, mut metrics: AccountMetrics) {

@@ -16,7 +16,7 @@ mod threshold;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, RequestState};
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
@@ -272,11 +272,16 @@ fn conclude(
 /// Whether a hold only waits for our own change to end and to show in the metrics: a throttled namespace needs attention
 /// while it is held for any other reason.
 fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
-    matches!(code, ReasonCode::ChangeInProgress | ReasonCode::WaitingForEffect)
-        && snapshot
-            .latest_request
-            .as_ref()
-            .is_some_and(|request| request.ours)
+    let ours = snapshot.latest_request.as_ref().filter(|request| request.ours);
+    match code {
+        ReasonCode::ChangeInProgress | ReasonCode::WaitingForEffect => ours.is_some(),
+        // The service says of a namespace that it is updating while a change is in progress.
+        ReasonCode::NamespaceNotActive => {
+            snapshot.moving_replica.is_none()
+                && ours.is_some_and(|request| request.state == RequestState::InProgress)
+        }
+        _ => false,
+    }
 }
 
 /// Writes a point in time to the minute, in UTC.

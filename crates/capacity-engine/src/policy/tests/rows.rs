@@ -485,6 +485,24 @@ fn a_throttled_namespace_that_waits_for_our_own_change_needs_no_attention(
     );
 }
 
+#[rstest]
+#[case::by_our_change(true, false)]
+#[case::by_somebody_elses_change(false, true)]
+fn a_throttled_namespace_that_is_updating_needs_attention_unless_by_our_own_change(
+    #[case] ours: bool,
+    #[case] announced: bool,
+) {
+    let decision = decided(&Snapshot {
+        inactive_state: Some("updating".to_owned()),
+        latest_request: Some(request(RequestState::InProgress, 0, ours)),
+        ..throttled("pay")
+    });
+    assert_eq!(
+        (outcome(&decision).as_str(), decision.announce),
+        ("Hold namespace_not_active", announced)
+    );
+}
+
 fn snapshot_quiet() -> Snapshot {
     snapshot("pay", 0)
 }
