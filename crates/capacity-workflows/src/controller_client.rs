@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use temporal_worker_kit::Lenient;
 use temporalio_client::{
-    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowSignalOptions,
-    WorkflowStartOptions, WorkflowUpdateWithStartOptions,
+    Client, WorkflowDescribeOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
+    WorkflowSignalOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::enums::v1::PendingWorkflowTaskState;
 
 use crate::controller::{CONTINUES, CapacityManagementWorkflow};
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
@@ -77,11 +78,16 @@ pub async fn ask_for_decisions(
 /// In words, if there is no answer in time: no worker, or no controller.
 pub async fn status(client: &Client, installation: &Installation, bound: Duration) -> Result<Status, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let call = handle.query(
-        CapacityManagementWorkflow::get_status,
-        (),
-        WorkflowQueryOptions::default(),
-    );
+    let call = async {
+        until_step_is_taken(client, installation).await;
+        handle
+            .query(
+                CapacityManagementWorkflow::get_status,
+                (),
+                WorkflowQueryOptions::default(),
+            )
+            .await
+    };
     bounded(call, bound).await
 }
 
@@ -96,11 +102,16 @@ pub async fn last_evaluation(
     bound: Duration,
 ) -> Result<EvaluationReport, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let call = handle.query(
-        CapacityManagementWorkflow::preview_actions,
-        (),
-        WorkflowQueryOptions::default(),
-    );
+    let call = async {
+        until_step_is_taken(client, installation).await;
+        handle
+            .query(
+                CapacityManagementWorkflow::preview_actions,
+                (),
+                WorkflowQueryOptions::default(),
+            )
+            .await
+    };
     bounded(call, bound).await
 }
 
@@ -142,6 +153,23 @@ pub async fn ask(
     Ok(report)
 }
 
+/// Waits while a step of the controller waits for a worker.
+///
+/// A query that is asked meanwhile, because the worker that had the run was killed, may reach a worker before the step does. That
+/// one then hands the newest events to the run with the time of the step before, and what the run does upon them cannot be
+/// replayed.
+async fn until_step_is_taken(client: &Client, installation: &Installation) {
+    let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
+    // What cannot be described cannot be asked either, and the query says why.
+    while let Ok(described) = handle.describe(WorkflowDescribeOptions::default()).await {
+        let pending = described.raw_description.pending_workflow_task.as_ref();
+        if pending.is_none_or(|task| task.state() != PendingWorkflowTaskState::Scheduled) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Asks the controller for one evaluation, by its number; an empty report where it does not know it any more.
 ///
 /// # Errors
@@ -155,11 +183,16 @@ pub async fn evaluation(
 ) -> Result<EvaluationReport, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let query = Lenient::from(EvaluationQuery { number });
-    let call = handle.query(
-        CapacityManagementWorkflow::evaluation,
-        query,
-        WorkflowQueryOptions::default(),
-    );
+    let call = async {
+        until_step_is_taken(client, installation).await;
+        handle
+            .query(
+                CapacityManagementWorkflow::evaluation,
+                query,
+                WorkflowQueryOptions::default(),
+            )
+            .await
+    };
     bounded(call, bound).await
 }
 

@@ -1,13 +1,22 @@
-//! What each worker does about the controller once a minute: it asks how the controller is, and asks one that an older release
-//! began to rotate into the loop of this release.
+//! What each worker does about the controller once a minute: it asks how the controller is, asks one that an older release began
+//! to rotate into the loop of this release, and ends one whose history cannot be replayed.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use temporalio_client::Client;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{Client, UntypedWorkflow, WorkflowDescribeOptions};
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowTaskFailedCause;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    GetWorkflowExecutionHistoryReverseRequest, TerminateWorkflowExecutionRequest,
+};
 
 use crate::controller::LOOP_VERSION;
-use crate::controller_client::{rotate, status};
+use crate::controller_client::{Trigger, rotate, signal, status};
 use crate::health::EvaluationHealth;
 use crate::names::Installation;
 
@@ -15,16 +24,22 @@ use crate::names::Installation;
 const EVERY: Duration = Duration::from_mins(1);
 /// How long it may take to answer.
 const BOUND: Duration = Duration::from_secs(20);
+/// How soon a controller is looked at again whose history could not be replayed: a worker of another release may replay it.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// What followed its last step that was replayed: a few events are enough to see that it failed.
+const NEWEST_EVENTS: i32 = 100;
 
-/// Keeps a worker's health up to date with the controller's, and older controllers moving. Never ends.
+/// Keeps a worker's health up to date with the controller's, and controllers moving. Never ends.
 pub async fn watch_controller(
     client: &Client,
     installation: &Installation,
     health: &EvaluationHealth,
 ) -> Infallible {
+    let mut stuck: Option<Stuck> = None;
     loop {
         match status(client, installation, BOUND).await {
             Ok(status) => {
+                stuck = None;
                 health.learn(&status);
                 if status.loop_version < LOOP_VERSION {
                     tracing::info!(
@@ -37,8 +52,150 @@ pub async fn watch_controller(
                 }
             }
             // No controller yet, or none that answers: the age of the last evaluation says so.
-            Err(problem) => tracing::debug!(problem, "the controller did not answer"),
+            Err(problem) => {
+                tracing::debug!(problem, "the controller did not answer");
+                let now = look_at_history(client, installation).await;
+                if let Some(now) = &now
+                    && stuck.as_ref() == Some(now)
+                {
+                    replace(client, installation, now).await;
+                }
+                stuck = now;
+            }
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(if stuck.is_some() { LOOK_AGAIN } else { EVERY }).await;
+    }
+}
+
+/// A controller whose history no worker could replay since its last step.
+#[derive(Debug, PartialEq, Eq)]
+struct Stuck {
+    run_id: String,
+    /// The event of that step: it stays the same while no worker replays the history.
+    last_step: i64,
+    why: String,
+}
+
+/// Returns what keeps the controller from going on, if its history cannot be replayed.
+async fn look_at_history(client: &Client, installation: &Installation) -> Option<Stuck> {
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(installation.controller_id());
+    let described = handle.describe(WorkflowDescribeOptions::default());
+    let described = tokio::time::timeout(BOUND, described).await.ok()?.ok()?;
+    let run_id = described.run_id().to_owned();
+    let request = GetWorkflowExecutionHistoryReverseRequest {
+        namespace: client.options().namespace.clone(),
+        execution: Some(WorkflowExecution {
+            workflow_id: installation.controller_id(),
+            run_id: run_id.clone(),
+        }),
+        maximum_page_size: NEWEST_EVENTS,
+        ..Default::default()
+    };
+    let mut service = client.clone();
+    let call = WorkflowService::get_workflow_execution_history_reverse(&mut service, request.into_request());
+    let answer = tokio::time::timeout(BOUND, call).await.ok()?.ok()?.into_inner();
+    stuck_since(&answer.history?.events).map(|(last_step, why)| Stuck {
+        run_id,
+        last_step,
+        why,
+    })
+}
+
+/// Looks through the newest events, newest first: whether replay failed after the last step, which step that was, and why.
+fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
+    let mut why = None;
+    for event in newest_first {
+        match &event.attributes {
+            Some(Attributes::WorkflowTaskCompletedEventAttributes(_)) => {
+                return why.map(|why| (event.event_id, why));
+            }
+            Some(Attributes::WorkflowTaskFailedEventAttributes(failed))
+                if failed.cause() == WorkflowTaskFailedCause::NonDeterministicError =>
+            {
+                let message = failed.failure.as_ref().map(|failure| failure.message.clone());
+                why = why.or(message).or(Some(String::new()));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Ends a controller that cannot go on, and has a new one evaluate. What is lost is its queue: pauses and changes under way are
+/// workflows of their own, and a new controller looks for them.
+async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
+    tracing::error!(
+        run_id = stuck.run_id,
+        why = stuck.why,
+        "no worker can replay the controller's history; it is terminated, and a new one takes over"
+    );
+    let request = TerminateWorkflowExecutionRequest {
+        namespace: client.options().namespace.clone(),
+        // This run only: another worker may have been first.
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: installation.controller_id(),
+            run_id: stuck.run_id.clone(),
+        }),
+        reason: "its history cannot be replayed; a new controller takes over".to_owned(),
+        ..Default::default()
+    };
+    let mut service = client.clone();
+    let call = WorkflowService::terminate_workflow_execution(&mut service, request.into_request());
+    match tokio::time::timeout(BOUND, call).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return tracing::warn!(%error, "the controller could not be terminated"),
+        Err(_) => return tracing::warn!("the controller could not be terminated in time"),
+    }
+    if let Err(error) = signal(client, installation, Trigger::Evaluation).await {
+        tracing::warn!(error, "the new controller could not be asked to evaluate");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use temporalio_common::protos::temporal::api::history::v1::{
+        WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes,
+    };
+
+    fn event(event_id: i64, attributes: Attributes) -> HistoryEvent {
+        HistoryEvent {
+            event_id,
+            attributes: Some(attributes),
+            ..HistoryEvent::default()
+        }
+    }
+
+    fn completed(event_id: i64) -> HistoryEvent {
+        let attributes = WorkflowTaskCompletedEventAttributes::default();
+        event(
+            event_id,
+            Attributes::WorkflowTaskCompletedEventAttributes(attributes),
+        )
+    }
+
+    fn failed(event_id: i64, cause: WorkflowTaskFailedCause) -> HistoryEvent {
+        let mut attributes = WorkflowTaskFailedEventAttributes::default();
+        attributes.set_cause(cause);
+        event(
+            event_id,
+            Attributes::WorkflowTaskFailedEventAttributes(attributes),
+        )
+    }
+
+    #[test]
+    fn only_a_failed_replay_after_the_last_step_is_stuck() {
+        use WorkflowTaskFailedCause::{NonDeterministicError, WorkflowWorkerUnhandledFailure};
+        let since = |events: &[HistoryEvent]| stuck_since(events).map(|(step, _)| step);
+        assert_eq!(since(&[completed(9)]), None);
+        assert_eq!(since(&[failed(12, NonDeterministicError), completed(9)]), Some(9));
+        assert_eq!(
+            since(&[completed(15), failed(12, NonDeterministicError), completed(9)]),
+            None
+        );
+        assert_eq!(
+            since(&[failed(12, WorkflowWorkerUnhandledFailure), completed(9)]),
+            None
+        );
     }
 }

@@ -7,6 +7,15 @@ use cloud_simulator::{Account, Faults, Load, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
 use serde_json::json;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::command::v1::command::Attributes;
+use temporalio_common::protos::temporal::api::command::v1::{Command, StartTimerCommandAttributes};
+use temporalio_common::protos::temporal::api::enums::v1::CommandType;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest,
+};
 
 use super::{POST, World, count};
 
@@ -136,6 +145,57 @@ async fn without_any_worker_for_a_while_two_namespaces_are_damaged_at_most() {
     let damaged = count(&world.cloud, POST);
     assert!((1..=2).contains(&damaged), "{damaged} namespaces are damaged");
     kill(second);
+    world.server.shutdown().await;
+}
+
+/// A controller whose first step was made by a program that does something else: no worker can replay it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it waits for most of a minute: .ci/full runs it"]
+async fn a_controller_that_cannot_be_replayed_is_replaced() {
+    let hot = NamespaceSetup::new("hot", Load::Steady(800.0));
+    let Some(world) = World::of(cloud(vec![hot], 1)).await else {
+        return;
+    };
+    evaluate(&world).await;
+    let mut service = world.client.clone();
+    let poll = PollWorkflowTaskQueueRequest {
+        namespace: "default".to_owned(),
+        task_queue: Some(TaskQueue {
+            name: Installation::default().task_queue().to_owned(),
+            ..TaskQueue::default()
+        }),
+        ..PollWorkflowTaskQueueRequest::default()
+    };
+    let task = WorkflowService::poll_workflow_task_queue(&mut service, poll.into_request());
+    let task = task.await.expect("a task").into_inner();
+    let timer = StartTimerCommandAttributes {
+        timer_id: "1".to_owned(),
+        start_to_fire_timeout: Some(Duration::from_hours(1).try_into().expect("in range")),
+    };
+    let timer = Command {
+        command_type: CommandType::StartTimer.into(),
+        attributes: Some(Attributes::StartTimerCommandAttributes(timer)),
+        ..Command::default()
+    };
+    let step = RespondWorkflowTaskCompletedRequest {
+        task_token: task.task_token,
+        namespace: "default".to_owned(),
+        commands: vec![timer],
+        ..RespondWorkflowTaskCompletedRequest::default()
+    };
+    WorkflowService::respond_workflow_task_completed(&mut service, step.into_request())
+        .await
+        .expect("taken");
+    evaluate(&world).await;
+    let worker = releasing(&world, &[]);
+    world
+        .until(
+            "scaled up by another controller",
+            Duration::from_mins(3),
+            |cloud| cloud.changes().len() == 1,
+        )
+        .await;
+    kill(worker);
     world.server.shutdown().await;
 }
 
