@@ -3,6 +3,8 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 mod account;
+mod alerts;
+mod break_even;
 mod evaluate;
 mod explain;
 mod harness;

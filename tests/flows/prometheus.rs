@@ -1,7 +1,7 @@
 //! The same hours through a real Prometheus that scrapes the simulated cloud, and what goes wrong with one.
 
 #[path = "../../crates/prometheus-reader/tests/suite/server.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 

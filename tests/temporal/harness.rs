@@ -13,11 +13,11 @@ use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, Memory};
 use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationReport, Installation,
-    SamplingSettings, WorkerLimits, ask, keep_sampling, names, register, worker_config,
+    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, EvaluationReport,
+    Installation, SamplingSettings, WorkerLimits, ask, keep_sampling, names, register, worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use temporal_dev_server::Options;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
@@ -94,7 +94,12 @@ pub(crate) struct Setup {
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
+    /// The cloud's time at the start, where not ours.
+    pub(crate) start: Option<Timestamp>,
     pub(crate) change_timeout: Duration,
+    pub(crate) no_progress_after: Duration,
+    /// Points that one answer of the metrics endpoint holds, as the scraper reckons; the real number by default.
+    pub(crate) points_per_answer: Option<usize>,
 }
 
 /// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
@@ -122,7 +127,10 @@ impl Default for Setup {
             build: "test",
             spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
+            start: None,
             change_timeout: Duration::from_mins(15),
+            no_progress_after: Duration::from_mins(10),
+            points_per_answer: None,
         }
     }
 }
@@ -144,6 +152,7 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) installation: Installation,
     pub(crate) cloud: RunningSimulator,
+    pub(crate) health: EvaluationHealth,
 }
 
 impl World {
@@ -211,12 +220,14 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         assert!(attempts < 50, "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let options = SimulatorOptions::new(setup.account.clone());
     let cloud = cloud_simulator::start(SimulatorOptions {
+        start: setup.start.unwrap_or(options.start),
         speed: SPEED,
         operation_lag: setup.operation_lag,
         capacity_lag: SignedDuration::from_secs(2),
         check_duration: SignedDuration::from_secs(2),
-        ..SimulatorOptions::new(setup.account.clone())
+        ..options
     })
     .await
     .expect("started");
@@ -225,7 +236,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         ..WorkerLimits::default()
     };
     let activities = activities(&setup, &client, &cloud);
-    let ending = activities.ending.clone();
+    let (ending, health) = (activities.ending.clone(), activities.health.clone());
     let autopilot = Arc::clone(&activities.autopilot);
     let config = worker_config(connection, &setup.installation, limits);
     let kit = Kit::new(config, register(Registry::new(), activities)).on_drain(move || ending.begin());
@@ -234,6 +245,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         client,
         installation: setup.installation.clone(),
         cloud,
+        health,
     };
     let sampling = async {
         if !setup.sampled {
@@ -272,6 +284,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
         // The scraper counts our hours, and the cloud lives faster.
         metrics.requests_per_hour = 180;
     }
+    metrics.points_per_answer = setup.points_per_answer.unwrap_or(metrics.points_per_answer);
     let mut autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),
@@ -307,12 +320,13 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
                 ..SamplingSettings::default()
             },
             follow_every: Duration::from_secs(1),
+            no_progress_after: setup.no_progress_after,
             last_minute_to_release: setup.last_minute_to_release,
             build: setup.build.to_owned(),
             spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
             ..ActivitySettings::new(setup.installation.clone())
         },
-        health: capacity_workflows::EvaluationHealth::default(),
+        health: EvaluationHealth::default(),
         ending: Ending::default(),
     }
 }

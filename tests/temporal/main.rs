@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod break_even;
+mod budget;
 mod changes;
 mod controller;
 mod encrypted;
@@ -15,3 +17,4 @@ mod sampler;
 mod scenarios;
 mod schedule;
 mod spec;
+mod stalled;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use capacity_engine::PolicyRef;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
     ConnectionSettings, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown,
@@ -15,7 +16,7 @@ use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
 
-/// Manage the schedule that starts evaluations: minute 45 of every hour, since an hour is billed at its highest capacity.
+/// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 where POLICY is break-even, since an hour is billed at its highest capacity.
 #[derive(Debug, Parser)]
 #[command(name = "capacity-schedule", version, max_term_width = 100)]
 #[command(after_help = "\
@@ -71,9 +72,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Times {
-    /// Minutes of the hour, separated by commas.
-    #[arg(long, default_value = "45", value_name = "LIST")]
-    minutes: String,
+    /// Minutes of the hour, separated by commas [default: those of POLICY: 45, or 0,55 for break-even].
+    #[arg(long, value_name = "LIST")]
+    minutes: Option<String>,
     /// Hours of the day, as 8-17 or 6,12,18 [default: all].
     #[arg(long, value_name = "LIST")]
     hours: Option<String>,
@@ -92,7 +93,7 @@ impl Default for Times {
     fn default() -> Self {
         let text = str::to_owned;
         Self {
-            minutes: text("45"),
+            minutes: None,
             hours: None,
             time_zone: text("UTC"),
             jitter: text("0s"),
@@ -133,7 +134,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .command
         .unwrap_or_else(|| Command::Create(Times::default()));
     let options = match &command {
-        Command::Create(times) => Some(times.options(&installation)?),
+        Command::Create(times) => Some(times.options(&installation, &settings.policy.acting)?),
         _ => None,
     };
     let (connection, client) = connect(&settings).await?;
@@ -141,7 +142,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Create(_) => {
             let options = options.context("times were read above")?;
             connection.check_namespace(&client).await?;
-            if let Some(oddity) = options.oddity() {
+            // What the policy asks for is not odd.
+            let asked = settings.policy.acting.evaluation_minutes();
+            if options.minutes != asked
+                && let Some(oddity) = options.oddity()
+            {
                 tell(&format!("warning: {oddity}"));
             }
             match create(&client, &options).await? {
@@ -290,8 +295,11 @@ async fn connect(settings: &Settings) -> anyhow::Result<(ConnectionSettings, Cli
 }
 
 impl Times {
-    fn options(&self, installation: &Installation) -> anyhow::Result<ScheduleOptions> {
-        let minutes = numbers(&self.minutes, 59).context("--minutes")?;
+    fn options(&self, installation: &Installation, policy: &PolicyRef) -> anyhow::Result<ScheduleOptions> {
+        let minutes = match &self.minutes {
+            Some(minutes) => numbers(minutes, 59).context("--minutes")?,
+            None => policy.evaluation_minutes().to_vec(),
+        };
         anyhow::ensure!(
             !minutes.is_empty(),
             "--minutes: give at least one minute of the hour"
@@ -387,7 +395,25 @@ fn report(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::numbers;
+    use capacity_engine::break_even::Parameters;
+
+    use super::{Installation, PolicyRef, Times, numbers};
+
+    #[test]
+    fn without_minutes_the_schedule_is_that_of_the_policy() {
+        let minutes = |times: &Times, policy: &PolicyRef| {
+            let options = times.options(&Installation::default(), policy);
+            options.expect("valid").minutes
+        };
+        let break_even = PolicyRef::named("break-even", &Parameters::default()).expect("built in");
+        assert_eq!(minutes(&Times::default(), &PolicyRef::threshold()), [45]);
+        assert_eq!(minutes(&Times::default(), &break_even), [0, 55]);
+        let given = Times {
+            minutes: Some("15,45".to_owned()),
+            ..Times::default()
+        };
+        assert_eq!(minutes(&given, &break_even), [15, 45]);
+    }
 
     #[test]
     fn lists_and_ranges_are_read() {

@@ -11,7 +11,12 @@ const FAILING_TOO_LONG: Duration = Duration::from_hours(2);
 
 /// Returns why this worker is not ready. A worker that is never chosen stays ready.
 pub(crate) fn condition(evaluations: &EvaluationHealth) -> Result<(), String> {
-    match evaluations.failing_for() {
+    not_failing_too_long(evaluations.failing_for())
+}
+
+/// A worker that made no attempt, because others were chosen, does not fail.
+fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), String> {
+    match failing_for {
         Some(since) if since > FAILING_TOO_LONG => Err(format!(
             "the evaluations of this worker have failed for {} min",
             since.as_secs() / 60
@@ -87,4 +92,17 @@ pub(crate) fn metrics(evaluations: &EvaluationHealth) -> String {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_attempts_that_fail_for_two_intervals_make_a_worker_not_ready() {
+        assert!(not_failing_too_long(None).is_ok(), "it was never chosen");
+        assert!(not_failing_too_long(Some(Duration::from_hours(2))).is_ok());
+        let longer = Duration::from_hours(2) + Duration::from_secs(1);
+        assert!(not_failing_too_long(Some(longer)).is_err());
+    }
 }

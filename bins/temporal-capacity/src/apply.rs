@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Plan, Scope, Stop, chain, digest,
-    record_changes, record_evaluation,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Evaluation, Plan, PlanNews, Problem,
+    Scope, Stop, chain, digest, plan_news, recall_problems, record_changes, record_evaluation,
+    record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use process_edge::write_error;
-use slack_notifier::Webhook;
+use slack_notifier::{Message, Webhook};
 
 use crate::arguments::{self, Global};
 use crate::exit::{Exit, report, tell};
@@ -70,6 +71,8 @@ struct Apply<'a> {
 /// A plan that was made, or read from a file.
 struct Agreed {
     plan: Plan,
+    /// What it is the plan of; `None` of one that was saved.
+    evaluation: Option<Evaluation>,
     orders: Vec<ChangeOrder>,
     /// Whether its orders are to be carried out.
     go: bool,
@@ -80,13 +83,14 @@ struct Agreed {
 impl Apply<'_> {
     /// Plans, and asks where that is wanted. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
-        let (plan, orders) = if let Some(path) = &self.flags.file {
-            saved(&self.autopilot, path).await?
+        let (plan, orders, evaluation) = if let Some(path) = &self.flags.file {
+            let (plan, orders) = saved(&self.autopilot, path).await?;
+            (plan, orders, None)
         } else {
             let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
             let plan = Plan::of(&evaluation, self.settings.policy.threshold.price.dollars());
             let orders = plan.orders(&evaluation);
-            (plan, orders)
+            (plan, orders, Some(evaluation))
         };
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
         // Somebody is looking. A pipe gets everything when everything is done.
@@ -105,6 +109,7 @@ impl Apply<'_> {
         let go = !self.settings.dry_run && (!asks || agreed(orders.len()).await);
         Ok(Agreed {
             plan,
+            evaluation,
             orders,
             go,
             is_shown,
@@ -115,6 +120,7 @@ impl Apply<'_> {
     async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
         let Agreed {
             mut plan,
+            evaluation,
             orders,
             go,
             is_shown,
@@ -126,7 +132,7 @@ impl Apply<'_> {
             (plan.changes, stopped) = (Some(results), stop);
         }
         if go || dry_run {
-            tokio::join!(self.record(&plan), self.notify(&plan));
+            tokio::join!(self.record(&plan, evaluation.as_ref()), self.notify(&plan));
         }
         stops.work_is_done();
         if dry_run {
@@ -196,7 +202,7 @@ impl Apply<'_> {
     }
 
     /// Records what was decided and done. That it cannot be recorded never fails what was done.
-    async fn record(&self, plan: &Plan) {
+    async fn record(&self, plan: &Plan, evaluation: Option<&Evaluation>) {
         let Some(memory) = self.autopilot.memory() else {
             return;
         };
@@ -206,6 +212,10 @@ impl Apply<'_> {
         let changes = plan.changes.as_deref().unwrap_or_default();
         let recorded = async {
             record_evaluation(memory, plan, self.settings.dry_run, &by).await?;
+            if let Some(evaluation) = evaluation {
+                let policy = &self.autopilot.settings().policy;
+                record_policies(memory, plan, evaluation, policy, !self.settings.dry_run).await?;
+            }
             record_changes(memory, plan, changes, self.autopilot.now(), &by).await
         };
         if let Err(error) = recorded.await {
@@ -213,11 +223,55 @@ impl Apply<'_> {
         }
     }
 
-    /// Notifies the channel, in one digest. That it cannot be delivered never fails what was done.
+    /// Notifies the channel, in one digest: with a ledger of what is news, without one of everything. That it cannot be delivered
+    /// never fails what was done.
     async fn notify(&self, plan: &Plan) {
-        let (Some(config), Some(message)) = (&self.settings.slack, digest(plan, Vec::new())) else {
+        let Some(config) = &self.settings.slack else {
             return;
         };
+        let known = self.known_problems(plan).await;
+        let news = known
+            .as_ref()
+            .map(|known| plan_news(plan, known, self.autopilot.now()));
+        let message = match &news {
+            Some(news) => digest(&news.plan, news.more.clone()),
+            None => digest(plan, Vec::new()),
+        };
+        let is_told = match message {
+            Some(message) => self.post(config, &message).await,
+            None => !self.settings.dry_run,
+        };
+        if let (Some(known), Some(news), true) = (known, news, is_told) {
+            self.keep_problems(plan, &known, &news).await;
+        }
+    }
+
+    /// What people were told by earlier runs; `None` without a ledger.
+    async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
+        let (memory, account) = (self.autopilot.memory()?, plan.account.as_deref()?);
+        match recall_problems(memory, account).await {
+            Ok(known) => Some(known),
+            Err(error) => {
+                tell(&format!(
+                    "warning: what was announced before is not known: {error}"
+                ));
+                None
+            }
+        }
+    }
+
+    async fn keep_problems(&self, plan: &Plan, known: &BTreeMap<String, Problem>, news: &PlanNews) {
+        let (Some(memory), Some(account)) = (self.autopilot.memory(), plan.account.as_deref()) else {
+            return;
+        };
+        let now = self.autopilot.now();
+        if let Err(error) = store_problems(memory, account, known, &news.standing, now).await {
+            tell(&format!("warning: what was announced is not recorded: {error}"));
+        }
+    }
+
+    /// Returns whether the channel was notified.
+    async fn post(&self, config: &slack_notifier::Config, message: &Message) -> bool {
         let webhook = Webhook::new(config.clone());
         if self.settings.dry_run {
             let lines: Vec<&str> = message
@@ -232,14 +286,15 @@ impl Apply<'_> {
                 message.title,
                 lines.join("\n  ")
             ));
-            return;
+            return false;
         }
-        let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(&message)).await {
-            Ok(Ok(())) => return,
+        let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(message)).await {
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => chain(&error),
             Err(_) => format!("no answer from {} within {NOTIFY_TIMEOUT:?}", webhook.host()),
         };
         tell(&format!("warning: the channel was not notified: {problem}"));
+        false
     }
 }
 

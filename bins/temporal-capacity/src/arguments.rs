@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use capacity_engine::PolicyRef;
+use capacity_engine::break_even::Parameters;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Output;
@@ -406,6 +408,8 @@ pub(crate) enum LedgerTable {
     Changes,
     /// What policies remember of namespaces.
     PolicyState,
+    /// Decisions of policies other than `threshold`, and of the one in shadow.
+    PolicyDecisions,
 }
 
 /// Flags of `plan`.
@@ -548,8 +552,8 @@ pub(crate) struct Dev {
     /// Keep the Temporal server's state in this file [default: in memory].
     #[arg(long, value_name = "FILE")]
     pub(crate) database: Option<PathBuf>,
-    /// How many times faster than real time the simulated cloud lives, up to 600; above 1 an evaluation is made at minute 45 of
-    /// each of its hours.
+    /// How many times faster than real time the simulated cloud lives, up to 600; above 1 evaluations are made at the
+    /// minutes of the policy: 45 of each of its hours, or 55 and 0.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) speed: f64,
     /// Keeps usage, decisions and changes in this SQLite file [default: a temporary one].
@@ -558,6 +562,29 @@ pub(crate) struct Dev {
     /// Decide and show, change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// What decides.
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    pub(crate) policy: BuiltInPolicy,
+}
+
+/// The policies of the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum BuiltInPolicy {
+    /// Provision when throttled, release when idle.
+    #[default]
+    Threshold,
+    /// The size that is expected to cost least.
+    BreakEven,
+}
+
+impl BuiltInPolicy {
+    /// Returns it, with its usual parameters.
+    pub(crate) fn named(self) -> PolicyRef {
+        match self {
+            Self::Threshold => PolicyRef::threshold(),
+            Self::BreakEven => PolicyRef::break_even(Parameters::default()),
+        }
+    }
 }
 
 /// Flags of `demo`.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
+use capacity_engine::Policy;
 use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
 use capacity_workflows::{Installation, ask};
@@ -51,7 +52,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     let cloud = cloud_simulator::start(options).await?;
     // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
-    let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED)?);
+    let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Policy::default())?);
     let price = settings.policy.threshold.price.dollars();
     let count = cloud.namespaces().len();
     say(format!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capacity_autopilot::Memory;
+use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
@@ -41,20 +42,27 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         temporary: _temporary,
     } = started;
     let is_fast = flags.speed > 1.0;
-    report(&introduction(&server, &cloud, &ledger, is_fast));
+    let policy = Policy::default().acting(flags.policy.named());
+    let minutes = policy.acting.evaluation_minutes().to_vec();
+    report(&introduction(
+        &server,
+        &cloud,
+        &ledger,
+        is_fast.then_some(&minutes),
+    ));
     let memory = Memory::at(Location::Sqlite(ledger));
     // At speed an hour is sampled within minutes; at our own pace the cloud's past hour is read instead.
     let autopilot = if is_fast {
-        stack::autopilot(&cloud, flags.speed)?
+        stack::autopilot(&cloud, flags.speed, policy)?
     } else {
-        stack::autopilot_with_past(&cloud, flags.speed)?
+        stack::autopilot_with_past(&cloud, flags.speed, policy)?
     };
     let autopilot = Arc::new(autopilot.remembering(memory));
     let stopped = async {
         tokio::select! {
             _ = signals.first() => {}
             // Temporal's schedules know our time only: under a faster one the cloud's clock says when.
-            () = simulated_schedule(&cloud, &client, flags.speed), if is_fast => {}
+            () = simulated_schedule(&cloud, &client, flags.speed, &minutes), if is_fast => {}
         }
         tell("stopping");
     };
@@ -120,11 +128,12 @@ impl Started {
     }
 }
 
-/// Asks for an evaluation at minute 45 of every simulated hour. Never ends.
-async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f64) {
+/// Asks for an evaluation at some minutes of every simulated hour. Never ends.
+async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f64, minutes: &[u8]) {
     loop {
         let past = cloud.now().as_second().rem_euclid(3_600);
-        let left = (45 * 60 - past).rem_euclid(3_600).max(1);
+        let until = |minute: &u8| (i64::from(*minute) * 60 - past).rem_euclid(3_600);
+        let left = minutes.iter().map(until).min().unwrap_or(3_600).max(1);
         #[expect(clippy::cast_precision_loss, reason = "at most an hour of seconds")]
         let left = Duration::from_secs_f64(left as f64 / speed);
         tokio::time::sleep(left).await;
@@ -137,7 +146,12 @@ async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f6
 }
 
 /// Where everything is, and what to try.
-fn introduction(server: &DevServer, cloud: &RunningSimulator, ledger: &Path, is_fast: bool) -> String {
+fn introduction(
+    server: &DevServer,
+    cloud: &RunningSimulator,
+    ledger: &Path,
+    simulated_minutes: Option<&Vec<u8>>,
+) -> String {
     let ui = server.ui_address().map_or_else(String::new, |ui| {
         format!("http://{ui}/namespaces/{NAMESPACE}/workflows")
     });
@@ -153,10 +167,13 @@ fn introduction(server: &DevServer, cloud: &RunningSimulator, ledger: &Path, is_
         address = server.address(),
         cloud = cloud.ops_url(),
         ledger = ledger.display(),
-        when = if is_fast {
-            "at minute 45 of every simulated hour"
-        } else {
-            "every minute"
-        },
+        when = simulated_minutes.map_or_else(
+            || "every minute".to_owned(),
+            |minutes| {
+                let minutes: Vec<String> = minutes.iter().map(ToString::to_string).collect();
+                let noun = if minutes.len() == 1 { "minute" } else { "minutes" };
+                format!("at {noun} {} of every simulated hour", minutes.join(" and "))
+            }
+        ),
     )
 }

@@ -230,6 +230,7 @@ impl From<LedgerTable> for Table {
             LedgerTable::Decisions => Self::Decisions,
             LedgerTable::Changes => Self::Changes,
             LedgerTable::PolicyState => Self::PolicyState,
+            LedgerTable::PolicyDecisions => Self::PolicyDecisions,
         }
     }
 }

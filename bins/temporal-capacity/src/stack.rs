@@ -17,28 +17,45 @@ use temporal_dev_server::DevServer;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
 
+/// Requests an hour that sample every minute, with some to spare for evaluations.
+const EVERY_MINUTE: u32 = 120;
+
 /// The namespace that a development server has from the start.
 pub(crate) const NAMESPACE: &str = "default";
 
-/// An autopilot with the simulated cloud's own keys and the defaults of everything, whose clock runs as fast as that
-/// cloud's. It reads the metrics endpoint: the newest minute.
-pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64) -> anyhow::Result<Autopilot> {
+/// An autopilot with the simulated cloud's own keys and the defaults of everything but the policy, whose clock runs as fast
+/// as that cloud's. It reads the metrics endpoint: the newest minute.
+pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, policy: Policy) -> anyhow::Result<Autopilot> {
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
     // The budget is one of the service's hours, and the scraper counts ours.
-    metrics.requests_per_hour = hourly(metrics.requests_per_hour, speed);
-    with_metrics(cloud, Scraper::new(metrics).into(), speed)
+    let requests = if policy.acting.keeps_state() {
+        EVERY_MINUTE.max(metrics.requests_per_hour)
+    } else {
+        metrics.requests_per_hour
+    };
+    metrics.requests_per_hour = hourly(requests, speed);
+    with_metrics(cloud, Scraper::new(metrics).into(), speed, policy)
 }
 
 /// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: nothing is released on less.
-pub(crate) fn autopilot_with_past(cloud: &RunningSimulator, speed: f64) -> anyhow::Result<Autopilot> {
+pub(crate) fn autopilot_with_past(
+    cloud: &RunningSimulator,
+    speed: f64,
+    policy: Policy,
+) -> anyhow::Result<Autopilot> {
     let metrics = PrometheusConfig::builder(cloud.prometheus_url()).build()?;
-    with_metrics(cloud, PrometheusClient::new(metrics)?.into(), speed)
+    with_metrics(cloud, PrometheusClient::new(metrics)?.into(), speed, policy)
 }
 
-fn with_metrics(cloud: &RunningSimulator, metrics: MetricsSource, speed: f64) -> anyhow::Result<Autopilot> {
+fn with_metrics(
+    cloud: &RunningSimulator,
+    metrics: MetricsSource,
+    speed: f64,
+    policy: Policy,
+) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let mut policy = Policy::default();
+    let mut policy = policy;
     // What an evaluation and its changes take is real time, in which the simulated metrics age `speed` times as fast. Up to
     // ten, the usual limit is enough.
     policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);

@@ -2,7 +2,7 @@
 
 mod world;
 
-use cloud_simulator::{Access, Faults, MetricsFault, SimulatorOptions};
+use cloud_simulator::{Access, Account, Faults, Load, MetricsFault, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
 use serde_json::Value;
@@ -349,6 +349,58 @@ fn capacity_info_that_cannot_be_read_is_counted_and_an_error() {
     assert!(output(&assert).contains("orders.a1b2c"), "{}", output(&assert));
     let plan = world.json(&["plan", "-o", "json"], 1);
     assert_eq!(plan["errors"].as_array().map(Vec::len), Some(1));
+}
+
+#[rstest]
+#[case::plan(&["plan"])]
+#[case::apply(&["apply", "--yes"])]
+fn a_rate_limit_during_capacity_reads_says_how_many_were_not_read_and_exits_with_1(
+    #[case] arguments: &[&str],
+) {
+    let mut options = options();
+    options.faults.rate_limited_route = Some("GET /cloud/namespaces/{id}/capacity-info".to_owned());
+    let world = World::new(options);
+    let assert = world.run(arguments).code(1);
+    let text = errors(&assert);
+    assert!(
+        text.contains("candidates was not read, since the Cloud Ops API limits the rate of requests (429)")
+            && text.contains("the next evaluation continues with them"),
+        "{text}"
+    );
+    assert_eq!(world.cloud.changes(), []);
+}
+
+#[test]
+fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
+    let mut adding = NamespaceSetup::new("eu", Load::Steady(3.0));
+    adding.second_replica = Some("REPLICA_STATE_ADDING");
+    adding.second_replica_moves_for = Some(SignedDuration::from_hours(5));
+    let world = World::new(SimulatorOptions {
+        account: Account::new("a1b2c", vec![adding]),
+        speed: 1.0,
+        ..options()
+    });
+    let apply = |ledger: Option<&str>| {
+        let mut command = world.command(&["apply", "--yes"]);
+        command.env("SLACK_WEBHOOK_URL", world.cloud.slack_url());
+        command.envs(ledger.map(|ledger| ("LEDGER_URL", ledger)));
+        command.assert().success();
+        world.cloud.slack_messages().len()
+    };
+    assert_eq!(apply(Some("ledger.db")), 1);
+    let text = world.cloud.slack_messages()[0]["text"].to_string();
+    assert!(
+        text.contains("1 needs attention") && text.contains("is being added (since "),
+        "{text}"
+    );
+    assert_eq!(apply(Some("ledger.db")), 1, "people know");
+    assert_eq!(apply(None), 2, "without a ledger nobody knows what was told");
+    // A day later again.
+    world.cloud.advance(SignedDuration::from_hours(24));
+    assert_eq!(apply(Some("ledger.db")), 3);
+    // What people see in the list stays.
+    let plan = world.json(&["plan", "-o", "json"], 0);
+    assert_eq!(plan["decisions"][0]["announce"], true);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{Decision, NamespaceId, Policy, Restriction};
+use capacity_engine::{Decision, NamespaceId, Policy, PolicyState, Restriction};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::memory::Memory;
-use crate::observe::MetricsSource;
+use crate::observe::{MetricsSource, SizesSeen, StandbySeen};
 
 /// What an autopilot needs beside its clients.
 #[derive(Debug, Clone)]
@@ -39,6 +39,12 @@ pub struct Autopilot {
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
     /// Families of throttling that this version does not know, and when they were looked for.
     unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
+    /// Sizes of namespaces at the last evaluation.
+    sizes_seen: SizesSeen,
+    /// Traffic of replicas on standby, as it was read last.
+    standby_seen: StandbySeen,
+    /// Namespaces whose capacity info the last evaluation could not ask for.
+    left_out: Mutex<BTreeSet<NamespaceId>>,
 }
 
 /// A change that the key was not permitted to make.
@@ -110,6 +116,19 @@ pub struct Judged {
     pub decision: Decision,
     /// The version of the namespace.
     pub resource_version: String,
+    /// What the policy is to remember, where that is new; it is stored by whoever acts on the decision.
+    pub next_state: Option<PolicyState>,
+    /// What the policy in shadow decided.
+    pub shadow: Option<ShadowDecision>,
+}
+
+/// What the policy in shadow decided about a namespace. It is never carried out.
+#[derive(Debug, Clone)]
+pub struct ShadowDecision {
+    /// The decision.
+    pub decision: Decision,
+    /// What that policy is to remember, where that is new.
+    pub next_state: Option<PolicyState>,
 }
 
 /// All decisions of one evaluation.
@@ -148,6 +167,9 @@ impl Autopilot {
             clock: Clock::new(),
             refusals: Mutex::default(),
             unknown_throttling: tokio::sync::Mutex::default(),
+            sizes_seen: SizesSeen::default(),
+            standby_seen: StandbySeen::default(),
+            left_out: Mutex::default(),
         }
     }
 
@@ -219,6 +241,24 @@ impl Autopilot {
 
     pub(crate) fn unknown_throttling(&self) -> &tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>> {
         &self.unknown_throttling
+    }
+
+    pub(crate) fn sizes_seen(&self) -> &SizesSeen {
+        &self.sizes_seen
+    }
+
+    pub(crate) fn standby_seen(&self) -> &StandbySeen {
+        &self.standby_seen
+    }
+
+    /// Notes namespaces that an evaluation did not come to.
+    pub(crate) fn leave_out(&self, namespaces: BTreeSet<NamespaceId>) {
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = namespaces;
+    }
+
+    /// Returns the namespaces that the last evaluation did not come to, once.
+    pub(crate) fn take_left_out(&self) -> BTreeSet<NamespaceId> {
+        std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The time of the service.

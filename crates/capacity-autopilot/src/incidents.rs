@@ -108,16 +108,21 @@ pub fn unknown_outcome(change: &OpenChange<'_>, now: Timestamp) -> Message {
     )
 }
 
-/// An open change has made no progress: no worker carries it on.
-pub fn change_without_progress(change: &OpenChange<'_>, now: Timestamp) -> Message {
-    let happened = vec![format!(
-        "{} has made no progress for at least 10 min{}",
-        line(change),
-        change
-            .started_at
-            .map(|started| format!("; it was started {} ago", age(now.duration_since(started))))
-            .unwrap_or_default()
-    )];
+/// An open change has made no progress since some time: no worker carries it on.
+pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: Timestamp) -> Message {
+    let happened = vec![
+        format!(
+            "{} has made no progress for {} (since {}){}",
+            line(change),
+            age(now.duration_since(since)),
+            minute(since),
+            change
+                .started_at
+                .map(|started| format!("; it was started {} ago", age(now.duration_since(started))))
+                .unwrap_or_default()
+        ),
+        "Nothing else is changed on this namespace until it ends".to_owned(),
+    ];
     message(
         Severity::Warning,
         account_of(change),
@@ -478,9 +483,11 @@ mod tests {
 
     #[test]
     fn a_change_without_progress_points_to_the_workers() {
-        insta::assert_snapshot!(text(&change_without_progress(&change(), at(NOW))), @r"
+        let since = at("2026-11-29T10:33:00Z");
+        insta::assert_snapshot!(text(&change_without_progress(&change(), since, at(NOW))), @r"
         Warning: Capacity of account a1b2c: a change makes no progress
-        [pay.a1b2c] on-demand -> 6 TRUs has made no progress for at least 10 min; it was started 15 min ago
+        [pay.a1b2c] on-demand -> 6 TRUs has made no progress for 12 min (since 2026-11-29 10:33 UTC); it was started 15 min ago
+        Nothing else is changed on this namespace until it ends
         *What to do*
         Check that a worker of this version polls the task queue; `temporal workflow show -w capacity-change/pay.a1b2c` shows the failing step
         Look up the operation with `tcld request get --request-id 7ca9ac17-1111-8222-8333-444455556666`; contact Temporal Support if it does not end

@@ -17,6 +17,7 @@ mod observe;
 mod operation_id;
 mod plan;
 mod record;
+mod standing;
 mod text;
 
 pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Occasion, Scope};
@@ -38,5 +39,9 @@ pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
 };
-pub use record::{record_change, record_changes, record_evaluation};
+pub use record::{record_change, record_changes, record_evaluation, record_policies};
+pub use standing::{
+    METRICS_UNUSABLE, PlanNews, Problem, StandingProblems, decision_problem, is_over_a_day, plan_news,
+    recall_problems, resolved, store_problems,
+};
 pub use text::{chain, counted};

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use capacity_ledger::{ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError};
+use capacity_engine::{Action, Capacity, Decision, Policy, PolicyRef, PolicyState, Threshold};
+use capacity_ledger::{
+    ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError, PolicyDecisionRecord, PolicyStateRecord,
+};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
+use crate::autopilot::Evaluation;
 use crate::change::ChangeResult;
 use crate::memory::Memory;
-use crate::plan::Plan;
+use crate::observe::state_key;
+use crate::plan::{ActionName, Plan};
 
 /// Ten thousand decisions take a while over a network.
 const RECORDING: Duration = Duration::from_secs(45);
@@ -60,6 +65,119 @@ pub async fn record_evaluation(
             ledger.record_evaluation(&evaluation, &decisions).await
         })
         .await
+}
+
+/// Records what policies decided, and stores what they remember. For evaluations that are acted on: one that only looks, or
+/// is a dry run, stores nothing to remember.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn record_policies(
+    memory: &Memory,
+    plan: &Plan,
+    evaluation: &Evaluation,
+    policy: &Policy,
+    acts: bool,
+) -> Result<(), LedgerError> {
+    let Some(account) = &plan.account else {
+        return Ok(());
+    };
+    let mut decisions = Vec::new();
+    let mut states = Vec::new();
+    for judged in &evaluation.decisions {
+        if is_worth_recording(&judged.decision) {
+            decisions.push(policy_decision(
+                plan,
+                account,
+                &judged.decision,
+                &policy.acting,
+                false,
+            ));
+        }
+        states.extend(judged.next_state.as_ref().map(|state| {
+            policy_state(
+                account,
+                &judged.decision,
+                state_key(policy.acting.name(), false),
+                state,
+            )
+        }));
+        let Some((shadow, by)) = judged.shadow.as_ref().zip(policy.shadow.as_ref()) else {
+            continue;
+        };
+        if shadow.decision.action != Action::Skip {
+            decisions.push(policy_decision(plan, account, &shadow.decision, by, true));
+        }
+        states.extend(
+            shadow
+                .next_state
+                .as_ref()
+                .map(|state| policy_state(account, &shadow.decision, state_key(by.name(), true), state)),
+        );
+    }
+    memory
+        .call_within(RECORDING, async |ledger| {
+            if acts && !states.is_empty() {
+                ledger.store_policy_states(&states).await?;
+            }
+            if !decisions.is_empty() {
+                ledger.record_policy_decisions(&decisions).await?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// What the usual record of a decision does not say: what another policy than `threshold` compared. That a quiet namespace stays
+/// on-demand is not worth it.
+fn is_worth_recording(decision: &Decision) -> bool {
+    let stays_on_demand = decision.current == Some(Capacity::OnDemand)
+        && !decision.action.is_change()
+        && decision.blocked.is_none()
+        && decision.throttled_share.is_none();
+    decision.policy != Threshold::NAME && decision.action != Action::Skip && !stays_on_demand
+}
+
+fn policy_decision(
+    plan: &Plan,
+    account: &str,
+    decision: &Decision,
+    policy: &PolicyRef,
+    shadow: bool,
+) -> PolicyDecisionRecord {
+    let trus = |capacity: Option<Capacity>| capacity.map(|capacity| i64::from(capacity.trus()));
+    PolicyDecisionRecord {
+        account: account.to_owned(),
+        plan_id: plan.plan_id.clone(),
+        namespace: decision.namespace.to_string(),
+        policy: policy.name().to_owned(),
+        version: policy.version(),
+        shadow,
+        action: ActionName::from(decision.action).as_str().to_owned(),
+        current_trus: trus(decision.current),
+        wanted_trus: trus(decision.wanted),
+        blocked_trus: trus(decision.blocked),
+        reason_code: decision.reason_code.as_str().to_owned(),
+        reason: decision.reason.clone(),
+        options: serde_json::to_string(&decision.options).unwrap_or_else(|_| "[]".to_owned()),
+    }
+}
+
+fn policy_state(
+    account: &str,
+    decision: &Decision,
+    policy: String,
+    state: &PolicyState,
+) -> PolicyStateRecord {
+    PolicyStateRecord {
+        account: account.to_owned(),
+        namespace: decision.namespace.to_string(),
+        policy,
+        version: state.version,
+        minute: state.minute,
+        state: state.text.clone(),
+    }
 }
 
 /// Records what became of changes of a plan.

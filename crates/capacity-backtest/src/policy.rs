@@ -101,6 +101,7 @@ impl BacktestPolicy for BreakEven {
             envelope: view.envelope,
             ladder: view.ladder,
             window: view.window,
+            billed_permille: 1000,
         };
         let (outcome, state) = break_even::evaluate(&situation, &self.state, &self.parameters);
         self.state = state;

@@ -192,6 +192,10 @@ pub struct CapacityRequest {
     pub operation_id: Option<String>,
     /// Whether this automation asked for it, told by the layout of the operation id.
     pub ours: bool,
+    /// What the namespace had before, where that is known; the service does not say.
+    pub from: Option<Capacity>,
+    /// What was asked for.
+    pub to: Option<Capacity>,
 }
 
 /// Temporal aims at applying a change of capacity within two minutes (documentation, capacity modes page).
@@ -207,6 +211,16 @@ impl CapacityRequest {
             }),
             RequestState::InProgress | RequestState::Failed => None,
         }
+    }
+
+    /// Writes from what to what: ` from 4 TRUs to 8 TRUs`, as far as it is known; begins with a blank.
+    pub fn from_to(&self) -> String {
+        let part = |word: &str, capacity: Option<Capacity>| {
+            capacity.map_or_else(String::new, |capacity| format!(" {word} {capacity}"))
+        };
+        // A request for what is there already changes nothing that could be told.
+        let from = self.from.filter(|from| Some(*from) != self.to);
+        format!("{}{}", part("from", from), part("to", self.to))
     }
 }
 
@@ -271,6 +285,8 @@ mod tests {
             ended_at: None,
             operation_id: None,
             ours: false,
+            from: None,
+            to: None,
         }
     }
 

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
+use crate::policy::ConsideredOption;
 use crate::pricing::ActionPrice;
 
 /// What a decision does.
@@ -113,6 +114,22 @@ reason_codes! {
     Idle = "idle",
     /// Provisioned, and in use.
     InUse = "in_use",
+    /// The policy wants another size: the code of policies that are not built in.
+    PolicyTarget = "policy_target",
+    /// The newest minutes are missing, and the policy does not decide without them.
+    RecentMinutesMissing = "recent_minutes_missing",
+    /// Throttled, and waiting costs less than a larger size.
+    CheaperToWait = "cheaper_to_wait",
+    /// Throttled, and a larger size costs less than waiting.
+    WaitingCostsMore = "waiting_costs_more",
+    /// The plan for the hour is a larger size.
+    PlannedForTheHour = "planned_for_the_hour",
+    /// Provisioned, and kept until the end of the hour at least.
+    WorthKeeping = "worth_keeping",
+    /// The coming hour is expected to cost less at a smaller size.
+    NotWorthKeeping = "not_worth_keeping",
+    /// Below the smallest size that is allowed.
+    BelowMinimum = "below_minimum",
     /// The actions of the last hour are an estimate, and capacity is not released on an estimate.
     EstimateOnly = "estimate_only",
     /// The ledger could not be read or written, and nothing is scaled down without it.
@@ -145,6 +162,8 @@ reason_codes! {
     NoInventory = "no_inventory",
     /// On-demand is below the recent peak plus headroom.
     OnDemandTooSmall = "on_demand_too_small",
+    /// The smaller size is below the recent peak plus headroom.
+    SizeTooSmall = "size_too_small",
     /// Its limits were set by Temporal Support.
     SetBySupport = "set_by_support",
     /// The region might not be able to provide the capacity again.
@@ -213,6 +232,10 @@ pub struct Decision {
     pub sample_minute: Option<Timestamp>,
     /// How many of the last 60 minutes are known; `None` where there is no sample.
     pub known_minutes: Option<usize>,
+    /// The policy that decided.
+    pub policy: String,
+    /// What that policy compared; empty where it compared nothing.
+    pub options: Vec<ConsideredOption>,
 }
 
 /// The line an operator reads: `[orders.a1b2c] Disable: 45 actions ...`.

@@ -1,4 +1,4 @@
-//! The limits of a namespace, as data: a fourth is one variant and one row of the table below.
+//! The limits of a namespace, as data: a fourth is one row of the table below.
 
 use std::ops::{Index, IndexMut};
 
@@ -7,16 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::Trus;
 use crate::rate::Rate;
 
-/// One of the limits of a namespace. Exceeding any one throttles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitKind {
-    /// Actions a second: what is billed, and what TRUs are sized by.
-    Actions,
-    /// gRPC requests a second to the frontend.
-    Requests,
-    /// Lower-level operations a second.
-    Operations,
+/// The metric families of one limit, by their full names (metrics reference of Temporal's documentation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitFamilies {
+    /// Served per second.
+    pub served: &'static str,
+    /// Refused per second because of the limit.
+    pub throttled: &'static str,
+    /// The limit in force.
+    pub limit: &'static str,
+    /// What on-demand would give.
+    pub envelope: &'static str,
+    /// About how many `served` series a namespace has: foreground and background, or one an operation name.
+    pub served_series: u32,
 }
 
 /// What is known of one limit.
@@ -25,35 +28,74 @@ struct Facts {
     noun: &'static str,
     singular: &'static str,
     per_tru: Rate,
+    families: LimitFamilies,
 }
 
-/// All limits. Rates per TRU are those of Temporal's documentation, capacity modes page, as of June 2026; for requests
-/// an older copy (December 2025) says 2,000, and the newer and lower one is the safe one.
-const FACTS: [Facts; 3] = [
-    Facts {
-        kind: LimitKind::Actions,
-        noun: "actions",
-        singular: "action",
-        per_tru: Rate::per_second(500),
-    },
-    Facts {
-        kind: LimitKind::Requests,
-        noun: "requests",
-        singular: "request",
-        per_tru: Rate::per_second(1_500),
-    },
-    Facts {
-        kind: LimitKind::Operations,
-        noun: "operations",
-        singular: "operation",
-        per_tru: Rate::per_second(4_000),
-    },
-];
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $kind:ident {
+        $noun:literal, $singular:literal, $per_tru:literal a second for each TRU,
+        served: $served:literal in $series:literal series,
+        throttled: $throttled:literal,
+        limit: $limit:literal,
+        envelope: $envelope:literal,
+    })+) => {
+        /// One of the limits of a namespace. Exceeding any one throttles.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum LimitKind {
+            $($(#[doc = $doc])+ $kind,)+
+        }
+
+        /// All limits, in the order in which they are looked at and told.
+        const FACTS: [Facts; [$($noun),+].len()] = [$(Facts {
+            kind: LimitKind::$kind,
+            noun: $noun,
+            singular: $singular,
+            per_tru: Rate::per_second($per_tru),
+            families: LimitFamilies {
+                served: concat!("temporal_cloud_v1_", $served),
+                throttled: concat!("temporal_cloud_v1_", $throttled),
+                limit: concat!("temporal_cloud_v1_", $limit),
+                envelope: concat!("temporal_cloud_v1_", $envelope),
+                served_series: $series,
+            },
+        }),+];
+    };
+}
+
+// Rates per TRU are those of Temporal's documentation, capacity modes page, as of June 2026; for requests an older copy (December
+// 2025) says 2,000, and the newer and lower one is the safe one.
+limits! {
+    /// Actions a second: what is billed, and what TRUs are sized by.
+    Actions {
+        "actions", "action", 500 a second for each TRU,
+        served: "total_action_count" in 2 series,
+        throttled: "total_action_throttled_count",
+        limit: "action_limit",
+        envelope: "action_on_demand_envelope_limit",
+    }
+    /// gRPC requests a second to the frontend.
+    Requests {
+        "requests", "request", 1_500 a second for each TRU,
+        served: "service_request_count" in 50 series,
+        throttled: "service_request_throttled_count",
+        limit: "service_request_limit",
+        envelope: "service_request_on_demand_envelope_limit",
+    }
+    /// Lower-level operations a second.
+    Operations {
+        "operations", "operation", 4_000 a second for each TRU,
+        served: "operations_count" in 50 series,
+        throttled: "operations_throttled_count",
+        limit: "operations_limit",
+        envelope: "operations_on_demand_envelope_limit",
+    }
+}
 
 impl LimitKind {
     /// All of them, in the order in which they are looked at and told.
     pub const ALL: [Self; FACTS.len()] = {
-        let mut all = [Self::Actions; FACTS.len()];
+        let mut all = [FACTS[0].kind; FACTS.len()];
         let mut number = 0;
         while number < FACTS.len() {
             all[number] = FACTS[number].kind;
@@ -70,6 +112,11 @@ impl LimitKind {
     /// Returns one of what is counted, for example `action`.
     pub const fn singular(self) -> &'static str {
         FACTS[self as usize].singular
+    }
+
+    /// Returns the metric families that feed it.
+    pub const fn families(self) -> &'static LimitFamilies {
+        &FACTS[self as usize].families
     }
 
     /// Returns the limit that some TRUs give.

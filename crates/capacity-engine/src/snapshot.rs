@@ -1,5 +1,7 @@
 //! Everything known about one namespace, and about the account, at one `now`.
 
+use jiff::Timestamp;
+
 use crate::capacity::{CapacityRequest, Ladder, ReportedMode, Trus};
 use crate::limit::PerLimit;
 use crate::namespace::NamespaceId;
@@ -14,8 +16,8 @@ pub struct Snapshot {
     pub namespace: NamespaceId,
     /// The state it is not `ACTIVE` in; `None` while it is.
     pub inactive_state: Option<String>,
-    /// The first replica that is not `ACTIVE`, with its state.
-    pub moving_replica: Option<String>,
+    /// The first replica that is not `ACTIVE`.
+    pub moving_replica: Option<MovingReplica>,
     /// The operation that runs on it.
     pub running_operation: Option<String>,
     /// Present capacity, as the status says.
@@ -32,10 +34,30 @@ pub struct Snapshot {
     pub usage: ReportedUsage,
     /// What is not known of the usage. Nothing is given back on that.
     pub usage_gaps: PerLimit<Option<UsageGap>>,
+    /// What replicas on standby served a second. It counts against no limit, and is only told.
+    pub standby: PerLimit<Rate>,
     /// What the service says may be chosen.
     pub capacity_info: CapacityInfo,
     /// Why the service refused the last change as not permitted, where it did.
     pub change_refused: Option<String>,
+}
+
+/// A replica that is not `ACTIVE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovingReplica {
+    /// Which, and its state: `replica aws-us-west-2 is being added`.
+    pub what: String,
+    /// Since when.
+    pub since: Option<Since>,
+}
+
+/// When something began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// At this time.
+    Exactly(Timestamp),
+    /// At this time or earlier.
+    AtLeast(Timestamp),
 }
 
 /// What the metrics say about the use of a namespace.

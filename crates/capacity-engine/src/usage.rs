@@ -158,7 +158,14 @@ impl UsageWindow {
 
     /// Returns the highest minute of served and throttled together.
     pub fn highest_asked(&self, kind: LimitKind) -> Rate {
+        self.highest_asked_within(kind, 60)
+    }
+
+    /// Returns the highest of the last `minutes` minutes of served and throttled together.
+    pub fn highest_asked_within(&self, kind: LimitKind, minutes: usize) -> Rate {
+        let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
         self.minutes()
+            .filter(|sample| self.newest.number() - sample.number() < minutes)
             .map(|sample| sample.usage[kind].asked())
             .max()
             .unwrap_or_default()

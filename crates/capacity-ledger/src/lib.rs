@@ -13,6 +13,7 @@ mod error;
 mod evaluations;
 mod location;
 mod minutes;
+mod policy_decisions;
 mod policy_state;
 mod records;
 mod rows;
@@ -28,7 +29,7 @@ pub use error::{ErrorKind, LedgerError};
 pub use location::Location;
 pub use records::{
     ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow, HourRecord, Minute,
-    NamespaceMinute, PolicyStateRecord, Recorded,
+    NamespaceMinute, PolicyDecisionRecord, PolicyDecisionRow, PolicyStateRecord, Recorded,
 };
 pub use store::Ledger;
 pub use transfer::{Format, Table};

@@ -6,6 +6,7 @@ use crate::backend::{Access, kept, query_as, within};
 use crate::error::LedgerError;
 use crate::records::PolicyStateRecord;
 use crate::rows::{self, Record};
+use crate::schema::WITH_POLICY_STATE;
 use crate::store::{AT_A_TIME, Ledger};
 
 impl Ledger {
@@ -19,7 +20,7 @@ impl Ledger {
         account: &str,
         policy: &str,
     ) -> Result<Vec<PolicyStateRecord>, LedgerError> {
-        if !self.keeps_policy_state {
+        if self.additions < WITH_POLICY_STATE {
             return Ok(Vec::new());
         }
         let order = format!(

@@ -178,6 +178,49 @@ impl PolicyStateRecord {
     pub const LONGEST: usize = 1024;
 }
 
+/// What a policy decided about a namespace in an evaluation: the acting one with what it compared, and the one in shadow.
+///
+/// A decision of `threshold` that was acted on has no such record, nor has one that left a quiet namespace on-demand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDecisionRecord {
+    /// Account id.
+    pub account: String,
+    /// The plan.
+    pub plan_id: String,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// Name of the policy.
+    pub policy: String,
+    /// Version of the policy.
+    pub version: i64,
+    /// Whether it was in shadow: recorded, and never carried out.
+    pub shadow: bool,
+    /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
+    pub action: String,
+    /// TRUs then, 0 meaning on-demand.
+    pub current_trus: Option<i64>,
+    /// TRUs wanted.
+    pub wanted_trus: Option<i64>,
+    /// What the policy wanted and a restriction or guard held.
+    pub blocked_trus: Option<i64>,
+    /// Stable code of the reason.
+    pub reason_code: String,
+    /// One sentence with its numbers.
+    pub reason: String,
+    /// What it compared: a JSON list of options, each with `trus`, `limit` (actions a second), `idle_hour` (dollars),
+    /// `cost_actions`, `cost` (dollars), `chosen` and `verdict`.
+    pub options: String,
+}
+
+/// A decision of a policy, with the time of its evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDecisionRow {
+    /// When it was decided (milliseconds since 1970).
+    pub evaluated_at_ms: i64,
+    /// The decision.
+    pub decision: PolicyDecisionRecord,
+}
+
 /// A decision with its evaluation and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {

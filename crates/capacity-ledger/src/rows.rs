@@ -7,7 +7,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Transaction, Type};
 
 use crate::backend::{Backend, query};
-use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyStateRecord};
+use crate::records::{
+    ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyDecisionRecord, PolicyStateRecord,
+};
+use crate::schema::{WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
 use crate::transfer::Line;
 
 /// What a column holds.
@@ -96,6 +99,8 @@ pub(crate) trait Record:
     /// The order of an export, the same in either database: `{bytewise}` stands for the order of text that does not depend on where
     /// it is run.
     const ORDER: &'static str;
+    /// How many additions a database has at least, if it has the table.
+    const ADDITIONS: usize = 0;
     /// What must hold, of the values `$1`, `$2`..., for a record to be taken in.
     const TAKEN_IN_IF: &'static str = "true";
     /// What happens to a row that is already there: `{bytewise}` as in [`Record::ORDER`].
@@ -198,6 +203,26 @@ record! {
     known_minutes = "known_minutes";
 }
 
+record! {
+    PolicyDecisionRecord in "capacity_policy_decisions"
+        by "account {bytewise}, plan_id {bytewise}, namespace {bytewise}, policy {bytewise}, shadow":
+    account = "account",
+    plan_id = "plan_id",
+    namespace = "namespace",
+    policy = "policy",
+    version = "version",
+    shadow = "shadow",
+    action = "action",
+    current_trus = "current_trus",
+    wanted_trus = "wanted_trus",
+    blocked_trus = "blocked_trus",
+    reason_code = "reason_code",
+    reason = "reason",
+    options = "options";
+
+    const ADDITIONS: usize = WITH_POLICY_DECISIONS;
+}
+
 /// How much an outcome says: one that sent nothing may be queued again under the same operation id, and one that is still open, or
 /// whose workflow was lost, gives way to the outcome that was seen.
 macro_rules! finality {
@@ -251,6 +276,8 @@ record! {
     version = "version",
     minute = "minute",
     state = "state";
+
+    const ADDITIONS: usize = WITH_POLICY_STATE;
 
     /// It only moves forward in time; in the same minute the later write counts.
     const ON_CONFLICT: &'static str = "(account, namespace, policy) DO UPDATE SET version = excluded.version, \

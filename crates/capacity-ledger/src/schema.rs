@@ -48,12 +48,26 @@ const STEPS: &[&[&str]] = &[
 ];
 
 /// Steps that programs of the same [`VERSION`] do not notice, so that a release can be rolled back without losing its ledger.
-const ADDITIONS: &[&[&str]] = &[&[
-    // Nothing but an import ever wrote it, and its rows name neither the policy nor the time.
-    "DROP TABLE capacity_policy_state",
-    "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, policy TEXT NOT NULL, \
+const ADDITIONS: &[&[&str]] = &[
+    &[
+        // Nothing but an import ever wrote it, and its rows name neither the policy nor the time.
+        "DROP TABLE capacity_policy_state",
+        "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, policy TEXT NOT NULL, \
      version BIGINT NOT NULL, minute BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (account, namespace, policy))",
-]];
+    ],
+    &[
+        "CREATE TABLE capacity_policy_decisions (account TEXT NOT NULL, plan_id TEXT NOT NULL, namespace TEXT NOT NULL, \
+     policy TEXT NOT NULL, version BIGINT NOT NULL, shadow BIGINT NOT NULL, action TEXT NOT NULL, current_trus BIGINT, \
+     wanted_trus BIGINT, blocked_trus BIGINT, reason_code TEXT NOT NULL, reason TEXT NOT NULL, options TEXT NOT NULL, \
+     PRIMARY KEY (account, plan_id, namespace, policy, shadow))",
+        "CREATE INDEX capacity_policy_decisions_of_a_namespace ON capacity_policy_decisions (account, namespace)",
+    ],
+];
+
+/// How many additions a database has at least, if it has the table.
+pub(crate) const WITH_POLICY_STATE: usize = 1;
+/// The same of the decisions of policies.
+pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
 
 /// The tables that a database has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,8 +104,8 @@ impl Tables {
 impl Ledger {
     /// Creates missing tables and brings older ones to this version, as far as the opening allows. A database that needs nothing is
     /// only read, so that a role without the right to create tables can use them. Of two workers that start together the second
-    /// waits for the first. Returns whether there is a table for the state of policies.
-    pub(crate) async fn prepare(&self, opening: Opening) -> Result<bool, LedgerError> {
+    /// waits for the first. Returns how many additions it has.
+    pub(crate) async fn prepare(&self, opening: Opening) -> Result<usize, LedgerError> {
         let failed = |kind, detail: String| Err(LedgerError::new(kind, &self.location, detail));
         let mut tables = self.tables().await?;
         if tables.version == 0 && opening != Opening::Create {
@@ -115,7 +129,7 @@ impl Ledger {
             );
             return failed(ErrorKind::Newer, detail);
         }
-        Ok(tables.additions > 0)
+        Ok(tables.additions)
     }
 
     /// Each is read on its own: an error ends a transaction of PostgreSQL.

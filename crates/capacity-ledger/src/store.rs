@@ -26,8 +26,8 @@ pub struct Ledger {
     pub(crate) pool: Pool,
     pub(crate) location: Arc<str>,
     identity: Arc<str>,
-    /// Not in a ledger of an earlier release that is only read.
-    pub(crate) keeps_policy_state: bool,
+    /// Additions to its tables; fewer in a ledger of an earlier release that is only read.
+    pub(crate) additions: usize,
     /// Numbers of namespaces by account and name: they are only ever added.
     numbers: Arc<Mutex<Numbers>>,
 }
@@ -98,10 +98,10 @@ impl Ledger {
             pool,
             location: shown.into(),
             identity: "".into(),
-            keeps_policy_state: false,
+            additions: 0,
             numbers: Arc::default(),
         };
-        ledger.keeps_policy_state = ledger.prepare(opening).await?;
+        ledger.additions = ledger.prepare(opening).await?;
         let identity = ledger.read_identity().await?;
         if opening != Opening::ReadOnly {
             ledger.mark_file(&identity).await?;

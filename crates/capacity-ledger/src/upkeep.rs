@@ -12,7 +12,7 @@ use crate::error::{ErrorKind, LedgerError};
 use crate::minutes::{minute_number, start_of};
 use crate::records::HourRecord;
 use crate::rows;
-use crate::schema::VERSION;
+use crate::schema::{VERSION, WITH_POLICY_DECISIONS};
 use crate::store::{AT_A_TIME, Ledger, Pool};
 
 /// What a ledger holds.
@@ -47,14 +47,19 @@ pub struct Pruned {
     pub changes: u64,
 }
 
-const COUNTS: [(&str, &str); 7] = [
-    ("namespaces", "SELECT COUNT(*) FROM capacity_namespaces"),
-    ("minutes", "SELECT COUNT(*) FROM capacity_minutes"),
-    ("hours", "SELECT COUNT(*) FROM capacity_hours"),
-    ("evaluations", "SELECT COUNT(*) FROM capacity_evaluations"),
-    ("decisions", "SELECT COUNT(*) FROM capacity_decisions"),
-    ("changes", "SELECT COUNT(*) FROM capacity_changes"),
-    ("policy_state", "SELECT COUNT(*) FROM capacity_policy_state"),
+const COUNTS: [(&str, &str, usize); 8] = [
+    ("namespaces", "SELECT COUNT(*) FROM capacity_namespaces", 0),
+    ("minutes", "SELECT COUNT(*) FROM capacity_minutes", 0),
+    ("hours", "SELECT COUNT(*) FROM capacity_hours", 0),
+    ("evaluations", "SELECT COUNT(*) FROM capacity_evaluations", 0),
+    ("decisions", "SELECT COUNT(*) FROM capacity_decisions", 0),
+    ("changes", "SELECT COUNT(*) FROM capacity_changes", 0),
+    ("policy_state", "SELECT COUNT(*) FROM capacity_policy_state", 0),
+    (
+        "policy_decisions",
+        "SELECT COUNT(*) FROM capacity_policy_decisions",
+        WITH_POLICY_DECISIONS,
+    ),
 ];
 
 /// Where the evaluation of a decision or a change is old.
@@ -70,6 +75,10 @@ const OLD_CHANGES: &str = concat!(
     of_an_old_evaluation!()
 );
 const OLD_DECISIONS: &str = concat!("DELETE FROM capacity_decisions WHERE ", of_an_old_evaluation!());
+const OLD_POLICY_DECISIONS: &str = concat!(
+    "DELETE FROM capacity_policy_decisions WHERE ",
+    of_an_old_evaluation!()
+);
 const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
 impl Ledger {
@@ -85,7 +94,7 @@ impl Ledger {
         };
         within!(self, Access::Read, transaction => {
             let mut rows = BTreeMap::new();
-            for (name, sql) in COUNTS {
+            for (name, sql, _) in COUNTS.into_iter().filter(|(_, _, additions)| *additions <= self.additions) {
                 rows.insert(name, query(sql).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?);
             }
             let ends = query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(&mut *transaction).await?;
@@ -188,6 +197,7 @@ impl Ledger {
 
     async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
         within!(self, Access::Write, transaction => {
+            query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
             for (dropped, sql) in [
                 (&mut pruned.changes, OLD_CHANGES),
                 (&mut pruned.decisions, OLD_DECISIONS),

@@ -69,6 +69,21 @@ pub const CATALOGUE: &[Entry] = &[
         "never manage these namespaces; takes precedence over the allowlist",
     ),
     setting(
+        "POLICY",
+        Some("threshold"),
+        "policy: threshold (enable when throttled, release when idle) or break-even (the size with the lowest expected cost)",
+    ),
+    setting(
+        "POLICY_PARAMS",
+        None,
+        "comma-separated parameters of break-even: delay_value, let_pass, margin, look_back_minutes, history_days, free_share, min_trus, max_trus",
+    ),
+    setting(
+        "POLICY_SHADOW",
+        None,
+        "second policy (threshold or break-even) whose decisions are recorded in the ledger and never carried out",
+    ),
+    setting(
         "DEFAULT_TRU_COUNT",
         Some("5"),
         "TRUs to enable when throttled; the next available size if this one is not available",

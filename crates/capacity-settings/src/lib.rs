@@ -8,6 +8,7 @@ mod catalogue;
 mod dotenv;
 mod layers;
 mod mistake;
+mod policies;
 mod prices;
 mod profile;
 mod prometheus;

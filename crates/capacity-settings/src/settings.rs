@@ -10,6 +10,7 @@ use http_edge::pem::{self, Pem};
 use crate::catalogue::{CATALOGUE, entry};
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
+use crate::policies::adapt_defaults;
 use crate::{prices, values};
 
 /// What a program cannot do without.
@@ -122,11 +123,12 @@ pub struct EffectiveSetting {
 /// Every mistake of the run at once.
 pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Layered {
-        values,
+        mut values,
         secret_files,
         mistakes,
         warnings,
     } = lay(inputs);
+    adapt_defaults(&mut values);
     let mut reader = Reader {
         values: &values,
         secret_files: &secret_files,
@@ -135,6 +137,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     };
     let prometheus = reader.prometheus();
     let ledger = reader.ledger();
+    let policies = reader.policies(needs);
     let policy = reader.policy();
     let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
@@ -148,6 +151,11 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Reader {
         mistakes, warnings, ..
     } = reader;
+    let policy = policy.zip(policies).map(|(policy, (acting, shadow))| Policy {
+        acting,
+        shadow,
+        ..policy
+    });
     let whole = policy.zip(max_concurrent_changes).zip(dry_run).zip(keep);
     match (mistakes.is_empty(), whole) {
         (true, Some((((policy, max_concurrent_changes), dry_run), keep))) => Ok(Settings {
@@ -262,6 +270,7 @@ impl Reader<'_> {
                 allow: allow.unwrap_or_default(),
                 deny: deny.unwrap_or_default(),
             },
+            ..Policy::default()
         })
     }
 

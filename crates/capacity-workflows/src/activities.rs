@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, ChangeResult, ChangeState, chain, digest, incidents, record_changes};
+use capacity_autopilot::{
+    Autopilot, ChangeResult, ChangeState, chain, digest, incidents, is_over_a_day, record_changes,
+};
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -25,7 +27,7 @@ use crate::messages::{
     Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::names::Installation;
-use crate::news::{News, Standing, is_over_a_day, news};
+use crate::news::{News, Standing, news};
 use crate::sampling::{Ending, SamplingSettings, sample};
 use crate::schedule::{Shown, show};
 
@@ -67,6 +69,8 @@ pub struct ActivitySettings {
     pub spec_fields_not_compared: Vec<String>,
     /// How often the operation of a slow change is polled.
     pub follow_every: Duration,
+    /// A change whose workflow does nothing for so long makes no progress, which is announced.
+    pub no_progress_after: Duration,
     /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
     /// 60 for a simulated cloud, whose hours may be seconds.
     pub last_minute_to_release: i64,
@@ -86,6 +90,7 @@ impl ActivitySettings {
             build: build_id(),
             spec_fields_not_compared: Vec::new(),
             follow_every: Duration::from_mins(1),
+            no_progress_after: Duration::from_mins(10),
             last_minute_to_release: 58,
         }
     }
@@ -324,7 +329,9 @@ impl CapacityActivities {
         let now = self.autopilot.now();
         let told_before = silence.before.as_deref().and_then(told_at);
         let (severity, title, lines) = match (silence.problem, &told_before) {
-            (Some(_), Some(told)) if !is_over_a_day(told, now) => return Ok(told_before),
+            (Some(_), Some(told)) if !told.parse().is_ok_and(|told| is_over_a_day(told, now)) => {
+                return Ok(told_before);
+            }
             (Some(problem), _) => (Severity::Critical, "The capacity controller is silent", problem),
             (None, Some(told)) => (
                 Severity::Info,
@@ -464,14 +471,5 @@ pub(crate) async fn beating<T>(
     context: &ActivityContext,
     call: impl Future<Output = T>,
 ) -> Result<T, ActivityError> {
-    let mut call = std::pin::pin!(call);
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        tokio::select! {
-            biased;
-            () = context.cancelled() => return Err(ActivityError::cancelled_with_details(())),
-            result = &mut call => return Ok(result),
-            _ = tick.tick() => context.record_heartbeat(()).await?,
-        }
-    }
+    temporal_worker_kit::beating(context, Duration::from_secs(5), (), Box::pin(call)).await
 }

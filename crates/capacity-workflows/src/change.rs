@@ -7,6 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use cloud_ops_client::SpecDigests;
+use temporal_worker_kit::Lenient;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
     SignalWorkflowOptions, TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
@@ -19,7 +20,6 @@ use crate::change_steps::{
 use crate::controller::CapacityManagementWorkflow;
 use crate::failures::cause_of;
 use crate::legacy_change;
-use crate::lenient::Lenient;
 use crate::messages::{ChangeEvent, ChangeReport, ChangeRequest};
 use crate::options;
 
@@ -414,6 +414,7 @@ impl Change<'_> {
                 .state(|it| it.started)
                 .and_then(crate::controller::milliseconds),
             fields,
+            ..Incident::default()
         };
         let _ = self
             .context

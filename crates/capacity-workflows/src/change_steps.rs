@@ -12,6 +12,7 @@ use capacity_autopilot::{
 use cloud_ops_client::SpecDigests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
 use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
 use temporalio_common::MemoValues;
 use temporalio_macros::activities;
@@ -20,7 +21,6 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::activities::{CapacityActivities, beating, failed, failure, recorder};
 use crate::last_look::last_look;
-use crate::lenient::Lenient;
 use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, TOO_MANY_OPERATIONS};
 use crate::pauses::{self, PauseKind};
 use crate::record::CapacityRecord;
@@ -88,12 +88,15 @@ pub struct Conclusion {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incident {
-    /// `slow`, `unknown`, `spec_changed`, `spec_changed_later`, `spec_appeared`, `no_verdict`, `places_used_up` or `terminated`.
+    /// `slow`, `unknown`, `spec_changed`, `spec_changed_later`, `spec_appeared`, `no_verdict`, `no_progress`, `places_used_up` or
+    /// `terminated`.
     pub kind: String,
     /// The changes it concerns.
     pub changes: Vec<ChangeRequest>,
     /// When the first of them started (milliseconds since 1970).
     pub started_ms: Option<u64>,
+    /// Since when there is no progress (milliseconds since 1970).
+    pub since_ms: Option<u64>,
     /// Fields of the spec.
     pub fields: Vec<String>,
 }
@@ -390,10 +393,11 @@ impl ChangeActivities {
         incident: Incident,
     ) -> Result<bool, ActivityError> {
         let now = self.shared.autopilot.now();
-        let started_at = incident
-            .started_ms
-            .and_then(|started| i64::try_from(started).ok())
-            .and_then(|started| Timestamp::from_millisecond(started).ok());
+        let time = |milliseconds: u64| {
+            let milliseconds = i64::try_from(milliseconds).ok()?;
+            Timestamp::from_millisecond(milliseconds).ok()
+        };
+        let started_at = incident.started_ms.and_then(time);
         let open: Vec<OpenChange<'_>> = incident
             .changes
             .iter()
@@ -417,7 +421,10 @@ impl ChangeActivities {
             "no_verdict" => incidents::changes_without_verdict(&open, now),
             "places_used_up" => incidents::places_used_up(&open, now),
             "terminated" => incidents::terminated_with_changes(&open, now),
-            "no_progress" => incidents::change_without_progress(first, now),
+            "no_progress" => {
+                let since = incident.since_ms.and_then(time).unwrap_or(now);
+                incidents::change_without_progress(first, since, now)
+            }
             other => {
                 tracing::warn!(
                     kind = other,

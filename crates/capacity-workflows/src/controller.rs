@@ -7,6 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use temporal_worker_kit::Lenient;
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -17,7 +18,6 @@ use temporalio_sdk::{
 use crate::change_steps::{Incident, PauseOrder};
 use crate::controller_loop;
 use crate::legacy_controller::{self, LegacyLoop};
-use crate::lenient::Lenient;
 use crate::messages::{
     ChangeEvent, ChangeReport, ControllerState, EvaluationQuery, EvaluationReport, Status,
 };
@@ -105,6 +105,7 @@ impl CapacityManagementWorkflow {
             pending_scale_up_only: !it.wants_full,
             ..it.state.clone()
         });
+        let next = next.bounded();
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use temporal_worker_kit::Lenient;
 use temporalio_client::{
     Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowSignalOptions,
     WorkflowStartOptions, WorkflowUpdateWithStartOptions,
@@ -10,7 +11,6 @@ use temporalio_client::{
 use temporalio_common::data_converters::RawValue;
 
 use crate::controller::{CONTINUES, CapacityManagementWorkflow};
-use crate::lenient::Lenient;
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
 

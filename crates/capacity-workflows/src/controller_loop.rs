@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use temporal_worker_kit::Lenient;
 use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
 use temporalio_sdk::workflows::select;
 use temporalio_sdk::{
@@ -16,7 +17,6 @@ use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_A
 use crate::controller_state::as_time;
 use crate::evaluation::{EvaluateRequest, EvaluateResult};
 use crate::failures::cause_of;
-use crate::lenient::Lenient;
 use crate::messages::{Announcement, ChangeReport, ChangeRequest, EvaluationReport};
 use crate::names::change_id;
 use crate::options;
@@ -255,7 +255,8 @@ async fn conclude(context: &Context, mut report: ChangeReport) {
     }
 }
 
-async fn keep_apart(context: &Context) {
+/// Full evaluations start at least so far apart.
+pub(crate) async fn keep_apart(context: &Context) {
     let now = context.workflow_time().and_then(milliseconds);
     let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
         return;

@@ -9,8 +9,9 @@ use crate::controller::CapacityManagementWorkflow;
 use crate::evaluation::EvaluateResult;
 use crate::messages::{
     ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, HeldNamespace, IN_PROGRESS,
-    NotPermitted, PauseSeen, QUEUED, REPLACED, SpecChanged, Status,
+    NotPermitted, PauseSeen, QUEUED, REPLACED, SpecChanged, StalledChange, Status,
 };
+use crate::observation::MOST_CHANGES;
 use crate::pauses::PauseKind;
 use crate::queue::{MOST_OPERATIONS, NextStart, RunningChange, goes_back};
 
@@ -244,6 +245,7 @@ impl CapacityManagementWorkflow {
             needed,
             ended,
             found,
+            stalled,
             pauses,
             ..
         } = result;
@@ -264,6 +266,7 @@ impl CapacityManagementWorkflow {
             }
         }
         self.take_unheard(ended);
+        self.take_stalled(stalled);
         if let Some(pauses) = pauses {
             self.take_pauses(pauses);
         }
@@ -296,6 +299,31 @@ impl CapacityManagementWorkflow {
                 .any(|it| it.request.operation_id == change.operation_id)
         });
         self.take_report(report, again);
+    }
+
+    /// A change that no worker carries on is announced, once.
+    fn take_stalled(&mut self, stalled: Vec<StalledChange>) {
+        for StalledChange {
+            change,
+            since_ms,
+            started_ms,
+        } in stalled
+        {
+            let running = &mut self.state.changes.running;
+            let running = running.iter_mut().find(|it| {
+                it.request.operation_id == change.operation_id && it.request.namespace == change.namespace
+            });
+            if let Some(running) = running.filter(|it| !it.stalled) {
+                running.stalled = true;
+                self.incidents.push(Incident {
+                    kind: "no_progress".to_owned(),
+                    changes: vec![change],
+                    started_ms,
+                    since_ms: Some(since_ms),
+                    ..Incident::default()
+                });
+            }
+        }
     }
 
     /// Changes that ended without a signal are recorded and announced by the controller.
@@ -331,6 +359,14 @@ impl CapacityManagementWorkflow {
                 .filter(|it| it.outcome != REPLACED);
             let mut changes: Vec<ChangeReport> = done.cloned().collect();
             changes.append(&mut report.changes);
+            report.changes_done = known.map_or(0, |it| it.changes_done);
+            // However often it is decided again: what was carried out is counted, and recorded and announced by itself.
+            while changes.len() > MOST_CHANGES
+                && let Some(place) = changes.iter().position(ChangeReport::is_success)
+            {
+                changes.remove(place);
+                report.changes_done += 1;
+            }
             report.changes = changes;
             self.state.unsettled.retain(|it| it.number != report.number);
         }
@@ -405,7 +441,7 @@ impl CapacityManagementWorkflow {
             kind: kind.to_owned(),
             changes: running.iter().map(|it| it.request.clone()).collect(),
             started_ms: running.iter().map(|it| it.started_ms).min(),
-            fields: Vec::new(),
+            ..Incident::default()
         });
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capacity_autopilot::{Evaluation, Occasion, Plan, Scope, chain, record_evaluation};
+use capacity_autopilot::{Evaluation, Occasion, Plan, Scope, chain, record_evaluation, record_policies};
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,11 @@ use crate::last_look::open_records;
 use crate::ledgers;
 use crate::messages::{
     ChangeReport, ChangeRequest, EvaluationReport, NotPermitted, Observation, ObserveRequest, PauseSeen,
-    SpecChanged,
+    SpecChanged, StalledChange,
 };
 use crate::observation::QuietDecisions;
 use crate::pauses::{self, Pause, PauseKind};
-use crate::running::{self, Found};
+use crate::running;
 
 /// What the controller asks an evaluation for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub struct EvaluateResult {
     pub ended: Vec<ChangeReport>,
     /// Changes under way that the controller did not know.
     pub found: Vec<ChangeRequest>,
+    /// Changes under way that make no progress.
+    pub stalled: Vec<StalledChange>,
     /// Whether the changes under way could be read.
     pub knows_running: bool,
     /// How long the data that the changes rest on is fresh enough, in milliseconds of real time.
@@ -101,7 +103,12 @@ pub(crate) async fn evaluate(
     };
     let (pauses, running, records, ledgers) = tokio::join!(
         pauses::read_all(&client, installation),
-        running::look(&client, &request.running, request.knows_running),
+        running::look(
+            &client,
+            &request.running,
+            request.knows_running,
+            activities.settings.no_progress_after,
+        ),
         open_records(activities),
         activities.ledgers(&observe),
     );
@@ -114,12 +121,6 @@ pub(crate) async fn evaluate(
             ));
         })
         .ok();
-    let Found {
-        open,
-        new,
-        ended,
-        known,
-    } = running;
     let records = records.unwrap_or_else(|problem| {
         warnings.push(format!(
             "the records of earlier changes cannot be listed: {problem}"
@@ -129,7 +130,7 @@ pub(crate) async fn evaluate(
 
     let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(pause_restriction).collect();
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
-    restrictions.extend(by_namespace(request, &open, &records));
+    restrictions.extend(by_namespace(request, &running.open, &records));
     for (namespace, refused) in &request.not_permitted {
         if let Ok(namespace) = namespace.parse() {
             let why = "the last update of this namespace was refused: the key lacks Namespace Admin on it";
@@ -160,7 +161,7 @@ pub(crate) async fn evaluate(
     let plan = Plan::of(&evaluation, activities.settings.price_per_million_actions);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.ledger_problem.clone();
-    let quiet = record(activities, request, &plan, &mut ledger_problem).await;
+    let quiet = record(activities, request, &plan, &evaluation, &mut ledger_problem).await;
 
     let mut observation = Observation::of(&plan, &observe, activities.settings.dry_run, quiet);
     observation.report.paused = is_paused;
@@ -186,9 +187,10 @@ pub(crate) async fn evaluate(
             let seen = |pause: Pause| (pause.kind.as_str().to_owned(), pause.seen);
             pauses.into_iter().map(seen).collect()
         }),
-        ended,
-        found: new,
-        knows_running: known,
+        ended: running.ended,
+        stalled: running.stalled,
+        found: running.new,
+        knows_running: running.known,
         data_expires_in_ms: data_expires_in_ms(activities, &plan),
     })
 }
@@ -225,6 +227,7 @@ async fn record(
     activities: &CapacityActivities,
     request: &EvaluateRequest,
     plan: &Plan,
+    evaluation: &Evaluation,
     problem: &mut Option<String>,
 ) -> QuietDecisions {
     let Some(ledger) = activities.autopilot.memory() else {
@@ -236,7 +239,14 @@ async fn record(
         RECORDING
     };
     let by = recorder();
-    let recorded = record_evaluation(ledger, plan, activities.settings.dry_run, &by);
+    let dry_run = activities.settings.dry_run;
+    let recorded = async {
+        record_evaluation(ledger, plan, dry_run, &by).await?;
+        // One that only scales up leaves the plan of the hour to the next full one, and what is remembered with it.
+        let acts = !dry_run && !request.scale_up_only;
+        let policy = &activities.autopilot.settings().policy;
+        record_policies(ledger, plan, evaluation, policy, acts).await
+    };
     let why = match tokio::time::timeout(bound, recorded).await {
         Ok(Ok(())) => return QuietDecisions::InLedger,
         Ok(Err(error)) => error.to_string(),
@@ -275,7 +285,7 @@ fn needed(plan: &Plan) -> Vec<String> {
         grows
             || matches!(
                 decision.reason_code.as_str(),
-                "throttled" | "throttled_while_provisioned"
+                "throttled" | "throttled_while_provisioned" | "cheaper_to_wait"
             )
     });
     needs

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
+use temporal_worker_kit::Lenient;
 use temporalio_common::error::{ChildWorkflowStartError, StartChildWorkflowExecutionFailedCause};
 use temporalio_sdk::workflows::{join_all, select};
 use temporalio_sdk::{
@@ -15,9 +16,9 @@ use temporalio_sdk::{
 
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
-use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
+use crate::controller::{CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
+use crate::controller_loop::keep_apart;
 use crate::failures::cause_of;
-use crate::lenient::Lenient;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest,
 };
@@ -321,22 +322,5 @@ async fn child(context: &Context, change: &ChangeRequest) -> ChangeReport {
             "failed",
             Some(format!("it could not be started: {error}")),
         ),
-    }
-}
-async fn keep_apart(context: &Context) {
-    let now = context.workflow_time().and_then(milliseconds);
-    let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
-        return;
-    };
-    let since = Duration::from_millis(now.saturating_sub(last));
-    let apart = context
-        .state(|it| it.state.apart_ms)
-        .map_or(APART, Duration::from_millis);
-    if since < apart {
-        let pause = TimerOptions::builder(apart.saturating_sub(since))
-            .summary("apart".to_owned())
-            .build();
-        // A cancelled timer is seen by the caller, which looks at the token.
-        let _ = context.timer(pause).await;
     }
 }

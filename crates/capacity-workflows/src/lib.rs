@@ -7,6 +7,7 @@
 
 mod activities;
 mod autopilot;
+mod carried;
 mod change;
 mod change_steps;
 mod connection;
@@ -22,7 +23,6 @@ mod last_look;
 mod ledgers;
 mod legacy_change;
 mod legacy_controller;
-mod lenient;
 mod messages;
 pub mod names;
 mod news;
@@ -52,7 +52,6 @@ pub use controller_client::{
 pub use evaluation::{EvaluateRequest, EvaluateResult};
 pub use gate::Gate;
 pub use health::EvaluationHealth;
-pub use lenient::Lenient;
 pub use messages::{
     Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationQuery,
     EvaluationReport, HeldNamespace, NotPermitted, Observation, ObserveRequest, PauseSeen, Redecide,
@@ -69,6 +68,7 @@ pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, TicksSince, create, delete, last_ticks, pause,
     resume, show, ticks_since, trigger,
 };
+pub use temporal_worker_kit::Lenient;
 pub use tick::EvaluationTick;
 pub use watch::watch_controller;
 pub use worker::{WorkerLimits, register, worker_config};

@@ -170,6 +170,18 @@ pub struct ChangeReport {
     pub plan_id: String,
 }
 
+/// An open change that makes no progress.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StalledChange {
+    /// The change.
+    pub change: ChangeRequest,
+    /// When it last made progress (milliseconds since 1970).
+    pub since_ms: u64,
+    /// When it was started (milliseconds since 1970).
+    pub started_ms: Option<u64>,
+}
+
 /// How far a change is, as it signals it to the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -349,6 +361,10 @@ pub struct EvaluationReport {
     pub error: Option<String>,
     /// Changes that this evaluation left out, since a payload carries only so many.
     pub changes_left_out: usize,
+    /// Decisions that people should be told, among those that did not fit.
+    pub announcements_left_out: usize,
+    /// Changes that were carried out and are no longer listed, since a payload carries only so many.
+    pub changes_done: usize,
 }
 
 impl EvaluationReport {
@@ -391,15 +407,16 @@ impl EvaluationReport {
             (false, false) => "",
         };
         let changes = self.last_changes();
-        let done = changes.iter().filter(|change| change.is_success()).count();
-        let all = changes.len();
+        let listed = changes.iter().filter(|change| change.is_success());
+        let done = self.changes_done + listed.count();
+        let all = self.changes_done + changes.len();
         self.summary = match &self.error {
             Some(error) => format!("evaluation {} failed: {error}", self.number),
             None if self.metrics_unavailable => format!(
                 "evaluation {}: metrics unavailable, no metric-based decisions were made{mode}",
                 self.number
             ),
-            None if self.changes.is_empty() => {
+            None if self.changes.is_empty() && self.changes_done == 0 => {
                 format!("evaluation {}: {}{mode}", self.number, counts.join(", "))
             }
             None => format!(

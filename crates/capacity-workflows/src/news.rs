@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, counted, decision_problem, resolved};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
 use crate::messages::{DecisionReport, EvaluationReport, PauseSeen};
-
-/// A standing problem is told again after so long.
-const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
-
-/// A hold on provisioned capacity is announced when it has lasted this many evaluations, because it costs money meanwhile.
-const LONG_HOLD: u32 = 3;
 
 /// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.
 pub(crate) const MOST_STANDING: usize = 400;
@@ -51,11 +46,11 @@ pub(crate) fn news(
     unpaused_schedule: Option<&PauseSeen>,
     now: Timestamp,
 ) -> News {
-    let mut found = Found {
-        before,
-        now,
-        standing: BTreeMap::new(),
-    };
+    let before: BTreeMap<String, Problem> = before
+        .iter()
+        .map(|(problem, standing)| (problem.clone(), Problem::from(standing)))
+        .collect();
+    let mut found = StandingProblems::new(&before, now);
     let mut report = report;
     for decision in &mut report.decisions {
         if let Some((problem, due_after)) = problem_of(decision) {
@@ -74,12 +69,13 @@ pub(crate) fn news(
     });
     report.changes = changes;
     if report.metrics_unavailable {
-        report.metrics_unavailable = found.is_news(METRICS_UNAVAILABLE, 1);
+        report.metrics_unavailable = found.is_news(METRICS_UNUSABLE, 1);
     }
     let mut more = Vec::new();
     let failing_since = (report.error.is_some() && found.is_news(FAILED, 1))
-        .then(|| found.standing[FAILED].since.clone())
-        .flatten();
+        .then(|| found.since(FAILED))
+        .flatten()
+        .map(|since| since.to_string());
     let unpaused = unpaused_schedule.is_some() && found.is_news(UNPAUSED, 1);
     if let Some(problem) = report.ledger_problem.clone()
         && found.is_news(LEDGER, 1)
@@ -87,30 +83,29 @@ pub(crate) fn news(
         let meanwhile = "no capacity is released until it works again; scaling up continues".to_owned();
         more.push(section("Ledger unavailable", vec![problem, meanwhile]));
     }
-    let mut ended = Vec::new();
-    for (problem, standing) in before {
-        if found.standing.contains_key(problem) {
-            continue;
-        }
-        // What a failed, blind or shortened evaluation does not show may stand all the same.
-        let may_stand = (report.error.is_some()
-            || report.scale_up_only
-            || report.decisions_left_out > 0
-            || found.standing.contains_key(METRICS_UNAVAILABLE))
-            && problem != FAILED;
-        if may_stand {
-            found.standing.insert(problem.clone(), standing.clone());
-        } else if standing.told.is_some() {
-            ended.push(problem.clone());
-        }
+    // What a failed, blind or shortened evaluation does not show may stand all the same.
+    let may_stand = report.error.is_some()
+        || report.scale_up_only
+        || report.decisions_left_out > 0
+        || found.has(METRICS_UNUSABLE);
+    if report.announcements_left_out > 0 && found.is_news(MORE, 1) {
+        let text = format!(
+            "{} more {} attention; `temporal-capacity plan` lists all of them",
+            counted(report.announcements_left_out, "namespace"),
+            if report.announcements_left_out == 1 {
+                "needs"
+            } else {
+                "need"
+            }
+        );
+        more.push(section("Needs attention as well", vec![text]));
     }
-    if !ended.is_empty() {
-        more.push(section("Resolved", ended));
-    }
-    let mut standing = found.standing;
-    while standing.len() > MOST_STANDING {
-        standing.pop_last();
-    }
+    let (standing, ended) = found.end(MOST_STANDING, |problem| may_stand && problem != FAILED);
+    more.extend(resolved(ended));
+    let standing = standing
+        .into_iter()
+        .map(|(problem, standing)| (problem, Standing::from(standing)))
+        .collect();
     News {
         report,
         more,
@@ -121,60 +116,40 @@ pub(crate) fn news(
 }
 
 const UNPAUSED: &str = "the schedule runs while changes are paused";
-const METRICS_UNAVAILABLE: &str = "the account: metrics unusable";
 const LEDGER: &str = "the account: ledger unusable";
+const MORE: &str = "the account: more namespaces need attention than a report lists";
 const FAILED: &str = "the account: evaluation failed";
 
-struct Found<'a> {
-    before: &'a BTreeMap<String, Standing>,
-    now: Timestamp,
-    standing: BTreeMap<String, Standing>,
-}
-
-impl Found<'_> {
-    /// Notes a problem, and returns whether people are to be told: when it has been seen often enough, and not within a day.
-    fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
-        let mut standing = self.before.get(problem).cloned().unwrap_or_default();
-        standing.seen = standing.seen.saturating_add(1);
-        standing.since.get_or_insert_with(|| self.now.to_string());
-        let told_lately = standing
-            .told
-            .as_deref()
-            .is_some_and(|told| !is_over_a_day(told, self.now));
-        let is_news = standing.seen >= due_after && !told_lately;
-        if is_news {
-            standing.told = Some(self.now.to_string());
+impl From<&Standing> for Problem {
+    fn from(standing: &Standing) -> Self {
+        // A time that cannot be read counts as none: people are told once more.
+        let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+        Self {
+            seen: standing.seen,
+            told: time(&standing.told),
+            since: time(&standing.since),
         }
-        self.standing.insert(problem.to_owned(), standing);
-        is_news
     }
 }
 
-/// Whether people are to be told again; also if it cannot be read when they were.
-pub(crate) fn is_over_a_day(told: &str, now: Timestamp) -> bool {
-    told.parse::<Timestamp>()
-        .map_or(true, |told| now.duration_since(told).abs() >= AGAIN_AFTER)
+impl From<Problem> for Standing {
+    fn from(problem: Problem) -> Self {
+        Self {
+            seen: problem.seen,
+            told: problem.told.map(|told| told.to_string()),
+            since: problem.since.map(|since| since.to_string()),
+        }
+    }
 }
 
-/// Returns what a decision says is wrong, and after how many evaluations it is told.
 fn problem_of(decision: &DecisionReport) -> Option<(String, u32)> {
-    let is_change = matches!(decision.action.as_str(), "Enable" | "Resize" | "Disable");
-    // What waits for metrics newer than its last change costs nothing that a person could save.
-    let is_paid_hold = decision.action == "Hold"
-        && decision.reason_code != "waiting_for_effect"
-        && decision.current_trus.is_some_and(|trus| trus > 0);
-    let due_after = match (is_change, decision.announce, is_paid_hold) {
-        (false, true, _) => 1,
-        (false, false, true) => LONG_HOLD,
-        _ => return None,
-    };
-    Some((
-        format!(
-            "{}: {} {}",
-            decision.namespace, decision.action, decision.reason_code
-        ),
-        due_after,
-    ))
+    decision_problem(
+        &decision.namespace,
+        &decision.action,
+        &decision.reason_code,
+        decision.announce,
+        decision.current_trus,
+    )
 }
 
 fn section(heading: &str, lines: Vec<String>) -> Section {
@@ -354,6 +329,6 @@ mod tests {
             (true, false)
         );
         let over = news(EvaluationReport::default(), &second.standing, at(2));
-        assert_eq!(over.more[0].lines, [METRICS_UNAVAILABLE]);
+        assert_eq!(over.more[0].lines, [METRICS_UNUSABLE]);
     }
 }

@@ -10,7 +10,7 @@ use crate::messages::{ChangeRequest, DecisionReport, EvaluationReport, Observati
 const DECISION_BYTES: usize = 45_000;
 
 /// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
-const MOST_CHANGES: usize = 150;
+pub(crate) const MOST_CHANGES: usize = 150;
 
 /// Where the decisions stand that change nothing and that nobody needs to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,15 @@ impl Observation {
         }
         sorted.sort_by_key(rank);
         let mut decisions = Vec::new();
+        let mut announcements_left_out = 0;
         let mut bytes = 0;
         for decision in &sorted {
             let report = DecisionReport::from(*decision);
             bytes += report.reason.len() + report.namespace.len() + 205;
             if bytes <= DECISION_BYTES {
                 decisions.push(report);
+            } else if rank(decision) == 1 {
+                announcements_left_out += 1;
             }
         }
         Self {
@@ -74,8 +77,15 @@ impl Observation {
                 coverage: plan.coverage(),
                 counts,
                 decisions_left_out: sorted.len() - decisions.len(),
+                announcements_left_out,
                 decisions,
-                warnings: plan.warnings.iter().take(20).cloned().collect(),
+                warnings: plan
+                    .errors
+                    .iter()
+                    .chain(&plan.warnings)
+                    .take(20)
+                    .cloned()
+                    .collect(),
                 ..EvaluationReport::default()
             },
             ..Self::default()
@@ -101,7 +111,7 @@ impl EvaluationReport {
             price_per_million_actions,
             decisions,
             warnings: self.warnings.clone(),
-            // The decisions and warnings say the same; only commands exit with them.
+            // They are among the warnings; only commands exit with them.
             errors: Vec::new(),
             summary: capacity_autopilot::PlanSummary::default(),
             changes: Some(self.changes.iter().map(ChangeResult::from).collect()),

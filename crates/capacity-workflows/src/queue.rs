@@ -45,6 +45,8 @@ pub struct RunningChange {
     pub verdict: bool,
     /// How often it could not be started before.
     pub attempts: u32,
+    /// Whether it was announced that it makes no progress.
+    pub stalled: bool,
 }
 
 /// What happens next.

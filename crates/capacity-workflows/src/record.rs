@@ -1,11 +1,11 @@
 //! Recording and announcing what became of a change whose own workflow could not: retried for up to seven days.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
+use temporal_worker_kit::Lenient;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::change_steps::{ChangeActivities, Concluded, Conclusion};
-use crate::lenient::Lenient;
 use crate::messages::ChangeReport;
 use crate::options;
 

@@ -12,10 +12,12 @@ use temporalio_client::{
 };
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::protos::temporal::api::workflowservice::v1::GetWorkflowExecutionHistoryRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
+};
 
 use crate::change::CapacityChange;
-use crate::messages::{ChangeReport, ChangeRequest};
+use crate::messages::{ChangeReport, ChangeRequest, StalledChange};
 use crate::names::change_id;
 
 /// How long one question may take.
@@ -36,12 +38,20 @@ pub(crate) struct Found {
     pub(crate) new: Vec<ChangeRequest>,
     /// Ended without a signal to the controller.
     pub(crate) ended: Vec<ChangeReport>,
+    /// Under way, and without progress for too long.
+    pub(crate) stalled: Vec<StalledChange>,
     /// Whether everything could be read.
     pub(crate) known: bool,
 }
 
-/// Describes the changes that the controller knows; where it knows none, looks for all of them.
-pub(crate) async fn look(client: &Client, known: &[ChangeRequest], knows_running: bool) -> Found {
+/// Describes the changes that the controller knows; where it knows none, looks for all of them. Says which of those under way made no
+/// progress for so long.
+pub(crate) async fn look(
+    client: &Client,
+    known: &[ChangeRequest],
+    knows_running: bool,
+    no_progress_after: Duration,
+) -> Found {
     let mut found = Found {
         known: true,
         ..Found::default()
@@ -63,7 +73,59 @@ pub(crate) async fn look(client: &Client, known: &[ChangeRequest], knows_running
             tracing::warn!("the changes under way cannot be listed; the next evaluation tries again");
         }
     }
+    let progress = found.open.iter().map(|change| progress_of(client, change));
+    let now = Timestamp::now();
+    let is_stalled = |progress: &StalledChange| {
+        let now_ms = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        Duration::from_millis(now_ms.saturating_sub(progress.since_ms)) > no_progress_after
+    };
+    let progress = futures::future::join_all(progress).await;
+    found.stalled = progress.into_iter().flatten().filter(is_stalled).collect();
     found
+}
+
+/// The polls of a slow change are retries of one activity, which write no events.
+const POLLS: &str = "change_follow";
+
+/// When an open change last made progress: its last event, or the last poll of a slow one. `None` if that cannot be read now.
+async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledChange> {
+    let id = change_id(&change.namespace);
+    let handle = client.get_workflow_handle::<CapacityChange>(id.clone());
+    let described = tokio::time::timeout(BOUND, handle.describe(WorkflowDescribeOptions::default()));
+    let described = described.await.ok()?.ok()?;
+    let polls = described.raw().pending_activities.iter().filter(|activity| {
+        let kind = activity.activity_type.as_ref();
+        kind.is_some_and(|kind| kind.name == POLLS)
+    });
+    let last_poll = polls
+        .filter_map(|activity| activity.last_started_time.as_ref())
+        .filter_map(|time| milliseconds(time.seconds, time.nanos))
+        .max();
+    let request = GetWorkflowExecutionHistoryReverseRequest {
+        namespace: client.options().namespace.clone(),
+        execution: Some(WorkflowExecution {
+            workflow_id: id,
+            run_id: described.run_id().to_owned(),
+        }),
+        maximum_page_size: 1,
+        ..Default::default()
+    };
+    let mut service = client.clone();
+    let call = WorkflowService::get_workflow_execution_history_reverse(&mut service, request.into_request());
+    let answer = tokio::time::timeout(BOUND, call).await.ok()?.ok()?.into_inner();
+    let last_event = answer.history?.events.into_iter().next()?;
+    let last_event = last_event.event_time?;
+    let last_event = milliseconds(last_event.seconds, last_event.nanos)?;
+    Some(StalledChange {
+        change: change.clone(),
+        since_ms: last_poll.unwrap_or_default().max(last_event),
+        started_ms: described.start_time().and_then(crate::controller::milliseconds),
+    })
+}
+
+fn milliseconds(seconds: i64, nanoseconds: i32) -> Option<u64> {
+    let nanoseconds = u64::try_from(nanoseconds).ok()?;
+    Some(u64::try_from(seconds).ok()? * 1_000 + nanoseconds / 1_000_000)
 }
 
 enum State {

@@ -9,6 +9,7 @@ use capacity_autopilot::{Autopilot, Sampled, Sampler};
 use capacity_engine::NamespaceId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use temporal_worker_kit::Lenient;
 use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -17,7 +18,6 @@ use tokio::sync::watch;
 
 use crate::activities::CapacityActivities;
 use crate::controller_client::{Trigger, signal};
-use crate::lenient::Lenient;
 use crate::messages::SampleRequest;
 use crate::names::Installation;
 use crate::options;

@@ -2,13 +2,13 @@
 //! schedule's recent runs show what happened, also without a worker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
+use temporal_worker_kit::Lenient;
 use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::activities::{CapacityActivities, TOLD_AT, failure};
 use crate::failures::cause_of;
-use crate::lenient::Lenient;
 use crate::messages::{EvaluationReport, Silence, TickRequest};
 use crate::options;
 

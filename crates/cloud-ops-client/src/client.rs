@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -51,6 +51,8 @@ struct Shared {
     /// After a 429 all requests wait, not only the refused one.
     pause: SharedPause,
     requests: AtomicU64,
+    /// Whether the newest answer was a 429.
+    is_rate_limited: AtomicBool,
     /// The `Date` of the newest answer in seconds since 1970; 0 before the first.
     server_time: AtomicI64,
 }
@@ -114,6 +116,7 @@ impl Client {
             pause: SharedPause::default(),
             config,
             requests: AtomicU64::new(0),
+            is_rate_limited: AtomicBool::new(false),
             server_time: AtomicI64::new(0),
         };
         Self {
@@ -124,6 +127,11 @@ impl Client {
     /// Returns how many requests were sent, repetitions included.
     pub fn requests_made(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the newest answer was a 429: all requests wait then.
+    pub fn is_rate_limited(&self) -> bool {
+        self.shared.is_rate_limited.load(Ordering::Relaxed)
     }
 
     /// Returns the service's clock as of its newest answer, in whole seconds.
@@ -389,6 +397,9 @@ impl Client {
         if let Some(time) = retry::server_time(response.headers()) {
             self.shared.server_time.store(time.as_second(), Ordering::Relaxed);
         }
+        self.shared
+            .is_rate_limited
+            .store(status.as_u16() == 429, Ordering::Relaxed);
         let body = self.read_body(response).await?;
         tracing::trace!(
             operation = call.operation,

@@ -155,25 +155,6 @@ impl GrpcCode {
     }
 }
 
-/// What the service's own words on a key mean; `None` where they are not about the key. A proxy in front of the service writes
-/// them, as plain text (words of Envoy's JWT filter).
-fn key_remedy(message: &str) -> Option<&'static str> {
-    let message = message.to_ascii_lowercase();
-    if !message.contains("jwt") && !message.contains("jwks") {
-        return None;
-    }
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    Some(if says(&["missing"]) {
-        "no key was sent: TEMPORAL_CLOUD_OPS_API_KEY is empty, or a proxy removed the `Authorization` header"
-    } else if says(&["expired"]) {
-        "the key has expired: create a new one and set TEMPORAL_CLOUD_OPS_API_KEY to it"
-    } else if says(&["not in the form", "base64", "invalid json", "header", "payload"]) {
-        "this is not an API key: check TEMPORAL_CLOUD_OPS_API_KEY for quotes, a line break, or another secret"
-    } else {
-        "the key was revoked, or belongs to another environment: check TEMPORAL_CLOUD_OPS_API_KEY and CLOUD_OPS_API_BASE_URL"
-    })
-}
-
 impl fmt::Display for GrpcCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.words())
@@ -186,9 +167,15 @@ impl fmt::Display for Refusal {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        match key_remedy(&self.message).or(self.code.remedy()) {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
+        let of_key = http_edge::key_remedy(
+            &self.message,
+            "TEMPORAL_CLOUD_OPS_API_KEY",
+            "CLOUD_OPS_API_BASE_URL",
+        );
+        match (of_key, self.code.remedy()) {
+            (Some(remedy), _) => write!(f, "; {remedy}"),
+            (None, Some(remedy)) => write!(f, "; {remedy}"),
+            (None, None) => Ok(()),
         }
     }
 }

@@ -71,6 +71,9 @@ pub struct Namespace {
     /// Its replicas.
     #[serde(deserialize_with = "null_is_default")]
     pub replicas: Vec<Replica>,
+    /// When it was last modified; absent if it never was.
+    #[serde(alias = "last_modified_time")]
+    pub last_modified_time: Option<Timestamp>,
 }
 
 /// One replica of a namespace.
@@ -221,6 +224,9 @@ pub struct AsyncOperation {
     /// Why it failed.
     #[serde(alias = "failure_reason", deserialize_with = "empty_is_none")]
     pub failure_reason: Option<String>,
+    /// When it began.
+    #[serde(alias = "started_time")]
+    pub started_time: Option<Timestamp>,
     /// When it ended.
     #[serde(alias = "finished_time")]
     pub finished_time: Option<Timestamp>,

@@ -1,5 +1,6 @@
 //! What an account is made of: namespaces with their load, and a few ready-made accounts.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::load::{Load, unit};
@@ -33,6 +34,8 @@ pub struct NamespaceSetup {
     pub support_actions_limit: Option<f64>,
     /// State of its second replica; none has only one.
     pub second_replica: Option<&'static str>,
+    /// How long before the start an operation began that still adds or removes the second replica.
+    pub second_replica_moves_for: Option<SignedDuration>,
     /// State of the namespace.
     pub state: &'static str,
     /// What the operations key may do with it.
@@ -54,6 +57,7 @@ impl NamespaceSetup {
             usual: None,
             support_actions_limit: None,
             second_replica: None,
+            second_replica_moves_for: None,
             state: "RESOURCE_STATE_ACTIVE",
             access: Access::Admin,
             ladder: vec![2, 3, 4, 6, 8, 10, 12],

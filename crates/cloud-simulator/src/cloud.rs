@@ -117,12 +117,42 @@ impl Cloud {
             scrapes: Vec::new(),
             changes: Vec::new(),
         };
+        cloud.move_replicas();
         cloud.live_until(start_of(now_minute));
         // What happened before the simulation is nobody's bill.
         for namespace in &mut cloud.namespaces {
             namespace.bills.clear();
         }
         cloud
+    }
+
+    /// Starts the operations that were adding or removing replicas before the start, and do not end.
+    fn move_replicas(&mut self) {
+        for (number, namespace) in self.namespaces.iter_mut().enumerate() {
+            let Some(moves_for) = namespace.setup.second_replica_moves_for else {
+                continue;
+            };
+            let started = self
+                .options
+                .start
+                .saturating_sub(moves_for)
+                .unwrap_or(self.options.start);
+            let id = format!("replica-{}", namespace.id);
+            namespace.running = Some(id.clone());
+            namespace.modify(started);
+            let operation = Operation {
+                id: id.clone(),
+                namespace: number,
+                started,
+                ends: Timestamp::MAX,
+                fault: OperationFault::Stuck,
+                wanted: None,
+                takes_effect: Timestamp::MAX,
+                ended: false,
+                applied: false,
+            };
+            self.operations.insert(id, operation);
+        }
     }
 
     /// Brings everything up to the present, and returns it.

@@ -15,6 +15,8 @@ pub struct Faults {
     pub dropped_after: f64,
     /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose answers are lost after all was done.
     pub lost_answers_of: Option<String>,
+    /// A route of the Cloud Ops API whose requests are all answered with 429.
+    pub rate_limited_route: Option<String>,
     /// What is wrong with the metrics.
     pub metrics: MetricsFault,
     /// How operations end.

@@ -81,7 +81,10 @@ fn ops(
     shared.count(route);
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    let fault = draw(&mut cloud);
+    let mut fault = draw(&mut cloud);
+    if cloud.faults.rate_limited_route.as_deref() == Some(route) {
+        fault = RequestFault::TooManyRequests;
+    }
     if let Some(response) = before(fault, now, &cloud) {
         return response;
     }

@@ -454,10 +454,12 @@ impl Fleet {
                 }
             }
         };
-        tracing::info!(
-            grace_seconds = self.config.grace.as_secs(),
-            "the workers take no more tasks"
-        );
+        if !self.queues.is_empty() {
+            tracing::info!(
+                grace_seconds = self.config.grace.as_secs(),
+                "the workers take no more tasks"
+            );
+        }
         self.health.enter(Phase::Draining);
         for call in self.on_drain.drain(..) {
             call();

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use capacity_autopilot::{ActionName, Plan, PlannedDecision};
-use capacity_engine::explain::{ConsideredOption, Explanation, Flip, Inputs, Row};
+use capacity_engine::explain::{Explanation, Flip, Inputs, Row};
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{
-    Capacity, CapacityInfo, Decision, LimitKind, Rate, ReasonCode, ReportedUsage, RequestState, Snapshot,
-    UsageWindow, present_capacity,
+    Capacity, CapacityInfo, ConsideredOption, Decision, LimitKind, Rate, ReasonCode, ReportedUsage,
+    RequestState, Snapshot, UsageWindow, present_capacity,
 };
 use capacity_ledger::HistoryRow;
 use comfy_table::{Cell, CellAlignment};
@@ -228,7 +228,7 @@ impl Document {
             ));
             self.notes.push(
                 "The above is decided again on the usage and limits in the ledger. It holds no capacity info, requests, replicas, \
-                 restrictions or lists of that time; the recorded decision rests on one of these, or on other settings."
+                 restrictions, lists or memory of the policy of that time; the recorded decision rests on one of these, or on other settings."
                     .to_owned(),
             );
         }
@@ -370,7 +370,7 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
         say("state", state.clone());
     }
     if let Some(replica) = &snapshot.moving_replica {
-        say("replicas", replica.clone());
+        say("replicas", replica.what.clone());
     }
     if let Some(operation) = &snapshot.running_operation {
         say("running operation", operation.clone());
@@ -487,7 +487,7 @@ fn seen_json(inputs: &Inputs) -> Value {
     json!({
         "current_trus": present.ok().map(Capacity::trus),
         "state": snapshot.inactive_state,
-        "moving_replica": snapshot.moving_replica,
+        "moving_replica": snapshot.moving_replica.as_ref().map(|replica| replica.what.clone()),
         "running_operation": snapshot.running_operation,
         "latest_request": snapshot.latest_request.as_ref().map(|request| json!({
             "state": state_word(&request.state),

@@ -7,9 +7,9 @@ use capacity_backtest::{BacktestPolicy, BreakEven, Decided, Settings, Trace, Vie
 use capacity_engine::break_even::{
     BreakEvenState, MinuteActions, Outcome, Parameters, Situation, Size, Window, evaluate,
 };
-use capacity_engine::explain::{ConsideredOption, nearest};
+use capacity_engine::explain::nearest;
 use capacity_engine::pricing::in_dollars;
-use capacity_engine::{Capacity, PricePerMillion};
+use capacity_engine::{Capacity, ConsideredOption, PricePerMillion};
 use capacity_settings::Needs;
 use jiff::Timestamp;
 use serde_json::json;
@@ -43,6 +43,7 @@ impl Evaluated {
             envelope: self.envelope,
             ladder: &self.ladder,
             window: &self.window,
+            billed_permille: 1000,
         }
     }
 

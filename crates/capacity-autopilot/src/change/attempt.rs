@@ -7,8 +7,8 @@ use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, Resou
 
 use super::refusal::{Call, Consequence, consequence};
 use super::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
-use crate::observe::{present_capacity, request_state, wanted_capacity};
-use crate::text::chain;
+use crate::observe::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
+use crate::text::{chain, minute};
 
 /// How long is waited between polls where the service names no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);
@@ -275,15 +275,20 @@ pub(super) fn judge_before_post(
     }
     if present != order.from {
         return Some(refused(&format!(
-            "it had {} when the decision was made, and now has {present}",
-            order.from
+            "it had {} when the decision was made, and now has {present}{}",
+            order.from,
+            somebody_elses_change(namespace, order.from)
         )));
     }
     if namespace.resource_version != order.resource_version {
         return Some(Next::DecideAgain {
             found: format!(
-                "someone changed the namespace since the decision (version {} instead of {})",
-                namespace.resource_version, order.resource_version
+                "somebody else changed the namespace since the decision{} (version {} instead of {})",
+                namespace
+                    .last_modified_time
+                    .map_or_else(String::new, |at| format!(", at {}", minute(at))),
+                namespace.resource_version,
+                order.resource_version
             ),
         });
     }

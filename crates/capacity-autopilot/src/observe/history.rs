@@ -51,6 +51,8 @@ pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
                 limits: per_limit(it.limits.map(known)),
                 envelopes: per_limit(it.envelopes.map(known)),
                 gaps: PerLimit::default(),
+                // Not in the ledger.
+                standby: PerLimit::default(),
             },
         );
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
 use openmetrics_reader::{Event, Options, Reader, Sample};
 
-use super::families::{Role, families};
+use super::families::Role;
 use super::reading::Unread;
 use super::usage::{AccountMetrics, Point, UsageFold};
 
@@ -21,13 +21,13 @@ pub(super) enum Detail {
 }
 
 /// More series of one family than this for each namespace are read for candidates only, where the account is large.
-const MANY_SERIES: f64 = 10.0;
+const MANY_SERIES: u32 = 10;
 
 impl Detail {
     pub(super) fn includes(self, kind: LimitKind, role: Role) -> bool {
         match self {
             Self::Everything => true,
-            Self::Candidates => role != Role::Served || families(kind).served_series <= MANY_SERIES,
+            Self::Candidates => role != Role::Served || kind.families().served_series <= MANY_SERIES,
         }
     }
 
@@ -47,9 +47,9 @@ impl Detail {
     fn queries(self) -> Vec<FamilyQuery<'static>> {
         self.parts()
             .map(|(kind, role)| FamilyQuery {
-                name: families(kind).name(role),
+                name: role.of(kind.families()),
                 points_per_namespace: match role {
-                    Role::Served => families(kind).served_series,
+                    Role::Served => f64::from(kind.families().served_series),
                     // Few namespaces are throttled at any time.
                     Role::Throttled => 0.1,
                     Role::Limit | Role::Envelope => 1.0,

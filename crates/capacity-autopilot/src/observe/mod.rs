@@ -5,10 +5,14 @@
 //! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
 //! whole at once. What is given back rests on metrics that were read in this evaluation.
 
+mod capacity_infos;
 mod families;
+mod foreign;
 mod history;
 mod metrics;
+mod moving;
 mod namespaces;
+mod policies;
 mod reading;
 mod recalled;
 mod recorded;
@@ -21,19 +25,19 @@ mod warnings;
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, Policy,
-    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap, decide,
-    wants_capacity_info,
+    AccountView, Capacity, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode,
+    ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope};
+use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope, ShadowDecision};
 use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
+pub(crate) use foreign::SizesSeen;
 pub use namespaces::may_be_provisioned;
-pub(crate) use namespaces::{present_capacity, request_state, wanted_capacity};
+pub(crate) use namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
+pub(crate) use policies::state_key;
 pub use recalled::{RecalledDecision, decision_in_ledger};
 pub use recorded::{
     RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
@@ -42,11 +46,13 @@ pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};
 pub use unknown_throttling::families_of_unknown_throttling;
+pub(crate) use usage::StandbySeen;
 pub(crate) use warnings::METRICS_UNAVAILABLE;
 
 use history::Histories;
 use metrics::Detail;
 use namespaces::Listed;
+use policies::Judge;
 use reading::{Purpose, Reading, Recalled};
 use usage::{AccountMetrics, NamespaceMetrics};
 
@@ -55,9 +61,6 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Of a Prometheus, everything is read at once up to so many points a minute: an hour of them is a few seconds' work.
 const STORED_POINTS: usize = 30_000;
-
-/// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
-const CONCURRENT_INFOS: usize = 8;
 
 /// What an evaluation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,17 +136,16 @@ async fn evaluate(
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
     let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion);
-    progress(Progress::ReadingMetrics(round.names.len()));
-    round
-        .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
-        .await;
-    round.look_for_unknown_throttling(&mut warnings).await;
-    let candidates = round.candidates(autopilot.now());
+    round.look(occasion, progress, &mut warnings).await;
+    let candidates = round.candidates_of_all(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
-    round.read_capacity_info(autopilot, &candidates).await;
+    round
+        .errors
+        .extend(capacity_infos::read(autopilot, &mut round.snapshots, candidates).await);
 
     let now = autopilot.now();
     let decisions = round.decide(now);
+    autopilot.sizes_seen().take(&round.snapshots, &decisions);
     for error in &round.errors {
         tracing::warn!("{error}");
     }
@@ -178,23 +180,22 @@ impl Autopilot {
         let in_scope = in_scope(&listed, &occasion.scope)?;
         let account = account_of(listed.iter().map(|listed| &listed.id));
         let mut round = Round::new(self, &in_scope, account, occasion);
-        progress(Progress::ReadingMetrics(round.names.len()));
         let mut warnings = Vec::new();
-        round
-            .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
-            .await;
-        round.look_for_unknown_throttling(&mut warnings).await;
+        round.look(occasion, progress, &mut warnings).await;
         let all: Vec<usize> = (0..round.names.len()).collect();
         progress(Progress::ReadingCapacityInfo(all.len()));
-        round.read_capacity_info(self, &all).await;
+        round
+            .errors
+            .extend(capacity_infos::read(self, &mut round.snapshots, all).await);
         let now = self.now();
         for warning in warnings.iter().chain(&round.errors) {
             tracing::warn!("{warning}");
         }
         let inputs = round.snapshots.into_iter().map(|snapshot| Inputs {
+            state: round.acting.state(&snapshot.namespace).cloned(),
             snapshot,
             account: round.account.clone(),
-            policy: round.policy.clone(),
+            policy: self.settings().policy.clone(),
             now,
         });
         Ok(inputs.collect())
@@ -268,7 +269,10 @@ struct Round<'a> {
     ledger_is_enough: bool,
     /// What failed and does not stop the evaluation.
     errors: Vec<String>,
-    policy: &'a Policy,
+    /// The policy that decides, with what it remembers.
+    acting: Judge,
+    /// The policy in shadow.
+    shadow: Option<Judge>,
 }
 
 impl<'a> Round<'a> {
@@ -299,8 +303,26 @@ impl<'a> Round<'a> {
             },
             ledger_is_enough: occasion.ledger_is_enough,
             errors: Vec::new(),
-            policy: &autopilot.settings().policy,
+            acting: Judge::acting(&autopilot.settings().policy),
+            shadow: Judge::in_shadow(&autopilot.settings().policy),
         }
+    }
+
+    /// Looks at everything that decisions rest on, but the capacity infos.
+    async fn look(
+        &mut self,
+        occasion: &Occasion,
+        progress: &(dyn Fn(Progress) + Sync),
+        warnings: &mut Vec<String>,
+    ) {
+        progress(Progress::ReadingMetrics(self.names.len()));
+        self.recall_states().await;
+        self.observe(matches!(occasion.scope, Scope::All), progress, warnings)
+            .await;
+        self.look_for_unknown_throttling(warnings).await;
+        self.fill_in_standby();
+        moving::look_up(self.autopilot, &mut self.snapshots).await;
+        foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
     }
 
     /// Fills in what was used.
@@ -448,22 +470,50 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Namespaces for which the rule wants a change.
+    /// A minute of the ledger does not tell what replicas on standby served: what this process read last is told then.
+    fn fill_in_standby(&mut self) {
+        let now = self.autopilot.now();
+        for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
+            if let Some(standby) = self.autopilot.standby_seen().of(name, now) {
+                snapshot.standby = standby;
+            }
+        }
+    }
+
+    /// Takes what policies remember.
+    async fn recall_states(&mut self) {
+        for judge in std::iter::once(&mut self.acting).chain(&mut self.shadow) {
+            judge.recall(&mut self.reading).await;
+        }
+    }
+
+    fn wants_info(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        self.acting.wants_capacity_info(snapshot, &self.account, now)
+    }
+
+    /// Namespaces for which the policy wants a change.
     fn candidates(&self, now: Timestamp) -> Vec<usize> {
-        self.numbers(|snapshot| wants_capacity_info(snapshot, &self.account, self.policy, now))
+        self.numbers(|snapshot| self.wants_info(snapshot, now))
+    }
+
+    /// Namespaces for which the policy, or the one in shadow, wants a change.
+    fn candidates_of_all(&self, now: Timestamp) -> Vec<usize> {
+        let in_shadow = |snapshot: &Snapshot| {
+            let mut shadow = self.shadow.iter();
+            shadow.any(|shadow| shadow.wants_capacity_info(snapshot, &self.account, now))
+        };
+        self.numbers(|snapshot| self.wants_info(snapshot, now) || in_shadow(snapshot))
     }
 
     /// Namespaces for which the rule may want a change, or whose share of throttled work is to be told.
     fn worth_details(&self, now: Timestamp) -> Vec<usize> {
-        self.numbers(|snapshot| {
-            is_throttled(snapshot) || wants_capacity_info(snapshot, &self.account, self.policy, now)
-        })
+        self.numbers(|snapshot| is_throttled(snapshot) || self.wants_info(snapshot, now))
     }
 
     /// Of what the ledger holds: what may be released, and what throttles and was not read whole.
     fn worth_reading_again(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| {
-            let wants = wants_capacity_info(snapshot, &self.account, self.policy, now);
+            let wants = self.wants_info(snapshot, now);
             (wants && !is_on_demand(snapshot) && !self.ledger_is_enough)
                 || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
         })
@@ -484,34 +534,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    async fn read_capacity_info(&mut self, autopilot: &Autopilot, candidates: &[usize]) {
-        let names = &self.names;
-        let read = |number: usize| async move {
-            let info = autopilot.ops().capacity_info(names[number].as_str()).await;
-            (number, namespaces::capacity_info(info))
-        };
-        let infos: Vec<(usize, CapacityInfo)> = futures::stream::iter(candidates.iter().copied().map(read))
-            .buffer_unordered(CONCURRENT_INFOS)
-            .collect()
-            .await;
-        let is_unread = |info: &CapacityInfo| matches!(info, CapacityInfo::Unavailable { .. });
-        let unread = infos.iter().filter(|(_, info)| is_unread(info)).count();
-        if unread > 0 {
-            self.errors.push(format!(
-                "the capacity info of {unread} of {} candidates could not be read: they are held, and the next evaluation tries again",
-                infos.len()
-            ));
-        }
-        for (number, info) in infos {
-            self.snapshots[number].capacity_info = info;
-        }
-    }
-
     fn decide(&self, now: Timestamp) -> Vec<Judged> {
         let pairs = self.snapshots.iter().zip(&self.versions);
         pairs
             .map(|(snapshot, version)| {
-                let decision = decide(snapshot, &self.account, self.policy, now);
+                let (decision, next_state) = self.acting.decide(snapshot, &self.account, now);
                 let reason = decision.reason_code.as_str();
                 if decision.action.is_change() || decision.announce {
                     tracing::info!(namespace = %decision.namespace, reason, "{decision}");
@@ -521,6 +548,11 @@ impl<'a> Round<'a> {
                 Judged {
                     decision,
                     resource_version: (*version).to_owned(),
+                    next_state,
+                    shadow: self.shadow.as_ref().map(|shadow| {
+                        let (decision, next_state) = shadow.decide(snapshot, &self.account, now);
+                        ShadowDecision { decision, next_state }
+                    }),
                 }
             })
             .collect()
@@ -560,6 +592,7 @@ fn fill(
     };
     snapshot.limits = metrics.limits;
     snapshot.envelopes = metrics.envelopes;
+    snapshot.standby = metrics.standby;
     snapshot.usage_gaps = PerLimit::from_fn(|kind| {
         if missing[kind] {
             Some(UsageGap::FamilyMissing)

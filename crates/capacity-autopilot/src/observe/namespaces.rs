@@ -1,15 +1,15 @@
 //! From the service's words on a namespace to ours.
 
 use capacity_engine::{
-    Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, NamespaceId,
-    PerLimit, Rate, ReportedMode, ReportedUsage, RequestState, Snapshot, Trus,
+    Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,
+    NamespaceId, PerLimit, Rate, ReportedMode, ReportedUsage, RequestState, Since, Snapshot, Trus,
 };
 use cloud_ops_client::{
     CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
 };
 
 use crate::operation_id::is_ours;
-use crate::text::chain;
+use crate::text::{chain, minute};
 
 /// One namespace of the list: what is kept of it until the metrics are there.
 #[derive(Debug, Clone)]
@@ -41,7 +41,10 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
     Snapshot {
         namespace: id.clone(),
         inactive_state: inactive.then(|| namespace.state.to_string()),
-        moving_replica: moving.map(|replica| replica_state(&replica.region, &replica.state)),
+        moving_replica: moving.map(|replica| MovingReplica {
+            what: replica_state(&replica.region, &replica.state),
+            since: moving_since(&replica.state, namespace),
+        }),
         running_operation: namespace.async_operation_id.clone(),
         status: status(namespace),
         spec: mode(&namespace.spec.capacity()),
@@ -50,6 +53,7 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
         envelopes: PerLimit::default(),
         usage: ReportedUsage::Missing,
         usage_gaps: PerLimit::default(),
+        standby: PerLimit::default(),
         capacity_info: CapacityInfo::NotRead,
         change_refused: None,
     }
@@ -65,6 +69,17 @@ fn replica_state(region: &str, state: &ReplicaState) -> String {
         ReplicaState::Active | ReplicaState::Other(_) => format!("is {state}"),
     };
     format!("replica {region} {state}")
+}
+
+/// Adding or removing a replica begins with a modification of the namespace: what is under way began with the last one, or
+/// before it.
+fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
+    match state {
+        ReplicaState::Adding | ReplicaState::Removing => namespace.last_modified_time.map(Since::AtLeast),
+        ReplicaState::Active | ReplicaState::Failed | ReplicaState::Unspecified | ReplicaState::Other(_) => {
+            None
+        }
+    }
 }
 
 /// Tells the present capacity of a namespace just read, as the policy does (row 5).
@@ -108,7 +123,33 @@ fn latest_request(namespace: &Namespace) -> Option<CapacityRequest> {
         ended_at: request.end_time,
         operation_id: request.async_operation_id.clone(),
         ours: request.async_operation_id.as_deref().is_some_and(is_ours),
+        from: None,
+        to: request.spec.as_ref().and_then(|spec| asked_for(&spec.0)),
     })
+}
+
+fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
+    match mode {
+        CapacityMode::OnDemand => Some(Capacity::OnDemand),
+        CapacityMode::Provisioned(value) => value.and_then(Trus::from_wire).map(Capacity::Provisioned),
+        CapacityMode::Absent | CapacityMode::Unknown(_) => None,
+    }
+}
+
+/// Says who asked for the latest capacity, when, and from what to what, where that was somebody else; begins with a comma.
+pub(crate) fn somebody_elses_change(namespace: &Namespace, from: Capacity) -> String {
+    let Some(request) = latest_request(namespace).filter(|request| !request.ours) else {
+        return String::new();
+    };
+    let request = CapacityRequest {
+        from: Some(from),
+        ..request
+    };
+    let when = request.ended_at.or(request.started_at);
+    let when = when.map_or_else(String::new, |when| format!(" at {}", minute(when)));
+    let operation = request.operation_id.as_ref();
+    let operation = operation.map_or_else(String::new, |id| format!(" (operation {id})"));
+    format!(", somebody else changed it{}{when}{operation}", request.from_to())
 }
 
 /// A state that is not said, or that is new, may be one of progress.
@@ -176,9 +217,29 @@ mod tests {
         ))
         .expect("an id");
         assert_eq!(listed.snapshot.inactive_state.as_deref(), Some("update failed"));
+        let moving = listed.snapshot.moving_replica.expect("one moves");
         assert_eq!(
-            listed.snapshot.moving_replica.as_deref(),
-            Some("replica aws-us-west-2 is being added")
+            (moving.what.as_str(), moving.since),
+            ("replica aws-us-west-2 is being added", None)
+        );
+    }
+
+    #[test]
+    fn a_replica_that_is_added_has_been_since_the_last_modification_at_least() {
+        let since = |state: &str| {
+            let json = format!(
+                r#"{{"namespace":"pay.a1b2c","lastModifiedTime":"2026-11-20T08:00:00Z",
+                    "replicas":[{{"id":"2","state":"{state}","region":"aws-us-west-2"}}]}}"#
+            );
+            let listed = Listed::try_from(namespace(&json)).expect("an id");
+            listed.snapshot.moving_replica.expect("one moves").since
+        };
+        let modified = "2026-11-20T08:00:00Z".parse().expect("a time");
+        assert_eq!(since("REPLICA_STATE_ADDING"), Some(Since::AtLeast(modified)));
+        assert_eq!(
+            since("REPLICA_STATE_FAILED"),
+            None,
+            "it may have failed at any time since"
         );
     }
 

@@ -7,6 +7,7 @@ use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::ErrorKind;
 
+use super::foreign::SizesSeen;
 use super::history::{Histories, keep_newest, minutes_of};
 use super::metrics::{self, Detail};
 use super::source::MetricsSource;
@@ -150,8 +151,12 @@ impl<'a> Reading<'a> {
         }
     }
 
+    pub(super) fn sizes_seen(&self) -> &'a SizesSeen {
+        self.autopilot.sizes_seen()
+    }
+
     /// Calls the ledger; `None` if there is none, or if it failed, which is noted. One that failed is not waited for again.
-    async fn remember<T>(
+    pub(crate) async fn remember<T>(
         &mut self,
         call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
     ) -> Option<T> {
@@ -224,6 +229,7 @@ impl<'a> Reading<'a> {
                     self.count(made - claimed, NO_BUDGET).await;
                 }
                 let (metrics, _) = read?;
+                self.autopilot.standby_seen().take(&metrics, self.autopilot.now());
                 if let Some(date) = scraper.server_time() {
                     self.autopilot.clock().correct(date);
                 }

@@ -22,8 +22,8 @@ const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 pub struct RecalledDecision {
     /// What was recorded.
     pub row: HistoryRow,
-    /// What it rested on: usage and limits are recorded. Of the capacity info, requests, replicas and restrictions nothing is, so
-    /// the documented sizes and nothing in the way are assumed.
+    /// What it rested on: usage and limits are recorded. Capacity info, requests, replicas, restrictions and what a policy remembered
+    /// then are not, so the documented sizes, nothing in the way and no memory are assumed.
     pub inputs: Inputs,
 }
 
@@ -73,6 +73,7 @@ pub async fn decision_in_ledger(
             restrictions: Vec::new(),
         },
         policy: policy.clone(),
+        state: None,
         now,
     };
     Ok(Some(RecalledDecision { row, inputs }))
@@ -103,6 +104,7 @@ fn snapshot(
         usage_gaps: PerLimit::default(),
         capacity_info: CapacityInfo::NotRead,
         change_refused: None,
+        standby: PerLimit::default(),
     };
     if let Some((minute, sample)) = newest {
         let rate = |micros: Option<u64>| micros.map(Rate::from_micros_per_second);

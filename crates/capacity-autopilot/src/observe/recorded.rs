@@ -11,7 +11,7 @@ use capacity_ledger::{Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Span};
 
-use super::families::{Role, families};
+use super::families::Role;
 use super::stored::{self, Asked};
 use super::usage::Point;
 
@@ -98,7 +98,7 @@ pub async fn namespaces_of_prometheus(
     client: &PrometheusClient,
     span: Span,
 ) -> Result<Vec<NamespaceId>, prometheus_reader::Error> {
-    let family = families(LimitKind::Actions).name(Role::Limit);
+    let family = LimitKind::Actions.families().limit;
     let mut found = BTreeSet::new();
     let mut from = span.from;
     while from < span.to {

@@ -295,14 +295,16 @@ impl<'a> Sampler<'a> {
 
     fn newly_short(&mut self, metrics: &AccountMetrics) -> Vec<NamespaceId> {
         let now = self.autopilot.now();
+        let policy = &self.autopilot.settings().policy;
+        let follows = policy.acting.follows_throttling();
         let (mut close, mut throttled, mut new) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
         for name in &self.names {
             let Some(read) = metrics.namespaces.get(name.as_str()) else {
                 continue;
             };
             if is_throttled(read) {
-                // What is provisioned already is for people to raise further: it is told once.
-                let told = self.throttled.get(name).copied();
+                // What is provisioned already is for people to raise further, unless the policy does: it is told once.
+                let told = self.throttled.get(name).copied().filter(|_| !follows);
                 let lately = told.filter(|told| is_raised(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));
                 if lately.is_none() {

@@ -6,7 +6,7 @@ use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample, Span};
 
-use super::families::{Role, families, find};
+use super::families::{Role, find};
 use super::metrics::Detail;
 use super::reading::{Read, Unread};
 use super::usage::{
@@ -91,7 +91,7 @@ pub(super) async fn each_minute(
     let families_read: Vec<&str> = asked
         .parts
         .iter()
-        .map(|(kind, role)| families(*kind).name(*role))
+        .map(|(kind, role)| role.of(kind.families()))
         .collect();
     let minutes = CELLS / i64::try_from(names.len().max(1)).unwrap_or(CELLS);
     let step = SignedDuration::from_mins(minutes.clamp(5, asked.longest_part));
@@ -99,7 +99,7 @@ pub(super) async fn each_minute(
     let mut from = whole_minute(asked.from);
     let mut template = UsageFold::new(asked.namespaces, asked.served);
     for kind in declared(client, asked.served, asked.to).await? {
-        template.declare(families(kind).served);
+        template.declare(kind.families().served);
     }
     let mut read = MinutesRead::default();
     while from < end {
@@ -171,8 +171,8 @@ pub async fn stored_series(
     const LATELY: SignedDuration = SignedDuration::from_mins(10);
     let query = Query {
         families: &[
-            families(LimitKind::Actions).limit,
-            families(LimitKind::Actions).served,
+            LimitKind::Actions.families().limit,
+            LimitKind::Actions.families().served,
         ],
         namespaces: None,
         from: now.saturating_sub(LATELY).unwrap_or(now),
@@ -202,7 +202,7 @@ async fn declared(
     now: Timestamp,
 ) -> Result<Vec<LimitKind>, prometheus_reader::Error> {
     let kinds: Vec<LimitKind> = LimitKind::ALL.into_iter().filter(|kind| served[*kind]).collect();
-    let names: Vec<&str> = kinds.iter().map(|kind| families(*kind).served).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.families().served).collect();
     let present = client.families_present(&names, now).await?;
     let found = kinds.into_iter().zip(present);
     Ok(found

@@ -6,12 +6,13 @@
 //! NaN, infinite, negative or without a time makes the namespace's usage unknown where nothing else of the
 //! family is left, and is remembered as a gap where something is.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::families::{Role, find};
 
@@ -80,6 +81,8 @@ pub(crate) struct NamespaceMetrics {
     pub(crate) envelopes: PerLimit<Option<Rate>>,
     /// Limits whose usage is partly unknown.
     pub(crate) gaps: PerLimit<Option<UsageGap>>,
+    /// What replicas on standby served: left out, and told.
+    pub(crate) standby: PerLimit<Rate>,
 }
 
 /// What the metrics say of the whole account.
@@ -99,6 +102,41 @@ pub(crate) struct AccountMetrics {
     pub(crate) strangers: BTreeSet<String>,
     /// How many there are.
     pub(crate) stranger_count: usize,
+}
+
+/// What replicas on standby served when this process read it last, by full id. Only the namespaces that have such traffic.
+#[derive(Debug, Default)]
+pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
+
+/// When it was read, and what it was.
+type ReadAt = (Timestamp, PerLimit<Rate>);
+
+/// Traffic that was read longer ago is not told.
+const STANDBY_MEMORY: SignedDuration = SignedDuration::from_mins(15);
+
+impl StandbySeen {
+    /// Takes what was read just now.
+    pub(crate) fn take(&self, metrics: &AccountMetrics, now: Timestamp) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|name, (at, _)| {
+            now.duration_since(*at) <= STANDBY_MEMORY && !metrics.namespaces.contains_key(name)
+        });
+        for (name, read) in &metrics.namespaces {
+            if LimitKind::ALL
+                .into_iter()
+                .any(|kind| !read.standby[kind].is_zero())
+            {
+                seen.insert(Arc::clone(name), (now, read.standby));
+            }
+        }
+    }
+
+    /// Returns what was read of a namespace lately.
+    pub(crate) fn of(&self, namespace: &NamespaceId, now: Timestamp) -> Option<PerLimit<Rate>> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, standby) = seen.get(namespace.as_str())?;
+        (now.duration_since(*at) <= STANDBY_MEMORY).then_some(*standby)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +186,8 @@ pub(crate) struct UsageFold<'a> {
     listed: &'a [NamespaceId],
     cells: Vec<Cell>,
     rates: HashMap<(usize, LimitKind, Role, u64), Newest>,
+    /// What was served on standby.
+    standby: HashMap<(usize, LimitKind, u64), Newest>,
     declared: PerLimit<bool>,
     /// Of a minute that was stored: nothing declares a family that has no sample in it.
     is_stored: bool,
@@ -166,6 +206,7 @@ impl<'a> UsageFold<'a> {
             listed,
             cells: vec![Cell::default(); listed.len()],
             rates: HashMap::new(),
+            standby: HashMap::new(),
             declared: PerLimit::default(),
             is_stored: false,
             asked,
@@ -182,6 +223,7 @@ impl<'a> UsageFold<'a> {
             listed: self.listed,
             cells: vec![Cell::default(); self.listed.len()],
             rates: HashMap::new(),
+            standby: HashMap::new(),
             declared: self.declared,
             is_stored: true,
             asked: self.asked,
@@ -212,7 +254,15 @@ impl<'a> UsageFold<'a> {
             Role::Limit => keep_newest(&mut cell.limits[kind], point),
             Role::Envelope => keep_newest(&mut cell.envelopes[kind], point),
             Role::Served | Role::Throttled if point.background => {}
-            Role::Served | Role::Throttled if point.standby => cell.standby = true,
+            Role::Served | Role::Throttled if point.standby => {
+                cell.standby = true;
+                if let (Role::Served, Some(_), Some(time)) =
+                    (role, Rate::from_per_second(point.value), point.time)
+                {
+                    let slot = self.standby.entry((number, kind, point.series));
+                    take_newer(slot, time, point.value);
+                }
+            }
             Role::Served | Role::Throttled => self.add_rate(number, kind, role, point),
         }
     }
@@ -234,16 +284,7 @@ impl<'a> UsageFold<'a> {
         }
         let Some(time) = point.time else { return };
         let slot = self.rates.entry((number, kind, role, point.series));
-        let newest = slot.or_insert(Newest {
-            time,
-            value: point.value,
-        });
-        if (time, point.value) > (newest.time, newest.value) {
-            *newest = Newest {
-                time,
-                value: point.value,
-            };
-        }
+        take_newer(slot, time, point.value);
     }
 
     fn number_of(&mut self, point: &Point<'_>) -> Option<usize> {
@@ -288,6 +329,11 @@ impl<'a> UsageFold<'a> {
             traffic[*kind] |= !rate.is_zero();
             sums[*number].add(*kind, *role, rate, newest.time);
         }
+        for ((number, kind, _), newest) in &self.standby {
+            let rate = Rate::from_per_second(newest.value).unwrap_or_default();
+            let standby = &mut sums[*number].standby[*kind];
+            *standby = standby.saturating_add(rate);
+        }
         let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
         let missing_families =
             PerLimit::from_fn(|kind| any_traffic && self.asked[kind] && !self.declared[kind]);
@@ -312,6 +358,14 @@ impl<'a> UsageFold<'a> {
     }
 }
 
+/// Keeps the newest value of a series, of equally new ones the largest.
+fn take_newer<K>(slot: Entry<'_, K, Newest>, time: Timestamp, value: f64) {
+    let newest = slot.or_insert(Newest { time, value });
+    if (time, value) > (newest.time, newest.value) {
+        *newest = Newest { time, value };
+    }
+}
+
 /// Keeps the newest value of a limit, of equally new ones the largest. What is no rate is unknown.
 fn keep_newest(slot: &mut Option<Newest>, point: &Point<'_>) {
     let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else {
@@ -332,6 +386,7 @@ struct NamespaceSums {
     oldest: Option<Timestamp>,
     reported: bool,
     seen: PerLimit<bool>,
+    standby: PerLimit<Rate>,
 }
 
 impl NamespaceSums {
@@ -369,7 +424,10 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) ->
             problems.join(", ")
         ))
     } else if cell.standby && !cell.active {
-        Err("only standby series are reported, none of an active replica".to_owned())
+        Err(format!(
+            "only standby series are reported{}, none of an active replica",
+            standby_words(&sums.standby)
+        ))
     } else {
         minute_of(cell, sums)
             .map(|minute| MinuteSample {
@@ -387,6 +445,21 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) ->
         gaps: PerLimit::from_fn(|kind| {
             (!cell.unreadable[kind].is_empty()).then_some(UsageGap::PartlyUnreadable)
         }),
+        standby: sums.standby,
+    }
+}
+
+/// ` (300.0 actions/s)`, or nothing.
+fn standby_words(standby: &PerLimit<Rate>) -> String {
+    let served: Vec<String> = LimitKind::ALL
+        .into_iter()
+        .filter(|kind| !standby[*kind].is_zero())
+        .map(|kind| format!("{} {}/s", standby[kind].measured(), kind.noun()))
+        .collect();
+    if served.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", served.join(" and "))
     }
 }
 

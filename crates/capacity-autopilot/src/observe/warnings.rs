@@ -5,7 +5,7 @@ use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 
-use super::families::{Role, families};
+use super::families::Role;
 use super::namespaces::Listed;
 use super::usage::{AccountMetrics, OVERWRITTEN_NAMESPACE};
 use crate::autopilot::{Autopilot, Judged};
@@ -81,7 +81,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
         if metrics.missing_families[kind] {
             warnings.push(format!(
                 "metric family {} is missing for the whole account: the {} limit cannot be judged, and nothing is scaled down",
-                families(kind).name(Role::Served),
+                Role::Served.of(kind.families()),
                 kind.singular()
             ));
         }

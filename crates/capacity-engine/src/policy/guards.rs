@@ -1,14 +1,16 @@
 //! Row 13: what a change must pass, in the order of the table of guards.
 //!
-//! A guard either lets a change pass, turns it into a `Hold`, or (for `Enable`) takes another step of the ladder. Where
+//! A guard either lets a change pass, turns it into a `Hold`, or (for a scale-up) takes another step of the ladder. Where
 //! several would hold, the first of the table is told.
+
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
 use super::judgement::Judged;
 use super::settings::{Policy, ThresholdSettings};
-use super::threshold::most_throttled;
-use super::{Verdict, span};
+use super::threshold::{gap_words, most_throttled};
+use super::{Verdict, at_minute, minutes, span};
 use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;
@@ -16,32 +18,61 @@ use crate::pricing::in_dollars;
 use crate::rate::Rate;
 use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 
-/// On-demand must carry the highest minute of the window plus 25%.
+/// A smaller size must carry the highest recent minute plus 25%.
 const ROOM_NUMERATOR: u128 = 5;
 const ROOM_DENOMINATOR: u128 = 4;
 
-pub(super) fn enable(judged: &Judged<'_>, policy: &Policy, now: Timestamp, because: &str) -> Verdict {
-    let settings = &policy.threshold;
-    let wish = Capacity::Provisioned(settings.default_trus);
-    guarded_enable(judged, settings, now, because).unwrap_or_else(|held| Verdict {
-        blocked: held.blocked.or(Some(wish)),
+/// What is to be changed, and why.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    to: Capacity,
+    code: ReasonCode,
+    because: &'a str,
+}
+
+/// Turns the target of a policy into an action, or holds it.
+pub(super) fn change(
+    judged: &Judged<'_>,
+    account: &AccountView,
+    policy: &Policy,
+    now: Timestamp,
+    to: Capacity,
+    code: ReasonCode,
+    because: &str,
+) -> Verdict {
+    let wanted = Change { to, code, because };
+    let guarded = match (to, judged.present) {
+        (Capacity::Provisioned(wish), present) if to > present => {
+            guarded_scale_up(judged, &policy.threshold, now, wanted, wish)
+        }
+        (_, Capacity::Provisioned(from)) => guarded_scale_down(judged, account, policy, now, wanted, from),
+        // Nothing is below on-demand.
+        (_, Capacity::OnDemand) => Ok(Verdict::keep(code, because.to_owned())),
+    };
+    guarded.unwrap_or_else(|held| Verdict {
+        blocked: held.blocked.or(Some(to)),
         ..held
     })
 }
 
-fn guarded_enable(
+fn guarded_scale_up(
     judged: &Judged<'_>,
     settings: &ThresholdSettings,
     now: Timestamp,
-    because: &str,
+    Change { code, because, .. }: Change<'_>,
+    wish: Trus,
 ) -> Result<Verdict, Verdict> {
     let info = known_info(judged, because)?;
     let ceiling = told_ceiling(info, because)?;
-    let step = choose_step(judged, info, ceiling, settings)?;
+    let step = choose_step(judged, info, ceiling, settings, wish, because)?;
     not_set_by_support(judged, info, because)?;
     not_in_others_hands(judged, settings, now, because)?;
     let reason = format!("{because}{}", step.notes.concat());
-    let verdict = Verdict::new(Action::Enable(step.trus), ReasonCode::Throttled, reason);
+    let action = match judged.present {
+        Capacity::OnDemand => Action::Enable(step.trus),
+        Capacity::Provisioned(_) => Action::Resize(step.trus),
+    };
+    let verdict = Verdict::new(action, code, reason);
     Ok(if step.announce {
         verdict.announced()
     } else {
@@ -49,39 +80,76 @@ fn guarded_enable(
     })
 }
 
-pub(super) fn disable(
+fn guarded_scale_down(
     judged: &Judged<'_>,
     account: &AccountView,
     policy: &Policy,
     now: Timestamp,
-    because: &str,
-    from: Trus,
-) -> Verdict {
-    let held = guarded_disable(judged, account, &policy.threshold, now, because, from);
-    held.unwrap_or_else(|held| held.blocking(Capacity::OnDemand))
-}
-
-fn guarded_disable(
-    judged: &Judged<'_>,
-    account: &AccountView,
-    settings: &ThresholdSettings,
-    now: Timestamp,
-    because: &str,
+    Change { to, code, because }: Change<'_>,
     from: Trus,
 ) -> Result<Verdict, Verdict> {
+    let settings = &policy.threshold;
+    usage_known(judged, settings, because)?;
     let info = known_info(judged, because)?;
-    room_below(judged, info, because)?;
+    let to = match to {
+        Capacity::OnDemand => to,
+        // The next size up, so that no limit is below what was wanted.
+        Capacity::Provisioned(trus) => match info.ladder.at_least(trus) {
+            Some(step) if step < from => Capacity::Provisioned(step),
+            Some(_) | None => {
+                return Ok(Verdict::keep(
+                    code,
+                    format!("{because}; {trus} is not an available size"),
+                ));
+            }
+        },
+    };
+    room_below(judged, info, because, to, policy.acting.recent_minutes())?;
     not_set_by_support(judged, info, because)?;
     regainable(info, because, from)?;
     not_in_others_hands(judged, settings, now, because)?;
     told_ceiling(info, because)?;
     not_own_home(judged, account, because)?;
-    let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
-    let reason = format!(
-        "{because}; releasing {from} saves up to {saved}/h at {}",
-        settings.price
-    );
-    Ok(Verdict::new(Action::Disable, ReasonCode::Idle, reason))
+    let mut reason = because.to_owned();
+    // Other policies say themselves what is saved.
+    if code == ReasonCode::Idle {
+        let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
+        let _ = write!(
+            reason,
+            "; releasing {from} saves up to {saved}/h at {}",
+            settings.price
+        );
+    }
+    let action = match to {
+        Capacity::OnDemand => Action::Disable,
+        Capacity::Provisioned(trus) => Action::Resize(trus),
+    };
+    Ok(Verdict::new(action, code, reason))
+}
+
+/// Nothing is scaled down on less than an hour's data, or while a part of the usage is unknown.
+fn usage_known(judged: &Judged<'_>, settings: &ThresholdSettings, because: &str) -> Result<(), Verdict> {
+    let window = judged.window;
+    if window.is_estimate() && !settings.disable_on_estimate {
+        let missing = window.minutes_missing();
+        let noun = if missing == 1 { "minute" } else { "minutes" };
+        let reason = format!(
+            "{because}, but capacity is not released on less than an hour of data, {missing} more {noun} needed"
+        );
+        return Err(Verdict::hold(ReasonCode::EstimateOnly, reason));
+    }
+    if let Some(gap) = gap_words(judged.snapshot) {
+        let reason = format!("{because}, but {gap}; capacity is not released without them");
+        return Err(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason));
+    }
+    if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
+        let reason = format!(
+            "{because}, but only {known} of 60 minutes of its {} are known; capacity is not released on that",
+            kind.noun()
+        );
+        return Err(Verdict::hold(ReasonCode::EstimateOnly, reason));
+    }
+    Ok(())
 }
 
 /// The last change must not have been refused, and what may be chosen must be known and agree with the list.
@@ -127,7 +195,7 @@ fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict
     Err(Verdict::hold(ReasonCode::NoInventory, reason))
 }
 
-/// The size to enable, with notes for the sentence.
+/// The size to scale up to, with notes for the sentence.
 struct Step {
     trus: Trus,
     notes: Vec<String>,
@@ -140,9 +208,10 @@ fn choose_step(
     info: &KnownCapacityInfo,
     ceiling: Trus,
     settings: &ThresholdSettings,
+    default: Trus,
+    because: &str,
 ) -> Result<Step, Verdict> {
     let ladder = &info.ladder;
-    let default = settings.default_trus;
     let mut notes = Vec::new();
     // The ladder holds at least one step, as `told_ceiling` has seen.
     let wanted = ladder.at_least(default).or(ladder.highest()).unwrap_or(default);
@@ -168,11 +237,11 @@ fn choose_step(
         return step_below(
             judged,
             info,
-            ceiling,
             settings,
             allowed.last().copied(),
             wanted,
             notes,
+            because,
         );
     }
     for step in allowed.iter().copied().filter(|step| *step >= wanted) {
@@ -193,7 +262,7 @@ fn choose_step(
     // At least `wanted` is allowed, and none will do: the highest has the best chance.
     let highest = allowed.last().copied().unwrap_or(wanted);
     let why = obstacle(judged, info, highest).unwrap_or_default();
-    let reason = format!("{} are throttled, but {why}", throttled_noun(judged));
+    let reason = format!("{}, but {why}", need(judged, because));
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
 
@@ -201,12 +270,13 @@ fn choose_step(
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
-    ceiling: Trus,
     settings: &ThresholdSettings,
     highest: Option<Trus>,
     wanted: Trus,
     mut notes: Vec<String>,
+    because: &str,
 ) -> Result<Step, Verdict> {
+    let ceiling = info.ceiling.unwrap_or(wanted);
     let by_inventory = ceiling < wanted;
     // Where both bind, the one that leaves less is told.
     let told = if by_inventory && ceiling <= settings.max_trus {
@@ -231,7 +301,7 @@ fn step_below(
             why
         }
     };
-    let reason = format!("{} are throttled, but {told}, and {why}", throttled_noun(judged));
+    let reason = format!("{}, but {told}, and {why}", need(judged, because));
     let code = if by_inventory {
         ReasonCode::NoInventory
     } else {
@@ -258,7 +328,10 @@ pub(super) fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus
     let newest = judged.window.newest();
     let throttled = |kind: &LimitKind| !newest.usage[*kind].throttled.is_zero();
     let rises = |kind: LimitKind| kind.at(step) > judged.limits[kind];
-    if LimitKind::ALL.into_iter().filter(throttled).any(rises) {
+    let is_throttled = LimitKind::ALL.iter().any(throttled);
+    // What is planned ahead helps if any limit rises.
+    let helps = |kind: &LimitKind| throttled(kind) || !is_throttled;
+    if LimitKind::ALL.into_iter().filter(helps).any(rises) {
         return None;
     }
     let kind = throttled_kind(judged);
@@ -279,10 +352,7 @@ fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKin
 
 /// The API tells the envelope of actions only.
 fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
-    match kind {
-        LimitKind::Actions => info.on_demand_actions,
-        LimitKind::Requests | LimitKind::Operations => None,
-    }
+    info.on_demand_actions.filter(|_| kind == LimitKind::Actions)
 }
 
 fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
@@ -290,16 +360,32 @@ fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
         .map_or(LimitKind::Actions, |throttling| throttling.kind)
 }
 
-fn throttled_noun(judged: &Judged<'_>) -> &'static str {
-    throttled_kind(judged).noun()
+/// Why more is needed, in short.
+fn need(judged: &Judged<'_>, because: &str) -> String {
+    match most_throttled(judged.window.newest(), &judged.snapshot.limits) {
+        Some(throttling) => format!("{} are throttled", throttling.kind.noun()),
+        None => because.to_owned(),
+    }
 }
 
-/// Headroom: on-demand must carry the highest minute of the window plus 25%.
-fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
+/// Headroom: the smaller size must carry the highest of the recent minutes plus 25%.
+fn room_below(
+    judged: &Judged<'_>,
+    info: &KnownCapacityInfo,
+    because: &str,
+    to: Capacity,
+    recent_minutes: usize,
+) -> Result<(), Verdict> {
     for kind in LimitKind::ALL {
-        let highest = judged.window.highest_asked(kind);
-        let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
-        let Some(envelope) = told.into_iter().flatten().min() else {
+        let highest = judged.window.highest_asked_within(kind, recent_minutes);
+        let gives = match to {
+            Capacity::OnDemand => {
+                let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
+                told.into_iter().flatten().min()
+            }
+            Capacity::Provisioned(trus) => Some(kind.at(trus)),
+        };
+        let Some(gives) = gives else {
             if highest.is_zero() {
                 continue;
             }
@@ -310,14 +396,18 @@ fn room_below(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> R
             return Err(Verdict::hold(ReasonCode::LimitsUnknown, reason));
         };
         let needed = u128::from(highest.micros_per_second()) * ROOM_NUMERATOR;
-        if needed > u128::from(envelope.micros_per_second()) * ROOM_DENOMINATOR {
+        if needed > u128::from(gives.micros_per_second()) * ROOM_DENOMINATOR {
             let reason = format!(
-                "{because}, but on-demand provides {} {}/s, below the recent peak of {}/s plus 25% headroom",
-                envelope.limit(),
+                "{because}, but {to} provides {} {}/s, below the recent peak of {}/s plus 25% headroom",
+                gives.limit(),
                 kind.noun(),
                 highest.limit()
             );
-            return Err(Verdict::hold(ReasonCode::OnDemandTooSmall, reason));
+            let code = match to {
+                Capacity::OnDemand => ReasonCode::OnDemandTooSmall,
+                Capacity::Provisioned(_) => ReasonCode::SizeTooSmall,
+            };
+            return Err(Verdict::hold(code, reason));
         }
     }
     Ok(())
@@ -365,11 +455,21 @@ fn not_in_others_hands(
     }
     let when = match request.took_effect_at() {
         Some(effect) if now.duration_since(effect) > respect => return Ok(()),
-        Some(effect) => format!("{} ago", span(now.duration_since(effect))),
-        None => "at an unknown time".to_owned(),
+        Some(effect) => format!(
+            "at {} ({} ago",
+            at_minute(effect),
+            minutes(now.duration_since(effect))
+        ),
+        None => "at a time that the API does not show (".to_owned(),
     };
+    let operation = request.operation_id.as_ref().map_or_else(
+        || "no operation id shown".to_owned(),
+        |id| format!("operation {id}"),
+    );
+    let separator = if when.ends_with('(') { "" } else { ", " };
     let reason = format!(
-        "{because}, but somebody else changed its capacity {when}; it is not changed for {} after that",
+        "{because}, but somebody else changed its capacity{} {when}{separator}{operation}); it is not changed for {} after that",
+        request.from_to(),
         span(respect)
     );
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::settings::Policy;
-use super::{Verdict, span};
+use super::{Verdict, at_minute, minutes, span};
 use crate::capacity::{Capacity, CapacityRequest, RequestState, present_capacity};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
-use crate::snapshot::{AccountView, MetricsHealth, ReportedUsage, Snapshot};
+use crate::snapshot::{AccountView, MetricsHealth, MovingReplica, ReportedUsage, Since, Snapshot};
 use crate::usage::UsageWindow;
 
 /// A namespace that can be judged: what was optional is known.
@@ -29,8 +29,8 @@ pub(super) fn judge<'a>(
     now: Timestamp,
 ) -> Result<Judged<'a>, Verdict> {
     ours(snapshot, policy)?;
-    active(snapshot)?;
-    replicas_at_rest(snapshot)?;
+    active(snapshot, now)?;
+    replicas_at_rest(snapshot, now)?;
     no_change_in_progress(snapshot)?;
     let present = present(snapshot).map_err(|why| {
         Verdict::hold(
@@ -69,26 +69,46 @@ fn ours(snapshot: &Snapshot, policy: &Policy) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Row 2.
-fn active(snapshot: &Snapshot) -> Result<(), Verdict> {
-    match &snapshot.inactive_state {
-        None => Ok(()),
-        Some(state) => Err(Verdict::hold(
-            ReasonCode::NamespaceNotActive,
-            format!("the namespace is {state}; will re-evaluate when it is active"),
-        )),
-    }
+/// Row 2. What keeps it from being active is told where it is known.
+fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
+    let Some(state) = &snapshot.inactive_state else {
+        return Ok(());
+    };
+    let moving = moving_replica(snapshot, now);
+    let is_long = moving.as_ref().is_some_and(|(_, is_long)| *is_long);
+    let why = moving
+        .map(|(what, _)| what)
+        .or_else(|| request_in_progress(snapshot).map(in_progress))
+        .map_or_else(String::new, |why| format!(": {why}"));
+    let reason = format!("the namespace is {state}{why}; will re-evaluate when it is active");
+    let held = Verdict::hold(ReasonCode::NamespaceNotActive, reason);
+    Err(if is_long { held.announced() } else { held })
 }
 
+/// A region may take days to be added. After so long people hear of it: the namespace is not scaled meanwhile.
+const LONG_MOVE: SignedDuration = SignedDuration::from_hours(3);
+
 /// Row 3.
-fn replicas_at_rest(snapshot: &Snapshot) -> Result<(), Verdict> {
-    match &snapshot.moving_replica {
-        None => Ok(()),
-        Some(replica) => Err(Verdict::hold(
-            ReasonCode::ReplicaMoving,
-            format!("{replica}; will re-evaluate when all replicas are active"),
-        )),
-    }
+fn replicas_at_rest(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
+    let Some((what, is_long)) = moving_replica(snapshot, now) else {
+        return Ok(());
+    };
+    let reason = format!("{what}; will re-evaluate when all replicas are active");
+    let held = Verdict::hold(ReasonCode::ReplicaMoving, reason);
+    Err(if is_long { held.announced() } else { held })
+}
+
+/// A replica that moves, since when, and whether that has lasted long.
+fn moving_replica(snapshot: &Snapshot, now: Timestamp) -> Option<(String, bool)> {
+    let MovingReplica { what, since } = snapshot.moving_replica.as_ref()?;
+    let (word, began) = match since {
+        None => return Some((what.clone(), false)),
+        Some(Since::Exactly(began)) => ("since", *began),
+        Some(Since::AtLeast(began)) => ("since at least", *began),
+    };
+    let lasted = now.duration_since(began);
+    let text = format!("{what} ({word} {}, {})", at_minute(began), minutes(lasted));
+    Some((text, lasted >= LONG_MOVE))
 }
 
 /// Row 4.
@@ -99,17 +119,43 @@ fn no_change_in_progress(snapshot: &Snapshot) -> Result<(), Verdict> {
             format!("{what}; will re-evaluate when it finishes"),
         ))
     };
-    if let Some(operation) = &snapshot.running_operation {
-        return hold(format!("operation {operation} is running on it"));
+    match (&snapshot.running_operation, request_in_progress(snapshot)) {
+        (Some(operation), Some(request)) if request.operation_id.as_ref() != Some(operation) => {
+            hold(format!("operation {operation} is running on it"))
+        }
+        (_, Some(request)) => hold(in_progress(request)),
+        (Some(operation), None) => hold(format!("operation {operation} is running on it")),
+        (None, None) => Ok(()),
     }
-    match &snapshot.latest_request {
-        Some(request) if request.state == RequestState::InProgress => match &request.operation_id {
-            Some(operation) => hold(format!(
-                "its last capacity request is in progress (operation {operation})"
-            )),
-            None => hold("its last capacity request is in progress".to_owned()),
-        },
-        Some(_) | None => Ok(()),
+}
+
+fn request_in_progress(snapshot: &Snapshot) -> Option<&CapacityRequest> {
+    let latest = snapshot.latest_request.as_ref();
+    latest.filter(|request| request.state == RequestState::InProgress)
+}
+
+/// A change of capacity that is under way: whose, from what to what, since when, and its operation.
+fn in_progress(request: &CapacityRequest) -> String {
+    let operation = request
+        .operation_id
+        .as_ref()
+        .map(|operation| format!("operation {operation}"));
+    let since = request
+        .started_at
+        .map(|started| format!("since {}", at_minute(started)));
+    let details: Vec<String> = operation.into_iter().chain(since).collect();
+    let details = if details.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", details.join(", "))
+    };
+    if request.ours {
+        format!("its last capacity request is in progress{details}")
+    } else {
+        format!(
+            "somebody else is changing its capacity{}{details}",
+            request.from_to()
+        )
     }
 }
 

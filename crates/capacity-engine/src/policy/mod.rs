@@ -1,10 +1,11 @@
 //! From a snapshot to a decision: the order of judgement, the rule, the guards.
 //!
-//! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `threshold` the rule (row
-//! 11), here the restrictions (row 12), `guards` what a change must pass (row 13). A part either lets a snapshot pass or
-//! ends it with a [`Verdict`].
+//! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `contract` what a policy is (row
+//! 11), `threshold` and `break_even` the built-ins, here the restrictions (row 12), `guards` what a change must pass (row 13).
+//! A part either lets a snapshot pass or ends it with a [`Verdict`].
 
 pub mod break_even;
+mod contract;
 pub mod explain;
 mod guards;
 mod judgement;
@@ -17,11 +18,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::decision::{Action, Decision, DecisionPrice, ReasonCode};
+use crate::limit::{LimitKind, PerLimit};
+use crate::rate::Rate;
 use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::usage::UsageWindow;
 
+pub use contract::{
+    CapacityPolicy, ConsideredOption, PolicyRef, PolicyState, PolicyTarget, PolicyView, Wish,
+};
 pub use settings::{Policy, ThresholdSettings};
+pub use threshold::Threshold;
 
 /// The end of a judgement.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,48 +74,99 @@ impl Verdict {
     }
 }
 
-/// What the rule asks for, before the guards.
-#[derive(Debug, Clone, PartialEq)]
-enum Ruling {
-    /// Nothing is to change.
-    Final(Verdict),
-    /// Capacity should be provided.
-    Enable {
-        /// What throttles, in words.
-        because: String,
-    },
-    /// Capacity should be given back.
-    Disable {
-        /// How little is used, in words.
-        because: String,
-        /// What is given back.
-        from: crate::capacity::Trus,
-    },
+/// Decides about one namespace that nothing is remembered of. Total: every snapshot gets a decision.
+pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: Timestamp) -> Decision {
+    decide_with_state(snapshot, account, policy, None, now).0
 }
 
-/// Decides about one namespace. Total: every snapshot gets a decision.
-pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: Timestamp) -> Decision {
-    let verdict = match judgement::judge(snapshot, account, policy, now) {
-        Err(verdict) => verdict,
-        Ok(judged) => match threshold::rule(&judged, &policy.threshold) {
-            Ruling::Final(verdict) => verdict,
-            Ruling::Enable { because } => {
-                let wish = Capacity::Provisioned(policy.threshold.default_trus);
-                restricted(snapshot, account, now, Direction::ScaleUp, &because, wish)
-                    .unwrap_or_else(|| guards::enable(&judged, policy, now, &because))
-            }
-            Ruling::Disable { because, from } => restricted(
-                snapshot,
-                account,
-                now,
-                Direction::ScaleDown,
-                &because,
-                Capacity::OnDemand,
-            )
-            .unwrap_or_else(|| guards::disable(&judged, account, policy, now, &because, from)),
+/// Decides about one namespace, with what the policy remembers of it, and returns what it is to remember.
+///
+/// The state that is returned never takes the decision for carried out; `None` if there is nothing to store.
+pub fn decide_with_state(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    policy: &Policy,
+    state: Option<&PolicyState>,
+    now: Timestamp,
+) -> (Decision, Option<PolicyState>) {
+    let judged = match judgement::judge(snapshot, account, policy, now) {
+        Err(verdict) => return (conclude(snapshot, policy, verdict, Vec::new()), None),
+        Ok(judged) => judged,
+    };
+    let PolicyTarget {
+        wish,
+        mut options,
+        next_state,
+    } = target(&judged, account, policy, state, now);
+    options.truncate(PolicyTarget::MOST_OPTIONS);
+    let mut verdict = match wish {
+        Wish::Keep {
+            code,
+            reason,
+            announce,
+        } => Verdict {
+            announce,
+            ..Verdict::keep(code, reason)
+        },
+        Wish::Hold {
+            code,
+            reason,
+            blocked,
+        } => Verdict {
+            blocked,
+            ..Verdict::hold(code, reason)
+        },
+        Wish::Change { to, code, because } => match direction(&judged, to) {
+            None => Verdict::keep(code, because),
+            Some(direction) => restricted(snapshot, account, now, direction, &because, to)
+                .unwrap_or_else(|| guards::change(&judged, account, policy, now, to, code, &because)),
         },
     };
-    conclude(snapshot, policy, verdict)
+    verdict.reason.push_str(&standby_note(&snapshot.standby));
+    (conclude(snapshot, policy, verdict, options), next_state)
+}
+
+/// Row 11: what the policy wants.
+fn target(
+    judged: &judgement::Judged<'_>,
+    account: &AccountView,
+    policy: &Policy,
+    state: Option<&PolicyState>,
+    now: Timestamp,
+) -> PolicyTarget {
+    let mut restrictions = account.restrictions.iter();
+    let view = PolicyView {
+        snapshot: judged.snapshot,
+        present: judged.present,
+        window: judged.window,
+        limits: judged.limits,
+        settings: &policy.threshold,
+        state,
+        scale_up_only: restrictions.any(|it| it.code == ReasonCode::ScaleUpOnly),
+        now,
+    };
+    policy.acting.target(&view)
+}
+
+fn direction(judged: &judgement::Judged<'_>, to: Capacity) -> Option<Direction> {
+    match to.cmp(&judged.present) {
+        std::cmp::Ordering::Greater => Some(Direction::ScaleUp),
+        std::cmp::Ordering::Less => Some(Direction::ScaleDown),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+/// Says what replicas on standby served, and that it was left out.
+fn standby_note(standby: &PerLimit<Rate>) -> String {
+    let parts: Vec<String> = LimitKind::ALL
+        .into_iter()
+        .filter(|kind| !standby[*kind].is_zero())
+        .map(|kind| format!("{} {}/s", standby[kind].measured(), kind.noun()))
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; standby traffic of {} is not counted", parts.join(" and "))
 }
 
 /// Row 12: the first restriction that forbids a change in this direction holds it.
@@ -139,22 +197,39 @@ pub fn wants_capacity_info(
     policy: &Policy,
     now: Timestamp,
 ) -> bool {
+    wants_capacity_info_with_state(snapshot, account, policy, None, now)
+}
+
+/// As [`wants_capacity_info`], with what the policy remembers.
+pub fn wants_capacity_info_with_state(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    policy: &Policy,
+    state: Option<&PolicyState>,
+    now: Timestamp,
+) -> bool {
     if snapshot.change_refused.is_some() {
         return false;
     }
     let Ok(judged) = judgement::judge(snapshot, account, policy, now) else {
         return false;
     };
-    let direction = match threshold::rule(&judged, &policy.threshold) {
-        Ruling::Final(_) => return false,
-        Ruling::Enable { .. } => Direction::ScaleUp,
-        Ruling::Disable { .. } => Direction::ScaleDown,
+    let Wish::Change { to, .. } = target(&judged, account, policy, state, now).wish else {
+        return false;
+    };
+    let Some(direction) = direction(&judged, to) else {
+        return false;
     };
     let mut restrictions = account.restrictions.iter();
     !restrictions.any(|it| it.forbids(&snapshot.namespace, direction, now))
 }
 
-fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision {
+fn conclude(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    verdict: Verdict,
+    options: Vec<ConsideredOption>,
+) -> Decision {
     let current = judgement::present(snapshot).ok();
     let wanted = match verdict.action {
         Action::Enable(trus) | Action::Resize(trus) => Some(Capacity::Provisioned(trus)),
@@ -189,6 +264,8 @@ fn conclude(snapshot: &Snapshot, policy: &Policy, verdict: Verdict) -> Decision 
         throttled_share: throttling.map(|throttling| throttling.share),
         sample_minute: newest.map(|sample| sample.minute),
         known_minutes: window.map(UsageWindow::known_minutes),
+        policy: policy.acting.name().to_owned(),
+        options,
     }
 }
 
@@ -200,6 +277,19 @@ fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
             .latest_request
             .as_ref()
             .is_some_and(|request| request.ours)
+}
+
+/// Writes a point in time to the minute, in UTC.
+fn at_minute(time: Timestamp) -> impl std::fmt::Display {
+    time.strftime("%Y-%m-%d %H:%M UTC")
+}
+
+/// Writes a span of time in whole minutes.
+fn minutes(duration: SignedDuration) -> String {
+    if duration.as_mins() == 0 {
+        return "less than a minute".to_owned();
+    }
+    span(SignedDuration::from_mins(duration.as_mins()))
 }
 
 /// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.

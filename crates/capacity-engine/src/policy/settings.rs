@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::contract::PolicyRef;
 use crate::capacity::Trus;
 use crate::namespace::NamespaceFilter;
 use crate::pricing::{ActionPrice, PricePerMillion};
@@ -40,11 +41,27 @@ impl Default for ThresholdSettings {
     }
 }
 
-/// What is judged, and how.
+/// What is judged, and how: what is common to all policies, and the policy itself.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The rule and its guards.
     pub threshold: ThresholdSettings,
     /// Which namespaces are ours.
     pub filter: NamespaceFilter,
+    /// The policy that decides.
+    pub acting: PolicyRef,
+    /// The policy whose decisions are recorded beside, and never carried out.
+    pub shadow: Option<PolicyRef>,
+}
+
+impl Policy {
+    /// Returns the same with another policy that decides, and without a shadow.
+    #[must_use]
+    pub fn acting(&self, policy: PolicyRef) -> Self {
+        Self {
+            acting: policy,
+            shadow: None,
+            ..self.clone()
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A test for each row of the order of judgement, for each guard, and a property for each promise.
 
+mod break_even;
 mod guards;
 mod properties;
 mod restrictions;
@@ -90,6 +91,7 @@ pub(crate) fn snapshot(name: &str, present: u32) -> Snapshot {
             used(LimitKind::Actions, 3.0, 0.0),
         ))),
         usage_gaps: PerLimit::default(),
+        standby: PerLimit::default(),
         capacity_info: CapacityInfo::Known(known_info(present, 12)),
         change_refused: None,
     }
@@ -139,6 +141,15 @@ pub(crate) fn request(state: RequestState, ended_minutes_ago: i64, ours: bool) -
         ended_at: Some(minutes_ago(ended_minutes_ago)),
         operation_id: Some("op-1".to_owned()),
         ours,
+        from: None,
+        to: None,
+    }
+}
+
+pub(crate) fn moving(since: Option<Since>) -> MovingReplica {
+    MovingReplica {
+        what: "replica aws-us-west-2 is being added".to_owned(),
+        since,
     }
 }
 

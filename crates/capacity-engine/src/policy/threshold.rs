@@ -1,14 +1,13 @@
 //! Row 11: the `threshold` rule. Provisioned capacity when throttled, on-demand again when idle.
 
-use super::judgement::Judged;
+use super::contract::{CapacityPolicy, PolicyTarget, PolicyView, Wish};
 use super::settings::ThresholdSettings;
-use super::{Ruling, Verdict};
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{ReasonCode, Share};
 use crate::limit::{LimitKind, PerLimit};
 use crate::pricing::{in_dollars, minimum_actions_per_hour, shortfall};
 use crate::rate::{Rate, thousands};
-use crate::snapshot::UsageGap;
+use crate::snapshot::{Snapshot, UsageGap};
 use crate::usage::{MinuteSample, Usage, UsageWindow};
 
 /// The limit that throttles most.
@@ -45,21 +44,46 @@ pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rat
     throttled.reduce(|most, next| if next.share > most.share { next } else { most })
 }
 
-pub(super) fn rule(judged: &Judged<'_>, settings: &ThresholdSettings) -> Ruling {
+/// The `threshold` policy; its settings are in [`ThresholdSettings`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Threshold;
+
+impl Threshold {
+    /// The name of the policy.
+    pub const NAME: &str = "threshold";
+}
+
+impl CapacityPolicy for Threshold {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn version(&self) -> i64 {
+        1
+    }
+
+    fn target(&self, view: &PolicyView<'_>) -> PolicyTarget {
+        rule(view, view.settings)
+    }
+}
+
+fn rule(judged: &PolicyView<'_>, settings: &ThresholdSettings) -> PolicyTarget {
     let throttling = most_throttled(judged.window.newest(), &judged.snapshot.limits);
     match (judged.present, throttling) {
         (Capacity::Provisioned(trus), Some(throttling)) => {
             throttled_while_provisioned(judged, trus, &throttling)
         }
         (Capacity::Provisioned(trus), None) => provisioned(judged, settings, trus),
-        (Capacity::OnDemand, Some(throttling)) => Ruling::Enable {
-            because: throttled_words(judged, &throttling),
-        },
+        (Capacity::OnDemand, Some(throttling)) => PolicyTarget::change(
+            Capacity::Provisioned(settings.default_trus),
+            ReasonCode::Throttled,
+            throttled_words(judged, &throttling),
+        ),
         (Capacity::OnDemand, None) => on_demand(judged),
     }
 }
 
-fn throttled_while_provisioned(judged: &Judged<'_>, trus: Trus, throttling: &Throttling) -> Ruling {
+fn throttled_while_provisioned(judged: &PolicyView<'_>, trus: Trus, throttling: &Throttling) -> PolicyTarget {
     let kind = throttling.kind;
     let envelope = judged.snapshot.envelopes[kind].filter(|envelope| *envelope > judged.limits[kind]);
     let advice = envelope.map_or_else(
@@ -72,11 +96,16 @@ fn throttled_while_provisioned(judged: &Judged<'_>, trus: Trus, throttling: &Thr
         },
     );
     let reason = format!("{} with {trus}; {advice}", throttled_words(judged, throttling));
-    Ruling::Final(Verdict::keep(ReasonCode::ThrottledWhileProvisioned, reason).announced())
+    Wish::Keep {
+        code: ReasonCode::ThrottledWhileProvisioned,
+        reason,
+        announce: true,
+    }
+    .into()
 }
 
 /// `12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s`.
-fn throttled_words(judged: &Judged<'_>, throttling: &Throttling) -> String {
+fn throttled_words(judged: &PolicyView<'_>, throttling: &Throttling) -> String {
     let Throttling { kind, usage, share } = throttling;
     let percent = share.percent();
     let percent = if share.micros < 500 {
@@ -93,7 +122,7 @@ fn throttled_words(judged: &Judged<'_>, throttling: &Throttling) -> String {
     )
 }
 
-fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) -> Ruling {
+fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus) -> PolicyTarget {
     let window = judged.window;
     let hour = window.actions_of_the_hour();
     let used = format!(
@@ -106,24 +135,31 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
             "{used} with {trus}{}",
             unused_minimum(hour.whole(), settings, trus)
         );
-        return Ruling::Final(Verdict::keep(ReasonCode::InUse, reason));
+        return PolicyTarget::keep(ReasonCode::InUse, reason);
     }
     let because = format!(
         "{used}, below the threshold of {}",
         thousands(settings.min_actions_per_hour)
     );
-    let wish = Capacity::OnDemand;
+    let held = |code, reason| {
+        let blocked = Some(Capacity::OnDemand);
+        PolicyTarget::from(Wish::Hold {
+            code,
+            reason,
+            blocked,
+        })
+    };
     if window.is_estimate() && !settings.disable_on_estimate {
         let missing = window.minutes_missing();
         let reason = format!(
             "{because}; capacity is not released on an estimate, {missing} more {} of data needed",
             if missing == 1 { "minute" } else { "minutes" }
         );
-        return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
+        return held(ReasonCode::EstimateOnly, reason);
     }
-    if let Some(gap) = gap_words(judged) {
+    if let Some(gap) = gap_words(judged.snapshot) {
         let reason = format!("{because}, but {gap}; capacity is not released without them");
-        return Ruling::Final(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason).blocking(wish));
+        return held(ReasonCode::MetricsFamilyMissing, reason);
     }
     if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
         let reason = format!(
@@ -131,15 +167,15 @@ fn provisioned(judged: &Judged<'_>, settings: &ThresholdSettings, trus: Trus) ->
              run `temporal-capacity doctor` to see what is missing",
             kind.noun()
         );
-        return Ruling::Final(Verdict::hold(ReasonCode::EstimateOnly, reason).blocking(wish));
+        return held(ReasonCode::EstimateOnly, reason);
     }
-    Ruling::Disable { because, from: trus }
+    PolicyTarget::change(Capacity::OnDemand, ReasonCode::Idle, because)
 }
 
-fn gap_words(judged: &Judged<'_>) -> Option<String> {
+pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
     LimitKind::ALL
         .into_iter()
-        .find_map(|kind| match judged.snapshot.usage_gaps[kind]? {
+        .find_map(|kind| match snapshot.usage_gaps[kind]? {
             UsageGap::FamilyMissing => Some(format!(
                 "the metrics of {} are missing for the whole account",
                 kind.noun()
@@ -165,19 +201,18 @@ fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> St
     )
 }
 
-fn on_demand(judged: &Judged<'_>) -> Ruling {
+/// On-demand, and nothing is throttled.
+pub(super) fn on_demand(judged: &PolicyView<'_>) -> PolicyTarget {
     let sample = judged.window.newest();
     let limit = judged.limits[LimitKind::Actions].limit();
-    Ruling::Final(if sample.reported {
+    if sample.reported {
         let actions = sample.usage[LimitKind::Actions].served.measured();
-        Verdict::keep(
-            ReasonCode::Quiet,
-            format!("on-demand, {actions} of {limit} actions/s"),
-        )
+        let reason = format!("on-demand, {actions} of {limit} actions/s");
+        PolicyTarget::keep(ReasonCode::Quiet, reason)
     } else {
         let reason = format!("on-demand, no usage reported, limit of {limit} actions/s");
-        Verdict::keep(ReasonCode::IdleOnDemand, reason)
-    })
+        PolicyTarget::keep(ReasonCode::IdleOnDemand, reason)
+    }
 }
 
 fn counted(actions: u128) -> String {

@@ -16,7 +16,8 @@ use sqlx::Row;
 use crate::backend::{Access, query, query_as, within};
 use crate::error::LedgerError;
 use crate::records::{
-    ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HourRecord, PolicyStateRecord,
+    ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HourRecord, PolicyDecisionRecord,
+    PolicyStateRecord,
 };
 use crate::rows::{self, Record};
 use crate::store::Ledger;
@@ -38,6 +39,8 @@ pub enum Table {
     Changes,
     /// One line a namespace and policy that remembers something of it.
     PolicyState,
+    /// One line a decision of a policy that is not `threshold`, or that is in shadow.
+    PolicyDecisions,
     /// One line a decision, with its evaluation and what became of it. Only taken out.
     History,
 }
@@ -65,6 +68,7 @@ impl Ledger {
             Table::Decisions => self.export_rows::<DecisionRecord>(format, out).await,
             Table::Changes => self.export_rows::<ChangeRecord>(format, out).await,
             Table::PolicyState => self.export_rows::<PolicyStateRecord>(format, out).await,
+            Table::PolicyDecisions => self.export_rows::<PolicyDecisionRecord>(format, out).await,
             Table::History => self.export_history(&HistoryFilter::default(), format, out).await,
         }
     }
@@ -94,6 +98,7 @@ impl Ledger {
             Table::Decisions => self.import_decisions(format, input).await,
             Table::Changes => self.import_rows::<ChangeRecord>(format, input).await,
             Table::PolicyState => self.import_rows::<PolicyStateRecord>(format, input).await,
+            Table::PolicyDecisions => self.import_rows::<PolicyDecisionRecord>(format, input).await,
             Table::History => {
                 Err(self.input("the history is made of evaluations, decisions and changes: take these in"))
             }
@@ -102,7 +107,7 @@ impl Ledger {
 
     async fn export_rows<T: Record>(&self, format: Format, out: impl Write) -> Result<u64, LedgerError> {
         let mut lines = Lines::begin::<T>(format, out).map_err(|problem| self.unwritten(&problem))?;
-        if T::TABLE == PolicyStateRecord::TABLE && !self.keeps_policy_state {
+        if self.additions < T::ADDITIONS {
             return lines.end().map_err(|problem| self.unwritten(&problem));
         }
         let order = T::ORDER.replace("{bytewise}", self.bytewise());

@@ -10,13 +10,14 @@ use crate::places::{
     sample,
 };
 
-const TABLES: [Table; 7] = [
+const TABLES: [Table; 8] = [
     Table::Minutes,
     Table::Hours,
     Table::Evaluations,
     Table::Decisions,
     Table::Changes,
     Table::PolicyState,
+    Table::PolicyDecisions,
     Table::History,
 ];
 

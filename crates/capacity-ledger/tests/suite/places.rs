@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use capacity_ledger::{
-    ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute, PolicyStateRecord,
+    ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute, PolicyDecisionRecord,
+    PolicyStateRecord,
 };
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -115,6 +116,24 @@ pub(crate) fn change(plan: &str, namespace: &str, outcome: &str) -> ChangeRecord
         error: None,
         ended_at_ms: at(2).as_millisecond(),
         by: "worker-1".to_owned(),
+    }
+}
+
+pub(crate) fn policy_decision(plan: &str, namespace: &str, shadow: bool) -> PolicyDecisionRecord {
+    PolicyDecisionRecord {
+        account: ACCOUNT.to_owned(),
+        plan_id: plan.to_owned(),
+        namespace: namespace.to_owned(),
+        policy: "break-even".to_owned(),
+        version: 1,
+        shadow,
+        action: "Resize".to_owned(),
+        current_trus: Some(4),
+        wanted_trus: Some(6),
+        blocked_trus: None,
+        reason_code: "waiting_costs_more".to_owned(),
+        reason: "throttled in 2 of the last 10 min".to_owned(),
+        options: r#"[{"trus":6,"verdict":"chosen, \"quoted\""}]"#.to_owned(),
     }
 }
 

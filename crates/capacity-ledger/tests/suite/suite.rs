@@ -2,14 +2,15 @@
 
 use capacity_ledger::{
     ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute,
-    PolicyStateRecord, Pruned, Recorded, Table,
+    PolicyDecisionRow, PolicyStateRecord, Pruned, Recorded, Table,
 };
 use jiff::SignedDuration;
 use rstest::rstest;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
 use crate::places::{
-    ACCOUNT, at, change, decision, downgrade, evaluation, minute, opened, policy_state, sample,
+    ACCOUNT, at, change, decision, downgrade, evaluation, minute, opened, policy_decision, policy_state,
+    sample,
 };
 
 #[rstest]
@@ -280,6 +281,62 @@ async fn policy_state_only_moves_forward_in_time(#[case] kind: Kind) {
         .collect();
     assert_eq!(stored(many).await, 700);
     assert_eq!(states().await.len(), 702);
+}
+
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn decisions_of_policies_are_recorded_once_and_go_with_their_evaluation(#[case] kind: Kind) {
+    opened!(kind, "policies", _place, ledger);
+    for (plan, minute) in [("one", 1), ("two", 3)] {
+        ledger
+            .record_evaluation(&evaluation(plan, minute, false), &[])
+            .await
+            .expect("recorded");
+        let decisions = [
+            policy_decision(plan, "pay", false),
+            policy_decision(plan, "pay", true),
+            policy_decision(plan, "orders", true),
+        ];
+        for _ in 0..2 {
+            ledger
+                .record_policy_decisions(&decisions)
+                .await
+                .expect("recorded");
+        }
+    }
+    let found = async |filter: HistoryFilter| {
+        let rows = ledger
+            .policy_decisions(Some(ACCOUNT), &filter)
+            .await
+            .expect("readable");
+        let short =
+            |row: PolicyDecisionRow| (row.decision.plan_id, row.decision.namespace, row.decision.shadow);
+        rows.into_iter().map(short).collect::<Vec<_>>()
+    };
+    let row = |plan: &str, namespace: &str, shadow| (plan.to_owned(), namespace.to_owned(), shadow);
+    let two = [
+        row("two", "orders", true),
+        row("two", "pay", false),
+        row("two", "pay", true),
+    ];
+    let since = HistoryFilter {
+        from: Some(at(2)),
+        ..HistoryFilter::default()
+    };
+    assert_eq!(found(since).await, two);
+    assert_eq!(found(HistoryFilter::default()).await.len(), 6);
+    let newest = HistoryFilter {
+        namespaces: vec!["pay".to_owned()],
+        limit: 1,
+        ..HistoryFilter::default()
+    };
+    assert_eq!(found(newest).await, [row("two", "pay", true)]);
+    let years = SignedDuration::from_hours(24 * 900);
+    let kept = SignedDuration::from_mins(2);
+    ledger.prune(at(4), years, years, kept).await.expect("pruned");
+    assert_eq!(found(HistoryFilter::default()).await, two);
 }
 
 /// The earlier release can be started again: it refuses higher versions only.

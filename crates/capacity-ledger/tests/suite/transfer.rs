@@ -5,16 +5,19 @@ use jiff::SignedDuration;
 use rstest::rstest;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
-use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, opened, policy_state, sample};
+use crate::places::{
+    ACCOUNT, at, change, decision, evaluation, minute, opened, policy_decision, policy_state, sample,
+};
 
 /// In an order in which each can be taken in.
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::Minutes,
     Table::Hours,
     Table::Evaluations,
     Table::Decisions,
     Table::Changes,
     Table::PolicyState,
+    Table::PolicyDecisions,
 ];
 
 /// Something in every table, with text that is hard to write down.
@@ -57,6 +60,14 @@ async fn fill(ledger: &Ledger) {
             .await
             .expect("recorded");
     }
+    let of_policies = [
+        policy_decision("p1", "orders.a1b2c", true),
+        policy_decision("p1", "Pay.a1b2c", false),
+    ];
+    ledger
+        .record_policy_decisions(&of_policies)
+        .await
+        .expect("recorded");
     let mut failed = change("p1", "Pay.a1b2c", "failed");
     failed.error = Some("503,\r\n\"busy\"".to_owned());
     let changes = [failed, change("P1", "Pay.a1b2c", "changed")];

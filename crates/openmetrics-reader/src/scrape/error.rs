@@ -112,32 +112,22 @@ fn remedy(status: u16, message: &str, retry_at: Option<Timestamp>, retry_after: 
     format!("{remedy}{next}")
 }
 
-/// What the endpoint's own words on a key mean; `None` where they are not about the key. The endpoint's proxy writes them, as
-/// plain text (words of Envoy's JWT filter).
-fn key_remedy(message: &str) -> Option<&'static str> {
-    let message = message.to_ascii_lowercase();
-    if !message.contains("jwt") && !message.contains("jwks") {
-        return None;
-    }
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    Some(if says(&["missing"]) {
-        "no key was sent: TEMPORAL_CLOUD_METRICS_API_KEY is empty, or a proxy removed the `Authorization` header"
-    } else if says(&["expired"]) {
-        "the key has expired: create a new one and set TEMPORAL_CLOUD_METRICS_API_KEY to it"
-    } else if says(&["not in the form", "base64", "invalid json", "header", "payload"]) {
-        "this is not an API key: check TEMPORAL_CLOUD_METRICS_API_KEY for quotes, a line break, or another secret"
-    } else {
-        "the key was revoked, or belongs to another environment: check TEMPORAL_CLOUD_METRICS_API_KEY and CLOUD_METRICS_API_BASE_URL"
-    })
+fn key_remedy(message: &str) -> Option<String> {
+    http_edge::key_remedy(
+        message,
+        "TEMPORAL_CLOUD_METRICS_API_KEY",
+        "CLOUD_METRICS_API_BASE_URL",
+    )
 }
 
-fn not_metrics_remedy(excerpt: &str) -> &'static str {
+fn not_metrics_remedy(excerpt: &str) -> String {
     if excerpt.starts_with(GZIP) {
-        return "a proxy on the way compresses answers and does not declare it: turn that off";
+        return "a proxy on the way compresses answers and does not declare it: turn that off".to_owned();
     }
-    key_remedy(excerpt).unwrap_or(
-        "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy on the way",
-    )
+    key_remedy(excerpt).unwrap_or_else(|| {
+        "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy on the way"
+            .to_owned()
+    })
 }
 
 impl Error {

@@ -58,7 +58,7 @@ impl Prometheus {
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
         if let Some(openmetrics) = openmetrics {
-            let stored = run(Command::new(promtool())
+            let stored = run(Command::new(promtool()?)
                 .args(["tsdb", "create-blocks-from", "openmetrics"])
                 .arg(openmetrics)
                 .arg(folder.join("data")));
@@ -140,8 +140,8 @@ impl Drop for Prometheus {
     }
 }
 
-/// Returns the program, or none where tests on servers are skipped.
-fn program() -> Option<&'static Path> {
+/// The server's program; none where tests on servers are skipped.
+fn program() -> Option<&'static PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
@@ -159,13 +159,14 @@ fn program() -> Option<&'static Path> {
             )
         }))
     });
-    program.as_deref()
+    program.as_ref()
 }
 
-/// Returns the program that checks and tests rules: it comes with the server, and lies beside it.
-pub(crate) fn promtool() -> PathBuf {
-    let program = program().expect("asked only where there is a server");
-    program.with_file_name("promtool")
+/// The tool that comes with the server; none where tests on servers are skipped.
+pub(crate) fn promtool() -> Option<PathBuf> {
+    let tool = program()?.with_file_name("promtool");
+    assert!(tool.is_file(), "{} is missing beside Prometheus", tool.display());
+    Some(tool)
 }
 
 fn find_or_unpack() -> Result<PathBuf, String> {

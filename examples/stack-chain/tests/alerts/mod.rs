@@ -21,7 +21,7 @@ async fn the_alert_rules_load_and_fire_when_they_should() {
     for name in ["StackChainStuck", "StackChainEventsNotStored"] {
         assert!(rules.contains(&format!("\"name\":\"{name}\"")), "{rules}");
     }
-    let tested = Command::new(prometheus::promtool())
+    let tested = Command::new(prometheus::promtool().expect("it comes with the server"))
         .args(["test", "rules"])
         .arg(path("tests/alerts/alerts.test.yml"))
         .output()

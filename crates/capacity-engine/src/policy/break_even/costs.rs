@@ -17,7 +17,7 @@ const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 const WORST_LEFT_OUT: usize = 2;
 
 /// Actions billed in addition to those used, in a calendar hour whose highest option had this many TRUs.
-pub(super) fn topup(trus: u32, used: i64) -> i64 {
+fn topup(trus: u32, used: i64) -> i64 {
     (TRU_HOUR * i64::from(trus.saturating_sub(1)) - used).max(0)
 }
 
@@ -42,6 +42,11 @@ impl<'a> Costs<'a> {
         }
     }
 
+    /// Actions billed beside those used in an hour in which so much of what the window counts was served.
+    pub(super) fn topup(&self, trus: u32, used: i64) -> i64 {
+        topup(trus, used * self.situation.billed_permille / 1000)
+    }
+
     /// Cost of action-minutes waited.
     pub(super) fn delay(&self, action_minutes: i64) -> i64 {
         let cost = i128::from(self.parameters.delay_milli) * i128::from(action_minutes) / 1000;
@@ -54,7 +59,7 @@ impl<'a> Costs<'a> {
         let used = 60 * mean;
         let limit = self.situation.limit(option);
         if peak <= limit {
-            return topup(option, used);
+            return self.topup(option, used);
         }
         let busy = hour.minutes_beyond().clamp(1, 60);
         let rest = ((60 * mean - busy * peak) / (60 - busy).max(1)).clamp(0, mean);
@@ -62,9 +67,9 @@ impl<'a> Costs<'a> {
         let larger = larger.filter(|(trus, higher)| *trus > option && *higher > limit);
         let changed = larger.map(|(trus, higher)| {
             self.of_replayed_hour(busy, peak, rest, limit, higher)
-                .saturating_add(topup(trus, used) + self.parameters.change_cost())
+                .saturating_add(self.topup(trus, used) + self.parameters.change_cost())
         });
-        let unchanged = self.of_replayed_hour(busy, peak, rest, limit, limit) + topup(option, used);
+        let unchanged = self.of_replayed_hour(busy, peak, rest, limit, limit) + self.topup(option, used);
         changed.fold(unchanged, i64::min)
     }
 

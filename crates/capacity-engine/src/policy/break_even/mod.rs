@@ -11,7 +11,9 @@
 
 mod costs;
 mod load;
+mod parameters;
 mod plan;
+mod policy;
 mod raise;
 mod reason;
 mod scale;
@@ -20,6 +22,8 @@ mod state;
 mod tests;
 
 pub use load::{DemandRebuild, MinuteActions, WINDOW_MINUTES, Window};
+pub use parameters::ParameterError;
+pub use policy::BreakEven;
 pub use reason::Reason;
 pub use state::{BreakEvenState, RememberedHour, StateError};
 
@@ -134,6 +138,8 @@ pub struct Situation<'a> {
     pub ladder: &'a [Size],
     /// The last hour of samples.
     pub window: &'a Window,
+    /// Of a thousand of what the window counts, so many are billed: 1,000 where it counts actions.
+    pub billed_permille: i64,
 }
 
 impl Situation<'_> {
@@ -208,12 +214,34 @@ pub struct Outcome {
     pub costs: Vec<OptionCost>,
     /// What the decision rests on.
     pub reason: Reason,
+    /// Options that were compared with waiting, if waiting turned out to be cheaper.
+    pub waiting: Option<Waiting>,
 }
 
-/// Decides about one namespace and returns what to remember. Total and deterministic.
+/// A comparison that found waiting cheaper than every larger option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Expected costs; -1 where an option was no candidate.
+    pub costs: Vec<OptionCost>,
+    /// What it rests on.
+    pub reason: Reason,
+}
+
+/// Decides about one namespace and returns what to remember if the decision is carried out. Total and deterministic.
 ///
 /// Counts of the window are used from 0 to a billion actions per minute; what is outside is read as the bound.
 pub fn evaluate(
+    situation: &Situation<'_>,
+    state: &BreakEvenState,
+    parameters: &Parameters,
+) -> (Outcome, BreakEvenState) {
+    let (outcome, kept) = evaluate_only(situation, state, parameters);
+    let state = kept.changed(situation.current, outcome.option, situation.now);
+    (outcome, state)
+}
+
+/// As [`evaluate`], but returns what to remember if the decision is not carried out: everything but the change.
+pub fn evaluate_only(
     situation: &Situation<'_>,
     state: &BreakEvenState,
     parameters: &Parameters,
@@ -234,6 +262,7 @@ pub fn evaluate(
             rule: Rule::Hold,
             costs: Vec::new(),
             reason: Reason::Nothing,
+            waiting: None,
         },
     }
     .run()
@@ -251,12 +280,7 @@ impl Evaluation<'_> {
         self.note_highest_option();
         let blind = self.blind();
         if !blind && let Some(raise) = raise::raise(&self.costs, &self.state, &self.demands) {
-            self.outcome = Outcome {
-                option: raise.option,
-                rule: Rule::Raise,
-                costs: raise.costs,
-                reason: raise.reason,
-            };
+            self.take(raise);
         }
         let planning = self.coming_hour() != self.state.last_plan_hour;
         if planning {
@@ -269,8 +293,24 @@ impl Evaluation<'_> {
             self.carry_out(planning);
         }
         self.keep_bounds();
-        self.note_change();
         (self.outcome, self.state)
+    }
+
+    fn take(&mut self, raise: raise::Raise) {
+        let raise::Raise {
+            option,
+            costs,
+            reason,
+        } = raise;
+        match option {
+            Some(option) => {
+                self.outcome.option = option;
+                self.outcome.rule = Rule::Raise;
+                self.outcome.costs = costs;
+                self.outcome.reason = reason;
+            }
+            None => self.outcome.waiting = Some(Waiting { costs, reason }),
+        }
     }
 
     fn note_highest_option(&mut self) {
@@ -378,20 +418,6 @@ impl Evaluation<'_> {
             self.outcome.option = least;
             self.outcome.rule = Rule::Bounds;
             self.outcome.reason = Reason::Bounds { least };
-        }
-    }
-
-    fn note_change(&mut self) {
-        let situation = self.costs.situation;
-        let option = self.outcome.option;
-        if option == situation.current {
-            return;
-        }
-        self.state.changed_minute = situation.now;
-        self.state.planned = None;
-        let effect = situation.now + raise::MINUTES_UNTIL_EFFECT;
-        if effect.div_euclid(60) == situation.now.div_euclid(60) {
-            self.state.top = self.state.top.max(option);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Planning the coming hour: the cheapest option over what the last minutes, similar hours and the same hour of past days say.
 
-use super::costs::{Costs, topup};
+use super::costs::Costs;
 use super::load::{Demands, Queue};
 use super::state::RememberedHour;
 use super::{OptionCost, Reason};
@@ -139,12 +139,12 @@ fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) 
         let mut queue = Queue::default();
         let served: i64 = recent.iter().map(|demand| queue.minute(*demand, limit)).sum();
         let waited = queue.sum * 30 / minutes + queue.tail(limit);
-        topup(trus, served * 60 / minutes) + costs.delay(waited)
+        costs.topup(trus, served * 60 / minutes) + costs.delay(waited)
     };
     let reason = Reason::Plan {
         minutes: look_back,
         peak: recent.iter().copied().max().unwrap_or(0),
-        kept: topup(costs.situation.current, recent.iter().sum::<i64>() * 60 / minutes),
+        kept: costs.topup(costs.situation.current, recent.iter().sum::<i64>() * 60 / minutes),
         similar: None,
         same_hour: None,
     };
@@ -225,6 +225,6 @@ fn free(costs: &Costs<'_>, hours: &[RememberedHour]) -> Option<(u32, i64)> {
     let quietest = known.map(|hour| hour.mean()).min()?;
     let covered = costs.options.iter().copied().filter(|(trus, _)| *trus > 0);
     covered
-        .filter(|(trus, _)| topup(*trus, quietest * 60 * share / 100) == 0)
+        .filter(|(trus, _)| costs.topup(*trus, quietest * 60 * share / 100) == 0)
         .max_by_key(|(trus, _)| *trus)
 }

@@ -1,6 +1,6 @@
 //! Scaling up now: how long will the burst last, and is a larger size cheaper than waiting?
 
-use super::costs::{Costs, topup};
+use super::costs::Costs;
 use super::load::{Demands, Queue, count};
 use super::state::BreakEvenState;
 use super::{OptionCost, Reason};
@@ -17,9 +17,10 @@ const LONGEST_REPLAY: i64 = 180;
 /// Scenarios below which the fallback is added.
 const ENOUGH_SCENARIOS: usize = 3;
 
-/// A raise that is cheaper than waiting.
+/// A comparison of waiting with a raise.
 pub(super) struct Raise {
-    pub(super) option: u32,
+    /// The raise, if it is cheaper than waiting.
+    pub(super) option: Option<u32>,
     pub(super) costs: Vec<OptionCost>,
     pub(super) reason: Reason,
 }
@@ -41,7 +42,7 @@ struct Burst<'a> {
     current_limit: i64,
 }
 
-/// Returns the raise to carry out now, if there is one. The costs hold every option of the ladder: -1 where it is no candidate.
+/// Compares waiting with raising now, if there is throttling that matters. The costs hold every option of the ladder: -1 where it is no candidate.
 pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands) -> Option<Raise> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let throttling = throttling(costs, state)?;
@@ -86,9 +87,7 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
     let candidates = compared.iter();
     let candidates = candidates.filter(|option| option.trus != situation.current && option.cost >= 0);
     let cheapest = *candidates.min_by_key(|option| option.cost)?;
-    if cheapest.cost >= staying - parameters.change_cost() {
-        return None;
-    }
+    let pays = cheapest.cost < staying - parameters.change_cost();
     let reason = Reason::Raise {
         throttled_minutes: throttling.throttled_minutes,
         of_minutes: throttling.good_minutes,
@@ -99,7 +98,7 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
         staying,
     };
     Some(Raise {
-        option: cheapest.trus,
+        option: pays.then_some(cheapest.trus),
         costs: compared,
         reason,
     })
@@ -186,7 +185,7 @@ impl Burst<'_> {
                 if t >= burst_ends && queue.waiting == 0 {
                     break;
                 }
-                billed.next_hour(option);
+                billed.next_hour(self.costs, option);
             }
             if t == self.effect {
                 billed.highest = billed.highest.max(option);
@@ -211,7 +210,7 @@ impl Burst<'_> {
                 break;
             }
         }
-        billed.close();
+        billed.close(self.costs);
         billed.topups + self.costs.delay(queue.sum / 2 + queue.tail(limit))
     }
 }
@@ -253,12 +252,12 @@ impl Billed {
         }
     }
 
-    fn close(&mut self) {
-        self.topups += topup(self.highest, self.used);
+    fn close(&mut self, costs: &Costs<'_>) {
+        self.topups += costs.topup(self.highest, self.used);
     }
 
-    fn next_hour(&mut self, option: u32) {
-        self.close();
+    fn next_hour(&mut self, costs: &Costs<'_>, option: u32) {
+        self.close(costs);
         self.end += 60;
         self.used = 0;
         self.highest = option;

@@ -59,6 +59,35 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The comparison of waiting with a raise, with its numbers.
+    pub(super) fn raised(&self, money: &dyn Fn(i64) -> String) -> String {
+        let Reason::Raise {
+            throttled_minutes,
+            of_minutes,
+            queue,
+            demand,
+            similar_bursts,
+            expected,
+            staying,
+        } = *self
+        else {
+            return String::new();
+        };
+        let over = match similar_bursts {
+            0 => String::new(),
+            1 => " over 1 similar burst".to_owned(),
+            bursts => format!(" over {bursts} similar bursts"),
+        };
+        format!(
+            "throttled in {throttled_minutes} of the last {of_minutes} min, {} actions queued, demand {} APS; \
+             expected cost{over} {}, or {} without scaling up",
+            count(queue),
+            aps(demand),
+            money(expected),
+            money(staying)
+        )
+    }
+
     pub(super) fn with_similar_hours(self, busy: usize, hours: usize) -> Self {
         match self {
             Self::Plan {
@@ -120,7 +149,8 @@ impl Outcome {
         }
     }
 
-    fn because(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
+    /// Returns the numbers behind the decision, without what was decided.
+    pub(super) fn because(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
         match &self.reason {
             Reason::Nothing => match self.rule {
                 Rule::Planned | Rule::Release => "as planned at the end of the last hour".to_owned(),
@@ -135,7 +165,7 @@ impl Outcome {
             Reason::Blind { missing, .. } => {
                 format!("metrics unavailable, {missing} of the 2 newest samples are missing")
             }
-            Reason::Raise { .. } => self.raised(money),
+            Reason::Raise { .. } => self.reason.raised(money),
             Reason::Plan { .. } => self.planned(situation, money),
             Reason::Free { limit } => format!(
                 "the quietest hour of the day covers the minimum of a limit of {} APS",
@@ -143,34 +173,6 @@ impl Outcome {
             ),
             Reason::Bounds { least } => format!("never below {}", Capacity::from_trus(*least)),
         }
-    }
-
-    fn raised(&self, money: &dyn Fn(i64) -> String) -> String {
-        let Reason::Raise {
-            throttled_minutes,
-            of_minutes,
-            queue,
-            demand,
-            similar_bursts,
-            expected,
-            staying,
-        } = self.reason
-        else {
-            return String::new();
-        };
-        let over = match similar_bursts {
-            0 => String::new(),
-            1 => " over 1 similar burst".to_owned(),
-            bursts => format!(" over {bursts} similar bursts"),
-        };
-        format!(
-            "throttled in {throttled_minutes} of the last {of_minutes} min, {} actions queued, demand {} APS; \
-             expected cost{over} {}, or {} without scaling up",
-            count(queue),
-            aps(demand),
-            money(expected),
-            money(staying)
-        )
     }
 
     fn planned(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::raise::MINUTES_UNTIL_EFFECT;
 use super::scale;
 
 /// First characters of the stored form: the policy and the version of its state.
@@ -120,6 +121,21 @@ impl BreakEvenState {
             && self.top == 0
             && self.planned.unwrap_or(0) == 0
             && self.hours.iter().all(|hour| !hour.is_known() || hour.beyond == 0)
+    }
+
+    /// Returns what is remembered once a change has been carried out.
+    #[must_use]
+    pub(super) fn changed(mut self, current: u32, option: u32, now: i64) -> Self {
+        if option == current {
+            return self;
+        }
+        self.changed_minute = now;
+        self.planned = None;
+        let effect = now + MINUTES_UNTIL_EFFECT;
+        if effect.div_euclid(60) == now.div_euclid(60) {
+            self.top = self.top.max(option);
+        }
+        self
     }
 
     /// Returns the stored form: versioned text of less than 1,000 characters.

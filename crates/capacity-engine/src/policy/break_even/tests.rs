@@ -121,6 +121,7 @@ fn decided(case: &Case) -> (u32, &'static str, Vec<i64>, BreakEvenState, String)
         envelope: case.input.envelope,
         ladder: &ladder,
         window: &window,
+        billed_permille: 1000,
     };
     let before = BreakEvenState::from(&case.state);
     let before = BreakEvenState::decode(&before.encode()).expect("just stored");
@@ -191,6 +192,7 @@ fn the_worked_raise_of_the_specification_reads_as_a_sentence() {
         envelope: 30_000,
         ladder: &ladder,
         window: &window,
+        billed_permille: 1000,
     };
     let (outcome, state) = evaluate(&situation, &BreakEvenState::default(), &Parameters::default());
     let costs: Vec<i64> = outcome.costs.iter().map(|cost| cost.cost).collect();

@@ -11,13 +11,14 @@ mod switches;
 
 use jiff::Timestamp;
 
-use super::decide;
+use super::contract::PolicyState;
+use super::decide_with_state;
 use super::settings::Policy;
 use crate::decision::{Decision, ReasonCode};
+use crate::policy::ConsideredOption;
 use crate::snapshot::{AccountView, Snapshot};
 
 pub use flips::{Flip, nearest};
-pub use options::ConsideredOption;
 
 /// Everything that a decision about one namespace rests on.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Inputs {
     pub account: AccountView,
     /// The rules.
     pub policy: Policy,
+    /// What the policy remembers of the namespace.
+    pub state: Option<PolicyState>,
     /// When it is decided.
     pub now: Timestamp,
 }
@@ -35,7 +38,8 @@ pub struct Inputs {
 impl Inputs {
     /// Returns the decision.
     pub fn decide(&self) -> Decision {
-        decide(&self.snapshot, &self.account, &self.policy, self.now)
+        let state = self.state.as_ref();
+        decide_with_state(&self.snapshot, &self.account, &self.policy, state, self.now).0
     }
 }
 
@@ -102,6 +106,7 @@ pub fn row_of(code: ReasonCode, wished: bool) -> Row {
         | ReasonCode::NoStepHelps
         | ReasonCode::NoInventory
         | ReasonCode::OnDemandTooSmall
+        | ReasonCode::SizeTooSmall
         | ReasonCode::SetBySupport
         | ReasonCode::NotRegainable
         | ReasonCode::ChangedByOthers

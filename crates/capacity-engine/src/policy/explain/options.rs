@@ -1,36 +1,19 @@
 //! Every size that could be chosen, and what the engine made of it.
 
-use rust_decimal::Decimal;
-
 use super::{Inputs, row_of};
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{Decision, ReasonCode};
 use crate::limit::LimitKind;
-use crate::policy::{guards, judgement};
+use crate::policy::{ConsideredOption, Threshold, guards, judgement};
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, ReportedUsage};
 
-/// One option that a decision looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsideredOption {
-    /// TRUs, 0 meaning on-demand.
-    pub trus: u32,
-    /// What it admits, in actions a second; 0 where that is unknown.
-    pub limit: u64,
-    /// US dollars of an hour without actions.
-    pub idle_hour: Decimal,
-    /// Expected cost in actions; `None` where the policy expects none.
-    pub cost_actions: Option<i64>,
-    /// Expected cost in US dollars; `None` where the policy expects none.
-    pub cost: Option<Decimal>,
-    /// Whether it is what the policy wants.
-    pub chosen: bool,
-    /// Why it was or was not chosen.
-    pub verdict: String,
-}
-
-/// Returns on-demand and every size of the ladder, with the present, wanted and blocked ones where the ladder is not known.
+/// Returns what the policy compared; where it compared nothing, on-demand and every size of the ladder, or the present, wanted and
+/// blocked ones where the ladder is not known.
 pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOption> {
+    if !decision.options.is_empty() {
+        return decision.options.clone();
+    }
     let mut capacities = vec![Capacity::OnDemand];
     if let Some(info) = known_info(inputs) {
         capacities.extend(
@@ -91,6 +74,15 @@ fn verdict(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> String {
         } else {
             format!("not considered: row {} ({}) decided before", row.number, row.name)
         };
+    }
+    if decision.policy != Threshold::NAME {
+        let is_current = decision.current == Some(capacity);
+        return if is_current {
+            "current, kept"
+        } else {
+            "not compared"
+        }
+        .to_owned();
     }
     match decision.blocked.or(decision.wanted).zip(decision.current) {
         Some((wish, current)) if wish > current => when_raising(inputs, decision, capacity),

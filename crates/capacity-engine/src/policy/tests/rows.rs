@@ -42,9 +42,8 @@ fn row_2_holds_a_namespace_that_is_not_active() {
 
 #[test]
 fn row_3_holds_while_a_replica_moves() {
-    let moving = Some("replica aws-us-west-2 is being added".to_owned());
     let snapshot = Snapshot {
-        moving_replica: moving,
+        moving_replica: Some(moving(None)),
         ..throttled("pay")
     };
     assert_eq!(outcome(&decided(&snapshot)), "Hold replica_moving");
@@ -495,7 +494,7 @@ fn snapshot_quiet() -> Snapshot {
 fn the_first_row_that_applies_decides() {
     let mut snapshot = throttled("pay");
     snapshot.inactive_state = Some("suspended".to_owned());
-    snapshot.moving_replica = Some("replica x is being added".to_owned());
+    snapshot.moving_replica = Some(moving(None));
     snapshot.running_operation = Some("op-9".to_owned());
     snapshot.status = ReportedMode::ProvisionedWithoutValue;
     snapshot.usage = ReportedUsage::Missing;

@@ -106,14 +106,95 @@ fn a_namespace_whose_metrics_are_stale() {
 
 #[test]
 fn a_namespace_that_gets_a_replica() {
-    let snapshot = Snapshot {
-        moving_replica: Some("replica aws-us-west-2 is being added".to_owned()),
+    let told = |since| {
+        let decision = decided(&Snapshot {
+            moving_replica: Some(moving(since)),
+            ..snapshot("eu", 0)
+        });
+        (decision.to_string(), decision.announce)
+    };
+    let text = |since: &str| {
+        format!(
+            "[eu.a1b2c] Hold: replica aws-us-west-2 is being added{since}; will re-evaluate when all replicas are active"
+        )
+    };
+    assert_eq!(told(None), (text(""), false));
+    assert_eq!(
+        told(Some(Since::Exactly(minutes_ago(179)))),
+        (text(" (since 2026-11-20 07:46 UTC, 2 h 59 min)"), false)
+    );
+    // For hours: people hear of it.
+    assert_eq!(
+        told(Some(Since::AtLeast(minutes_ago(180)))),
+        (text(" (since at least 2026-11-20 07:45 UTC, 3 h)"), true)
+    );
+    // The service may say both.
+    let updating = decided(&Snapshot {
+        inactive_state: Some("updating".to_owned()),
+        moving_replica: Some(moving(Some(Since::Exactly(minutes_ago(300))))),
         ..snapshot("eu", 0)
+    });
+    assert_eq!(
+        (updating.reason.as_str(), updating.announce),
+        (
+            "the namespace is updating: replica aws-us-west-2 is being added (since 2026-11-20 05:45 UTC, 5 h); \
+             will re-evaluate when it is active",
+            true
+        )
+    );
+}
+
+#[test]
+fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
+    let reason = |from: Option<u32>, state: RequestState| {
+        let mut latest = request(state, 40, false);
+        latest.from = from.map(Capacity::from_trus);
+        latest.to = Some(Capacity::from_trus(4));
+        let decision = decided(&Snapshot {
+            latest_request: Some(latest),
+            ..twelve_actions("pay", 4)
+        });
+        decision.reason
     };
     assert_eq!(
-        decided(&snapshot).to_string(),
-        "[eu.a1b2c] Hold: replica aws-us-west-2 is being added; will re-evaluate when all replicas are active"
+        reason(Some(0), RequestState::Completed),
+        "12 actions in the last hour, below the threshold of 100, but somebody else changed its capacity from on-demand \
+         to 4 TRUs at 2026-11-20 10:05 UTC (40 min ago, operation op-1); it is not changed for 4 h after that"
     );
+    assert!(
+        reason(None, RequestState::Completed)
+            .contains("changed its capacity to 4 TRUs at 2026-11-20 10:05 UTC"),
+        "what is not known is not told"
+    );
+    assert_eq!(
+        reason(Some(8), RequestState::InProgress),
+        "somebody else is changing its capacity from 8 TRUs to 4 TRUs (operation op-1, since 2026-11-20 10:03 UTC); \
+         will re-evaluate when it finishes"
+    );
+}
+
+#[test]
+fn standby_traffic_is_told_as_left_out_wherever_usage_was_judged() {
+    let mut standby = PerLimit::<Rate>::default();
+    standby[LimitKind::Actions] = rate(300.0);
+    for (before, action) in [
+        (snapshot("quiet", 0), "Keep"),
+        (throttled("pay"), "Enable"),
+        (idle("late", 4), "Disable"),
+    ] {
+        let decision = decided(&Snapshot {
+            standby,
+            ..before.clone()
+        });
+        assert!(decision.action.to_string().starts_with(action), "{decision}");
+        assert_eq!(
+            decision.reason,
+            format!(
+                "{}; standby traffic of 300.0 actions/s is not counted",
+                decided(&before).reason
+            )
+        );
+    }
 }
 
 /// 12 actions in the hour, and one busy minute of throttled actions.

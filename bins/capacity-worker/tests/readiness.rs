@@ -1,0 +1,133 @@
+//! Two workers of one installation: one evaluates, the other is never chosen, and both are ready.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use capacity_workflows::{Connection, Installation, Trigger, signal};
+use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
+use temporal_dev_server::{DevServer, Options};
+
+const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+
+/// A worker and where it serves its health. It ends with this.
+struct Worker {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Worker {
+    fn start(server: &DevServer, cloud: &RunningSimulator) -> Self {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
+        let process = Command::new(env!("CARGO_BIN_EXE_capacity-worker"))
+            .args(["--listen", &address.to_string(), "--grace", "1"])
+            .env_clear()
+            .current_dir(std::env::temp_dir())
+            .env("TEMPORAL_ADDRESS", server.address().to_string())
+            .env("TEMPORAL_NAMESPACE", "default")
+            .env("CLOUD_OPS_API_BASE_URL", cloud.ops_url())
+            .env("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url())
+            .env("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key())
+            .env("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        Self { process, address }
+    }
+
+    /// The answer to a request, or nothing while nobody listens.
+    fn get(&self, path: &str) -> String {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        ask().unwrap_or_default()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.get("/readyz").starts_with("HTTP/1.0 200")
+    }
+
+    /// A metric of its own.
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        values
+            .next()
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn until(what: &str, bound: Duration, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < bound, "not {what} within {bound:?}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
+    if std::env::var(SKIP).as_deref() == Ok("1") {
+        println!("{SKIP}=1: the tests on a Temporal server are skipped");
+        return;
+    }
+    let server = temporal_dev_server::start(&Options::default(), &|what| println!("{what}"))
+        .await
+        .unwrap_or_else(|problem| panic!("{problem} (or set {SKIP}=1)"));
+    let quiet = NamespaceSetup::new("quiet", Load::Steady(3.0));
+    let options = SimulatorOptions::new(Account::new("a1b2c", vec![quiet]));
+    let cloud = cloud_simulator::start(options).await.expect("started");
+    let workers = [Worker::start(&server, &cloud), Worker::start(&server, &cloud)];
+    until("ready", Duration::from_secs(40), || {
+        workers.iter().all(Worker::is_ready)
+    })
+    .await;
+    let connection = Connection {
+        address: server.address().to_string(),
+        namespace: "default".to_owned(),
+        ..Connection::default()
+    };
+    let client = connection.connect(None).await.expect("connected");
+    // Their ages count from the starts of the processes; the evaluation is younger.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    signal(&client, &Installation::default(), Trigger::Evaluation)
+        .await
+        .expect("signaled");
+    let made = |worker: &Worker| worker.metric("temporal_capacity_evaluations_total");
+    until("evaluated", Duration::from_secs(40), || {
+        workers.iter().map(made).sum::<u64>() == 1
+    })
+    .await;
+    let evaluated = Instant::now();
+    let never_chosen = workers
+        .iter()
+        .find(|worker| made(worker) == 0)
+        .expect("one of two");
+    // It asks the controller once a minute.
+    until("learned", Duration::from_secs(90), || {
+        let age = never_chosen.metric("temporal_capacity_last_evaluation_age_seconds");
+        age <= evaluated.elapsed().as_secs() + 5
+    })
+    .await;
+    assert_eq!(made(never_chosen), 0);
+    assert!(workers.iter().all(Worker::is_ready));
+}

@@ -1,0 +1,115 @@
+//! What a namespace had before somebody else changed it. The service does not say: this process has seen it, or the ledger has.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use capacity_engine::{Capacity, CapacityRequest, NamespaceId, RequestState, Snapshot};
+use capacity_ledger::HistoryFilter;
+use jiff::{SignedDuration, Timestamp};
+
+use super::reading::Reading;
+use crate::autopilot::Judged;
+
+/// Changes of others that are looked up in one evaluation, at most.
+const MOST: usize = 20;
+/// Older ones are nobody's news.
+const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What this process saw of sizes.
+#[derive(Debug, Default)]
+pub(crate) struct SizesSeen(Mutex<HashMap<NamespaceId, Seen>>);
+
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// What it had at the last evaluation; `None` where that was to be changed, or unknown.
+    size: Option<Capacity>,
+    /// The latest request then.
+    operation: Option<String>,
+    /// What it had before that request.
+    before: Option<Capacity>,
+}
+
+impl SizesSeen {
+    /// Takes what an evaluation has seen and decided: a namespace that is to be changed is not known any more.
+    pub(crate) fn take(&self, snapshots: &[Snapshot], decisions: &[Judged]) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (snapshot, judged) in snapshots.iter().zip(decisions) {
+            let decision = &judged.decision;
+            let request = snapshot.latest_request.as_ref();
+            seen.insert(
+                snapshot.namespace.clone(),
+                Seen {
+                    size: decision.current.filter(|_| !decision.action.is_change()),
+                    operation: request.and_then(|request| request.operation_id.clone()),
+                    before: request.and_then(|request| request.from),
+                },
+            );
+        }
+    }
+
+    /// Returns what a namespace had before a request.
+    fn before(&self, namespace: &NamespaceId, request: &CapacityRequest) -> Option<Capacity> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.get(namespace)?;
+        if request.operation_id.is_some() && seen.operation == request.operation_id {
+            seen.before
+        } else {
+            seen.size
+        }
+    }
+}
+
+/// Fills in what namespaces had before somebody else changed them lately.
+pub(super) async fn look_up(reading: &mut Reading<'_>, snapshots: &mut [Snapshot], now: Timestamp) {
+    let mut asked = 0;
+    for snapshot in snapshots {
+        let Some(request) = snapshot.latest_request.as_mut().filter(|it| is_foreign(it, now)) else {
+            continue;
+        };
+        request.from = reading.sizes_seen().before(&snapshot.namespace, request);
+        let began = request.started_at.or(request.ended_at);
+        if let (None, Some(began)) = (request.from, began)
+            && asked < MOST
+        {
+            asked += 1;
+            request.from = in_ledger(reading, &snapshot.namespace, began).await;
+        }
+    }
+}
+
+fn is_foreign(request: &CapacityRequest, now: Timestamp) -> bool {
+    let is_recent = || {
+        let ended = request.took_effect_at();
+        ended.is_none_or(|ended| now.duration_since(ended) < LATELY)
+    };
+    !request.ours && request.state != RequestState::Failed && is_recent()
+}
+
+/// The last decision before the change tells: what was found then, or what it was changed to.
+async fn in_ledger(
+    reading: &mut Reading<'_>,
+    namespace: &NamespaceId,
+    before: Timestamp,
+) -> Option<Capacity> {
+    let filter = HistoryFilter {
+        namespaces: vec![namespace.to_string()],
+        to: Some(before),
+        limit: 1,
+        ..HistoryFilter::default()
+    };
+    let rows = reading
+        .remember(async |ledger, account| ledger.history(Some(account), &filter).await)
+        .await?;
+    let row = rows.into_iter().next()?;
+    let is_change = matches!(row.decision.action.as_str(), "Enable" | "Resize" | "Disable");
+    let trus = match (row.outcome.as_deref(), is_change && !row.dry_run) {
+        (Some("changed" | "already"), true) => row.decision.wanted_trus,
+        (Some("refused" | "not_permitted" | "not_started" | "failed"), true) | (_, false) => {
+            row.decision.current_trus
+        }
+        // Nobody knows whether it was carried out.
+        (_, true) => None,
+    };
+    trus.and_then(|trus| u32::try_from(trus).ok())
+        .map(Capacity::from_trus)
+}

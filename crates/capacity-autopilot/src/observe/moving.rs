@@ -1,0 +1,40 @@
+//! Since when a replica moves: the operation that moves it says so, where the service shows it.
+
+use capacity_engine::{Since, Snapshot};
+use futures::StreamExt;
+
+use crate::autopilot::Autopilot;
+
+/// Few namespaces get or lose a region at a time; more than this keep what the list tells.
+const MOST: usize = 20;
+/// How many operations are asked for at a time.
+const CONCURRENT: usize = 4;
+
+/// Fills in when the operations that move replicas began. One that cannot be read leaves what the list tells.
+pub(super) async fn look_up(autopilot: &Autopilot, snapshots: &mut [Snapshot]) {
+    let filter = &autopilot.settings().policy.filter;
+    let is_ours = |snapshot: &Snapshot| {
+        !filter.deny.matches(&snapshot.namespace)
+            && (filter.allow.is_empty() || filter.allow.matches(&snapshot.namespace))
+    };
+    let asked: Vec<(usize, String)> = snapshots
+        .iter()
+        .enumerate()
+        .filter(|(_, snapshot)| snapshot.moving_replica.is_some() && is_ours(snapshot))
+        .filter_map(|(number, snapshot)| Some((number, snapshot.running_operation.clone()?)))
+        .take(MOST)
+        .collect();
+    let read = |(number, operation): (usize, String)| async move {
+        let read = autopilot.ops().async_operation(&operation).await;
+        (number, read.ok().and_then(|operation| operation.started_time))
+    };
+    let began: Vec<_> = futures::stream::iter(asked.into_iter().map(read))
+        .buffer_unordered(CONCURRENT)
+        .collect()
+        .await;
+    for (number, began) in began {
+        if let (Some(moving), Some(began)) = (&mut snapshots[number].moving_replica, began) {
+            moving.since = Some(Since::Exactly(began));
+        }
+    }
+}

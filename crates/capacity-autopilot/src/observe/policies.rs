@@ -1,0 +1,99 @@
+//! A policy with what it remembers of the namespaces of one evaluation.
+
+use std::collections::BTreeMap;
+
+use capacity_engine::{
+    AccountView, Decision, NamespaceId, Policy, PolicyState, Snapshot, decide_with_state,
+    wants_capacity_info_with_state,
+};
+use jiff::Timestamp;
+
+use super::reading::Reading;
+
+/// What stands before the name of a policy in shadow: what it remembers is kept apart from what it remembers when it acts.
+const SHADOW: &str = "shadow:";
+
+/// The name under which the state of a policy is kept.
+pub(crate) fn state_key(policy: &str, in_shadow: bool) -> String {
+    if in_shadow {
+        format!("{SHADOW}{policy}")
+    } else {
+        policy.to_owned()
+    }
+}
+
+/// A policy, and what it remembers.
+pub(super) struct Judge {
+    policy: Policy,
+    key: String,
+    states: BTreeMap<String, PolicyState>,
+}
+
+impl Judge {
+    pub(super) fn acting(policy: &Policy) -> Self {
+        Self {
+            key: state_key(policy.acting.name(), false),
+            policy: policy.clone(),
+            states: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn in_shadow(policy: &Policy) -> Option<Self> {
+        let shadow = policy.shadow.clone()?;
+        Some(Self {
+            key: state_key(shadow.name(), true),
+            policy: policy.acting(shadow),
+            states: BTreeMap::new(),
+        })
+    }
+
+    /// Takes what is remembered. A ledger that fails is noted: nothing is scaled down then.
+    pub(super) async fn recall(&mut self, reading: &mut Reading<'_>) {
+        if !self.policy.acting.keeps_state() {
+            return;
+        }
+        let key = self.key.clone();
+        let recalled = reading
+            .remember(async |ledger, account| ledger.policy_states(account, &key).await)
+            .await;
+        self.states = recalled
+            .unwrap_or_default()
+            .into_iter()
+            .map(|record| {
+                let state = PolicyState {
+                    version: record.version,
+                    minute: record.minute,
+                    text: record.state,
+                };
+                (record.namespace, state)
+            })
+            .collect();
+    }
+
+    pub(super) fn state(&self, namespace: &NamespaceId) -> Option<&PolicyState> {
+        self.states.get(namespace.as_str())
+    }
+
+    pub(super) fn wants_capacity_info(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountView,
+        now: Timestamp,
+    ) -> bool {
+        let state = self.state(&snapshot.namespace);
+        wants_capacity_info_with_state(snapshot, account, &self.policy, state, now)
+    }
+
+    /// Decides, and returns what is new to remember.
+    pub(super) fn decide(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountView,
+        now: Timestamp,
+    ) -> (Decision, Option<PolicyState>) {
+        let state = self.state(&snapshot.namespace);
+        let (decision, next) = decide_with_state(snapshot, account, &self.policy, state, now);
+        let is_new = |next: &PolicyState| state.is_none_or(|state| state.text != next.text);
+        (decision, next.filter(is_new))
+    }
+}

@@ -1,0 +1,274 @@
+//! Standing problems: each is told once, then once a day, and once when it ends. What was done is told every time.
+//!
+//! [`StandingProblems`] is the rule. The worker keeps what it told in the controller's state; `apply` keeps it in the ledger
+//! ([`recall_problems`], [`store_problems`]), so that an hourly `apply` does not repeat itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capacity_ledger::{LedgerError, PolicyStateRecord};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use slack_notifier::Section;
+
+use crate::memory::Memory;
+use crate::plan::{Plan, PlannedDecision};
+
+/// A standing problem is told again after so long.
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A hold on provisioned capacity is announced when it has lasted this many evaluations, because it costs money meanwhile.
+const LONG_HOLD: u32 = 3;
+
+/// The account's metrics, as a problem.
+pub const METRICS_UNUSABLE: &str = "the account: metrics unusable";
+
+/// A problem that more than one evaluation may see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// How many evaluations in a row have seen it.
+    pub seen: u32,
+    /// When people were last told of it; `None`: not yet.
+    pub told: Option<Timestamp>,
+    /// When it was first seen.
+    pub since: Option<Timestamp>,
+}
+
+/// The problems that one evaluation sees, beside those that are known.
+#[derive(Debug)]
+pub struct StandingProblems<'a> {
+    before: &'a BTreeMap<String, Problem>,
+    now: Timestamp,
+    found: BTreeMap<String, Problem>,
+}
+
+impl<'a> StandingProblems<'a> {
+    /// Starts with what is known.
+    pub fn new(before: &'a BTreeMap<String, Problem>, now: Timestamp) -> Self {
+        Self {
+            before,
+            now,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Notes a problem, and returns whether people are to be told: when it has been seen often enough, and not within a day.
+    pub fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
+        let mut standing = self.before.get(problem).copied().unwrap_or_default();
+        standing.seen = standing.seen.saturating_add(1);
+        standing.since.get_or_insert(self.now);
+        let told_lately = standing.told.is_some_and(|told| !is_over_a_day(told, self.now));
+        let is_news = standing.seen >= due_after && !told_lately;
+        if is_news {
+            standing.told = Some(self.now);
+        }
+        self.found.insert(problem.to_owned(), standing);
+        is_news
+    }
+
+    /// Returns whether a problem was seen.
+    pub fn has(&self, problem: &str) -> bool {
+        self.found.contains_key(problem)
+    }
+
+    /// Returns since when a problem that was seen stands.
+    pub fn since(&self, problem: &str) -> Option<Timestamp> {
+        self.found.get(problem)?.since
+    }
+
+    /// Returns what stands now, and what has ended of what people were told. A problem that was not seen, and may stand all the
+    /// same, is kept. Of more than `most` problems those that were seen now are kept first; those of the account always are.
+    pub fn end(
+        self,
+        most: usize,
+        may_stand: impl Fn(&str) -> bool,
+    ) -> (BTreeMap<String, Problem>, Vec<String>) {
+        let mut found = self.found;
+        let mut ended = Vec::new();
+        for (problem, standing) in self.before {
+            if found.contains_key(problem) {
+                continue;
+            }
+            if may_stand(problem) {
+                if found.len() < most || is_of_account(problem) {
+                    found.insert(problem.clone(), *standing);
+                }
+            } else if standing.told.is_some() {
+                ended.push(problem.clone());
+            }
+        }
+        let excess = found.len().saturating_sub(most);
+        let last: Vec<String> = found
+            .keys()
+            .rev()
+            .filter(|problem| !is_of_account(problem))
+            .take(excess)
+            .cloned()
+            .collect();
+        for problem in last {
+            found.remove(&problem);
+        }
+        (found, ended)
+    }
+}
+
+/// No namespace is called that: its name has no blank.
+fn is_of_account(problem: &str) -> bool {
+    problem.starts_with("the ")
+}
+
+/// Whether people are to be told again.
+pub fn is_over_a_day(told: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(told).abs() >= AGAIN_AFTER
+}
+
+/// Returns what a decision says is wrong, and after how many evaluations it is told.
+pub fn decision_problem(
+    namespace: &str,
+    action: &str,
+    reason_code: &str,
+    announce: bool,
+    current_trus: Option<u32>,
+) -> Option<(String, u32)> {
+    let is_change = matches!(action, "Enable" | "Resize" | "Disable");
+    // What waits for metrics newer than its last change costs nothing that a person could save.
+    let is_paid_hold =
+        action == "Hold" && reason_code != "waiting_for_effect" && current_trus.is_some_and(|trus| trus > 0);
+    let due_after = match (is_change, announce, is_paid_hold) {
+        (false, true, _) => 1,
+        (false, false, true) => LONG_HOLD,
+        _ => return None,
+    };
+    Some((format!("{namespace}: {action} {reason_code}"), due_after))
+}
+
+/// The section that names what has ended; `None` if nothing has.
+pub fn resolved(ended: Vec<String>) -> Option<Section> {
+    (!ended.is_empty()).then(|| Section {
+        heading: Some("Resolved".to_owned()),
+        lines: ended,
+    })
+}
+
+/// What of a plan is news.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanNews {
+    /// The plan, announcing only what people do not know.
+    pub plan: Plan,
+    /// What is to be told beside it.
+    pub more: Vec<Section>,
+    /// The standing problems, once people were told.
+    pub standing: BTreeMap<String, Problem>,
+}
+
+/// Separates what is new in a plan and its changes from what people know.
+pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp) -> PlanNews {
+    let mut found = StandingProblems::new(before, now);
+    let mut plan = plan.clone();
+    for decision in &mut plan.decisions {
+        if let Some((problem, due_after)) = problem_of(decision) {
+            decision.announce = found.is_news(&problem, due_after);
+        }
+    }
+    if let Some(changes) = &mut plan.changes {
+        changes.retain(|change| {
+            let problem = format!("{}: change {}", change.namespace, change.outcome.as_str());
+            change.outcome.is_success() || found.is_news(&problem, 1)
+        });
+    }
+    let is_blind = plan.metrics_unavailable;
+    if is_blind {
+        plan.metrics_unavailable = found.is_news(METRICS_UNUSABLE, 1);
+    }
+    let (standing, ended) = found.end(usize::MAX, |_| is_blind);
+    PlanNews {
+        plan,
+        more: resolved(ended).into_iter().collect(),
+        standing,
+    }
+}
+
+fn problem_of(decision: &PlannedDecision) -> Option<(String, u32)> {
+    decision_problem(
+        &decision.namespace,
+        decision.action.as_str(),
+        &decision.reason_code,
+        decision.announce,
+        decision.current_trus,
+    )
+}
+
+/// Under this name the ledger keeps what people were told, beside what policies remember.
+const KEPT_AS: &str = "announcements";
+const VERSION: i64 = 1;
+
+/// Reads what people were told of an account, as `apply` keeps it in the ledger.
+///
+/// # Errors
+///
+/// If the ledger cannot be read.
+pub async fn recall_problems(
+    memory: &Memory,
+    account: &str,
+) -> Result<BTreeMap<String, Problem>, LedgerError> {
+    let records = memory
+        .call(async |ledger| ledger.policy_states(account, KEPT_AS).await)
+        .await?;
+    let mut problems = BTreeMap::new();
+    for record in records.iter().filter(|record| record.version == VERSION) {
+        // What cannot be read is told once more.
+        let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
+        for (problem, standing) in of_one {
+            problems.insert(format!("{}: {problem}", record.namespace), standing);
+        }
+    }
+    Ok(problems)
+}
+
+/// Keeps what people were told of an account in the ledger, in place of what it kept before.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn store_problems(
+    memory: &Memory,
+    account: &str,
+    before: &BTreeMap<String, Problem>,
+    standing: &BTreeMap<String, Problem>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let subjects: BTreeSet<&str> = before
+        .keys()
+        .chain(standing.keys())
+        .map(|it| subject(it).0)
+        .collect();
+    let records: Vec<PolicyStateRecord> = subjects
+        .into_iter()
+        .map(|namespace| {
+            let of_one: BTreeMap<&str, &Problem> = standing
+                .iter()
+                .filter(|(problem, _)| subject(problem).0 == namespace)
+                .map(|(problem, standing)| (subject(problem).1, standing))
+                .collect();
+            PolicyStateRecord {
+                account: account.to_owned(),
+                namespace: namespace.to_owned(),
+                policy: KEPT_AS.to_owned(),
+                version: VERSION,
+                minute: now.as_second().div_euclid(60),
+                // Texts and times always become JSON.
+                state: serde_json::to_string(&of_one).unwrap_or_default(),
+            }
+        })
+        .filter(|record| record.state.len() <= PolicyStateRecord::LONGEST)
+        .collect();
+    memory
+        .call(async |ledger| ledger.store_policy_states(&records).await)
+        .await
+        .map(drop)
+}
+
+/// The namespace, or the account, and what is wrong with it.
+fn subject(problem: &str) -> (&str, &str) {
+    problem.split_once(": ").unwrap_or(("the account", problem))
+}

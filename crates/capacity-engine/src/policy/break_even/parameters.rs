@@ -1,0 +1,133 @@
+//! Parameters as people write them: `delay_value=0.5`.
+
+use rust_decimal::Decimal;
+
+use super::Parameters;
+
+/// A parameter that cannot be used, with the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParameterError(String);
+
+impl Parameters {
+    /// What may be set by name.
+    pub const NAMES: &str =
+        "delay_value, let_pass, margin, look_back_minutes, history_days, free_share, min_trus, max_trus";
+
+    /// Reads assignments separated by commas: `delay_value=0.5,history_days=0`.
+    ///
+    /// # Errors
+    ///
+    /// If a name is unknown, a value is out of range, or the bounds contradict each other.
+    pub fn parse(text: &str) -> Result<Self, ParameterError> {
+        let mut parameters = Self::default();
+        for assignment in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+            let (name, value) = assignment.split_once('=').ok_or_else(|| {
+                ParameterError(format!(
+                    "write NAME=VALUE, not `{assignment}`; names are {}",
+                    Self::NAMES
+                ))
+            })?;
+            parameters.set(name.trim(), value.trim())?;
+        }
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    /// Sets one parameter by its name.
+    ///
+    /// # Errors
+    ///
+    /// If the name is unknown, or the value out of range.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ParameterError> {
+        match name {
+            "delay_value" => self.delay_milli = in_parts(name, value, 1000, (1, 100_000))?,
+            "let_pass" => self.let_pass_milli = in_parts(name, value, 1000, (0, 10_000))?,
+            "margin" => self.margin_percent = in_parts(name, value, 100, (100, 300))?,
+            "free_share" => self.free_share_percent = in_parts(name, value, 100, (0, 100))?,
+            "look_back_minutes" => self.look_back_minutes = whole(name, value, (5, 60))?,
+            "history_days" => self.history_days = whole(name, value, (0, 7))?,
+            "min_trus" => self.min_trus = trus(name, value)?,
+            "max_trus" => self.max_trus = trus(name, value)?,
+            _ => {
+                return Err(ParameterError(format!(
+                    "unknown policy parameter `{name}`; choose from {}",
+                    Self::NAMES
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether the bounds go together.
+    ///
+    /// # Errors
+    ///
+    /// If they do not.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        if self.min_trus <= self.max_trus {
+            return Ok(());
+        }
+        Err(ParameterError(format!(
+            "min_trus={} is above max_trus={}; lower one or raise the other",
+            self.min_trus, self.max_trus
+        )))
+    }
+}
+
+fn trus(name: &str, value: &str) -> Result<u32, ParameterError> {
+    let trus: u32 = whole(name, value, (0, 12))?;
+    if [0, 2, 3, 4, 6, 8, 10, 12].contains(&trus) {
+        return Ok(trus);
+    }
+    Err(ParameterError(format!(
+        "{name}={trus} is not an available size; use 0, 2, 3, 4, 6, 8, 10 or 12"
+    )))
+}
+
+/// A decimal as so many whole parts.
+fn in_parts(name: &str, value: &str, parts: i64, (least, most): (i64, i64)) -> Result<i64, ParameterError> {
+    let bound = |bound: i64| (Decimal::from(bound) / Decimal::from(parts)).normalize();
+    let in_parts = Decimal::from_str_exact(value)
+        .ok()
+        .and_then(|number| number.checked_mul(Decimal::from(parts)))
+        .and_then(|number| i64::try_from(number.round()).ok())
+        .filter(|number| (least..=most).contains(number));
+    in_parts.ok_or_else(|| {
+        ParameterError(format!(
+            "{name}={value} is out of range; use a number from {} to {}",
+            bound(least),
+            bound(most)
+        ))
+    })
+}
+
+fn whole<Number>(name: &str, value: &str, (least, most): (Number, Number)) -> Result<Number, ParameterError>
+where
+    Number: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+{
+    let number = value
+        .parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| {
+        ParameterError(format!(
+            "{name}={value} is out of range; use a whole number from {least} to {most}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_are_read_and_what_cannot_be_used_is_named() {
+        let parameters = Parameters::parse("delay_value=0.1, margin=1.25,").expect("valid");
+        assert_eq!((parameters.delay_milli, parameters.margin_percent), (100, 125));
+        let refused = |text: &str| Parameters::parse(text).expect_err("refused").to_string();
+        assert!(refused("speed=1").contains("choose from delay_value"));
+        assert!(refused("margin").contains("NAME=VALUE"));
+        assert!(refused("min_trus=4,max_trus=2").contains("above max_trus=2"));
+    }
+}

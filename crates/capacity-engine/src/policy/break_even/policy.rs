@@ -1,0 +1,489 @@
+//! `break-even` as a policy of the product: from a snapshot to its integers and back.
+//!
+//! Three limits can throttle. The one that came closest to its limit in the last hour decides; its rates are counted as the
+//! actions that a TRU admits beside them, so that the costs of waiting and of idle minimums compare.
+//!
+//! The state that is stored never takes a change for granted. Whether it was carried out shows in the namespace itself: the
+//! time of its latest request, read again at the next evaluation.
+
+use rust_decimal::Decimal;
+
+use super::load::{MinuteActions, WINDOW_MINUTES, Window};
+use super::{
+    BreakEvenState, Outcome, Parameters, Rule, Situation, Size, evaluate_only, raise::MINUTES_UNTIL_EFFECT,
+};
+use crate::capacity::{Capacity, RequestState, Trus};
+use crate::decision::ReasonCode;
+use crate::limit::LimitKind;
+use crate::policy::contract::{
+    CapacityPolicy, ConsideredOption, PolicyState, PolicyTarget, PolicyView, Wish,
+};
+use crate::policy::threshold;
+use crate::pricing::in_dollars;
+use crate::rate::{Rate, thousands};
+use crate::snapshot::CapacityInfo;
+
+/// The `break-even` policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BreakEven {
+    parameters: Parameters,
+}
+
+/// Sizes that are published, in place of a ladder that was not read.
+const PUBLISHED: [u32; 7] = [2, 3, 4, 6, 8, 10, 12];
+
+/// Slots in which throttling counts towards a raise.
+const RECENT_SLOTS: usize = 10;
+
+impl BreakEven {
+    /// The name of the policy.
+    pub const NAME: &str = "break-even";
+
+    const VERSION: i64 = 1;
+
+    /// Returns the policy with its parameters.
+    pub fn new(parameters: Parameters) -> Self {
+        Self { parameters }
+    }
+
+    /// Returns what an operator has set.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}
+
+impl CapacityPolicy for BreakEven {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn version(&self) -> i64 {
+        Self::VERSION
+    }
+
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
+    fn recent_minutes(&self) -> usize {
+        self.parameters.look_back_minutes
+    }
+
+    fn follows_throttling(&self) -> bool {
+        true
+    }
+
+    fn evaluation_minutes(&self) -> &[u8] {
+        &[0, 55]
+    }
+
+    fn target(&self, view: &PolicyView<'_>) -> PolicyTarget {
+        let Some(basis) = Basis::of(view) else {
+            return PolicyTarget::hold(
+                ReasonCode::LimitsUnknown,
+                "the limit that on-demand would provide is missing from the metrics; will re-evaluate when it is reported",
+            );
+        };
+        let max_trus = self.parameters.max_trus.min(view.settings.max_trus.get());
+        let parameters = Parameters {
+            max_trus,
+            min_trus: self.parameters.min_trus.min(max_trus),
+            ..self.parameters.clone()
+        };
+        let ladder = ladder(view);
+        let situation = Situation {
+            now: view.now.as_second().div_euclid(60),
+            newest: view.window.newest().number(),
+            current: view.present.trus(),
+            envelope: basis.envelope,
+            ladder: &ladder,
+            window: &basis.window,
+            billed_permille: basis.billed_permille,
+        };
+        let state = remembered(view, &situation);
+        let (outcome, next) = evaluate_only(&situation, &state, &parameters);
+        // A ring for the share of the quietest hour is needed of every namespace.
+        let is_stored = !next.is_blank() || parameters.free_share_percent > 0 || view.state.is_some();
+        let told = Told {
+            view,
+            basis: &basis,
+            situation: &situation,
+            parameters: &parameters,
+            outcome: &outcome,
+        };
+        PolicyTarget {
+            wish: told.wish(),
+            options: told.options(),
+            next_state: is_stored.then(|| PolicyState {
+                version: Self::VERSION,
+                minute: situation.now,
+                text: next.encode(),
+            }),
+        }
+    }
+}
+
+/// Sizes that may be chosen: those of the API that the region can provide, and the present one.
+fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
+    let present = view.present.trus();
+    let told = match &view.snapshot.capacity_info {
+        CapacityInfo::Known(info) if !info.ladder.is_empty() => Some(info),
+        _ => None,
+    };
+    let sizes: Vec<u32> = match told {
+        Some(info) => info
+            .ladder
+            .steps()
+            .iter()
+            .filter(|step| info.ceiling.is_none_or(|ceiling| **step <= ceiling) || step.get() == present)
+            .map(|step| step.get())
+            .collect(),
+        None => PUBLISHED.to_vec(),
+    };
+    sizes.into_iter().map(Size::documented).collect()
+}
+
+/// What is remembered of the namespace, corrected by what is seen of it. What is lost, damaged or from the future is started
+/// afresh: nothing is planned before the end of the hour then.
+fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenState {
+    let now = situation.now;
+    let stored = view.state.filter(|state| state.minute <= now + 1);
+    let stored = stored.and_then(|state| BreakEvenState::decode(&state.text).ok());
+    let coming = (now + 5).div_euclid(60);
+    let mut state = stored.unwrap_or_else(|| BreakEvenState {
+        last_plan_hour: if now.rem_euclid(60) < 55 {
+            coming
+        } else {
+            coming - 1
+        },
+        ..BreakEvenState::default()
+    });
+    state.changed_minute = state.changed_minute.min(now);
+    let request = view.snapshot.latest_request.as_ref();
+    let completed = request.filter(|request| request.state == RequestState::Completed);
+    let minute = |time: jiff::Timestamp| time.as_second().div_euclid(60);
+    let began = completed.and_then(|request| request.started_at).map(minute);
+    let took_effect = completed.and_then(|request| request.ended_at).map(minute);
+    let changed = began.max(took_effect.map(|effect| effect - MINUTES_UNTIL_EFFECT));
+    if let Some(changed) = changed.map(|changed| changed.min(now))
+        && changed > state.changed_minute
+    {
+        state.changed_minute = changed;
+        // What was planned before was carried out, or overtaken by somebody else.
+        if changed >= state.last_plan_hour * 60 - 5 {
+            state.planned = None;
+        }
+    }
+    if view.scale_up_only && state.last_plan_hour != coming {
+        // The plan is left to the next full evaluation, which finds the stored state.
+        state.last_plan_hour = coming;
+        state.planned = None;
+    }
+    state
+}
+
+/// The limit that decides, in the terms of the policy.
+struct Basis {
+    kind: LimitKind,
+    envelope: i64,
+    window: Window,
+    billed_permille: i64,
+}
+
+impl Basis {
+    /// `None` if what on-demand would give is unknown.
+    fn of(view: &PolicyView<'_>) -> Option<Self> {
+        let mut deciding: Option<(LimitKind, Rate, Pressure)> = None;
+        for kind in LimitKind::ALL {
+            let asked = view.window.highest_asked(kind);
+            let in_force = view.limits[kind];
+            let envelope = view.snapshot.envelopes[kind].or(match view.present {
+                Capacity::OnDemand => Some(in_force),
+                Capacity::Provisioned(_) => api_envelope(view, kind),
+            });
+            let Some(envelope) = envelope else {
+                if kind != LimitKind::Actions && asked.is_zero() {
+                    continue;
+                }
+                return None;
+            };
+            let pressure = Pressure {
+                asked,
+                limit: envelope.min(in_force),
+            };
+            if deciding.is_none_or(|(_, _, most)| pressure.is_above(most)) {
+                deciding = Some((kind, envelope, pressure));
+            }
+        }
+        let (kind, envelope, _) = deciding?;
+        let window = window(view, kind);
+        Some(Self {
+            kind,
+            envelope: as_actions(envelope, kind),
+            billed_permille: billed_permille(view, kind, &window),
+            window,
+        })
+    }
+}
+
+fn api_envelope(view: &PolicyView<'_>, kind: LimitKind) -> Option<Rate> {
+    match &view.snapshot.capacity_info {
+        CapacityInfo::Known(info) if kind == LimitKind::Actions => info.on_demand_actions,
+        _ => None,
+    }
+}
+
+/// How close a limit is.
+#[derive(Clone, Copy)]
+struct Pressure {
+    asked: Rate,
+    limit: Rate,
+}
+
+impl Pressure {
+    fn is_above(self, other: Self) -> bool {
+        let product = |asked: Rate, limit: Rate| {
+            u128::from(asked.micros_per_second()) * u128::from(limit.micros_per_second().max(1))
+        };
+        product(self.asked, other.limit) > product(other.asked, self.limit)
+    }
+}
+
+/// A rate per minute, counted as the actions that a TRU admits beside it.
+fn as_actions(rate: Rate, kind: LimitKind) -> i64 {
+    let per_tru = |kind: LimitKind| {
+        Trus::try_new(1).map_or(1, |one| u128::from(kind.at(one).micros_per_second().max(1)))
+    };
+    let micros = u128::from(rate.micros_per_second()) * 60 * per_tru(LimitKind::Actions) / per_tru(kind);
+    i64::try_from((micros + 500_000) / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// The last hour. Where what was served was not read, it is taken to be at the limit while something is throttled, and
+/// missing else.
+fn window(view: &PolicyView<'_>, kind: LimitKind) -> Window {
+    let mut window: Window = [None; WINDOW_MINUTES];
+    let newest = view.window.newest().number();
+    for sample in view.window.minutes() {
+        let behind = usize::try_from(newest - sample.number()).unwrap_or(usize::MAX);
+        let usage = sample.usage[kind];
+        let served = if sample.served_read[kind] {
+            usage.served
+        } else if usage.throttled.is_zero() {
+            continue;
+        } else {
+            view.limits[kind]
+        };
+        if let Some(slot) = WINDOW_MINUTES
+            .checked_sub(1 + behind)
+            .and_then(|at| window.get_mut(at))
+        {
+            *slot = Some(MinuteActions {
+                served: as_actions(served, kind),
+                throttled: as_actions(usage.throttled, kind),
+            });
+        }
+    }
+    window
+}
+
+fn billed_permille(view: &PolicyView<'_>, kind: LimitKind, window: &Window) -> i64 {
+    const ALL: i64 = 1000;
+    if kind == LimitKind::Actions {
+        return ALL;
+    }
+    let counted: i64 = window.iter().flatten().map(|minute| minute.served).sum();
+    let actions = view
+        .window
+        .minutes()
+        .map(|sample| sample.usage[LimitKind::Actions].served);
+    let actions: i64 = actions.map(|rate| as_actions(rate, LimitKind::Actions)).sum();
+    if counted == 0 {
+        ALL
+    } else {
+        (actions.saturating_mul(ALL) / counted).clamp(0, 100 * ALL)
+    }
+}
+
+/// A decision, to be put into words.
+struct Told<'a> {
+    view: &'a PolicyView<'a>,
+    basis: &'a Basis,
+    situation: &'a Situation<'a>,
+    parameters: &'a Parameters,
+    outcome: &'a Outcome,
+}
+
+impl Told<'_> {
+    fn wish(&self) -> Wish {
+        let Outcome { option, rule, .. } = *self.outcome;
+        let present = self.view.present;
+        let wanted = Capacity::from_trus(option);
+        if wanted != present {
+            return Wish::Change {
+                to: wanted,
+                code: match rule {
+                    Rule::Raise => ReasonCode::WaitingCostsMore,
+                    Rule::Planned => ReasonCode::PlannedForTheHour,
+                    Rule::Bounds => ReasonCode::BelowMinimum,
+                    Rule::Release | Rule::Keep | Rule::Later | Rule::Hold | Rule::Blind => {
+                        ReasonCode::NotWorthKeeping
+                    }
+                },
+                because: self.because(),
+            };
+        }
+        if rule == Rule::Blind {
+            return PolicyTarget::hold(ReasonCode::RecentMinutesMissing, self.because()).wish;
+        }
+        if self.throttled() > 0 {
+            let reason = self.waits();
+            return PolicyTarget::keep(ReasonCode::CheaperToWait, reason).wish;
+        }
+        match (present, rule) {
+            (_, Rule::Later) => {
+                let reason = format!(
+                    "{} from the start of the next hour: {}",
+                    self.planned(),
+                    self.because()
+                );
+                PolicyTarget::keep(ReasonCode::PlannedForTheHour, reason).wish
+            }
+            (Capacity::OnDemand, _) => threshold::on_demand(self.view).wish,
+            (Capacity::Provisioned(trus), Rule::Keep) => {
+                let reason = format!("{trus} for the coming hour: {}", self.because());
+                PolicyTarget::keep(ReasonCode::WorthKeeping, reason).wish
+            }
+            (Capacity::Provisioned(trus), _) => {
+                let sample = self.view.window.newest();
+                let used = sample.usage[LimitKind::Actions].served.measured();
+                let limit = self.view.limits[LimitKind::Actions].limit();
+                let reason = format!(
+                    "{trus}, {used} of {limit} actions/s; the next hour is planned from minute 55, since this one is billed already"
+                );
+                PolicyTarget::keep(ReasonCode::WorthKeeping, reason).wish
+            }
+        }
+    }
+
+    fn planned(&self) -> Capacity {
+        let cheapest = self.outcome.costs.iter().min_by_key(|cost| cost.cost);
+        Capacity::from_trus(cheapest.map_or(self.outcome.option, |cheapest| cheapest.trus))
+    }
+
+    fn because(&self) -> String {
+        let because = self.outcome.because(self.situation, &|cost| self.money(cost));
+        self.counted(because)
+    }
+
+    /// Why nothing is done although something is throttled.
+    fn waits(&self) -> String {
+        if let Some(waiting) = &self.outcome.waiting {
+            let compared = waiting.reason.raised(&|cost| self.money(cost));
+            return self.counted(format!("{compared}; waiting is cheaper"));
+        }
+        let throttled = thousands(self.throttled().unsigned_abs());
+        let let_pass = self.money(self.parameters.let_pass());
+        self.counted(format!(
+            "{throttled} actions throttled in the last {RECENT_SLOTS} min; waiting for them costs less than {let_pass}, or they were throttled before the last change took effect"
+        ))
+    }
+
+    /// Throttled in the last minutes.
+    fn throttled(&self) -> i64 {
+        let recent = &self.basis.window[WINDOW_MINUTES - RECENT_SLOTS..];
+        recent.iter().flatten().map(|minute| minute.throttled).sum()
+    }
+
+    /// Says what was counted, where that is not actions.
+    fn counted(&self, because: String) -> String {
+        match self.basis.kind {
+            LimitKind::Actions => because,
+            kind => format!(
+                "{because} (the limit of {} decides; its numbers are converted to actions)",
+                kind.noun()
+            ),
+        }
+    }
+
+    fn dollars(&self, cost: i64) -> Decimal {
+        self.view.settings.price.of(u64::try_from(cost).unwrap_or(0))
+    }
+
+    fn money(&self, cost: i64) -> String {
+        in_dollars(self.dollars(cost))
+    }
+
+    fn options(&self) -> Vec<ConsideredOption> {
+        let Outcome {
+            option,
+            costs,
+            waiting,
+            ..
+        } = self.outcome;
+        let costs = match (costs.is_empty(), waiting) {
+            (true, Some(waiting)) => &waiting.costs,
+            (_, _) => costs,
+        };
+        if costs.is_empty() {
+            return Vec::new();
+        }
+        let wanted = match self.outcome.rule {
+            Rule::Later => self.planned().trus(),
+            _ => *option,
+        };
+        let cost_of = |trus: u32| {
+            let found = costs.iter().find(|cost| cost.trus == trus);
+            found.map(|found| found.cost).filter(|cost| *cost >= 0)
+        };
+        let chosen_cost = cost_of(wanted);
+        self.situation
+            .options()
+            .map(|(trus, limit)| {
+                let cost = cost_of(trus);
+                let chosen = trus == wanted;
+                ConsideredOption {
+                    trus,
+                    limit: u64::try_from((limit + 30) / 60).unwrap_or(0),
+                    idle_hour: self.view.settings.price.idle_hour(Capacity::from_trus(trus)),
+                    cost_actions: cost,
+                    cost: cost.map(|cost| self.dollars(cost)),
+                    chosen,
+                    verdict: self.verdict(trus, limit, chosen, cost, chosen_cost),
+                }
+            })
+            .collect()
+    }
+
+    fn verdict(
+        &self,
+        trus: u32,
+        limit: i64,
+        chosen: bool,
+        cost: Option<i64>,
+        chosen_cost: Option<i64>,
+    ) -> String {
+        let current = self.situation.current;
+        if chosen {
+            return if trus == current { "kept" } else { "chosen" }.to_owned();
+        }
+        if trus > self.parameters.max_trus {
+            return format!("above the maximum of {} TRUs", self.parameters.max_trus);
+        }
+        let Some(cost) = cost else {
+            return if limit <= self.situation.limit(current) {
+                "does not raise the limit"
+            } else {
+                "not compared"
+            }
+            .to_owned();
+        };
+        match chosen_cost.map(|chosen| cost - chosen) {
+            Some(more) if more > 0 => format!("costs {} more", self.money(more)),
+            Some(_) if trus != current => format!(
+                "saves less than a change is worth ({})",
+                self.money(self.parameters.change_cost())
+            ),
+            _ => "another rule decided".to_owned(),
+        }
+    }
+}

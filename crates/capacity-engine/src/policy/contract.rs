@@ -1,0 +1,259 @@
+//! What a policy is: what it sees, and what it returns.
+//!
+//! A policy returns a target capacity and why, never an action: restrictions and guards apply to every target, whichever policy
+//! produced it. The built-ins are `threshold` and `break-even`; a program that embeds this crate adds its own by implementing
+//! [`CapacityPolicy`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::break_even::{BreakEven, Parameters};
+use super::settings::ThresholdSettings;
+use super::threshold::Threshold;
+use crate::capacity::Capacity;
+use crate::decision::ReasonCode;
+use crate::limit::PerLimit;
+use crate::rate::Rate;
+use crate::snapshot::Snapshot;
+use crate::usage::UsageWindow;
+
+/// Turns what is known of one namespace into a target capacity.
+///
+/// It is pure: the same view gives the same target.
+pub trait CapacityPolicy: fmt::Debug + Send + Sync {
+    /// Returns its name, under which decisions are recorded and its state is kept.
+    fn name(&self) -> &str;
+
+    /// Returns the version of its rules and of the form of its state.
+    fn version(&self) -> i64;
+
+    /// Returns the target.
+    fn target(&self, view: &PolicyView<'_>) -> PolicyTarget;
+
+    /// Returns whether it carries state from one evaluation to the next.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
+    /// Returns how many minutes of the last hour a smaller size must carry, with 25% headroom.
+    fn recent_minutes(&self) -> usize {
+        60
+    }
+
+    /// Returns whether every sample with throttling is worth an evaluation, not the first one only.
+    fn follows_throttling(&self) -> bool {
+        false
+    }
+
+    /// Returns the minutes of the UTC hour at which it is to be evaluated.
+    fn evaluation_minutes(&self) -> &[u8] {
+        &[45]
+    }
+}
+
+/// What a policy sees of a namespace that can be judged.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PolicyView<'a> {
+    /// Everything known about it.
+    pub snapshot: &'a Snapshot,
+    /// Its current capacity.
+    pub present: Capacity,
+    /// What it used in the last hour.
+    pub window: &'a UsageWindow,
+    /// Its limits in force.
+    pub limits: PerLimit<Rate>,
+    /// Bounds, prices and the settings of `threshold`.
+    pub settings: &'a ThresholdSettings,
+    /// What the policy stored last; `None` where nothing is known.
+    pub state: Option<&'a PolicyState>,
+    /// Whether the evaluation may only scale up.
+    pub scale_up_only: bool,
+    /// When this is decided.
+    pub now: Timestamp,
+}
+
+/// What a policy remembers of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyState {
+    /// The version of its form.
+    pub version: i64,
+    /// Minutes since 1970 (UTC) of the evaluation that it is the result of.
+    pub minute: i64,
+    /// The state itself, at most 1,024 bytes.
+    pub text: String,
+}
+
+/// What a policy wants, and what it remembers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyTarget {
+    /// What it wants.
+    pub wish: Wish,
+    /// What it compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty where it compared nothing.
+    pub options: Vec<ConsideredOption>,
+    /// What is to be stored. It must not take a change for granted: restrictions, guards or the service may stop it.
+    pub next_state: Option<PolicyState>,
+}
+
+/// What a policy wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// The current capacity is right.
+    Keep {
+        /// Why, as a stable code.
+        code: ReasonCode,
+        /// Why, in one sentence with its numbers.
+        reason: String,
+        /// Whether it is announced.
+        announce: bool,
+    },
+    /// Nothing can be said.
+    Hold {
+        /// Why, as a stable code.
+        code: ReasonCode,
+        /// Why, in one sentence with its numbers.
+        reason: String,
+        /// What would be wanted otherwise.
+        blocked: Option<Capacity>,
+    },
+    /// Another capacity.
+    Change {
+        /// That capacity.
+        to: Capacity,
+        /// Why, as a stable code.
+        code: ReasonCode,
+        /// Why, as a clause with its numbers that guards and restrictions continue.
+        because: String,
+    },
+}
+
+impl PolicyTarget {
+    /// The most options that a decision carries.
+    pub const MOST_OPTIONS: usize = 32;
+
+    /// Returns the wish to leave everything as it is.
+    pub fn keep(code: ReasonCode, reason: impl Into<String>) -> Self {
+        Wish::Keep {
+            code,
+            reason: reason.into(),
+            announce: false,
+        }
+        .into()
+    }
+
+    /// Returns that nothing can be said.
+    pub fn hold(code: ReasonCode, reason: impl Into<String>) -> Self {
+        Wish::Hold {
+            code,
+            reason: reason.into(),
+            blocked: None,
+        }
+        .into()
+    }
+
+    /// Returns the wish for another capacity.
+    pub fn change(to: Capacity, code: ReasonCode, because: impl Into<String>) -> Self {
+        Wish::Change {
+            to,
+            code,
+            because: because.into(),
+        }
+        .into()
+    }
+}
+
+impl From<Wish> for PolicyTarget {
+    fn from(wish: Wish) -> Self {
+        Self {
+            wish,
+            options: Vec::new(),
+            next_state: None,
+        }
+    }
+}
+
+/// One option that a policy compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsideredOption {
+    /// TRUs, 0 meaning on-demand.
+    pub trus: u32,
+    /// What it admits, in actions a second.
+    pub limit: u64,
+    /// US dollars of an hour without actions.
+    pub idle_hour: Decimal,
+    /// Expected cost in actions; `None` where it was not computed.
+    pub cost_actions: Option<i64>,
+    /// Expected cost in US dollars; `None` where it was not computed.
+    pub cost: Option<Decimal>,
+    /// Whether it is what the policy wants.
+    pub chosen: bool,
+    /// Why it was or was not chosen.
+    pub verdict: String,
+}
+
+/// A policy, shared.
+#[derive(Debug, Clone)]
+pub struct PolicyRef(Arc<dyn CapacityPolicy>);
+
+impl PolicyRef {
+    /// Names of the built-ins.
+    pub const BUILT_IN: [&str; 2] = [Threshold::NAME, BreakEven::NAME];
+
+    /// Shares a policy.
+    pub fn new(policy: impl CapacityPolicy + 'static) -> Self {
+        Self(Arc::new(policy))
+    }
+
+    /// Returns the `threshold` policy.
+    pub fn threshold() -> Self {
+        Self::new(Threshold)
+    }
+
+    /// Returns the `break-even` policy.
+    pub fn break_even(parameters: Parameters) -> Self {
+        Self::new(BreakEven::new(parameters))
+    }
+
+    /// Returns a built-in by its name; the parameters are those of `break-even`.
+    pub fn named(name: &str, parameters: &Parameters) -> Option<Self> {
+        match name {
+            Threshold::NAME => Some(Self::threshold()),
+            BreakEven::NAME => Some(Self::break_even(parameters.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Default for PolicyRef {
+    fn default() -> Self {
+        Self::threshold()
+    }
+}
+
+impl std::ops::Deref for PolicyRef {
+    type Target = dyn CapacityPolicy;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// Policies of the same name, version and settings are the same.
+impl PartialEq for PolicyRef {
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |policy: &Self| {
+            (
+                policy.name().to_owned(),
+                policy.version(),
+                format!("{:?}", policy.0),
+            )
+        };
+        identity(self) == identity(other)
+    }
+}
+
+impl Eq for PolicyRef {}

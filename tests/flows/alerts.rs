@@ -1,0 +1,85 @@
+//! The alert rules: `promtool` says which of them fire and when, and the README names the same ones.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rstest::rstest;
+
+use crate::prometheus::server::promtool;
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+#[rstest]
+#[case::worker("docs/alerts_test.yml")]
+#[case::stack_chain("examples/stack-chain/alerts_test.yml")]
+fn every_alert_fires_when_it_should_and_no_other_does(#[case] tests: &str) {
+    let Some(promtool) = promtool() else { return };
+    let output = Command::new(promtool)
+        .args(["test", "rules"])
+        .arg(file(tests))
+        .output()
+        .expect("promtool runs");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // None is left untested.
+    let tests = std::fs::read_to_string(file(tests)).expect("there");
+    for (alert, _) in rules(&tests_of(&tests)) {
+        assert!(
+            tests.contains(&format!("alertname=\"{alert}\"")),
+            "{alert} is never expected"
+        );
+    }
+}
+
+/// The rules that a file of tests names, beside it.
+fn tests_of(tests: &str) -> String {
+    if tests.contains("CapacityNotEvaluated") {
+        std::fs::read_to_string(file("docs/alerts.yml")).expect("there")
+    } else {
+        std::fs::read_to_string(file("examples/stack-chain/alerts.yml")).expect("there")
+    }
+}
+
+/// Each alert with its expression.
+fn rules(text: &str) -> Vec<(String, String)> {
+    let value = |line: &str, key: &str| {
+        let rest = line.trim_start().trim_start_matches("- ").strip_prefix(key)?;
+        Some(rest.trim().to_owned())
+    };
+    let mut rules = Vec::new();
+    let mut alert = None;
+    for line in text.lines() {
+        alert = value(line, "alert:").or(alert);
+        if let Some(expression) = value(line, "expr:") {
+            rules.extend(alert.take().map(|alert| (alert, expression)));
+        }
+    }
+    rules
+}
+
+#[test]
+fn the_docs_list_the_alerts_of_the_file_with_their_expressions() {
+    let rules = rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there"));
+    assert_eq!(rules.len(), 7);
+    let page = std::fs::read_to_string(file("docs/monitoring.md")).expect("there");
+    for (alert, expression) in &rules {
+        let row = format!("| `{alert}` | `{expression}` |");
+        assert!(page.contains(&row), "docs/monitoring.md lacks {row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `Capacity"));
+    assert_eq!(rows.count(), rules.len(), "the page has no others");
+}
+
+#[test]
+fn the_rules_use_metrics_that_a_worker_serves() {
+    let worker = std::fs::read_to_string(file("bins/capacity-worker/src/status.rs")).expect("there");
+    for (alert, expression) in rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there")) {
+        let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let names = expression.split(|letter| !is_of_name(letter));
+        for name in names.filter(|name| name.starts_with("temporal_capacity_")) {
+            assert!(worker.contains(&format!("\"{name}\"")), "{alert}: {name}");
+        }
+    }
+}

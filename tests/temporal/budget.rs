@@ -1,0 +1,91 @@
+//! The budget of metrics requests, on a worker whose account takes several requests a minute to sample.
+
+use std::time::Duration;
+
+use capacity_autopilot::{MetricsSource, sampling_rule};
+use capacity_engine::NamespaceId;
+use capacity_ledger::{Claim, Ledger, Location};
+use capacity_workflows::ask_for_decisions;
+use cloud_simulator::{Account, Load, NamespaceSetup};
+use jiff::SignedDuration;
+
+use crate::harness::{Setup, World, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(40);
+const NAMESPACES: usize = 40;
+/// An answer that holds so few points makes the account as costly as one with ten times as many namespaces.
+const POINTS: usize = 2_000;
+
+fn scrapes(world: &World) -> u64 {
+    world
+        .cloud
+        .requests()
+        .get("GET /v1/metrics")
+        .copied()
+        .unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = Location::Sqlite(folder.path().join("ledger.db"));
+    let ledger = Ledger::open(&location).await.expect("opened");
+    let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
+    let setup = Setup {
+        account: Account::new("a1b2c", (0..NAMESPACES).map(idle).collect()),
+        ledger: Some(location),
+        sampled: true,
+        points_per_answer: Some(POINTS),
+        operation_lag: SignedDuration::from_mins(1),
+        ..Setup::default()
+    };
+    with_worker("budget", setup, async |world| {
+        let mut config =
+            openmetrics_reader::scrape::Config::try_new(&world.cloud.metrics_url(), "key".into()).expect("valid");
+        (config.requests_per_hour, config.points_per_answer) = (180, POINTS);
+        let source = MetricsSource::from(openmetrics_reader::scrape::Scraper::new(config));
+        let names: Vec<NamespaceId> = (0..NAMESPACES)
+            .map(|number| format!("idle-{number:02}.a1b2c").parse().expect("an id"))
+            .collect();
+        let rule = sampling_rule(&source, &names, &names);
+        assert!(rule.requests >= 3, "several requests a minute: {rule:?}");
+        // As after an hour of sampling: three requests are left to evaluations, and more only where the sampler goes without.
+        let now = world.cloud.now();
+        let rounds = 3_600 / rule.every.as_secs();
+        for round in (1..=rounds).rev() {
+            let at = now - rule.every * i32::try_from(round).expect("few");
+            let claimed = ledger.claim_requests("a1b2c", at, rule.requests, 180).await;
+            assert!(matches!(claimed, Ok(Claim::Granted)), "{claimed:?}");
+        }
+        world
+            .until("sampled", PATIENT, async || {
+                ledger.info().await.expect("read").rows["minutes"] >= 1
+            })
+            .await;
+        let (begun, before) = (world.cloud.now(), scrapes(world));
+        let first = ask_for_decisions(&world.client, &world.installation, "first", Duration::from_mins(1));
+        let first = first.await.expect("a report");
+        assert_eq!(first.changes.len(), NAMESPACES, "{}", first.summary);
+        world
+            .until("all released", Duration::from_mins(4), async || {
+                world.cloud.changes().len() == NAMESPACES
+            })
+            .await;
+        let lived = world.cloud.now().duration_since(begun);
+        let evaluations = u64::try_from(ledger.info().await.expect("read").rows["evaluations"]).expect("positive");
+        let rounds = u64::try_from(lived.as_secs() / rule.every.as_secs()).expect("positive") + 2;
+        let (made, failed) = (scrapes(world) - before, world.health.samples_failed());
+        println!(
+            "{lived:#}: {evaluations} evaluations, {made} requests, {} of them for {rounds} samples at most; {failed} samples failed",
+            rounds * u64::from(rule.requests)
+        );
+        assert!(evaluations >= 2, "the last ones were decided again");
+        assert!(
+            made <= (rounds + evaluations) * u64::from(rule.requests),
+            "at most one scrape for each evaluation"
+        );
+        assert_eq!(failed, 0, "the sampler was never refused");
+        assert_eq!(world.cloud.incidents(), []);
+    })
+    .await;
+}

@@ -1,0 +1,106 @@
+//! An open change that makes no progress is announced, once; one that is only slow is not.
+
+use std::time::Duration;
+
+use capacity_workflows::{CapacityChange, ChangeRequest, Lenient, names};
+use cloud_simulator::{Faults, OperationFault};
+use temporalio_client::WorkflowStartOptions;
+
+use crate::harness::{Setup, World, throttled, with_worker};
+
+const PATIENT: Duration = Duration::from_secs(30);
+
+fn told(world: &World) -> Vec<String> {
+    let mut messages = world.messages();
+    messages.retain(|message| message.contains("a change makes no progress"));
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_no_worker_carries_on_is_announced_once() {
+    let setup = Setup {
+        no_progress_after: Duration::from_secs(2),
+        ..throttled(&["checkout"])
+    };
+    with_worker("stalled", setup, async |world| {
+        let request = ChangeRequest {
+            namespace: "checkout.a1b2c".to_owned(),
+            to_trus: 6,
+            operation_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
+            ..ChangeRequest::default()
+        };
+        // Nobody polls this task queue, as after a typo in a deployment.
+        let id = names::change_id("checkout.a1b2c");
+        let options = WorkflowStartOptions::new("nobody-polls", id).build();
+        world
+            .client
+            .start_workflow(CapacityChange::run, Lenient::from(request), options)
+            .await
+            .expect("started");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let report = world.evaluate("first").await;
+        assert_eq!(
+            report.decisions[0].reason_code, "change_in_progress",
+            "{report:?}"
+        );
+        world
+            .until("announced", PATIENT, async || !told(world).is_empty())
+            .await;
+        let text = &told(world)[0];
+        for part in [
+            "checkout.a1b2c",
+            "no progress for ",
+            "it was started ",
+            "task queue",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        world.evaluate("second").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(told(world).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_change_that_is_polled_makes_progress() {
+    let setup = Setup {
+        // It is polled every second from its third on, which writes no events.
+        change_timeout: Duration::from_secs(2),
+        no_progress_after: Duration::from_secs(8),
+        ..throttled(&["checkout"])
+    };
+    with_worker("slow-not-stalled", setup, async |world| {
+        world.cloud.set_faults(Faults {
+            operations: OperationFault::Stuck,
+            ..Faults::default()
+        });
+        let first = capacity_workflows::ask_for_decisions(
+            &world.client,
+            &world.installation,
+            "first",
+            Duration::from_mins(1),
+        );
+        first.await.expect("a report");
+        world
+            .until("announced as slow", PATIENT, async || {
+                world.messages().iter().any(|it| it.contains("a change is slow"))
+            })
+            .await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let second = capacity_workflows::ask_for_decisions(
+            &world.client,
+            &world.installation,
+            "second",
+            Duration::from_mins(1),
+        );
+        let report = second.await.expect("a report");
+        assert_eq!(
+            report.decisions[0].reason_code, "change_in_progress",
+            "{report:?}"
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(told(world), Vec::<String>::new());
+    })
+    .await;
+}
