@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod billing;
 mod cloud_ops;
 mod metrics_scrape;
 mod plan_schema;

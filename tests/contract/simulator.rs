@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fixture;
 
 /// Every path of a document, as `shapes.json` writes them; keys of maps as `*`.
-fn paths(value: &Value, prefix: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
+pub(crate) fn paths(value: &Value, prefix: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             let is_map = known.contains(&format!("{prefix}.*"))
@@ -39,7 +39,7 @@ fn paths(value: &Value, prefix: &str, known: &BTreeSet<String>, found: &mut BTre
     }
 }
 
-fn known(shape: &str) -> BTreeSet<String> {
+pub(crate) fn known(shape: &str) -> BTreeSet<String> {
     let shapes: Value = serde_json::from_str(&fixture("cloud-ops/shapes.json")).expect("a fixture");
     let paths = shapes[shape].as_array().expect("a shape").iter();
     paths

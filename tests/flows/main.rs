@@ -12,5 +12,6 @@ mod memory;
 mod messages;
 mod postgres;
 mod prometheus;
+mod savings;
 mod series;
 mod slow_service;

@@ -265,28 +265,36 @@ async fn a_change_that_is_terminated_is_recorded_and_announced_by_the_next_evalu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_is_recorded_when_the_ledger_comes_back() {
+async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let away = folder.path().join("away");
     let location = Location::Sqlite(away.join("ledger.db"));
     // A file stands where the folder of the ledger should be.
     std::fs::write(&away, "").expect("written");
-    let setup = Setup {
+    let mut setup = Setup {
         ledger: Some(location.clone()),
         ..throttled(&["checkout"])
     };
+    setup.policy.threshold.respect_foreign_changes = SignedDuration::ZERO;
     with_worker("no-ledger", setup, async |world| {
-        // Scaling up needs no ledger.
-        let report = world.evaluate("first").await;
-        assert_eq!(report.changes[0].outcome, "changed", "{report:?}");
-        let change = world
-            .client
-            .get_workflow_handle::<CapacityChange>(names::change_id("checkout.a1b2c"));
-        let ended = change
-            .get_result(WorkflowGetResultOptions::default())
-            .await
-            .expect("a report");
-        assert!(!ended.recorded && ended.announced, "{ended:?}");
+        for update_id in ["first", "second"] {
+            // Scaling up needs no ledger.
+            let report = world.evaluate(update_id).await;
+            assert_eq!(report.changes[0].outcome, "changed", "{report:?}");
+            let change = world
+                .client
+                .get_workflow_handle::<CapacityChange>(names::change_id("checkout.a1b2c"));
+            let ended = change
+                .get_result(WorkflowGetResultOptions::default())
+                .await
+                .expect("a report");
+            assert!(!ended.recorded && ended.announced, "{ended:?}");
+            if update_id == "first" {
+                // Somebody else releases it, and it is throttled again.
+                world.cloud.set_capacity_by_others("checkout.a1b2c", 0);
+                world.cloud.advance(SignedDuration::from_mins(6));
+            }
+        }
         std::fs::remove_file(&away).expect("removed");
         std::fs::create_dir(&away).expect("made");
         world
@@ -294,9 +302,10 @@ async fn a_change_is_recorded_when_the_ledger_comes_back() {
                 let Ok(ledger) = Ledger::open(&location).await else {
                     return false;
                 };
-                recorded(&ledger).await == ["checkout.a1b2c changed"]
+                recorded(&ledger).await == ["checkout.a1b2c changed"; 2]
             })
             .await;
+        assert_eq!(world.cloud.changes().len(), 2);
     })
     .await;
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{CapacityManagementWorkflow, PauseKind, ask_for_decisions, names, pauses};
+use capacity_workflows::{
+    CapacityManagementWorkflow, ControllerState, Lenient, PauseKind, ask_for_decisions, names, pauses,
+};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
-use temporalio_client::WorkflowTerminateOptions;
+use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
 
-use crate::harness::{Setup, World, throttled, with_worker};
+use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_secs(30);
 
@@ -105,6 +107,50 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(world.posts(), posts);
         assert_eq!(world.cloud.incidents(), []);
+    })
+    .await;
+}
+
+/// Up to release 0.1.0 a pause was a field of the controller's state, which a run hands on to the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_an_older_release_is_opened_first_and_outlives_its_controller() {
+    with_worker("paused-before", throttled(&["checkout"]), async |world| {
+        let state = serde_json::json!({
+            "evaluations": 7,
+            "account": "a1b2c",
+            // An evaluation is due at once.
+            "pending": true,
+            "pending_raise_only": false,
+            "paused": "rotating keys",
+        });
+        let state: ControllerState = serde_json::from_value(state).expect("the state of 0.1.0");
+        let options = WorkflowStartOptions::new(TASK_QUEUE, names::CONTROLLER_ID).build();
+        let controller = world
+            .client
+            .start_workflow(CapacityManagementWorkflow::run, Lenient::from(state), options)
+            .await
+            .expect("started");
+        let open = async || {
+            let read = pauses::read(&world.client, &world.installation, PauseKind::All).await;
+            read.expect("read").filter(|pause| pause.seen.open)
+        };
+        world
+            .until("paused", PATIENT, async || open().await.is_some())
+            .await;
+        let pause = open().await.expect("open");
+        assert_eq!(pause.seen.reason, "rotating keys");
+        let first = world.evaluate("first").await;
+        assert!(first.number >= 8 && first.paused, "{first:?}");
+        controller
+            .terminate(WorkflowTerminateOptions::default())
+            .await
+            .expect("terminated");
+        let next = world.evaluate("next").await;
+        assert!(
+            next.number == 1 && next.paused && next.changes.is_empty(),
+            "{next:?}"
+        );
+        assert_eq!(world.posts(), 0, "nothing was changed at any time");
     })
     .await;
 }

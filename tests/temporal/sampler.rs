@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use capacity_ledger::{HistoryFilter, Ledger, Location, Minute, NamespaceMinute};
-use capacity_workflows::{Trigger, UsageSampler, signal, status};
-use cloud_simulator::{Account, Load, NamespaceSetup};
+use capacity_workflows::{Trigger, UsageSampler, last_evaluation, signal, status};
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup, Trace};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
 
@@ -71,6 +71,53 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
         .collect();
     assert!(codes.contains(&"Hold scale_up_only".to_owned()), "{codes:?}");
     assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
+}
+
+/// The sampler says once that a namespace is throttled, and again a quarter of an hour later: 45 s of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_answers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Eight minutes are over when the cloud starts.
+    let rows = ["20,25"; 10].into_iter().chain(["560,600"; 200]);
+    let rows: Vec<&str> = std::iter::once("aps,peak10s").chain(rows).collect();
+    let trace = Trace::read(rows.join("\n").as_bytes()).expect("a load");
+    let setup = Setup {
+        attempts: 1,
+        account: Account::new(
+            "a1b2c",
+            vec![NamespaceSetup::new("checkout", Load::Replay(trace.into()))],
+        ),
+        ..sampled(&folder)
+    };
+    with_worker("sampler-in-vain", setup, async |world| {
+        let samples = || {
+            world
+                .cloud
+                .requests()
+                .get("GET /v1/metrics")
+                .copied()
+                .unwrap_or(0)
+        };
+        until("sampled", async || samples() > 0).await;
+        world.cloud.set_faults(Faults {
+            ops_unavailable: true,
+            ..Faults::default()
+        });
+        until("failed", async || {
+            let last = last_evaluation(&world.client, &world.installation, PATIENT).await;
+            last.is_ok_and(|report| report.error.is_some())
+        })
+        .await;
+        world.cloud.set_faults(Faults::default());
+        let answers = Instant::now();
+        until("posted", async || world.posts() == 1).await;
+        let took = answers.elapsed();
+        assert!(
+            took < Duration::from_secs(15),
+            "scaled up {took:?} after the cloud answered"
+        );
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

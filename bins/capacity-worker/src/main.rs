@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, MetricsSource};
+use capacity_autopilot::{Autopilot, Clock, MetricsSource};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, Installation,
@@ -49,6 +49,9 @@ struct Arguments {
     /// Has no effect since 0.2: an evaluation no longer waits for its changes.
     #[arg(long, hide = true, value_name = "SECONDS")]
     wait_for_changes: Option<u64>,
+    /// How much faster than real time the cloud runs, where it is a simulated one.
+    #[arg(long, hide = true, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
+    cloud_speed: f64,
     /// The settings file [default: capacity.toml in the working directory, if there is one].
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
@@ -71,6 +74,15 @@ impl Arguments {
             activities_per_second: self.max_activities_per_second.map(f64::from),
             grace: Duration::from_secs(self.grace),
         }
+    }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (1.0..=600.0).contains(&factor) {
+        Ok(factor)
+    } else {
+        Err("give a factor from 1 to 600".to_owned())
     }
 }
 
@@ -127,7 +139,8 @@ fn log(arguments: &Arguments) {
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = settings(arguments)?;
-    let autopilot = Arc::new(capacity_workflows::autopilot(&settings)?);
+    let autopilot = capacity_workflows::autopilot(&settings)?;
+    let autopilot = Arc::new(autopilot.with_clock(Clock::running_at(arguments.cloud_speed)));
     let connection = worker_connection(&settings)?;
     if arguments.check {
         return check(&settings, &connection, &autopilot).await;
@@ -141,7 +154,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let activities = CapacityActivities {
         autopilot: Arc::clone(&autopilot),
         client: client.clone(),
-        settings: activity_settings(&settings),
+        settings: activity_settings(&settings, arguments.cloud_speed),
         health: health.clone(),
         ending: ending.clone(),
     };
@@ -180,7 +193,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
             .flags
             .push((name.trim().to_owned(), value.to_owned(), "--set".to_owned()));
     }
-    let settings = capacity_settings::load(
+    let mut settings = capacity_settings::load(
         &inputs,
         Needs {
             cloud_keys: true,
@@ -189,6 +202,17 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     )?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(metrics) = settings.metrics.as_mut() {
+        // The budget is for an hour of the service, and the scraper counts ours.
+        let budget = f64::from(metrics.requests_per_hour) * arguments.cloud_speed;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, and the number is positive"
+        )]
+        let budget = budget.ceil() as u32;
+        metrics.requests_per_hour = budget;
     }
     Ok(settings)
 }
@@ -210,7 +234,7 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     }
 }
 
-fn activity_settings(settings: &Settings) -> ActivitySettings {
+fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings {
     ActivitySettings {
         dry_run: settings.dry_run,
         max_concurrent_changes: u32::try_from(settings.max_concurrent_changes).unwrap_or(1),
@@ -219,9 +243,9 @@ fn activity_settings(settings: &Settings) -> ActivitySettings {
         spec_fields_not_compared: settings.spec_fields_not_compared.clone(),
         sampling: SamplingSettings {
             triggers: settings.evaluate_on_throttling,
+            speed: cloud_speed,
             keep_minutes: settings.keep.minutes,
             keep_decisions: settings.keep.decisions,
-            ..SamplingSettings::default()
         },
         ..ActivitySettings::new(Installation::of(&settings.home))
     }

@@ -5,6 +5,9 @@
     reason = "what the server is doing shows in the output of the tests"
 )]
 
+#[path = "process/killed.rs"]
+mod killed;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Connection, Installation, Trigger, signal};
+use capacity_workflows::{ConnectionSettings, Installation, Trigger, signal};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use temporal_dev_server::{DevServer, Options};
 
@@ -101,12 +101,12 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
         workers.iter().all(Worker::is_ready)
     })
     .await;
-    let connection = Connection {
+    let connection = ConnectionSettings {
         address: server.address().to_string(),
         namespace: "default".to_owned(),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     };
-    let client = connection.connect(None).await.expect("connected");
+    let client = connection.connect().await.expect("connected");
     // Their ages count from the starts of the processes; the evaluation is younger.
     tokio::time::sleep(Duration::from_secs(10)).await;
     signal(&client, &Installation::default(), Trigger::Evaluation)

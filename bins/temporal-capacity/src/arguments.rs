@@ -213,6 +213,8 @@ pub(crate) enum Command {
     Trigger(Trigger),
     /// Show past decisions and changes from the ledger: when, why, by whom and at what price.
     History(History),
+    /// Show what capacity cost and saved, from the ledger; compare it with the bill.
+    Report(Report),
     /// Explain one decision: what was seen, every size, the row that decided, and the smallest change that would have changed it.
     Explain(Explain),
     /// Show what each policy would have cost on a recorded load: from files, the ledger or Prometheus; changes nothing.
@@ -261,6 +263,47 @@ pub(crate) struct History {
     /// The old spelling of `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  temporal-capacity report                                  the last seven days, all namespaces of the ledger
+  temporal-capacity report --from 2026-11-01 'orders-*'     since November 1, some namespaces
+  temporal-capacity report -o html > report.html            one file, no network; also json, csv, markdown
+  temporal-capacity report --explain-figures                each figure with its table, keys, minutes and formula
+  TEMPORAL_CLOUD_OPS_API_KEY_FILE=finance.key temporal-capacity report --reconcile
+                                                            the same hours on the bill (role Finance Admin or Owner)
+  0 8 * * 1  temporal-capacity report --notify              in a crontab: a digest to Slack every Monday
+
+Capacity is billed by the calendar hour (UTC) at its highest size, so a report covers whole hours that are over.
+Exit codes: 0 done; 1 an error, or with --reconcile a difference that nothing in the ledger explains.")]
+pub(crate) struct Report {
+    /// Only namespaces that match one of these globs (bare or full names) [default: all].
+    #[arg(value_name = "NAMESPACE")]
+    pub(crate) namespaces: Vec<String>,
+    /// Start of the time range, such as 2026-11-22 or 2026-11-22T08:00Z [default: seven days before the end].
+    #[arg(long, value_name = "TIME", value_parser = crate::report::time)]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// End of the time range [default: the last full hour].
+    #[arg(long, value_name = "TIME", value_parser = crate::report::time)]
+    pub(crate) to: Option<jiff::Timestamp>,
+    /// The account, where the ledger holds several.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: Option<String>,
+    /// Dollars per million actions, or tiers such as "5M:50, 25" [default: as `PRICE_PER_MILLION_ACTIONS`].
+    #[arg(long, value_name = "PRICE")]
+    pub(crate) price: Option<String>,
+    /// Trace every figure to the rows of the ledger that it is made of.
+    #[arg(long)]
+    pub(crate) explain_figures: bool,
+    /// Fetch the billing report of Temporal Cloud and compare it by namespace and hour.
+    #[arg(long)]
+    pub(crate) reconcile: bool,
+    /// Send a digest of the same figures to the Slack channel.
+    #[arg(long)]
+    pub(crate) notify: bool,
 }
 
 /// Flags of `explain`.

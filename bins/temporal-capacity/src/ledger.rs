@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use capacity_ledger::{Format, Ledger, LedgerError, Location, Table};
-use capacity_settings::{Keep, Needs};
+use capacity_settings::{Keep, Needs, Settings};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::apply::confirmed;
@@ -22,10 +22,15 @@ pub(crate) async fn open_read_only(global: &Global) -> anyhow::Result<Ledger> {
 
 fn location_and_keep(global: &Global) -> anyhow::Result<(Location, Keep)> {
     let settings = setup::settings(global, Needs::default())?;
-    let location = settings
+    Ok((location_of(&settings)?, settings.keep))
+}
+
+/// Where the ledger is; an error if there is none.
+pub(crate) fn location_of(settings: &Settings) -> anyhow::Result<Location> {
+    settings
         .ledger
-        .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")?;
-    Ok((location, settings.keep))
+        .clone()
+        .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")
 }
 
 /// Standard output of what may be too large for memory.

@@ -19,6 +19,7 @@ mod observe;
 mod output;
 mod plan;
 mod render;
+mod report;
 mod settings;
 mod setup;
 mod simulator;
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Dev(flags) => waited_for(Box::pin(dev::run(flags)), limit),
         Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal)), limit),
         Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal)), limit),
+        Command::Report(flags) => waited_for(Box::pin(report::run(flags, global, terminal)), limit),
         Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global)), limit),
         Command::Explain(flags) => waited_for(Box::pin(explain::run(flags, global, terminal)), limit),
         Command::Backtest(flags) => backtest::run(flags, global, terminal),

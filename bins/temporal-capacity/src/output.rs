@@ -83,6 +83,14 @@ const BACKTEST: &[Output] = &[
     Output::Html,
     Output::None,
 ];
+const REPORT: &[Output] = &[
+    Output::Table,
+    Output::Json,
+    Output::Csv,
+    Output::Markdown,
+    Output::Html,
+    Output::None,
+];
 const EXPORT: &[Output] = &[Output::Csv, Output::Jsonl];
 
 impl Command {
@@ -93,6 +101,8 @@ impl Command {
             Self::Apply(_) => ("apply", None, TABULAR),
             Self::History(flags) => ("history", flags.format, TABULAR),
             Self::Backtest(flags) => ("backtest", flags.format, BACKTEST),
+            Self::Explain(_) => ("explain", None, USUAL),
+            Self::Report(_) => ("report", None, REPORT),
             Self::Ledger(flags) => match &flags.command {
                 LedgerCommand::Export { format, .. } => ("ledger export", *format, EXPORT),
                 LedgerCommand::Info => ("ledger info", None, USUAL),

@@ -61,15 +61,14 @@ pub(crate) fn markdown(plan: &Plan, all: bool) -> String {
 }
 
 /// A Markdown table. No cell ends its row or begins another: a line break becomes a blank, and `|` is escaped.
-pub(crate) fn markdown_table<const COLUMNS: usize>(
-    header: [&str; COLUMNS],
-    rows: &[[String; COLUMNS]],
-) -> String {
-    let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(COLUMNS));
+pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl AsRef<[String]>]) -> String {
+    let header = header.as_ref();
+    let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(header.len()));
     for row in rows {
-        let cells = row
-            .each_ref()
-            .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"));
+        let cells = row.as_ref().iter();
+        let cells: Vec<String> = cells
+            .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"))
+            .collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
@@ -183,7 +182,7 @@ pub(crate) fn lines(table: &Table) -> String {
 }
 
 /// An empty table in the style of the terminal.
-pub(crate) fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal: Terminal) -> Table {
+pub(crate) fn table_with<'a>(header: impl IntoIterator<Item = &'a str>, terminal: Terminal) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -193,7 +192,8 @@ pub(crate) fn table_with<const COLUMNS: usize>(header: [&str; COLUMNS], terminal
     } else {
         table.force_no_tty();
     }
-    table.set_header(header.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let bold = |title: &str| Cell::new(title).add_attribute(Attribute::Bold);
+    table.set_header(header.into_iter().map(bold).collect::<Vec<_>>());
     table
 }
 

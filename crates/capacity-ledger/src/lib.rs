@@ -15,6 +15,7 @@ mod location;
 mod minutes;
 mod policy_decisions;
 mod policy_state;
+mod ranges;
 mod records;
 mod rows;
 mod schema;

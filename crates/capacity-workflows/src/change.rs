@@ -453,7 +453,7 @@ impl Change<'_> {
                 .execute_activity(
                     ChangeActivities::start_record,
                     self.report.clone(),
-                    options::CONCLUDE.detached(),
+                    options::until_done(),
                 )
                 .await;
         }

@@ -246,11 +246,7 @@ async fn conclude(context: &Context, mut report: ChangeReport) {
         report.recorded = concluded.recorded;
         report.announced = concluded.announced;
         let _ = context
-            .execute_activity(
-                ChangeActivities::start_record,
-                report,
-                options::CONCLUDE.options(),
-            )
+            .execute_activity(ChangeActivities::start_record, report, options::until_done())
             .await;
     }
 }

@@ -122,7 +122,7 @@ const FAILED: &str = "the account: evaluation failed";
 
 impl From<&Standing> for Problem {
     fn from(standing: &Standing) -> Self {
-        // A time that cannot be read counts as none: people are told once more.
+        // A time that cannot be read counts as none: the problem is announced once more.
         let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         Self {
             seen: standing.seen,

@@ -136,7 +136,7 @@ pub(crate) fn record() -> ActivityOptions {
     for_long(patient, Duration::from_hours(7 * 24))
 }
 
-/// Opening a pause that must be open before anything else happens.
+/// What must have happened before anything else does: a pause that is open, the workflow that goes on recording.
 pub(crate) fn until_done() -> ActivityOptions {
     let quick = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))

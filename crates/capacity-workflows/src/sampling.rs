@@ -17,13 +17,17 @@ use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, W
 use tokio::sync::watch;
 
 use crate::activities::CapacityActivities;
-use crate::controller_client::{Trigger, signal};
+use crate::controller_client::{Trigger, last_evaluation, signal};
 use crate::messages::SampleRequest;
 use crate::names::Installation;
 use crate::options;
 
 /// Triggers are at least so far apart.
 const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
+/// The same after an evaluation that failed.
+const FAILED_APART: SignedDuration = SignedDuration::from_mins(1);
+/// How long the controller may take to say how its last evaluation ended.
+const LAST_EVALUATION: Duration = Duration::from_secs(5);
 /// A cancel request only arrives on the answer to a heartbeat, and a worker that ends is not waited for.
 const HEARTBEAT: Duration = Duration::from_secs(4);
 /// How often the worker looks whether the sampler runs.
@@ -232,7 +236,12 @@ impl Sampling<'_> {
         let next_ms = i64::try_from(next_in.as_millis()).unwrap_or(i64::MAX);
         self.progress.due_ms = Some(began.as_millisecond().saturating_add(next_ms));
         self.waiting.extend(short);
-        self.trigger(now).await;
+        let mut apart = TRIGGERS_APART;
+        if self.waiting.is_empty() && self.was_in_vain().await {
+            self.waiting.extend(self.sampler.throttled().cloned());
+            apart = FAILED_APART;
+        }
+        self.trigger(now, apart).await;
         // Only the service's clock says what is old.
         if minute.is_some() {
             self.prune(now).await;
@@ -246,13 +255,28 @@ impl Sampling<'_> {
         tokio::time::sleep(service.div_f64(self.activities.settings.sampling.speed.max(1.0))).await;
     }
 
+    /// Whether something is still throttled, and the controller's last evaluation failed or had no metrics: it was asked
+    /// before, and the service that it needed may be back.
+    async fn was_in_vain(&self) -> bool {
+        if !self.activities.settings.sampling.triggers
+            || self.progress.triggered_ms.is_none()
+            || self.sampler.throttled().next().is_none()
+        {
+            return false;
+        }
+        let installation = &self.activities.settings.installation;
+        let last = last_evaluation(&self.activities.client, installation, LAST_EVALUATION);
+        last.await
+            .is_ok_and(|report| report.error.is_some() || report.metrics_unavailable)
+    }
+
     /// Asks the controller for an evaluation that may only raise, unless it was asked just now: then the next turn does.
-    async fn trigger(&mut self, now: Timestamp) {
+    async fn trigger(&mut self, now: Timestamp, apart: SignedDuration) {
         if self.waiting.is_empty() || !self.activities.settings.sampling.triggers {
             self.waiting.clear();
             return;
         }
-        let apart = i64::try_from(TRIGGERS_APART.as_millis()).unwrap_or(i64::MAX);
+        let apart = i64::try_from(apart.as_millis()).unwrap_or(i64::MAX);
         let since = |at: i64| now.as_millisecond().saturating_sub(at);
         if self
             .progress

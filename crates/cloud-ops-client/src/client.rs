@@ -36,6 +36,9 @@ const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 /// No answer of the API is anywhere near this large; a larger one is not read to its end.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
 
+/// How long the download of a file may take.
+const LONGEST_DOWNLOAD: Duration = Duration::from_mins(10);
+
 /// A client of the Cloud Ops API. Cheap to clone: clones share connections, pace and counters.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -59,7 +62,7 @@ struct Shared {
 
 /// Whether a call may be made twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
+pub(crate) enum Repeat {
     /// A read.
     Harmless,
     /// A write: only while it is certain that nothing was done.
@@ -68,14 +71,14 @@ enum Repeat {
     Never,
 }
 
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// What is tried, for the error: "list namespaces".
-    operation: String,
-    method: Method,
-    path: &'a [&'a str],
-    query: Vec<(&'static str, String)>,
-    body: Option<Vec<u8>>,
-    repeat: Repeat,
+    pub(crate) operation: String,
+    pub(crate) method: Method,
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) repeat: Repeat,
 }
 
 impl Client {
@@ -277,7 +280,7 @@ impl Client {
         Ok(answer.regions)
     }
 
-    async fn get<T: DeserializeOwned>(
+    pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         operation: impl Into<String>,
         path: &[&str],
@@ -296,7 +299,7 @@ impl Client {
     }
 
     /// Makes a call, again and again where that is harmless and may help, within bounds.
-    async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+    pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let url = self.url(call.path);
         let begun = Instant::now();
         let (mut attempts, mut refusals) = (0, 0);
@@ -424,6 +427,28 @@ impl Client {
             excerpt: excerpt(&body),
             source,
         })
+    }
+
+    /// Fetches a file from an address that the service gave out. Neither key nor address reach anybody else, not even an error.
+    pub(crate) async fn fetch_file(&self, url: Url) -> Result<Vec<u8>, ErrorKind> {
+        let may_be_fetched =
+            url.scheme() == "https" || (url.scheme() == "http" && self.shared.config.is_loopback());
+        if !may_be_fetched {
+            let text =
+                "the service sent a download address that is not encrypted, which is not used".to_owned();
+            return Err(ErrorKind::Contradiction(text));
+        }
+        let request = self.shared.http.get(url).timeout(LONGEST_DOWNLOAD);
+        let response = request.send().await.map_err(|error| self.no_answer(error))?;
+        let status = response.status().as_u16();
+        let body = self.read_body(response).await?;
+        match status {
+            200 => Ok(body),
+            400 | 401 | 403 | 404 | 410 => Err(ErrorKind::Contradiction(format!(
+                "the download was refused with {status}: its address is valid for a short time only. Run the command again"
+            ))),
+            _ => Err(ErrorKind::Refused(Refusal::read(status, &body, None, None))),
+        }
     }
 
     async fn read_body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {

@@ -5,6 +5,7 @@
 //! [`Client`] has a method for each call; [`Spec`] is the part of a namespace that must never lose a field; [`Error`] says
 //! what a failure means.
 
+mod billing;
 mod capacity;
 mod client;
 mod config;
@@ -15,6 +16,10 @@ mod retry;
 mod spec;
 mod wire;
 
+pub use billing::{
+    BillingDownload, BillingFileFormat, BillingGranularity, BillingReport, BillingReportCreated,
+    BillingReportSpec, BillingReportState, Charge, read_charges,
+};
 pub use capacity::{Capacity, CapacityMode, CapacityRequest, CapacityRequestState, CapacitySpec};
 pub use client::Client;
 pub use config::{API_VERSION, Config, ConfigError, PUBLIC_BASE_URL};

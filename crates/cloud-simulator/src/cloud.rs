@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::account::Access;
 use crate::answers::{self, Refusal};
+use crate::billing_reports::BillingReport;
 use crate::clock::{VirtualClock, minute_of, start_of};
 use crate::faults::{Faults, OperationFault};
 use crate::incidents::{self, Incident};
@@ -56,6 +57,7 @@ pub(crate) struct Cloud {
     pub(crate) scrapes: Vec<Timestamp>,
     /// Accepted changes of capacity: when, which namespace, from, to.
     pub(crate) changes: Vec<CapacityChange>,
+    pub(crate) billing_reports: Vec<BillingReport>,
 }
 
 /// A change of capacity that took effect.
@@ -71,6 +73,23 @@ pub struct CapacityChange {
     pub to: u32,
     /// The operation that did it.
     pub operation_id: String,
+}
+
+/// An update that the service accepted, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedUpdate {
+    /// The id of its operation.
+    pub operation_id: String,
+    /// The namespace.
+    pub namespace: String,
+    /// When it was accepted, in virtual time.
+    pub accepted_at: Timestamp,
+    /// The TRUs it asks for, 0 meaning on-demand; none if it changes something else.
+    pub wanted: Option<u32>,
+    /// When its capacity takes effect, in virtual time, unless its operation fails.
+    pub takes_effect_at: Timestamp,
+    /// Whether it is over: in effect, or failed.
+    pub is_over: bool,
 }
 
 /// The body of an update.
@@ -116,6 +135,7 @@ impl Cloud {
             created: BTreeMap::new(),
             scrapes: Vec::new(),
             changes: Vec::new(),
+            billing_reports: Vec::new(),
         };
         cloud.move_replicas();
         cloud.live_until(start_of(now_minute));
@@ -254,6 +274,25 @@ impl Cloud {
             to: wanted,
             operation_id: id.to_owned(),
         });
+    }
+
+    /// Everything that was accepted, in its order.
+    pub(crate) fn accepted(&mut self) -> Vec<AcceptedUpdate> {
+        self.now();
+        let mut accepted: Vec<AcceptedUpdate> = self
+            .operations
+            .values()
+            .map(|operation| AcceptedUpdate {
+                operation_id: operation.id.clone(),
+                namespace: self.namespaces[operation.namespace].id.clone(),
+                accepted_at: operation.started,
+                wanted: operation.wanted,
+                takes_effect_at: operation.takes_effect,
+                is_over: operation.ended && operation.applied,
+            })
+            .collect();
+        accepted.sort_by_key(|update| update.accepted_at);
+        accepted
     }
 
     /// Finds a namespace that the operations key may look at.

@@ -9,6 +9,8 @@ pub struct Faults {
     pub too_many_requests: f64,
     /// Share of requests answered with 503 and an HTML page.
     pub unavailable: f64,
+    /// Whether the Cloud Ops API answers nothing but 503, while the metrics go on.
+    pub ops_unavailable: bool,
     /// Share of requests whose connection is dropped before anything is done.
     pub dropped_before: f64,
     /// Share of requests whose connection is dropped after all was done.
@@ -36,6 +38,28 @@ pub struct Faults {
     /// A family of throttling that no reader knows yet, without the common prefix, and the bare name of the namespace that
     /// is throttled by it.
     pub unknown_throttling: Option<(String, String)>,
+    /// What is wrong with billing reports.
+    pub billing: BillingFault,
+}
+
+/// What is wrong with billing reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BillingFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// They stay in progress.
+    NeverReady,
+    /// They end as failed.
+    Failed,
+    /// The download ends after two thirds of the file.
+    CutShort,
+    /// The column of costs has another name.
+    OtherColumns,
+    /// The account is billed in another currency.
+    OtherCurrency,
+    /// The address of the download has expired.
+    ExpiredAddress,
 }
 
 /// What is wrong with a scrape job.

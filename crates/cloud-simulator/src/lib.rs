@@ -8,6 +8,7 @@
 mod account;
 mod answers;
 mod billing;
+mod billing_reports;
 mod clock;
 mod cloud;
 mod faults;
@@ -24,8 +25,8 @@ mod tests;
 
 pub use account::{Access, Account, NamespaceSetup};
 pub use billing::HourBill;
-pub use cloud::CapacityChange;
-pub use faults::{Faults, MetricsFault, OperationFault, ScrapeJobFault};
+pub use cloud::{AcceptedUpdate, CapacityChange};
+pub use faults::{BillingFault, Faults, MetricsFault, OperationFault, ScrapeJobFault};
 pub use incidents::Incident;
 pub use load::{Load, Trace, TraceError};
 pub use options::SimulatorOptions;

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
 
 use crate::account::Account;
 use crate::faults::Faults;
@@ -45,6 +46,12 @@ pub struct SimulatorOptions {
     pub ops_key_expires: Timestamp,
     /// The key of the metrics endpoint.
     pub metrics_key: String,
+    /// The key that may make billing reports: that of a service account with the role Finance Admin.
+    pub billing_key: String,
+    /// Virtual time that a billing report takes to be made.
+    pub billing_report_lag: SignedDuration,
+    /// What a million actions cost in billing reports, in dollars.
+    pub price_per_million: Decimal,
 }
 
 impl SimulatorOptions {
@@ -71,6 +78,9 @@ impl SimulatorOptions {
                 .saturating_add(SignedDuration::from_hours(24 * 180))
                 .unwrap_or(start),
             metrics_key: "simulated-metrics-key".to_owned(),
+            billing_key: "simulated-billing-key".to_owned(),
+            billing_report_lag: SignedDuration::from_secs(20),
+            price_per_million: Decimal::from(50),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::SLACK_TOKEN;
 use crate::account::NamespaceSetup;
 use crate::billing::HourBill;
-use crate::cloud::{CapacityChange, Cloud};
+use crate::cloud::{AcceptedUpdate, CapacityChange, Cloud};
 use crate::faults::Faults;
 use crate::incidents::Incident;
 use crate::options::SimulatorOptions;
@@ -126,6 +126,11 @@ impl RunningSimulator {
         self.shared.cloud().options.metrics_key.clone()
     }
 
+    /// Returns the key that may make billing reports.
+    pub fn billing_key(&self) -> String {
+        self.shared.cloud().options.billing_key.clone()
+    }
+
     /// Returns the virtual time.
     pub fn now(&self) -> Timestamp {
         self.shared.cloud().now()
@@ -185,6 +190,11 @@ impl RunningSimulator {
         let mut cloud = self.shared.cloud();
         cloud.now();
         cloud.changes.clone()
+    }
+
+    /// Returns the updates that were accepted, in their order, also those that have not taken effect yet.
+    pub fn accepted(&self) -> Vec<AcceptedUpdate> {
+        self.shared.cloud().accepted()
     }
 
     /// Returns how often each route was asked.

@@ -62,6 +62,9 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/cloud/operations/{id}", get(operation))
         .route("/cloud/current-identity", get(identity))
         .route("/cloud/regions", get(regions))
+        .route("/cloud/billing-reports", post(create_billing_report))
+        .route("/cloud/billing-reports/{id}", get(billing_report))
+        .route("/billing-files/{id}/{name}", get(billing_file))
         .route("/v1/metrics", get(scrape))
         .route("/v1/descriptors", get(descriptors))
         .route("/api/v1/query", get(prometheus_by_get).post(prometheus_by_post))
@@ -71,8 +74,27 @@ pub(crate) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
+/// Which key a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// That of the autopilot.
+    Ops,
+    /// That of a Finance Admin.
+    Billing,
+}
+
 /// Answers a call of the Cloud Ops API: key, faults, then what the cloud says.
 fn ops(
+    shared: &Shared,
+    route: &str,
+    headers: &HeaderMap,
+    answer: impl FnOnce(&mut Cloud) -> Result<Value, Refusal>,
+) -> Response {
+    with_key(Key::Ops, shared, route, headers, answer)
+}
+
+fn with_key(
+    needed: Key,
     shared: &Shared,
     route: &str,
     headers: &HeaderMap,
@@ -81,27 +103,32 @@ fn ops(
     shared.count(route);
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    let mut fault = draw(&mut cloud);
-    if cloud.faults.rate_limited_route.as_deref() == Some(route) {
-        fault = RequestFault::TooManyRequests;
-    }
+    let fault = if cloud.faults.ops_unavailable {
+        RequestFault::Unavailable
+    } else if cloud.faults.rate_limited_route.as_deref() == Some(route) {
+        RequestFault::TooManyRequests
+    } else {
+        draw(&mut cloud)
+    };
     if let Some(response) = before(fault, now, &cloud) {
         return response;
     }
-    let key = format!("Bearer {}", cloud.options.ops_key);
-    let refused = if headers
-        .get(header::AUTHORIZATION)
-        .is_none_or(|value| value.as_bytes() != key.as_bytes())
-    {
-        Some("invalid API key")
-    } else if now >= cloud.options.ops_key_expires {
-        Some("the API key is expired")
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let is = |key: &str| given == Some(format!("Bearer {key}").as_bytes());
+    let held = if is(&cloud.options.ops_key) {
+        Some(Key::Ops)
+    } else if is(&cloud.options.billing_key) {
+        Some(Key::Billing)
     } else {
         None
     };
-    let result = match refused {
-        Some(message) => Err(Refusal::new(401, 16, message)),
-        None => answer(&mut cloud),
+    let result = match held {
+        None => Err(Refusal::new(401, 16, "invalid API key")),
+        Some(Key::Ops) if now >= cloud.options.ops_key_expires => {
+            Err(Refusal::new(401, 16, "the API key is expired"))
+        }
+        Some(held) if held != needed => Err(Refusal::new(403, 7, "permission denied")),
+        Some(_) => answer(&mut cloud),
     };
     if fault == RequestFault::DroppedAfter || cloud.faults.lost_answers_of.as_deref() == Some(route) {
         return dropped();
@@ -236,6 +263,55 @@ async fn identity(State(shared): State<Shared>, headers: HeaderMap) -> Response 
     ops(&shared, "GET /cloud/current-identity", &headers, |cloud| {
         Ok(answers::identity(cloud))
     })
+}
+
+async fn create_billing_report(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let route = "POST /cloud/billing-reports";
+    with_key(Key::Billing, &shared, route, &headers, |cloud| {
+        cloud.create_billing_report(&body)
+    })
+}
+
+async fn billing_report(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or("127.0.0.1").to_owned();
+    let route = "GET /cloud/billing-reports/{id}";
+    with_key(Key::Billing, &shared, route, &headers, |cloud| {
+        cloud.billing_report(&id, &host)
+    })
+}
+
+/// The file of a billing report, as object storage gives it out: the address is the permission, and a key is refused.
+async fn billing_file(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Path((id, name)): Path<(String, String)>,
+) -> Response {
+    shared.count("GET /billing-files/{id}/{name}");
+    let mut cloud = shared.cloud();
+    let now = cloud.now();
+    let file = if headers.contains_key(header::AUTHORIZATION) {
+        Err("InvalidArgument: Only one auth mechanism allowed")
+    } else {
+        cloud.billing_file(&id, &name)
+    };
+    match file {
+        Ok(text) => respond(StatusCode::OK, "text/csv", Body::from(text), &cloud, now),
+        Err(problem) => {
+            let page = format!("<?xml version=\"1.0\"?><Error><Message>{problem}</Message></Error>");
+            respond(
+                StatusCode::FORBIDDEN,
+                "application/xml",
+                Body::from(page),
+                &cloud,
+                now,
+            )
+        }
+    }
 }
 
 async fn regions(State(shared): State<Shared>, headers: HeaderMap) -> Response {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use capacity_backtest::{BacktestPolicy, BreakEven, Decided, Settings, Trace, View, run_policy};
+use capacity_engine::ConsideredOption;
 use capacity_engine::break_even::{
     BreakEvenState, MinuteActions, Outcome, Parameters, Situation, Size, Window, evaluate,
 };

@@ -73,6 +73,7 @@ pub async fn decision_in_ledger(
             restrictions: Vec::new(),
         },
         policy: policy.clone(),
+        // What the policy remembered then is not kept.
         state: None,
         now,
     };

@@ -226,6 +226,11 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// Returns the namespaces that were throttled in the last round that read any.
+    pub fn throttled(&self) -> impl Iterator<Item = &NamespaceId> {
+        self.throttled.keys()
+    }
+
     /// Lists the namespaces, if that was not done lately.
     async fn list(&mut self) -> Result<(), String> {
         let now = self.autopilot.now();

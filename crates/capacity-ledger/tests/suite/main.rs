@@ -6,6 +6,7 @@ mod looking;
 mod pgbouncer;
 mod places;
 mod postgres;
+mod ranges;
 mod restored;
 mod suite;
 mod transfer;

@@ -11,11 +11,9 @@ mod switches;
 
 use jiff::Timestamp;
 
-use super::contract::PolicyState;
-use super::decide_with_state;
 use super::settings::Policy;
+use super::{ConsideredOption, PolicyState, decide_with_state};
 use crate::decision::{Decision, ReasonCode};
-use crate::policy::ConsideredOption;
 use crate::snapshot::{AccountView, Snapshot};
 
 pub use flips::{Flip, nearest};
@@ -38,8 +36,14 @@ pub struct Inputs {
 impl Inputs {
     /// Returns the decision.
     pub fn decide(&self) -> Decision {
-        let state = self.state.as_ref();
-        decide_with_state(&self.snapshot, &self.account, &self.policy, state, self.now).0
+        decide_with_state(
+            &self.snapshot,
+            &self.account,
+            &self.policy,
+            self.state.as_ref(),
+            self.now,
+        )
+        .0
     }
 }
 

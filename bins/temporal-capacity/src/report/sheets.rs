@@ -1,0 +1,331 @@
+//! The tables of a report, the same for terminal, Markdown and HTML.
+
+use std::fmt::Write as _;
+
+use capacity_engine::pricing::in_dollars;
+use capacity_report::{Figures, Reconciliation, Report};
+use rust_decimal::Decimal;
+
+use super::Shown;
+
+/// Rows that a table shows; the JSON document and CSV have all.
+const SHOWN: usize = 40;
+
+/// One table.
+pub(super) struct Sheet {
+    pub(super) title: String,
+    pub(super) header: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
+    /// How many columns from the left are text.
+    pub(super) text_columns: usize,
+    /// What is below it.
+    pub(super) note: Option<String>,
+}
+
+impl Sheet {
+    /// Keeps as many rows as are shown, and says how many are left out.
+    fn cut(mut self) -> Self {
+        let left = self.rows.len().saturating_sub(SHOWN);
+        if left > 0 {
+            self.rows.truncate(SHOWN);
+            self.note = Some(format!("and {left} more; -o csv or json has all"));
+        }
+        self
+    }
+}
+
+/// All tables that have rows.
+pub(super) fn sheets(shown: &Shown) -> Vec<Sheet> {
+    let report = &shown.report;
+    let mut sheets = vec![
+        policies(&report.total),
+        namespaces(report),
+        changes(report),
+        reasons(report),
+    ];
+    if let Some(bill) = &shown.bill {
+        sheets.extend([bills(bill), differences(bill)]);
+    }
+    sheets.retain(|sheet| !sheet.rows.is_empty());
+    sheets.into_iter().map(Sheet::cut).collect()
+}
+
+/// Whole numbers with thousands separators.
+pub(super) fn count(number: impl Into<i128>) -> String {
+    let number = number.into();
+    let digits = number.unsigned_abs().to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", groups.join(","))
+}
+
+fn policies(total: &Figures) -> Sheet {
+    let mut rows = vec![vec![
+        "actual".to_owned(),
+        in_dollars(total.idle_usd),
+        String::new(),
+        count(total.throttled_minutes),
+        count(total.throttled_actions),
+        count(total.changes),
+    ]];
+    rows.extend(total.alternatives.iter().map(|it| {
+        vec![
+            it.policy.to_owned(),
+            in_dollars(it.idle_usd),
+            in_dollars(it.saved_usd),
+            count(it.throttled_minutes),
+            count(it.throttled_actions),
+            count(it.changes),
+        ]
+    }));
+    Sheet {
+        title: "Paid for unused capacity, and what other policies would have cost over the same minutes"
+            .to_owned(),
+        header: vec![
+            "policy",
+            "unused $",
+            "saved $",
+            "throttled min",
+            "throttled actions",
+            "changes",
+        ],
+        rows,
+        text_columns: 1,
+        note: None,
+    }
+}
+
+fn namespaces(report: &Report) -> Sheet {
+    let saved = |figures: &Figures, policy: &str| {
+        figures
+            .alternative(policy)
+            .map_or_else(String::new, |it| in_dollars(it.saved_usd))
+    };
+    let rows = report.namespaces.iter().map(|it| {
+        let its = &it.figures;
+        vec![
+            it.namespace.clone(),
+            in_dollars(its.idle_usd),
+            saved(its, "static-peak"),
+            saved(its, "threshold"),
+            count(its.hours_provisioned),
+            count(its.throttled_minutes),
+            count(its.changes),
+            count(its.missing_minutes),
+        ]
+    });
+    Sheet {
+        title: "By namespace".to_owned(),
+        header: vec![
+            "namespace",
+            "unused $",
+            "saved: fixed peak $",
+            "saved: threshold $",
+            "provisioned h",
+            "throttled min",
+            "changes",
+            "no metrics min",
+        ],
+        rows: rows.collect(),
+        text_columns: 1,
+        note: None,
+    }
+}
+
+fn changes(report: &Report) -> Sheet {
+    let rows = report
+        .changes_by
+        .iter()
+        .map(|it| vec![it.by.clone(), it.outcome.replace('_', " "), count(it.changes)]);
+    Sheet {
+        title: "Changes".to_owned(),
+        header: vec!["by", "outcome", "changes"],
+        rows: rows.collect(),
+        text_columns: 2,
+        note: Some("`temporal-capacity history --changes` shows each with its reason".to_owned()),
+    }
+}
+
+fn reasons(report: &Report) -> Sheet {
+    let rows = report.reasons.iter().map(|it| {
+        vec![
+            it.action.clone(),
+            it.reason_code.clone(),
+            count(it.decisions),
+            count(it.namespaces),
+        ]
+    });
+    Sheet {
+        title: format!(
+            "Decisions by reason, in {} evaluations",
+            count(report.evaluations)
+        ),
+        header: vec!["decision", "reason", "decisions", "namespaces"],
+        rows: rows.collect(),
+        text_columns: 2,
+        note: None,
+    }
+}
+
+fn bills(bill: &Reconciliation) -> Sheet {
+    let row = |name: &str, hours: i64, ledger: Decimal, billed: Decimal, difference: Decimal, differ: i64| {
+        vec![
+            name.to_owned(),
+            count(hours),
+            in_dollars(ledger),
+            in_dollars(billed),
+            in_dollars(difference),
+            count(differ),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = bill
+        .namespaces
+        .iter()
+        .map(|it| {
+            row(
+                &it.namespace,
+                it.hours,
+                it.ledger_usd,
+                it.billed_usd,
+                it.difference_usd,
+                it.hours_that_differ,
+            )
+        })
+        .collect();
+    let sum = |of: fn(&capacity_report::NamespaceBill) -> i64| bill.namespaces.iter().map(of).sum();
+    rows.insert(
+        0,
+        row(
+            "all",
+            sum(|it| it.hours),
+            bill.ledger_usd,
+            bill.billed_usd,
+            bill.difference_usd,
+            sum(|it| it.hours_that_differ),
+        ),
+    );
+    Sheet {
+        title: format!(
+            "Billed actions, by billing report {} until {}",
+            bill.billing_report_id, bill.billed_until
+        ),
+        header: vec![
+            "namespace",
+            "hours",
+            "ledger $",
+            "billed $",
+            "difference $",
+            "hours that differ",
+        ],
+        rows,
+        text_columns: 1,
+        note: None,
+    }
+}
+
+fn differences(bill: &Reconciliation) -> Sheet {
+    let rows = bill.differences.iter().map(|it| {
+        vec![
+            it.namespace.clone(),
+            it.hour.to_string(),
+            it.explanation.sentence().to_owned(),
+            it.ledger_trus
+                .map_or_else(|| "unknown".to_owned(), |trus| trus.to_string()),
+            it.known_minutes.to_string(),
+            count(it.ledger_actions),
+            it.billed_actions.round_dp(3).normalize().to_string(),
+            in_dollars(it.difference_usd),
+        ]
+    });
+    Sheet {
+        title: "Hours that differ".to_owned(),
+        header: vec![
+            "namespace",
+            "hour",
+            "explained by",
+            "TRUs",
+            "known min",
+            "ledger actions",
+            "billed actions",
+            "difference $",
+        ],
+        rows: rows.collect(),
+        text_columns: 3,
+        note: None,
+    }
+}
+
+/// One sentence that a person would tell their boss.
+pub(super) fn headline(report: &Report) -> String {
+    let total = &report.total;
+    let mut text = format!(
+        "{} paid for unused capacity in {} provisioned hours of {} namespaces, with {} throttled minutes.",
+        in_dollars(total.idle_usd),
+        count(total.hours_provisioned),
+        count(report.namespaces.len() as u64),
+        count(total.throttled_minutes)
+    );
+    for (policy, name) in [
+        ("static-peak", "A fixed size at the peak"),
+        ("threshold", "The threshold policy"),
+    ] {
+        if let Some(it) = total.alternative(policy) {
+            let _ = write!(
+                text,
+                " {name} would have cost {}{}, with {} throttled minutes.",
+                in_dollars(it.idle_usd),
+                match it.saved_usd {
+                    saved if saved > Decimal::ZERO => format!(", {} more", in_dollars(saved)),
+                    saved if saved < Decimal::ZERO => format!(", {} less", in_dollars(-saved)),
+                    _ => ", the same".to_owned(),
+                },
+                count(it.throttled_minutes)
+            );
+        }
+    }
+    text
+}
+
+/// What the comparison with the bill comes to.
+pub(super) fn verdict(bill: &Reconciliation) -> String {
+    let compared: i64 = bill.namespaces.iter().map(|it| it.hours).sum();
+    let mut text = if bill.is_equal {
+        format!(
+            "The bill equals the ledger to the cent in all {} hours compared: {}.",
+            count(compared),
+            in_dollars(bill.billed_usd)
+        )
+    } else if bill.differences.is_empty() {
+        format!(
+            "None of the {} hours compared differs by half a cent or more; added up, the difference is {}.",
+            count(compared),
+            in_dollars(bill.difference_usd)
+        )
+    } else {
+        format!(
+            "The bill is {} {} than the ledger says; {} of {} hours differ, {} of them without an explanation.",
+            in_dollars(bill.difference_usd.abs()),
+            if bill.difference_usd < Decimal::ZERO {
+                "lower"
+            } else {
+                "higher"
+            },
+            count(bill.differences.len() as u64),
+            count(compared),
+            count(bill.unexplained as u64)
+        )
+    };
+    if bill.hours_not_billed > 0 {
+        let _ = write!(
+            text,
+            " The last {} hours of the range are not billed yet.",
+            bill.hours_not_billed
+        );
+    }
+    text
+}

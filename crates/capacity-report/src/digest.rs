@@ -1,0 +1,136 @@
+//! The message for the channel, from the same figures.
+
+use capacity_engine::pricing::in_dollars;
+use rust_decimal::Decimal;
+use slack_notifier::{Message, Section, Severity};
+
+use crate::report::{Figures, Report};
+
+/// Namespaces that the message names.
+const NAMED: usize = 5;
+
+/// Returns the message.
+pub fn digest(report: &Report) -> Message {
+    let attention = attention(report);
+    let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
+    let sections = [
+        (
+            "Other policies over the same minutes",
+            alternatives(&report.total),
+        ),
+        ("Paid for unused capacity", namespaces(report)),
+        ("Changes", changes(report)),
+        ("Needs attention", attention.clone()),
+    ];
+    Message {
+        severity: if attention.is_empty() {
+            Severity::Info
+        } else {
+            Severity::Warning
+        },
+        title: format!(
+            "Capacity of account {}, {} to {}: {} paid for unused capacity",
+            report.account,
+            day(report.from),
+            day(report.to),
+            in_dollars(report.total.idle_usd)
+        ),
+        sections: sections
+            .into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .map(|(heading, lines)| Section {
+                heading: Some(heading.to_owned()),
+                lines,
+            })
+            .collect(),
+        context: vec![format!(
+            "{} namespaces, {} hours, price {}",
+            report.namespaces.len(),
+            report.hours,
+            report.price
+        )],
+    }
+}
+
+/// One sentence on money and throttling, compared with another policy.
+pub(crate) fn compared(saved: Decimal) -> String {
+    match saved {
+        saved if saved > Decimal::ZERO => format!("{} more than was paid", in_dollars(saved)),
+        saved if saved < Decimal::ZERO => format!("{} less than was paid", in_dollars(-saved)),
+        _ => "the same as was paid".to_owned(),
+    }
+}
+
+fn alternatives(total: &Figures) -> Vec<String> {
+    let mut lines = vec![format!(
+        "in fact: {}, {} throttled minutes, {} changes",
+        in_dollars(total.idle_usd),
+        total.throttled_minutes,
+        total.changes
+    )];
+    lines.extend(total.alternatives.iter().map(|it| {
+        format!(
+            "{}: {}, {}; {} throttled minutes, {} changes",
+            it.policy,
+            in_dollars(it.idle_usd),
+            compared(it.saved_usd),
+            it.throttled_minutes,
+            it.changes
+        )
+    }));
+    lines
+}
+
+fn namespaces(report: &Report) -> Vec<String> {
+    let paid: Vec<String> = report
+        .namespaces
+        .iter()
+        .filter(|it| !it.figures.idle_usd.is_zero())
+        .map(|it| {
+            format!(
+                "{}: {} in {} provisioned hours",
+                it.namespace,
+                in_dollars(it.figures.idle_usd),
+                it.figures.hours_provisioned
+            )
+        })
+        .collect();
+    let left = paid.len().saturating_sub(NAMED);
+    let mut lines: Vec<String> = paid.into_iter().take(NAMED).collect();
+    if left > 0 {
+        lines.push(format!("and {left} more namespaces"));
+    }
+    lines
+}
+
+fn changes(report: &Report) -> Vec<String> {
+    report
+        .changes_by
+        .iter()
+        .map(|it| format!("{} {} by {}", it.changes, it.outcome.replace('_', " "), it.by))
+        .collect()
+}
+
+fn attention(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if report.minutes_without_metrics > 0 {
+        lines.push(format!(
+            "{} of {} minutes without metrics",
+            report.minutes_without_metrics,
+            report.hours * 60
+        ));
+    }
+    if report.total.changes_failed > 0 {
+        lines.push(format!(
+            "{} changes failed or were refused; `temporal-capacity history --changes` shows why",
+            report.total.changes_failed
+        ));
+    }
+    if report.total.hours_capacity_unknown > 0 {
+        lines.push(format!(
+            "the capacity of {} hours is not known",
+            report.total.hours_capacity_unknown
+        ));
+    }
+    lines
+}

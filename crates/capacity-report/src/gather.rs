@@ -1,0 +1,455 @@
+//! Reads the ledger: decisions and changes first, then minutes in their order, so that no more than an hour of minutes is held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use capacity_backtest::{Rebuild, Rebuilt};
+use capacity_engine::NamespacePatterns;
+use capacity_engine::break_even::MinuteActions;
+use capacity_ledger::{ChangeRecord, HistoryFilter, HistoryRow, Ledger, Minute, NamespaceMinute};
+use jiff::SignedDuration;
+
+use crate::capacity::{Evidence, Observation, Tracker};
+use crate::error::ReportError;
+use crate::hours::{Counted, HourFigures, MINUTES, billed};
+use crate::query::{Query, Span, start_of_hour};
+
+/// Days before the range that fill the envelope of the alternatives.
+const WARM_UP_DAYS: i64 = 7;
+
+const DAY: i64 = 24 * MINUTES;
+
+/// A change that is recorded later than this after the range was not made in it.
+const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
+
+/// How far reading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Hours of minutes that were read.
+    pub hours: i64,
+    /// Hours to read.
+    pub of: i64,
+}
+
+/// Everything that a report is made of.
+#[derive(Debug)]
+pub struct Gathered {
+    pub(crate) account: String,
+    pub(crate) span: Span,
+    pub(crate) namespaces: BTreeMap<String, Namespace>,
+    pub(crate) changes: Vec<ChangeRecord>,
+    /// Plans of the range, by who made them.
+    pub(crate) evaluations: Evaluations,
+    /// Minutes of the range of which the account has no row, as ranges.
+    pub(crate) without_metrics: Runs,
+    patterns: Option<NamespacePatterns>,
+}
+
+impl Gathered {
+    /// Whether a namespace was asked for.
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
+        is_wanted(self.patterns.as_ref(), name)
+    }
+}
+
+fn is_wanted(patterns: Option<&NamespacePatterns>, name: &str) -> bool {
+    // One that is no namespace id matches only all.
+    patterns.is_none_or(|patterns| name.parse().is_ok_and(|id| patterns.matches(&id)))
+}
+
+/// Plans of the range, by who made them.
+type Evaluations = BTreeMap<String, BTreeSet<String>>;
+
+/// One namespace.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) hours: Vec<HourFigures>,
+    pub(crate) counted: BTreeMap<i64, Counted>,
+    pub(crate) rebuilt: Option<Rebuilt>,
+    pub(crate) warm_up_days: usize,
+    pub(crate) throttled: Runs,
+    pub(crate) missing: Runs,
+    /// Decisions by action and reason code.
+    pub(crate) reasons: BTreeMap<(String, String), u64>,
+}
+
+/// Minutes as ranges of adjacent ones: first and last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Runs(pub(crate) Vec<(i64, i64)>);
+
+impl Runs {
+    pub(crate) fn add(&mut self, minute: i64) {
+        self.add_all(minute, minute);
+    }
+
+    /// Adds the minutes from one to another, both included.
+    pub(crate) fn add_all(&mut self, first: i64, last: i64) {
+        if last < first {
+            return;
+        }
+        match self.0.last_mut() {
+            Some((_, end)) if *end + 1 == first => *end = last,
+            _ => self.0.push((first, last)),
+        }
+    }
+
+    /// Returns the part from one minute, included, to another, excluded.
+    fn within(&self, from: i64, to: i64) -> Self {
+        let mut part = Self::default();
+        for (first, last) in &self.0 {
+            part.add_all((*first).max(from), (*last).min(to - 1));
+        }
+        part
+    }
+
+    pub(crate) fn minutes(&self) -> i64 {
+        self.0.iter().map(|(first, last)| last - first + 1).sum()
+    }
+}
+
+/// What is read of a namespace while minutes pass.
+struct Reading {
+    tracker: Tracker,
+    counted: BTreeMap<i64, Counted>,
+    rebuild: Option<Rebuild>,
+    warm_up_days: i64,
+    throttled: Runs,
+    missing: Runs,
+    /// First and last minute that anything is known of.
+    seen: Option<(i64, i64)>,
+    /// The minute after the last one with known actions.
+    expected: Option<i64>,
+    reasons: BTreeMap<(String, String), u64>,
+    /// Of an action that was served, what the whole actions of the load leave over, in millionths.
+    left_over: u128,
+}
+
+impl Reading {
+    fn new(observations: Vec<Observation>) -> Self {
+        Self {
+            tracker: Tracker::new(observations),
+            counted: BTreeMap::new(),
+            rebuild: None,
+            warm_up_days: 0,
+            throttled: Runs::default(),
+            missing: Runs::default(),
+            seen: None,
+            expected: None,
+            reasons: BTreeMap::new(),
+            left_over: 0,
+        }
+    }
+
+    fn see(&mut self, minute: i64) {
+        let (first, last) = self.seen.unwrap_or((minute, minute));
+        self.seen = Some((first.min(minute), last.max(minute)));
+    }
+
+    fn minute(&mut self, minute: i64, sample: &NamespaceMinute, span: Span) {
+        let per_minute = |micro: u64| i64::try_from(u128::from(micro) * 60 / 1_000_000).unwrap_or(i64::MAX);
+        let rounded =
+            |micro: u64| i64::try_from((u128::from(micro) * 60 + 500_000) / 1_000_000).unwrap_or(i64::MAX);
+        self.tracker.minute(
+            minute,
+            sample.limits[0].map(per_minute),
+            sample.envelopes[0].map(per_minute),
+        );
+        let is_counted = span.contains(minute.div_euclid(MINUTES));
+        if is_counted {
+            self.see(minute);
+        }
+        let is_throttled = sample.throttled.iter().any(|rate| *rate > 0);
+        let hour = minute.div_euclid(MINUTES);
+        if is_counted {
+            let counted = self.counted.entry(hour).or_default();
+            counted.throttled_micro += u128::from(sample.throttled[0]) * 60;
+            counted.throttled_minutes += i64::from(is_throttled);
+            if is_throttled {
+                self.throttled.add(minute);
+            }
+        }
+        if sample.unread[0] {
+            return;
+        }
+        if is_counted {
+            let counted = self.counted.entry(hour).or_default();
+            counted.served_micro += u128::from(sample.served[0]) * 60;
+            counted.known_minutes += 1;
+            // What is before its first hour is cut off at the end.
+            let expected = self.expected.unwrap_or(i64::MIN);
+            self.missing
+                .add_all(expected.max(span.from_hour * MINUTES), minute - 1);
+        }
+        self.expected = Some(minute + 1);
+        // Less than an action a minute must not become one, nor none.
+        let served = u128::from(sample.served[0]) * 60 + self.left_over;
+        self.left_over = served % 1_000_000;
+        let actions = MinuteActions {
+            served: i64::try_from(served / 1_000_000).unwrap_or(i64::MAX),
+            throttled: rounded(sample.throttled[0]),
+        };
+        self.rebuild(minute, span).add(minute, actions);
+    }
+
+    /// The load starts a whole number of days before the range, as many as are known, or with the first minute.
+    fn rebuild(&mut self, minute: i64, span: Span) -> &mut Rebuild {
+        let from = span.from_hour * MINUTES;
+        let days = ((from - minute).max(0) / DAY).min(WARM_UP_DAYS);
+        let start = if minute < from { from - days * DAY } else { minute };
+        let expected = usize::try_from(span.to_hour * MINUTES - start).unwrap_or(0);
+        if self.rebuild.is_none() {
+            self.warm_up_days = days;
+        }
+        self.rebuild
+            .get_or_insert_with(|| Rebuild::starting_at(start, expected))
+    }
+
+    /// The hours from the first to the last in which anything was known of the namespace; `None` if there are none.
+    fn finish(mut self) -> Option<Namespace> {
+        let (first, last) = self.seen?;
+        let hours = first.div_euclid(MINUTES)..last.div_euclid(MINUTES) + 1;
+        let (from, to) = (hours.start * MINUTES, hours.end * MINUTES);
+        self.missing
+            .add_all(self.expected.unwrap_or(from).max(from), to - 1);
+        let steps = self.tracker.finish(to);
+        let counted = |hour: i64| self.counted.get(&hour).copied().unwrap_or_default();
+        Some(Namespace {
+            hours: billed(hours, counted, &steps),
+            rebuilt: self.rebuild.as_ref().map(Rebuild::load),
+            warm_up_days: usize::try_from(self.warm_up_days).unwrap_or(0),
+            throttled: self.throttled,
+            missing: self.missing.within(from, to),
+            reasons: self.reasons,
+            counted: self.counted,
+        })
+    }
+}
+
+/// Reads everything that a report needs; changes nothing.
+///
+/// # Errors
+///
+/// If the range, the account or the namespaces asked for are not in the ledger, or it cannot be read.
+pub async fn gather(
+    ledger: &Ledger,
+    query: &Query,
+    mut progress: impl FnMut(Progress),
+) -> Result<Gathered, ReportError> {
+    let span = query.span()?;
+    let account = query.account(&ledger.recorded_accounts().await?, ledger.location())?;
+    let patterns = query.patterns()?;
+    let is_wanted = |name: &str| is_wanted(patterns.as_ref(), name);
+
+    let late = span.to().saturating_add(RECORDED_LATE).unwrap_or(span.to());
+    let mut changes = ledger.changes(&account, span.from(), late).await?;
+    changes.retain(|change| is_wanted(&change.namespace));
+    let (mut readings, evaluations) = decided(ledger, &account, span, &changes, &is_wanted).await?;
+    changes.retain(|change| change.ended_at_ms < span.to().as_millisecond());
+
+    for hour in ledger
+        .hours_between(&account, span.from_hour, span.to_hour)
+        .await?
+    {
+        if !is_wanted(&hour.namespace) {
+            continue;
+        }
+        let reading = readings
+            .entry(hour.namespace.as_str().into())
+            .or_insert_with(|| Reading::new(Vec::new()));
+        reading.see(hour.hour * MINUTES);
+        let micro = |sum: i64| u128::try_from(sum).unwrap_or(0) * 60;
+        reading.counted.insert(
+            hour.hour,
+            Counted {
+                served_micro: micro(hour.actions_sum),
+                throttled_micro: 0,
+                throttled_minutes: hour.throttled_minutes,
+                known_minutes: hour.actions_known_minutes,
+                is_folded: true,
+            },
+        );
+    }
+
+    let mut without_metrics = Runs::default();
+    let first = span.from_hour - WARM_UP_DAYS * 24;
+    let mut expected = span.from_hour * MINUTES;
+    let of = span.to_hour - first;
+    for hour in first..span.to_hour {
+        let minutes = ledger
+            .window(&account, start_of_hour(hour), start_of_hour(hour + 1))
+            .await?;
+        for minute in &minutes {
+            let number = minute.minute.as_second().div_euclid(60);
+            if number >= expected {
+                without_metrics.add_all(expected, number - 1);
+                expected = number + 1;
+            }
+            take(&mut readings, minute, number, span, &is_wanted);
+        }
+        progress(Progress {
+            hours: hour - first + 1,
+            of,
+        });
+    }
+    without_metrics.add_all(expected, span.to_hour * MINUTES - 1);
+
+    let mut namespaces = BTreeMap::new();
+    for (name, reading) in readings {
+        if let Some(namespace) = reading.finish() {
+            namespaces.insert(name.to_string(), namespace);
+        }
+    }
+    if namespaces.is_empty() {
+        return Err(ReportError::Asked(nothing(ledger, &account, span, query).await?));
+    }
+    Ok(Gathered {
+        account,
+        span,
+        namespaces,
+        changes,
+        evaluations,
+        without_metrics,
+        patterns,
+    })
+}
+
+fn take(
+    readings: &mut BTreeMap<Arc<str>, Reading>,
+    minute: &Minute,
+    number: i64,
+    span: Span,
+    is_wanted: &impl Fn(&str) -> bool,
+) {
+    for sample in &minute.samples {
+        if !readings.contains_key(&sample.namespace) {
+            if !is_wanted(&sample.namespace) {
+                continue;
+            }
+            readings.insert(Arc::clone(&sample.namespace), Reading::new(Vec::new()));
+        }
+        if let Some(reading) = readings.get_mut(&sample.namespace) {
+            reading.minute(number, sample, span);
+        }
+    }
+}
+
+/// What decisions and changes say, by namespace.
+async fn decided(
+    ledger: &Ledger,
+    account: &str,
+    span: Span,
+    changes: &[ChangeRecord],
+    is_wanted: &impl Fn(&str) -> bool,
+) -> Result<(BTreeMap<Arc<str>, Reading>, Evaluations), ReportError> {
+    let mut observations: BTreeMap<Arc<str>, Vec<Observation>> = BTreeMap::new();
+    let mut reasons: BTreeMap<Arc<str>, BTreeMap<(String, String), u64>> = BTreeMap::new();
+    let mut plans: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // A day before the range tells which size the first hour began with.
+    let filter = HistoryFilter {
+        from: Some(start_of_hour(span.from_hour - 24)),
+        to: Some(span.to()),
+        ..HistoryFilter::default()
+    };
+    let take = |row: HistoryRow| {
+        let decision = row.decision;
+        if !is_wanted(&decision.namespace) {
+            return Ok(());
+        }
+        let name: Arc<str> = decision.namespace.as_str().into();
+        let minute = row.evaluated_at_ms.div_euclid(60_000);
+        if span.contains(minute.div_euclid(MINUTES)) {
+            if plans
+                .get(&row.by)
+                .is_none_or(|known| !known.contains(&decision.plan_id))
+            {
+                plans.entry(row.by).or_default().insert(decision.plan_id.clone());
+            }
+            let by_reason = reasons.entry(Arc::clone(&name)).or_default();
+            *by_reason
+                .entry((decision.action, decision.reason_code))
+                .or_default() += 1;
+        }
+        if let Some(trus) = decision.current_trus.and_then(|trus| u32::try_from(trus).ok()) {
+            let seen = observations.entry(name).or_default();
+            let observation = Observation {
+                minute,
+                trus,
+                evidence: Evidence::Decision {
+                    plan_id: decision.plan_id,
+                },
+            };
+            // Of observations that say the same, first and last are enough.
+            if matches!(seen.as_slice(), [.., before, last] if before.trus == trus && last.trus == trus) {
+                seen.pop();
+            }
+            seen.push(observation);
+        }
+        Ok(())
+    };
+    ledger.each_in_history(Some(account), &filter, take).await?;
+    for change in changes {
+        if !took_effect(&change.outcome) {
+            continue;
+        }
+        let Ok(trus) = u32::try_from(change.to_trus) else {
+            continue;
+        };
+        observations
+            .entry(change.namespace.as_str().into())
+            .or_default()
+            .push(Observation {
+                minute: change.ended_at_ms.div_euclid(60_000),
+                trus,
+                evidence: Evidence::Change {
+                    operation_id: change.operation_id.clone(),
+                },
+            });
+    }
+    let mut readings: BTreeMap<Arc<str>, Reading> = BTreeMap::new();
+    for (name, seen) in observations {
+        let in_range = |it: &&Observation| span.contains(it.minute.div_euclid(MINUTES));
+        let ends = (
+            seen.iter().filter(in_range).map(|it| it.minute).min(),
+            seen.iter().filter(in_range).map(|it| it.minute).max(),
+        );
+        let mut reading = Reading::new(seen);
+        if let (Some(first), Some(last)) = ends {
+            reading.see(first);
+            reading.see(last);
+        }
+        readings.insert(name, reading);
+    }
+    for (name, by_reason) in reasons {
+        readings
+            .entry(name)
+            .or_insert_with(|| Reading::new(Vec::new()))
+            .reasons = by_reason;
+    }
+    Ok((readings, plans))
+}
+
+/// Whether a change ended with the size it wanted.
+pub(crate) fn took_effect(outcome: &str) -> bool {
+    matches!(outcome, "changed" | "already")
+}
+
+/// Why there is nothing to report: no such namespace, or no rows in the range.
+async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> Result<String, ReportError> {
+    let info = ledger.info().await?;
+    let holds = match (info.oldest_minute, info.newest_minute) {
+        (Some(oldest), Some(newest)) => format!("its minutes are from {oldest} to {newest}"),
+        _ => "it holds no minutes: let a worker sample into it".to_owned(),
+    };
+    let range = format!("{} to {}", span.from(), span.to());
+    if query.namespaces.is_empty() {
+        return Ok(format!(
+            "the ledger {} holds nothing of account {account} from {range}; {holds}. Use another --from and --to",
+            ledger.location()
+        ));
+    }
+    Ok(format!(
+        "no namespace of account {account} in the ledger {} matches {} from {range}; {holds}. Names are bare (`orders`) or full (`orders.{account}`), with * and ? as wildcards",
+        ledger.location(),
+        query.namespaces.join(", ")
+    ))
+}

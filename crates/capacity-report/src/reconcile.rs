@@ -1,0 +1,453 @@
+//! The ledger's hours against the billing report, per namespace and hour.
+
+use std::collections::BTreeMap;
+
+use capacity_engine::Capacity;
+use capacity_engine::pricing::minimum_actions_per_hour;
+use cloud_ops_client::Charge;
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::error::ReportError;
+use crate::hours::HourFigures;
+use crate::query::start_of_hour;
+use crate::report::{Report, UnitPrice};
+
+/// Half a cent: what is below is the same amount.
+const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
+
+/// The billing report has hours that ended so long before it was made.
+const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
+
+/// Rates have three decimals, so an hour's sum can be off by this many actions.
+const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
+
+/// What is billed for the actions of one namespace in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BilledHour {
+    /// Actions.
+    pub actions: Decimal,
+    /// What they cost.
+    pub cost_usd: Decimal,
+}
+
+/// The billed actions of an account, by namespace and hour since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bill {
+    hours: BTreeMap<(String, i64), BilledHour>,
+    not_hourly: bool,
+}
+
+impl Bill {
+    /// Adds a row. Only actions count: capacity is billed as actions.
+    pub fn add(&mut self, charge: &Charge) {
+        let Some(actions) = charge.actions else {
+            return;
+        };
+        let start = charge.start.as_second();
+        self.not_hourly |= charge.end.as_second() - start != 3_600;
+        let key = (charge.namespace.clone(), start.div_euclid(3_600));
+        let hour = self.hours.entry(key).or_default();
+        hour.actions += actions;
+        hour.cost_usd += charge.cost_usd;
+    }
+
+    /// Returns what is billed for a namespace in the hour that begins at a time.
+    pub fn hour(&self, namespace: &str, start: Timestamp) -> Option<BilledHour> {
+        let key = (namespace.to_owned(), start.as_second().div_euclid(3_600));
+        self.hours.get(&key).copied()
+    }
+}
+
+/// What the bill says beside what the ledger says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reconciliation {
+    /// Id of the billing report.
+    pub billing_report_id: String,
+    /// Hours of the range before this are billed.
+    pub billed_until: Timestamp,
+    /// Hours of the range that are not billed yet, or are not in the billing report.
+    pub hours_not_billed: i64,
+    /// Actions by the ledger: used, or the minimum of the hour.
+    pub ledger_actions: u64,
+    /// Actions of the bill.
+    pub billed_actions: Decimal,
+    /// What the ledger's actions cost, without a support plan, which the bill has apart.
+    pub ledger_usd: Decimal,
+    /// What the bill says.
+    pub billed_usd: Decimal,
+    /// The bill less the ledger.
+    pub difference_usd: Decimal,
+    /// Whether both are the same to the cent: each hour, each namespace, and all together.
+    pub is_equal: bool,
+    /// Hours whose difference nothing explains.
+    pub unexplained: usize,
+    /// Each namespace; the biggest difference first.
+    pub namespaces: Vec<NamespaceBill>,
+    /// Hours that differ by half a cent or more.
+    pub differences: Vec<Difference>,
+}
+
+/// A namespace by ledger and bill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamespaceBill {
+    /// Its full id.
+    pub namespace: String,
+    /// Hours that were compared.
+    pub hours: i64,
+    /// Actions by the ledger.
+    pub ledger_actions: u64,
+    /// Actions of the bill.
+    pub billed_actions: Decimal,
+    /// What the ledger's actions cost, without a support plan, which the bill has apart.
+    pub ledger_usd: Decimal,
+    /// What the bill says.
+    pub billed_usd: Decimal,
+    /// The bill less the ledger.
+    pub difference_usd: Decimal,
+    /// Hours that differ.
+    pub hours_that_differ: i64,
+    /// What explains them, most hours first.
+    pub explained_by: Vec<Explanation>,
+}
+
+/// An hour that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// When the hour begins.
+    pub hour: Timestamp,
+    /// The highest size by the ledger; `None`: not known.
+    pub ledger_trus: Option<u32>,
+    /// Known minutes in the ledger.
+    pub known_minutes: i64,
+    /// Actions by the ledger.
+    pub ledger_actions: u64,
+    /// Actions of the bill.
+    pub billed_actions: Decimal,
+    /// The bill less the ledger.
+    pub difference_usd: Decimal,
+    /// What explains it.
+    pub explanation: Explanation,
+}
+
+/// What explains a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explanation {
+    /// The actions agree, their price does not.
+    Price,
+    /// Minutes without metrics: what was used in them is not in the ledger.
+    MissingMinutes,
+    /// Capacity changed so close to the edge of the hour that its hour is not certain.
+    ChangeAtEdge,
+    /// The ledger does not know the capacity of the hour.
+    CapacityUnknown,
+    /// The ledger knows nothing of the namespace in this hour.
+    NotInLedger,
+    /// The bill counts more actions than the metrics show: background actions, replicas (twice with high availability), fairness.
+    MoreActionsBilled,
+    /// Nothing that the ledger knows.
+    Unexplained,
+}
+
+impl Explanation {
+    /// Returns a sentence for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Price => {
+                "the actions agree and their price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
+            }
+            Self::MissingMinutes => "minutes without metrics: what was used in them is not in the ledger",
+            Self::ChangeAtEdge => {
+                "capacity changed at the edge of the hour: metrics show minutes, the bill any moment"
+            }
+            Self::CapacityUnknown => "the ledger does not know the capacity of the hour",
+            Self::NotInLedger => "the ledger knows nothing of the namespace in this hour",
+            Self::MoreActionsBilled => {
+                "more actions are billed than metrics show: background actions, replicas (twice with high availability), fairness"
+            }
+            Self::Unexplained => {
+                "nothing in the ledger explains it, such as another size for some seconds: check who else changed the capacity"
+            }
+        }
+    }
+}
+
+/// An hour by ledger and bill.
+struct Compared<'a> {
+    hour: i64,
+    ledger: Option<&'a HourFigures>,
+    billed: BilledHour,
+}
+
+impl Compared<'_> {
+    fn ledger_actions(&self) -> u64 {
+        self.ledger.map_or(0, HourFigures::billed_actions)
+    }
+
+    fn difference(&self, price: &UnitPrice) -> Decimal {
+        self.billed.cost_usd - price.on_the_bill(self.ledger_actions())
+    }
+
+    fn explanation(&self) -> Explanation {
+        let actions = self.billed.actions - Decimal::from(self.ledger_actions());
+        if actions.abs() <= ROUNDING_ACTIONS {
+            return Explanation::Price;
+        }
+        let Some(ledger) = self.ledger else {
+            return Explanation::NotInLedger;
+        };
+        if ledger.highest_trus.is_none() {
+            Explanation::CapacityUnknown
+        } else if ledger.is_changed_at_edge {
+            Explanation::ChangeAtEdge
+        } else if !ledger.is_complete() {
+            Explanation::MissingMinutes
+        } else if actions > Decimal::ZERO && !is_a_minimum(self.billed.actions) {
+            Explanation::MoreActionsBilled
+        } else {
+            Explanation::Unexplained
+        }
+    }
+}
+
+/// Compares the hours of a report with the billed ones. `made` is when the billing report was made.
+///
+/// # Errors
+///
+/// If the billing report is of another account, not by the hour, or has no hour of the range.
+pub fn reconcile(
+    report: &Report,
+    billing_report_id: &str,
+    bill: &Bill,
+    made: Timestamp,
+) -> Result<Reconciliation, ReportError> {
+    if bill.not_hourly {
+        return Err(ReportError::Asked(
+            "the billing report is not by the hour: Temporal keeps hours for this month and the previous one only. Use a later --from".to_owned(),
+        ));
+    }
+    let billed = &bill.hours;
+    let account = format!(".{}", report.account);
+    let others = billed.keys().map(|(namespace, _)| namespace.as_str());
+    if let Some(other) = others.clone().find(|namespace| !namespace.ends_with(&account))
+        && !others.clone().any(|namespace| namespace.ends_with(&account))
+    {
+        return Err(ReportError::Asked(format!(
+            "the billing report is of another account ({other}), and the ledger of {}. Use a key of account {0}, or the ledger of the other account",
+            report.account
+        )));
+    }
+    let from = report.from.as_second().div_euclid(3_600);
+    let to = report.to.as_second().div_euclid(3_600);
+    let known = made
+        .saturating_sub(NOT_BILLED_YET)
+        .unwrap_or(made)
+        .as_second()
+        .div_euclid(3_600);
+    let newest = billed.keys().map(|(_, hour)| hour + 1).max().unwrap_or(from);
+    let until = known.max(newest).min(to);
+    if until <= from {
+        return Err(ReportError::Asked(format!(
+            "the hours from {} to {} are not billed yet: a billing report has hours up to about 24 hours ago. Use an earlier --from",
+            report.from, report.to
+        )));
+    }
+    let price = report.unit_price();
+    let mut namespaces = Vec::new();
+    let mut differences = Vec::new();
+    for (name, hours) in compared(report, billed, from..until) {
+        namespaces.push(namespace_bill(&name, &hours, price, &mut differences));
+    }
+    namespaces.sort_by_key(|it| std::cmp::Reverse(it.difference_usd.abs()));
+    let sum = |of: fn(&NamespaceBill) -> Decimal| namespaces.iter().map(of).sum::<Decimal>();
+    Ok(Reconciliation {
+        billing_report_id: billing_report_id.to_owned(),
+        billed_until: start_of_hour(until),
+        hours_not_billed: to - until,
+        ledger_actions: namespaces.iter().map(|it| it.ledger_actions).sum(),
+        billed_actions: sum(|it| it.billed_actions),
+        ledger_usd: sum(|it| it.ledger_usd),
+        billed_usd: sum(|it| it.billed_usd),
+        difference_usd: sum(|it| it.difference_usd),
+        is_equal: differences.is_empty()
+            && namespaces.iter().all(|it| is_same_amount(it.difference_usd))
+            && is_same_amount(sum(|it| it.difference_usd)),
+        unexplained: differences
+            .iter()
+            .filter(|it| it.explanation == Explanation::Unexplained)
+            .count(),
+        namespaces,
+        differences,
+    })
+}
+
+/// Whether this number of actions is the minimum of a size, and hardly what was used.
+fn is_a_minimum(actions: Decimal) -> bool {
+    let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
+    (actions % further_tru).is_zero()
+}
+
+fn is_same_amount(difference_usd: Decimal) -> bool {
+    difference_usd.abs() < HALF_A_CENT
+}
+
+fn compared<'a>(
+    report: &'a Report,
+    billed: &BTreeMap<(String, i64), BilledHour>,
+    hours: std::ops::Range<i64>,
+) -> BTreeMap<String, Vec<Compared<'a>>> {
+    let mut compared: BTreeMap<String, BTreeMap<i64, Compared<'a>>> = BTreeMap::new();
+    for it in &report.namespaces {
+        let of_namespace = compared.entry(it.namespace.clone()).or_default();
+        for ledger in report.billed_hours(&it.namespace) {
+            if hours.contains(&ledger.hour) {
+                let entry = Compared {
+                    hour: ledger.hour,
+                    ledger: Some(ledger),
+                    billed: BilledHour::default(),
+                };
+                of_namespace.insert(ledger.hour, entry);
+            }
+        }
+    }
+    for ((name, hour), billed) in billed {
+        // Where some namespaces were asked for, the others are none of the report's business.
+        let is_reported = report.covers(name);
+        if hours.contains(hour) && is_reported {
+            let entry = compared
+                .entry(name.clone())
+                .or_default()
+                .entry(*hour)
+                .or_insert(Compared {
+                    hour: *hour,
+                    ledger: None,
+                    billed: BilledHour::default(),
+                });
+            entry.billed = *billed;
+        }
+    }
+    compared
+        .into_iter()
+        .map(|(name, hours)| (name, hours.into_values().collect()))
+        .collect()
+}
+
+fn namespace_bill(
+    name: &str,
+    hours: &[Compared<'_>],
+    price: &UnitPrice,
+    differences: &mut Vec<Difference>,
+) -> NamespaceBill {
+    let mut explained: BTreeMap<Explanation, usize> = BTreeMap::new();
+    let before = differences.len();
+    for hour in hours {
+        let difference_usd = hour.difference(price);
+        if is_same_amount(difference_usd) {
+            continue;
+        }
+        let explanation = hour.explanation();
+        *explained.entry(explanation).or_default() += 1;
+        differences.push(Difference {
+            namespace: name.to_owned(),
+            hour: start_of_hour(hour.hour),
+            ledger_trus: hour.ledger.and_then(|it| it.highest_trus),
+            known_minutes: hour.ledger.map_or(0, |it| it.known_minutes),
+            ledger_actions: hour.ledger_actions(),
+            billed_actions: hour.billed.actions,
+            difference_usd,
+            explanation,
+        });
+    }
+    let mut explained_by: Vec<(Explanation, usize)> = explained.into_iter().collect();
+    explained_by.sort_by_key(|(_, hours)| std::cmp::Reverse(*hours));
+    let ledger_actions: u64 = hours.iter().map(Compared::ledger_actions).sum();
+    let ledger_usd = price.on_the_bill(ledger_actions);
+    let billed_usd: Decimal = hours.iter().map(|it| it.billed.cost_usd).sum();
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    NamespaceBill {
+        namespace: name.to_owned(),
+        hours: count(hours.len()),
+        ledger_actions,
+        billed_actions: hours.iter().map(|it| it.billed.actions).sum(),
+        ledger_usd,
+        billed_usd,
+        difference_usd: billed_usd - ledger_usd,
+        hours_that_differ: count(differences.len() - before),
+        explained_by: explained_by
+            .into_iter()
+            .map(|(explanation, _)| explanation)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn ledger(trus: Option<u32>, used_actions: u64) -> HourFigures {
+        HourFigures {
+            hour: 7,
+            highest_trus: trus,
+            used_actions,
+            known_minutes: 60,
+            is_changed_at_edge: false,
+            is_folded: false,
+            evidence: None,
+        }
+    }
+
+    fn explained(ledger: Option<&HourFigures>, actions: u64) -> Explanation {
+        let compared = Compared {
+            hour: 7,
+            ledger,
+            billed: BilledHour {
+                actions: Decimal::from(actions),
+                cost_usd: Decimal::ONE,
+            },
+        };
+        compared.explanation()
+    }
+
+    #[rstest]
+    #[case::the_same_actions(Some(4), 0, 1_080_000, Explanation::Price)]
+    #[case::within_the_rounding_of_rates(Some(0), 5_000, 5_002, Explanation::Price)]
+    #[case::background_actions(Some(0), 5_000, 6_000, Explanation::MoreActionsBilled)]
+    #[case::replicas_above_the_minimum(Some(2), 400_000, 800_000, Explanation::MoreActionsBilled)]
+    #[case::below_the_minimum(Some(4), 0, 360_000, Explanation::Unexplained)]
+    #[case::the_minimum_of_another_size(Some(4), 0, 1_800_000, Explanation::Unexplained)]
+    #[case::fewer_actions(Some(0), 6_000, 5_000, Explanation::Unexplained)]
+    #[case::unknown_size(None, 5_000, 360_000, Explanation::CapacityUnknown)]
+    fn a_difference_has_one_explanation(
+        #[case] trus: Option<u32>,
+        #[case] used: u64,
+        #[case] billed: u64,
+        #[case] expected: Explanation,
+    ) {
+        assert_eq!(explained(Some(&ledger(trus, used)), billed), expected);
+    }
+
+    #[test]
+    fn what_is_uncertain_in_the_ledger_explains_before_what_nobody_knows() {
+        let certain = ledger(Some(4), 0);
+        let at_edge = HourFigures {
+            is_changed_at_edge: true,
+            ..certain.clone()
+        };
+        let incomplete = HourFigures {
+            known_minutes: 59,
+            ..certain.clone()
+        };
+        assert_eq!(explained(Some(&at_edge), 360_000), Explanation::ChangeAtEdge);
+        assert_eq!(
+            explained(Some(&incomplete), 1_200_000),
+            Explanation::MissingMinutes
+        );
+        assert_eq!(explained(Some(&certain), 360_000), Explanation::Unexplained);
+        assert_eq!(explained(None, 360_000), Explanation::NotInLedger);
+    }
+}

@@ -1,0 +1,533 @@
+//! The report: one document for table, JSON, CSV, Markdown, HTML and the channel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capacity_backtest::Contender;
+use capacity_engine::{ActionPrice, PricePerMillion};
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::alternatives::{COMPARED, Replayed, replayed};
+use crate::gather::{Gathered, Namespace};
+use crate::hours::HourFigures;
+
+/// Version of the document. It is raised when a field changes its meaning or goes away.
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// What one action costs: the price of the account's next action, with the support plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitPrice {
+    shown: String,
+    per_action: Decimal,
+    per_million: PricePerMillion,
+}
+
+impl UnitPrice {
+    /// Returns the price of the next action.
+    pub fn of(price: &ActionPrice) -> Self {
+        Self {
+            shown: price.to_string(),
+            per_action: price.of(1),
+            per_million: PricePerMillion::try_new(price.dollars()).unwrap_or(PricePerMillion::FIRST_TIER),
+        }
+    }
+
+    /// Returns the exact cost of this number of actions.
+    pub fn cost(&self, actions: u64) -> Decimal {
+        (Decimal::from(actions) * self.per_action).normalize()
+    }
+
+    /// Returns the cost of this number of actions on the bill, where a support plan is a separate charge.
+    pub(crate) fn on_the_bill(&self, actions: u64) -> Decimal {
+        self.per_million.of(actions).normalize()
+    }
+
+    /// Returns the dollars that one action costs.
+    pub fn per_action(&self) -> Decimal {
+        self.per_action
+    }
+}
+
+impl std::fmt::Display for UnitPrice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// A report. Money is exact and written as text.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this document.
+    pub schema: u32,
+    /// The account.
+    pub account: String,
+    /// Where it begins: a full hour.
+    pub from: Timestamp,
+    /// Where it ends: a full hour.
+    pub to: Timestamp,
+    /// Hours in it.
+    pub hours: i64,
+    /// The price that money rests on: `$50/M`.
+    pub price: String,
+    /// All namespaces together.
+    pub total: Figures,
+    /// Each namespace; the highest amount for unused minimums first.
+    pub namespaces: Vec<NamespaceReport>,
+    /// Changes of capacity that were recorded, oldest first.
+    pub changes: Vec<Change>,
+    /// Changes by who carried them out and how they ended.
+    pub changes_by: Vec<ByWhom>,
+    /// Decisions by reason, the most frequent first.
+    pub reasons: Vec<Reason>,
+    /// Evaluations.
+    pub evaluations: u64,
+    /// Minutes of the range of which the ledger has no metrics of any namespace.
+    pub minutes_without_metrics: i64,
+    /// What a reader of the figures must know.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    pub(crate) gathered: Shared,
+}
+
+/// What figures are traced with.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) gathered: std::sync::Arc<Gathered>,
+    pub(crate) price: UnitPrice,
+}
+
+/// A namespace with its figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct NamespaceReport {
+    /// Its full id.
+    pub namespace: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// The figures of a namespace, or of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// Hours that count: from the first to the last in which anything is known of the namespace.
+    pub hours: i64,
+    /// Of these, hours with provisioned capacity.
+    pub hours_provisioned: i64,
+    /// Of these, hours whose capacity is not known; they count as on-demand.
+    pub hours_capacity_unknown: i64,
+    /// Actions used in known minutes.
+    pub used_actions: u64,
+    /// Actions billed beside those used: what the hours fell short of their minimum.
+    pub idle_actions: u64,
+    /// What these cost: paid for unused capacity.
+    pub idle_usd: Decimal,
+    /// The part of it in hours with missing minutes, which count as unused: the bill can be lower by up to this.
+    pub idle_usd_uncertain: Decimal,
+    /// Attempts that were throttled.
+    pub throttled_actions: u64,
+    /// Minutes in which actions, requests or operations were throttled.
+    pub throttled_minutes: i64,
+    /// Changes that took effect.
+    pub changes: u64,
+    /// Changes that failed, were refused, or whose outcome is unknown.
+    pub changes_failed: u64,
+    /// Minutes with metrics.
+    pub known_minutes: i64,
+    /// Minutes without.
+    pub missing_minutes: i64,
+    /// Known minutes whose demand was rebuilt, for the alternatives.
+    pub rebuilt_minutes: i64,
+    /// What other policies would have cost and throttled.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// What another policy would have cost and throttled over the same minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Alternative {
+    /// `on-demand`, `static-peak`, `threshold` or `break-even`.
+    pub policy: &'static str,
+    /// Actions billed beside those used.
+    pub idle_actions: u64,
+    /// What these cost.
+    pub idle_usd: Decimal,
+    /// How much less was paid in reality; negative: more.
+    pub saved_usd: Decimal,
+    /// Attempts that would have been throttled.
+    pub throttled_actions: u64,
+    /// Minutes with throttling.
+    pub throttled_minutes: i64,
+    /// Actions that would have had to wait.
+    pub delayed_actions: u64,
+    /// Changes of capacity.
+    pub changes: u64,
+}
+
+/// A change of capacity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// TRUs before, 0 meaning on-demand.
+    pub from_trus: i64,
+    /// TRUs wanted.
+    pub to_trus: i64,
+    /// What became of it.
+    pub outcome: String,
+    /// Who carried it out.
+    pub by: String,
+    /// Its row in `capacity_changes`.
+    pub operation_id: String,
+    /// The evaluation that decided it.
+    pub plan_id: String,
+}
+
+/// Changes of one hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ByWhom {
+    /// Who carried them out: a worker or a person.
+    pub by: String,
+    /// How they ended.
+    pub outcome: String,
+    /// How many.
+    pub changes: u64,
+}
+
+/// Decisions of one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
+    pub action: String,
+    /// Stable code.
+    pub reason_code: String,
+    /// How many decisions.
+    pub decisions: u64,
+    /// Of how many namespaces.
+    pub namespaces: u64,
+}
+
+/// The replays of one namespace, in the order of [`COMPARED`].
+type Replays = [Option<Replayed>; COMPARED.len()];
+
+impl Report {
+    /// Makes the figures, replaying the alternatives on all cores. `progress` is told how many of the replays are done.
+    pub fn of(gathered: Gathered, price: &ActionPrice, progress: impl Fn(usize, usize) + Sync) -> Self {
+        let price = UnitPrice::of(price);
+        let replays = replay_all(&gathered, price.per_million, &progress);
+        let mut namespaces: Vec<NamespaceReport> = gathered
+            .namespaces
+            .iter()
+            .zip(&replays)
+            .map(|((name, namespace), replays)| NamespaceReport {
+                namespace: name.clone(),
+                figures: figures(&gathered, name, namespace, replays, &price),
+            })
+            .collect();
+        let mut total = Figures::default();
+        for namespace in &namespaces {
+            total.add(&namespace.figures);
+        }
+        // The biggest amount first; of equal ones by name, as they stand.
+        namespaces.sort_by_key(|it| std::cmp::Reverse(it.figures.idle_usd));
+        let changes: Vec<Change> = gathered.changes.iter().map(Change::of).collect();
+        Self {
+            schema: REPORT_SCHEMA,
+            account: gathered.account.clone(),
+            from: gathered.span.from(),
+            to: gathered.span.to(),
+            hours: gathered.span.hours(),
+            price: price.to_string(),
+            notes: notes(&gathered, &total),
+            total,
+            namespaces,
+            changes_by: by_whom(&changes),
+            changes,
+            reasons: reasons(&gathered),
+            evaluations: gathered
+                .evaluations
+                .values()
+                .map(|plans| plans.len() as u64)
+                .sum(),
+            minutes_without_metrics: gathered.without_metrics.minutes(),
+            gathered: Shared {
+                gathered: std::sync::Arc::new(gathered),
+                price,
+            },
+        }
+    }
+
+    /// Returns the price of an action.
+    pub fn unit_price(&self) -> &UnitPrice {
+        &self.gathered.price
+    }
+
+    /// Returns whether a namespace belongs to the report: it was asked for, and is of its account.
+    pub fn covers(&self, namespace: &str) -> bool {
+        let gathered = &self.gathered.gathered;
+        let is_of_account = namespace
+            .split_once('.')
+            .is_some_and(|(_, account)| account == gathered.account);
+        is_of_account && gathered.is_wanted(namespace)
+    }
+
+    /// Returns the hours of a namespace, as they are billed.
+    pub fn billed_hours(&self, namespace: &str) -> &[HourFigures] {
+        let namespaces = &self.gathered.gathered.namespaces;
+        namespaces.get(namespace).map_or(&[], |it| &it.hours)
+    }
+}
+
+fn replay_all(
+    gathered: &Gathered,
+    price: PricePerMillion,
+    progress: &(impl Fn(usize, usize) + Sync),
+) -> Vec<Replays> {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let namespaces: Vec<&Namespace> = gathered.namespaces.values().collect();
+    let of = namespaces.len() * COMPARED.len();
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let replays = Mutex::new(vec![[None; COMPARED.len()]; namespaces.len()]);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(of.max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    let (index, policy) = (job / COMPARED.len(), job % COMPARED.len());
+                    let Some(namespace) = namespaces.get(index) else {
+                        return;
+                    };
+                    let replay = replayed(namespace, COMPARED[policy], price);
+                    if let Ok(mut replays) = replays.lock() {
+                        replays[index][policy] = replay;
+                    }
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, of);
+                }
+            });
+        }
+    });
+    replays.into_inner().unwrap_or_default()
+}
+
+fn figures(
+    gathered: &Gathered,
+    name: &str,
+    namespace: &Namespace,
+    replays: &Replays,
+    price: &UnitPrice,
+) -> Figures {
+    let hours = &namespace.hours;
+    let count =
+        |is: fn(&HourFigures) -> bool| i64::try_from(hours.iter().filter(|it| is(it)).count()).unwrap_or(0);
+    let sum = |of: fn(&HourFigures) -> u64| hours.iter().map(of).sum::<u64>();
+    let idle_actions = sum(HourFigures::idle_actions);
+    let idle_usd = price.cost(idle_actions);
+    let uncertain = hours
+        .iter()
+        .filter(|hour| !hour.is_complete())
+        .map(HourFigures::idle_actions)
+        .sum();
+    let of_namespace = gathered.changes.iter().filter(|change| change.namespace == name);
+    let (changed, failed) = of_namespace.fold((0, 0), |(changed, failed), change| {
+        match change.outcome.as_str() {
+            "changed" => (changed + 1, failed),
+            "already" | "in_progress" | "not_started" | "replaced" | "superseded" => (changed, failed),
+            _ => (changed, failed + 1),
+        }
+    });
+    let alternative = |(contender, replay): (&Contender, &Option<Replayed>)| {
+        let replay = (*replay)?;
+        let cost = price.cost(replay.idle_actions);
+        Some(Alternative {
+            policy: contender.name(),
+            idle_actions: replay.idle_actions,
+            idle_usd: cost,
+            saved_usd: cost - idle_usd,
+            throttled_actions: replay.throttled_actions,
+            throttled_minutes: replay.throttled_minutes,
+            delayed_actions: replay.delayed_actions,
+            changes: replay.changes,
+        })
+    };
+    let throttled: u128 = namespace.counted.values().map(|hour| hour.throttled_micro).sum();
+    let rebuilt = namespace.rebuilt.as_ref().map_or(0, |it| it.rebuilt_minutes);
+    let hours_provisioned = count(|hour| hour.highest_trus.is_some_and(|trus| trus > 0));
+    let replays = &fixed_where_needed(*replays, hours_provisioned > 0);
+    Figures {
+        hours: i64::try_from(hours.len()).unwrap_or(0),
+        hours_provisioned,
+        hours_capacity_unknown: count(|hour| hour.highest_trus.is_none()),
+        used_actions: sum(|hour| hour.used_actions),
+        idle_actions,
+        idle_usd,
+        idle_usd_uncertain: price.cost(uncertain),
+        throttled_actions: u64::try_from(throttled / 1_000_000).unwrap_or(u64::MAX),
+        throttled_minutes: namespace
+            .counted
+            .values()
+            .map(|hour| hour.throttled_minutes)
+            .sum(),
+        changes: changed,
+        changes_failed: failed,
+        known_minutes: hours.iter().map(|hour| hour.known_minutes).sum(),
+        missing_minutes: hours.iter().map(|hour| (60 - hour.known_minutes).max(0)).sum(),
+        rebuilt_minutes: i64::try_from(rebuilt).unwrap_or(0),
+        alternatives: COMPARED.iter().zip(replays).filter_map(alternative).collect(),
+    }
+}
+
+/// Nobody would buy a fixed size for a namespace that was never provisioned and that on-demand would never have throttled.
+fn fixed_where_needed(mut replays: Replays, is_provisioned: bool) -> Replays {
+    let at = |contender: Contender| COMPARED.iter().position(|it| *it == contender);
+    if let (Some(on_demand), Some(fixed)) = (at(Contender::OnDemand), at(Contender::StaticPeak))
+        && !is_provisioned
+        && replays[on_demand].is_some_and(|it| it.throttled_minutes == 0)
+    {
+        replays[fixed] = replays[on_demand];
+    }
+    replays
+}
+
+impl Figures {
+    fn add(&mut self, other: &Self) {
+        self.hours += other.hours;
+        self.hours_provisioned += other.hours_provisioned;
+        self.hours_capacity_unknown += other.hours_capacity_unknown;
+        self.used_actions += other.used_actions;
+        self.idle_actions += other.idle_actions;
+        self.idle_usd += other.idle_usd;
+        self.idle_usd_uncertain += other.idle_usd_uncertain;
+        self.throttled_actions += other.throttled_actions;
+        self.throttled_minutes += other.throttled_minutes;
+        self.changes += other.changes;
+        self.changes_failed += other.changes_failed;
+        self.known_minutes += other.known_minutes;
+        self.missing_minutes += other.missing_minutes;
+        self.rebuilt_minutes += other.rebuilt_minutes;
+        for alternative in &other.alternatives {
+            match self
+                .alternatives
+                .iter_mut()
+                .find(|it| it.policy == alternative.policy)
+            {
+                Some(sum) => sum.add(alternative),
+                None => self.alternatives.push(alternative.clone()),
+            }
+        }
+    }
+
+    /// Returns what another policy would have done.
+    pub fn alternative(&self, policy: &str) -> Option<&Alternative> {
+        self.alternatives.iter().find(|it| it.policy == policy)
+    }
+}
+
+impl Alternative {
+    fn add(&mut self, other: &Self) {
+        self.idle_actions += other.idle_actions;
+        self.idle_usd += other.idle_usd;
+        self.saved_usd += other.saved_usd;
+        self.throttled_actions += other.throttled_actions;
+        self.throttled_minutes += other.throttled_minutes;
+        self.delayed_actions += other.delayed_actions;
+        self.changes += other.changes;
+    }
+}
+
+impl Change {
+    fn of(record: &capacity_ledger::ChangeRecord) -> Self {
+        Self {
+            at: Timestamp::from_millisecond(record.ended_at_ms).unwrap_or_default(),
+            namespace: record.namespace.clone(),
+            from_trus: record.from_trus,
+            to_trus: record.to_trus,
+            outcome: record.outcome.clone(),
+            by: record.by.clone(),
+            operation_id: record.operation_id.clone(),
+            plan_id: record.plan_id.clone(),
+        }
+    }
+}
+
+fn by_whom(changes: &[Change]) -> Vec<ByWhom> {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for change in changes {
+        *counts.entry((&change.by, &change.outcome)).or_default() += 1;
+    }
+    let by_whom = |((by, outcome), changes): ((&str, &str), u64)| ByWhom {
+        by: by.to_owned(),
+        outcome: outcome.to_owned(),
+        changes,
+    };
+    counts.into_iter().map(by_whom).collect()
+}
+
+fn reasons(gathered: &Gathered) -> Vec<Reason> {
+    let mut counts: BTreeMap<(&str, &str), (u64, BTreeSet<&str>)> = BTreeMap::new();
+    for (name, namespace) in &gathered.namespaces {
+        for ((action, code), decisions) in &namespace.reasons {
+            let (sum, names) = counts.entry((action, code)).or_default();
+            *sum += decisions;
+            names.insert(name);
+        }
+    }
+    let mut reasons: Vec<Reason> = counts
+        .into_iter()
+        .map(|((action, code), (decisions, names))| Reason {
+            action: action.to_owned(),
+            reason_code: code.to_owned(),
+            decisions,
+            namespaces: names.len() as u64,
+        })
+        .collect();
+    reasons.sort_by_key(|it| std::cmp::Reverse(it.decisions));
+    reasons
+}
+
+fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
+    let mut notes = Vec::new();
+    let whole: i64 = total.hours * 60;
+    if total.missing_minutes > 0 {
+        notes.push(format!(
+            "{} of {whole} namespace minutes have no metrics; they count as unused, so the bill can be lower",
+            total.missing_minutes
+        ));
+    }
+    if total.hours_capacity_unknown > 0 {
+        notes.push(format!(
+            "the capacity of {} hours is not known (no limits, decisions or changes in the ledger); they count as on-demand",
+            total.hours_capacity_unknown
+        ));
+    }
+    let folded: usize = gathered
+        .namespaces
+        .values()
+        .map(|it| it.hours.iter().filter(|hour| hour.is_folded).count())
+        .sum();
+    if folded > 0 {
+        notes.push(format!(
+            "{folded} hours were folded already: their minutes are gone, so the other policies are replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
+        ));
+    }
+    let warm = gathered
+        .namespaces
+        .values()
+        .map(|it| it.warm_up_days)
+        .min()
+        .unwrap_or(0);
+    if warm < 7 {
+        notes.push(format!(
+            "the ledger has {warm} of the 7 days before the range that fill the on-demand envelope of the other policies; their first days are estimates"
+        ));
+    }
+    if gathered.span.hours() < 24 {
+        notes.push("the range has less than a day; it says little about other days".to_owned());
+    }
+    notes
+}

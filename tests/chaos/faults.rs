@@ -1,0 +1,219 @@
+//! What is done to the world, at random moments that the seed determines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cloud_simulator::Faults;
+use fastrand::Rng;
+use tokio::sync::watch;
+
+use crate::processes::LogReader;
+use crate::say;
+use crate::world::{World, background, until_serving};
+
+/// How often each of these was done.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) workers_killed: AtomicU64,
+    pub(crate) readers_killed: AtomicU64,
+    pub(crate) readers_stalled: AtomicU64,
+    pub(crate) servers_killed: AtomicU64,
+    pub(crate) ledgers_killed: AtomicU64,
+    pub(crate) clouds_away: AtomicU64,
+    pub(crate) pauses: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One kind of fault: its own dice, the end of the run, and how close together things happen.
+pub(crate) struct Fate {
+    pub(crate) world: Arc<World>,
+    pub(crate) done: Arc<Done>,
+    pub(crate) random: Rng,
+    pub(crate) over: watch::Receiver<bool>,
+    /// 1 for a long run, less for a short one.
+    pub(crate) pace: f64,
+}
+
+impl Fate {
+    /// Waits for so many seconds, drawn between these; returns whether the run goes on.
+    async fn wait(&mut self, least: f64, most: f64) -> bool {
+        let seconds = least + self.random.f64() * (most - least);
+        let _ =
+            tokio::time::timeout(Duration::from_secs_f64(seconds), self.over.wait_for(|over| *over)).await;
+        !*self.over.borrow()
+    }
+
+    /// The same, closer together in a short run.
+    async fn live(&mut self, least: f64, most: f64) -> bool {
+        let pace = self.pace;
+        self.wait(least * pace, most * pace).await
+    }
+
+    /// Kills one worker again and again, and starts it again; between that, its log reader goes.
+    pub(crate) async fn worker(mut self, number: usize) {
+        while self.live(10.0, 70.0).await {
+            if self.random.u8(0..3) == 0 {
+                let how = if self.random.bool() {
+                    count(&self.done.readers_killed);
+                    LogReader::Gone
+                } else {
+                    count(&self.done.readers_stalled);
+                    LogReader::Stalls
+                };
+                let mut worker = self.world.workers[number].lock().await;
+                say(&format!("the log reader of {}: {how:?}", worker.name));
+                worker.set_reader(how).await;
+                drop(worker);
+                if !self.live(20.0, 70.0).await {
+                    break;
+                }
+            }
+            self.kill_worker(number).await;
+            self.wait(0.2, 25.0).await;
+            start_worker(&self.world, number).await;
+        }
+    }
+
+    async fn kill_worker(&self, number: usize) {
+        let mut worker = self.world.workers[number].lock().await;
+        if !worker.is_running() {
+            return;
+        }
+        self.world.change(|it| it.workers -= 1);
+        worker.kill().await;
+        count(&self.done.workers_killed);
+        say(&format!("{} was killed", worker.name));
+    }
+
+    pub(crate) async fn server(mut self) {
+        while self.live(70.0, 200.0).await {
+            let mut server = self.world.server.lock().await;
+            self.world.change(|it| it.server = false);
+            server.kill().await;
+            count(&self.done.servers_killed);
+            say("the Temporal server was killed");
+            drop(server);
+            self.wait(1.0, 20.0).await;
+            let mut server = self.world.server.lock().await;
+            let started = match server.start() {
+                Ok(()) => until_serving(&self.world.address, &mut server).await,
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(()) => {
+                    self.world.change(|it| it.server = true);
+                    say("the Temporal server is back");
+                }
+                Err(error) => return self.world.violated(format!("the harness: {error:#}")),
+            }
+        }
+    }
+
+    pub(crate) async fn ledger(mut self) {
+        while self.live(40.0, 150.0).await {
+            self.world.database.lock().await.kill().await;
+            count(&self.done.ledgers_killed);
+            say("the ledger was killed");
+            self.wait(2.0, 70.0).await;
+            match self.world.database.lock().await.start().await {
+                Ok(()) => say("the ledger is back"),
+                Err(error) => return self.world.violated(format!("the harness: {error:#}")),
+            }
+        }
+    }
+
+    pub(crate) async fn cloud(mut self) {
+        while self.live(120.0, 260.0).await {
+            self.world.change(|it| it.cloud = false);
+            self.world.cloud.set_faults(Faults {
+                unavailable: 1.0,
+                ..Faults::default()
+            });
+            count(&self.done.clouds_away);
+            say("the cloud does not answer");
+            // Most outages are short, some longer than an evaluation tries.
+            if self.random.u8(0..4) == 0 {
+                self.wait(100.0, 160.0).await;
+            } else {
+                self.wait(5.0, 30.0).await;
+            }
+            self.world.cloud.set_faults(background());
+            self.world.change(|it| it.cloud = true);
+            say("the cloud answers");
+        }
+    }
+
+    pub(crate) async fn pauses(mut self) {
+        while self.live(90.0, 240.0).await {
+            if pause(&self.world, "chaos").await {
+                count(&self.done.pauses);
+            }
+            self.wait(25.0, 50.0).await;
+            resume(&self.world).await;
+        }
+    }
+}
+
+/// Ends a worker as an operator does.
+pub(crate) async fn stop_worker(world: &World, number: usize) {
+    let mut worker = world.workers[number].lock().await;
+    world.change(|it| it.workers -= 1);
+    worker.stop().await;
+    say(&format!("{} was stopped", worker.name));
+}
+
+pub(crate) async fn start_worker(world: &World, number: usize) {
+    let mut worker = world.workers[number].lock().await;
+    if worker.is_running() {
+        return;
+    }
+    match worker.start() {
+        Ok(()) => {
+            world.change(|it| it.workers += 1);
+            say(&format!("{} was started", worker.name));
+        }
+        Err(error) => world.violated(format!("the harness: {error:#}")),
+    }
+}
+
+/// Pauses everything; returns whether it is paused.
+pub(crate) async fn pause(world: &World, reason: &str) -> bool {
+    world.change(|it| it.pausing = true);
+    for _ in 0..60 {
+        let (paused, said) = world.schedule(&["pause", "--reason", reason]).await;
+        if paused {
+            world.change(|it| it.paused_since = Some(std::time::Instant::now()));
+            say("paused");
+            return true;
+        }
+        say(&format!(
+            "not paused yet: {}",
+            said.lines().next().unwrap_or_default()
+        ));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.violated("nothing could be paused for a minute".to_owned());
+    false
+}
+
+/// Resumes. From the first attempt on changes may be made; it is over when one succeeded.
+pub(crate) async fn resume(world: &World) {
+    world.change(|it| it.paused_since = None);
+    for _ in 0..60 {
+        let (resumed, said) = world.schedule(&["resume"]).await;
+        if resumed {
+            world.change(|it| it.pausing = false);
+            return say("resumed");
+        }
+        say(&format!(
+            "not resumed yet: {}",
+            said.lines().next().unwrap_or_default()
+        ));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.violated("nothing could be resumed for a minute".to_owned());
+}

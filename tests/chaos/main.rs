@@ -1,0 +1,257 @@
+//! Six simulated hours of a cloud in which everything is killed at random: workers, their log readers, the Temporal server, the
+//! ledger. Ends with exit code 1 unless every change is recorded once, every throttled namespace was scaled up in time, and
+//! nothing was changed while paused.
+//!
+//! ```text
+//! cargo build --bins && target/debug/chaos                      36 minutes
+//! target/debug/chaos --minutes 4 --seed 7                       a short run
+//! ```
+//!
+//! The programs are the real ones, from the folder that this one is in.
+
+#![allow(missing_docs, reason = "a program has no readers of its documentation")]
+#![expect(clippy::print_stdout, reason = "the event log and the figures are the result")]
+
+mod faults;
+mod processes;
+mod verdict;
+mod watcher;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use fastrand::Rng;
+use tokio::sync::watch;
+
+use faults::{Done, Fate, pause, resume, start_worker, stop_worker};
+use verdict::Verdict;
+use watcher::{Seen, Watcher};
+use world::World;
+
+/// Kill everything at random while the autopilot manages a simulated cloud, and check that nothing is lost.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Minutes of our time; at the default speed 36 are six hours of the cloud.
+    #[arg(long, default_value_t = 36.0)]
+    minutes: f64,
+    /// How much faster than real time the cloud runs.
+    #[arg(long, default_value_t = 10.0)]
+    speed: f64,
+    /// Seed of all that is drawn.
+    #[arg(long, default_value_t = fastrand::u64(0..1_000_000))]
+    seed: u64,
+    /// Namespaces that are throttled and idle in turns.
+    #[arg(long, default_value_t = 60)]
+    namespaces: usize,
+    /// Instead of killing anything: a worker of an older release runs alone for a minute, then beside one of this release, and
+    /// then this one alone for a fifth of the time.
+    #[arg(long, value_name = "PROGRAM")]
+    older_worker: Option<PathBuf>,
+    /// Folder of the workers' logs and the server's database; emptied first [default: target/chaos].
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+}
+
+/// Seconds within which throttling is answered, beside one sampling interval.
+const ANSWERED_WITHIN: f64 = 60.0;
+/// Release 0.1.0 waited for all changes of an evaluation before the next.
+const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    BEGUN.get_or_init(Instant::now);
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+
+/// Prints a line of the event log.
+fn say(what: &str) {
+    let since = BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64();
+    println!("{since:8.1} s  {what}");
+}
+
+/// The folder of the programs.
+fn programs() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("a folder")?.to_owned())
+}
+
+#[tokio::main]
+async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    anyhow::ensure!(arguments.namespaces > 0, "--namespaces 0: nothing would happen");
+    let folder = world::folder(arguments)?;
+    // A sample a minute of the cloud's.
+    let bound = if arguments.older_worker.is_some() {
+        // What an older release promised.
+        OLDER_ANSWERED_WITHIN
+    } else {
+        Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_WITHIN)
+    };
+    say(&format!(
+        "seed {}, {} minutes at speed {}, {} namespaces, logs in {}",
+        arguments.seed,
+        arguments.minutes,
+        arguments.speed,
+        arguments.namespaces,
+        folder.display()
+    ));
+    let world = World::start(arguments, &folder).await?;
+    let (end, over) = watch::channel(false);
+    let (stop_watching, stopped_watching) = watch::channel(false);
+    let watcher = Watcher::new(Arc::clone(&world), arguments.speed, bound);
+    let watcher = tokio::spawn(watcher.run(stopped_watching, over));
+    let every_minute: Vec<String> = (0..60).map(|minute| minute.to_string()).collect();
+    let (created, said) = world
+        .schedule(&["create", "--minutes", &every_minute.join(",")])
+        .await;
+    anyhow::ensure!(created, "no schedule: {said}");
+    let done = Arc::new(Done::default());
+    if arguments.older_worker.is_some() {
+        upgrade(&world, arguments.duration()).await;
+    } else {
+        chaos(&world, &done, arguments).await;
+    }
+    // Nothing new begins, and what is under way ends.
+    end.send_replace(true);
+    pause(&world, "the end of the run").await;
+    let verdict = verdict::judge(&world).await?;
+    stop_watching.send_replace(true);
+    let seen = watcher.await?;
+    for worker in &world.workers {
+        worker.lock().await.kill().await;
+    }
+    world.server.lock().await.kill().await;
+    world.database.lock().await.kill().await;
+    let violations = world.violations();
+    println!("{}", table(arguments, bound, &done, &seen, &verdict));
+    for violation in &violations {
+        println!("VIOLATION: {violation}");
+    }
+    println!(
+        "{} with seed {}: {} violations",
+        if violations.is_empty() { "passed" } else { "FAILED" },
+        arguments.seed,
+        violations.len()
+    );
+    Ok(violations.is_empty())
+}
+
+/// Kills everything at random for as long as is wished; then all of it is there again.
+async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
+    let (end, over) = watch::channel(false);
+    let fate = |salt: u64| Fate {
+        world: Arc::clone(world),
+        done: Arc::clone(done),
+        random: Rng::with_seed(arguments.seed.wrapping_mul(31).wrapping_add(salt)),
+        over: over.clone(),
+        pace: (arguments.minutes / 12.0).clamp(0.6, 1.0),
+    };
+    let mut fates = tokio::task::JoinSet::new();
+    for (number, salt) in (0..world.workers.len()).zip(0..) {
+        start_worker(world, number).await;
+        fates.spawn(fate(salt).worker(number));
+    }
+    fates.spawn(fate(100).server());
+    fates.spawn(fate(101).ledger());
+    fates.spawn(fate(102).cloud());
+    fates.spawn(fate(103).pauses());
+    let stopped = tokio::time::timeout(arguments.duration(), tokio::signal::ctrl_c());
+    if stopped.await.is_ok() {
+        say("stopped by hand");
+    }
+    end.send_replace(true);
+    // What was killed comes back.
+    while fates.join_next().await.is_some() {}
+    for number in 0..world.workers.len() {
+        start_worker(world, number).await;
+    }
+    if world.conditions().pausing {
+        resume(world).await;
+    }
+}
+
+/// A worker of an older release alone, then beside one of this release, then this one alone.
+async fn upgrade(world: &World, duration: Duration) {
+    start_worker(world, 0).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    start_worker(world, 1).await;
+    tokio::time::sleep(duration.mul_f64(0.8)).await;
+    stop_worker(world, 0).await;
+    tokio::time::sleep(duration.mul_f64(0.2)).await;
+}
+
+fn table(arguments: &Arguments, bound: Duration, done: &Done, seen: &Seen, verdict: &Verdict) -> String {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed).to_string();
+    let times = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).or(times.last()).copied();
+        let seconds =
+            |time: Option<Duration>| time.map_or("-".to_owned(), |it| format!("{:.1}", it.as_secs_f64()));
+        format!(
+            "median {}, 95 % {}, longest {} s",
+            seconds(at(50)),
+            seconds(at(95)),
+            seconds(times.last().copied())
+        )
+    };
+    let rows = [
+        (
+            "simulated hours",
+            format!("{:.1}", arguments.minutes * arguments.speed / 60.0),
+        ),
+        ("workers killed", count(&done.workers_killed)),
+        ("log readers killed", count(&done.readers_killed)),
+        ("log readers stalled", count(&done.readers_stalled)),
+        ("Temporal server killed", count(&done.servers_killed)),
+        ("ledger killed", count(&done.ledgers_killed)),
+        ("cloud away", count(&done.clouds_away)),
+        ("pauses", count(&done.pauses)),
+        ("changes accepted", verdict.accepted.to_string()),
+        ("of these scale-ups", verdict.scale_ups.to_string()),
+        (
+            "recorded exactly once, as changed",
+            verdict.recorded_once.to_string(),
+        ),
+        ("other rows in the ledger", verdict.other_rows.to_string()),
+        ("announcements of changes", verdict.announced.to_string()),
+        ("most operations at a time", seen.most_operations.to_string()),
+        ("throttling answered", seen.since_visible.len().to_string()),
+        ("  after the metrics showed it", times(&seen.since_visible)),
+        ("  after it was possible", times(&seen.since_possible)),
+        ("  bound", format!("{:.0} s", bound.as_secs_f64())),
+        ("throttling that ended by itself", seen.subsided.to_string()),
+        ("throttling open at the end", seen.unanswered.to_string()),
+        ("changed while paused", seen.while_paused.to_string()),
+        (
+            "latest POST after a pause opened",
+            format!("{:.1} s", seen.latest_after_pause.as_secs_f64()),
+        ),
+        (
+            "settled after",
+            format!("{:.0} s", verdict.settled_in.as_secs_f64()),
+        ),
+    ];
+    let lines = rows.map(|(what, value)| format!("  {what:<36}{value}"));
+    format!("\n{}\n", lines.join("\n"))
+}

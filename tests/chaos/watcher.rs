@@ -1,0 +1,198 @@
+//! Watches the cloud: which updates it accepts, which namespaces are throttled, and how long that goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloud_simulator::AcceptedUpdate;
+use tokio::sync::watch;
+
+use crate::say;
+use crate::world::World;
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The metrics of a minute appear so many seconds of the cloud's after its end.
+const METRICS_LATE: f64 = 180.0;
+/// A POST that was on its way when a pause opened may still arrive.
+const UNDER_WAY: Duration = Duration::from_secs(10);
+/// Operations that the account allows.
+const MOST_OPERATIONS: usize = 10;
+
+/// A namespace that is throttled on-demand.
+struct Episode {
+    /// When the metrics begin to show it.
+    visible: Instant,
+    is_late: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// From the moment that the metrics show it to the POST.
+    pub(crate) since_visible: Vec<Duration>,
+    /// From the later of that moment and the one from which on a worker, the server and the cloud were there.
+    pub(crate) since_possible: Vec<Duration>,
+    /// Throttling that ended by itself before it was answered.
+    pub(crate) subsided: u64,
+    /// Episodes that were still open at the end.
+    pub(crate) unanswered: u64,
+    pub(crate) while_paused: u64,
+    pub(crate) most_operations: usize,
+    /// The latest POST after a pause was known to be open.
+    pub(crate) latest_after_pause: Duration,
+}
+
+pub(crate) struct Watcher {
+    world: Arc<World>,
+    speed: f64,
+    bound: Duration,
+    episodes: BTreeMap<String, Episode>,
+    accepted: BTreeSet<String>,
+    seen: Seen,
+}
+
+impl Watcher {
+    pub(crate) fn new(world: Arc<World>, speed: f64, bound: Duration) -> Self {
+        Self {
+            world,
+            speed,
+            bound,
+            episodes: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    /// Watches until the run is over. Throttling is followed until `answering` ends.
+    pub(crate) async fn run(
+        mut self,
+        mut over: watch::Receiver<bool>,
+        answering: watch::Receiver<bool>,
+    ) -> Seen {
+        loop {
+            if tokio::time::timeout(LOOK_EVERY, over.changed()).await.is_ok() {
+                return self.seen;
+            }
+            let updates = self.world.cloud.accepted();
+            self.look_at_updates(&updates);
+            if !*answering.borrow() {
+                self.look_at_throttling(&updates);
+            } else if !self.episodes.is_empty() {
+                self.seen.unanswered = self.episodes.len() as u64;
+                self.episodes.clear();
+            }
+            self.look_at_workers();
+        }
+    }
+
+    fn look_at_updates(&mut self, updates: &[AcceptedUpdate]) {
+        let under_way = updates.iter().filter(|it| !it.is_over).count();
+        self.seen.most_operations = self.seen.most_operations.max(under_way);
+        if under_way > MOST_OPERATIONS {
+            self.world.violated(format!("{under_way} operations at a time"));
+        }
+        for update in updates {
+            if !self.accepted.insert(update.operation_id.clone()) {
+                continue;
+            }
+            let what = match update.wanted {
+                Some(0) => "on-demand".to_owned(),
+                Some(trus) => format!("{trus} TRUs"),
+                None => "something else".to_owned(),
+            };
+            say(&format!(
+                "POST of {} to {what} ({})",
+                update.namespace, update.operation_id
+            ));
+            if update.wanted.is_none() || self.world.quiet.contains(&update.namespace) {
+                self.world.violated(format!(
+                    "a needless update of {}: {}",
+                    update.namespace, update.operation_id
+                ));
+            }
+            let (paused_since, good_since) = {
+                let conditions = self.world.conditions();
+                (conditions.paused_since, conditions.good_since())
+            };
+            if let Some(since) = paused_since {
+                let after = since.elapsed().saturating_sub(LOOK_EVERY);
+                self.seen.latest_after_pause = self.seen.latest_after_pause.max(after);
+                if after > UNDER_WAY {
+                    self.seen.while_paused += 1;
+                    self.world.violated(format!(
+                        "{} was changed {:.1} s after everything was paused",
+                        update.namespace,
+                        after.as_secs_f64()
+                    ));
+                }
+            }
+            if update.wanted.is_some_and(|trus| trus > 0)
+                && let Some(episode) = self.episodes.remove(&update.namespace)
+            {
+                self.seen.since_visible.push(episode.visible.elapsed());
+                let possible = good_since.map_or(Duration::ZERO, |good| good.elapsed());
+                self.seen
+                    .since_possible
+                    .push(possible.min(episode.visible.elapsed()));
+            }
+        }
+    }
+
+    fn look_at_throttling(&mut self, updates: &[AcceptedUpdate]) {
+        let now = self.world.cloud.now();
+        // The newest minute that is over.
+        let minute = now.as_second().div_euclid(60) - 1;
+        let good_since = self.world.conditions().good_since();
+        for namespace in self.world.cloud.namespaces() {
+            let last = updates.iter().rfind(|it| it.namespace == namespace.id);
+            let is_at_rest =
+                last.is_none_or(|it| it.is_over && it.takes_effect_at.as_second() <= minute * 60);
+            let is_short = namespace.trus == 0 && namespace.throttled > 0.0 && is_at_rest;
+            match self.episodes.get_mut(&namespace.id) {
+                None if is_short => {
+                    #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
+                    let ago = (now.as_millisecond() - (minute + 1) * 60_000) as f64 / 1_000.0;
+                    let left = Duration::from_secs_f64((METRICS_LATE - ago).max(0.0) / self.speed);
+                    let episode = Episode {
+                        visible: Instant::now() + left,
+                        is_late: false,
+                    };
+                    self.episodes.insert(namespace.id, episode);
+                }
+                // An update that was accepted is on its way.
+                Some(_) if !is_short && last.is_none_or(|it| it.is_over) => {
+                    self.seen.subsided += 1;
+                    self.episodes.remove(&namespace.id);
+                }
+                Some(episode) if !episode.is_late => {
+                    let possible = good_since.map_or(Duration::ZERO, |good| good.elapsed());
+                    let waited = possible.min(episode.visible.elapsed());
+                    if waited > self.bound {
+                        episode.is_late = true;
+                        self.world.violated(format!(
+                            "{} is throttled, and was not scaled up within {:.0} s of a living worker and an answering cloud",
+                            namespace.id,
+                            self.bound.as_secs_f64()
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A worker ends when it is killed, and never by itself.
+    fn look_at_workers(&self) {
+        for worker in &self.world.workers {
+            // Whoever kills it holds it.
+            let Ok(mut worker) = worker.try_lock() else {
+                continue;
+            };
+            if let Some(status) = worker.ended_by_itself() {
+                self.world.change(|it| it.workers -= 1);
+                let name = worker.name.clone();
+                self.world
+                    .violated(format!("{name} ended by itself: {status} (see {name}.log)"));
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The cloud, what runs beside it, and what is known of how everything is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use capacity_workflows::Connection;
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
+use jiff::SignedDuration;
+use tokio::process::Command;
+
+use crate::Arguments;
+use crate::processes::{Postgres, TemporalServer, Worker};
+
+/// Minutes of simulated load: at work, and idle for longer than the hour that a release rests on.
+const BUSY: usize = 35;
+const IDLE: usize = 95;
+/// Namespaces that never need a change.
+const QUIET: usize = 5;
+/// Minutes that the cloud has behind it.
+const PAST_MINUTES: u16 = 10;
+const WORKERS: usize = 2;
+
+/// How everything is, as far as the harness made it so.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    pub(crate) server: bool,
+    pub(crate) workers: usize,
+    pub(crate) cloud: bool,
+    /// Since when a pause is known to be open.
+    pub(crate) paused_since: Option<Instant>,
+    /// Whether a pause may be open.
+    pub(crate) pausing: bool,
+    /// Since when a throttled namespace can be helped.
+    good_since: Option<Instant>,
+}
+
+impl Conditions {
+    /// Since when a worker lives, the server and the Cloud Ops API answer, and nothing is paused. The ledger and the log are no
+    /// part of this: scaling up needs neither.
+    pub(crate) fn good_since(&self) -> Option<Instant> {
+        self.good_since
+    }
+
+    fn noticed(&mut self) {
+        let is_good = self.server && self.workers > 0 && self.cloud && !self.pausing;
+        self.good_since = is_good.then(|| self.good_since.unwrap_or_else(Instant::now));
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) cloud: RunningSimulator,
+    pub(crate) server: tokio::sync::Mutex<TemporalServer>,
+    pub(crate) database: tokio::sync::Mutex<Postgres>,
+    pub(crate) workers: Vec<tokio::sync::Mutex<Worker>>,
+    pub(crate) ledger_url: String,
+    pub(crate) address: String,
+    pub(crate) quiet: Vec<String>,
+    conditions: Mutex<Conditions>,
+    violations: Mutex<Vec<String>>,
+    /// Goes when this does; the database runs as a user who may not reach the other folder.
+    _database_folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn start(arguments: &Arguments, folder: &Path) -> anyhow::Result<Arc<Self>> {
+        let (account, quiet) = account(arguments)?;
+        let cloud = cloud_simulator::start(SimulatorOptions {
+            speed: arguments.speed,
+            seed: arguments.seed,
+            past_minutes: PAST_MINUTES,
+            // Eighteen and six seconds of ours at the usual speed: kills find changes under way.
+            operation_lag: SignedDuration::from_mins(3),
+            capacity_lag: SignedDuration::from_mins(1),
+            faults: background(),
+            ..SimulatorOptions::new(account)
+        })
+        .await?;
+        let mut server = TemporalServer::new(folder).await?;
+        let database_folder = tempfile::tempdir()?;
+        let mut database = Postgres::new(database_folder.path()).await?;
+        database.start().await?;
+        server.start()?;
+        let address = server.address();
+        until_serving(&address, &mut server).await?;
+        let environment: Vec<(String, String)> = [
+            ("TEMPORAL_ADDRESS", address.clone()),
+            ("TEMPORAL_NAMESPACE", "default".to_owned()),
+            ("CLOUD_OPS_API_BASE_URL", cloud.ops_url()),
+            ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
+            ("SLACK_WEBHOOK_URL", cloud.slack_url()),
+            ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
+            ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
+            ("LEDGER_URL", database.url()),
+            // An hour of ours is ten of the cloud's, and each outage a gap in them: releases would be rare.
+            ("DISABLE_ON_ESTIMATE", "true".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let worker_arguments: Vec<String> = [
+            "--listen",
+            "127.0.0.1:0",
+            "--cloud-speed",
+            &arguments.speed.to_string(),
+        ]
+        .map(str::to_owned)
+        .into();
+        let program = crate::programs()?.join("capacity-worker");
+        let workers = (1..=WORKERS).map(|number| {
+            let name = format!("worker-{number}");
+            // An older release takes the simulated clock from the cloud's answers alone.
+            let older = arguments.older_worker.clone().filter(|_| number == 1);
+            let own = if older.is_some() {
+                &worker_arguments[..2]
+            } else {
+                &worker_arguments[..]
+            };
+            let program = older.unwrap_or_else(|| program.clone());
+            let worker = Worker::new(name, program, folder, environment.clone(), own.to_vec());
+            tokio::sync::Mutex::new(worker)
+        });
+        let workers = workers.collect();
+        Ok(Arc::new(Self {
+            ledger_url: database.url(),
+            address,
+            cloud,
+            server: tokio::sync::Mutex::new(server),
+            database: tokio::sync::Mutex::new(database),
+            workers,
+            quiet,
+            conditions: Mutex::new(Conditions {
+                server: true,
+                workers: 0,
+                cloud: true,
+                paused_since: None,
+                pausing: false,
+                good_since: None,
+            }),
+            violations: Mutex::default(),
+            _database_folder: database_folder,
+        }))
+    }
+
+    pub(crate) fn conditions(&self) -> MutexGuard<'_, Conditions> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn change(&self, how: impl FnOnce(&mut Conditions)) {
+        let mut conditions = self.conditions();
+        how(&mut conditions);
+        conditions.noticed();
+    }
+
+    pub(crate) fn violated(&self, what: String) {
+        crate::say(&format!("VIOLATION: {what}"));
+        let mut violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
+        violations.push(what);
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.violations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        connection(&self.address)
+    }
+
+    /// Runs `capacity-schedule`; returns whether it did what it was asked for, and what it said.
+    pub(crate) async fn schedule(&self, arguments: &[&str]) -> (bool, String) {
+        let Ok(programs) = crate::programs() else {
+            return (false, "no program".to_owned());
+        };
+        let run = Command::new(programs.join("capacity-schedule"))
+            .args(arguments)
+            .env_clear()
+            .env("TEMPORAL_ADDRESS", &self.address)
+            .env("TEMPORAL_NAMESPACE", "default")
+            .current_dir(std::env::temp_dir())
+            .kill_on_drop(true)
+            .output();
+        match tokio::time::timeout(Duration::from_mins(1), run).await {
+            Ok(Ok(output)) => {
+                let said = [output.stdout, output.stderr].concat();
+                (
+                    output.status.success(),
+                    String::from_utf8_lossy(&said).trim().to_owned(),
+                )
+            }
+            Ok(Err(error)) => (false, error.to_string()),
+            Err(_) => (false, "no answer within a minute".to_owned()),
+        }
+    }
+}
+
+fn connection(address: &str) -> Connection {
+    Connection {
+        address: address.to_owned(),
+        namespace: "default".to_owned(),
+        identity: "chaos".to_owned(),
+        ..Connection::default()
+    }
+}
+
+/// Waits until the server takes requests; one whose process has ended is started again.
+pub(crate) async fn until_serving(address: &str, server: &mut TemporalServer) -> anyhow::Result<()> {
+    let connection = connection(address);
+    let begun = Instant::now();
+    loop {
+        if let Ok(client) = connection.connect(None).await
+            && connection.check_namespace(&client).await.is_ok()
+        {
+            return Ok(());
+        }
+        if server.has_ended() {
+            server.start()?;
+        }
+        anyhow::ensure!(
+            begun.elapsed() < Duration::from_mins(1),
+            "the Temporal server does not come up"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What goes wrong all the time, besides what is killed.
+pub(crate) fn background() -> Faults {
+    Faults {
+        unavailable: 0.01,
+        too_many_requests: 0.005,
+        dropped_before: 0.005,
+        dropped_after: 0.02,
+        ..Faults::default()
+    }
+}
+
+/// Namespaces that are throttled and idle in turns, each at a moment of its own, and some that are always quiet.
+fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
+    let mut random = fastrand::Rng::with_seed(arguments.seed);
+    let period = BUSY + IDLE;
+    let mut namespaces = Vec::new();
+    for number in 0..arguments.namespaces {
+        let at = number * period / arguments.namespaces;
+        let rate = 700 + random.u32(0..500);
+        let rows = (0..period).map(|minute| {
+            let is_busy = (minute + at) % period < BUSY;
+            if is_busy {
+                format!("{rate},{}", rate + 50)
+            } else {
+                "0,0".to_owned()
+            }
+        });
+        let rows: Vec<String> = std::iter::once("aps,peak10s".to_owned()).chain(rows).collect();
+        let trace = Trace::read(rows.join("\n").as_bytes()).context("the load")?;
+        let mut setup = NamespaceSetup::new(format!("shift-{number:03}"), Load::Replay(trace.into()));
+        // On-demand gives what is published, however the week was.
+        setup.usual = Some(20.0);
+        let begins_busy = at < BUSY;
+        namespaces.push(if !begins_busy && random.bool() {
+            setup.with_trus(6)
+        } else {
+            setup
+        });
+    }
+    let quiet: Vec<String> = (0..QUIET).map(|number| format!("quiet-{number}")).collect();
+    for name in &quiet {
+        namespaces.push(NamespaceSetup::new(name, Load::Steady(60.0)));
+    }
+    let quiet = quiet.iter().map(|name| format!("{name}.a1b2c")).collect();
+    Ok((Account::new("a1b2c", namespaces), quiet))
+}
+
+/// Makes an empty folder for logs and the server's database.
+pub(crate) fn folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+    let folder = match &arguments.folder {
+        Some(folder) => folder.clone(),
+        None => crate::programs()?.join("../chaos"),
+    };
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.canonicalize()?)
+}
