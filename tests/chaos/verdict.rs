@@ -76,7 +76,7 @@ pub(crate) struct Verdict {
 pub(crate) async fn settle(world: &World) -> anyhow::Result<(Vec<AcceptedUpdate>, Recorded, Duration)> {
     let begun = Instant::now();
     let ledger = Ledger::open(&Location::parse(&world.ledger_url)?).await?;
-    let client = world.connection().connect(None).await?;
+    let client = world.connection().connect().await?;
     loop {
         let accepted = world.cloud.accepted();
         let recorded = Recorded::read(&ledger).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_workflows::Connection;
+use capacity_workflows::ConnectionSettings;
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
 use jiff::SignedDuration;
 use tokio::process::Command;
@@ -165,7 +165,7 @@ impl World {
             .clone()
     }
 
-    pub(crate) fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> ConnectionSettings {
         connection(&self.address)
     }
 
@@ -196,12 +196,12 @@ impl World {
     }
 }
 
-fn connection(address: &str) -> Connection {
-    Connection {
+fn connection(address: &str) -> ConnectionSettings {
+    ConnectionSettings {
         address: address.to_owned(),
         namespace: "default".to_owned(),
         identity: "chaos".to_owned(),
-        ..Connection::default()
+        ..ConnectionSettings::default()
     }
 }
 
@@ -210,7 +210,7 @@ pub(crate) async fn until_serving(address: &str, server: &mut TemporalServer) ->
     let connection = connection(address);
     let begun = Instant::now();
     loop {
-        if let Ok(client) = connection.connect(None).await
+        if let Ok(client) = connection.connect().await
             && connection.check_namespace(&client).await.is_ok()
         {
             return Ok(());

@@ -110,7 +110,6 @@ impl Command {
                     ("ledger", None, USUAL)
                 }
             },
-            Self::Explain(_) => ("explain", None, USUAL),
             Self::Doctor => ("doctor", None, USUAL),
             Self::Status => ("status", None, USUAL),
             Self::Preview => ("preview", None, USUAL),

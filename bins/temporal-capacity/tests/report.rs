@@ -7,6 +7,7 @@ use std::path::Path;
 use assert_cmd::assert::Assert;
 use capacity_ledger::{
     ChangeRecord, DecisionRecord, EvaluationRecord, Ledger, Location, Minute, NamespaceMinute,
+    PolicyDecisionRecord,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
@@ -90,6 +91,30 @@ fn written(folder: &Path, name: &str, account: &str) {
             .record_evaluation(&evaluation, &[decision])
             .await
             .expect("recorded");
+        let shadow = PolicyDecisionRecord {
+            account: account.to_owned(),
+            plan_id: "plan-1".to_owned(),
+            namespace: orders.clone(),
+            policy: "break-even".to_owned(),
+            version: 1,
+            shadow: true,
+            action: "Disable".to_owned(),
+            current_trus: Some(4),
+            wanted_trus: Some(0),
+            blocked_trus: None,
+            reason_code: "planned".to_owned(),
+            reason: "on-demand from 17:57: nothing was busy".to_owned(),
+            options: "[]".to_owned(),
+        };
+        let acting = PolicyDecisionRecord {
+            shadow: false,
+            wanted_trus: Some(12),
+            ..shadow.clone()
+        };
+        ledger
+            .record_policy_decisions(&[shadow, acting])
+            .await
+            .expect("recorded");
         let change = ChangeRecord {
             operation_id: "operation-1".to_owned(),
             account: account.to_owned(),
@@ -169,6 +194,7 @@ fn the_same_figures_stand_in_every_format() {
             idle()
         ),
         "static-peak",
+        "break-even: on-demand  on-demand from 17:57: nothing was busy",
         "Decisions by reason, in 1 evaluation",
         "not permitted",
     ] {
@@ -194,6 +220,17 @@ fn the_same_figures_stand_in_every_format() {
     // The smallest size that carries 10 actions a second: 2 TRUs, 324,000 actions an hour unused.
     assert_eq!(fixed.expect("there")["idle_usd"], "972");
     assert_eq!(fixed.expect("there")["saved_usd"], "-2160");
+    let shadow = &json["shadow"][0];
+    assert_eq!(
+        (
+            &shadow["policy"],
+            &shadow["decisions"],
+            &shadow["agreed"],
+            &shadow["smaller"]
+        ),
+        (&"break-even".into(), &1.into(), &0.into(), &1.into())
+    );
+    assert_eq!(shadow["differences"][0]["acting_trus"], 2);
     let csv = told(&["report", "-o", "csv"]);
     assert_eq!(csv.lines().count(), 1 + 2 * 5, "{csv}");
     assert!(

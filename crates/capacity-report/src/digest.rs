@@ -20,6 +20,7 @@ pub fn digest(report: &Report) -> Message {
         ),
         ("Paid for unused capacity", namespaces(report)),
         ("Changes", changes(report)),
+        ("In shadow", shadow(report)),
         ("Needs attention", attention.clone()),
     ];
     Message {
@@ -108,6 +109,19 @@ fn changes(report: &Report) -> Vec<String> {
         .changes_by
         .iter()
         .map(|it| format!("{} {} by {}", it.changes, it.outcome.replace('_', " "), it.by))
+        .collect()
+}
+
+fn shadow(report: &Report) -> Vec<String> {
+    report
+        .shadow
+        .iter()
+        .map(|it| {
+            format!(
+                "{} agreed in {} of {} decisions; it wanted a larger size in {} and a smaller one in {}",
+                it.policy, it.agreed, it.decisions, it.larger, it.smaller
+            )
+        })
         .collect()
 }
 

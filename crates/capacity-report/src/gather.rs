@@ -13,6 +13,7 @@ use crate::capacity::{Evidence, Observation, Tracker};
 use crate::error::ReportError;
 use crate::hours::{Counted, HourFigures, MINUTES, billed};
 use crate::query::{Query, Span, start_of_hour};
+use crate::shadow::{Shadow, Shadows};
 
 /// Days before the range that fill the envelope of the alternatives.
 const WARM_UP_DAYS: i64 = 7;
@@ -40,6 +41,8 @@ pub struct Gathered {
     pub(crate) changes: Vec<ChangeRecord>,
     /// Plans of the range, by who made them.
     pub(crate) evaluations: Evaluations,
+    /// What policies in shadow would have decided.
+    pub(crate) shadows: Vec<Shadow>,
     /// Minutes of the range of which the account has no row, as ranges.
     pub(crate) without_metrics: Runs,
     patterns: Option<NamespacePatterns>,
@@ -243,7 +246,9 @@ pub async fn gather(
     let late = span.to().saturating_add(RECORDED_LATE).unwrap_or(span.to());
     let mut changes = ledger.changes(&account, span.from(), late).await?;
     changes.retain(|change| is_wanted(&change.namespace));
-    let (mut readings, evaluations) = decided(ledger, &account, span, &changes, &is_wanted).await?;
+    let mut shadows = Shadows::read(ledger, &account, span).await?;
+    let (mut readings, evaluations) =
+        decided(ledger, &account, span, &changes, &is_wanted, &mut shadows).await?;
     changes.retain(|change| change.ended_at_ms < span.to().as_millisecond());
 
     for hour in ledger
@@ -308,6 +313,7 @@ pub async fn gather(
         namespaces,
         changes,
         evaluations,
+        shadows: shadows.finish(),
         without_metrics,
         patterns,
     })
@@ -340,6 +346,7 @@ async fn decided(
     span: Span,
     changes: &[ChangeRecord],
     is_wanted: &impl Fn(&str) -> bool,
+    shadows: &mut Shadows,
 ) -> Result<(BTreeMap<Arc<str>, Reading>, Evaluations), ReportError> {
     let mut observations: BTreeMap<Arc<str>, Vec<Observation>> = BTreeMap::new();
     let mut reasons: BTreeMap<Arc<str>, BTreeMap<(String, String), u64>> = BTreeMap::new();
@@ -364,6 +371,7 @@ async fn decided(
             {
                 plans.entry(row.by).or_default().insert(decision.plan_id.clone());
             }
+            shadows.compare(row.evaluated_at_ms, &decision);
             let by_reason = reasons.entry(Arc::clone(&name)).or_default();
             *by_reason
                 .entry((decision.action, decision.reason_code))

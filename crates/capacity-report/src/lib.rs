@@ -15,6 +15,7 @@ mod hours;
 mod query;
 mod reconcile;
 mod report;
+mod shadow;
 mod trace;
 
 pub use bill::{FetchedBill, fetch_bill};
@@ -27,4 +28,5 @@ pub use reconcile::{Bill, BilledHour, Difference, Explanation, NamespaceBill, Re
 pub use report::{
     Alternative, ByWhom, Change, Figures, NamespaceReport, REPORT_SCHEMA, Reason, Report, UnitPrice,
 };
+pub use shadow::{Shadow, ShadowDifference};
 pub use trace::{Figure, Rows};

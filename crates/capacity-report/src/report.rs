@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::alternatives::{COMPARED, Replayed, replayed};
 use crate::gather::{Gathered, Namespace};
 use crate::hours::HourFigures;
+use crate::shadow::Shadow;
 
 /// Version of the document. It is raised when a field changes its meaning or goes away.
 pub const REPORT_SCHEMA: u32 = 1;
@@ -80,6 +81,8 @@ pub struct Report {
     pub changes_by: Vec<ByWhom>,
     /// Decisions by reason, the most frequent first.
     pub reasons: Vec<Reason>,
+    /// What policies in shadow would have decided, beside the acting one.
+    pub shadow: Vec<Shadow>,
     /// Evaluations.
     pub evaluations: u64,
     /// Minutes of the range of which the ledger has no metrics of any namespace.
@@ -245,6 +248,7 @@ impl Report {
             changes_by: by_whom(&changes),
             changes,
             reasons: reasons(&gathered),
+            shadow: gathered.shadows.clone(),
             evaluations: gathered
                 .evaluations
                 .values()

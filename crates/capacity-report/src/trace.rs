@@ -10,6 +10,7 @@ use crate::gather::{Gathered, Namespace, Runs};
 use crate::hours::HourFigures;
 use crate::query::start_of_hour;
 use crate::report::{Alternative, Figures, Report, UnitPrice};
+use crate::shadow::Shadow;
 
 const MINUTES: &str = "capacity_minutes";
 
@@ -54,6 +55,7 @@ impl Report {
     pub fn figures(&self) -> Vec<Figure> {
         let gathered = &*self.gathered.gathered;
         let mut figures = vec![without_metrics(gathered), evaluations(gathered)];
+        figures.extend(self.shadow.iter().map(|it| shadow(gathered, it)));
         for report in &self.namespaces {
             if let Some(namespace) = gathered.namespaces.get(&report.namespace) {
                 let of = Traced {
@@ -304,6 +306,31 @@ fn without_metrics(gathered: &Gathered) -> Figure {
             table: MINUTES,
             keys: BTreeMap::from([("account", gathered.account.clone())]),
             minutes: times(&gathered.without_metrics),
+            ..Rows::default()
+        }],
+    }
+}
+
+fn shadow(gathered: &Gathered, shadow: &Shadow) -> Figure {
+    Figure {
+        namespace: String::new(),
+        figure: format!("shadow:{}", shadow.policy),
+        value: shadow.decisions.to_string(),
+        formula: "rows of the policy in shadow, each beside the row of capacity_decisions with the same plan_id and namespace; a change wants \
+                  wanted_trus, every other action current_trus"
+            .to_owned(),
+        rows: vec![Rows {
+            table: "capacity_policy_decisions",
+            keys: BTreeMap::from([
+                ("account", gathered.account.clone()),
+                ("policy", shadow.policy.clone()),
+                ("shadow", "1".to_owned()),
+            ]),
+            minutes: vec![(gathered.span.from(), gathered.span.to())],
+            contribution: format!(
+                "{} agreed, {} larger, {} smaller",
+                shadow.agreed, shadow.larger, shadow.smaller
+            ),
             ..Rows::default()
         }],
     }

@@ -265,8 +265,9 @@ impl Sampling<'_> {
             return false;
         }
         let installation = &self.activities.settings.installation;
-        let last = last_evaluation(&self.activities.client, installation, LAST_EVALUATION);
-        last.await
+        let client = self.activities.client.get();
+        last_evaluation(&client, installation, LAST_EVALUATION)
+            .await
             .is_ok_and(|report| report.error.is_some() || report.metrics_unavailable)
     }
 

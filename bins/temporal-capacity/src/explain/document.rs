@@ -487,7 +487,7 @@ fn seen_json(inputs: &Inputs) -> Value {
     json!({
         "current_trus": present.ok().map(Capacity::trus),
         "state": snapshot.inactive_state,
-        "moving_replica": snapshot.moving_replica.as_ref().map(|replica| replica.what.clone()),
+        "moving_replica": snapshot.moving_replica.as_ref().map(|replica| &replica.what),
         "running_operation": snapshot.running_operation,
         "latest_request": snapshot.latest_request.as_ref().map(|request| json!({
             "state": state_word(&request.state),

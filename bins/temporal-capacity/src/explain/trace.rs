@@ -10,7 +10,7 @@ use capacity_engine::break_even::{
 };
 use capacity_engine::explain::nearest;
 use capacity_engine::pricing::in_dollars;
-use capacity_engine::{Capacity, ConsideredOption, PricePerMillion};
+use capacity_engine::{Capacity, PricePerMillion};
 use capacity_settings::Needs;
 use jiff::Timestamp;
 use serde_json::json;
@@ -44,6 +44,7 @@ impl Evaluated {
             envelope: self.envelope,
             ladder: &self.ladder,
             window: &self.window,
+            // A trace counts actions.
             billed_permille: 1000,
         }
     }

@@ -56,7 +56,7 @@ pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> 
     let webhook = flags.notify.then(|| webhook(&settings)).transpose()?;
     let ledger = Ledger::open_read_only(&location).await?;
     let shown = make(flags, &settings, &ledger, client, terminal).await?;
-    show(flags, &global, &shown, terminal)?;
+    show(&global, &shown, terminal)?;
     if let Some(webhook) = webhook {
         notify(&webhook, &shown.report, settings.dry_run).await?;
     }
@@ -138,7 +138,7 @@ async fn now(ledger: &Ledger) -> anyhow::Result<Timestamp> {
     Ok(over.map_or_else(Timestamp::now, |over| over.max(Timestamp::now())))
 }
 
-fn show(flags: &Report, global: &Global, shown: &Shown, terminal: Terminal) -> anyhow::Result<()> {
+fn show(global: &Global, shown: &Shown, terminal: Terminal) -> anyhow::Result<()> {
     match global.output() {
         Output::Table => print(&text::table(shown, terminal)),
         Output::Markdown => print(&text::markdown(shown)),

@@ -42,6 +42,8 @@ pub(super) fn sheets(shown: &Shown) -> Vec<Sheet> {
         namespaces(report),
         changes(report),
         reasons(report),
+        shadows(report),
+        shadow_differences(report),
     ];
     if let Some(bill) = &shown.bill {
         sheets.extend([bills(bill), differences(bill)]);
@@ -168,6 +170,47 @@ fn reasons(report: &Report) -> Sheet {
         header: vec!["decision", "reason", "decisions", "namespaces"],
         rows: rows.collect(),
         text_columns: 2,
+        note: None,
+    }
+}
+
+fn shadows(report: &Report) -> Sheet {
+    let rows = report.shadow.iter().map(|it| {
+        vec![
+            it.policy.clone(),
+            count(it.decisions),
+            count(it.agreed),
+            count(it.larger),
+            count(it.smaller),
+        ]
+    });
+    Sheet {
+        title: "In shadow: what another policy would have decided in the same evaluations".to_owned(),
+        header: vec!["policy", "decisions", "agreed", "larger size", "smaller size"],
+        rows: rows.collect(),
+        text_columns: 1,
+        note: None,
+    }
+}
+
+fn shadow_differences(report: &Report) -> Sheet {
+    let trus = |trus: i64| crate::render::trus(u32::try_from(trus).ok());
+    let rows = report.shadow.iter().flat_map(|shadow| {
+        shadow.differences.iter().map(|it| {
+            vec![
+                it.at.strftime("%Y-%m-%d %H:%M").to_string(),
+                it.namespace.clone(),
+                trus(it.acting_trus),
+                format!("{}: {}", shadow.policy, trus(it.shadow_trus)),
+                it.reason.clone(),
+            ]
+        })
+    });
+    Sheet {
+        title: "In shadow: the newest decisions for another size".to_owned(),
+        header: vec!["when (UTC)", "namespace", "acting", "in shadow", "reason"],
+        rows: rows.collect(),
+        text_columns: 5,
         note: None,
     }
 }

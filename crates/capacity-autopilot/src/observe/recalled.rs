@@ -103,9 +103,9 @@ fn snapshot(
         envelopes: PerLimit::default(),
         usage: ReportedUsage::Missing,
         usage_gaps: PerLimit::default(),
+        standby: PerLimit::default(),
         capacity_info: CapacityInfo::NotRead,
         change_refused: None,
-        standby: PerLimit::default(),
     };
     if let Some((minute, sample)) = newest {
         let rate = |micros: Option<u64>| micros.map(Rate::from_micros_per_second);

@@ -66,6 +66,8 @@ impl Life {
                 ended_at: Some(time(self.minute)),
                 operation_id: Some("op".to_owned()),
                 ours: true,
+                from: None,
+                to: None,
             });
         }
         let asked = demand * 60.0 + self.waiting;
@@ -277,6 +279,8 @@ fn what_the_namespace_says_of_its_last_change_corrects_what_is_remembered() {
         ended_at: Some(time(6 * 60 + 2)),
         operation_id: None,
         ours: true,
+        from: None,
+        to: None,
     });
     life.evaluate(&account());
     let state = life.remembered();
