@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use capacity_autopilot::{ActionName, Plan, PlannedDecision};
-use capacity_engine::ConsideredOption;
 use capacity_engine::explain::{Explanation, Flip, Inputs, Row};
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{
-    Capacity, CapacityInfo, Decision, LimitKind, Rate, ReasonCode, ReportedUsage, RequestState, Snapshot,
-    UsageWindow, present_capacity,
+    Capacity, CapacityInfo, ConsideredOption, Decision, LimitKind, Rate, ReasonCode, ReportedUsage,
+    RequestState, Snapshot, UsageWindow, present_capacity,
 };
 use capacity_ledger::HistoryRow;
 use comfy_table::{Cell, CellAlignment};
@@ -229,7 +228,7 @@ impl Document {
             ));
             self.notes.push(
                 "The above is decided again on the usage and limits in the ledger. It holds no capacity info, requests, replicas, \
-                 restrictions or lists of that time; the recorded decision rests on one of these, or on other settings."
+                 restrictions, lists or memory of the policy of that time; the recorded decision rests on one of these, or on other settings."
                     .to_owned(),
             );
         }

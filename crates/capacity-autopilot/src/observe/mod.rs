@@ -145,15 +145,7 @@ async fn evaluate(
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
     let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion);
-    progress(Progress::ReadingMetrics(round.names.len()));
-    round.recall_states().await;
-    round
-        .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
-        .await;
-    round.look_for_unknown_throttling(&mut warnings).await;
-    round.fill_in_standby();
-    moving::look_up(autopilot, &mut round.snapshots).await;
-    foreign::look_up(&mut round.reading, &mut round.snapshots, autopilot.now()).await;
+    round.look(occasion, progress, &mut warnings).await;
     let candidates = round.candidates_of_all(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
     round
@@ -197,28 +189,22 @@ impl Autopilot {
         let in_scope = in_scope(&listed, &occasion.scope)?;
         let account = account_of(listed.iter().map(|listed| &listed.id));
         let mut round = Round::new(self, &in_scope, account, occasion);
-        progress(Progress::ReadingMetrics(round.names.len()));
         let mut warnings = Vec::new();
-        round
-            .observe(matches!(occasion.scope, Scope::All), progress, &mut warnings)
-            .await;
-        round.look_for_unknown_throttling(&mut warnings).await;
-        round.fill_in_standby();
-        round.recall_states().await;
-        moving::look_up(self, &mut round.snapshots).await;
-        foreign::look_up(&mut round.reading, &mut round.snapshots, self.now()).await;
+        round.look(occasion, progress, &mut warnings).await;
         let all: Vec<usize> = (0..round.names.len()).collect();
         progress(Progress::ReadingCapacityInfo(all.len()));
-        let errors = capacity_infos::read(self, &mut round.snapshots, all).await;
+        round
+            .errors
+            .extend(capacity_infos::read(self, &mut round.snapshots, all).await);
         let now = self.now();
-        for warning in warnings.iter().chain(&round.errors).chain(&errors) {
+        for warning in warnings.iter().chain(&round.errors) {
             tracing::warn!("{warning}");
         }
         let inputs = round.snapshots.into_iter().map(|snapshot| Inputs {
             state: round.acting.state(&snapshot.namespace).cloned(),
             snapshot,
             account: round.account.clone(),
-            policy: round.acting.policy().clone(),
+            policy: self.settings().policy.clone(),
             now,
         });
         Ok(inputs.collect())
@@ -329,6 +315,23 @@ impl<'a> Round<'a> {
             acting: Judge::acting(&autopilot.settings().policy),
             shadow: Judge::in_shadow(&autopilot.settings().policy),
         }
+    }
+
+    /// Looks at everything that decisions rest on, but the capacity infos.
+    async fn look(
+        &mut self,
+        occasion: &Occasion,
+        progress: &(dyn Fn(Progress) + Sync),
+        warnings: &mut Vec<String>,
+    ) {
+        progress(Progress::ReadingMetrics(self.names.len()));
+        self.recall_states().await;
+        self.observe(matches!(occasion.scope, Scope::All), progress, warnings)
+            .await;
+        self.look_for_unknown_throttling(warnings).await;
+        self.fill_in_standby();
+        moving::look_up(self.autopilot, &mut self.snapshots).await;
+        foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
     }
 
     /// Fills in what was used.

@@ -70,10 +70,6 @@ impl Judge {
             .collect();
     }
 
-    pub(super) fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     pub(super) fn state(&self, namespace: &NamespaceId) -> Option<&PolicyState> {
         self.states.get(namespace.as_str())
     }

@@ -22,8 +22,8 @@ const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 pub struct RecalledDecision {
     /// What was recorded.
     pub row: HistoryRow,
-    /// What it rested on: usage and limits are recorded. Of the capacity info, requests, replicas and restrictions nothing is, so
-    /// the documented sizes and nothing in the way are assumed.
+    /// What it rested on: usage and limits are recorded. Capacity info, requests, replicas, restrictions and what a policy remembered
+    /// then are not, so the documented sizes, nothing in the way and no memory are assumed.
     pub inputs: Inputs,
 }
 

@@ -4,12 +4,12 @@ use super::{Inputs, row_of};
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{Decision, ReasonCode};
 use crate::limit::LimitKind;
-use crate::policy::{ConsideredOption, guards, judgement};
+use crate::policy::{ConsideredOption, Threshold, guards, judgement};
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, ReportedUsage};
 
-/// Returns what the policy compared; where it compared nothing, on-demand and every size of the ladder, with the present, wanted
-/// and blocked ones where the ladder is not known.
+/// Returns what the policy compared; where it compared nothing, on-demand and every size of the ladder, or the present, wanted and
+/// blocked ones where the ladder is not known.
 pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOption> {
     if !decision.options.is_empty() {
         return decision.options.clone();
@@ -74,6 +74,15 @@ fn verdict(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> String {
         } else {
             format!("not considered: row {} ({}) decided before", row.number, row.name)
         };
+    }
+    if decision.policy != Threshold::NAME {
+        let is_current = decision.current == Some(capacity);
+        return if is_current {
+            "current, kept"
+        } else {
+            "not compared"
+        }
+        .to_owned();
     }
     match decision.blocked.or(decision.wanted).zip(decision.current) {
         Some((wish, current)) if wish > current => when_raising(inputs, decision, capacity),

@@ -7,6 +7,8 @@ use super::dials::change_samples;
 use crate::capacity::{Capacity, Ladder, ReportedMode, RequestState, Trus, present_capacity};
 use crate::limit::{LimitKind, PerLimit};
 use crate::namespace::NamespacePatterns;
+use crate::policy::PolicyRef;
+use crate::policy::break_even::Parameters;
 use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage};
 use crate::usage::{MinuteSample, Usage, UsageWindow};
@@ -364,6 +366,22 @@ fn of_settings(inputs: &Inputs, switches: &mut Vec<Switch>) {
             "matches it",
             |inputs| {
                 inputs.policy.filter.allow = NamespacePatterns::default();
+            },
+        ));
+    }
+    for other in PolicyRef::BUILT_IN
+        .into_iter()
+        .filter(|name| *name != inputs.policy.acting.name())
+    {
+        switches.push(setting(
+            "POLICY",
+            inputs.policy.acting.name(),
+            other,
+            move |inputs| {
+                if let Some(policy) = PolicyRef::named(other, &Parameters::default()) {
+                    inputs.policy = inputs.policy.acting(policy);
+                    inputs.state = None;
+                }
             },
         ));
     }
