@@ -4,16 +4,23 @@
 use std::time::{Duration, Instant};
 
 use temporal_worker_kit::Lenient;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     Client, WorkflowDescribeOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
     WorkflowSignalOptions, WorkflowStartOptions, WorkflowUpdateWithStartOptions,
 };
 use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_common::protos::temporal::api::enums::v1::PendingWorkflowTaskState;
+use temporalio_common::protos::temporal::api::workflowservice::v1::ResetStickyTaskQueueRequest;
 
 use crate::controller::{CONTINUES, CapacityManagementWorkflow};
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
+
+/// How long a worker may take to answer a query: less than the service waits for the one that has the run.
+const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// An evaluation that was asked for and not reported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,17 +85,14 @@ pub async fn ask_for_decisions(
 /// In words, if there is no answer in time: no worker, or no controller.
 pub async fn status(client: &Client, installation: &Installation, bound: Duration) -> Result<Status, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let call = async {
-        until_step_is_taken(client, installation).await;
-        handle
-            .query(
-                CapacityManagementWorkflow::get_status,
-                (),
-                WorkflowQueryOptions::default(),
-            )
-            .await
+    let query = || {
+        handle.query(
+            CapacityManagementWorkflow::get_status,
+            (),
+            WorkflowQueryOptions::default(),
+        )
     };
-    bounded(call, bound).await
+    bounded(Box::pin(in_time(client, installation, query)), bound).await
 }
 
 /// Asks the controller for its last evaluation.
@@ -102,17 +106,14 @@ pub async fn last_evaluation(
     bound: Duration,
 ) -> Result<EvaluationReport, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let call = async {
-        until_step_is_taken(client, installation).await;
-        handle
-            .query(
-                CapacityManagementWorkflow::preview_actions,
-                (),
-                WorkflowQueryOptions::default(),
-            )
-            .await
+    let query = || {
+        handle.query(
+            CapacityManagementWorkflow::preview_actions,
+            (),
+            WorkflowQueryOptions::default(),
+        )
     };
-    bounded(call, bound).await
+    bounded(Box::pin(in_time(client, installation, query)), bound).await
 }
 
 async fn bounded<T, E: std::fmt::Display>(
@@ -153,11 +154,34 @@ pub async fn ask(
     Ok(report)
 }
 
-/// Waits while a step of the controller waits for a worker.
+/// Asks again and again for a short time, and never while a step of the controller waits for a worker.
 ///
-/// A query that is asked meanwhile, because the worker that had the run was killed, may reach a worker before the step does. That
-/// one then hands the newest events to the run with the time of the step before, and what the run does upon them cannot be
-/// replayed.
+/// A query waits for the worker that has the run; if that one was killed, another gets it ten seconds later, perhaps before it gets
+/// a step that came up meanwhile. It then hands the newest events to the run with the time of the step before, and what the run
+/// does upon them cannot be replayed. So nobody waits that long: the service forgets the worker, and is asked again.
+async fn in_time<T, E, F: Future<Output = Result<T, E>>>(
+    client: &Client,
+    installation: &Installation,
+    query: impl Fn() -> F,
+) -> Result<T, E> {
+    loop {
+        Box::pin(until_step_is_taken(client, installation)).await;
+        if let Ok(answer) = tokio::time::timeout(ATTEMPT, Box::pin(query())).await {
+            return answer;
+        }
+        let request = ResetStickyTaskQueueRequest {
+            namespace: client.options().namespace.clone(),
+            execution: Some(WorkflowExecution {
+                workflow_id: installation.controller_id(),
+                run_id: String::new(),
+            }),
+        };
+        let mut service = client.clone();
+        // Where that fails the next attempt takes as long.
+        let _ = WorkflowService::reset_sticky_task_queue(&mut service, request.into_request()).await;
+    }
+}
+
 async fn until_step_is_taken(client: &Client, installation: &Installation) {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     // What cannot be described cannot be asked either, and the query says why.
@@ -182,18 +206,14 @@ pub async fn evaluation(
     bound: Duration,
 ) -> Result<EvaluationReport, String> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    let query = Lenient::from(EvaluationQuery { number });
-    let call = async {
-        until_step_is_taken(client, installation).await;
-        handle
-            .query(
-                CapacityManagementWorkflow::evaluation,
-                query,
-                WorkflowQueryOptions::default(),
-            )
-            .await
+    let query = || {
+        handle.query(
+            CapacityManagementWorkflow::evaluation,
+            Lenient::from(EvaluationQuery { number }),
+            WorkflowQueryOptions::default(),
+        )
     };
-    bounded(call, bound).await
+    bounded(Box::pin(in_time(client, installation, query)), bound).await
 }
 
 /// Asks a controller that an older release began to go on in the loop of this one.
