@@ -10,12 +10,13 @@ use cloud_simulator::{Account, Load, NamespaceSetup, Trace};
 
 use crate::harness::{Setup, World, on_estimates, with_worker};
 
-/// A simulated hour takes three minutes.
+/// A simulated minute takes five seconds: the policy does not decide on minutes that are more than four behind.
+const SPEED: f64 = 12.0;
 const PATIENT: Duration = Duration::from_secs(150);
 
 /// From the first of the eight minutes that the cloud has behind it: 900/s, then 2,500/s, then quiet.
 fn bursts() -> Load {
-    let phases = [(900, 15), (2_500, 10), (40, 1_000)];
+    let phases = [(900, 16), (2_500, 8), (40, 1_000)];
     let minutes = phases
         .iter()
         .flat_map(|(rate, minutes)| std::iter::repeat_n(*rate, *minutes));
@@ -32,6 +33,31 @@ fn minute(world: &World) -> i64 {
     world.cloud.now().as_second().rem_euclid(3_600) / 60
 }
 
+/// Waits; where that is in vain, shows what was decided meanwhile.
+async fn until(world: &World, location: &Location, what: &str, is_so: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so().await {
+        if begun.elapsed() > PATIENT {
+            let ledger = Ledger::open(location).await.expect("opened");
+            let history = ledger
+                .history(None, &HistoryFilter::default())
+                .await
+                .expect("read");
+            let decided: Vec<String> = history
+                .iter()
+                .map(|row| {
+                    format!(
+                        "{} {} {}",
+                        row.evaluated_at_ms, row.decision.action, row.decision.reason
+                    )
+                })
+                .collect();
+            panic!("not {what} at {}: {decided:#?}", world.cloud.now());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,28 +69,28 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     let setup = Setup {
         account: Account::new("a1b2c", vec![orders]),
         policy: Policy {
-            acting: PolicyRef::break_even(Parameters::default()),
+            acting: PolicyRef::break_even(Parameters {
+                look_back_minutes: 5,
+                ..Parameters::default()
+            }),
             // Less than an hour passes.
             ..on_estimates()
         },
         ledger: Some(location.clone()),
         sampled: true,
-        start: Some("2026-11-20T08:24:00Z".parse().expect("a time")),
+        speed: SPEED,
+        start: Some("2026-11-20T08:28:00Z".parse().expect("a time")),
         ..Setup::default()
     };
     with_worker("break-even", setup, async |world| {
         // Nobody asks: what the sampler sees is enough.
-        world.until("enabled", PATIENT, async || trus(world) > 0).await;
+        until(world, &location, "enabled", async || trus(world) > 0).await;
         let enabled = trus(world);
-        world
-            .until("resized", PATIENT, async || trus(world) > enabled)
-            .await;
-        world
-            .until("minute 55", PATIENT, async || minute(world) >= 55)
-            .await;
+        until(world, &location, "resized", async || trus(world) > enabled).await;
+        until(world, &location, "at minute 55", async || minute(world) >= 55).await;
         let report = world.evaluate("tick").await;
         assert!(!report.scale_up_only, "{}", report.summary);
-        world.until("released", PATIENT, async || trus(world) == 0).await;
+        until(world, &location, "released", async || trus(world) == 0).await;
         assert_eq!(world.cloud.incidents(), []);
     })
     .await;

@@ -94,6 +94,8 @@ pub(crate) struct Setup {
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
+    /// How much faster than ours the simulated time runs.
+    pub(crate) speed: f64,
     /// The cloud's time at the start, where not ours.
     pub(crate) start: Option<Timestamp>,
     pub(crate) change_timeout: Duration,
@@ -127,6 +129,7 @@ impl Default for Setup {
             build: "test",
             spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
+            speed: SPEED,
             start: None,
             change_timeout: Duration::from_mins(15),
             no_progress_after: Duration::from_mins(10),
@@ -223,7 +226,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let options = SimulatorOptions::new(setup.account.clone());
     let cloud = cloud_simulator::start(SimulatorOptions {
         start: setup.start.unwrap_or(options.start),
-        speed: SPEED,
+        speed: setup.speed,
         operation_lag: setup.operation_lag,
         capacity_lag: SignedDuration::from_secs(2),
         check_duration: SignedDuration::from_secs(2),
@@ -294,7 +297,10 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
         },
     );
     if setup.sampled {
-        autopilot = autopilot.with_clock(Clock::running_at(SPEED));
+        let clock = Clock::running_at(setup.speed);
+        // The cloud may start in another hour than ours.
+        clock.correct(cloud.now());
+        autopilot = autopilot.with_clock(clock);
     }
     if let Some(ledger) = setup.ledger.clone() {
         autopilot = autopilot.remembering(Memory::at(ledger));
@@ -316,7 +322,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             change_timeout: setup.change_timeout,
             sampling: SamplingSettings {
                 triggers: setup.triggers,
-                speed: if setup.sampled { SPEED } else { 1.0 },
+                speed: if setup.sampled { setup.speed } else { 1.0 },
                 ..SamplingSettings::default()
             },
             follow_every: Duration::from_secs(1),
