@@ -1,9 +1,7 @@
-//! The alert rules: `promtool` says which of them fire and when, and the README names the same ones.
+//! The alert rules: `promtool` says which of them fire and when, and docs/monitoring.md lists the same ones.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use rstest::rstest;
 
 use crate::prometheus::server::promtool;
 
@@ -11,10 +9,9 @@ fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-#[rstest]
-#[case::worker("docs/alerts_test.yml")]
-#[case::stack_chain("examples/stack-chain/alerts_test.yml")]
-fn every_alert_fires_when_it_should_and_no_other_does(#[case] tests: &str) {
+#[test]
+fn every_alert_fires_when_it_should_and_no_other_does() {
+    let tests = "docs/alerts_test.yml";
     let Some(promtool) = promtool() else { return };
     let output = Command::new(promtool)
         .args(["test", "rules"])
@@ -25,20 +22,11 @@ fn every_alert_fires_when_it_should_and_no_other_does(#[case] tests: &str) {
     assert!(output.status.success(), "{said}");
     // None is left untested.
     let tests = std::fs::read_to_string(file(tests)).expect("there");
-    for (alert, _) in rules(&tests_of(&tests)) {
+    for (alert, _) in rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there")) {
         assert!(
             tests.contains(&format!("alertname=\"{alert}\"")),
             "{alert} is never expected"
         );
-    }
-}
-
-/// The rules that a file of tests names, beside it.
-fn tests_of(tests: &str) -> String {
-    if tests.contains("CapacityNotEvaluated") {
-        std::fs::read_to_string(file("docs/alerts.yml")).expect("there")
-    } else {
-        std::fs::read_to_string(file("examples/stack-chain/alerts.yml")).expect("there")
     }
 }
 

@@ -273,3 +273,25 @@ pub(crate) fn printable(text: &str) -> String {
         .map(|character| if character.is_control() { ' ' } else { character })
         .collect()
 }
+
+/// Returns a whole number with thousands separators.
+pub(crate) fn grouped(number: impl Into<i128>) -> String {
+    let number = number.into();
+    let digits = number.unsigned_abs().to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", groups.join(","))
+}
+
+/// Returns text that is safe in HTML, also within quotes.
+pub(crate) fn html_escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -7,7 +7,7 @@ use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde_json::{Value, json};
 
 use super::Run;
-use crate::render;
+use crate::render::{self, grouped};
 use crate::terminal::Terminal;
 
 /// One policy on one load, scaled to 30 days.
@@ -222,14 +222,7 @@ pub(super) fn aligned(cells: impl IntoIterator<Item = String>) -> Vec<Cell> {
 
 /// Whole dollars with thousands separators.
 pub(super) fn whole(value: Decimal) -> String {
-    let digits = value.round().abs().normalize().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    groups.join(",")
+    grouped(value.round().abs().to_i128().unwrap_or(i128::MAX))
 }
 
 /// A share as a percentage with two decimals.

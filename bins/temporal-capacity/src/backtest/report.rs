@@ -10,6 +10,7 @@ use serde_json::json;
 use super::figures::{Figures, Row, TraceFigures, percent, whole};
 use super::sweep::Sweep;
 use super::{Load, Run};
+use crate::render::html_escaped;
 
 /// Points of a chart; a longer load is drawn by the highest minute of each interval.
 const POINTS: usize = 20_000;
@@ -71,7 +72,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
         body,
         "<p class=\"note\">Price {}; delaying one action by one minute costs {} actions; each change counts $1. Waste is the part of an hour's \
          minimum that was paid and not used. Oracle and reactive optimum know the future; no policy reaches them.</p>",
-        escaped(&run.price.to_string()),
+        html_escaped(&run.price.to_string()),
         Decimal::new(run.parameters.delay_milli, 3).normalize()
     )?;
     let loads = figures.traces.len();
@@ -130,7 +131,7 @@ fn section(
     writeln!(
         body,
         "<section>\n<h2>{}</h2>\n<h3>Cost per policy</h3>",
-        escaped(&load.name)
+        html_escaped(&load.name)
     )?;
     bars(body, figures)?;
     let cells = |row: &Row| {
@@ -234,8 +235,8 @@ fn decisions(body: &mut String, load: &Load, course: &Course) -> std::fmt::Resul
         writeln!(
             body,
             "<tr><td>{}</td><td class=\"text\">{}</td></tr>",
-            escaped(&when(load, minute)),
-            escaped(&decision.reason)
+            html_escaped(&when(load, minute)),
+            html_escaped(&decision.reason)
         )?;
     }
     writeln!(body, "</tbody></table></div></details>")
@@ -263,7 +264,7 @@ fn table(
         };
         write!(body, "<tr{class}>")?;
         for cell in cells {
-            write!(body, "<td>{}</td>", escaped(cell))?;
+            write!(body, "<td>{}</td>", html_escaped(cell))?;
         }
         writeln!(body, "</tr>")?;
     }
@@ -314,12 +315,4 @@ fn when(load: &Load, minute: usize) -> String {
     let minutes = load.trace.first_minute() + minute.to_i64().unwrap_or(0);
     jiff::Timestamp::from_second(minutes * 60)
         .map_or(of_day, |time| time.strftime("%Y-%m-%d, %H:%M UTC").to_string())
-}
-
-/// Text as HTML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

@@ -8,12 +8,21 @@ use rust_decimal::Decimal;
 use super::Shown;
 use super::sheets::{Sheet, headline, sheets};
 use super::text::{closing, row_line};
+use crate::render::html_escaped;
 
 pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     let report = &shown.report;
     let mut body = String::new();
-    writeln!(body, "<h1>Capacity of account {}</h1>", escaped(&report.account))?;
-    writeln!(body, "<p><strong>{}</strong></p>", escaped(&headline(report)))?;
+    writeln!(
+        body,
+        "<h1>Capacity of account {}</h1>",
+        html_escaped(&report.account)
+    )?;
+    writeln!(
+        body,
+        "<p><strong>{}</strong></p>",
+        html_escaped(&headline(report))
+    )?;
     writeln!(
         body,
         "<p class=\"note\">{} to {} ({} hours, UTC), price {}. Capacity is billed by the calendar hour at its highest size; what an hour \
@@ -21,14 +30,14 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
         report.from,
         report.to,
         report.hours,
-        escaped(&report.price)
+        html_escaped(&report.price)
     )?;
     bars(&mut body, shown)?;
     for sheet in sheets(shown) {
         table(&mut body, &sheet)?;
     }
     for line in closing(shown) {
-        writeln!(body, "<p>{}</p>", escaped(&line))?;
+        writeln!(body, "<p>{}</p>", html_escaped(&line))?;
     }
     if let Some(figures) = &shown.figures {
         writeln!(body, "<h2>Where each figure comes from</h2>")?;
@@ -41,13 +50,13 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
             writeln!(
                 body,
                 "<details><summary>{} {} = {}</summary><p class=\"note\">{}</p><ul>",
-                escaped(of),
-                escaped(&figure.figure),
-                escaped(&figure.value),
-                escaped(&figure.formula)
+                html_escaped(of),
+                html_escaped(&figure.figure),
+                html_escaped(&figure.value),
+                html_escaped(&figure.formula)
             )?;
             for rows in &figure.rows {
-                writeln!(body, "<li>{}</li>", escaped(&row_line(rows)))?;
+                writeln!(body, "<li>{}</li>", html_escaped(&row_line(rows)))?;
             }
             writeln!(body, "</ul></details>")?;
         }
@@ -84,7 +93,7 @@ fn table(body: &mut String, sheet: &Sheet) -> std::fmt::Result {
     writeln!(
         body,
         "<h2>{}</h2>\n<div class=\"scroll\"><table>\n<thead><tr>",
-        escaped(&sheet.title)
+        html_escaped(&sheet.title)
     )?;
     let class = |column: usize| {
         if column < sheet.text_columns {
@@ -94,7 +103,12 @@ fn table(body: &mut String, sheet: &Sheet) -> std::fmt::Result {
         }
     };
     for (column, title) in sheet.header.iter().enumerate() {
-        writeln!(body, "<th scope=\"col\"{}>{}</th>", class(column), escaped(title))?;
+        writeln!(
+            body,
+            "<th scope=\"col\"{}>{}</th>",
+            class(column),
+            html_escaped(title)
+        )?;
     }
     writeln!(body, "</tr></thead>\n<tbody>")?;
     for row in &sheet.rows {
@@ -105,20 +119,13 @@ fn table(body: &mut String, sheet: &Sheet) -> std::fmt::Result {
         };
         write!(body, "<tr{ours}>")?;
         for (column, cell) in row.iter().enumerate() {
-            write!(body, "<td{}>{}</td>", class(column), escaped(cell))?;
+            write!(body, "<td{}>{}</td>", class(column), html_escaped(cell))?;
         }
         writeln!(body, "</tr>")?;
     }
     writeln!(body, "</tbody></table></div>")?;
     if let Some(note) = &sheet.note {
-        writeln!(body, "<p class=\"note\">{}</p>", escaped(note))?;
+        writeln!(body, "<p class=\"note\">{}</p>", html_escaped(note))?;
     }
     Ok(())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

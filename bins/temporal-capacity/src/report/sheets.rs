@@ -7,6 +7,7 @@ use capacity_report::{Figures, Reconciliation, Report};
 use rust_decimal::Decimal;
 
 use super::Shown;
+use crate::render::grouped;
 
 /// Rows that a table shows; the JSON document and CSV have all.
 const SHOWN: usize = 40;
@@ -52,37 +53,23 @@ pub(super) fn sheets(shown: &Shown) -> Vec<Sheet> {
     sheets.into_iter().map(Sheet::cut).collect()
 }
 
-/// Whole numbers with thousands separators.
-pub(super) fn count(number: impl Into<i128>) -> String {
-    let number = number.into();
-    let digits = number.unsigned_abs().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    let sign = if number < 0 { "-" } else { "" };
-    format!("{sign}{}", groups.join(","))
-}
-
 fn policies(total: &Figures) -> Sheet {
     let mut rows = vec![vec![
         "actual".to_owned(),
         in_dollars(total.idle_usd),
         String::new(),
-        count(total.throttled_minutes),
-        count(total.throttled_actions),
-        count(total.changes),
+        grouped(total.throttled_minutes),
+        grouped(total.throttled_actions),
+        grouped(total.changes),
     ]];
     rows.extend(total.alternatives.iter().map(|it| {
         vec![
             it.policy.to_owned(),
             in_dollars(it.idle_usd),
             in_dollars(it.saved_usd),
-            count(it.throttled_minutes),
-            count(it.throttled_actions),
-            count(it.changes),
+            grouped(it.throttled_minutes),
+            grouped(it.throttled_actions),
+            grouped(it.changes),
         ]
     }));
     Sheet {
@@ -115,10 +102,10 @@ fn namespaces(report: &Report) -> Sheet {
             in_dollars(its.idle_usd),
             saved(its, "static-peak"),
             saved(its, "threshold"),
-            count(its.hours_provisioned),
-            count(its.throttled_minutes),
-            count(its.changes),
-            count(its.missing_minutes),
+            grouped(its.hours_provisioned),
+            grouped(its.throttled_minutes),
+            grouped(its.changes),
+            grouped(its.missing_minutes),
         ]
     });
     Sheet {
@@ -143,7 +130,7 @@ fn changes(report: &Report) -> Sheet {
     let rows = report
         .changes_by
         .iter()
-        .map(|it| vec![it.by.clone(), it.outcome.replace('_', " "), count(it.changes)]);
+        .map(|it| vec![it.by.clone(), it.outcome.replace('_', " "), grouped(it.changes)]);
     Sheet {
         title: "Changes".to_owned(),
         header: vec!["by", "outcome", "changes"],
@@ -158,14 +145,14 @@ fn reasons(report: &Report) -> Sheet {
         vec![
             it.action.clone(),
             it.reason_code.clone(),
-            count(it.decisions),
-            count(it.namespaces),
+            grouped(it.decisions),
+            grouped(it.namespaces),
         ]
     });
     Sheet {
         title: format!(
             "Decisions by reason, in {} evaluations",
-            count(report.evaluations)
+            grouped(report.evaluations)
         ),
         header: vec!["decision", "reason", "decisions", "namespaces"],
         rows: rows.collect(),
@@ -178,10 +165,10 @@ fn shadows(report: &Report) -> Sheet {
     let rows = report.shadow.iter().map(|it| {
         vec![
             it.policy.clone(),
-            count(it.decisions),
-            count(it.agreed),
-            count(it.larger),
-            count(it.smaller),
+            grouped(it.decisions),
+            grouped(it.agreed),
+            grouped(it.larger),
+            grouped(it.smaller),
         ]
     });
     Sheet {
@@ -219,11 +206,11 @@ fn bills(bill: &Reconciliation) -> Sheet {
     let row = |name: &str, hours: i64, ledger: Decimal, billed: Decimal, difference: Decimal, differ: i64| {
         vec![
             name.to_owned(),
-            count(hours),
+            grouped(hours),
             in_dollars(ledger),
             in_dollars(billed),
             in_dollars(difference),
-            count(differ),
+            grouped(differ),
         ]
     };
     let mut rows: Vec<Vec<String>> = bill
@@ -280,7 +267,7 @@ fn differences(bill: &Reconciliation) -> Sheet {
             it.ledger_trus
                 .map_or_else(|| "unknown".to_owned(), |trus| trus.to_string()),
             it.known_minutes.to_string(),
-            count(it.ledger_actions),
+            grouped(it.ledger_actions),
             it.billed_actions.round_dp(3).normalize().to_string(),
             in_dollars(it.difference_usd),
         ]
@@ -309,9 +296,9 @@ pub(super) fn headline(report: &Report) -> String {
     let mut text = format!(
         "{} paid for unused capacity in {} provisioned hours of {} namespaces, with {} throttled minutes.",
         in_dollars(total.idle_usd),
-        count(total.hours_provisioned),
-        count(report.namespaces.len() as u64),
-        count(total.throttled_minutes)
+        grouped(total.hours_provisioned),
+        grouped(report.namespaces.len() as u64),
+        grouped(total.throttled_minutes)
     );
     for (policy, name) in [
         ("static-peak", "A fixed size at the peak"),
@@ -327,7 +314,7 @@ pub(super) fn headline(report: &Report) -> String {
                     saved if saved < Decimal::ZERO => format!(", {} less", in_dollars(-saved)),
                     _ => ", the same".to_owned(),
                 },
-                count(it.throttled_minutes)
+                grouped(it.throttled_minutes)
             );
         }
     }
@@ -340,13 +327,13 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
     let mut text = if bill.is_equal {
         format!(
             "The bill equals the ledger to the cent in all {} hours compared: {}.",
-            count(compared),
+            grouped(compared),
             in_dollars(bill.billed_usd)
         )
     } else if bill.differences.is_empty() {
         format!(
             "None of the {} hours compared differs by half a cent or more; added up, the difference is {}.",
-            count(compared),
+            grouped(compared),
             in_dollars(bill.difference_usd)
         )
     } else {
@@ -358,9 +345,9 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
             } else {
                 "higher"
             },
-            count(bill.differences.len() as u64),
-            count(compared),
-            count(bill.unexplained as u64)
+            grouped(bill.differences.len() as u64),
+            grouped(compared),
+            grouped(bill.unexplained as u64)
         )
     };
     if bill.hours_not_billed > 0 {
