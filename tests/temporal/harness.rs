@@ -235,7 +235,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     .await
     .expect("started");
     let limits = WorkerLimits {
-        grace: Duration::from_secs(2),
+        grace: Duration::from_secs(10),
         ..WorkerLimits::default()
     };
     let activities = activities(&setup, &client, &cloud);

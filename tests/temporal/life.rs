@@ -267,11 +267,8 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
         let told = async || status(&world.client, &world.installation, PATIENT).await;
         capacity_workflows::signal(&world.client, &world.installation, Trigger::CapacityIsShort)
             .await
-            .expect("signalled");
-        until_async("evaluating", async || {
-            told().await.is_ok_and(|status| status.phase == "evaluating")
-        })
-        .await;
+            .expect("signaled");
+        // It arrives while the evaluation that the signal asked for reads the account.
         let report = world.evaluate("scheduled").await;
         assert!(report.number >= 2 && !report.scale_up_only, "{report:?}");
         for _ in 0..200 {
