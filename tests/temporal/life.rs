@@ -265,11 +265,24 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
     };
     with_worker("rotate-short", setup, async |world| {
         let told = async || status(&world.client, &world.installation, PATIENT).await;
+        let cloud = &world.cloud;
+        // The evaluation that the signal asks for repeats its requests until the whole one is wanted as well.
+        cloud.set_faults(Faults {
+            ops_unavailable: true,
+            ..Faults::default()
+        });
         capacity_workflows::signal(&world.client, &world.installation, Trigger::CapacityIsShort)
             .await
             .expect("signaled");
-        // It arrives while the evaluation that the signal asked for reads the account.
-        let report = world.evaluate("scheduled").await;
+        until_async("evaluating", async || {
+            told().await.is_ok_and(|status| status.phase == "evaluating")
+        })
+        .await;
+        let heal = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            cloud.set_faults(Faults::default());
+        };
+        let (report, ()) = tokio::join!(world.evaluate("scheduled"), heal);
         assert!(report.number >= 2 && !report.scale_up_only, "{report:?}");
         for _ in 0..200 {
             let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
