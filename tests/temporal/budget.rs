@@ -37,6 +37,7 @@ fn scrapes(world: &World) -> u64 {
         .unwrap_or_default()
 }
 
+#[ignore = "it depends on when in the hour it starts: not all forty are released then; .ci/full runs it"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests() {
     let folder = tempfile::tempdir().expect("a folder");
