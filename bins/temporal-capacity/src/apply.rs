@@ -246,7 +246,7 @@ impl Apply<'_> {
         }
     }
 
-    /// What people were told by earlier runs; `None` without a ledger.
+    /// What earlier runs announced; `None` without a ledger.
     async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
         let (memory, account) = (self.autopilot.memory()?, plan.account.as_deref()?);
         match recall_problems(memory, account).await {

@@ -79,6 +79,7 @@ const TABULAR: &[Output] = &[
 const BACKTEST: &[Output] = &[
     Output::Table,
     Output::Json,
+    Output::Jsonl,
     Output::Csv,
     Output::Html,
     Output::None,

@@ -182,7 +182,7 @@ impl Reading {
         usize::try_from(self.span.to.duration_since(self.span.from).as_mins()).unwrap_or(0)
     }
 
-    /// Hands out all namespaces, so many at a time.
+    /// Hands out all namespaces in batches.
     fn each_batch(&self, mut each: impl FnMut(Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
         match &self.source {
             Source::Ledger(ledger) => self.batches_of_ledger(ledger, &mut each),

@@ -94,7 +94,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
                 begun.elapsed().as_secs_f64()
             ));
         }
-        Output::Json => {
+        Output::Json | Output::Jsonl => {
             let mut document = figures.json();
             if let (Some(sweep), Some(object)) = (&sweep, document.as_object_mut()) {
                 object.insert("sweep".to_owned(), sweep.json());
@@ -132,7 +132,7 @@ fn from_memory(
             let seconds = begun.elapsed().as_secs_f64();
             tell(&format!("{} in {seconds:.1} s", account.summary()));
         }
-        Output::Json => {
+        Output::Json | Output::Jsonl => {
             let mut document = account.figures.json();
             if let Some(object) = document.as_object_mut() {
                 object.insert("range".to_owned(), account.span_json());
