@@ -18,7 +18,7 @@ use world::{World, errors, output, program};
 /// Hours that the ledger holds.
 const HOURS: i64 = 60;
 
-/// The last full hour, `hours` hours ago.
+/// A full hour, `HOURS` hours before the last one.
 fn begin() -> Timestamp {
     static BEGIN: std::sync::LazyLock<i64> =
         std::sync::LazyLock::new(|| Timestamp::now().as_second().div_euclid(3_600) - HOURS);
