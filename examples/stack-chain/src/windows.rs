@@ -154,7 +154,8 @@ fn time_of(text: &str) -> Result<Time, WindowError> {
 }
 
 fn date_of(text: &str) -> Result<DateTime, WindowError> {
-    let date = || text.parse::<Date>().map(|date| date.at(0, 0, 0, 0));
+    // Parsing would accept a time behind the date and drop it.
+    let date = || Date::strptime("%Y-%m-%d", text).map(|date| date.at(0, 0, 0, 0));
     let parsed = if text.contains('T') {
         DateTime::strptime("%Y-%m-%dT%H:%M", text)
     } else {

@@ -36,7 +36,8 @@ struct Shown {
 /// Reads a time, or a date as its first instant (UTC).
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     let date = || {
-        let date: jiff::civil::Date = text.parse().ok()?;
+        // Parsing as a date would accept a time without a zone and drop the time.
+        let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
         Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
     };
     text.parse().ok().or_else(date).ok_or_else(|| {
