@@ -21,7 +21,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::activities::{CapacityActivities, beating, failed, failure, recorder};
 use crate::last_look::last_look;
-use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, TOO_MANY_OPERATIONS};
+use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, METRICS_STALE, TOO_MANY_OPERATIONS};
 use crate::pauses::{self, PauseKind};
 use crate::record::CapacityRecord;
 
@@ -537,7 +537,7 @@ pub(crate) fn too_old(
 ) -> Option<(&'static str, String)> {
     let Some(minute) = order.sample_minute else {
         return Some((
-            "metrics_stale",
+            METRICS_STALE,
             "the change does not say which metrics it rests on".to_owned(),
         ));
     };
@@ -548,6 +548,6 @@ pub(crate) fn too_old(
             age.as_mins(),
             max_age.as_mins()
         );
-        ("metrics_stale", text)
+        (METRICS_STALE, text)
     })
 }

@@ -13,7 +13,7 @@ use crate::messages::{
 };
 use crate::observation::MOST_CHANGES;
 use crate::pauses::PauseKind;
-use crate::queue::{MOST_OPERATIONS, NextStart, RunningChange, goes_back};
+use crate::queue::{GoesBack, MOST_OPERATIONS, NextStart, QueuedChange, RunningChange};
 
 /// A refusal is remembered so long at most.
 const REFUSED_FOR_MS: u64 = 6 * 60 * 60 * 1_000;
@@ -137,18 +137,26 @@ impl CapacityManagementWorkflow {
         if report.outcome == "not_permitted" {
             self.remember_refusal(report);
         }
-        let code = report.code.as_deref().unwrap_or_default();
-        if let (Some(canary), Some(running)) = (goes_back(report), running) {
-            let wait = if canary { 0 } else { TRY_AGAIN_MS };
-            let mut request = running.request;
-            request.canary = canary;
-            self.state
-                .changes
-                .put_back(request, now_ms + wait, canary, now_ms);
+        if let (Some(back), Some(running)) = (GoesBack::of(report), running) {
+            let canary = back == GoesBack::AsCanary;
+            self.state.changes.put_back(QueuedChange {
+                request: ChangeRequest {
+                    canary,
+                    ..running.request
+                },
+                queued_ms: now_ms,
+                not_before_ms: match back {
+                    GoesBack::Soon => now_ms + TRY_AGAIN_MS,
+                    GoesBack::AsCanary | GoesBack::ToBeDecidedAgain => now_ms,
+                },
+                expires_ms: match back {
+                    GoesBack::ToBeDecidedAgain => now_ms,
+                    GoesBack::Soon | GoesBack::AsCanary => u64::MAX,
+                },
+                canary,
+                attempts: 0,
+            });
             return self.settle(report, QUEUED);
-        }
-        if code == "metrics_stale" && now_ms >= self.state.again_after_ms {
-            self.wants_again = true;
         }
         let scales_up = report.to_trus > report.from_trus;
         if scales_up && report.outcome == "superseded" {
@@ -407,7 +415,8 @@ impl CapacityManagementWorkflow {
         let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
         let expires = expires.or(self.again_failed.then_some(now_ms));
         let expires = expires.map(|at| at.max(self.state.again_after_ms));
-        if expires.is_some_and(|at| at <= now_ms) {
+        // The one that is being made decides again on all that is queued by then.
+        if !self.evaluating_full && expires.is_some_and(|at| at <= now_ms) {
             self.wants_again = true;
         }
         let left_out = self.state.last_full().is_some_and(|it| it.changes_left_out > 0);
@@ -473,20 +482,15 @@ impl CapacityManagementWorkflow {
             .changes
             .end(&request.namespace)
             .map_or(0, |it| it.attempts + 1);
-        let wait = TRY_AGAIN_MS << attempts.min(6);
         let now_ms = self.now_ms;
-        self.state
-            .changes
-            .put_back(request.clone(), now_ms + wait, request.canary, now_ms);
-        if let Some(queued) = self
-            .state
-            .changes
-            .queued
-            .iter_mut()
-            .find(|it| it.request == *request)
-        {
-            queued.attempts = attempts;
-        }
+        self.state.changes.put_back(QueuedChange {
+            request: request.clone(),
+            queued_ms: now_ms,
+            not_before_ms: now_ms + (TRY_AGAIN_MS << attempts.min(6)),
+            expires_ms: u64::MAX,
+            canary: request.canary,
+            attempts,
+        });
         self.settle(&ChangeReport::of(request, QUEUED, None), QUEUED);
     }
 
@@ -588,9 +592,10 @@ pub(crate) fn as_time(milliseconds: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::{LEDGER_UNAVAILABLE, METRICS_STALE};
 
-    fn change(namespace: &str, expires_ms: u64) -> crate::queue::QueuedChange {
-        crate::queue::QueuedChange {
+    fn change(namespace: &str, expires_ms: u64) -> QueuedChange {
+        QueuedChange {
             request: ChangeRequest {
                 namespace: namespace.to_owned(),
                 from_trus: 4,
@@ -599,7 +604,7 @@ mod tests {
                 ..ChangeRequest::default()
             },
             expires_ms,
-            ..crate::queue::QueuedChange::default()
+            ..QueuedChange::default()
         }
     }
 
@@ -631,6 +636,36 @@ mod tests {
         it.consider();
         assert!(!it.wants_again, "metrics were asked for just now");
         it.now_ms = 5_000;
+        it.consider();
+        assert!(it.wants_again);
+    }
+
+    /// The last look refuses changes whose data has grown too old on the way: none of them waits for the next hour.
+    #[test]
+    fn changes_that_found_their_data_too_old_are_decided_again_also_shortly_after_the_last_time() {
+        let mut it = CapacityManagementWorkflow::at(1_000);
+        it.state.gate.verdict(500, "v1");
+        it.state.again_after_ms = 5_000;
+        it.state.max_concurrent = 5;
+        for (namespace, code) in [("a.x", METRICS_STALE), ("b.x", LEDGER_UNAVAILABLE)] {
+            it.state.changes.queued.push(change(namespace, 2_000));
+            let request = it.start(it.state.changes.queued.len() - 1);
+            it.take_event(ChangeEvent {
+                report: ChangeReport {
+                    code: Some(code.to_owned()),
+                    ..ChangeReport::of(&request, "not_started", None)
+                },
+                ended: true,
+            });
+        }
+        assert_eq!(it.state.changes.queued.len(), 2);
+        assert_eq!(it.consider(), NextStart::At(5_000), "neither starts as it is");
+        assert!(!it.wants_again);
+        it.now_ms = 5_000;
+        it.evaluating_full = true;
+        it.consider();
+        assert!(!it.wants_again, "one is being made");
+        it.evaluating_full = false;
         it.consider();
         assert!(it.wants_again);
     }

@@ -8,7 +8,7 @@ use temporalio_client::WorkflowListOptions;
 
 use crate::activities::CapacityActivities;
 use crate::change_steps::too_old;
-use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest};
+use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest, LEDGER_UNAVAILABLE};
 use crate::pauses;
 
 /// The last look and the POST lie within five seconds.
@@ -90,7 +90,7 @@ async fn by_ledger(
     let reached = ledger.call_within(BOUND, async |ledger| Ok(ledger.identity().to_owned()));
     if let Err(error) = reached.await {
         let text = format!("the ledger is unavailable ({})", chain(&error));
-        return Ok(Some(("ledger_unavailable", text)));
+        return Ok(Some((LEDGER_UNAVAILABLE, text)));
     }
     let open = open_records(activities).await?;
     Ok(open.contains(&request.namespace).then(|| {

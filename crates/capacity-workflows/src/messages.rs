@@ -196,6 +196,10 @@ pub struct ChangeEvent {
 pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
 /// A change that was put back because its worker's build had no verdict yet.
 pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
+/// A change that was not started, since the metrics it rests on were too old.
+pub(crate) const METRICS_STALE: &str = "metrics_stale";
+/// A release that was not started, since the ledger did not answer.
+pub(crate) const LEDGER_UNAVAILABLE: &str = "ledger_unavailable";
 /// A change that waits for its turn.
 pub(crate) const QUEUED: &str = "queued";
 /// A change that is under way.

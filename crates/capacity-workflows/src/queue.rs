@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Gate, Passage, Unverified};
-use crate::messages::{ChangeReport, ChangeRequest};
+use crate::messages::{
+    BUILD_NOT_VERIFIED, ChangeReport, ChangeRequest, LEDGER_UNAVAILABLE, METRICS_STALE, TOO_MANY_OPERATIONS,
+};
 
 /// Operations that the account allows at a time.
 pub(crate) const MOST_OPERATIONS: usize = 10;
@@ -84,7 +86,8 @@ impl Changes {
         self.running.iter().any(|it| it.request.namespace == namespace)
     }
 
-    /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. Returns what
+    /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. So does a release
+    /// that was put back since then, to be decided again: the evaluation saw it under way, and said nothing about it. Returns what
     /// was dropped.
     pub(crate) fn replace(
         &mut self,
@@ -93,12 +96,19 @@ impl Changes {
         now_ms: u64,
         expires_ms: u64,
     ) -> Vec<ChangeRequest> {
-        let queued = std::mem::take(&mut self.queued);
-        let (stays, before): (Vec<_>, Vec<_>) = queued
-            .into_iter()
-            .partition(|it| it.scales_up() && it.queued_ms > observed_from_ms);
-        self.queued = stays;
-        let dropped: Vec<ChangeRequest> = before.into_iter().map(|it| it.request).collect();
+        let mut dropped = Vec::new();
+        for mut queued in std::mem::take(&mut self.queued) {
+            let is_newer = queued.queued_ms > observed_from_ms;
+            let is_decided = wanted.iter().any(|it| it.namespace == queued.request.namespace);
+            if is_newer && queued.scales_up() {
+                self.queued.push(queued);
+            } else if is_newer && !is_decided {
+                queued.expires_ms = queued.expires_ms.min(now_ms);
+                self.queued.push(queued);
+            } else {
+                dropped.push(queued.request);
+            }
+        }
         for request in wanted {
             self.push(request, now_ms, expires_ms);
         }
@@ -141,20 +151,11 @@ impl Changes {
     }
 
     /// Puts a change back that could not start or post now.
-    pub(crate) fn put_back(&mut self, request: ChangeRequest, not_before_ms: u64, canary: bool, now_ms: u64) {
-        if self.is_queued(&request.namespace) {
-            return;
+    pub(crate) fn put_back(&mut self, queued: QueuedChange) {
+        if !self.is_queued(&queued.request.namespace) {
+            self.queued.insert(0, queued);
+            self.sort();
         }
-        let queued = QueuedChange {
-            request,
-            queued_ms: now_ms,
-            not_before_ms,
-            canary,
-            expires_ms: u64::MAX,
-            attempts: 0,
-        };
-        self.queued.insert(0, queued);
-        self.sort();
     }
 
     fn is_queued(&self, namespace: &str) -> bool {
@@ -199,6 +200,10 @@ impl Changes {
         let mut later = |at: u64| earliest = Some(earliest.map_or(at, |known| known.min(at)));
         for (index, queued) in self.queued.iter().enumerate() {
             if self.is_running(&queued.request.namespace) || !has_place(queued) {
+                continue;
+            }
+            // The last look would refuse it: it waits until it is decided again.
+            if queued.expires_ms <= now_ms {
                 continue;
             }
             if queued.not_before_ms > now_ms {
@@ -250,12 +255,26 @@ impl RunningChange {
     }
 }
 
-/// What a change that ended means for the queue: whether it goes back, and how.
-pub(crate) fn goes_back(report: &ChangeReport) -> Option<bool> {
-    match report.code.as_deref() {
-        Some(crate::messages::TOO_MANY_OPERATIONS) => Some(false),
-        Some(crate::messages::BUILD_NOT_VERIFIED) => Some(true),
-        Some(_) | None => None,
+/// How a change that sent nothing goes back into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoesBack {
+    /// It is tried again soon.
+    Soon,
+    /// It is tried again at once, as a canary.
+    AsCanary,
+    /// It is decided again before it starts.
+    ToBeDecidedAgain,
+}
+
+impl GoesBack {
+    /// Returns how a change that ended goes back; `None` where it does not.
+    pub(crate) fn of(report: &ChangeReport) -> Option<Self> {
+        match report.code.as_deref()? {
+            TOO_MANY_OPERATIONS => Some(Self::Soon),
+            BUILD_NOT_VERIFIED => Some(Self::AsCanary),
+            METRICS_STALE | LEDGER_UNAVAILABLE => Some(Self::ToBeDecidedAgain),
+            _ => None,
+        }
     }
 }
 
@@ -337,6 +356,28 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_an_evaluation_saw_under_way_and_was_put_back_is_decided_again() {
+        let mut changes = Changes::default();
+        let back = |namespace: &str| QueuedChange {
+            request: change(namespace, 4, 0),
+            queued_ms: 50,
+            expires_ms: u64::MAX,
+            ..QueuedChange::default()
+        };
+        changes.put_back(back("seen-under-way"));
+        changes.put_back(back("decided-meanwhile"));
+        let dropped = changes.replace(vec![change("decided-meanwhile", 4, 2)], 40, 60, u64::MAX);
+        assert_eq!(dropped, [change("decided-meanwhile", 4, 0)]);
+        let queued: Vec<_> = changes
+            .queued
+            .iter()
+            .map(|it| (it.request.namespace.as_str(), it.expires_ms))
+            .collect();
+        assert_eq!(queued, [("seen-under-way", 60), ("decided-meanwhile", u64::MAX)]);
+        assert_eq!(changes.next(&open(0), 5, 60), NextStart::Start(1));
+    }
+
+    #[test]
     fn a_scale_up_only_evaluation_removes_a_scale_down_only_where_it_sees_need() {
         let mut changes = Changes::default();
         changes.replace(vec![change("a", 4, 0), change("b", 4, 0)], 0, 10, u64::MAX);
@@ -352,6 +393,16 @@ mod tests {
         started(&mut changes, 0, 10);
         changes.replace(vec![change("a", 4, 0)], 20, 20, u64::MAX);
         assert_eq!(changes.queued, []);
+    }
+
+    #[test]
+    fn a_change_on_data_that_is_too_old_waits_until_it_is_decided_again() {
+        let mut changes = Changes::default();
+        changes.replace(vec![change("a", 4, 0)], 0, 10, 500);
+        assert_eq!(changes.next(&open(0), 5, 499), NextStart::Start(0));
+        assert_eq!(changes.next(&open(0), 5, 500), NextStart::Wait);
+        changes.replace(vec![change("a", 4, 0)], 500, 510, 900);
+        assert_eq!(changes.next(&open(0), 5, 510), NextStart::Start(0));
     }
 
     #[test]

@@ -404,6 +404,22 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Deciding again never takes the requests of the sampler's next minute, on which it would decide as well.
+    fn purpose(&self) -> Purpose {
+        if !self.ledger_is_enough {
+            return Purpose::Evaluation;
+        }
+        let pairs = self.names.iter().zip(&self.snapshots);
+        let provisioned: Vec<NamespaceId> = pairs
+            .filter(|(_, snapshot)| !is_on_demand(snapshot))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let rule = sampling_rule(self.autopilot.metrics(), &self.names, &provisioned);
+        Purpose::EvaluationAgain {
+            spared: rule.requests,
+        }
+    }
+
     fn fill_all(&mut self, mut metrics: AccountMetrics) {
         for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
             let read = metrics.namespaces.remove(name.as_str());
@@ -413,11 +429,9 @@ impl<'a> Round<'a> {
 
     /// Reads the metrics of everything in scope.
     async fn read_metrics(&mut self, detail: Detail, whole_account: bool, warnings: &mut Vec<String>) {
+        let purpose = self.purpose();
         let names = std::mem::take(&mut self.names);
-        let read = self
-            .reading
-            .read(&names, detail, !whole_account, Purpose::Evaluation)
-            .await;
+        let read = self.reading.read(&names, detail, !whole_account, purpose).await;
         self.names = names;
         match read {
             Err(unread) => {
@@ -438,10 +452,8 @@ impl<'a> Round<'a> {
     /// Reads everything there is of some namespaces, in place of what was known before.
     async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
-        let read = self
-            .reading
-            .read(&names, Detail::Everything, true, Purpose::Evaluation)
-            .await;
+        let purpose = self.purpose();
+        let read = self.reading.read(&names, Detail::Everything, true, purpose).await;
         match read {
             // What throttles was read before, so scaling up continues.
             Err(unread) => {

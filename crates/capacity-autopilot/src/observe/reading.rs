@@ -32,6 +32,11 @@ const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 pub(crate) enum Purpose {
     /// An hour is to be judged.
     Evaluation,
+    /// An hour is to be judged again: so many requests are left to the sampler.
+    EvaluationAgain {
+        /// What a sample takes.
+        spared: u32,
+    },
     /// The newest minute is to be recorded.
     Sampling,
 }
@@ -210,7 +215,7 @@ impl<'a> Reading<'a> {
             MetricsSource::Prometheus(client) => {
                 let now = self.autopilot.now();
                 let back = match purpose {
-                    Purpose::Evaluation => LOOK_BACK,
+                    Purpose::Evaluation | Purpose::EvaluationAgain { .. } => LOOK_BACK,
                     Purpose::Sampling => NEWEST_ONLY,
                 };
                 let from = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
@@ -218,7 +223,12 @@ impl<'a> Reading<'a> {
             }
             MetricsSource::Endpoint(scraper) => {
                 let claimed = metrics::requests_for(scraper, namespaces, detail, only_these);
-                self.claim(claimed, scraper.config().requests_per_hour).await?;
+                let spared = match purpose {
+                    Purpose::EvaluationAgain { spared } => spared,
+                    Purpose::Evaluation | Purpose::Sampling => 0,
+                };
+                self.claim(claimed, scraper.config().requests_per_hour, spared)
+                    .await?;
                 let read = metrics::read(scraper, namespaces, detail, only_these).await;
                 let made = match &read {
                     Ok((_, made)) => *made,
@@ -242,15 +252,21 @@ impl<'a> Reading<'a> {
     }
 
     /// A ledger that fails claims nothing: the scraper's own budget holds then.
-    async fn claim(&mut self, requests: u32, budget: u32) -> Result<(), Unread> {
-        let Some(Claim::Refused { until }) = self.count(requests, budget).await else {
+    async fn claim(&mut self, requests: u32, budget: u32, spared: u32) -> Result<(), Unread> {
+        let within = budget.saturating_sub(spared);
+        let Some(Claim::Refused { until }) = self.count(requests, within).await else {
             return Ok(());
         };
         let now = self.autopilot.now();
         let free_in = Duration::try_from(until.duration_since(now)).unwrap_or_default();
         Err(Unread {
             why: format!(
-                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR); free again at {}",
+                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR){}; free again at {}",
+                if spared > 0 {
+                    format!(", except {spared} for the next sample")
+                } else {
+                    String::new()
+                },
                 until.strftime("%H:%M UTC")
             ),
             wait: Some(free_in),
