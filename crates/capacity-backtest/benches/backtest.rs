@@ -1,4 +1,4 @@
-//! How fast a namespace-year is replayed, and all contenders of a month, with the ratios to the demanded times.
+//! How fast a namespace-year is replayed, and all contenders of a month, with the ratios to the demanded times; and how memory grows.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,24 +8,47 @@ use criterion::{Criterion, criterion_group};
 
 const DAY: u32 = 24 * 60;
 
-/// A load with a daily wave, noise and a burst of twenty minutes every few hours.
-fn load(days: u32) -> Trace {
-    let mut noise = 1_u32;
-    let minutes = (0..days * DAY).map(|minute| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let wave = (minute % DAY).abs_diff(DAY / 2) * 40;
-        let burst = if minute % 431 < 20 { 90_000 } else { 0 };
-        let actions = 6_000 + wave + burst + (noise >> 20);
-        Some(Load {
-            actions,
-            peak: actions / 5,
-        })
-    });
-    Trace::from_minutes(minutes, 0)
+/// Loads that differ in what they cost to replay.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// A daily wave, noise and a burst of twenty minutes every few hours.
+    Waves,
+    /// Almost the same in every minute, above the lowest envelope.
+    Steady,
+    /// A burst of five minutes in every hour on an idle namespace.
+    Batches,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::Waves, Self::Steady, Self::Batches];
+
+    fn load(self, days: u32) -> Trace {
+        let mut noise = 1_u32;
+        let minutes = (0..days * DAY).map(|minute| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let actions = match self {
+                Self::Waves => {
+                    let wave = (minute % DAY).abs_diff(DAY / 2) * 40;
+                    let burst = if minute % 431 < 20 { 90_000 } else { 0 };
+                    6_000 + wave + burst + (noise >> 20)
+                }
+                Self::Steady => 60_000 + (noise >> 28),
+                Self::Batches => {
+                    let burst = if minute % 60 < 5 { 120_000 } else { 0 };
+                    burst + (noise >> 24)
+                }
+            };
+            Some(Load {
+                actions,
+                peak: actions / 5,
+            })
+        });
+        Trace::from_minutes(minutes, 0)
+    }
 }
 
 fn years(criterion: &mut Criterion) {
-    let year = load(365);
+    let year = Shape::Waves.load(365);
     let settings = Settings::for_trace(&year);
     let mut group = criterion.benchmark_group("year");
     group.sample_size(10);
@@ -38,7 +61,7 @@ fn years(criterion: &mut Criterion) {
 }
 
 fn month(criterion: &mut Criterion) {
-    let month = load(30);
+    let month = Shape::Waves.load(30);
     let settings = Settings::for_trace(&month);
     let mut group = criterion.benchmark_group("month");
     group.sample_size(10);
@@ -48,46 +71,67 @@ fn month(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Best of three runs, beside the time that is demanded.
+/// Best of three runs.
+fn measured(trace: &Trace, contenders: &[Contender]) -> Duration {
+    let settings = Settings::for_trace(trace);
+    let times = [0; 3].map(|_| {
+        let begun = Instant::now();
+        for contender in contenders {
+            black_box(run(trace, *contender, &settings));
+        }
+        begun.elapsed()
+    });
+    times.into_iter().min().unwrap_or_default()
+}
+
+/// The times, beside those that are demanded.
 #[expect(clippy::print_stdout, reason = "a benchmark shows its summary")]
-fn summary() {
-    let (year, month) = (load(365), load(30));
-    let settings = Settings::for_trace(&month);
-    let measured = |work: &dyn Fn()| {
-        let times = [0; 3].map(|_| {
-            let begun = Instant::now();
-            work();
-            begun.elapsed()
-        });
-        times.into_iter().min().unwrap_or_default()
-    };
-    let one = |trace: &Trace, contender| {
-        black_box(run(trace, contender, &settings));
-    };
-    let rows: [(&str, Duration, u64); 3] = [
-        (
-            "a year of threshold",
-            measured(&|| one(&year, Contender::Threshold)),
-            100,
-        ),
-        (
-            "a year of break-even",
-            measured(&|| one(&year, Contender::BreakEven)),
-            500,
-        ),
-        (
-            "a month of all contenders",
-            measured(&|| {
-                for contender in Contender::ALL {
-                    one(&month, contender);
-                }
-            }),
-            3_000,
-        ),
-    ];
-    for (what, took, demanded) in rows {
-        let share = took.as_secs_f64() / Duration::from_millis(demanded).as_secs_f64();
-        println!("{what}: {took:.1?}, demanded {demanded} ms, ratio {share:.3}");
+fn times() {
+    for shape in Shape::ALL {
+        let (year, month) = (shape.load(365), shape.load(30));
+        let rows: [(&str, Duration, u64); 3] = [
+            (
+                "a year of threshold",
+                measured(&year, &[Contender::Threshold]),
+                100,
+            ),
+            (
+                "a year of break-even",
+                measured(&year, &[Contender::BreakEven]),
+                500,
+            ),
+            (
+                "a month of all contenders",
+                measured(&month, &Contender::ALL),
+                3_000,
+            ),
+        ];
+        for (what, took, demanded) in rows {
+            let share = took.as_secs_f64() / Duration::from_millis(demanded).as_secs_f64();
+            println!("{shape:?}: {what}: {took:.1?}, demanded {demanded} ms, ratio {share:.3}");
+        }
+    }
+}
+
+/// Peak memory of the process in kB, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// Peak memory beside the length of the load. The peak never falls, so the loads become longer.
+#[expect(clippy::print_stdout, reason = "a benchmark shows its summary")]
+fn memory() {
+    for years in [1, 2, 4, 8, 16] {
+        let trace = Shape::Waves.load(years * 365);
+        let settings = Settings::for_trace(&trace);
+        for contender in [Contender::BreakEven, Contender::ReactiveOptimum] {
+            black_box(run(&trace, contender, &settings));
+        }
+        if let Some(kilobytes) = peak_memory() {
+            println!("Waves: {years} years: peak memory {} MB", kilobytes / 1_000);
+        }
     }
 }
 
@@ -95,6 +139,7 @@ criterion_group!(benches, years, month);
 
 fn main() {
     benches();
-    summary();
+    times();
+    memory();
     Criterion::default().configure_from_args().final_summary();
 }

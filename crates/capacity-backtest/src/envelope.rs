@@ -12,18 +12,58 @@ const EXACT: u32 = 2048;
 /// Buckets of one coarse bucket.
 const FINE: usize = 64;
 
+/// Marks the end of a chain.
+const NO_SLOT: u16 = u16::MAX;
+
 /// Rates served in the last seven days, with their mean and 90th percentile.
 ///
-/// Rates are counted in buckets of 11 significant bits; the percentile is exact, since the values of its bucket are looked at.
+/// The percentile is exact. It is kept with the number of minutes below it and at it, which shows whether it still is the percentile.
+/// If not, it is looked up: rates are counted in buckets of 11 significant bits, and the slots of the ring that belong to one bucket are
+/// chained, oldest first, so that the minute that leaves the week is the first of its chain.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     /// Actions served in each minute; a ring once it is full.
     served: Vec<u32>,
+    /// For each slot of the ring, the next newer one of the same bucket.
+    chained: Vec<u16>,
     next: usize,
     sum: i64,
-    fine: Vec<u32>,
-    coarse: Vec<u32>,
+    fine: Vec<Bucket>,
+    coarse: Vec<u16>,
+    percentile: Percentile,
     limit: i64,
+}
+
+/// A rate, and how many minutes of the week served less, or just as much.
+#[derive(Debug, Clone, Copy, Default)]
+struct Percentile {
+    rate: u32,
+    below: usize,
+    equal: usize,
+}
+
+impl Percentile {
+    fn add(&mut self, served: u32) {
+        self.below += usize::from(served < self.rate);
+        self.equal += usize::from(served == self.rate);
+    }
+
+    fn forget(&mut self, served: u32) {
+        self.below -= usize::from(served < self.rate);
+        self.equal -= usize::from(served == self.rate);
+    }
+
+    fn is_of(&self, rank: usize) -> bool {
+        (self.below..self.below + self.equal).contains(&rank)
+    }
+}
+
+/// Minutes whose rates agree in 11 significant bits.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    minutes: u16,
+    oldest: u16,
+    newest: u16,
 }
 
 fn bucket(value: u32) -> usize {
@@ -34,33 +74,78 @@ fn bucket(value: u32) -> usize {
     (shift as usize + 1) * 1024 + (value >> shift) as usize - 1024
 }
 
+/// Returns which bucket holds a rank, and makes the rank one within that bucket.
+fn holding(rank: &mut usize, mut minutes: impl Iterator<Item = u16>) -> Option<usize> {
+    minutes.position(|minutes| {
+        let minutes = usize::from(minutes);
+        let here = *rank < minutes;
+        *rank -= if here { 0 } else { minutes };
+        here
+    })
+}
+
 impl Envelope {
     pub(crate) fn new() -> Self {
         let buckets = bucket(u32::MAX) + 1;
+        let empty = Bucket {
+            minutes: 0,
+            oldest: NO_SLOT,
+            newest: NO_SLOT,
+        };
         Self {
             served: Vec::new(),
+            chained: Vec::new(),
             next: 0,
             sum: 0,
-            fine: vec![0; buckets],
+            fine: vec![empty; buckets],
             coarse: vec![0; buckets.div_ceil(FINE)],
+            percentile: Percentile::default(),
             limit: LOWEST,
         }
     }
 
     /// Remembers what a minute served.
     pub(crate) fn add(&mut self, served: u32) {
-        if self.served.len() < WEEK {
+        let slot = if self.served.len() < WEEK {
             self.served.push(served);
+            self.chained.push(NO_SLOT);
+            self.served.len() - 1
         } else {
-            let oldest = std::mem::replace(&mut self.served[self.next], served);
+            let slot = self.next;
             self.next = (self.next + 1) % WEEK;
-            self.sum -= i64::from(oldest);
-            self.fine[bucket(oldest)] -= 1;
-            self.coarse[bucket(oldest) / FINE] -= 1;
-        }
+            self.forget(slot);
+            self.served[slot] = served;
+            slot
+        };
         self.sum += i64::from(served);
-        self.fine[bucket(served)] += 1;
-        self.coarse[bucket(served) / FINE] += 1;
+        self.percentile.add(served);
+        self.chain(slot, served);
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let served = self.served[slot];
+        self.sum -= i64::from(served);
+        self.percentile.forget(served);
+        let number = bucket(served);
+        self.coarse[number / FINE] -= 1;
+        let bucket = &mut self.fine[number];
+        bucket.minutes -= 1;
+        bucket.oldest = self.chained[slot];
+    }
+
+    fn chain(&mut self, slot: usize, served: u32) {
+        let number = bucket(served);
+        self.coarse[number / FINE] += 1;
+        let bucket = &mut self.fine[number];
+        let this = u16::try_from(slot).unwrap_or(NO_SLOT);
+        self.chained[slot] = NO_SLOT;
+        if bucket.minutes == 0 {
+            bucket.oldest = this;
+        } else {
+            self.chained[usize::from(bucket.newest)] = this;
+        }
+        bucket.newest = this;
+        bucket.minutes += 1;
     }
 
     /// Actions per minute that on-demand lets through: max(500/s, min(4 x mean, 2 x p90)).
@@ -79,29 +164,30 @@ impl Envelope {
         };
     }
 
-    fn percentile_90(&self) -> i64 {
-        let mut rank = self.served.len() * 9 / 10;
-        let step = |counts: &[u32], rank: &mut usize| {
-            counts.iter().position(|count| {
-                let count = *count as usize;
-                let here = *rank < count;
-                *rank -= if here { 0 } else { count };
-                here
-            })
-        };
-        let Some(coarse) = step(&self.coarse, &mut rank) else {
-            return 0;
-        };
+    fn percentile_90(&mut self) -> i64 {
+        let rank = self.served.len() * 9 / 10;
+        if !self.percentile.is_of(rank) {
+            self.percentile = self.looked_up(rank).unwrap_or_default();
+        }
+        i64::from(self.percentile.rate)
+    }
+
+    fn looked_up(&self, rank: usize) -> Option<Percentile> {
+        let mut inner = rank;
+        let coarse = holding(&mut inner, self.coarse.iter().copied())?;
         let fine = &self.fine[coarse * FINE..self.fine.len().min((coarse + 1) * FINE)];
-        let found = coarse * FINE + step(fine, &mut rank).unwrap_or(0);
-        let mut inside: Vec<u32> = self
-            .served
-            .iter()
-            .copied()
-            .filter(|value| bucket(*value) == found)
-            .collect();
-        let (_, value, _) = inside.select_nth_unstable(rank);
-        i64::from(*value)
+        let bucket = fine[holding(&mut inner, fine.iter().map(|bucket| bucket.minutes))?];
+        let slots = std::iter::successors(Some(bucket.oldest), |slot| {
+            let next = self.chained[usize::from(*slot)];
+            (next != NO_SLOT).then_some(next)
+        });
+        let mut inside: Vec<u32> = slots.map(|slot| self.served[usize::from(slot)]).collect();
+        let rate = *inside.select_nth_unstable(inner).1;
+        Some(Percentile {
+            rate,
+            below: rank - inner + inside.iter().filter(|served| **served < rate).count(),
+            equal: inside.iter().filter(|served| **served == rate).count(),
+        })
     }
 }
 
@@ -121,17 +207,22 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
         #[test]
-        fn the_limit_is_that_of_sorted_minutes(
-            values in proptest::collection::vec(prop_oneof![0..3000_u32, 0..2_000_000_u32, any::<u32>()], 1..300),
+        fn the_limit_is_that_of_sorted_minutes_in_every_hour(
+            values in prop_oneof![
+                proptest::collection::vec(prop_oneof![0..3000_u32, 0..2_000_000_u32, any::<u32>()], 1..300),
+                proptest::collection::vec(60_000..60_040_u32, 200..300),
+            ],
             repeated in 1..60_usize,
         ) {
             let values: Vec<u32> = values.iter().copied().cycle().take(values.len() * repeated).collect();
             let mut envelope = Envelope::new();
-            for value in &values {
+            for (minute, value) in values.iter().enumerate() {
                 envelope.add(*value);
+                if minute % 719 == 0 || minute + 1 == values.len() {
+                    envelope.update();
+                    prop_assert_eq!(envelope.limit(), by_sorting(&values[..=minute]));
+                }
             }
-            envelope.update();
-            prop_assert_eq!(envelope.limit(), by_sorting(&values));
         }
     }
 

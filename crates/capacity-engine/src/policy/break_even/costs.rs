@@ -49,8 +49,8 @@ impl<'a> Costs<'a> {
 
     /// Cost of action-minutes waited.
     pub(super) fn delay(&self, action_minutes: i64) -> i64 {
-        let cost = i128::from(self.parameters.delay_milli) * i128::from(action_minutes) / 1000;
-        i64::try_from(cost).map_or(HIGHEST_COST, |cost| cost.min(HIGHEST_COST))
+        let thousandths = self.parameters.delay_milli.checked_mul(action_minutes);
+        thousandths.map_or(HIGHEST_COST, |cost| (cost / 1000).min(HIGHEST_COST))
     }
 
     /// Cost of one remembered hour if the namespace enters it at an option.
@@ -75,15 +75,12 @@ impl<'a> Costs<'a> {
 
     fn of_replayed_hour(&self, busy: i64, peak: i64, rest: i64, limit: i64, scaled: i64) -> i64 {
         let mut queue = Queue::default();
-        for minute in 0..60 {
-            let limit = if minute < MINUTES_UNTIL_SCALED_UP {
-                limit
-            } else {
-                scaled
-            };
-            let demand = if minute < busy { peak } else { rest };
-            queue.minute(demand, limit);
-        }
+        let before = busy.min(MINUTES_UNTIL_SCALED_UP);
+        queue.minutes(before, peak, limit);
+        queue.minutes(MINUTES_UNTIL_SCALED_UP - before, rest, limit);
+        queue.minutes(busy - before, peak, scaled);
+        let left = 60 - MINUTES_UNTIL_SCALED_UP - (busy - before);
+        queue.minutes(left, rest, scaled);
         self.delay(queue.sum / 2 + queue.tail(scaled))
     }
 

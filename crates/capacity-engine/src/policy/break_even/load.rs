@@ -130,6 +130,23 @@ impl Queue {
         served
     }
 
+    /// Lives through minutes that all have the same demand and limit, as [`Queue::minute`] would, one after the other.
+    pub(super) fn minutes(&mut self, minutes: i64, demand: i64, limit: i64) {
+        let growth = demand - limit;
+        // Minutes after each of which the queue has changed by the whole growth; at most one more is needed to empty it.
+        let whole = if growth < 0 {
+            minutes.min(self.waiting / -growth)
+        } else {
+            minutes
+        };
+        self.sum += whole * (2 * self.waiting + growth * whole);
+        self.waiting += growth * whole;
+        if whole < minutes {
+            self.sum += self.waiting;
+            self.waiting = 0;
+        }
+    }
+
     /// Action-minutes until the queue has drained at a limit, without further work.
     pub(super) fn tail(&self, limit: i64) -> i64 {
         let waiting = self.waiting.min(LONGEST_QUEUE);
@@ -140,6 +157,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const fn minute(served: i64, throttled: i64) -> MinuteActions {
         MinuteActions { served, throttled }
@@ -165,6 +183,23 @@ mod tests {
         let demands = Demands::of(&window);
         assert_eq!(demands.minutes, [60_000, 20_000]);
         assert_eq!(demands.queue, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn minutes_alike_are_lived_at_once(
+            segments in proptest::collection::vec((0..61_i64, 0..3_000_000_i64, 0..3_000_000_i64), 0..5),
+            waiting in 0..50_000_000_i64,
+        ) {
+            let (mut one_by_one, mut at_once) = (Queue::starting_with(waiting), Queue::starting_with(waiting));
+            for (minutes, demand, limit) in segments {
+                for _ in 0..minutes {
+                    one_by_one.minute(demand, limit);
+                }
+                at_once.minutes(minutes, demand, limit);
+                prop_assert_eq!((at_once.waiting, at_once.sum), (one_by_one.waiting, one_by_one.sum));
+            }
+        }
     }
 
     #[test]

@@ -154,16 +154,11 @@ fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) 
 /// Scenario 2: known hours as long after an hour with a need as the coming one is; scheduled hours are left out.
 fn similar_hours(hours: &[RememberedHour], needs: &[bool]) -> Vec<RememberedHour> {
     let coming = hours.len();
-    let scheduled = |at: usize| {
-        let same = (0..coming).filter(|other| (coming - other) % 24 == (coming - at) % 24);
-        same.filter(|other| needs[*other]).count() >= SCHEDULED_DAYS
-    };
-    let mut scheduled_of_day = [false; 24];
-    for residue in 0..24.min(coming) {
-        let at = coming - residue - 1;
-        scheduled_of_day[(coming - at) % 24] = scheduled(at);
+    let mut needs_of_day = [0; 24];
+    for (at, _) in needs.iter().enumerate().filter(|(_, need)| **need) {
+        needs_of_day[(coming - at) % 24] += 1;
     }
-    let is_scheduled = |at: usize| scheduled_of_day[(coming - at) % 24];
+    let is_scheduled = |at: usize| needs_of_day[(coming - at) % 24] >= SCHEDULED_DAYS;
     let mut latest = None;
     let mut classes = Vec::with_capacity(coming);
     let class_at = |latest: Option<usize>, at| latest.and_then(|need| class(at - need));
