@@ -325,6 +325,15 @@ pub(crate) struct Explain {
     /// Explain what break-even decides in a backtest of this CSV file.
     #[arg(long, value_name = "FILE", conflicts_with = "name", requires = "at")]
     pub(crate) trace: Option<PathBuf>,
+    /// With --trace: set a parameter of break-even, such as margin=1.25; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "trace")]
+    pub(crate) policy_param: Vec<String>,
+    /// With --trace: cost of delaying one action by one minute, in actions [default: 1].
+    #[arg(long, value_name = "ACTIONS", requires = "trace")]
+    pub(crate) delay_value: Option<String>,
+    /// With --trace: when break-even is evaluated, as in `backtest` [default: 55+alerts].
+    #[arg(long, value_name = "CADENCE", requires = "trace")]
+    pub(crate) cadence: Option<String>,
 }
 
 /// Where a recorded decision is taken from.

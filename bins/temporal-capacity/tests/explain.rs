@@ -120,6 +120,45 @@ fn a_minute_of_a_backtest_is_explained() {
         calm["flips"][0]["becomes"]["wanted_trus"],
         calm["decision"]["wanted_trus"]
     );
+    // The policy that is asked about is the one with these parameters.
+    let with = |more: &[&str]| {
+        let arguments = [
+            &["explain", "--trace", "load.csv", "--at", "305", "-o", "json"],
+            more,
+        ]
+        .concat();
+        json(&output(&run(&arguments).code(0)))
+    };
+    let small = with(&["--policy-param", "max_trus=2"]);
+    assert_eq!(small["decision"]["wanted_trus"], 2);
+    let offered = small["options"].as_array().expect("options").iter();
+    assert!(
+        offered
+            .filter(|option| option["trus"].as_u64() > Some(2))
+            .all(|option| option["expected_cost_actions"].is_null()),
+        "{small}"
+    );
+    for patient in [
+        &["--policy-param", "delay_value=0.001"],
+        &["--delay-value", "0.001"],
+    ] {
+        let decision = &with(patient)["decision"];
+        assert_eq!(decision["action"], "Keep", "{decision}");
+    }
+    assert_eq!(with(&["--cadence", "full-hour"])["seen"]["minute"], 300);
+    let refused = errors(
+        &run(&[
+            "explain",
+            "--trace",
+            "load.csv",
+            "--at",
+            "5",
+            "--policy-param",
+            "speed=1",
+        ])
+        .code(1),
+    );
+    assert!(refused.contains("choose from delay_value"), "{refused}");
     let outside = errors(&run(&["explain", "--trace", "load.csv", "--at", "600"]).code(1));
     assert!(
         outside.contains("--at 600 is outside of load.csv, which has 600 minutes"),

@@ -2,7 +2,7 @@
 
 mod figures;
 mod memory;
-mod parameters;
+pub(crate) mod parameters;
 mod report;
 mod sweep;
 mod work;
@@ -176,10 +176,7 @@ fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_
         global.set.push(format!("PRICE_PER_MILLION_ACTIONS={price}"));
     }
     let settings = setup::settings(&global, Needs::default())?;
-    let mut parameters = parameters::parse(&flags.policy_param)?;
-    if let Some(delay_value) = &flags.delay_value {
-        parameters.delay_milli = parameters::delay_value(delay_value)?;
-    }
+    let parameters = parameters::parse(&flags.policy_param, flags.delay_value.as_deref())?;
     let run = Run {
         loads: Vec::new(),
         parameters,

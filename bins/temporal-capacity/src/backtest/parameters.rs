@@ -3,7 +3,8 @@
 use anyhow::Context;
 use capacity_engine::break_even::Parameters;
 
-pub(super) fn parse(assignments: &[String]) -> anyhow::Result<Parameters> {
+/// Reads the parameters of `--policy-param` and, over them, that of `--delay-value`.
+pub(crate) fn parse(assignments: &[String], delay_value: Option<&str>) -> anyhow::Result<Parameters> {
     let mut parameters = Parameters::default();
     for assignment in assignments {
         let (name, value) = assignment.split_once('=').with_context(|| {
@@ -14,14 +15,11 @@ pub(super) fn parse(assignments: &[String]) -> anyhow::Result<Parameters> {
         })?;
         parameters.set(name.trim(), value.trim())?;
     }
+    if let Some(value) = delay_value {
+        parameters.set("delay_value", value)?;
+    }
     parameters.check()?;
     Ok(parameters)
-}
-
-pub(super) fn delay_value(value: &str) -> anyhow::Result<i64> {
-    let mut parameters = Parameters::default();
-    parameters.set("delay_value", value)?;
-    Ok(parameters.delay_milli)
 }
 
 #[cfg(test)]
@@ -32,7 +30,7 @@ mod tests {
     #[test]
     fn parameters_are_set_by_name() {
         let given = ["delay_value=0.1", "margin=1.25", "history_days=0", "max_trus=6"].map(str::to_owned);
-        let parameters = parse(&given).expect("valid");
+        let parameters = parse(&given, None).expect("valid");
         let expected = Parameters {
             delay_milli: 100,
             margin_percent: 125,
@@ -41,6 +39,13 @@ mod tests {
             ..Parameters::default()
         };
         assert_eq!(parameters, expected);
+    }
+
+    #[test]
+    fn the_flag_of_the_delay_value_beats_the_parameter() {
+        let given = ["delay_value=0.1".to_owned()];
+        let parameters = parse(&given, Some("10")).expect("valid");
+        assert_eq!(parameters.delay_milli, 10_000);
     }
 
     #[rstest]
@@ -52,7 +57,7 @@ mod tests {
     #[case::bounds("min_trus=12,max_trus=2", "above max_trus=2")]
     fn what_cannot_be_used_is_refused_with_the_remedy(#[case] given: &str, #[case] text: &str) {
         let given: Vec<String> = given.split(',').map(str::to_owned).collect();
-        let error = parse(&given).expect_err("refused").to_string();
+        let error = parse(&given, None).expect_err("refused").to_string();
         assert!(error.contains(text), "{error}");
     }
 }

@@ -23,7 +23,7 @@ use document::Document;
 
 pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let document = if let Some(file) = &flags.trace {
-        trace::explain(file, flags.at.as_deref().unwrap_or_default(), global)?
+        trace::explain(file, flags, global)?
     } else {
         let name = flags.name.as_deref().context("name a namespace")?;
         match &flags.plan {

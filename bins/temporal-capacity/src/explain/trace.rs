@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::document::{Document, Told, ToldFlip};
-use crate::arguments::Global;
+use crate::arguments::{Explain, Global};
+use crate::backtest::parameters;
 use crate::setup;
 
 /// Most actions per minute that are tried.
@@ -80,8 +81,9 @@ impl BacktestPolicy for Watched {
     }
 }
 
-pub(super) fn explain(file: &Path, at: &str, global: &Global) -> anyhow::Result<Document> {
+pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::Result<Document> {
     let shown = file.display();
+    let at = flags.at.as_deref().unwrap_or_default();
     let settings = setup::settings(global, Needs::default())?;
     let price = PricePerMillion::try_new(settings.policy.threshold.price.dollars())?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
@@ -97,14 +99,21 @@ pub(super) fn explain(file: &Path, at: &str, global: &Global) -> anyhow::Result<
             format!(" from {}", time_of(trace.first_minute()))
         }
     );
-    let parameters = Parameters::default();
+    let parameters = parameters::parse(&flags.policy_param, flags.delay_value.as_deref())?;
+    let usual = Settings::for_trace(&trace);
+    let replay = Settings {
+        cadence: flags.cadence.as_deref().map_or(Ok(usual.cadence), str::parse)?,
+        parameters: parameters.clone(),
+        price,
+        ..usual
+    };
     let mut watched = Watched {
         policy: BreakEven::new(parameters.clone()).with_price(price),
         parameters,
         until: minute,
         last: None,
     };
-    run_policy(&trace, &mut watched, &Settings::for_trace(&trace));
+    run_policy(&trace, &mut watched, &replay);
     let evaluated = watched
         .last
         .with_context(|| format!("break-even is not evaluated before minute {minute} of {shown}"))?;
