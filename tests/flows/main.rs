@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 mod account;
+mod agreement;
 mod alerts;
 mod break_even;
 mod evaluate;

@@ -4,6 +4,8 @@
 #[path = "../../../crates/prometheus-reader/tests/suite/server.rs"]
 mod server;
 
+mod world;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Output;
@@ -12,8 +14,10 @@ use std::time::Duration;
 use assert_cmd::Command;
 use capacity_backtest::{Contender, Course, Load, Settings, Trace, run_recorded};
 use capacity_ledger::{Format, Ledger, Location, Table};
+use cloud_simulator::{Load as SimulatedLoad, NamespaceSetup, SimulatorOptions};
 use serde_json::Value;
 use server::Prometheus;
+use world::World;
 
 /// Minutes of thirty days.
 const MONTH: i64 = 30 * 24 * 60;
@@ -358,4 +362,61 @@ fn a_month_in_a_real_prometheus_is_scored_for_every_namespace() {
         "{nothing}"
     );
     assert!(prometheus.log().is_empty(), "{}", prometheus.log());
+}
+
+/// Bursts and a calm load over two days, as the simulated cloud serves and shows them.
+#[test]
+fn two_days_in_the_prometheus_of_the_simulated_cloud_are_scored() {
+    const DAYS: u16 = 2;
+    let minutes = usize::from(DAYS) * 1440;
+    let rows = (0..minutes).map(|minute| {
+        if minute % 600 < 20 {
+            "1500,1500\n"
+        } else {
+            "100,100\n"
+        }
+    });
+    let rows: String = rows.collect();
+    let asked = Trace::parse(&format!("aps,peak10s\n{rows}")).expect("a trace");
+    let replayed = cloud_simulator::Trace::read(format!("aps,peak10s\n{rows}").as_bytes()).expect("a trace");
+    let account = cloud_simulator::Account::new(
+        "a1b2c",
+        vec![
+            NamespaceSetup::new("bursts", SimulatedLoad::Replay(replayed.into())),
+            NamespaceSetup::new("calm", SimulatedLoad::Steady(20.0)),
+        ],
+    );
+    let world = World::new(SimulatorOptions {
+        speed: 0.0,
+        start: END.parse().expect("a time"),
+        past_minutes: DAYS * 1440,
+        ..SimulatorOptions::new(account)
+    });
+    let url = world.cloud.prometheus_url();
+    let environment = [("PROMETHEUS_URL", url.as_str())];
+    let arguments = ["--from", "prometheus", "--to", END, "--days", "2", "-o", "json"];
+    let output = backtest(world.folder.path(), &arguments, &environment);
+    let document = document(&output);
+    let namespaces = document["namespaces"].as_array().expect("namespaces");
+    assert_eq!(namespaces.len(), 2, "{namespaces:?}");
+    let bursts = &namespaces[0];
+    assert_eq!(bursts["namespace"], "bursts.a1b2c", "most to save, so first");
+    // The newest minute on offer began three minutes ago.
+    assert_eq!(bursts["known_minutes"], minutes - 2);
+    let rebuilt = bursts["rebuilt_share"].as_f64().expect("a share");
+    assert!((0.05..0.2).contains(&rebuilt), "{rebuilt}");
+    assert_eq!(namespaces[1]["rebuilt_share"], 0.0);
+    // What was asked for is found again.
+    let settings = Settings::for_trace(&asked);
+    let price = capacity_engine::ActionPrice::flat(capacity_engine::PricePerMillion::FIRST_TIER);
+    let (score, _) = run_recorded(&asked, Contender::OnDemand, &settings);
+    let expected = score.dollars(&price, 1000).total.to_string();
+    let expected: f64 = expected.parse().expect("a number");
+    let found = total(&document, "bursts.a1b2c", "on-demand");
+    assert!(
+        (found - expected).abs() < 0.1 * expected,
+        "{found} found, {expected} expected"
+    );
+    let requests = world.cloud.requests();
+    assert!(requests.contains_key("POST /api/v1/series"), "{requests:?}");
 }

@@ -28,8 +28,12 @@ pub struct NamespaceSetup {
     pub load: Load,
     /// Requests and operations for each action.
     pub per_action: (f64, f64),
-    /// Mean actions a second of the seven days before; by default that of the load, but at most 100.
+    /// Mean actions a second of the seven days before; by default that of the load, but at most 100. Of a replayed load nothing is
+    /// known before its beginning, unless this says it: only what has been lived through counts then.
     pub usual: Option<f64>,
+    /// How long work that cannot be served is tried again before its callers give it up; none for as long as it takes, as for a
+    /// replayed load. The even loads give up after 30 seconds: they would never be done otherwise.
+    pub patience: Option<SignedDuration>,
     /// Limits that support has set, in actions a second.
     pub support_actions_limit: Option<f64>,
     /// State of its second replica; none has only one.
@@ -49,12 +53,17 @@ pub struct NamespaceSetup {
 impl NamespaceSetup {
     /// Returns an on-demand namespace with a load.
     pub fn new(name: impl Into<String>, load: Load) -> Self {
+        let patience = match load {
+            Load::Replay(_) => None,
+            Load::Idle | Load::Steady(_) | Load::Bursty { .. } => Some(SignedDuration::from_secs(30)),
+        };
         Self {
             name: name.into(),
             trus: 0,
             load,
             per_action: (2.0, 5.0),
             usual: None,
+            patience,
             support_actions_limit: None,
             second_replica: None,
             second_replica_moves_for: None,
@@ -84,8 +93,9 @@ impl NamespaceSetup {
         [1.0, self.per_action.0, self.per_action.1][kind].max(1e-9)
     }
 
-    pub(crate) fn usual_actions(&self) -> f64 {
-        self.usual.unwrap_or_else(|| self.load.usual().min(100.0))
+    pub(crate) fn usual_actions(&self) -> Option<f64> {
+        self.usual
+            .or_else(|| self.load.usual().map(|usual| usual.min(100.0)))
     }
 
     pub(crate) fn support_limit(&self, kind: usize) -> f64 {

@@ -108,7 +108,7 @@ pub(crate) fn capacity_info(namespace: &Namespace) -> Value {
             "provisioned": provisioned,
             "onDemand": { "apsLimit": namespace.envelopes()[0] },
         },
-        "stats": { "aps": { "mean": namespace.setup.usual_actions() } },
+        "stats": { "aps": { "mean": namespace.setup.usual_actions().unwrap_or(0.0) } },
     });
     if namespace.setup.support_actions_limit.is_some() {
         info["hasLegacyLimits"] = json!(true);

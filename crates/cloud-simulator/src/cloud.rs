@@ -113,7 +113,14 @@ impl Cloud {
         let namespaces: Vec<Namespace> = setups
             .into_iter()
             .zip(0_u64..)
-            .map(|(setup, number)| Namespace::new(&account, setup, options.seed ^ (number << 20)))
+            .map(|(setup, number)| {
+                Namespace::new(
+                    &account,
+                    setup,
+                    options.seed ^ (number << 20),
+                    options.past_minutes,
+                )
+            })
             .collect();
         let by_id = namespaces
             .iter()
@@ -539,7 +546,7 @@ impl Cloud {
     /// Adds a namespace, which answers 403 for its first minute.
     pub(crate) fn add(&mut self, setup: crate::account::NamespaceSetup) {
         let now = self.now();
-        let namespace = Namespace::new(&self.account, setup, self.options.seed);
+        let namespace = Namespace::new(&self.account, setup, self.options.seed, self.options.past_minutes);
         let number = self.namespaces.len();
         self.by_id.insert(namespace.id.clone(), number);
         self.namespaces.push(namespace);

@@ -115,21 +115,13 @@ impl Load {
         }
     }
 
-    /// What is usual over a week, in actions a second.
-    pub(crate) fn usual(&self) -> f64 {
+    /// What is usual over a week, in actions a second; unknown of a recorded load, which has a beginning.
+    pub(crate) fn usual(&self) -> Option<f64> {
         match self {
-            Self::Idle => 0.0,
-            Self::Steady(rate) => *rate,
-            Self::Bursty { base, burst, minutes } => base + (burst - base) * f64::from(*minutes) / 60.0,
-            Self::Replay(trace) => {
-                let sum: f64 = trace.minutes.iter().map(|(mean, _)| f64::from(*mean)).sum();
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "a trace has far fewer than 2^53 minutes"
-                )]
-                let count = trace.minutes.len() as f64;
-                sum / count
-            }
+            Self::Idle => Some(0.0),
+            Self::Steady(rate) => Some(*rate),
+            Self::Bursty { base, burst, minutes } => Some(base + (burst - base) * f64::from(*minutes) / 60.0),
+            Self::Replay(_) => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::namespace::{Minute, Namespace};
 
 const PREFIX: &str = "temporal_cloud_v1_";
 
-/// Minutes between a minute's end and its appearance, floored to the minute.
+/// On offer is the minute that begins now minus so much, floored to the minute.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
 
 /// Operation names of a namespace: as many as one has in life.
@@ -310,7 +310,7 @@ pub(crate) fn newest_minute(cloud: &Cloud, now: Timestamp) -> i64 {
         .saturating_sub(LATE)
         .and_then(|time| time.saturating_sub(stale))
         .unwrap_or(now);
-    minute_of(newest) - 1
+    minute_of(newest)
 }
 
 /// Writes the document of the newest minute on offer.

@@ -18,13 +18,13 @@ const PER_TRU: [f64; KINDS] = [500.0, 1_500.0, 4_000.0];
 /// What on-demand gives at least (500 as published; the others as last published in December 2025).
 const FLOOR: [f64; KINDS] = [500.0, 2_000.0, 4_000.0];
 
-/// Hours that count for the on-demand envelope: seven days.
-const ENVELOPE_HOURS: usize = 7 * 24;
+/// Minutes that count for the on-demand envelope: seven days.
+const WEEK_MINUTES: usize = 7 * 24 * 60;
 
-/// Work that waits longer than this, at the limit's pace, is given up by its callers.
-const PATIENCE_SECONDS: f64 = 30.0;
+/// Steps of ten seconds in a minute.
+const STEPS: u8 = 6;
 
-/// Minutes kept: those of the hour that the Prometheus API shows, and as many as they may be late.
+/// Minutes kept at least: those of the hour that the Prometheus API shows, and as many as they may be late.
 const KEPT_MINUTES: usize = 80;
 
 /// One minute, per second.
@@ -72,18 +72,21 @@ pub(crate) struct Namespace {
     /// Whether its capacity was ever set: before that the service says nothing of it.
     pub(crate) ever_set: bool,
     pub(crate) minutes: VecDeque<Minute>,
+    /// How many minutes are kept.
+    kept_minutes: usize,
     /// Work that waits, in actions.
     waiting: f64,
-    /// Mean actions a second of past full hours, newest last; hours before the simulation were as usual.
-    hours: VecDeque<f64>,
-    hour_sum: f64,
+    /// Actions a second of the last seven days, newest last.
+    week: VecDeque<f32>,
+    /// What on-demand gives, renewed at full hours.
+    envelopes: [f64; KINDS],
     pub(crate) bills: BTreeMap<i64, HourBill>,
 }
 
 impl Namespace {
-    pub(crate) fn new(account: &str, setup: NamespaceSetup, seed: u64) -> Self {
+    pub(crate) fn new(account: &str, setup: NamespaceSetup, seed: u64, past_minutes: u16) -> Self {
         let trus = setup.trus;
-        Self {
+        let mut namespace = Self {
             id: format!("{}.{account}", setup.name),
             spec: crate::account::spec_of(&setup),
             ever_set: trus > 0,
@@ -95,33 +98,47 @@ impl Namespace {
             trus,
             request: None,
             minutes: VecDeque::new(),
+            kept_minutes: KEPT_MINUTES.max(past_minutes.into()),
             waiting: 0.0,
-            hours: VecDeque::new(),
-            hour_sum: 0.0,
+            week: VecDeque::new(),
+            envelopes: [0.0; KINDS],
             bills: BTreeMap::new(),
-        }
+        };
+        namespace.renew_envelopes();
+        namespace
     }
 
-    /// What on-demand would give now: max(floor, min(4 x mean, 2 x p90)) of the last seven days, by full hours.
+    /// What on-demand gives in this hour.
     pub(crate) fn envelopes(&self) -> [f64; KINDS] {
+        self.envelopes
+    }
+
+    /// max(floor, min(4 x mean, 2 x p90)) of the minutes of the last seven days. Minutes before the simulation were as usual; where
+    /// that is not known, only those since its start count.
+    fn renew_envelopes(&mut self) {
         let usual = self.setup.usual_actions();
-        #[expect(clippy::cast_precision_loss, reason = "at most 168 hours")]
-        let (mean, p90) = {
-            let before = ENVELOPE_HOURS.saturating_sub(self.hours.len());
-            let known: f64 = self.hours.iter().sum();
-            let mean = (known + usual * before as f64) / ENVELOPE_HOURS as f64;
-            let mut all: Vec<f64> = self
-                .hours
-                .iter()
-                .copied()
-                .chain(std::iter::repeat_n(usual, before))
-                .collect();
-            all.sort_by(f64::total_cmp);
-            (mean, all[ENVELOPE_HOURS * 9 / 10])
+        let before = usual.map_or(0, |_| WEEK_MINUTES.saturating_sub(self.week.len()));
+        let usual = usual.unwrap_or(0.0);
+        let minutes = self.week.len() + before;
+        #[expect(clippy::cast_precision_loss, reason = "at most the minutes of seven days")]
+        let mean = {
+            let lived: f64 = self.week.iter().map(|rate| f64::from(*rate)).sum();
+            (lived + usual * before as f64) / minutes.max(1) as f64
         };
-        let actions = (4.0 * mean).min(2.0 * p90);
-        let by_usage = |kind: usize| (actions * self.setup.ratio(kind)).max(FLOOR[kind]).round();
-        std::array::from_fn(|kind| by_usage(kind).max(self.setup.support_limit(kind)))
+        let is_more_than_the_floor = (0..KINDS).any(|kind| 4.0 * mean * self.setup.ratio(kind) > FLOOR[kind]);
+        let actions = if is_more_than_the_floor {
+            let lived = self.week.iter().map(|rate| f64::from(*rate));
+            let mut all: Vec<f64> = lived.chain(std::iter::repeat_n(usual, before)).collect();
+            let rank = minutes * 9 / 10;
+            let (_, p90, _) = all.select_nth_unstable_by(rank, f64::total_cmp);
+            (4.0 * mean).min(2.0 * *p90)
+        } else {
+            0.0
+        };
+        self.envelopes = std::array::from_fn(|kind| {
+            let by_usage = (actions * self.setup.ratio(kind)).max(FLOOR[kind]).round();
+            by_usage.max(self.setup.support_limit(kind))
+        });
     }
 
     pub(crate) fn limits(&self) -> [f64; KINDS] {
@@ -134,11 +151,10 @@ impl Namespace {
     /// Lives through one minute: serves what the limits allow, lets the rest wait, and writes the bill.
     pub(crate) fn live(&mut self, minute: i64, since: i64) {
         let demand = self.setup.load.at(minute, since, self.seed);
-        // A replayed or fluctuating envelope is renewed at full hours only, like the service's; within one it stands.
-        let (limits, envelopes) = match self.minutes.back() {
-            Some(last) if last.trus == self.trus && minute % 60 != 0 => (last.limits, last.envelopes),
-            _ => (self.limits(), self.envelopes()),
-        };
+        if minute % 60 == 0 {
+            self.renew_envelopes();
+        }
+        let (limits, envelopes) = (self.limits(), self.envelopes);
         let binding = (0..KINDS)
             .min_by(|one, other| {
                 let actions = |kind: usize| limits[kind] / self.setup.ratio(kind);
@@ -157,48 +173,55 @@ impl Namespace {
             envelopes,
             trus: self.trus,
         });
-        if self.minutes.len() > KEPT_MINUTES {
+        if self.minutes.len() > self.kept_minutes {
             self.minutes.pop_front();
         }
-        self.count_hour(minute, served);
+        self.remember(served);
         self.bill(minute, served);
     }
 
     /// Six steps of ten seconds: the first carries the minute's peak, the rest share the remainder. Work above the limit
-    /// waits and drains at the limit. Returns served and refused attempts, per second.
+    /// waits, for as long as its callers have patience, and drains at the limit, oldest first. Throttled are the attempts that were
+    /// not let through: new work that has to wait, plus, once a minute, the work that waits already; none in a minute in which
+    /// no new work had to wait. Returns what was served and throttled, per second.
     fn serve(&mut self, demand: Demand, limit: f64) -> (f64, f64) {
-        let rest = ((demand.mean * 6.0 - demand.peak) / 5.0).max(0.0);
-        let mut served = 0.0;
-        // Work already waiting tries again once a minute.
-        let mut refused = (self.waiting - limit * 60.0).max(0.0);
-        for step in 0..6 {
-            let arriving = if step == 0 {
-                demand.peak.min(demand.mean * 6.0)
-            } else {
-                rest
-            } * 10.0;
-            let done = (self.waiting + arriving).min(limit * 10.0);
+        let steps = f64::from(STEPS);
+        let actions = demand.mean * 60.0;
+        let peak = (demand.peak * 10.0).min(actions).max(actions / steps);
+        let rest = (actions - peak) / (steps - 1.0);
+        let admitted = limit * 60.0 / steps;
+        let most_waiting = self
+            .setup
+            .patience
+            .map_or(f64::INFINITY, |patience| limit * patience.as_secs_f64());
+        let (mut served, mut delayed, mut retried) = (0.0, 0.0, 0.0);
+        for step in 0..STEPS {
+            let arriving = if step == 0 { peak } else { rest };
+            let served_from_queue = admitted.min(self.waiting);
+            let done = admitted.min(self.waiting + arriving);
             let left = self.waiting + arriving - done;
-            refused += (left - self.waiting).max(0.0);
             served += done;
-            self.waiting = left.min(limit * PATIENCE_SECONDS);
+            delayed += left.min(arriving);
+            // A sixth of what waits is tried again in each step; what is served from the queue was one of these attempts.
+            retried += left / steps - served_from_queue;
+            self.waiting = left.min(most_waiting);
         }
-        let refused = if refused < 1e-6 {
+        let throttled = if delayed < 1e-6 {
             0.0
         } else {
-            refused + self.waiting
+            delayed + f64::max(retried, 0.0)
         };
-        (served / 60.0, refused / 60.0)
+        (served / 60.0, throttled / 60.0)
     }
 
-    fn count_hour(&mut self, minute: i64, served: f64) {
-        self.hour_sum += served;
-        if minute.rem_euclid(60) == 59 {
-            self.hours.push_back(self.hour_sum / 60.0);
-            self.hour_sum = 0.0;
-            if self.hours.len() > ENVELOPE_HOURS {
-                self.hours.pop_front();
-            }
+    fn remember(&mut self, served: f64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a limit of seven digits is exact enough"
+        )]
+        self.week.push_back(served as f32);
+        if self.week.len() > WEEK_MINUTES {
+            self.week.pop_front();
         }
     }
 
@@ -215,7 +238,8 @@ impl Namespace {
     }
 
     pub(crate) fn minute(&self, minute: i64) -> Option<&Minute> {
-        self.minutes.iter().rev().find(|kept| kept.at == minute)
+        let oldest = self.minutes.front()?.at;
+        self.minutes.get(usize::try_from(minute - oldest).ok()?)
     }
 
     pub(crate) fn version_text(&self) -> String {

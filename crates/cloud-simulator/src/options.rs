@@ -18,7 +18,7 @@ pub struct SimulatorOptions {
     /// The virtual time at the start.
     pub start: Timestamp,
     /// Minutes that the cloud lives through before the start. The metrics endpoint shows the newest one only; the Prometheus
-    /// API has them all.
+    /// API has as many, and those of the last hour at least.
     pub past_minutes: u16,
     /// How many times faster than real time the cloud lives; 0 stops its clock, so that only `advance` moves it.
     pub speed: f64,

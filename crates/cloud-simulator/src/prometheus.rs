@@ -1,7 +1,7 @@
 //! A Prometheus API over the minutes of the last hour, as if it had scraped the metrics endpoint all along.
 //!
-//! It answers the queries that read raw samples (`family{...}[3600000ms]`), count series, and find the busiest one.
-//! Anything else is refused, as a real server refuses a query that it cannot parse.
+//! It answers the queries that read raw samples (`family{...}[3600000ms]`), count series, and find the busiest one, and lists
+//! the series of a selector. Anything else is refused, as a real server refuses a query that it cannot parse.
 
 use std::collections::BTreeMap;
 
@@ -81,6 +81,42 @@ pub(crate) fn query(cloud: &Cloud, now: Timestamp, query: &str, time: Option<&st
     Ok(json!({ "status": "success", "data": { "resultType": "matrix", "result": result } }))
 }
 
+/// Lists the label sets of the series that have samples in a range of time, both of its ends included.
+pub(crate) fn series(
+    cloud: &Cloud,
+    now: Timestamp,
+    selectors: &[&str],
+    (start, end): (Option<&str>, Option<&str>),
+) -> Result<Value, String> {
+    let time = |name: &str, text: Option<&str>| {
+        let read = |text| {
+            milliseconds(text).ok_or_else(|| format!("invalid parameter \"{name}\": cannot parse \"{text}\""))
+        };
+        text.map(read).transpose()
+    };
+    let (start, end) = (time("start", start)?, time("end", end)?);
+    let end = end.unwrap_or_else(|| now.as_millisecond());
+    let start = start.unwrap_or(i64::MIN / 2);
+    if end < start {
+        return Err("invalid parameter \"end\": end timestamp must not be before start time".to_owned());
+    }
+    if selectors.is_empty() {
+        return Err("no match[] parameter provided".to_owned());
+    }
+    let mut found: BTreeMap<String, Value> = BTreeMap::new();
+    for text in selectors {
+        let refused = || format!("invalid parameter \"match[]\": unsupported selector `{text}`");
+        let selector = Selector::parse_over(text, end - start + 1).ok_or_else(refused)?;
+        for (mut labels, _) in selector.read(cloud, now, end) {
+            labels.insert("__name__".to_owned(), json!(selector.family));
+            let labels = Value::Object(labels);
+            found.insert(labels.to_string(), labels);
+        }
+    }
+    let data: Vec<Value> = found.into_values().collect();
+    Ok(json!({ "status": "success", "data": data }))
+}
+
 fn vector(series: &[(&Map<String, Value>, String)], at: i64) -> Value {
     let result: Vec<Value> = series
         .iter()
@@ -116,7 +152,22 @@ struct Selector {
 impl Selector {
     fn parse(text: &str) -> Option<Self> {
         let (selector, range) = text.strip_suffix("ms]")?.rsplit_once('[')?;
-        let (family, mut left) = selector.split_once('{')?;
+        Self::parse_over(selector, range.parse().ok()?).filter(|_| selector.ends_with('}'))
+    }
+
+    /// Reads a selector without a range: `family` or `family{label="value"}`.
+    fn parse_over(text: &str, range: i64) -> Option<Self> {
+        let is_name = |name: &str| {
+            let rest = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            name.starts_with(|c: char| rest(c) && !c.is_ascii_digit()) && name.chars().all(rest)
+        };
+        let (family, mut left) = match text.find('{') {
+            Some(at) => (&text[..at], &text[at + 1..]),
+            None => (text, "}"),
+        };
+        if !is_name(family) {
+            return None;
+        }
         let mut matchers = Vec::new();
         while left != "}" {
             let (label, rest) = left.split_once('=')?;
@@ -133,7 +184,7 @@ impl Selector {
         Some(Self {
             family: family.to_owned(),
             matchers,
-            range: range.parse().ok()?,
+            range,
         })
     }
 
@@ -154,7 +205,7 @@ impl Selector {
         for minute in oldest.unwrap_or(newest)..=newest {
             let time = start_of(minute).as_millisecond() + late(cloud);
             // A query may look ahead, and what was not scraped yet is not stored.
-            if time > at.min(now.as_millisecond()) || time <= at - self.range {
+            if time > at.min(now.as_millisecond()) || time <= at.saturating_sub(self.range) {
                 continue;
             }
             let document = metrics::document_of(cloud, minute, &filter);
@@ -317,6 +368,51 @@ mod tests {
             times
                 .windows(2)
                 .all(|pair| (pair[1] - pair[0] - 60.0).abs() < 1e-6)
+        );
+    }
+
+    #[test]
+    fn series_are_listed_over_a_range_with_both_its_ends() {
+        let mut cloud = cloud();
+        let now = cloud.now();
+        let newest = start_of(metrics::newest_minute(&cloud, now)).as_second();
+        let listed = |selector: &str, start: i64, end: i64| {
+            let (start, end) = (start.to_string(), end.to_string());
+            let answer = series(&cloud, now, &[selector], (Some(&start), Some(&end)));
+            let mut answer = answer.expect("answered");
+            assert_eq!(answer["status"], "success");
+            serde_json::from_value::<Vec<BTreeMap<String, String>>>(answer["data"].take())
+                .expect("label sets")
+        };
+        let family = "temporal_cloud_v1_action_limit";
+        let all = listed(family, newest, newest);
+        assert_eq!(all.len(), cloud.namespaces.len());
+        assert!(
+            all.iter()
+                .all(|labels| labels["__name__"] == family && labels.contains_key("region"))
+        );
+        let one = format!("{family}{{temporal_namespace=\"orders.a1b2c\"}}");
+        assert_eq!(
+            listed(&one, newest - 600, newest).len(),
+            1,
+            "a series is listed once"
+        );
+        assert_eq!(listed(&one, newest + 1, newest + 59).len(), 0);
+        assert_eq!(listed("unheard_of", newest, newest).len(), 0);
+        for (selectors, start, end) in [
+            (&[][..], "0", "1"),
+            (&["{a=\"b\"}"][..], "0", "1"),
+            (&[family][..], "1", "0"),
+            (&[family][..], "yesterday", "1"),
+        ] {
+            assert!(
+                series(&cloud, now, selectors, (Some(start), Some(end))).is_err(),
+                "{selectors:?}"
+            );
+        }
+        assert!(
+            series(&cloud, now, &[family], (None, None)).is_ok(),
+            "start and end are optional"
         );
     }
 

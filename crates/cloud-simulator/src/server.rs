@@ -68,6 +68,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/metrics", get(scrape))
         .route("/v1/descriptors", get(descriptors))
         .route("/api/v1/query", get(prometheus_by_get).post(prometheus_by_post))
+        .route("/api/v1/series", get(series_by_get).post(series_by_post))
         .route("/api/v1/status/buildinfo", get(prometheus_build))
         .route("/slack/{token}", post(slack))
         .fallback(nowhere)
@@ -509,23 +510,75 @@ async fn prometheus_by_get(State(shared): State<Shared>, RawQuery(query): RawQue
 
 async fn prometheus_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
     shared.count("POST /api/v1/query");
-    if let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job {
-        let mut response = Response::new(Body::from("only GET is allowed here"));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
-        return response;
-    }
-    prometheus_query(&shared, std::str::from_utf8(&body).unwrap_or_default())
+    only_get(&shared)
+        .unwrap_or_else(|| prometheus_query(&shared, std::str::from_utf8(&body).unwrap_or_default()))
+}
+
+async fn series_by_get(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    shared.count("GET /api/v1/series");
+    prometheus_series(&shared, query.as_deref().unwrap_or_default())
+}
+
+async fn series_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
+    shared.count("POST /api/v1/series");
+    only_get(&shared)
+        .unwrap_or_else(|| prometheus_series(&shared, std::str::from_utf8(&body).unwrap_or_default()))
+}
+
+/// What refuses a POST, if anything does.
+fn only_get(shared: &Shared) -> Option<Response> {
+    let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job else {
+        return None;
+    };
+    let mut response = Response::new(Body::from("only GET is allowed here"));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
+    Some(response)
 }
 
 fn prometheus_query(shared: &Shared, form: &str) -> Response {
+    prometheus_answer(shared, form, |cloud, now, form| {
+        prometheus::query(
+            cloud,
+            now,
+            form.first("query").unwrap_or_default(),
+            form.first("time"),
+        )
+    })
+}
+
+fn prometheus_series(shared: &Shared, form: &str) -> Response {
+    prometheus_answer(shared, form, |cloud, now, form| {
+        prometheus::series(
+            cloud,
+            now,
+            &form.all("match[]"),
+            (form.first("start"), form.first("end")),
+        )
+    })
+}
+
+/// The fields of a form, in their order.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn all(&self, name: &str) -> Vec<&str> {
+        let named = self.0.iter().filter(|(it, _)| it == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).first().copied()
+    }
+}
+
+fn prometheus_answer(
+    shared: &Shared,
+    form: &str,
+    answer: impl FnOnce(&Cloud, Timestamp, &Form) -> Result<Value, String>,
+) -> Response {
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    let pairs = form_pairs(form);
-    let value = |name: &str| {
-        let mut pairs = pairs.iter();
-        pairs.find(|(it, _)| it == name).map(|(_, value)| value.as_str())
-    };
-    match prometheus::query(&cloud, now, value("query").unwrap_or_default(), value("time")) {
+    match answer(&cloud, now, &Form(form_pairs(form))) {
         Ok(answer) => json_answer(StatusCode::OK, &answer, &cloud, now),
         Err(why) => {
             let answer = json!({ "status": "error", "errorType": "bad_data", "error": why });

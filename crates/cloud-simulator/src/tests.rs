@@ -296,7 +296,7 @@ fn lines(cloud: &mut Cloud, filter: &Filter) -> Vec<String> {
 fn metrics_show_one_minute_three_minutes_late() {
     let mut cloud = cloud(Load::Steady(10.0));
     advance(&mut cloud, 30 * 60 + 20);
-    let minute = "2026-11-20T10:26:00Z"
+    let minute = "2026-11-20T10:27:00Z"
         .parse::<Timestamp>()
         .expect("a time")
         .as_second();
@@ -398,7 +398,7 @@ fn stale_metrics_are_of_an_older_minute() {
         metrics: MetricsFault::Stale(SignedDuration::from_mins(5)),
         ..Faults::default()
     };
-    let minute = "2026-11-20T10:21:00Z"
+    let minute = "2026-11-20T10:22:00Z"
         .parse::<Timestamp>()
         .expect("a time")
         .as_second();
@@ -431,6 +431,36 @@ fn work_above_the_limit_is_throttled_waits_and_drains() {
     advance(&mut cloud, 120);
     let calm = *cloud.namespaces[0].minutes.back().expect("lived");
     assert!(calm.throttled[0] <= 0.0 && calm.served[0] < 120.0);
+}
+
+#[rstest]
+#[case::as_long_as_it_takes(None, 60_000.0)]
+#[case::thirty_seconds(Some(SignedDuration::from_secs(30)), 15_000.0)]
+fn work_waits_until_it_is_served_unless_its_callers_give_up(
+    #[case] patience: Option<SignedDuration>,
+    #[case] waiting: f64,
+) {
+    // Ten minutes of 600/s, of which 500/s are served, then nothing.
+    let rows = [vec!["600,600"; 10], vec!["0,0"; 50]].concat().join("\n");
+    let trace = Trace::read(format!("aps,peak10s\n{rows}").as_bytes()).expect("a trace");
+    let mut setup = NamespaceSetup::new("pay", Load::Replay(trace.into()));
+    assert_eq!(setup.patience, None, "the default of a replayed load");
+    setup.patience = patience;
+    setup.usual = Some(20.0);
+    let mut cloud = Cloud::new(options(vec![setup]));
+    advance(&mut cloud, 2 * 60);
+    let throttled = cloud.namespaces[0].minutes.back().expect("lived").throttled[0];
+    assert!(throttled > 100.0, "{throttled}");
+    advance(&mut cloud, 60);
+    let served: f64 = (0..10)
+        .map(|_| {
+            let minute = *cloud.namespaces[0].minutes.back().expect("lived");
+            assert!(minute.throttled[0] <= 0.0, "no new work waits");
+            advance(&mut cloud, 60);
+            minute.served[0] * 60.0
+        })
+        .sum();
+    assert!((served - waiting).abs() < 1.0, "{served}");
 }
 
 #[test]
