@@ -75,4 +75,11 @@ async fn every_minute_is_served_and_throttled_as_in_a_backtest(#[case] name: &st
         );
     }
     assert_eq!(score.delayed > 0, throttled > 0.0, "{name}");
+    let waited = cloud.namespace("load.a1b2c").expect("listed").action_minutes;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let expected = score.action_minutes() as f64;
+    assert!(
+        (waited - expected).abs() <= 1.0 + 0.01 * expected,
+        "{name}: {waited} action-minutes, {expected} in the backtest"
+    );
 }

@@ -68,6 +68,10 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
 /// How much faster than ours the simulated time runs.
 pub(crate) const SPEED: f64 = 20.0;
 
+/// How much faster the sampler lives where the test moves time on: it looks for a new minute every twentieth of a second, and
+/// every look is a scrape.
+const STEPPED_SAMPLING: f64 = 1_200.0;
+
 /// What a test may set.
 pub(crate) struct Setup {
     pub(crate) account: Account,
@@ -94,7 +98,8 @@ pub(crate) struct Setup {
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
-    /// How much faster than ours the simulated time runs.
+    pub(crate) capacity_lag: SignedDuration,
+    /// How much faster than ours the simulated time runs; 0 where the test moves it on, a minute at a time.
     pub(crate) speed: f64,
     /// The cloud's time at the start, where not ours.
     pub(crate) start: Option<Timestamp>,
@@ -109,6 +114,13 @@ pub(crate) fn on_estimates() -> Policy {
     let mut policy = Policy::default();
     policy.threshold.disable_on_estimate = true;
     policy
+}
+
+impl Setup {
+    /// Whether the test moves time on.
+    fn is_stepped(&self) -> bool {
+        self.speed <= 0.0
+    }
 }
 
 impl Default for Setup {
@@ -129,6 +141,7 @@ impl Default for Setup {
             build: "test",
             spec_fields_not_compared: Vec::new(),
             operation_lag: SignedDuration::from_secs(2),
+            capacity_lag: SignedDuration::from_secs(2),
             speed: SPEED,
             start: None,
             change_timeout: Duration::from_mins(15),
@@ -228,8 +241,9 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         start: setup.start.unwrap_or(options.start),
         speed: setup.speed,
         operation_lag: setup.operation_lag,
-        capacity_lag: SignedDuration::from_secs(2),
+        capacity_lag: setup.capacity_lag,
         check_duration: SignedDuration::from_secs(2),
+        scrapes_per_hour: options.scrapes_per_hour.filter(|_| !setup.is_stepped()),
         ..options
     })
     .await
@@ -285,7 +299,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             .expect("valid");
     if setup.sampled {
         // The scraper counts our hours, and the cloud lives faster.
-        metrics.requests_per_hour = 180;
+        metrics.requests_per_hour = if setup.is_stepped() { u32::MAX } else { 180 };
     }
     metrics.points_per_answer = setup.points_per_answer.unwrap_or(metrics.points_per_answer);
     let mut autopilot = Autopilot::new(
@@ -322,7 +336,11 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             change_timeout: setup.change_timeout,
             sampling: SamplingSettings {
                 triggers: setup.triggers,
-                speed: if setup.sampled { setup.speed } else { 1.0 },
+                speed: match setup.sampled {
+                    true if setup.is_stepped() => STEPPED_SAMPLING,
+                    true => setup.speed,
+                    false => 1.0,
+                },
                 ..SamplingSettings::default()
             },
             follow_every: Duration::from_secs(1),

@@ -18,3 +18,4 @@ mod scenarios;
 mod schedule;
 mod spec;
 mod stalled;
+mod stepped;

@@ -76,6 +76,8 @@ pub(crate) struct Namespace {
     kept_minutes: usize,
     /// Work that waits, in actions.
     waiting: f64,
+    /// Minutes that actions have waited, all together.
+    pub(crate) action_minutes: f64,
     /// Actions a second of the last seven days, newest last.
     week: VecDeque<f32>,
     /// What on-demand gives, renewed at full hours.
@@ -100,6 +102,7 @@ impl Namespace {
             minutes: VecDeque::new(),
             kept_minutes: KEPT_MINUTES.max(past_minutes.into()),
             waiting: 0.0,
+            action_minutes: 0.0,
             week: VecDeque::new(),
             envelopes: [0.0; KINDS],
             bills: BTreeMap::new(),
@@ -202,6 +205,7 @@ impl Namespace {
             let left = self.waiting + arriving - done;
             served += done;
             delayed += left.min(arriving);
+            self.action_minutes += (self.waiting + left) / (2.0 * steps);
             // A sixth of what waits is tried again in each step; what is served from the queue was one of these attempts.
             retried += left / steps - served_from_queue;
             self.waiting = left.min(most_waiting);

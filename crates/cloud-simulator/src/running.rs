@@ -59,6 +59,8 @@ pub struct NamespaceView {
     pub served_actions: f64,
     /// Actions, requests or operations a second refused in the newest minute, whichever limit binds.
     pub throttled: f64,
+    /// Minutes that actions have waited, all together and from the first minute that was lived through.
+    pub action_minutes: f64,
 }
 
 /// Starts a cloud.
@@ -257,5 +259,6 @@ fn view(cloud: &Cloud, number: usize) -> NamespaceView {
         resource_version: namespace.version_text(),
         served_actions: newest.served[0],
         throttled: newest.throttled.iter().sum(),
+        action_minutes: namespace.action_minutes,
     }
 }

@@ -1,0 +1,106 @@
+//! The worker path on a clock that the test moves on: the cloud's time stands still until all that follows of a minute is done, so what
+//! happens depends on no machine's speed.
+
+use std::time::{Duration, Instant};
+
+use capacity_workflows::{Installation, ScheduleOptions, create, last_ticks, pause, status, trigger};
+use jiff::SignedDuration;
+
+use crate::harness::World;
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long it may take until all that follows of a minute is done, by our clock: only what is stuck takes so long.
+const PATIENT: Duration = Duration::from_mins(5);
+
+/// Scrapes after which the sampler has made of a minute whatever it makes of it: it may be amid one when the minute comes.
+const ROUNDS: u64 = 2;
+
+/// The minutes of the hour at which the schedule evaluates.
+const TICKS: [u8; 2] = [0, 55];
+
+/// Creates the schedule and starts its first run. It counts our hours, so it stays paused, and its runs are started when the cloud's
+/// minute comes.
+pub(crate) async fn begin(world: &World) {
+    let schedule = ScheduleOptions {
+        minutes: TICKS.to_vec(),
+        ..ScheduleOptions::hourly(Installation::default())
+    };
+    create(&world.client, &schedule).await.expect("created");
+    pause(
+        &world.client,
+        &Installation::default(),
+        "the test starts its runs",
+    )
+    .await
+    .expect("paused");
+    sampled(world).await;
+    tick(world).await;
+    soon(world, "done", async || is_done(world).await).await;
+}
+
+/// Lives through a minute, and waits until all that follows of it is done.
+pub(crate) async fn live_a_minute(world: &World) {
+    world.cloud.advance(MINUTE);
+    sampled(world).await;
+    let minute = world.cloud.now().as_second().div_euclid(60).rem_euclid(60);
+    if TICKS.iter().any(|tick| i64::from(*tick) == minute) {
+        tick(world).await;
+    }
+    soon(world, "done", async || is_done(world).await).await;
+}
+
+async fn sampled(world: &World) {
+    let scrapes = || {
+        let requests = world.cloud.requests();
+        requests.get("GET /v1/metrics").copied().unwrap_or(0)
+    };
+    let before = scrapes();
+    soon(world, "sampled", async || scrapes() >= before + ROUNDS).await;
+}
+
+/// Starts a run of the schedule, and waits for its evaluation.
+async fn tick(world: &World) {
+    let installation = Installation::default();
+    let at = world.cloud.now();
+    // One that still waits for its changes would have this one skipped.
+    soon(world, "free for another tick", async || {
+        let ticks = last_ticks(&world.client, &installation, Duration::from_millis(200)).await;
+        ticks
+            .expect("a schedule")
+            .first()
+            .is_none_or(|tick| !tick.contains("still"))
+    })
+    .await;
+    trigger(&world.client, &installation).await.expect("triggered");
+    soon(world, "evaluated", async || {
+        let status = status(&world.client, &installation, Duration::from_secs(20)).await;
+        let last = status.ok().and_then(|it| it.last_evaluation);
+        last.and_then(|it| it.parse::<jiff::Timestamp>().ok())
+            .is_some_and(|it| it.duration_since(at).abs() < SignedDuration::from_secs(1))
+    })
+    .await;
+}
+
+/// Whether no evaluation runs, no change waits for its turn, and every change that is in effect has ended.
+async fn is_done(world: &World) -> bool {
+    let waits_for_the_cloud = world.cloud.accepted().iter().filter(|it| !it.is_over).count();
+    let status = status(&world.client, &Installation::default(), Duration::from_secs(20)).await;
+    status.is_ok_and(|status| {
+        status.phase == "waiting"
+            && status.changes_queued == 0
+            && status.changes_in_progress.len() <= waits_for_the_cloud
+    })
+}
+
+async fn soon(world: &World, what: &str, is_so: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        if begun.elapsed() > PATIENT {
+            let ticks = last_ticks(&world.client, &Installation::default(), Duration::from_secs(1)).await;
+            let status = status(&world.client, &Installation::default(), Duration::from_secs(20)).await;
+            panic!("not {what} at {}: {ticks:#?}, {status:#?}", world.cloud.now());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
