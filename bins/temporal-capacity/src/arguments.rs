@@ -204,7 +204,7 @@ pub(crate) enum Command {
     /// Plan, ask, apply the plan, and verify every change.
     Apply(Apply),
     /// Check keys, roles, clock, endpoints and metrics, and show how to fix each problem.
-    Doctor,
+    Doctor(Doctor),
     /// Show the controller's status; without a worker, show the last runs of the schedule.
     Status,
     /// Show the decisions of the controller's last evaluation.
@@ -596,6 +596,25 @@ pub(crate) struct CloudSimulator {
     /// Share of requests whose connection is dropped, in percent; half of them after all was done.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) dropped: f64,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// What to check [default: keys, roles, clock, endpoints and metrics].
+    #[command(subcommand)]
+    pub(crate) what: Option<DoctorTarget>,
+}
+
+/// What `doctor` can check besides the account.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorTarget {
+    /// Check a self-hosted Temporal stack that deploy/stack/up started: databases, roles, a workflow's round trip, certificates.
+    Stack {
+        /// Run directory of the stack [default: that of the last `up`].
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Flags of `dev`.

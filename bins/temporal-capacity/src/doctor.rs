@@ -1,6 +1,7 @@
 //! `doctor`: checks keys, roles, clock, endpoints and metrics. Each problem is shown with what it breaks and how to fix it.
 
 mod series;
+mod stack;
 
 use capacity_autopilot::{
     ANNOUNCED_SKEW, Autopilot, MetricsSource, Sampling, chain, counted, may_be_provisioned, metric_families,
@@ -15,7 +16,7 @@ use openmetrics_reader::scrape::{Completeness, Query, Scraper};
 use prometheus_reader::PrometheusClient;
 use serde::Serialize;
 
-use crate::arguments::Global;
+use crate::arguments::{Doctor, DoctorTarget, Global};
 use crate::exit::{Exit, print};
 use crate::output::Output;
 use crate::render;
@@ -36,7 +37,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Check {
     /// What was looked at.
     #[serde(rename = "check")]
-    pub(crate) subject: &'static str,
+    pub(crate) subject: String,
     pub(crate) verdict: Verdict,
     pub(crate) finding: String,
     /// What it breaks and how to fix it; empty if the check passed.
@@ -59,15 +60,9 @@ impl Report {
         self.add(check, Verdict::Bad, finding, remedy);
     }
 
-    fn add(
-        &mut self,
-        check: &'static str,
-        verdict: Verdict,
-        finding: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    fn add(&mut self, check: &str, verdict: Verdict, finding: impl Into<String>, remedy: impl Into<String>) {
         self.0.push(Check {
-            subject: check,
+            subject: check.to_owned(),
             verdict,
             finding: finding.into(),
             remedy: remedy.into(),
@@ -84,7 +79,15 @@ const CONNECT_BOUND: std::time::Duration = std::time::Duration::from_secs(20);
 /// How many namespaces are named in one finding.
 const NAMED: usize = 10;
 
-pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+pub(crate) async fn run(flags: &Doctor, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    let checks = match &flags.what {
+        None => account(global, terminal).await?,
+        Some(DoctorTarget::Stack { dir }) => stack::examine(dir.as_deref(), terminal).await?,
+    };
+    show(&checks, global, terminal)
+}
+
+async fn account(global: &Global, terminal: Terminal) -> anyhow::Result<Vec<Check>> {
     let settings = setup::settings(
         global,
         Needs {
@@ -108,15 +111,18 @@ pub(crate) async fn run(global: &Global, terminal: Terminal) -> anyhow::Result<E
     home(&settings, listed.as_deref(), &mut report);
     notifications(&settings, &mut report);
     bar.finish_and_clear();
-    let Report(checks) = report;
+    Ok(report.0)
+}
+
+fn show(checks: &[Check], global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     match global.output() {
         Output::None => {}
-        Output::Json => print(&serde_json::to_string_pretty(&checks)?)?,
+        Output::Json => print(&serde_json::to_string_pretty(checks)?)?,
         Output::Jsonl => {
             let lines: Result<Vec<String>, _> = checks.iter().map(serde_json::to_string).collect();
             print(&lines?.join("\n"))?;
         }
-        _ => print(&table(&checks, terminal))?,
+        _ => print(&table(checks, terminal))?,
     }
     let is_bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
@@ -133,7 +139,7 @@ fn table(checks: &[Check], terminal: Terminal) -> String {
         };
         table.add_row([
             Cell::new(mark).fg(color),
-            Cell::new(check.subject),
+            Cell::new(&check.subject),
             Cell::new(render::printable(&check.finding)),
             Cell::new(render::printable(&check.remedy)),
         ]);

@@ -63,7 +63,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal)), limit),
         // It stops between steps, and records what it did, when its time is over.
         Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal, limit)), None),
-        Command::Doctor => waited_for(Box::pin(doctor::run(global, terminal)), limit),
+        Command::Doctor(flags) => waited_for(Box::pin(doctor::run(flags, global, terminal)), limit),
         Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global)), limit),
         Command::Status => waited_for(Box::pin(controller::status(global, terminal)), limit),
         Command::Preview => waited_for(Box::pin(controller::preview(global, terminal)), limit),

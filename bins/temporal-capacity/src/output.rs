@@ -111,7 +111,7 @@ impl Command {
                     ("ledger", None, USUAL)
                 }
             },
-            Self::Doctor => ("doctor", None, USUAL),
+            Self::Doctor(_) => ("doctor", None, USUAL),
             Self::Status => ("status", None, USUAL),
             Self::Preview => ("preview", None, USUAL),
             Self::Trigger(_) => ("trigger", None, USUAL),

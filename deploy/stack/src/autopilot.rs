@@ -1,0 +1,113 @@
+//! Our own worker on the stack, with a simulated cloud unless there is a key for the real one.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::client::{environment, http};
+use crate::place::{LEDGER, Place, Stack, USER};
+use crate::process::{self, State};
+use crate::{programs, tell, wait};
+
+/// The names of its processes.
+pub const CLOUD: &str = "cloud";
+/// The worker.
+pub const WORKER: &str = "capacity-worker";
+
+/// The setting whose presence means the real cloud.
+const KEY: &str = "TEMPORAL_CLOUD_OPS_API_KEY";
+
+/// Whether the environment names a key for the real cloud.
+pub fn has_key() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_set(KEY) || is_set(&format!("{KEY}_FILE"))
+}
+
+/// Starts the simulated cloud, the worker and its schedule, and waits until the worker is ready.
+///
+/// # Errors
+///
+/// If one of them cannot be started.
+pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    let mut variables: BTreeMap<String, String> = BTreeMap::new();
+    if stack.simulated_cloud {
+        tell(&format!("{KEY} is not set: using a simulated cloud"));
+        variables.extend(cloud(place, stack).await?);
+    }
+    let namespace = &stack.settings.autopilot.namespace;
+    let connection = environment(place, stack, namespace);
+    variables.extend(
+        connection
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let password = place.password()?;
+    let ledger = format!(
+        "postgres://{USER}:{password}@{}/{LEDGER}",
+        stack.network().pgbouncer()
+    );
+    variables.insert("LEDGER_URL".to_owned(), ledger);
+    if !matches!(process::state(place, WORKER), State::Running(_)) {
+        let mut command = Command::new(programs::own("capacity-worker")?);
+        command
+            .args(["--listen", &stack.network().autopilot()])
+            .envs(&variables)
+            .current_dir(place.folder());
+        process::start(place, WORKER, &mut command)?;
+    }
+    let what = format!("capacity-worker at {}", stack.network().autopilot());
+    wait::until(place, Some(WORKER), &what, async || {
+        http(&stack.network().autopilot(), "/healthz").await
+    })
+    .await?;
+    schedule(place, &variables)
+}
+
+/// Creates the schedule, or leaves it as it is.
+fn schedule(place: &Place, variables: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let output = Command::new(programs::own("capacity-schedule")?)
+        .arg("create")
+        .envs(variables)
+        .current_dir(place.folder())
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run capacity-schedule")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "capacity-schedule create: {}",
+        said.trim()
+    );
+    Ok(())
+}
+
+/// Starts the simulated cloud, and returns the settings that point at it.
+async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, String>> {
+    let introduction = place.folder().join("cloud.json");
+    if !matches!(process::state(place, CLOUD), State::Running(_)) {
+        let log = process::log_file(place, CLOUD)?;
+        let mut command = Command::new(programs::own("temporal-capacity")?);
+        command
+            .args([
+                "cloud-simulator",
+                "-o",
+                "json",
+                "--listen",
+                &stack.network().cloud(),
+            ])
+            .stdout(std::fs::File::create(&introduction)?)
+            .current_dir(place.folder());
+        process::start_with_output(place, CLOUD, &mut command, log)?;
+    }
+    wait::until(
+        place,
+        Some(CLOUD),
+        &format!("the simulated cloud at {}", stack.network().cloud()),
+        async || {
+            let text = std::fs::read_to_string(&introduction).map_err(|error| error.to_string())?;
+            serde_json::from_str(&text).map_err(|_| "it has not said yet how to reach it".to_owned())
+        },
+    )
+    .await
+}

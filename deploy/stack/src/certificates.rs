@@ -1,0 +1,142 @@
+//! Two certificate authorities, one between roles and one for clients, and the leaf certificates of both.
+//!
+//! One authority for both would let a client's certificate open the ports between roles.
+
+use std::path::Path;
+
+use anyhow::Context;
+use jiff::civil::Date;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+
+use crate::place::{write_secret, write_whole};
+
+/// The name in the certificate of the frontend.
+pub const FRONTEND_NAME: &str = "frontend.temporal-stack.internal";
+
+/// The name in the certificate between roles.
+pub const INTERNODE_NAME: &str = "internode.temporal-stack.internal";
+
+/// How long an authority is valid.
+const AUTHORITY_DAYS: i64 = 3650;
+
+/// A leaf: file name, authority, name in the certificate.
+const LEAVES: [(&str, &str, &str); 4] = [
+    // The server presents it as a client as well.
+    ("internode", "internode-ca", INTERNODE_NAME),
+    ("frontend", "client-ca", FRONTEND_NAME),
+    // The worker role's, towards the frontend.
+    (
+        "system-worker",
+        "client-ca",
+        "system-worker.temporal-stack.internal",
+    ),
+    // That of people, the web UI and our worker.
+    ("client", "client-ca", "client.temporal-stack.internal"),
+];
+
+/// Creates what is missing.
+///
+/// # Errors
+///
+/// If a file cannot be read or written.
+pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<()> {
+    for authority in ["internode-ca", "client-ca"] {
+        let (key_path, path) = paths(folder, authority);
+        if !key_path.exists() {
+            let key = KeyPair::generate()?;
+            write_secret(&key_path, &key.serialize_pem())?;
+        }
+        if !path.exists() {
+            let certificate = authority_params(authority)?.self_signed(&key_of(&key_path)?)?;
+            write_whole(&path, &certificate.pem())?;
+        }
+    }
+    let is_whole = |(name, ..): &(&str, &str, &str)| {
+        let (key, certificate) = paths(folder, name);
+        key.exists() && certificate.exists()
+    };
+    if LEAVES.iter().all(is_whole) {
+        Ok(())
+    } else {
+        renew(folder, loopback, leaf_days)
+    }
+}
+
+/// Issues every leaf again, with the same authorities. A running server picks them up within its refresh interval.
+///
+/// # Errors
+///
+/// If an authority is missing, or a file cannot be written.
+pub fn renew(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<()> {
+    for (name, authority, host) in LEAVES {
+        let issuer_key = key_of(&paths(folder, authority).0)?;
+        let issuer = Issuer::new(authority_params(authority)?, issuer_key);
+        let (key_path, path) = paths(folder, name);
+        // The key stays: certificate and key are two files, and a reader between two renames must not see a mismatch.
+        if !key_path.exists() {
+            write_secret(&key_path, &KeyPair::generate()?.serialize_pem())?;
+        }
+        let mut names = vec![host.to_owned()];
+        if name == "frontend" {
+            names.extend((1..=9).map(|number| format!("{loopback}.1.{number}")));
+        }
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = distinguished(name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.use_authority_key_identifier_extension = true;
+        validity(&mut params, leaf_days.into())?;
+        let certificate = params.signed_by(&key_of(&key_path)?, &issuer)?;
+        write_whole(&path, &certificate.pem())?;
+    }
+    Ok(())
+}
+
+fn paths(folder: &Path, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
+    (
+        folder.join(format!("{name}.key")),
+        folder.join(format!("{name}.pem")),
+    )
+}
+
+fn key_of(path: &Path) -> anyhow::Result<KeyPair> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    KeyPair::from_pem(&text).with_context(|| format!("{} holds no usable key", path.display()))
+}
+
+fn distinguished(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::OrganizationName, "temporal-stack");
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+/// The same for the same key, so that an authority can sign again without its certificate being parsed.
+fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.distinguished_name = distinguished(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    validity(&mut params, AUTHORITY_DAYS)?;
+    Ok(params)
+}
+
+fn validity(params: &mut CertificateParams, days: i64) -> anyhow::Result<()> {
+    let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
+    let from = today.checked_sub(jiff::Span::new().days(1))?;
+    // The last day counts whole.
+    let until = today.checked_add(jiff::Span::new().days(days + 1))?;
+    let at = |date: Date| {
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        rcgen::date_time_ymd(i32::from(date.year()), month, day)
+    };
+    params.not_before = at(from);
+    params.not_after = at(until);
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! PostgreSQL and `PgBouncer`: set up once, started, asked.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::place::{DATABASES, LEDGER, Place, Stack, USER, is_root, write_whole};
+use crate::{process, programs, wait};
+
+/// Whom databases run as where this process is root: they refuse to run as root.
+#[derive(Debug, Clone, Copy)]
+pub struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// Returns the account, if another than that of this process is needed.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn find() -> anyhow::Result<Option<Self>> {
+        if !is_root() {
+            return Ok(None);
+        }
+        let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+        let find = |name: &str| {
+            let line = users
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            let mut fields = line.split(':').skip(1);
+            let (uid, gid) = (fields.next()?, fields.next()?);
+            Some(Self {
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+            })
+        };
+        let found = find("postgres").or_else(|| find("nobody"));
+        found
+            .map(Some)
+            .context("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")
+    }
+
+    fn apply(account: Option<Self>, command: &mut Command) -> &mut Command {
+        if let Some(Self { uid, gid }) = account {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn own(account: Option<Self>, path: &Path) -> anyhow::Result<()> {
+        if let Some(Self { uid, gid }) = account {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid))
+                .with_context(|| format!("cannot hand over {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks a database with psql. Rows of fields, as text.
+///
+/// # Errors
+///
+/// What the database answers, on one line.
+pub fn query(
+    programs: &Path,
+    address: &str,
+    database: &str,
+    password: &str,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, String> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
+    let output = Command::new(programs.join("psql"))
+        .args(["-X", "-q", "-A", "-t", "-F", "\u{1f}", "-v", "ON_ERROR_STOP=1"])
+        .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
+        .env("PGPASSWORD", password)
+        .env("PGCONNECT_TIMEOUT", "5")
+        .env_remove("PGOPTIONS")
+        .env_remove("PGSERVICE")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run psql: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let said: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        return Err(said
+            .join(" ")
+            .trim_start_matches("psql: ")
+            .trim_start_matches("error: ")
+            .to_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows = text
+        .lines()
+        .map(|line| line.split('\u{1f}').map(str::to_owned).collect());
+    Ok(rows.collect())
+}
+
+/// Asks PostgreSQL directly.
+///
+/// # Errors
+///
+/// What the database answers.
+pub fn direct(place: &Place, stack: &Stack, database: &str, sql: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let password = place.password()?;
+    query(
+        &stack.postgres_programs,
+        &stack.network().postgres(),
+        database,
+        &password,
+        sql,
+    )
+    .map_err(|problem| {
+        anyhow::anyhow!(
+            "PostgreSQL at {}, database {database}: {problem}",
+            stack.network().postgres()
+        )
+    })
+}
+
+/// Starts PostgreSQL, with a new cluster of databases where there is none, and waits until it answers.
+///
+/// # Errors
+///
+/// If it cannot be set up or started.
+pub async fn start_postgres(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    let account = Account::find()?;
+    let folder = place.database();
+    std::fs::create_dir_all(&folder)?;
+    Account::own(account, &folder)?;
+    let data = folder.join("postgres");
+    if !data.join("PG_VERSION").exists() {
+        initialize(place, stack, account, &data)?;
+    }
+    if !matches!(process::state(place, "postgres"), process::State::Running(_)) {
+        let address = stack.network().postgres();
+        let (host, port) = address.rsplit_once(':').context("an address has a port")?;
+        let mut command = Command::new(stack.postgres_programs.join("postgres"));
+        command
+            .args(["-h", host, "-p", port, "-k", "", "-c", "logging_collector=off"])
+            .args(["-N", &stack.settings.database.max_connections.to_string()])
+            .arg("-D")
+            .arg(&data)
+            .current_dir(&folder);
+        process::start(place, "postgres", Account::apply(account, &mut command))?;
+    }
+    wait::until(
+        place,
+        Some("postgres"),
+        &format!("PostgreSQL at {}", stack.network().postgres()),
+        async || direct(place, stack, "postgres", "select 1").map_err(|error| format!("{error:#}")),
+    )
+    .await?;
+    Ok(())
+}
+
+fn initialize(place: &Place, stack: &Stack, account: Option<Account>, data: &Path) -> anyhow::Result<()> {
+    crate::tell(&format!("creating the databases' folder {}", data.display()));
+    let folder = place.database();
+    let password = folder.join("password");
+    crate::place::write_secret(&password, &place.password()?)?;
+    Account::own(account, &password)?;
+    let mut command = Command::new(stack.postgres_programs.join("initdb"));
+    command
+        .args(["-U", USER, "-A", "scram-sha-256", "--no-locale", "-E", "UTF8"])
+        .arg(format!("--pwfile={}", password.display()))
+        .arg("-D")
+        .arg(data)
+        .current_dir(&folder)
+        .stdin(Stdio::null());
+    let output = Account::apply(account, &mut command)
+        .output()
+        .context("cannot run initdb")?;
+    std::fs::remove_file(&password)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "initdb could not create {}: {}",
+        data.display(),
+        said.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    );
+    Ok(())
+}
+
+/// Starts `PgBouncer` and waits until a query passes through it.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub async fn start_pgbouncer(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    let account = Account::find()?;
+    let password = place.password()?;
+    if !matches!(process::state(place, "pgbouncer"), process::State::Running(_)) {
+        let folder = place.database();
+        let (ini, users) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
+        write_whole(&ini, &pgbouncer_ini(stack, &users))?;
+        // In clear: PgBouncer needs it to log on to PostgreSQL.
+        crate::place::write_secret(&users, &format!("\"{USER}\" \"{password}\"\n"))?;
+        Account::own(account, &ini)?;
+        Account::own(account, &users)?;
+        let program = &stack.programs.pgbouncer;
+        let mut command = Command::new(program);
+        command.arg(&ini).current_dir(&folder);
+        command.env("LD_LIBRARY_PATH", programs::libraries(program));
+        process::start(place, "pgbouncer", Account::apply(account, &mut command))?;
+    }
+    wait::until(
+        place,
+        Some("pgbouncer"),
+        &format!("PgBouncer at {}", stack.network().pgbouncer()),
+        async || {
+            query(
+                &stack.postgres_programs,
+                &stack.network().pgbouncer(),
+                DATABASES[0],
+                &password,
+                "select 1",
+            )
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Renders `PgBouncer`'s configuration. The roles use `binary_parameters`, without which transaction mode breaks.
+pub fn pgbouncer_ini(stack: &Stack, users: &Path) -> String {
+    let (host, port) = stack
+        .network()
+        .postgres()
+        .rsplit_once(':')
+        .map_or_else(Default::default, |(host, port)| {
+            (host.to_owned(), port.to_owned())
+        });
+    let databases: Vec<String> = DATABASES
+        .iter()
+        .chain([&LEDGER])
+        .map(|name| format!("{name} = host={host} port={port}"))
+        .collect();
+    let databases = databases.join("\n");
+    let settings = &stack.settings;
+    let processes = u32::try_from(stack.settings.members().len()).unwrap_or(u32::MAX);
+    let clients = processes
+        .saturating_mul(2 * u32::from(settings.database.max_conns))
+        .saturating_add(100);
+    format!(
+        "[databases]\n{databases}\n\n[pgbouncer]\nlisten_addr = {host}\nlisten_port = 6432\nunix_socket_dir =\n\
+         auth_type = scram-sha-256\nauth_file = {users}\nadmin_users = {USER}\npool_mode = transaction\n\
+         max_client_conn = {clients}\ndefault_pool_size = {pool}\n\
+         ignore_startup_parameters = extra_float_digits\n",
+        users = users.display(),
+        pool = settings.database.pool_size,
+    )
+}
+
+/// Creates the ledger's database unless it is there.
+///
+/// # Errors
+///
+/// If it cannot be created.
+pub fn ensure_ledger(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    let found = direct(
+        place,
+        stack,
+        "postgres",
+        &format!("select 1 from pg_database where datname = '{LEDGER}'"),
+    )?;
+    if found.is_empty() {
+        direct(place, stack, "postgres", &format!("create database {LEDGER}"))?;
+    }
+    Ok(())
+}

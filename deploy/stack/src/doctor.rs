@@ -1,0 +1,153 @@
+//! Checks a stack: what is found, why it matters, and what to do.
+//!
+//! Each check asks the part itself: `temporal operator cluster health` still says SERVING with matching dead. The only thing that
+//! is written is one probe workflow, which is completed by the check that started it.
+
+mod addresses;
+mod database;
+pub mod probe;
+mod settings;
+
+use serde::Serialize;
+
+use crate::place::Place;
+use crate::run::{Line, status};
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, and should be changed.
+    Warning,
+    /// Does not work.
+    Failure,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// Why it matters; empty if all is well.
+    pub why: String,
+    /// What to do; empty if all is well.
+    pub remedy: String,
+}
+
+/// All findings.
+#[derive(Debug, Default)]
+pub struct Report(Vec<Finding>);
+
+impl Report {
+    fn good(&mut self, check: &str, found: impl Into<String>) {
+        self.add(check, Verdict::Good, found, "", "");
+    }
+
+    fn warn(&mut self, check: &str, found: impl Into<String>, why: &str, remedy: impl Into<String>) {
+        self.add(check, Verdict::Warning, found, why, remedy);
+    }
+
+    fn fail(&mut self, check: &str, found: impl Into<String>, why: &str, remedy: impl Into<String>) {
+        self.add(check, Verdict::Failure, found, why, remedy);
+    }
+
+    fn add(
+        &mut self,
+        check: &str,
+        verdict: Verdict,
+        found: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
+        self.0.push(Finding {
+            check: check.to_owned(),
+            verdict,
+            found: found.into(),
+            why: why.to_owned(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// The findings.
+    pub fn findings(self) -> Vec<Finding> {
+        self.0
+    }
+}
+
+/// Checks everything. A check whose precondition has failed is left out: the failure says what to repair first.
+///
+/// # Errors
+///
+/// If there is no stack in this run directory.
+pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Vec<Finding>> {
+    let stack = place.stack()?;
+    let mut report = Report::default();
+    progress("asking every process");
+    let lines = status(place).await?;
+    processes(&lines, &mut report);
+    progress("checking the databases");
+    let is_database_up = database::postgres(place, &stack, &mut report);
+    if is_database_up {
+        database::schemas(place, &stack, &mut report);
+        database::membership(place, &stack, &mut report);
+    }
+    database::pgbouncer(place, &stack, &mut report);
+    progress("checking certificates");
+    addresses::certificates(place, &stack, &mut report).await;
+    settings::replicas(&stack, &mut report);
+    settings::dynamic_config(place, &stack, &mut report);
+    progress("running a probe workflow");
+    probe::frontend(place, &stack, &mut report).await;
+    Ok(report.findings())
+}
+
+fn processes(lines: &[Line], report: &mut Report) {
+    for line in lines {
+        let check = format!("process {}", line.name);
+        match &line.serving {
+            Ok(()) => report.good(&check, format!("serving at {}", line.address)),
+            Err(problem) => {
+                let remedy = if line.pid.is_some() {
+                    format!(
+                        "`temporal-stack logs {0}` shows why; `temporal-stack restart {0}` restarts it",
+                        line.name
+                    )
+                } else {
+                    format!(
+                        "`temporal-stack logs {}` shows its end; `deploy/stack/up` starts it again",
+                        line.name
+                    )
+                };
+                report.fail(
+                    &check,
+                    format!("{} at {}", problem, line.address),
+                    effect(&line.name),
+                    remedy,
+                );
+            }
+        }
+    }
+}
+
+/// What stands still without a process.
+fn effect(name: &str) -> &'static str {
+    let role = name.rsplit_once('-').map_or(name, |(role, _)| role);
+    match role {
+        "postgres" => "nothing can be read or written: every call fails",
+        "pgbouncer" => "the roles reach the database through it alone: every call fails",
+        "history" => "the workflows of its shards stand still until another history process takes them over",
+        "matching" => "no task of its queues is handed out; `cluster health` does not notice",
+        "frontend" => "clients that connect to it are not answered",
+        "worker" => {
+            "Temporal's own workflows stand still: schedules, batch operations, deletion of namespaces"
+        }
+        "ui" => "the web UI is not reachable; workflows are not affected",
+        _ => "the autopilot makes no decisions",
+    }
+}

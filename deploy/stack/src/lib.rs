@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+pub mod autopilot;
+pub mod certificates;
+pub mod client;
+pub mod database;
+pub mod doctor;
+pub mod namespaces;
+pub mod place;
+pub mod process;
+pub mod programs;
+pub mod render;
+pub mod roles;
+pub mod run;
+pub mod schema;
+pub mod settings;
+mod wait;
+
+use std::time::Duration;
+
+/// How long a line may take to be written; its reader may have stopped reading.
+const IN_ORDER: Duration = Duration::from_millis(100);
+
+/// Writes a line of progress to standard error.
+pub(crate) fn tell(text: &str) {
+    process_edge::write_error(format!("{text}\n"));
+    process_edge::flush_errors(IN_ORDER);
+}

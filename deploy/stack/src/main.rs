@@ -1,0 +1,204 @@
+//! Runs a self-hosted Temporal stack: up, down, status, logs, drain, restart, schema, apply, upgrade.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use process_edge::{flush_errors, write_error, write_output};
+use temporal_stack::place::Place;
+use temporal_stack::run::{self, Up};
+use temporal_stack::{client, namespaces, schema};
+
+/// Run Temporal itself, self-hosted, on PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "temporal-stack", version, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 any error, usage included, and from `status` if something does not serve.
+`temporal-capacity doctor stack` finds out why.")]
+struct Arguments {
+    /// Run directory [default: that of the last `up`].
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start whatever does not run, in order, and wait until it serves; what runs is left alone.
+    Up {
+        /// Settings file [default: the stack.toml that the program was built with].
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+        /// Processes of each role, instead of what the settings say.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=9))]
+        replicas: Option<u8>,
+        /// Leave out our own worker and the simulated cloud.
+        #[arg(long)]
+        without_autopilot: bool,
+    },
+    /// Stop everything; the data stays.
+    Down,
+    /// Show name, address, whether it serves, and process id, a line per process.
+    Status,
+    /// Show the log of a role or process.
+    Logs {
+        /// A role, or a process such as history-2, postgres, pgbouncer, ui, cloud or capacity-worker.
+        role: String,
+        /// Keep printing new lines.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines to show.
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
+        lines: u32,
+    },
+    /// Drain one process of a role and let it end.
+    Drain {
+        /// A role, or a process such as history-2.
+        role: String,
+        /// Even if it is the only one.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Restart a role, one process after the other.
+    Restart {
+        /// A role, a process such as history-2, or postgres, pgbouncer, ui, capacity-worker.
+        role: String,
+        /// Even if the role has one process.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Set up or upgrade the schema of both databases; safe to repeat.
+    Schema {
+        /// Also rewrite a large visibility table.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Bring namespaces, search attributes and archival to what stack.toml declares; show the difference first.
+    Apply {
+        /// Settings file whose namespaces are applied [default: those of the last `up`].
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+        /// Only show the difference; exit with 1 if there is one.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Upgrade the server to another version: schema first, then role by role.
+    Upgrade {
+        /// A full version, such as 1.30.8.
+        version: String,
+        /// Even if a role has one process.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Issue new certificates, with the same authorities.
+    Certificates,
+    /// Print the variables to connect with.
+    Env,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let code = match execute(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            write_error(format!("error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    };
+    flush_errors(Duration::from_secs(2));
+    code
+}
+
+#[tokio::main]
+async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let place = Place::find(arguments.dir.as_deref())?;
+    let reads = matches!(
+        arguments.command,
+        Command::Status | Command::Logs { .. } | Command::Env
+    );
+    if !reads && !matches!(arguments.command, Command::Up { .. }) {
+        place.stack()?;
+    }
+    let _lock = if reads { None } else { Some(run::lock(&place)?) };
+    match &arguments.command {
+        Command::Up {
+            settings,
+            replicas,
+            without_autopilot,
+        } => {
+            run::preconditions()?;
+            let options = Up {
+                settings: settings.clone(),
+                replicas: *replicas,
+                without_autopilot: *without_autopilot,
+            };
+            run::up(&place, &options).await?;
+        }
+        Command::Down => run::down(&place).await?,
+        Command::Status => return status(&place).await,
+        Command::Logs { role, follow, lines } => run::logs(&place, role, *follow, *lines)?,
+        Command::Drain { role, force } => run::drain(&place, role, *force).await?,
+        Command::Restart { role, force } => run::restart(&place, role, *force).await?,
+        Command::Schema { force } => {
+            schema::apply(&place, &place.stack()?, *force)?;
+            write_error("the schema is what the server needs\n");
+        }
+        Command::Apply { settings, dry_run } => return apply(&place, settings.as_deref(), *dry_run).await,
+        Command::Upgrade { version, force } => run::upgrade(&place, version, *force).await?,
+        Command::Certificates => run::renew_certificates(&place)?,
+        Command::Env => {
+            let stack = place.stack()?;
+            let namespace = &stack.settings.autopilot.namespace;
+            let lines = client::environment(&place, &stack, namespace)
+                .into_iter()
+                .map(|(name, value)| format!("export {name}='{value}'"));
+            write_output(&lines.collect::<Vec<_>>().join("\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(place: &Place) -> anyhow::Result<ExitCode> {
+    let lines = run::status(place).await?;
+    let shown: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let serving = match &line.serving {
+                Ok(()) => "serving".to_owned(),
+                Err(problem) => format!("not serving: {problem}"),
+            };
+            let pid = line.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+            format!("{:<16} {:<18} {serving:<12} {pid}", line.name, line.address)
+        })
+        .collect();
+    write_output(&shown.join("\n"))?;
+    let all = lines.iter().all(|line| line.serving.is_ok());
+    Ok(ExitCode::from(u8::from(!all)))
+}
+
+async fn apply(place: &Place, settings: Option<&std::path::Path>, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let mut stack = place.stack()?;
+    if let Some(path) = settings {
+        let declared = temporal_stack::settings::Settings::load(Some(path))?;
+        stack.settings.namespaces = declared.namespaces;
+    }
+    let client = run::connected(place, &stack).await?;
+    let differs = namespaces::apply(place, &stack, &client, dry_run).await?;
+    match (differs, dry_run) {
+        (false, _) => write_error("nothing to change: the namespaces are what stack.toml declares\n"),
+        (true, true) => return Ok(ExitCode::FAILURE),
+        (true, false) => {
+            place.record(&stack)?;
+            write_error("applied\n");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

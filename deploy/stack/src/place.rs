@@ -1,0 +1,247 @@
+//! Where a stack keeps its state, and what it has recorded there.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{Network, Settings};
+
+/// The variable that names the folder of binaries, of the default run directory and of the record of the current one.
+const HOME: &str = "TEMPORAL_STACK_HOME";
+
+/// The user of both databases.
+pub const USER: &str = "temporal";
+
+/// The databases that the server uses: main and visibility.
+pub const DATABASES: [&str; 2] = ["temporal", "temporal_visibility"];
+
+/// The database of the autopilot's ledger.
+pub const LEDGER: &str = "capacity_ledger";
+
+/// Returns the folder of binaries, of the default run directory and of the record of the current one.
+///
+/// # Errors
+///
+/// If no folder can be derived from the environment.
+pub fn home() -> anyhow::Result<PathBuf> {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(home) = variable(HOME) {
+        return Ok(home);
+    }
+    // PostgreSQL does not run as root, and other users cannot reach root's own home.
+    if is_root() {
+        return Ok("/var/lib/temporal-stack".into());
+    }
+    variable("XDG_STATE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("temporal-stack"))
+        .with_context(|| format!("neither HOME nor {HOME} is set; set {HOME} to a folder for the stack"))
+}
+
+/// Returns whether this process runs as root.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// The run directory of a stack.
+#[derive(Debug, Clone)]
+pub struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    /// The run directory that is named, else the one of the last `up`, else the default one.
+    ///
+    /// # Errors
+    ///
+    /// If no folder can be derived from the environment.
+    pub fn find(named: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(folder) = named {
+            return Ok(Self {
+                folder: std::path::absolute(folder)?,
+            });
+        }
+        let home = home()?;
+        let recorded = std::fs::read_to_string(home.join("current"));
+        let folder = recorded.map_or_else(|_| home.join("run"), |text| PathBuf::from(text.trim_end()));
+        Ok(Self { folder })
+    }
+
+    /// Creates the folders, and records this run directory as the current one.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub fn prepare(&self) -> anyhow::Result<()> {
+        for folder in ["logs", "pids", "config", "tls"] {
+            let folder = self.folder.join(folder);
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        private_folder(&self.tls())?;
+        let home = home()?;
+        std::fs::create_dir_all(&home)?;
+        write_whole(&home.join("current"), &format!("{}\n", self.folder.display()))
+    }
+
+    /// The run directory.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The log of a process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("{name}.log"))
+    }
+
+    /// The record of a process.
+    pub fn pid(&self, name: &str) -> PathBuf {
+        self.folder.join("pids").join(name)
+    }
+
+    /// The configuration of a process, or of all of them.
+    pub fn config(&self, name: &str) -> PathBuf {
+        self.folder.join("config").join(name)
+    }
+
+    /// Certificates and keys.
+    pub fn tls(&self) -> PathBuf {
+        self.folder.join("tls")
+    }
+
+    /// The data of PostgreSQL and what belongs to its user.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("database")
+    }
+
+    /// Returns the password of the databases.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn password(&self) -> anyhow::Result<String> {
+        let path = self.folder.join("password");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// Creates a password unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn ensure_password(&self) -> anyhow::Result<()> {
+        use std::io::Read;
+        let path = self.folder.join("password");
+        if path.exists() {
+            return Ok(());
+        }
+        let mut bytes = [0; 24];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        write_secret(&path, &text.concat())
+    }
+
+    /// Reads what `up` recorded.
+    ///
+    /// # Errors
+    ///
+    /// If there is no stack here.
+    pub fn stack(&self) -> anyhow::Result<Stack> {
+        let path = self.folder.join("stack.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no stack in {}: start one with deploy/stack/up, or name its run directory with --dir",
+                self.folder.display()
+            )
+        })?;
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Records the stack.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn record(&self, stack: &Stack) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(stack)?;
+        write_whole(&self.folder.join("stack.json"), &format!("{text}\n"))
+    }
+}
+
+/// What is recorded of a stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stack {
+    /// What it consists of.
+    pub settings: Settings,
+    /// The folder of PostgreSQL's programs.
+    pub postgres_programs: PathBuf,
+    /// Where the programs of the server are.
+    pub programs: Programs,
+    /// Whether the autopilot works on a simulated cloud.
+    pub simulated_cloud: bool,
+}
+
+/// Paths of programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// The server.
+    pub server: PathBuf,
+    /// The schema tool of the same version.
+    pub sql_tool: PathBuf,
+    /// The web UI.
+    pub ui: PathBuf,
+    /// The pooler.
+    pub pgbouncer: PathBuf,
+}
+
+impl Stack {
+    /// Where its processes listen.
+    pub fn network(&self) -> &Network {
+        &self.settings.network
+    }
+}
+
+/// Writes a file that no reader sees half of.
+pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_with_mode(path, text, 0o644)
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_with_mode(path, text, 0o600)
+}
+
+fn write_with_mode(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}", std::process::id()));
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&partial)?;
+        file.write_all(text.as_bytes())?;
+        std::fs::rename(&partial, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn private_folder(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(std::fs::set_permissions(
+        folder,
+        std::fs::Permissions::from_mode(0o700),
+    )?)
+}

@@ -1,0 +1,221 @@
+//! Processes that outlive the command that started them: recorded by id and start time, so that a reused id is never taken for
+//! one of ours.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::place::{Place, write_whole};
+
+/// What is known of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs under this id.
+    Running(u32),
+    /// It was started and has ended without `down` or `drain`.
+    Died(u32),
+    /// It was never started, or stopped.
+    Stopped,
+}
+
+/// A signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Finish and end.
+    Terminate,
+    /// End connections and end; PostgreSQL's fast shutdown.
+    Interrupt,
+    /// End now.
+    Kill,
+}
+
+impl Signal {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Terminate => "-TERM",
+            Self::Interrupt => "-INT",
+            Self::Kill => "-KILL",
+        }
+    }
+}
+
+/// Returns what is known of a process.
+pub fn state(place: &Place, name: &str) -> State {
+    let Some((pid, started)) = recorded(place, name) else {
+        return State::Stopped;
+    };
+    if start_time(pid).is_some_and(|now| now == started) {
+        State::Running(pid)
+    } else {
+        State::Died(pid)
+    }
+}
+
+fn recorded(place: &Place, name: &str) -> Option<(u32, u64)> {
+    let text = std::fs::read_to_string(place.pid(name)).ok()?;
+    let (pid, started) = text.trim_end().split_once(' ')?;
+    Some((pid.parse().ok()?, started.parse().ok()?))
+}
+
+/// When a process started, in ticks since boot. A zombie has ended.
+fn start_time(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything; the fields after it are numbers.
+    let (_, fields) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
+}
+
+/// Starts a process in the background, with its output in its log.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub fn start(place: &Place, name: &str, command: &mut Command) -> anyhow::Result<()> {
+    let log = log_file(place, name)?;
+    command.stdout(log.try_clone()?);
+    start_with_output(place, name, command, log)
+}
+
+/// As [`start`], with an output that the caller has chosen.
+pub(crate) fn start_with_output(
+    place: &Place,
+    name: &str,
+    command: &mut Command,
+    log: File,
+) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // A group of its own: Ctrl-C in this terminal is not for it.
+    let child = command
+        .stdin(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let pid = child.id();
+    let started = start_time(pid).unwrap_or_default();
+    write_whole(&place.pid(name), &format!("{pid} {started}\n"))
+}
+
+pub(crate) fn log_file(place: &Place, name: &str) -> anyhow::Result<File> {
+    let path = place.log(name);
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Sends a signal to a process if it runs.
+///
+/// # Errors
+///
+/// If the signal cannot be sent.
+pub fn signal(place: &Place, name: &str, signal: Signal) -> anyhow::Result<()> {
+    if let State::Running(pid) = state(place, name) {
+        let sent = Command::new("kill")
+            .args([signal.flag(), &pid.to_string()])
+            .stderr(Stdio::null())
+            .status()
+            .context("cannot run `kill`")?;
+        let is_gone = || !matches!(state(place, name), State::Running(_));
+        anyhow::ensure!(
+            sent.success() || is_gone(),
+            "{name} (pid {pid}) does not take signals from this user"
+        );
+    }
+    Ok(())
+}
+
+/// Waits until a process has ended, and forgets it. Returns whether it ended within the bound.
+pub async fn ended(place: &Place, name: &str, bound: Duration) -> bool {
+    let begun = Instant::now();
+    while matches!(state(place, name), State::Running(_)) {
+        if begun.elapsed() > bound {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let _ = std::fs::remove_file(place.pid(name));
+    true
+}
+
+/// Returns the names of all processes on record.
+pub fn names(place: &Place) -> Vec<String> {
+    let entries = std::fs::read_dir(place.folder().join("pids"));
+    let mut names: Vec<String> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Returns the end of a log; empty if there is none.
+pub(crate) fn last_bytes(place: &Place, name: &str) -> String {
+    const READ: u64 = 4 << 20;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(place.log(name))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
+        let mut bytes = Vec::new();
+        file.take(READ).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// Returns the last lines of a log, shortened.
+pub fn last_lines(place: &Place, name: &str, count: usize) -> String {
+    const WIDTH: usize = 400;
+    let text = last_bytes(place, name);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.len().saturating_sub(count);
+    let shortened = lines[last..].iter().map(|line| {
+        let line: String = line.chars().take(WIDTH).collect();
+        format!("  {line}")
+    });
+    shortened.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_known_until_it_has_ended_and_its_id_is_never_mistaken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        for sub in ["logs", "pids"] {
+            std::fs::create_dir_all(folder.path().join(sub)).expect("a folder");
+        }
+        assert_eq!(state(&place, "it"), State::Stopped);
+        start(&place, "it", Command::new("sleep").arg("600")).expect("started");
+        let State::Running(pid) = state(&place, "it") else {
+            panic!("it does not run")
+        };
+        std::fs::write(place.pid("other"), format!("{pid} 1\n")).expect("written");
+        assert_eq!(state(&place, "other"), State::Died(pid), "another start time");
+        signal(&place, "it", Signal::Kill).expect("sent");
+        assert!(ended(&place, "it", Duration::from_mins(1)).await);
+        assert_eq!(state(&place, "it"), State::Stopped);
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        std::fs::create_dir_all(folder.path().join("logs")).expect("a folder");
+        let error = start(&place, "it", &mut Command::new("/nonexistent/server")).expect_err("refused");
+        assert!(format!("{error:#}").contains("/nonexistent/server"), "{error:#}");
+    }
+}

@@ -1,0 +1,229 @@
+//! The programs a stack consists of: found in the right version, else built by Go or taken from the distribution.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::place::{Programs, home};
+use crate::tell;
+
+const SERVER: &str = "go.temporal.io/server";
+
+/// A program that Go builds.
+struct Module {
+    name: &'static str,
+    package: String,
+    version: String,
+}
+
+/// Downloads and unpacks a package of the distribution; nothing is installed. The packages of its libraries have other names in
+/// later releases.
+const FETCH_PGBOUNCER: &str = r#"
+fetch() {
+  apt-get "$@" download pgbouncer libc-ares2 || apt-get "$@" download pgbouncer libcares2 || return 1
+  apt-get "$@" download libevent-2.1-7 || apt-get "$@" download libevent-2.1-7t64 || true
+}
+mkdir -p lists/partial cache/archives/partial
+own="-oDir::State::Lists=$PWD/lists -oDir::Cache=$PWD/cache"
+fetch || { apt-get $own update && fetch $own; } || exit 1
+for package in *.deb; do dpkg -x "$package" .; done
+rm -rf lists cache *.deb"#;
+
+/// Finds or builds every program of a stack.
+///
+/// # Errors
+///
+/// If one of them is missing and cannot be built.
+pub fn obtain(version: &str, ui_version: &str) -> anyhow::Result<Programs> {
+    let module = |name, package: &str, version: &str| Module {
+        name,
+        package: package.to_owned(),
+        version: version.to_owned(),
+    };
+    let ui_package = "github.com/temporalio/ui-server/v2/cmd/server";
+    Ok(Programs {
+        server: find_or_build(&module(
+            "temporal-server",
+            &format!("{SERVER}/cmd/server"),
+            version,
+        ))?,
+        sql_tool: find_or_build(&module(
+            "temporal-sql-tool",
+            &format!("{SERVER}/cmd/tools/sql"),
+            version,
+        ))?,
+        ui: find_or_build(&module("temporal-ui-server", ui_package, ui_version))?,
+        pgbouncer: pgbouncer()?,
+    })
+}
+
+fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
+    let Module {
+        name,
+        package,
+        version,
+    } = module;
+    let folder = home()?.join("bin").join(version);
+    let built = folder.join(name);
+    if built.is_file() {
+        return Ok(built);
+    }
+    for found in on_path(name) {
+        match version_of(&found) {
+            Some(found_version) if found_version == *version => return Ok(found),
+            Some(other) => tell(&format!(
+                "{} has the version {other}, not {version}",
+                found.display()
+            )),
+            None => {}
+        }
+    }
+    anyhow::ensure!(
+        on_path("go").next().is_some(),
+        "{name} {version} is neither on PATH nor in {}, and there is no Go to build it; install Go (https://go.dev/dl), or put {name} there",
+        folder.display()
+    );
+    tell(&format!(
+        "building {name} {version} with Go into {} (minutes)",
+        folder.display()
+    ));
+    // The binaries of several modules have the same name.
+    let own = folder.join(format!(".{name}"));
+    std::fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
+    let status = Command::new("go")
+        .args(["install", "-ldflags", "-s -w", &format!("{package}@v{version}")])
+        .env("GOBIN", &own)
+        .env("CGO_ENABLED", "0")
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run go")?;
+    anyhow::ensure!(
+        status.success(),
+        "go could not build {package}@v{version}; the lines above say why. A newer server may need a newer Go"
+    );
+    let mut entries = std::fs::read_dir(&own)?.flatten();
+    let entry = entries.next().context("go has built nothing")?;
+    std::fs::rename(entry.path(), &built)?;
+    std::fs::remove_dir_all(&own)?;
+    Ok(built)
+}
+
+/// The version that a program says it has. The schema tool and the web UI say none that can be relied upon: they count as found
+/// where a server of the right version lies beside them.
+fn version_of(program: &Path) -> Option<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace()
+        .map(|word| word.trim_start_matches('v'))
+        .find(|word| crate::settings::is_version(word))
+        .map(str::to_owned)
+}
+
+/// Finds our own programs: beside this one, else on PATH.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn own(name: &str) -> anyhow::Result<PathBuf> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|folder| folder.join(name)));
+    beside
+        .filter(|path| path.is_file())
+        .or_else(|| on_path(name).next())
+        .with_context(|| {
+            format!(
+                "{name} is neither beside temporal-stack nor on PATH: run `cargo build --workspace --bins`"
+            )
+        })
+}
+
+fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let name = name.to_owned();
+    folders
+        .into_iter()
+        .map(move |folder| folder.join(&name))
+        .filter(|path| path.is_file())
+}
+
+/// Finds the folder of PostgreSQL's programs; the newest version where there are several.
+///
+/// # Errors
+///
+/// If PostgreSQL is not installed.
+pub fn postgres() -> anyhow::Result<PathBuf> {
+    let is_whole = |folder: &PathBuf| {
+        ["initdb", "postgres", "psql"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
+    };
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort_by_key(|folder| {
+        let version = folder
+            .parent()
+            .and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned());
+        std::cmp::Reverse(version.and_then(|version| version.parse::<u32>().ok()))
+    });
+    let on_path = on_path("postgres").filter_map(|path| path.parent().map(Path::to_path_buf));
+    on_path.chain(versions).find(is_whole).context(
+        "PostgreSQL is not installed: `apt-get install postgresql`, or put initdb, postgres and psql on PATH",
+    )
+}
+
+fn pgbouncer() -> anyhow::Result<PathBuf> {
+    let fetched = home()?.join("packages/pgbouncer");
+    let unpacked = fetched.join("usr/sbin/pgbouncer");
+    let find = || {
+        let usual = ["/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"].map(PathBuf::from);
+        on_path("pgbouncer")
+            .chain(usual)
+            .chain([unpacked.clone()])
+            .find(|path| path.is_file())
+    };
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    tell("fetching PgBouncer from the distribution");
+    std::fs::create_dir_all(&fetched).with_context(|| format!("cannot create {}", fetched.display()))?;
+    let output = Command::new("sh")
+        .args(["-c", FETCH_PGBOUNCER])
+        .current_dir(&fetched)
+        .stdin(Stdio::null())
+        .output();
+    find().with_context(|| {
+        let said = output.map_or_else(
+            |error| error.to_string(),
+            |output| String::from_utf8_lossy(&output.stderr).into_owned(),
+        );
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        format!("PgBouncer is not installed and could not be fetched ({last}): `apt-get install pgbouncer`")
+    })
+}
+
+/// The folders of libraries that came with an unpacked program.
+pub(crate) fn libraries(program: &Path) -> String {
+    let root = program
+        .ancestors()
+        .nth(3)
+        .unwrap_or(Path::new("/"))
+        .join("usr/lib");
+    let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let folders: Vec<String> = folders
+        .map(|folder| folder.path())
+        .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))
+        .map(|path| path.display().to_string())
+        .collect();
+    folders.join(":")
+}

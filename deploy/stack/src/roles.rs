@@ -1,0 +1,164 @@
+//! The roles of a Temporal server, and where each process of them listens.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A role of the Temporal server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Owns workflow state.
+    History,
+    /// Owns task queues.
+    Matching,
+    /// What clients connect to.
+    Frontend,
+    /// Temporal's own background workflows.
+    Worker,
+}
+
+impl Role {
+    /// All roles, in the order in which they start.
+    pub const ALL: [Self; 4] = [Self::History, Self::Matching, Self::Frontend, Self::Worker];
+
+    /// Its name on the server's command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Matching => "matching",
+            Self::Frontend => "frontend",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// The third number of its addresses.
+    fn subnet(self) -> u8 {
+        match self {
+            Self::Frontend => 1,
+            Self::History => 2,
+            Self::Matching => 3,
+            Self::Worker => 4,
+        }
+    }
+
+    /// Its gRPC port. The worker role listens on none.
+    pub fn grpc_port(self) -> u16 {
+        match self {
+            Self::Frontend => 7233,
+            Self::History => 7234,
+            Self::Matching => 7235,
+            Self::Worker => 7239,
+        }
+    }
+
+    /// The port of the membership protocol.
+    pub fn membership_port(self) -> u16 {
+        self.grpc_port() - 300
+    }
+
+    /// The service that its health check answers for; the worker role has no health check.
+    pub fn health_service(self) -> Option<&'static str> {
+        match self {
+            Self::Frontend => Some("temporal.api.workflowservice.v1.WorkflowService"),
+            Self::History => Some("temporal.api.workflowservice.v1.HistoryService"),
+            Self::Matching => Some("temporal.api.workflowservice.v1.MatchingService"),
+            Self::Worker => None,
+        }
+    }
+
+    /// Its number in the table of members.
+    pub fn membership_number(self) -> u8 {
+        match self {
+            Self::Frontend => 1,
+            Self::History => 2,
+            Self::Matching => 3,
+            Self::Worker => 4,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The port of every role's metrics.
+pub const METRICS_PORT: u16 = 8000;
+
+/// One process of a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its role.
+    pub role: Role,
+    /// Its number, from 1.
+    pub number: u8,
+}
+
+impl Member {
+    /// Reads a name such as `history-2`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (role, number) = text.rsplit_once('-')?;
+        Some(Self {
+            role: Role::parse(role)?,
+            number: number.parse().ok().filter(|number| *number > 0)?,
+        })
+    }
+
+    /// The address it has for itself.
+    pub fn ip(self, loopback: &str) -> String {
+        format!("{loopback}.{}.{}", self.role.subnet(), self.number)
+    }
+
+    /// The address of its gRPC port.
+    pub fn grpc(self, loopback: &str) -> String {
+        format!("{}:{}", self.ip(loopback), self.role.grpc_port())
+    }
+
+    /// The address of its metrics.
+    pub fn metrics(self, loopback: &str) -> String {
+        format!("{}:{METRICS_PORT}", self.ip(loopback))
+    }
+
+    /// Every address it listens on.
+    pub fn listens(self, loopback: &str) -> Vec<String> {
+        let ip = self.ip(loopback);
+        let mut ports = vec![self.role.membership_port(), METRICS_PORT];
+        if self.role != Role::Worker {
+            ports.push(self.role.grpc_port());
+        }
+        if self.role == Role::Frontend {
+            ports.push(7243);
+        }
+        ports.into_iter().map(|port| format!("{ip}:{port}")).collect()
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.role, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("history-2", Some("127.77.2.2:7234"))]
+    #[case("frontend-1", Some("127.77.1.1:7233"))]
+    #[case("history-0", None)]
+    #[case("history", None)]
+    #[case("postgres-1", None)]
+    fn a_member_has_an_address_of_its_own(#[case] name: &str, #[case] expected: Option<&str>) {
+        let address = Member::parse(name).map(|member| member.grpc("127.77"));
+        assert_eq!(address.as_deref(), expected);
+    }
+}
