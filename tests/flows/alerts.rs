@@ -5,13 +5,15 @@ use std::process::Command;
 
 use crate::prometheus::server::promtool;
 
+const RULES: &str = "deploy/helm/temporal-capacity/files/alerts.yml";
+
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 #[test]
 fn every_alert_fires_when_it_should_and_no_other_does() {
-    let tests = "docs/alerts_test.yml";
+    let tests = "deploy/monitoring/alerts_test.yml";
     let Some(promtool) = promtool() else { return };
     let output = Command::new(promtool)
         .args(["test", "rules"])
@@ -22,7 +24,7 @@ fn every_alert_fires_when_it_should_and_no_other_does() {
     assert!(output.status.success(), "{said}");
     // None is left untested.
     let tests = std::fs::read_to_string(file(tests)).expect("there");
-    for (alert, _) in rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there")) {
+    for (alert, _) in rules(&std::fs::read_to_string(file(RULES)).expect("there")) {
         assert!(
             tests.contains(&format!("alertname=\"{alert}\"")),
             "{alert} is never expected"
@@ -49,7 +51,7 @@ fn rules(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_docs_list_the_alerts_of_the_file_with_their_expressions() {
-    let rules = rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there"));
+    let rules = rules(&std::fs::read_to_string(file(RULES)).expect("there"));
     assert_eq!(rules.len(), 7);
     let page = std::fs::read_to_string(file("docs/monitoring.md")).expect("there");
     for (alert, expression) in &rules {
@@ -63,11 +65,30 @@ fn the_docs_list_the_alerts_of_the_file_with_their_expressions() {
 #[test]
 fn the_rules_use_metrics_that_a_worker_serves() {
     let worker = std::fs::read_to_string(file("bins/capacity-worker/src/status.rs")).expect("there");
-    for (alert, expression) in rules(&std::fs::read_to_string(file("docs/alerts.yml")).expect("there")) {
+    for (alert, expression) in rules(&std::fs::read_to_string(file(RULES)).expect("there")) {
         let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         let names = expression.split(|letter| !is_of_name(letter));
         for name in names.filter(|name| name.starts_with("temporal_capacity_")) {
             assert!(worker.contains(&format!("\"{name}\"")), "{alert}: {name}");
         }
     }
+}
+
+#[test]
+fn every_alert_has_a_runbook() {
+    let page = std::fs::read_to_string(file("docs/runbooks.md")).expect("there");
+    let text = std::fs::read_to_string(file(RULES)).expect("there");
+    let rules = rules(&text);
+    for (alert, _) in &rules {
+        let link = format!("docs/runbooks.md#{}\n", alert.to_lowercase());
+        assert!(text.contains(&link), "{alert} lacks the annotation runbook_url");
+        let section = page
+            .split("\n## ")
+            .find_map(|section| section.strip_prefix(&format!("{alert}\n")))
+            .unwrap_or_else(|| panic!("docs/runbooks.md lacks {alert}"));
+        for part in ["**Meaning.**", "**Check.**", "**Do.**"] {
+            assert!(section.contains(part), "the runbook of {alert} lacks {part}");
+        }
+    }
+    assert_eq!(page.matches("\n## ").count(), rules.len(), "the page has no others");
 }

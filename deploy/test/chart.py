@@ -1,0 +1,162 @@
+"""The Helm chart: linted, rendered, checked against Kubernetes' schemas, and its capacity.toml read by our own binary."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import kubernetes_validate
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy/helm/temporal-capacity"
+KUBERNETES = "1.34.0"
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], text=True, capture_output=True, **options)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def template(*arguments):
+    command = ["helm", "template", "capacity", CHART, "--namespace", "capacity", "--kube-version", KUBERNETES, *arguments]
+    return subprocess.run([str(part) for part in command], text=True, capture_output=True)
+
+
+def objects(text):
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def conforms(name, text):
+    """Every object fits its published schema; an unknown field is an error."""
+    schemas = pathlib.Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    location = f"{schemas}/v{KUBERNETES}-local-strict/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
+    custom = ["ServiceMonitor", "PrometheusRule", "Application"]
+    said = run("kubeconform", "-strict", "-summary", "-skip", ",".join(custom), "-schema-location", location, input=text)
+    checked = run("node", ROOT / "deploy/test/custom-resources.mjs", input=json.dumps(objects(text)))
+    print(f"{name}: {said.strip()} {checked.strip()}".replace("\n", "; "))
+
+
+def settings_of(pod, config, environment=()):
+    """Returns the settings that our binary reads in a container of this pod spec, with stand-ins for mounted secrets."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        (root / "capacity.toml").write_text(config)
+        variables = {"PATH": os.environ["PATH"], "HOME": folder, **dict(environment)}
+        for entry in pod["containers"][0]["env"]:
+            value = entry["value"].replace("/etc/capacity", folder)
+            if value.startswith("/run/secrets/"):
+                value = value.replace("/run/secrets", folder)
+                path = pathlib.Path(value)
+                path.parent.mkdir(exist_ok=True)
+                is_url = entry["name"].startswith(("LEDGER_URL", "SLACK"))
+                path.write_text("postgres://capacity:secret@db.example.com/capacity" if "LEDGER" in value
+                                else "https://hooks.slack.com/services/x" if is_url else "stand-in")
+                path.chmod(0o440)
+            variables[entry["name"]] = value
+        said = run("temporal-capacity", "settings", "show", "-o", "json", env=variables, cwd=folder)
+        return json.loads(said)
+
+
+def same(wanted, shown):
+    if isinstance(wanted, list):
+        wanted = ",".join(wanted)
+    shown = shown if isinstance(shown, str) else json.dumps(shown)
+    wanted = wanted if isinstance(wanted, str) else json.dumps(wanted)
+    return wanted.replace(" ", "") == shown.strip('"').replace(" ", "")
+
+
+def restricted(pod, name):
+    """What the `restricted` pod security standard wants of a pod."""
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] and context["runAsUser"] == 65532, name
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    assert pod["automountServiceAccountToken"] is False, name
+    for container in pod["containers"]:
+        own = container["securityContext"]
+        assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}, name
+
+
+def pods(rendered):
+    for item in rendered:
+        if item["kind"] == "Pod":
+            yield item["metadata"]["name"], item["spec"]
+        elif item["kind"] in ("Deployment", "Job"):
+            yield item["metadata"]["name"], item["spec"]["template"]["spec"]
+
+
+def catalogue(shown):
+    """The schema knows every setting: in capacity.toml or in the Secret, never in both."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    plain = set(schema["properties"]["settings"]["properties"])
+    secret = {name.lower() for name in schema["$defs"]["secret"]["enum"]}
+    assert not plain & secret, plain & secret
+    assert plain | secret == set(shown), (plain | secret) ^ set(shown)
+
+
+def accepted():
+    for values in sorted((CHART / "ci").glob("*-values.yaml")):
+        run("helm", "lint", "--strict", CHART, "--values", values)
+        done = template("--values", values)
+        assert done.returncode == 0, done.stderr
+        conforms(values.name, done.stdout)
+        rendered = objects(done.stdout)
+        of_kind = lambda kind: [item for item in rendered if item["kind"] == kind]
+        config = next(item for item in of_kind("ConfigMap") if "capacity.toml" in item["data"])["data"]["capacity.toml"]
+        for name, pod in pods(rendered):
+            restricted(pod, name)
+            shown = settings_of(pod, config)
+            shown = {item["name"].lower(): item for item in shown}
+            catalogue(shown)
+            for setting, wanted in yaml.safe_load(values.read_text())["settings"].items():
+                got = shown[setting]["value"]
+                assert same(wanted, got), f"{values.name}: {name} reads {setting} = {got!r}, not {wanted!r}"
+        # Pods that a Service or a budget of the workers must not select.
+        selector = of_kind("Deployment")[0]["spec"]["selector"]["matchLabels"]
+        for job in of_kind("Job") + of_kind("Pod"):
+            labels = (job["spec"].get("template") or job)["metadata"]["labels"]
+            assert not selector.items() <= labels.items(), f"the workers' selector matches {job['metadata']['name']}"
+
+
+REFUSED = [
+    # (arguments beside the minimal values, what the message says)
+    (["--set", "replicaCount=0"], "replicaCount"),
+    (["--set", "replicas=3"], "replicas"),
+    (["--set", "settings.dry_run=true"], "dry_run"),
+    (["--set", "settings.ledger_url=x"], "ledger_url"),
+    (["--set", "settings.policy=best"], "policy"),
+    (["--set", "settings.dry_run_mode=maybe"], "dry_run_mode"),
+    (["--set", "settings.temporal_address=https://x"], "temporal_address"),
+    (["--set", "image.digest=latest"], "digest"),
+    (["--set", "settings.temporal_address="], "settings.temporal_address is not set. Set it to"),
+    (["--set", "settings.temporal_namespace="], "settings.temporal_namespace is not set. Set it to"),
+    (["--set", "secret.existing="], "no API keys. Set secret.existing"),
+    (["--set", "secret.values.TEMPORAL_API_KEY=x"], "secret.existing and secret.values are both set. Remove"),
+    (["--set", "secret.keys={TEMPORAL_API_KEY}"], "the Secret lacks TEMPORAL_CLOUD_OPS_API_KEY. Add it"),
+    (["--set", "secret.keys={TEMPORAL_CLOUD_OPS_API_KEY}"], "the Secret lacks TEMPORAL_CLOUD_METRICS_API_KEY. Add it"),
+    (["--set", "clientCertificate.existingSecret=c"], "are both set. Use one of them to authenticate to Temporal"),
+    (["--set", "ledger.sqlite.enabled=true"], "ledger.sqlite works with one worker, and replicaCount is 2. Set replicaCount to 1"),
+    (
+        ["--set", "ledger.sqlite.enabled=true,replicaCount=1", "--set", "secret.keys={TEMPORAL_CLOUD_OPS_API_KEY,TEMPORAL_CLOUD_METRICS_API_KEY,LEDGER_URL}"],
+        "Use one ledger",
+    ),
+    (["--set", "settings.policy=break-even"], "settings.policy is break-even, which needs a ledger. Put LEDGER_URL"),
+]
+
+
+def refused():
+    minimal = CHART / "ci/minimal-values.yaml"
+    for arguments, wanted in REFUSED:
+        done = template("--values", minimal, *arguments)
+        assert done.returncode, f"{arguments} is accepted"
+        assert wanted in done.stderr, f"{arguments}: {done.stderr}"
+    print(f"{len(REFUSED)} kinds of wrong values are refused")
+
+
+if __name__ == "__main__":
+    run("helm", "lint", "--strict", CHART)
+    accepted()
+    refused()
