@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -30,12 +31,33 @@ def objects(text):
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def schema(folder, item):
+    """Writes the published schema of an object's kind as one file, with the definitions that it needs."""
+    published = pathlib.Path(kubernetes_validate.__file__).parent / f"kubernetes-json-schema/v{KUBERNETES}-local-strict"
+    group, _, version = item["apiVersion"].rpartition("/")
+    suffix = f"-{group.split('.')[0]}-{version}" if group else f"-{version}"
+    name = f"{item['kind'].lower()}{suffix}.json"
+    everything = json.loads((published / "_definitions.json").read_text())["$defs"]
+    text = (published / name).read_text()
+    needed, found = {}, [text]
+    while found:
+        for reference in re.findall(r"#/\$defs/([A-Za-z0-9.-]+)", found.pop()):
+            if reference not in needed:
+                needed[reference] = everything[reference]
+                found.append(json.dumps(everything[reference]))
+    whole = json.dumps({**json.loads(text), "definitions": needed})
+    (folder / name).write_text(whole.replace("/api/_definitions.json", "").replace("#/$defs/", "#/definitions/"))
+
+
 def conforms(name, text):
     """Every object fits its published schema; an unknown field is an error."""
-    schemas = pathlib.Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
-    location = f"{schemas}/v{KUBERNETES}-local-strict/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
-    custom = ["ServiceMonitor", "PrometheusRule", "Application"]
-    said = run("kubeconform", "-strict", "-summary", "-skip", ",".join(custom), "-schema-location", location, input=text)
+    custom = {"ServiceMonitor", "PrometheusRule", "Application"}
+    with tempfile.TemporaryDirectory() as folder:
+        for item in objects(text):
+            if item["kind"] not in custom:
+                schema(pathlib.Path(folder), item)
+        location = f"{folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
+        said = run("kubeconform", "-strict", "-summary", "-skip", ",".join(custom), "-schema-location", location, input=text)
     checked = run("node", ROOT / "deploy/test/custom-resources.mjs", input=json.dumps(objects(text)))
     print(f"{name}: {said.strip()} {checked.strip()}".replace("\n", "; "))
 
@@ -80,6 +102,12 @@ def restricted(pod, name):
         assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}, name
 
 
+def accepts(container):
+    """A flag that does not exist is a usage error; with `--help` behind the flags, a right command shows its help."""
+    binary = pathlib.Path(container["command"][0]).name
+    assert "Usage:" in run(binary, *container["args"], "--help")
+
+
 def pods(rendered):
     for item in rendered:
         if item["kind"] == "Pod":
@@ -108,6 +136,7 @@ def accepted():
         config = next(item for item in of_kind("ConfigMap") if "capacity.toml" in item["data"])["data"]["capacity.toml"]
         for name, pod in pods(rendered):
             restricted(pod, name)
+            accepts(pod["containers"][0])
             shown = settings_of(pod, config)
             shown = {item["name"].lower(): item for item in shown}
             catalogue(shown)
@@ -147,6 +176,37 @@ REFUSED = [
 ]
 
 
+def derived():
+    """The rendered manifests are those of the chart of today, and the Application's values are accepted by it."""
+    with tempfile.NamedTemporaryFile() as file:
+        run(ROOT / "deploy/kubernetes/render", file.name)
+        written = (ROOT / "deploy/kubernetes/temporal-capacity.yaml").read_text()
+        assert pathlib.Path(file.name).read_text() == written, "run deploy/kubernetes/render"
+    conforms("kubernetes", written)
+    application = (ROOT / "deploy/argocd/application.yaml").read_text()
+    conforms("argocd", application)
+    source = yaml.safe_load(application)["spec"]["source"]
+    assert (ROOT / source["path"]).samefile(CHART)
+    assert source["targetRevision"] == "v" + yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(source["helm"]["valuesObject"], file)
+        file.flush()
+        done = template("--values", file.name)
+        assert done.returncode == 0, done.stderr
+
+
+def misspelled():
+    """The schemas refuse what Helm lets through."""
+    minimal = template("--values", CHART / "ci/minimal-values.yaml").stdout
+    for right, wrong in [("replicas:", "replica:"), ("httpGet:", "http:"), ("podSelector:", "podSelectors:")]:
+        assert right in minimal
+        try:
+            conforms("misspelled", minimal.replace(right, wrong))
+        except SystemExit:
+            continue
+        raise SystemExit(f"`{wrong}` is accepted")
+
+
 def refused():
     minimal = CHART / "ci/minimal-values.yaml"
     for arguments, wanted in REFUSED:
@@ -159,4 +219,6 @@ def refused():
 if __name__ == "__main__":
     run("helm", "lint", "--strict", CHART)
     accepted()
+    derived()
+    misspelled()
     refused()

@@ -1,5 +1,6 @@
 //! The worker of the temporal-capacity autopilot: polls, runs, tells how it is.
 
+mod probe;
 mod status;
 
 use std::net::SocketAddr;
@@ -26,11 +27,14 @@ use temporal_worker_kit::{Config, Kit, LogSettings, Registry, subscriber};
 Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
 SIGTERM, SIGHUP and Ctrl-C drain: running work may finish within --grace; another worker takes over the rest. A second signal
 ends the process at once.
-Exit codes: 0 drained, or --check passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
+Exit codes: 0 drained, or --check or --probe passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
 struct Arguments {
     /// Check settings and all connections, including the ledger, then exit.
     #[arg(long)]
     check: bool,
+    /// Ask the worker at --listen whether it is ready, print its answer, then exit: for health checks of containers.
+    #[arg(long, conflicts_with = "check")]
+    probe: bool,
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -114,6 +118,9 @@ fn main() -> ExitCode {
     };
     log(&arguments);
     report_panics();
+    if arguments.probe {
+        return probe::probe(arguments.listen);
+    }
     let code = match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -164,9 +171,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     tracing::info!(dry_run = settings.dry_run, "starting");
     let (ready, metrics, keys) = (health.clone(), health.clone(), health.clone());
+    let (source, budget) = (
+        Arc::clone(&autopilot),
+        settings.metrics.as_ref().map(|it| it.requests_per_hour),
+    );
     let kit = Kit::new(config, register(registry, activities))
         .ready_if(move || status::condition(&ready))
-        .metrics(move || status::metrics(&metrics))
+        .metrics(move || status::metrics(&metrics, &status::Requests::of(&source, budget)))
         .readiness(move || status::keys(&keys))
         .on_drain(move || ending.begin());
     let beside = async {

@@ -1,9 +1,10 @@
 //! What this worker adds to `/metrics` and `/readyz`.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use capacity_workflows::EvaluationHealth;
+use capacity_autopilot::Autopilot;
+use capacity_workflows::{CHANGE_OUTCOMES, EvaluationHealth, Status};
 use serde_json::{Map, Value};
 
 /// A worker whose own attempts have failed for two hourly intervals is not ready.
@@ -35,63 +36,163 @@ pub(crate) fn keys(evaluations: &EvaluationHealth) -> Map<String, Value> {
     ])
 }
 
-/// Returns the metrics, in the Prometheus text format.
-pub(crate) fn metrics(evaluations: &EvaluationHealth) -> String {
-    let controller = evaluations.controller();
-    let flag = u64::from;
-    let own = [
-        (
-            "temporal_capacity_evaluations_total",
-            "counter",
-            "Evaluations with usable metrics made by this worker.",
-            evaluations.evaluations(),
-        ),
-        (
-            "temporal_capacity_samples_failed_total",
-            "counter",
-            "Usage samples that failed on this worker.",
-            evaluations.samples_failed(),
-        ),
-        (
-            "temporal_capacity_last_evaluation_age_seconds",
-            "gauge",
-            "Age of the controller's last evaluation with usable metrics; until the first one, the age of this process.",
-            evaluations.age().as_secs(),
-        ),
-    ];
-    let told = controller.iter().flat_map(|status| {
-        [
-            (
-                "temporal_capacity_paused",
-                "gauge",
-                "1 while changes are paused.",
-                flag(status.paused.is_some()),
-            ),
-            (
-                "temporal_capacity_metrics_unavailable",
-                "gauge",
-                "1 while the account's metrics are unavailable.",
-                flag(status.metrics_unavailable_since.is_some()),
-            ),
-            (
-                "temporal_capacity_changes_running",
-                "gauge",
-                "Changes in progress.",
-                u64::try_from(status.changes_in_progress.len()).unwrap_or(u64::MAX),
-            ),
-            (
-                "temporal_capacity_changes_queued",
-                "gauge",
-                "Changes waiting for their turn.",
-                u64::try_from(status.changes_queued).unwrap_or(u64::MAX),
-            ),
-        ]
-    });
-    let mut text = String::new();
-    for (name, kind, help, value) in own.into_iter().chain(told) {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+/// Requests to the metrics endpoint, which allows an account 180 an hour.
+pub(crate) struct Requests {
+    made: u64,
+    budget: Option<u32>,
+}
+
+impl Requests {
+    pub(crate) fn of(autopilot: &Autopilot, budget: Option<u32>) -> Self {
+        Self {
+            made: autopilot.metrics().counted_requests(),
+            budget,
+        }
     }
-    text
+}
+
+/// Returns the metrics, in the Prometheus text format. docs/monitoring.md lists them.
+pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> String {
+    let mut text = Text(String::new());
+    text.counter(
+        "evaluations_total",
+        "Evaluations with usable metrics made by this worker.",
+        evaluations.evaluations(),
+    );
+    text.counter(
+        "samples_failed_total",
+        "Usage samples that failed on this worker.",
+        evaluations.samples_failed(),
+    );
+    text.gauge(
+        "last_evaluation_age_seconds",
+        "Age of the controller's last evaluation with usable metrics; until the first one, the age of this process.",
+        evaluations.age().as_secs(),
+    );
+    text.counter(
+        "metrics_requests_total",
+        "Requests of this worker to the metrics endpoint.",
+        requests.made,
+    );
+    if let Some(budget) = requests.budget {
+        text.gauge(
+            "metrics_requests_per_hour_limit",
+            "Setting METRICS_REQUESTS_PER_HOUR, which all workers of a ledger share.",
+            budget,
+        );
+    }
+    text.family("changes_total", "counter", "Changes that ended on this worker.");
+    for (direction, scale_up) in [("scale_down", false), ("scale_up", true)] {
+        for (outcome, count) in CHANGE_OUTCOMES.iter().zip(evaluations.changes(scale_up)) {
+            text.sample(
+                "changes_total",
+                &[("direction", direction), ("outcome", outcome)],
+                count,
+            );
+        }
+    }
+    if let Some(status) = evaluations.controller() {
+        text.controller(&status);
+    }
+    text.0
+}
+
+/// Lines of the Prometheus text format.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.0,
+            "# HELP temporal_capacity_{name} {help}\n# TYPE temporal_capacity_{name} {kind}"
+        );
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        let labels = match labels.as_slice() {
+            [] => String::new(),
+            labels => format!("{{{}}}", labels.join(",")),
+        };
+        let _ = writeln!(self.0, "temporal_capacity_{name}{labels} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+
+    /// Adds what the controller says: every worker has the same.
+    fn controller(&mut self, status: &Status) {
+        let flag = u8::from;
+        self.gauge(
+            "paused",
+            "1 while changes are paused.",
+            flag(status.paused.is_some()),
+        );
+        self.gauge(
+            "metrics_unavailable",
+            "1 while the account's metrics are unavailable.",
+            flag(status.metrics_unavailable_since.is_some()),
+        );
+        self.gauge(
+            "changes_running",
+            "Changes in progress.",
+            status.changes_in_progress.len(),
+        );
+        self.gauge(
+            "changes_queued",
+            "Changes waiting for their turn.",
+            status.changes_queued,
+        );
+        let Some(figures) = &status.figures else { return };
+        self.gauge(
+            "dollars_per_hour",
+            "Idle minimum of all namespaces in US dollars an hour, at the last evaluation.",
+            figures.dollars_per_hour,
+        );
+        self.gauge(
+            "planned_dollars_per_hour",
+            "The same once the changes of the last evaluation are carried out.",
+            figures.planned_dollars_per_hour,
+        );
+        self.gauge(
+            "provisioned_namespaces",
+            "Namespaces with provisioned capacity.",
+            figures.provisioned_namespaces,
+        );
+        self.gauge("trus", "TRUs of all namespaces.", figures.trus);
+        self.gauge(
+            "throttled_namespaces",
+            "Namespaces that were throttled in the newest minute.",
+            figures.throttled_namespaces,
+        );
+        if let Some(seconds) = figures.newest_seconds() {
+            self.gauge(
+                "newest_metrics_timestamp_seconds",
+                "Newest minute of the metrics behind the last evaluation, in seconds since 1970.",
+                seconds,
+            );
+        }
+        self.family(
+            "decisions",
+            "gauge",
+            "Decisions of the last evaluation, by action and reason code.",
+        );
+        for (action, reasons) in &figures.decisions {
+            for (reason, count) in reasons {
+                self.sample("decisions", &[("action", action), ("reason", reason)], count);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

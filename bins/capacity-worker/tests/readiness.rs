@@ -1,5 +1,6 @@
 //! Two workers of one installation: one evaluates, the other is never chosen, and both are ready.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -54,6 +55,19 @@ impl Worker {
 
     fn is_ready(&self) -> bool {
         self.get("/readyz").starts_with("HTTP/1.0 200")
+    }
+
+    /// Whether `--probe` says that it is ready.
+    fn probe(&self) -> bool {
+        let mut probe = Command::new(env!("CARGO_BIN_EXE_capacity-worker"));
+        let output = probe
+            .args(["--probe", "--listen", &self.address.to_string()])
+            .env_clear()
+            .output()
+            .expect("run");
+        let said = String::from_utf8_lossy(&output.stdout).contains("\"ready\":true");
+        assert_eq!(output.status.success(), said, "{output:?}");
+        said
     }
 
     /// A metric of its own.
@@ -129,5 +143,113 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
     })
     .await;
     assert_eq!(made(never_chosen), 0);
+    let both: String = workers.iter().map(|worker| worker.get("/metrics")).collect();
+    documented(&both);
     assert!(workers.iter().all(Worker::is_ready));
+    let [mut one, other] = workers;
+    assert!(other.probe());
+    one.process
+        .kill()
+        .and_then(|()| one.process.wait())
+        .expect("killed");
+    assert!(!one.probe(), "nobody listens");
+}
+
+/// A metric of the table in docs/monitoring.md, as name, type and labels.
+type Metric = (String, String, BTreeSet<String>);
+
+/// The table of docs/monitoring.md is what a worker serves: our own metrics exactly, those of the SDK as far as it lists them.
+fn documented(answer: &str) {
+    let docs = |page: &str| {
+        let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("there")
+    };
+    let page = docs("monitoring.md");
+    let rows: BTreeSet<Metric> = page.lines().filter_map(row).collect();
+    assert!(rows.len() > 20, "the table is missing: {rows:?}");
+    let served = served(answer);
+    let is_ours = |metric: &&Metric| metric.0.starts_with("temporal_capacity_");
+    let (ours, listed): (BTreeSet<_>, BTreeSet<_>) = (
+        served.iter().filter(is_ours).collect(),
+        rows.iter().filter(is_ours).collect(),
+    );
+    assert_eq!(ours, listed, "served and listed");
+    for (name, kind, _) in served
+        .iter()
+        .filter(|metric| metric.0.starts_with("temporal_worker_kit_"))
+    {
+        assert!(
+            rows.iter().any(|row| row.0 == *name),
+            "{name} ({kind}) is not listed"
+        );
+    }
+    for (name, kind, labels) in rows.iter().filter(|metric| !is_ours(metric)) {
+        match served.iter().find(|metric| metric.0 == *name) {
+            Some((_, is_kind, has)) => {
+                assert_eq!(is_kind, kind, "{name}");
+                assert!(has.is_subset(labels), "{name}: {has:?}, not {labels:?}");
+            }
+            None => assert!(FIRST_FAILURE.contains(&name.as_str()), "{name} is not served"),
+        }
+    }
+    let codes = docs("reason-codes.md");
+    for line in answer
+        .lines()
+        .filter(|line| line.starts_with("temporal_capacity_decisions{"))
+    {
+        let reason = line
+            .split("reason=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let reason = reason.expect("a reason");
+        assert!(
+            codes.contains(&format!("`{reason}`")),
+            "{reason} is no documented code"
+        );
+    }
+}
+
+/// Counters that exist from the first failure on.
+const FIRST_FAILURE: [&str; 3] = [
+    "temporal_request_failure_total",
+    "temporal_workflow_task_execution_failed_total",
+    "temporal_activity_execution_failed_total",
+];
+
+fn row(line: &str) -> Option<Metric> {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    let &["", name, kind, labels, _, ""] = cells.as_slice() else {
+        return None;
+    };
+    let name = name.strip_prefix("`temporal_")?.strip_suffix('`')?;
+    let labels = labels
+        .split(',')
+        .map(|label| label.trim().trim_matches('`').to_owned());
+    let labels = labels.filter(|label| !label.is_empty()).collect();
+    Some((format!("temporal_{name}"), kind.to_owned(), labels))
+}
+
+fn served(answer: &str) -> BTreeSet<Metric> {
+    let mut kinds = BTreeMap::new();
+    let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in answer.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("name and type");
+            kinds.insert(name.to_owned(), kind.to_owned());
+        } else if let Some((name, rest)) = line.split_once('{') {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            let (inside, _) = rest.rsplit_once('}').expect("closed");
+            let names = inside.split("\",").filter_map(|pair| pair.split_once('='));
+            let names = names.map(|(label, _)| label.trim().to_owned());
+            labels
+                .entry(name.to_owned())
+                .or_default()
+                .extend(names.filter(|label| label != "le"));
+        }
+    }
+    let labels_of = |name: &String| labels.get(name).cloned().unwrap_or_default();
+    let metrics = kinds.iter();
+    metrics
+        .map(|(name, kind)| (name.clone(), kind.clone(), labels_of(name)))
+        .collect()
 }

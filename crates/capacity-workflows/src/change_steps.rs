@@ -296,6 +296,9 @@ impl ChangeActivities {
         let report = &conclusion.report;
         let shared = &self.shared;
         // Once for each change: neither the attempts that follow nor the workflow that goes on recording repeat it.
+        if !conclusion.complete && context.info().attempt <= 1 {
+            shared.health.concluded(report);
+        }
         if let Some(error) = &report.error
             && !report.is_success()
             && !conclusion.complete

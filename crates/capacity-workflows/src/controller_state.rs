@@ -539,6 +539,7 @@ impl ControllerState {
             last_evaluation: last.map(|report| report.evaluated_at.clone()),
             next_tick: self.next_tick.clone(),
             counts: last.map(|report| report.counts.clone()).unwrap_or_default(),
+            figures: last.and_then(|report| report.figures.clone()),
             coverage: last
                 .map(|report| report.coverage.clone())
                 .filter(|it| !it.is_empty()),

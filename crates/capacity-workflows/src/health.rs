@@ -6,7 +6,21 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::messages::Status;
+use crate::messages::{ChangeReport, Status};
+
+/// How changes end, as the counters name it; anything else is counted as `other`.
+pub const CHANGE_OUTCOMES: [&str; 10] = [
+    "changed",
+    "already",
+    "refused",
+    "superseded",
+    "not_permitted",
+    "stuck",
+    "failed",
+    "not_started",
+    "unknown",
+    "other",
+];
 
 /// What a worker knows of evaluations. Clones share it.
 #[derive(Debug, Clone)]
@@ -18,6 +32,8 @@ struct Known {
     /// Evaluations with usable metrics that this worker made.
     good: AtomicU64,
     samples_failed: AtomicU64,
+    /// Changes that ended on this worker, by direction (down, up) and outcome.
+    changes: [[AtomicU64; CHANGE_OUTCOMES.len()]; 2],
     latest: Mutex<Latest>,
 }
 
@@ -36,6 +52,7 @@ impl Default for EvaluationHealth {
             started: Instant::now(),
             good: AtomicU64::new(0),
             samples_failed: AtomicU64::new(0),
+            changes: Default::default(),
             latest: Mutex::default(),
         }))
     }
@@ -61,6 +78,14 @@ impl EvaluationHealth {
     /// Takes a sample that failed.
     pub(crate) fn sample_failed(&self) {
         self.0.samples_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a change that ended on this worker.
+    pub(crate) fn concluded(&self, change: &ChangeReport) {
+        let position = |outcome: &str| CHANGE_OUTCOMES.iter().position(|it| *it == outcome);
+        let outcome = position(&change.outcome).unwrap_or(CHANGE_OUTCOMES.len() - 1);
+        let counts = &self.0.changes[usize::from(change.to_trus > change.from_trus)];
+        counts[outcome].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the controller's own word.
@@ -90,6 +115,12 @@ impl EvaluationHealth {
     /// Returns how many samples failed.
     pub fn samples_failed(&self) -> u64 {
         self.0.samples_failed.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many changes ended on this worker, in the order of [`CHANGE_OUTCOMES`].
+    pub fn changes(&self, scale_up: bool) -> [u64; CHANGE_OUTCOMES.len()] {
+        let counts = &self.0.changes[usize::from(scale_up)];
+        counts.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Returns the age of the last good evaluation, whichever worker made it; until the first one, the age of this process.

@@ -17,6 +17,7 @@ mod controller_loop;
 mod controller_state;
 mod evaluation;
 mod failures;
+mod figures;
 mod gate;
 mod health;
 mod last_look;
@@ -50,8 +51,9 @@ pub use controller_client::{
     AskError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
 };
 pub use evaluation::{EvaluateRequest, EvaluateResult};
+pub use figures::Figures;
 pub use gate::Gate;
-pub use health::EvaluationHealth;
+pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
 pub use messages::{
     Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationQuery,
     EvaluationReport, HeldNamespace, NotPermitted, Observation, ObserveRequest, PauseSeen, Redecide,

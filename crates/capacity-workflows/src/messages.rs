@@ -7,6 +7,7 @@ use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next, PlannedDe
 use capacity_engine::{Capacity, NamespaceId};
 use serde::{Deserialize, Serialize};
 
+use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
 
@@ -369,6 +370,9 @@ pub struct EvaluationReport {
     pub announcements_left_out: usize,
     /// Changes that were carried out and are no longer listed, since a payload carries only so many.
     pub changes_done: usize,
+    /// The evaluation in numbers; `None` from a release that did not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
 }
 
 impl EvaluationReport {
@@ -631,6 +635,9 @@ pub struct Status {
     pub gate_open: bool,
     /// Namespaces that are held, why, and until when.
     pub held: Vec<HeldNamespace>,
+    /// The last evaluation in numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
 }
 
 /// A namespace that is left alone for some time.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use capacity_autopilot::{ChangeResult, Plan, PlannedDecision};
 
+use crate::figures::Figures;
 use crate::messages::{ChangeRequest, DecisionReport, EvaluationReport, Observation, ObserveRequest};
 
 /// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
@@ -75,6 +76,7 @@ impl Observation {
                 scale_up_only: request.scale_up_only,
                 metrics_unavailable: plan.metrics_unavailable,
                 coverage: plan.coverage(),
+                figures: Some(Figures::of(plan)),
                 counts,
                 decisions_left_out: sorted.len() - decisions.len(),
                 announcements_left_out,

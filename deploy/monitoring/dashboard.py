@@ -1,0 +1,110 @@
+"""Writes the Grafana dashboard from the panels below: `python3 deploy/monitoring/dashboard.py`. docs/monitoring.md lists the metrics."""
+
+import json
+import pathlib
+
+FILE = pathlib.Path(__file__).resolve().parents[1] / "helm/temporal-capacity/files/dashboard.json"
+NAMESPACES = 'temporal_namespace=~"$namespace"'
+
+# Rows of panels: title, unit, kind, what it shows, and queries with their legends.
+ROWS = {
+    "Money": [
+        ("Idle minimum", "currencyUSD", "stat", "US dollars an hour for provisioned capacity, at the last evaluation.",
+         [("max(temporal_capacity_dollars_per_hour)", "")]),
+        ("After the planned changes", "currencyUSD", "stat", "The same once the changes of the last evaluation are carried out.",
+         [("max(temporal_capacity_planned_dollars_per_hour)", "")]),
+        ("Saved, against the peak of 7 days", "currencyUSD", "stat", "The highest idle minimum of the last 7 days, less that of now. `temporal-capacity report` has the savings.",
+         [("max(max_over_time(temporal_capacity_dollars_per_hour[7d])) - max(temporal_capacity_dollars_per_hour)", "")]),
+        ("Idle minimum over time", "currencyUSD", "timeseries", "US dollars an hour.",
+         [("max(temporal_capacity_dollars_per_hour)", "now"), ("max(temporal_capacity_planned_dollars_per_hour)", "planned")]),
+    ],
+    "Capacity, load and limit (metrics of Temporal Cloud, if this Prometheus scrapes them)": [
+        ("Actions and limit", "ops", "timeseries", "Actions per second against the limit of the selected namespaces.",
+         [(f"sum by (temporal_namespace) (temporal_cloud_v1_total_action_count{{{NAMESPACES}}})", "{{temporal_namespace}}"),
+          (f"max by (temporal_namespace) (temporal_cloud_v1_action_limit{{{NAMESPACES}}})", "{{temporal_namespace}} limit")]),
+        ("TRUs", "none", "timeseries", "Provisioned capacity of the selected namespaces.",
+         [(f"max by (temporal_namespace) (temporal_cloud_v1_provisioned_capacity_tru_count{{{NAMESPACES}}})", "{{temporal_namespace}}")]),
+        ("Throttled actions", "ops", "timeseries", "Actions per second that were refused.",
+         [(f"sum by (temporal_namespace) (temporal_cloud_v1_total_action_throttled_count{{{NAMESPACES}}})", "{{temporal_namespace}}")]),
+    ],
+    "Account": [
+        ("Throttled namespaces", "none", "timeseries", "At the last evaluation.", [("max(temporal_capacity_throttled_namespaces)", "throttled")]),
+        ("Provisioned", "none", "timeseries", "Namespaces with provisioned capacity, and their TRUs.",
+         [("max(temporal_capacity_provisioned_namespaces)", "namespaces"), ("max(temporal_capacity_trus)", "TRUs")]),
+        ("Decisions by reason", "none", "timeseries", "Decisions of the last evaluation; docs/reason-codes.md explains the codes.",
+         [("max by (action, reason) (temporal_capacity_decisions)", "{{action}}: {{reason}}")]),
+    ],
+    "Data": [
+        ("Age of the data", "s", "timeseries", "Age of the newest metrics, and of the last evaluation that could use them.",
+         [("time() - max(temporal_capacity_newest_metrics_timestamp_seconds)", "newest metrics"),
+          ("max(temporal_capacity_last_evaluation_age_seconds)", "last evaluation")]),
+        ("Request budget", "none", "timeseries", "Requests of the last hour to the metrics endpoint, against METRICS_REQUESTS_PER_HOUR.",
+         [("sum(increase(temporal_capacity_metrics_requests_total[1h]))", "requests"),
+          ("max(temporal_capacity_metrics_requests_per_hour_limit)", "limit")]),
+        ("Samples", "none", "timeseries", "Failed samples in 30 minutes, evaluations in an hour, and 1 while the metrics are unavailable.",
+         [("sum(increase(temporal_capacity_samples_failed_total[30m]))", "failed samples"),
+          ("sum(increase(temporal_capacity_evaluations_total[1h]))", "evaluations"),
+          ("max(temporal_capacity_metrics_unavailable)", "unavailable")]),
+    ],
+    "Changes": [
+        ("Changes ended", "none", "timeseries", "In an hour, by direction and outcome.",
+         [("sum by (direction, outcome) (increase(temporal_capacity_changes_total[1h])) > 0", "{{direction}}: {{outcome}}")]),
+        ("In progress and queued", "none", "timeseries", "Changes now.",
+         [("max(temporal_capacity_changes_running)", "in progress"), ("max(temporal_capacity_changes_queued)", "queued")]),
+        ("Paused", "bool_yes_no", "stat", "Whether changes are paused; `temporal-capacity status` shows why.", [("max(temporal_capacity_paused)", "")]),
+    ],
+    "Workers": [
+        ("Task queue backlog", "none", "timeseries", "Tasks that wait, by kind.",
+         [("max by (kind) (temporal_worker_kit_task_queue_backlog)", "{{kind}}")]),
+        ("Schedule to start", "s", "timeseries", "99th percentile of the wait of activities and workflow tasks for a worker.",
+         [("histogram_quantile(0.99, sum by (le) (rate(temporal_activity_schedule_to_start_latency_seconds_bucket[5m])))", "activities"),
+          ("histogram_quantile(0.99, sum by (le) (rate(temporal_workflow_task_schedule_to_start_latency_seconds_bucket[5m])))", "workflow tasks")]),
+        ("Failures", "none", "timeseries", "In 30 minutes. Activity attempts are retried; a failing workflow task needs attention.",
+         [("sum(increase(temporal_activity_execution_failed_total[30m]))", "activity attempts"),
+          ("sum(increase(temporal_workflow_task_execution_failed_total[30m]))", "workflow tasks")]),
+    ],
+}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def panel(number, place, title, unit, kind, description, queries):
+    targets = [
+        {"refId": chr(ord("A") + index), "datasource": SOURCE, "expr": expression, "legendFormat": legend or "__auto"}
+        for index, (expression, legend) in enumerate(queries)
+    ]
+    return {
+        "id": number, "type": kind, "title": title, "description": description, "datasource": SOURCE, "gridPos": place,
+        "fieldConfig": {"defaults": {"unit": unit}, "overrides": []}, "options": {}, "targets": targets,
+    }
+
+
+def dashboard():
+    panels, top = [], 0
+    for row, members in ROWS.items():
+        panels.append({"id": len(panels) + 1, "type": "row", "title": row, "collapsed": False, "panels": [],
+                       "gridPos": {"h": 1, "w": 24, "x": 0, "y": top}})
+        width = 24 // len(members)
+        for column, member in enumerate(members):
+            place = {"h": 8, "w": width, "x": column * width, "y": top + 1}
+            panels.append(panel(len(panels) + 1, place, *member))
+        top += 9
+    return {
+        "uid": "temporal-capacity", "title": "Temporal Cloud capacity", "description": "The temporal-capacity autopilot.",
+        "tags": ["temporal", "capacity"], "schemaVersion": 39, "version": 1, "editable": True, "timezone": "browser", "refresh": "1m",
+        "time": {"from": "now-24h", "to": "now"},
+        "templating": {"list": [
+            {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0},
+            {"name": "namespace", "label": "Namespace", "type": "query", "datasource": SOURCE, "multi": True, "includeAll": True, "allValue": ".*",
+             "query": "label_values(temporal_cloud_v1_action_limit, temporal_namespace)", "refresh": 2, "hide": 0,
+             "current": {"text": "All", "value": "$__all"}},
+        ]},
+        "panels": panels,
+    }
+
+
+def text():
+    return json.dumps(dashboard(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text())
