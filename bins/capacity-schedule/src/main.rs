@@ -18,7 +18,7 @@ use temporalio_client::Client;
 
 /// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 where POLICY is break-even, since an hour is billed at its highest capacity.
 #[derive(Debug, Parser)]
-#[command(name = "capacity-schedule", version, max_term_width = 100)]
+#[command(name = "capacity-schedule", version = process_edge::version(), max_term_width = 100)]
 #[command(after_help = "\
 Examples:
   capacity-schedule                                       create or update the schedule

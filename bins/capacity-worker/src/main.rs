@@ -22,7 +22,7 @@ use temporal_worker_kit::{Config, Kit, LogSettings, Registry, subscriber};
 
 /// Run the capacity autopilot on a Temporal task queue.
 #[derive(Debug, Parser)]
-#[command(name = "capacity-worker", version, max_term_width = 100)]
+#[command(name = "capacity-worker", version = process_edge::version(), max_term_width = 100)]
 #[command(after_help = "\
 Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
 SIGTERM, SIGHUP and Ctrl-C drain: running work may finish within --grace; another worker takes over the rest. A second signal

@@ -15,7 +15,7 @@ use crate::output::Output;
 #[derive(Debug, Parser)]
 #[command(
     name = "temporal-capacity",
-    version,
+    version = process_edge::version(),
     propagate_version = true,
     max_term_width = 100
 )]

@@ -5,8 +5,10 @@ mod output;
 mod panics;
 mod queue;
 mod signals;
+mod version;
 
 pub use errors::{LogWriter, flush_errors, write_error};
 pub use output::write_output;
 pub use panics::report_panics;
 pub use signals::{Signal, Signals};
+pub use version::version;
