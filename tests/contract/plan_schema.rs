@@ -42,7 +42,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
         settings,
     );
     let evaluation = autopilot.evaluate(&Scope::All).await.expect("evaluated");
-    let mut plan = Plan::of(&evaluation, 50.into());
+    let mut plan = Plan::of(&evaluation);
     let validator = jsonschema::validator_for(&published()).expect("a schema");
     let fits = |document: &Value| {
         let errors: Vec<String> = validator

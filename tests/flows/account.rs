@@ -6,7 +6,6 @@ use capacity_autopilot::{CHANGE_TIMEOUT, CarryOut, ChangeOrder, Outcome, Plan, P
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
-use rust_decimal::Decimal;
 
 use crate::harness::{World, options, outcomes, results};
 
@@ -36,7 +35,7 @@ const HOW: CarryOut = CarryOut {
 
 async fn orders(world: &World) -> Vec<ChangeOrder> {
     let evaluation = world.evaluate().await;
-    Plan::of(&evaluation, Decimal::from(50)).orders(&evaluation)
+    Plan::of(&evaluation).orders(&evaluation)
 }
 
 #[tokio::test]
@@ -355,7 +354,7 @@ async fn a_decision_grown_old_is_made_again_and_dropped_if_it_differs() {
 async fn a_saved_plan_gives_the_same_orders_and_notices_edits_and_age() {
     let world = World::new(quick(Account::demo())).await;
     let evaluation = world.evaluate().await;
-    let plan = Plan::of(&evaluation, Decimal::from(50));
+    let plan = Plan::of(&evaluation);
     let saved = plan.to_saved();
     let read = Plan::from_saved(&saved).expect("a plan");
     assert_eq!(

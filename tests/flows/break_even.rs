@@ -11,7 +11,6 @@ use capacity_engine::{Direction, Policy, PolicyRef, ReasonCode, Restriction, Res
 use capacity_ledger::{HistoryFilter, Ledger, Location};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
 use jiff::{SignedDuration, Timestamp};
-use rust_decimal::Decimal;
 
 use crate::harness;
 
@@ -134,7 +133,7 @@ impl Life {
             .evaluate_on(&occasion, &|_| ())
             .await
             .expect("evaluated");
-        let plan = Plan::of(&evaluation, Decimal::from(50));
+        let plan = Plan::of(&evaluation);
         let memory = self.autopilot.memory().expect("a ledger");
         record_evaluation(memory, &plan, self.dry_run, "test")
             .await
@@ -261,10 +260,7 @@ async fn a_dry_run_and_a_plan_remember_nothing() {
 
 #[tokio::test]
 async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
-    let shadowed = Policy {
-        shadow: Some(break_even()),
-        ..Policy::default()
-    };
+    let shadowed = Policy::default().with_shadow(break_even());
     let mut life = Life::new(bursts(), shadowed, "2026-11-20T08:00:00Z").await;
     // `threshold` is evaluated at minute 45, and on the first throttling.
     life.live(120).await;

@@ -8,7 +8,6 @@ use cloud_ops_client::Client;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use openmetrics_reader::scrape::Scraper;
-use rust_decimal::Decimal;
 
 /// A cloud and the autopilot that watches it.
 pub(crate) struct World {
@@ -33,13 +32,10 @@ pub(crate) fn on_estimates() -> Policy {
 
 pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
     let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
-    Policy {
-        filter: NamespaceFilter {
-            allow: patterns(allow),
-            deny: patterns(deny),
-        },
-        ..on_estimates()
-    }
+    on_estimates().with_filter(NamespaceFilter {
+        allow: patterns(allow),
+        deny: patterns(deny),
+    })
 }
 
 impl World {
@@ -60,7 +56,7 @@ impl World {
     /// Plans and carries the plan out.
     pub(crate) async fn apply(&self) -> Vec<ChangeResult> {
         let evaluation = self.evaluate().await;
-        let plan = Plan::of(&evaluation, Decimal::from(50));
+        let plan = Plan::of(&evaluation);
         let how = CarryOut {
             max_concurrent: 5,
             refuse_moved: false,

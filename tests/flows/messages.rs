@@ -11,7 +11,6 @@ use capacity_engine::Decision;
 use capacity_ledger::Location;
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault, SimulatorOptions};
 use jiff::SignedDuration;
-use rust_decimal::Decimal;
 
 use crate::harness::{World, autopilot, on_estimates, options};
 
@@ -169,7 +168,7 @@ async fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation
     // In use with 4 TRUs: seen by this process, and recorded by another one.
     let first = world.evaluate().await;
     assert!(!decision(&first, "pay").action.is_change());
-    let plan = Plan::of(&first, Decimal::from(50));
+    let plan = Plan::of(&first);
     record_evaluation(&Memory::at(location.clone()), &plan, false, "a worker")
         .await
         .expect("recorded");

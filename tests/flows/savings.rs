@@ -103,7 +103,7 @@ impl Life {
     /// Plans, carries the plan out while minutes pass and are sampled, and records both.
     async fn apply(&self, sampler: &mut Sampler<'_>) {
         let evaluation = self.autopilot.evaluate(&Scope::All).await.expect("evaluated");
-        let mut plan = Plan::of(&evaluation, Decimal::from(50));
+        let mut plan = Plan::of(&evaluation);
         let memory = Memory::at(self.location.clone());
         record_evaluation(&memory, &plan, false, "worker-1")
             .await

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use capacity_engine::PolicyRef;
 use capacity_engine::break_even::{BreakEvenState, Parameters};
-use capacity_engine::{Policy, PolicyRef};
 use capacity_ledger::{HistoryFilter, Ledger, Location};
 use cloud_simulator::{Account, Load, NamespaceSetup, Trace};
 use jiff::SignedDuration;
@@ -39,14 +39,11 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     };
     let setup = Setup {
         account: Account::new("a1b2c", vec![orders]),
-        policy: Policy {
-            acting: PolicyRef::break_even(Parameters {
-                look_back_minutes: 5,
-                ..Parameters::default()
-            }),
-            // Less than an hour passes.
-            ..on_estimates()
-        },
+        // Less than an hour passes.
+        policy: on_estimates().with_acting(PolicyRef::break_even(Parameters {
+            look_back_minutes: 5,
+            ..Parameters::default()
+        })),
         ledger: Some(location.clone()),
         sampled: true,
         speed: 0.0,

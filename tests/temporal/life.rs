@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use capacity_engine::{NamespaceFilter, NamespacePatterns};
 use capacity_workflows::{
     CapacityChange, CapacityManagementWorkflow, Installation, PauseKind, Trigger, names, pauses, status,
 };
@@ -42,13 +42,10 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
             "a1b2c",
             vec![steady("checkout"), steady("denied"), refused, idle, busy, quiet],
         ),
-        policy: Policy {
-            filter: NamespaceFilter {
-                deny: patterns(&["den*"]),
-                ..NamespaceFilter::default()
-            },
-            ..crate::harness::on_estimates()
-        },
+        policy: crate::harness::on_estimates().with_filter(NamespaceFilter {
+            deny: patterns(&["den*"]),
+            ..NamespaceFilter::default()
+        }),
         ..Setup::default()
     };
     with_worker("filters", setup, async |world| {

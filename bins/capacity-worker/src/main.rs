@@ -249,7 +249,6 @@ fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings 
     ActivitySettings {
         dry_run: settings.dry_run,
         max_concurrent_changes: u32::try_from(settings.max_concurrent_changes).unwrap_or(1),
-        price_per_million_actions: settings.policy.threshold.price.dollars(),
         webhook: settings.slack.clone().map(Webhook::new),
         spec_fields_not_compared: settings.spec_fields_not_compared.clone(),
         sampling: SamplingSettings {

@@ -88,7 +88,7 @@ impl Apply<'_> {
             (plan, orders, None)
         } else {
             let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
-            let plan = Plan::of(&evaluation, self.settings.policy.threshold.price.dollars());
+            let plan = Plan::of(&evaluation);
             let orders = plan.orders(&evaluation);
             (plan, orders, Some(evaluation))
         };

@@ -590,6 +590,12 @@ pub(crate) struct CloudSimulator {
     /// Share of requests answered with 429, in percent.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) too_many_requests: f64,
+    /// Send `Retry-After` with each 429.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry_after: Option<u32>,
+    /// Answer 403 on these routes of the Cloud Ops API, such as 'POST /cloud/namespaces/{id}'; may be repeated.
+    #[arg(long, value_name = "ROUTE")]
+    pub(crate) deny: Vec<String>,
     /// Share of requests answered with 503 and an HTML page, in percent.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) unavailable: f64,

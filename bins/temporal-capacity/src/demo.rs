@@ -63,7 +63,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
 
     say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
-    let mut plan = Plan::of(&evaluation, price);
+    let mut plan = Plan::of(&evaluation);
     // An hour was skipped on the simulated clock: so it differs from this machine's clock as expected.
     plan.warnings.clear();
     if !quiet {

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     }
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
     drop(kept);
-    let plan = Plan::of(&evaluation, settings.policy.threshold.price.dollars());
+    let plan = Plan::of(&evaluation);
     if let Some(path) = &flags.save {
         save(&plan, path)?;
     }

@@ -25,6 +25,13 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
         "--speed {}: give a factor of 0 or more",
         flags.speed
     );
+    for route in &flags.deny {
+        anyhow::ensure!(
+            cloud_simulator::OPS_ROUTES.contains(&route.as_str()),
+            "--deny '{route}': not a route of the simulated Cloud Ops API; the routes are {}",
+            cloud_simulator::OPS_ROUTES.join(", ")
+        );
+    }
     let mut account = match flags.namespaces {
         None => Account::demo(),
         Some(count) => Account::generate(count, share("wanting-change", flags.wanting_change)?, flags.seed),
@@ -39,6 +46,8 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
     let dropped = share("dropped", flags.dropped)? / 2.0;
     let faults = Faults {
         too_many_requests: share("too-many-requests", flags.too_many_requests)?,
+        retry_after: flags.retry_after,
+        denied_routes: flags.deny.clone(),
         unavailable: share("unavailable", flags.unavailable)?,
         dropped_before: dropped,
         dropped_after: dropped,

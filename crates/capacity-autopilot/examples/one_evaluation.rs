@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let evaluation = autopilot.evaluate(&Scope::All).await?;
     println!(
         "{}",
-        serde_json::to_string_pretty(&Plan::of(&evaluation, 50.into()))?
+        serde_json::to_string_pretty(&Plan::of(&evaluation))?
     );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{Decision, NamespaceId, Policy, PolicyState, Restriction};
+use capacity_engine::{ActionPrice, Decision, NamespaceId, Policy, PolicyState, Restriction};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -138,6 +138,8 @@ pub struct Evaluation {
     pub evaluated_at: Timestamp,
     /// The account, where a namespace tells it.
     pub account: Option<String>,
+    /// The price that all its costs rest on.
+    pub price: ActionPrice,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
     /// Whether no namespace of the account has usable metrics: no metric-based decisions were made.

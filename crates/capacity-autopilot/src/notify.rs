@@ -140,6 +140,7 @@ mod tests {
 
     fn plan(changes: Vec<ChangeResult>) -> Plan {
         let evaluation = crate::Evaluation {
+            price: capacity_engine::Policy::default().threshold.price,
             evaluated_at: "2026-11-20T10:45:00Z".parse().expect("a time"),
             account: Some("a1b2c".to_owned()),
             decisions: Vec::new(),
@@ -153,7 +154,7 @@ mod tests {
         };
         Plan {
             changes: Some(changes),
-            ..Plan::of(&evaluation, 50.into())
+            ..Plan::of(&evaluation)
         }
     }
 

@@ -15,7 +15,7 @@ const NAME_SPACE: Uuid = Uuid::from_u128(0x5b0f_9c2e_3d1a_4e67_9a44_c1d2_70e8_b3
 
 /// Returns the operation id of one wanted change of one evaluation.
 ///
-/// The account is part of the namespace's full id; the same four inputs always give the same id.
+/// The account is part of the namespace's full id; the same three inputs always give the same id.
 pub fn operation_id(namespace: &NamespaceId, wanted: Capacity, evaluation: &str) -> String {
     let wanted = match wanted {
         Capacity::OnDemand => 0,

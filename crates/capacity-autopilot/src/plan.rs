@@ -250,7 +250,7 @@ pub enum PlanError {
 
 impl Plan {
     /// Makes the plan of an evaluation.
-    pub fn of(evaluation: &Evaluation, price_per_million_actions: Decimal) -> Self {
+    pub fn of(evaluation: &Evaluation) -> Self {
         let decisions: Vec<PlannedDecision> =
             evaluation.decisions.iter().map(PlannedDecision::from).collect();
         let mut summary = PlanSummary::of(&decisions);
@@ -269,7 +269,7 @@ impl Plan {
             evaluated_at: evaluation.evaluated_at,
             metrics_unavailable: evaluation.metrics_unavailable,
             usage_window: evaluation.usage_window.clone(),
-            price_per_million_actions,
+            price_per_million_actions: evaluation.price.dollars(),
             decisions,
             warnings: evaluation.warnings.clone(),
             errors: evaluation.errors.clone(),

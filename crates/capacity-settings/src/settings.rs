@@ -151,10 +151,12 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Reader {
         mistakes, warnings, ..
     } = reader;
-    let policy = policy.zip(policies).map(|(policy, (acting, shadow))| Policy {
-        acting,
-        shadow,
-        ..policy
+    let policy = policy.zip(policies).map(|(policy, (acting, shadow))| {
+        let policy = policy.with_acting(acting);
+        match shadow {
+            Some(shadow) => policy.with_shadow(shadow),
+            None => policy,
+        }
     });
     let whole = policy.zip(max_concurrent_changes).zip(dry_run).zip(keep);
     match (mistakes.is_empty(), whole) {
@@ -256,22 +258,20 @@ impl Reader<'_> {
         let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
-        Some(Policy {
-            threshold: ThresholdSettings {
-                default_trus: default_trus?,
-                min_actions_per_hour: min_actions?,
-                max_trus: max_trus?,
-                metrics_max_age: metrics_max_age?,
-                respect_foreign_changes: respect?,
-                disable_on_estimate: disable_on_estimate?,
-                price: price?,
-            },
-            filter: NamespaceFilter {
-                allow: allow.unwrap_or_default(),
-                deny: deny.unwrap_or_default(),
-            },
-            ..Policy::default()
-        })
+        // Sizes that contradict each other are a mistake above, with the settings' names.
+        let mut threshold = ThresholdSettings::default()
+            .with_sizes(default_trus?, max_trus?)
+            .ok()?;
+        threshold.min_actions_per_hour = min_actions?;
+        threshold.metrics_max_age = metrics_max_age?;
+        threshold.respect_foreign_changes = respect?;
+        threshold.disable_on_estimate = disable_on_estimate?;
+        threshold.price = price?;
+        let filter = NamespaceFilter {
+            allow: allow.unwrap_or_default(),
+            deny: deny.unwrap_or_default(),
+        };
+        Some(Policy::default().with_threshold(threshold).with_filter(filter))
     }
 
     fn price(&mut self) -> Option<ActionPrice> {

@@ -357,8 +357,8 @@ fn one_pair_of_quotes_is_stripped_in_every_layer() {
     let settings = load(&inputs, Needs::default()).expect("valid");
     assert!(settings.dry_run);
     assert_eq!(settings.home.task_queue, "mine");
-    assert_eq!(settings.policy.threshold.max_trus.get(), 7);
-    assert_eq!(settings.policy.threshold.default_trus.get(), 6);
+    assert_eq!(settings.policy.threshold.max_trus().get(), 7);
+    assert_eq!(settings.policy.threshold.default_trus().get(), 6);
     assert!(settings.policy.filter.deny.matches(&"b".parse().expect("an id")));
     let ops = settings.cloud_ops.expect("its key");
     assert_eq!(ops.base_url(), "https://saas-api.tmprl.cloud/");

@@ -53,8 +53,6 @@ pub struct ActivitySettings {
     pub dry_run: bool,
     /// How many changes run at a time.
     pub max_concurrent_changes: u32,
-    /// Dollars for a million actions.
-    pub price_per_million_actions: Decimal,
     /// Where notifications go.
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
@@ -82,7 +80,6 @@ impl ActivitySettings {
         Self {
             dry_run: false,
             max_concurrent_changes: 5,
-            price_per_million_actions: capacity_engine::Policy::default().threshold.price.dollars(),
             webhook: None,
             installation,
             change_timeout: capacity_autopilot::CHANGE_TIMEOUT,
@@ -247,7 +244,7 @@ impl CapacityActivities {
             unpaused_schedule,
         } = announcement;
         if let (Some(memory), false) = (self.autopilot.memory(), report.changes.is_empty()) {
-            let plan = report.to_plan(self.settings.price_per_million_actions);
+            let plan = report.to_plan(self.price_per_million_actions());
             let changes: Vec<ChangeResult> = report
                 .changes
                 .iter()
@@ -412,9 +409,13 @@ impl CapacityActivities {
         })
     }
 
+    fn price_per_million_actions(&self) -> Decimal {
+        self.autopilot.settings().policy.threshold.price.dollars()
+    }
+
     /// Tells what of a report is to be told, with what else is; having nothing to tell is being told.
     pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
-        let plan = report.to_plan(self.settings.price_per_million_actions);
+        let plan = report.to_plan(self.price_per_million_actions());
         match digest(&plan, more) {
             Some(message) => self.tell(&message).await,
             None => true,

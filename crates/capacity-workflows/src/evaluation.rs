@@ -158,7 +158,7 @@ pub(crate) async fn evaluate(
     } else {
         activities.health.evaluated();
     }
-    let plan = Plan::of(&evaluation, activities.settings.price_per_million_actions);
+    let plan = Plan::of(&evaluation);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.ledger_problem.clone();
     let quiet = record(activities, request, &plan, &evaluation, &mut ledger_problem).await;

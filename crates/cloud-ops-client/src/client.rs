@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use http_edge::SharedPause;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -88,32 +88,31 @@ impl Client {
     ///
     /// Never: TLS settings without certificates of one's own always work.
     pub fn new(config: Config) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "temporal-cloud-api-version",
-            HeaderValue::from_static(API_VERSION),
-        );
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let mut http = reqwest::Client::builder()
-            .default_headers(headers)
             .tls_backend_preconfigured(
                 http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the key to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout);
+            .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
             http = http.no_proxy();
         } else {
             http = http.https_only(true);
         }
+        let http = http
+            .build()
+            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        Self::with_http(config, http)
+    }
+
+    /// Returns a client that sends its requests through a ready HTTP client, with that client's proxies, certificates and user agent.
+    /// Timeouts of the configuration apply, but `connect_timeout`. The HTTP client should not follow redirects.
+    pub fn with_http(config: Config, http: reqwest::Client) -> Self {
         let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let shared = Shared {
-            http: http
-                .build()
-                .expect("the TLS settings are made by the same library, and nothing else can fail"),
+            http,
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             pace: RateLimiter::direct(Quota::per_second(per_second)),
             pause: SharedPause::default(),
@@ -380,6 +379,9 @@ impl Client {
             .shared
             .http
             .request(call.method.clone(), url)
+            .header("temporal-cloud-api-version", HeaderValue::from_static(API_VERSION))
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .timeout(self.shared.config.request_timeout)
             .query(&call.query);
         if let Some(key) = http_edge::bearer(key) {
             request = request.header(header::AUTHORIZATION, key);

@@ -30,3 +30,6 @@ pub use namespaces::{
     ProvisionedOptions, Region, Replica, ReplicaState, ResourceState,
 };
 pub use spec::{Spec, SpecDifference, SpecDigests, WantedCapacity};
+
+/// The HTTP library, for a client of your own.
+pub use reqwest;

@@ -19,6 +19,10 @@ pub struct Faults {
     pub lost_answers_of: Option<String>,
     /// A route of the Cloud Ops API whose requests are all answered with 429.
     pub rate_limited_route: Option<String>,
+    /// The seconds that a 429 asks to wait for, in `Retry-After`; none sends no such header.
+    pub retry_after: Option<u32>,
+    /// Routes of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, that the key has no permission for.
+    pub denied_routes: Vec<String>,
     /// What is wrong with the metrics.
     pub metrics: MetricsFault,
     /// How operations end.

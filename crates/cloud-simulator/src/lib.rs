@@ -31,6 +31,7 @@ pub use incidents::Incident;
 pub use load::{Load, Trace, TraceError};
 pub use options::SimulatorOptions;
 pub use running::{NamespaceView, RunningSimulator, StartError, start};
+pub use server::OPS_ROUTES;
 
 /// The secret part of the simulated webhook's address.
 pub(crate) const SLACK_TOKEN: &str = "simulated-webhook-token";

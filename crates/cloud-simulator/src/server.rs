@@ -75,6 +75,18 @@ pub(crate) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
+/// The routes of the Cloud Ops API, as faults name them.
+pub const OPS_ROUTES: [&str; 8] = [
+    "GET /cloud/namespaces",
+    "GET /cloud/namespaces/{id}",
+    "POST /cloud/namespaces/{id}",
+    "GET /cloud/namespaces/{id}/capacity-info",
+    "GET /cloud/operations/{id}",
+    "GET /cloud/current-identity",
+    "GET /cloud/regions",
+    "POST /cloud/billing-reports",
+];
+
 /// Which key a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -129,6 +141,9 @@ fn with_key(
             Err(Refusal::new(401, 16, "the API key is expired"))
         }
         Some(held) if held != needed => Err(Refusal::new(403, 7, "permission denied")),
+        Some(_) if cloud.faults.denied_routes.iter().any(|denied| denied == route) => {
+            Err(Refusal::new(403, 7, "permission denied"))
+        }
         Some(_) => answer(&mut cloud),
     };
     if fault == RequestFault::DroppedAfter || cloud.faults.lost_answers_of.as_deref() == Some(route) {
@@ -156,13 +171,14 @@ fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response
         RequestFault::None | RequestFault::DroppedAfter => None,
         RequestFault::DroppedBefore => Some(dropped()),
         RequestFault::TooManyRequests => {
-            let refusal = Refusal::new(429, 8, "rate limit exceeded");
-            Some(json_answer(
-                StatusCode::TOO_MANY_REQUESTS,
-                &refusal.body(),
-                cloud,
-                now,
-            ))
+            let body = Refusal::new(429, 8, "rate limit exceeded").body();
+            let mut response = json_answer(StatusCode::TOO_MANY_REQUESTS, &body, cloud, now);
+            if let Some(seconds) = cloud.faults.retry_after {
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Some(response)
         }
         RequestFault::Unavailable => {
             let page = "<html><head><title>503</title></head><body>Service Unavailable</body></html>";

@@ -27,7 +27,7 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
     }
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .expect("ring supports TLS 1.2 and 1.3")
+        .expect("the provider has cipher suites, and key exchange for them")
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -61,9 +61,12 @@ pub fn verifier(
     Ok(verifier)
 }
 
-/// Returns the cryptography that every connection uses.
+/// Returns the cryptography that every connection uses: the one that the program has installed for the process, else ring.
+/// Installs nothing.
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    CryptoProvider::get_default()
+        .filter(|provider| !provider.cipher_suites.is_empty() && !provider.kx_groups.is_empty())
+        .map_or_else(|| Arc::new(rustls::crypto::ring::default_provider()), Arc::clone)
 }
 
 /// The system's authorities, or the built-in ones.

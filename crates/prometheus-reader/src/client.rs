@@ -27,6 +27,8 @@ pub struct PrometheusClient {
     http: reqwest::Client,
     pub(crate) config: PrometheusConfig,
     pub(crate) host: String,
+    /// What every request carries.
+    headers: HeaderMap,
     /// What no text may show, beside what was read again since.
     secrets: Vec<SecretString>,
     /// Whether a gateway refuses POST and allows GET.
@@ -51,23 +53,13 @@ impl PrometheusClient {
     ///
     /// Never for a valid configuration: its authorities were used once when it was made.
     pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
-        let host = match (config.base_url.host_str(), config.base_url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
-        };
-        let secrets = secret(&config.auth)
-            .map(|secret| Credentials::of(&config.auth, secret.current()).secrets)
-            .unwrap_or_default();
         let tls = http_edge::tls::client_config(&config.certificates)
             .expect("the configuration accepts only authorities that can be used");
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .default_headers(tenant(&config))
-            .user_agent(config.user_agent.as_str())
             // A redirect would carry the credentials to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(config.timeout);
+            .connect_timeout(CONNECT_TIMEOUT);
         if config.is_loopback() {
             http = http.no_proxy();
         } else {
@@ -75,18 +67,28 @@ impl PrometheusClient {
         }
         let http = http.build().map_err(|source| {
             let kind = ErrorKind::Unreachable {
-                host: host.clone(),
+                host: host(&config),
                 source: source.without_url(),
             };
             Error::new("prepare the connection", kind)
         })?;
-        Ok(Self {
+        Ok(Self::with_http(config, http))
+    }
+
+    /// Returns a client that sends its requests through a ready HTTP client, with that client's proxies and certificates: those of
+    /// the configuration (`custom_ca`) are not used. The HTTP client should not follow redirects.
+    pub fn with_http(config: PrometheusConfig, http: reqwest::Client) -> Self {
+        let secrets = secret(&config.auth)
+            .map(|secret| Credentials::of(&config.auth, secret.current()).secrets)
+            .unwrap_or_default();
+        Self {
             http,
+            host: host(&config),
+            headers: headers(&config),
             config,
-            host,
             secrets,
             get_only: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Returns the configuration.
@@ -187,6 +189,7 @@ impl PrometheusClient {
     }
 
     async fn attempt(&self, request: RequestBuilder) -> Result<Answer, ErrorKind> {
+        let request = request.headers(self.headers.clone()).timeout(self.config.timeout);
         let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
         let status = response.status();
         let headers = response.headers().clone();
@@ -419,9 +422,20 @@ fn authorized(request: RequestBuilder, header: Option<HeaderValue>) -> RequestBu
     }
 }
 
-/// The header that names the tenant, if there is one.
-fn tenant(config: &PrometheusConfig) -> HeaderMap {
+/// Returns the host with its port, for messages.
+fn host(config: &PrometheusConfig) -> String {
+    match (config.base_url.host_str(), config.base_url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns what every request carries: the user agent, and the tenant if there is one.
+fn headers(config: &PrometheusConfig) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    let user_agent = HeaderValue::from_str(&config.user_agent)
+        .expect("the configuration accepts only user agents that fit a header");
+    headers.insert(header::USER_AGENT, user_agent);
     if let Some(tenant) = &config.tenant {
         let value =
             HeaderValue::from_str(tenant).expect("the configuration accepts only tenants that fit a header");

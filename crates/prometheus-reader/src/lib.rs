@@ -19,3 +19,6 @@ pub use error::{Error, ErrorKind};
 pub use probe::{Presence, ServerInfo};
 pub use samples::{Coverage, FamilyCoverage, SeriesSample, Span};
 pub use selector::Query;
+
+/// The HTTP library, for a client of your own.
+pub use reqwest;

@@ -9,3 +9,6 @@ mod webhook;
 
 pub use message::{Message, Section, Severity};
 pub use webhook::{Config, ConfigError, Error, ErrorKind, Webhook};
+
+/// The HTTP library, for a client of your own.
+pub use reqwest;

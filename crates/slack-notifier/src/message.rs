@@ -22,6 +22,15 @@ impl Severity {
             Self::Critical => ":rotating_light: Critical:",
         }
     }
+
+    /// The title of a message that has none.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Info => ":information_source: Notification",
+            Self::Warning => ":warning: Warning",
+            Self::Critical => ":rotating_light: Critical",
+        }
+    }
 }
 
 /// A message: a title, groups of lines, and small print.
@@ -62,7 +71,7 @@ const LONGEST_LINE: usize = 600;
 impl Message {
     /// Returns the payload for an incoming webhook: blocks, and a plain text for notifications and old clients.
     pub fn payload(&self) -> Value {
-        let title = format!("{} {}", self.severity.mark(), one_line(&self.title));
+        let title = self.headline();
         let mut blocks = vec![json!({
             "type": "header",
             "text": { "type": "plain_text", "text": cut(&title, LONGEST_HEADER), "emoji": true },
@@ -85,6 +94,14 @@ impl Message {
             blocks.push(json!({ "type": "context", "elements": elements }));
         }
         json!({ "text": self.fallback(), "blocks": blocks })
+    }
+
+    /// The title after the mark of its severity.
+    fn headline(&self) -> String {
+        match one_line(&self.title).as_str() {
+            "" => self.severity.title().to_owned(),
+            title => format!("{} {title}", self.severity.mark()),
+        }
     }
 
     /// The texts of all sections, as many lines as there is room for; what is left out is counted.
@@ -111,7 +128,7 @@ impl Message {
     }
 
     fn fallback(&self) -> String {
-        let mut lines = vec![format!("{} {}", self.severity.mark(), one_line(&self.title))];
+        let mut lines = vec![self.headline()];
         for section in &self.sections {
             lines.extend(section.heading.iter().map(|heading| one_line(heading)));
             lines.extend(section.lines.iter().map(|line| one_line(line)));
@@ -166,7 +183,10 @@ fn more(count: usize) -> String {
 
 /// A line break in data may not look like another line of ours.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn cut(text: &str, longest: usize) -> String {
@@ -268,6 +288,13 @@ mod tests {
                 .all(|block| block["type"] != "context"),
             "{blocks}"
         );
+    }
+
+    #[test]
+    fn a_message_without_a_title_has_a_header_all_the_same() {
+        let mut message = message(1);
+        message.title = " \u{7}\n".to_owned();
+        assert_eq!(message.payload()["blocks"][0]["text"]["text"], ":warning: Warning");
     }
 
     #[test]

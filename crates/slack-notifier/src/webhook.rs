@@ -224,17 +224,20 @@ impl Webhook {
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT);
         if config.is_loopback {
             http = http.no_proxy();
         }
-        Self {
-            http: http
-                .build()
-                .expect("the TLS settings are made by the same library, and nothing else can fail"),
-            config,
-        }
+        let http = http
+            .build()
+            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        Self::with_http(config, http)
+    }
+
+    /// Returns a webhook that posts through a ready HTTP client, with that client's proxies, certificates and user agent. The HTTP
+    /// client should not follow redirects.
+    pub fn with_http(config: Config, http: reqwest::Client) -> Self {
+        Self { http, config }
     }
 
     /// Returns the host, which may be shown.
@@ -291,7 +294,8 @@ impl Webhook {
         let request = self
             .http
             .post(url.expose_secret())
-            .header("content-type", "application/json");
+            .header("content-type", "application/json")
+            .timeout(REQUEST_TIMEOUT);
         let response = request.body(body).send().await.map_err(no_answer)?;
         let status = response.status();
         let seconds = response

@@ -20,6 +20,14 @@ pub enum ConnectError {
     /// Not an address.
     #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
     Address(String),
+    /// A URL where host and port are expected.
+    #[error("TEMPORAL_ADDRESS: `{address}` is a URL; write `{host_and_port}`, host and port only")]
+    AddressIsUrl {
+        /// What was given.
+        address: String,
+        /// The part of it that is an address.
+        host_and_port: String,
+    },
     /// A file that cannot be read.
     #[error("{setting}: the file {} cannot be read: {cause}", .path.display())]
     File {

@@ -137,11 +137,7 @@ impl ConnectionSettings {
     /// Connects once, and measures the calls.
     pub(crate) async fn connect_with(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
         let scheme = if self.is_encrypted() { "https" } else { "http" };
-        let invalid = || ConnectError::Address(self.address.clone());
-        let target = Url::parse(&format!("{scheme}://{}", self.address)).map_err(|_| invalid())?;
-        if target.port_or_known_default().is_none() || target.host_str().is_none() {
-            return Err(invalid());
-        }
+        let target = target(scheme, &self.address)?;
         let mut options = ConnectionOptions::new(target).build();
         options.connect_timeout = Some(CONNECT_TIMEOUT);
         options.identity.clone_from(&self.identity);
@@ -316,7 +312,7 @@ impl ConnectionSettings {
         })?;
         let builder = ClientConfig::builder_with_provider(http_edge::tls::provider())
             .with_safe_default_protocol_versions()
-            .expect("ring supports TLS 1.2 and 1.3")
+            .expect("the provider has cipher suites, and key exchange for them")
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
         let (mut config, identity) = match &self.credential {
@@ -337,6 +333,23 @@ impl ConnectionSettings {
             .build();
         Ok(Tls { options, config })
     }
+}
+
+/// Returns the URL of an address, which must be host and port.
+fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
+    if let Some((_, rest)) = address.split_once("://") {
+        let host_and_port = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        return Err(ConnectError::AddressIsUrl {
+            address: address.to_owned(),
+            host_and_port: host_and_port.to_owned(),
+        });
+    }
+    let invalid = || ConnectError::Address(address.to_owned());
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(invalid());
+    }
+    Url::parse(&format!("{scheme}://{address}")).map_err(|_| invalid())
 }
 
 /// How a connection is encrypted: for the client library, and for a handshake of our own.
@@ -413,4 +426,31 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_host_and_port_is_an_address() {
+        for address in ["localhost:7233", "orders.a1b2c.tmprl.cloud:7233", "[::1]:7233"] {
+            assert!(target("http", address).is_ok(), "{address}");
+        }
+        for address in ["localhost", ":7233", "localhost:0", "localhost:7233/", "me@localhost:7233", ""] {
+            assert!(
+                matches!(target("http", address), Err(ConnectError::Address(_))),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_is_refused_with_what_to_write_instead() {
+        let error = target("http", "http://localhost:7233/").expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "TEMPORAL_ADDRESS: `http://localhost:7233/` is a URL; write `localhost:7233`, host and port only"
+        );
+    }
 }

@@ -22,10 +22,7 @@ async fn main() -> anyhow::Result<()> {
         ..NamespaceFilter::default()
     };
     let settings = AutopilotSettings {
-        policy: Policy {
-            filter,
-            ..Policy::default()
-        },
+        policy: Policy::default().with_filter(filter),
         home: None,
     };
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);

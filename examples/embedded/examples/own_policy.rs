@@ -29,10 +29,10 @@ impl CapacityPolicy for TwiceThePeak {
         let peak = view.window.highest_asked(kind);
         let wanted = peak.saturating_mul(2);
         let envelope = view.snapshot.envelopes[kind].unwrap_or_default();
-        let size = (1..=view.settings.max_trus.get())
+        let size = (1..=view.settings.max_trus().get())
             .filter_map(Trus::try_new)
             .find(|trus| kind.at(*trus) >= wanted)
-            .unwrap_or(view.settings.max_trus);
+            .unwrap_or(view.settings.max_trus());
         let to = if envelope >= wanted {
             Capacity::OnDemand
         } else {

@@ -162,6 +162,7 @@ async fn evaluate(
     Ok(Evaluation {
         evaluated_at: now,
         account,
+        price: autopilot.settings().policy.threshold.price.clone(),
         metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
         usage_window: round.usage_window().to_owned(),

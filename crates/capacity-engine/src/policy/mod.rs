@@ -27,7 +27,7 @@ use crate::usage::UsageWindow;
 pub use contract::{
     CapacityPolicy, ConsideredOption, PolicyRef, PolicyState, PolicyTarget, PolicyView, Wish,
 };
-pub use settings::{Policy, ThresholdSettings};
+pub use settings::{InvalidSizes, Policy, ThresholdSettings};
 pub use threshold::Threshold;
 
 /// The end of a judgement.

@@ -99,19 +99,23 @@ impl Scraper {
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the key to an address nobody chose.
             .redirect(reqwest::redirect::Policy::none())
-            // Unpacking hides how an answer was framed, and with it whether it was cut.
-            .gzip(false)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout);
+            .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
             http = http.no_proxy();
         } else {
             http = http.https_only(true);
         }
+        let http = http
+            .build()
+            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        Self::with_http(config, http)
+    }
+
+    /// Returns a scraper that sends its requests through a ready HTTP client, with that client's proxies, certificates and user
+    /// agent. Timeouts of the configuration apply, but `connect_timeout`. The HTTP client should not follow redirects.
+    pub fn with_http(config: Config, http: reqwest::Client) -> Self {
         Self {
-            http: http
-                .build()
-                .expect("the TLS settings are made by the same library, and nothing else can fail"),
+            http,
             host: config.base_url.host_str().unwrap_or_default().to_owned(),
             config,
             recent: Mutex::new(VecDeque::new()),
@@ -304,7 +308,13 @@ impl Scraper {
             host: self.host.clone(),
             source: error.without_url(),
         };
-        let mut request = self.http.get(url.clone()).query(pairs);
+        let mut request = self
+            .http
+            .get(url.clone())
+            // Unpacking hides how an answer was framed, and with it whether it was cut.
+            .header(header::ACCEPT_ENCODING, "identity")
+            .timeout(self.config.request_timeout)
+            .query(pairs);
         if let Some(key) = http_edge::bearer(key) {
             request = request.header(header::AUTHORIZATION, key);
         }

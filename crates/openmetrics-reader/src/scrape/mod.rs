@@ -18,3 +18,5 @@ pub use client::{Answer, Completeness, Query, Scraper};
 pub use config::{Config, ConfigError, PUBLIC_BASE_URL};
 pub use error::{Error, ErrorKind};
 pub use parts::{AccountQuery, FamilyQuery};
+/// The HTTP library, for a client of your own.
+pub use reqwest;
