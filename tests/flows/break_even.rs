@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capacity_autopilot::{
-    Autopilot, ChangeState, Clock, Evaluation, Memory, Occasion, Plan, Sampler, Scope, record_evaluation,
+    Autopilot, ChangeState, Clock, Evaluation, Memory, EvaluationRequest, Plan, Sampler, Scope, record_evaluation,
     record_policies,
 };
 use capacity_engine::break_even::Parameters;
@@ -120,17 +120,17 @@ impl Life {
             "this evaluation only scales up",
             RestrictionOrigin::Evaluation,
         );
-        let occasion = Occasion {
+        let request = EvaluationRequest {
             restrictions: (kind == Kind::ScaleUpOnly)
                 .then_some(only_up)
                 .into_iter()
                 .collect(),
             ledger_is_enough: true,
-            ..Occasion::of(Scope::All)
+            ..EvaluationRequest::of(Scope::All)
         };
         let evaluation = self
             .autopilot
-            .evaluate_on(&occasion, &|_| ())
+            .evaluate_on(&request, &|_| ())
             .await
             .expect("evaluated");
         let plan = Plan::of(&evaluation);

@@ -1,6 +1,6 @@
 //! Every decision of the simulator's default world, explained: the change of one input that is named really changes the decision.
 
-use capacity_autopilot::{Occasion, Scope};
+use capacity_autopilot::{EvaluationRequest, Scope};
 use capacity_engine::explain::{Flip, Inputs, explain};
 use capacity_engine::{Action, Decision, Policy, ReasonCode};
 use cloud_simulator::{Account, SimulatorOptions};
@@ -44,8 +44,8 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] policy: Policy
     };
     let world = World::with_policy(options, policy).await;
     let decided = world.evaluate().await;
-    let occasion = Occasion::of(Scope::All);
-    let inputs = world.autopilot.inputs(&occasion, &|_| ()).await.expect("inputs");
+    let request = EvaluationRequest::of(Scope::All);
+    let inputs = world.autopilot.inputs(&request, &|_| ()).await.expect("inputs");
     assert_eq!(inputs.len(), 12);
     for (inputs, judged) in inputs.iter().zip(&decided.decisions) {
         let name = &judged.decision.namespace;
@@ -94,8 +94,8 @@ async fn the_smallest_changes_of_the_demo() {
         ..options(Account::demo())
     };
     let world = World::new(options).await;
-    let occasion = Occasion::of(Scope::All);
-    let inputs = world.autopilot.inputs(&occasion, &|_| ()).await.expect("inputs");
+    let request = EvaluationRequest::of(Scope::All);
+    let inputs = world.autopilot.inputs(&request, &|_| ()).await.expect("inputs");
     let lines = inputs.iter().map(|inputs| {
         let explanation = explain(inputs);
         let flip = &explanation.flips[0];

@@ -178,9 +178,9 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     // Deciding again leaves the requests of the hour to the sampler.
-    let again = capacity_autopilot::Occasion {
+    let again = capacity_autopilot::EvaluationRequest {
         ledger_is_enough: true,
-        ..capacity_autopilot::Occasion::default()
+        ..capacity_autopilot::EvaluationRequest::default()
     };
     let evaluation = world
         .autopilot

@@ -1,7 +1,7 @@
 //! From flags and settings to an autopilot.
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, Evaluation, Occasion, Progress, Scope};
+use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, Progress, Scope};
 use capacity_settings::{Inputs, Needs, Settings};
 
 use crate::arguments::Global;
@@ -89,8 +89,8 @@ pub(crate) async fn evaluate(
             }
         });
     };
-    let occasion = Occasion::of(scope.clone());
-    let evaluation = autopilot.evaluate_on(&occasion, &progress).await;
+    let request = EvaluationRequest::of(scope.clone());
+    let evaluation = autopilot.evaluate_on(&request, &progress).await;
     bar.finish_and_clear();
     Ok(evaluation?)
 }

@@ -87,7 +87,7 @@ impl Scope {
 
 /// What an evaluation is made for.
 #[derive(Debug, Clone, Default)]
-pub struct Occasion {
+pub struct EvaluationRequest {
     /// Which namespaces it decides upon.
     pub scope: Scope,
     /// What forbids changes, the most important first; restrictions that the evaluation finds itself are added at the end.
@@ -98,8 +98,8 @@ pub struct Occasion {
     pub ledger_is_enough: bool,
 }
 
-impl Occasion {
-    /// Returns an occasion without restrictions.
+impl EvaluationRequest {
+    /// Returns a request without restrictions.
     pub fn of(scope: Scope) -> Self {
         Self {
             scope,

@@ -20,7 +20,7 @@ mod record;
 mod standing;
 mod text;
 
-pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, Occasion, Scope};
+pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, EvaluationRequest, Scope};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capacity_autopilot::{Evaluation, Occasion, Plan, Scope, chain, record_evaluation, record_policies};
+use capacity_autopilot::{Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies};
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -139,14 +139,14 @@ pub(crate) async fn evaluate(
                 .remember_refusal(&namespace, &refused.resource_version, why.to_owned());
         }
     }
-    let occasion = Occasion {
+    let asked = EvaluationRequest {
         scope: Scope::All,
         restrictions,
         ledger_is_enough: request.again,
     };
     let evaluation = activities
         .autopilot
-        .evaluate_on(&occasion, &|_| ())
+        .evaluate_on(&asked, &|_| ())
         .await
         .map_err(|error| {
             activities.health.failed();

@@ -6,7 +6,7 @@ mod trace;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use capacity_autopilot::{ActionName, Occasion, Plan, Scope, decision_in_ledger};
+use capacity_autopilot::{ActionName, EvaluationRequest, Plan, Scope, decision_in_ledger};
 use capacity_engine::explain::{explain, row_of};
 use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
 use capacity_ledger::Ledger;
@@ -51,9 +51,9 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     };
     let settings = setup::settings(global, needs)?;
     let autopilot = capacity_workflows::autopilot(&settings)?;
-    let occasion = Occasion::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
+    let request = EvaluationRequest::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
     let bar = terminal.progress(format!("reading {name}"));
-    let inputs = autopilot.inputs(&occasion, &|_| ()).await;
+    let inputs = autopilot.inputs(&request, &|_| ()).await;
     bar.finish_and_clear();
     let mut inputs = inputs?;
     ensure!(

@@ -32,7 +32,7 @@ use capacity_engine::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, Judged, Occasion, Scope, ShadowDecision};
+use crate::autopilot::{Autopilot, Evaluation, Judged, EvaluationRequest, Scope, ShadowDecision};
 use crate::memory::ledger_unavailable;
 
 pub use families::metric_families;
@@ -110,27 +110,27 @@ impl Autopilot {
     ///
     /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
     pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
-        let occasion = Occasion::of(scope.clone());
-        self.evaluate_on(&occasion, &|_| ()).await
+        let request = EvaluationRequest::of(scope.clone());
+        self.evaluate_on(&request, &|_| ()).await
     }
 
-    /// As [`Autopilot::evaluate`], under the restrictions of an occasion, reporting progress.
+    /// As [`Autopilot::evaluate`], under the restrictions of a request, reporting progress.
     ///
     /// # Errors
     ///
     /// As [`Autopilot::evaluate`].
     pub async fn evaluate_on(
         &self,
-        occasion: &Occasion,
+        request: &EvaluationRequest,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Evaluation, ObserveError> {
-        evaluate(self, occasion, progress).await
+        evaluate(self, request, progress).await
     }
 }
 
 async fn evaluate(
     autopilot: &Autopilot,
-    occasion: &Occasion,
+    request: &EvaluationRequest,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Evaluation, ObserveError> {
     let (ops_before, metrics_before) = (
@@ -140,12 +140,12 @@ async fn evaluate(
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
     warnings::of_clock(autopilot.clock().behind(), &mut warnings);
-    let in_scope = in_scope(&listed, &occasion.scope)?;
+    let in_scope = in_scope(&listed, &request.scope)?;
     warnings::of_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
 
-    let mut round = Round::new(autopilot, &in_scope, account.clone(), occasion);
-    round.look(occasion, progress, &mut warnings).await;
+    let mut round = Round::new(autopilot, &in_scope, account.clone(), request);
+    round.look(request, progress, &mut warnings).await;
     let candidates = round.candidates_of_all(autopilot.now());
     progress(Progress::ReadingCapacityInfo(candidates.len()));
     round
@@ -183,15 +183,15 @@ impl Autopilot {
     /// As [`Autopilot::evaluate`].
     pub async fn inputs(
         &self,
-        occasion: &Occasion,
+        request: &EvaluationRequest,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Vec<Inputs>, ObserveError> {
         let listed = list(self, progress).await?;
-        let in_scope = in_scope(&listed, &occasion.scope)?;
+        let in_scope = in_scope(&listed, &request.scope)?;
         let account = account_of(listed.iter().map(|listed| &listed.id));
-        let mut round = Round::new(self, &in_scope, account, occasion);
+        let mut round = Round::new(self, &in_scope, account, request);
         let mut warnings = Vec::new();
-        round.look(occasion, progress, &mut warnings).await;
+        round.look(request, progress, &mut warnings).await;
         let all: Vec<usize> = (0..round.names.len()).collect();
         progress(Progress::ReadingCapacityInfo(all.len()));
         round
@@ -290,7 +290,7 @@ impl<'a> Round<'a> {
         autopilot: &'a Autopilot,
         in_scope: &[&'a Listed],
         account: Option<String>,
-        occasion: &Occasion,
+        request: &EvaluationRequest,
     ) -> Self {
         let snapshot = |listed: &&Listed| Snapshot {
             change_refused: autopilot.refusal_of(&listed.id, &listed.resource_version),
@@ -309,9 +309,9 @@ impl<'a> Round<'a> {
             account: AccountView {
                 metrics: MetricsHealth::Complete,
                 home: autopilot.settings().home.clone(),
-                restrictions: occasion.restrictions.clone(),
+                restrictions: request.restrictions.clone(),
             },
-            ledger_is_enough: occasion.ledger_is_enough,
+            ledger_is_enough: request.ledger_is_enough,
             errors: Vec::new(),
             acting: Judge::acting(&autopilot.settings().policy),
             shadow: Judge::in_shadow(&autopilot.settings().policy),
@@ -321,13 +321,13 @@ impl<'a> Round<'a> {
     /// Looks at everything that decisions rest on, but the capacity infos.
     async fn look(
         &mut self,
-        occasion: &Occasion,
+        request: &EvaluationRequest,
         progress: &(dyn Fn(Progress) + Sync),
         warnings: &mut Vec<String>,
     ) {
         progress(Progress::ReadingMetrics(self.names.len()));
         self.recall_states().await;
-        self.observe(matches!(occasion.scope, Scope::All), progress, warnings)
+        self.observe(matches!(request.scope, Scope::All), progress, warnings)
             .await;
         self.look_for_unknown_throttling(warnings).await;
         self.fill_in_standby();
