@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use capacity_autopilot::{
-    Autopilot, ChangeState, Clock, Evaluation, Memory, EvaluationRequest, Plan, Sampler, Scope, record_evaluation,
-    record_policies,
+    Autopilot, ChangeState, Clock, Evaluation, EvaluationRequest, LedgerHandle, Plan, Sampler, Scope,
+    record_evaluation, record_policies,
 };
 use capacity_engine::break_even::Parameters;
 use capacity_engine::{Direction, Policy, PolicyRef, ReasonCode, Restriction, RestrictionOrigin};
@@ -62,7 +62,7 @@ impl Life {
         let location = Location::Sqlite(folder.path().join("ledger.db"));
         let autopilot = harness::autopilot_within(&cloud, policy, u32::MAX)
             .with_clock(Clock::running_at(0.0))
-            .remembering(Memory::at(location.clone()));
+            .with_ledger(LedgerHandle::at(location.clone()));
         Self {
             cloud,
             autopilot,
@@ -86,7 +86,7 @@ impl Life {
     pub(crate) async fn live(&mut self, minutes: usize) {
         let autopilot = harness::autopilot_within(&self.cloud, self.policy(), u32::MAX)
             .with_clock(Clock::running_at(0.0))
-            .remembering(Memory::at(self.location.clone()));
+            .with_ledger(LedgerHandle::at(self.location.clone()));
         let mut sampler = Sampler::new(&autopilot);
         for _ in 0..minutes {
             self.cloud.advance(MINUTE);
@@ -134,12 +134,12 @@ impl Life {
             .await
             .expect("evaluated");
         let plan = Plan::of(&evaluation);
-        let memory = self.autopilot.memory().expect("a ledger");
-        record_evaluation(memory, &plan, self.dry_run, "test")
+        let ledger = self.autopilot.ledger().expect("a ledger");
+        record_evaluation(ledger, &plan, self.dry_run, "test")
             .await
             .expect("recorded");
         let acts = !self.dry_run && kind == Kind::Full;
-        record_policies(memory, &plan, &evaluation, &self.policy(), acts)
+        record_policies(ledger, &plan, &evaluation, &self.policy(), acts)
             .await
             .expect("recorded");
         for order in plan.orders(&evaluation) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use capacity_autopilot::{Autopilot, Evaluation, Memory, Sampler, Sampling, Scope, sampling_rule};
+use capacity_autopilot::{Autopilot, Evaluation, LedgerHandle, Sampler, Sampling, Scope, sampling_rule};
 use capacity_engine::Policy;
 use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
 use cloud_simulator::{
@@ -47,7 +47,7 @@ impl Remembering {
         let cloud = cloud_simulator::start(options).await.expect("started");
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().join("ledger.db"));
-        let autopilot = harness::autopilot(&cloud, strict()).remembering(Memory::at(location.clone()));
+        let autopilot = harness::autopilot(&cloud, strict()).with_ledger(LedgerHandle::at(location.clone()));
         Self {
             cloud,
             autopilot,
@@ -138,7 +138,8 @@ async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
     let world = Remembering::new(account).await;
     let mut policy = strict();
     policy.threshold.min_actions_per_hour = 1_000_000_000;
-    let autopilot = harness::autopilot(&world.cloud, policy).remembering(Memory::at(world.location.clone()));
+    let autopilot =
+        harness::autopilot(&world.cloud, policy).with_ledger(LedgerHandle::at(world.location.clone()));
     world.sample(70).await;
     let evaluation = evaluate(&autopilot).await;
     let bulk = reason(&evaluation, "bulk");
@@ -210,7 +211,7 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
             (harness::on_estimates(), "orders: Hold ledger_unavailable"),
         ] {
             let autopilot =
-                harness::autopilot(&world.cloud, policy).remembering(Memory::at(location.clone()));
+                harness::autopilot(&world.cloud, policy).with_ledger(LedgerHandle::at(location.clone()));
             let evaluation = evaluate(&autopilot).await;
             assert_eq!(
                 outcomes(&evaluation),
@@ -229,8 +230,8 @@ async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
     let world = Remembering::new(three()).await;
     world.sample(2).await;
     let file = world.folder.path().join("ledger.db");
-    let broken = Memory::at(world.location.clone());
-    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(broken);
+    let broken = LedgerHandle::at(world.location.clone());
+    let autopilot = harness::autopilot(&world.cloud, strict()).with_ledger(broken);
     std::fs::write(&file, [b'x'; 9_000]).expect("written");
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(world.folder.path().join(format!("ledger.db{suffix}")));
@@ -338,7 +339,7 @@ async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
 async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_whole() {
     let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
     let autopilot = harness::autopilot_within(&world.cloud, strict(), 110)
-        .remembering(Memory::at(world.location.clone()));
+        .with_ledger(LedgerHandle::at(world.location.clone()));
     let mut sampler = Sampler::new(&autopilot);
     for _ in 0..51 {
         world.cloud.advance(SignedDuration::from_secs(68));
@@ -367,7 +368,7 @@ async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
     );
     let world = Remembering::new(three()).await;
     let location = Location::parse(&silent).expect("a location");
-    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(Memory::at(location));
+    let autopilot = harness::autopilot(&world.cloud, strict()).with_ledger(LedgerHandle::at(location));
     let begun = std::time::Instant::now();
     let evaluation = evaluate(&autopilot).await;
     assert_eq!(outcomes(&evaluation)[0], "checkout: Enable 6 TRUs throttled");
@@ -522,7 +523,8 @@ async fn an_hour_without_metrics_is_unknown_and_not_idle() {
 #[tokio::test]
 async fn two_workers_share_a_minute_and_a_budget() {
     let world = Remembering::new(three()).await;
-    let second = harness::autopilot(&world.cloud, strict()).remembering(Memory::at(world.location.clone()));
+    let second =
+        harness::autopilot(&world.cloud, strict()).with_ledger(LedgerHandle::at(world.location.clone()));
     let (mut one, mut other) = (Sampler::new(&world.autopilot), Sampler::new(&second));
     let (first, same) = tokio::join!(one.round(), other.round());
     assert_eq!(first.minute, same.minute);
@@ -574,8 +576,8 @@ async fn a_namespace_that_appears_is_sampled_from_the_next_round_on() {
 #[tokio::test]
 async fn sampling_without_a_usable_ledger_leaves_requests_to_evaluations() {
     let world = Remembering::new(three()).await;
-    let nowhere = Memory::at(Location::Sqlite("/proc/none/ledger.db".into()));
-    let autopilot = harness::autopilot(&world.cloud, strict()).remembering(nowhere);
+    let nowhere = LedgerHandle::at(Location::Sqlite("/proc/none/ledger.db".into()));
+    let autopilot = harness::autopilot(&world.cloud, strict()).with_ledger(nowhere);
     let mut sampler = Sampler::new(&autopilot);
     let round = sampler.round().await;
     assert!(!round.recorded && round.problem.is_some());

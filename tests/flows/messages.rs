@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, AutopilotSettings, Evaluation, Memory, Plan, Sampler, Scope, record_evaluation,
+    Autopilot, AutopilotSettings, Evaluation, LedgerHandle, Plan, Sampler, Scope, record_evaluation,
 };
 use capacity_engine::Decision;
 use capacity_ledger::Location;
@@ -161,15 +161,16 @@ async fn a_region_that_is_being_added_for_hours_says_since_when_and_is_announced
 async fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    let remembering =
-        |world: &World| autopilot(&world.cloud, on_estimates()).remembering(Memory::at(location.clone()));
+    let remembering = |world: &World| {
+        autopilot(&world.cloud, on_estimates()).with_ledger(LedgerHandle::at(location.clone()))
+    };
     let options = stopped(vec![NamespaceSetup::new("pay", Load::Steady(560.0)).with_trus(4)]);
     let world = World::new(options).await;
     // In use with 4 TRUs: seen by this process, and recorded by another one.
     let first = world.evaluate().await;
     assert!(!decision(&first, "pay").action.is_change());
     let plan = Plan::of(&first);
-    record_evaluation(&Memory::at(location.clone()), &plan, false, "a worker")
+    record_evaluation(&LedgerHandle::at(location.clone()), &plan, false, "a worker")
         .await
         .expect("recorded");
     world.cloud.advance(SignedDuration::from_mins(1));
@@ -218,7 +219,7 @@ async fn standby_traffic_is_told_as_left_out_with_its_figure() {
     // Out of the ledger, which does not keep it: what the sampler of this process has read.
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    let remembering = autopilot(&world.cloud, on_estimates()).remembering(Memory::at(location));
+    let remembering = autopilot(&world.cloud, on_estimates()).with_ledger(LedgerHandle::at(location));
     world.cloud.advance(SignedDuration::from_mins(1));
     assert!(Sampler::new(&remembering).round().await.recorded);
     let scrapes = || world.cloud.requests()["GET /v1/metrics"];

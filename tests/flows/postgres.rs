@@ -5,7 +5,7 @@ mod server;
 
 use std::net::SocketAddr;
 
-use capacity_autopilot::{Memory, Sampler, Scope};
+use capacity_autopilot::{LedgerHandle, Sampler, Scope};
 use capacity_ledger::Location;
 use cloud_simulator::SimulatorOptions;
 use jiff::SignedDuration;
@@ -66,7 +66,7 @@ async fn a_postgres_that_goes_away_stops_lowering_until_it_is_back() {
     })
     .await
     .expect("started");
-    let autopilot = harness::autopilot(&cloud, strict()).remembering(Memory::at(location));
+    let autopilot = harness::autopilot(&cloud, strict()).with_ledger(LedgerHandle::at(location));
     let evaluate = async || outcomes(&autopilot.evaluate(&Scope::All).await.expect("evaluated"));
     let mut sampler = Sampler::new(&autopilot);
     for _ in 0..55 {

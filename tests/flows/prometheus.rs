@@ -5,7 +5,9 @@ pub(crate) mod server;
 
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Memory, MetricsSource, Sampler, Scope};
+use capacity_autopilot::{
+    Autopilot, AutopilotSettings, Evaluation, LedgerHandle, MetricsSource, Sampler, Scope,
+};
 use capacity_ledger::Location;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
@@ -99,7 +101,8 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     // A day passes within minutes of ours, by which the scraper counts.
-    let remembering = harness::autopilot_within(&cloud, strict(), 10_000).remembering(Memory::at(location));
+    let remembering =
+        harness::autopilot_within(&cloud, strict(), 10_000).with_ledger(LedgerHandle::at(location));
     let stored = through(&cloud, &prometheus.url());
     let mut sampler = Sampler::new(&remembering);
     let mut compared = 0;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, Memory, Plan, Sampler, Scope, Stop, record_changes,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, LedgerHandle, Plan, Sampler, Scope, Stop, record_changes,
     record_evaluation,
 };
 use capacity_ledger::{HistoryFilter, Ledger, Location};
@@ -63,8 +63,8 @@ impl Life {
         let cloud = cloud_simulator::start(options).await.expect("started");
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().join("ledger.db"));
-        let autopilot =
-            harness::autopilot_within(&cloud, strict(), 1_000_000).remembering(Memory::at(location.clone()));
+        let autopilot = harness::autopilot_within(&cloud, strict(), 1_000_000)
+            .with_ledger(LedgerHandle::at(location.clone()));
         Self {
             cloud,
             autopilot,
@@ -104,8 +104,8 @@ impl Life {
     async fn apply(&self, sampler: &mut Sampler<'_>) {
         let evaluation = self.autopilot.evaluate(&Scope::All).await.expect("evaluated");
         let mut plan = Plan::of(&evaluation);
-        let memory = Memory::at(self.location.clone());
-        record_evaluation(&memory, &plan, false, "worker-1")
+        let ledger = LedgerHandle::at(self.location.clone());
+        record_evaluation(&ledger, &plan, false, "worker-1")
             .await
             .expect("recorded");
         let orders = plan.orders(&evaluation);
@@ -134,7 +134,7 @@ impl Life {
         assert!(results.iter().all(|it| it.outcome.is_success()), "{results:?}");
         plan.changes = Some(results.clone());
         let now = self.cloud.now();
-        record_changes(&memory, &plan, &results, now, "worker-1")
+        record_changes(&ledger, &plan, &results, now, "worker-1")
             .await
             .expect("recorded");
     }

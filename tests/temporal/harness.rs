@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, Memory};
+use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, LedgerHandle};
 use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{
@@ -317,7 +317,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
         autopilot = autopilot.with_clock(clock);
     }
     if let Some(ledger) = setup.ledger.clone() {
-        autopilot = autopilot.remembering(Memory::at(ledger));
+        autopilot = autopilot.with_ledger(LedgerHandle::at(ledger));
     }
     let slack = slack_notifier::Config::try_new(
         setup

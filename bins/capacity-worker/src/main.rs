@@ -235,11 +235,11 @@ fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> 
 
 /// A ledger that cannot be opened is told, and tried again: raising capacity needs none, lowering waits for it.
 async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
-    let Some(memory) = autopilot.memory() else {
+    let Some(ledger) = autopilot.ledger() else {
         tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
         return;
     };
-    match memory.call(async |ledger| Ok(ledger.location().to_owned())).await {
+    match ledger.call(async |ledger| Ok(ledger.location().to_owned())).await {
         Ok(ledger) => tracing::info!(ledger, "usage, decisions and changes are kept"),
         Err(error) => tracing::error!(%error, "nothing is given back until the ledger can be used"),
     }
@@ -285,8 +285,8 @@ async fn check(
             tracing::info!(version = server.version, "Prometheus answers");
         }
     }
-    if let Some(memory) = autopilot.memory() {
-        let ledger = memory
+    if let Some(ledger) = autopilot.ledger() {
+        let ledger = ledger
             .call(async |ledger| Ok(ledger.location().to_owned()))
             .await?;
         tracing::info!(ledger, "the ledger can be used");

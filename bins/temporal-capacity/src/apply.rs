@@ -203,7 +203,7 @@ impl Apply<'_> {
 
     /// Records what was decided and done. That it cannot be recorded never fails what was done.
     async fn record(&self, plan: &Plan, evaluation: Option<&Evaluation>) {
-        let Some(memory) = self.autopilot.memory() else {
+        let Some(ledger) = self.autopilot.ledger() else {
             return;
         };
         let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
@@ -211,12 +211,12 @@ impl Apply<'_> {
         let by = format!("{user}@{} (CLI)", gethostname::gethostname().display());
         let changes = plan.changes.as_deref().unwrap_or_default();
         let recorded = async {
-            record_evaluation(memory, plan, self.settings.dry_run, &by).await?;
+            record_evaluation(ledger, plan, self.settings.dry_run, &by).await?;
             if let Some(evaluation) = evaluation {
                 let policy = &self.autopilot.settings().policy;
-                record_policies(memory, plan, evaluation, policy, !self.settings.dry_run).await?;
+                record_policies(ledger, plan, evaluation, policy, !self.settings.dry_run).await?;
             }
-            record_changes(memory, plan, changes, self.autopilot.now(), &by).await
+            record_changes(ledger, plan, changes, self.autopilot.now(), &by).await
         };
         if let Err(error) = recorded.await {
             tell(&format!("warning: not recorded: {error}"));
@@ -248,8 +248,8 @@ impl Apply<'_> {
 
     /// What earlier runs announced; `None` without a ledger.
     async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
-        let (memory, account) = (self.autopilot.memory()?, plan.account.as_deref()?);
-        match recall_problems(memory, account).await {
+        let (ledger, account) = (self.autopilot.ledger()?, plan.account.as_deref()?);
+        match recall_problems(ledger, account).await {
             Ok(known) => Some(known),
             Err(error) => {
                 tell(&format!(
@@ -261,11 +261,11 @@ impl Apply<'_> {
     }
 
     async fn keep_problems(&self, plan: &Plan, known: &BTreeMap<String, Problem>, news: &PlanNews) {
-        let (Some(memory), Some(account)) = (self.autopilot.memory(), plan.account.as_deref()) else {
+        let (Some(ledger), Some(account)) = (self.autopilot.ledger(), plan.account.as_deref()) else {
             return;
         };
         let now = self.autopilot.now();
-        if let Err(error) = store_problems(memory, account, known, &news.standing, now).await {
+        if let Err(error) = store_problems(ledger, account, known, &news.standing, now).await {
             tell(&format!("warning: what was announced is not recorded: {error}"));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::Memory;
+use capacity_autopilot::LedgerHandle;
 use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
@@ -50,14 +50,14 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         &ledger,
         is_fast.then_some(&minutes),
     ));
-    let memory = Memory::at(Location::Sqlite(ledger));
+    let ledger = LedgerHandle::at(Location::Sqlite(ledger));
     // At speed an hour is sampled within minutes; at our own pace the cloud's past hour is read instead.
     let autopilot = if is_fast {
         stack::autopilot(&cloud, flags.speed, policy)?
     } else {
         stack::autopilot_with_past(&cloud, flags.speed, policy)?
     };
-    let autopilot = Arc::new(autopilot.remembering(memory));
+    let autopilot = Arc::new(autopilot.with_ledger(ledger));
     let stopped = async {
         tokio::select! {
             _ = signals.first() => {}

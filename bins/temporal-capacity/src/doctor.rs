@@ -481,7 +481,7 @@ async fn ledger(
     report: &mut Report,
 ) {
     const CHECK: &str = "ledger";
-    let Some(memory) = autopilot.memory() else {
+    let Some(ledger) = autopilot.ledger() else {
         let without = match autopilot.metrics() {
             MetricsSource::Endpoint(_) => {
                 "nothing is recorded: the worker sees one minute at a time, and `history` is empty; set LEDGER_URL"
@@ -492,7 +492,7 @@ async fn ledger(
         };
         return report.odd(CHECK, "LEDGER_URL is not set", without);
     };
-    match memory.call(async |ledger| ledger.info().await).await {
+    match ledger.call(async |ledger| ledger.info().await).await {
         Err(error) => {
             return report.bad(
                 CHECK,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Memory, Plan, Scope};
+use capacity_autopilot::{LedgerHandle, Plan, Scope};
 use capacity_engine::NamespacePatterns;
 use capacity_ledger::Location;
 use capacity_settings::Needs;
@@ -35,11 +35,11 @@ pub(crate) async fn run(
     let mut autopilot = capacity_workflows::autopilot(&settings)?;
     let mut kept = None;
     if let Some(duration) = flags.observe {
-        if autopilot.memory().is_none() {
+        if autopilot.ledger().is_none() {
             // Minutes that are gathered once are forgotten when this ends.
             let folder = tempfile::tempdir().context("no temporary folder for the minutes")?;
             let location = Location::Sqlite(folder.path().join("minutes.db"));
-            autopilot = autopilot.remembering(Memory::at(location));
+            autopilot = autopilot.with_ledger(LedgerHandle::at(location));
             kept = Some(folder);
         }
         let stops = Stops::listen(None)?;

@@ -23,9 +23,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
     let evaluation = autopilot.evaluate(&Scope::All).await?;
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&Plan::of(&evaluation))?
-    );
+    println!("{}", serde_json::to_string_pretty(&Plan::of(&evaluation))?);
     Ok(())
 }

@@ -8,7 +8,7 @@ use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::memory::Memory;
+use crate::ledger_handle::LedgerHandle;
 use crate::observe::{MetricsSource, SizesSeen, StandbySeen};
 
 /// What an autopilot needs beside its clients.
@@ -32,7 +32,7 @@ impl AutopilotSettings {
 pub struct Autopilot {
     ops: Client,
     metrics: MetricsSource,
-    memory: Option<Memory>,
+    ledger: Option<LedgerHandle>,
     settings: AutopilotSettings,
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted: when, and in which words.
@@ -159,12 +159,12 @@ pub struct Evaluation {
 }
 
 impl Autopilot {
-    /// Returns an autopilot over two clients, without a memory.
+    /// Returns an autopilot over two clients, without a ledger.
     pub fn new(ops: Client, metrics: impl Into<MetricsSource>, settings: AutopilotSettings) -> Self {
         Self {
             ops,
             metrics: metrics.into(),
-            memory: None,
+            ledger: None,
             settings,
             clock: Clock::new(),
             refusals: Mutex::default(),
@@ -175,11 +175,11 @@ impl Autopilot {
         }
     }
 
-    /// Gives it a memory: minutes of usage are written there, and hours are read from there.
+    /// Gives it a ledger: minutes of usage are written there, and hours are read from there.
     #[must_use]
-    pub fn remembering(self, memory: impl Into<Memory>) -> Self {
+    pub fn with_ledger(self, ledger: impl Into<LedgerHandle>) -> Self {
         Self {
-            memory: Some(memory.into()),
+            ledger: Some(ledger.into()),
             ..self
         }
     }
@@ -190,9 +190,9 @@ impl Autopilot {
         Self { clock, ..self }
     }
 
-    /// The memory, if it has one.
-    pub fn memory(&self) -> Option<&Memory> {
-        self.memory.as_ref()
+    /// The ledger, if it has one.
+    pub fn ledger(&self) -> Option<&LedgerHandle> {
+        self.ledger.as_ref()
     }
 
     /// The client of the Cloud Ops API.

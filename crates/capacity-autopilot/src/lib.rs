@@ -11,7 +11,7 @@ mod change;
 mod clock;
 mod fresh;
 pub mod incidents;
-mod memory;
+mod ledger_handle;
 mod notify;
 mod observe;
 mod operation_id;
@@ -20,14 +20,14 @@ mod record;
 mod standing;
 mod text;
 
-pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, Judged, EvaluationRequest, Scope};
+pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, EvaluationRequest, Judged, Scope};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
 pub use clock::{ANNOUNCED_SKEW, Clock};
-pub use memory::Memory;
+pub use ledger_handle::LedgerHandle;
 pub use notify::digest;
 pub use observe::{
     MetricsSource, ObserveError, Progress, RecalledDecision, RecordedMinute, RecordedNotes, Sampled, Sampler,

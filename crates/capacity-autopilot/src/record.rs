@@ -12,7 +12,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::autopilot::Evaluation;
 use crate::change::ChangeResult;
-use crate::memory::Memory;
+use crate::ledger_handle::LedgerHandle;
 use crate::observe::state_key;
 use crate::plan::{ActionName, Plan};
 
@@ -25,7 +25,7 @@ const RECORDING: Duration = Duration::from_secs(45);
 ///
 /// If the ledger cannot be written.
 pub async fn record_evaluation(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     plan: &Plan,
     dry_run: bool,
     by: &str,
@@ -60,7 +60,7 @@ pub async fn record_evaluation(
             known_minutes: decision.known_minutes.map(i64::from),
         })
         .collect();
-    memory
+    ledger
         .call_within(RECORDING, async |ledger| {
             ledger.record_evaluation(&evaluation, &decisions).await
         })
@@ -74,7 +74,7 @@ pub async fn record_evaluation(
 ///
 /// If the ledger cannot be written.
 pub async fn record_policies(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     plan: &Plan,
     evaluation: &Evaluation,
     policy: &Policy,
@@ -116,7 +116,7 @@ pub async fn record_policies(
                 .map(|state| policy_state(account, &shadow.decision, state_key(by.name(), true), state)),
         );
     }
-    memory
+    ledger
         .call_within(RECORDING, async |ledger| {
             if acts && !states.is_empty() {
                 ledger.store_policy_states(&states).await?;
@@ -186,7 +186,7 @@ fn policy_state(
 ///
 /// If the ledger cannot be written.
 pub async fn record_changes(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     plan: &Plan,
     changes: &[ChangeResult],
     now: Timestamp,
@@ -195,7 +195,7 @@ pub async fn record_changes(
     let account = plan.account.as_deref().unwrap_or_default();
     let record = |change| change_record(account, &plan.plan_id, change, now, by);
     let records: Vec<ChangeRecord> = changes.iter().map(record).collect();
-    memory
+    ledger
         .call(async |ledger| ledger.record_changes(&records).await)
         .await
 }
@@ -206,7 +206,7 @@ pub async fn record_changes(
 ///
 /// If the ledger cannot be written.
 pub async fn record_change(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     plan_id: &str,
     change: &ChangeResult,
     now: Timestamp,
@@ -217,7 +217,7 @@ pub async fn record_change(
         .split_once('.')
         .map_or("", |(_, account)| account);
     let record = change_record(account, plan_id, change, now, by);
-    memory
+    ledger
         .call(async |ledger| ledger.record_changes(std::slice::from_ref(&record)).await)
         .await
 }

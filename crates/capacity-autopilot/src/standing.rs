@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
-use crate::memory::Memory;
+use crate::ledger_handle::LedgerHandle;
 use crate::plan::{Plan, PlannedDecision};
 
 /// A standing problem is told again after so long.
@@ -208,10 +208,10 @@ const VERSION: i64 = 1;
 ///
 /// If the ledger cannot be read.
 pub async fn recall_problems(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     account: &str,
 ) -> Result<BTreeMap<String, Problem>, LedgerError> {
-    let records = memory
+    let records = ledger
         .call(async |ledger| ledger.policy_states(account, KEPT_AS).await)
         .await?;
     let mut problems = BTreeMap::new();
@@ -231,7 +231,7 @@ pub async fn recall_problems(
 ///
 /// If the ledger cannot be written.
 pub async fn store_problems(
-    memory: &Memory,
+    ledger: &LedgerHandle,
     account: &str,
     before: &BTreeMap<String, Problem>,
     standing: &BTreeMap<String, Problem>,
@@ -262,7 +262,7 @@ pub async fn store_problems(
         })
         .filter(|record| record.state.len() <= PolicyStateRecord::LONGEST)
         .collect();
-    memory
+    ledger
         .call(async |ledger| ledger.store_policy_states(&records).await)
         .await
         .map(drop)

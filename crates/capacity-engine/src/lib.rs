@@ -24,8 +24,9 @@ pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, Namespa
 pub use policy::break_even;
 pub use policy::explain;
 pub use policy::{
-    CapacityPolicy, ConsideredOption, InvalidSizes, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView, Threshold,
-    ThresholdSettings, Wish, decide, decide_with_state, wants_capacity_info, wants_capacity_info_with_state,
+    CapacityPolicy, ConsideredOption, InvalidSizes, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView,
+    Threshold, ThresholdSettings, Wish, decide, decide_with_state, wants_capacity_info,
+    wants_capacity_info_with_state,
 };
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;

@@ -243,7 +243,7 @@ impl CapacityActivities {
             last_good,
             unpaused_schedule,
         } = announcement;
-        if let (Some(memory), false) = (self.autopilot.memory(), report.changes.is_empty()) {
+        if let (Some(ledger), false) = (self.autopilot.ledger(), report.changes.is_empty()) {
             let plan = report.to_plan(self.price_per_million_actions());
             let changes: Vec<ChangeResult> = report
                 .changes
@@ -252,7 +252,7 @@ impl CapacityActivities {
                 .map(ChangeResult::from)
                 .collect();
             let (now, by) = (self.autopilot.now(), recorder());
-            let recorded = record_changes(memory, &plan, &changes, now, &by);
+            let recorded = record_changes(ledger, &plan, &changes, now, &by);
             if let Err(error) = beating(&context, recorded).await? {
                 tracing::warn!(%error, "cannot record the changes in the ledger");
             }

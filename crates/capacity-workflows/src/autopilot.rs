@@ -1,6 +1,6 @@
 //! From settings to an autopilot, for worker and command line alike.
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, Memory, MetricsSource};
+use capacity_autopilot::{Autopilot, AutopilotSettings, LedgerHandle, MetricsSource};
 use capacity_settings::Settings;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::PrometheusClient;
@@ -38,7 +38,7 @@ pub fn autopilot(settings: &Settings) -> Result<Autopilot, AutopilotError> {
     };
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), source(settings)?, own);
     Ok(match &settings.ledger {
-        Some(location) => autopilot.remembering(Memory::at(location.clone())),
+        Some(location) => autopilot.with_ledger(LedgerHandle::at(location.clone())),
         None => autopilot,
     })
 }

@@ -478,7 +478,7 @@ impl ChangeActivities {
 }
 
 async fn record(shared: &CapacityActivities, report: &ChangeReport) -> bool {
-    let (Some(ledger), false) = (shared.autopilot.memory(), report.recorded) else {
+    let (Some(ledger), false) = (shared.autopilot.ledger(), report.recorded) else {
         return true;
     };
     let now = shared.autopilot.now();

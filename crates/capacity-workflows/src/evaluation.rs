@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capacity_autopilot::{Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies};
+use capacity_autopilot::{
+    Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies,
+};
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -230,7 +232,7 @@ async fn record(
     evaluation: &Evaluation,
     problem: &mut Option<String>,
 ) -> QuietDecisions {
-    let Some(ledger) = activities.autopilot.memory() else {
+    let Some(ledger) = activities.autopilot.ledger() else {
         return QuietDecisions::InReport;
     };
     let bound = if request.scale_up_only {

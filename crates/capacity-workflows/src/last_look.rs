@@ -84,7 +84,7 @@ async fn by_ledger(
     activities: &CapacityActivities,
     request: &ChangeRequest,
 ) -> Result<Option<(&'static str, String)>, String> {
-    let Some(ledger) = activities.autopilot.memory() else {
+    let Some(ledger) = activities.autopilot.ledger() else {
         return Ok(None);
     };
     let reached = ledger.call_within(BOUND, async |ledger| Ok(ledger.identity().to_owned()));

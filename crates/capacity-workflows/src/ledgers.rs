@@ -24,9 +24,9 @@ pub(crate) struct Ledgers {
 
 impl CapacityActivities {
     pub(crate) async fn ledgers(&self, request: &ObserveRequest) -> Ledgers {
-        let own = match self.autopilot.memory() {
+        let own = match self.autopilot.ledger() {
             None => Some(NONE.to_owned()),
-            Some(memory) => memory
+            Some(ledger) => ledger
                 .call(async |ledger| Ok(ledger.identity().to_owned()))
                 .await
                 .ok(),

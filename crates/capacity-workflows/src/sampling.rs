@@ -124,7 +124,7 @@ pub async fn keep_sampling(
     installation: &Installation,
     autopilot: &Autopilot,
 ) -> Infallible {
-    if autopilot.memory().is_none() {
+    if autopilot.ledger().is_none() {
         return std::future::pending().await;
     }
     loop {
@@ -158,7 +158,7 @@ pub(crate) async fn sample(
     activities: &CapacityActivities,
     context: &ActivityContext,
 ) -> Result<(), ActivityError> {
-    if activities.autopilot.memory().is_none() {
+    if activities.autopilot.ledger().is_none() {
         // Another worker may have a ledger.
         let why = "this worker has no ledger (LEDGER_URL): nothing is sampled here";
         return Err(retried(why, NO_LEDGER));
@@ -311,7 +311,7 @@ impl Sampling<'_> {
     /// Folds old minutes into hours, and drops old decisions.
     async fn prune(&mut self, now: Timestamp) {
         let is_recent = |at: Timestamp| now.duration_since(at) < PRUNE_AGAIN;
-        let Some(memory) = self.activities.autopilot.memory() else {
+        let Some(ledger) = self.activities.autopilot.ledger() else {
             return;
         };
         if self.pruned_at.is_some_and(is_recent) {
@@ -322,7 +322,7 @@ impl Sampling<'_> {
             keep_decisions,
             ..
         } = self.activities.settings.sampling;
-        let pruned = memory
+        let pruned = ledger
             .call_within(PRUNING, async |ledger| {
                 ledger
                     .prune(now, keep_minutes, SignedDuration::MAX, keep_decisions)

@@ -379,7 +379,10 @@ impl Client {
             .shared
             .http
             .request(call.method.clone(), url)
-            .header("temporal-cloud-api-version", HeaderValue::from_static(API_VERSION))
+            .header(
+                "temporal-cloud-api-version",
+                HeaderValue::from_static(API_VERSION),
+            )
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
             .timeout(self.shared.config.request_timeout)
             .query(&call.query);

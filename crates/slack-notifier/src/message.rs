@@ -294,7 +294,10 @@ mod tests {
     fn a_message_without_a_title_has_a_header_all_the_same() {
         let mut message = message(1);
         message.title = " \u{7}\n".to_owned();
-        assert_eq!(message.payload()["blocks"][0]["text"]["text"], ":warning: Warning");
+        assert_eq!(
+            message.payload()["blocks"][0]["text"]["text"],
+            ":warning: Warning"
+        );
     }
 
     #[test]

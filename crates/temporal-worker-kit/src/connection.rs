@@ -346,7 +346,10 @@ fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
     }
     let invalid = || ConnectError::Address(address.to_owned());
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
-    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+    if host.is_empty()
+        || host.contains(['/', '@', '?', '#', ' '])
+        || !port.parse::<u16>().is_ok_and(|port| port > 0)
+    {
         return Err(invalid());
     }
     Url::parse(&format!("{scheme}://{address}")).map_err(|_| invalid())
@@ -437,7 +440,14 @@ mod tests {
         for address in ["localhost:7233", "orders.a1b2c.tmprl.cloud:7233", "[::1]:7233"] {
             assert!(target("http", address).is_ok(), "{address}");
         }
-        for address in ["localhost", ":7233", "localhost:0", "localhost:7233/", "me@localhost:7233", ""] {
+        for address in [
+            "localhost",
+            ":7233",
+            "localhost:0",
+            "localhost:7233/",
+            "me@localhost:7233",
+            "",
+        ] {
             assert!(
                 matches!(target("http", address), Err(ConnectError::Address(_))),
                 "{address}"

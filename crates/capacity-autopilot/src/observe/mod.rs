@@ -32,8 +32,8 @@ use capacity_engine::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, Judged, EvaluationRequest, Scope, ShadowDecision};
-use crate::memory::ledger_unavailable;
+use crate::autopilot::{Autopilot, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision};
+use crate::ledger_handle::ledger_unavailable;
 
 pub use families::metric_families;
 pub(crate) use foreign::SizesSeen;
@@ -559,7 +559,7 @@ impl<'a> Round<'a> {
 
     /// What fed the hour.
     fn usage_window(&self) -> &'static str {
-        match (self.autopilot.metrics(), self.autopilot.memory()) {
+        match (self.autopilot.metrics(), self.autopilot.ledger()) {
             (MetricsSource::Prometheus(_), _) => "prometheus",
             (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => "ledger",
             (MetricsSource::Endpoint(_), _) => "1 minute",

@@ -168,8 +168,8 @@ impl<'a> Reading<'a> {
         if self.ledger_failure.is_some() {
             return None;
         }
-        let (memory, account) = (self.autopilot.memory()?, self.account.clone()?);
-        match memory.call(async |ledger| call(ledger, &account).await).await {
+        let (ledger, account) = (self.autopilot.ledger()?, self.account.clone()?);
+        match ledger.call(async |ledger| call(ledger, &account).await).await {
             Ok(answer) => Some(answer),
             // What it cannot take says nothing against it.
             Err(error) if error.kind() == capacity_ledger::ErrorKind::Input => {

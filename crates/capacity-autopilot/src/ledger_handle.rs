@@ -1,4 +1,4 @@
-//! The autopilot's memory: a ledger that is opened when it is first needed, and anew after it failed.
+//! The ledger of an autopilot: opened when it is first needed, and anew after it failed.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger that may be out of reach for a while.
 #[derive(Debug)]
-pub struct Memory {
+pub struct LedgerHandle {
     /// Where it is opened; `None`: it was handed over open.
     location: Option<Location>,
     open: Mutex<Option<Ledger>>,
 }
 
-impl Memory {
-    /// Returns a memory in a ledger that is opened when it is first needed.
+impl LedgerHandle {
+    /// Returns the handle of a ledger that is opened when it is first needed.
     pub fn at(location: Location) -> Self {
         Self {
             location: Some(location),
@@ -41,11 +41,11 @@ impl Memory {
         self.call_within(PATIENCE, call).await
     }
 
-    /// As [`Memory::call`], for a call that may take longer.
+    /// As [`LedgerHandle::call`], for a call that may take longer.
     ///
     /// # Errors
     ///
-    /// As [`Memory::call`].
+    /// As [`LedgerHandle::call`].
     pub async fn call_within<T>(
         &self,
         patience: Duration,
@@ -80,7 +80,7 @@ impl Memory {
     }
 }
 
-impl From<Ledger> for Memory {
+impl From<Ledger> for LedgerHandle {
     fn from(ledger: Ledger) -> Self {
         Self {
             location: None,
