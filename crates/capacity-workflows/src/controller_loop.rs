@@ -80,14 +80,14 @@ async fn evaluations(context: &Context, scale_up_only: bool) {
             return;
         }
         let (request, began_ms, again) = context.state_mut(|it| it.begin(scale_up_only));
-        let patience = if scale_up_only {
+        let timeouts = if scale_up_only {
             options::EVALUATE_SCALE_UP.options()
         } else {
             options::OBSERVE.options()
         };
         let number = request.number;
         let evaluated = context
-            .execute_activity(CapacityActivities::evaluate_account, request, patience)
+            .execute_activity(CapacityActivities::evaluate_account, request, timeouts)
             .await;
         notice_time(context);
         let unpaused = context.state_mut(|it| match evaluated {

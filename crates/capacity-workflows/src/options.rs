@@ -6,14 +6,14 @@ use temporalio_client::RetryPolicy;
 use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions, WorkflowCancellationToken};
 
 /// Options of an activity: one attempt, all attempts, heartbeat, and how many attempts.
-pub(crate) struct Patience {
+pub(crate) struct ActivityTimeouts {
     pub(crate) attempt: Duration,
     pub(crate) total: Duration,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) attempts: u32,
 }
 
-impl Patience {
+impl ActivityTimeouts {
     /// The options, for work that goes on after its workflow was canceled.
     pub(crate) fn detached(&self) -> ActivityOptions {
         let mut options = self.options();
@@ -40,7 +40,7 @@ impl Patience {
 }
 
 /// Observing a large account takes a while at the pace the API allows.
-pub(crate) const OBSERVE: Patience = Patience {
+pub(crate) const OBSERVE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(5),
     total: Duration::from_mins(15),
     heartbeat: Some(Duration::from_secs(30)),
@@ -48,7 +48,7 @@ pub(crate) const OBSERVE: Patience = Patience {
 };
 
 /// A step is one read and one post, each repeated by the client within bounds.
-pub(crate) const STEP: Patience = Patience {
+pub(crate) const STEP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(4),
     total: Duration::from_mins(12),
     heartbeat: Some(Duration::from_secs(15)),
@@ -56,7 +56,7 @@ pub(crate) const STEP: Patience = Patience {
 };
 
 /// A read of a namespace, tried again while the service does not answer.
-pub(crate) const READ: Patience = Patience {
+pub(crate) const READ: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(10),
     heartbeat: Some(Duration::from_secs(15)),
@@ -64,7 +64,7 @@ pub(crate) const READ: Patience = Patience {
 };
 
 /// A POST: each attempt looks first whether an earlier one got through.
-pub(crate) const POST: Patience = Patience {
+pub(crate) const POST: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(6),
     heartbeat: Some(Duration::from_secs(15)),
@@ -72,7 +72,7 @@ pub(crate) const POST: Patience = Patience {
 };
 
 /// Recording and announcing a change: its namespace is free within a minute.
-pub(crate) const CONCLUDE: Patience = Patience {
+pub(crate) const CONCLUDE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(20),
     total: Duration::from_secs(25),
     heartbeat: None,
@@ -80,7 +80,7 @@ pub(crate) const CONCLUDE: Patience = Patience {
 };
 
 /// A scale-up-only evaluation has two minutes in all.
-pub(crate) const EVALUATE_SCALE_UP: Patience = Patience {
+pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(100),
     total: Duration::from_mins(2),
     heartbeat: Some(Duration::from_secs(15)),
@@ -88,7 +88,7 @@ pub(crate) const EVALUATE_SCALE_UP: Patience = Patience {
 };
 
 /// Telling people never holds anything up for long.
-pub(crate) const ANNOUNCE: Patience = Patience {
+pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(4),
     heartbeat: Some(Duration::from_secs(15)),
@@ -96,7 +96,7 @@ pub(crate) const ANNOUNCE: Patience = Patience {
 };
 
 /// Asking the controller: a refusal passes, and no answer is final.
-pub(crate) const ASK: Patience = Patience {
+pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(18),
     total: Duration::from_mins(25),
     heartbeat: Some(Duration::from_secs(15)),
@@ -159,7 +159,7 @@ fn for_long(retry: RetryPolicy, total: Duration) -> ActivityOptions {
 }
 
 /// Waiting for a change that somebody else began.
-pub(crate) const WAIT: Patience = Patience {
+pub(crate) const WAIT: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(20),
     total: Duration::from_mins(40),
     heartbeat: Some(Duration::from_secs(15)),
