@@ -102,12 +102,12 @@ pub(crate) struct Global {
     pub(crate) log_format: LogFormat,
     /// Flags that the Temporal CLI hands on.
     #[command(flatten)]
-    pub(crate) handed: Handed,
+    pub(crate) temporal_cli: TemporalCliFlags,
 }
 
 /// Other global flags of the Temporal CLI, which hands them on before the command.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Handed {
+pub(crate) struct TemporalCliFlags {
     /// Fail if the command takes longer, such as 30s; 0s means no limit.
     #[arg(
         long,
@@ -146,7 +146,7 @@ pub(crate) struct Handed {
     pub(crate) no_json_shorthand_payloads: bool,
 }
 
-impl Handed {
+impl TemporalCliFlags {
     /// Refuses what would silently mean something else.
     ///
     /// # Errors

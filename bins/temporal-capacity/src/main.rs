@@ -58,7 +58,7 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let global = &arguments.global;
-    let limit = arguments.global.handed.time_limit()?;
+    let limit = arguments.global.temporal_cli.time_limit()?;
     match &arguments.command {
         Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal)), limit),
         // It stops between steps, and records what it did, when its time is over.

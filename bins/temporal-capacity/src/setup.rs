@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings> {
     let mut inputs = Inputs::from_process();
     inputs.file.clone_from(&global.config);
-    if global.handed.disable_config_file {
+    if global.temporal_cli.disable_config_file {
         for name in [
             "HOME",
             "XDG_CONFIG_HOME",
@@ -23,7 +23,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
             inputs.environment.remove(name);
         }
     }
-    if global.handed.disable_config_env {
+    if global.temporal_cli.disable_config_env {
         let is_ours =
             |name: &str| name.starts_with("TEMPORAL_CLOUD_") || name.starts_with("TEMPORAL_CAPACITY_");
         inputs
@@ -32,11 +32,11 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
     }
     // What the Temporal CLI hands on: the same files and profiles as its own commands use.
     let handed = [
-        ("TEMPORAL_PROFILE", global.handed.profile.clone()),
+        ("TEMPORAL_PROFILE", global.temporal_cli.profile.clone()),
         (
             "TEMPORAL_CONFIG_FILE",
             global
-                .handed
+                .temporal_cli
                 .config_file
                 .as_ref()
                 .map(|file| file.display().to_string()),
