@@ -13,8 +13,9 @@ use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, LedgerHandle};
 use capacity_engine::Policy;
 use capacity_ledger::Location;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, EvaluationReport,
-    Installation, SamplingSettings, WorkerLimits, ask, keep_sampling, names, register, worker_config,
+    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, EvaluationReport,
+    Installation, SamplingSettings, Shutdown, WorkerLimits, ask, keep_sampling, names, register,
+    worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
@@ -253,10 +254,10 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         ..WorkerLimits::default()
     };
     let activities = activities(&setup, &client, &cloud);
-    let (ending, health) = (activities.ending.clone(), activities.health.clone());
+    let (shutdown, health) = (activities.shutdown.clone(), activities.health.clone());
     let autopilot = Arc::clone(&activities.autopilot);
     let config = worker_config(connection, &setup.installation, limits);
-    let kit = Kit::new(config, register(Registry::new(), activities)).on_drain(move || ending.begin());
+    let kit = Kit::new(config, register(Registry::new(), activities)).on_drain(move || shutdown.begin());
     let mut running = kit.start().await.expect("a worker");
     let world = World {
         client,
@@ -351,6 +352,6 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             ..ActivitySettings::new(setup.installation.clone())
         },
         health: EvaluationHealth::default(),
-        ending: Ending::default(),
+        shutdown: Shutdown::default(),
     }
 }

@@ -12,8 +12,9 @@ use anyhow::Context;
 use capacity_autopilot::{Autopilot, Clock, MetricsSource};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, Installation,
-    SamplingSettings, WorkerLimits, connection, keep_sampling, register, watch_controller, worker_config,
+    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, Installation,
+    SamplingSettings, Shutdown, WorkerLimits, connection, keep_sampling, register, watch_controller,
+    worker_config,
 };
 use clap::{Parser, ValueEnum};
 use process_edge::{flush_errors, report_panics, write_error};
@@ -157,13 +158,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let installation = Installation::of(&settings.home);
     let registry = Registry::new();
     let client = registry.client();
-    let (health, ending) = (EvaluationHealth::default(), Ending::default());
+    let (health, shutdown) = (EvaluationHealth::default(), Shutdown::default());
     let activities = CapacityActivities {
         autopilot: Arc::clone(&autopilot),
         client: client.clone(),
         settings: activity_settings(&settings, arguments.cloud_speed),
         health: health.clone(),
-        ending: ending.clone(),
+        shutdown: shutdown.clone(),
     };
     let config = Config {
         listen: Some(arguments.listen),
@@ -179,7 +180,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .ready_if(move || status::condition(&ready))
         .metrics(move || status::metrics(&metrics, &status::Requests::of(&source, budget)))
         .readiness(move || status::keys(&keys))
-        .on_drain(move || ending.begin());
+        .on_drain(move || shutdown.begin());
     let beside = async {
         let client = client.connected().await;
         tokio::select! {

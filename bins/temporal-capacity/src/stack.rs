@@ -6,8 +6,8 @@ use std::time::Duration;
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
 use capacity_engine::Policy;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, Ending, EvaluationHealth, Installation,
-    SamplingSettings, WorkerLimits, keep_sampling, register, worker_config,
+    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, Installation,
+    SamplingSettings, Shutdown, WorkerLimits, keep_sampling, register, worker_config,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
@@ -107,7 +107,7 @@ pub(crate) async fn with_worker<T>(
     body: impl Future<Output = T>,
 ) -> anyhow::Result<T> {
     let registry = Registry::new();
-    let ending = Ending::default();
+    let shutdown = Shutdown::default();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
     let installation = Installation::default();
     let activities = CapacityActivities {
@@ -125,14 +125,14 @@ pub(crate) async fn with_worker<T>(
             ..ActivitySettings::new(installation.clone())
         },
         health: EvaluationHealth::default(),
-        ending: ending.clone(),
+        shutdown: shutdown.clone(),
     };
     let limits = WorkerLimits {
         grace: Duration::from_secs(5),
         ..WorkerLimits::default()
     };
     let config = worker_config(connection(server), &installation, limits);
-    let kit = Kit::new(config, register(registry, activities)).on_drain(move || ending.begin());
+    let kit = Kit::new(config, register(registry, activities)).on_drain(move || shutdown.begin());
     let mut running = kit.start().await?;
     let client = running.client();
     let result = tokio::select! {

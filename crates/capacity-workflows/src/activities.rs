@@ -28,7 +28,7 @@ use crate::messages::{
 };
 use crate::names::Installation;
 use crate::news::{News, Standing, news};
-use crate::sampling::{Ending, SamplingSettings, sample};
+use crate::sampling::{SamplingSettings, Shutdown, sample};
 use crate::schedule::{Shown, show};
 
 /// What activities need. Clones share everything.
@@ -42,8 +42,8 @@ pub struct CapacityActivities {
     pub settings: ActivitySettings,
     /// What became of its evaluations.
     pub health: EvaluationHealth,
-    /// Whether this worker is ending.
-    pub ending: Ending,
+    /// Whether this worker is shutting down.
+    pub shutdown: Shutdown,
 }
 
 /// How a worker's activities work.

@@ -65,7 +65,7 @@ pub use observation::QuietDecisions;
 pub use pauses::{Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
-pub use sampling::{Ending, SamplingSettings, UsageSampler, keep_sampling};
+pub use sampling::{SamplingSettings, Shutdown, UsageSampler, keep_sampling};
 pub use schedule::{
     CreateOutcome, ScheduleError, ScheduleOptions, Shown, TicksSince, create, delete, last_ticks, pause,
     resume, show, ticks_since, trigger,

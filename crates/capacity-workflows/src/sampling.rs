@@ -72,17 +72,17 @@ impl SamplingSettings {
     }
 }
 
-/// Whether a worker is ending. Clones share it.
+/// Whether a worker is shutting down. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Ending(Arc<watch::Sender<bool>>);
+pub struct Shutdown(Arc<watch::Sender<bool>>);
 
-impl Default for Ending {
+impl Default for Shutdown {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
     }
 }
 
-impl Ending {
+impl Shutdown {
     /// Lets go of what would go on for ever, so that another worker takes it at once.
     pub fn begin(&self) {
         self.0.send_replace(true);
@@ -183,7 +183,7 @@ pub(crate) async fn sample(
             tokio::select! {
                 biased;
                 () = context.cancelled() => return Err(ActivityError::cancelled_with_details(progress)),
-                () = activities.ending.begun() => return Err(retried("this worker is ending", AT_ONCE)),
+                () = activities.shutdown.begun() => return Err(retried("this worker is shutting down", AT_ONCE)),
                 () = &mut turn => break,
                 _ = heartbeat.tick() => {}
             }
