@@ -139,6 +139,7 @@ impl ConnectError {
             Self::Unreachable { .. } => true,
             Self::Authorities(_)
             | Self::Address(_)
+            | Self::AddressIsUrl { .. }
             | Self::File { .. }
             | Self::Pem { .. }
             | Self::Untrusted { .. }

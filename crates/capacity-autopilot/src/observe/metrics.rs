@@ -297,7 +297,7 @@ mod tests {
             "#,
         );
         assert!(metrics.namespaces.is_empty());
-        assert_eq!((metrics.overwritten, metrics.stranger_count), (1, 0));
+        assert_eq!((metrics.overwritten, metrics.unlisted_count), (1, 0));
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
             metrics.namespaces.keys().map(|name| &**name).collect::<Vec<_>>(),
             ["pay.a1b2c"]
         );
-        assert_eq!((metrics.stranger_count, metrics.unlabelled), (2, 1));
+        assert_eq!((metrics.unlisted_count, metrics.unlabelled), (2, 1));
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub struct Sampler<'a> {
     /// Namespaces that are throttled, and when that was told.
     throttled: BTreeMap<NamespaceId, Timestamp>,
     /// Namespaces that the metrics showed and the list did not.
-    strangers: usize,
+    unlisted: usize,
     /// Refusals in a row.
     refusals: u32,
 }
@@ -179,7 +179,7 @@ impl<'a> Sampler<'a> {
             listed_at: None,
             close: BTreeSet::new(),
             throttled: BTreeMap::new(),
-            strangers: 0,
+            unlisted: 0,
             refusals: 0,
         }
     }
@@ -207,9 +207,9 @@ impl<'a> Sampler<'a> {
         }
         self.refusals = 0;
         let recorded = reading.record(&read.metrics, true).await;
-        if read.metrics.stranger_count != self.strangers {
+        if read.metrics.unlisted_count != self.unlisted {
             // The metrics show a namespace that was not there when they were listed.
-            self.strangers = read.metrics.stranger_count;
+            self.unlisted = read.metrics.unlisted_count;
             self.listed_at = None;
         }
         let mut next_in = Duration::try_from(rule.every).unwrap_or_default();

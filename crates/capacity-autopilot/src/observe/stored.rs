@@ -265,8 +265,8 @@ fn add(read: &mut Read, minute: AccountMetrics) {
     let Read { metrics, older } = read;
     metrics.unlabelled += minute.unlabelled;
     metrics.overwritten += minute.overwritten;
-    metrics.strangers.extend(minute.strangers);
-    metrics.stranger_count = metrics.strangers.len();
+    metrics.unlisted.extend(minute.unlisted);
+    metrics.unlisted_count = metrics.unlisted.len();
     metrics.missing_families =
         PerLimit::from_fn(|kind| metrics.missing_families[kind] || minute.missing_families[kind]);
     for (name, read) in minute.namespaces {

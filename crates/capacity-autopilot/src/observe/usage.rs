@@ -19,8 +19,8 @@ use super::families::{Role, find};
 /// With this many active namespaces, every limit of an account has usage somewhere.
 const SEVERAL: usize = 3;
 
-/// How many strangers' names are kept for the warning.
-const NAMED_STRANGERS: usize = 5;
+/// How many names of unlisted namespaces are kept for the warning.
+const NAMED_UNLISTED: usize = 5;
 
 /// One sample as the reader hands it out, with the labels that matter.
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,9 +99,9 @@ pub(crate) struct AccountMetrics {
     /// Whether a Prometheus stored the times of its scrapes in place of the service's.
     pub(crate) has_scrape_times: bool,
     /// Namespaces the metrics show and the list does not; the first few by name.
-    pub(crate) strangers: BTreeSet<String>,
+    pub(crate) unlisted: BTreeSet<String>,
     /// How many there are.
-    pub(crate) stranger_count: usize,
+    pub(crate) unlisted_count: usize,
 }
 
 /// What replicas on standby served when this process read it last, by full id. Only the namespaces that have such traffic.
@@ -193,7 +193,7 @@ pub(crate) struct UsageFold<'a> {
     is_stored: bool,
     /// Whose served family was asked for.
     asked: PerLimit<bool>,
-    strangers: BTreeSet<String>,
+    unlisted: BTreeSet<String>,
     unlabelled: usize,
     overwritten: usize,
 }
@@ -210,7 +210,7 @@ impl<'a> UsageFold<'a> {
             declared: PerLimit::default(),
             is_stored: false,
             asked,
-            strangers: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             unlabelled: 0,
             overwritten: 0,
         }
@@ -227,7 +227,7 @@ impl<'a> UsageFold<'a> {
             declared: self.declared,
             is_stored: true,
             asked: self.asked,
-            strangers: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             unlabelled: 0,
             overwritten: 0,
         }
@@ -298,7 +298,7 @@ impl<'a> UsageFold<'a> {
         };
         let number = self.names.number_of(point);
         if number.is_none() {
-            self.strangers.insert(label.to_owned());
+            self.unlisted.insert(label.to_owned());
         }
         number
     }
@@ -352,8 +352,8 @@ impl<'a> UsageFold<'a> {
             unlabelled: self.unlabelled,
             overwritten: self.overwritten,
             has_scrape_times: false,
-            stranger_count: self.strangers.len(),
-            strangers: self.strangers.into_iter().take(NAMED_STRANGERS).collect(),
+            unlisted_count: self.unlisted.len(),
+            unlisted: self.unlisted.into_iter().take(NAMED_UNLISTED).collect(),
         }
     }
 }

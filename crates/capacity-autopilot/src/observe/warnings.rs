@@ -64,16 +64,16 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
                 .to_owned(),
         );
     }
-    if whole_account && metrics.stranger_count > 0 {
-        let named: Vec<&str> = metrics.strangers.iter().map(String::as_str).collect();
-        let more = if metrics.stranger_count > named.len() {
+    if whole_account && metrics.unlisted_count > 0 {
+        let named: Vec<&str> = metrics.unlisted.iter().map(String::as_str).collect();
+        let more = if metrics.unlisted_count > named.len() {
             ", ..."
         } else {
             ""
         };
         warnings.push(format!(
             "the metrics show {} namespaces that the list does not ({}{more}): the Cloud Ops key may not see them",
-            metrics.stranger_count,
+            metrics.unlisted_count,
             named.join(", ")
         ));
     }
