@@ -45,8 +45,19 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] policy: Policy
     let world = World::with_policy(options, policy).await;
     let decided = world.evaluate().await;
     let request = EvaluationRequest::of(Scope::All);
-    let inputs = world.autopilot.inputs(&request, &|_| ()).await.expect("inputs");
+    let inputs = world
+        .autopilot
+        .observe(&request, &|_| ())
+        .await
+        .expect("observed")
+        .inputs();
     assert_eq!(inputs.len(), 12);
+    // What a decision rests on can be stored, and decided again.
+    let stored = serde_json::to_string(&inputs).expect("every part can be stored");
+    let restored: Vec<Inputs> = serde_json::from_str(&stored).expect("what was stored can be read");
+    for (inputs, restored) in inputs.iter().zip(&restored) {
+        assert_eq!(inputs.decide(), restored.decide());
+    }
     for (inputs, judged) in inputs.iter().zip(&decided.decisions) {
         let name = &judged.decision.namespace;
         let explanation = explain(inputs);
@@ -95,7 +106,12 @@ async fn the_smallest_changes_of_the_demo() {
     };
     let world = World::new(options).await;
     let request = EvaluationRequest::of(Scope::All);
-    let inputs = world.autopilot.inputs(&request, &|_| ()).await.expect("inputs");
+    let inputs = world
+        .autopilot
+        .observe(&request, &|_| ())
+        .await
+        .expect("observed")
+        .inputs();
     let lines = inputs.iter().map(|inputs| {
         let explanation = explain(inputs);
         let flip = &explanation.flips[0];

@@ -100,7 +100,7 @@ fn reason(evaluation: &Evaluation, name: &str) -> String {
 async fn nothing_is_given_back_before_48_minutes_are_known() {
     let world = Remembering::new(three()).await;
     let evaluation = world.evaluate().await;
-    assert_eq!(evaluation.usage_window, "ledger");
+    assert_eq!(evaluation.usage_source.as_str(), "ledger");
     assert_eq!(
         outcomes(&evaluation),
         [
@@ -194,7 +194,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     world.cloud.advance(SignedDuration::from_mins(10));
     let evaluation = world.evaluate().await;
     assert_eq!(evaluation.metrics_requests, 1);
-    assert!(!evaluation.metrics_unavailable);
+    assert!(evaluation.metrics_unavailable.is_none());
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
             );
             assert_eq!(warnings(&evaluation).len(), 1, "{location}");
             assert!(!warnings(&evaluation)[0].contains("secret-word"));
-            assert_eq!(evaluation.usage_window, "1 minute");
+            assert_eq!(evaluation.usage_source.as_str(), "1 minute");
         }
     }
 }
@@ -240,7 +240,7 @@ async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
     std::fs::rename(&file, world.folder.path().join("damaged.db")).expect("moved");
     let evaluation = evaluate(&autopilot).await;
     assert_eq!(warnings(&evaluation), Vec::<&str>::new());
-    assert_eq!(evaluation.usage_window, "ledger");
+    assert_eq!(evaluation.usage_source.as_str(), "ledger");
 }
 
 #[tokio::test]
@@ -416,7 +416,7 @@ async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_k
     world.cloud.advance(MINUTE);
     assert!(sampler.round().await.recorded);
     let evaluation = world.evaluate().await;
-    assert!(!evaluation.metrics_unavailable);
+    assert!(evaluation.metrics_unavailable.is_none());
     let raised = evaluation
         .decisions
         .iter()
@@ -510,7 +510,7 @@ async fn an_hour_without_metrics_is_unknown_and_not_idle() {
         world.cloud.advance(SignedDuration::from_mins(20));
         assert!(!sampler.round().await.recorded);
     }
-    assert!(world.evaluate().await.metrics_unavailable);
+    assert!(world.evaluate().await.metrics_unavailable.is_some());
     world.cloud.set_faults(Faults::default());
     world.cloud.advance(SignedDuration::from_mins(10));
     let orders = reason(&world.evaluate().await, "orders");

@@ -113,7 +113,7 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
         if is_compared(minute) {
             let (one, other) = (evaluate(&remembering).await, evaluate(&stored).await);
             assert_eq!(
-                (one.usage_window.as_str(), other.usage_window.as_str()),
+                (one.usage_source.as_str(), other.usage_source.as_str()),
                 ("ledger", "prometheus")
             );
             assert_eq!(told(&one), told(&other), "minute {minute}");
@@ -208,7 +208,7 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
     let stopped = prometheus.url();
     drop(prometheus);
     let evaluation = evaluate(&through(&cloud, &stopped)).await;
-    assert!(evaluation.metrics_unavailable);
+    assert!(evaluation.metrics_unavailable.is_some());
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_prometheus_that_answers_slowly_or_with_an_error_makes_metrics_unavail
         let autopilot = through(&cloud, &server.uri());
         assert!(matches!(autopilot.metrics(), MetricsSource::Prometheus(_)));
         let evaluation = evaluate(&autopilot).await;
-        assert!(evaluation.metrics_unavailable);
+        assert!(evaluation.metrics_unavailable.is_some());
         assert_eq!(evaluation.decisions[0].decision.reason, "metrics unavailable");
         let warnings = evaluation.warnings.iter();
         let why: Vec<&String> = warnings

@@ -119,7 +119,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         incidents == 0,
         "the demo changed {incidents} things beside the capacity: that is a fault of this program"
     );
-    Ok(if failed || left > 0 || again.metrics_unavailable {
+    Ok(if failed || left > 0 || again.metrics_unavailable.is_some() {
         Exit::Failed
     } else {
         Exit::Done

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{ActionPrice, Decision, NamespaceId, Policy, PolicyState, Restriction};
+use capacity_engine::{ActionPrice, Decision, MetricsProblem, NamespaceId, Policy, PolicyState, Restriction};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -131,6 +131,35 @@ pub struct ShadowDecision {
     pub next_state: Option<PolicyState>,
 }
 
+/// What fed the hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UsageSource {
+    /// The minutes that a ledger has kept.
+    Ledger,
+    /// The minutes that a Prometheus has kept.
+    Prometheus,
+    /// The newest minute alone: nothing was kept.
+    OneMinute,
+}
+
+impl UsageSource {
+    /// Returns its words, as plans show them.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Prometheus => "prometheus",
+            Self::OneMinute => "1 minute",
+        }
+    }
+}
+
+impl std::fmt::Display for UsageSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// All decisions of one evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -142,10 +171,10 @@ pub struct Evaluation {
     pub price: ActionPrice,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
-    /// Whether no namespace of the account has usable metrics: no metric-based decisions were made.
-    pub metrics_unavailable: bool,
-    /// What fed the hour: `ledger`, `prometheus` or `1 minute`.
-    pub usage_window: String,
+    /// Why no namespace of the account has usable metrics, if so: no metric-based decisions were made.
+    pub metrics_unavailable: Option<MetricsProblem>,
+    /// What fed the hour.
+    pub usage_source: UsageSource,
     /// Why the ledger could not be used; it is among the warnings as well.
     pub ledger_problem: Option<String>,
     /// What people should know of the evaluation as a whole.
@@ -188,6 +217,15 @@ impl Autopilot {
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Makes it unable to change anything: every update of a namespace is refused before it is sent.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self {
+            ops: self.ops.read_only(),
+            ..self
+        }
     }
 
     /// The ledger, if it has one.

@@ -20,7 +20,9 @@ mod record;
 mod standing;
 mod text;
 
-pub use autopilot::{Autopilot, AutopilotSettings, Evaluation, EvaluationRequest, Judged, Scope};
+pub use autopilot::{
+    Autopilot, AutopilotSettings, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource,
+};
 pub use carry_out::{CarryOut, Stop};
 pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
@@ -30,10 +32,10 @@ pub use clock::{ANNOUNCED_SKEW, Clock};
 pub use ledger_handle::LedgerHandle;
 pub use notify::digest;
 pub use observe::{
-    MetricsSource, ObserveError, Progress, RecalledDecision, RecordedMinute, RecordedNotes, Sampled, Sampler,
-    Sampling, SamplingRule, StoredSeries, decision_in_ledger, families_of_unknown_throttling,
-    may_be_provisioned, metric_families, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
-    sampling_rule, stored_series,
+    MetricsSource, Observation, ObserveError, ObservedNamespace, Progress, RecalledDecision, RecordedMinute,
+    RecordedNotes, Sampled, Sampler, Sampling, SamplingRule, StoredSeries, decision_in_ledger,
+    families_of_unknown_throttling, may_be_provisioned, metric_families, minutes_of_ledger,
+    minutes_of_prometheus, namespaces_of_prometheus, sampling_rule, stored_series,
 };
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{

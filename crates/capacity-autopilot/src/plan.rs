@@ -36,6 +36,9 @@ pub struct Plan {
     /// Whether metrics were missing, stale or incomplete for the whole account: no metric-based decisions were made.
     #[serde(alias = "blind")]
     pub metrics_unavailable: bool,
+    /// Why metrics are unavailable, where they are: `refused`, `unreachable`, `incomplete`, `over_budget` or `stale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_problem: Option<String>,
     /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
     pub usage_window: String,
     /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
@@ -267,8 +270,11 @@ impl Plan {
             plan_id: digest(&identity),
             account: evaluation.account.clone(),
             evaluated_at: evaluation.evaluated_at,
-            metrics_unavailable: evaluation.metrics_unavailable,
-            usage_window: evaluation.usage_window.clone(),
+            metrics_unavailable: evaluation.metrics_unavailable.is_some(),
+            metrics_problem: evaluation
+                .metrics_unavailable
+                .map(|problem| problem.as_str().to_owned()),
+            usage_window: evaluation.usage_source.to_string(),
             price_per_million_actions: evaluation.price.dollars(),
             decisions,
             warnings: evaluation.warnings.clone(),

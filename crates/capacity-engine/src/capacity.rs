@@ -88,21 +88,33 @@ impl fmt::Display for Capacity {
 }
 
 /// The numbers of TRUs that a namespace may choose from: the API's `validTruValues`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Trus>", into = "Vec<Trus>")]
 pub struct Ladder {
     steps: Vec<Trus>,
+}
+
+impl From<Vec<Trus>> for Ladder {
+    fn from(mut steps: Vec<Trus>) -> Self {
+        steps.sort_unstable();
+        steps.dedup();
+        Self { steps }
+    }
+}
+
+impl From<Ladder> for Vec<Trus> {
+    fn from(ladder: Ladder) -> Self {
+        ladder.steps
+    }
 }
 
 impl Ladder {
     /// Returns the ladder of the values the API lists; what is no whole number of TRUs cannot be chosen and is left out.
     pub fn from_wire(valid_tru_values: &[f64]) -> Self {
-        let mut steps: Vec<Trus> = valid_tru_values
+        let steps = valid_tru_values
             .iter()
-            .filter_map(|value| Trus::from_wire(*value))
-            .collect();
-        steps.sort_unstable();
-        steps.dedup();
-        Self { steps }
+            .filter_map(|value| Trus::from_wire(*value));
+        Self::from(steps.collect::<Vec<Trus>>())
     }
 
     /// Returns the steps, lowest first.
@@ -132,7 +144,8 @@ impl Ladder {
 }
 
 /// A mode of capacity as the service reports it, in a status, a spec or a request.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReportedMode {
     /// Nothing is said.
     #[default]
@@ -169,7 +182,8 @@ impl fmt::Display for ReportedMode {
 }
 
 /// How a capacity request stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RequestState {
     /// Carried out.
     Completed,
@@ -180,7 +194,7 @@ pub enum RequestState {
 }
 
 /// The latest change of capacity that someone asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityRequest {
     /// Its current status.
     pub state: RequestState,

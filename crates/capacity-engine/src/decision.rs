@@ -1,9 +1,11 @@
 //! A decision: the action, the reason, and the price.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
@@ -11,7 +13,8 @@ use crate::policy::ConsideredOption;
 use crate::pricing::ActionPrice;
 
 /// What a decision does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// From on-demand to this number of TRUs.
     Enable(Trus),
@@ -53,7 +56,9 @@ impl fmt::Display for Action {
 macro_rules! reason_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal,)+) => {
         /// Why a decision is what it is. Codes are an interface: added to, never renamed.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "&'static str")]
+        #[non_exhaustive]
         pub enum ReasonCode {
             $($(#[doc = $doc])+ $variant,)+
         }
@@ -180,8 +185,36 @@ impl fmt::Display for ReasonCode {
     }
 }
 
+/// A reason code that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a reason code of this version")]
+pub struct UnknownReasonCode(String);
+
+impl FromStr for ReasonCode {
+    type Err = UnknownReasonCode;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.iter().copied().find(|known| known.as_str() == code);
+        known.ok_or_else(|| UnknownReasonCode(code.chars().take(80).collect()))
+    }
+}
+
+impl TryFrom<String> for ReasonCode {
+    type Error = UnknownReasonCode;
+
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        code.parse()
+    }
+}
+
+impl From<ReasonCode> for &'static str {
+    fn from(code: ReasonCode) -> Self {
+        code.as_str()
+    }
+}
+
 /// What a capacity costs in an hour without actions, before and after: upper bounds, exact.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionPrice {
     /// US dollars an hour of the present capacity; `None` where that is unknown.
     pub per_hour_before: Option<Decimal>,
@@ -192,7 +225,7 @@ pub struct DecisionPrice {
 }
 
 /// The share of what was asked for that was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Share {
     /// In millionths.
     pub(crate) micros: u32,
@@ -206,7 +239,8 @@ impl Share {
 }
 
 /// What is to be done with one namespace, and why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Decision {
     /// The namespace.
     pub namespace: NamespaceId,

@@ -18,21 +18,21 @@ mod snapshot;
 mod usage;
 
 pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
-pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, changes_in_order};
+pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode, changes_in_order};
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
 pub use policy::explain;
 pub use policy::{
     CapacityPolicy, ConsideredOption, InvalidSizes, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView,
-    Threshold, ThresholdSettings, Wish, decide, decide_with_state, wants_capacity_info,
+    Threshold, ThresholdSettings, Wish, decide, decide_with_state, judge, wants_capacity_info,
     wants_capacity_info_with_state,
 };
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;
 pub use restriction::{Direction, Restriction, RestrictionOrigin, RestrictionScope};
 pub use snapshot::{
-    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, MovingReplica, ReportedUsage, Since,
-    Snapshot, UsageGap,
+    AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, MetricsProblem, MovingReplica,
+    ReportedUsage, Since, Snapshot, UsageGap,
 };
-pub use usage::{HourlyActions, MinuteSample, Usage, UsageWindow};
+pub use usage::{EmptyWindow, HourlyActions, MinuteSample, Usage, UsageWindow};

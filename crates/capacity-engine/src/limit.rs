@@ -1,8 +1,9 @@
 //! The limits of a namespace, as data: a fourth is one row of the table below.
 
+use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::capacity::Trus;
 use crate::rate::Rate;
@@ -133,6 +134,21 @@ impl<T> PerLimit<T> {
     /// Makes one value for each limit.
     pub fn from_fn(mut make: impl FnMut(LimitKind) -> T) -> Self {
         Self(LimitKind::ALL.map(&mut make))
+    }
+}
+
+/// Stored by the names of the limits, so that a limit can be added.
+impl<T: Serialize> Serialize for PerLimit<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(LimitKind::ALL.into_iter().map(|kind| (kind, &self[kind])))
+    }
+}
+
+/// A limit that is not stored has the default: nothing known.
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for PerLimit<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut stored = BTreeMap::<LimitKind, T>::deserialize(deserializer)?;
+        Ok(Self::from_fn(|kind| stored.remove(&kind).unwrap_or_default()))
     }
 }
 

@@ -87,7 +87,8 @@ impl fmt::Display for NamespaceId {
 }
 
 /// Globs over bare names or full ids.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct NamespacePatterns {
     patterns: Vec<String>,
     globs: GlobSet,
@@ -99,6 +100,20 @@ pub struct NamespacePatterns {
 pub struct InvalidPattern {
     pattern: String,
     problem: String,
+}
+
+impl TryFrom<Vec<String>> for NamespacePatterns {
+    type Error = InvalidPattern;
+
+    fn try_from(patterns: Vec<String>) -> Result<Self, Self::Error> {
+        Self::try_new(&patterns)
+    }
+}
+
+impl From<NamespacePatterns> for Vec<String> {
+    fn from(patterns: NamespacePatterns) -> Self {
+        patterns.patterns
+    }
 }
 
 impl NamespacePatterns {
@@ -162,7 +177,7 @@ impl NamespacePatterns {
 }
 
 /// Which namespaces are ours to judge. Deny wins over allow; no allow list allows all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NamespaceFilter {
     /// Namespaces to judge; empty means all.
     pub allow: NamespacePatterns,

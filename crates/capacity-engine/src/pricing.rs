@@ -6,6 +6,7 @@
 use std::fmt;
 
 use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::rate::thousands;
@@ -32,7 +33,8 @@ pub fn shortfall(highest: Capacity, actions_used: u64) -> u64 {
 }
 
 /// US dollars for a million actions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Decimal", into = "Decimal")]
 pub struct PricePerMillion(Decimal);
 
 /// A price that no one pays.
@@ -91,6 +93,34 @@ impl PricePerMillion {
     }
 }
 
+impl TryFrom<Decimal> for PricePerMillion {
+    type Error = InvalidPrice;
+
+    fn try_from(dollars: Decimal) -> Result<Self, InvalidPrice> {
+        Self::try_new(dollars)
+    }
+}
+
+impl From<PricePerMillion> for Decimal {
+    fn from(price: PricePerMillion) -> Self {
+        price.dollars()
+    }
+}
+
+impl TryFrom<Decimal> for PlanPercentage {
+    type Error = InvalidPrice;
+
+    fn try_from(percentage: Decimal) -> Result<Self, InvalidPrice> {
+        Self::try_new(percentage)
+    }
+}
+
+impl From<PlanPercentage> for Decimal {
+    fn from(PlanPercentage(percentage): PlanPercentage) -> Self {
+        percentage
+    }
+}
+
 impl fmt::Display for PricePerMillion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${}/M", self.0)
@@ -112,7 +142,7 @@ pub fn in_dollars(money: Decimal) -> String {
 }
 
 /// One tier of a price list: actions of a month up to `up_to`, at one price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceTier {
     /// Where the tier ends, in actions of the account and calendar month.
     pub up_to: u64,
@@ -121,7 +151,8 @@ pub struct PriceTier {
 }
 
 /// What a support plan adds to a price, in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Decimal", into = "Decimal")]
 pub struct PlanPercentage(Decimal);
 
 impl PlanPercentage {
@@ -149,7 +180,7 @@ impl PlanPercentage {
 }
 
 /// A price list: tiers by the account's actions of a calendar month, the price beyond them, and what a support plan adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceList {
     tiers: Vec<PriceTier>,
     beyond: PricePerMillion,
@@ -214,7 +245,7 @@ impl PriceList {
 }
 
 /// What the account's next actions cost: its price list, from where it stands in the month.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionPrice {
     list: PriceList,
     already: u64,

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Actions, requests or operations a second, exact to a millionth.
 ///
 /// The metrics endpoint prints three decimals; a whole number of millionths compares, adds and multiplies without
 /// rounding, which floats do not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rate {
     micros_per_second: u64,
 }

@@ -5,13 +5,15 @@
 //! guards; the first one in the list that applies decides.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::decision::ReasonCode;
 use crate::namespace::NamespaceId;
 
 /// The direction of changes that a restriction forbids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Changes to a larger size.
     ScaleUp,
@@ -32,8 +34,9 @@ impl Direction {
 }
 
 /// The namespaces that a restriction applies to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum RestrictionScope {
     /// All namespaces of the account.
     Account,
@@ -42,8 +45,9 @@ pub enum RestrictionScope {
 }
 
 /// Where a restriction comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
+#[serde(rename_all = "snake_case")]
 pub enum RestrictionOrigin {
     /// The kind of evaluation: one that may only scale up.
     Evaluation,
@@ -58,7 +62,7 @@ pub enum RestrictionOrigin {
 }
 
 /// A rule that forbids scaling up, scaling down or both.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restriction {
     /// The direction that it forbids.
     pub direction: Direction,

@@ -1,12 +1,13 @@
 //! What a namespace used: minutes, and the window of the newest ones.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 
 /// Use of one limit in one minute: foreground, of the active replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// What was served a second.
     pub served: Rate,
@@ -22,7 +23,8 @@ impl Usage {
 }
 
 /// One minute of one namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MinuteSample {
     /// The minute's timestamp, as the metrics endpoint gives it.
     pub minute: Timestamp,
@@ -35,6 +37,28 @@ pub struct MinuteSample {
 }
 
 impl MinuteSample {
+    /// Returns a minute in which everything was read and nothing was used.
+    pub fn idle(minute: Timestamp) -> Self {
+        Self {
+            minute,
+            usage: PerLimit::default(),
+            served_read: PerLimit::from_fn(|_| true),
+            reported: true,
+        }
+    }
+
+    /// Returns a minute in which everything was read, with its actions a second.
+    pub fn of_actions(minute: Timestamp, served: Rate, throttled: Rate) -> Self {
+        Self::idle(minute).with(LimitKind::Actions, Usage { served, throttled })
+    }
+
+    /// Sets what was used of one limit.
+    #[must_use]
+    pub fn with(mut self, kind: LimitKind, usage: Usage) -> Self {
+        self.usage[kind] = usage;
+        self
+    }
+
     /// Returns the minutes since 1970.
     pub fn number(&self) -> i64 {
         self.minute.as_second().div_euclid(60)
@@ -48,11 +72,31 @@ const WINDOW_MINUTES: u32 = 60;
 const KNOWN_ENOUGH: usize = 48;
 
 /// The newest samples of a namespace: at least one, at most one a minute, none older than an hour before the newest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<MinuteSample>", into = "Vec<MinuteSample>")]
 pub struct UsageWindow {
     newest: MinuteSample,
     /// Older ones, newest first.
     older: Vec<MinuteSample>,
+}
+
+/// A stored window without a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a usage window has at least one sample")]
+pub struct EmptyWindow;
+
+impl TryFrom<Vec<MinuteSample>> for UsageWindow {
+    type Error = EmptyWindow;
+
+    fn try_from(samples: Vec<MinuteSample>) -> Result<Self, EmptyWindow> {
+        Self::from_samples(samples).ok_or(EmptyWindow)
+    }
+}
+
+impl From<UsageWindow> for Vec<MinuteSample> {
+    fn from(window: UsageWindow) -> Self {
+        window.minutes().copied().collect()
+    }
 }
 
 /// Actions of an hour, exact to a millionth.

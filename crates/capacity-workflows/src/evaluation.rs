@@ -155,7 +155,7 @@ pub(crate) async fn evaluate(
             EvaluateError::Failed(chain(&error))
         })?;
     same_account(request, &evaluation)?;
-    if evaluation.metrics_unavailable {
+    if evaluation.metrics_unavailable.is_some() {
         activities.health.failed();
     } else {
         activities.health.evaluated();

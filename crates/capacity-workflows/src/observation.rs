@@ -109,6 +109,7 @@ impl EvaluationReport {
             account: self.account.clone(),
             evaluated_at: self.evaluated_at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             metrics_unavailable: self.metrics_unavailable,
+            metrics_problem: None,
             usage_window: String::new(),
             price_per_million_actions,
             decisions,

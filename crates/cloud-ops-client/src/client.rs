@@ -43,6 +43,7 @@ const LONGEST_DOWNLOAD: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    is_read_only: bool,
 }
 
 #[derive(Debug)]
@@ -123,6 +124,16 @@ impl Client {
         };
         Self {
             shared: Arc::new(shared),
+            is_read_only: false,
+        }
+    }
+
+    /// Returns a clone that changes nothing: every call that could is refused before it is sent.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self {
+            is_read_only: true,
+            ..self.clone()
         }
     }
 
@@ -299,6 +310,9 @@ impl Client {
 
     /// Makes a call, again and again where that is harmless and may help, within bounds.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+        if self.is_read_only && call.method != Method::GET {
+            return Err(Error::new(call.operation, ErrorKind::ReadOnly));
+        }
         let url = self.url(call.path);
         let begun = Instant::now();
         let (mut attempts, mut refusals) = (0, 0);

@@ -53,6 +53,9 @@ pub enum ErrorKind {
         #[source]
         source: serde_json::Error,
     },
+    /// A change by a client that is read-only: nothing was sent.
+    #[error("this client is read-only")]
+    ReadOnly,
     /// An answer that can be read and contradicts itself, for example pages that never end.
     #[error("{0}")]
     Contradiction(String),
@@ -213,6 +216,7 @@ impl Error {
             ErrorKind::Connect { .. }
             | ErrorKind::Transport { .. }
             | ErrorKind::Unreadable { .. }
+            | ErrorKind::ReadOnly
             | ErrorKind::Contradiction(_) => None,
         }
     }
@@ -221,7 +225,7 @@ impl Error {
         match &self.kind {
             ErrorKind::Connect { .. } => Meaning::NotNow,
             ErrorKind::Transport { .. } | ErrorKind::Unreadable { .. } => Meaning::OutcomeUnknown,
-            ErrorKind::Contradiction(_) => Meaning::Permanent,
+            ErrorKind::ReadOnly | ErrorKind::Contradiction(_) => Meaning::Permanent,
             ErrorKind::Refused(refusal) => match refusal.code {
                 GrpcCode::ResourceExhausted => Meaning::NotNow,
                 GrpcCode::AlreadyExists | GrpcCode::Aborted | GrpcCode::FailedPrecondition => {

@@ -53,9 +53,13 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     let autopilot = capacity_workflows::autopilot(&settings)?;
     let request = EvaluationRequest::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
     let bar = terminal.progress(format!("reading {name}"));
-    let inputs = autopilot.inputs(&request, &|_| ()).await;
+    let observed = autopilot.observe(&request, &|_| ()).await;
     bar.finish_and_clear();
-    let mut inputs = inputs?;
+    let observed = observed?;
+    for warning in observed.warnings.iter().chain(&observed.errors) {
+        tracing::warn!("{warning}");
+    }
+    let mut inputs = observed.inputs();
     ensure!(
         inputs.len() == 1,
         "{name} matches {} namespaces; name one of them",

@@ -104,15 +104,14 @@ fn record_of(namespace: &Arc<str>, sample: &MinuteSample, read: &NamespaceMetric
 pub(super) fn sample_of(minute: Timestamp, it: &NamespaceMinute) -> MinuteSample {
     let (served, throttled) = (per_limit(it.served), per_limit(it.throttled));
     let unread = per_limit(it.unread);
-    MinuteSample {
-        minute,
-        usage: PerLimit::from_fn(|kind| Usage {
-            served: Rate::from_micros_per_second(served[kind]),
-            throttled: Rate::from_micros_per_second(throttled[kind]),
-        }),
-        served_read: PerLimit::from_fn(|kind| !unread[kind]),
-        reported: it.reported,
-    }
+    let mut sample = MinuteSample::idle(minute);
+    sample.usage = PerLimit::from_fn(|kind| Usage {
+        served: Rate::from_micros_per_second(served[kind]),
+        throttled: Rate::from_micros_per_second(throttled[kind]),
+    });
+    sample.served_read = PerLimit::from_fn(|kind| !unread[kind]);
+    sample.reported = it.reported;
+    sample
 }
 
 fn known(micros: Option<u64>) -> Option<Rate> {

@@ -12,6 +12,7 @@ mod history;
 mod metrics;
 mod moving;
 mod namespaces;
+mod observation;
 mod policies;
 mod reading;
 mod recalled;
@@ -25,20 +26,22 @@ mod warnings;
 
 use std::time::Duration;
 
-use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, Capacity, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode,
-    ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
+    AccountView, Capacity, Direction, LimitKind, MetricsHealth, MetricsProblem, NamespaceId, PerLimit,
+    ReasonCode, ReportedUsage, Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::autopilot::{Autopilot, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision};
+use crate::autopilot::{
+    Autopilot, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource,
+};
 use crate::ledger_handle::ledger_unavailable;
 
 pub use families::metric_families;
 pub(crate) use foreign::SizesSeen;
 pub use namespaces::may_be_provisioned;
 pub(crate) use namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
+pub use observation::{Observation, ObservedNamespace};
 pub(crate) use policies::state_key;
 pub use recalled::{RecalledDecision, decision_in_ledger};
 pub use recorded::{
@@ -165,7 +168,7 @@ async fn evaluate(
         price: autopilot.settings().policy.threshold.price.clone(),
         metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
-        usage_window: round.usage_window().to_owned(),
+        usage_source: round.usage_source(),
         ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
         warnings,
         errors: round.errors,
@@ -174,42 +177,12 @@ async fn evaluate(
     })
 }
 
-impl Autopilot {
-    /// Observes the account and returns what the decision about each namespace in scope rests on, by name; changes nothing. The
-    /// capacity info of all of them is read, so that every size is known.
-    ///
-    /// # Errors
-    ///
-    /// As [`Autopilot::evaluate`].
-    pub async fn inputs(
-        &self,
-        request: &EvaluationRequest,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Vec<Inputs>, ObserveError> {
-        let listed = list(self, progress).await?;
-        let in_scope = in_scope(&listed, &request.scope)?;
-        let account = account_of(listed.iter().map(|listed| &listed.id));
-        let mut round = Round::new(self, &in_scope, account, request);
-        let mut warnings = Vec::new();
-        round.look(request, progress, &mut warnings).await;
-        let all: Vec<usize> = (0..round.names.len()).collect();
-        progress(Progress::ReadingCapacityInfo(all.len()));
-        round
-            .errors
-            .extend(capacity_infos::read(self, &mut round.snapshots, all).await);
-        let now = self.now();
-        for warning in warnings.iter().chain(&round.errors) {
-            tracing::warn!("{warning}");
-        }
-        let inputs = round.snapshots.into_iter().map(|snapshot| Inputs {
-            state: round.acting.state(&snapshot.namespace).cloned(),
-            snapshot,
-            account: round.account.clone(),
-            policy: self.settings().policy.clone(),
-            now,
-        });
-        Ok(inputs.collect())
-    }
+/// The account before its metrics are read.
+fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountView {
+    let mut account = AccountView::new(MetricsHealth::Complete);
+    account.home.clone_from(&autopilot.settings().home);
+    account.restrictions.clone_from(&request.restrictions);
+    account
 }
 
 /// The account, where a namespace tells it.
@@ -292,9 +265,10 @@ impl<'a> Round<'a> {
         account: Option<String>,
         request: &EvaluationRequest,
     ) -> Self {
-        let snapshot = |listed: &&Listed| Snapshot {
-            change_refused: autopilot.refusal_of(&listed.id, &listed.resource_version),
-            ..listed.snapshot.clone()
+        let snapshot = |listed: &&Listed| {
+            let mut snapshot = listed.snapshot.clone();
+            snapshot.change_refused = autopilot.refusal_of(&listed.id, &listed.resource_version);
+            snapshot
         };
         Self {
             autopilot,
@@ -306,11 +280,7 @@ impl<'a> Round<'a> {
                 .collect(),
             snapshots: in_scope.iter().map(snapshot).collect(),
             older: Histories::default(),
-            account: AccountView {
-                metrics: MetricsHealth::Complete,
-                home: autopilot.settings().home.clone(),
-                restrictions: request.restrictions.clone(),
-            },
+            account: account_view(autopilot, request),
             ledger_is_enough: request.ledger_is_enough,
             errors: Vec::new(),
             acting: Judge::acting(&autopilot.settings().policy),
@@ -437,7 +407,10 @@ impl<'a> Round<'a> {
         match read {
             Err(unread) => {
                 self.errors.extend(unread.rejection());
-                self.account.metrics = MetricsHealth::Incomplete { why: unread.why };
+                self.account.metrics = MetricsHealth::Incomplete {
+                    problem: unread.problem,
+                    why: unread.why,
+                };
             }
             Ok(read) => {
                 warnings::of_metrics(&read.metrics, whole_account, warnings);
@@ -558,11 +531,13 @@ impl<'a> Round<'a> {
     }
 
     /// What fed the hour.
-    fn usage_window(&self) -> &'static str {
+    fn usage_source(&self) -> UsageSource {
         match (self.autopilot.metrics(), self.autopilot.ledger()) {
-            (MetricsSource::Prometheus(_), _) => "prometheus",
-            (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => "ledger",
-            (MetricsSource::Endpoint(_), _) => "1 minute",
+            (MetricsSource::Prometheus(_), _) => UsageSource::Prometheus,
+            (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => {
+                UsageSource::Ledger
+            }
+            (MetricsSource::Endpoint(_), _) => UsageSource::OneMinute,
         }
     }
 
@@ -592,13 +567,20 @@ impl<'a> Round<'a> {
 }
 
 /// The account's metrics are incomplete, or none of the namespaces that were judged has usable ones.
-fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> bool {
-    let mut without_metrics = false;
+fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
+    let mut without_metrics = None;
     for judged in decisions {
         match judged.decision.reason_code {
             // Also where only scaling down is forbidden because of that.
-            ReasonCode::MetricsIncomplete => return account.metrics != MetricsHealth::Complete,
-            ReasonCode::MetricsMissing | ReasonCode::MetricsStale => without_metrics = true,
+            ReasonCode::MetricsIncomplete => {
+                return match &account.metrics {
+                    MetricsHealth::Incomplete { problem, .. } => Some(*problem),
+                    _ => None,
+                };
+            }
+            ReasonCode::MetricsMissing | ReasonCode::MetricsStale => {
+                without_metrics = Some(MetricsProblem::Stale);
+            }
             // Ended before the metrics were looked at: says nothing about them.
             ReasonCode::Denied
             | ReasonCode::NotAllowed
@@ -606,7 +588,7 @@ fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> bool {
             | ReasonCode::ReplicaMoving
             | ReasonCode::ChangeInProgress
             | ReasonCode::CapacityUnknown => {}
-            _ => return false,
+            _ => return None,
         }
     }
     without_metrics

@@ -2,7 +2,7 @@
 
 use capacity_engine::{
     Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,
-    NamespaceId, PerLimit, Rate, ReportedMode, ReportedUsage, RequestState, Since, Snapshot, Trus,
+    NamespaceId, Rate, ReportedMode, RequestState, Since, Snapshot, Trus,
 };
 use cloud_ops_client::{
     CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
@@ -38,25 +38,19 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
         .replicas
         .iter()
         .find(|replica| replica.state != ReplicaState::Active);
-    Snapshot {
-        namespace: id.clone(),
-        inactive_state: inactive.then(|| namespace.state.to_string()),
-        moving_replica: moving.map(|replica| MovingReplica {
-            what: replica_state(&replica.region, &replica.state),
-            since: moving_since(&replica.state, namespace),
-        }),
-        running_operation: namespace.async_operation_id.clone(),
-        status: status(namespace),
-        spec: mode(&namespace.spec.capacity()),
-        latest_request: latest_request(namespace),
-        limits: PerLimit::default(),
-        envelopes: PerLimit::default(),
-        usage: ReportedUsage::Missing,
-        usage_gaps: PerLimit::default(),
-        standby: PerLimit::default(),
-        capacity_info: CapacityInfo::NotRead,
-        change_refused: None,
-    }
+    let mut snapshot = Snapshot::unknown(id.clone());
+    snapshot.inactive_state = inactive.then(|| namespace.state.to_string());
+    snapshot.moving_replica = moving.map(|replica| MovingReplica {
+        what: replica_state(&replica.region, &replica.state),
+        since: moving_since(&replica.state, namespace),
+    });
+    snapshot
+        .running_operation
+        .clone_from(&namespace.async_operation_id);
+    snapshot.status = status(namespace);
+    snapshot.spec = mode(&namespace.spec.capacity());
+    snapshot.latest_request = latest_request(namespace);
+    snapshot
 }
 
 /// `replica aws-us-west-2 is being added`.
@@ -172,24 +166,23 @@ pub(crate) fn capacity_info(read: Result<cloud_ops_client::CapacityInfo, Error>)
         Err(error) => return CapacityInfo::Unavailable { why: chain(&error) },
     };
     let provisioned = &info.mode_options.provisioned;
-    CapacityInfo::Known(KnownCapacityInfo {
-        ladder: Ladder::from_wire(&provisioned.valid_tru_values),
-        // A ceiling between two numbers leaves the lower one.
-        ceiling: provisioned
-            .max_available_tru_value
-            .map(f64::floor)
-            .and_then(Trus::from_wire),
-        on_demand_actions: info
-            .mode_options
-            .on_demand
-            .aps_limit
-            .and_then(Rate::from_per_second),
-        has_legacy_limits: info.has_legacy_limits,
-        current: info
-            .current_capacity
-            .map(|capacity| mode(&capacity.mode))
-            .unwrap_or_default(),
-    })
+    let current = info
+        .current_capacity
+        .map(|capacity| mode(&capacity.mode))
+        .unwrap_or_default();
+    let mut known = KnownCapacityInfo::new(Ladder::from_wire(&provisioned.valid_tru_values), current);
+    // A ceiling between two numbers leaves the lower one.
+    known.ceiling = provisioned
+        .max_available_tru_value
+        .map(f64::floor)
+        .and_then(Trus::from_wire);
+    known.on_demand_actions = info
+        .mode_options
+        .on_demand
+        .aps_limit
+        .and_then(Rate::from_per_second);
+    known.has_legacy_limits = info.has_legacy_limits;
+    CapacityInfo::Known(known)
 }
 
 pub(crate) fn wanted_capacity(capacity: Capacity) -> WantedCapacity {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capacity_engine::NamespaceId;
+use capacity_engine::{MetricsProblem, NamespaceId};
 use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::ErrorKind;
@@ -77,6 +77,8 @@ pub(crate) struct Read {
 /// Metrics that could not be read: nothing may be concluded from their absence.
 #[derive(Debug, Clone)]
 pub(crate) struct Unread {
+    /// Why.
+    pub(crate) problem: MetricsProblem,
     /// Why, in words.
     pub(crate) why: String,
     /// How long to leave the endpoint alone, where it or the budget asks for that.
@@ -90,6 +92,7 @@ pub(crate) struct Unread {
 impl Unread {
     pub(crate) fn because(why: impl Into<String>) -> Self {
         Self {
+            problem: MetricsProblem::Incomplete,
             why: why.into(),
             wait: None,
             rejected: None,
@@ -117,7 +120,16 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
             ErrorKind::Refused { status, .. } => Some(*status).filter(|status| matches!(status, 401 | 403)),
             _ => None,
         };
+        let problem = match error.kind() {
+            ErrorKind::OverBudget { .. } | ErrorKind::Refused { status: 429, .. } => {
+                MetricsProblem::OverBudget
+            }
+            ErrorKind::Refused { .. } if rejected.is_some() => MetricsProblem::Refused,
+            ErrorKind::Refused { .. } | ErrorKind::Transport { .. } => MetricsProblem::Unreachable,
+            _ => MetricsProblem::Incomplete,
+        };
         Self {
+            problem,
             why: chain(&error),
             wait,
             rejected,
@@ -128,11 +140,21 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
 
 impl From<prometheus_reader::Error> for Unread {
     fn from(error: prometheus_reader::Error) -> Self {
+        use prometheus_reader::ErrorKind as Kind;
         let rejected = match error.kind() {
-            prometheus_reader::ErrorKind::Unauthorised { status, .. } => Some(*status),
+            Kind::Unauthorised { status, .. } => Some(*status),
             _ => None,
         };
+        let problem = match error.kind() {
+            Kind::Unauthorised { .. } => MetricsProblem::Refused,
+            Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
+            Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
+                MetricsProblem::Unreachable
+            }
+            _ => MetricsProblem::Incomplete,
+        };
         Self {
+            problem,
             rejected,
             ..Self::because(chain(&error))
         }
@@ -260,6 +282,7 @@ impl<'a> Reading<'a> {
         let now = self.autopilot.now();
         let free_in = Duration::try_from(until.duration_since(now)).unwrap_or_default();
         Err(Unread {
+            problem: MetricsProblem::OverBudget,
             why: format!(
                 "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR){}; free again at {}",
                 if spared > 0 {

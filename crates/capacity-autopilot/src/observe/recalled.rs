@@ -67,11 +67,7 @@ pub async fn decision_in_ledger(
     }
     let inputs = Inputs {
         snapshot: snapshot(namespace, &row, newest, &histories),
-        account: AccountView {
-            metrics: MetricsHealth::Complete,
-            home: None,
-            restrictions: Vec::new(),
-        },
+        account: AccountView::new(MetricsHealth::Complete),
         policy: policy.clone(),
         // What the policy remembered then is not kept.
         state: None,
@@ -91,22 +87,9 @@ fn snapshot(
         .current_trus
         .and_then(|trus| u32::try_from(trus).ok());
     let present = ReportedMode::from(Capacity::from_trus(trus.unwrap_or(0)));
-    let mut snapshot = Snapshot {
-        namespace: namespace.clone(),
-        inactive_state: None,
-        moving_replica: None,
-        running_operation: None,
-        status: present.clone(),
-        spec: present,
-        latest_request: None,
-        limits: PerLimit::default(),
-        envelopes: PerLimit::default(),
-        usage: ReportedUsage::Missing,
-        usage_gaps: PerLimit::default(),
-        standby: PerLimit::default(),
-        capacity_info: CapacityInfo::NotRead,
-        change_refused: None,
-    };
+    let mut snapshot = Snapshot::unknown(namespace.clone());
+    snapshot.status = present.clone();
+    snapshot.spec = present;
     if let Some((minute, sample)) = newest {
         let rate = |micros: Option<u64>| micros.map(Rate::from_micros_per_second);
         let newest = super::history::sample_of(minute, &sample);
@@ -117,12 +100,8 @@ fn snapshot(
         snapshot.usage = ReportedUsage::Known(histories.window(namespace, newest));
     }
     let ladder = Ladder::from_wire(&DOCUMENTED);
-    snapshot.capacity_info = CapacityInfo::Known(KnownCapacityInfo {
-        ceiling: ladder.highest(),
-        ladder,
-        on_demand_actions: snapshot.envelopes[LimitKind::Actions],
-        has_legacy_limits: false,
-        current: ReportedMode::Absent,
-    });
+    let mut info = KnownCapacityInfo::new(ladder, ReportedMode::Absent);
+    info.on_demand_actions = snapshot.envelopes[LimitKind::Actions];
+    snapshot.capacity_info = CapacityInfo::Known(info);
     snapshot
 }

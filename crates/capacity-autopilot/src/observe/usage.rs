@@ -430,11 +430,12 @@ fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) ->
         ))
     } else {
         minute_of(cell, sums)
-            .map(|minute| MinuteSample {
-                minute,
-                usage: sums.usage,
-                served_read: PerLimit::from_fn(|kind| read[kind] && cell.unreadable[kind].is_empty()),
-                reported: sums.reported,
+            .map(|minute| {
+                let mut sample = MinuteSample::idle(minute);
+                sample.usage = sums.usage;
+                sample.served_read = PerLimit::from_fn(|kind| read[kind] && cell.unreadable[kind].is_empty());
+                sample.reported = sums.reported;
+                sample
             })
             .ok_or_else(|| "no sample has a time".to_owned())
     };

@@ -90,7 +90,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
 
 /// Problems of the whole account, which rows name in two words only, and what an estimate holds.
 pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings: &mut Vec<String>) {
-    if let MetricsHealth::Incomplete { why } = &account.metrics {
+    if let MetricsHealth::Incomplete { why, .. } = &account.metrics {
         warnings.push(format!("{METRICS_UNAVAILABLE}{why}"));
     }
     warnings.extend(of_estimates(decisions));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::break_even::{BreakEven, Parameters};
 use super::settings::ThresholdSettings;
@@ -52,6 +52,29 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
     /// Returns the minutes of the UTC hour at which it is to be evaluated.
     fn evaluation_minutes(&self) -> &[u8] {
         &[45]
+    }
+}
+
+/// A target of an embedder's own, without state.
+pub(super) struct Own<F>(pub(super) F);
+
+impl<F> fmt::Debug for Own<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Own")
+    }
+}
+
+impl<F: Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync> CapacityPolicy for Own<F> {
+    fn name(&self) -> &'static str {
+        "own"
+    }
+
+    fn version(&self) -> i64 {
+        1
+    }
+
+    fn target(&self, view: &PolicyView<'_>) -> PolicyTarget {
+        (self.0)(view)
     }
 }
 
@@ -197,7 +220,19 @@ pub struct ConsideredOption {
 
 /// A policy, shared.
 #[derive(Debug, Clone)]
-pub struct PolicyRef(Arc<dyn CapacityPolicy>);
+pub struct PolicyRef {
+    policy: Arc<dyn CapacityPolicy>,
+    /// What it is stored as; only built-ins can be stored.
+    stored: Option<BuiltIn>,
+}
+
+/// A built-in policy, as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum BuiltIn {
+    Threshold,
+    BreakEven(Parameters),
+}
 
 impl PolicyRef {
     /// Names of the built-ins.
@@ -205,17 +240,26 @@ impl PolicyRef {
 
     /// Shares a policy.
     pub fn new(policy: impl CapacityPolicy + 'static) -> Self {
-        Self(Arc::new(policy))
+        Self {
+            policy: Arc::new(policy),
+            stored: None,
+        }
     }
 
     /// Returns the `threshold` policy.
     pub fn threshold() -> Self {
-        Self::new(Threshold)
+        Self {
+            stored: Some(BuiltIn::Threshold),
+            ..Self::new(Threshold)
+        }
     }
 
     /// Returns the `break-even` policy.
     pub fn break_even(parameters: Parameters) -> Self {
-        Self::new(BreakEven::new(parameters))
+        Self {
+            stored: Some(BuiltIn::BreakEven(parameters.clone())),
+            ..Self::new(BreakEven::new(parameters))
+        }
     }
 
     /// Returns a built-in by its name; the parameters are those of `break-even`.
@@ -225,6 +269,28 @@ impl PolicyRef {
             BreakEven::NAME => Some(Self::break_even(parameters.clone())),
             _ => None,
         }
+    }
+}
+
+/// Fails for a policy that is not built in: what it is made of is its own.
+impl Serialize for PolicyRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let problem = || {
+            let name = self.policy.name();
+            serde::ser::Error::custom(format!(
+                "the policy `{name}` is not built in and cannot be stored"
+            ))
+        };
+        self.stored.as_ref().ok_or_else(problem)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match BuiltIn::deserialize(deserializer)? {
+            BuiltIn::Threshold => Self::threshold(),
+            BuiltIn::BreakEven(parameters) => Self::break_even(parameters),
+        })
     }
 }
 
@@ -238,7 +304,7 @@ impl std::ops::Deref for PolicyRef {
     type Target = dyn CapacityPolicy;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        &*self.policy
     }
 }
 
@@ -249,7 +315,7 @@ impl PartialEq for PolicyRef {
             (
                 policy.name().to_owned(),
                 policy.version(),
-                format!("{:?}", policy.0),
+                format!("{:?}", policy.policy),
             )
         };
         identity(self) == identity(other)

@@ -104,7 +104,7 @@ fn guarded_scale_down(
             }
         },
     };
-    room_below(judged, info, because, to, policy.acting.recent_minutes())?;
+    room_below(judged, info, because, to, judged.acting.recent_minutes())?;
     not_set_by_support(judged, info, because)?;
     regainable(info, because, from)?;
     not_in_others_hands(judged, settings, now, because)?;

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::contract::CapacityPolicy;
 use super::settings::Policy;
 use super::{Verdict, at_minute, minutes, span};
 use crate::capacity::{Capacity, CapacityRequest, RequestState, present_capacity};
@@ -17,6 +18,8 @@ pub(super) struct Judged<'a> {
     pub(super) present: Capacity,
     pub(super) window: &'a UsageWindow,
     pub(super) limits: PerLimit<Rate>,
+    /// Who wants a target of it.
+    pub(super) acting: &'a dyn CapacityPolicy,
 }
 
 /// How far in the future a sample may lie: clocks are not that exact.
@@ -26,6 +29,7 @@ pub(super) fn judge<'a>(
     snapshot: &'a Snapshot,
     account: &AccountView,
     policy: &Policy,
+    acting: &'a dyn CapacityPolicy,
     now: Timestamp,
 ) -> Result<Judged<'a>, Verdict> {
     ours(snapshot, policy)?;
@@ -48,6 +52,7 @@ pub(super) fn judge<'a>(
         present,
         window,
         limits,
+        acting,
     })
 }
 

@@ -89,8 +89,34 @@ pub fn decide_with_state(
     state: Option<&PolicyState>,
     now: Timestamp,
 ) -> (Decision, Option<PolicyState>) {
-    let judged = match judgement::judge(snapshot, account, policy, now) {
-        Err(verdict) => return (conclude(snapshot, policy, verdict, Vec::new()), None),
+    decide_by(&*policy.acting, snapshot, account, policy, state, now)
+}
+
+/// Decides about a target of your own instead of a built-in policy's: filter, state, metrics, restrictions and guards apply to it
+/// as to any other. What it returns is carried out, or held with the reason.
+///
+/// The target is made of what is known of the namespace, and is asked for only where that can be judged at all.
+pub fn judge(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    policy: &Policy,
+    now: Timestamp,
+    target: impl Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync,
+) -> Decision {
+    let own = contract::Own(target);
+    decide_by(&own, snapshot, account, policy, None, now).0
+}
+
+fn decide_by(
+    acting: &dyn CapacityPolicy,
+    snapshot: &Snapshot,
+    account: &AccountView,
+    policy: &Policy,
+    state: Option<&PolicyState>,
+    now: Timestamp,
+) -> (Decision, Option<PolicyState>) {
+    let judged = match judgement::judge(snapshot, account, policy, acting, now) {
+        Err(verdict) => return (conclude(snapshot, policy, acting, verdict, Vec::new()), None),
         Ok(judged) => judged,
     };
     let PolicyTarget {
@@ -123,7 +149,7 @@ pub fn decide_with_state(
         },
     };
     verdict.reason.push_str(&standby_note(&snapshot.standby));
-    (conclude(snapshot, policy, verdict, options), next_state)
+    (conclude(snapshot, policy, acting, verdict, options), next_state)
 }
 
 /// Row 11: what the policy wants.
@@ -145,7 +171,7 @@ fn target(
         scale_up_only: restrictions.any(|it| it.code == ReasonCode::ScaleUpOnly),
         now,
     };
-    policy.acting.target(&view)
+    judged.acting.target(&view)
 }
 
 fn direction(judged: &judgement::Judged<'_>, to: Capacity) -> Option<Direction> {
@@ -211,7 +237,7 @@ pub fn wants_capacity_info_with_state(
     if snapshot.change_refused.is_some() {
         return false;
     }
-    let Ok(judged) = judgement::judge(snapshot, account, policy, now) else {
+    let Ok(judged) = judgement::judge(snapshot, account, policy, &*policy.acting, now) else {
         return false;
     };
     let Wish::Change { to, .. } = target(&judged, account, policy, state, now).wish else {
@@ -227,6 +253,7 @@ pub fn wants_capacity_info_with_state(
 fn conclude(
     snapshot: &Snapshot,
     policy: &Policy,
+    acting: &dyn CapacityPolicy,
     verdict: Verdict,
     options: Vec<ConsideredOption>,
 ) -> Decision {
@@ -264,7 +291,7 @@ fn conclude(
         throttled_share: throttling.map(|throttling| throttling.share),
         sample_minute: newest.map(|sample| sample.minute),
         known_minutes: window.map(UsageWindow::known_minutes),
-        policy: policy.acting.name().to_owned(),
+        policy: acting.name().to_owned(),
         options,
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of the `threshold` policy and of the guards.
 
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use super::contract::PolicyRef;
 use crate::capacity::Trus;
@@ -18,7 +19,7 @@ pub struct InvalidSizes {
 /// Settings of the rule and its guards.
 ///
 /// Start from `ThresholdSettings::default()`: 5 TRUs when throttled, never more than 12, released below 100 actions an hour.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ThresholdSettings {
     pub(crate) default_trus: Trus,
@@ -79,7 +80,7 @@ impl ThresholdSettings {
 }
 
 /// What is judged, and how: what is common to all policies, and the policy itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Policy {
     /// The rule and its guards.

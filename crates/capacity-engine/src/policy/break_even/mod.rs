@@ -29,6 +29,7 @@ pub use state::{BreakEvenState, RememberedHour, StateError};
 
 use costs::{Costs, TRU_HOUR};
 use load::Demands;
+use serde::{Deserialize, Serialize};
 
 /// Hours remembered with seven days of history.
 pub(crate) const MOST_HOURS: usize = 169;
@@ -49,7 +50,7 @@ const LAST_RELEASE_MINUTE: i64 = 57;
 const LAST_PLANNED_MINUTE: i64 = 9;
 
 /// What an operator may set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// Cost of delaying one action by one minute, in thousandths of an action.
     pub delay_milli: i64,

@@ -10,6 +10,7 @@ mod options;
 mod switches;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::settings::Policy;
 use super::{ConsideredOption, PolicyState, decide_with_state};
@@ -19,7 +20,7 @@ use crate::snapshot::{AccountView, Snapshot};
 pub use flips::{Flip, nearest};
 
 /// Everything that a decision about one namespace rests on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inputs {
     /// What is known of the namespace.
     pub snapshot: Snapshot,

@@ -119,8 +119,13 @@ fn when_raising(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> Str
     if step > settings.max_trus {
         return format!("above MAX_TRU_COUNT ({})", settings.max_trus);
     }
-    if let Ok(judged) = judgement::judge(&inputs.snapshot, &inputs.account, &inputs.policy, inputs.now)
-        && let Some(why) = guards::obstacle(&judged, info, step)
+    if let Ok(judged) = judgement::judge(
+        &inputs.snapshot,
+        &inputs.account,
+        &inputs.policy,
+        &*inputs.policy.acting,
+        inputs.now,
+    ) && let Some(why) = guards::obstacle(&judged, info, step)
     {
         return why;
     }

@@ -319,7 +319,7 @@ fn of_known_info(info: &KnownCapacityInfo, switches: &mut Vec<Switch>) {
 }
 
 fn of_account(inputs: &Inputs, switches: &mut Vec<Switch>) {
-    if let MetricsHealth::Incomplete { why } = &inputs.account.metrics {
+    if let MetricsHealth::Incomplete { why, .. } = &inputs.account.metrics {
         switches.push(observed("metrics of the account", why, "complete", |inputs| {
             inputs.account.metrics = MetricsHealth::Complete;
         }));

@@ -218,7 +218,7 @@ fn any_restriction() -> impl Strategy<Value = Restriction> {
 fn any_account() -> impl Strategy<Value = AccountView> {
     let health = prop_oneof![
         12 => Just(MetricsHealth::Complete),
-        1 => Just(MetricsHealth::Incomplete { why: "limited".to_owned() }),
+        1 => Just(MetricsHealth::Incomplete { problem: MetricsProblem::Incomplete, why: "limited".to_owned() }),
     ];
     let restrictions = prop_oneof![
         8 => Just(Vec::new()),
@@ -340,6 +340,19 @@ proptest! {
             prop_assert!(info.ceiling.is_some_and(|ceiling| trus <= ceiling));
             prop_assert!(trus <= policy.threshold.max_trus);
         }
+    }
+
+    #[test]
+    fn what_was_stored_is_decided_alike(
+        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+    ) {
+        let inputs = explain::Inputs { snapshot, account, policy, state: None, now: now() };
+        let stored = serde_json::to_string(&inputs).expect("every part can be stored");
+        let restored: explain::Inputs = serde_json::from_str(&stored).expect("what was stored can be read");
+        let decision = inputs.decide();
+        prop_assert_eq!(&decision, &restored.decide());
+        let stored = serde_json::to_string(&decision).expect("a decision can be stored");
+        prop_assert_eq!(decision, serde_json::from_str(&stored).expect("it can be read"));
     }
 
     #[test]

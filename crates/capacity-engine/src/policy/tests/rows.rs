@@ -104,6 +104,7 @@ fn after_a_failed_request_judging_goes_on_with_the_status() {
 #[test]
 fn row_6_holds_everything_while_the_metrics_are_unavailable() {
     let unavailable = MetricsHealth::Incomplete {
+        problem: MetricsProblem::Incomplete,
         why: "the answer was declared limited".to_owned(),
     };
     let account = AccountView {
@@ -520,6 +521,7 @@ fn the_first_row_that_applies_decides() {
     snapshot.limits = PerLimit::default();
     let unavailable = AccountView {
         metrics: MetricsHealth::Incomplete {
+            problem: MetricsProblem::Incomplete,
             why: "cut".to_owned(),
         },
         ..account()
