@@ -35,7 +35,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
             .expect("valid");
     let mut policy = Policy::default();
     policy.threshold.disable_on_estimate = true;
-    let settings = AutopilotSettings { policy, home: None };
+    let settings = AutopilotSettings::new(policy);
     let autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),

@@ -92,7 +92,7 @@ pub(crate) fn autopilot_within(
     Autopilot::new(
         Client::new(ops),
         Scraper::new(metrics),
-        AutopilotSettings { policy, home: None },
+        AutopilotSettings::new(policy),
     )
 }
 

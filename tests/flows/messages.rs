@@ -245,10 +245,7 @@ async fn a_rate_limit_during_capacity_reads_counts_the_namespaces_that_were_not_
     let autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics.expect("valid")),
-        AutopilotSettings {
-            policy: on_estimates(),
-            home: None,
-        },
+        AutopilotSettings::new(on_estimates()),
     );
     let evaluation = autopilot.evaluate(&Scope::All).await.expect("evaluated");
     assert_eq!(

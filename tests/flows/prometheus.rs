@@ -75,10 +75,7 @@ fn through(cloud: &RunningSimulator, url: &str) -> Autopilot {
         .expect("valid");
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     let client = PrometheusClient::new(config).expect("a client");
-    let settings = AutopilotSettings {
-        policy: strict(),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(strict());
     Autopilot::new(cloud_ops_client::Client::new(ops), client, settings)
 }
 

@@ -27,10 +27,7 @@ fn through_prometheus(cloud: &RunningSimulator) -> Autopilot {
         .max_attempts(1)
         .build()
         .expect("valid");
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(Policy::default());
     let client = PrometheusClient::new(config).expect("a client");
     Autopilot::new(cloud_ops_client::Client::new(ops), client, settings)
 }

@@ -47,10 +47,7 @@ async fn service() -> MockServer {
 async fn release(server: &MockServer, change_timeout: Duration, stop: &Stop) -> ChangeResult {
     let ops = cloud_ops_client::Config::try_new(&server.uri(), "key".into()).expect("valid");
     let metrics = openmetrics_reader::scrape::Config::try_new(&server.uri(), "key".into()).expect("valid");
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(Policy::default());
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
     let order = ChangeOrder {
         namespace: "orders.a1b2c".parse().expect("an id"),

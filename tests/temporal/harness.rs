@@ -306,10 +306,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
     let mut autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),
-        AutopilotSettings {
-            policy: setup.policy.clone(),
-            home: None,
-        },
+        AutopilotSettings::new(setup.policy.clone()),
     );
     if setup.sampled {
         let clock = Clock::running_at(setup.speed);

@@ -59,7 +59,7 @@ fn with_metrics(
     // What an evaluation and its changes take is real time, in which the simulated metrics age `speed` times as fast. Up to
     // ten, the usual limit is enough.
     policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);
-    let settings = AutopilotSettings { policy, home: None };
+    let settings = AutopilotSettings::new(policy);
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }

@@ -17,10 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         &variable("CLOUD_METRICS_API_BASE_URL", scrape::PUBLIC_BASE_URL),
         std::env::var("TEMPORAL_CLOUD_METRICS_API_KEY")?.into(),
     )?;
-    let settings = AutopilotSettings {
-        policy: Policy::default(),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(Policy::default());
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
     let evaluation = autopilot.evaluate(&Scope::All).await?;
     println!("{}", serde_json::to_string_pretty(&Plan::of(&evaluation))?);

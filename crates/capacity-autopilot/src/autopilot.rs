@@ -13,6 +13,7 @@ use crate::observe::{MetricsSource, SizesSeen, StandbySeen};
 
 /// What an autopilot needs beside its clients.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct AutopilotSettings {
     /// The rule and its guards.
     pub policy: Policy,
@@ -21,6 +22,17 @@ pub struct AutopilotSettings {
 }
 
 impl AutopilotSettings {
+    /// Returns the settings of an automation that runs in no namespace of the account.
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy, home: None }
+    }
+
+    /// Names the namespace this automation itself runs in: it is never scaled down.
+    #[must_use]
+    pub fn with_home(self, home: Option<NamespaceId>) -> Self {
+        Self { home, ..self }
+    }
+
     /// Returns how old the newest metrics may be.
     pub fn metrics_max_age(&self) -> SignedDuration {
         self.policy.threshold.metrics_max_age

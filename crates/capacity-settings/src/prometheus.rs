@@ -95,17 +95,14 @@ impl Reader<'_> {
     fn mistaken(&mut self, error: &ConfigError) {
         let (name, remedy) = match error {
             ConfigError::NotEncrypted => (URL, " (PROMETHEUS_ALLOW_HTTP=true)"),
-            ConfigError::NotAUrl
-            | ConfigError::Credentials
-            | ConfigError::QueryOrFragment
-            | ConfigError::Route
-            | ConfigError::OutOfBounds { .. } => (URL, ""),
             ConfigError::Token => (TOKEN, ""),
             ConfigError::User => (USER, ""),
             ConfigError::Password => (PASSWORD, ""),
             ConfigError::LabelName(_) => (LABELS, ""),
             ConfigError::Certificates(_) => (CA, ""),
             ConfigError::Header(_) => (TENANT, ""),
+            // What is wrong with the address, and bounds, which no setting changes.
+            _ => (URL, ""),
         };
         self.wrong(name, format!("{error}{remedy}"));
     }

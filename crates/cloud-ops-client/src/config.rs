@@ -15,6 +15,7 @@ pub const API_VERSION: &str = "v0.19.1";
 
 /// Where the API is, with which key, and how patient to be.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     pub(crate) base_url: Url,
     pub(crate) api_key: Secret,
@@ -35,6 +36,7 @@ pub struct Config {
 
 /// A base URL or key that cannot be used. Never shows what it refuses if that may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
     #[error("`{0}` is no URL; it should look like {PUBLIC_BASE_URL}")]

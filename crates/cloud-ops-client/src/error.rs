@@ -6,16 +6,28 @@ use std::time::Duration;
 use url::Url;
 
 /// A Cloud Ops call that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {operation}")]
+#[derive(Debug)]
 pub struct Error {
     operation: String,
-    #[source]
     kind: ErrorKind,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.operation)?;
+        http_edge::write_causes(f, &self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
 }
 
 /// How a call failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// No connection was made: nothing was sent.
     #[error("{host} could not be reached: check the network, any proxy, and CLOUD_OPS_API_BASE_URL")]
@@ -418,6 +430,24 @@ fn printable(text: &str, cap: usize) -> String {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn the_alternate_form_shows_the_causes() {
+        let refusal = Refusal {
+            status: 429,
+            code: GrpcCode::ResourceExhausted,
+            message: "slow down".to_owned(),
+            retry_after: None,
+        };
+        let error = Error::new("list regions", ErrorKind::Refused(refusal));
+        assert_eq!(error.to_string(), "failed to list regions");
+        let whole = format!("{error:#}");
+        assert!(
+            whole.starts_with("failed to list regions: ") && whole.contains("slow down"),
+            "{whole}"
+        );
+        assert!(error.is_rate_limited());
+    }
 
     fn refused(status: u16, body: &str) -> Error {
         Error::new(

@@ -51,6 +51,7 @@ pub struct PrometheusConfig {
 
 /// One thing that is wrong with a configuration. Never shows what may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
     #[error("the base URL is no URL; it should look like https://prometheus.example.com/prefix")]

@@ -1,18 +1,31 @@
 //! Failures of a read: what was tried, how it failed, and whether trying again can help.
 
+use std::fmt;
 use std::time::Duration;
 
 /// A read that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {operation}")]
+#[derive(Debug)]
 pub struct Error {
     operation: &'static str,
-    #[source]
     kind: Box<ErrorKind>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.operation)?;
+        http_edge::write_causes(f, &*self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.kind)
+    }
 }
 
 /// How a read failed. No text holds a credential, and what the server says is cut and cleaned of ours.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// A question that no server need be asked.
     #[error("{0}")]
@@ -164,6 +177,11 @@ impl Error {
     /// Returns whether the server does not take the credentials.
     pub fn is_unauthorised(&self) -> bool {
         matches!(*self.kind, ErrorKind::Unauthorised { .. })
+    }
+
+    /// Returns whether the server has had too many requests: all of them have to wait.
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(*self.kind, ErrorKind::Refused { status: 429, .. })
     }
 
     /// Returns how long the server asks to wait.

@@ -2,13 +2,16 @@
 //!
 //! # Where to start
 //!
-//! [`Message::payload`] is pure; [`Webhook::post`] delivers it.
+//! [`Message::payload`] is pure; `Webhook::post` (feature `post`, on by default) delivers it.
 
 mod message;
+#[cfg(feature = "post")]
 mod webhook;
 
 pub use message::{Message, Section, Severity};
+#[cfg(feature = "post")]
 pub use webhook::{Config, ConfigError, Error, ErrorKind, Webhook};
 
 /// The HTTP library, for a client of your own.
+#[cfg(feature = "post")]
 pub use reqwest;

@@ -1,5 +1,6 @@
 //! Posting to an incoming webhook, whose address is a secret: only its host is ever shown.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Where to post.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     url: Secret,
     host: String,
@@ -26,6 +28,7 @@ pub struct Config {
 
 /// An address that cannot be posted to. Never shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
     #[error("this is not a URL; an incoming webhook looks like https://hooks.slack.com/services/...")]
@@ -97,16 +100,28 @@ fn checked(webhook_url: &SecretString) -> Result<(String, bool), ConfigError> {
 }
 
 /// A notification that was not delivered.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to post to the webhook at {host}")]
+#[derive(Debug)]
 pub struct Error {
     host: String,
-    #[source]
     kind: ErrorKind,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to post to the webhook at {}", self.host)?;
+        http_edge::write_causes(f, &self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
 }
 
 /// How a post failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// No answer arrived.
     #[error("no answer")]
@@ -125,6 +140,16 @@ impl Error {
     /// Returns how it failed.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
+    }
+
+    /// Returns whether too many messages were posted: all of them have to wait.
+    pub fn is_rate_limited(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Transport(_) => false,
+            ErrorKind::Refused { status, answer } => {
+                *status == 429 || matches!(Meaning::of(answer), Meaning::RateLimited)
+            }
+        }
     }
 }
 

@@ -21,10 +21,7 @@ async fn main() -> anyhow::Result<()> {
         deny: NamespacePatterns::try_new(&["*staging*"])?,
         ..NamespaceFilter::default()
     };
-    let settings = AutopilotSettings {
-        policy: Policy::default().with_filter(filter),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(Policy::default().with_filter(filter));
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
 
     let evaluation = autopilot.evaluate(&Scope::All).await?;

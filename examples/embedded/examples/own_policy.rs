@@ -57,10 +57,7 @@ async fn main() -> anyhow::Result<()> {
     .await?;
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let metrics = PrometheusConfig::builder(cloud.prometheus_url()).build()?;
-    let settings = AutopilotSettings {
-        policy: Policy::default().acting(PolicyRef::new(TwiceThePeak)),
-        home: None,
-    };
+    let settings = AutopilotSettings::new(Policy::default().acting(PolicyRef::new(TwiceThePeak)));
     let autopilot = Autopilot::new(Client::new(ops), PrometheusClient::new(metrics)?, settings);
 
     let evaluation = autopilot.evaluate(&Scope::All).await?;

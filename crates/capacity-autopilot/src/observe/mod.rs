@@ -85,11 +85,21 @@ pub enum Progress {
     ReadingCapacityInfo(usize),
 }
 
+/// The causes follow in the alternate form (`{error:#}`), as in the errors of the clients.
+fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    f.write_str("the namespaces of the account could not be listed; nothing was decided")?;
+    if f.alternate() {
+        write!(f, ": {source:#}")?;
+    }
+    Ok(())
+}
+
 /// An account that could not be observed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ObserveError {
     /// The list of namespaces could not be read to its end.
-    #[error("the namespaces of the account could not be listed; nothing was decided")]
+    #[error(fmt = not_listed)]
     List(#[source] cloud_ops_client::Error),
     /// The list names a namespace in a way we cannot read.
     #[error("the list of namespaces holds an id that is none: {0}")]

@@ -11,6 +11,7 @@ pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
 
 /// Where the endpoint is, with which key, and how much may be asked of it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     pub(super) base_url: Url,
     pub(super) api_key: Secret,
@@ -29,6 +30,7 @@ pub struct Config {
 
 /// A base URL or key that cannot be used. Never shows what may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
     #[error("this is no URL; it should look like {PUBLIC_BASE_URL}")]

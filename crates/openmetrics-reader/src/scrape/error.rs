@@ -1,22 +1,35 @@
 //! Failures of a scrape.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use url::Url;
 
 /// A scrape that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {operation}")]
+#[derive(Debug)]
 pub struct Error {
     operation: &'static str,
-    #[source]
     kind: ErrorKind,
     requests: u32,
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.operation)?;
+        http_edge::write_causes(f, &self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
+}
+
 /// How a scrape failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// No whole answer arrived.
     #[error("no whole answer from {host}")]
@@ -158,6 +171,11 @@ impl Error {
     /// Returns whether the same scrape may succeed if it is repeated soon.
     pub fn is_retryable(&self) -> bool {
         self.kind.is_passing()
+    }
+
+    /// Returns whether the account has made too many requests: all of them have to wait.
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(self.kind, ErrorKind::Refused { status: 429, .. })
     }
 
     /// Returns how long the endpoint asks to wait.

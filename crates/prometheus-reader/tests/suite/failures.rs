@@ -42,6 +42,7 @@ fn word(kind: &ErrorKind) -> &'static str {
         ErrorKind::TooLarge { .. } => "too large",
         ErrorKind::Refused { .. } => "refused",
         ErrorKind::Unreadable { .. } => "unreadable",
+        _ => "another",
     }
 }
 
