@@ -19,6 +19,7 @@ mod scan;
 pub mod scrape;
 mod shape;
 mod strict;
+pub mod temporal_cloud;
 mod text;
 
 pub use chunked::ChunkedReader;

@@ -48,3 +48,22 @@ pub(crate) fn find(family: &str) -> Option<(LimitKind, Role)> {
         .find(|(_, _, name)| *name == family)
         .map(|(kind, role, _)| (kind, role))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openmetrics_reader::temporal_cloud;
+
+    #[test]
+    fn the_engine_and_the_reader_name_the_same_families() {
+        for (kind, families) in LimitKind::ALL.into_iter().zip(temporal_cloud::LIMITS) {
+            let read = [
+                families.served,
+                families.throttled,
+                families.limit,
+                families.on_demand_limit,
+            ];
+            assert_eq!(Role::ALL.map(|role| role.of(kind.families())), read);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
 use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::temporal_cloud;
 
 use super::families::{Role, find};
 
@@ -36,15 +37,12 @@ pub(crate) struct Point<'a> {
     pub(crate) time: Option<Timestamp>,
 }
 
-/// The labels by which the service tells series of a namespace apart (metrics reference).
-const SERVICE_LABELS: [&str; 4] = ["is_background", "namespace_mode", "operation", "region"];
-
 /// Prometheus renames a label of the service to this where the scrape job sets its own and `honor_labels` is false.
 pub(super) const OVERWRITTEN_NAMESPACE: &str = "exported_temporal_namespace";
 
 /// Returns whether the service gave a series this label, also where a scrape job has renamed it.
 pub(super) fn is_of_service(label: &str) -> bool {
-    SERVICE_LABELS.contains(&label.strip_prefix("exported_").unwrap_or(label))
+    temporal_cloud::SERIES_LABELS.contains(&label.strip_prefix("exported_").unwrap_or(label))
 }
 
 impl<'a> Point<'a> {
@@ -52,15 +50,15 @@ impl<'a> Point<'a> {
     /// pipeline adds does not, so that two scrapers of the same endpoint count once.
     pub(crate) fn label(&mut self, name: &str, value: &'a str) {
         match name {
-            "temporal_namespace" => self.namespace = Some(value),
-            "temporal_account" => self.account = Some(value),
+            temporal_cloud::NAMESPACE => self.namespace = Some(value),
+            temporal_cloud::ACCOUNT => self.account = Some(value),
             OVERWRITTEN_NAMESPACE => self.overwritten = true,
             _ if !is_of_service(name) => {}
             _ => {
-                if name == "is_background" {
-                    self.background = value == "true";
-                } else if name == "namespace_mode" {
-                    self.standby = value != "active";
+                if name == temporal_cloud::IS_BACKGROUND {
+                    self.background = temporal_cloud::is_background(value);
+                } else if name == temporal_cloud::NAMESPACE_MODE {
+                    self.standby = temporal_cloud::is_standby(value);
                 }
                 let mut hasher = DefaultHasher::new();
                 (name, value).hash(&mut hasher);
