@@ -147,7 +147,7 @@ fn log(arguments: &Arguments) {
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = settings(arguments)?;
-    let autopilot = capacity_workflows::autopilot(&settings)?;
+    let autopilot = capacity_wiring::autopilot(&settings)?;
     let autopilot = Arc::new(autopilot.with_clock(Clock::running_at(arguments.cloud_speed)));
     let connection = worker_connection(&settings)?;
     if arguments.check {

@@ -41,7 +41,7 @@ pub(crate) async fn run(
     )?;
     let stops = Stops::listen(limit)?;
     let apply = Apply {
-        autopilot: capacity_workflows::autopilot(&settings)?,
+        autopilot: capacity_wiring::autopilot(&settings)?,
         settings,
         flags,
         terminal,

@@ -95,7 +95,7 @@ async fn account(global: &Global, terminal: Terminal) -> anyhow::Result<Vec<Chec
             ..Needs::default()
         },
     )?;
-    let autopilot = capacity_workflows::autopilot(&settings)?;
+    let autopilot = capacity_wiring::autopilot(&settings)?;
     let bar = terminal.progress("examining");
     let mut report = Report::default();
     let mut provisioned = Vec::new();

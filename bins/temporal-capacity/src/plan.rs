@@ -32,7 +32,7 @@ pub(crate) async fn run(
         },
     )?;
     let scope = scope(&flags.namespaces)?;
-    let mut autopilot = capacity_workflows::autopilot(&settings)?;
+    let mut autopilot = capacity_wiring::autopilot(&settings)?;
     let mut kept = None;
     if let Some(duration) = flags.observe {
         if autopilot.ledger().is_none() {

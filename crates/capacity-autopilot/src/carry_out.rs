@@ -161,12 +161,17 @@ impl Autopilot {
 
     /// Decides about the namespace of an order on fresh data. The order goes on with what this returns if the decision is
     /// the same; else the decision that was made is the error.
-    pub async fn decide_again(&self, order: &ChangeOrder, found: &str) -> Result<ChangeOrder, String> {
+    ///
+    /// # Errors
+    ///
+    /// If the decision differs, or there is no fresh data.
+    pub async fn decide_again(&self, order: &ChangeOrder, found: &str) -> Result<ChangeOrder, NotConfirmed> {
         let fresh = FreshDecisions::new(self, [order.namespace.clone()].into());
         let mut order = order.clone();
         confirm(&fresh, &mut order, Need::MadeSince(self.now()), found)
             .await
             .map(|()| order)
+            .map_err(NotConfirmed)
     }
 
     /// Returns the oldest minute that would do, where the metrics of an order are older than that.
@@ -181,6 +186,11 @@ impl Autopilot {
             .then_some(oldest)
     }
 }
+
+/// A change that was decided again, and not alike: it is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotConfirmed(String);
 
 /// Decides on fresh data; an order goes on only if the decision is the same.
 async fn confirm(

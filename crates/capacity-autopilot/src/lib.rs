@@ -23,7 +23,7 @@ mod text;
 pub use autopilot::{
     Autopilot, AutopilotSettings, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource,
 };
-pub use carry_out::{CarryOut, Stop};
+pub use carry_out::{CarryOut, NotConfirmed, Stop};
 pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,

@@ -183,7 +183,7 @@ impl CapacityActivities {
         let order = step
             .request
             .order()
-            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))?;
+            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem.to_string()))?;
         let state = step.state.unwrap_or_else(ChangeState::begin);
         let next = beating(&context, self.autopilot.step(&order, state)).await?;
         Ok(StepResult { next })
@@ -199,7 +199,7 @@ impl CapacityActivities {
         let order = question
             .request
             .order()
-            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))?;
+            .map_err(|problem| failed(failure::BAD_REQUEST, true, problem.to_string()))?;
         Ok(
             match beating(&context, self.autopilot.decide_again(&order, &question.found)).await? {
                 Ok(order) => Redecision {
@@ -208,7 +208,7 @@ impl CapacityActivities {
                 },
                 Err(dropped) => Redecision {
                     request: None,
-                    dropped,
+                    dropped: dropped.to_string(),
                 },
             },
         )

@@ -233,7 +233,7 @@ impl ChangeActivities {
         let order = order(&request)?;
         let read = beating(&context, self.steps().read_back(&order)).await?;
         read.map(|ending| self.ended(ending))
-            .map_err(|why| again(&why, None))
+            .map_err(|error| again(&chain(&error), None))
     }
 
     /// Checks a posted change once.
@@ -516,7 +516,7 @@ async fn announce(shared: &CapacityActivities, report: &ChangeReport) -> bool {
 fn order(request: &ChangeRequest) -> Result<ChangeOrder, ActivityError> {
     request
         .order()
-        .map_err(|problem| failed(failure::BAD_REQUEST, true, problem))
+        .map_err(|problem| failed(failure::BAD_REQUEST, true, problem.to_string()))
 }
 
 /// A failure that the service tries again.

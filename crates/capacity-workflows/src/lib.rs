@@ -6,7 +6,6 @@
 //! schedule starts; [`CapacityActivities`] does the work. [`ask`], [`status`] and [`last_evaluation`] talk to the controller.
 
 mod activities;
-mod autopilot;
 mod carried;
 mod change;
 mod change_steps;
@@ -40,7 +39,6 @@ mod watch;
 mod worker;
 
 pub use activities::{ActivitySettings, CapacityActivities, build_id};
-pub use autopilot::{AutopilotError, autopilot};
 pub use change::CapacityChange;
 pub use change_steps::{
     ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
@@ -56,8 +54,8 @@ pub use gate::Gate;
 pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
 pub use messages::{
     Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationQuery,
-    EvaluationReport, HeldNamespace, NotPermitted, Observation, ObserveRequest, PauseSeen, Redecide,
-    Redecision, SampleRequest, Silence, SpecChanged, Status, StepRequest, StepResult, TickRequest,
+    EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation, ObserveRequest, PauseSeen,
+    Redecide, Redecision, SampleRequest, Silence, SpecChanged, Status, StepRequest, StepResult, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;

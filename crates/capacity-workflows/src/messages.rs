@@ -43,6 +43,18 @@ pub struct ChangeRequest {
     pub verified_builds: Vec<String>,
 }
 
+/// A request that no change can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// It names no namespace.
+    #[error("{0}")]
+    Namespace(capacity_engine::InvalidNamespaceId),
+    /// It changes nothing.
+    #[error("the request for {0} changes nothing")]
+    NoChange(NamespaceId),
+}
+
 impl ChangeRequest {
     /// Returns whether it scales up.
     pub fn scales_up(&self) -> bool {
@@ -54,10 +66,10 @@ impl ChangeRequest {
     /// # Errors
     ///
     /// If it names no namespace, or changes nothing.
-    pub fn order(&self) -> Result<ChangeOrder, String> {
-        let namespace: NamespaceId = self.namespace.parse().map_err(|error| format!("{error}"))?;
+    pub fn order(&self) -> Result<ChangeOrder, InvalidRequest> {
+        let namespace: NamespaceId = self.namespace.parse().map_err(InvalidRequest::Namespace)?;
         if self.from_trus == self.to_trus || self.operation_id.is_empty() {
-            return Err(format!("the request for {namespace} changes nothing"));
+            return Err(InvalidRequest::NoChange(namespace));
         }
         Ok(ChangeOrder {
             namespace,

@@ -50,7 +50,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
         ..Needs::default()
     };
     let settings = setup::settings(global, needs)?;
-    let autopilot = capacity_workflows::autopilot(&settings)?;
+    let autopilot = capacity_wiring::autopilot(&settings)?;
     let request = EvaluationRequest::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
     let bar = terminal.progress(format!("reading {name}"));
     let observed = autopilot.observe(&request, &|_| ()).await;

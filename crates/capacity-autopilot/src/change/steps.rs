@@ -197,9 +197,12 @@ impl ChangeSteps {
     }
 
     /// Reads a namespace back after the service said that there is nothing to change.
-    pub async fn read_back(&self, order: &ChangeOrder) -> Result<Ending, String> {
-        let read = self.client.namespace(order.namespace.as_str()).await;
-        let namespace = read.map_err(|error| chain(&error))?;
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn read_back(&self, order: &ChangeOrder) -> Result<Ending, cloud_ops_client::Error> {
+        let namespace = self.client.namespace(order.namespace.as_str()).await?;
         if present_capacity(&namespace) == Ok(order.to) {
             return Ok(Ending {
                 outcome: Outcome::Already,

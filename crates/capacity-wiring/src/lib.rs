@@ -1,4 +1,8 @@
-//! From settings to an autopilot, for worker and command line alike.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where to start
+//!
+//! [`autopilot`] makes an autopilot of settings.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, LedgerHandle, MetricsSource};
 use capacity_settings::Settings;
@@ -7,6 +11,7 @@ use prometheus_reader::PrometheusClient;
 
 /// Settings that no autopilot can be made of.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AutopilotError {
     /// A key that programs ask for when they load their settings.
     #[error("{0} is not set")]
