@@ -7,6 +7,7 @@ mod cloud_ops;
 mod metrics_scrape;
 mod plan_schema;
 mod rate_limits;
+mod readmes;
 mod rotation;
 mod simulator;
 mod slack;
