@@ -22,6 +22,18 @@ use crate::names::Installation;
 /// How long a worker may take to answer a query: less than the service waits for the one that has the run.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// A controller that did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControllerError {
+    /// No answer in time.
+    #[error("no answer in {} s: no worker polls", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The service refused, or there is no controller.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// An evaluation that was asked for and not reported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
@@ -82,8 +94,12 @@ pub async fn ask_for_decisions(
 ///
 /// # Errors
 ///
-/// In words, if there is no answer in time: no worker, or no controller.
-pub async fn status(client: &Client, installation: &Installation, bound: Duration) -> Result<Status, String> {
+/// If there is no answer in time: no worker, or no controller.
+pub async fn status(
+    client: &Client,
+    installation: &Installation,
+    bound: Duration,
+) -> Result<Status, ControllerError> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let query = || {
         handle.query(
@@ -104,7 +120,7 @@ pub async fn last_evaluation(
     client: &Client,
     installation: &Installation,
     bound: Duration,
-) -> Result<EvaluationReport, String> {
+) -> Result<EvaluationReport, ControllerError> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let query = || {
         handle.query(
@@ -119,10 +135,10 @@ pub async fn last_evaluation(
 async fn bounded<T, E: std::fmt::Display>(
     call: impl Future<Output = Result<T, E>>,
     bound: Duration,
-) -> Result<T, String> {
+) -> Result<T, ControllerError> {
     match tokio::time::timeout(bound, call).await {
-        Err(_) => Err(format!("no answer in {} s: no worker polls", bound.as_secs())),
-        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(ControllerError::NoAnswer(bound)),
+        Ok(answer) => answer.map_err(|error| ControllerError::Refused(error.to_string())),
     }
 }
 
@@ -204,7 +220,7 @@ pub async fn evaluation(
     installation: &Installation,
     number: u64,
     bound: Duration,
-) -> Result<EvaluationReport, String> {
+) -> Result<EvaluationReport, ControllerError> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let query = || {
         handle.query(
@@ -220,8 +236,8 @@ pub async fn evaluation(
 ///
 /// # Errors
 ///
-/// In words, if the service refuses or does not answer.
-pub(crate) async fn rotate(client: &Client, installation: &Installation) -> Result<(), String> {
+/// If the service refuses or does not answer.
+pub(crate) async fn rotate(client: &Client, installation: &Installation) -> Result<(), ControllerError> {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
     let call = handle.signal(
         CapacityManagementWorkflow::rotate,
@@ -244,8 +260,12 @@ pub enum Trigger {
 ///
 /// # Errors
 ///
-/// In words, if the service refuses or does not answer.
-pub async fn signal(client: &Client, installation: &Installation, trigger: Trigger) -> Result<(), String> {
+/// If the service refuses or does not answer.
+pub async fn signal(
+    client: &Client,
+    installation: &Installation,
+    trigger: Trigger,
+) -> Result<(), ControllerError> {
     let options = WorkflowStartOptions::new(installation.task_queue(), installation.controller_id())
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)

@@ -46,7 +46,7 @@ pub use change_steps::{
 pub use connection::{ConnectError, ConnectionSettings, Credential, NotSet, connection};
 pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use controller_client::{
-    AskError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
+    AskError, ControllerError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
 };
 pub use evaluation::{EvaluateRequest, EvaluateResult};
 pub use figures::Figures;

@@ -304,7 +304,7 @@ impl Sampling<'_> {
                 self.progress.triggered_ms = Some(now.as_millisecond());
                 self.waiting.clear();
             }
-            Err(error) => tracing::warn!(error, "the controller could not be told that capacity is short"),
+            Err(error) => tracing::warn!(%error, "the controller could not be told that capacity is short"),
         }
     }
 

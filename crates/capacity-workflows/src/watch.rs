@@ -47,13 +47,13 @@ pub async fn watch_controller(
                         "asking the controller to continue in the loop of this release"
                     );
                     if let Err(error) = rotate(client, installation).await {
-                        tracing::warn!(error, "cannot signal the controller; trying again in a minute");
+                        tracing::warn!(%error, "cannot signal the controller; trying again in a minute");
                     }
                 }
             }
             // No controller yet, or none that answers: the age of the last evaluation says so.
             Err(problem) => {
-                tracing::debug!(problem, "the controller did not answer");
+                tracing::debug!(%problem, "the controller did not answer");
                 let now = look_at_history(client, installation).await;
                 if let Some(now) = &now
                     && stuck.as_ref() == Some(now)
@@ -147,7 +147,7 @@ async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
         Err(_) => return tracing::warn!("the controller could not be terminated in time"),
     }
     if let Err(error) = signal(client, installation, Trigger::Evaluation).await {
-        tracing::warn!(error, "the new controller could not be asked to evaluate");
+        tracing::warn!(%error, "the new controller could not be asked to evaluate");
     }
 }
 
