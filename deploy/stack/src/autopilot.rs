@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use crate::client::{environment, http};
+use crate::client::{connection, environment, http};
+use crate::doctor::probe::autopilot_queue;
 use crate::place::{LEDGER, Place, Stack, USER};
 use crate::process::{self, State};
 use crate::{programs, tell, wait};
@@ -36,9 +37,9 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
         variables.extend(cloud(place, stack).await?);
     }
     let namespace = &stack.settings.autopilot.namespace;
-    let connection = environment(place, stack, namespace);
+    let to_connect = environment(place, stack, namespace);
     variables.extend(
-        connection
+        to_connect
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -58,7 +59,13 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     }
     let what = format!("capacity-worker at {}", stack.network().autopilot());
     wait::until(place, Some(WORKER), &what, async || {
-        http(&stack.network().autopilot(), "/healthz").await
+        http(&stack.network().autopilot(), "/healthz").await?;
+        let client = connection(place, stack, namespace).connect().await;
+        let client = client.map_err(|error| temporal_worker_kit::chain(&error))?;
+        if autopilot_queue(&client, namespace).await?.pollers.is_empty() {
+            return Err("it does not poll its task queue yet".to_owned());
+        }
+        Ok(())
     })
     .await?;
     schedule(place, &variables)

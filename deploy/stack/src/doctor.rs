@@ -8,10 +8,15 @@ mod database;
 pub mod probe;
 mod settings;
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
-use crate::place::Place;
+use crate::place::{Place, Stack};
 use crate::run::{Line, status};
+
+/// How long a change of membership may take until every process has seen it.
+const SETTLED: Duration = Duration::from_secs(15);
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,7 +100,7 @@ pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow:
     let is_database_up = database::postgres(place, &stack, &mut report);
     if is_database_up {
         database::schemas(place, &stack, &mut report);
-        database::membership(place, &stack, &mut report);
+        membership(place, &stack, &mut report).await;
     }
     database::pgbouncer(place, &stack, &mut report);
     progress("checking certificates");
@@ -105,6 +110,21 @@ pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow:
     progress("running a probe workflow");
     probe::frontend(place, &stack, &mut report).await;
     Ok(report.findings())
+}
+
+/// A process that has just started or ended is known everywhere after a few seconds: only what lasts is reported.
+async fn membership(place: &Place, stack: &Stack, report: &mut Report) {
+    let begun = Instant::now();
+    loop {
+        let mut attempt = Report::default();
+        database::membership(place, stack, &mut attempt);
+        let is_good = attempt.0.iter().all(|finding| finding.verdict == Verdict::Good);
+        if is_good || begun.elapsed() > SETTLED {
+            report.0.extend(attempt.0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 fn processes(lines: &[Line], report: &mut Report) {

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod client;
 pub mod database;
 pub mod doctor;
+mod membership;
 pub mod namespaces;
 pub mod place;
 pub mod process;

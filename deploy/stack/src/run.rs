@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use temporalio_client::Client;
 
 use crate::client::{connection, http, serving};
 use crate::database::{Account, ensure_ledger, query, start_pgbouncer, start_postgres};
+use crate::membership::unknown_members;
 use crate::place::{DATABASES, Place, Stack, write_secret, write_whole};
 use crate::process::{self, Signal, State};
 use crate::roles::{Member, Role};
@@ -21,6 +22,9 @@ const UI: &str = "ui";
 
 /// How long a role may drain. Those of `stack.toml` take up to 15 s.
 const DRAIN: Duration = Duration::from_mins(1);
+
+/// How long a process that was killed may hold its address. Connections that it leaves behind take the longest.
+const LET_GO: Duration = Duration::from_mins(1);
 
 /// What `up` may be told.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +71,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
         compatible(place, &recorded.settings, &settings)?;
     }
     let simulated_cloud = !autopilot::has_key();
-    addresses_are_free(place, &settings, simulated_cloud)?;
+    addresses_are_free(place, &settings, simulated_cloud).await?;
     let stack = Stack {
         simulated_cloud,
         programs: programs::obtain(&settings.server.version, &settings.server.ui_version)?,
@@ -171,24 +175,35 @@ pub fn processes(settings: &Settings, simulated_cloud: bool) -> Vec<(String, Vec
 }
 
 /// Checks, before anything is started, that nobody else uses an address. PostgreSQL's own message would be that of the other
-/// server: a wrong password.
-fn addresses_are_free(place: &Place, settings: &Settings, simulated_cloud: bool) -> anyhow::Result<()> {
-    let taken: Vec<String> = processes(settings, simulated_cloud)
-        .into_iter()
-        .filter(|(name, _)| !matches!(process::state(place, name), State::Running(_)))
-        .flat_map(|(name, addresses)| addresses.into_iter().map(move |address| (name.clone(), address)))
-        .filter_map(|(name, address)| {
-            let problem = TcpListener::bind(&address).err()?;
-            Some(format!("{address} for {name}: {problem}"))
-        })
-        .collect();
-    anyhow::ensure!(
-        taken.is_empty(),
-        "these addresses cannot be used:\n  {}\nStop what listens there (`ss -ltnp` shows it), or set another network.loopback in \
-         stack.toml, for example \"127.78\". Nothing was started",
-        taken.join("\n  ")
-    );
-    Ok(())
+/// server: a wrong password. A process that was killed lets go of its address a moment after it has ended.
+async fn addresses_are_free(place: &Place, settings: &Settings, simulated_cloud: bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let mut taken = Vec::new();
+        let mut may_pass = true;
+        for (name, addresses) in processes(settings, simulated_cloud) {
+            let state = process::state(place, &name);
+            if matches!(state, State::Running(_)) {
+                continue;
+            }
+            for address in addresses {
+                if let Err(problem) = TcpListener::bind(&address) {
+                    taken.push(format!("{address} for {name}: {problem}"));
+                    may_pass &= matches!(state, State::Died(_)) && begun.elapsed() < LET_GO;
+                }
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            may_pass,
+            "these addresses cannot be used:\n  {}\nStop what listens there (`ss -ltnp` shows it), or set another \
+             network.loopback in stack.toml, for example \"127.78\". Nothing was started",
+            taken.join("\n  ")
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Processes of roles that run and are not part of the settings.
@@ -267,11 +282,17 @@ fn start_member(place: &Place, stack: &Stack, member: Member) -> anyhow::Result<
     process::start(place, &name, &mut command)
 }
 
+/// Waits until a process serves and the others know it.
 async fn until_serving(place: &Place, stack: &Stack, member: Member) -> anyhow::Result<()> {
     let name = member.to_string();
     let what = format!("{name} at {}", member.ip(&stack.network().loopback));
     wait::until(place, Some(&name), &what, async || {
-        serving(place, stack, member).await
+        serving(place, stack, member).await?;
+        let unknown = unknown_members(place, stack).map_err(|error| format!("{error:#}"))?;
+        if unknown.contains(&member) {
+            return Err("it has not joined the cluster yet".to_owned());
+        }
+        Ok(())
     })
     .await
 }

@@ -49,6 +49,8 @@ pub struct Found {
     pub foreign_versions: bool,
     /// Rows of the visibility table, as PostgreSQL estimates them.
     pub rows: u64,
+    /// Whether it holds any workflow.
+    pub has_workflows: bool,
 }
 
 /// What is to be done with a database.
@@ -92,6 +94,12 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
         ));
     };
     let has_signs = SIGNS[which].iter().any(|table| has(table));
+    if version == Version(0, 0) && found.has_workflows {
+        return Step::Refuse(format!(
+            "the database `{name}` claims schema 0.0 and holds workflows: setting it up again would drop columns. Restore \
+             schema_version from a backup; nothing was changed"
+        ));
+    }
     if version == Version(0, 0) {
         let only_versions = found.tables.iter().all(|table| table.starts_with("schema_"));
         return if has_signs || only_versions {
@@ -211,6 +219,11 @@ fn look_at(place: &Place, stack: &Stack, name: &str) -> anyhow::Result<Found> {
             found.version = Version::parse(versions.as_deref().unwrap_or("0.0"));
         } else {
             found.foreign_versions = true;
+        }
+    }
+    for table in SIGNS.concat() {
+        if table != "namespaces" && found.tables.iter().any(|it| it == table) {
+            found.has_workflows |= !ask(name, &format!("select 1 from {table} limit 1"))?.is_empty();
         }
     }
     if found.tables.iter().any(|table| table == "executions_visibility") {
@@ -377,6 +390,18 @@ mod tests {
             panic!("{step:?}")
         };
         assert!(reason.contains(expected), "{reason}");
+    }
+
+    #[test]
+    fn workflows_without_a_version_are_never_set_up_again() {
+        let found = Found {
+            has_workflows: true,
+            ..found(&MAIN, Some(Version(0, 0)))
+        };
+        let Step::Refuse(reason) = judge(0, &found, TARGETS[0], true) else {
+            panic!("not refused")
+        };
+        assert!(reason.contains("would drop columns"), "{reason}");
     }
 
     #[rstest]

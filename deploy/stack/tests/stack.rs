@@ -15,6 +15,9 @@ use temporal_stack::place::{DATABASES, Place, Stack};
 use temporal_stack::process::{self, Signal, State};
 use temporal_stack::settings::DEFAULT;
 use temporalio_client::Client;
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::CountWorkflowExecutionsRequest;
 
 const NAMESPACE: &str = "capacity";
 
@@ -161,6 +164,16 @@ fn healthy(running: &Running) {
     assert!(is_good && bad.is_empty(), "{bad:#?}");
 }
 
+async fn completed_changes(client: &Client) -> i64 {
+    let request = CountWorkflowExecutionsRequest {
+        namespace: NAMESPACE.to_owned(),
+        query: "WorkflowType = 'CapacityChange' AND ExecutionStatus = 'Completed'".to_owned(),
+    };
+    let counted =
+        WorkflowService::count_workflow_executions(&mut client.clone(), request.into_request()).await;
+    counted.expect("counted").into_inner().count
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
 async fn the_stack_comes_up_and_the_doctor_finds_what_is_broken() {
@@ -173,6 +186,17 @@ async fn the_stack_comes_up_and_the_doctor_finds_what_is_broken() {
         "{status}"
     );
     healthy(&running);
+
+    // The autopilot works on it: a change of the simulated cloud is carried out and verified.
+    let client = running.client().await;
+    let begun = Instant::now();
+    while completed_changes(&client).await == 0 {
+        assert!(
+            begun.elapsed() < Duration::from_mins(5),
+            "no change was completed"
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 
     // Up again changes nothing.
     let before = running.run(&["status"]);
@@ -206,6 +230,9 @@ async fn the_stack_comes_up_and_the_doctor_finds_what_is_broken() {
     running.sql(DATABASES[1], "update schema_version set curr_version = '1.99'");
     let said = running.refused(&["schema"]);
     assert!(said.contains("newer than 1.9 of this server"), "{said}");
+    running.sql(DATABASES[1], "update schema_version set curr_version = '0.0'");
+    let said = running.refused(&["schema"]);
+    assert!(said.contains("claims schema 0.0 and holds workflows"), "{said}");
     running.sql(DATABASES[1], "update schema_version set curr_version = '1.9'");
 
     // A namespace and a search attribute that went missing, and a key that the server ignores.
@@ -251,6 +278,68 @@ async fn the_stack_comes_up_and_the_doctor_finds_what_is_broken() {
     found(&running, "process capacity-worker: died");
     running.run(&["down"]);
     running.up(&[]);
+    healthy(&running);
+}
+
+#[tokio::test]
+#[ignore = "starts PostgreSQL and builds the server: .ci/full"]
+async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
+    let running = Running::new("127.95", |text| text);
+    running.up(&["--without-autopilot"]);
+    running.run(&["down"]);
+    // PostgreSQL alone, with the databases as an interrupted set-up leaves them.
+    running.up(&["--without-autopilot"]);
+    for name in [
+        "history-1",
+        "matching-1",
+        "frontend-1",
+        "worker-1",
+        "ui",
+        "pgbouncer",
+    ] {
+        running.kill(name);
+        assert!(process::ended(&running.place, name, Duration::from_mins(1)).await);
+    }
+    let (main, visibility) = (DATABASES[0], DATABASES[1]);
+    running.sql("postgres", &format!("drop database {visibility} with (force)"));
+    running.sql("postgres", &format!("create database {visibility}"));
+    running.sql(visibility, "create table invoices (id int)");
+    let said = running.refused(&["schema"]);
+    assert!(said.contains("holds something else (invoices)"), "{said}");
+    let said = running.refused(&["up", "--settings", running.settings.to_str().expect("text")]);
+    assert!(said.contains("holds something else (invoices)"), "{said}");
+    running.sql(visibility, "drop table invoices");
+    assert!(running.run(&["schema"]).contains("setting up schema 1.9"));
+    // Both databases mixed up.
+    running.sql("postgres", &format!("drop database {main} with (force)"));
+    running.sql(
+        "postgres",
+        &format!("create database {main} template {visibility}"),
+    );
+    let said = running.refused(&["schema"]);
+    assert!(said.contains("are the two databases mixed up?"), "{said}");
+    // An interrupted set-up: the tables of versions, and a few others.
+    running.sql("postgres", &format!("drop database {main} with (force)"));
+    running.sql("postgres", &format!("create database {main}"));
+    running.sql(
+        main,
+        "create table schema_version (version_partition int not null, db_name varchar(255) not null, creation_time timestamp, \
+         curr_version varchar(64), min_compatible_version varchar(64), primary key (version_partition, db_name)); \
+         create table schema_update_history (version_partition int not null, year int not null, month int not null, \
+         update_time timestamp not null, description varchar(255), manifest_md5 varchar(64), new_version varchar(64), \
+         old_version varchar(64), primary key (version_partition, year, month, update_time)); \
+         create table namespace_metadata (partition_id integer not null, notification_version bigint not null, primary key (partition_id)); \
+         create table namespaces (partition_id integer not null, id bytea not null, name varchar(255) unique not null, \
+         notification_version bigint not null, data bytea not null, data_encoding varchar(16) not null, is_global boolean not null, \
+         primary key (partition_id, id)); \
+         insert into schema_version values (0, 'temporal', now(), '0.0', '0.0')",
+    );
+    assert!(
+        running
+            .run(&["schema"])
+            .contains("half applied (version 0.0): continuing to 1.18")
+    );
+    running.up(&["--without-autopilot"]);
     healthy(&running);
 }
 

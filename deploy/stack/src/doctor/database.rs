@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::database::{direct, query};
+use crate::membership::{HEARTBEAT, unknown_members};
 use crate::place::{DATABASES, Place, Stack};
 use crate::process;
-use crate::roles::{Member, Role};
+use crate::roles::Role;
 use crate::schema::{Version, look, remembered_targets};
 
 use super::Report;
-
-/// Members whose heartbeat is older have gone.
-const HEARTBEAT: &str = "30 seconds";
 
 /// Returns whether it answers.
 pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> bool {
@@ -220,42 +218,25 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, report: &mut Report) {
 pub(super) fn membership(place: &Place, stack: &Stack, report: &mut Report) {
     const CHECK: &str = "membership";
     let loopback = &stack.network().loopback;
-    let sql = format!(
-        "select role, rpc_address from cluster_membership \
-         where last_heartbeat > (now() at time zone 'utc') - interval '{HEARTBEAT}' order by 1, 2"
-    );
-    let rows = match direct(place, stack, DATABASES[0], &sql) {
-        Ok(rows) => rows,
+    let unknown = match unknown_members(place, stack) {
+        Ok(unknown) => unknown,
         Err(error) => {
-            report.fail(
-                CHECK,
-                format!("{error:#}"),
-                "the roles find each other through the database",
-                "`temporal-stack schema`",
-            );
+            let why = "the roles find each other through the database";
+            report.fail(CHECK, format!("{error:#}"), why, "`temporal-stack schema`");
             return;
         }
     };
-    let alive = |member: &Member| {
-        let (number, ip) = (member.role.membership_number().to_string(), member.ip(loopback));
-        rows.iter()
-            .any(|row| row.first() == Some(&number) && row.get(1) == Some(&ip))
-    };
     let members = stack.settings.members();
-    let missing: Vec<String> = members
-        .iter()
-        .filter(|it| !alive(it))
-        .map(ToString::to_string)
-        .collect();
-    if missing.is_empty() {
+    if unknown.is_empty() {
         report.good(
             CHECK,
             format!("{} processes with a current heartbeat", members.len()),
         );
     } else {
+        let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
         report.fail(
             CHECK,
-            format!("no heartbeat of {} within {HEARTBEAT}", missing.join(", ")),
+            format!("no heartbeat of {} within {HEARTBEAT}", unknown.join(", ")),
             "the others do not send it any work",
             "`temporal-stack status` shows whether it runs; `deploy/stack/up` starts what does not",
         );
@@ -268,7 +249,7 @@ pub(super) fn membership(place: &Place, stack: &Stack, report: &mut Report) {
             let Some(seen) = views.get(&role) else { continue };
             let expected: Vec<String> = members
                 .iter()
-                .filter(|member| member.role == role && alive(member))
+                .filter(|member| member.role == role && !unknown.contains(member))
                 .map(|member| member.ip(loopback))
                 .collect();
             let unseen: Vec<&String> = expected.iter().filter(|ip| !seen.contains(ip)).collect();

@@ -14,9 +14,9 @@ use temporalio_common::protos::temporal::api::enums::v1::{
 };
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    CountWorkflowExecutionsRequest, DescribeTaskQueueRequest, DescribeWorkflowExecutionRequest,
-    PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest,
+    CountWorkflowExecutionsRequest, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
+    DescribeWorkflowExecutionRequest, PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest,
+    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
 
 use crate::client::connection;
@@ -418,8 +418,11 @@ async fn indexed(client: &Client, namespace: &str, id: &str) -> Result<Duration,
     }
 }
 
-async fn task_queue(client: &Client, namespace: &str, report: &mut Report) {
-    const CHECK: &str = "task queue of the autopilot";
+/// The autopilot's task queue: who polls it, and what waits there.
+pub(crate) async fn autopilot_queue(
+    client: &Client,
+    namespace: &str,
+) -> Result<DescribeTaskQueueResponse, String> {
     let request = DescribeTaskQueueRequest {
         namespace: namespace.to_owned(),
         task_queue: Some(queue(AUTOPILOT_QUEUE)),
@@ -427,22 +430,23 @@ async fn task_queue(client: &Client, namespace: &str, report: &mut Report) {
         report_stats: true,
         ..Default::default()
     };
-    let described = bounded(async {
+    bounded(async {
         let described =
             WorkflowService::describe_task_queue(&mut client.clone(), request.into_request()).await;
         described
             .map(temporalio_client::tonic::Response::into_inner)
             .map_err(|status| said(&status))
-    });
-    let described = match described.await {
+    })
+    .await
+}
+
+async fn task_queue(client: &Client, namespace: &str, report: &mut Report) {
+    const CHECK: &str = "task queue of the autopilot";
+    let described = match autopilot_queue(client, namespace).await {
         Ok(described) => described,
         Err(problem) => {
-            report.fail(
-                CHECK,
-                problem,
-                "its workers may get no work",
-                "`temporal-stack logs matching` shows why",
-            );
+            let why = "its workers may get no work";
+            report.fail(CHECK, problem, why, "`temporal-stack logs matching` shows why");
             return;
         }
     };

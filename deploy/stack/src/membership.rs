@@ -1,0 +1,29 @@
+//! Which processes the others know: each writes a heartbeat into the database.
+
+use crate::database::direct;
+use crate::place::{DATABASES, Place, Stack};
+use crate::roles::Member;
+
+/// Members whose heartbeat is older have gone.
+pub(crate) const HEARTBEAT: &str = "30 seconds";
+
+/// Returns the processes without a current heartbeat: the others do not know them.
+///
+/// # Errors
+///
+/// What the database answers.
+pub(crate) fn unknown_members(place: &Place, stack: &Stack) -> anyhow::Result<Vec<Member>> {
+    let sql = format!(
+        "select role, rpc_address from cluster_membership \
+         where last_heartbeat > (now() at time zone 'utc') - interval '{HEARTBEAT}'"
+    );
+    let rows = direct(place, stack, DATABASES[0], &sql)?;
+    let is_known = |member: &Member| {
+        let number = member.role.membership_number().to_string();
+        let ip = member.ip(&stack.network().loopback);
+        rows.iter()
+            .any(|row| row.first() == Some(&number) && row.get(1) == Some(&ip))
+    };
+    let members = stack.settings.members().into_iter();
+    Ok(members.filter(|member| !is_known(member)).collect())
+}
