@@ -1,9 +1,12 @@
-"""Writes the Grafana dashboard from the panels below: `python3 deploy/monitoring/dashboard.py`. docs/monitoring.md lists the metrics."""
+"""Writes the Grafana dashboards from the panels below: `python3 deploy/monitoring/dashboard.py`.
+
+docs/monitoring.md lists the metrics of the autopilot; those of the stack are of the Temporal server, one job with a target for each role.
+"""
 
 import json
 import pathlib
 
-FILE = pathlib.Path(__file__).resolve().parents[1] / "helm/temporal-capacity/files/dashboard.json"
+DEPLOY = pathlib.Path(__file__).resolve().parents[1]
 NAMESPACES = 'temporal_namespace=~"$namespace"'
 
 # Rows of panels: title, unit, kind, what it shows, and queries with their legends.
@@ -64,6 +67,40 @@ ROWS = {
           ("sum(increase(temporal_workflow_task_execution_failed_total[30m]))", "workflow tasks")]),
     ],
 }
+STACK = {
+    "Roles": [
+        ("Targets up", "none", "timeseries", "1 while a role is scraped.", [('up{job="temporal"}', "{{instance}}")]),
+        ("Restarts and membership", "none", "timeseries", "Starts of roles, and changes of the ring, in 10 minutes.",
+         [("sum by (service_name) (increase(restarts[10m]))", "{{service_name}} starts"),
+          ("sum by (service_name) (increase(membership_changed_count[10m]))", "{{service_name}} membership")]),
+        ("Shards", "none", "timeseries", "Shards owned by each history process; the sum is the cluster's shard count.",
+         [("sum by (instance) (numshards_gauge)", "{{instance}}"), ("sum(increase(sharditem_created_count[10m]))", "taken over in 10 minutes")]),
+    ],
+    "Requests": [
+        ("Requests", "reqps", "timeseries", "By role.", [("sum by (service_name) (rate(service_requests[5m]))", "{{service_name}}")]),
+        ("Errors", "reqps", "timeseries", "By role and type; not-found answers are ordinary.",
+         [("sum by (service_name, error_type) (rate(service_error_with_type[5m]))", "{{service_name}}: {{error_type}}")]),
+        ("Latency", "s", "timeseries", "99th percentile, by role.",
+         [("histogram_quantile(0.99, sum by (le, service_name) (rate(service_latency_bucket[5m])))", "{{service_name}}")]),
+    ],
+    "Persistence": [
+        ("Requests", "reqps", "timeseries", "To the main store and to visibility.",
+         [("sum(rate(persistence_requests[5m]))", "main"), ("sum(rate(visibility_persistence_requests[5m]))", "visibility")]),
+        ("Errors", "reqps", "timeseries", "By type. A type appears with its first error.",
+         [("sum by (error_type) (rate(persistence_error_with_type[5m])) or vector(0)", "{{error_type}}")]),
+        ("Latency", "s", "timeseries", "99th percentile.",
+         [("histogram_quantile(0.99, sum by (le) (rate(persistence_latency_bucket[5m])))", "main"),
+          ("histogram_quantile(0.99, sum by (le) (rate(visibility_persistence_latency_bucket[5m])))", "visibility")]),
+    ],
+    "Task queues": [
+        ("Backlog", "none", "timeseries", "Tasks that wait; partitions are added up.",
+         [("sum by (namespace, taskqueue, task_type) (approximate_backlog_count)", "{{namespace}} {{taskqueue}} {{task_type}}")]),
+        ("Schedule to start", "s", "timeseries", "99th percentile of the wait for a worker.",
+         [("histogram_quantile(0.99, sum by (le, namespace, taskqueue) (rate(task_schedule_to_start_latency_bucket[5m])))", "{{namespace}} {{taskqueue}}")]),
+        ("Tasks without a poller", "none", "timeseries", "In 5 minutes: no worker asks for them.",
+         [("sum by (namespace, taskqueue) (increase(no_poller_tasks[5m]))", "{{namespace}} {{taskqueue}}")]),
+    ],
+}
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -78,9 +115,19 @@ def panel(number, place, title, unit, kind, description, queries):
     }
 
 
-def dashboard():
+def source_variable():
+    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0}
+
+
+def namespace_variable():
+    return {"name": "namespace", "label": "Namespace", "type": "query", "datasource": SOURCE, "multi": True, "includeAll": True, "allValue": ".*",
+            "query": "label_values(temporal_cloud_v1_action_limit, temporal_namespace)", "refresh": 2, "hide": 0,
+            "current": {"text": "All", "value": "$__all"}}
+
+
+def dashboard(uid, title, description, rows, variables):
     panels, top = [], 0
-    for row, members in ROWS.items():
+    for row, members in rows.items():
         panels.append({"id": len(panels) + 1, "type": "row", "title": row, "collapsed": False, "panels": [],
                        "gridPos": {"h": 1, "w": 24, "x": 0, "y": top}})
         width = 24 // len(members)
@@ -89,22 +136,25 @@ def dashboard():
             panels.append(panel(len(panels) + 1, place, *member))
         top += 9
     return {
-        "uid": "temporal-capacity", "title": "Temporal Cloud capacity", "description": "The temporal-capacity autopilot.",
+        "uid": uid, "title": title, "description": description,
         "tags": ["temporal", "capacity"], "schemaVersion": 39, "version": 1, "editable": True, "timezone": "browser", "refresh": "1m",
-        "time": {"from": "now-24h", "to": "now"},
-        "templating": {"list": [
-            {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0},
-            {"name": "namespace", "label": "Namespace", "type": "query", "datasource": SOURCE, "multi": True, "includeAll": True, "allValue": ".*",
-             "query": "label_values(temporal_cloud_v1_action_limit, temporal_namespace)", "refresh": 2, "hide": 0,
-             "current": {"text": "All", "value": "$__all"}},
-        ]},
-        "panels": panels,
+        "time": {"from": "now-24h", "to": "now"}, "templating": {"list": variables}, "panels": panels,
     }
 
 
-def text():
-    return json.dumps(dashboard(), indent=2) + "\n"
+# Each dashboard by its file.
+DASHBOARDS = {
+    DEPLOY / "helm/temporal-capacity/files/dashboard.json": dashboard(
+        "temporal-capacity", "Temporal Cloud capacity", "The temporal-capacity autopilot.", ROWS, [source_variable(), namespace_variable()]),
+    DEPLOY / "monitoring/stack.json": dashboard(
+        "temporal-stack", "Temporal server", "A self-hosted Temporal server, by role.", STACK, [source_variable()]),
+}
+
+
+def text(content):
+    return json.dumps(content, indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    FILE.write_text(text())
+    for file, content in DASHBOARDS.items():
+        file.write_text(text(content))

@@ -1,17 +1,23 @@
-"""The Grafana dashboard: as its generator writes it, of Grafana's published type, with queries that Prometheus parses and metrics that exist."""
+"""The Grafana dashboards: as their generator writes them, of Grafana's published type, with queries that Prometheus parses and metrics that exist."""
 
 import json
 import os
 import pathlib
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "deploy/monitoring"))
 import dashboard  # noqa: E402
+
+CAPACITY, STACK = dashboard.DASHBOARDS
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def run(*command, **options):
@@ -21,8 +27,8 @@ def run(*command, **options):
     return done.stdout
 
 
-def queries():
-    for panel in dashboard.dashboard()["panels"]:
+def queries(content):
+    for panel in content["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"]
 
@@ -30,13 +36,14 @@ def queries():
 def of_published_type():
     folder = pathlib.Path(os.environ["MODELS_FOLDER"])
     source = folder / "dashboard.ts"
-    source.write_text(f'import type {{ Dashboard }} from "@grafana/schema";\nexport const dashboard: Dashboard = {dashboard.text()};\n')
+    constants = [f"export const d{index}: Dashboard = {dashboard.text(content)};" for index, content in enumerate(dashboard.DASHBOARDS.values())]
+    source.write_text('import type { Dashboard } from "@grafana/schema";\n' + "\n".join(constants))
     options = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--moduleResolution", "nodenext"]
     run(folder / "node_modules/.bin/tsc", *options, source)
 
 
 def prometheus_parses():
-    rules = [{"record": "panel", "expr": expression.replace("$namespace", ".*")} for _, expression in queries()]
+    rules = [{"record": "panel", "expr": expression.replace("$namespace", ".*")} for content in dashboard.DASHBOARDS.values() for _, expression in queries(content)]
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "rules.yml"
         file.write_text(json.dumps({"groups": [{"name": f"panel-{index}", "rules": [rule]} for index, rule in enumerate(rules)]}))
@@ -55,31 +62,77 @@ def served_by_the_cloud():
                 values[name] = value
         request = urllib.request.Request(values["CLOUD_METRICS_API_BASE_URL"] + "/v1/metrics")
         request.add_header("Authorization", "Bearer " + values["TEMPORAL_CLOUD_METRICS_API_KEY"])
-        without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with without_proxy.open(request, timeout=60) as answer:
+        with NO_PROXY.open(request, timeout=60) as answer:
             return set(re.findall(r"^# TYPE (\w+)", answer.read().decode(), re.M))
     finally:
         cloud.terminate()
         cloud.wait()
 
 
+# Served from the first backlog or task on, which a server that has just started has not.
+LATER = {"approximate_backlog_count", "task_schedule_to_start_latency_bucket"}
+
+
+def served_by_the_server():
+    """Names of the metrics that a Temporal server serves once a workflow was started."""
+    temporal = shutil.which("temporal")
+    ports = []
+    for _ in range(2):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            ports.append(one.getsockname()[1])
+    server = subprocess.Popen([temporal, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(ports[0]),
+                               "--metrics-port", str(ports[1]), "--log-level", "never"], stdout=subprocess.DEVNULL)
+    try:
+        start = [temporal, "workflow", "start", "--address", f"127.0.0.1:{ports[0]}", "--type", "Nothing", "--task-queue", "nobody"]
+        wanted = {name for _, expression in queries(dashboard.DASHBOARDS[STACK]) for name in names_of(expression)} - LATER
+        for _ in range(120):
+            subprocess.run(start, capture_output=True)
+            time.sleep(1)
+            try:
+                with NO_PROXY.open(f"http://127.0.0.1:{ports[1]}/metrics", timeout=10) as answer:
+                    found = with_buckets(re.findall(r"^# TYPE (\w+) (\w+)", answer.read().decode(), re.M))
+            except OSError:
+                continue
+            if wanted <= found:
+                return found
+        raise SystemExit(f"the server does not serve {wanted - found}")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def with_buckets(metrics):
+    return {name for name, _ in metrics} | {f"{name}_bucket" for name, kind in metrics if kind == "histogram"}
+
+
+WORDS = {"max", "sum", "by", "increase", "rate", "time", "histogram_quantile", "max_over_time", "or", "vector", "up", "job", "temporal"}
+
+
+def names_of(expression):
+    """The metrics of a query: what is no function, no label and no word in quotes."""
+    bare = re.sub(r"\{[^}]*\}|by \([^)]*\)|\[[^]]*\]", " ", expression)
+    return set(re.findall(r"\b[a-z]\w+", bare)) - WORDS
+
+
 def metrics_exist():
     # A test of the worker compares this table with what it serves.
     page = (ROOT / "docs/monitoring.md").read_text()
-    known = {name for name, kind in re.findall(r"^\| `(temporal_\w+)` \| (\w+) \|", page, re.M)}
-    known |= {f"{name}_bucket" for name, kind in re.findall(r"^\| `(temporal_\w+)` \| (\w+) \|", page, re.M) if kind == "histogram"}
-    known |= served_by_the_cloud()
-    used = set()
-    for title, expression in queries():
-        names = set(re.findall(r"\btemporal_(?:capacity|worker_kit|cloud|workflow|activity)_\w+", expression))
-        assert names, f"{title}: {expression} names no metric"
-        assert names <= known, f"{title}: {names - known} do not exist"
-        used |= names
-    return used
+    own = with_buckets(re.findall(r"^\| `(temporal_\w+)` \| (\w+) \|", page, re.M)) | served_by_the_cloud()
+    known = {CAPACITY: own, STACK: served_by_the_server() | LATER}
+    for file, content in dashboard.DASHBOARDS.items():
+        used = set()
+        for title, expression in queries(content):
+            names = names_of(expression)
+            assert names or expression.startswith("up{"), f"{title}: {expression} names no metric"
+            assert names <= known[file], f"{title}: {names - known[file]} do not exist"
+            used |= names
+        print(f"{file.name}: {len(list(queries(content)))} queries over {len(used)} metrics")
 
 
 if __name__ == "__main__":
-    assert dashboard.FILE.read_text() == dashboard.text(), "run `python3 deploy/monitoring/dashboard.py`"
+    for file, content in dashboard.DASHBOARDS.items():
+        assert file.read_text() == dashboard.text(content), "run `python3 deploy/monitoring/dashboard.py`"
     of_published_type()
     prometheus_parses()
-    print(f"dashboard: {len(list(queries()))} queries over {len(metrics_exist())} metrics")
+    metrics_exist()
