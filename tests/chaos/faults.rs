@@ -39,7 +39,7 @@ pub(crate) struct Fate {
 }
 
 impl Fate {
-    /// Waits for so many seconds, drawn between these; returns whether the run goes on.
+    /// Waits for a random number of seconds between these; returns whether the run continues.
     async fn wait(&mut self, least: f64, most: f64) -> bool {
         let seconds = least + self.random.f64() * (most - least);
         let _ =

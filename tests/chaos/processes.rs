@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 /// How long a server may take to come up again.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A command whose process is killed when this one ends in whatever way, where the system has the means.
+/// A command whose process is killed when this one ends in any way, if the system supports that.
 fn leashed(program: &Path, run_as: Option<&str>) -> Command {
     let mut command = if Path::new("/usr/bin/setpriv").is_file() {
         let mut command = Command::new("/usr/bin/setpriv");
@@ -317,7 +317,7 @@ impl Worker {
     }
 }
 
-/// Appends what a worker logs to a file until it is told to stop; returns the pipe, still open.
+/// Appends a worker's log to a file until it is stopped; returns the pipe, still open.
 async fn read(
     mut pipe: ChildStderr,
     log: PathBuf,

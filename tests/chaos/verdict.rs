@@ -1,4 +1,4 @@
-//! After the run: waits until nothing is under way, and compares what the cloud accepted with what the ledger holds.
+//! After the run: waits until nothing is in progress, and compares what the cloud accepted with what the ledger holds.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

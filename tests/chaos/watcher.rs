@@ -1,4 +1,4 @@
-//! Watches the cloud: which updates it accepts, which namespaces are throttled, and how long that goes on.
+//! Watches the cloud: which updates it accepts, which namespaces are throttled, and for how long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::say;
 use crate::world::World;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The metrics of a minute appear so many seconds of the cloud's after its end.
+/// How many seconds of cloud time after its end the metrics of a minute appear.
 const METRICS_LATE: f64 = 180.0;
 /// A POST that was on its way when a pause opened may still arrive.
 const UNDER_WAY: Duration = Duration::from_secs(10);
@@ -183,7 +183,7 @@ impl Watcher {
     /// A worker ends when it is killed, and never by itself.
     fn look_at_workers(&self) {
         for worker in &self.world.workers {
-            // Whoever kills it holds it.
+            // The killer holds it.
             let Ok(mut worker) = worker.try_lock() else {
                 continue;
             };

@@ -70,7 +70,7 @@ impl World {
             speed: arguments.speed,
             seed: arguments.seed,
             past_minutes: PAST_MINUTES,
-            // Eighteen and six seconds of ours at the usual speed: kills find changes under way.
+            // Eighteen and six seconds of ours at the usual speed: kills find changes in progress.
             operation_lag: SignedDuration::from_mins(3),
             capacity_lag: SignedDuration::from_mins(1),
             faults: background(),

@@ -158,7 +158,7 @@ async fn gzip_without_its_header_is_named() {
     assert!(
         text.contains("(content type application/openmetrics-text)")
             && text.contains("gzip-compressed data without a `Content-Encoding` header")
-            && text.contains("a proxy on the way compresses answers"),
+            && text.contains("a proxy in between compresses answers"),
         "{text}"
     );
 }

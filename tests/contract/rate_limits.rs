@@ -10,7 +10,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::fixture;
 
-/// Accepts so many requests a second, and asks the others to come back in a second.
+/// Accepts a number of requests per second, and asks the others to come back in a second.
 #[derive(Debug, Clone)]
 struct Limited {
     per_second: usize,

@@ -1,4 +1,4 @@
-//! Changing capacity: exactly what the plan says, whatever goes wrong on the way.
+//! Changing capacity: exactly what the plan says, even if something goes wrong.
 
 use std::collections::BTreeMap;
 
@@ -223,7 +223,7 @@ async fn nothing_to_change_that_a_read_back_denies_is_stuck() {
         ["checkout.a1b2c 0 -> 6: stuck", "payments.a1b2c 0 -> 6: stuck"]
     );
     let error = changes[0].error.as_deref().expect("a remedy");
-    assert!(error.contains("set 6 TRUs once by hand"), "{error}");
+    assert!(error.contains("set 6 TRUs once manually"), "{error}");
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn a_decision_grown_old_is_made_again_and_dropped_if_it_differs() {
     assert_eq!(outcomes, [Outcome::Refused, Outcome::Changed]);
     let error = changes[0].error.as_deref().expect("a reason");
     assert!(
-        error.contains("its metrics are too old by now, and decided again it is: ["),
+        error.contains("its metrics are too old by now; the new decision is ["),
         "{error}"
     );
 }

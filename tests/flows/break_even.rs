@@ -170,7 +170,7 @@ impl Life {
     }
 }
 
-/// Minutes of load, each so many times: actions a second.
+/// Minutes of load, each with its number of repetitions: actions per second.
 fn load(phases: &[(u32, usize)]) -> Load {
     let minutes = phases
         .iter()

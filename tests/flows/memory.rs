@@ -1,4 +1,4 @@
-//! Memory: hours out of the ledger, what holds lowering, and the budget that all processes share.
+//! Memory: hours from the ledger, what holds lowering, and the budget that all processes share.
 
 use std::sync::Arc;
 
@@ -581,7 +581,7 @@ async fn sampling_without_a_usable_ledger_leaves_requests_to_evaluations() {
     let mut sampler = Sampler::new(&autopilot);
     let round = sampler.round().await;
     assert!(!round.recorded && round.problem.is_some());
-    assert_eq!(round.short.len(), 1, "throttling is seen all the same");
+    assert_eq!(round.short.len(), 1, "throttling is still seen");
     let usual = Sampler::new(&world.autopilot).round().await.next_in;
     assert_eq!(round.next_in, usual * 2);
 }

@@ -80,7 +80,7 @@ async fn a_postgres_that_goes_away_stops_lowering_until_it_is_back() {
     let round = sampler.round().await;
     assert!(
         !round.recorded && round.minute.is_some(),
-        "throttling is seen all the same: {round:?}"
+        "throttling is still seen: {round:?}"
     );
     let cut = evaluate().await;
     assert_eq!(cut[0], "checkout: Enable 6 TRUs throttled");

@@ -54,7 +54,7 @@ async fn scraped_again(cloud: &RunningSimulator) {
 }
 
 async fn cloud(account: Account, minutes: i64) -> RunningSimulator {
-    // Prometheus takes nothing that is much newer than its own time, and what is older by hours where it is told to.
+    // Prometheus takes nothing that is much newer than its own time, and older samples only if configured to.
     let now = Timestamp::now().as_second();
     let start = Timestamp::from_second(now - now % 60 - (minutes + 30) * 60).expect("a time");
     cloud_simulator::start(SimulatorOptions {
@@ -89,7 +89,7 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
-/// Lives through minutes of the demo's account, sampled into a ledger and scraped by a Prometheus; compares the decisions on both at
+/// Simulates minutes of the demo's account, sampled into a ledger and scraped by a Prometheus; compares the decisions on both at
 /// some of them, and returns how often.
 async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usize> {
     let cloud = cloud(Account::demo(), minutes).await;

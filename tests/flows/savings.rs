@@ -73,8 +73,8 @@ impl Life {
         }
     }
 
-    /// Samples every minute up to a time, and evaluates and applies in the first burst and at minute 45 of each hour. `meanwhile` happens at each minute, and
-    /// says whether it is sampled.
+    /// Samples every minute up to a time, and evaluates and applies in the first burst and at minute 45 of each hour. `meanwhile`
+    /// happens at each minute, and says whether it is sampled.
     async fn until(&self, end: Timestamp, mut meanwhile: impl FnMut(i64) -> bool) {
         let mut sampler = Sampler::new(&self.autopilot);
         while self.cloud.now() < end {
@@ -247,7 +247,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
     assert_eq!(bill.namespaces.iter().map(|it| it.hours).sum::<i64>(), 4 * 168);
 
-    // The saving: what was forgotten was given back, twice, and the alternatives say what that was worth.
+    // The saving: forgotten capacity was released, twice, and the alternatives show what that was worth.
     let figures = |name: &str| {
         let mut namespaces = report.namespaces.iter();
         &namespaces.find(|it| it.namespace == name).expect("there").figures
@@ -438,7 +438,7 @@ async fn minutes_without_metrics_explain_what_the_bill_has_more() {
         (1, &[Explanation::MissingMinutes][..])
     );
     assert!(checkout.difference_usd > Decimal::ZERO);
-    // What is idle is billed at its minimum whatever is missing.
+    // Idle capacity is billed at its minimum even if minutes are missing.
     let orders = bill
         .namespaces
         .iter()

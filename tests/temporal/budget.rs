@@ -18,7 +18,7 @@ const NAMESPACES: usize = 40;
 /// What the endpoint gives an account.
 const REQUESTS_AN_HOUR: u32 = 180;
 
-/// How an account is sampled if an answer holds so many points.
+/// How an account is sampled if an answer holds this number of points.
 fn rule_at(points: usize) -> SamplingRule {
     let mut config =
         openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");

@@ -68,7 +68,7 @@ async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
         let report = decided(world, "first").await;
         assert_eq!(report.changes.len(), 40, "{}", report.summary);
         world
-            .until("under way", PATIENT, async || world.posts() >= 5)
+            .until("in progress", PATIENT, async || world.posts() >= 5)
             .await;
         let took = time_to_scale_up(world).await;
         println!("scaled up after {took:?}, {} posts before", world.posts());
@@ -89,7 +89,7 @@ async fn throttling_is_answered_while_five_releases_hang() {
         });
         decided(world, "first").await;
         world
-            .until("under way", PATIENT, async || world.posts() == 5)
+            .until("in progress", PATIENT, async || world.posts() == 5)
             .await;
         world.cloud.set_faults(Faults::default());
         let took = time_to_scale_up(world).await;

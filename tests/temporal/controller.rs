@@ -110,7 +110,7 @@ async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for(
             "{}",
             report.summary
         );
-        // Somebody starts a change by hand: the writing activity looks at its own worker's setting.
+        // Somebody starts a change manually: the writing activity looks at its own worker's setting.
         let request = ChangeRequest {
             namespace: "checkout.a1b2c".to_owned(),
             to_trus: 6,
@@ -233,7 +233,7 @@ async fn a_signal_with_junk_is_a_trigger() {
                 WorkflowSignalOptions::default(),
             )
             .await
-            .expect("signalled");
+            .expect("signaled");
         for _ in 0..200 {
             if status(&world.client, &Installation::default(), PATIENT)
                 .await

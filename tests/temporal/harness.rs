@@ -28,7 +28,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNames
 
 pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
 
-/// Set to 1, this skips every test here; nothing else does, and a server that cannot be had fails them.
+/// Set to 1, this skips every test here; nothing else does, and a missing server fails them.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
 /// Without it the server delays runs that follow each other quickly, as they do in tests only.

@@ -340,7 +340,7 @@ async fn a_server_that_restarts_loses_nothing() {
     with_worker("restart", setup, async |world| {
         capacity_workflows::signal(&world.client, &world.installation, Trigger::Evaluation)
             .await
-            .expect("signalled");
+            .expect("signaled");
         until("posted", PATIENT, || posts(world) > 0).await;
         server.shutdown().await;
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -1,4 +1,4 @@
-//! Who is told what, and how often.
+//! What is announced, to whom, and how often.
 
 use std::time::Duration;
 
@@ -79,10 +79,7 @@ async fn a_silent_controller_fails_its_tick_and_people_are_told() {
             .get_result(WorkflowGetResultOptions::default())
             .await
             .expect_err("the tick fails, visibly");
-        assert!(
-            format!("{failed:?}").contains("people were told at"),
-            "{failed:?}"
-        );
+        assert!(format!("{failed:?}").contains("announced at"), "{failed:?}");
         let told = titles(world);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("silent"), "{told:?}");

@@ -97,13 +97,13 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
             .await
             .expect("a report");
         world
-            .until("under way", PATIENT, async || world.posts() >= 3)
+            .until("in progress", PATIENT, async || world.posts() >= 3)
             .await;
         pause(world, PauseKind::All, None).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let posts = world.posts();
         assert!(posts < 20);
-        // Those under way end; their places are free, and nothing takes them.
+        // Those in progress end; their places are free, and nothing takes them.
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(world.posts(), posts);
         assert_eq!(world.cloud.incidents(), []);

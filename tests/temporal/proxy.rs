@@ -91,12 +91,51 @@ impl Certificates {
     }
 }
 
+/// A proxy that demands a client certificate, before a server.
+pub(crate) struct Mutual {
+    pub(crate) certificates: Certificates,
+    pub(crate) address: String,
+}
+
+impl Mutual {
+    pub(crate) async fn start(server: SocketAddr) -> Self {
+        let certificates = Certificates::make();
+        let proxy = Proxy::start(server, certificates.server(true), Rules::default()).await;
+        Self {
+            certificates,
+            address: proxy.address.to_string(),
+        }
+    }
+
+    /// The environment of a client with these settings, in addition to address, name and authority.
+    pub(crate) fn environment(&self, given: &[(&str, &str)]) -> Vec<(String, String)> {
+        let ca = self.certificates.path("ca.pem");
+        let common = [
+            ("TEMPORAL_ADDRESS", self.address.as_str()),
+            ("TEMPORAL_NAMESPACE", "default"),
+            ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", &ca),
+            ("TEMPORAL_TLS_SERVER_NAME", SERVER_NAME),
+        ];
+        let pairs = common.iter().chain(given);
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+}
+
+/// What is said of a connection that fails is one sentence, not a library's Debug text, and shows no secret.
+pub(crate) fn assert_is_a_sentence(text: &str) {
+    for debug in ["Status {", "Transport", "Custom {", "\n", "hunter2"] {
+        assert!(!text.contains(debug), "{text}");
+    }
+}
+
 /// What is refused.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     /// The bearer key without which every call is refused.
     pub(crate) key: Option<&'static str>,
-    /// Calls that are refused whatever the key, by the beginning of their names.
+    /// Calls that are refused with any key, by the beginning of their names.
     pub(crate) calls: &'static [&'static str],
     /// The gRPC status of a refusal: 16 (unauthenticated) unless another one is given.
     pub(crate) status: Option<&'static str>,
@@ -156,7 +195,7 @@ impl Proxy {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, receiver) = (acceptor.clone(), receiver.clone());
                 tokio::spawn(async move {
-                    // Whoever has no certificate is refused here.
+                    // Clients without a certificate are refused here.
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };

@@ -131,7 +131,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
     with_worker("sampler-meanwhile", setup, async |world| {
         signal(&world.client, &world.installation, Trigger::CapacityIsShort)
             .await
-            .expect("signalled");
+            .expect("signaled");
         let report = world.evaluate("scheduled").await;
         assert!(!report.scale_up_only, "{}", report.summary);
         assert_eq!(trus(world, "orders.a1b2c"), 0);
@@ -139,7 +139,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
             signal(&world.client, &world.installation, trigger)
                 .await
-                .expect("signalled");
+                .expect("signaled");
         }
         until("evaluated", async || {
             let told = status(&world.client, &world.installation, PATIENT).await;

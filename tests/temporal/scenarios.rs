@@ -43,7 +43,7 @@ async fn the_next_tick_restores_a_controller_that_was_terminated() {
         assert_eq!(
             (report.number, report.error),
             (1, None),
-            "a new controller begins to count anew"
+            "a new controller starts counting again"
         );
     })
     .await;

@@ -13,7 +13,7 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// How long it may take until all that follows of a minute is done, by our clock: only what is stuck takes so long.
 const PATIENT: Duration = Duration::from_mins(5);
 
-/// Scrapes after which the sampler has made of a minute whatever it makes of it: it may be amid one when the minute comes.
+/// Scrapes after which the sampler has processed a minute: it may be in the middle of one when the minute comes.
 const ROUNDS: u64 = 2;
 
 /// The minutes of the hour at which the schedule evaluates.
@@ -39,7 +39,7 @@ pub(crate) async fn begin(world: &World) {
     soon(world, "done", async || is_done(world).await).await;
 }
 
-/// Lives through a minute, and waits until all that follows of it is done.
+/// Simulates a minute, and waits until everything that follows from it is done.
 pub(crate) async fn live_a_minute(world: &World) {
     world.cloud.advance(MINUTE);
     sampled(world).await;

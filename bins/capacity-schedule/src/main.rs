@@ -16,7 +16,8 @@ use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
 
-/// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 where POLICY is break-even, since an hour is billed at its highest capacity.
+/// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 where POLICY is break-even, since an
+/// hour is billed at its highest capacity.
 #[derive(Debug, Parser)]
 #[command(name = "capacity-schedule", version = process_edge::version(), max_term_width = 100)]
 #[command(after_help = "\
@@ -29,21 +30,21 @@ Examples:
 Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, and TEMPORAL_API_KEY or TEMPORAL_CERT_PATH with TEMPORAL_KEY_PATH.
 Exit codes: 0 done; 1 any error, usage included.")]
 struct Arguments {
-    /// What to do; without a command the schedule is created.
+    /// Command to run; without one, the schedule is created.
     #[command(subcommand)]
     command: Option<Command>,
-    /// Override one setting by its name; may be repeated.
+    /// Override a setting by its name; repeatable.
     #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create or update the schedule; keeps a person's pause and notes, and never unpauses.
+    /// Create or update the schedule; keeps pauses and notes, and never unpauses.
     Create(Times),
     /// Show the schedule and its next five runs.
     Show,
-    /// Pause changes: evaluations go on and change nothing, whoever starts them. Needs no worker, schedule or controller.
+    /// Pause changes: evaluations continue but change nothing. Works without a worker, schedule or controller.
     Pause {
         /// Reason, shown to others.
         #[arg(long)]
@@ -58,15 +59,15 @@ enum Command {
         #[arg(long = "for", value_name = "DURATION")]
         ends_after: Option<String>,
     },
-    /// End every pause that a person made, resume the schedule, and evaluate.
+    /// End all manual pauses, resume the schedule, and evaluate.
     Resume {
-        /// Also end the pause after an update that changed more than the capacity: you have checked the spec.
+        /// Also end the pause that an unexpected spec change caused, after you have checked the spec.
         #[arg(long)]
         spec_checked: bool,
     },
     /// Start an evaluation now.
     Trigger,
-    /// Delete the schedule; the controller stays.
+    /// Delete the schedule; the controller keeps running.
     Delete,
 }
 
@@ -81,10 +82,10 @@ struct Times {
     /// IANA name of the time zone of hours and minutes.
     #[arg(long, default_value = "UTC", value_name = "ZONE")]
     time_zone: String,
-    /// Runs start up to so much later, at random.
+    /// Delay each run by a random time of up to this long.
     #[arg(long, default_value = "0s", value_name = "DURATION")]
     jitter: String,
-    /// Runs missed for no longer than this are made up for.
+    /// Catch up on runs that were missed within this time.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     catch_up: String,
 }
@@ -129,7 +130,7 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = settings(&arguments.set)?;
     let installation = Installation::of(&settings.home);
-    // What is typed is looked at before anything is asked.
+    // Check the arguments before connecting.
     let command = arguments
         .command
         .unwrap_or_else(|| Command::Create(Times::default()));
@@ -142,7 +143,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Create(_) => {
             let options = options.context("times were read above")?;
             connection.check_namespace(&client).await?;
-            // What the policy asks for is not odd.
+            // Minutes that the policy itself uses need no warning.
             let asked = settings.policy.acting.evaluation_minutes();
             if options.minutes != asked
                 && let Some(oddity) = options.oddity()
@@ -179,7 +180,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Delete => {
             delete(&client, &installation).await?;
-            report("deleted; the controller stays: `temporal workflow terminate` ends it");
+            report("deleted; the controller keeps running: `temporal workflow terminate` ends it");
         }
     }
     Ok(())
@@ -207,7 +208,7 @@ async fn pause_changes(
         PauseKind::ScaleDown => "paused: scaling down",
         PauseKind::All | PauseKind::Spec => "paused: all changes",
     });
-    // The schedule shows it too; the pause holds without it.
+    // The note on the schedule is informational; the pause works without it.
     if kind == PauseKind::All && ends_after.is_none() {
         match pause(client, installation, reason).await {
             Ok(()) | Err(ScheduleError::Missing) => {}
@@ -252,7 +253,7 @@ async fn resume_changes(
     Ok(())
 }
 
-/// Who pauses: user and host, for whoever finds it paused.
+/// Who pauses: user and host, shown to others.
 fn who() -> String {
     let user = ["USER", "LOGNAME"]
         .into_iter()
@@ -312,7 +313,7 @@ impl Times {
             .context("--hours")?;
         TimeZone::get(&self.time_zone).with_context(|| {
             format!(
-                "--time-zone {}: no zone of this name, such as Europe/Berlin",
+                "--time-zone {}: unknown time zone; use an IANA name such as Europe/Berlin",
                 self.time_zone
             )
         })?;
@@ -339,7 +340,7 @@ fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
             None => numbers.push(number(part)?),
             Some((from, to)) => {
                 let (from, to) = (number(from)?, number(to)?);
-                anyhow::ensure!(from <= to, "`{part}`: a range goes upwards");
+                anyhow::ensure!(from <= to, "`{part}`: a range must not end before it starts");
                 numbers.extend(from..=to);
             }
         }
@@ -356,7 +357,7 @@ fn span(text: &str) -> anyhow::Result<Duration> {
         .with_context(|| format!("`{text}`: write a duration with its unit, such as 30s or 10m"))?;
     Duration::try_from(span)
         .ok()
-        .with_context(|| format!("`{text}`: a duration is not negative"))
+        .with_context(|| format!("`{text}`: a duration cannot be negative"))
 }
 
 fn text_of(shown: &Shown) -> String {
@@ -386,7 +387,7 @@ fn tell(text: &str) {
     write_error(format!("{text}\n"));
 }
 
-/// Reports what was done. That it cannot be written never fails what was done.
+/// Reports what was done. A failed write does not fail the command.
 fn report(text: &str) {
     if let Err(error) = write_output(text) {
         tell(&format!("warning: cannot write to standard output: {error}"));
@@ -395,9 +396,25 @@ fn report(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use capacity_engine::break_even::Parameters;
+    use std::fmt::Write as _;
 
-    use super::{Installation, PolicyRef, Times, numbers};
+    use capacity_engine::break_even::Parameters;
+    use clap::CommandFactory;
+
+    use super::{Arguments, Installation, PolicyRef, Times, numbers};
+
+    /// The help of every command, as it is printed in 100 columns.
+    #[test]
+    fn the_help_of_every_command_reads() {
+        let mut all = Arguments::command().term_width(100);
+        all.build();
+        let mut text = format!("{}\n", all.render_long_help());
+        for command in all.get_subcommands_mut().filter(|it| it.get_name() != "help") {
+            let help = command.render_long_help();
+            let _ = writeln!(text, "==== {} ====\n{help}", command.get_name());
+        }
+        insta::assert_snapshot!(text);
+    }
 
     #[test]
     fn without_minutes_the_schedule_is_that_of_the_policy() {

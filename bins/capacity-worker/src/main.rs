@@ -1,4 +1,4 @@
-//! The worker of the temporal-capacity autopilot: polls, runs, tells how it is.
+//! The worker of the temporal-capacity autopilot: polls, runs, and reports its health.
 
 mod probe;
 mod status;
@@ -54,19 +54,19 @@ struct Arguments {
     /// Has no effect since 0.2: an evaluation no longer waits for its changes.
     #[arg(long, hide = true, value_name = "SECONDS")]
     wait_for_changes: Option<u64>,
-    /// How much faster than real time the cloud runs, where it is a simulated one.
+    /// Speed of a simulated cloud, as a multiple of real time.
     #[arg(long, hide = true, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
     cloud_speed: f64,
-    /// The settings file [default: capacity.toml in the working directory, if there is one].
+    /// Settings file [default: ./capacity.toml, if it exists].
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
-    /// Override one setting by its name; may be repeated.
+    /// Override a setting by its name; repeatable.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// How much to log on the error stream: error, warn, info, debug, trace, or a tracing filter.
+    /// Log level on standard error: error, warn, info, debug, trace or a tracing filter.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: String,
-    /// Form of the log.
+    /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
     log_format: LogFormat,
 }
@@ -91,7 +91,7 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Form of the log.
+/// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -216,7 +216,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         tracing::warn!("{warning}");
     }
     if let Some(metrics) = settings.metrics.as_mut() {
-        // The budget is for an hour of the service, and the scraper counts ours.
+        // The budget is per hour of the service, but the scraper counts real hours.
         let budget = f64::from(metrics.requests_per_hour) * arguments.cloud_speed;
         #[expect(
             clippy::cast_possible_truncation,
@@ -234,7 +234,7 @@ fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> 
     Ok(connection(&settings.home, identity)?)
 }
 
-/// A ledger that cannot be opened is told, and tried again: raising capacity needs none, lowering waits for it.
+/// Logs a ledger that cannot be opened, and retries: scaling up works without a ledger, scaling down waits for it.
 async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     let Some(ledger) = autopilot.ledger() else {
         tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
@@ -242,7 +242,7 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     };
     match ledger.call(async |ledger| Ok(ledger.location().to_owned())).await {
         Ok(ledger) => tracing::info!(ledger, "usage, decisions and changes are kept"),
-        Err(error) => tracing::error!(%error, "nothing is given back until the ledger can be used"),
+        Err(error) => tracing::error!(%error, "no capacity is released until the ledger can be used"),
     }
 }
 
@@ -293,4 +293,17 @@ async fn check(
         tracing::info!(ledger, "the ledger can be used");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_help_reads() {
+        let help = Arguments::command().term_width(100).render_long_help();
+        insta::assert_snapshot!(help.to_string());
+    }
 }

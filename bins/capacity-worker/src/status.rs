@@ -150,7 +150,7 @@ impl Text {
         );
         self.gauge(
             "changes_queued",
-            "Changes waiting for their turn.",
+            "Changes waiting to start.",
             status.changes_queued,
         );
         let Some(figures) = &status.figures else { return };

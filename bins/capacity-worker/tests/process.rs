@@ -151,7 +151,7 @@ fn count(cloud: &RunningSimulator, route: &str) -> u64 {
     has_come: |cloud| count(cloud, READ) > 1,
 })]
 #[case::after_verifying(Moment {
-    what: "people were told",
+    what: "the channel was notified",
     operation_lag: 2,
     capacity_lag: 2,
     faults: Faults::default(),
@@ -166,7 +166,7 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
     let mut first = world.worker();
     signal(&world.client, &Installation::default(), Trigger::Evaluation)
         .await
-        .expect("signalled");
+        .expect("signaled");
     world
         .until(moment.what, Duration::from_secs(30), moment.has_come)
         .await;
@@ -179,7 +179,7 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
             !cloud.changes().is_empty()
         })
         .await;
-    // The evaluation that the first worker began is told to its end by the second.
+    // The second worker finishes announcing the evaluation that the first one began.
     let report = ask(
         &world.client,
         &Installation::default(),
@@ -244,7 +244,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
         .await;
     let sampled = Instant::now();
     let mut second = worker();
-    // The first has the activity. Its minute is written at once, and its progress is told with a heartbeat.
+    // The first has the activity. Its minute is written at once, and its progress is reported with a heartbeat.
     tokio::time::sleep(Duration::from_secs(18)).await;
     first.kill().expect("killed");
     first.wait().expect("gone");

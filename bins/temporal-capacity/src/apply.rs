@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use capacity_autopilot::{
     record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
-use process_edge::write_error;
 use slack_notifier::{Message, Webhook};
 
 use crate::arguments::{self, Global};
@@ -23,7 +22,7 @@ use crate::plan::show_or_warn;
 use crate::render;
 use crate::setup;
 use crate::stops::{Stopped, Stops};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, confirmed};
 
 pub(crate) async fn run(
     flags: &arguments::Apply,
@@ -71,17 +70,17 @@ struct Apply<'a> {
 /// A plan that was made, or read from a file.
 struct Agreed {
     plan: Plan,
-    /// What it is the plan of; `None` of one that was saved.
+    /// The evaluation it came from; `None` for a saved plan.
     evaluation: Option<Evaluation>,
     orders: Vec<ChangeOrder>,
-    /// Whether its orders are to be carried out.
+    /// Whether to carry out its orders.
     go: bool,
     /// Whether its table has been shown.
     is_shown: bool,
 }
 
 impl Apply<'_> {
-    /// Plans, and asks where that is wanted. Changes nothing.
+    /// Plans, and asks for confirmation if needed. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
         let (plan, orders, evaluation) = if let Some(path) = &self.flags.file {
             let (plan, orders) = saved(&self.autopilot, path).await?;
@@ -93,7 +92,7 @@ impl Apply<'_> {
             (plan, orders, Some(evaluation))
         };
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
-        // Somebody is looking. A pipe gets everything when everything is done.
+        // A person is watching. A pipe gets all output at the end.
         let is_shown = self.is_table() && (asks || std::io::stdout().is_terminal());
         if is_shown {
             self.show(&plan);
@@ -116,7 +115,7 @@ impl Apply<'_> {
         })
     }
 
-    /// Carries out, records, notifies, and only then prints: output that is not read holds up nothing.
+    /// Carries out, records, notifies, and only then prints: a blocked output delays nothing.
     async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
         let Agreed {
             mut plan,
@@ -190,7 +189,7 @@ impl Apply<'_> {
         show_or_warn(plan, self.output, false, self.terminal, self.begun.elapsed());
     }
 
-    /// Prints what was decided and done. That it cannot be printed never fails what was done.
+    /// Prints what was decided and done. A failed write does not fail the command.
     fn print(&self, plan: &Plan, is_shown: bool) {
         if !is_shown {
             self.show(plan);
@@ -201,7 +200,7 @@ impl Apply<'_> {
         }
     }
 
-    /// Records what was decided and done. That it cannot be recorded never fails what was done.
+    /// Records what was decided and done. A failure to record does not fail the command.
     async fn record(&self, plan: &Plan, evaluation: Option<&Evaluation>) {
         let Some(ledger) = self.autopilot.ledger() else {
             return;
@@ -223,8 +222,8 @@ impl Apply<'_> {
         }
     }
 
-    /// Notifies the channel, in one digest: with a ledger of what is news, without one of everything. That it cannot be delivered
-    /// never fails what was done.
+    /// Notifies the channel, in one digest: of what is new if there is a ledger, of everything otherwise. A failed delivery does
+    /// not fail the command.
     async fn notify(&self, plan: &Plan) {
         let Some(config) = &self.settings.slack else {
             return;
@@ -253,7 +252,7 @@ impl Apply<'_> {
             Ok(known) => Some(known),
             Err(error) => {
                 tell(&format!(
-                    "warning: what was announced before is not known: {error}"
+                    "warning: cannot read what was announced before: {error}"
                 ));
                 None
             }
@@ -266,7 +265,7 @@ impl Apply<'_> {
         };
         let now = self.autopilot.now();
         if let Err(error) = store_problems(ledger, account, known, &news.standing, now).await {
-            tell(&format!("warning: what was announced is not recorded: {error}"));
+            tell(&format!("warning: cannot record what was announced: {error}"));
         }
     }
 
@@ -301,7 +300,7 @@ impl Apply<'_> {
 /// How long a webhook may hold up the end of `apply`.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says how many changes were not carried out, by what became of them; `None` if all were.
+/// Describes how many changes were not carried out, by outcome; `None` if all were.
 fn left(results: &[ChangeResult]) -> Option<String> {
     let mut counts = BTreeMap::new();
     for result in results.iter().filter(|result| !result.outcome.is_success()) {
@@ -332,7 +331,7 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     Ok((plan, orders))
 }
 
-/// Asks on the terminal. Waits on a thread of its own: somebody who does not answer holds up no signal.
+/// Asks on the terminal. Waits on its own thread, so that a missing answer does not delay signals.
 async fn agreed(changes: usize) -> bool {
     let noun = if changes == 1 {
         "this change"
@@ -340,20 +339,6 @@ async fn agreed(changes: usize) -> bool {
         "these changes"
     };
     confirmed(&format!("Carry out {noun} ({changes})?")).await
-}
-
-/// Asks on the terminal.
-pub(crate) async fn confirmed(question: &str) -> bool {
-    write_error(format!("{question} [y/N] "));
-    let (sender, answer) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        if std::io::stdin().lock().read_line(&mut answer).is_ok() {
-            let _ = sender.send(answer);
-        }
-    });
-    let answer = answer.await.unwrap_or_default();
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// Carries changes out, with progress on standard error.

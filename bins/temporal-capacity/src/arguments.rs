@@ -1,4 +1,4 @@
-//! The command line: what may be said, and the help that teaches it.
+//! The command line and its help.
 //!
 //! Installed on PATH this program is also `temporal capacity ...`: the Temporal CLI hands its own global
 //! flags on *before* the subcommand, so those are global here and keep their meaning.
@@ -9,7 +9,9 @@ use capacity_engine::PolicyRef;
 use capacity_engine::break_even::Parameters;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::exit::tell;
 use crate::output::Output;
+use crate::terminal::{Color, LogFormat};
 
 /// Plan, apply and explain provisioned capacity for Temporal Cloud.
 #[derive(Debug, Parser)]
@@ -26,13 +28,15 @@ Exit codes:
   2  with --detailed-exitcode: changes are planned
   3  with --detailed-exitcode: metrics are missing, stale or incomplete for the whole account
      (1 outranks 3, 3 outranks 2; an `apply` that succeeded fully is 0)
-  129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM before everything was done: `apply` finishes the current steps, records and
-     notifies first; a second signal ends it at once. `dev` and `cloud-simulator` run until then, and exit 0
-  A reader that has gone away (`| head -1`) changes no exit code. A full disk is an error only where the output is all there is.
+  129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM before everything was done: `apply` finishes
+     the current steps, records and notifies first; a second signal ends it immediately. `dev` and
+     `cloud-simulator` run until then, and exit 0
+  A closed pipe (`| head -1`) does not change the exit code. A full disk is an error only for
+  commands that do nothing but print.
 
 First steps:
   temporal-capacity demo                 everything on a simulated cloud: no account, key or network
-  temporal-capacity doctor               are keys, roles, clock and endpoints as they should be?
+  temporal-capacity doctor               check keys, roles, clock and endpoints
   temporal-capacity plan                 what would change now, and why; never changes anything
   temporal-capacity apply                plan, ask, change, verify")]
 pub(crate) struct Arguments {
@@ -135,23 +139,23 @@ pub(crate) struct TemporalCliFlags {
     /// How long the Temporal CLI may take to connect; here ten seconds.
     #[arg(long, global = true, hide = true)]
     pub(crate) client_connect_timeout: Option<String>,
-    /// Whether profiles of the Temporal CLI's configuration file are left alone.
+    /// Whether to ignore profiles of the Temporal CLI's configuration file.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_file: bool,
-    /// Whether the Temporal CLI's variables of the environment are left alone; those of the cloud keys are ours.
+    /// Whether to ignore the Temporal CLI's environment variables; those of the cloud keys are ours.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_env: bool,
-    /// How the Temporal CLI shows payloads; here there are none.
+    /// How the Temporal CLI shows payloads; unused here.
     #[arg(long, global = true, hide = true)]
     pub(crate) no_json_shorthand_payloads: bool,
 }
 
 impl TemporalCliFlags {
-    /// Refuses what would silently mean something else.
+    /// Rejects flags that would otherwise be ignored silently.
     ///
     /// # Errors
     ///
-    /// For environments of the old Temporal CLI, which are not read here, and a duration that is none.
+    /// For environments of the old Temporal CLI, which are not supported, and an invalid duration.
     pub(crate) fn time_limit(&self) -> anyhow::Result<Option<std::time::Duration>> {
         let unread = [
             ("--env", self.env.is_some()),
@@ -170,30 +174,9 @@ impl TemporalCliFlags {
             })?,
         };
         let span = std::time::Duration::try_from(span)
-            .map_err(|_| anyhow::anyhow!("--command-timeout {text}: a duration is not negative"))?;
+            .map_err(|_| anyhow::anyhow!("--command-timeout {text}: a duration cannot be negative"))?;
         Ok((!span.is_zero()).then_some(span))
     }
-}
-
-/// When to use colors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// Form of the log on the error stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[value(alias = "pretty")]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The commands.
@@ -233,7 +216,7 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Print a completion script for a shell.
     Completions {
-        /// The shell.
+        /// Shell to generate the script for.
         shell: clap_complete::Shell,
     },
 }
@@ -284,10 +267,10 @@ pub(crate) struct Report {
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
     /// Start of the time range, such as 2026-11-22 or 2026-11-22T08:00Z [default: seven days before the end].
-    #[arg(long, value_name = "TIME", value_parser = crate::report::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) from: Option<jiff::Timestamp>,
     /// End of the time range [default: the last full hour].
-    #[arg(long, value_name = "TIME", value_parser = crate::report::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) to: Option<jiff::Timestamp>,
     /// The account, where the ledger holds several.
     #[arg(long, value_name = "ACCOUNT")]
@@ -309,7 +292,7 @@ pub(crate) struct Report {
 /// Flags of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The namespace, by its bare or full name; none with --trace.
+    /// Namespace, by its bare or full name; omit it with --trace.
     #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
     pub(crate) name: Option<String>,
     /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; for a trace without times, minutes since its
@@ -374,10 +357,10 @@ pub(crate) struct Backtest {
     /// Cost of delaying one action by one minute, in actions: 0.1 for batch work, 10 where latency matters [default: 1].
     #[arg(long, value_name = "ACTIONS")]
     pub(crate) delay_value: Option<String>,
-    /// Days that fill envelope and history before results count [default: all but the last 7, at most 7].
+    /// Warm-up days that fill envelope and history before results count [default: all but the last 7, at most 7].
     #[arg(long, value_name = "DAYS")]
     pub(crate) warmup_days: Option<usize>,
-    /// Also show how the result moves with delay value and price.
+    /// Also show how the result changes with delay value and price.
     #[arg(long)]
     pub(crate) sweep: bool,
 }
@@ -408,13 +391,13 @@ pub(crate) enum LedgerCommand {
     Verify,
     /// Fold old minutes into hours, and delete old hours, decisions and changes.
     Prune {
-        /// Days that minutes are kept [default: as `LEDGER_KEEP_MINUTES` says].
+        /// Days to keep minutes [default: `LEDGER_KEEP_MINUTES`].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_minutes: Option<u32>,
-        /// Days that hours are kept [default: for ever].
+        /// Days to keep hours [default: forever].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_hours: Option<u32>,
-        /// Days that evaluations, decisions and changes are kept [default: as `LEDGER_KEEP_DECISIONS` says].
+        /// Days to keep evaluations, decisions and changes [default: `LEDGER_KEEP_DECISIONS`].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_decisions: Option<u32>,
         /// Skip the confirmation; required without a terminal.
@@ -423,7 +406,7 @@ pub(crate) enum LedgerCommand {
     },
     /// Export a table to standard output, as CSV or with `-o jsonl` as JSON lines.
     Export {
-        /// Which table.
+        /// Table to export.
         #[arg(value_enum, default_value_t = LedgerTable::History)]
         table: LedgerTable,
         /// The old spelling of `--output`.
@@ -432,13 +415,13 @@ pub(crate) enum LedgerCommand {
     },
     /// Import an exported table (CSV or JSON lines), all or nothing; existing rows stay unchanged.
     Import {
-        /// Which table; evaluations before their decisions.
+        /// Table to import; import evaluations before their decisions.
         #[arg(long, value_enum)]
         table: LedgerTable,
-        /// Not needed any more: the content shows the format.
+        /// No longer needed: the format is detected.
         #[arg(long, value_enum, hide = true)]
         format: Option<Output>,
-        /// The file; `-` for standard input.
+        /// File to import; `-` for standard input.
         file: PathBuf,
     },
 }
@@ -482,7 +465,7 @@ pub(crate) struct Plan {
     #[arg(long)]
     pub(crate) all: bool,
     /// Sample usage first for this long, such as 15m; with `LEDGER_URL` set, the samples are kept there.
-    #[arg(long, value_name = "DURATION", value_parser = crate::observe::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::times::observation)]
     pub(crate) observe: Option<std::time::Duration>,
     /// Save the plan, for `apply FILE` within 15 minutes.
     #[arg(long, value_name = "FILE")]
@@ -506,7 +489,7 @@ pub(crate) struct Apply {
     /// Skip the confirmation; required without a terminal.
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Exit with 2 when changes stay planned, 3 when metrics are unavailable.
+    /// Exit with 2 when planned changes remain, 3 when metrics are unavailable.
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
 }
@@ -558,10 +541,10 @@ pub(crate) enum MetricsCommand {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct ReadingMode {
-    /// By the OpenMetrics 1.0 text format to the letter.
+    /// Follow the OpenMetrics 1.0 text format to the letter.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// As the metrics endpoint of Temporal Cloud is read (the default). The end marker is required all the same.
+    /// Accept what the metrics endpoint of Temporal Cloud sends (the default). The end marker is still required.
     #[arg(long)]
     pub(crate) lenient: bool,
 }
@@ -569,37 +552,37 @@ pub(crate) struct ReadingMode {
 /// Flags of `cloud-simulator`.
 #[derive(Debug, Args)]
 pub(crate) struct CloudSimulator {
-    /// Where to listen; loopback only.
+    /// Address to listen on; loopback only.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
     pub(crate) listen: std::net::SocketAddr,
     /// Namespaces of the account [default: the dozen of the demo].
     #[arg(long, value_name = "COUNT")]
     pub(crate) namespaces: Option<usize>,
-    /// Share of the namespaces that want a change, in percent (with --namespaces).
+    /// Percentage of namespaces that need a change (with --namespaces).
     #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
     pub(crate) wanting_change: f64,
-    /// Adds a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row a minute.
+    /// Add a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row per minute.
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
-    /// Seed of everything that is drawn: the same seed gives the same account and the same faults.
+    /// Random seed: the same seed gives the same account and the same faults.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
-    /// How many times faster than real time the simulated cloud lives.
+    /// Speed of the simulated cloud, as a multiple of real time.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) speed: f64,
-    /// Share of requests answered with 429, in percent.
+    /// Percentage of requests answered with 429.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) too_many_requests: f64,
     /// Send `Retry-After` with each 429.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) retry_after: Option<u32>,
-    /// Answer 403 on these routes of the Cloud Ops API, such as 'POST /cloud/namespaces/{id}'; may be repeated.
+    /// Answer 403 on these routes of the Cloud Ops API, such as 'POST /cloud/namespaces/{id}'; repeatable.
     #[arg(long, value_name = "ROUTE")]
     pub(crate) deny: Vec<String>,
-    /// Share of requests answered with 503 and an HTML page, in percent.
+    /// Percentage of requests answered with 503 and an HTML page.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) unavailable: f64,
-    /// Share of requests whose connection is dropped, in percent; half of them after all was done.
+    /// Percentage of requests whose connection is dropped; half of them after the request was processed.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) dropped: f64,
 }
@@ -629,17 +612,17 @@ pub(crate) struct Dev {
     /// Keep the Temporal server's state in this file [default: in memory].
     #[arg(long, value_name = "FILE")]
     pub(crate) database: Option<PathBuf>,
-    /// How many times faster than real time the simulated cloud lives, up to 600; above 1 evaluations are made at the
-    /// minutes of the policy: 45 of each of its hours, or 55 and 0.
+    /// Speed of the simulated cloud, as a multiple of real time, up to 600; above 1, evaluations run at minute 45 of each simulated
+    /// hour, or at 55 and 0 with break-even.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) speed: f64,
-    /// Keeps usage, decisions and changes in this SQLite file [default: a temporary one].
+    /// Keep usage, decisions and changes in this SQLite file [default: a temporary one].
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,
-    /// Decide and show, change nothing.
+    /// Show decisions without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// What decides.
+    /// Policy that decides.
     #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
     pub(crate) policy: BuiltInPolicy,
 }
@@ -650,7 +633,7 @@ pub(crate) enum BuiltInPolicy {
     /// Provision when throttled, release when idle.
     #[default]
     Threshold,
-    /// The size that is expected to cost least.
+    /// The size with the lowest expected cost.
     BreakEven,
 }
 
@@ -670,16 +653,137 @@ pub(crate) struct Demo {
     /// Seed of the simulated cloud.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
-    /// Carries the changes out in this process, although a Temporal CLI is at hand.
+    /// Apply the changes in this process, even if the Temporal CLI is installed.
     #[arg(long)]
     pub(crate) in_process: bool,
 }
 
+impl Global {
+    /// Returns the format to use; `table` unless something else was asked for.
+    pub(crate) fn output(&self) -> Output {
+        self.output.unwrap_or(Output::Table)
+    }
+}
+
+impl Arguments {
+    /// Settles the output format before the command starts.
+    ///
+    /// # Errors
+    ///
+    /// If the command does not support it.
+    pub(crate) fn settle_output(&mut self) -> anyhow::Result<()> {
+        let (name, old, supported) = self.command.outputs();
+        if let Some(old) = old {
+            tell(&format!("hint: --format is deprecated; use `-o {}`", old.name()));
+        }
+        if let Some(asked) = old.or(self.global.output) {
+            if !supported.contains(&asked) {
+                let all: Vec<String> = supported.iter().map(|output| output.name()).collect();
+                anyhow::bail!(
+                    "`{name}` has no {} output; use -o {}",
+                    asked.name(),
+                    all.join("|")
+                );
+            }
+            self.global.output = Some(asked);
+        } else {
+            self.global.output = supported.first().copied();
+        }
+        Ok(())
+    }
+}
+
+/// Formats of most commands.
+const USUAL: &[Output] = &[Output::Table, Output::Json, Output::Jsonl, Output::None];
+/// Formats of commands whose result is one table.
+const TABULAR: &[Output] = &[
+    Output::Table,
+    Output::Json,
+    Output::Jsonl,
+    Output::Csv,
+    Output::Markdown,
+    Output::None,
+];
+/// Formats of `backtest`.
+const BACKTEST: &[Output] = &[
+    Output::Table,
+    Output::Json,
+    Output::Jsonl,
+    Output::Csv,
+    Output::Html,
+    Output::None,
+];
+/// Formats of `report`.
+const REPORT: &[Output] = &[
+    Output::Table,
+    Output::Json,
+    Output::Csv,
+    Output::Markdown,
+    Output::Html,
+    Output::None,
+];
+/// Formats of `ledger export`.
+const EXPORT: &[Output] = &[Output::Csv, Output::Jsonl];
+
+impl Command {
+    /// Returns the command's name, its deprecated `--format`, and the formats it supports, the default first.
+    fn outputs(&self) -> (&'static str, Option<Output>, &'static [Output]) {
+        match self {
+            Self::Plan(flags) => ("plan", flags.format, TABULAR),
+            Self::Apply(_) => ("apply", None, TABULAR),
+            Self::History(flags) => ("history", flags.format, TABULAR),
+            Self::Backtest(flags) => ("backtest", flags.format, BACKTEST),
+            Self::Explain(_) => ("explain", None, USUAL),
+            Self::Report(_) => ("report", None, REPORT),
+            Self::Ledger(flags) => match &flags.command {
+                LedgerCommand::Export { format, .. } => ("ledger export", *format, EXPORT),
+                LedgerCommand::Info => ("ledger info", None, USUAL),
+                LedgerCommand::Verify | LedgerCommand::Prune { .. } | LedgerCommand::Import { .. } => {
+                    ("ledger", None, USUAL)
+                }
+            },
+            Self::Doctor(_) => ("doctor", None, USUAL),
+            Self::Status => ("status", None, USUAL),
+            Self::Preview => ("preview", None, USUAL),
+            Self::Trigger(_) => ("trigger", None, USUAL),
+            Self::Settings(_) => ("settings show", None, USUAL),
+            Self::Demo(_) => ("demo", None, USUAL),
+            Self::CloudSimulator(_) => ("cloud-simulator", None, USUAL),
+            Self::Metrics(_) => ("metrics", None, USUAL),
+            Self::Dev(_) => ("dev", None, USUAL),
+            Self::Completions { .. } => ("completions", None, USUAL),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use clap::{Command, CommandFactory};
 
     use super::Arguments;
+
+    /// The help of every command, as it is printed in 100 columns.
+    #[test]
+    fn the_help_of_every_command_reads() {
+        fn write(command: &mut Command, text: &mut String) {
+            if command.is_hide_set() || command.get_name() == "help" {
+                return;
+            }
+            let help = command.render_long_help();
+            let name = command.get_display_name().unwrap_or("temporal-capacity");
+            let _ = writeln!(text, "==== {name} ====\n{help}");
+            for command in command.get_subcommands_mut() {
+                write(command, text);
+            }
+        }
+        let mut all = Arguments::command().term_width(100);
+        all.build();
+        let mut text = String::new();
+        write(&mut all, &mut text);
+        insta::assert_snapshot!(text);
+    }
 
     /// What a command takes itself must not be taken for a global flag of the same name, nor the reverse.
     #[test]

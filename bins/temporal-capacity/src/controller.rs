@@ -15,9 +15,9 @@ use temporalio_client::Client;
 use crate::arguments::{Global, Trigger};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
-use crate::render;
 use crate::setup;
 use crate::stops::Stops;
+use crate::tables;
 use crate::terminal::Terminal;
 
 /// How long the controller may take to answer a question that needs no work.
@@ -36,7 +36,7 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
     Ok((client, Installation::of(&settings.home)))
 }
 
-/// Prints a value as JSON where that is asked for; returns whether it was.
+/// Prints a value as JSON if requested; returns whether it did.
 fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
     match global.output() {
         Output::None => {}
@@ -69,6 +69,9 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     if as_json(&status, global)? {
         return Ok(Exit::Done);
     }
+    if let Err(error) = &schedule {
+        tell(&format!("warning: {error}"));
+    }
     print(&status.summary)?;
     if let Some(coverage) = &status.coverage {
         print(&format!("usage: {coverage}"))?;
@@ -91,12 +94,12 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
                 ))?;
             }
         }
-        Err(error) => tell(&format!("warning: {error}")),
+        Err(_) => {}
     }
     Ok(Exit::Done)
 }
 
-/// What became of the schedule's runs since the last good evaluation, or within a day where there was none.
+/// The outcomes of the schedule's runs since the last good evaluation, or within a day if there was none.
 async fn ticks(client: &Client, installation: &Installation, shown: &Shown, status: &Status) -> String {
     let now = jiff::Timestamp::now();
     let last_good = status.last_good_evaluation.as_deref();
@@ -117,7 +120,7 @@ async fn ticks(client: &Client, installation: &Installation, shown: &Shown, stat
     }
 }
 
-/// What the summary does not say: the age of the last good evaluation, changes, and what is left alone and why.
+/// What the summary does not contain: the age of the last good evaluation, changes, and what is on hold and why.
 fn details(status: &Status, now: jiff::Timestamp) -> Vec<String> {
     let age = |time: &str| {
         let time: jiff::Timestamp = time.parse().ok()?;
@@ -170,7 +173,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         capacity_workflows::signal(&client, &installation, capacity_workflows::Trigger::Evaluation)
             .await
             .map_err(anyhow::Error::msg)?;
-        tell("triggered; `temporal-capacity status` tells how it goes");
+        tell("triggered; `temporal-capacity status` shows its progress");
         return Ok(Exit::Done);
     }
     let update_id = format!(
@@ -198,7 +201,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     };
     stops.work_is_done();
     let failed = report.has_failed();
-    // The evaluation has been made: the exit code tells how it ended, whether or not it can be printed.
+    // The evaluation is done: the exit code reports its outcome even if it cannot be printed.
     if let Err(error) = show_report(&report, global, terminal) {
         tell(&format!("warning: {error:#}"));
     }
@@ -210,13 +213,13 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
         return Ok(Exit::Done);
     }
     if report.number == 0 {
-        print("nothing was evaluated yet")?;
+        print("nothing has been evaluated yet")?;
         return Ok(Exit::Done);
     }
     for warning in &report.warnings {
         tell(&format!("warning: {warning}"));
     }
-    let mut table = render::table_with(["namespace", "action", "outcome", "reason"], terminal);
+    let mut table = tables::table_with(["namespace", "action", "outcome", "reason"], terminal);
     for decision in report
         .decisions
         .iter()
@@ -231,9 +234,13 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
             .and_then(|change| change.error.as_deref())
             .unwrap_or(&decision.reason);
         let cells = [decision.namespace.as_str(), &decision.action, &outcome, why];
-        table.add_row(cells.map(|cell| Cell::new(render::printable(cell))));
+        table.add_row(cells.map(|cell| Cell::new(tables::printable(cell))));
     }
-    print(&format!("{}{}", render::lines(&table), report.summary))?;
+    print(&format!(
+        "{}{}",
+        tables::lines_with_texts(&table, 3, terminal),
+        report.summary
+    ))?;
     Ok(Exit::Done)
 }
 

@@ -23,6 +23,7 @@ use crate::setup;
 use crate::simulator::PAST_MINUTES;
 use crate::stack;
 use crate::stops::Stops;
+use crate::tables;
 use crate::terminal::Terminal;
 
 /// A minute of the simulated cloud passes in a second.
@@ -50,7 +51,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     options.past_minutes = PAST_MINUTES;
     options.seed = flags.seed;
     let cloud = cloud_simulator::start(options).await?;
-    // The defaults, whatever this machine's settings say: the demo needs none and heeds none.
+    // Use defaults and ignore this machine's settings: the demo needs none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
     let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Policy::default())?);
     let price = settings.policy.threshold.price.dollars();
@@ -64,23 +65,24 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation);
-    // An hour was skipped on the simulated clock: so it differs from this machine's clock as expected.
-    plan.warnings.clear();
     if !quiet {
         show_or_warn(&plan, Output::Table, true, terminal, begun.elapsed());
     }
     let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
     let results = if on_temporal {
-        say("\n3. A worker on a Temporal server of its own evaluates; each change is waited for and verified.\n".to_owned());
+        say(
+            "\n3. A worker on its own Temporal server evaluates, waits for each change and verifies it.\n"
+                .to_owned(),
+        );
         Box::pin(on_a_server(&autopilot, &cloud, terminal)).await?
     } else {
         let why = if flags.in_process {
-            "as --in-process asks"
+            "because of --in-process"
         } else {
-            "since no Temporal CLI is at hand (https://docs.temporal.io/cli)"
+            "since the Temporal CLI is not installed (https://docs.temporal.io/cli)"
         };
         say(format!(
-            "\n3. As `temporal-capacity apply` does, in this process, {why}: each change is waited for and verified.\n"
+            "\n3. As `temporal-capacity apply` does, in this process, {why}: wait for each change and verify it.\n"
         ));
         let orders = plan.orders(&evaluation);
         carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
@@ -88,7 +90,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     say(render::changes(&results, terminal));
     let failed = !all_carried_out(&plan, &results);
 
-    // The metrics are three minutes late; what was changed shows after that.
+    // The metrics are three minutes late; changes show after that.
     cloud.advance(SignedDuration::from_mins(6));
     let again = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let left = again
@@ -117,7 +119,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     cloud.shutdown().await;
     anyhow::ensure!(
         incidents == 0,
-        "the demo changed {incidents} things beside the capacity: that is a fault of this program"
+        "the demo changed {incidents} things other than the capacity; please report this bug"
     );
     Ok(if failed || left > 0 || again.metrics_unavailable.is_some() {
         Exit::Failed
@@ -176,7 +178,7 @@ fn full_hour(cloud: &RunningSimulator, price: Decimal) -> anyhow::Result<Decimal
 }
 
 fn state(cloud: &RunningSimulator, terminal: Terminal) -> String {
-    let mut table = render::table_with(
+    let mut table = tables::table_with(
         ["namespace", "capacity", "served actions/s", "throttled/s"],
         terminal,
     );
@@ -194,5 +196,5 @@ fn state(cloud: &RunningSimulator, terminal: Terminal) -> String {
             throttled,
         ]);
     }
-    render::lines(&table)
+    tables::lines(&table)
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         is_fast.then_some(&minutes),
     ));
     let ledger = LedgerHandle::at(Location::Sqlite(ledger));
-    // At speed an hour is sampled within minutes; at our own pace the cloud's past hour is read instead.
+    // At high speed an hour is sampled within minutes; at speed 1 the cloud's past hour is read instead.
     let autopilot = if is_fast {
         stack::autopilot(&cloud, flags.speed, policy)?
     } else {
@@ -61,7 +61,7 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     let stopped = async {
         tokio::select! {
             _ = signals.first() => {}
-            // Temporal's schedules know our time only: under a faster one the cloud's clock says when.
+            // Temporal's schedules run on real time: at a higher speed the cloud's clock triggers evaluations.
             () = simulated_schedule(&cloud, &client, flags.speed, &minutes), if is_fast => {}
         }
         tell("stopping");
@@ -86,7 +86,7 @@ struct Started {
     cloud: RunningSimulator,
     client: Client,
     ledger: PathBuf,
-    /// Where the ledger is unless a file was named; it goes with this.
+    /// Where the ledger is unless a file was named; it is deleted with this.
     temporary: tempfile::TempDir,
 }
 
@@ -128,7 +128,7 @@ impl Started {
     }
 }
 
-/// Asks for an evaluation at some minutes of every simulated hour. Never ends.
+/// Triggers an evaluation at some minutes of every simulated hour. Never ends.
 async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f64, minutes: &[u8]) {
     loop {
         let past = cloud.now().as_second().rem_euclid(3_600);
@@ -138,9 +138,9 @@ async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f6
         let left = Duration::from_secs_f64(left as f64 / speed);
         tokio::time::sleep(left).await;
         if let Err(error) = signal(client, &Installation::default(), Trigger::Evaluation).await {
-            tell(&format!("warning: the controller could not be asked: {error}"));
+            tell(&format!("warning: cannot query the controller: {error}"));
         }
-        // The same minute is not met twice.
+        // Do not trigger twice in the same minute.
         tokio::time::sleep(Duration::from_secs_f64(60.0 / speed)).await;
     }
 }

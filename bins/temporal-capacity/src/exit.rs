@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// What a plan with so many changes left means. An error outranks everything.
+    /// Returns the exit code of a plan with this number of changes left. An error outranks everything.
     pub(crate) fn of_plan(detailed: bool, plan: &Plan, changes: usize) -> Self {
         if plan.errors.is_empty() {
             Self::without_error(detailed, plan.metrics_unavailable, changes)
@@ -61,7 +61,7 @@ impl Exit {
 ///
 /// Clap would exit with 2 for a usage error, which is kept for "changes are planned".
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe must not turn one failure into two.
+    // A closed pipe must not add a second failure.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(1)
@@ -70,7 +70,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Prints an error with its causes, once, and returns 1. A reader that went away (`| head`) needs no message.
+/// Prints an error with its causes, once, and returns 1. A closed pipe (`| head`) needs no message.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     let closed_pipe = error
         .chain()
@@ -88,17 +88,16 @@ pub(crate) fn tell(text: &str) {
     flush_errors(IN_ORDER);
 }
 
-/// Prints the result of a command that only looks: its output is all there is.
+/// Prints the result of a read-only command.
 ///
 /// # Errors
 ///
-/// If it cannot be written. A reader that has seen enough (`| head`) is not an error.
+/// If it cannot be written. A closed pipe (`| head`) is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     write_output(text).context("cannot write to standard output")
 }
 
-/// Prints the result of a command that did something: that it cannot be written is a warning, and the exit code still tells
-/// what was done.
+/// Prints the result of a command that did something. A failed write is only a warning: the exit code still shows what was done.
 pub(crate) fn report(text: &str) {
     if let Err(error) = print(text) {
         tell(&format!("warning: {error:#}"));

@@ -12,6 +12,7 @@ use crate::exit::{Exit, print, tell};
 use crate::ledger::{LargeOutput, open_read_only};
 use crate::output::Output;
 use crate::render;
+use crate::tables;
 use crate::terminal::Terminal;
 
 const HEADER: [&str; 7] = [
@@ -24,7 +25,7 @@ const HEADER: [&str; 7] = [
     "reason",
 ];
 
-/// A table without `--limit` shows so many decisions.
+/// How many decisions a table shows without `--limit`.
 const ON_A_SCREEN: u32 = 200;
 
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -88,7 +89,7 @@ async fn as_table(
     terminal: Terminal,
 ) -> anyhow::Result<Exit> {
     let limit = filter.limit;
-    // One more shows whether something is left out.
+    // Read one more to see whether something is left out.
     let more = HistoryFilter {
         limit: if limit == 0 { 0 } else { limit.saturating_add(1) },
         ..filter
@@ -100,7 +101,7 @@ async fn as_table(
     }
     if form == Output::Markdown {
         let rows: Vec<_> = rows.iter().map(cells).collect::<anyhow::Result<_>>()?;
-        print(&render::markdown_table(HEADER, &rows))?;
+        print(&tables::markdown_table(HEADER, &rows))?;
     } else {
         print(&table(&rows, terminal)?)?;
     }
@@ -127,12 +128,16 @@ async fn as_json(ledger: &Ledger, filter: &HistoryFilter, out: &mut LargeOutput)
 }
 
 fn table(rows: &[HistoryRow], terminal: Terminal) -> anyhow::Result<String> {
-    let mut table = render::table_with(HEADER, terminal);
+    let mut table = tables::table_with(HEADER, terminal);
     for row in rows {
-        table.add_row(cells(row)?.map(|cell| Cell::new(render::printable(&cell))));
+        table.add_row(cells(row)?.map(|cell| Cell::new(tables::printable(&cell))));
     }
     let noun = if rows.len() == 1 { "decision" } else { "decisions" };
-    Ok(format!("{}{} {noun}", render::lines(&table), rows.len()))
+    Ok(format!(
+        "{}{} {noun}",
+        tables::lines_with_texts(&table, 4, terminal),
+        rows.len()
+    ))
 }
 
 fn cells(row: &HistoryRow) -> anyhow::Result<[String; HEADER.len()]> {

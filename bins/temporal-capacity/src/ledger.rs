@@ -9,11 +9,11 @@ use capacity_ledger::{Format, Ledger, LedgerError, Location, Table};
 use capacity_settings::{Keep, Needs, Settings};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::apply::confirmed;
 use crate::arguments::{Global, LedgerCommand, LedgerTable};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
 use crate::setup;
+use crate::terminal::confirmed;
 
 pub(crate) async fn open_read_only(global: &Global) -> anyhow::Result<Ledger> {
     let (location, _) = location_and_keep(global)?;
@@ -33,11 +33,11 @@ pub(crate) fn location_of(settings: &Settings) -> anyhow::Result<Location> {
         .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")
 }
 
-/// Standard output of what may be too large for memory.
+/// Standard output for results that may be too large for memory.
 pub(crate) struct LargeOutput {
     out: BufWriter<Stdout>,
     is_closed: bool,
-    /// What follows when everything was written.
+    /// Text to write at the end.
     pub(crate) end: &'static str,
 }
 
@@ -52,7 +52,7 @@ impl Default for LargeOutput {
 }
 
 impl LargeOutput {
-    /// Ends it. A reader that has seen enough (`| head`) is not an error.
+    /// Ends it. A closed pipe (`| head`) is not an error.
     pub(crate) fn ended<T>(mut self, written: Result<T, LedgerError>) -> anyhow::Result<Option<T>> {
         if self.is_closed {
             return Ok(None);
@@ -129,7 +129,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
                 ));
                 return Ok(Exit::Failed);
             }
-            tell("the ledger is whole");
+            tell("the ledger is intact");
         }
         LedgerCommand::Prune {
             keep_minutes,
@@ -179,7 +179,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             };
             let ledger = Ledger::open(&location).await?;
             let new = ledger.import((*table).into(), format, input).await;
-            let new = new.with_context(|| format!("nothing of {} was imported", file.display()))?;
+            let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;
             tell(&format!("{new} new"));
         }
     }

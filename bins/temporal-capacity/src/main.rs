@@ -1,7 +1,7 @@
 //! The operator's command line of the temporal-capacity autopilot.
 //!
-//! Each command is a file; `arguments` is what may be said, `setup` makes an autopilot of the settings, `render` shows
-//! results, `exit` ends.
+//! Each command is a file; `arguments` is the command line, `setup` makes an autopilot from the settings, `render` and `tables`
+//! show results, `exit` maps results to exit codes.
 
 mod apply;
 mod arguments;
@@ -25,7 +25,9 @@ mod setup;
 mod simulator;
 mod stack;
 mod stops;
+mod tables;
 mod terminal;
+mod times;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,7 +44,8 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let terminal = Terminal::new(arguments.global.color);
-    terminal::log_to_stderr(&arguments.global, terminal.error_colors());
+    let global = &arguments.global;
+    terminal::log_to_stderr(&global.log_level, global.log_format, terminal.error_colors());
     process_edge::report_panics();
     let settled = arguments.settle_output();
     let code = match settled.and_then(|()| run(&arguments, terminal)) {
@@ -61,7 +64,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let limit = arguments.global.temporal_cli.time_limit()?;
     match &arguments.command {
         Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal)), limit),
-        // It stops between steps, and records what it did, when its time is over.
+        // On timeout, it stops between steps and records what it did.
         Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal, limit)), None),
         Command::Doctor(flags) => waited_for(Box::pin(doctor::run(flags, global, terminal)), limit),
         Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global)), limit),

@@ -88,7 +88,7 @@ fn line(sample: &Sample<'_>) -> anyhow::Result<Line> {
     })
 }
 
-/// JSON has no words for what is no finite number.
+/// JSON cannot represent infinite numbers and NaN.
 fn value(number: f64) -> Value {
     if number.is_nan() {
         Value::from("NaN")

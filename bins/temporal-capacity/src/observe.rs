@@ -3,26 +3,12 @@
 use std::time::{Duration, Instant};
 
 use capacity_autopilot::{Autopilot, Sampler};
-use jiff::SignedDuration;
 
 use crate::exit::tell;
 use crate::stops::{Stopped, Stops};
 use crate::terminal::Terminal;
 
-/// Longer than this a worker with a ledger serves better.
-const LONGEST: SignedDuration = SignedDuration::from_hours(2);
-
-/// Reads how long to observe.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let problem = "write how long, up to 2h, such as 15m";
-    let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
-    if duration > LONGEST || duration.is_negative() {
-        return Err(problem.to_owned());
-    }
-    Duration::try_from(duration).map_err(|_| problem.to_owned())
-}
-
-/// Gathers minutes for so long. Returns what stopped it before its end.
+/// Gathers minutes for this long. Returns what stopped it early.
 pub(crate) async fn minutes(
     autopilot: &Autopilot,
     duration: Duration,
@@ -51,7 +37,7 @@ pub(crate) async fn minutes(
             "observing: {known} minutes known, {} min left",
             left.as_secs().div_ceil(60)
         ));
-        // Where another round would come too late, what is left is waited for, so that `15m` means 15 minutes.
+        // If another round would come too late, wait for the rest, so that `15m` means 15 minutes.
         tokio::select! {
             () = tokio::time::sleep(left.min(round.next_in)) => {}
             stopped = stops.first() => return Ok(Some(stopped)),

@@ -36,7 +36,7 @@ pub(crate) async fn run(
     let mut kept = None;
     if let Some(duration) = flags.observe {
         if autopilot.ledger().is_none() {
-            // Minutes that are gathered once are forgotten when this ends.
+            // Minutes in the temporary ledger are deleted at the end.
             let folder = tempfile::tempdir().context("no temporary folder for the minutes")?;
             let location = Location::Sqlite(folder.path().join("minutes.db"));
             autopilot = autopilot.with_ledger(LedgerHandle::at(location));
@@ -75,7 +75,7 @@ fn scope(globs: &[String]) -> anyhow::Result<Scope> {
     Ok(Scope::Matching(NamespacePatterns::try_new(globs)?))
 }
 
-/// Writes beside the file and renames, so that no half plan is ever found under its name.
+/// Writes to a temporary file and renames it, so that nobody ever reads half a plan.
 fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
     let context = || format!("the plan could not be saved to {}", path.display());
     let mut beside = path.as_os_str().to_owned();
@@ -117,7 +117,7 @@ pub(crate) fn show(
     Ok(())
 }
 
-/// As [`show`], for commands that do more than look: that the plan cannot be printed is a warning.
+/// As [`show`], for commands that change something: a failure to print the plan is only a warning.
 pub(crate) fn show_or_warn(plan: &Plan, output: Output, all: bool, terminal: Terminal, took: Duration) {
     if let Err(error) = show(plan, output, all, terminal, took) {
         tell(&format!("warning: {error:#}"));

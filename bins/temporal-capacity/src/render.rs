@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use capacity_autopilot::{ActionName, ChangeResult, Plan, PlannedDecision};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color};
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::tables::{lines_with_texts, markdown_table, printable, table_with};
 use crate::terminal::Terminal;
 
 const HEADER: [&str; 6] = ["namespace", "action", "now", "then", "$/h", "reason"];
@@ -28,17 +29,17 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
             Cell::new(printable(&decision.reason)),
         ]);
     }
-    lines(&table)
+    lines_with_texts(&table, HEADER.len() - 1, terminal)
 }
 
-/// Says in one line what the table leaves out.
+/// Summarizes in one line what the table leaves out.
 pub(crate) fn folded(plan: &Plan) -> String {
     let (keep, skip) = (plan.summary.keep, plan.summary.skip);
     match (keep, skip) {
         (0, 0) => String::new(),
-        (keep, 0) => format!("{keep} kept as they are (--all shows them)\n"),
+        (keep, 0) => format!("{keep} unchanged (--all shows them)\n"),
         (0, skip) => format!("{skip} skipped (--all shows them)\n"),
-        (keep, skip) => format!("{keep} kept as they are and {skip} skipped (--all shows them)\n"),
+        (keep, skip) => format!("{keep} unchanged and {skip} skipped (--all shows them)\n"),
     }
 }
 
@@ -58,20 +59,6 @@ pub(crate) fn markdown(plan: &Plan, all: bool) -> String {
         })
         .collect();
     markdown_table(HEADER, &rows)
-}
-
-/// A Markdown table. No cell ends its row or begins another: a line break becomes a blank, and `|` is escaped.
-pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl AsRef<[String]>]) -> String {
-    let header = header.as_ref();
-    let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(header.len()));
-    for row in rows {
-        let cells = row.as_ref().iter();
-        let cells: Vec<String> = cells
-            .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"))
-            .collect();
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    text
 }
 
 /// Renders every decision as CSV with a header, for spreadsheets and scripts.
@@ -153,11 +140,9 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
         };
         let mut why = change.error.clone().unwrap_or_default();
         if !change.spec_differences.is_empty() {
-            let _ = write!(
-                why,
-                " the spec changed beside the capacity: {}",
-                change.spec_differences.join(", ")
-            );
+            let separator = if why.is_empty() { "" } else { "; " };
+            let fields = change.spec_differences.join(", ");
+            let _ = write!(why, "{separator}other fields of the spec changed: {fields}");
         }
         table.add_row([
             Cell::new(printable(&change.namespace)),
@@ -170,31 +155,7 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
             Cell::new(printable(why.trim())),
         ]);
     }
-    lines(&table)
-}
-
-/// The lines of a table, without the blanks that fill its last column.
-pub(crate) fn lines(table: &Table) -> String {
-    let text = table.to_string();
-    text.lines()
-        .map(|line| line.trim_end().to_owned() + "\n")
-        .collect()
-}
-
-/// An empty table in the style of the terminal.
-pub(crate) fn table_with<'a>(header: impl IntoIterator<Item = &'a str>, terminal: Terminal) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    if terminal.output_colors() {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    let bold = |title: &str| Cell::new(title).add_attribute(Attribute::Bold);
-    table.set_header(header.into_iter().map(bold).collect::<Vec<_>>());
-    table
+    lines_with_texts(&table, 3, terminal)
 }
 
 /// Cents, rounded half to even.
@@ -267,13 +228,6 @@ fn price_change(decision: &PlannedDecision) -> String {
     }
 }
 
-/// Text from outside may not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
-}
-
 /// Returns a whole number with thousands separators.
 pub(crate) fn grouped(number: impl Into<i128>) -> String {
     let number = number.into();
@@ -294,4 +248,129 @@ pub(crate) fn html_escaped(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn decision(namespace: &str, action: &str, now: Option<u32>, then: Option<u32>, reason: &str) -> Value {
+        let is_hold = action == "Hold";
+        let price = |trus: Option<u32>| trus.map(|trus| (trus * 18).to_string());
+        json!({
+            "namespace": namespace,
+            "action": action,
+            "current_trus": now,
+            "wanted_trus": if is_hold { now } else { then },
+            "blocked_trus": then.filter(|_| is_hold),
+            "reason_code": "a_code",
+            "reason": reason,
+            "announce": false,
+            "price": {
+                "per_hour_before": price(now),
+                "per_hour_after": price(if is_hold { now } else { then }),
+                "per_hour_blocked": price(then.filter(|_| is_hold)),
+            },
+            "throttled_percent": null,
+            "sample_minute": "2026-11-25T10:41:00Z",
+            "known_minutes": 60,
+            "resource_version": "1",
+        })
+    }
+
+    /// A plan with each action, as a document of an earlier run.
+    fn plan() -> Plan {
+        let decisions = [
+            decision(
+                "payments.a1b2c",
+                "Skip",
+                Some(0),
+                Some(0),
+                "matches NAMESPACE_DENYLIST",
+            ),
+            decision(
+                "fulfilment.a1b2c",
+                "Keep",
+                Some(3),
+                Some(3),
+                "2,324,235 actions in the last hour with 3 TRUs",
+            ),
+            decision("unreadable.a1b2c", "Hold", None, None, "its capacity is unknown"),
+            decision(
+                "batch-legacy.a1b2c",
+                "Hold",
+                Some(7),
+                Some(0),
+                "3 actions in the last hour, below the threshold of 100, but its limits were set by Temporal Support; change it manually or through Support",
+            ),
+            decision(
+                "orders.a1b2c",
+                "Disable",
+                Some(4),
+                Some(0),
+                "46 actions in the last hour, below the threshold of 100",
+            ),
+            decision(
+                "search.a1b2c",
+                "Resize",
+                Some(2),
+                Some(3),
+                "12.0% of actions throttled at the limit of 1,000/s",
+            ),
+            decision(
+                "checkout.a1b2c",
+                "Enable",
+                Some(0),
+                Some(6),
+                "39.4% of actions throttled (325.5 of 825.5/s) at the limit of 500/s",
+            ),
+        ];
+        let plan = json!({
+            "schema": "temporal-capacity/plan/v1",
+            "plan_id": "plan-1",
+            "account": "a1b2c",
+            "evaluated_at": "2026-11-25T10:45:00Z",
+            "metrics_unavailable": false,
+            "usage_window": "prometheus",
+            "price_per_million_actions": "50",
+            "decisions": decisions,
+            "warnings": [],
+            "summary": {
+                "namespaces": 7, "enable": 1, "resize": 1, "disable": 1, "hold": 2, "keep": 1, "skip": 1,
+                "per_hour_before": "288", "per_hour_after": "340.5", "ops_requests": 6, "metrics_requests": 1,
+            },
+            "changes": [
+                {"namespace": "checkout.a1b2c", "from_trus": 0, "to_trus": 6, "outcome": "changed", "operation_id": "1", "error": null},
+                {
+                    "namespace": "orders.a1b2c", "from_trus": 4, "to_trus": 0, "outcome": "failed", "operation_id": "2",
+                    "error": "the API refused with 400: capacity cannot be changed now", "spec_differences": ["apiKeyAuth"],
+                },
+            ],
+        });
+        serde_json::from_value(plan).expect("a plan")
+    }
+
+    #[test]
+    fn a_plan_is_shown_as() {
+        let plan = plan();
+        for (name, width) in [
+            ("table_piped", None),
+            ("table_80", Some(80)),
+            ("table_120", Some(120)),
+        ] {
+            let terminal = Terminal::plain(width);
+            let shown = format!(
+                "{}{}{}\n\nwith --all:\n{}\nchanges:\n{}",
+                table(&plan, false, terminal),
+                folded(&plan),
+                closing_line(&plan, Duration::from_millis(1_234)),
+                table(&plan, true, terminal),
+                changes(plan.changes.as_deref().unwrap_or_default(), terminal)
+            );
+            insta::assert_snapshot!(name, shown);
+        }
+        insta::assert_snapshot!("markdown", markdown(&plan, true));
+        insta::assert_snapshot!("csv", csv(&plan).expect("CSV"));
+    }
 }

@@ -1,4 +1,4 @@
-//! `settings show`: what is in force, and where it comes from.
+//! `settings show`: the effective settings, and where they come from.
 
 use capacity_settings::Needs;
 use comfy_table::Cell;
@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::arguments::Global;
 use crate::exit::{Exit, print};
 use crate::output::Output;
-use crate::render;
 use crate::setup;
+use crate::tables;
 use crate::terminal::Terminal;
 
 pub(crate) fn show(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -29,13 +29,13 @@ pub(crate) fn show(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> 
             print(&lines.concat())?;
         }
         _ => {
-            let mut table = render::table_with(["setting", "value", "from", ""], terminal);
+            let mut table = tables::table_with(["setting", "value", "from", ""], terminal);
             for setting in &settings.effective {
                 let value = setting.value.as_deref().unwrap_or("(not set)");
                 table
                     .add_row([setting.name, value, &setting.origin.to_string(), setting.help].map(Cell::new));
             }
-            print(&render::lines(&table))?;
+            print(&tables::lines_with_texts(&table, 3, terminal))?;
         }
     }
     Ok(Exit::Done)

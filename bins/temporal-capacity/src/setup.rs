@@ -8,7 +8,7 @@ use crate::arguments::Global;
 use crate::exit::tell;
 use crate::terminal::Terminal;
 
-/// Reads the settings of this run; oddities go to the error stream.
+/// Reads the settings of this run; warnings go to the error stream.
 pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings> {
     let mut inputs = Inputs::from_process();
     inputs.file.clone_from(&global.config);

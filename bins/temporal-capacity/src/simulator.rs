@@ -9,7 +9,7 @@ use crate::arguments::{CloudSimulator, Global};
 use crate::exit::{Exit, report, tell};
 use crate::output::Output;
 
-/// Minutes that a simulated cloud has behind it when it starts: a whole hour of usage, and what the metrics are late.
+/// Minutes of history that a simulated cloud starts with: a whole hour of usage, plus the delay of the metrics.
 pub(crate) const PAST_MINUTES: u16 = 75;
 
 pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Result<Exit> {

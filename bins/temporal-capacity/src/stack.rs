@@ -28,7 +28,7 @@ pub(crate) const NAMESPACE: &str = "default";
 pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, policy: Policy) -> anyhow::Result<Autopilot> {
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
-    // The budget is one of the service's hours, and the scraper counts ours.
+    // The budget is per hour of the service, but the scraper counts real hours.
     let requests = if policy.acting.keeps_state() {
         EVERY_MINUTE.max(metrics.requests_per_hour)
     } else {
@@ -38,7 +38,7 @@ pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, policy: Policy) ->
     with_metrics(cloud, Scraper::new(metrics).into(), speed, policy)
 }
 
-/// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: nothing is released on less.
+/// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: capacity is not released on less.
 pub(crate) fn autopilot_with_past(
     cloud: &RunningSimulator,
     speed: f64,
@@ -56,7 +56,7 @@ fn with_metrics(
 ) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let mut policy = policy;
-    // What an evaluation and its changes take is real time, in which the simulated metrics age `speed` times as fast. Up to
+    // Evaluations and changes take real time, in which the simulated metrics age `speed` times as fast. Up to
     // ten, the usual limit is enough.
     policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);
     let settings = AutopilotSettings::new(policy);
@@ -83,7 +83,7 @@ fn connection(server: &DevServer) -> ConnectionSettings {
     }
 }
 
-/// Connects to a server that was just started: it takes connections a moment before it takes requests.
+/// Connects to a server that was just started: it accepts connections a moment before it accepts requests.
 pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
     let connection = connection(server);
     let mut attempts = 0;

@@ -50,7 +50,7 @@ impl Stops {
         }
     }
 
-    /// From now on a signal ends the process at once: only output is left to be written.
+    /// From now on a signal ends the process immediately: only output remains to be written.
     pub(crate) fn work_is_done(&self) {
         self.signals.work_is_done();
     }

@@ -1,19 +1,41 @@
 //! What the terminal can show: colors, width, progress; and the log on the error stream.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
+use clap::ValueEnum;
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
-use process_edge::LogWriter;
+use process_edge::{LogWriter, write_error};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Color, Global, LogFormat};
+/// When to use colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Format of the log on the error stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[value(alias = "pretty")]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The two streams we write to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
     output_colors: bool,
     error_colors: bool,
+    width: Option<u16>,
 }
 
 impl Terminal {
@@ -28,7 +50,24 @@ impl Terminal {
         Self {
             output_colors: wanted(std::io::stdout().is_terminal()),
             error_colors: wanted(std::io::stderr().is_terminal()),
+            // A terminal that does not know its size says 0.
+            width: Table::new().width().filter(|width| *width > 0),
         }
+    }
+
+    /// A terminal of a width, or a pipe, without colors.
+    #[cfg(test)]
+    pub(crate) fn plain(width: Option<u16>) -> Self {
+        Self {
+            output_colors: false,
+            error_colors: false,
+            width,
+        }
+    }
+
+    /// How many characters fit into a line of standard output; `None` unless it is a terminal.
+    pub(crate) fn width(self) -> Option<u16> {
+        self.width
     }
 
     /// Whether standard output takes colors.
@@ -61,15 +100,11 @@ impl Terminal {
     }
 }
 
-/// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, and said so.
-pub(crate) fn log_to_stderr(global: &Global, colors: bool) {
-    // The Temporal CLI, which hands its flags on, calls silence `never`.
-    let level = if global.log_level == "never" {
-        "off"
-    } else {
-        &global.log_level
-    };
-    let (filter, problem) = match EnvFilter::try_new(level) {
+/// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, with a log line.
+pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
+    // The Temporal CLI, which passes its flags on, uses `never` for no logs.
+    let filter = if level == "never" { "off" } else { level };
+    let (filter, problem) = match EnvFilter::try_new(filter) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("warn"), Some(error)),
     };
@@ -78,11 +113,25 @@ pub(crate) fn log_to_stderr(global: &Global, colors: bool) {
         // A line that cannot be formatted is lost, like one that cannot be written.
         .log_internal_errors(false)
         .with_writer(LogWriter::new);
-    match global.log_format {
+    match format {
         LogFormat::Text => builder.with_ansi(colors).without_time().with_target(false).init(),
         LogFormat::Json => builder.json().init(),
     }
     if let Some(error) = problem {
-        tracing::warn!(value = %global.log_level, %error, "--log-level is no log filter; using `warn`");
+        tracing::warn!(value = %level, %error, "--log-level is not a log filter; using `warn`");
     }
+}
+
+/// Asks on the terminal.
+pub(crate) async fn confirmed(question: &str) -> bool {
+    write_error(format!("{question} [y/N] "));
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        if std::io::stdin().lock().read_line(&mut answer).is_ok() {
+            let _ = sender.send(answer);
+        }
+    });
+    let answer = answer.await.unwrap_or_default();
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

@@ -1,4 +1,4 @@
-//! `backtest --from`: thirty days of minutes out of a ledger and out of a real Prometheus, without keys and without Temporal.
+//! `backtest --from`: thirty days of minutes from a ledger and out of a real Prometheus, without keys and without Temporal.
 
 #[allow(dead_code, reason = "a part of what the server offers is used")]
 #[path = "../../../crates/prometheus-reader/tests/suite/server.rs"]
@@ -46,7 +46,8 @@ fn asked() -> Trace {
     Trace::from_minutes(minutes, FIRST)
 }
 
-/// What four namespaces did on demand: bursts, bursts with two days that were not recorded, a calm one, and one that is ten hours old.
+/// What four namespaces did on demand: bursts, bursts with two days that were not recorded, a calm one, and one that is ten hours
+/// old.
 fn recorded() -> Vec<Recorded> {
     let asked = asked();
     let (_, course) = run_recorded(&asked, Contender::OnDemand, &Settings::for_trace(&asked));
@@ -150,7 +151,7 @@ fn check(document: &Value, notes: &str) {
         (&600.into(), &true.into())
     );
     assert!(
-        notes.contains("less than a day of data is counted of young.a1b2c"),
+        notes.contains("less than a day of data counts for young.a1b2c"),
         "{notes}"
     );
     // What was asked for is found again: on-demand costs what it costs on the load itself.

@@ -52,7 +52,7 @@ fn a_plan_shows_changes_first_and_folds_what_is_kept() {
         "12",
     ];
     assert_eq!(names, expected, "{text}");
-    assert!(text.contains("6 kept as they are (--all shows them)"), "{text}");
+    assert!(text.contains("6 unchanged (--all shows them)"), "{text}");
     assert!(
         text.contains(
             "12 namespaces: 1 enable, 3 disable, 2 hold, 6 keep; idle minimum $396.00/h -> $288.00/h at $50/M"
@@ -199,9 +199,9 @@ fn a_saved_plan_that_was_edited_cut_or_is_none_is_refused() {
             text.replace("\"wanted_trus\": 6", "\"wanted_trus\": 12"),
             "the plan was changed after it was saved",
         ),
-        (text[..text.len() / 3].to_owned(), "this is no saved plan"),
-        ("not JSON".to_owned(), "this is no saved plan"),
-        ("{\"schema\":\"else\"}".to_owned(), "has the form `else`"),
+        (text[..text.len() / 3].to_owned(), "this is not a saved plan"),
+        ("not JSON".to_owned(), "this is not a saved plan"),
+        ("{\"schema\":\"else\"}".to_owned(), "has the schema `else`"),
     ] {
         std::fs::write(&path, changed).expect("written");
         let assert = world.run(&["apply", "plan.json", "--yes"]).code(1);
@@ -275,11 +275,11 @@ fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
     "http://127.0.0.1:1",
     "127.0.0.1 could not be reached"
 )]
-#[case::no_url("CLOUD_OPS_API_BASE_URL", "saas-api.tmprl.cloud", "no URL")]
+#[case::no_url("CLOUD_OPS_API_BASE_URL", "saas-api.tmprl.cloud", "is not a URL")]
 #[case::password_in_the_url(
     "CLOUD_OPS_API_BASE_URL",
     "https://hunter2@example.com",
-    "the URL holds a user or password"
+    "the URL contains a user or password"
 )]
 #[case::plain_http("CLOUD_METRICS_API_BASE_URL", "http://example.com", "not encrypted")]
 #[case::no_number("DEFAULT_TRU_COUNT", "five", "DEFAULT_TRU_COUNT = `five` (environment)")]
@@ -394,7 +394,11 @@ fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
         "{text}"
     );
     assert_eq!(apply(Some("ledger.db")), 1, "people know");
-    assert_eq!(apply(None), 2, "without a ledger nobody knows what was told");
+    assert_eq!(
+        apply(None),
+        2,
+        "without a ledger it is unknown what was announced"
+    );
     // A day later again.
     world
         .cloud
@@ -650,7 +654,7 @@ fn the_simulator_runs_until_it_is_interrupted() {
     assert_eq!(child.wait().expect("ended").code(), Some(0));
 }
 
-/// As the Temporal CLI hands them on: its global flags first, whatever their place was.
+/// As the Temporal CLI passes them on: its global flags first, regardless of their original place.
 #[rstest]
 #[case::output(&["-o", "json", "plan"], 0)]
 #[case::all_harmless(&["--output", "json", "--log-level", "never", "--log-format", "json", "--color", "never", "--time-format", "iso",

@@ -1,4 +1,4 @@
-//! `history` and `ledger` as a user runs them: what was done is told, in every form, and restored from its export.
+//! `history` and `ledger` as a user runs them: what was done is shown, in every format, and restored from its export.
 
 mod world;
 
@@ -391,11 +391,8 @@ fn a_file_that_may_only_be_read_can_be_looked_at() {
     "postgres://me:s3cret@127.0.0.1:1/led?sslmodes=s3cret",
     "`sslmodes` is unknown"
 )]
-#[case::keywords(
-    "host=127.0.0.1 dbname=led password=s3cret",
-    "looks like the address of a database"
-)]
-#[case::no_scheme("me:s3cret@localhost:5432/led", "looks like the address of a database")]
+#[case::keywords("host=127.0.0.1 dbname=led password=s3cret", "looks like a database address")]
+#[case::no_scheme("me:s3cret@localhost:5432/led", "looks like a database address")]
 #[case::password_file("postgres://me@127.0.0.1:1/led", "cannot be reached")]
 fn no_password_is_in_any_output_at_any_log_level(#[case] url: &str, #[case] told: &str) {
     let book = Book::new();
@@ -425,14 +422,14 @@ fn no_password_is_in_any_output_at_any_log_level(#[case] url: &str, #[case] told
 }
 
 #[rstest]
-#[case::history(&["--table", "history", "-"], "", "take these in")]
-#[case::cut_short(&["--table", "changes", "-"], "operation_id,account", "nothing of - was imported: line 1: it is cut short")]
+#[case::history(&["--table", "history", "-"], "", "import these instead")]
+#[case::cut_short(&["--table", "changes", "-"], "operation_id,account", "nothing from - was imported: line 1: it is truncated")]
 #[case::no_file(&["--table", "hours", "gone.csv"], "", "gone.csv cannot be read")]
 #[case::no_table(&["--table", "months", "-"], "", "possible values: history, minutes, hours")]
 #[case::no_evaluation(
     &["--table", "decisions", "-"],
     r#"{"account":"a","plan_id":"p2","namespace":"n","action":"Keep","reason_code":"c","reason":"r"}"#,
-    "line 1: the evaluation p2 of a is not there"
+    "line 1: the evaluation p2 of a does not exist"
 )]
 fn an_import_that_cannot_be_is_told(#[case] arguments: &[&str], #[case] input: &str, #[case] told: &str) {
     let book = dry_run();
@@ -521,7 +518,7 @@ fn a_broken_ledger_is_told_and_lowers_nothing() {
     assert_eq!(
         changed,
         [("checkout.a1b2c".to_owned(), 6)],
-        "raised, and nothing given back"
+        "scaled up, and nothing released"
     );
 }
 
@@ -717,7 +714,7 @@ fn a_simulated_day_at_speed_is_told_completely() {
     assert_eq!(
         changes.len(),
         4,
-        "one raised, three given back, none of it twice: {changes:?}"
+        "one scaled up, three released, none of it twice: {changes:?}"
     );
     assert!(
         changes.iter().all(|change| change["outcome"] == "changed"),

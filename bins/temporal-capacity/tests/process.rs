@@ -1,5 +1,5 @@
 //! What surrounds the process fails: output that cannot be written, signals, a time limit, a webhook that hangs. The work is done,
-//! recorded and announced all the same, or left between two steps.
+//! still recorded and announced, or left between two steps.
 
 #![cfg(unix)]
 

@@ -7,17 +7,17 @@ use capacity_engine::{ActionPrice, Decision, MetricsProblem, NamespaceId, Policy
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, announced_skew};
 use crate::ledger_handle::LedgerHandle;
 use crate::observe::{MetricsSource, SizesSeen, StandbySeen};
 
-/// What an autopilot needs beside its clients.
+/// What an autopilot needs in addition to its clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AutopilotSettings {
     /// The rule and its guards.
     pub policy: Policy,
-    /// The namespace this automation itself runs in, where it can be told.
+    /// The namespace that this automation itself runs in, if known.
     pub home: Option<NamespaceId>,
 }
 
@@ -49,13 +49,13 @@ pub struct Autopilot {
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted: when, and in which words.
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
-    /// Families of throttling that this version does not know, and when they were looked for.
+    /// Families of throttling that this version does not know, and when the search ran.
     unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
     /// Sizes of namespaces at the last evaluation.
     sizes_seen: SizesSeen,
-    /// Traffic of replicas on standby, as it was read last.
+    /// Traffic of standby replicas, as last read.
     standby_seen: StandbySeen,
-    /// Namespaces whose capacity info the last evaluation could not ask for.
+    /// Namespaces whose capacity info the last evaluation could not request.
     left_out: Mutex<BTreeSet<NamespaceId>>,
 }
 
@@ -67,10 +67,10 @@ struct Refusal {
     why: String,
 }
 
-/// How long a refusal is remembered: roles change seldom, and a change is tried again after that.
+/// How long a refusal is remembered: roles change rarely, and a change is tried again after that.
 const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(6);
 
-/// Which namespaces an evaluation decides upon.
+/// Which namespaces an evaluation decides on.
 #[derive(Debug, Clone, Default)]
 pub enum Scope {
     /// All that the account lists.
@@ -100,9 +100,9 @@ impl Scope {
 /// What an evaluation is made for.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationRequest {
-    /// Which namespaces it decides upon.
+    /// Which namespaces it decides on.
     pub scope: Scope,
-    /// What forbids changes, the most important first; restrictions that the evaluation finds itself are added at the end.
+    /// Restrictions, the most important first; restrictions that the evaluation finds itself are added at the end.
     pub restrictions: Vec<Restriction>,
     /// Whether releases may rest on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are read
     /// again. For an evaluation that only decides again on what an earlier one has read, so that it leaves the requests of the
@@ -128,7 +128,7 @@ pub struct Judged {
     pub decision: Decision,
     /// The version of the namespace.
     pub resource_version: String,
-    /// What the policy is to remember, where that is new; it is stored by whoever acts on the decision.
+    /// What the policy should remember, if that is new; the caller that acts on the decision stores it.
     pub next_state: Option<PolicyState>,
     /// What the policy in shadow decided.
     pub shadow: Option<ShadowDecision>,
@@ -177,7 +177,7 @@ impl std::fmt::Display for UsageSource {
 pub struct Evaluation {
     /// When it was made, by the service's clock.
     pub evaluated_at: Timestamp,
-    /// The account, where a namespace tells it.
+    /// The account, if a namespace id contains it.
     pub account: Option<String>,
     /// The price that all its costs rest on.
     pub price: ActionPrice,
@@ -189,9 +189,9 @@ pub struct Evaluation {
     pub usage_source: UsageSource,
     /// Why the ledger could not be used; it is among the warnings as well.
     pub ledger_problem: Option<String>,
-    /// What people should know of the evaluation as a whole.
+    /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
-    /// What failed, although decisions were made: whoever runs a command sees it as an error.
+    /// What failed, although decisions were made; commands show it as an error.
     pub errors: Vec<String>,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,
@@ -265,6 +265,13 @@ impl Autopilot {
         &self.clock
     }
 
+    /// Returns how far this machine's clock was behind the service's (negative: ahead), if that is more than a minute.
+    ///
+    /// A service on this machine is a simulated one, whose time may run at any speed: its difference is not a fault of this clock.
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
+        announced_skew(self.clock.behind(), self.ops.is_local())
+    }
+
     /// Returns why the last change of a namespace was refused as not permitted, if the namespace has not changed since and that
     /// is not long ago.
     pub(crate) fn refusal_of(&self, namespace: &NamespaceId, resource_version: &str) -> Option<String> {
@@ -282,7 +289,7 @@ impl Autopilot {
             why,
         };
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first refusal counts: hearing of it again does not prolong it.
+        // The first refusal counts: repeated ones do not extend it.
         let is_known = refusals
             .get(namespace)
             .is_some_and(|known| known.resource_version == resource_version);
@@ -303,12 +310,12 @@ impl Autopilot {
         &self.standby_seen
     }
 
-    /// Notes namespaces that an evaluation did not come to.
+    /// Notes namespaces that an evaluation did not get to.
     pub(crate) fn leave_out(&self, namespaces: BTreeSet<NamespaceId>) {
         *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = namespaces;
     }
 
-    /// Returns the namespaces that the last evaluation did not come to, once.
+    /// Returns the namespaces that the last evaluation did not get to, once.
     pub(crate) fn take_left_out(&self) -> BTreeSet<NamespaceId> {
         std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -22,9 +22,9 @@ const TOO_OLD: &str = "its metrics are too old by now";
 /// Why a run stops before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Halt {
-    /// Nothing new begins; what is under way is seen to its end.
+    /// Start nothing new; finish changes in progress.
     Starting(String),
-    /// Changes under way are left between two steps as well.
+    /// Also leave changes in progress between two steps.
     Everything(String),
 }
 
@@ -48,7 +48,7 @@ impl Stop {
         Self::default()
     }
 
-    /// Stops between steps: nothing new begins, and changes under way are left to the service.
+    /// Stops between steps: starts nothing new, and leaves changes in progress to the service.
     pub fn now(&self, why: impl Into<String>) {
         self.halt.send_replace(Some(Halt::Everything(why.into())));
     }
@@ -69,7 +69,7 @@ impl Stop {
         }
     }
 
-    /// Waits until everything is stopped, and says why.
+    /// Waits until everything is stopped, and returns why.
     async fn stopped(&self) -> String {
         let mut changes = self.halt.subscribe();
         let stopped = changes.wait_for(|halt| matches!(halt, Some(Halt::Everything(_))));
@@ -90,18 +90,17 @@ impl Stop {
 pub struct CarryOut {
     /// How many changes may run at a time.
     pub max_concurrent: usize,
-    /// Whether a namespace that moved since the decision is refused at once, as for a saved plan, instead
-    /// of being decided again.
+    /// Whether to refuse a namespace that moved since the decision, as for a saved plan, instead of deciding again.
     pub refuse_moved: bool,
-    /// How long one change may take by the clock, requests and waits included. What is not done by then has failed.
+    /// How long one change may take in total, requests and waits included, before it counts as failed.
     pub change_timeout: Duration,
 }
 
 impl Autopilot {
     /// Carries out changes in the order given and returns one result for each, in the same order.
     ///
-    /// Changes go alone until one has been verified, then a few at a time; if a spec, but for the capacity,
-    /// reads back differently, nothing else begins. `progress` is called for every change that ends.
+    /// Changes go alone until one has been verified, then a few at a time; if a spec reads back with other differences than the
+    /// capacity, nothing else starts. `progress` is called for every change that ends.
     pub async fn carry_out(
         &self,
         orders: Vec<ChangeOrder>,
@@ -118,14 +117,14 @@ impl Autopilot {
         };
         let (progress, run) = (&progress, &run);
         let begin = |(number, order): (usize, ChangeOrder)| async move {
-            // Boxed, or its layout gets too deep for the compiler.
+            // Boxed, because its layout gets too deep for the compiler otherwise.
             let result = Box::pin(run.one(order)).await;
             progress(&result);
             (number, result)
         };
         let mut waiting = orders.into_iter().enumerate();
         let mut results = Vec::new();
-        // Alone until one has been verified: what goes wrong then has gone wrong once.
+        // Changes start one at a time until one has been verified, so that a failure affects one namespace only.
         for order in waiting.by_ref() {
             let (number, result) = begin(order).await;
             let verified = result.outcome.is_success();
@@ -143,7 +142,7 @@ impl Autopilot {
     }
 }
 
-/// One change at a time, for whoever waits by other means than this process, such as a durable workflow.
+/// One change at a time, for callers that wait outside this process, such as a durable workflow.
 impl Autopilot {
     /// Does the next step of a change, as [`Changer::step`] does; a change that has not begun and whose metrics have grown
     /// too old is to be decided again first.
@@ -159,8 +158,8 @@ impl Autopilot {
         }
     }
 
-    /// Decides about the namespace of an order on fresh data. The order goes on with what this returns if the decision is
-    /// the same; else the decision that was made is the error.
+    /// Decides about the namespace of an order on fresh data. If the decision is the same, the order continues with the returned
+    /// value; otherwise the error is the new decision.
     ///
     /// # Errors
     ///
@@ -174,7 +173,7 @@ impl Autopilot {
             .map_err(NotConfirmed)
     }
 
-    /// Returns the oldest minute that would do, where the metrics of an order are older than that.
+    /// Returns the oldest acceptable minute if the metrics of an order are older than that.
     fn oldest_allowed(&self, order: &ChangeOrder) -> Option<Timestamp> {
         let now = self.now();
         let oldest = now
@@ -187,12 +186,12 @@ impl Autopilot {
     }
 }
 
-/// A change that was decided again, and not alike: it is dropped.
+/// A change whose new decision differs: it is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotConfirmed(String);
 
-/// Decides on fresh data; an order goes on only if the decision is the same.
+/// Decides on fresh data; an order continues only if the decision is the same.
 async fn confirm(
     fresh: &FreshDecisions<'_>,
     order: &mut ChangeOrder,
@@ -212,9 +211,9 @@ async fn confirm(
             line,
         })) => {
             if capacity != Some((order.from, order.to)) {
-                return Err(format!("{why}, and decided again it is: {line}"));
+                return Err(format!("{why}; the new decision is {line}"));
             }
-            tracing::info!(namespace = %order.namespace, why, "decided again on fresh data: the same");
+            tracing::info!(namespace = %order.namespace, why, "fresh data gives the same decision");
             order.resource_version = resource_version;
             order.sample_minute = sample_minute;
             Ok(())
@@ -281,7 +280,7 @@ impl Run<'_> {
         let mut state = ChangeState::begin();
         let mut decisions = 0;
         loop {
-            // A post is seen to its answer. A read that is cut off loses nothing, and may hang.
+            // Always wait for the answer of a POST. A read can be cut off without loss, and may hang.
             let (begun, only_reads) = (has_begun(&state), state.phase != Phase::Begin);
             let next = tokio::select! {
                 next = self.changer.step(order, state) => next,
@@ -312,7 +311,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether the service may be at work on it: posted by us now, or found under way from an earlier attempt.
+/// Whether the service may be working on it: we posted it now, or an earlier attempt did.
 fn has_begun(state: &ChangeState) -> bool {
     state.posts > 0 || state.phase != Phase::Begin
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 /// A difference from the service's clock above this is reported.
-pub const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
+const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The time of the service, as far as we know it: the system's clock plus a correction.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Clock {
         service.checked_add(since).unwrap_or(service)
     }
 
-    /// Returns how long a span of the service's time takes by ours.
+    /// Returns how long a span of the service's time takes in real time.
     pub(crate) fn in_our_time(&self, service: Duration) -> Duration {
         service.div_f64(self.speed.max(1.0))
     }
@@ -60,7 +60,7 @@ impl Clock {
     }
 
     /// Sets the clock by the time a service has just declared, and returns how far the system's clock
-    /// is behind it (negative: ahead). The header counts whole seconds, so a second means nothing.
+    /// is behind it (negative: ahead). The header has whole seconds, so a difference of one second means nothing.
     pub fn correct(&self, service: Timestamp) -> SignedDuration {
         let system = Timestamp::now();
         *self.corrected.lock().unwrap_or_else(PoisonError::into_inner) = (system, service);
@@ -68,9 +68,24 @@ impl Clock {
     }
 }
 
+/// Returns a difference that is worth a warning. A service on this machine is a simulated one, which may keep any time.
+pub(crate) fn announced_skew(behind: SignedDuration, is_local: bool) -> Option<SignedDuration> {
+    (behind.abs() > ANNOUNCED_SKEW && !is_local).then_some(behind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_by_more_than_a_minute_is_announced_unless_the_service_is_simulated() {
+        let (minute, hours) = (SignedDuration::from_mins(1), SignedDuration::from_hours(5));
+        for off in [hours, -hours] {
+            assert_eq!(announced_skew(off, false), Some(off));
+            assert_eq!(announced_skew(off, true), None);
+        }
+        assert_eq!(announced_skew(minute, false), None);
+    }
 
     #[test]
     fn the_services_date_corrects_a_clock_that_is_off() {

@@ -1,7 +1,6 @@
 //! Fresh decisions for changes whose own decision has grown old, or whose namespace moved.
 //!
-//! One evaluation serves every change that is still waiting, so that deciding again does not cost a
-//! scrape a namespace.
+//! One evaluation serves every change that is still waiting, so that deciding again does not cost one scrape per namespace.
 
 use std::collections::{BTreeSet, HashMap};
 

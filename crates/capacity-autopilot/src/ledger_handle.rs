@@ -1,4 +1,4 @@
-//! The ledger of an autopilot: opened when it is first needed, and anew after it failed.
+//! The ledger of an autopilot: opened when it is first needed, and again after it failed.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::sync::Mutex;
 
 use crate::text::chain;
 
-/// A ledger that takes longer has other troubles than patience: evaluations do not wait for it.
+/// Evaluations do not wait longer than this for a ledger.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger that may be out of reach for a while.
 #[derive(Debug)]
 pub struct LedgerHandle {
-    /// Where it is opened; `None`: it was handed over open.
+    /// Where it is opened; `None`: it was passed in open.
     location: Option<Location>,
     open: Mutex<Option<Ledger>>,
 }
@@ -28,8 +28,8 @@ impl LedgerHandle {
         }
     }
 
-    /// Calls the ledger, opening it if it is not open, for ten seconds at most. One that fails is opened anew by the next call: a
-    /// database may have been away, and a damaged file been moved away.
+    /// Calls the ledger, opening it if it is not open, for ten seconds at most. After a failure, the next call opens it again: the
+    /// database may be back, or a damaged file may have been moved away.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl LedgerHandle {
         if let Some(open) = self.open.lock().await.clone() {
             return Ok(open);
         }
-        // Without a location it was handed over open, and is never closed.
+        // Without a location, the ledger was passed in open, and is never closed.
         let location = self.location.as_ref().expect("just seen: it is not open");
         let opened = Ledger::open(location).await?;
         *self.open.lock().await = Some(opened.clone());

@@ -28,7 +28,7 @@ pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
-pub use clock::{ANNOUNCED_SKEW, Clock};
+pub use clock::Clock;
 pub use ledger_handle::LedgerHandle;
 pub use notify::digest;
 pub use observe::{

@@ -2,7 +2,7 @@
 //!
 //! One document serves three readers: `plan --output json`, `plan --save` with `apply FILE`, and `apply`
 //! itself, which adds `changes`. Its JSON schema lies in `docs/plan.schema.json`. A saved plan carries a
-//! digest, so that one edited by hand is noticed; the digest notices accidents, it is no signature.
+//! digest, so that an edited one is noticed; the digest notices accidents, it is not a signature.
 
 use capacity_engine::{Action, Capacity, NamespaceId, changes_in_order};
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,7 @@ use crate::autopilot::{Evaluation, Judged};
 use crate::change::{ChangeOrder, ChangeResult};
 use crate::operation_id::{digest, operation_id};
 
-/// The name and version of the document's form. Fields are added under the same version, never renamed.
+/// The name and version of the document's schema. Fields are added under the same version, never renamed.
 pub const PLAN_SCHEMA: &str = "temporal-capacity/plan/v1";
 
 /// How old a saved plan may be when it is applied.
@@ -43,9 +43,9 @@ pub struct Plan {
     pub usage_window: String,
     /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
     pub price_per_million_actions: Decimal,
-    /// One decision for every listed namespace that was asked for, by name.
+    /// One decision for every listed namespace in scope, by name.
     pub decisions: Vec<PlannedDecision>,
-    /// What people should know about the evaluation as a whole.
+    /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
     /// What failed, although decisions were made: a rejected metrics key, or capacity info that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,19 +66,19 @@ pub struct Plan {
 pub struct PlannedDecision {
     /// Full id of the namespace, `name.account`.
     pub namespace: String,
-    /// What is to be done.
+    /// The action.
     pub action: ActionName,
-    /// Present TRUs, 0 meaning on-demand; null where it cannot be told.
+    /// Current TRUs, 0 meaning on-demand; null if unknown.
     pub current_trus: Option<u32>,
-    /// TRUs after the plan is executed, 0 meaning on-demand; null where it cannot be told.
+    /// TRUs after the plan is executed, 0 meaning on-demand; null if unknown.
     pub wanted_trus: Option<u32>,
-    /// A wish that a guard held back, 0 meaning on-demand; null where there is none.
+    /// Target that a guard held back, 0 meaning on-demand; null if there is none.
     pub blocked_trus: Option<u32>,
     /// Stable code of the reason, in snake case.
     pub reason_code: String,
     /// One sentence with its numbers.
     pub reason: String,
-    /// Whether people should be told.
+    /// Whether this should be announced.
     pub announce: bool,
     /// What the capacity costs.
     pub price: PlannedPrice,
@@ -90,7 +90,7 @@ pub struct PlannedDecision {
     /// How many of the last 60 minutes are known; null where there were no metrics.
     #[serde(default)]
     pub known_minutes: Option<u32>,
-    /// The version of the namespace that was decided upon.
+    /// The version of the namespace that was decided on.
     pub resource_version: String,
 }
 
@@ -105,7 +105,7 @@ pub enum ActionName {
     Disable,
     /// Looked at, nothing to do.
     Keep,
-    /// Not judged or not allowed; the reason says what would end it.
+    /// Not judged or not allowed; the reason contains what would end it.
     Hold,
     /// Filtered out.
     Skip,
@@ -163,7 +163,7 @@ pub struct PlannedPrice {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
-    /// Namespaces decided upon.
+    /// Namespaces decided on.
     pub namespaces: usize,
     /// Decisions to enable.
     pub enable: usize,
@@ -221,10 +221,10 @@ impl PlanSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// No plan, or one of another version.
-    #[error("this is no saved plan; make one with `temporal-capacity plan --save FILE`")]
+    #[error("this is not a saved plan; make one with `temporal-capacity plan --save FILE`")]
     NotAPlan(#[source] serde_json::Error),
     /// A document of another form.
-    #[error("the document has the form `{0}`, and this version reads `{PLAN_SCHEMA}`: make a new plan")]
+    #[error("the document has the schema `{0}`, but this version reads `{PLAN_SCHEMA}`: make a new plan")]
     Schema(String),
     /// A document that was edited or cut.
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
@@ -285,7 +285,7 @@ impl Plan {
         }
     }
 
-    /// Says what fed the hour, and how much of it is known: `ledger, 52 to 60 of 60 minutes known`.
+    /// Describes what fed the hour, and how much of it is known: `ledger, 52 to 60 of 60 minutes known`.
     pub fn coverage(&self) -> String {
         let known = || {
             self.decisions
@@ -376,7 +376,7 @@ impl Plan {
             return Err(wrong("it belongs to another account than the plan".to_owned()));
         }
         let (Some(from), Some(to)) = (decision.current_trus, decision.wanted_trus) else {
-            return Err(wrong("its capacity is not told".to_owned()));
+            return Err(wrong("its capacity is unknown".to_owned()));
         };
         let expected = match (from, to) {
             (0, 1..) => ActionName::Enable,
@@ -415,7 +415,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If it is no plan of this version, or was changed after it was saved.
+    /// If it is not a plan of this version, or was changed after it was saved.
     pub fn from_saved(text: &str) -> Result<Self, PlanError> {
         #[derive(Deserialize)]
         struct Form {

@@ -1,4 +1,4 @@
-//! From a plan and its changes to what the ledger keeps. Recording never decides anything, and that it fails stops nothing.
+//! From a plan and its changes to what the ledger keeps. Recording never decides anything, and its failure stops nothing.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::plan::{ActionName, Plan};
 /// Ten thousand decisions take a while over a network.
 const RECORDING: Duration = Duration::from_secs(45);
 
-/// Records an evaluation with all its decisions, under the name of whoever made it. Nothing, where no account was seen.
+/// Records an evaluation with all its decisions, under the name of its author. Does nothing if no account was seen.
 ///
 /// # Errors
 ///
@@ -129,8 +129,8 @@ pub async fn record_policies(
         .await
 }
 
-/// What the usual record of a decision does not say: what another policy than `threshold` compared. That a quiet namespace stays
-/// on-demand is not worth it.
+/// What the usual record of a decision does not contain: what another policy than `threshold` compared. Quiet on-demand namespaces
+/// are left out.
 fn is_worth_recording(decision: &Decision) -> bool {
     let stays_on_demand = decision.current == Some(Capacity::OnDemand)
         && !decision.action.is_change()

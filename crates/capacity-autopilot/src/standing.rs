@@ -1,6 +1,6 @@
-//! Standing problems: each is told once, then once a day, and once when it ends. What was done is told every time.
+//! Standing problems: each is announced once, then once a day, and once when it ends. Changes are announced every time.
 //!
-//! [`StandingProblems`] is the rule. The worker keeps what it told in the controller's state; `apply` keeps it in the ledger
+//! [`StandingProblems`] is the rule. The worker keeps what it announced in the controller's state; `apply` keeps it in the ledger
 //! ([`recall_problems`], [`store_problems`]), so that an hourly `apply` does not repeat itself.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use slack_notifier::Section;
 use crate::ledger_handle::LedgerHandle;
 use crate::plan::{Plan, PlannedDecision};
 
-/// A standing problem is told again after so long.
+/// After this long, a standing problem is announced again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// A hold on provisioned capacity is announced when it has lasted this many evaluations, because it costs money meanwhile.
@@ -28,13 +28,13 @@ pub const METRICS_UNUSABLE: &str = "the account: metrics unusable";
 pub struct Problem {
     /// How many evaluations in a row have seen it.
     pub seen: u32,
-    /// When people were last told of it; `None`: not yet.
+    /// When it was last announced; `None`: not yet.
     pub told: Option<Timestamp>,
     /// When it was first seen.
     pub since: Option<Timestamp>,
 }
 
-/// The problems that one evaluation sees, beside those that are known.
+/// The problems that one evaluation sees, in addition to those that are known.
 #[derive(Debug)]
 pub struct StandingProblems<'a> {
     before: &'a BTreeMap<String, Problem>,
@@ -52,7 +52,7 @@ impl<'a> StandingProblems<'a> {
         }
     }
 
-    /// Notes a problem, and returns whether people are to be told: when it has been seen often enough, and not within a day.
+    /// Notes a problem, and returns whether to announce it: when it has been seen often enough, and was not announced within a day.
     pub fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
         let mut standing = self.before.get(problem).copied().unwrap_or_default();
         standing.seen = standing.seen.saturating_add(1);
@@ -76,8 +76,8 @@ impl<'a> StandingProblems<'a> {
         self.found.get(problem)?.since
     }
 
-    /// Returns what stands now, and what has ended of what people were told. A problem that was not seen, and may stand all the
-    /// same, is kept. Of more than `most` problems those that were seen now are kept first; those of the account always are.
+    /// Returns what stands now, and which announced problems have ended. A problem that was not seen but may still stand is kept.
+    /// Of more than `most` problems those that were seen now are kept first; those of the account always are.
     pub fn end(
         self,
         most: usize,
@@ -112,17 +112,17 @@ impl<'a> StandingProblems<'a> {
     }
 }
 
-/// No namespace is called that: its name has no blank.
+/// No namespace can have this name: it contains a space.
 fn is_of_account(problem: &str) -> bool {
     problem.starts_with("the ")
 }
 
-/// Whether people are to be told again.
+/// Whether to announce it again.
 pub fn is_over_a_day(told: Timestamp, now: Timestamp) -> bool {
     now.duration_since(told).abs() >= AGAIN_AFTER
 }
 
-/// Returns what a decision says is wrong, and after how many evaluations it is told.
+/// Returns the problem that a decision describes, and after how many evaluations it is announced.
 pub fn decision_problem(
     namespace: &str,
     action: &str,
@@ -131,7 +131,7 @@ pub fn decision_problem(
     current_trus: Option<u32>,
 ) -> Option<(String, u32)> {
     let is_change = matches!(action, "Enable" | "Resize" | "Disable");
-    // What waits for metrics newer than its last change costs nothing that a person could save.
+    // Namespaces that wait for metrics newer than their last change need no attention.
     let is_paid_hold =
         action == "Hold" && reason_code != "waiting_for_effect" && current_trus.is_some_and(|trus| trus > 0);
     let due_after = match (is_change, announce, is_paid_hold) {
@@ -142,7 +142,7 @@ pub fn decision_problem(
     Some((format!("{namespace}: {action} {reason_code}"), due_after))
 }
 
-/// The section that names what has ended; `None` if nothing has.
+/// The section that lists what has ended; `None` if nothing has.
 pub fn resolved(ended: Vec<String>) -> Option<Section> {
     (!ended.is_empty()).then(|| Section {
         heading: Some("Resolved".to_owned()),
@@ -153,15 +153,15 @@ pub fn resolved(ended: Vec<String>) -> Option<Section> {
 /// What of a plan is news.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanNews {
-    /// The plan, announcing only what people do not know.
+    /// The plan, announcing only what is new.
     pub plan: Plan,
-    /// What is to be told beside it.
+    /// What else to announce.
     pub more: Vec<Section>,
-    /// The standing problems, once people were told.
+    /// The standing problems after the announcement.
     pub standing: BTreeMap<String, Problem>,
 }
 
-/// Separates what is new in a plan and its changes from what people know.
+/// Separates what is new in a plan and its changes from what was announced.
 pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp) -> PlanNews {
     let mut found = StandingProblems::new(before, now);
     let mut plan = plan.clone();
@@ -198,11 +198,11 @@ fn problem_of(decision: &PlannedDecision) -> Option<(String, u32)> {
     )
 }
 
-/// Under this name the ledger keeps what people were told, beside what policies remember.
+/// Under this name the ledger keeps what was announced, next to policy state.
 const KEPT_AS: &str = "announcements";
 const VERSION: i64 = 1;
 
-/// Reads what people were told of an account, as `apply` keeps it in the ledger.
+/// Reads what was announced about an account, as `apply` keeps it in the ledger.
 ///
 /// # Errors
 ///
@@ -216,7 +216,7 @@ pub async fn recall_problems(
         .await?;
     let mut problems = BTreeMap::new();
     for record in records.iter().filter(|record| record.version == VERSION) {
-        // What cannot be read is told once more.
+        // Unreadable records are announced once more.
         let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
         for (problem, standing) in of_one {
             problems.insert(format!("{}: {problem}", record.namespace), standing);
@@ -225,7 +225,7 @@ pub async fn recall_problems(
     Ok(problems)
 }
 
-/// Keeps what people were told of an account in the ledger, in place of what it kept before.
+/// Stores what was announced about an account in the ledger, replacing what it stored before.
 ///
 /// # Errors
 ///

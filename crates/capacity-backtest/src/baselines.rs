@@ -1,4 +1,4 @@
-//! The simple policies that every backtest shows beside `break-even`.
+//! The simple policies that every backtest shows next to `break-even`.
 
 use std::collections::VecDeque;
 
@@ -33,8 +33,8 @@ const IDLE_HOUR: i64 = 100;
 /// Samples of an hour below which the hour is not known.
 const KNOWN_HOUR: i64 = 48;
 
-/// The `threshold` policy on actions, with its guards, as an hourly job sees it: enable when a minute of the last hour was throttled,
-/// disable when the hour was idle.
+/// The `threshold` policy on actions, with its guards, as an hourly job sees it: enable when a minute of the last hour was
+/// throttled, disable when the hour was idle.
 #[derive(Debug)]
 pub(crate) struct Threshold;
 

@@ -1,4 +1,4 @@
-//! The on-demand envelope: what the service lets through without provisioned capacity, from the last seven days.
+//! The on-demand envelope: what the service admits without provisioned capacity, from the last seven days.
 
 /// Minutes of seven days.
 const WEEK: usize = 7 * 24 * 60;

@@ -2,8 +2,9 @@
 //!
 //! # Where to start
 //!
-//! [`Trace::parse`] reads a load, [`Rebuild`] makes one of recorded minutes, [`run`] replays it through one [`Contender`] and returns a [`Score`], and
-//! [`run_recorded`] also returns the course of the run. `model` is the simulated namespace, `baselines` the simple policies,
+//! [`Trace::parse`] reads a load, [`Rebuild`] makes one of recorded minutes, [`run`] replays it through one [`Contender`] and
+//! returns a [`Score`], and [`run_recorded`] also returns the course of the run. `model` is the simulated namespace, `baselines`
+//! the simple policies,
 //! `optimum` the two bounds that know the future.
 
 mod baselines;
@@ -14,10 +15,12 @@ mod policy;
 mod rebuild;
 mod replay;
 mod score;
+mod settings;
 mod trace;
 
 pub use policy::{BacktestPolicy, BreakEven, Decided, View};
 pub use rebuild::{Rebuild, Rebuilt};
-pub use replay::{Cadence, Contender, Course, DecisionRecord, Settings, run, run_policy, run_recorded};
+pub use replay::{Course, DecisionRecord, run, run_policy, run_recorded};
 pub use score::{Dollars, Score};
+pub use settings::{Cadence, Contender, Settings};
 pub use trace::{Load, Trace, TraceError};

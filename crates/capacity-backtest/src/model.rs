@@ -21,7 +21,7 @@ pub(crate) struct Minute {
     pub(crate) waited: i64,
 }
 
-/// Work that waits, and what becomes of it in a minute.
+/// The queue of waiting work, and its progress in a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Backlog {
     /// Actions that wait.
@@ -29,7 +29,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Lives through one minute at a limit in actions per minute. The first of six steps carries the peak, the others share the
+    /// Simulates one minute at a limit in actions per minute. The first of six steps carries the peak, the others share the
     /// rest; older work is served first.
     pub(crate) fn minute(&mut self, load: Load, limit: i64) -> Minute {
         let (actions, peak) = (i64::from(load.actions), i64::from(load.peak));
@@ -56,7 +56,7 @@ impl Backlog {
             minute.served += served;
             minute.delayed += left.min(arriving);
             minute.waited += self.queue + left;
-            // A sixth of what waits is tried again in each step; what is served from the queue was one of these attempts.
+            // A sixth of the queue retries in each step; actions served from the queue were among these attempts.
             retried += left - STEPS * served_from_queue;
             self.queue = left;
         }

@@ -1,13 +1,13 @@
 //! Two bounds that know the future: dynamic programs over the hours of a load.
 //!
-//! For each option, the best course that ends an hour with it is carried to the next hour, with its backlog. Memory is one value per
-//! hour. The envelope is computed from the load, since what is served differs with every course.
+//! For each option, the best course that ends an hour with it is carried to the next hour, with its backlog. Memory is one value
+//! per hour. The envelope is computed from the load, since what is served differs with every course.
 
 use crate::envelope::Envelope;
 use crate::model::{Backlog, WAITED_PER_MINUTE};
 use crate::policy::limit;
-use crate::replay::{HOUR, Settings, topup};
 use crate::score::{Score, change_actions};
+use crate::settings::{HOUR, Settings, topup};
 use crate::trace::{Load, Trace};
 
 /// Minutes from the first throttled minute until a scale-up can be in effect: metrics 3, alert 1, change 2.
@@ -117,7 +117,7 @@ impl<'a> Program<'a> {
         changed
     }
 
-    /// Lives through minutes of an hour at the path's option. Ends before the first minute at which a scale-up could answer a
+    /// Simulates minutes of an hour at the path's option. Ends before the first minute at which a scale-up could answer a
     /// burst, if `stop` is set; returns the minute after the last one lived.
     fn live(&self, hour: &Hour<'_>, path: &mut Path, from: i64, stop: bool) -> i64 {
         let end = hour.begin + hour.minutes;
@@ -247,7 +247,7 @@ impl Program<'_> {
         !larger || seen
     }
 
-    /// Lives through an hour without a scale-up, and with each that answers a burst.
+    /// Simulates an hour without a scale-up, and with each that answers a burst.
     fn branches(&self, hour: &Hour<'_>, entry: Path, ended: &mut Vec<Path>) {
         let (waiting, entered) = (entry.backlog.queue, entry.option);
         let mut path = entry;

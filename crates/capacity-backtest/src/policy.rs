@@ -13,7 +13,7 @@ pub struct View<'a> {
     pub now: i64,
     /// Minute of the newest sample.
     pub newest: i64,
-    /// Present TRUs, or those that are being provisioned; 0 is on-demand.
+    /// Current TRUs, or those that are being provisioned; 0 is on-demand.
     pub current: u32,
     /// What on-demand lets through, in actions per minute.
     pub envelope: i64,
@@ -46,7 +46,7 @@ pub(crate) fn limit(ladder: &[Size], envelope: i64, option: u32) -> i64 {
 /// What a policy wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// TRUs to request; the present ones if nothing changes.
+    /// TRUs to request; the current ones if nothing changes.
     pub option: u32,
     /// Why, in one sentence with numbers.
     pub reason: String,
@@ -54,7 +54,7 @@ pub struct Decided {
     pub costs: Vec<OptionCost>,
 }
 
-/// A policy that can be replayed. It keeps whatever state it needs between evaluations.
+/// A policy that can be replayed. It keeps its own state between evaluations.
 pub trait BacktestPolicy {
     /// Decides at one minute. The sentence is only needed if `explain` is set.
     fn decide(&mut self, view: &View<'_>, explain: bool) -> Decided;

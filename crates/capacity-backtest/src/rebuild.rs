@@ -10,7 +10,7 @@ use crate::trace::{Load, Trace};
 /// Marks a minute that is not known.
 const UNKNOWN: u32 = u32::MAX;
 
-/// After so many missing minutes nothing is known of the queue any more: no window of a policy spans them.
+/// After this number of missing minutes the queue is unknown: no policy's window spans them.
 const FORGOTTEN_AFTER: i64 = 60;
 
 /// A load that is rebuilt minute by minute. Memory is four bytes a minute.
@@ -48,7 +48,7 @@ impl Rebuild {
         }
     }
 
-    /// Takes in a minute. Minutes come in their order; one that is not after the last is left out.
+    /// Adds a minute. Minutes come in their order; one that is not after the last is left out.
     pub fn add(&mut self, minute: i64, actions: MinuteActions) {
         let taken = i64::try_from(self.demands.len()).unwrap_or(i64::MAX);
         let Ok(missing) = usize::try_from(minute - self.first - taken) else {
@@ -86,7 +86,8 @@ impl Rebuild {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::{Contender, Settings, run_recorded};
+    use crate::replay::run_recorded;
+    use crate::settings::{Contender, Settings};
 
     fn minute(served: i64, throttled: i64) -> MinuteActions {
         MinuteActions { served, throttled }

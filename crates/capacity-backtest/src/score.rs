@@ -13,7 +13,7 @@ const MONTH_MINUTES: i64 = 30 * 24 * 60;
 pub struct Score {
     /// Minutes that were counted.
     pub minutes: i64,
-    /// Actions billed beside those used.
+    /// Actions billed in addition to those used.
     pub topup_actions: i64,
     /// Actions served.
     pub served: i64,
@@ -59,8 +59,8 @@ impl Score {
         i64::try_from(i128::from(self.delayed) * 1_000_000 / asked).unwrap_or(0)
     }
 
-    /// Returns the score in dollars, scaled to 30 days. Waiting is priced at `delay_milli` thousandths of an action per action-minute;
-    /// top-up and waiting are each priced as the account's next actions.
+    /// Returns the score in dollars, scaled to 30 days. Waiting is priced at `delay_milli` thousandths of an action per
+    /// action-minute; top-up and waiting are each priced as the account's next actions.
     pub fn dollars(&self, price: &ActionPrice, delay_milli: i64) -> Dollars {
         let delay_actions = i128::from(self.action_minutes()) * i128::from(delay_milli) / 1000;
         let waste = price.of(self.scaled(self.topup_actions));

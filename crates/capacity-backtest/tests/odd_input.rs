@@ -1,4 +1,4 @@
-//! Ladders and loads that are seldom met: every contender runs on them.
+//! Ladders and loads that are rarely met: every contender runs on them.
 
 use capacity_backtest::{Contender, Load, Settings, Trace, run};
 use capacity_engine::break_even::Size;

@@ -56,7 +56,7 @@ impl fmt::Display for Trus {
 pub enum Capacity {
     /// Limits follow the usage of the last 7 days; only actions used are paid.
     OnDemand,
-    /// Limits are so many times those of one TRU; a minimum of actions is paid each hour.
+    /// Limits are this multiple of one TRU's; a minimum number of actions is billed each hour.
     Provisioned(Trus),
 }
 
@@ -122,7 +122,7 @@ impl Ladder {
         &self.steps
     }
 
-    /// Returns whether no step was told.
+    /// Returns whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -132,7 +132,7 @@ impl Ladder {
         self.steps.binary_search(&trus).is_ok()
     }
 
-    /// Returns the lowest step that is at least so high.
+    /// Returns the lowest step that is at least this high.
     pub fn at_least(&self, trus: Trus) -> Option<Trus> {
         self.steps.iter().copied().find(|step| *step >= trus)
     }
@@ -154,7 +154,7 @@ pub enum ReportedMode {
     OnDemand,
     /// This number of TRUs.
     Provisioned(Trus),
-    /// Provisioned, but no number is said, or one that is none.
+    /// Provisioned, but the number is missing or invalid.
     ProvisionedWithoutValue,
     /// A mode that this program does not know.
     Unknown(String),
@@ -187,9 +187,9 @@ impl fmt::Display for ReportedMode {
 pub enum RequestState {
     /// Carried out.
     Completed,
-    /// Under way. An unspecified or unknown state counts as this.
+    /// In progress. An unspecified or unknown state counts as this.
     InProgress,
-    /// Failed, rejected or cancelled: the wish of the spec was not fulfilled.
+    /// Failed, rejected or cancelled: the requested capacity was not applied.
     Failed,
 }
 
@@ -204,7 +204,7 @@ pub struct CapacityRequest {
     pub ended_at: Option<Timestamp>,
     /// The operation that carries it out.
     pub operation_id: Option<String>,
-    /// Whether this automation asked for it, told by the layout of the operation id.
+    /// Whether this automation requested it, recognized by the layout of the operation id.
     pub ours: bool,
     /// What the namespace had before, where that is known; the service does not say.
     pub from: Option<Capacity>,
@@ -216,7 +216,7 @@ pub struct CapacityRequest {
 const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
 
 impl CapacityRequest {
-    /// Returns when the change took effect; `None` unless it was carried out and tells a time.
+    /// Returns when the change took effect; `None` unless it was carried out and has a time.
     pub fn took_effect_at(&self) -> Option<Timestamp> {
         match self.state {
             RequestState::Completed => self.ended_at.or_else(|| {
@@ -232,20 +232,20 @@ impl CapacityRequest {
         let part = |word: &str, capacity: Option<Capacity>| {
             capacity.map_or_else(String::new, |capacity| format!(" {word} {capacity}"))
         };
-        // A request for what is there already changes nothing that could be told.
+        // A request for the current capacity changes nothing observable.
         let from = self.from.filter(|from| Some(*from) != self.to);
         format!("{}{}", part("from", from), part("to", self.to))
     }
 }
 
-/// Tells the present capacity from status and spec.
+/// Determines the current capacity from status and spec.
 ///
-/// The status is what is there; the spec is what was last wished. They differ legitimately only after a request that
+/// The status is what is there; the spec is what was last requested. They differ legitimately only after a request that
 /// failed. No status at all counts as on-demand unless the spec says otherwise.
 ///
 /// # Errors
 ///
-/// Says in words why it cannot be told.
+/// Describes why it is unknown.
 pub fn present_capacity(
     status: &ReportedMode,
     spec: &ReportedMode,

@@ -216,7 +216,7 @@ impl From<ReasonCode> for &'static str {
 /// What a capacity costs in an hour without actions, before and after: upper bounds, exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionPrice {
-    /// US dollars an hour of the present capacity; `None` where that is unknown.
+    /// US dollars an hour of the current capacity; `None` where that is unknown.
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour of the wanted capacity; `None` where that is unknown.
     pub per_hour_after: Option<Decimal>,
@@ -238,7 +238,7 @@ impl Share {
     }
 }
 
-/// What is to be done with one namespace, and why.
+/// The decision about one namespace: the action, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Decision {

@@ -3,8 +3,7 @@
 //! # Where to start
 //!
 //! [`decide`] turns a [`Snapshot`] into a [`Decision`]; [`wants_capacity_info`] is its first pass. [`pricing`] holds the
-//! price rule. Nothing here reads a clock, a file, the environment or the network; `clippy.toml` beside this crate holds
-//! that line.
+//! price rule. Nothing here reads a clock, a file, the environment or the network; the crate's `clippy.toml` enforces that.
 
 mod capacity;
 mod decision;

@@ -47,7 +47,7 @@ macro_rules! limits {
             $($(#[doc = $doc])+ $kind,)+
         }
 
-        /// All limits, in the order in which they are looked at and told.
+        /// All limits, in the order in which they are checked and reported.
         const FACTS: [Facts; [$($noun),+].len()] = [$(Facts {
             kind: LimitKind::$kind,
             noun: $noun,
@@ -94,7 +94,7 @@ limits! {
 }
 
 impl LimitKind {
-    /// All of them, in the order in which they are looked at and told.
+    /// All of them, in the order in which they are checked and reported.
     pub const ALL: [Self; FACTS.len()] = {
         let mut all = [FACTS[0].kind; FACTS.len()];
         let mut number = 0;

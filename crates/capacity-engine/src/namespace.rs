@@ -15,7 +15,7 @@ pub struct NamespaceId(String);
 
 /// An id that no namespace can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{id}` is no namespace id: {problem}")]
+#[error("`{id}` is not a namespace id: {problem}")]
 pub struct InvalidNamespaceId {
     id: String,
     problem: &'static str,
@@ -50,9 +50,9 @@ impl FromStr for NamespaceId {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         {
-            Some("it holds something else than letters, digits, hyphens, underscores and dots")
+            Some("it contains characters other than letters, digits, hyphens, underscores and dots")
         } else if id.starts_with('.') || id.ends_with('.') {
-            Some("its name or its account is missing beside the dot")
+            Some("its name or its account is missing")
         } else {
             None
         };

@@ -27,7 +27,7 @@ pub fn minimum_actions_per_hour(highest: Capacity) -> u64 {
     u64::from(highest.trus().saturating_sub(1)) * MINIMUM_ACTIONS_PER_FURTHER_TRU
 }
 
-/// Returns the actions that are billed beside those used in an hour.
+/// Returns the actions that are billed in addition to those used in an hour.
 pub fn shortfall(highest: Capacity, actions_used: u64) -> u64 {
     minimum_actions_per_hour(highest).saturating_sub(actions_used)
 }
@@ -41,14 +41,14 @@ pub struct PricePerMillion(Decimal);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPrice {
     /// Zero, negative, or above what any price list shows.
-    #[error("{0} is no price: it must be above 0 and at most 10,000 dollars per million actions")]
+    #[error("{0} is not a price: it must be above 0 and at most 10,000 dollars per million actions")]
     OutOfRange(Decimal),
     /// Finer than can be reckoned with exactly.
-    #[error("{0} is too fine a price: it may have at most 6 decimals")]
+    #[error("{0} has too many decimals for a price: at most 6 are allowed")]
     TooFine(Decimal),
     /// A tier must end after the one before it.
     #[error(
-        "a tier up to {} actions cannot follow one up to {}: the ends must rise",
+        "a tier up to {} actions cannot follow one up to {}: tiers must ascend",
         thousands(*end), thousands(*before)
     )]
     Tiers {
@@ -58,7 +58,7 @@ pub enum InvalidPrice {
         end: u64,
     },
     /// A percentage that no support plan takes.
-    #[error("{0} is no percentage of a support plan: it must be from 0 to 100, with at most 4 decimals")]
+    #[error("{0} is not a support plan percentage: it must be from 0 to 100, with at most 4 decimals")]
     PlanPercentage(Decimal),
 }
 
@@ -230,7 +230,7 @@ impl PriceList {
         tier.map_or(self.beyond, |tier| tier.price)
     }
 
-    /// Returns what so many more actions cost in a month that has already seen some: exactly, up to a trillion actions.
+    /// Returns the cost of more actions in a month that already had some: exactly, up to a trillion actions.
     pub fn cost(&self, already: u64, more: u64) -> Decimal {
         let (mut from, mut left) = (already, more);
         let mut cost = Decimal::ZERO;
@@ -252,7 +252,7 @@ pub struct ActionPrice {
 }
 
 impl ActionPrice {
-    /// Returns the price of actions that come after so many in the month.
+    /// Returns the price of the next action after this number in the month.
     pub const fn new(list: PriceList, already: u64) -> Self {
         Self { list, already }
     }
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(published().marginal(already), price(dollars));
     }
 
-    /// What is shown beside the money is the price of the next action; the money itself crosses tiers.
+    /// The price shown next to the money is that of the next action; the money itself crosses tiers.
     #[rstest]
     #[case::first_tier(0, "0", "$50/M", "54")]
     #[case::tier_crossed(4_000_000, "0", "$50/M", "53.6")]

@@ -43,7 +43,7 @@ impl Rate {
         Some(Self { micros_per_second })
     }
 
-    /// Returns a rate of so many millionths a second.
+    /// Returns a rate of this number of millionths per second.
     pub const fn from_micros_per_second(micros_per_second: u64) -> Self {
         Self { micros_per_second }
     }

@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub moving_replica: Option<MovingReplica>,
     /// The operation that runs on it.
     pub running_operation: Option<String>,
-    /// Present capacity, as the status says.
+    /// Current capacity, as the status says.
     pub status: ReportedMode,
     /// Wished capacity, as the spec says.
     pub spec: ReportedMode,
@@ -36,10 +36,10 @@ pub struct Snapshot {
     pub envelopes: PerLimit<Option<Rate>>,
     /// What was used.
     pub usage: ReportedUsage,
-    /// What is not known of the usage. Nothing is given back on that.
+    /// What is unknown about the usage. Capacity is not released on that.
     #[serde(default)]
     pub usage_gaps: PerLimit<Option<UsageGap>>,
-    /// What replicas on standby served a second. It counts against no limit, and is only told.
+    /// What standby replicas served per second. It counts against no limit and is only reported.
     #[serde(default)]
     pub standby: PerLimit<Rate>,
     /// What the service says may be chosen.
@@ -134,7 +134,7 @@ pub enum Since {
 pub enum ReportedUsage {
     /// Not a single series.
     Missing,
-    /// Series that tell nothing, and why.
+    /// Series without usable data, and why.
     Unknown {
         /// In words.
         why: String,
@@ -158,7 +158,7 @@ impl From<Result<MinuteSample, String>> for ReportedUsage {
 pub enum UsageGap {
     /// Its family appears nowhere in the account, while others show traffic.
     FamilyMissing,
-    /// Some of its series hold no usable rate.
+    /// Some of its series have no usable rate.
     PartlyUnreadable,
     /// It was not asked for, to spare requests.
     NotRead,
@@ -180,11 +180,11 @@ pub enum CapacityInfo {
     Known(KnownCapacityInfo),
 }
 
-/// What the service told.
+/// What the service reported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KnownCapacityInfo {
-    /// The values that may be chosen; empty if none were told.
+    /// The values that may be chosen; empty if none were reported.
     pub ladder: Ladder,
     /// The highest value available at the moment; `None` if not reported.
     pub ceiling: Option<Trus>,
@@ -192,7 +192,7 @@ pub struct KnownCapacityInfo {
     pub on_demand_actions: Option<Rate>,
     /// Whether Temporal's support has set limits.
     pub has_legacy_limits: bool,
-    /// Present capacity, as this answer says.
+    /// Current capacity, as this answer says.
     pub current: ReportedMode,
 }
 
@@ -217,7 +217,7 @@ pub struct AccountView {
     pub metrics: MetricsHealth,
     /// The namespace that this automation runs in.
     pub home: Option<NamespaceId>,
-    /// What forbids changes in this evaluation; the first that applies to a change decides.
+    /// The restrictions of this evaluation; the first that applies to a change decides.
     #[serde(default)]
     pub restrictions: Vec<Restriction>,
 }
@@ -240,7 +240,7 @@ impl AccountView {
 pub enum MetricsHealth {
     /// Everything asked for was there and could be read.
     Complete,
-    /// Something was not: nothing may be concluded from what is absent.
+    /// Something was not: absence means nothing.
     Incomplete {
         /// What kind of problem it is.
         problem: MetricsProblem,

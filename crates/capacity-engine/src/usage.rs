@@ -30,7 +30,7 @@ pub struct MinuteSample {
     pub minute: Timestamp,
     /// What was used.
     pub usage: PerLimit<Usage>,
-    /// Whether what was served was read; where it was not, `served` is zero and says nothing. Throttling is always read.
+    /// Whether what was served was read; if not, `served` is zero and meaningless. Throttling is always read.
     pub served_read: PerLimit<bool>,
     /// Whether any rate was reported at all; without one a namespace is idle.
     pub reported: bool,
@@ -106,12 +106,12 @@ pub struct HourlyActions {
 }
 
 impl HourlyActions {
-    /// Returns whole actions, rounded down, so that a number below a threshold is never shown as the threshold.
+    /// Returns whole actions, rounded down, so that a number below a threshold is never displayed as the threshold.
     pub const fn whole(self) -> u128 {
         self.micros / 1_000_000
     }
 
-    /// Returns whether there were fewer than so many; exactly so many is not below.
+    /// Returns whether there were fewer than this number; exactly this number is not below.
     pub const fn is_below(self, threshold: u64) -> bool {
         self.micros < threshold as u128 * 1_000_000
     }
@@ -128,7 +128,8 @@ impl UsageWindow {
 
     /// Returns the window of some samples in any order; `None` if there are none.
     ///
-    /// A minute given twice counts once: the sample of which more was read, and of those the higher use; what is more than an hour older than the newest is left out.
+    /// A minute given twice counts once: the sample of which more was read, and of those the higher use; what is more than an hour
+    /// older than the newest is left out.
     pub fn from_samples(samples: impl IntoIterator<Item = MinuteSample>) -> Option<Self> {
         let mut samples: Vec<MinuteSample> = samples.into_iter().collect();
         samples.sort_by_key(|sample| {
@@ -163,7 +164,7 @@ impl UsageWindow {
         self.minutes().filter(|sample| sample.served_read[kind]).count()
     }
 
-    /// Returns whether too few minutes are known to tell an hour's total.
+    /// Returns whether too few minutes are known for an hour's total.
     pub fn is_estimate(&self) -> bool {
         self.known_minutes() < KNOWN_ENOUGH
     }
@@ -173,7 +174,7 @@ impl UsageWindow {
         KNOWN_ENOUGH.saturating_sub(self.known_minutes())
     }
 
-    /// Returns the limit of which the fewest minutes are known, if those are too few to tell its peak, with their number. A limit
+    /// Returns the limit of which the fewest minutes are known, if those are too few for its peak, with their number. A limit
     /// whose newest minute was not read is left out: that is a gap, which reading again may close together with the older ones.
     pub fn least_known(&self) -> Option<(LimitKind, usize)> {
         let known = LimitKind::ALL.map(|kind| (kind, self.known_minutes_of(kind)));

@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str); 9] = [
     ("service", "write host, user and database"),
     ("channel_binding", "remove it"),
     ("target_session_attrs", "give the one host that accepts writes"),
-    ("connect_timeout", "remove it; 5 seconds are waited"),
+    ("connect_timeout", "remove it; the timeout is always 5 seconds"),
     ("pgbouncer", "remove it; PgBouncer works without it"),
     ("schema", "use options=-c%20search_path%3DSCHEMA"),
     ("sslcrl", "remove it"),
@@ -107,7 +107,7 @@ impl<'a> Address<'a> {
         let is_option = name.starts_with("options[") && name.ends_with(']');
         match name {
             "host" | "hostaddr" if value.starts_with('/') || is_host(&value) => self.host = Some(value),
-            "host" | "hostaddr" => return Err("its `host` parameter names no host".to_owned()),
+            "host" | "hostaddr" => return Err("its `host` parameter is empty or not supported".to_owned()),
             "port" => self.port = Some(port(&value)?),
             "dbname" => self.database = Some(value),
             "user" => self.user = Some(value),
@@ -178,7 +178,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Str
             .ok_or("the `[` of its IPv6 address has no `]`")?;
         let host = decoded(host)?;
         if !host.contains(':') {
-            return Err("only an IPv6 address stands in brackets".to_owned());
+            return Err("only IPv6 addresses go in brackets".to_owned());
         }
         let given = rest.strip_prefix(':').map(port).transpose()?;
         return if rest.is_empty() || given.is_some() {
@@ -201,7 +201,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Str
     if host.is_empty() || host.starts_with('/') || is_host(&host) {
         Ok((non_empty(host), given))
     } else {
-        Err(format!("its host has characters that no host has: {ESCAPE}"))
+        Err(format!("its host contains invalid characters: {ESCAPE}"))
     }
 }
 
@@ -249,7 +249,8 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
         bytes.push(byte.unwrap_or(*first));
         left = if byte.is_some() { &rest[2..] } else { rest };
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("what it escapes is not UTF-8; {ESCAPE}"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("its escaped characters are not UTF-8; {ESCAPE}"))?;
     Ok(Cow::Owned(text))
 }
 

@@ -14,7 +14,7 @@ use crate::write_ahead_log;
 pub(crate) enum Access {
     Read,
     Write,
-    /// Keeps others from writing this table, and from reading it in order to write.
+    /// Locks the table against other writers.
     WriteAlone(&'static str),
 }
 
@@ -91,10 +91,10 @@ pub(crate) fn kept<DB: Backend>(query: Query<'_, DB, DB::Arguments>) -> Query<'_
 macro_rules! within {
     ($ledger:expr, $access:expr, $transaction:ident => $body:expr) => {
         match &$ledger.pool {
-            $crate::store::Pool::Sqlite(pool) => {
+            $crate::pool::Pool::Sqlite(pool) => {
                 $crate::backend::within!(@run $ledger, pool, $access, $transaction => $body)
             }
-            $crate::store::Pool::Postgres(pool) => {
+            $crate::pool::Pool::Postgres(pool) => {
                 $crate::backend::within!(@run $ledger, pool, $access, $transaction => $body)
             }
         }
@@ -106,7 +106,7 @@ macro_rules! within {
             $transaction.commit().await?;
             Ok::<_, sqlx::Error>(answer)
         };
-        // Boxed, or the layout of those who wait for it gets too deep for the compiler.
+        // Boxed, or the layout of its callers gets too deep for the compiler.
         Box::pin(run).await.map_err(|error| $ledger.sorted(&error))
     }};
 }

@@ -6,7 +6,7 @@
 //! not zero
 //! ```
 //!
-//! Whole numbers are written seven bits a byte, the lowest first. Reading is strict: a block that is cut short, goes on after its
+//! Whole numbers are written seven bits a byte, the lowest first. Reading is strict: a block that is cut short, continues after its
 //! end, or names limits that it does not hold is damaged, never guessed at.
 
 /// The only version there is.
@@ -28,7 +28,7 @@ impl Damage {
         match self {
             Self::Version(_) => "a block of an unknown version",
             Self::CutShort => "a block that is cut short",
-            Self::TooLong => "a block that goes on after its end",
+            Self::TooLong => "a block that continues after its end",
             Self::Number => "a number that is too large",
             Self::Limits => "limits that the block does not hold",
             Self::Order => "namespaces out of order",

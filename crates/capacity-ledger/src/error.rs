@@ -1,4 +1,4 @@
-//! What can go wrong with a ledger, told apart by what to do about it.
+//! What can go wrong with a ledger, by what to do about it.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ impl LedgerError {
         }
     }
 
-    /// Returns the error of a ledger that did not answer in time, of whoever waited for it.
+    /// Returns the error of a ledger that did not answer in time.
     pub fn unanswered(location: &str, waited: std::time::Duration) -> Self {
         let detail = format!("no answer in {} s", waited.as_secs());
         Self::new(ErrorKind::Unreachable, location, detail)
@@ -113,7 +113,7 @@ impl fmt::Display for LedgerError {
             ),
             ErrorKind::Full => write!(
                 f,
-                "the ledger {location} has no room left ({detail}): make room, or keep less: `temporal-capacity ledger prune`"
+                "the ledger {location} has no space left ({detail}): free some space, or keep less: `temporal-capacity ledger prune`"
             ),
             ErrorKind::Older => write!(
                 f,
@@ -156,7 +156,7 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
     };
     let detail = match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
-        sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
+        sqlx::Error::PoolTimedOut => "timed out waiting for a connection".to_owned(),
         other => other.to_string(),
     };
     LedgerError::new(kind, location, detail)
@@ -191,8 +191,9 @@ mod tests {
     use rstest::rstest;
 
     use crate::location::Location;
+    use crate::pool::Pool;
     use crate::records::ChangeRecord;
-    use crate::store::{Ledger, Pool};
+    use crate::store::Ledger;
 
     /// The limit is each connection's own; lower than what is there, it is what is there.
     async fn limit_pages(ledger: &Ledger, pages: u32) {
@@ -208,6 +209,36 @@ mod tests {
                 .await
                 .expect("limited");
         }
+    }
+
+    #[test]
+    fn each_kind_says_what_to_do() {
+        let kinds = [
+            (ErrorKind::Location, "it is a folder, add the name of a file"),
+            (ErrorKind::Missing, "no such file"),
+            (ErrorKind::Unreachable, "connection refused"),
+            (ErrorKind::Corrupted, "database disk image is malformed"),
+            (ErrorKind::Mixed, "the log is that of another ledger"),
+            (ErrorKind::ReadOnly, "attempt to write a readonly database"),
+            (
+                ErrorKind::NotPermitted,
+                "permission denied for table capacity_minutes",
+            ),
+            (ErrorKind::Full, "database or disk is full"),
+            (ErrorKind::Older, "has tables of version 1, and 2 is needed"),
+            (
+                ErrorKind::Newer,
+                "was written by a newer version of this program (tables 3, known 2)",
+            ),
+            (ErrorKind::Input, "line 2: it has 3 fields, but the header has 4"),
+            (ErrorKind::Other, "syntax error"),
+        ];
+        let texts = ["ledger.db", "postgres://me@db/capacity"].map(|location| {
+            let texts =
+                kinds.map(|(kind, detail)| format!("{kind:?}: {}", LedgerError::new(kind, location, detail)));
+            texts.join("\n")
+        });
+        insta::assert_snapshot!(texts.join("\n\n"));
     }
 
     #[rstest]

@@ -2,8 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] where nothing may change; then [`Ledger::record_minute`] and [`Ledger::window`], [`Ledger::record_evaluation`] and
-//! [`Ledger::history`].
+//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] where nothing may change; then [`Ledger::record_minute`] and
+//! [`Ledger::window`], [`Ledger::record_evaluation`] and [`Ledger::history`].
 
 mod address;
 mod backend;
@@ -11,27 +11,31 @@ mod budget;
 mod codec;
 mod error;
 mod evaluations;
+mod line;
 mod location;
 mod minutes;
 mod policy_decisions;
 mod policy_state;
+mod pool;
 mod ranges;
 mod records;
 mod rows;
 mod schema;
 mod sqlite;
 mod store;
+mod tables;
 mod transfer;
 mod upkeep;
 mod write_ahead_log;
 
 pub use budget::Claim;
 pub use error::{ErrorKind, LedgerError};
+pub use line::Format;
 pub use location::Location;
 pub use records::{
     ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow, HourRecord, Minute,
     NamespaceMinute, PolicyDecisionRecord, PolicyDecisionRow, PolicyStateRecord, Recorded,
 };
 pub use store::Ledger;
-pub use transfer::{Format, Table};
+pub use transfer::Table;
 pub use upkeep::{Info, Pruned};

@@ -27,8 +27,8 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// If it is empty, names another kind of database, or looks like something else than the path of a file. The error repeats
-    /// nothing that may be part of a password.
+    /// If it is empty, names another kind of database, or does not look like the path of a file. The error repeats nothing that may
+    /// be part of a password.
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
         let text = text.trim();
         let read = match postgres_address(text) {
@@ -67,13 +67,13 @@ fn file(text: &str) -> Result<PathBuf, String> {
     } else if path.starts_with('$') || path.starts_with('%') {
         "variables are not expanded here, write the whole path"
     } else if path.ends_with(['/', '\\']) {
-        "it names a folder, add the name of a file"
+        "it is a folder, add the name of a file"
     } else if path.contains(":memory:") {
         "a database in memory would be lost at the end of each command"
     } else if path.contains('?') {
-        "parameters behind the path of an SQLite file are not supported"
+        "parameters after the path of an SQLite file are not supported"
     } else if !is_explicit && is_address(path) {
-        "it looks like the address of a database and not like a path; for a file of that name, write sqlite: before it"
+        "it looks like a database address, not a path; for a file of that name, write sqlite: before it"
     } else {
         return Ok(path.into());
     };
@@ -132,17 +132,17 @@ mod tests {
 
     #[rstest]
     #[case("", "it is empty")]
-    #[case("mysql://me:s3cret@localhost/x", "looks like the address")]
-    #[case("host=db dbname=led password=s3cret", "looks like the address")]
-    #[case("dbname=led", "looks like the address")]
-    #[case("localhost:5432/led", "looks like the address")]
-    #[case("me:s3cret@db/led", "looks like the address")]
-    #[case("postgres:/s3cret", "looks like the address")]
-    #[case("file:ledger.db", "looks like the address")]
+    #[case("mysql://me:s3cret@localhost/x", "looks like a database address")]
+    #[case("host=db dbname=led password=s3cret", "looks like a database address")]
+    #[case("dbname=led", "looks like a database address")]
+    #[case("localhost:5432/led", "looks like a database address")]
+    #[case("me:s3cret@db/led", "looks like a database address")]
+    #[case("postgres:/s3cret", "looks like a database address")]
+    #[case("file:ledger.db", "looks like a database address")]
     #[case("~/ledger.db", "`~` is not expanded")]
     #[case("sqlite:~/ledger.db", "`~` is not expanded")]
     #[case("$HOME/ledger.db", "variables are not expanded")]
-    #[case("/var/lib/", "it names a folder")]
+    #[case("/var/lib/", "it is a folder")]
     #[case(":memory:", "in memory")]
     #[case("sqlite:ledger.db?mode=ro", "are not supported")]
     #[case("postgres://me:s3cret/word@db/led", "%2F")]

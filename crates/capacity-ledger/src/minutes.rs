@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::backend::{Access, query, within};
 use crate::codec::{self, Entry};
 use crate::error::LedgerError;
+use crate::pool::Pool;
 use crate::records::{Minute, NamespaceMinute, Recorded};
-use crate::store::{Ledger, Pool};
+use crate::store::Ledger;
 
-/// A minute so far in the future is a clock that jumped.
+/// A minute this far in the future means that a clock jumped.
 const FUTURE: SignedDuration = SignedDuration::from_mins(5);
 
 pub(crate) fn minute_number(time: Timestamp) -> i64 {
@@ -235,7 +236,7 @@ fn count(entries: &[Entry]) -> i64 {
     i64::try_from(entries.len()).unwrap_or(i64::MAX)
 }
 
-/// What is there stays, unless of a namespace more was read.
+/// Existing entries stay, unless more was read of a namespace.
 fn merge(there: &[Entry], more: &[Entry]) -> Vec<Entry> {
     let read = |entry: &Entry| entry.unread.iter().filter(|unread| !**unread).count();
     let mut merged: BTreeMap<u64, Entry> = there.iter().map(|entry| (entry.namespace, *entry)).collect();

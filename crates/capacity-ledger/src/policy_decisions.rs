@@ -1,4 +1,4 @@
-//! What policies decided, beside the decisions that were acted on.
+//! What policies decided, in addition to the decisions that were acted on.
 
 use sqlx::{Encode, FromRow, QueryBuilder, Row, Type};
 
@@ -6,8 +6,8 @@ use crate::backend::{Access, Backend, kept, within};
 use crate::error::LedgerError;
 use crate::records::{HistoryFilter, PolicyDecisionRecord, PolicyDecisionRow};
 use crate::rows::{self, Record};
-use crate::schema::WITH_POLICY_DECISIONS;
 use crate::store::{AT_A_TIME, Ledger};
+use crate::tables::WITH_POLICY_DECISIONS;
 
 impl Ledger {
     /// Records what policies decided, once: the same again changes nothing.

@@ -6,11 +6,11 @@ use crate::backend::{Access, kept, query_as, within};
 use crate::error::LedgerError;
 use crate::records::PolicyStateRecord;
 use crate::rows::{self, Record};
-use crate::schema::WITH_POLICY_STATE;
 use crate::store::{AT_A_TIME, Ledger};
+use crate::tables::WITH_POLICY_STATE;
 
 impl Ledger {
-    /// Returns what a policy remembers of the namespaces of an account, by name.
+    /// Returns a policy's state for the namespaces of an account, by name.
     ///
     /// # Errors
     ///
@@ -33,7 +33,7 @@ impl Ledger {
         })
     }
 
-    /// Stores what policies remember, all of it or nothing. State only moves forward in time: a record of an earlier minute than
+    /// Stores policy state, all or nothing. State only moves forward in time: a record of an earlier minute than
     /// the stored one is ignored, one of the same minute replaces it. Returns how many records were stored.
     ///
     /// # Errors

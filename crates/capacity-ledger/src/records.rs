@@ -12,7 +12,7 @@ pub struct NamespaceMinute {
     pub namespace: Arc<str>,
     /// Whether any rate was reported; without one the namespace was idle.
     pub reported: bool,
-    /// Which of `served` was not read, to spare requests or because it held no usable rate; it is zero there and says nothing.
+    /// Which of `served` was not read, to spare requests or because it held no usable rate; it is zero there and meaningless.
     pub unread: [bool; 3],
     /// What was served.
     pub served: [u64; 3],
@@ -29,7 +29,7 @@ pub struct NamespaceMinute {
 pub struct Minute {
     /// The minute.
     pub minute: Timestamp,
-    /// Whether all namespaces were read. Who is absent from a complete minute had no usable sample.
+    /// Whether all namespaces were read. A namespace absent from a complete minute had no usable sample.
     pub complete: bool,
     /// Where it came from: `metrics`, `prometheus` or `import`.
     pub source: String,
@@ -44,7 +44,7 @@ pub enum Recorded {
     Written,
     /// Somebody had written it.
     AlreadyThere,
-    /// It was there, and holds more now: it is complete, or knows more namespaces or more of them.
+    /// It existed and has more data now: it is complete, or has more namespaces or more of their values.
     Completed,
     /// Its hour was folded already.
     TooOld,
@@ -156,7 +156,7 @@ pub struct ChangeRecord {
     pub by: String,
 }
 
-/// What a policy remembers of a namespace from one evaluation to the next.
+/// A policy's state for a namespace between evaluations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStateRecord {
     /// Account id.
@@ -254,6 +254,6 @@ pub struct HistoryFilter {
     pub to: Option<Timestamp>,
     /// Only changes: `Enable`, `Resize`, `Disable`.
     pub changes_only: bool,
-    /// At most so many, the newest; 0 for all.
+    /// At most this number, the newest; 0 for all.
     pub limit: u32,
 }

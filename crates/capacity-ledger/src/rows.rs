@@ -7,11 +7,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr, Transaction, Type};
 
 use crate::backend::{Backend, query};
+use crate::line::Line;
 use crate::records::{
     ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyDecisionRecord, PolicyStateRecord,
 };
-use crate::schema::{WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
-use crate::transfer::Line;
+use crate::tables::{WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Field for Option<i64> {
     }
 }
 
-/// SQLite knows no booleans, so that neither database holds any.
+/// SQLite has no booleans, so neither database stores any.
 impl Field for bool {
     type Stored = i64;
 
@@ -103,12 +103,12 @@ pub(crate) trait Record:
     const ADDITIONS: usize = 0;
     /// What must hold, of the values `$1`, `$2`..., for a record to be taken in.
     const TAKEN_IN_IF: &'static str = "true";
-    /// What happens to a row that is already there: `{bytewise}` as in [`Record::ORDER`].
+    /// What happens to an existing row: `{bytewise}` as in [`Record::ORDER`].
     const ON_CONFLICT: &'static str = "DO NOTHING";
 
     fn cells(&self) -> Vec<Cell<'_>>;
 
-    /// Tells what no database could refuse and no reader could use.
+    /// Finds what no database would reject but no reader could use.
     fn problem(&self) -> Option<String> {
         None
     }
@@ -161,14 +161,14 @@ record! {
     requests_known_minutes = "requests_known_minutes",
     operations_known_minutes = "operations_known_minutes";
 
-    /// Its minutes are still there, and will be folded themselves: they would count twice.
+    /// Its minutes still exist and will be folded: they would count twice.
     const TAKEN_IN_IF: &'static str = "NOT EXISTS (SELECT 1 FROM capacity_minutes \
         WHERE account = $1 AND minute >= $3 * 60 AND minute < $3 * 60 + 60)";
 
     fn problem(&self) -> Option<String> {
         let second = self.hour.checked_mul(3_600);
         let is_time = second.is_some_and(|second| jiff::Timestamp::from_second(second).is_ok());
-        (!is_time).then(|| format!("the hour {} is none", self.hour))
+        (!is_time).then(|| format!("the hour {} is out of range", self.hour))
     }
 }
 
@@ -300,7 +300,7 @@ record! {
 
 fn no_time(milliseconds: i64) -> Option<String> {
     let is_time = jiff::Timestamp::from_millisecond(milliseconds).is_ok();
-    (!is_time).then(|| format!("{milliseconds} is no time in milliseconds"))
+    (!is_time).then(|| format!("{milliseconds} is not a time in milliseconds"))
 }
 
 /// The columns of a record, to be read with `sqlx::query_as`.

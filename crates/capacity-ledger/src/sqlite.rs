@@ -1,4 +1,4 @@
-//! The file of a ledger: opening it, also where nothing may be written.
+//! The file of a ledger: opening it, also read-only.
 
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use sqlx::sqlite::{
 };
 
 use crate::error::{ErrorKind, LedgerError, sorted};
-use crate::store::{Opening, PATIENCE};
+use crate::pool::{Opening, PATIENCE};
 use crate::write_ahead_log;
 
 pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Result<SqlitePool, LedgerError> {
@@ -18,7 +18,7 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
         Ok(found) if found.is_dir() => {
             return Err(failed(
                 ErrorKind::Location,
-                "it names a folder, add the name of a file",
+                "it is a folder, add the name of a file",
             ));
         }
         Err(_) if opening == Opening::Create => {
@@ -66,7 +66,7 @@ async fn read_only(
         Err(error) if is_denied(&error) => error,
         pool => return pool.map_err(|error| sorted(&error, shown)),
     };
-    // Readers share an index of the log, which they may have to create. Without a log the file is all there is.
+    // Readers share an index of the log, which they may have to create. Without a log, the file alone is complete.
     if write_ahead_log::is_empty(path) {
         return tried(options.immutable(true))
             .await
@@ -79,7 +79,7 @@ async fn read_only(
 
 async fn tried(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let pool = pool(options).await?;
-    // The file is looked at by the first statement only.
+    // Only the first statement opens the file.
     sqlx::query("SELECT COUNT(*) FROM sqlite_master")
         .execute(&pool)
         .await?;

@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::sqlite::SqlitePool;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row, Sqlite};
 
 use crate::backend::{Access, Backend, kept, query, within};
 use crate::error::{ErrorKind, LedgerError, sorted};
 use crate::location::Location;
+use crate::pool::{Opening, PATIENCE, Pool};
 use crate::rows::{self, Record};
 use crate::{sqlite, write_ahead_log};
-
-/// How long is waited for a connection, or for another writer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Rows of one statement: their values stay far below what either database takes.
 pub(crate) const AT_A_TIME: usize = 250;
@@ -35,22 +31,8 @@ pub struct Ledger {
 /// By account and name.
 type Numbers = HashMap<(String, Arc<str>), i64>;
 
-#[derive(Debug, Clone)]
-pub(crate) enum Pool {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
-}
-
-/// How a ledger is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opening {
-    Create,
-    Existing,
-    ReadOnly,
-}
-
 impl Ledger {
-    /// Opens a ledger; an SQLite file and its folder are created on first use, and the tables brought to this version.
+    /// Opens a ledger; an SQLite file and its folder are created on first use, and the tables upgraded to this version.
     ///
     /// # Errors
     ///
@@ -59,7 +41,7 @@ impl Ledger {
         Self::open_as(location, Opening::Create).await
     }
 
-    /// Opens a ledger that is there, and brings its tables to this version.
+    /// Opens an existing ledger, and upgrades its tables to this version.
     ///
     /// # Errors
     ///
@@ -68,7 +50,7 @@ impl Ledger {
         Self::open_as(location, Opening::Existing).await
     }
 
-    /// Opens a ledger that is there and changes nothing in it. The right to read is enough: SELECT in PostgreSQL, a replica, a
+    /// Opens an existing ledger without changing it. The right to read is enough: SELECT in PostgreSQL, a replica, a
     /// file and a folder that this user may not write.
     ///
     /// # Errors
@@ -123,7 +105,7 @@ impl Ledger {
         }
     }
 
-    /// Returns what tells this ledger from every other one, wherever it lies.
+    /// Returns what identifies this ledger, wherever it lies.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -208,7 +190,7 @@ impl Ledger {
             within!(self, Access::WriteAlone("capacity_namespaces"), transaction => {
                 let row = query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
                 let mut numbers = row.try_get::<i64, _>(0)? + 1..;
-                // Many names a statement: over a network each statement takes its time.
+                // Many names per statement: over a network each statement has a latency.
                 for names in missing.chunks(AT_A_TIME) {
                     let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
                     insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {

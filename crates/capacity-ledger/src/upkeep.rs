@@ -10,10 +10,11 @@ use crate::backend::{Access, kept, query, query_as, within};
 use crate::codec::{self, Entry};
 use crate::error::{ErrorKind, LedgerError};
 use crate::minutes::{minute_number, start_of};
+use crate::pool::Pool;
 use crate::records::HourRecord;
 use crate::rows;
-use crate::schema::{VERSION, WITH_POLICY_DECISIONS};
-use crate::store::{AT_A_TIME, Ledger, Pool};
+use crate::store::{AT_A_TIME, Ledger};
+use crate::tables::{VERSION, WITH_POLICY_DECISIONS};
 
 /// What a ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,7 @@ const OLD_POLICY_DECISIONS: &str = concat!(
 const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
 impl Ledger {
-    /// Tells what the ledger holds.
+    /// Returns what the ledger contains.
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ impl Ledger {
         })
     }
 
-    /// Looks at everything, and returns what is wrong; nothing, if all is well.
+    /// Checks everything, and returns what is wrong; empty if all is well.
     ///
     /// # Errors
     ///
@@ -145,7 +146,8 @@ impl Ledger {
 
     /// Folds minutes older than `keep_minutes` into hours that stay, drops hours older than `keep_hours`, and evaluations, their
     /// decisions and changes older than `keep_decisions`. Folding an hour is one transaction, so that an interruption loses nothing
-    /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember stays.
+    /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember
+    /// stays.
     ///
     /// # Errors
     ///
@@ -173,7 +175,7 @@ impl Ledger {
             for hour in hours {
                 match self.fold(&account, hour).await {
                     Ok(minutes) => pruned.minutes += minutes,
-                    // A damaged minute stays, and keeps nothing else from being pruned.
+                    // A damaged minute stays, but does not prevent pruning of others.
                     Err(error) if error.kind() == ErrorKind::Corrupted => {
                         damaged.get_or_insert(error);
                     }
@@ -232,7 +234,7 @@ impl Ledger {
                         .bind(hour * 60 + 60)
                         .execute(&mut *transaction)
                         .await?;
-                    // A minute of a folded hour is never taken again: it would not be counted.
+                    // Minutes of a folded hour are never imported again: they would not be counted.
                     query(
                         "INSERT INTO capacity_folded (account, before_hour) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET \
                          before_hour = excluded.before_hour WHERE capacity_folded.before_hour < excluded.before_hour",

@@ -1,8 +1,8 @@
-//! Whether a database file and the write-ahead log beside it belong together.
+//! Whether a database file and the write-ahead log next to it belong together.
 //!
-//! SQLite replays any intact log into any file: a file restored from a backup beside the log of a later time, or the reverse, ends
-//! up as a mixture of both without a word. So every transaction that writes raises `user_version` by one, which puts the first page
-//! of the file, with that number and the ledger's own `application_id`, into the log. A log continues a file whose number is the one
+//! SQLite replays any intact log into any file: a file restored from a backup next to the log of a later time, or the reverse, ends
+//! up as a mixture of both, silently. So every transaction that writes raises `user_version` by one, which puts the first page of
+//! the file, with that number and the ledger's own `application_id`, into the log. A log continues a file whose number is the one
 //! before the log's first, or one of the log's own where some of it was already copied into the file.
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// Looked at so often: another process may be writing meanwhile.
+/// How often to retry: another process may be writing at the same time.
 const LOOKS: u8 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(30);
 
@@ -73,7 +73,7 @@ pub(crate) fn is_empty(database: &Path) -> bool {
     length <= (LOG_HEADER + FRAME_HEADER) as u64
 }
 
-/// Compares a file with the log beside it before SQLite opens them. What cannot be compared is left to SQLite.
+/// Compares a file with the log next to it before SQLite opens them. If they cannot be compared, SQLite decides.
 ///
 /// # Errors
 ///

@@ -33,13 +33,13 @@ pub struct FetchedBill {
     pub bill: Bill,
 }
 
-/// Asks for the billing report of the months between two times, waits until it is made, downloads and reads it. `progress` is told
-/// what goes on.
+/// Asks for the billing report of the months between two times, waits until it is made, downloads and reads it. `progress` is
+/// called with each step.
 ///
 /// # Errors
 ///
-/// With a sentence and the remedy: hours that the service no longer keeps, a key without the role, a report that failed or takes too
-/// long, a file that is cut off or holds something else.
+/// With a sentence and the remedy: hours that the service no longer keeps, a key without the role, a report that failed or takes
+/// too long, a file that is cut off or holds something else.
 pub async fn fetch_bill(
     client: &Client,
     from: Timestamp,
@@ -97,7 +97,7 @@ async fn made(
             BillingReportState::Generated => return Ok(report),
             BillingReportState::Failed => {
                 return Err(ReportError::Asked(format!(
-                    "Temporal Cloud could not make billing report {id}. Run the command again in some minutes; if it fails again, give this id to Temporal support"
+                    "Temporal Cloud could not make billing report {id}. Run the command again in a few minutes; if it fails again, give this id to Temporal support"
                 )));
             }
             BillingReportState::InProgress

@@ -43,7 +43,7 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Starts with everything that was observed beside the metrics.
+    /// Starts with everything that was observed in addition to the metrics.
     pub(crate) fn new(mut observations: Vec<Observation>) -> Self {
         observations.sort_by_key(|it| it.minute);
         Self {
@@ -52,7 +52,7 @@ impl Tracker {
         }
     }
 
-    /// Takes in what observations say of the minutes before one: there are no metrics of them.
+    /// Adds what observations say of the minutes before one: there are no metrics of them.
     fn without_metrics(&mut self, before: i64) {
         while let Some(observation) = self.observations.get(self.next)
             && observation.minute < before
@@ -78,10 +78,10 @@ impl Tracker {
         self.steps.last().map(|step| step.trus)
     }
 
-    /// Takes in a minute's limit and envelope, in actions per minute.
+    /// Adds a minute's limit and envelope, in actions per minute.
     pub(crate) fn minute(&mut self, minute: i64, limit: Option<i64>, envelope: Option<i64>) {
         self.without_metrics(minute);
-        // One of this very minute belongs to the metrics.
+        // A change in this very minute is already in the metrics.
         let last = self.observations[self.next..]
             .iter()
             .take_while(|it| it.minute == minute)

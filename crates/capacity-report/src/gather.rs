@@ -56,7 +56,7 @@ impl Gathered {
 }
 
 fn is_wanted(patterns: Option<&NamespacePatterns>, name: &str) -> bool {
-    // One that is no namespace id matches only all.
+    // A name that is not a namespace id matches only the filter for all.
     patterns.is_none_or(|patterns| name.parse().is_ok_and(|id| patterns.matches(&id)))
 }
 
@@ -123,7 +123,7 @@ struct Reading {
     /// The minute after the last one with known actions.
     expected: Option<i64>,
     reasons: BTreeMap<(String, String), u64>,
-    /// Of an action that was served, what the whole actions of the load leave over, in millionths.
+    /// The remainder of served actions beyond whole ones, in millionths.
     left_over: u128,
 }
 
@@ -178,13 +178,13 @@ impl Reading {
             let counted = self.counted.entry(hour).or_default();
             counted.served_micro += u128::from(sample.served[0]) * 60;
             counted.known_minutes += 1;
-            // What is before its first hour is cut off at the end.
+            // Everything before its first hour is cut off at the end.
             let expected = self.expected.unwrap_or(i64::MIN);
             self.missing
                 .add_all(expected.max(span.from_hour * MINUTES), minute - 1);
         }
         self.expected = Some(minute + 1);
-        // Less than an action a minute must not become one, nor none.
+        // Less than an action per minute must become neither one nor zero.
         let served = u128::from(sample.served[0]) * 60 + self.left_over;
         self.left_over = served % 1_000_000;
         let actions = MinuteActions {
@@ -351,7 +351,7 @@ async fn decided(
     let mut observations: BTreeMap<Arc<str>, Vec<Observation>> = BTreeMap::new();
     let mut reasons: BTreeMap<Arc<str>, BTreeMap<(String, String), u64>> = BTreeMap::new();
     let mut plans: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    // A day before the range tells which size the first hour began with.
+    // A day before the range shows which size the first hour began with.
     let filter = HistoryFilter {
         from: Some(start_of_hour(span.from_hour - 24)),
         to: Some(span.to()),
@@ -446,12 +446,12 @@ async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> R
     let info = ledger.info().await?;
     let holds = match (info.oldest_minute, info.newest_minute) {
         (Some(oldest), Some(newest)) => format!("its minutes are from {oldest} to {newest}"),
-        _ => "it holds no minutes: let a worker sample into it".to_owned(),
+        _ => "it has no minutes: run a worker with this ledger".to_owned(),
     };
     let range = format!("{} to {}", span.from(), span.to());
     if query.namespaces.is_empty() {
         return Ok(format!(
-            "the ledger {} holds nothing of account {account} from {range}; {holds}. Use another --from and --to",
+            "the ledger {} has no data for account {account} from {range}; {holds}. Use another --from and --to",
             ledger.location()
         ));
     }

@@ -120,11 +120,11 @@ impl Query {
         let refused = |text: String| Err(ReportError::Asked(text));
         match (&self.account, known) {
             (_, []) => refused(format!(
-                "the ledger {ledger} is empty: let a worker sample into it, or run `temporal-capacity plan --observe 1h`"
+                "the ledger {ledger} is empty: run a worker with it, or run `temporal-capacity plan --observe 1h`"
             )),
             (Some(account), known) if known.contains(account) => Ok(account.clone()),
             (Some(account), known) => refused(format!(
-                "the ledger {ledger} holds nothing of account {account}; it holds {}. Check --account and LEDGER_URL",
+                "the ledger {ledger} has no data for account {account}; it has data for {}. Check --account and LEDGER_URL",
                 known.join(", ")
             )),
             (None, [only]) => Ok(only.clone()),
@@ -222,7 +222,7 @@ mod tests {
         query.account = Some("other".to_owned());
         let other = chosen(&query, &["a1b2c"]).expect_err("another").to_string();
         assert!(
-            other.contains("holds nothing of account other; it holds a1b2c"),
+            other.contains("has no data for account other; it has data for a1b2c"),
             "{other}"
         );
         let empty = chosen(&query, &[]).expect_err("empty").to_string();

@@ -60,7 +60,7 @@ impl Bill {
     }
 }
 
-/// What the bill says beside what the ledger says.
+/// What the bill says next to what the ledger says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
     /// Id of the billing report.
@@ -73,7 +73,7 @@ pub struct Reconciliation {
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost, without a support plan, which the bill has apart.
+    /// What the ledger's actions cost, without a support plan, which the bill lists separately.
     pub ledger_usd: Decimal,
     /// What the bill says.
     pub billed_usd: Decimal,
@@ -100,7 +100,7 @@ pub struct NamespaceBill {
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost, without a support plan, which the bill has apart.
+    /// What the ledger's actions cost, without a support plan, which the bill lists separately.
     pub ledger_usd: Decimal,
     /// What the bill says.
     pub billed_usd: Decimal,
@@ -170,7 +170,7 @@ impl Explanation {
                 "more actions are billed than metrics show: background actions, replicas (twice with high availability), fairness"
             }
             Self::Unexplained => {
-                "nothing in the ledger explains it, such as another size for some seconds: check who else changed the capacity"
+                "nothing in the ledger explains it, such as another size for a few seconds: check who else changed the capacity"
             }
         }
     }
@@ -315,7 +315,7 @@ fn compared<'a>(
         }
     }
     for ((name, hour), billed) in billed {
-        // Where some namespaces were asked for, the others are none of the report's business.
+        // If namespaces were given, ignore the others.
         let is_reported = report.covers(name);
         if hours.contains(hour) && is_reported {
             let entry = compared

@@ -81,7 +81,7 @@ pub struct Report {
     pub changes_by: Vec<ByWhom>,
     /// Decisions by reason, the most frequent first.
     pub reasons: Vec<Reason>,
-    /// What policies in shadow would have decided, beside the acting one.
+    /// What policies in shadow would have decided, next to the acting one.
     pub shadow: Vec<Shadow>,
     /// Evaluations.
     pub evaluations: u64,
@@ -117,11 +117,11 @@ pub struct Figures {
     pub hours: i64,
     /// Of these, hours with provisioned capacity.
     pub hours_provisioned: i64,
-    /// Of these, hours whose capacity is not known; they count as on-demand.
+    /// Of these, hours with unknown capacity; they count as on-demand.
     pub hours_capacity_unknown: i64,
     /// Actions used in known minutes.
     pub used_actions: u64,
-    /// Actions billed beside those used: what the hours fell short of their minimum.
+    /// Actions billed in addition to those used: the difference between the hours' minimum and their use.
     pub idle_actions: u64,
     /// What these cost: paid for unused capacity.
     pub idle_usd: Decimal,
@@ -150,7 +150,7 @@ pub struct Figures {
 pub struct Alternative {
     /// `on-demand`, `static-peak`, `threshold` or `break-even`.
     pub policy: &'static str,
-    /// Actions billed beside those used.
+    /// Actions billed in addition to those used.
     pub idle_actions: u64,
     /// What these cost.
     pub idle_usd: Decimal,
@@ -215,7 +215,7 @@ pub struct Reason {
 type Replays = [Option<Replayed>; COMPARED.len()];
 
 impl Report {
-    /// Makes the figures, replaying the alternatives on all cores. `progress` is told how many of the replays are done.
+    /// Makes the figures, replaying the alternatives on all cores. `progress` is called with the number of finished replays.
     pub fn of(gathered: Gathered, price: &ActionPrice, progress: impl Fn(usize, usize) + Sync) -> Self {
         let price = UnitPrice::of(price);
         let replays = replay_all(&gathered, price.per_million, &progress);

@@ -1,4 +1,4 @@
-//! What a policy in shadow would have decided, beside the decisions that were acted on.
+//! What a policy in shadow would have decided, next to the decisions that were acted on.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,7 @@ impl Shadows {
         Ok(shadows)
     }
 
-    /// Compares an acting decision with those in shadow beside it.
+    /// Compares an acting decision with the shadow decisions of the same evaluation.
     pub(crate) fn compare(&mut self, at_ms: i64, acting: &DecisionRecord) {
         let key = (acting.plan_id.clone(), acting.namespace.clone());
         let wanted = size(&acting.action, acting.current_trus, acting.wanted_trus);

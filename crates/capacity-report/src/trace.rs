@@ -34,12 +34,12 @@ pub struct Figure {
 pub struct Rows {
     /// The table of the ledger.
     pub table: &'static str,
-    /// What identifies them beside the minutes.
+    /// What identifies them in addition to the minutes.
     pub keys: BTreeMap<&'static str, String>,
     /// Minutes, as ranges of first and last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub minutes: Vec<(jiff::Timestamp, jiff::Timestamp)>,
-    /// Where the size of the hour is known from, for hours that are billed.
+    /// The source of the hour's size, for hours that are billed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,
     /// What they contribute, in words with numbers.
@@ -316,7 +316,7 @@ fn shadow(gathered: &Gathered, shadow: &Shadow) -> Figure {
         namespace: String::new(),
         figure: format!("shadow:{}", shadow.policy),
         value: shadow.decisions.to_string(),
-        formula: "rows of the policy in shadow, each beside the row of capacity_decisions with the same plan_id and namespace; a change wants \
+        formula: "rows of the policy in shadow, each joined with the row of capacity_decisions with the same plan_id and namespace; a change wants \
                   wanted_trus, every other action current_trus"
             .to_owned(),
         rows: vec![Rows {

@@ -7,7 +7,7 @@ use crate::synonyms::synonym;
 pub struct Entry {
     /// The name of its variable; the key in a file is the same in lower case.
     pub name: &'static str,
-    /// What it is where nothing is said; `None` where nothing stands for it.
+    /// The default; `None` if there is none.
     pub default: Option<&'static str>,
     /// Whether its value is never shown, and may come from a file named by `<NAME>_FILE`.
     pub is_secret: bool,
@@ -300,7 +300,7 @@ pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name == name)
 }
 
-/// Tells what a variable's name means.
+/// Returns what a variable's name means.
 pub(crate) fn meaning(name: &str) -> Name {
     if let Some(entry) = entry(name) {
         return Name::Setting(entry.name);
@@ -321,7 +321,7 @@ pub(crate) fn meaning(name: &str) -> Name {
     nearest(name).map_or(Name::Other, Name::Near)
 }
 
-/// Returns the setting that a name was probably meant to be: another word for it, or a slip.
+/// Returns the setting that a name was probably meant to be: another word for it, or a typo.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     if let Some(setting) = synonym(name) {
         return Some(setting);
@@ -329,7 +329,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_suffix("_FILE").unwrap_or(&name);
     let close = |entry: &&Entry| {
-        // Two slips in a long name are a slip; in a short one they are another word.
+        // Two typos in a long name are a typo; in a short name they make another word.
         let allowed = if entry.name.len() < 12 { 1 } else { 2 };
         strsim::damerau_levenshtein(name, entry.name) <= allowed
     };

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
+use config::{ConfigError, Map, Source, Value, ValueKind};
 use http_edge::without_quotes;
 use secrecy::ExposeSecret;
 
@@ -14,6 +14,7 @@ use crate::dotenv;
 use crate::mistake::{Mistake, Origin};
 use crate::profile;
 use crate::synonyms::looks_like_ours;
+use crate::toml;
 
 /// Everything settings can come from.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +23,7 @@ pub struct Inputs {
     pub environment: BTreeMap<String, String>,
     /// Variables of the environment whose value is not text.
     pub unreadable: Vec<String>,
-    /// Where `.env` and `capacity.toml` are looked for, and what relative paths start from; none: neither is looked for.
+    /// Where `.env` and `capacity.toml` are looked for, and what relative paths start from; `None`: neither is read.
     pub directory: Option<PathBuf>,
     /// The settings file, if one was named; it must exist then.
     pub file: Option<PathBuf>,
@@ -210,7 +211,7 @@ impl Layers {
         if mode.is_ok_and(|mode| mode & 0o004 != 0) {
             let path = path.display();
             self.layered.warnings.push(format!(
-                "{path} holds a secret and can be read by everybody: chmod 600 {path}"
+                "{path} contains a secret and is readable by everyone: chmod 600 {path}"
             ));
         }
     }
@@ -241,7 +242,7 @@ impl Layers {
                 ));
             }
         };
-        let table = match toml_table(&text) {
+        let table = match toml::table(&text) {
             Ok(table) => table,
             Err(problem) => return self.mistake(Mistake::of_file(&shown, None, problem)),
         };
@@ -299,7 +300,7 @@ impl Layers {
             None => self.mistake(Mistake::of_name(
                 key,
                 Some(origin),
-                "this is a table or a list in a list; write one value, or a list of texts",
+                "this is a table or a list in a list; write one value, or a list of strings",
             )),
         }
     }
@@ -368,7 +369,7 @@ impl Layers {
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin), problem));
             }
         }
-        // Another program's `.env` may lie in the same folder: one without any setting of ours is not ours.
+        // Another program's `.env` may be in the same folder: ignore it if it has none of our settings.
         if !seen.is_empty() {
             for (name, origin) in unknown {
                 let problem = "unknown setting, and the name looks like one of this program; rename or remove it \
@@ -394,7 +395,7 @@ impl Layers {
             }
         }
         for (name, near) in near_names {
-            // Terraform and tcld read TEMPORAL_CLOUD_API_KEY: beside ours it is not a mistake.
+            // Terraform and tcld read TEMPORAL_CLOUD_API_KEY: next to our key it is not a mistake.
             let is_set = self.by_value.contains(near) || self.by_file.contains_key(near);
             if !(is_set && entry(near).is_some_and(|entry| entry.is_secret)) {
                 self.layered.warnings.push(format!(
@@ -472,17 +473,6 @@ impl Layers {
         }
         self.layered
     }
-}
-
-/// Reads a TOML document. What is wrong is told without the line, which may hold a secret.
-pub(crate) fn toml_table(text: &str) -> Result<Map<String, Value>, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let read = config::File::from_str(text, FileFormat::Toml).collect();
-    read.map_err(|error| {
-        // Its first line is the place.
-        let place = error.to_string().lines().next().unwrap_or_default().to_owned();
-        format!("this is not valid TOML: {place}")
-    })
 }
 
 /// The line a key of a TOML document stands on, or the first.

@@ -5,6 +5,7 @@
 //! [`load`] turns [`Inputs`] into [`Settings`], or into all [`Mistakes`] at once; [`CATALOGUE`] lists every setting.
 
 mod catalogue;
+mod defaults;
 mod dotenv;
 mod layers;
 mod mistake;
@@ -16,6 +17,7 @@ mod settings;
 mod synonyms;
 #[cfg(test)]
 mod tests;
+mod toml;
 mod values;
 
 pub use catalogue::{CATALOGUE, Entry};

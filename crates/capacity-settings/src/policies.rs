@@ -1,46 +1,17 @@
-//! Which policy decides, and which is recorded beside it.
-
-use std::collections::BTreeMap;
+//! Which policy decides, and which one is recorded in addition.
 
 use capacity_engine::PolicyRef;
 use capacity_engine::break_even::{BreakEven, Parameters};
 
-use crate::layers::Found;
-use crate::mistake::{Mistake, Origin};
+use crate::defaults::{BUDGET, POLICY, SHADOW};
+use crate::mistake::Mistake;
 use crate::settings::{Needs, Reader};
 
-const POLICY: &str = "POLICY";
 const PARAMS: &str = "POLICY_PARAMS";
-const SHADOW: &str = "POLICY_SHADOW";
 const LEDGER: &str = "LEDGER_URL";
-const BUDGET: &str = "METRICS_REQUESTS_PER_HOUR";
-const KEEP: &str = "LEDGER_KEEP_MINUTES";
 
 /// A sample every minute and what evaluations need.
 const EVERY_MINUTE: u64 = 63;
-
-/// Puts the defaults that `break-even` needs in place of the usual ones: a sample every minute, and minutes to test it against.
-pub(crate) fn adapt_defaults(values: &mut BTreeMap<&'static str, Found>) {
-    let is_break_even = |name: &str| {
-        values
-            .get(name)
-            .is_some_and(|found| is(&found.text, BreakEven::NAME))
-    };
-    if !is_break_even(POLICY) && !is_break_even(SHADOW) {
-        return;
-    }
-    for (name, text) in [(BUDGET, "120"), (KEEP, "35d")] {
-        if let Some(found) = values.get_mut(name)
-            && found.origin == Origin::Default
-        {
-            text.clone_into(&mut found.text);
-        }
-    }
-}
-
-fn is(text: &str, name: &str) -> bool {
-    text.trim().eq_ignore_ascii_case(name)
-}
 
 impl Reader<'_> {
     /// Returns the policy that decides, and the one in shadow.
@@ -83,7 +54,7 @@ impl Reader<'_> {
                 let shadow = shadow?;
                 if shadow == acting {
                     let origin = self.found(SHADOW).map(|found| found.origin.clone());
-                    let problem = "it is the policy that acts already: name the other one, or remove it";
+                    let problem = "this policy is active already: set the other one, or remove it";
                     self.mistakes.push(Mistake::of_name(SHADOW, origin, problem));
                     return None;
                 }

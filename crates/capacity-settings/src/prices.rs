@@ -10,7 +10,7 @@ const MOST_ACTIONS: u64 = 1_000_000_000_000;
 /// A list as it should be.
 const TIERS: &str = "5M:50, 10M:45, 25";
 
-/// Reads `50`, or `5M:50, 10M:45, 25`: each price holds up to that many actions, and the last one has no limit.
+/// Reads `50`, or `5M:50, 10M:45, 25`: each price applies up to its number of actions, and the last one has no limit.
 pub(crate) fn list(text: &str) -> Result<PriceList, String> {
     let (tiers, last) = match text.rsplit_once(',') {
         Some((tiers, last)) => (tiers.split(',').map(tier).collect::<Result<_, _>>()?, last),
@@ -22,7 +22,7 @@ pub(crate) fn list(text: &str) -> Result<PriceList, String> {
 fn tier(text: &str) -> Result<PriceTier, String> {
     let (end, dollars) = text.split_once(':').ok_or_else(|| {
         format!(
-            "{} does not say up to how many actions it holds, and only the last price may not: write such as {TIERS}",
+            "{} has no upper limit, which only the last price may omit; for example {TIERS}",
             quoted(text)
         )
     })?;
@@ -36,7 +36,7 @@ fn tier(text: &str) -> Result<PriceTier, String> {
 fn beyond(text: &str) -> Result<PricePerMillion, String> {
     if text.contains(':') {
         return Err(format!(
-            "{} is the last and has an end: write the price beyond it after a comma, such as {TIERS}",
+            "{} is the last price and must not have an upper limit: add the price beyond it, such as {TIERS}",
             quoted(text)
         ));
     }
@@ -48,7 +48,7 @@ fn price(text: &str) -> Result<PricePerMillion, String> {
     let number = number.strip_prefix('$').unwrap_or(number).trim();
     let dollars = Decimal::from_str_exact(number).map_err(|_| {
         format!(
-            "{} is no price: write dollars as a number, such as 50 or 47.50, or tiers, such as {TIERS}",
+            "{} is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as {TIERS}",
             quoted(text)
         )
     })?;
@@ -71,7 +71,7 @@ pub(crate) fn actions(text: &str) -> Result<u64, String> {
         .filter(|actions| *actions <= MOST_ACTIONS)
         .ok_or_else(|| {
             format!(
-                "{} is no number of actions from 0 to 1000B: write such as 5M, 2B or 5_000_000",
+                "{} is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000",
                 quoted(text)
             )
         })
@@ -88,7 +88,7 @@ pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, String> {
         })
 }
 
-/// A part of a text as it is told, however long it is.
+/// A part of a text for a message, shortened if it is long.
 fn quoted(text: &str) -> String {
     let part: String = text.trim().chars().take(40).collect();
     format!("`{}`", part.escape_debug())
@@ -118,48 +118,47 @@ mod tests {
     #[rstest]
     #[case::zero(
         "0",
-        "0 is no price: it must be above 0 and at most 10,000 dollars per million actions"
+        "0 is not a price: it must be above 0 and at most 10,000 dollars per million actions"
     )]
     #[case::negative(
         "-1",
-        "-1 is no price: it must be above 0 and at most 10,000 dollars per million actions"
+        "-1 is not a price: it must be above 0 and at most 10,000 dollars per million actions"
     )]
     #[case::too_fine(
         "47.1234567",
-        "47.1234567 is too fine a price: it may have at most 6 decimals"
+        "47.1234567 has too many decimals for a price: at most 6 are allowed"
     )]
     #[case::word(
         "fifty",
-        "`fifty` is no price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`fifty` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::thousands(
         "1,000",
-        "`1` does not say up to how many actions it holds, and only the last price may not: \
-         write such as 5M:50, 10M:45, 25"
+        "`1` has no upper limit, which only the last price may omit; for example 5M:50, 10M:45, 25"
     )]
     #[case::no_last_price(
         "5M:50, 10M:45",
-        "`10M:45` is the last and has an end: write the price beyond it after a comma, such as 5M:50, 10M:45, 25"
+        "`10M:45` is the last price and must not have an upper limit: add the price beyond it, such as 5M:50, 10M:45, 25"
     )]
     #[case::comma_at_the_end(
         "5M:50, ",
-        "`` is no price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::unknown_unit(
         "5K:50, 45",
-        "`5K` is no number of actions from 0 to 1000B: write such as 5M, 2B or 5_000_000"
+        "`5K` is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000"
     )]
     #[case::no_dollars(
         "5M:, 45",
-        "`` is no price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::price_of_a_tier(
         "5M:0, 45",
-        "0 is no price: it must be above 0 and at most 10,000 dollars per million actions"
+        "0 is not a price: it must be above 0 and at most 10,000 dollars per million actions"
     )]
     #[case::falling(
         "10M:50, 5M:45, 40",
-        "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: the ends must rise, as in 5M:50, 10M:45, 25"
+        "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must ascend, as in 5M:50, 10M:45, 25"
     )]
     fn wrong_prices_are_told_with_what_would_be_right(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(list(text).expect_err("wrong"), expected);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-use crate::layers::toml_table;
+use crate::toml;
 
 /// The variables of a profile's keys.
 const KEYS: &[(&[&str], &str)] = &[
@@ -44,7 +44,7 @@ pub(crate) struct Profile {
 ///
 /// # Errors
 ///
-/// If what was named does not exist, or the file is none of TOML; never shows a line of it.
+/// If the named file or profile does not exist, or the file is not TOML; never shows a line of it.
 pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (String, String)> {
     let named = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
     let (named_file, named_profile) = (named("TEMPORAL_CONFIG_FILE"), named("TEMPORAL_PROFILE"));
@@ -61,7 +61,7 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (S
         return match named_profile {
             Some(_) => Err((
                 "TEMPORAL_PROFILE".to_owned(),
-                format!("there is no file {} to hold profiles", path.display()),
+                format!("the file {} for profiles does not exist", path.display()),
             )),
             None => Ok(Profile::default()),
         };
@@ -94,7 +94,7 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (S
 }
 
 fn not_there(profile: &str) -> String {
-    format!("there is no profile `{profile}`; `temporal config list` shows those that there are")
+    format!("there is no profile `{profile}`; `temporal config list` lists the existing ones")
 }
 
 fn default_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
@@ -117,7 +117,7 @@ fn default_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
 
 fn table_of(path: &Path) -> Result<config::Map<String, Value>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    toml_table(&text)
+    toml::table(&text)
 }
 
 fn as_table(value: &Value) -> Option<&config::Map<String, Value>> {

@@ -40,7 +40,7 @@ impl Reader<'_> {
         };
         if !self.reads_prometheus() {
             self.warnings.push(format!(
-                "{URL} is set and not used: {SOURCE}=prometheus is missing"
+                "{URL} is set but not used: {SOURCE}=prometheus is missing"
             ));
         }
         let mut builder = PrometheusConfig::builder(url)
@@ -56,7 +56,7 @@ impl Reader<'_> {
             builder = builder.custom_ca(pem);
         }
         match builder.build() {
-            // One that is not used is checked all the same: what is wrong with it may be a secret in the wrong place.
+            // Check it even if unused: a mistake may be a secret in the wrong place.
             Ok(config) => self.reads_prometheus().then_some(config),
             Err(errors) => {
                 for error in errors.errors() {
@@ -81,11 +81,11 @@ impl Reader<'_> {
                 Auth::None
             }
             (None, Some(_), None) => {
-                self.wrong(USER, format!("it needs {PASSWORD} beside it"));
+                self.wrong(USER, format!("it also needs {PASSWORD}"));
                 Auth::None
             }
             (None, None, Some(_)) => {
-                self.wrong(PASSWORD, format!("it needs {USER} beside it"));
+                self.wrong(PASSWORD, format!("it also needs {USER}"));
                 Auth::None
             }
         }

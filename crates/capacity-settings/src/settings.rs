@@ -8,9 +8,9 @@ use http_edge::Secret;
 use http_edge::pem::{self, Pem};
 
 use crate::catalogue::{CATALOGUE, entry};
+use crate::defaults::adapt_defaults;
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
-use crate::policies::adapt_defaults;
 use crate::{prices, values};
 
 /// What a program cannot do without.
@@ -88,7 +88,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Returns the full id of the namespace this automation runs in, if that can be told: a full id, or a bare name with
+    /// Returns the full id of the namespace this automation runs in, if that is known: a full id, or a bare name with
     /// the account of a Temporal Cloud address; nothing else.
     pub fn namespace_id(&self) -> Option<NamespaceId> {
         let namespace = self.namespace.as_deref()?;
@@ -293,12 +293,12 @@ impl Reader<'_> {
         self.mistakes.push(Mistake::of_name(name, None, problem));
     }
 
-    /// Lays a refusal of a leaf's own configuration at the door of the key or of the address.
+    /// Assigns a leaf's refusal of its configuration to the key or to the address.
     fn refused(&mut self, key: &str, url: &str, is_key: bool, problem: String) {
         let name = if is_key { key } else { url };
         if let Some(found) = self.found(name) {
             let (text, origin) = (found.text.clone(), found.origin.clone());
-            // The address may hold a password: the leaf has said what may be said.
+            // The address may contain a password: the parser's message is already safe to show.
             let mistake = Mistake {
                 value: None,
                 ..Mistake::of_value(name, &text, &origin, problem)
@@ -418,7 +418,7 @@ impl Reader<'_> {
             self.mistakes.push(Mistake::of_name(
                 given,
                 origin,
-                format!("it needs {missing} beside it"),
+                format!("it also needs {missing}"),
             ));
         }
         self.check_pems();

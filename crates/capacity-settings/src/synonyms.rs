@@ -1,6 +1,6 @@
 //! Other names that people try for our settings.
 //!
-//! A slip of a letter or two is found by its distance; another word is not. A `DRY_RUN=true` or `NAMESPACE_WHITELIST=...` that
+//! A typo of a letter or two is found by its distance; another word is not. A `DRY_RUN=true` or `NAMESPACE_WHITELIST=...` that
 //! silently does nothing changes the capacity of an account that somebody thought protected.
 
 /// Words that change nothing about what is meant.
@@ -19,7 +19,7 @@ const FILLERS: &[&str] = &[
 
 const NAMESPACE_WORDS: &[&str] = &["NAMESPACES", "NAMESPACE", "NS"];
 
-/// What a list of namespaces to take is called; those in the second row only beside a word for namespaces.
+/// What a list of namespaces to take is called; those in the second row only together with a word for namespaces.
 const ALLOW: [&[&str]; 2] = [
     &["ALLOWLIST", "WHITELIST"],
     &[

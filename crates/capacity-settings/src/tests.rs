@@ -141,8 +141,8 @@ fn wrong_prices_are_all_told() {
     let mistakes = loaded(folder(&[]).path(), &environment).expect_err("wrong");
     insta::assert_snapshot!(mistakes.to_string(), @r"
     3 settings are wrong
-      PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: the ends must rise, as in 5M:50, 10M:45, 25
-      ACTIONS_PER_MONTH = `many` (environment): `many` is no number of actions from 0 to 1000B: write such as 5M, 2B or 5_000_000
+      PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must ascend, as in 5M:50, 10M:45, 25
+      ACTIONS_PER_MONTH = `many` (environment): `many` is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000
       SUPPORT_PLAN_PERCENTAGE = `110` (environment): write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5
     ");
 }
@@ -191,11 +191,11 @@ fn every_mistake_is_told_at_once() {
       TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are given: remove one
       DEFAULT_TRU_COUNT = `five` (.env, line 2): write a whole number from 1 to 1000
       METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): write a duration with its unit, such as 90s, 6m or 4h
-      NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs know *, ?, [ab] and {a,b}
+      NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
       DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; write true or false
-      CLOUD_OPS_API_BASE_URL (environment): the URL holds a user or password; a key belongs into its own setting
+      CLOUD_OPS_API_BASE_URL (environment): the URL contains a user or password; put the key into its own setting
       TEMPORAL_CLOUD_METRICS_API_KEY: it is not set (API key for the metrics endpoint; the role Metrics Read-Only is enough); set it, or name a file that holds it in TEMPORAL_CLOUD_METRICS_API_KEY_FILE
-      TEMPORAL_CERT_PATH (environment): it needs TEMPORAL_KEY_PATH beside it
+      TEMPORAL_CERT_PATH (environment): it also needs TEMPORAL_KEY_PATH
     ");
 }
 
@@ -468,7 +468,7 @@ fn break_even_is_refused_without_a_ledger_or_prometheus_and_says_what_to_set() {
         "{text}"
     );
     let text = refused(&[("POLICY_SHADOW", "threshold"), ("LEDGER_URL", "ledger.db")]);
-    assert!(text.contains("it is the policy that acts already"), "{text}");
+    assert!(text.contains("this policy is active already"), "{text}");
     // The schedule is made without a ledger.
     assert!(loaded(folder(&[]).path(), &[("POLICY", "break-even")]).is_ok());
 }

@@ -1,4 +1,4 @@
-//! From text to valid values. Each reader says what is wrong and what would be right.
+//! From text to valid values. Each reader reports what is wrong and how to fix it.
 
 use capacity_engine::{NamespacePatterns, Trus};
 use jiff::SignedDuration;
@@ -86,9 +86,10 @@ pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
         .filter(|item| !item.is_empty())
         .collect();
     if items.is_empty() {
-        return Err("it names no namespace, only separators; name at least one, or remove it".to_owned());
+        return Err("it contains only separators; name at least one, or remove it".to_owned());
     }
-    NamespacePatterns::try_new(&items).map_err(|error| format!("{error}; globs know *, ?, [ab] and {{a,b}}"))
+    NamespacePatterns::try_new(&items)
+        .map_err(|error| format!("{error}; globs support *, ?, [ab] and {{a,b}}"))
 }
 
 /// Reads names of top-level fields of a spec.
@@ -116,7 +117,7 @@ pub(crate) fn installation(text: &str) -> Result<String, String> {
     if text.len() <= 40 && text.chars().all(is_fine) && !text.starts_with('-') && !text.ends_with('-') {
         Ok(text.to_owned())
     } else {
-        Err("write at most 40 small letters, digits and hyphens, such as emea".to_owned())
+        Err("use at most 40 lowercase letters, digits and hyphens, such as emea".to_owned())
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
     #[case::one_comma(",")]
     #[case::quoted_nothing("\"\",''")]
     fn a_list_that_names_nothing_is_refused(#[case] text: &str) {
-        assert!(patterns(text).is_err_and(|problem| problem.contains("names no namespace")));
+        assert!(patterns(text).is_err_and(|problem| problem.contains("contains only separators")));
         assert!(labels(text).is_err());
     }
 

@@ -166,7 +166,7 @@ impl CapacityActivities {
         })
     }
 
-    /// Does one step of a change: at most one post or poll. Refuses under this worker's own dry run, whoever asks.
+    /// Does one step of a change: at most one post or poll. Refuses if this worker is in dry run.
     #[activity(name = "change_step")]
     pub async fn change_step(
         self: Arc<Self>,
@@ -229,8 +229,8 @@ impl CapacityActivities {
         waited.map_err(|error| failed(failure::JOIN, false, format!("{error:?}")))
     }
 
-    /// Tells people of an evaluation, in one digest, and what of it is news. Returns the standing problems they know of now;
-    /// nothing if the notification failed, so that the next one repeats it.
+    /// Announces what is new in an evaluation, in one digest. Returns the standing problems that are announced now; nothing if the
+    /// notification failed, so that the next one repeats it.
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
@@ -296,7 +296,7 @@ impl CapacityActivities {
         Ok(told.await?.then_some(standing))
     }
 
-    /// Tells people of a change that outlasted its time: the evaluation that began it may be over.
+    /// Announces a change that outlasted its time: the evaluation that began it may be over.
     #[activity(name = "announce_change")]
     pub async fn announce_change(
         self: Arc<Self>,
@@ -316,7 +316,7 @@ impl CapacityActivities {
         beating(&context, self.tell_digest(&report, Vec::new())).await
     }
 
-    /// Tells people that the controller does not answer, or answers again. Returns when they were told.
+    /// Announces that the controller does not answer, or answers again. Returns when that was announced.
     #[activity(name = "announce_silence")]
     pub async fn announce_silence(
         self: Arc<Self>,
@@ -333,7 +333,7 @@ impl CapacityActivities {
             (None, Some(told)) => (
                 Severity::Info,
                 "The capacity controller answers again",
-                format!("people were told of its silence at {told}"),
+                format!("its silence was announced at {told}"),
             ),
             (None, None) => return Ok(None),
         };
@@ -381,7 +381,7 @@ impl CapacityActivities {
             }
             Err(error @ AskError::NoAnswer(_)) => error,
         };
-        // An evaluation that takes longer than this tick waits is no silence.
+        // An evaluation that outlasts this tick does not count as silence.
         let client = self.client.get();
         let asked = status(&client, &self.settings.installation, Duration::from_secs(10));
         match beating(&context, asked).await? {
@@ -413,7 +413,7 @@ impl CapacityActivities {
         self.autopilot.settings().policy.threshold.price.dollars()
     }
 
-    /// Tells what of a report is to be told, with what else is; having nothing to tell is being told.
+    /// Announces what is new in a report, and what else is due; with nothing to announce, it succeeds.
     pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
         let plan = report.to_plan(self.price_per_million_actions());
         match digest(&plan, more) {
@@ -422,7 +422,7 @@ impl CapacityActivities {
         }
     }
 
-    /// Returns whether people were told, as far as they can be: under dry run, or without a webhook, the log is told.
+    /// Returns whether the channel was notified. In dry run, or without a webhook, a log line counts.
     pub(crate) async fn tell(&self, message: &Message) -> bool {
         match &self.settings.webhook {
             Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {
@@ -456,11 +456,15 @@ pub(crate) fn recorder() -> String {
     format!("capacity-worker {}/{}", host.display(), std::process::id())
 }
 
-/// What a silent tick's failure says of when people were told.
-pub(crate) const TOLD_AT: &str = "people were told at ";
+/// In the failure of a silent tick, the prefix of the time at which it was announced.
+pub(crate) const TOLD_AT: &str = "announced at ";
+
+/// The same in releases up to 0.1.
+const TOLD_AT_0_1: &str = "people were told at "; // prose: quoted
 
 fn told_at(failure: &str) -> Option<String> {
-    let (_, rest) = failure.rsplit_once(TOLD_AT)?;
+    let prefixes = [TOLD_AT, TOLD_AT_0_1];
+    let (_, rest) = prefixes.iter().find_map(|prefix| failure.rsplit_once(prefix))?;
     let told = rest
         .split(|letter: char| letter == ')' || letter.is_whitespace())
         .next()?;

@@ -1,7 +1,7 @@
-//! What a controller carries from run to run, cut to what a payload may hold.
+//! What a controller carries from run to run, cut to what fits a payload.
 //!
-//! One order for every cut: changes, what must be announced, holds, keeps. What must be announced is never cut in favor of what
-//! need not.
+//! One order for every cut: changes, what must be announced, holds, keeps. What must be announced is never cut before what need not
+//! be.
 
 use crate::messages::{ChangeReport, ControllerState, DecisionReport, EvaluationReport};
 
@@ -29,7 +29,7 @@ impl ControllerState {
             }
             cut(&mut self);
         }
-        // The last evaluation is announced; what it told is among the standing problems.
+        // The last evaluation has been announced; its announcements are among the standing problems.
         while self.bytes() > MOST_BYTES
             && let Some(report) = self.last.as_mut().filter(|report| !report.decisions.is_empty())
         {
@@ -98,8 +98,8 @@ mod tests {
         format!("a-team-with-a-rather-long-name-{number:05}.a1b2c")
     }
 
-    /// Every tenth namespace is quiet, and all those come first by name; the others are throttled. The key may change none of them: those
-    /// that were refused are held, the rest is to be enabled.
+    /// Every tenth namespace is quiet, and all those come first by name; the others are throttled. The key may change none of them:
+    /// those that were refused are held, the rest is to be enabled.
     fn plan(refused: usize) -> Plan {
         let decisions = (0..NAMESPACES).map(|number| {
             let quiet = number < NAMESPACES / 10;
@@ -147,7 +147,7 @@ mod tests {
             .collect()
     }
 
-    /// One evaluation and the end of its changes: all of them are refused. Checks every payload on the way.
+    /// One evaluation and the end of its changes: all of them are refused. Checks every payload.
     fn evaluate(it: &mut CapacityManagementWorkflow, number: u64, refused: usize) -> usize {
         let state = &it.state;
         let request = EvaluateRequest {
@@ -173,7 +173,7 @@ mod tests {
             changes_left_out: observation.changes_left_out,
             ..observation.report
         };
-        // What must be announced is never cut in favor of what need not.
+        // What must be announced is never cut before what need not be.
         let quiet = report.decisions.iter().filter(|it| it.action == "Keep").count();
         assert!(
             report.announcements_left_out == 0 || quiet == 0,

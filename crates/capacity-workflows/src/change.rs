@@ -1,7 +1,7 @@
 //! Carrying out one change: read, post once, check until its end, conclude. The workflow id is the lock of the namespace.
 //!
-//! The digests of the spec are in the history before the POST, so that whichever worker is left can tell whether the update
-//! changed more than the capacity. Constants here change only behind a patch marker.
+//! The digests of the spec are in the history before the POST, so that any remaining worker can check whether the update changed
+//! more than the capacity. Constants here change only behind a patch marker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::{Duration, SystemTime};
@@ -125,7 +125,7 @@ impl Change<'_> {
         }
         self.end(
             "failed",
-            Some("the update did not take hold; it is decided again".to_owned()),
+            Some("the update did not take effect; it will be re-evaluated".to_owned()),
         );
     }
 
@@ -195,7 +195,7 @@ impl Change<'_> {
         }
     }
 
-    /// The service may have the POST: it is looked for, and posted again only if it is not there.
+    /// The service may have the POST: look for it, and post again only if it is not there.
     async fn after_uncertain_post(&mut self) -> Posted {
         self.wait(Duration::from_secs(2), "before looking for the operation")
             .await;
@@ -381,7 +381,7 @@ impl Change<'_> {
         self.end(&answer.outcome, answer.error);
     }
 
-    /// Signals the controller. That it cannot be signaled never fails a change.
+    /// Signals the controller. A failed signal never fails a change.
     async fn tell(&mut self, ended: bool) {
         if self.request.controller_id.is_empty() {
             return;
@@ -426,7 +426,7 @@ impl Change<'_> {
             .await;
     }
 
-    /// Signals, records and announces the end, and closes within a minute; what is left goes to a workflow of its own.
+    /// Signals, records and announces the end, and closes within a minute; what is left goes to its own workflow.
     async fn conclude(&mut self) -> ChangeReport {
         self.tell(true).await;
         if self.report.outcome == "not_started" {
@@ -464,7 +464,7 @@ impl Change<'_> {
         if delay.is_zero() {
             return;
         }
-        // A change that was posted is seen to its end, also after it was canceled.
+        // A posted change is followed to its end, even after it was canceled.
         let timer = TimerOptions::builder(delay)
             .summary(why.to_owned())
             .cancellation_token(WorkflowCancellationToken::new())

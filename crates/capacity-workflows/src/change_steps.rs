@@ -25,7 +25,7 @@ use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, METRICS_STA
 use crate::pauses::{self, PauseKind};
 use crate::record::CapacityRecord;
 
-/// A change that is ready, posted or over, as a step says it.
+/// A change that is ready, posted or over, as a step reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepAnswer {
@@ -119,9 +119,9 @@ pub struct PauseOrder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Concluded {
-    /// Whether the ledger has it, or there is none.
+    /// Whether the ledger has it, or there is no ledger.
     pub recorded: bool,
-    /// Whether the channel was notified, or there is none.
+    /// Whether the channel was notified, or there is no channel.
     pub announced: bool,
 }
 
@@ -295,7 +295,7 @@ impl ChangeActivities {
     ) -> Result<Concluded, ActivityError> {
         let report = &conclusion.report;
         let shared = &self.shared;
-        // Once for each change: neither the attempts that follow nor the workflow that goes on recording repeat it.
+        // Once for each change: neither later attempts nor the workflow that continues recording repeat it.
         if !conclusion.complete && context.info().attempt <= 1 {
             shared.health.concluded(report);
         }
@@ -332,7 +332,7 @@ impl ChangeActivities {
         Ok(concluded)
     }
 
-    /// Starts the workflow that goes on recording and announcing after the change has closed.
+    /// Starts the workflow that continues recording and announcing after the change has closed.
     #[activity(name = "start_record")]
     pub async fn start_record(
         self: Arc<Self>,

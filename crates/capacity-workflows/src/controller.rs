@@ -1,6 +1,6 @@
 //! The controller: an event loop that evaluates, queues changes and starts them, and never waits for one.
 //!
-//! Four parts run beside each other: full evaluations, scale-up-only evaluations, starts of changes, and notices. They share the
+//! Four parts run concurrently: full evaluations, scale-up-only evaluations, starts of changes, and notices. They share the
 //! state; what a change becomes arrives as a signal. Workflow code holds no rules, no I/O, no settings. Constants here change
 //! only behind a patch marker, since a running controller must replay.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
@@ -31,7 +31,7 @@ pub const LOOP_VERSION: u32 = 1;
 pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
 /// Marks runs in the event loop; those that release 0.1.0 began have no marker.
 const EVENT_LOOP: &str = "event-loop-1";
-/// Marks that a pause is a workflow of its own.
+/// Marks that a pause is its own workflow.
 const PAUSE_WORKFLOWS: &str = "pause-workflows-1";
 /// Evaluations after which a run continues as new, once it is old enough.
 pub(crate) const ROTATE_AFTER: u64 = 24;
@@ -69,7 +69,7 @@ pub struct CapacityManagementWorkflow {
     pub(crate) evaluating_scale_up: bool,
     /// Whether a change had its end since the last full evaluation: without progress nothing is decided again.
     pub(crate) progressed: bool,
-    /// Whether the last one that decided again had no usable metrics: what was left of its changes is decided once more.
+    /// Whether the last one that decided again had no usable metrics: its remaining changes are decided once more.
     pub(crate) again_failed: bool,
     /// Nothing new is begun: the run ends as soon as it can.
     pub(crate) rotating: bool,
@@ -111,7 +111,7 @@ impl CapacityManagementWorkflow {
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 
-    /// Zero, one or junk arguments are all the same trigger.
+    /// Zero, one or junk arguments all count as a trigger.
     #[signal(name = "trigger_evaluation")]
     pub fn trigger_evaluation(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.legacy.request(false);
@@ -149,7 +149,7 @@ impl CapacityManagementWorkflow {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the macro hands the argument over")]
-    /// An evaluation by its number, and how far its changes are; an empty report where it is not known any more.
+    /// An evaluation by its number, and how far its changes are; an empty report if it is no longer known.
     #[query(name = "evaluation")]
     pub fn evaluation(
         &self,
@@ -171,7 +171,7 @@ impl CapacityManagementWorkflow {
         _raw: RawValue,
     ) -> Result<EvaluationReport, BoxError> {
         let target = context.state_mut(Self::ask_for_full);
-        // What was asked for and not begun is made by the next run.
+        // The next run handles requests that have not started.
         let waited = context
             .wait_condition(move |it| it.full_done >= target || it.phase == "draining")
             .await;
@@ -342,7 +342,7 @@ impl CapacityManagementWorkflow {
     }
 
     pub(crate) async fn cancelled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
-        // Waiting callers hear that they are refused before the run closes.
+        // Waiting callers get a refusal before the run closes.
         Self::drain(context).await;
         Err(WorkflowTermination::cancelled())
     }
@@ -371,7 +371,7 @@ pub(crate) fn milliseconds(time: SystemTime) -> Option<u64> {
     u64::try_from(since.as_millis()).ok()
 }
 
-/// Reads a text out of whatever was sent.
+/// Reads a text from any payload.
 fn text_of(context: &WorkflowContext<CapacityManagementWorkflow>, raw: RawValue) -> Option<String> {
     use temporalio_common::data_converters::{
         GenericPayloadConverter, SerializationContext, SerializationContextData,

@@ -1,5 +1,5 @@
-//! Asking the controller, from ticks and from the command line. Every call is bounded in time: without a worker the client
-//! library would wait for ever.
+//! Asking the controller, from ticks and from the command line. Every call is bounded in time: without a worker the client library
+//! would wait forever.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub enum AskError {
     #[error("the controller did not answer in {} s; is a worker polling?", .0.as_secs())]
     NoAnswer(Duration),
     /// The service or the controller refused.
-    #[error("the controller could not be asked: {0}")]
+    #[error("cannot query the controller: {0}")]
     Refused(String),
 }
 
@@ -142,8 +142,8 @@ async fn bounded<T, E: std::fmt::Display>(
     }
 }
 
-/// Asks for a full evaluation as [`ask_for_decisions`] does, and waits until each of its changes has ended or was replaced, for as long as the
-/// bound says: the report then carries what became of them so far.
+/// Asks for a full evaluation as [`ask_for_decisions`] does, and waits until each of its changes has ended or was replaced, for as
+/// long as the bound says: the report then carries what became of them so far.
 ///
 /// # Errors
 ///
@@ -200,7 +200,7 @@ async fn in_time<T, E, F: Future<Output = Result<T, E>>>(
 
 async fn until_step_is_taken(client: &Client, installation: &Installation) {
     let handle = client.get_workflow_handle::<CapacityManagementWorkflow>(installation.controller_id());
-    // What cannot be described cannot be asked either, and the query says why.
+    // If describing fails, the query fails too, and reports why.
     while let Ok(described) = handle.describe(WorkflowDescribeOptions::default()).await {
         let pending = described.raw_description.pending_workflow_task.as_ref();
         if pending.is_none_or(|task| task.state() != PendingWorkflowTaskState::Scheduled) {

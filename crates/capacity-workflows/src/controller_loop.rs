@@ -178,7 +178,7 @@ async fn start(context: &Context, request: ChangeRequest) {
     let child = ChildWorkflowOptions::builder()
         .workflow_id(change_id(&request.namespace))
         .static_summary(format!("capacity of {}", request.namespace))
-        // A change outlives the controller's run and its cancellation: it is seen to its end.
+        // A change outlives the controller's run and its cancellation: it is followed to its end.
         .parent_close_policy(ParentClosePolicy::Abandon)
         .cancellation_token(WorkflowCancellationToken::new())
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
@@ -265,7 +265,7 @@ pub(crate) async fn keep_apart(context: &Context) {
         let pause = TimerOptions::builder(apart.saturating_sub(since))
             .summary("apart".to_owned())
             .build();
-        // A canceled timer is seen by the caller, which looks at the token.
+        // The caller notices a canceled timer by the token.
         let _ = context.timer(pause).await;
     }
 }
@@ -285,7 +285,7 @@ fn is_due(context: &Context) -> bool {
     let evaluations = context.state(|it| it.in_run);
     let is_old_enough = CapacityManagementWorkflow::is_old_enough(context);
     (evaluations >= ROTATE_AFTER && is_old_enough)
-        // A run that ended before it evaluated would leave its callers to the next, and that one to the next again.
+        // A run that ended before it evaluated would pass its callers on to the next, and so on.
         || (context.continue_as_new_suggested() && (evaluations > 0 || is_old_enough))
         || context.history_length() > MOST_EVENTS
 }
@@ -300,7 +300,7 @@ impl CapacityManagementWorkflow {
     }
 
     /// Deciding again costs requests to the metrics endpoint: while metrics are unavailable, or changes keep finding their data
-    /// too old, it happens this seldom.
+    /// too old, it happens this rarely.
     fn again_apart_ms(&self) -> u64 {
         let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
         u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! What the controller makes of the events it hears: pure, and the same in every replay.
+//! How the controller handles events: pure, and the same in every replay.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// The change under way that a report is about; one that was not known is taken in.
+    /// The change in progress that a report is about; one that was not known is taken in.
     fn running(&mut self, report: &ChangeReport) -> &mut RunningChange {
         let running = &mut self.state.changes.running;
         let place = running
@@ -205,7 +205,7 @@ impl CapacityManagementWorkflow {
 
     pub(crate) fn replaced(&mut self, dropped: &[ChangeRequest]) {
         for request in dropped {
-            let why = "a newer evaluation took its place before it was started";
+            let why = "a newer evaluation replaced it before it started";
             let report = ChangeReport::of(request, REPLACED, Some(why.to_owned()));
             self.settle(&report, REPLACED);
         }
@@ -300,7 +300,7 @@ impl CapacityManagementWorkflow {
                 .replace(changes, observed_from_ms, now_ms, expires_ms)
         };
         self.replaced(&dropped);
-        // What is under way already, or queued by a newer evaluation, was not queued again.
+        // Changes already in progress, or queued by a newer evaluation, were not queued again.
         let queued = &self.state.changes.queued;
         report.changes.retain(|change| {
             queued
@@ -359,7 +359,7 @@ impl CapacityManagementWorkflow {
         self.state.account = self.state.account.take().or_else(|| report.account.clone());
         let last = self.state.last.take();
         if again {
-            // The same evaluation, decided anew: what was done under its number stays in it.
+            // The same evaluation, decided again: changes already made under its number stay in it.
             let known = last.as_ref().filter(|it| it.number == report.number);
             let known = known.or_else(|| self.state.unsettled.iter().find(|it| it.number == report.number));
             let done = known
@@ -369,7 +369,7 @@ impl CapacityManagementWorkflow {
             let mut changes: Vec<ChangeReport> = done.cloned().collect();
             changes.append(&mut report.changes);
             report.changes_done = known.map_or(0, |it| it.changes_done);
-            // However often it is decided again: what was carried out is counted, and recorded and announced by itself.
+            // Even if it is decided again: completed changes are counted, and record and announce themselves.
             while changes.len() > MOST_CHANGES
                 && let Some(place) = changes.iter().position(ChangeReport::is_success)
             {

@@ -1,4 +1,4 @@
-//! One evaluation for the controller: pauses, changes under way, observe, decide, record. Bounded in what it hands back.
+//! One evaluation for the controller: pauses, changes in progress, observe, decide, record. Bounded in what it hands back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct EvaluateRequest {
     pub account: Option<String>,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
     pub ledgers: BTreeMap<String, i64>,
-    /// Changes under way.
+    /// Changes in progress.
     pub running: Vec<ChangeRequest>,
     /// Whether that is all of them; else they are looked for.
     pub knows_running: bool,
@@ -59,7 +59,7 @@ pub struct EvaluateResult {
     pub max_concurrent: u32,
     /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
     pub next_tick: Option<String>,
-    /// How far evaluations start apart at least, in milliseconds; `None` for the usual distance.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, this one's among them.
     pub ledgers: BTreeMap<String, i64>,
@@ -67,11 +67,11 @@ pub struct EvaluateResult {
     pub pauses: Option<BTreeMap<String, PauseSeen>>,
     /// Changes that ended without a signal.
     pub ended: Vec<ChangeReport>,
-    /// Changes under way that the controller did not know.
+    /// Changes in progress that the controller did not know.
     pub found: Vec<ChangeRequest>,
-    /// Changes under way that make no progress.
+    /// Changes in progress that make no progress.
     pub stalled: Vec<StalledChange>,
-    /// Whether the changes under way could be read.
+    /// Whether the changes in progress could be read.
     pub knows_running: bool,
     /// How long the data that the changes rest on is fresh enough, in milliseconds of real time.
     pub data_expires_in_ms: u64,
@@ -244,7 +244,7 @@ async fn record(
     let dry_run = activities.settings.dry_run;
     let recorded = async {
         record_evaluation(ledger, plan, dry_run, &by).await?;
-        // One that only scales up leaves the plan of the hour to the next full one, and what is remembered with it.
+        // A scale-up-only evaluation leaves the hourly plan and its policy state to the next full one.
         let acts = !dry_run && !request.scale_up_only;
         let policy = &activities.autopilot.settings().policy;
         record_policies(ledger, plan, evaluation, policy, acts).await
@@ -252,9 +252,12 @@ async fn record(
     let why = match tokio::time::timeout(bound, recorded).await {
         Ok(Ok(())) => return QuietDecisions::InLedger,
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the ledger did not take the decisions in {} s", bound.as_secs()),
+        Err(_) => format!(
+            "the ledger did not store the decisions within {} s",
+            bound.as_secs()
+        ),
     };
-    // That it cannot be recorded is reported, and stops nothing.
+    // A failure to record is reported, and stops nothing.
     tracing::warn!(error = why, "cannot record the evaluation in the ledger");
     problem.get_or_insert(why);
     QuietDecisions::InReport

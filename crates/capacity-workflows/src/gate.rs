@@ -1,4 +1,4 @@
-//! The gate: how many changes may be under way before one is known to have changed nothing but the capacity.
+//! The gate: how many changes may be in progress before one is known to have changed nothing but the capacity.
 //!
 //! While the gate is closed, changes start one at a time. A *verdict* opens it: a reading of a namespace after the POST whose
 //! spec shows the capacity that was posted, and equals the digests taken before everywhere else. Pure; times are milliseconds
@@ -97,7 +97,7 @@ impl Gate {
         self.last_without_verdict_ms = self.last_without_verdict_ms.max(Some(change.started_ms));
     }
 
-    /// Returns whether another change may start as a canary, behind those under way that have no verdict.
+    /// Returns whether another change may start as a canary, behind those in progress that have no verdict.
     pub fn canary(&self, scales_up: bool, under_way: &[Unverified], now_ms: u64) -> Passage {
         let downs = under_way.iter().filter(|change| !change.scales_up).count();
         let downs = downs + self.scale_downs_without_verdict;

@@ -98,7 +98,7 @@ impl EvaluationHealth {
             if let Some(age) = age {
                 let now = Instant::now();
                 let known = latest.last_good.map(|(heard, age)| age + heard.elapsed());
-                // Ages only shrink by a newer evaluation, whatever the clocks do.
+                // Only a newer evaluation lowers the age, even if clocks jump.
                 if known.is_none_or(|known| age < known) {
                     latest.last_good = Some((now, age));
                 }
@@ -137,7 +137,7 @@ impl EvaluationHealth {
         self.with(|latest| latest.failing_since.map(|since| since.elapsed()))
     }
 
-    /// Returns what the controller said last.
+    /// Returns the controller's last answer.
     pub fn controller(&self) -> Option<Status> {
         self.with(|latest| latest.controller.clone())
     }

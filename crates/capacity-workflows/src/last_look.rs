@@ -1,4 +1,4 @@
-//! The last look before a POST: whether the settings, pauses and restrictions of now still allow the change.
+//! The last look before a POST: whether current settings, pauses and restrictions still allow the change.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::pauses;
 /// The last look and the POST lie within five seconds.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// Returns the code and the sentence of what forbids the change; an error where that cannot be read now.
+/// Returns the code and the sentence of what forbids the change; an error if that cannot be read now.
 pub(crate) async fn last_look(
     activities: &CapacityActivities,
     request: &ChangeRequest,

@@ -94,7 +94,7 @@ pub(crate) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             it.in_run += 1;
             // A failed evaluation knows no account; the one it had stays.
             it.state.account = it.state.account.take().or_else(|| report.account.clone());
-            // What was left undone is looked at again at once.
+            // Re-evaluate immediately for what was left out.
             if report
                 .changes
                 .iter()
@@ -127,7 +127,7 @@ fn rotates(context: &Context) -> bool {
     seen.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
 }
 
-/// Hands the state on to a new run, which starts in the event loop of whatever release runs it first.
+/// Hands the state on to a new run, which starts in the event loop of the release that runs it first.
 async fn hand_on(context: &Context) -> WorkflowResult<EvaluationReport> {
     // From here on callers get the report just made: waiting for a next one would deadlock the drain.
     context.state_mut(|it| it.phase = "draining");
@@ -169,7 +169,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
                 it.state.next_tick = observation.next_tick;
                 it.state.apart_ms = observation.apart_ms;
                 it.state.ledgers = observation.ledgers;
-                // What one evaluation cannot carry is looked at again at once.
+                // Re-evaluate immediately for what one evaluation cannot carry.
                 if observation.changes_left_out > 0 {
                     it.legacy.request_again();
                 }
@@ -242,7 +242,7 @@ async fn carry_out(
         let (outcome, why) = if begun {
             (
                 "in_progress",
-                Some("still under way when the evaluation ended; the next one joins it".to_owned()),
+                Some("still in progress when the evaluation ended; the next one joins it".to_owned()),
             )
         } else {
             (
@@ -293,7 +293,7 @@ async fn child(context: &Context, change: &ChangeRequest) -> ChangeReport {
     let child = ChildWorkflowOptions::builder()
         .workflow_id(id.clone())
         .static_summary(format!("capacity of {}", change.namespace))
-        // A change outlives the controller's run and its cancellation: it is seen to its end.
+        // A change outlives the controller's run and its cancellation: it is followed to its end.
         .parent_close_policy(ParentClosePolicy::Abandon)
         .cancellation_token(WorkflowCancellationToken::new())
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)

@@ -8,6 +8,7 @@
 mod activities;
 mod carried;
 mod change;
+mod change_messages;
 mod change_steps;
 mod connection;
 mod controller;

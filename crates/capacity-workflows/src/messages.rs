@@ -3,294 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next, PlannedDecision};
-use capacity_engine::{Capacity, NamespaceId};
+use capacity_autopilot::PlannedDecision;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::change_messages::{
+    BUILD_NOT_VERIFIED, IN_PROGRESS, LEDGER_UNAVAILABLE, LONGEST_ERROR, METRICS_STALE, QUEUED, REPLACED,
+    StalledChange, TOO_MANY_OPERATIONS,
+};
+pub use crate::change_messages::{
+    ChangeEvent, ChangeReport, ChangeRequest, InvalidRequest, Redecide, Redecision, StepRequest, StepResult,
+};
 use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
-
-use crate::news::Standing;
-
-/// A change to be carried out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ChangeRequest {
-    /// Full id of the namespace.
-    pub namespace: String,
-    /// TRUs the decision was made on, 0 meaning on-demand.
-    pub from_trus: u32,
-    /// TRUs to set, 0 meaning on-demand.
-    pub to_trus: u32,
-    /// Our id of the operation.
-    pub operation_id: String,
-    /// The version of the namespace that was decided upon.
-    pub resource_version: String,
-    /// The minute of the newest metrics used (UTC, RFC 3339).
-    pub sample_minute: Option<String>,
-    /// How long the change may take before it is announced as slow; 15 minutes by default.
-    pub timeout_seconds: Option<u64>,
-    /// The workflow id of the controller, which is signaled of its progress.
-    pub controller_id: String,
-    /// The number of the evaluation that decided it.
-    pub evaluation: u64,
-    /// The plan of that evaluation.
-    pub plan_id: String,
-    /// Whether it goes ahead of others, to show that an update changes nothing but the capacity.
-    pub canary: bool,
-    /// Builds whose changes had a verdict; a worker of another build posts only canaries.
-    pub verified_builds: Vec<String>,
-}
-
-/// A request that no change can be made of.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidRequest {
-    /// It names no namespace.
-    #[error("{0}")]
-    Namespace(capacity_engine::InvalidNamespaceId),
-    /// It changes nothing.
-    #[error("the request for {0} changes nothing")]
-    NoChange(NamespaceId),
-}
-
-impl ChangeRequest {
-    /// Returns whether it scales up.
-    pub fn scales_up(&self) -> bool {
-        self.to_trus > self.from_trus
-    }
-
-    /// Returns the order that this asks for.
-    ///
-    /// # Errors
-    ///
-    /// If it names no namespace, or changes nothing.
-    pub fn order(&self) -> Result<ChangeOrder, InvalidRequest> {
-        let namespace: NamespaceId = self.namespace.parse().map_err(InvalidRequest::Namespace)?;
-        if self.from_trus == self.to_trus || self.operation_id.is_empty() {
-            return Err(InvalidRequest::NoChange(namespace));
-        }
-        Ok(ChangeOrder {
-            namespace,
-            from: Capacity::from_trus(self.from_trus),
-            to: Capacity::from_trus(self.to_trus),
-            operation_id: self.operation_id.clone(),
-            resource_version: self.resource_version.clone(),
-            sample_minute: self
-                .sample_minute
-                .as_deref()
-                .and_then(|minute| minute.parse().ok()),
-        })
-    }
-}
-
-impl From<&ChangeOrder> for ChangeRequest {
-    fn from(order: &ChangeOrder) -> Self {
-        Self {
-            namespace: order.namespace.to_string(),
-            from_trus: order.from.trus(),
-            to_trus: order.to.trus(),
-            operation_id: order.operation_id.clone(),
-            resource_version: order.resource_version.clone(),
-            sample_minute: order.sample_minute.map(|minute| minute.to_string()),
-            ..Self::default()
-        }
-    }
-}
-
-/// One step of a change.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StepRequest {
-    /// The change.
-    pub request: ChangeRequest,
-    /// Where it stands; nothing before the first step.
-    pub state: Option<ChangeState>,
-}
-
-/// What follows a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepResult {
-    /// What is next.
-    pub next: Next,
-}
-
-/// A question to decide again.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Redecide {
-    /// The change.
-    pub request: ChangeRequest,
-    /// What was found.
-    pub found: String,
-}
-
-/// The answer: the change with fresh data, or why it is dropped.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Redecision {
-    /// The change to go on with.
-    pub request: Option<ChangeRequest>,
-    /// Why there is none.
-    pub dropped: String,
-}
-
-/// What became of a change.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a document: each is a fact of its own, by a name that people query"
-)]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ChangeReport {
-    /// Full id of the namespace.
-    pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
-    pub from_trus: u32,
-    /// TRUs wanted, 0 meaning on-demand.
-    pub to_trus: u32,
-    /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
-    /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
-    pub outcome: String,
-    /// Our id of the operation.
-    pub operation_id: String,
-    /// Why, where the outcome is not the wanted one.
-    pub error: Option<String>,
-    /// Fields of the spec, other than the capacity, that differ after the change.
-    pub spec_differences: Vec<String>,
-    /// Whether the channel was notified of it already, by the change itself.
-    pub announced: bool,
-    /// Whether the ledger has it, or there is none.
-    pub recorded: bool,
-    /// Whether the controller was signaled of its end.
-    pub signaled: bool,
-    /// Why it was not started: a stable code such as `paused`.
-    pub code: Option<String>,
-    /// Whether the service may have received its POST.
-    pub posted: bool,
-    /// Whether a reading after the POST showed the posted capacity and nothing else changed.
-    pub verdict: bool,
-    /// The build of the worker that posted it.
-    pub build: String,
-    /// Fields of the spec that only appeared after the update.
-    pub appeared_fields: Vec<String>,
-    /// The version of the namespace that it rests on.
-    pub resource_version: String,
-    /// The evaluation that decided it.
-    pub evaluation: u64,
-    /// The plan of that evaluation.
-    pub plan_id: String,
-}
-
-/// An open change that makes no progress.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StalledChange {
-    /// The change.
-    pub change: ChangeRequest,
-    /// When it last made progress (milliseconds since 1970).
-    pub since_ms: u64,
-    /// When it was started (milliseconds since 1970).
-    pub started_ms: Option<u64>,
-}
-
-/// How far a change is, as it signals it to the controller.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ChangeEvent {
-    /// The change, as far as it is known.
-    pub report: ChangeReport,
-    /// Whether it has ended.
-    pub ended: bool,
-}
-
-/// A change that was put back because the account ran as many operations as it may.
-pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
-/// A change that was put back because its worker's build had no verdict yet.
-pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
-/// A change that was not started, since the metrics it rests on were too old.
-pub(crate) const METRICS_STALE: &str = "metrics_stale";
-/// A release that was not started, since the ledger did not answer.
-pub(crate) const LEDGER_UNAVAILABLE: &str = "ledger_unavailable";
-/// A change that waits for its turn.
-pub(crate) const QUEUED: &str = "queued";
-/// A change that is under way.
-pub(crate) const IN_PROGRESS: &str = "in_progress";
-/// A change that a newer evaluation dropped from the queue.
-pub(crate) const REPLACED: &str = "replaced";
-
-impl ChangeReport {
-    /// Returns the report of a request that ended without an ending of its own.
-    pub fn of(request: &ChangeRequest, outcome: &str, error: Option<String>) -> Self {
-        let error = error.map(|text| text.chars().take(LONGEST_ERROR).collect());
-        Self {
-            namespace: request.namespace.clone(),
-            from_trus: request.from_trus,
-            to_trus: request.to_trus,
-            outcome: outcome.to_owned(),
-            operation_id: request.operation_id.clone(),
-            error,
-            resource_version: request.resource_version.clone(),
-            evaluation: request.evaluation,
-            plan_id: request.plan_id.clone(),
-            ..Self::default()
-        }
-    }
-
-    /// Returns it as the report of an evaluation carries it: with a shorter error, since there may be many.
-    #[must_use]
-    pub(crate) fn shortened(mut self) -> Self {
-        self.error = self
-            .error
-            .map(|error| error.chars().take(LONGEST_ERROR_IN_REPORT).collect());
-        self
-    }
-
-    /// Returns whether it was started and has ended.
-    pub fn has_ended(&self) -> bool {
-        !matches!(
-            self.outcome.as_str(),
-            QUEUED | IN_PROGRESS | REPLACED | "not_started"
-        )
-    }
-
-    /// Returns whether nothing more is to come of it.
-    pub fn is_settled(&self) -> bool {
-        !matches!(self.outcome.as_str(), QUEUED | IN_PROGRESS)
-    }
-
-    /// Returns whether the namespace has the wanted capacity.
-    pub fn is_success(&self) -> bool {
-        matches!(self.outcome.as_str(), "changed" | "already")
-    }
-
-    /// Returns whether the change announces its own end. What was superseded is decided again; what is not permitted is a
-    /// standing problem of the namespace, which evaluations announce.
-    pub fn is_news(&self) -> bool {
-        self.has_ended()
-            && !matches!(
-                self.outcome.as_str(),
-                "superseded" | "not_permitted" | "terminated"
-            )
-    }
-}
-
-impl From<&ChangeReport> for ChangeResult {
-    fn from(report: &ChangeReport) -> Self {
-        let outcome = serde_json::from_value(serde_json::Value::from(report.outcome.as_str()));
-        Self {
-            namespace: report.namespace.clone(),
-            from_trus: report.from_trus,
-            to_trus: report.to_trus,
-            // An outcome of a newer worker is no success that we know of.
-            outcome: outcome.unwrap_or(capacity_autopilot::Outcome::Failed),
-            operation_id: report.operation_id.clone(),
-            error: report.error.clone(),
-            spec_differences: report.spec_differences.clone(),
-        }
-    }
-}
 
 /// A decision as people see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,7 +25,7 @@ pub struct DecisionReport {
     pub namespace: String,
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,
-    /// Present TRUs, 0 meaning on-demand.
+    /// Current TRUs, 0 meaning on-demand.
     pub current_trus: Option<u32>,
     /// TRUs wanted, 0 meaning on-demand.
     pub wanted_trus: Option<u32>,
@@ -310,7 +35,7 @@ pub struct DecisionReport {
     pub reason_code: String,
     /// One sentence with its numbers.
     pub reason: String,
-    /// Whether people should be told.
+    /// Whether this should be announced.
     pub announce: bool,
     /// How many of the last 60 minutes are known.
     pub known_minutes: Option<u32>,
@@ -370,17 +95,17 @@ pub struct EvaluationReport {
     pub decisions_left_out: usize,
     /// What became of the changes.
     pub changes: Vec<ChangeReport>,
-    /// What people should know of the evaluation as a whole.
+    /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
     /// Why the ledger could not be used.
     pub ledger_problem: Option<String>,
     /// Why there was no evaluation.
     pub error: Option<String>,
-    /// Changes that this evaluation left out, since a payload carries only so many.
+    /// Changes that this evaluation left out, since a payload has limited room.
     pub changes_left_out: usize,
-    /// Decisions that people should be told, among those that did not fit.
+    /// Decisions that should be announced, among those that did not fit.
     pub announcements_left_out: usize,
-    /// Changes that were carried out and are no longer listed, since a payload carries only so many.
+    /// Changes that were carried out and are no longer listed, since a payload has limited room.
     pub changes_done: usize,
     /// The evaluation in numbers; `None` from a release that did not count.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -478,28 +203,35 @@ pub struct Observation {
     pub max_concurrent: u32,
     /// How long the evaluation waits for them.
     pub wait_seconds: u64,
-    /// Changes left to the next evaluation, which follows at once: a payload carries only so many.
+    /// Changes left to the next evaluation, which follows immediately: a payload has limited room.
     pub changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
     pub next_tick: Option<String>,
-    /// How far evaluations start apart at least, in milliseconds; `None` for the usual distance.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, this one's among them.
     pub ledgers: BTreeMap<String, i64>,
 }
 
-/// Characters of an error that a change carries.
-pub(crate) const LONGEST_ERROR: usize = 1_000;
-/// Characters of an error that the report of an evaluation carries.
-const LONGEST_ERROR_IN_REPORT: usize = 300;
+/// A problem that more than one evaluation may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// How many evaluations in a row have seen it.
+    pub seen: u32,
+    /// When it was last announced (UTC, RFC 3339); `None`: not yet.
+    pub told: Option<String>,
+    /// When it was first seen (UTC, RFC 3339).
+    pub since: Option<String>,
+}
 
-/// What people are to be told, and what they were told before.
+/// What to announce, and what was announced before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Announcement {
     /// The evaluation.
     pub report: EvaluationReport,
-    /// Standing problems, and when people were told of each.
+    /// Standing problems, and when each was announced.
     pub standing: BTreeMap<String, Standing>,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
     pub last_good: Option<String>,
@@ -524,11 +256,11 @@ pub struct ControllerState {
     pub paused: Option<String>,
     /// When the last evaluation began (milliseconds since 1970): the next keeps its distance, also after continuing as new.
     pub last_start_ms: Option<u64>,
-    /// Standing problems, and when people were told of each.
+    /// Standing problems, and when each was announced.
     pub standing: BTreeMap<String, Standing>,
-    /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
+    /// The next scheduled evaluation, as the schedule reported at the last one (UTC, RFC 3339).
     pub next_tick: Option<String>,
-    /// How far evaluations start apart at least, in milliseconds; `None` for the usual distance.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
     pub ledgers: BTreeMap<String, i64>,
@@ -538,7 +270,7 @@ pub struct ControllerState {
     pub unsettled: Vec<EvaluationReport>,
     /// The number of the last full evaluation.
     pub full_number: u64,
-    /// Changes that wait and changes under way.
+    /// Changes that wait and changes in progress.
     pub changes: Changes,
     /// Whether changes may run side by side.
     pub gate: Gate,
@@ -550,7 +282,7 @@ pub struct ControllerState {
     pub not_permitted: BTreeMap<String, NotPermitted>,
     /// Namespaces whose spec differed only when their change had ended.
     pub spec_changed: BTreeMap<String, SpecChanged>,
-    /// How many changes may run at a time, as the last evaluation's settings said.
+    /// How many changes may run at a time, from the settings of the last evaluation.
     pub max_concurrent: u32,
     /// What is queued is not decided again before this time (milliseconds since 1970).
     pub again_after_ms: u64,
@@ -628,7 +360,7 @@ pub struct Status {
     pub counts: BTreeMap<String, usize>,
     /// What fed its hours, and how much of them was known.
     pub coverage: Option<String>,
-    /// The next scheduled evaluation, as the schedule said at the last one (UTC, RFC 3339).
+    /// The next scheduled evaluation, as the schedule reported at the last one (UTC, RFC 3339).
     pub next_tick: Option<String>,
     /// Changes that have begun and not ended.
     pub changes_in_progress: Vec<String>,
@@ -636,7 +368,7 @@ pub struct Status {
     pub changes_queued: usize,
     /// What was wrong with the input it was started with.
     pub input_problem: Option<String>,
-    /// The version of the controller's loop; 0 in releases that did not tell.
+    /// The version of the controller's loop; 0 in releases that did not report it.
     #[serde(rename = "loop")]
     pub loop_version: u32,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
@@ -652,7 +384,7 @@ pub struct Status {
     pub figures: Option<Figures>,
 }
 
-/// A namespace that is left alone for some time.
+/// A namespace that is on hold for some time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeldNamespace {
@@ -670,16 +402,16 @@ pub struct HeldNamespace {
 pub struct Silence {
     /// Why there was no answer; `None`: it answers again.
     pub problem: Option<String>,
-    /// What the tick before failed with, if it failed: it says when people were told.
+    /// What the previous tick failed with, if it failed; contains when that was announced.
     pub before: Option<String>,
 }
 
-/// What the sampler is told: nothing yet.
+/// The sampler's input: nothing yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SampleRequest {}
 
-/// What a tick is told.
+/// The input of a tick.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TickRequest {

@@ -25,6 +25,48 @@ pub fn record_id(operation_id: &str) -> String {
     format!("capacity-record/{operation_id}")
 }
 
+/// What a pause stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PauseKind {
+    /// Every change.
+    All,
+    /// Scaling up.
+    ScaleUp,
+    /// Scaling down.
+    ScaleDown,
+    /// Every change, after an update changed more than the capacity.
+    Spec,
+}
+
+impl PauseKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::All, Self::ScaleUp, Self::ScaleDown, Self::Spec];
+
+    /// Returns the stable word, as it stands in the workflow id.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::ScaleUp => "scale-up",
+            Self::ScaleDown => "scale-down",
+            Self::Spec => "spec",
+        }
+    }
+
+    /// Returns the kind of a stable word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Returns whether it stops a change in this direction.
+    pub fn stops(self, scales_up: bool) -> bool {
+        match self {
+            Self::All | Self::Spec => true,
+            Self::ScaleUp => scales_up,
+            Self::ScaleDown => !scales_up,
+        }
+    }
+}
+
 /// An installation: its task queue, and the ids of its controller, schedule and ticks. A second one in the same home namespace,
 /// for another account, has a name that its ids end with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +115,7 @@ impl Installation {
     }
 
     /// Returns the workflow id of its pause of a kind.
-    pub fn pause_id(&self, kind: crate::pauses::PauseKind) -> String {
+    pub fn pause_id(&self, kind: PauseKind) -> String {
         self.named(&format!("capacity-pause/{}", kind.as_str()))
     }
 

@@ -1,35 +1,24 @@
-//! What is news. A standing problem is told once, then once a day, and once when it ends; what was done is told every time.
+//! What is new. A standing problem is announced once, then once a day, and once when it ends; changes are announced every time.
 
 use std::collections::BTreeMap;
 
 use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, counted, decision_problem, resolved};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
 use crate::messages::{DecisionReport, EvaluationReport, PauseSeen};
 
+pub use crate::messages::Standing;
+
 /// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.
 pub(crate) const MOST_STANDING: usize = 400;
 
-/// A problem that more than one evaluation may see.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Standing {
-    /// How many evaluations in a row have seen it.
-    pub seen: u32,
-    /// When people were last told of it (UTC, RFC 3339); `None`: not yet.
-    pub told: Option<String>,
-    /// When it was first seen (UTC, RFC 3339).
-    pub since: Option<String>,
-}
-
-/// What is to be told now.
+/// What to announce now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct News {
     /// The report without what people know already.
     pub(crate) report: EvaluationReport,
-    /// What is to be told beside it.
+    /// What else to announce.
     pub(crate) more: Vec<Section>,
     /// The standing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
@@ -54,7 +43,7 @@ pub(crate) fn news(
     let mut report = report;
     for decision in &mut report.decisions {
         if let Some((problem, due_after)) = problem_of(decision) {
-            // One that may only raise holds what would be given back, and comes at any time: it counts no lasting hold.
+            // A scale-up-only evaluation holds every release and comes at any time: its holds do not count as lasting.
             decision.announce =
                 (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
         }
@@ -83,7 +72,7 @@ pub(crate) fn news(
         let meanwhile = "no capacity is released until it works again; scaling up continues".to_owned();
         more.push(section("Ledger unavailable", vec![problem, meanwhile]));
     }
-    // What a failed, blind or shortened evaluation does not show may stand all the same.
+    // Problems that a failed, blind or shortened evaluation does not show may still stand.
     let may_stand = report.error.is_some()
         || report.scale_up_only
         || report.decisions_left_out > 0
@@ -261,7 +250,7 @@ mod tests {
             standing = news.standing;
         }
         assert_eq!(announced, [false, false, true, false]);
-        // One that ends before it was told ends without a word.
+        // One that ends before it was announced ends silently.
         let early = news(held(4, false), &BTreeMap::new(), at(0));
         assert_eq!(
             told(&news(EvaluationReport::default(), &early.standing, at(1))),

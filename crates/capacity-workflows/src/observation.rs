@@ -13,7 +13,7 @@ const DECISION_BYTES: usize = 45_000;
 /// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
 pub(crate) const MOST_CHANGES: usize = 150;
 
-/// Where the decisions stand that change nothing and that nobody needs to hear of.
+/// Where decisions are kept that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuietDecisions {
     /// In the report, as many as fit.
@@ -32,8 +32,8 @@ impl Observation {
         self
     }
 
-    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted only,
-    /// where a ledger has it.
+    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted
+    /// only, where a ledger has it.
     pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
         // One order for every cut: changes, what must be announced, holds, keeps.
         let rank = |decision: &&PlannedDecision| match decision.action.as_str() {

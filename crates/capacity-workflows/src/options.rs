@@ -14,7 +14,7 @@ pub(crate) struct ActivityTimeouts {
 }
 
 impl ActivityTimeouts {
-    /// The options, for work that goes on after its workflow was canceled.
+    /// The options for work that continues after its workflow was canceled.
     pub(crate) fn detached(&self) -> ActivityOptions {
         let mut options = self.options();
         options.cancellation_token = Some(WorkflowCancellationToken::new());
@@ -103,7 +103,7 @@ pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Sampling: one attempt lives as long as its worker, and another one goes on at once.
+/// Sampling: one attempt lives as long as its worker, and another one continues immediately.
 pub(crate) fn sampling() -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
@@ -136,7 +136,7 @@ pub(crate) fn record() -> ActivityOptions {
     for_long(patient, Duration::from_hours(7 * 24))
 }
 
-/// What must have happened before anything else does: a pause that is open, the workflow that goes on recording.
+/// What must happen before anything else: a pause that is open, the workflow that continues recording.
 pub(crate) fn until_done() -> ActivityOptions {
     let quick = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))

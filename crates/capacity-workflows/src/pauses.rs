@@ -14,53 +14,12 @@ use temporalio_common::data_converters::RawValue;
 
 use crate::messages::PauseSeen;
 use crate::names::Installation;
+pub use crate::names::PauseKind;
 
 /// How long one call may take.
 const BOUND: Duration = Duration::from_secs(10);
 /// The type under which a pause appears in lists of workflows.
 const TYPE: &str = "CapacityPause";
-
-/// What a pause stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PauseKind {
-    /// Every change.
-    All,
-    /// Scaling up.
-    ScaleUp,
-    /// Scaling down.
-    ScaleDown,
-    /// Every change, after an update changed more than the capacity.
-    Spec,
-}
-
-impl PauseKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::All, Self::ScaleUp, Self::ScaleDown, Self::Spec];
-
-    /// Returns the stable word, as it stands in the workflow id.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::ScaleUp => "scale-up",
-            Self::ScaleDown => "scale-down",
-            Self::Spec => "spec",
-        }
-    }
-
-    /// Returns the kind of a stable word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// Returns whether it stops a change in this direction.
-    pub fn stops(self, scales_up: bool) -> bool {
-        match self {
-            Self::All | Self::Spec => true,
-            Self::ScaleUp => scales_up,
-            Self::ScaleDown => !scales_up,
-        }
-    }
-}
 
 /// A pause that could not be made, ended or read.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +61,7 @@ impl Pause {
     }
 }
 
-/// Opens a pause. One that is open already stays as it is. Returns whether a new one was opened.
+/// Opens a pause. An open pause stays unchanged. Returns whether a new one was opened.
 ///
 /// # Errors
 ///
@@ -162,7 +121,7 @@ pub async fn close(
         .reason(format!("resumed by {by}"))
         .build();
     match tokio::time::timeout(BOUND, handle.terminate(options)).await {
-        // It ended by itself meanwhile.
+        // It has ended in the meantime.
         Ok(Ok(()) | Err(WorkflowInteractionError::NotFound(_))) => Ok(true),
         Ok(Err(problem)) => Err(error("end the pause")(problem.to_string())),
         Err(_) => Err(error("end the pause")(no_answer())),

@@ -1,12 +1,12 @@
-//! What is queued and what is under way, and which change starts next. Pure; times are milliseconds since 1970 of the
+//! What is queued and what is in progress, and which change starts next. Pure; times are milliseconds since 1970 of the
 //! workflow's clock.
 
 use serde::{Deserialize, Serialize};
 
-use crate::gate::{Gate, Passage, Unverified};
-use crate::messages::{
+use crate::change_messages::{
     BUILD_NOT_VERIFIED, ChangeReport, ChangeRequest, LEDGER_UNAVAILABLE, METRICS_STALE, TOO_MANY_OPERATIONS,
 };
+use crate::gate::{Gate, Passage, Unverified};
 
 /// Operations that the account allows at a time.
 pub(crate) const MOST_OPERATIONS: usize = 10;
@@ -70,7 +70,7 @@ pub(crate) enum NextStart {
 pub struct Changes {
     /// Waiting, scale-ups first.
     pub queued: Vec<QueuedChange>,
-    /// Under way.
+    /// In progress.
     pub running: Vec<RunningChange>,
 }
 
@@ -81,13 +81,13 @@ impl QueuedChange {
 }
 
 impl Changes {
-    /// Returns whether a change of the namespace is under way.
+    /// Returns whether a change of the namespace is in progress.
     pub(crate) fn is_running(&self, namespace: &str) -> bool {
         self.running.iter().any(|it| it.request.namespace == namespace)
     }
 
     /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. So does a release
-    /// that was put back since then, to be decided again: the evaluation saw it under way, and said nothing about it. Returns what
+    /// that was put back since then, to be decided again: the evaluation saw it in progress and did not report it. Returns what
     /// was dropped.
     pub(crate) fn replace(
         &mut self,
@@ -178,7 +178,7 @@ impl Changes {
         self.queued.sort_by_key(|it| !it.scales_up());
     }
 
-    /// Takes the end of a change. Returns it, if it was under way.
+    /// Takes the end of a change. Returns it, if it was in progress.
     pub(crate) fn end(&mut self, namespace: &str) -> Option<RunningChange> {
         let place = self
             .running
@@ -231,7 +231,7 @@ impl Changes {
         }
     }
 
-    /// Changes under way without a verdict. Behind an open gate only canaries are counted: the others need none.
+    /// Changes in progress without a verdict. Behind an open gate only canaries are counted: the others need none.
     fn unverified(&self, gate_is_open: bool) -> Vec<Unverified> {
         self.running
             .iter()

@@ -1,4 +1,4 @@
-//! The changes under way, as the server knows them: the controller's own list is only a cache.
+//! The changes in progress, as the server knows them: the controller's own list is only a cache.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::names::change_id;
 
 /// How long one question may take.
 const BOUND: Duration = Duration::from_secs(5);
-/// A controller that knows no changes looks back so far for those that ended unheard.
+/// How far back a controller without known changes looks for changes whose outcome it missed.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(25);
 /// Changes of an older release announced their end in the digest of their evaluation, unless it ended with them.
 const ANNOUNCED_BY_EVALUATION: SignedDuration = SignedDuration::from_mins(15);
@@ -32,20 +32,20 @@ const MOST: usize = 500;
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Under way.
+    /// In progress.
     pub(crate) open: Vec<ChangeRequest>,
     /// Those of them that the controller did not know.
     pub(crate) new: Vec<ChangeRequest>,
     /// Ended without a signal to the controller.
     pub(crate) ended: Vec<ChangeReport>,
-    /// Under way, and without progress for too long.
+    /// In progress, but without progress for too long.
     pub(crate) stalled: Vec<StalledChange>,
     /// Whether everything could be read.
     pub(crate) known: bool,
 }
 
-/// Describes the changes that the controller knows; where it knows none, looks for all of them. Says which of those under way made no
-/// progress for so long.
+/// Describes the changes that the controller knows; where it knows none, looks for all of them. Returns which of those in progress
+/// made no progress for this long.
 pub(crate) async fn look(
     client: &Client,
     known: &[ChangeRequest],
@@ -61,7 +61,7 @@ pub(crate) async fn look(
         .map(|change| async move { (change, state_of(client, change).await) });
     for (change, state) in futures::future::join_all(looked).await {
         match state {
-            // What cannot be read counts as under way.
+            // Unreadable changes count as in progress.
             None | Some(State::Open) => found.open.push(change.clone()),
             Some(State::Ended(report)) => found.ended.push(*report),
         }
@@ -70,7 +70,7 @@ pub(crate) async fn look(
         let listed = tokio::time::timeout(BOUND * 4, list(client, &mut found)).await;
         found.known = matches!(listed, Ok(Ok(())));
         if !found.known {
-            tracing::warn!("the changes under way cannot be listed; the next evaluation tries again");
+            tracing::warn!("the changes in progress cannot be listed; the next evaluation tries again");
         }
     }
     let progress = found.open.iter().map(|change| progress_of(client, change));
@@ -97,7 +97,7 @@ async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledC
         let kind = activity.activity_type.as_ref();
         kind.is_some_and(|kind| kind.name == POLLS)
     });
-    // Between two polls the service tells when the next one is due.
+    // Between two polls the service reports when the next one is due.
     let last_poll = polls
         .flat_map(|activity| [&activity.last_started_time, &activity.scheduled_time])
         .filter_map(|time| time.as_ref())

@@ -26,7 +26,7 @@ use crate::options;
 const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
 /// The same after an evaluation that failed.
 const FAILED_APART: SignedDuration = SignedDuration::from_mins(1);
-/// How long the controller may take to say how its last evaluation ended.
+/// How long the controller may take to report its last evaluation.
 const LAST_EVALUATION: Duration = Duration::from_secs(5);
 /// A cancel request only arrives on the answer to a heartbeat, and a worker that ends is not waited for.
 const HEARTBEAT: Duration = Duration::from_secs(4);
@@ -35,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// A worker that ends is followed at once; where no worker has a ledger, the library keeps something of each attempt.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const NO_LEDGER: Duration = Duration::from_secs(20);
-/// How long pruning may take; what is left is done the next time.
+/// How long pruning may take; the rest is done the next time.
 const PRUNING: Duration = Duration::from_mins(2);
 /// How often the ledger is pruned, in the service's time.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -65,7 +65,7 @@ impl Default for SamplingSettings {
 }
 
 impl SamplingSettings {
-    /// Under a simulated, faster time evaluations come closer together as well.
+    /// In faster simulated time, evaluations run at shorter intervals as well.
     pub(crate) fn evaluations_apart_ms(&self) -> Option<u64> {
         let apart = Duration::from_secs(20).div_f64(self.speed.max(1.0));
         (self.speed > 1.0).then(|| u64::try_from(apart.as_millis()).unwrap_or(u64::MAX))
@@ -83,7 +83,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Lets go of what would go on for ever, so that another worker takes it at once.
+    /// Stops what would otherwise run forever, so that another worker takes it immediately.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }
@@ -143,7 +143,7 @@ pub async fn keep_sampling(
     }
 }
 
-/// What the next attempt goes on with.
+/// What the next attempt continues with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Progress {
@@ -187,7 +187,7 @@ pub(crate) async fn sample(
                 () = &mut turn => break,
                 _ = heartbeat.tick() => {}
             }
-            // The newest details are what the next attempt goes on with.
+            // The next attempt continues from the newest heartbeat details.
             context.record_heartbeat(progress).await?;
         }
     }
@@ -204,7 +204,7 @@ struct Sampling<'a> {
     activities: &'a CapacityActivities,
     sampler: Sampler<'a>,
     progress: Progress,
-    /// Namespaces that are short, and of whom the controller was not told yet.
+    /// Namespaces that are short of capacity and not yet signaled to the controller.
     waiting: Vec<NamespaceId>,
     pruned_at: Option<Timestamp>,
 }
@@ -216,7 +216,7 @@ impl Sampling<'_> {
         if let Some(due) = self.progress.due_ms {
             self.sleep(due.saturating_sub(now.as_millisecond())).await;
         }
-        // The round's own time is part of the distance to the next.
+        // The interval includes the time of the round itself.
         let began = self.activities.autopilot.now();
         let sampled = self.sampler.round().await;
         let Sampled {
@@ -228,7 +228,7 @@ impl Sampling<'_> {
         } = sampled;
         if let Some(problem) = problem {
             self.activities.health.sample_failed();
-            tracing::warn!(%problem, recorded, "a minute was not sampled well");
+            tracing::warn!(%problem, recorded, "a usage sample was incomplete or failed");
         } else {
             tracing::debug!(?minute, recorded, "sampled");
         }
@@ -242,7 +242,7 @@ impl Sampling<'_> {
             apart = FAILED_APART;
         }
         self.trigger(now, apart).await;
-        // Only the service's clock says what is old.
+        // Judge age by the service's clock only.
         if minute.is_some() {
             self.prune(now).await;
         }
@@ -250,7 +250,7 @@ impl Sampling<'_> {
 
     async fn sleep(&self, milliseconds: i64) {
         let service = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
-        // A clock that jumped makes nobody wait for longer than the longest distance there is.
+        // After a clock jump, never wait longer than the longest interval.
         let service = service.min(Duration::from_hours(1));
         tokio::time::sleep(service.div_f64(self.activities.settings.sampling.speed.max(1.0))).await;
     }
@@ -304,7 +304,7 @@ impl Sampling<'_> {
                 self.progress.triggered_ms = Some(now.as_millisecond());
                 self.waiting.clear();
             }
-            Err(error) => tracing::warn!(%error, "the controller could not be told that capacity is short"),
+            Err(error) => tracing::warn!(%error, "cannot signal the controller that capacity is short"),
         }
     }
 

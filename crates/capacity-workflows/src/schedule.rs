@@ -1,4 +1,4 @@
-//! The schedule: created or brought to the wanted spec, shown, paused, resumed, triggered, deleted.
+//! The schedule: created or updated to the wanted spec, shown, paused, resumed, triggered, deleted.
 //!
 //! It is written with the raw messages: the typed ones leave the catch-up window at a year. An update with a stale token is
 //! dropped silently by the server, so what was written is read back and compared.
@@ -35,16 +35,16 @@ pub struct ScheduleOptions {
     pub hours: Vec<u8>,
     /// IANA name of the time zone.
     pub time_zone: String,
-    /// Runs start up to so much later, at random.
+    /// Delay each run by a random time of up to this long.
     pub jitter: Duration,
-    /// Runs missed for no longer than this are made up for.
+    /// Catch up on runs that were missed within this time.
     pub catch_up: Duration,
     /// Whose evaluations: task queue and ids.
     pub installation: Installation,
 }
 
 impl ScheduleOptions {
-    /// Minute 45 of every hour: an hour is billed at its highest setting, so giving back belongs to its end.
+    /// Minute 45 of every hour: an hour is billed at its highest setting, so capacity is released at its end.
     pub fn hourly(installation: Installation) -> Self {
         Self {
             minutes: vec![45],
@@ -66,8 +66,7 @@ impl ScheduleOptions {
             .collect();
         (!outside.is_empty()).then(|| {
             format!(
-                "minute {} in {} is not in the last quarter of the UTC hour: hours are billed at their highest capacity, so \
-                 what is given back earlier in the hour saves nothing before its end",
+                "minute {} in {} is not in the last quarter of the UTC hour: hours are billed at their highest capacity, so capacity released earlier in the hour saves nothing until the hour ends",
                 outside.join(", "),
                 self.time_zone
             )
@@ -143,7 +142,7 @@ impl ScheduleOptions {
         Duration::from_secs((shortest * 60).saturating_sub(60).max(60))
     }
 
-    /// A tick gives up before its time is over, so that it can still tell people.
+    /// A tick gives up before its time is over, so that it can still notify the channel.
     fn tick_input(&self) -> Payload {
         let wait = (self.run_timeout() * 3 / 4).min(Duration::from_mins(16));
         let request = TickRequest {
@@ -212,12 +211,10 @@ pub enum ScheduleError {
         text: String,
     },
     /// There is none.
-    #[error(
-        "there is no schedule of this installation in this namespace; `capacity-schedule create` makes it"
-    )]
+    #[error("this installation has no schedule in this namespace; create it with `capacity-schedule create`")]
     Missing,
     /// An update was accepted and not carried out, three times.
-    #[error("the schedule is edited by somebody else at the same time: look at it, then try again")]
+    #[error("somebody else edited the schedule at the same time: check it, then try again")]
     Contended,
 }
 
@@ -457,7 +454,7 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
 }
 
-/// Tells of the last runs that the schedule started, newest first, one line each. Needs no worker.
+/// Describes the last runs that the schedule started, newest first, one line each. Needs no worker.
 pub async fn last_ticks(
     client: &Client,
     installation: &Installation,

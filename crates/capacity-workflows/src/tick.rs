@@ -28,7 +28,7 @@ impl EvaluationTick {
     #[run(name = "EvaluationTick")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
         let request = context.state(|it| it.request.clone());
-        // The tick before, if it failed: a silence is told once, then daily, and once when it is over.
+        // The previous tick, if it failed: silence is announced once, then daily, and once when it is over.
         let before = context.info().raw().continued_failure.as_ref().map(text_of);
         let asked = context
             .execute_activity(

@@ -76,7 +76,7 @@ struct Stuck {
     why: String,
 }
 
-/// Returns what keeps the controller from going on, if its history cannot be replayed.
+/// Returns what blocks the controller, if its history cannot be replayed.
 async fn look_at_history(client: &Client, installation: &Installation) -> Option<Stuck> {
     let handle = client.get_workflow_handle::<UntypedWorkflow>(installation.controller_id());
     let described = handle.describe(WorkflowDescribeOptions::default());
@@ -121,7 +121,7 @@ fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
     None
 }
 
-/// Ends a controller that cannot go on, and has a new one evaluate. What is lost is its queue: pauses and changes under way are
+/// Ends a controller that cannot go on, and has a new one evaluate. What is lost is its queue: pauses and changes in progress are
 /// workflows of their own, and a new controller looks for them.
 async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
     tracing::error!(

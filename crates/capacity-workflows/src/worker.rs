@@ -17,7 +17,7 @@ use crate::tick::EvaluationTick;
 /// How much a worker takes on, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorkerLimits {
-    /// Activities at a time beside the sampler, at least 3.
+    /// Concurrent activities in addition to the sampler, at least 3.
     pub activities: usize,
     /// Workflow tasks at a time, at least 2.
     pub workflow_tasks: usize,
@@ -63,7 +63,7 @@ pub fn worker_config(
 ) -> Config {
     let queue = TaskQueue {
         max_concurrent_workflow_tasks: limits.workflow_tasks.max(2),
-        // The sampler keeps one for ever, and a tick waits in another for the evaluation that needs a third.
+        // The sampler permanently takes one, and a tick in a second waits for the evaluation that needs a third.
         max_concurrent_activities: (limits.activities + 1).max(4),
         activities_per_second_per_worker: limits.activities_per_second,
         ..TaskQueue::new(installation.task_queue())

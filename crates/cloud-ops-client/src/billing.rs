@@ -1,7 +1,9 @@
 //! Billing reports: asked for, waited for, downloaded, and read row by row.
 //!
-//! The service writes a CSV file with FOCUS columns (Temporal's documentation, Cloud Billing API page). Money in it is in the unit that
-//! `BillingCurrency` names, `USD (cents)` as documented; quantities of actions are in `PricingUnit`, `1 Million Actions` as documented.
+//! The service writes a CSV file with FOCUS columns (Temporal's documentation, Cloud Billing API page). Money in it is in the unit
+//! that
+//! `BillingCurrency` names, `USD (cents)` as documented; quantities of actions are in `PricingUnit`, `1 Million Actions` as
+//! documented.
 
 use std::collections::HashMap;
 
@@ -123,7 +125,7 @@ pub struct BillingDownload {
     /// The format.
     #[serde(alias = "file_format", deserialize_with = "null_is_default")]
     pub file_format: BillingFileFormat,
-    /// The size in bytes, if it is told.
+    /// The size in bytes, if known.
     #[serde(alias = "file_size_bytes", deserialize_with = "whole_number")]
     pub file_size_bytes: Option<u64>,
 }
@@ -215,7 +217,7 @@ impl Client {
         let received = body.len() as u64;
         match file.file_size_bytes {
             Some(announced) if announced != received => Err(failed(format!(
-                "the file is cut off: {received} of {announced} bytes arrived. Run the command again; if it happens again, check any proxy on the way"
+                "the file is cut off: {received} of {announced} bytes arrived. Run the command again; if it happens again, check any proxy in between"
             ))),
             _ => Ok(body),
         }
@@ -239,7 +241,7 @@ pub struct Charge {
     pub cost_usd: Decimal,
 }
 
-/// Columns that are read; the others are left alone.
+/// Columns that are read; the others are ignored.
 const COLUMNS: [&str; 9] = [
     "BillingCurrency",
     "ChargePeriodStart",
@@ -349,7 +351,7 @@ impl Columns {
         let actions = if meter.eq_ignore_ascii_case("actions") {
             let unit = unit(text("PricingUnit")).ok_or_else(|| {
                 format!(
-                    "actions are counted in `{}`, and `1 Million Actions` is known: update temporal-capacity, or report this",
+                    "actions are counted in `{}`, but only `1 Million Actions` is supported: update temporal-capacity, or report this",
                     text_cut(text("PricingUnit"))
                 )
             })?;
@@ -360,7 +362,7 @@ impl Columns {
         let currency = text("BillingCurrency");
         let dollars = in_dollars(currency).ok_or_else(|| {
             format!(
-                "the account is billed in `{}`, and only US dollars are compared. Compare `used_actions` and `idle_actions` of `report --format csv` with PricingQuantity of a billing report instead",
+                "the account is billed in `{}`, but only US dollars are supported. Compare `used_actions` and `idle_actions` of `report --format csv` with PricingQuantity of a billing report instead",
                 text_cut(currency)
             )
         })?;

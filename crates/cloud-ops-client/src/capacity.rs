@@ -57,7 +57,7 @@ wire_enum!(
     CapacityRequestState, "STATE_CAPACITY_REQUEST_", {
         /// Carried out.
         Completed = 1 "COMPLETED",
-        /// Under way.
+        /// In progress.
         InProgress = 2 "IN_PROGRESS",
         /// Failed.
         Failed = 3 "FAILED",
@@ -98,7 +98,7 @@ impl Members {
                 let value = member.value.map(|double| double.0);
                 CapacityMode::Provisioned(value.filter(|value| value.abs() > 0.0 || value.is_nan()))
             }
-            // A member we do not know that holds a message may be a mode that we do not know.
+            // An unknown member with an object may be an unknown mode.
             (None, None) => match self.others.iter().find(|(_, value)| value.is_object()) {
                 Some((name, _)) => CapacityMode::Unknown(name.chars().take(60).collect()),
                 None => CapacityMode::Absent,

@@ -1,4 +1,4 @@
-//! The client: one HTTP client, one key, one pace; send, classify, repeat where that is harmless, decode.
+//! The client: one HTTP client, one key, one pace; send, classify, retry where that is harmless, decode.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -27,13 +27,13 @@ use crate::retry::{self, LONGEST_ASKED};
 /// The largest page the service gives (Cloud Ops API, `GetNamespaces`).
 const PAGE_SIZE: &str = "1000";
 
-/// No rate limit passes sooner, whatever the service says.
+/// The minimum wait after a rate limit, even if the service says less.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A write that the caller has just checked does not wait long: what was checked grows old.
 const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 
-/// No answer of the API is anywhere near this large; a larger one is not read to its end.
+/// No answer of the API is anywhere near this large; a larger one is not read completely.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
 
 /// How long the download of a file may take.
@@ -94,7 +94,7 @@ impl Client {
                 http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // A redirect would carry the key to an address nobody chose.
+            // A redirect would send the key to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
@@ -147,6 +147,11 @@ impl Client {
         self.shared.is_rate_limited.load(Ordering::Relaxed)
     }
 
+    /// Returns whether the service runs on this machine (its address is loopback), as a simulated one does.
+    pub fn is_local(&self) -> bool {
+        self.shared.config.is_loopback()
+    }
+
     /// Returns the service's clock as of its newest answer, in whole seconds.
     pub fn server_time(&self) -> Option<Timestamp> {
         match self.shared.server_time.load(Ordering::Relaxed) {
@@ -183,7 +188,7 @@ impl Client {
             };
             if !tokens.insert(next.clone()) {
                 return contradiction(format!(
-                    "the service repeats a page of the list after {} namespaces: it cannot be read to its end",
+                    "the service repeats a page of the list after {} namespaces: it cannot be read completely",
                     ids.len()
                 ));
             }
@@ -228,7 +233,7 @@ impl Client {
         self.update(id, update, Repeat::OnlyIfNotDone).await
     }
 
-    /// Replaces the spec of a namespace with exactly one request, whatever the answer.
+    /// Replaces the spec of a namespace with exactly one request, and never retries.
     ///
     /// # Errors
     ///
@@ -339,7 +344,7 @@ impl Client {
             };
             let asked = error.retry_after();
             if error.is_rate_limited() {
-                // The limit is the account's. Whoever waits for it has not failed, so it is bounded by time, not by attempts.
+                // The limit is the account's. Waiting for it is not a failure, so it is bounded by time, not by attempts.
                 refusals += 1;
                 let wait = asked
                     .unwrap_or_else(|| retry::backoff(refusals))
@@ -476,7 +481,7 @@ impl Client {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST_BODY {
                 return Err(ErrorKind::Contradiction(format!(
-                    "{} sent more than {} MiB: that is no answer of this API",
+                    "{} sent more than {} MiB: that is not an answer of this API",
                     self.shared.host,
                     LARGEST_BODY >> 20
                 )));

@@ -27,7 +27,7 @@ pub struct Config {
     pub max_attempts: u32,
     /// How long a call may be repeated.
     pub max_elapsed: Duration,
-    /// How long a call may wait for the rate limit of the account, however many requests are refused meanwhile.
+    /// How long a call may wait for the rate limit of the account, regardless of how many requests are refused in the meantime.
     pub max_rate_limited: Duration,
     /// Requests a second that this client makes at most. The service allows 40 for a user and 80 for a service account,
     /// over all their clients.
@@ -39,19 +39,19 @@ pub struct Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
-    #[error("`{0}` is no URL; it should look like {PUBLIC_BASE_URL}")]
+    #[error("`{0}` is not a URL; it should look like {PUBLIC_BASE_URL}")]
     NotAUrl(String),
     /// A user or password in the URL.
-    #[error("the URL holds a user or password; a key belongs into its own setting")]
+    #[error("the URL contains a user or password; put the key into its own setting")]
     Credentials,
     /// A query or fragment in the URL.
-    #[error("the URL holds a query or a fragment; give the address alone")]
+    #[error("the URL contains a query or a fragment; remove it")]
     QueryOrFragment,
     /// Not encrypted, and not on this machine.
     #[error("`{0}` is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted(String),
     /// No key, or one that cannot be sent.
-    #[error("the API key is empty, or holds a character that cannot be sent in a header")]
+    #[error("the API key is empty, or contains a character that cannot be sent in a header")]
     Key,
 }
 

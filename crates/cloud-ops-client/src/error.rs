@@ -50,9 +50,9 @@ pub enum ErrorKind {
     /// The service refused.
     #[error("{0}")]
     Refused(Refusal),
-    /// An answer with a status of success that is not one of this API.
+    /// A successful answer that does not come from this API.
     #[error(
-        "{url} sent an answer that cannot be read as JSON of the Cloud Ops API (content type {content_type}), beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy on the way"
+        "{url} sent an answer that cannot be read as JSON of the Cloud Ops API (content type {content_type}), beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy in between"
     )]
     Unreadable {
         /// The address that answered.
@@ -266,7 +266,7 @@ impl Error {
         !unreadable && matches!(self.meaning(), Meaning::NotNow | Meaning::OutcomeUnknown)
     }
 
-    /// Returns whether a write that failed so may have been carried out all the same.
+    /// Returns whether a write that failed this way may still have been carried out.
     pub fn is_outcome_unknown(&self) -> bool {
         self.meaning() == Meaning::OutcomeUnknown
     }
@@ -284,7 +284,7 @@ impl Error {
         })
     }
 
-    /// Returns whether the account runs as many asynchronous operations as it may (10), so that nothing was done.
+    /// Returns whether the account has reached its limit of asynchronous operations (10), so that nothing was done.
     pub fn is_too_many_operations(&self) -> bool {
         self.refusal().is_some_and(|refusal| {
             let message = refusal.message.to_ascii_lowercase();
@@ -359,7 +359,7 @@ impl Refusal {
         let message = match parsed.and_then(|body| body.message) {
             Some(message) => printable(&message, MESSAGE_CAP),
             None => match beginning(body, PLAIN_MESSAGE) {
-                // An error page begins with the same words whatever is wrong.
+                // Error pages begin the same for any error.
                 page if page.starts_with('<') => "(an HTML page)".to_owned(),
                 text => text,
             },

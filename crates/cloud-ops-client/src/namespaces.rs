@@ -148,7 +148,7 @@ pub struct ProvisionedOptions {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OnDemandOptions {
-    /// Actions a second; none or 0 means that it was not told.
+    /// Actions per second; none or 0 means that it was not reported.
     #[serde(alias = "aps_limit", deserialize_with = "zero_is_none")]
     pub aps_limit: Option<f64>,
 }
@@ -195,7 +195,7 @@ wire_enum!(
     OperationState, "STATE_", {
         /// Waits for its turn.
         Pending = 1 "PENDING",
-        /// Under way.
+        /// In progress.
         InProgress = 2 "IN_PROGRESS",
         /// Failed; see the failure reason.
         Failed = 3 "FAILED",

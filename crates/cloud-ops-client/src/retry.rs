@@ -9,10 +9,10 @@ use jiff::Timestamp;
 const FIRST: Duration = Duration::from_millis(250);
 /// No wait that we choose is longer.
 const LONGEST: Duration = Duration::from_secs(8);
-/// A wait that the service asks for is honoured up to this; longer ones are left to the caller.
+/// A wait that the service asks for is honored up to this; longer ones are left to the caller.
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// Returns how long to wait after so many failed attempts: exponential, with full jitter above a floor, since many
+/// Returns how long to wait after this number of failed attempts: exponential, with full jitter above a floor, since many
 /// clients that fail together should not come back together.
 pub(crate) fn backoff(failed_attempts: u32) -> Duration {
     let ceiling = FIRST

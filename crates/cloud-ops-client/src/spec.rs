@@ -65,7 +65,7 @@ impl Spec {
         self.fields.is_empty()
     }
 
-    /// Returns the wished capacity that the spec holds. What cannot be read is unknown, not absent.
+    /// Returns the requested capacity in the spec. If it cannot be read, it is unknown, not absent.
     pub fn capacity(&self) -> CapacityMode {
         let Some((_, raw)) = self
             .fields
@@ -143,7 +143,7 @@ impl Spec {
                 }
                 Meaning::Value(value)
             }),
-            // A number too large for any type: its text is all there is to compare.
+            // The number is too large for any type: compare its text.
             Err(_) => Some(Meaning::Text(raw.get())),
         }
     }
@@ -175,7 +175,7 @@ pub struct SpecDifference {
 
 impl SpecDigests {
     /// Returns how a later reading differs, leaving out the fields named in `ignored`; `None` where the digests were made
-    /// under rules that this version does not know, so that nothing can be said.
+    /// under rules that this version does not know, so that the difference is unknown.
     pub fn difference(&self, later: &Spec, ignored: &[String]) -> Option<SpecDifference> {
         if self.normalizer != NORMALIZER {
             return None;

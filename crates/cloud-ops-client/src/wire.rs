@@ -21,7 +21,7 @@ pub(crate) fn empty_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
-/// A double, as a number or as a string (`"NaN"` and `"Infinity"` are legal there); what is none is `None`.
+/// A double, as a number or as a string (`"NaN"` and `"Infinity"` are legal there); anything else is `None`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Double(pub(crate) f64);
 

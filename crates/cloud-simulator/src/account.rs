@@ -160,7 +160,7 @@ impl Account {
         )
     }
 
-    /// Returns an account of many namespaces, of which a share wants a change: half of those are throttled, half idle but
+    /// Returns an account of many namespaces, a share of which needs a change: half of those are throttled, half idle but
     /// provisioned. The rest is quiet, idle, busy, or provisioned and busy. The same seed gives the same account.
     pub fn generate(namespaces: usize, share_wanting_change: f64, seed: u64) -> Self {
         let mut wanting = 0.0;

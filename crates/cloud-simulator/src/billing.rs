@@ -22,7 +22,7 @@ impl HourBill {
         u64::from(self.highest_trus.saturating_sub(1)) * 360_000
     }
 
-    /// Returns the actions billed beside those used.
+    /// Returns the actions billed in addition to those used.
     pub fn shortfall(&self) -> u64 {
         self.minimum().saturating_sub(self.actions())
     }

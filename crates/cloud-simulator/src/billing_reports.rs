@@ -1,5 +1,5 @@
-//! Billing reports: made one at a time, by whole months, as a CSV file with the columns of Temporal's documentation (Cloud Billing API
-//! page). Hourly only.
+//! Billing reports: made one at a time, by whole months, as a CSV file with the columns of Temporal's documentation (Cloud Billing
+//! API page). Hourly only.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::faults::BillingFault;
 /// A report has hours that ended so long before it was made.
 const NOT_YET: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a download address is valid unless told otherwise, and at most.
+/// How long a download address is valid by default, and at most.
 const USUAL_DOWNLOAD: SignedDuration = SignedDuration::from_mins(5);
 const LONGEST_DOWNLOAD: SignedDuration = SignedDuration::from_hours(1);
 
@@ -90,7 +90,7 @@ struct Spec {
 }
 
 impl Cloud {
-    /// Takes in a request, or the repetition of one.
+    /// Adds a request, or the repetition of one.
     pub(crate) fn create_billing_report(&mut self, body: &[u8]) -> Result<Value, Refusal> {
         let now = self.now();
         let invalid = |text: String| Refusal::new(400, 3, text);
@@ -133,7 +133,7 @@ impl Cloud {
                 .filter(|it| *it > SignedDuration::ZERO && *it <= LONGEST_DOWNLOAD)
                 .ok_or_else(|| invalid("the download url expiration must be at most 1 hour".to_owned()))?,
         };
-        // Requests beside the one that is being made are queued.
+        // Requests are queued while another one is processed.
         let begins = self
             .billing_reports
             .iter()
@@ -169,7 +169,7 @@ impl Cloud {
         Ok(answer)
     }
 
-    /// Tells how far a report is; `host` is where it can be downloaded.
+    /// Returns how far a report is; `host` is where it can be downloaded.
     pub(crate) fn billing_report(&mut self, id: &str, host: &str) -> Result<Value, Refusal> {
         let now = self.now();
         let fault = self.faults.billing;

@@ -1,4 +1,4 @@
-//! Virtual time: starts where it is told, runs as fast as it is told, and can be moved on by hand.
+//! Virtual time with a configurable start and speed, which can also be advanced manually.
 
 use std::time::Instant;
 

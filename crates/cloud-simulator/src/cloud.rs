@@ -14,7 +14,7 @@ use crate::incidents::{self, Incident};
 use crate::namespace::{Namespace, Request, RequestState};
 use crate::options::SimulatorOptions;
 
-/// Mutations an account may have under way (Temporal's documentation, Cloud Ops API page).
+/// Mutations an account may have in progress (Temporal's documentation, Cloud Ops API page).
 const CONCURRENT_OPERATIONS: usize = 10;
 
 /// A new namespace answers 403 for its first minute.
@@ -146,7 +146,7 @@ impl Cloud {
         };
         cloud.move_replicas();
         cloud.live_until(start_of(now_minute));
-        // What happened before the simulation is nobody's bill.
+        // Hours before the simulation are not billed.
         for namespace in &mut cloud.namespaces {
             namespace.bills.clear();
         }
@@ -189,7 +189,7 @@ impl Cloud {
         now
     }
 
-    /// Lives through every complete minute before `now`, operations in their order of time.
+    /// Simulates every complete minute before `now`, operations in their order of time.
     fn live_until(&mut self, now: Timestamp) {
         while self.lived + 1 < minute_of(now) {
             let minute = self.lived + 1;
@@ -370,7 +370,7 @@ impl Cloud {
         Ok(json!({ "asyncOperation": answers::operation(operation, now, &check) }))
     }
 
-    /// The service's `checkDuration`, as long in the real time of whoever waits as it is in virtual time.
+    /// The service's `checkDuration`, as long in the client's real time as it is in virtual time.
     fn check_duration(&self) -> String {
         let speed = self.clock.speed();
         let real = if speed > 0.0 {
@@ -388,7 +388,7 @@ impl Cloud {
         if self.namespaces[number].setup.access != Access::Admin {
             return Err(Refusal::new(403, 7, "permission denied: cloud.namespace.update"));
         }
-        // A repeated id means the same operation, whatever has happened since.
+        // A repeated id always means the same operation.
         if let Some(known) = self.operations.get(&update.operation_id) {
             if known.namespace != number {
                 return Err(Refusal::new(409, 6, "the async operation id is taken"));

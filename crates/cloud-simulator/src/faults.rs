@@ -15,7 +15,7 @@ pub struct Faults {
     pub dropped_before: f64,
     /// Share of requests whose connection is dropped after all was done.
     pub dropped_after: f64,
-    /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose answers are lost after all was done.
+    /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose answers are lost after the request was processed.
     pub lost_answers_of: Option<String>,
     /// A route of the Cloud Ops API whose requests are all answered with 429.
     pub rate_limited_route: Option<String>,
@@ -88,9 +88,9 @@ pub enum MetricsFault {
     /// Nothing.
     #[default]
     None,
-    /// They are so much older than the usual three minutes.
+    /// How much older they are than the usual three minutes.
     Stale(SignedDuration),
-    /// Declared `limited`, whatever their size.
+    /// Declared `limited`, regardless of their size.
     Limited,
     /// Declared `unknown`.
     Unknown,

@@ -1,4 +1,4 @@
-//! What an update did beside what it was meant for. The service accepts most of it, and somebody is woken at night.
+//! Unintended effects of an update. The service accepts most of them, and they cause incidents.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What work a namespace is asked to do, minute by minute. Pure: the same seed and minute give the same load.
+//! The load of a namespace, minute by minute. Pure: the same seed and minute give the same load.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl Load {
         };
         match self {
             Self::Idle => Demand { mean: 0.0, peak: 0.0 },
-            // Hardly any work comes in single actions: noise and peaks mean nothing there.
+            // Hardly any load comes in single actions: noise and peaks do not matter there.
             Self::Steady(rate) if *rate < 1.0 => Demand {
                 mean: *rate,
                 peak: *rate,

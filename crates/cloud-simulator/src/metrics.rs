@@ -15,7 +15,7 @@ const PREFIX: &str = "temporal_cloud_v1_";
 /// On offer is the minute that begins now minus so much, floored to the minute.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
 
-/// Operation names of a namespace: as many as one has in life.
+/// Operation names of a namespace: a realistic number.
 const OPERATIONS: [&str; 40] = [
     "PollWorkflowTaskQueue",
     "RespondWorkflowTaskCompleted",
@@ -232,9 +232,9 @@ impl Writer {
         self.sample(if regional { ",region=\"aws-us-east-1\"" } else { "" }, value);
     }
 
-    /// A rate by operation name. Every fourth operation also has a background series where background is told apart.
+    /// A rate by operation name. Every fourth operation also has a background series if background is separate.
     fn by_operation(&mut self, total: f64, background: Option<&str>, system: bool) {
-        // An idle namespace still has a little background work of its own.
+        // Even an idle namespace has a little background work.
         if system && total <= 0.0 {
             self.sample(
                 ",operation=\"PollTimerQueue\",is_background=\"true\",namespace_mode=\"active\"",
@@ -349,7 +349,7 @@ pub(crate) fn document_of(cloud: &Cloud, shown: i64, filter: &Filter) -> Documen
         let _ = writeln!(to.text, "# HELP {full} {}\n# TYPE {full} gauge", family.help);
         to.family = family.name;
         for namespace in &chosen {
-            // What is older than what is kept cannot be shown; what is newer has not been lived.
+            // Older minutes are not kept, newer ones have not happened yet.
             let kept = namespace.minute(shown).or_else(|| namespace.minutes.front());
             let Some(minute) = kept else { continue };
             to.labels.clear();
@@ -372,7 +372,7 @@ pub(crate) fn document_of(cloud: &Cloud, shown: i64, filter: &Filter) -> Documen
 }
 
 fn is_chosen(namespace: &Namespace, filter: &Filter) -> bool {
-    let _: Access = namespace.setup.access; // The metrics key sees every namespace, whatever the operations key may.
+    let _: Access = namespace.setup.access; // The metrics key sees every namespace, even those that the operations key does not.
     filter.namespaces.is_empty()
         || filter
             .namespaces

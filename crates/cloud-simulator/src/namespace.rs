@@ -1,4 +1,4 @@
-//! One namespace: what it has, what it is asked, and what it serves.
+//! One namespace: its capacity, its load, and what it serves.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,7 +15,7 @@ pub(crate) const KINDS: usize = 3;
 /// Limits per TRU (Temporal's documentation, capacity modes page, June 2026).
 const PER_TRU: [f64; KINDS] = [500.0, 1_500.0, 4_000.0];
 
-/// What on-demand gives at least (500 as published; the others as last published in December 2025).
+/// The minimum limits of on-demand (500 as published; the others as last published in December 2025).
 const FLOOR: [f64; KINDS] = [500.0, 2_000.0, 4_000.0];
 
 /// Minutes that count for the on-demand envelope: seven days.
@@ -151,7 +151,7 @@ impl Namespace {
         }
     }
 
-    /// Lives through one minute: serves what the limits allow, lets the rest wait, and writes the bill.
+    /// Simulates one minute: serves what the limits allow, lets the rest wait, and writes the bill.
     pub(crate) fn live(&mut self, minute: i64, since: i64) {
         let demand = self.setup.load.at(minute, since, self.seed);
         if minute % 60 == 0 {
@@ -235,7 +235,7 @@ impl Namespace {
         bill.millionths_of_actions += millionths(served * 60.0);
     }
 
-    /// Notes that the present capacity was in force at some moment of an hour.
+    /// Notes that the current capacity was in force at some moment of an hour.
     pub(crate) fn touch_bill(&mut self, time: Timestamp) {
         let bill = self.bills.entry(time.as_second().div_euclid(3_600)).or_default();
         bill.highest_trus = bill.highest_trus.max(self.trus);

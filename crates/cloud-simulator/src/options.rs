@@ -17,7 +17,7 @@ pub struct SimulatorOptions {
     pub listen: SocketAddr,
     /// The virtual time at the start.
     pub start: Timestamp,
-    /// Minutes that the cloud lives through before the start. The metrics endpoint shows the newest one only; the Prometheus
+    /// Minutes that the cloud simulates before the start. The metrics endpoint shows the newest one only; the Prometheus
     /// API has as many, and those of the last hour at least.
     pub past_minutes: u16,
     /// How many times faster than real time the cloud lives; 0 stops its clock, so that only `advance` moves it.
@@ -30,7 +30,7 @@ pub struct SimulatorOptions {
     pub operation_lag: SignedDuration,
     /// Virtual time from there until the capacity takes effect: fulfilled is not applied.
     pub capacity_lag: SignedDuration,
-    /// The `checkDuration` of operations in virtual time. Told divided by `speed`, since whoever waits does so in real time.
+    /// The `checkDuration` of operations in virtual time. Reported divided by `speed`, since clients wait in real time.
     pub check_duration: SignedDuration,
     /// Requests an hour that the metrics endpoint answers; none for no limit.
     pub scrapes_per_hour: Option<usize>,

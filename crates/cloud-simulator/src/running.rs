@@ -1,4 +1,4 @@
-//! A running cloud: its addresses and keys, and a hand on its state.
+//! A running cloud: its addresses and keys, and access to its state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub enum StartError {
     /// An address that others could reach.
     #[error("{0} is not a loopback address: the simulated cloud listens on loopback only")]
     NotLoopback(SocketAddr),
-    /// An address that cannot be had.
+    /// An address that cannot be used.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
@@ -67,7 +67,7 @@ pub struct NamespaceView {
 ///
 /// # Errors
 ///
-/// If the address is not on loopback or cannot be had.
+/// If the address is not on loopback or cannot be used.
 pub async fn start(options: SimulatorOptions) -> Result<RunningSimulator, StartError> {
     let wanted = options.listen;
     if !wanted.ip().is_loopback() {
@@ -182,7 +182,7 @@ impl RunningSimulator {
         self.shared.cloud().edit_by_others(id, field, value)
     }
 
-    /// Returns what updates changed beside the capacity.
+    /// Returns what updates changed in addition to the capacity.
     pub fn incidents(&self) -> Vec<Incident> {
         self.shared.cloud().incidents.clone()
     }
@@ -235,7 +235,7 @@ impl RunningSimulator {
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         if let Some(server) = self.server.take() {
-            // Connections that a client keeps open would be waited for.
+            // Otherwise shutdown waits for connections that clients keep open.
             let _ = tokio::time::timeout(std::time::Duration::from_millis(200), server).await;
         }
     }

@@ -302,7 +302,7 @@ async fn billing_report(
     })
 }
 
-/// The file of a billing report, as object storage gives it out: the address is the permission, and a key is refused.
+/// The file of a billing report, as object storage serves it: the address is the permission, and a key is refused.
 async fn billing_file(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -465,7 +465,7 @@ fn form_pairs(query: &str) -> Vec<(String, String)> {
     serde_urlencoded::from_str(query).unwrap_or_default()
 }
 
-/// Takes a request out of the hour's budget; returns the seconds until one is free if there is none.
+/// Takes a request out of the hour's budget; if none is left, returns the seconds until one is.
 fn over_budget(cloud: &mut Cloud, now: Timestamp) -> Option<i64> {
     let budget = cloud.options.scrapes_per_hour?;
     let hour = SignedDuration::from_hours(1);

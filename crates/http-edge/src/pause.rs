@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// No pause is longer: a service that asks for more is asked again after that, so that one wrong answer stops nothing for a day.
+/// The longest pause: a service that asks for more is retried after that, so that one wrong answer does not stop everything for a
+/// day.
 const LONGEST: Duration = Duration::from_mins(15);
 
 /// When requests may be sent again. Until then all of them wait.

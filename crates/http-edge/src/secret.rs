@@ -96,7 +96,7 @@ impl Secret {
         self.value.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the secret to try after `refused` was refused: what a clone has read meanwhile, or what the file holds now.
+    /// Returns the secret to try after `refused` was refused: what a clone has read in the meantime, or what the file contains now.
     /// `None` if there is no other one.
     pub fn renew(&self, refused: &SecretString) -> Option<SecretString> {
         self.renew_if(refused, |_| true)

@@ -128,7 +128,7 @@ impl Engine {
     pub(crate) fn line_too_long(&mut self, start_of_line: &[u8]) -> Error {
         self.summary.lines += 1;
         let limit = self.max_line_bytes();
-        // Both ways of reading have seen this much of the line, and no more is needed.
+        // Both modes have read this far, which is enough.
         let seen = start_of_line.get(..=limit).unwrap_or(start_of_line);
         self.error(ErrorKind::LineTooLong { limit }, 0, seen)
     }

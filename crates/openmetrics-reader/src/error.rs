@@ -5,7 +5,7 @@ use std::fmt;
 /// Most bytes of a document that an error repeats.
 const EXCERPT_BYTES: usize = 80;
 
-/// The label that tells whose series a line is, in the metrics of Temporal Cloud.
+/// The label that identifies the namespace of a series in the metrics of Temporal Cloud.
 const NAMESPACE_LABEL: &str = "temporal_namespace";
 
 /// Longer than any name of a family or namespace.
@@ -35,11 +35,11 @@ struct Subject {
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The document holds nothing: no metric, no metadata, no end marker.
+    /// The document is empty: no metric, no metadata, no end marker.
     EmptyDocument,
     /// A line is not UTF-8.
     NotUtf8,
-    /// A line is not understood; the words say what should have stood at the column.
+    /// A line is not understood; the text says what was expected at the column.
     Syntax(&'static str),
     /// A rule that spans lines is broken (strict mode only); the words say which.
     Rule(&'static str),

@@ -121,7 +121,7 @@ pub struct Summary {
     pub skipped_lines: u64,
     /// Why the first skipped line could not be read.
     pub first_skipped: Option<Error>,
-    /// Whether the end marker `# EOF` was there. Without it, a document cut exactly at a line end looks whole: let something
-    /// else vouch for it, such as a `Content-Length`.
+    /// Whether the end marker `# EOF` was there. Without it, a document cut exactly at a line end looks whole: check it by other
+    /// means, such as a `Content-Length`.
     pub end_marker_seen: bool,
 }

@@ -19,7 +19,7 @@ const EXACT_DIGITS: usize = 15;
 /// 1e11 is in 1973. Temporal's documentation shows milliseconds, a capture of the live endpoint seconds.
 const MILLISECONDS_FROM: f64 = 1e11;
 
-/// Largest magnitude at which every integer is a float of its own.
+/// Largest magnitude at which every integer is a distinct float.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a sample's value.

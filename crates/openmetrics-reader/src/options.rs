@@ -22,8 +22,8 @@ pub enum OnUnreadable {
     /// Reading ends with an error.
     #[default]
     Error,
-    /// The line is counted in [`Summary::skipped_lines`](crate::Summary::skipped_lines) and reading goes on. A document of
-    /// which no line could be read is still an error.
+    /// The line is counted in [`Summary::skipped_lines`](crate::Summary::skipped_lines) and reading continues. A document without
+    /// any readable line is still an error.
     Skip,
 }
 

@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         &self.engine.summary
     }
 
-    /// Reads the next line, whatever it is.
+    /// Reads the next line of any kind.
     #[inline(never)]
     fn read_line(&mut self, line: &'a [u8], ended_by: EndedBy) -> Option<Result<Event<'a>, Error>> {
         let outcome = self.engine.line(line, ended_by).transpose();

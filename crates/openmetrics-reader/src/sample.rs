@@ -1,6 +1,5 @@
 //! A sample and its parts.
 
-use crate::line;
 use crate::number;
 use crate::scan;
 use crate::text::Text;
@@ -57,11 +56,6 @@ impl<'a> Sample<'a> {
     /// float counts exactly (some 285,000 years).
     pub fn timestamp_ms(&self) -> Option<i64> {
         self.timestamp.and_then(number::timestamp_ms)
-    }
-
-    /// Returns the exemplar, if there is one.
-    pub fn exemplar(&self) -> Option<Exemplar<'a>> {
-        self.exemplar.and_then(line::exemplar)
     }
 }
 

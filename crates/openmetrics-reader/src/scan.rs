@@ -1,6 +1,6 @@
 //! Finding bytes quickly in safe code, without a dependency.
 //!
-//! Long runs go through fixed blocks whose comparison the compiler vectorises; short ones through eight bytes at a time in
+//! Long runs go through fixed blocks whose comparison the compiler vectorizes; short ones through eight bytes at a time in
 //! one integer.
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;

@@ -1,7 +1,7 @@
 //! The shape of the last sample line: everything up to the end of its labels but for the label values.
 //!
 //! Documents repeat their shapes: a thousand series of one family differ in values only. A line whose fixed parts are those
-//! of a line that has been read needs no second look at its names, commas and braces, nor at names that may repeat; only the
+//! of a line that has been read does not need its names checked again, commas and braces, nor at names that may repeat; only the
 //! ends of its label values have to be found. This is what makes reading fast, and it changes no outcome.
 
 use crate::scan;
@@ -42,7 +42,8 @@ pub(crate) struct Matched<'a> {
 }
 
 impl Shape {
-    /// Remembers a line that begins with a name of that length, and whose braces hold this, which is not empty and has no quoted name.
+    /// Remembers a line that begins with a name of that length, and whose braces hold this, which is not empty and has no quoted
+    /// name.
     pub(crate) fn remember(&mut self, line: &str, name_bytes: usize, between_braces: &str) {
         self.parts.clear();
         self.words.clear();

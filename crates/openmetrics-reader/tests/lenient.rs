@@ -1,4 +1,4 @@
-//! What lenient mode takes, and what it refuses all the same.
+//! What lenient mode accepts, and what it still refuses.
 
 use openmetrics_reader::{ErrorKind, Event, Kind, Limits, OnUnreadable, Options, Reader, Summary};
 use rstest::rstest;
@@ -108,7 +108,7 @@ fn the_shape_that_temporal_documents_is_read() {
 #[case::comment_without_blank("#a_sum 0", "comment \"a_sum 0\"")]
 #[case::keyword_without_blank("#TYPE a gauge", "comment \"TYPE a gauge\"")]
 fn a_line_is_read(#[case] line: &str, #[case] event: &str) {
-    // The first line keeps a comment from being all there is; the last shows that reading goes on.
+    // The first line keeps a comment from being all there is; the last shows that reading continues.
     assert_eq!(
         read(format!("first 0\n{line}\nlast 0\n")),
         ["first [] 0 -", event, "last [] 0 -"]

@@ -1,6 +1,6 @@
 //! Lines on their way to a stream that may be slow, closed or full: bounded, written by a thread of its own.
 //!
-//! Whoever writes a line never waits for the stream. What does not fit is dropped and counted.
+//! Callers never wait for the stream. What does not fit is dropped and counted.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
@@ -42,7 +42,7 @@ impl Queue {
     pub(crate) fn to(stream: impl Write + Send + 'static) -> Arc<Self> {
         let queue = Arc::new(Self::default());
         let source = Arc::clone(&queue);
-        // No thread to be started is as bad as a closed stream: lines are lost, and nothing else happens.
+        // If no thread can be started, lines are lost as with a closed stream.
         let _ = std::thread::Builder::new()
             .name("standard error".to_owned())
             .spawn(move || source.write_all_to(stream));

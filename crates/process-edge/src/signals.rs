@@ -54,7 +54,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, on a thread of its own: a second signal ends the process even if everything else is blocked.
+    /// Starts to listen on its own thread: a second signal ends the process even if everything else is blocked.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl Source {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored, as `nohup` does: whoever did that wants it to outlive the terminal.
+/// Whether this process was started with SIGHUP ignored, as `nohup` does: it should then outlive the terminal.
 /// Known on Linux only.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// At most so many remarks of one answer are kept.
+/// Maximum number of remarks kept of one answer.
 const MOST_REMARKS: usize = 20;
 /// A label set of the API, without the metric's name.
 pub(crate) type LabelSet = [(String, String)];
@@ -363,7 +363,8 @@ impl Visitor<'_> for Value {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
-        text.parse().map_err(|_| E::custom("a value that is no number"))
+        text.parse()
+            .map_err(|_| E::custom("a value that is not a number"))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<f64, E> {

@@ -14,7 +14,7 @@ use crate::answer::{self, Envelope};
 use crate::config::{Auth, PrometheusConfig, is_password};
 use crate::error::{Error, ErrorKind};
 
-/// A wait that the server asks for is honoured up to this; longer ones are left to the caller.
+/// A wait that the server asks for is honored up to this; longer ones are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub struct PrometheusClient {
     pub(crate) host: String,
     /// What every request carries.
     headers: HeaderMap,
-    /// What no text may show, beside what was read again since.
+    /// Secrets that no text may show, in addition to those that were read again since.
     secrets: Vec<SecretString>,
     /// Whether a gateway refuses POST and allows GET.
     get_only: AtomicBool,
@@ -57,7 +57,7 @@ impl PrometheusClient {
             .expect("the configuration accepts only authorities that can be used");
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            // A redirect would carry the credentials to an address nobody chose.
+            // A redirect would send the credentials to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT);
         if config.is_loopback() {
@@ -318,7 +318,7 @@ impl PrometheusClient {
     fn out_of_time(&self) -> ErrorKind {
         ErrorKind::Timeout {
             host: self.host.clone(),
-            message: format!("the whole answer was not there after {:?}", self.config.timeout),
+            message: format!("the answer was not complete after {:?}", self.config.timeout),
         }
     }
 

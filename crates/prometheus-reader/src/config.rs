@@ -1,4 +1,4 @@
-//! What a client needs to know, validated once, with every mistake told at once.
+//! What a client needs to know, validated once, with every mistake reported at once.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,9 +12,9 @@ use url::{Host, Url};
 
 use crate::selector::is_label_name;
 
-/// The shortest span that one request may be asked to cover: a longer answer than this allows cannot be had in parts.
+/// The shortest span that one request may be asked to cover: a longer answer cannot be split further.
 pub(crate) const SHORTEST_SPAN: SignedDuration = SignedDuration::from_mins(1);
-/// A request that takes longer than this has other troubles than patience.
+/// The longest timeout of a request that makes sense.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// Who we are to the server. `Debug` never shows a secret.
@@ -34,7 +34,7 @@ pub enum Auth {
     },
 }
 
-/// Where a Prometheus-compatible API is, and how it is to be asked. Made by [`PrometheusConfig::builder`].
+/// The address of a Prometheus-compatible API, and how to query it. Made by [`PrometheusConfig::builder`].
 #[derive(Debug, Clone)]
 pub struct PrometheusConfig {
     pub(crate) base_url: Url,
@@ -54,16 +54,16 @@ pub struct PrometheusConfig {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
-    #[error("the base URL is no URL; it should look like https://prometheus.example.com/prefix")]
+    #[error("the base URL is not a URL; it should look like https://prometheus.example.com/prefix")]
     NotAUrl,
     /// A user or password in the URL.
-    #[error("the base URL holds a user or password; they belong into their own settings")]
+    #[error("the base URL contains a user or password; put them into their own settings")]
     Credentials,
     /// A query or fragment in the URL.
-    #[error("the base URL holds a query or a fragment; give the address alone")]
+    #[error("the base URL contains a query or a fragment; remove it")]
     QueryOrFragment,
     /// The URL of one route instead of the base of all.
-    #[error("the base URL ends in a route of the API; give what stands before /api/v1")]
+    #[error("the base URL ends in a route of the API; remove /api/v1 and everything after it")]
     Route,
     /// Not encrypted, and not on this machine.
     #[error(
@@ -71,7 +71,7 @@ pub enum ConfigError {
     )]
     NotEncrypted,
     /// No token, or one that cannot be sent.
-    #[error("the bearer token is empty, or holds a character that cannot be sent in a header")]
+    #[error("the bearer token is empty, or contains a character that cannot be sent in a header")]
     Token,
     /// No user, or one that basic authentication cannot carry.
     #[error(
@@ -82,13 +82,13 @@ pub enum ConfigError {
     #[error("the password is empty, or holds a control character")]
     Password,
     /// An additional label that no selector can hold.
-    #[error("`{0}` is no label name: letters, digits and underscores, not beginning with a digit")]
+    #[error("`{0}` is not a label name: use letters, digits and underscores, not beginning with a digit")]
     LabelName(String),
     /// No certificates that can be used.
     #[error("the certificate authority {0}")]
     Certificates(PemProblem),
     /// A tenant or user agent that cannot be sent.
-    #[error("the {0} is empty, or holds a character that cannot be sent in a header")]
+    #[error("the {0} is empty, or contains a character that cannot be sent in a header")]
     Header(&'static str),
     /// A value out of its bounds.
     #[error("the {what} is out of bounds: {bounds}")]
@@ -189,7 +189,7 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Sets certificate authorities in PEM that are trusted beside those of the system.
+    /// Sets certificate authorities in PEM that are trusted in addition to those of the system.
     #[must_use]
     pub fn custom_ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.custom_ca = Some(pem.into());
@@ -203,14 +203,14 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Allows plain http beyond loopback: whoever is on the way can read the credentials.
+    /// Allows plain http beyond loopback: anyone on the network path can read the credentials.
     #[must_use]
     pub fn allow_plain_http(mut self, allow: bool) -> Self {
         self.allow_plain_http = allow;
         self
     }
 
-    /// Sets how long one request may take, its answer included; more than nothing, at most 30 min.
+    /// Sets how long one request may take, its answer included; above zero, at most 30 min.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -283,7 +283,7 @@ impl PrometheusConfigBuilder {
         bound(
             !self.timeout.is_zero() && self.timeout <= LONGEST_TIMEOUT,
             "timeout",
-            "more than nothing, at most 30 min",
+            "above zero, at most 30 min",
         );
         bound(
             (1..=10).contains(&self.max_attempts),

@@ -59,7 +59,7 @@ pub enum ErrorKind {
     #[error(
         "{host} refused {} with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
         if *.status == 403 { "POST and GET of /api/v1/query" } else { "the credentials" },
-        if *.has_tenant { "" } else { " (a shared storage may also want a tenant)" }
+        if *.has_tenant { "" } else { " (multi-tenant storage may also require a tenant)" }
     )]
     Unauthorised {
         /// The host asked.
@@ -95,7 +95,7 @@ pub enum ErrorKind {
         message: String,
     },
     /// More than the server gives or we hold, even over the shortest span.
-    #[error("{host} holds more than one answer can carry: {message}; ask for fewer namespaces or families")]
+    #[error("{host} has more data than fits one answer: {message}; query fewer namespaces or families")]
     TooLarge {
         /// The host asked.
         host: String,
@@ -115,11 +115,11 @@ pub enum ErrorKind {
         retry_after: Option<Duration>,
     },
     /// A successful answer of another shape than documented.
-    #[error("{host} gave an answer that cannot be read: {why}")]
+    #[error("{host} sent an answer that cannot be read: {why}")]
     Unreadable {
         /// The host asked.
         host: String,
-        /// Where and what; holds nothing of the answer but the place.
+        /// Where and what; contains nothing from the answer but the place.
         why: String,
     },
 }
@@ -136,7 +136,7 @@ fn remedy(status: u16) -> &'static str {
         300..=399 => {
             "; it points to another address, which is not followed with credentials: use that address"
         }
-        429 => "; it limits how much may be asked of it",
+        429 => "; it limits the rate of requests",
         _ => "",
     }
 }
@@ -146,7 +146,7 @@ fn connection_remedy(source: &reqwest::Error) -> &'static str {
     while let Some(error) = cause {
         let text = error.to_string();
         if text.contains("certificate") || text.contains("UnknownIssuer") {
-            return " whose certificate we trust; an authority of your own must be given as custom CA";
+            return " with a trusted certificate; set the CA certificate if your own authority signed it";
         }
         cause = error.source();
     }

@@ -43,15 +43,15 @@ pub struct ServerInfo {
 }
 
 impl PrometheusClient {
-    /// Tells of each family whether it has samples in the hour that ends with `at`, under the additional labels of the
+    /// Returns for each family whether it has samples in the hour that ends with `at`, under the additional labels of the
     /// configuration.
     ///
-    /// A family without samples is not always missing: Temporal Cloud's families of throttling have none while
-    /// nobody is throttled.
+    /// A family without samples is not always missing: Temporal Cloud's families of throttling have no samples while nothing is
+    /// throttled.
     ///
     /// # Errors
     ///
-    /// If a name is none of a family, or the server cannot be asked.
+    /// If a name is not the name of a family, or the server cannot be asked.
     pub async fn families_present(&self, families: &[&str], at: Timestamp) -> Result<Vec<Presence>, Error> {
         const OPERATION: &str = "look for metric families in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -73,7 +73,7 @@ impl PrometheusClient {
         Ok(found)
     }
 
-    /// Returns the families whose name begins with one text and contains another, of which there are samples at a time.
+    /// Returns the families whose name begins with one text and contains another, that have samples at a time.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl PrometheusClient {
     ///
     /// # Errors
     ///
-    /// If the name is none of a family, or the server cannot be asked.
+    /// If the name is not the name of a family, or the server cannot be asked.
     pub async fn series(&self, family: &str, span: Span) -> Result<Vec<BTreeMap<String, String>>, Error> {
         const OPERATION: &str = "list series in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -129,15 +129,15 @@ impl PrometheusClient {
     }
 
     /// Returns the usual distance between stored samples of a family in the hour that ends with `at`: the median over
-    /// the series with the most samples. None means too few samples to tell.
+    /// the series with the most samples. `None` means too few samples.
     ///
-    /// Where a scrape honours the times that Temporal Cloud gives (`honor_timestamps: true`, the default), this is a
+    /// Where a scrape honors the times that Temporal Cloud gives (`honor_timestamps: true`, the default), this is a
     /// minute however often the endpoint is scraped in between, since the same minute is stored once. Less than a
     /// minute means that the times are those of the scrape, and one minute of usage is stored many times.
     ///
     /// # Errors
     ///
-    /// If the name is none of a family, or the server cannot be asked.
+    /// If the name is not the name of a family, or the server cannot be asked.
     pub async fn scrape_interval(&self, family: &str, at: Timestamp) -> Result<Option<Duration>, Error> {
         const OPERATION: &str = "find the scrape interval in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -157,12 +157,11 @@ impl PrometheusClient {
         Ok(series.and_then(|series| median_distance(series.times)))
     }
 
-    /// Asks something that every Prometheus API can answer, and what the server says of itself.
+    /// Sends a query that every Prometheus API can answer, and asks for the server's version.
     ///
     /// # Errors
     ///
-    /// If there is no Prometheus API, or it does not take our credentials. A server that tells nothing of itself is
-    /// none.
+    /// If there is no Prometheus API, or it rejects our credentials. A server that does not identify itself does not count.
     pub async fn check(&self) -> Result<ServerInfo, Error> {
         const OPERATION: &str = "ask Prometheus";
         let now = seconds(ceil_ms(Timestamp::now()));
@@ -172,7 +171,7 @@ impl PrometheusClient {
             .map_err(|kind| Error::new(OPERATION, kind))?;
         self.first_series(&answer)
             .map_err(|kind| Error::new(OPERATION, kind))?;
-        // Many proxies show nothing but the queries.
+        // Many proxies expose only the query routes.
         let Ok(page) = self.status("buildinfo").await else {
             return Ok(ServerInfo::default());
         };
@@ -209,7 +208,7 @@ impl PrometheusClient {
             Ok(selector(family, None, &self.config.extra_labels))
         } else {
             Err(ErrorKind::Question(format!(
-                "`{family}` is no name of a metric family"
+                "`{family}` is not the name of a metric family"
             )))
         }
     }

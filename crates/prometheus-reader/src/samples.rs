@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::selector::{Namespaces, Query, ceil_ms, is_family_name, range, selector};
 
 const OPERATION: &str = "read samples from Prometheus";
-/// After so many parts without trouble they may be twice as long.
+/// After this number of parts without trouble, the next may be twice as long.
 const PARTS_TO_GROW: u32 = 16;
 /// Remarks that are kept in all.
 const MOST_REMARKS: usize = 20;
@@ -74,9 +74,9 @@ pub struct Coverage {
     pub samples: u64,
     /// Requests made, repetitions included.
     pub requests: u64,
-    /// Whether the server said of any answer that something may be missing from it.
+    /// Whether the server warned that something may be missing from an answer.
     pub partial: bool,
-    /// What it said about that; the first few, each once.
+    /// Its warnings about that; the first few, each once.
     pub warnings: Vec<String>,
     /// What else it remarked; the first few, each once.
     pub infos: Vec<String>,
@@ -91,7 +91,7 @@ impl PrometheusClient {
     /// (`family{...}[21600000ms]` at the end of the span), not by a range query: that one answers on a grid of its own,
     /// repeats each sample for up to five minutes, and so turns gaps into usage.
     ///
-    /// Memory is bounded whatever the span: one answer of at most [`largest_answer`] is held at a time (twice that for
+    /// Memory is bounded for any span: one answer of at most [`largest_answer`] is held at a time (twice that for
     /// the moment in which its buffer grows), and nothing is collected. `each` runs on the caller's task, between
     /// requests: an answer of 52 MB with 2.2 million samples took 0.4 s, and 60 MB of memory at its peak. An answer that
     /// fails is never handed out in part, and no sample comes twice. Samples of one series come in the order of time;
@@ -151,7 +151,7 @@ fn check(query: &Query<'_>) -> Result<(), String> {
     }
     for (number, family) in query.families.iter().enumerate() {
         if !is_family_name(family) {
-            return Err(format!("`{family}` is no name of a metric family"));
+            return Err(format!("`{family}` is not the name of a metric family"));
         }
         if query.families[..number].contains(family) {
             return Err(format!("`{family}` is asked for twice"));
@@ -233,7 +233,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
             coverage: &mut self.of_family,
             each: &mut *self.each,
         };
-        // It was read to its end before, so an error here is only ever a mistake of ours.
+        // It has been read once before, so an error here is a bug.
         answer::hand_out(&answer.body, &mut out).map_err(|error| ErrorKind::Unreadable {
             host: self.client.host.clone(),
             why: error.to_string(),

@@ -131,7 +131,7 @@ pub(crate) fn selector(
 ///
 /// A range reaches back from its end. Its end belongs to it everywhere; its beginning belongs to it in Prometheus 2 and
 /// not in Prometheus 3 or `VictoriaMetrics`. So the beginning asked for is one millisecond early, where nothing is wanted,
-/// and whoever reads the answer drops what lies there.
+/// and the reader of the answer drops what lies there.
 pub(crate) fn range(selector: &str, from_ms: i64, to_ms: i64) -> (String, String) {
     let query = format!("{selector}[{}ms]", to_ms - from_ms);
     (query, seconds(to_ms - 1))

@@ -104,7 +104,7 @@ impl Message {
         }
     }
 
-    /// The texts of all sections, as many lines as there is room for; what is left out is counted.
+    /// The texts of all sections, as many lines as there is room for; the rest is counted.
     fn section_texts(&self) -> Vec<String> {
         // Header and context are blocks as well.
         let most = MOST_BLOCKS - 2;
@@ -112,7 +112,7 @@ impl Message {
         let mut texts = Vec::new();
         let mut unsaid = 0;
         for section in self.sections.iter().filter(|section| !section.lines.is_empty()) {
-            // The last block says how much is left out.
+            // The last block states how much is left out.
             if texts.len() + 1 >= most || room < LONGEST_LINE {
                 unsaid += section.lines.len();
                 continue;

@@ -14,7 +14,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const MOST_ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// A wait that Slack asks for is honoured up to this: a notification is not worth more.
+/// A wait that Slack asks for is honored up to this: a notification is not worth more.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Where to post.
@@ -156,7 +156,7 @@ impl Error {
 /// What an answer of an incoming webhook means (Slack's documentation, sending messages using incoming webhooks).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Final, whatever the status: the webhook, its channel or the workspace refuses.
+    /// Final, regardless of the status: the webhook, its channel or the workspace refuses.
     Final(&'static str),
     /// The payload was refused: plain text may be accepted.
     Payload,
@@ -311,7 +311,7 @@ impl Webhook {
     }
 
     async fn attempt(&self, url: &SecretString, body: String) -> Result<(), Failure> {
-        // The library's errors hold the whole address.
+        // The library's errors contain the whole address.
         let no_answer = |error: reqwest::Error| Failure {
             kind: ErrorKind::Transport(error.without_url()),
             wait: None,

@@ -29,11 +29,11 @@ pub enum CliSource {
     Go,
 }
 
-/// No command could be had.
+/// No command could be found or obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The variable names something else.
-    #[error("{VARIABLE} names {0}, which is no file: mend it or unset it")]
+    #[error("{VARIABLE} is set to {0}, which is not a file: fix or unset it")]
     Variable(PathBuf),
     /// Every way failed.
     #[error(
@@ -43,7 +43,7 @@ pub enum CliError {
     Nowhere(Vec<String>),
 }
 
-/// Finds the command where it is at hand: named by the variable, on PATH, or obtained before.
+/// Finds the command: named by the variable, on PATH, or obtained before.
 ///
 /// # Errors
 ///
@@ -66,11 +66,11 @@ pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
         .or_else(cached))
 }
 
-/// Finds the command, or obtains the pinned version into the cache, telling `progress` what it does.
+/// Finds the command, or obtains the pinned version into the cache, reporting each step to `progress`.
 ///
 /// # Errors
 ///
-/// If none of the ways works; the error tells of each.
+/// If none of the ways works; the error describes each.
 pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf, CliSource), CliError> {
     if let Some(found) = find()? {
         return Ok(found);
@@ -94,12 +94,12 @@ pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf
         match obtained {
             Ok(()) if cached.is_file() => {
                 progress(&format!(
-                    "the Temporal CLI is there after {} s",
+                    "the Temporal CLI is ready after {} s",
                     begun.elapsed().as_secs()
                 ));
                 return Ok((cached, source));
             }
-            Ok(()) => problems.push(format!("{what}: it ended well and left nothing")),
+            Ok(()) => problems.push(format!("{what}: it succeeded but produced no file")),
             Err(problem) => problems.push(format!("{what}: {problem}")),
         }
     }
@@ -128,7 +128,7 @@ async fn download(cache: &Path) -> Result<(), String> {
         ("linux", "aarch64") => "linux_arm64",
         ("macos", "x86_64") => "darwin_amd64",
         ("macos", "aarch64") => "darwin_arm64",
-        (system, machine) => return Err(format!("there is none for {system} on {machine}")),
+        (system, machine) => return Err(format!("there is no build for {system} on {machine}")),
     };
     let url = format!(
         "https://github.com/temporalio/cli/releases/download/v{PINNED_VERSION}/temporal_cli_{PINNED_VERSION}_{system}.tar.gz"
@@ -148,7 +148,7 @@ async fn download(cache: &Path) -> Result<(), String> {
         &url,
     ]))
     .await?;
-    // Under another name until it is whole.
+    // Use a temporary name until it is complete.
     let whole = run(Command::new("tar").args([
         "-xzf",
         &archive_text,
@@ -163,7 +163,7 @@ async fn download(cache: &Path) -> Result<(), String> {
 
 async fn go_install(cache: &Path) -> Result<(), String> {
     if on_path("go").is_none() {
-        return Err("there is no Go toolchain".to_owned());
+        return Err("Go is not installed".to_owned());
     }
     std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
     let module = format!("github.com/temporalio/cli/cmd/temporal@v{PINNED_VERSION}");
@@ -182,7 +182,7 @@ async fn run(command: &mut Command) -> Result<(), String> {
     Err(text
         .lines()
         .last()
-        .unwrap_or("it failed without a word")
+        .unwrap_or("it failed without output")
         .chars()
         .take(200)
         .collect())

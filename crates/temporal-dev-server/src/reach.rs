@@ -1,4 +1,4 @@
-//! A server that is running already, or else one that is started.
+//! A running server, or one that is started for this.
 
 use std::time::Duration;
 

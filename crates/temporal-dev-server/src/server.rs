@@ -1,4 +1,4 @@
-//! A running development server, which ends with whoever started it.
+//! A running development server, which ends with its parent process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -45,14 +45,14 @@ pub enum StartError {
     #[error("the Temporal development server could not be started")]
     Spawn(#[source] std::io::Error),
     /// It did not come up.
-    #[error("the Temporal development server did not answer within {} s; it said: {log}", START_TIMEOUT.as_secs())]
+    #[error("the Temporal development server did not answer within {} s; its log: {log}", START_TIMEOUT.as_secs())]
     NotHealthy {
         /// The end of its log.
         log: String,
     },
 }
 
-/// A running server. It ends when this is dropped, and when this process ends in whatever way.
+/// A running server. It ends when this is dropped, and when this process ends in any way.
 #[derive(Debug)]
 pub struct DevServer {
     address: SocketAddr,
@@ -67,7 +67,7 @@ pub struct DevServer {
 ///
 /// # Errors
 ///
-/// If the command cannot be had, or the server does not come up.
+/// If the command cannot be obtained, or the server does not start.
 pub async fn start(options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Result<DevServer, StartError> {
     let (cli, _) = find_or_obtain(progress).await?;
     let (mut address, ui, metrics) = (free_port(), free_port(), free_port());

@@ -1,6 +1,6 @@
-//! The client of a running process, for activities and for what runs beside the workers.
+//! The client of a running process, for activities and for background work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use temporalio_client::Client;
 use tokio::sync::watch;
@@ -51,5 +51,19 @@ impl SharedClient {
 
     pub(crate) fn set(&self, client: Client) {
         self.0.send_replace(Some(client));
+    }
+}
+
+/// The clients in use now, whose key can be replaced.
+#[derive(Clone, Default)]
+pub(crate) struct InUse(Arc<Mutex<Vec<Client>>>);
+
+impl InUse {
+    pub(crate) fn get(&self) -> Vec<Client> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, clients: Vec<Client>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = clients;
     }
 }

@@ -63,7 +63,7 @@ pub struct TaskQueue {
     pub activities_per_second_per_worker: Option<f64>,
     /// Activities started per second by all workers of the queue together, enforced by the server; `None` for no limit.
     pub activities_per_second: Option<f64>,
-    /// How many workers of this process poll the queue. Each one needs a connection of its own.
+    /// How many workers of this process poll the queue. Each one needs its own connection.
     pub workers: usize,
 }
 

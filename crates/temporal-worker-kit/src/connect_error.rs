@@ -310,7 +310,7 @@ fn innermost(cause: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Whether a server that we spoke to without encryption did not understand it.
+/// Whether the server did not understand a connection without encryption.
 fn is_puzzled(text: &str) -> bool {
     ["frame", "reset", "broken pipe", "closed", "http2", "protocol"]
         .iter()

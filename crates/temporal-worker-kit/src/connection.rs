@@ -168,7 +168,7 @@ impl ConnectionSettings {
         }
     }
 
-    /// Connects and checks the namespace. Retries until the service answers, and logs each pause; what somebody has to
+    /// Connects and checks the namespace. Retries until the service answers, and logs each pause; a mistake that a person has to
     /// correct is an error.
     pub(crate) async fn connect_patiently(
         &self,
@@ -361,7 +361,7 @@ struct Tls {
     config: ClientConfig,
 }
 
-/// A client certificate and its key, which were seen to belong together.
+/// A client certificate and its key, verified to belong together.
 struct Identity {
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,

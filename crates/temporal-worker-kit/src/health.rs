@@ -68,7 +68,7 @@ impl Health {
         self.0.phase.write().unwrap_or_else(PoisonError::into_inner).0 = phase;
     }
 
-    /// Takes why the service refuses the polls of this process; `None` while it accepts them.
+    /// Sets why the service refuses the polls of this process; `None` while it accepts them.
     pub(crate) fn set_refused(&self, reason: Option<String>) {
         *self.0.refused.write().unwrap_or_else(PoisonError::into_inner) = reason;
     }

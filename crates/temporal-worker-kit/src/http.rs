@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`, beside the routes of the application.
+//! `/metrics`, `/healthz` and `/readyz`, next to the routes of the application.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -52,7 +52,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes no more requests, and answers those in flight.
+    /// Stops accepting requests, and answers those in flight.
     pub(crate) async fn finish(self) {
         // A server that has ended takes no requests.
         let _ = self.stop.send(());
@@ -74,7 +74,7 @@ pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> 
         .merge(routes);
     let (stop, stopped) = oneshot::channel();
     let stopped = async {
-        // A sender that is gone is the same as a request.
+        // A dropped sender counts as a request.
         let _ = stopped.await;
     };
     let server = axum::serve(listener, all).with_graceful_shutdown(stopped);
@@ -131,7 +131,7 @@ fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
     std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_default()
 }
 
-/// Reads the SDK's exporter, which listens on a loopback port of its own.
+/// Reads the SDK's exporter, which listens on its own loopback port.
 pub(crate) async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream

@@ -1,7 +1,7 @@
 //! The life of a worker process: connect, poll, serve metrics and health, reload, drain.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,11 +17,11 @@ use temporalio_sdk::{Runtime, WorkerOptions};
 use tokio::sync::{mpsc, watch};
 
 use crate::backlog::Backlog;
-use crate::client::SharedClient;
+use crate::client::{InUse, SharedClient};
 use crate::config::{Config, TaskQueue};
-use crate::connect_error::ConnectError;
 use crate::health::{Health, Phase};
 use crate::http::{ExtraCondition, ExtraMetrics, ExtraReadiness, Server, Shown, serve};
+use crate::kit_error::KitError;
 use crate::metrics::QueueMetrics;
 use crate::mistake::Mistakes;
 use crate::refusals;
@@ -50,46 +50,6 @@ pub struct Kit {
 /// What the application does when the workers begin to drain.
 type OnDrain = Box<dyn FnOnce() + Send + Sync>;
 
-/// Why a worker process ended or did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum KitError {
-    /// Configuration and registrations do not fit.
-    #[error(transparent)]
-    Mistakes(#[from] Mistakes),
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The metrics address is not available.
-    #[error("cannot listen on {address}; another process may use it, choose another address")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Signals cannot be received.
-    #[error("cannot listen for signals")]
-    Signals(#[source] std::io::Error),
-    /// The SDK's runtime or metrics cannot be set up.
-    #[error("cannot set up the SDK: {0}")]
-    Sdk(String),
-    /// A worker cannot start, or ended by itself.
-    #[error("the worker of task queue `{task_queue}` ended: {text}")]
-    Worker {
-        /// Its task queue.
-        task_queue: String,
-        /// The cause.
-        text: String,
-    },
-    /// The service refused the polls of this process until the SDK gave up.
-    #[error("{0}, then start the worker again")]
-    Refused(String),
-    /// Workers did not end in time.
-    #[error("{0} workers did not stop within the grace period; their activities are retried elsewhere")]
-    NotDrained(usize),
-}
-
 impl Kit {
     /// Returns a process that runs the registered workflows and activities.
     pub fn new(config: Config, registry: Registry) -> Self {
@@ -113,7 +73,7 @@ impl Kit {
         }
     }
 
-    /// Returns the client of this process, for its routes and for what runs beside it.
+    /// Returns the client of this process, for its routes and background work.
     pub fn client(&self) -> SharedClient {
         self.registry.client()
     }
@@ -161,7 +121,7 @@ impl Kit {
     pub async fn run(self) -> Result<(), KitError> {
         let signals = Signals::listen().map_err(KitError::Signals)?;
         let outcome = self.run_until(signals.first()).await;
-        // The last lines of the log are written by a thread of their own.
+        // The last lines of the log are written by a separate thread.
         flush_errors(LAST_LINES);
         outcome
     }
@@ -354,20 +314,6 @@ struct Clients {
     contents: Contents,
 }
 
-/// The clients in use now, whose key can be replaced.
-#[derive(Clone, Default)]
-pub(crate) struct InUse(Arc<Mutex<Vec<Client>>>);
-
-impl InUse {
-    pub(crate) fn get(&self) -> Vec<Client> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, clients: Vec<Client>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = clients;
-    }
-}
-
 /// What a running process reacts to.
 enum Event {
     Stop,
@@ -430,7 +376,7 @@ impl Fleet {
         let failure = loop {
             let event = tokio::select! {
                 biased;
-                // An error is a sender that is gone: the same as a request.
+                // An error means a dropped sender, which counts as a request.
                 () = async { let _ = stopped.wait_for(|stop| *stop).await; } => Event::Stop,
                 Some((task_queue, outcome)) = self.ended.1.recv() => Event::Ended(task_queue, outcome),
                 _ = ticks.tick(), if has_files => Event::LookAtFiles,
@@ -457,7 +403,7 @@ impl Fleet {
         if !self.queues.is_empty() {
             tracing::info!(
                 grace_seconds = self.config.grace.as_secs(),
-                "the workers take no more tasks"
+                "the workers accept no more tasks"
             );
         }
         self.health.enter(Phase::Draining);

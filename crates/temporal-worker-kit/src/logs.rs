@@ -29,7 +29,7 @@ impl LogSettings {
     ///
     /// # Errors
     ///
-    /// If the level is none, and no filter of `tracing` either.
+    /// If it is neither a level nor a `tracing` filter.
     pub fn try_new(level: &str, format: LogFormat) -> Result<Self, String> {
         match EnvFilter::try_new(level) {
             Ok(_) => Ok(Self {

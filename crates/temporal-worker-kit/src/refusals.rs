@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use openmetrics_reader::{Event, Options, Reader};
 
+use crate::client::InUse;
 use crate::connection::ConnectionSettings;
 use crate::health::Health;
 use crate::http::sdk_text;
-use crate::kit::InUse;
 
 /// How often the metrics are read.
 const INTERVAL: Duration = Duration::from_secs(2);

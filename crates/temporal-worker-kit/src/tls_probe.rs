@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Makes a handshake and waits for the first byte; returns what the encryption says against it.
+/// Makes a handshake and waits for the first byte; returns the TLS error, if any.
 pub(crate) async fn handshake_failure(
     address: &str,
     server_name: &str,

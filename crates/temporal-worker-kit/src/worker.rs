@@ -11,7 +11,7 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{Deployment, TaskQueue};
-use crate::kit::KitError;
+use crate::kit_error::KitError;
 
 /// A worker that ended: its task queue, and why if it was not asked to.
 pub(crate) type Ended = (String, Result<(), String>);
@@ -55,7 +55,7 @@ impl Generation {
         Ok(generation)
     }
 
-    /// Asks the workers to finish what runs and to take no more.
+    /// Asks the workers to finish running tasks and accept no more.
     pub(crate) fn stop(&self) {
         for (stop, _) in &self.workers {
             stop();
@@ -91,7 +91,7 @@ fn on_thread(mut worker: Worker, task_queue: &str, ended: UnboundedSender<Ended>
             Ok(Err(error)) => Err(crate::connection::chain(&error)),
             Err(_) => Err("the worker panicked".to_owned()),
         };
-        // The receiver is gone only when the process ends anyway.
+        // The receiver is dropped only when the process ends anyway.
         let _ = ended.send((task_queue, outcome));
     });
     (Box::new(stop), thread)

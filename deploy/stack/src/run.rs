@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_mins(1);
 /// How long a process that was killed may hold its address. Connections that it leaves behind take the longest.
 const LET_GO: Duration = Duration::from_mins(1);
 
-/// What `up` may be told.
+/// Options of `up`.
 #[derive(Debug, Clone, Default)]
 pub struct Up {
     /// The settings file; those of the program if none is named.

@@ -153,7 +153,7 @@ impl Condition {
         (values.fill(&self.left) == values.fill(&self.right)) == self.equal
     }
 
-    /// Whether it never holds, whatever the steps return.
+    /// Whether it never holds, for any results of the steps.
     pub fn never_holds(&self) -> bool {
         let is_constant = |value: &Value| !value.to_string().contains("${");
         is_constant(&self.left) && is_constant(&self.right) && !self.holds(&Values::default())

@@ -83,7 +83,7 @@ async fn until_paused(world: &World) {
     }
 }
 
-/// The digests of the spec are in the history before the POST: another worker tells that the update changed more.
+/// The digests of the spec are in the history before the POST: another worker notices that the update changed more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_while_the_first_change_runs_damages_one_namespace() {
     let Some(world) = World::of(cloud((0..6).map(idle).collect(), 3)).await else {
@@ -199,7 +199,7 @@ async fn a_controller_that_cannot_be_replayed_is_replaced() {
     world.server.shutdown().await;
 }
 
-/// What is set after an evaluation, with twenty changes under way or waiting.
+/// What is set after an evaluation, with twenty changes in progress or waiting.
 #[derive(Debug, Clone, Copy)]
 enum Later {
     Denied,
@@ -241,7 +241,7 @@ async fn settings_of_a_restarted_worker_hold_for_changes_that_were_decided_befor
         }
     };
     let second = releasing(&world, settings);
-    // Those under way end, and what waits is begun and looks a last time, or is dropped.
+    // Those in progress end, and what waits is begun and looks a last time, or is dropped.
     until_status(&world, "at rest", |status| {
         status.changes_queued == 0 && status.changes_in_progress.is_empty()
     })

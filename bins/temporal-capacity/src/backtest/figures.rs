@@ -6,8 +6,9 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde_json::{Value, json};
 
-use super::Run;
-use crate::render::{self, grouped};
+use super::run::Run;
+use crate::render::grouped;
+use crate::tables;
 use crate::terminal::Terminal;
 
 /// One policy on one load, scaled to 30 days.
@@ -85,7 +86,7 @@ impl Figures {
             "delayed %",
             "changes",
         ];
-        let mut table = render::table_with(header, terminal);
+        let mut table = tables::table_with(header, terminal);
         for mean in &self.means {
             table.add_row(aligned(mean.cells()));
         }
@@ -93,17 +94,17 @@ impl Figures {
             [only] => format!("{}, per 30 days", only.name),
             traces => format!("Mean of {} loads, per namespace and 30 days", traces.len()),
         };
-        let mut text = format!("{title}\n{}", render::lines(&table));
+        let mut text = format!("{title}\n{}", tables::lines(&table));
         if self.traces.len() > 1 {
             let header = ["total $"].into_iter().chain(Contender::ALL.map(Contender::name));
             let header: [&str; 9] = header.collect::<Vec<_>>().try_into().unwrap_or([""; 9]);
-            let mut table = render::table_with(header, terminal);
+            let mut table = tables::table_with(header, terminal);
             for trace in &self.traces {
                 let totals = trace.rows.iter().map(|row| whole(row.dollars.total));
                 table.add_row(aligned(std::iter::once(trace.name.clone()).chain(totals)));
             }
             text.push('\n');
-            text.push_str(&render::lines(&table));
+            text.push_str(&tables::lines(&table));
         }
         text
     }
@@ -215,7 +216,7 @@ pub(super) fn aligned(cells: impl IntoIterator<Item = String>) -> Vec<Cell> {
         } else {
             CellAlignment::Right
         };
-        Cell::new(render::printable(&text)).set_alignment(alignment)
+        Cell::new(tables::printable(&text)).set_alignment(alignment)
     };
     cells.into_iter().enumerate().map(cell).collect()
 }

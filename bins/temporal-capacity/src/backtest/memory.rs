@@ -1,7 +1,7 @@
-//! `backtest --from`: the load of every namespace out of a ledger or a Prometheus, and what each policy would have cost on it.
+//! `backtest --from`: the load of every namespace from a ledger or a Prometheus, and what each policy would have cost on it.
 //!
-//! The span is read a part at a time, and four bytes are kept of each minute of a namespace. Of an account that is too large for
-//! that, some namespaces are read, scored and dropped before the next ones.
+//! The span is read a part at a time, and four bytes are kept of each minute of a namespace. In an account that is too large for
+//! that, namespaces are read and scored in batches.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,16 +21,17 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::figures::{Figures, TraceFigures, aligned, number, whole};
-use super::{Load, Run, work};
+use super::run::{Load, Run};
+use super::work;
 use crate::arguments::{Backtest, BacktestSource};
 use crate::exit::tell;
-use crate::render;
+use crate::tables;
 use crate::terminal::Terminal;
 
 /// Minutes of namespaces that are held at a time, at four bytes each.
 const MOST_MINUTES: usize = 48_000_000;
 
-/// Namespaces that an HTML report shows: each has a chart of its own.
+/// Namespaces that an HTML report shows: each gets its own chart.
 const MOST_CHARTS: usize = 20;
 
 /// Minutes of a day.
@@ -190,7 +191,7 @@ impl Reading {
         }
     }
 
-    /// Who does not fit is read in another pass: which namespaces a ledger holds is known when it was read.
+    /// Namespaces that do not fit are read in another pass: which namespaces a ledger has is known only after reading it.
     fn batches_of_ledger(
         &self,
         ledger: &Ledger,
@@ -237,7 +238,7 @@ impl Reading {
         }
         for span in &notes.partial {
             tell(&format!(
-                "Prometheus says that its answer for {} to {} is not whole; these minutes count as unknown",
+                "Prometheus reports a partial answer for {} to {}; these minutes count as unknown",
                 shown(span.from),
                 shown(span.to)
             ));
@@ -281,7 +282,7 @@ impl Reading {
         })
     }
 
-    /// Minutes that were folded into hours do not come back.
+    /// Minutes that were folded into hours cannot be restored.
     fn say_where_data_begins(&self) -> anyhow::Result<()> {
         let Source::Ledger(ledger) = &self.source else {
             return Ok(());
@@ -372,7 +373,7 @@ impl<'a> Collected<'a> {
     }
 }
 
-/// Replays every load through every policy; a load is held while it is replayed only.
+/// Replays every load through every policy; a load is in memory only while it is replayed.
 fn score(
     batch: &[(Arc<str>, Rebuild)],
     run: &Run,
@@ -461,8 +462,7 @@ impl Account {
             String::new()
         };
         tell(&format!(
-            "less than a day of data is counted of {named}{more}: scaled to 30 days it says little about a month, and it is left out of \
-             the total"
+            "less than a day of data counts for {named}{more}: scaled to 30 days it says little about a month, so it is left out of the total"
         ));
     }
 
@@ -479,7 +479,7 @@ impl Account {
     ];
 
     pub(super) fn table(&self, terminal: Terminal) -> String {
-        let mut table = render::table_with(Self::HEADER, terminal);
+        let mut table = tables::table_with(Self::HEADER, terminal);
         let mut total = [Decimal::ZERO; 5];
         let mut summed = 0;
         for (figures, coverage) in self.namespaces() {
@@ -508,7 +508,7 @@ impl Account {
         table.add_row(aligned(begin.into_iter().chain(total.map(signed))));
         let mut text = format!(
             "What each policy would have cost, per 30 days; demand of throttled minutes is rebuilt\n{}",
-            render::lines(&table)
+            tables::lines(&table)
         );
         if summed < self.coverages.len() {
             text.push_str("* less than a day of data: says little about a month, not in the total\n");

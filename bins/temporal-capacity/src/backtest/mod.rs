@@ -4,6 +4,7 @@ mod figures;
 mod memory;
 pub(crate) mod parameters;
 mod report;
+mod run;
 mod sweep;
 mod work;
 
@@ -11,8 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use capacity_backtest::{Cadence, Contender, Course, Settings, Trace};
-use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
+use capacity_backtest::{Contender, Course, Trace};
 use capacity_settings::Needs;
 
 use crate::arguments::{Backtest, BacktestSource, Global};
@@ -22,37 +22,10 @@ use crate::setup;
 use crate::terminal::Terminal;
 
 use figures::{Figures, TraceFigures};
+use run::{Load, Run};
 
 /// Largest file that is read: ten million rows and more.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
-
-/// One load with its name.
-struct Load {
-    name: String,
-    trace: Trace,
-}
-
-/// What a whole run shares.
-struct Run {
-    loads: Vec<Load>,
-    parameters: Parameters,
-    cadence: Cadence,
-    price: ActionPrice,
-    warmup_days: Option<usize>,
-}
-
-impl Run {
-    fn settings(&self, trace: &Trace) -> anyhow::Result<Settings> {
-        let usual = Settings::for_trace(trace);
-        Ok(Settings {
-            cadence: self.cadence,
-            parameters: self.parameters.clone(),
-            warmup_days: self.warmup_days.unwrap_or(usual.warmup_days),
-            price: PricePerMillion::try_new(self.price.dollars())?,
-            ..usual
-        })
-    }
-}
 
 pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let begun = Instant::now();
@@ -117,7 +90,7 @@ fn from_memory(
     begun: Instant,
 ) -> anyhow::Result<Exit> {
     let format = global.output();
-    // The home of the automation is of no interest here: the flag chooses among the recorded namespaces.
+    // Here `--namespace` filters the recorded namespaces instead of naming the automation's own.
     let mut global = global.clone();
     let glob = global.namespace.take();
     if source == BacktestSource::Prometheus {

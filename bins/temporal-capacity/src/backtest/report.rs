@@ -1,4 +1,4 @@
-//! The report of a backtest as one HTML file: no network, readable on a phone, printable, a table beside each chart.
+//! The report of a backtest as one HTML file: no network, readable on a phone, printable, with a table next to each chart.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::json;
 
 use super::figures::{Figures, Row, TraceFigures, percent, whole};
+use super::run::{Load, Run};
 use super::sweep::Sweep;
-use super::{Load, Run};
 use crate::render::html_escaped;
 
 /// Points of a chart; a longer load is drawn by the highest minute of each interval.
@@ -107,7 +107,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
 }
 
 fn swept(body: &mut String, sweep: &Sweep) -> std::fmt::Result {
-    writeln!(body, "<h2>How the result moves</h2>")?;
+    writeln!(body, "<h2>How the result changes</h2>")?;
     let rows: Vec<(Contender, Vec<String>)> = sweep
         .points
         .iter()

@@ -1,4 +1,4 @@
-//! How the result moves with the value of a delay and with the price.
+//! How the result changes with the value of a delay and with the price.
 
 use capacity_backtest::Contender;
 use capacity_engine::{ActionPrice, PricePerMillion};
@@ -6,8 +6,9 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::figures::{aligned, number, whole};
-use super::{Run, work};
-use crate::render;
+use super::run::Run;
+use super::work;
+use crate::tables;
 use crate::terminal::Terminal;
 
 /// Delay values, in thousandths.
@@ -93,13 +94,13 @@ impl Sweep {
     ];
 
     pub(super) fn table(&self, terminal: Terminal) -> String {
-        let mut table = render::table_with(Self::HEADER, terminal);
+        let mut table = tables::table_with(Self::HEADER, terminal);
         for point in &self.points {
             table.add_row(aligned(point.cells()));
         }
         format!(
             "\nMean total $ by delay value and price\n{}",
-            render::lines(&table)
+            tables::lines(&table)
         )
     }
 

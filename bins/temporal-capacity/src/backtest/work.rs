@@ -1,4 +1,4 @@
-//! Several runs at a time, each on a thread of its own.
+//! Several runs at a time, each on its own thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,13 +1,13 @@
-//! What `doctor` says of the series that a source shows: what a scrape job did to them, and families that are not known.
+//! What `doctor` reports about the series of a source: what a scrape job did to them, and unknown families.
 
 use capacity_autopilot::{Autopilot, chain, families_of_unknown_throttling, stored_series};
 use jiff::Timestamp;
 use prometheus_reader::PrometheusClient;
 
-use super::Report;
+use super::findings::Checks;
 
 /// What the scrape job does to the series.
-pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Report) {
+pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Checks) {
     const CHECK: &str = "scrape job";
     let found = match stored_series(client, now).await {
         Err(error) => return report.bad(CHECK, chain(&error), "its samples cannot be read"),
@@ -41,7 +41,7 @@ pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report
 }
 
 /// Whether the source shows throttling of a kind that this version does not know.
-pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Report) {
+pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Checks) {
     const CHECK: &str = "throttling";
     match families_of_unknown_throttling(autopilot.metrics(), autopilot.now()).await {
         Err(error) => report.odd(CHECK, error, "a new kind of throttling would not be seen"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use temporal_stack::doctor::{self, Finding};
 use temporal_stack::place::Place;
 
-use super::{Check, Verdict};
+use super::findings::{Check, Verdict};
 use crate::terminal::Terminal;
 
 /// Checks the stack of a run directory, or the one that was started last.

@@ -17,9 +17,10 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Value, json};
 
 use crate::render;
+use crate::tables;
 use crate::terminal::Terminal;
 
-/// Flips that the text names of what was observed, and of the settings.
+/// How many flips the text names, of observed inputs and of settings each.
 const NAMED: usize = 3;
 
 /// An explanation, in the form that is printed.
@@ -28,7 +29,7 @@ pub(super) struct Document {
     at: String,
     decision: Told,
     row: Option<(Row, &'static str)>,
-    /// What was seen, as lines of a name and a value.
+    /// The inputs, as lines with a name and a value.
     seen: Vec<(String, String)>,
     seen_json: Value,
     options: Vec<ConsideredOption>,
@@ -215,7 +216,7 @@ impl Document {
         }
     }
 
-    /// Adds what the ledger recorded, and says where it differs.
+    /// Adds what the ledger recorded, and where it differs.
     pub(super) fn recorded(&mut self, row: &HistoryRow) {
         let recorded = &row.decision;
         if recorded.reason_code == self.decision.code && recorded.action == self.decision.action {
@@ -223,12 +224,11 @@ impl Document {
                 .push(format!("as recorded, by {}: {}", row.by, recorded.reason));
         } else {
             self.notes.push(format!(
-                "recorded was {} ({}), by {}: {}",
+                "recorded: {} ({}), by {}: {}",
                 recorded.action, recorded.reason_code, row.by, recorded.reason
             ));
             self.notes.push(
-                "The above is decided again on the usage and limits in the ledger. It holds no capacity info, requests, replicas, \
-                 restrictions, lists or memory of the policy of that time; the recorded decision rests on one of these, or on other settings."
+                "The decision above is recomputed from the usage and limits in the ledger, which does not record capacity info, requests, replicas, restrictions, lists or policy state; the recorded decision depended on one of these, or on other settings."
                     .to_owned(),
             );
         }
@@ -264,10 +264,10 @@ impl Document {
     pub(super) fn text(&self, terminal: Terminal) -> String {
         let mut text = format!(
             "{} at {}\n{}: {}\n",
-            render::printable(&self.subject),
+            tables::printable(&self.subject),
             self.at,
             self.decision.action(),
-            render::printable(&self.decision.reason)
+            tables::printable(&self.decision.reason)
         );
         if let Some((row, meaning)) = self.row {
             let _ = writeln!(
@@ -277,12 +277,12 @@ impl Document {
             );
         }
         for note in &self.notes {
-            let _ = writeln!(text, "{}", render::printable(note));
+            let _ = writeln!(text, "{}", tables::printable(note));
         }
         text.push_str("\nWhat was seen\n");
         let width = self.seen.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.seen {
-            let _ = writeln!(text, "  {name:width$}  {}", render::printable(value));
+            let _ = writeln!(text, "  {name:width$}  {}", tables::printable(value));
         }
         if !self.options.is_empty() {
             let _ = write!(text, "\nSizes\n{}", self.options_table(terminal));
@@ -292,7 +292,7 @@ impl Document {
     }
 
     fn options_table(&self, terminal: Terminal) -> String {
-        let mut table = render::table_with(
+        let mut table = tables::table_with(
             ["", "size", "actions/s", "$/h idle", "expected $", "why"],
             terminal,
         );
@@ -309,10 +309,10 @@ impl Document {
                 right(limit),
                 right(in_dollars(option.idle_hour)),
                 right(option.cost.map(in_dollars).unwrap_or_default()),
-                Cell::new(render::printable(&option.verdict)),
+                Cell::new(tables::printable(&option.verdict)),
             ]);
         }
-        render::lines(&table)
+        tables::lines_with_texts(&table, 5, terminal)
     }
 
     fn flips_text(&self, text: &mut String) {
@@ -330,9 +330,9 @@ impl Document {
                 }
                 continue;
             };
-            let _ = writeln!(text, "\n{title}\n  {}", render::printable(&smallest.line()));
+            let _ = writeln!(text, "\n{title}\n  {}", tables::printable(&smallest.line()));
             for flip in flips.take(NAMED - 1) {
-                let _ = writeln!(text, "  or {}", render::printable(&flip.line()));
+                let _ = writeln!(text, "  or {}", tables::printable(&flip.line()));
             }
         }
     }

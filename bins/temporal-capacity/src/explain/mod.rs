@@ -1,4 +1,4 @@
-//! `explain`: one decision, with what it rests on, every size, and the smallest change that would have changed it.
+//! `explain`: one decision, with its inputs, every size, and the smallest change that would have changed it.
 
 mod document;
 mod trace;
@@ -142,7 +142,7 @@ fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
     let row = row_of(*code, decision.blocked_trus.is_some());
     if decision.action != ActionName::Skip {
         tell(
-            "a saved plan holds decisions and not what they rest on; without --plan, what would be decided now is explained in full",
+            "a saved plan holds decisions without their inputs; omit --plan for a full explanation of what would be decided now",
         );
     }
     Ok(Document::of_plan(&plan, decision, *code, row))

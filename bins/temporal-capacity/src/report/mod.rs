@@ -2,6 +2,7 @@
 
 mod page;
 mod sheets;
+mod shown;
 mod text;
 
 use std::time::Duration;
@@ -9,10 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_autopilot::chain;
 use capacity_ledger::Ledger;
-use capacity_report::{Figure, Query, Reconciliation, digest, fetch_bill, gather, reconcile};
+use capacity_report::{Query, digest, fetch_bill, gather, reconcile};
 use capacity_settings::{Needs, Settings};
 use cloud_ops_client::Client;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use slack_notifier::Webhook;
 
@@ -23,27 +23,10 @@ use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
 
+use shown::Shown;
+
 /// How long a webhook may take.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Everything that is shown.
-struct Shown {
-    report: capacity_report::Report,
-    figures: Option<Vec<Figure>>,
-    bill: Option<Reconciliation>,
-}
-
-/// Reads a time, or a date as its first instant (UTC).
-pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
-    let date = || {
-        // Parsing as a date would accept a time without a zone and drop the time.
-        let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
-        Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
-    };
-    text.parse().ok().or_else(date).ok_or_else(|| {
-        "write a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z".to_owned()
-    })
-}
 
 pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut global = global.clone();
@@ -52,7 +35,7 @@ pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> 
     }
     let settings = setup::settings(&global, Needs::default())?;
     let location = ledger::location_of(&settings)?;
-    // What cannot be done is said before minutes are read.
+    // Fail early, before minutes are read.
     let client = flags.reconcile.then(|| ops_client(&settings)).transpose()?;
     let webhook = flags.notify.then(|| webhook(&settings)).transpose()?;
     let ledger = Ledger::open_read_only(&location).await?;
@@ -132,7 +115,7 @@ async fn make(
     })
 }
 
-/// The present; of a simulated cloud whose time runs ahead, its newest minute.
+/// The current time; for a simulated cloud whose time runs ahead, its newest minute.
 async fn now(ledger: &Ledger) -> anyhow::Result<Timestamp> {
     let newest = ledger.info().await?.newest_minute;
     let over = newest.and_then(|minute| minute.checked_add(SignedDuration::from_mins(1)).ok());
@@ -177,26 +160,5 @@ async fn notify(webhook: &Webhook, report: &capacity_report::Report, dry_run: bo
             "the channel was not notified: no answer from {} within {NOTIFY_TIMEOUT:?}",
             webhook.host()
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case::date("2026-11-22", "2026-11-22T00:00:00Z")]
-    #[case::time("2026-11-22T08:00Z", "2026-11-22T08:00:00Z")]
-    #[case::zone("2026-11-22T08:00+01:00", "2026-11-22T07:00:00Z")]
-    fn dates_and_times_are_read(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(time(text).expect("reads").to_string(), expected);
-    }
-
-    #[rstest]
-    #[case::words("yesterday")]
-    #[case::no_zone("2026-11-22T08:00")]
-    fn what_is_no_time_is_refused_with_an_example(#[case] text: &str) {
-        assert!(time(text).expect_err("refused").contains("2026-11-22T08:00Z"));
     }
 }

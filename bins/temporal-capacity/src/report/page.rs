@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use capacity_engine::pricing::in_dollars;
 use rust_decimal::Decimal;
 
-use super::Shown;
 use super::sheets::{Sheet, headline, sheets};
+use super::shown::Shown;
 use super::text::{closing, row_line};
 use crate::render::html_escaped;
 
@@ -69,7 +69,7 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     ))
 }
 
-/// What was paid, beside what the others would have cost. The table below says the same.
+/// What was paid, next to what the others would have cost. The table below shows the same figures.
 fn bars(body: &mut String, shown: &Shown) -> std::fmt::Result {
     let total = &shown.report.total;
     let mut costs = vec![("actual", total.idle_usd)];

@@ -6,7 +6,7 @@ use capacity_engine::pricing::in_dollars;
 use capacity_report::{Figures, Reconciliation, Report};
 use rust_decimal::Decimal;
 
-use super::Shown;
+use super::shown::Shown;
 use crate::render::grouped;
 
 /// Rows that a table shows; the JSON document and CSV have all.
@@ -290,7 +290,7 @@ fn differences(bill: &Reconciliation) -> Sheet {
     }
 }
 
-/// One sentence that a person would tell their boss.
+/// The summary of the report in one sentence.
 pub(super) fn headline(report: &Report) -> String {
     let total = &report.total;
     let mut text = format!(
@@ -321,7 +321,7 @@ pub(super) fn headline(report: &Report) -> String {
     text
 }
 
-/// What the comparison with the bill comes to.
+/// The result of the comparison with the bill.
 pub(super) fn verdict(bill: &Reconciliation) -> String {
     let compared: i64 = bill.namespaces.iter().map(|it| it.hours).sum();
     let mut text = if bill.is_equal {

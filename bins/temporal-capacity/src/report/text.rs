@@ -6,9 +6,9 @@ use capacity_report::{Figure, Rows};
 use comfy_table::{Cell, CellAlignment};
 use serde_json::Value;
 
-use super::Shown;
 use super::sheets::{headline, sheets, verdict};
-use crate::render;
+use super::shown::Shown;
+use crate::tables;
 use crate::terminal::Terminal;
 
 fn title(shown: &Shown) -> String {
@@ -22,7 +22,7 @@ fn title(shown: &Shown) -> String {
 pub(super) fn table(shown: &Shown, terminal: Terminal) -> String {
     let mut text = format!("{}\n{}\n", title(shown), headline(&shown.report));
     for sheet in sheets(shown) {
-        let mut table = render::table_with(sheet.header.iter().copied(), terminal);
+        let mut table = tables::table_with(sheet.header.iter().copied(), terminal);
         for row in &sheet.rows {
             let cells = row.iter().enumerate().map(|(column, text)| {
                 let alignment = if column < sheet.text_columns {
@@ -30,11 +30,11 @@ pub(super) fn table(shown: &Shown, terminal: Terminal) -> String {
                 } else {
                     CellAlignment::Right
                 };
-                Cell::new(render::printable(text)).set_alignment(alignment)
+                Cell::new(tables::printable(text)).set_alignment(alignment)
             });
             table.add_row(cells.collect::<Vec<_>>());
         }
-        let _ = write!(text, "\n{}\n{}", sheet.title, render::lines(&table));
+        let _ = write!(text, "\n{}\n{}", sheet.title, tables::lines(&table));
         if let Some(note) = &sheet.note {
             let _ = writeln!(text, " {note}");
         }
@@ -109,7 +109,7 @@ pub(super) fn row_line(rows: &Rows) -> String {
 pub(super) fn markdown(shown: &Shown) -> String {
     let mut text = format!("## {}\n\n{}\n", title(shown), headline(&shown.report));
     for sheet in sheets(shown) {
-        let table = render::markdown_table(&sheet.header, &sheet.rows);
+        let table = tables::markdown_table(&sheet.header, &sheet.rows);
         let _ = write!(text, "\n### {}\n\n{table}", sheet.title);
         if let Some(note) = &sheet.note {
             let _ = write!(text, "\n{note}\n");

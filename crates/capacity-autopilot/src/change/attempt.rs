@@ -6,21 +6,21 @@ use capacity_engine::RequestState;
 use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, ResourceState, Spec};
 
 use super::refusal::{Call, Consequence, consequence};
-use super::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
+use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
 use crate::observe::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
 use crate::text::{chain, minute};
 
-/// How long is waited between polls where the service names no `checkDuration`.
+/// Time between polls if the service sends no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);
 
-/// Bounds on the service's `checkDuration`, so that no answer makes us poll hotly or sleep through.
+/// Bounds on the service's `checkDuration`, so that no answer makes us poll too often or too rarely.
 const CHECK_BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mins(1));
 
 /// How long after the operation is fulfilled the capacity may take to arrive. The Terraform provider's own
 /// acceptance test waits 60 s; Temporal aims at two minutes.
 const VERIFY_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How often a post may be repeated after a read-back has shown that it did not take hold.
+/// How often a post may be repeated after a read-back has shown that it did not take effect.
 const MAX_POSTS: u32 = 4;
 
 /// Carries out changes, one step at a time.
@@ -50,8 +50,8 @@ impl Changer {
         }
     }
 
-    /// Returns whether an order was begun before: its operation is found on the namespace. It needs no fresh decision then,
-    /// only to be seen to its end.
+    /// Returns whether an order was begun before: its operation is found on the namespace. Then it needs no fresh decision, and is
+    /// only followed to its end.
     pub(crate) async fn has_begun(&self, order: &ChangeOrder) -> bool {
         let read = self.client.namespace(order.namespace.as_str()).await;
         read.is_ok_and(|namespace| is_our_operation(order, &namespace))
@@ -104,7 +104,7 @@ impl Changer {
         }
     }
 
-    /// Finds out what became of a post that was not answered readably.
+    /// Finds the outcome of a post without a readable answer.
     async fn read_back(&self, order: &ChangeOrder, mut state: ChangeState, nothing_to_change: bool) -> Next {
         let namespace = match self.read(order, &state).await {
             Ok(namespace) => namespace,
@@ -119,16 +119,16 @@ impl Changer {
             (false, true) => ended(
                 Outcome::Stuck,
                 Some(format!(
-                    "the service says that there is nothing to change, but the namespace has {}: set {} once by hand, or contact Temporal Support",
+                    "the service says that there is nothing to change, but the namespace has {}: set {} once manually, or contact Temporal Support",
                     describe(&namespace),
                     order.to
                 )),
             ),
             (false, false) if state.posts >= MAX_POSTS => failed(format!(
-                "the change did not take hold after {MAX_POSTS} attempts; plan again later"
+                "the change did not take effect after {MAX_POSTS} attempts; plan again later"
             )),
             (false, false) => {
-                // It did not take hold: begin again, with the same operation id.
+                // It did not take effect: begin again, with the same operation id.
                 let spec_before = state.spec_before.take();
                 state.phase = Phase::Begin;
                 state.spec_before = spec_before;
@@ -144,7 +144,7 @@ impl Changer {
         let operation = match self.client.async_operation(&order.operation_id).await {
             Ok(operation) => operation,
             Err(error) if error.is_not_found() => {
-                // The namespace itself tells; operations may be forgotten sooner.
+                // The namespace itself is authoritative; operations may be forgotten sooner.
                 return after(
                     DEFAULT_CHECK,
                     state,
@@ -195,7 +195,7 @@ impl Changer {
                 verified(Outcome::Changed, order, &state, &namespace)
             }
             RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
-                // Often at first, when it is likely, and seldom later.
+                // Often at first, when the end is likely, and less often later.
                 let delay = (waited / 2).clamp(Duration::from_millis(250), Duration::from_secs(5));
                 after(
                     delay,
@@ -239,7 +239,7 @@ pub(super) fn judge_before_post(
     namespace: &Namespace,
 ) -> Option<Next> {
     if is_our_operation(order, namespace) {
-        // Begun by an earlier attempt of the same decision, whose end nobody recorded: our change is done, or under way.
+        // Started by an earlier attempt of the same decision whose outcome was not recorded: our change is done or in progress.
         let is_done = namespace.async_operation_id.is_none() && present_capacity(namespace) == Ok(order.to);
         return Some(if is_done {
             verified(Outcome::Already, order, state, namespace)
@@ -315,7 +315,7 @@ pub(super) fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestSta
                 RequestState::InProgress => RequestStanding::Running,
             }
         }
-        // No request of ours to be seen: the capacity alone tells, within the bound.
+        // Our request is not visible: the capacity alone decides, within the bound.
         Some(_) | None => RequestStanding::Completed,
     }
 }
@@ -383,7 +383,7 @@ pub(super) fn check_delay(named: Option<Duration>) -> Duration {
 
 fn after(delay: Duration, mut state: ChangeState, phase: Phase) -> Next {
     state.phase = phase;
-    // Every step costs something, so that no cycle without delays can go on for ever.
+    // Every step costs something, so that no cycle without delays runs forever.
     state.waited += delay.max(Duration::from_millis(20));
     Next::After { delay, state }
 }

@@ -1,4 +1,4 @@
-//! The typed table: what an answer of the service means for a change under way.
+//! The typed table: what an answer of the service means for a change in progress.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ pub(super) enum Call {
 /// What a failed call means for the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// Do the same again, after the service's delay where it named one.
+    /// Retry, after the service's delay if it sent one.
     Repeat {
         /// What the service asked for.
         delay: Option<Duration>,
     },
-    /// Nobody knows whether the post took hold: read back first.
+    /// Nobody knows whether the post took effect: read back first.
     ReadBack {
         /// What the service asked for.
         delay: Option<Duration>,
     },
     /// The version moved: read again and decide again.
     DecideAgain,
-    /// The service holds that the wish is already fulfilled: read back.
+    /// The service reports that the request is already fulfilled: read back.
     NothingToChange,
     /// The key may not do this.
     NotPermitted,

@@ -15,7 +15,7 @@ use super::attempt::{
     RequestStanding, check_delay, describe, is_our_operation, judge_before_post, not_permitted, standing,
 };
 use super::refusal::{Call, Consequence, consequence};
-use super::{ChangeOrder, ChangeState, Ending, Next, Outcome};
+use super::state::{ChangeOrder, ChangeState, Ending, Next, Outcome};
 use crate::observe::{present_capacity, wanted_capacity};
 use crate::text::chain;
 
@@ -57,11 +57,11 @@ pub enum Posting {
         /// When to check for the first time.
         check_after: Duration,
     },
-    /// Nothing was sent, or the service did nothing: this is the end.
+    /// Nothing was sent, or the service did nothing: the change is over.
     Ended(Ending),
-    /// The account runs as many operations as it may; the change can be posted later.
+    /// The account has reached its limit of operations; the change can be posted later.
     TooManyOperations(String),
-    /// The service holds that the namespace has the wanted capacity already.
+    /// The service reports that the namespace already has the wanted capacity.
     NothingToChange(String),
     /// It is not known whether the service received the POST.
     Uncertain(String),
@@ -100,7 +100,7 @@ pub struct Checked {
     pub progress: Progressed,
     /// Whether the spec was read and shows the capacity that was posted.
     pub shows_posted: bool,
-    /// How the rest of the spec differs from the digests; `None` where nothing can be said.
+    /// How the rest of the spec differs from the digests; `None` if unknown.
     pub difference: Option<SpecDifference>,
 }
 
@@ -185,7 +185,7 @@ impl ChangeSteps {
         }
     }
 
-    /// Returns whether the service knows the operation of a change, or the namespace shows it; `None` if that cannot be told now.
+    /// Returns whether the service knows the operation of a change, or the namespace shows it; `None` if that is unknown for now.
     pub async fn was_posted(&self, order: &ChangeOrder) -> Option<bool> {
         match self.client.async_operation(&order.operation_id).await {
             Ok(_) => return Some(true),

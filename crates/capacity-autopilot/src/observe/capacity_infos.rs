@@ -1,4 +1,4 @@
-//! Reading what may be chosen, for the namespaces for which the rule wants a change.
+//! Reading the capacity info of namespaces for which the rule wants a change.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::autopilot::Autopilot;
 /// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
 const CONCURRENT: usize = 8;
 
-/// Without an answer for so long nothing more is asked: the decisions on what was read do not wait for the rest. Longer than any
+/// After this long without an answer, stop asking: decisions on what was read do not wait for the rest. Longer than any
 /// pause that a call waits for.
 const NO_ANSWER: Duration = Duration::from_secs(35);
 
-/// Reads the capacity info of candidates. Returns what to say of those that could not be read.
+/// Reads the capacity info of candidates. Returns a message about those that could not be read.
 ///
-/// Throttled namespaces come first, then those that the last evaluation left out, so that under a rate limit every one has its turn.
+/// Throttled namespaces come first, then those that the last evaluation left out, so that under a rate limit each gets its turn.
 pub(super) async fn read(
     autopilot: &Autopilot,
     snapshots: &mut [Snapshot],

@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl SizesSeen {
-    /// Takes what an evaluation has seen and decided: a namespace that is to be changed is not known any more.
+    /// Takes what an evaluation has seen and decided: a namespace that is about to change becomes unknown.
     pub(crate) fn take(&self, snapshots: &[Snapshot], decisions: &[Judged]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (snapshot, judged) in snapshots.iter().zip(decisions) {
@@ -85,7 +85,7 @@ fn is_foreign(request: &CapacityRequest, now: Timestamp) -> bool {
     !request.ours && request.state != RequestState::Failed && is_recent()
 }
 
-/// The last decision before the change tells: what was found then, or what it was changed to.
+/// Taken from the last decision before the change: what was found then, or what it was changed to.
 async fn in_ledger(
     reading: &mut Reading<'_>,
     namespace: &NamespaceId,
@@ -107,7 +107,7 @@ async fn in_ledger(
         (Some("refused" | "not_permitted" | "not_started" | "failed"), true) | (_, false) => {
             row.decision.current_trus
         }
-        // Nobody knows whether it was carried out.
+        // It is unknown whether it was carried out.
         (_, true) => None,
     };
     trus.and_then(|trus| u32::try_from(trus).ok())

@@ -17,7 +17,7 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 pub(crate) struct Histories(HashMap<Arc<str>, Vec<MinuteSample>>);
 
 impl Histories {
-    /// Takes in a minute of the ledger.
+    /// Adds a minute of the ledger.
     pub(crate) fn take(&mut self, minute: &Minute) {
         for it in &minute.samples {
             self.add(&it.namespace, sample_of(minute.minute, it));
@@ -41,7 +41,7 @@ impl Histories {
     }
 }
 
-/// Takes in a minute of the ledger, which is newer than all before, as if it had just been read.
+/// Adds a minute of the ledger, which is newer than all before, as if it had just been read.
 pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
     for it in &minute.samples {
         metrics.namespaces.insert(
@@ -59,7 +59,7 @@ pub(crate) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
 }
 
 /// Returns what was read as minutes of the ledger. Most namespaces are of the same minute; who lags is of an older one. Where
-/// the `whole` account was read, the newest is complete: who is absent from it had no usable sample. A sample from the future
+/// the `whole` account was read, the newest is complete: a namespace absent from it had no usable sample. A sample from the future
 /// is none: it would make all others look old.
 pub(crate) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str, now: Timestamp) -> Vec<Minute> {
     let mut by_minute: BTreeMap<i64, Vec<NamespaceMinute>> = BTreeMap::new();

@@ -14,7 +14,7 @@ use super::usage::{AccountMetrics, Point, UsageFold};
 /// Which families are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Detail {
-    /// All but those with one series for each operation name: enough to see who throttles and who is idle.
+    /// All but those with one series per operation name: enough to see which namespaces are throttled or idle.
     Candidates,
     /// All.
     Everything,
@@ -112,7 +112,7 @@ pub(super) async fn read(
     let answer = scraper.read_account(&query).await?;
     let mut fold = UsageFold::new(namespaces, detail.served());
     for document in &answer.documents {
-        // Whoever read the account has read every line once, so an error here is only ever a mistake of ours.
+        // Every line has been read once before, so an error here is a bug.
         let mistake = |error| Unread::because(format!("the metrics cannot be read: {error}"));
         take(&mut fold, document).map_err(mistake)?;
     }
@@ -316,7 +316,7 @@ mod tests {
                 why.contains("actions is throttled is unknown: a rate of"),
                 "{why}"
             );
-            // What throttles for certain throttles all the same.
+            // Certain throttling still counts.
             let beside = folded(&format!(
                 "{lines}service_request_throttled_count{{NS=\"pay.a1b2c\"}} 3 1790000040\n"
             ));

@@ -3,7 +3,7 @@
 //! The order: list all namespaces; take the newest minute of the ledger if it is fresh, else read the families that name
 //! candidates, for the whole account; judge once with the pure rule; read the many per-operation series, all of one
 //! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
-//! whole at once. What is given back rests on metrics that were read in this evaluation.
+//! whole at once. Releases rest on metrics that were read in this evaluation.
 
 mod capacity_infos;
 mod families;
@@ -61,27 +61,27 @@ use policies::Judge;
 use reading::{Purpose, Reading, Recalled};
 use usage::{AccountMetrics, NamespaceMetrics};
 
-/// A ledger's newest minute is used if so much of its allowed age is left: the evaluation takes time as well.
+/// How much of its allowed age a ledger's newest minute must have left to be used: the evaluation takes time as well.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// Deciding again waits so often, and so long each time, for the next minute of a sampler that is at work: one that samples every minute
-/// has written it by then.
+/// How often, and how long each time, deciding again waits for the next minute of a working sampler: one that samples every
+/// minute has written it by then.
 const SAMPLER_WAITS: u32 = 8;
 const SAMPLER_WAIT: Duration = Duration::from_secs(10);
-/// A sampler whose last minute is only so much too old is at work.
+/// A sampler whose last minute is too old by no more than this is still working.
 const SAMPLED_LATELY: SignedDuration = SignedDuration::from_mins(3);
 
-/// Of a Prometheus, everything is read at once up to so many points a minute: an hour of them is a few seconds' work.
+/// Up to this number of points per minute, everything is read from Prometheus at once: an hour of them takes a few seconds.
 const STORED_POINTS: usize = 30_000;
 
 /// What an evaluation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Listing namespaces; so many so far.
+    /// Listing namespaces; the number found so far.
     Listing(usize),
     /// Reading the metrics of this number of namespaces.
     ReadingMetrics(usize),
-    /// Reading capacity info of so many candidates.
+    /// Reading the capacity info of this number of candidates.
     ReadingCapacityInfo(usize),
 }
 
@@ -98,11 +98,11 @@ fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>)
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
-    /// The list of namespaces could not be read to its end.
+    /// The list of namespaces could not be read completely.
     #[error(fmt = not_listed)]
     List(#[source] cloud_ops_client::Error),
     /// The list names a namespace in a way we cannot read.
-    #[error("the list of namespaces holds an id that is none: {0}")]
+    #[error("the list of namespaces contains an invalid id: {0}")]
     Id(#[source] capacity_engine::InvalidNamespaceId),
     /// A glob matches none of the listed namespaces.
     #[error("no namespace of the account matches {patterns}; the account lists {listed} namespaces")]
@@ -121,7 +121,7 @@ impl Autopilot {
     ///
     /// # Errors
     ///
-    /// When the list of namespaces cannot be read to its end: nothing is decided on half a list.
+    /// If the list of namespaces cannot be read completely: nothing is decided on half a list.
     pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
         let request = EvaluationRequest::of(scope.clone());
         self.evaluate_on(&request, &|_| ()).await
@@ -152,7 +152,7 @@ async fn evaluate(
     );
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
-    warnings::of_clock(autopilot.clock().behind(), &mut warnings);
+    warnings::of_clock(autopilot.clock_skew(), &mut warnings);
     let in_scope = in_scope(&listed, &request.scope)?;
     warnings::of_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
@@ -195,7 +195,7 @@ fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountVi
     account
 }
 
-/// The account, where a namespace tells it.
+/// The account, if a namespace id contains it.
 fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
@@ -221,7 +221,7 @@ async fn list(
         .for_each_namespace(each)
         .await
         .map_err(ObserveError::List)?;
-    // Metrics may come out of the ledger, without an answer that tells the time.
+    // Metrics may come from the ledger, without an answer that has the time.
     if let Some(date) = autopilot.ops().server_time() {
         autopilot.clock().correct(date);
     }
@@ -258,11 +258,11 @@ struct Round<'a> {
     /// Minutes before the newest ones.
     older: Histories,
     account: AccountView,
-    /// Whether what is released may rest on a fresh and whole minute of the ledger.
+    /// Whether releases may rest on a fresh and complete minute of the ledger.
     ledger_is_enough: bool,
     /// What failed and does not stop the evaluation.
     errors: Vec<String>,
-    /// The policy that decides, with what it remembers.
+    /// The policy that decides, with its state.
     acting: Judge,
     /// The policy in shadow.
     shadow: Option<Judge>,
@@ -298,7 +298,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Looks at everything that decisions rest on, but the capacity infos.
+    /// Reads everything that decisions rest on, except capacity infos.
     async fn look(
         &mut self,
         request: &EvaluationRequest,
@@ -323,7 +323,7 @@ impl<'a> Round<'a> {
         warnings: &mut Vec<String>,
     ) {
         let remembered = self.remember().await;
-        // Of an account too large for one answer, what has many series is read for those namespaces only that need it.
+        // In an account too large for one answer, families with many series are read only for namespaces that need them.
         let detail = match self.autopilot.metrics() {
             MetricsSource::Endpoint(scraper) if whole_account => {
                 metrics::first_detail(scraper.config().points_per_answer, self.names.len())
@@ -354,10 +354,10 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes the hours that the ledger holds. Returns whether its newest minute is fresh enough to do without another look.
+    /// Reads the hours in the ledger. Returns whether its newest minute is fresh enough to skip another reading.
     async fn remember(&mut self) -> bool {
         let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
-            // A Prometheus holds the minutes itself.
+            // Prometheus has the minutes itself.
             return false;
         };
         let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
@@ -375,7 +375,7 @@ impl<'a> Round<'a> {
                 self.fill_all(newest);
                 return true;
             }
-            // The sampler's next minute is near, and its requests are its own.
+            // The sampler's next minute is due soon, and its requests are reserved.
             let is_sampled = age.is_some_and(|age| age <= fresh + SAMPLED_LATELY);
             if waits == 0 || !is_sampled {
                 return false;
@@ -433,13 +433,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads everything there is of some namespaces, in place of what was known before.
+    /// Reads all metrics of some namespaces, replacing what was known before.
     async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
         let purpose = self.purpose();
         let read = self.reading.read(&names, Detail::Everything, true, purpose).await;
         match read {
-            // What throttles was read before, so scaling up continues.
+            // Throttling was read before, so scaling up continues.
             Err(unread) => {
                 self.errors.extend(unread.rejection());
                 self.account.restrictions.push(Restriction::new(
@@ -470,7 +470,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Who is throttled in a way that this version does not know is not scaled down.
+    /// Namespaces that are throttled in a way that this version does not know are not scaled down.
     async fn look_for_unknown_throttling(&mut self, warnings: &mut Vec<String>) {
         let candidates = self.candidates(self.autopilot.now()).into_iter();
         let scaled_down: Vec<NamespaceId> = candidates
@@ -480,12 +480,12 @@ impl<'a> Round<'a> {
         match unknown_throttling::restrictions(self.autopilot, &scaled_down).await {
             Ok(restrictions) => self.account.restrictions.extend(restrictions),
             Err(why) => warnings.push(format!(
-                "whether there is throttling of a kind that this version does not know cannot be seen: {why}"
+                "cannot check for kinds of throttling that this version does not know: {why}"
             )),
         }
     }
 
-    /// A minute of the ledger does not tell what replicas on standby served: what this process read last is told then.
+    /// A minute of the ledger does not contain what standby replicas served: this process reports what it read last.
     fn fill_in_standby(&mut self) {
         let now = self.autopilot.now();
         for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
@@ -520,7 +520,7 @@ impl<'a> Round<'a> {
         self.numbers(|snapshot| self.wants_info(snapshot, now) || in_shadow(snapshot))
     }
 
-    /// Namespaces for which the rule may want a change, or whose share of throttled work is to be told.
+    /// Namespaces for which the rule may want a change, or whose share of throttled work is reported.
     fn worth_details(&self, now: Timestamp) -> Vec<usize> {
         self.numbers(|snapshot| is_throttled(snapshot) || self.wants_info(snapshot, now))
     }
@@ -591,7 +591,7 @@ fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<Me
             ReasonCode::MetricsMissing | ReasonCode::MetricsStale => {
                 without_metrics = Some(MetricsProblem::Stale);
             }
-            // Ended before the metrics were looked at: says nothing about them.
+            // Decided before the metrics were checked: says nothing about them.
             ReasonCode::Denied
             | ReasonCode::NotAllowed
             | ReasonCode::NamespaceNotActive

@@ -1,16 +1,16 @@
-//! Since when a replica moves: the operation that moves it says so, where the service shows it.
+//! Since when a replica moves, from the operation that moves it, if the service shows it.
 
 use capacity_engine::{Since, Snapshot};
 use futures::StreamExt;
 
 use crate::autopilot::Autopilot;
 
-/// Few namespaces get or lose a region at a time; more than this keep what the list tells.
+/// Few namespaces get or lose a region at a time; beyond this number, the value from the list is kept.
 const MOST: usize = 20;
 /// How many operations are asked for at a time.
 const CONCURRENT: usize = 4;
 
-/// Fills in when the operations that move replicas began. One that cannot be read leaves what the list tells.
+/// Fills in when the operations that move replicas began. If one cannot be read, the value from the list is kept.
 pub(super) async fn look_up(autopilot: &Autopilot, snapshots: &mut [Snapshot]) {
     let filter = &autopilot.settings().policy.filter;
     let is_ours = |snapshot: &Snapshot| {

@@ -1,4 +1,4 @@
-//! From the service's words on a namespace to ours.
+//! From the service's data about a namespace to ours.
 
 use capacity_engine::{
     Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,
@@ -65,7 +65,7 @@ fn replica_state(region: &str, state: &ReplicaState) -> String {
     format!("replica {region} {state}")
 }
 
-/// Adding or removing a replica begins with a modification of the namespace: what is under way began with the last one, or
+/// Adding or removing a replica begins with a modification of the namespace: what is in progress began with the last one, or
 /// before it.
 fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     match state {
@@ -76,7 +76,7 @@ fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     }
 }
 
-/// Tells the present capacity of a namespace just read, as the policy does (row 5).
+/// Returns the current capacity of a namespace that was just read, as the policy does (row 5).
 pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String> {
     capacity_engine::present_capacity(
         &status(namespace),
@@ -146,7 +146,7 @@ pub(crate) fn somebody_elses_change(namespace: &Namespace, from: Capacity) -> St
     format!(", somebody else changed it{}{when}{operation}", request.from_to())
 }
 
-/// A state that is not said, or that is new, may be one of progress.
+/// A state that is missing or unknown may mean that a request is in progress.
 pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
     match state {
         CapacityRequestState::Completed => RequestState::Completed,
@@ -159,7 +159,7 @@ pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
     }
 }
 
-/// What the service says may be chosen, or why it says nothing.
+/// The sizes that the service offers, or why they are unknown.
 pub(crate) fn capacity_info(read: Result<cloud_ops_client::CapacityInfo, Error>) -> CapacityInfo {
     let info = match read {
         Ok(info) => info,

@@ -68,7 +68,7 @@ impl Autopilot {
         let account_id = account_of(listed.iter().map(|listed| &listed.id));
         let mut round = Round::new(self, &in_scope, account_id.clone(), request);
         let mut warnings = Vec::new();
-        warnings::of_clock(self.clock().behind(), &mut warnings);
+        warnings::of_clock(self.clock_skew(), &mut warnings);
         warnings::of_filters(self, &listed, &mut warnings);
         round.look(request, progress, &mut warnings).await;
         let all: Vec<usize> = (0..round.names.len()).collect();

@@ -1,4 +1,4 @@
-//! A policy with what it remembers of the namespaces of one evaluation.
+//! A policy with its state for the namespaces of one evaluation.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::reading::Reading;
 
-/// What stands before the name of a policy in shadow: what it remembers is kept apart from what it remembers when it acts.
+/// Prefix of the name of a shadow policy: its state is kept apart from its state as the acting policy.
 const SHADOW: &str = "shadow:";
 
 /// The name under which the state of a policy is kept.
@@ -47,7 +47,7 @@ impl Judge {
         })
     }
 
-    /// Takes what is remembered. A ledger that fails is noted: nothing is scaled down then.
+    /// Reads the stored state. A failing ledger is noted: then nothing is scaled down.
     pub(super) async fn recall(&mut self, reading: &mut Reading<'_>) {
         if !self.policy.acting.keeps_state() {
             return;

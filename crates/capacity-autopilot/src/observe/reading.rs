@@ -1,4 +1,4 @@
-//! One reading of metrics: out of the ledger, the endpoint or Prometheus; what was read of the endpoint is remembered.
+//! One reading of metrics: from the ledger, the endpoint or Prometheus; what was read of the endpoint is remembered.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::text::chain;
 pub(super) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
 /// Minutes of the ledger that are held at a time.
 const AT_A_TIME: SignedDuration = SignedDuration::from_mins(15);
-/// What holds the newest minute, however late it is.
+/// The look-back that contains the newest minute, even a late one.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
-/// The service forgets what was asked for within the hour; a claim above any budget only counts.
+/// The budget is per hour; a claim above any budget only counts.
 const NO_BUDGET: u32 = u32::MAX;
-/// How long is waited after a refusal that does not say.
+/// How long to wait after a refusal without `Retry-After`.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
 /// What is read for.
@@ -32,7 +32,7 @@ const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 pub(crate) enum Purpose {
     /// An hour is to be judged.
     Evaluation,
-    /// An hour is to be judged again: so many requests are left to the sampler.
+    /// The hour is judged again: this number of requests is left to the sampler.
     EvaluationAgain {
         /// What a sample takes.
         spared: u32,
@@ -53,7 +53,7 @@ pub(crate) struct Recalled {
 }
 
 impl Recalled {
-    /// Takes in minutes that are newer than all before.
+    /// Adds minutes that are newer than all before.
     fn take(&mut self, minutes: &[Minute]) {
         for minute in minutes {
             keep_newest(&mut self.newest, minute);
@@ -100,7 +100,7 @@ impl Unread {
         }
     }
 
-    /// Says that the key was not accepted: people have to act.
+    /// The key was not accepted: a person has to act.
     pub(crate) fn rejection(&self) -> Option<String> {
         let status = self.rejected?;
         Some(format!(
@@ -161,7 +161,7 @@ impl From<prometheus_reader::Error> for Unread {
     }
 }
 
-/// Reads metrics of one account, and remembers what failed on the way.
+/// Reads metrics of one account, and remembers what failed.
 pub(crate) struct Reading<'a> {
     autopilot: &'a Autopilot,
     account: Option<String>,
@@ -182,7 +182,7 @@ impl<'a> Reading<'a> {
         self.autopilot.sizes_seen()
     }
 
-    /// Calls the ledger; `None` if there is none, or if it failed, which is noted. One that failed is not waited for again.
+    /// Calls the ledger; `None` if there is none, or if it failed, which is noted. After a failure, the ledger is not called again.
     pub(crate) async fn remember<T>(
         &mut self,
         call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
@@ -210,7 +210,7 @@ impl<'a> Reading<'a> {
     pub(crate) async fn recall(&mut self, now: Timestamp) -> Recalled {
         let mut recalled = Recalled::default();
         let mut from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
-        // A minute after now is nobody's; what was written by a clock that jumped does not count.
+        // Ignore minutes in the future: they were written by a clock that jumped.
         let end = now
             .saturating_add(SignedDuration::from_mins(1))
             .unwrap_or(Timestamp::MAX);
@@ -256,7 +256,7 @@ impl<'a> Reading<'a> {
                     Ok((_, made)) => *made,
                     Err(unread) => unread.requests,
                 };
-                // Repetitions and parts that had to be cut were not claimed beforehand.
+                // Retries and split parts were not claimed in advance.
                 if made > claimed {
                     self.count(made - claimed, NO_BUDGET).await;
                 }
@@ -273,7 +273,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A ledger that fails claims nothing: the scraper's own budget holds then.
+    /// A failing ledger claims nothing: then the scraper's own budget applies.
     async fn claim(&mut self, requests: u32, budget: u32, spared: u32) -> Result<(), Unread> {
         let within = budget.saturating_sub(spared);
         let Some(Claim::Refused { until }) = self.count(requests, within).await else {

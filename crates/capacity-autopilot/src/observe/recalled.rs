@@ -1,4 +1,4 @@
-//! A past decision out of the ledger: what was recorded of it, and the inputs as far as the ledger holds them.
+//! A past decision from the ledger: its record, and the inputs as far as the ledger has them.
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
@@ -22,12 +22,12 @@ const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 pub struct RecalledDecision {
     /// What was recorded.
     pub row: HistoryRow,
-    /// What it rested on: usage and limits are recorded. Capacity info, requests, replicas, restrictions and what a policy remembered
-    /// then are not, so the documented sizes, nothing in the way and no memory are assumed.
+    /// What it rested on: usage and limits are recorded. Capacity info, requests, replicas, restrictions and what a policy
+    /// remembered then are not, so the documented sizes, nothing in the way and no memory are assumed.
     pub inputs: Inputs,
 }
 
-/// Returns the newest decision about a namespace, at or before a time if one is given; `None` if the ledger holds none.
+/// Returns the newest decision about a namespace, at or before a time if one is given; `None` if the ledger has none.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub async fn decision_in_ledger(
         snapshot: snapshot(namespace, &row, newest, &histories),
         account: AccountView::new(MetricsHealth::Complete),
         policy: policy.clone(),
-        // What the policy remembered then is not kept.
+        // The policy's state at that time is not kept.
         state: None,
         now,
     };

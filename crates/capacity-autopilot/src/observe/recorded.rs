@@ -1,7 +1,7 @@
-//! Minutes that were recorded over weeks: what namespaces served and what was throttled, out of a ledger or a Prometheus.
+//! Minutes that were recorded over weeks: what namespaces served and what was throttled, from a ledger or a Prometheus.
 //!
 //! Read a part of the time at a time and handed out, not collected, so that memory does not grow with the span. Only the limit of
-//! actions is looked at: that is what capacity is billed and sized by. A minute whose actions were not read is not handed out.
+//! actions is read: that is what capacity is billed and sized by. A minute whose actions were not read is not handed out.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ const FIRST_PART: i64 = 15;
 /// Minutes that are read at a time, at most.
 const LONGEST_PART: i64 = 360;
 
-/// What namespaces there are is asked for so much time at once: some servers bound it.
+/// The time range of each query for namespaces: some servers limit it.
 const NAMES_PART: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is read of each minute. The limit comes first: of a minute that has it, everything else is there.
@@ -45,10 +45,10 @@ pub struct RecordedMinute<'a> {
     pub actions: MinuteActions,
 }
 
-/// What is to be known of minutes that were read.
+/// Facts about the minutes that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordedNotes {
-    /// Where the source says that something may be missing: nothing was taken from there.
+    /// Where the source reports that something may be missing: nothing was read there.
     pub partial: Vec<Span>,
     /// Whether a Prometheus stored the times of its scrapes in place of the service's.
     pub has_scrape_times: bool,
@@ -115,7 +115,7 @@ pub async fn namespaces_of_prometheus(
     Ok(found.into_iter().collect())
 }
 
-/// The full id, where the labels tell it.
+/// The full id, if the labels contain it.
 fn id_of(point: &Point<'_>) -> Option<NamespaceId> {
     let label = point.namespace.filter(|_| !point.overwritten)?;
     match point

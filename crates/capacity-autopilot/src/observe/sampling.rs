@@ -17,13 +17,13 @@ use crate::text::chain;
 /// The endpoint shows another minute every minute.
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const HOUR_SECONDS: u64 = 3_600;
-/// Known minutes of an hour that are enough to give capacity back (the `threshold` policy), with some to spare for a scrape that
+/// Known minutes of an hour that are enough to release capacity (the `threshold` policy), with some to spare for a scrape that
 /// fails.
 const ENOUGH_MINUTES: u64 = 50;
 const AIMED_MINUTES: u32 = 52;
 /// What the endpoint gives an account.
 const MOST_REQUESTS: u32 = 180;
-/// A namespace that stays throttled is told again after this long: what should have been raised was not.
+/// A namespace that stays throttled is signaled again after this long: the scale-up did not happen.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
 /// Requests an hour that sampling leaves to evaluations.
 const LEFT_TO_EVALUATIONS: u32 = 3;
@@ -38,9 +38,9 @@ pub enum Sampling {
     /// All families of all namespaces.
     Everything,
     /// Of all namespaces all families but requests and operations served, which have a series for each operation; these of
-    /// provisioned namespaces only, since they tell what may be given back.
+    /// provisioned namespaces only, since releasing capacity depends on them.
     ProvisionedWhole,
-    /// The same without requests and operations served of anybody: enough to raise.
+    /// The same without requests and operations served: enough to scale up.
     Fewer,
 }
 
@@ -56,7 +56,7 @@ pub struct SamplingRule {
     pub requests: u32,
     /// How far samples are apart.
     pub every: SignedDuration,
-    /// The budget of requests an hour at which capacity can be given back; `None` where the endpoint's is not enough.
+    /// The budget of requests per hour at which capacity can be released; `None` if the endpoint's is not enough.
     pub enough_requests_an_hour: Option<u32>,
 }
 
@@ -66,7 +66,7 @@ impl SamplingRule {
         HOUR_SECONDS / self.every.as_secs().unsigned_abs().max(1)
     }
 
-    /// Returns whether enough becomes known to give capacity back.
+    /// Returns whether enough becomes known to release capacity.
     pub fn is_enough(&self) -> bool {
         self.sampling != Sampling::Fewer && self.minutes_an_hour() >= ENOUGH_MINUTES
     }
@@ -97,7 +97,7 @@ pub fn sampling_rule(
                 scraper.config().requests_per_hour,
             )
         }
-        // Its owner's Prometheus counts no requests.
+        // Prometheus has no request budget.
         MetricsSource::Prometheus(_) => SamplingRule {
             sampling: match first_detail(STORED_POINTS, namespaces.len()) {
                 Detail::Everything => Sampling::Everything,
@@ -156,14 +156,14 @@ pub struct Sampled {
 pub struct Sampler<'a> {
     autopilot: &'a Autopilot,
     names: Vec<NamespaceId>,
-    /// Those of them that were provisioned when they were listed, or whose capacity could not be told.
+    /// Those of them that were provisioned when they were listed, or whose capacity was unknown.
     provisioned: Vec<NamespaceId>,
     listed_at: Option<Timestamp>,
     /// Namespaces that use much of a limit, as of the last round.
     close: BTreeSet<NamespaceId>,
-    /// Namespaces that are throttled, and when that was told.
+    /// Namespaces that are throttled, and when that was signaled.
     throttled: BTreeMap<NamespaceId, Timestamp>,
-    /// Namespaces that the metrics showed and the list did not.
+    /// Namespaces that are in the metrics but not in the list.
     unlisted: usize,
     /// Refusals in a row.
     refusals: u32,
@@ -184,9 +184,9 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads a minute and records it. Never fails: what went wrong is told, and the next round is due in any case.
+    /// Reads a minute and records it. Never fails: the result contains what went wrong, and the next round is due in any case.
     pub async fn round(&mut self) -> Sampled {
-        // An older list does while a new one cannot be had.
+        // Use the older list while a new one is unavailable.
         if let Err(problem) = self.list().await
             && self.names.is_empty()
         {
@@ -214,7 +214,7 @@ impl<'a> Sampler<'a> {
         }
         let mut next_in = Duration::try_from(rule.every).unwrap_or_default();
         if reading.ledger_failure.is_some() {
-            // What cannot be kept is read half as often: evaluations must look for themselves, and need the requests.
+            // Without a working ledger, sample half as often: evaluations must scrape for themselves and need the requests.
             next_in = next_in.saturating_mul(2);
         }
         Sampled {
@@ -251,7 +251,7 @@ impl<'a> Sampler<'a> {
     fn failed(&mut self, unread: Unread, every: SignedDuration) -> Sampled {
         let mut next_in = Duration::try_from(every).unwrap_or_default();
         if let Some(wait) = unread.wait {
-            // Somebody else needs the endpoint: each refusal in a row doubles the distance.
+            // Another client needs the endpoint: each refusal in a row doubles the interval.
             let factor = 2_u32.saturating_pow(self.refusals);
             next_in = wait.max(next_in).saturating_mul(factor).min(LONGEST_WAIT);
             self.refusals = (self.refusals + 1).min(8);
@@ -308,7 +308,7 @@ impl<'a> Sampler<'a> {
                 continue;
             };
             if is_throttled(read) {
-                // What is provisioned already is for people to raise further, unless the policy does: it is told once.
+                // A person must scale up provisioned namespaces further, unless the policy does: signal them once.
                 let told = self.throttled.get(name).copied().filter(|_| !follows);
                 let lately = told.filter(|told| is_raised(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));

@@ -13,7 +13,7 @@ use super::usage::{
     AccountMetrics, NamespaceMetrics, OVERWRITTEN_NAMESPACE, Point, UsageFold, is_of_service,
 };
 
-/// A sample from the future is read, so that it is seen to be one.
+/// A sample from the future is read, so that it is recognized as one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
 /// Namespaces times minutes that are folded at a time, which bounds memory.
 const CELLS: i64 = 100_000;
@@ -48,7 +48,7 @@ pub(super) async fn read(
         .map_err(Unread::from)?;
     if !minutes.partial.is_empty() {
         return Err(Unread::because(format!(
-            "Prometheus says that its answer is not whole: {}",
+            "Prometheus reports a partial answer: {}",
             minutes.warnings.join("; ")
         )));
     }
@@ -71,7 +71,7 @@ pub(super) struct Asked<'a> {
     pub(super) longest_part: i64,
 }
 
-/// What is to be known of minutes that were read.
+/// Facts about the minutes that were read.
 #[derive(Debug, Default)]
 pub(super) struct MinutesRead {
     pub(super) has_scrape_times: bool,
@@ -136,7 +136,7 @@ pub(super) async fn each_minute(
     Ok(read)
 }
 
-/// What the endpoint shows was measured up to so long ago.
+/// How old the data at the endpoint may be.
 const SHOWN_LATE: SignedDuration = SignedDuration::from_mins(4);
 
 /// The service measures full minutes. A sample at another time has that of the scrape (`honor_timestamps: false`), and

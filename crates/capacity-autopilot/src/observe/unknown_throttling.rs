@@ -1,5 +1,5 @@
-//! Throttling of a kind that this version does not know: a family `temporal_cloud_v1_*throttled*` beside those of the known
-//! limits. The service announced another limit; until this version judges it, whoever is throttled by it is not scaled down.
+//! Throttling of a kind that this version does not know: a family `temporal_cloud_v1_*throttled*` other than those of the known
+//! limits. The service announced another limit; until this version judges it, namespaces throttled by it are not scaled down.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use crate::text::chain;
 
 const PREFIX: &str = "temporal_cloud_v1_";
 const WORD: &str = "throttled";
-/// The service gains families seldom, and each look is a request.
+/// The service gains families rarely, and each look is a request.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
-/// Of a Prometheus so much is looked at: the newest minute, however late it is.
+/// How far back Prometheus is searched: this finds the newest minute even if it is late.
 const LATELY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Returns the families of throttling among some names that belong to none of the known limits.
@@ -36,7 +36,7 @@ fn unknown_throttled_families(names: impl IntoIterator<Item = String>) -> Vec<St
 ///
 /// # Errors
 ///
-/// Says in words why they cannot be listed.
+/// Describes why they cannot be listed.
 pub async fn families_of_unknown_throttling(
     source: &MetricsSource,
     now: Timestamp,
@@ -55,7 +55,7 @@ pub async fn families_of_unknown_throttling(
 ///
 /// # Errors
 ///
-/// Says in words why that cannot be seen.
+/// Describes why that cannot be seen.
 pub(super) async fn restrictions(
     autopilot: &Autopilot,
     namespaces: &[NamespaceId],

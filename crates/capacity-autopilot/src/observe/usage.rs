@@ -2,7 +2,7 @@
 //!
 //! The rules are those of Temporal's metrics reference, aggregation section: foreground series of the
 //! active replica are summed; a limit is taken by newest time, then by maximum; the newest point of a series
-//! counts; background and standby series count for nobody's limit. Unknown is never zero: a rate that is
+//! counts; background and standby series count against no limit. Unknown is never zero: a rate that is
 //! NaN, infinite, negative or without a time makes the namespace's usage unknown where nothing else of the
 //! family is left, and is remembered as a gap where something is.
 
@@ -30,7 +30,7 @@ pub(crate) struct Point<'a> {
     pub(crate) account: Option<&'a str>,
     pub(crate) background: bool,
     pub(crate) standby: bool,
-    /// Whether a scrape job has overwritten the namespace: then the label says nothing.
+    /// Whether a scrape job has overwritten the namespace label, which is then useless.
     pub(crate) overwritten: bool,
     pub(crate) series: u64,
     pub(crate) value: f64,
@@ -46,7 +46,7 @@ pub(super) fn is_of_service(label: &str) -> bool {
 }
 
 impl<'a> Point<'a> {
-    /// Takes in one label of the series. The labels of the service tell series apart, whatever their order; what a scrape
+    /// Adds one label of the series. The labels of the service distinguish series, in any order; what a scrape
     /// pipeline adds does not, so that two scrapers of the same endpoint count once.
     pub(crate) fn label(&mut self, name: &str, value: &'a str) {
         match name {
@@ -71,7 +71,7 @@ impl<'a> Point<'a> {
 /// What the metrics say of one namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NamespaceMetrics {
-    /// The newest minute, or why it cannot be told.
+    /// The newest minute, or why it is unknown.
     pub(crate) sample: Result<MinuteSample, String>,
     /// The limits in force.
     pub(crate) limits: PerLimit<Option<Rate>>,
@@ -79,7 +79,7 @@ pub(crate) struct NamespaceMetrics {
     pub(crate) envelopes: PerLimit<Option<Rate>>,
     /// Limits whose usage is partly unknown.
     pub(crate) gaps: PerLimit<Option<UsageGap>>,
-    /// What replicas on standby served: left out, and told.
+    /// What standby replicas served: left out, and reported.
     pub(crate) standby: PerLimit<Rate>,
 }
 
@@ -102,14 +102,14 @@ pub(crate) struct AccountMetrics {
     pub(crate) unlisted_count: usize,
 }
 
-/// What replicas on standby served when this process read it last, by full id. Only the namespaces that have such traffic.
+/// What standby replicas served when this process read it last, by full id. Only the namespaces that have such traffic.
 #[derive(Debug, Default)]
 pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
 
 /// When it was read, and what it was.
 type ReadAt = (Timestamp, PerLimit<Rate>);
 
-/// Traffic that was read longer ago is not told.
+/// Traffic that was read longer ago is not reported.
 const STANDBY_MEMORY: SignedDuration = SignedDuration::from_mins(15);
 
 impl StandbySeen {
@@ -238,7 +238,7 @@ impl<'a> UsageFold<'a> {
         }
     }
 
-    /// Takes in one sample.
+    /// Adds one sample.
     pub(crate) fn add(&mut self, kind: LimitKind, role: Role, point: &Point<'_>) {
         if role == Role::Served {
             self.declared[kind] = true;
@@ -474,7 +474,7 @@ fn unknown_throttling<'c>(cell: &'c Cell, sums: &NamespaceSums) -> Option<(Limit
 }
 
 /// The minute a sample counts for: the oldest of everything it rests on, so that nothing stale hides
-/// behind something fresh. An idle namespace has limits only; they tell the minute then.
+/// behind something fresh. An idle namespace has only limits, which then determine the minute.
 fn minute_of(cell: &Cell, sums: &NamespaceSums) -> Option<Timestamp> {
     let limits = LimitKind::ALL
         .into_iter()

@@ -1,4 +1,4 @@
-//! What people should know of an evaluation as a whole: said once, not in every row.
+//! Warnings about an evaluation as a whole: shown once, not in every row.
 
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
@@ -9,7 +9,6 @@ use super::families::Role;
 use super::namespaces::Listed;
 use super::usage::{AccountMetrics, OVERWRITTEN_NAMESPACE};
 use crate::autopilot::{Autopilot, Judged};
-use crate::clock::ANNOUNCED_SKEW;
 
 /// How the warning about an account without metrics begins.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
@@ -22,15 +21,15 @@ pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mu
     ] {
         for entry in patterns.unmatched(listed.iter().map(|listed| &listed.id)) {
             warnings.push(format!(
-                "{setting}: `{entry}` matches no namespace of the account; is it misspelt?"
+                "{setting}: `{entry}` matches no namespace of the account; is it misspelled?"
             ));
         }
     }
 }
 
 /// A clock that is off. The service's time is used in any case.
-pub(super) fn of_clock(behind: SignedDuration, warnings: &mut Vec<String>) {
-    if behind.abs() > ANNOUNCED_SKEW {
+pub(super) fn of_clock(skew: Option<SignedDuration>, warnings: &mut Vec<String>) {
+    if let Some(behind) = skew {
         let word = if behind.is_positive() {
             "behind"
         } else {
@@ -72,7 +71,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
             ""
         };
         warnings.push(format!(
-            "the metrics show {} namespaces that the list does not ({}{more}): the Cloud Ops key may not see them",
+            "the metrics show {} namespaces that the Cloud Ops API does not list ({}{more}): the Cloud Ops key may not see them",
             metrics.unlisted_count,
             named.join(", ")
         ));
@@ -88,7 +87,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
     }
 }
 
-/// Problems of the whole account, which rows name in two words only, and what an estimate holds.
+/// Problems of the whole account, which rows mention only briefly, and holds because of an estimate.
 pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings: &mut Vec<String>) {
     if let MetricsHealth::Incomplete { why, .. } = &account.metrics {
         warnings.push(format!("{METRICS_UNAVAILABLE}{why}"));
@@ -119,4 +118,22 @@ fn of_estimates(decisions: &[Judged]) -> Option<String> {
          METRICS_SOURCE=prometheus. To release on an estimate: set DISABLE_ON_ESTIMATE=true",
         in_dollars(saved)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_named_with_the_remedy() {
+        let mut warnings = Vec::new();
+        for hours in [5, -5] {
+            of_clock(Some(SignedDuration::from_hours(hours)), &mut warnings);
+        }
+        of_clock(None, &mut warnings);
+        insta::assert_snapshot!(warnings.join("\n"), @r"
+        this machine's clock is 18000 s behind the service's, whose time was used instead: check NTP on this machine
+        this machine's clock is 18000 s ahead of the service's, whose time was used instead: check NTP on this machine
+        ");
+    }
 }

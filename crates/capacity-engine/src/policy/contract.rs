@@ -49,7 +49,7 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns the minutes of the UTC hour at which it is to be evaluated.
+    /// Returns the minutes of the UTC hour at which it should be evaluated.
     fn evaluation_minutes(&self) -> &[u8] {
         &[45]
     }
@@ -168,7 +168,7 @@ impl PolicyTarget {
         .into()
     }
 
-    /// Returns that nothing can be said.
+    /// Returns that the answer is unknown.
     pub fn hold(code: ReasonCode, reason: impl Into<String>) -> Self {
         Wish::Hold {
             code,

@@ -1,7 +1,7 @@
 //! Row 13: what a change must pass, in the order of the table of guards.
 //!
-//! A guard either lets a change pass, turns it into a `Hold`, or (for a scale-up) takes another step of the ladder. Where
-//! several would hold, the first of the table is told.
+//! A guard either lets a change pass, turns it into a `Hold`, or (for a scale-up) takes another step of the ladder. If several
+//! apply, the first of the table is reported.
 
 use std::fmt::Write as _;
 
@@ -111,7 +111,7 @@ fn guarded_scale_down(
     told_ceiling(info, because)?;
     not_own_home(judged, account, because)?;
     let mut reason = because.to_owned();
-    // Other policies say themselves what is saved.
+    // Other policies state the savings themselves.
     if code == ReasonCode::Idle {
         let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
         let _ = write!(
@@ -249,7 +249,7 @@ fn choose_step(
             continue;
         }
         if step > wanted {
-            // Told from the step wanted: it is why a higher one is taken.
+            // Explained from the wanted step: it is why a higher one is taken.
             let why = obstacle(judged, info, wanted).unwrap_or_default();
             notes.push(format!("; {why}, using {step}"));
         }
@@ -259,14 +259,14 @@ fn choose_step(
             announce: step > wanted,
         });
     }
-    // At least `wanted` is allowed, and none will do: the highest has the best chance.
+    // At least `wanted` is allowed, but no step suffices: the highest has the best chance.
     let highest = allowed.last().copied().unwrap_or(wanted);
     let why = obstacle(judged, info, highest).unwrap_or_default();
     let reason = format!("{}, but {why}", need(judged, because));
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
 
-/// What is wanted is above the ceiling or the bound: the highest allowed step, if it will do.
+/// The wanted size is above the ceiling or the bound: the highest allowed step, if it suffices.
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -278,7 +278,7 @@ fn step_below(
 ) -> Result<Step, Verdict> {
     let ceiling = info.ceiling.unwrap_or(wanted);
     let by_inventory = ceiling < wanted;
-    // Where both bind, the one that leaves less is told.
+    // If both apply, report the lower one.
     let told = if by_inventory && ceiling <= settings.max_trus {
         format!("the region can currently provide only {ceiling}")
     } else {
@@ -350,7 +350,7 @@ fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKin
     told.into_iter().flatten().fold(judged.limits[kind], Rate::max)
 }
 
-/// The API tells the envelope of actions only.
+/// The API reports the envelope of actions only.
 fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
     info.on_demand_actions.filter(|_| kind == LimitKind::Actions)
 }

@@ -74,7 +74,7 @@ fn ours(snapshot: &Snapshot, policy: &Policy) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Row 2. What keeps it from being active is told where it is known.
+/// Row 2. The reason contains what keeps it from being active, if known.
 fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     let Some(state) = &snapshot.inactive_state else {
         return Ok(());
@@ -90,7 +90,7 @@ fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     Err(if is_long { held.announced() } else { held })
 }
 
-/// A region may take days to be added. After so long people hear of it: the namespace is not scaled meanwhile.
+/// A region may take days to be added. After this long it is announced: the namespace is not scaled in the meantime.
 const LONG_MOVE: SignedDuration = SignedDuration::from_hours(3);
 
 /// Row 3.
@@ -139,7 +139,7 @@ fn request_in_progress(snapshot: &Snapshot) -> Option<&CapacityRequest> {
     latest.filter(|request| request.state == RequestState::InProgress)
 }
 
-/// A change of capacity that is under way: whose, from what to what, since when, and its operation.
+/// A change of capacity that is in progress: whose, from what to what, since when, and its operation.
 fn in_progress(request: &CapacityRequest) -> String {
     let operation = request
         .operation_id
@@ -168,7 +168,7 @@ fn in_progress(request: &CapacityRequest) -> String {
 fn metrics_complete(account: &AccountView) -> Result<(), Verdict> {
     match &account.metrics {
         MetricsHealth::Complete => Ok(()),
-        // Why is said once for the account, not in every row.
+        // The reason is shown once for the account, not in every row.
         MetricsHealth::Incomplete { .. } => Err(Verdict::hold(
             ReasonCode::MetricsIncomplete,
             "metrics unavailable".to_owned(),
@@ -207,7 +207,7 @@ fn metrics_fresh(window: &UsageWindow, policy: &Policy, now: Timestamp) -> Resul
         return Err(Verdict::hold(
             ReasonCode::MetricsStale,
             format!(
-                "newest metrics are {} in the future (limit {}); check the clock of whoever wrote them",
+                "newest metrics are {} in the future (limit {}); check the clock of the machine that wrote them",
                 span(age),
                 span(FUTURE_TOLERANCE)
             ),

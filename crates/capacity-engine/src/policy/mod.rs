@@ -1,4 +1,4 @@
-//! From a snapshot to a decision: the order of judgement, the rule, the guards.
+//! From a snapshot to a decision: the order of judgment, the rule, the guards.
 //!
 //! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `contract` what a policy is (row
 //! 11), `threshold` and `break_even` the built-ins, here the restrictions (row 12), `guards` what a change must pass (row 13).
@@ -30,7 +30,7 @@ pub use contract::{
 pub use settings::{InvalidSizes, Policy, ThresholdSettings};
 pub use threshold::Threshold;
 
-/// The end of a judgement.
+/// The end of a judgment.
 #[derive(Debug, Clone, PartialEq)]
 struct Verdict {
     action: Action,
@@ -182,7 +182,7 @@ fn direction(judged: &judgement::Judged<'_>, to: Capacity) -> Option<Direction> 
     }
 }
 
-/// Says what replicas on standby served, and that it was left out.
+/// Says what standby replicas served, and that it was left out.
 fn standby_note(standby: &PerLimit<Rate>) -> String {
     let parts: Vec<String> = LimitKind::ALL
         .into_iter()

@@ -28,7 +28,7 @@ pub struct ThresholdSettings {
     pub min_actions_per_hour: u64,
     /// How old the newest metrics may be (`METRICS_MAX_AGE`); the endpoint is 3 to 4 minutes behind.
     pub metrics_max_age: SignedDuration,
-    /// How long another's change is left alone (`RESPECT_FOREIGN_CHANGES`).
+    /// How long to leave a namespace alone after somebody else changed it (`RESPECT_FOREIGN_CHANGES`).
     pub respect_foreign_changes: SignedDuration,
     /// Whether capacity is released on an estimate of the hour (`DISABLE_ON_ESTIMATE`).
     pub disable_on_estimate: bool,
@@ -89,7 +89,7 @@ pub struct Policy {
     pub filter: NamespaceFilter,
     /// The policy that decides.
     pub acting: PolicyRef,
-    /// The policy whose decisions are recorded beside, and never carried out.
+    /// The policy whose decisions are recorded in addition, and never carried out.
     pub shadow: Option<PolicyRef>,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rat
         };
         Some(Throttling { kind, usage, share })
     });
-    // Of equal shares the first limit is told.
+    // With equal shares, the first limit is reported.
     throttled.reduce(|most, next| if next.share > most.share { next } else { most })
 }
 

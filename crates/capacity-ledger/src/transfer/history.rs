@@ -4,9 +4,9 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::Format;
-use super::lines::{Lines, line};
+use super::lines::Lines;
 use crate::error::LedgerError;
+use crate::line::{Format, line};
 use crate::records::{HistoryFilter, HistoryRow};
 use crate::store::Ledger;
 

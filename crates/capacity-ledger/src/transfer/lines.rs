@@ -1,34 +1,12 @@
-//! Files of lines: writing them, and reading them so that a bad one is told by its number.
+//! Files of lines: writing them, and reading them so that errors name the line.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write};
 
 use csv::StringRecord;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Format;
-
-/// What a line of a file is made of.
-pub(crate) trait Line: Serialize {
-    /// The names of its fields, in their order.
-    const NAMES: &'static [&'static str];
-}
-
-/// Declares a line and the names of its fields.
-macro_rules! line {
-    ($(#[$meta:meta])* struct $name:ident $(<$life:lifetime>)? { $($field:ident: $type:ty,)+ }) => {
-        $(#[$meta])*
-        struct $name $(<$life>)? {
-            $($field: $type,)+
-        }
-
-        impl $(<$life>)? $crate::transfer::lines::Line for $name $(<$life>)? {
-            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
-        }
-    };
-}
-pub(super) use line;
+use crate::line::{Format, Line};
 
 /// A file that is being written.
 pub(super) struct Lines<W: Write> {
@@ -76,7 +54,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Hands every line with its number to `take`; whatever cannot be read or taken is told as `line 7: ...`.
+/// Hands every line with its number to `take`; errors start with `line 7: ...`.
 pub(super) fn read<T: DeserializeOwned>(
     format: Format,
     input: impl BufRead,
@@ -136,7 +114,9 @@ fn read_csv<T: DeserializeOwned>(
         take(number, read).map_err(|problem| format!("line {number}: {problem}"))?;
     }
     if end.is_cut_short() {
-        return Err(format!("line {number}: it is cut short: no line break ends it"));
+        return Err(format!(
+            "line {number}: it is truncated: there is no line break at its end"
+        ));
     }
     Ok(())
 }
@@ -146,7 +126,7 @@ fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String 
     let problem = match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
-        } => format!("it has {len} fields, and {expected_len} are named"),
+        } => format!("it has {len} fields, but the header has {expected_len}"),
         csv::ErrorKind::Utf8 { err, .. } => err.to_string(),
         csv::ErrorKind::Deserialize { err, .. } => {
             let field = err.field().and_then(|field| usize::try_from(field).ok());
@@ -160,7 +140,7 @@ fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String 
     format!("line {number}: {problem}")
 }
 
-/// How a CSV file ends. Cut short within its last field it would read as a whole one, with another value.
+/// How a CSV file ends. Cut short within its last field it would be read as complete, with another value.
 #[derive(Default)]
 struct End {
     last: Cell<Option<u8>>,

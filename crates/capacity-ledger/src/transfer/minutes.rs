@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
-use super::Format;
-use super::lines::{self, Lines, line};
+use super::lines::{self, Lines};
 use crate::backend::{Access, query, within};
 use crate::codec::Entry;
 use crate::error::LedgerError;
+use crate::line::{Format, line};
 use crate::minutes::{Stored, minute_number, start_of};
 use crate::records::Recorded;
 use crate::store::Ledger;
@@ -67,7 +67,7 @@ impl TryFrom<String> for Unread {
         let mut unread = [false; 3];
         for word in text.split_whitespace() {
             let place = NOUNS.iter().position(|noun| *noun == word);
-            let place = place.ok_or_else(|| format!("`{word}` is none of {}", NOUNS.join(", ")))?;
+            let place = place.ok_or_else(|| format!("`{word}` is not one of {}", NOUNS.join(", ")))?;
             unread[place] = true;
         }
         Ok(Self(unread))
@@ -207,7 +207,7 @@ impl Ledger {
         accounts.sort_unstable();
         for account in accounts {
             let numbers = self.minute_numbers(&account, i64::MAX).await?;
-            // Read after the minutes, so that it holds whoever is in them.
+            // Read after the minutes, so that it contains every namespace in them.
             let names = self.names_of(&account).await?;
             for number in numbers {
                 for stored in self.stored_minutes(&account, number, number + 1).await? {
@@ -233,7 +233,7 @@ impl Ledger {
         if samples.is_empty() {
             samples.push((None, Entry::default()));
         }
-        // Their numbers depend on who came first.
+        // Their numbers depend on the order of insertion.
         samples.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (name, entry) in samples {
             lines

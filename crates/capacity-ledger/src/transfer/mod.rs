@@ -1,7 +1,7 @@
-//! Taking a ledger's tables out, and in again.
+//! Exporting and importing a ledger's tables.
 //!
-//! A table is a file of lines in an order that depends on nothing but its rows: what was taken out, taken in and taken out again is
-//! the same bytes, whichever database is on either side.
+//! A table is a file of lines in an order that depends on nothing but its rows: exporting, importing and exporting again gives the
+//! same bytes, with either database on either side.
 
 mod history;
 mod lines;
@@ -15,13 +15,13 @@ use sqlx::Row;
 
 use crate::backend::{Access, query, query_as, within};
 use crate::error::LedgerError;
+use crate::line::Format;
 use crate::records::{
     ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HourRecord, PolicyDecisionRecord,
     PolicyStateRecord,
 };
 use crate::rows::{self, Record};
 use crate::store::Ledger;
-pub(crate) use lines::Line;
 use lines::Lines;
 
 /// A table that can be taken out, and in unless it says otherwise.
@@ -45,15 +45,6 @@ pub enum Table {
     History,
 }
 
-/// The form of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Comma-separated values with a line of names.
-    Csv,
-    /// A JSON object a line.
-    JsonLines,
-}
-
 impl Ledger {
     /// Writes a table to `out`, a row or a minute at a time. Returns how many lines it wrote.
     ///
@@ -73,10 +64,10 @@ impl Ledger {
         }
     }
 
-    /// Takes an exported table in. What is there stays as it is, except that a complete minute replaces an incomplete one, a
-    /// change's final outcome one that is still open, and policy state that of an earlier minute. A line that cannot be read is told by its number, and nothing of the file is
-    /// written then. The file is held in memory until it was
-    /// read to its end; one that ends between two lines cannot be told from a whole one.
+    /// Imports an exported table. Existing rows stay unchanged, except that a complete minute replaces an incomplete one, a
+    /// change's final outcome one that is still open, and policy state that of an earlier minute. An error names the line that
+    /// cannot be read, and nothing of the file is written then. The file is held in memory until it was read to its end; one that
+    /// ends between two lines is indistinguishable from a complete one.
     ///
     /// An hour whose minutes are there is left out, and a minute whose hour is there: they would count twice.
     ///
@@ -84,7 +75,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If a line cannot be read, a decision's evaluation is not there, the table is only taken out, or the database cannot be written.
+    /// If a line cannot be read, a decision's evaluation is not there, the table is only taken out, or the database cannot be
+    /// written.
     pub async fn import(
         &self,
         table: Table,
@@ -99,9 +91,8 @@ impl Ledger {
             Table::Changes => self.import_rows::<ChangeRecord>(format, input).await,
             Table::PolicyState => self.import_rows::<PolicyStateRecord>(format, input).await,
             Table::PolicyDecisions => self.import_rows::<PolicyDecisionRecord>(format, input).await,
-            Table::History => {
-                Err(self.input("the history is made of evaluations, decisions and changes: take these in"))
-            }
+            Table::History => Err(self
+                .input("the history consists of evaluations, decisions and changes: import these instead")),
         }
     }
 
@@ -144,7 +135,7 @@ impl Ledger {
                 .is_some_and(|plans| plans.contains(&decision.plan_id))
             {
                 return Err(self.input(format!(
-                    "line {line}: the evaluation {} of {account} is not there: take evaluations in first",
+                    "line {line}: the evaluation {} of {account} does not exist: import evaluations first",
                     decision.plan_id
                 )));
             }

@@ -136,7 +136,7 @@ pub(crate) fn unprivileged() -> Option<&'static str> {
         .then_some("nobody")
 }
 
-/// Makes whoever runs servers the owner of a folder.
+/// Makes the user that runs servers the owner of a folder.
 pub(crate) fn hand_over(folder: &Path) -> Result<(), String> {
     let Some(user) = unprivileged() else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A database file restored beside a log of another time: refused and named, never mixed.
+//! A database file restored next to a log of another time: refused with a reason, never mixed.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,8 @@ impl Lives {
         }
     }
 
-    /// `first`: a file and its log. `closed`: a file that holds everything of then. `last`: a file and its log, three minutes later.
+    /// `first`: a file and its log. `closed`: a file that holds everything of then. `last`: a file and its log, three minutes
+    /// later.
     async fn new() -> Self {
         let lives = Self {
             folder: tempfile::tempdir().expect("a folder"),
@@ -151,7 +152,7 @@ async fn a_log_without_its_file_is_refused() {
     assert!(!path.exists());
 }
 
-/// The log is written, copied into the file and begun anew all the time.
+/// The log is written, copied into the file and restarted all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_ledger_in_use_is_never_taken_for_a_restored_one() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -22,7 +22,7 @@ const TABLES: [Table; 7] = [
 
 /// Something in every table, with text that is hard to write down.
 async fn fill(ledger: &Ledger) {
-    // The last of an hour, which is folded, and the first of the next; whoever comes first has the lowest number.
+    // The last of an hour, which is folded, and the first of the next; the first one gets the lowest number.
     let begin = 60 - at(0).as_second().div_euclid(60).rem_euclid(60);
     let minutes = [
         minute(
@@ -188,14 +188,14 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
     Table::Evaluations,
     "account,plan_id,evaluated_at_ms,dry_run,blind,by,usage_window,price_micro_dollars\n\
      a,p,9223372036854775807,true,false,w,ledger,5\n",
-    "line 2: 9223372036854775807 is no time"
+    "line 2: 9223372036854775807 is not a time"
 )]
 #[case::hour(
     Table::Hours,
     "account,namespace,hour,known_minutes,throttled_minutes,actions_sum,requests_sum,operations_sum,\
      actions_highest,requests_highest,operations_highest,actions_known_minutes,requests_known_minutes,\
      operations_known_minutes\na,n,9000000000000000000,1,1,1,1,1,1,1,1,1,1,1\n",
-    "line 2: the hour 9000000000000000000 is none"
+    "line 2: the hour 9000000000000000000 is out of range"
 )]
 #[case::another_table(
     Table::PolicyState,
@@ -211,17 +211,17 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
     Table::Decisions,
     "account,plan_id,namespace,action,current_trus,wanted_trus,reason_code,reason,price_before_micro_dollars,\
      price_after_micro_dollars,known_minutes\na,p7,n,Keep,,,idle,none,,,\n",
-    "line 2: the evaluation p7 of a is not there"
+    "line 2: the evaluation p7 of a does not exist"
 )]
 #[case::open_quote(
     Table::PolicyState,
     "account,namespace,policy,version,minute,state\na,n,p,1,7,\"{\n",
-    "line 2: it is cut short"
+    "line 2: it is truncated"
 )]
 #[case::only_taken_out(
     Table::History,
     "",
-    "the history is made of evaluations, decisions and changes"
+    "the history consists of evaluations, decisions and changes"
 )]
 #[tokio::test]
 async fn what_cannot_be_taken_in_is_told(#[case] table: Table, #[case] file: &str, #[case] told: &str) {

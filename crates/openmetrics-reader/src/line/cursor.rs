@@ -1,7 +1,6 @@
-//! Where in a line reading stands, and the tokens that every kind of line is made of.
+//! The position in a line, and the tokens of every kind of line.
 
 use crate::error::ErrorKind;
-use crate::line::Result;
 use crate::number;
 use crate::scan;
 use crate::text::Text;
@@ -14,6 +13,9 @@ pub(crate) struct Problem {
     /// Whether the line might be sound if it went on: in a last line without line feed, a sign that it was cut.
     pub(crate) may_be_cut: bool,
 }
+
+/// A token, or why there is none.
+pub(super) type Result<T> = std::result::Result<T, Problem>;
 
 /// A line, how far it has been read, and what is allowed.
 pub(super) struct Cursor<'a> {

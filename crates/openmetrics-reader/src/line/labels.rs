@@ -1,8 +1,8 @@
 //! Labels between braces, of samples and exemplars.
 
 use crate::error::ErrorKind;
-use crate::line::Result;
 use crate::line::cursor::Cursor;
+use crate::line::cursor::Result;
 use crate::sample::Labels;
 use crate::scan;
 use crate::text::Text;
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         Ok(braces)
     }
 
-    /// Reads what stands between two commas; the braces' content begins at `content_from`.
+    /// Reads what is between two commas; the braces' content begins at `content_from`.
     fn label_or_metric_name(&mut self, braces: &mut Braces<'a>, content_from: usize) -> Result<()> {
         let from = self.at;
         let is_quoted = self.lenient && self.peek() == Some(b'"');
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// One of 64 bits for a label name, so that most samples are seen to repeat no name without comparing any two.
+/// One of 64 bits for a label name, so that most samples are known to have no duplicate name without comparing any two.
 #[inline]
 fn name_mark(name: Text<'_>) -> u64 {
     let bytes = name.raw().as_bytes();

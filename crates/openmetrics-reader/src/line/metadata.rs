@@ -2,8 +2,8 @@
 
 use crate::error::ErrorKind;
 use crate::event::{Event, Kind};
-use crate::line::Result;
 use crate::line::cursor::Cursor;
+use crate::line::cursor::Result;
 use crate::scan;
 use crate::text::Text;
 

@@ -11,14 +11,12 @@ mod metadata;
 mod sample;
 
 use crate::event::Event;
-use crate::line::cursor::Cursor;
 pub(crate) use crate::line::cursor::Problem;
+use crate::line::cursor::{Cursor, Result};
 use crate::number;
 use crate::options::Mode;
 use crate::sample::{Exemplar, Sample};
 use crate::shape::Shape;
-
-type Result<T> = std::result::Result<T, Problem>;
 
 /// Reads one line, without its line feed. `None` is a blank line of lenient mode.
 pub(crate) fn read<'a>(
@@ -78,8 +76,15 @@ pub(crate) fn repeated<'a>(line: &'a str, shape: &Shape) -> Option<Sample<'a>> {
     })
 }
 
+impl<'a> Sample<'a> {
+    /// Returns the exemplar, if there is one.
+    pub fn exemplar(&self) -> Option<Exemplar<'a>> {
+        self.exemplar.and_then(exemplar)
+    }
+}
+
 /// Reads an exemplar, from its opening brace on, that has been checked before.
-pub(crate) fn exemplar(text: &str) -> Option<Exemplar<'_>> {
+fn exemplar(text: &str) -> Option<Exemplar<'_>> {
     let mut cursor = Cursor {
         text,
         at: 0,

@@ -1,8 +1,8 @@
 //! Sample lines: a name, labels, a value, perhaps a timestamp, perhaps an exemplar.
 
 use crate::error::ErrorKind;
-use crate::line::Result;
 use crate::line::cursor::Cursor;
+use crate::line::cursor::Result;
 use crate::line::labels::Braces;
 use crate::sample::{Exemplar, Sample};
 use crate::shape::Shape;

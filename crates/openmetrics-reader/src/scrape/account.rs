@@ -19,10 +19,10 @@ pub struct AccountAnswer {
     pub requests: u32,
 }
 
-/// How often a part is asked for again because the endpoint cannot tell whether it is complete.
+/// How often a part is requested again because the endpoint does not know whether it is complete.
 const UNKNOWN_REPEATS: u32 = 2;
 
-/// A part that does not fit is cut; of each that was planned so many are read in the end. An endpoint that declares more of
+/// A part that does not fit is split, into at most this number of parts for each planned one. An endpoint that declares more of
 /// them limited is not asked until the budget is spent.
 const PARTS_OF_ONE: usize = 4;
 
@@ -41,8 +41,8 @@ impl Scraper {
     ///
     /// # Errors
     ///
-    /// Unless every part was declared complete, was read to its end, and all are of the same minute. Nothing may be
-    /// concluded from what was read before an error: what is absent from a part is not zero.
+    /// Unless every part was declared complete, was read to its end, and all are of the same minute. Data read before an error must
+    /// not be used: what is absent from a part is not zero.
     pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
         let mut requests = 0;
         self.read_parts(query, &mut requests)
@@ -140,7 +140,7 @@ impl Scraper {
 
 fn too_large(part: &Part<'_>) -> Error {
     incomplete(format!(
-        "{} of {} does not fit one answer and cannot be cut further",
+        "{} of {} does not fit one answer and cannot be split further",
         part.families.join(", "),
         part.namespaces.first().map_or("one namespace", String::as_str)
     ))

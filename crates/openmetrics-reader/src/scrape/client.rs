@@ -16,7 +16,7 @@ use super::error::{EXCERPT, Error, ErrorKind, MESSAGE, beginning, redirect};
 use crate::{Event, Options, Reader, Summary};
 
 const HOUR: Duration = Duration::from_hours(1);
-/// A wait that the endpoint asks for is honoured up to this; longer ones are left to the caller.
+/// A wait that the endpoint asks for is honored up to this; longer ones are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// 30,000 points of long labels are a tenth of this.
@@ -47,7 +47,7 @@ pub struct Query<'a> {
     pub namespaces: &'a [String],
 }
 
-/// What the endpoint says of its own answer, in `X-Completeness`.
+/// What the endpoint says about its own answer, in `X-Completeness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
     /// Everything that was asked for is there.
@@ -56,7 +56,7 @@ pub enum Completeness {
     Limited,
     /// The endpoint cannot tell.
     Unknown,
-    /// It said nothing, or something we do not know: not complete.
+    /// The header is missing or unknown: not complete.
     Undeclared,
 }
 
@@ -97,7 +97,7 @@ impl Scraper {
                 http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // A redirect would carry the key to an address nobody chose.
+            // A redirect would send the key to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
@@ -141,10 +141,10 @@ impl Scraper {
         Timestamp::from_millisecond(self.server_time_ms.load(Ordering::Relaxed)).ok()
     }
 
-    /// Makes one request, repeated within bounds if it fails for a passing reason.
+    /// Makes one request, repeated within bounds if it fails for a transient reason.
     ///
-    /// The document is read once to its end: unreadable lines, a cut and foreign text are errors here. Whether it is
-    /// *complete* is for the caller to look at.
+    /// The document is read once to its end: unreadable lines, a cut and foreign text are errors here. The caller checks whether it
+    /// is *complete*.
     pub async fn scrape(&self, query: &Query<'_>) -> Result<Answer, Error> {
         let url = self.url("metrics");
         let mut pairs: Vec<(&str, &str)> = query.metrics.iter().map(|metric| ("metrics", *metric)).collect();
@@ -281,7 +281,7 @@ impl Scraper {
             }
             let patient = asked.is_none_or(|asked| asked <= LONGEST_ASKED);
             if !(kind.is_passing() && patient && attempts < self.config.max_attempts) {
-                // One that the budget refused was not made.
+                // A request rejected by the budget was not made.
                 let made = attempts - u32::from(matches!(kind, ErrorKind::OverBudget { .. }));
                 return Err(Error::new(operation, kind).after(made));
             }

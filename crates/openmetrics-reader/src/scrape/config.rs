@@ -9,7 +9,7 @@ use url::{Host, Url};
 /// The public address of the metrics endpoint (Temporal's documentation, OpenMetrics API reference).
 pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
 
-/// Where the endpoint is, with which key, and how much may be asked of it.
+/// The endpoint's address, key and request budget.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -19,10 +19,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a request may take, its answer included.
     pub request_timeout: Duration,
-    /// How often one request is made in all, if it fails for a passing reason.
+    /// How often one request is made in all, if it fails for a transient reason.
     pub max_attempts: u32,
-    /// Requests an hour that this scraper makes at most. The account has 180, and a scraper of its own that asks every
-    /// 30 seconds takes 120 of them.
+    /// Requests an hour that this scraper makes at most. The account has 180, and another scraper that asks every 30 seconds takes
+    /// 120 of them.
     pub requests_per_hour: u32,
     /// Points that one answer can hold before it is cut.
     pub points_per_answer: usize,
@@ -33,19 +33,19 @@ pub struct Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No URL.
-    #[error("this is no URL; it should look like {PUBLIC_BASE_URL}")]
+    #[error("this is not a URL; it should look like {PUBLIC_BASE_URL}")]
     NotAUrl,
     /// A user or password in the URL.
-    #[error("the URL holds a user or password; a key belongs into its own setting")]
+    #[error("the URL contains a user or password; put the key into its own setting")]
     Credentials,
     /// A query or fragment in the URL.
-    #[error("the URL holds a query or a fragment; give the address alone")]
+    #[error("the URL contains a query or a fragment; remove it")]
     QueryOrFragment,
     /// Not encrypted, and not on this machine.
     #[error("the URL is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted,
     /// No key, or one that cannot be sent.
-    #[error("the metrics key is empty, or holds a character that cannot be sent in a header")]
+    #[error("the metrics key is empty, or contains a character that cannot be sent in a header")]
     Key,
 }
 

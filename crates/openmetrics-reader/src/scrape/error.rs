@@ -32,7 +32,7 @@ impl std::error::Error for Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No whole answer arrived.
-    #[error("no whole answer from {host}")]
+    #[error("no complete answer from {host}")]
     Transport {
         /// The host asked.
         host: String,
@@ -54,7 +54,7 @@ pub enum ErrorKind {
         /// When that is over, by the endpoint's own clock.
         retry_at: Option<Timestamp>,
     },
-    /// An answer that is not a metrics document, whatever its status.
+    /// An answer that is not a metrics document, with any status.
     #[error(
         "{url} answered with something other than metrics (content type {content_type}), beginning `{excerpt}`{}; {}",
         if .excerpt.starts_with('<') { " (an HTML page)" } else { "" },
@@ -78,7 +78,7 @@ pub enum ErrorKind {
         source: crate::Error,
     },
     /// A document that ends before its end.
-    #[error("{host} sent a document that was cut: {why}")]
+    #[error("{host} sent a document that was cut off: {why}")]
     Cut {
         /// The host asked.
         host: String,
@@ -135,10 +135,10 @@ fn key_remedy(message: &str) -> Option<String> {
 
 fn not_metrics_remedy(excerpt: &str) -> String {
     if excerpt.starts_with(GZIP) {
-        return "a proxy on the way compresses answers and does not declare it: turn that off".to_owned();
+        return "a proxy in between compresses answers without declaring it: turn that off".to_owned();
     }
     key_remedy(excerpt).unwrap_or_else(|| {
-        "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy on the way"
+        "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy in between"
             .to_owned()
     })
 }
@@ -217,7 +217,7 @@ pub(super) const EXCERPT: usize = 60;
 /// Longest explanation kept of a refusal.
 pub(super) const MESSAGE: usize = 300;
 
-/// The beginning of an answer, in one printable line of at most so many characters.
+/// The beginning of an answer, in one printable line of limited length.
 pub(super) fn beginning(body: &[u8], longest: usize) -> String {
     if body.starts_with(&[0x1f, 0x8b]) {
         return format!("{GZIP} without a `Content-Encoding` header)");

@@ -1,7 +1,7 @@
 //! A scrape client of the Temporal Cloud metrics endpoint (feature `scrape`).
 //!
 //! The endpoint shows one completed minute, three minutes late, in answers of at most 30,000 points, and answers 180
-//! requests an hour for the whole account, whoever asks (Temporal's documentation, OpenMetrics API reference). So an
+//! requests an hour for the whole account, shared by all clients (Temporal's documentation, OpenMetrics API reference). So an
 //! account is read in as few requests as it takes, inside a budget, and an answer counts only if it is declared complete
 //! and was read to its end: what is absent from half an answer is not zero.
 //!

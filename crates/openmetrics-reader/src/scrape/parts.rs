@@ -19,7 +19,7 @@ pub struct FamilyQuery<'a> {
     /// About how many points a namespace has of it on average, also below one. A wrong guess costs a request, nothing else.
     pub points_per_namespace: f64,
     /// Whether it is a rate, whose points are of the minute itself. Other values are the latest of a look-back window and
-    /// may be older, so they do not tell which minute an answer is of.
+    /// may be older, so they do not show which minute an answer is of.
     pub is_rate: bool,
 }
 
@@ -152,7 +152,7 @@ pub(super) fn narrowed<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Option<
     Some(halves.into())
 }
 
-/// The largest family first, each into the part that holds least: few requests tell which family it was.
+/// The largest family first, each into the part that holds least: few requests show which family it was.
 fn by_families<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Vec<Part<'a>> {
     let points = |name: &str| {
         let mut families = query.families.iter();
@@ -202,7 +202,7 @@ fn packed(patterns: impl IntoIterator<Item = (String, usize)>, largest: usize) -
 }
 
 /// Wildcards by prefix that together match every name exactly once, each at most `largest` names (unless names are the
-/// prefix of so many others that no longer prefix can part them).
+/// prefix of too many others for a longer prefix to separate them).
 fn prefixes(names: &[&str], prefix: &str, largest: usize) -> Vec<(String, usize)> {
     let mut patterns = Vec::new();
     let mut rest = names;

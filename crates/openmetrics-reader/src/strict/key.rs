@@ -1,7 +1,7 @@
 //! Keys of label sets, so that a series seen before is recognized without keeping its text.
 //!
 //! A key is the sum of its labels' keys, which makes it independent of their order. Each label's key is 128 bits of hashes
-//! under keys that are drawn anew for each reader: two different label sets of one document share a key with a chance that
+//! under keys that are drawn again for each reader: two different label sets of one document share a key with a chance that
 //! stays below 1e-20 for a billion series, and nobody can aim for it.
 
 use std::collections::HashSet;

@@ -5,39 +5,17 @@
 
 mod key;
 mod point;
+mod rule;
 mod series;
 
 use std::collections::HashSet;
 
 use crate::event::{Event, Kind};
 use crate::sample::Sample;
+use crate::strict::rule::{Result, demand};
 use crate::strict::series::Series;
 
-/// A broken rule.
-#[derive(Debug)]
-pub(crate) struct Broken {
-    /// The rule, as an error says it.
-    pub(crate) rule: &'static str,
-    /// Where the fault is, if not on the line just read.
-    pub(crate) earlier: Option<Earlier>,
-}
-
-/// The end of a metric point that turned out to lack something.
-#[derive(Debug)]
-pub(crate) struct Earlier {
-    pub(crate) line: u64,
-    pub(crate) family: String,
-}
-
-type Result = std::result::Result<(), Broken>;
-
-fn broken(rule: &'static str) -> Broken {
-    Broken { rule, earlier: None }
-}
-
-fn demand(holds: bool, rule: &'static str) -> Result {
-    if holds { Ok(()) } else { Err(broken(rule)) }
-}
+pub(crate) use crate::strict::rule::Broken;
 
 /// What strict mode remembers of a document.
 #[derive(Debug, Default)]

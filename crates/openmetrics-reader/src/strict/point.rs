@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::event::Kind;
 use crate::number;
 use crate::sample::Sample;
-use crate::strict::{Broken, Result, broken, demand};
+use crate::strict::rule::{Broken, Result, broken, demand};
 use crate::text::Text;
 
 /// What a sample is within its metric point.
@@ -29,7 +29,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// Tells what a sample is by its family's type, its suffix and the label that tells parts apart.
+    /// Classifies a sample by its family's type, its suffix and the label that distinguishes the parts.
     pub(super) fn new(
         kind: Kind,
         suffix: &str,
@@ -128,7 +128,7 @@ impl Point {
                 demand(!value.is_nan(), "a sum is not NaN")?;
                 self.sum = Some(value);
             }
-            // No events in the time looked at give NaN.
+            // Without events in the window, the quantile is NaN.
             Part::Quantile => demand(
                 value.is_nan() || value >= 0.0,
                 "the value of a quantile is not negative",

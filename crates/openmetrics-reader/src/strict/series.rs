@@ -5,10 +5,10 @@ use crate::number;
 use crate::sample::Sample;
 use crate::strict::key::{Key, KeyMaker, Keys};
 use crate::strict::point::{Part, Point};
-use crate::strict::{Broken, Earlier, Result, broken, demand};
+use crate::strict::rule::{Broken, Earlier, Result, broken, demand};
 use crate::text::Text;
 
-/// Sets with more room than this are given back after a family, so that a document of one huge and many tiny families does
+/// Sets with more capacity than this are freed after a family, so that a document of one huge and many tiny families does
 /// not clear the huge set over and over.
 const MAX_KEPT_KEYS: usize = 1024;
 
@@ -16,7 +16,7 @@ const MAX_KEPT_KEYS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Series {
     keys: KeyMaker,
-    /// The current metric: the labels but for the one that tells the parts of a point apart.
+    /// The current metric: the labels without the one that distinguishes the parts of a point.
     metric: Option<Key>,
     has_timestamp: bool,
     timestamp: String,
@@ -32,7 +32,7 @@ pub(super) struct Series {
 struct LabelKeys<'a> {
     metric: Key,
     series: Key,
-    /// Value of the label that tells the parts of a point apart: `le`, `quantile`, or the state.
+    /// Value of the label that distinguishes the parts of a point: `le`, `quantile`, or the state.
     part_label: Option<Text<'a>>,
 }
 
@@ -118,7 +118,7 @@ impl Series {
     fn next_metric(&mut self, family: &str, kind: Kind, metric: Key) -> Result {
         self.end_point(family, kind)?;
         self.metric = Some(metric);
-        // Which labels of an info belong to its metric and which to its value cannot be told: any order may be right.
+        // Which labels of an info belong to its metric and which to its value is unknown: any order may be right.
         let is_new = kind == Kind::Info || self.metrics_seen.insert(metric);
         demand(
             is_new,
@@ -173,7 +173,7 @@ impl Series {
     }
 }
 
-/// Whether one metric of this type consists of more than one series, or cannot be told from one that does.
+/// Whether one metric of this type consists of more than one series, or is indistinguishable from one that does.
 fn has_several_series(kind: Kind) -> bool {
     match kind {
         Kind::Unknown | Kind::Gauge => false,

@@ -1,4 +1,4 @@
-//! What goes wrong: every failure is told for what it is, and none shows a secret.
+//! What goes wrong: every failure is classified, and none shows a secret.
 
 use std::time::{Duration, Instant};
 

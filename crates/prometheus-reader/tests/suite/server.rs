@@ -24,7 +24,7 @@ kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
 rm -rf "$GUARDED_FOLDER""#;
 
-/// A running server. It ends when this is dropped, and when this process ends in whatever way.
+/// A running server. It ends when this is dropped, and when this process ends in any way.
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     address: SocketAddr,
@@ -39,7 +39,7 @@ impl Prometheus {
     ///
     /// # Panics
     ///
-    /// If there is none to be had, or it does not come up; the message tells what to do.
+    /// If there is none available, or it does not start; the message contains the remedy.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Option<Self> {
         Self::start_filled(config, flags, None).await
     }
@@ -154,7 +154,7 @@ fn program() -> Option<&'static PathBuf> {
         }
         Some(find_or_unpack().unwrap_or_else(|problem| {
             panic!(
-                "no Prometheus could be had ({problem}): install it, or name its program in {VARIABLE}, \
+                "no Prometheus is available ({problem}): install it, or name its program in {VARIABLE}, \
                  or skip these tests with {SKIP}=1"
             )
         }))
@@ -248,7 +248,7 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or("it failed without a word");
+    let last = said.lines().last().unwrap_or("it failed without output");
     Err(format!("{name}: {last}"))
 }
 

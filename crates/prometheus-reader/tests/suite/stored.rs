@@ -308,8 +308,8 @@ async fn a_missing_family_is_absent() {
 async fn the_interval_is_a_minute_where_the_clouds_times_are_kept_and_less_where_not() {
     let Some(world) = world().await else { return };
     let now = Timestamp::now();
-    let honoured = client(world.job(JOB)).scrape_interval(FAMILY, now).await;
-    assert_eq!(honoured.expect("an answer"), Some(Duration::from_mins(1)));
+    let honored = client(world.job(JOB)).scrape_interval(FAMILY, now).await;
+    assert_eq!(honored.expect("an answer"), Some(Duration::from_mins(1)));
     let of_scrape = client(world.job(JOB_SCRAPE_TIME))
         .scrape_interval(FAMILY, now)
         .await;

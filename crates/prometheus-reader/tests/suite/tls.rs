@@ -69,7 +69,7 @@ async fn a_stranger_is_not_trusted_and_the_remedy_is_told() {
         let error = error.expect_err("not trusted");
         assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
         let text = chain(&error);
-        assert!(text.contains("custom CA"), "{text}");
+        assert!(text.contains("set the CA certificate"), "{text}");
     }
 }
 

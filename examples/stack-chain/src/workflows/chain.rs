@@ -182,7 +182,7 @@ impl StackDependencyChain {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(workflow_id)
             .static_summary(format!("run of {id}"))
-            // A run that was triggered is followed to its end, whatever becomes of the chain's workflow.
+            // A run that was triggered is followed to its end, even if the chain's workflow ends.
             .parent_close_policy(ParentClosePolicy::Abandon)
             .cancellation_token(WorkflowCancellationToken::new())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)

@@ -20,10 +20,7 @@ struct Builds(Arc<Mutex<BTreeMap<String, u32>>>);
 async fn start(State(builds): State<Builds>, Path(job): Path<String>) -> (StatusCode, String) {
     builds.0.lock().expect("no panic").insert(job.clone(), 0);
     if job == "lost" {
-        return (
-            StatusCode::BAD_GATEWAY,
-            "the build was started all the same".to_owned(),
-        );
+        return (StatusCode::BAD_GATEWAY, "the build was still started".to_owned());
     }
     (StatusCode::CREATED, json!({ "build": { "id": job } }).to_string())
 }

@@ -42,7 +42,7 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Actions billed beside those used in an hour in which so much of what the window counts was served.
+    /// Actions billed in addition to those used, in an hour that served this amount of what the window counts.
     pub(super) fn topup(&self, trus: u32, used: i64) -> i64 {
         topup(trus, used * self.situation.billed_permille / 1000)
     }

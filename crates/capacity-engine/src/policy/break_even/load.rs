@@ -62,7 +62,7 @@ impl Demands {
         }
     }
 
-    /// Demand of the last good samples, at most so many.
+    /// Demand of the last good samples, at most this number.
     pub(super) fn last(&self, samples: usize) -> &[i64] {
         &self.minutes[self.minutes.len().saturating_sub(samples)..]
     }
@@ -89,7 +89,7 @@ impl Demands {
     }
 }
 
-/// Returns the largest mean of so many adjacent values; of fewer values the largest, of none 0.
+/// Returns the largest mean of this number of adjacent values; of fewer values the largest, of none 0.
 pub(super) fn best(values: &[i64], adjacent: usize) -> i64 {
     if values.len() < adjacent {
         return values.iter().copied().max().unwrap_or(0);
@@ -120,7 +120,7 @@ impl Queue {
         Self { waiting, sum: 0 }
     }
 
-    /// Lives through one minute; returns what was served.
+    /// Simulates one minute; returns what was served.
     pub(super) fn minute(&mut self, demand: i64, limit: i64) -> i64 {
         let asked = demand + self.waiting;
         let served = asked.min(limit);
@@ -130,7 +130,7 @@ impl Queue {
         served
     }
 
-    /// Lives through minutes that all have the same demand and limit, as [`Queue::minute`] would, one after the other.
+    /// Simulates minutes that all have the same demand and limit, as [`Queue::minute`] would, one after the other.
     pub(super) fn minutes(&mut self, minutes: i64, demand: i64, limit: i64) {
         let growth = demand - limit;
         // Minutes after each of which the queue has changed by the whole growth; at most one more is needed to empty it.

@@ -124,14 +124,14 @@ impl Size {
     }
 }
 
-/// Everything one evaluation looks at, beside parameters and state.
+/// The inputs of one evaluation, in addition to parameters and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Situation<'a> {
     /// Minute of the evaluation; minute 0 starts an hour.
     pub now: i64,
     /// Minute of the newest sample.
     pub newest: i64,
-    /// Present TRUs, or those being provisioned; 0 is on-demand.
+    /// Current TRUs, or those being provisioned; 0 is on-demand.
     pub current: u32,
     /// What on-demand admits, in actions per minute.
     pub envelope: i64,
@@ -139,7 +139,7 @@ pub struct Situation<'a> {
     pub ladder: &'a [Size],
     /// The last hour of samples.
     pub window: &'a Window,
-    /// Of a thousand of what the window counts, so many are billed: 1,000 where it counts actions.
+    /// How many of a thousand counted in the window are billed: 1,000 if it counts actions.
     pub billed_permille: i64,
 }
 
@@ -165,7 +165,7 @@ pub enum Rule {
     Release,
     /// The planned larger option, at the start of its hour.
     Planned,
-    /// The plan is the present option.
+    /// The plan is the current option.
     Keep,
     /// The plan is larger, and its hour has not begun.
     Later,
@@ -207,7 +207,7 @@ pub struct OptionCost {
 /// The end of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// TRUs to request; the present ones if nothing changes.
+    /// TRUs to request; the current ones if nothing changes.
     pub option: u32,
     /// What decided.
     pub rule: Rule,

@@ -59,7 +59,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Looks whether the bounds go together.
+    /// Checks the bounds against each other.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ fn trus(name: &str, value: &str) -> Result<u32, ParameterError> {
     )))
 }
 
-/// A decimal as so many whole parts.
+/// A decimal as a whole number of parts.
 fn in_parts(name: &str, value: &str, parts: i64, (least, most): (i64, i64)) -> Result<i64, ParameterError> {
     let bound = |bound: i64| (Decimal::from(bound) / Decimal::from(parts)).normalize();
     let in_parts = Decimal::from_str_exact(value)

@@ -189,7 +189,7 @@ fn class(distance: usize) -> Option<u8> {
     }
 }
 
-/// Known hours at the same time of day as the one so many hours before the coming hour, on each of the last days.
+/// Known hours at the same time of day as the hour that lies this many hours before the coming one, on each of the last days.
 fn same_hour(hours: &[RememberedHour], before: usize, days: usize) -> Vec<RememberedHour> {
     same_hour_at(hours.len(), before, days)
         .map(|at| hours[at])

@@ -1,7 +1,7 @@
 //! `break-even` as a policy of the product: from a snapshot to its integers and back.
 //!
-//! Three limits can throttle. The one that came closest to its limit in the last hour decides; its rates are counted as the
-//! actions that a TRU admits beside them, so that the costs of waiting and of idle minimums compare.
+//! Three limits can throttle. The one that came closest to its limit in the last hour decides; its rates are converted to the
+//! actions that a TRU admits at the same time, so that the costs of waiting and of idle minimums compare.
 //!
 //! The state that is stored never takes a change for granted. Whether it was carried out shows in the namespace itself: the
 //! time of its latest request, read again at the next evaluation.
@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use super::load::{MinuteActions, WINDOW_MINUTES, Window};
 use super::{
-    BreakEvenState, Outcome, Parameters, Rule, Situation, Size, evaluate_only, raise::MINUTES_UNTIL_EFFECT,
+    BreakEvenState, Outcome, Parameters, Rule, Situation, Size, evaluate_only, state::MINUTES_UNTIL_EFFECT,
 };
 use crate::capacity::{Capacity, RequestState, Trus};
 use crate::decision::ReasonCode;
@@ -32,7 +32,7 @@ pub struct BreakEven {
 /// Sizes that are published, in place of a ladder that was not read.
 const PUBLISHED: [u32; 7] = [2, 3, 4, 6, 8, 10, 12];
 
-/// Slots in which throttling counts towards a raise.
+/// Slots in which throttling counts toward a scale-up.
 const RECENT_SLOTS: usize = 10;
 
 impl BreakEven {
@@ -102,7 +102,7 @@ impl CapacityPolicy for BreakEven {
         };
         let state = remembered(view, &situation);
         let (outcome, next) = evaluate_only(&situation, &state, &parameters);
-        // A ring for the share of the quietest hour is needed of every namespace.
+        // Every namespace needs a ring for the share of the quietest hour.
         let is_stored = !next.is_blank() || parameters.free_share_percent > 0 || view.state.is_some();
         let told = Told {
             view,
@@ -123,7 +123,7 @@ impl CapacityPolicy for BreakEven {
     }
 }
 
-/// Sizes that may be chosen: those of the API that the region can provide, and the present one.
+/// Sizes that may be chosen: those of the API that the region can provide, and the current one.
 fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     let present = view.present.trus();
     let told = match &view.snapshot.capacity_info {
@@ -143,8 +143,8 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     sizes.into_iter().map(Size::documented).collect()
 }
 
-/// What is remembered of the namespace, corrected by what is seen of it. What is lost, damaged or from the future is started
-/// afresh: nothing is planned before the end of the hour then.
+/// The stored state of the namespace, corrected by what is observed. Lost, damaged or future state starts fresh: then nothing is
+/// planned before the end of the hour.
 fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenState {
     let now = situation.now;
     let stored = view.state.filter(|state| state.minute <= now + 1);
@@ -169,7 +169,7 @@ fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenStat
         && changed > state.changed_minute
     {
         state.changed_minute = changed;
-        // What was planned before was carried out, or overtaken by somebody else.
+        // The earlier plan was carried out, or somebody else changed the capacity.
         if changed >= state.last_plan_hour * 60 - 5 {
             state.planned = None;
         }
@@ -249,7 +249,7 @@ impl Pressure {
     }
 }
 
-/// A rate per minute, counted as the actions that a TRU admits beside it.
+/// A rate per minute, converted to the actions that a TRU admits at the same time.
 fn as_actions(rate: Rate, kind: LimitKind) -> i64 {
     let per_tru = |kind: LimitKind| {
         Trus::try_new(1).map_or(1, |one| u128::from(kind.at(one).micros_per_second().max(1)))
@@ -394,7 +394,7 @@ impl Told<'_> {
         recent.iter().flatten().map(|minute| minute.throttled).sum()
     }
 
-    /// Says what was counted, where that is not actions.
+    /// Names what was counted, if not actions.
     fn counted(&self, because: String) -> String {
         match self.basis.kind {
             LimitKind::Actions => because,

@@ -2,16 +2,13 @@
 
 use super::costs::Costs;
 use super::load::{Demands, Queue, count};
-use super::state::BreakEvenState;
+use super::state::{BreakEvenState, MINUTES_UNTIL_EFFECT};
 use super::{OptionCost, Reason};
-
-/// Minutes from an evaluation until its change takes effect.
-pub(super) const MINUTES_UNTIL_EFFECT: i64 = 2;
 
 /// Slots in which throttling counts.
 const RECENT_SLOTS: usize = 10;
 
-/// Minutes after which a replay ends, whatever waits.
+/// Minutes after which a replay ends, even if actions still wait.
 const LONGEST_REPLAY: i64 = 180;
 
 /// Scenarios below which the fallback is added.
@@ -42,7 +39,8 @@ struct Burst<'a> {
     current_limit: i64,
 }
 
-/// Compares waiting with raising now, if there is throttling that matters. The costs hold every option of the ladder: -1 where it is no candidate.
+/// Compares waiting with raising now, if there is throttling that matters. The costs hold every option of the ladder: -1 where it
+/// is no candidate.
 pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands) -> Option<Raise> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let throttling = throttling(costs, state)?;
@@ -104,7 +102,7 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
     })
 }
 
-/// Returns the throttling under the present option if it is fresh and costs more than what is let pass.
+/// Returns the throttling under the current option if it is fresh and costs more than what is let pass.
 fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let since = state.changed_minute.saturating_add(MINUTES_UNTIL_EFFECT);
@@ -153,7 +151,7 @@ fn scenarios(
     (scenarios, similar)
 }
 
-/// What is asked for a minute once the burst is over.
+/// Demand per minute once the burst is over.
 fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64 {
     let quiet = costs
         .situation
@@ -172,7 +170,7 @@ fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64
 }
 
 impl Burst<'_> {
-    /// Cost of an option if the burst lasts so many more minutes.
+    /// Cost of an option if the burst lasts this many more minutes.
     fn cost(&self, option: u32, minutes: i64) -> i64 {
         let situation = self.costs.situation;
         let limit = situation.limit(option);

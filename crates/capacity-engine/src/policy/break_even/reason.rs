@@ -39,7 +39,7 @@ pub enum Reason {
         minutes: usize,
         /// Highest demand in those, in actions per minute.
         peak: i64,
-        /// Top-up of an hour like those minutes at the present option, in actions.
+        /// Top-up of an hour like those minutes at the current option, in actions.
         kept: i64,
         /// Busy ones among the hours as long after a busy hour, if these were counted.
         similar: Option<(usize, usize)>,
@@ -143,7 +143,7 @@ impl Outcome {
             }
             Rule::Raise => format!("{}: {because}", Capacity::from_trus(self.option)),
             Rule::Release | Rule::Planned | Rule::Bounds => {
-                let from = clock(situation.now + super::raise::MINUTES_UNTIL_EFFECT);
+                let from = clock(situation.now + super::state::MINUTES_UNTIL_EFFECT);
                 format!("{} from {from}: {because}", Capacity::from_trus(self.option))
             }
         }

@@ -3,11 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::raise::MINUTES_UNTIL_EFFECT;
 use super::scale;
 
 /// First characters of the stored form: the policy and the version of its state.
 const VERSION_1: &str = "break-even/1:";
+
+/// Minutes from an evaluation until its change takes effect.
+pub(super) const MINUTES_UNTIL_EFFECT: i64 = 2;
 
 /// Bytes before the remembered hours.
 const FIXED_BYTES: usize = 32;
@@ -100,7 +102,7 @@ impl Default for BreakEvenState {
     }
 }
 
-/// A stored state that cannot be used. Starting without a state is safe: the policy then knows no past hours.
+/// A stored state that cannot be used. Starting without a state is safe: the policy then starts without past hours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// Another policy, or a newer version of this one, wrote it.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Inputs;
+use super::inputs::Inputs;
 use crate::capacity::{CapacityRequest, Trus};
 use crate::limit::LimitKind;
 use crate::policy::span;
@@ -149,7 +149,7 @@ fn served(window: &UsageWindow) -> Dial {
     )
 }
 
-/// Served and throttled together in the busiest minute, unless that is the newest one, which has dials of its own.
+/// Served and throttled together in the busiest minute, unless that is the newest one, which has its own dials.
 fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
     if window.highest_asked(kind) == window.newest().usage[kind].asked() {
         return None;
@@ -187,7 +187,7 @@ fn hour(window: &UsageWindow) -> Dial {
         |window: &UsageWindow| u64::try_from(window.actions_of_the_hour().whole()).unwrap_or(u64::MAX);
     let before = total(window);
     let set = move |inputs: &mut Inputs, wanted: u64| {
-        // So many millionths a second in each of 60 minutes are one action more, rounded up.
+        // This number of millionths per second in each of 60 minutes is one action more, rounded up.
         let by = (u128::from(wanted.abs_diff(before)) * 1_000_000).div_ceil(3_600);
         let by = u64::try_from(by).unwrap_or(u64::MAX);
         change_samples(inputs, |samples| {
@@ -312,7 +312,7 @@ fn envelope(inputs: &Inputs, kind: LimitKind) -> Option<Dial> {
         inputs.snapshot.envelopes[kind]?,
         move |inputs, rate| {
             inputs.snapshot.envelopes[kind] = Some(rate);
-            // The capacity info tells the same envelope.
+            // The capacity info reports the same envelope.
             if kind == LimitKind::Actions
                 && let CapacityInfo::Known(info) = &mut inputs.snapshot.capacity_info
                 && info.on_demand_actions.is_some()

@@ -1,7 +1,7 @@
-//! The smallest change of one input that changes a decision: searched for, and told only after the engine has decided on it.
+//! The smallest change of one input that changes a decision: it is reported only after the engine has decided on it.
 
-use super::Inputs;
 use super::dials::{Dial, dials};
+use super::inputs::Inputs;
 use super::switches::{Switch, switches};
 use crate::decision::Decision;
 
@@ -16,7 +16,7 @@ pub struct Flip {
     pub from: String,
     /// The value that changes the decision: the nearest one there is.
     pub to: String,
-    /// How large the change is: its share of the value, in thousandths; 1,000 where it is no number.
+    /// How large the change is: its share of the value, in thousandths; 1,000 if it is not a number.
     pub size_milli: u64,
     /// What the engine decides on it.
     pub becomes: Decision,
@@ -110,7 +110,7 @@ fn switched(inputs: &Inputs, decision: &Decision, switch: &Switch) -> Option<Fli
     })
 }
 
-/// Returns the value of a range nearest to the present one for which something holds, up or down, in steps of `grain`. Where it
+/// Returns the value of a range nearest to the current one for which something holds, up or down, in steps of `grain`. Where it
 /// holds again and again, not beyond one value only, a nearer one may be missed.
 pub fn nearest(
     value: u64,

@@ -1,6 +1,6 @@
 //! Every size that could be chosen, and what the engine made of it.
 
-use super::{Inputs, row_of};
+use super::inputs::{Inputs, row_of};
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{Decision, ReasonCode};
 use crate::limit::LimitKind;
@@ -49,7 +49,7 @@ fn known_info(inputs: &Inputs) -> Option<&KnownCapacityInfo> {
     }
 }
 
-/// Actions a second at a size; the limit in force where that is the present one.
+/// Actions a second at a size; the limit in force where that is the current one.
 fn limit_of(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> Option<Rate> {
     let snapshot = &inputs.snapshot;
     let in_force = snapshot.limits[LimitKind::Actions].filter(|_| decision.current == Some(capacity));

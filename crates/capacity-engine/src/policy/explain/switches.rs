@@ -1,9 +1,9 @@
-//! Inputs that are no numbers: each with the value that lets a decision go on.
+//! Inputs that are not numbers: each with the value that lets a decision continue.
 
 use jiff::SignedDuration;
 
-use super::Inputs;
 use super::dials::change_samples;
+use super::inputs::Inputs;
 use crate::capacity::{Capacity, Ladder, ReportedMode, RequestState, Trus, present_capacity};
 use crate::limit::{LimitKind, PerLimit};
 use crate::namespace::NamespacePatterns;

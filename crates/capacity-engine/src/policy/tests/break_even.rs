@@ -53,7 +53,7 @@ impl Life {
         }
     }
 
-    /// Lives through a minute with this many actions a second.
+    /// Simulates a minute with this many actions a second.
     fn minute(&mut self, demand: f64) {
         if let Some((at, trus)) = self.pending
             && at <= self.minute

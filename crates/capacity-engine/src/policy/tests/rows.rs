@@ -1,4 +1,4 @@
-//! Every row of the order of judgement, by its number.
+//! Every row of the order of judgment, by its number.
 
 use rstest::rstest;
 

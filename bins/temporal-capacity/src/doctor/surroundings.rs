@@ -1,0 +1,167 @@
+//! What the autopilot uses besides the cloud's APIs: ledger, Temporal service, notifications.
+
+use capacity_autopilot::{Autopilot, MetricsSource, Sampling, chain, sampling_rule};
+use capacity_engine::NamespaceId;
+use capacity_settings::Settings;
+use capacity_workflows::connection;
+
+use super::findings::Checks;
+
+/// How long the Temporal service may take to answer.
+const CONNECT_BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Whether it can be used, and whether the account can be sampled often enough.
+pub(super) async fn ledger(
+    autopilot: &Autopilot,
+    listed: Option<&[String]>,
+    provisioned: &[NamespaceId],
+    report: &mut Checks,
+) {
+    const CHECK: &str = "ledger";
+    let Some(ledger) = autopilot.ledger() else {
+        let without = match autopilot.metrics() {
+            MetricsSource::Endpoint(_) => {
+                "nothing is recorded: the worker sees one minute at a time, and `history` is empty; set LEDGER_URL"
+            }
+            MetricsSource::Prometheus(_) => {
+                "nothing is recorded: `history` is empty, and throttling between evaluations is not noticed; set LEDGER_URL"
+            }
+        };
+        return report.odd(CHECK, "LEDGER_URL is not set", without);
+    };
+    match ledger.call(async |ledger| ledger.info().await).await {
+        Err(error) => {
+            return report.bad(
+                CHECK,
+                error.to_string(),
+                "no capacity is released without it; scaling up continues",
+            );
+        }
+        Ok(info) => {
+            let newest = info.newest_minute.map_or_else(
+                || "no minutes yet".to_owned(),
+                |newest| format!("newest minute {newest}"),
+            );
+            report.good(CHECK, format!("{}, {newest}", info.location));
+        }
+    }
+    if let MetricsSource::Prometheus(_) = autopilot.metrics() {
+        // It holds the hours itself.
+        return;
+    }
+    let names: Vec<NamespaceId> = listed
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let rule = sampling_rule(autopilot.metrics(), &names, provisioned);
+    let how = match rule.sampling {
+        Sampling::Everything => "everything",
+        Sampling::ProvisionedWhole => {
+            "everything for provisioned namespaces, throttling and actions for the others"
+        }
+        Sampling::Fewer => "throttling and actions only",
+    };
+    let what = format!(
+        "{how}, every {} s: {} of 60 minutes are sampled",
+        rule.every.as_secs(),
+        rule.minutes_an_hour()
+    );
+    if rule.is_enough() {
+        report.good("sampling", what);
+    } else {
+        let remedy = match rule.enough_requests_an_hour {
+            Some(enough) => format!("too few minutes to release capacity: set METRICS_REQUESTS_PER_HOUR={enough}"),
+            None => "too few minutes to release capacity, and the endpoint does not allow enough requests: use METRICS_SOURCE=prometheus"
+                .to_owned(),
+        };
+        report.odd("sampling", what, remedy);
+    }
+}
+
+/// Whether the Temporal service that the worker uses can be reached, and its namespace used.
+pub(super) async fn temporal(settings: &Settings, report: &mut Checks) {
+    const CHECK: &str = "Temporal service";
+    const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
+    let identity = format!("temporal-capacity-doctor@{}", std::process::id());
+    // Without an address or a namespace there is nothing to check, and `home` says what is missing.
+    let Ok(connection) = connection(&settings.home, identity) else {
+        return;
+    };
+    let checked = async {
+        let client = connection.connect().await?;
+        connection.check_namespace(&client).await
+    };
+    match tokio::time::timeout(CONNECT_BOUND, checked).await {
+        Ok(Ok(())) => report.good(
+            CHECK,
+            format!(
+                "namespace `{}` at {} can be used",
+                connection.namespace, connection.address
+            ),
+        ),
+        Ok(Err(error)) => report.bad(CHECK, chain(&error), REMEDY),
+        Err(_) => report.bad(
+            CHECK,
+            format!(
+                "no answer from {} (TEMPORAL_ADDRESS) within {} s",
+                connection.address,
+                CONNECT_BOUND.as_secs()
+            ),
+            REMEDY,
+        ),
+    }
+}
+
+pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut Checks) {
+    const CHECK: &str = "own namespace";
+    match (settings.home.namespace_id(), &settings.home.namespace) {
+        (Some(id), _) => match listed {
+            Some(listed) if !listed.iter().any(|it| it == id.as_str()) => {
+                let remedy = "if it is in this account, grant the key Namespace Read on it";
+                report.odd(CHECK, format!("the key cannot see {id}"), remedy);
+            }
+            _ => report.good(CHECK, format!("{id}, which is never scaled down")),
+        },
+        (None, Some(name)) => {
+            let remedy = "if that is a namespace of Temporal Cloud, set its full id (name.account), so that it is never scaled down";
+            report.odd(
+                CHECK,
+                format!("TEMPORAL_NAMESPACE is `{name}`, without an account"),
+                remedy,
+            );
+        }
+        (None, None) => {
+            let remedy = "fine for the command line; a worker needs it, and never scales that namespace down";
+            report.odd(CHECK, "TEMPORAL_NAMESPACE is not set", remedy);
+        }
+    }
+}
+
+pub(super) fn notifications(settings: &Settings, report: &mut Checks) {
+    if let Some(slack) = &settings.slack {
+        report.good(
+            "notifications",
+            format!(
+                "incoming webhook at {}; not tested, since that would post a message",
+                slack.host()
+            ),
+        );
+    } else {
+        report.odd(
+            "notifications",
+            "SLACK_WEBHOOK_URL is not set",
+            "notifications are only logged",
+        );
+    }
+    if settings.dry_run {
+        report.odd(
+            "dry run",
+            "DRY_RUN_MODE is true",
+            "no capacity is changed: set it to false when the plans look right",
+        );
+    }
+}

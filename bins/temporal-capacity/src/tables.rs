@@ -1,0 +1,198 @@
+//! Tables for people. They fit the terminal: where it is too narrow, long texts go under their row. A pipe gets one line per row.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+use crate::terminal::Terminal;
+
+/// Indentation of a text under its row.
+const INDENT: u16 = 5;
+
+/// Blanks around the content of a column.
+const PADDING: u16 = 2;
+
+/// No column gets narrower than this.
+const NARROWEST: u16 = 10;
+
+/// Returns an empty table in the style of the terminal.
+pub(crate) fn table_with<'a>(header: impl IntoIterator<Item = &'a str>, terminal: Terminal) -> Table {
+    let mut table = plain(terminal);
+    let bold = |title: &str| Cell::new(title).add_attribute(Attribute::Bold);
+    table.set_header(header.into_iter().map(bold).collect::<Vec<_>>());
+    table
+}
+
+/// The lines of a table, without the blanks that fill its last column. Cells that are too wide for the terminal are wrapped.
+pub(crate) fn lines(table: &Table) -> String {
+    let text = table.to_string();
+    text.lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+/// As [`lines`], for tables that end with long texts. Where the terminal is too narrow, the last column goes under its row, and
+/// further columns from the right until the first `beside` are left.
+pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal) -> String {
+    let content = table.column_max_content_widths();
+    let widths: Vec<u16> = content.iter().map(|width| width + PADDING).collect();
+    let Some(width) = terminal.width().filter(|width| total(&widths) > *width) else {
+        return lines(table);
+    };
+    let mut kept = widths.len().saturating_sub(1);
+    while kept > beside && total(&widths[..kept]) > width {
+        kept -= 1;
+    }
+    let widths = narrowed(widths[..kept].to_vec(), width);
+    let header: Vec<Cell> = table
+        .header()
+        .into_iter()
+        .flat_map(|row| row.cell_iter().cloned())
+        .collect();
+    let mut text = row(&header[..kept], &widths, terminal);
+    for cells in table.row_iter() {
+        let cells: Vec<Cell> = cells.cell_iter().cloned().collect();
+        text.push_str(&row(&cells[..kept], &widths, terminal));
+        for (number, cell) in cells.iter().enumerate().skip(kept) {
+            let mut content = cell.content();
+            if content.is_empty() {
+                continue;
+            }
+            // The last text explains the row and needs no name.
+            if number + 1 < cells.len() {
+                content = format!("{}: {content}", header[number].content());
+            }
+            text.push_str(&indented(&content, width));
+        }
+    }
+    text
+}
+
+/// An empty table without a header.
+fn plain(terminal: Terminal) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if terminal.output_colors() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    if let Some(width) = terminal.width() {
+        table.set_width(width);
+    }
+    table
+}
+
+fn total(widths: &[u16]) -> u16 {
+    widths.iter().fold(0, |sum, width| sum.saturating_add(*width))
+}
+
+/// Narrows the widest column until all of them fit.
+fn narrowed(mut widths: Vec<u16>, width: u16) -> Vec<u16> {
+    while total(&widths) > width {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > NARROWEST => *widest -= 1,
+            _ => break,
+        }
+    }
+    widths
+}
+
+/// One row. It is a table of its own, since a text may follow it, and the columns of all rows have the same widths.
+fn row(cells: &[Cell], widths: &[u16], terminal: Terminal) -> String {
+    let mut table = plain(terminal);
+    table.add_row(cells.to_vec());
+    let widths = widths
+        .iter()
+        .map(|width| ColumnConstraint::Absolute(Width::Fixed(*width)));
+    table.set_constraints(widths);
+    lines(&table)
+}
+
+/// A text in lines that fit the terminal.
+fn indented(text: &str, width: u16) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .force_no_tty()
+        .set_width(width);
+    table.add_row([text]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((INDENT, 0));
+    }
+    lines(&table)
+}
+
+/// A Markdown table. No cell ends its row or begins another: a line break becomes a blank, and `|` is escaped.
+pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl AsRef<[String]>]) -> String {
+    let header = header.as_ref();
+    let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(header.len()));
+    for row in rows {
+        let cells = row.as_ref().iter();
+        let cells: Vec<String> = cells
+            .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"))
+            .collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    text
+}
+
+/// Text from outside may not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(terminal: Terminal) -> String {
+        let mut table = table_with(
+            ["namespace", "decision", "$/h", "outcome", "by", "reason"],
+            terminal,
+        );
+        table.add_row([
+            "checkout.a1b2c",
+            "Enable: on-demand -> 6 TRUs",
+            "0.00 -> 90.00",
+            "changed",
+            "kim@ops-1 (CLI)",
+            "39.4% of actions throttled (325.5 of 825.5/s) at the limit of 500/s; 5 TRUs is not an available size, using 6",
+        ]);
+        table.add_row([
+            "orders.a1b2c",
+            "Keep",
+            "54.00",
+            "",
+            "kim@ops-1 (CLI)",
+            "46,000 actions in the last hour with 4 TRUs",
+        ]);
+        lines_with_texts(&table, 3, terminal)
+    }
+
+    #[test]
+    fn a_pipe_gets_one_line_per_row() {
+        insta::assert_snapshot!(history(Terminal::plain(None)));
+    }
+
+    #[test]
+    fn texts_go_under_their_row_where_the_terminal_is_too_narrow() {
+        insta::assert_snapshot!("narrow", history(Terminal::plain(Some(80))));
+        insta::assert_snapshot!("very_narrow", history(Terminal::plain(Some(40))));
+        insta::assert_snapshot!("wide", history(Terminal::plain(Some(200))));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in 50..200 {
+            let text = history(Terminal::plain(Some(width)));
+            let widest = text.lines().map(str::len).max();
+            assert!(widest <= Some(usize::from(width)), "{width}: {text}");
+        }
+    }
+}

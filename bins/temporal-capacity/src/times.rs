@@ -1,0 +1,52 @@
+//! Times and durations as they are written on the command line.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// For longer than this, use a worker with a ledger.
+const LONGEST_OBSERVATION: SignedDuration = SignedDuration::from_hours(2);
+
+/// Reads how long to observe.
+pub(crate) fn observation(text: &str) -> Result<Duration, String> {
+    let problem = "write how long, up to 2h, such as 15m";
+    let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
+    if duration > LONGEST_OBSERVATION || duration.is_negative() {
+        return Err(problem.to_owned());
+    }
+    Duration::try_from(duration).map_err(|_| problem.to_owned())
+}
+
+/// Reads a time, or a date as its first instant (UTC).
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    let date = || {
+        // Parsing as a date would accept a time without a zone and drop the time.
+        let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
+        Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
+    };
+    text.parse().ok().or_else(date).ok_or_else(|| {
+        "write a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::date("2026-11-22", "2026-11-22T00:00:00Z")]
+    #[case::time("2026-11-22T08:00Z", "2026-11-22T08:00:00Z")]
+    #[case::zone("2026-11-22T08:00+01:00", "2026-11-22T07:00:00Z")]
+    fn dates_and_times_are_read(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(time(text).expect("reads").to_string(), expected);
+    }
+
+    #[rstest]
+    #[case::words("yesterday")]
+    #[case::no_zone("2026-11-22T08:00")]
+    fn what_is_no_time_is_refused_with_an_example(#[case] text: &str) {
+        assert!(time(text).expect_err("refused").contains("2026-11-22T08:00Z"));
+    }
+}

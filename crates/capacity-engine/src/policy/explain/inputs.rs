@@ -1,0 +1,86 @@
+//! What a decision rests on, and the row that ends it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Decision, ReasonCode};
+use crate::policy::settings::Policy;
+use crate::policy::{PolicyState, decide_with_state};
+use crate::snapshot::{AccountView, Snapshot};
+
+/// Everything that a decision about one namespace rests on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Inputs {
+    /// What is known of the namespace.
+    pub snapshot: Snapshot,
+    /// What is known of the account.
+    pub account: AccountView,
+    /// The rules.
+    pub policy: Policy,
+    /// What the policy remembers of the namespace.
+    pub state: Option<PolicyState>,
+    /// When it is decided.
+    pub now: Timestamp,
+}
+
+impl Inputs {
+    /// Returns the decision.
+    pub fn decide(&self) -> Decision {
+        decide_with_state(
+            &self.snapshot,
+            &self.account,
+            &self.policy,
+            self.state.as_ref(),
+            self.now,
+        )
+        .0
+    }
+}
+
+/// The row of the order of judgment that ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Its number, from 1 to 13.
+    pub number: u8,
+    /// What it looks at.
+    pub name: &'static str,
+}
+
+/// Returns the row that ends a decision with a code; `wished` is whether the policy wanted a change that was held.
+pub fn row_of(code: ReasonCode, wished: bool) -> Row {
+    let (number, name) = match code {
+        ReasonCode::Denied | ReasonCode::NotAllowed => (1, "allow and deny lists"),
+        ReasonCode::NamespaceNotActive => (2, "namespace state"),
+        ReasonCode::ReplicaMoving => (3, "replicas"),
+        ReasonCode::ChangeInProgress => (4, "change in progress"),
+        ReasonCode::CapacityUnknown | ReasonCode::LimitsUnknown if wished => (13, "guards"),
+        ReasonCode::CapacityUnknown => (5, "current capacity"),
+        ReasonCode::MetricsIncomplete if wished => (12, "restrictions"),
+        ReasonCode::MetricsIncomplete => (6, "account metrics"),
+        ReasonCode::MetricsMissing => (7, "namespace metrics"),
+        ReasonCode::MetricsStale => (8, "age of the metrics"),
+        ReasonCode::WaitingForEffect => (9, "effect of the last change"),
+        ReasonCode::LimitsUnknown => (10, "limits"),
+        ReasonCode::LedgerUnavailable
+        | ReasonCode::LedgersDiffer
+        | ReasonCode::ScaleUpOnly
+        | ReasonCode::Paused
+        | ReasonCode::ScaleUpPaused
+        | ReasonCode::ScaleDownPaused
+        | ReasonCode::OutcomeNotRecorded
+        | ReasonCode::SpecChanged
+        | ReasonCode::UnknownThrottling => (12, "restrictions"),
+        ReasonCode::NotPermitted
+        | ReasonCode::CapacityInfoUnavailable
+        | ReasonCode::NoStepHelps
+        | ReasonCode::NoInventory
+        | ReasonCode::OnDemandTooSmall
+        | ReasonCode::SizeTooSmall
+        | ReasonCode::SetBySupport
+        | ReasonCode::NotRegainable
+        | ReasonCode::ChangedByOthers
+        | ReasonCode::OwnNamespace => (13, "guards"),
+        _ => (11, "policy"),
+    };
+    Row { number, name }
+}

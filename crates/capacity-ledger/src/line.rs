@@ -1,0 +1,33 @@
+//! Lines of files: their formats, and the names of their fields.
+
+use serde::Serialize;
+
+/// The format of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values with a line of names.
+    Csv,
+    /// A JSON object a line.
+    JsonLines,
+}
+
+/// What a line of a file is made of.
+pub(crate) trait Line: Serialize {
+    /// The names of its fields, in their order.
+    const NAMES: &'static [&'static str];
+}
+
+/// Declares a line and the names of its fields.
+macro_rules! line {
+    ($(#[$meta:meta])* struct $name:ident $(<$life:lifetime>)? { $($field:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        struct $name $(<$life>)? {
+            $($field: $type,)+
+        }
+
+        impl $(<$life>)? $crate::line::Line for $name $(<$life>)? {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
+        }
+    };
+}
+pub(crate) use line;

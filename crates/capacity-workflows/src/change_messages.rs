@@ -1,0 +1,290 @@
+//! What crosses the wire about one change: what to change, its steps, and how it ended. Fields are only ever added, each with a
+//! default, so that old histories keep decoding.
+
+use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next};
+use capacity_engine::{Capacity, NamespaceId};
+use serde::{Deserialize, Serialize};
+
+/// Characters of an error that a change carries.
+pub(crate) const LONGEST_ERROR: usize = 1_000;
+/// Characters of an error that the report of an evaluation carries.
+const LONGEST_ERROR_IN_REPORT: usize = 300;
+
+/// A change to be carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeRequest {
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// TRUs the decision was made on, 0 meaning on-demand.
+    pub from_trus: u32,
+    /// TRUs to set, 0 meaning on-demand.
+    pub to_trus: u32,
+    /// Our id of the operation.
+    pub operation_id: String,
+    /// The version of the namespace that was decided on.
+    pub resource_version: String,
+    /// The minute of the newest metrics used (UTC, RFC 3339).
+    pub sample_minute: Option<String>,
+    /// How long the change may take before it is announced as slow; 15 minutes by default.
+    pub timeout_seconds: Option<u64>,
+    /// The workflow id of the controller, which is signaled of its progress.
+    pub controller_id: String,
+    /// The number of the evaluation that decided it.
+    pub evaluation: u64,
+    /// The plan of that evaluation.
+    pub plan_id: String,
+    /// Whether it goes ahead of others, to show that an update changes nothing but the capacity.
+    pub canary: bool,
+    /// Builds whose changes had a verdict; a worker of another build posts only canaries.
+    pub verified_builds: Vec<String>,
+}
+
+/// A request that is not a change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// It names no namespace.
+    #[error("{0}")]
+    Namespace(capacity_engine::InvalidNamespaceId),
+    /// It changes nothing.
+    #[error("the request for {0} changes nothing")]
+    NoChange(NamespaceId),
+}
+
+impl ChangeRequest {
+    /// Returns whether it scales up.
+    pub fn scales_up(&self) -> bool {
+        self.to_trus > self.from_trus
+    }
+
+    /// Returns the order that this asks for.
+    ///
+    /// # Errors
+    ///
+    /// If it names no namespace, or changes nothing.
+    pub fn order(&self) -> Result<ChangeOrder, InvalidRequest> {
+        let namespace: NamespaceId = self.namespace.parse().map_err(InvalidRequest::Namespace)?;
+        if self.from_trus == self.to_trus || self.operation_id.is_empty() {
+            return Err(InvalidRequest::NoChange(namespace));
+        }
+        Ok(ChangeOrder {
+            namespace,
+            from: Capacity::from_trus(self.from_trus),
+            to: Capacity::from_trus(self.to_trus),
+            operation_id: self.operation_id.clone(),
+            resource_version: self.resource_version.clone(),
+            sample_minute: self
+                .sample_minute
+                .as_deref()
+                .and_then(|minute| minute.parse().ok()),
+        })
+    }
+}
+
+impl From<&ChangeOrder> for ChangeRequest {
+    fn from(order: &ChangeOrder) -> Self {
+        Self {
+            namespace: order.namespace.to_string(),
+            from_trus: order.from.trus(),
+            to_trus: order.to.trus(),
+            operation_id: order.operation_id.clone(),
+            resource_version: order.resource_version.clone(),
+            sample_minute: order.sample_minute.map(|minute| minute.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+/// One step of a change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepRequest {
+    /// The change.
+    pub request: ChangeRequest,
+    /// Where it stands; nothing before the first step.
+    pub state: Option<ChangeState>,
+}
+
+/// What follows a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// What is next.
+    pub next: Next,
+}
+
+/// A question to decide again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redecide {
+    /// The change.
+    pub request: ChangeRequest,
+    /// What was found.
+    pub found: String,
+}
+
+/// The answer: the change with fresh data, or why it is dropped.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redecision {
+    /// The change to go on with.
+    pub request: Option<ChangeRequest>,
+    /// Why there is none.
+    pub dropped: String,
+}
+
+/// What became of a change.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a document: each is a fact of its own, by a name that people query"
+)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeReport {
+    /// Full id of the namespace.
+    pub namespace: String,
+    /// TRUs before, 0 meaning on-demand.
+    pub from_trus: u32,
+    /// TRUs wanted, 0 meaning on-demand.
+    pub to_trus: u32,
+    /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
+    /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
+    pub outcome: String,
+    /// Our id of the operation.
+    pub operation_id: String,
+    /// Why, where the outcome is not the wanted one.
+    pub error: Option<String>,
+    /// Fields of the spec, other than the capacity, that differ after the change.
+    pub spec_differences: Vec<String>,
+    /// Whether the channel was notified of it already, by the change itself.
+    pub announced: bool,
+    /// Whether the ledger has it, or there is no ledger.
+    pub recorded: bool,
+    /// Whether the controller was signaled of its end.
+    pub signaled: bool,
+    /// Why it was not started: a stable code such as `paused`.
+    pub code: Option<String>,
+    /// Whether the service may have received its POST.
+    pub posted: bool,
+    /// Whether a reading after the POST showed the posted capacity and nothing else changed.
+    pub verdict: bool,
+    /// The build of the worker that posted it.
+    pub build: String,
+    /// Fields of the spec that only appeared after the update.
+    pub appeared_fields: Vec<String>,
+    /// The version of the namespace that it rests on.
+    pub resource_version: String,
+    /// The evaluation that decided it.
+    pub evaluation: u64,
+    /// The plan of that evaluation.
+    pub plan_id: String,
+}
+
+/// An open change that makes no progress.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StalledChange {
+    /// The change.
+    pub change: ChangeRequest,
+    /// When it last made progress (milliseconds since 1970).
+    pub since_ms: u64,
+    /// When it was started (milliseconds since 1970).
+    pub started_ms: Option<u64>,
+}
+
+/// How far a change is, as it signals it to the controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeEvent {
+    /// The change, as far as it is known.
+    pub report: ChangeReport,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// A change that was put back because the account ran as many operations as it may.
+pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
+/// A change that was put back because its worker's build had no verdict yet.
+pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
+/// A change that was not started, since the metrics it rests on were too old.
+pub(crate) const METRICS_STALE: &str = "metrics_stale";
+/// A release that was not started, since the ledger did not answer.
+pub(crate) const LEDGER_UNAVAILABLE: &str = "ledger_unavailable";
+/// A change that waits for its turn.
+pub(crate) const QUEUED: &str = "queued";
+/// A change that is in progress.
+pub(crate) const IN_PROGRESS: &str = "in_progress";
+/// A change that a newer evaluation dropped from the queue.
+pub(crate) const REPLACED: &str = "replaced";
+
+impl ChangeReport {
+    /// Returns the report of a request that ended without its own outcome.
+    pub fn of(request: &ChangeRequest, outcome: &str, error: Option<String>) -> Self {
+        let error = error.map(|text| text.chars().take(LONGEST_ERROR).collect());
+        Self {
+            namespace: request.namespace.clone(),
+            from_trus: request.from_trus,
+            to_trus: request.to_trus,
+            outcome: outcome.to_owned(),
+            operation_id: request.operation_id.clone(),
+            error,
+            resource_version: request.resource_version.clone(),
+            evaluation: request.evaluation,
+            plan_id: request.plan_id.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns it as the report of an evaluation carries it: with a shorter error, since there may be many.
+    #[must_use]
+    pub(crate) fn shortened(mut self) -> Self {
+        self.error = self
+            .error
+            .map(|error| error.chars().take(LONGEST_ERROR_IN_REPORT).collect());
+        self
+    }
+
+    /// Returns whether it was started and has ended.
+    pub fn has_ended(&self) -> bool {
+        !matches!(
+            self.outcome.as_str(),
+            QUEUED | IN_PROGRESS | REPLACED | "not_started"
+        )
+    }
+
+    /// Returns whether nothing more is to come of it.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.outcome.as_str(), QUEUED | IN_PROGRESS)
+    }
+
+    /// Returns whether the namespace has the wanted capacity.
+    pub fn is_success(&self) -> bool {
+        matches!(self.outcome.as_str(), "changed" | "already")
+    }
+
+    /// Returns whether the change announces its own end. What was superseded is decided again; what is not permitted is a
+    /// standing problem of the namespace, which evaluations announce.
+    pub fn is_news(&self) -> bool {
+        self.has_ended()
+            && !matches!(
+                self.outcome.as_str(),
+                "superseded" | "not_permitted" | "terminated"
+            )
+    }
+}
+
+impl From<&ChangeReport> for ChangeResult {
+    fn from(report: &ChangeReport) -> Self {
+        let outcome = serde_json::from_value(serde_json::Value::from(report.outcome.as_str()));
+        Self {
+            namespace: report.namespace.clone(),
+            from_trus: report.from_trus,
+            to_trus: report.to_trus,
+            // An unknown outcome, from a newer worker, does not count as success.
+            outcome: outcome.unwrap_or(capacity_autopilot::Outcome::Failed),
+            operation_id: report.operation_id.clone(),
+            error: report.error.clone(),
+            spec_differences: report.spec_differences.clone(),
+        }
+    }
+}
