@@ -17,10 +17,12 @@ enum Shape {
     Steady,
     /// A burst of five minutes in every hour on an idle namespace.
     Batches,
+    /// More than the largest size admits, always.
+    Overload,
 }
 
 impl Shape {
-    const ALL: [Self; 3] = [Self::Waves, Self::Steady, Self::Batches];
+    const ALL: [Self; 4] = [Self::Waves, Self::Steady, Self::Batches, Self::Overload];
 
     fn load(self, days: u32) -> Trace {
         let mut noise = 1_u32;
@@ -37,6 +39,7 @@ impl Shape {
                     let burst = if minute % 60 < 5 { 120_000 } else { 0 };
                     burst + (noise >> 24)
                 }
+                Self::Overload => 500_000 + (noise >> 20),
             };
             Some(Load {
                 actions,
