@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use capacity_backtest::{Contender, Course};
+use capacity_backtest::{Contender, Course, Settings};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub(super) fn page(
     for (index, ((load, figures), course)) in loads.enumerate() {
         let id = format!("chart-{index}");
         section(&mut body, &id, load, figures, course)?;
-        charts.push(chart(&id, load, course));
+        charts.push(chart(&id, load, course, &run.settings(&load.trace)?));
     }
     let data = serde_json::to_string(&charts)?.replace('<', "\\u003c");
     Ok(format!(
@@ -62,18 +62,23 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
         writeln!(
             body,
             "<p>Per namespace and 30 days, <strong>break-even</strong> would have cost <strong>${}</strong> in unused minimums, waiting and \
-             changes. On-demand only would have cost ${}, and the <code>threshold</code> policy ${}.</p>",
+             changes: {} on-demand only (${}) and {} the <code>threshold</code> policy (${}).</p>",
             whole(ours.dollars.total),
+            compared(ours.dollars.total, on_demand.dollars.total),
             whole(on_demand.dollars.total),
+            compared(ours.dollars.total, threshold.dollars.total),
             whole(threshold.dollars.total)
         )?;
     }
     writeln!(
         body,
-        "<p class=\"note\">Price {}; delaying one action by one minute costs {} actions; each change counts $1. Waste is the part of an hour's \
+        "<p class=\"note\">Price {}; delaying one action by one minute costs {}; each change counts $1. Waste is the part of an hour's \
          minimum that was paid and not used. Oracle and reactive optimum know the future; no policy reaches them.</p>",
         html_escaped(&run.price.to_string()),
-        Decimal::new(run.parameters.delay_milli, 3).normalize()
+        match run.parameters.delay_milli {
+            1_000 => "1 action".to_owned(),
+            milli => format!("{} actions", Decimal::new(milli, 3).normalize()),
+        }
     )?;
     let loads = figures.traces.len();
     let caption = if loads == 1 {
@@ -106,6 +111,18 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     Ok(())
 }
 
+/// A cost beside another one, in words.
+fn compared(ours: Decimal, other: Decimal) -> String {
+    if other.round() == ours.round() {
+        return "the same as".to_owned();
+    }
+    if other.round() < Decimal::ONE {
+        return "more than".to_owned();
+    }
+    let percent = ((ours - other).abs() * Decimal::ONE_HUNDRED / other).round();
+    format!("{percent}% {} than", if ours < other { "less" } else { "more" })
+}
+
 fn swept(body: &mut String, sweep: &Sweep) -> std::fmt::Result {
     writeln!(body, "<h2>How the result changes</h2>")?;
     let rows: Vec<(Contender, Vec<String>)> = sweep
@@ -130,8 +147,16 @@ fn section(
 ) -> std::fmt::Result {
     writeln!(
         body,
-        "<section>\n<h2>{}</h2>\n<h3>Cost per policy</h3>",
-        html_escaped(&load.name)
+        "<section>\n<h2>{}</h2>\n<p class=\"note\">{} days of load, of which the last {} count; those before fill the on-demand envelope and \
+         the history of the policy.</p>\n<h3>Cost per policy</h3>",
+        html_escaped(&load.name),
+        (Decimal::from(load.trace.len()) / Decimal::from(DAY))
+            .round_dp(1)
+            .normalize(),
+        figures
+            .rows
+            .first()
+            .map_or(Decimal::ZERO, |row| row.days.round_dp(1).normalize())
     )?;
     bars(body, figures)?;
     let cells = |row: &Row| {
@@ -146,9 +171,9 @@ fn section(
     table(body, "Per 30 days", &header, &rows)?;
     writeln!(
         body,
-        "<h3>Load, limit, throttling and capacity with break-even</h3>\n<figure><div class=\"chart\" id=\"{id}\" role=\"img\" \
+        "<h3>Load, limit, throttling and capacity with break-even</h3>\n<figure><div class=\"chart\" id=\"{id}\" role=\"group\" \
          aria-label=\"Load, limit, throttling and capacity over time; the table below holds the same by day\"></div>\n\
-         <figcaption>Drag to zoom, double-click to show everything. Triangles are decisions: hover or tap for the reason.</figcaption></figure>"
+         <figcaption>Drag to zoom, double-click to show everything. Triangles are decisions to scale up or down: hover or tap for the reason.</figcaption></figure>"
     )?;
     days(body, load, course)?;
     decisions(body, load, course)?;
@@ -173,8 +198,13 @@ fn bars(body: &mut String, figures: &TraceFigures) -> std::fmt::Result {
         let width = |part: Decimal| (part * Decimal::ONE_HUNDRED / most).round_dp(2);
         writeln!(
             body,
-            "<span>{}</span><span class=\"bar\"><span class=\"waste\" style=\"width:{}%\"></span><span class=\"delay\" style=\"width:{}%\">\
+            "<span{}>{}</span><span class=\"bar\"><span class=\"waste\" style=\"width:{}%\"></span><span class=\"delay\" style=\"width:{}%\">\
              </span><span class=\"changes\" style=\"width:{}%\"></span></span><span>${}</span>",
+            if row.policy == Contender::BreakEven {
+                " class=\"ours\""
+            } else {
+                ""
+            },
             row.policy,
             width(row.dollars.waste),
             width(row.dollars.delay),
@@ -211,7 +241,10 @@ fn days(body: &mut String, load: &Load, course: &Course) -> std::fmt::Result {
             ],
         ));
     }
-    writeln!(body, "<details><summary>The chart as a table, by day</summary>")?;
+    writeln!(
+        body,
+        "<details class=\"by-day\"><summary>The chart as a table, by day</summary>"
+    )?;
     let header = [
         "Day",
         "Mean load /s",
@@ -272,13 +305,18 @@ fn table(
 }
 
 /// What the page draws of one load.
-fn chart(id: &str, load: &Load, course: &Course) -> serde_json::Value {
+fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_json::Value {
     let step = load.trace.len().div_ceil(POINTS).max(1);
     let per_second = |actions: u32| (f64::from(actions) / 6.0).round() / 10.0;
-    let asked: Vec<u32> = load
+    // A minute that is not known is a gap in the line, not a zero.
+    let asked: Vec<Option<u32>> = load
         .trace
         .minutes()
-        .map(|minute| minute.map_or(0, |load| load.actions))
+        .map(|minute| minute.map(|load| load.actions))
+        .collect();
+    let asked: Vec<Option<f64>> = asked
+        .chunks(step)
+        .map(|chunk| chunk.iter().copied().flatten().max().map(per_second))
         .collect();
     let highest = |values: &[u32]| -> Vec<f64> {
         let highest = values
@@ -298,10 +336,11 @@ fn chart(id: &str, load: &Load, course: &Course) -> serde_json::Value {
         "id": id,
         "step": step,
         "first_minute": load.trace.first_minute(),
-        "load": highest(&asked),
+        "load": asked,
         "limit": highest(&course.limits),
         "throttled": highest(&course.throttled),
         "trus": trus,
+        "ladder": settings.ladder.iter().map(|size| size.trus).collect::<Vec<_>>(),
         "decisions": decisions.collect::<Vec<_>>(),
     })
 }
