@@ -337,7 +337,7 @@ pub(crate) struct Backtest {
     #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["files", "sweep"])]
     pub(crate) from: Option<BacktestSource>,
     /// With --from: days of load to read.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=400))]
+    #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "from", value_parser = clap::value_parser!(u32).range(1..=400))]
     pub(crate) days: u32,
     /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
     #[arg(long, value_name = "TIME", requires = "from")]
@@ -345,22 +345,22 @@ pub(crate) struct Backtest {
     /// The old spelling of `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
-    /// Set a parameter of break-even, such as margin=1.25; may be repeated.
+    /// Set parameters of break-even, such as `margin=1.25,let_pass=0.2`; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) policy_param: Vec<String>,
     /// When break-even is evaluated: 55+alerts, 5min+alerts, hourly (minutes 55 and 0) or full-hour.
     #[arg(long, value_name = "CADENCE", default_value = "55+alerts")]
     pub(crate) cadence: String,
     /// Dollars per million actions, or tiers such as "5M:50, 25" [default: as `PRICE_PER_MILLION_ACTIONS`].
-    #[arg(long, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true)]
     pub(crate) price: Option<String>,
     /// Cost of delaying one action by one minute, in actions: 0.1 for batch work, 10 where latency matters [default: 1].
-    #[arg(long, value_name = "ACTIONS")]
+    #[arg(long, value_name = "ACTIONS", allow_negative_numbers = true)]
     pub(crate) delay_value: Option<String>,
     /// Warm-up days that fill envelope and history before results count [default: all but the last 7, at most 7].
     #[arg(long, value_name = "DAYS")]
     pub(crate) warmup_days: Option<usize>,
-    /// Also show how the result changes with delay value and price.
+    /// Also show how the result changes with delay value and price; with `-o csv`, show only that.
     #[arg(long)]
     pub(crate) sweep: bool,
 }

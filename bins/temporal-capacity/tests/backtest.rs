@@ -111,6 +111,56 @@ fn a_sweep_shows_delay_values_and_prices() {
 }
 
 #[test]
+fn a_sweep_as_csv_holds_the_price_and_delay_value_of_the_run_too() {
+    let csv = output(&[
+        "--sweep",
+        "-o",
+        "csv",
+        "--price",
+        "40",
+        "--delay-value",
+        "0.5",
+        &trace("ms-ingress-05.csv"),
+    ]);
+    assert!(
+        csv.starts_with("delay_value,price_per_million,policy,total_usd\n"),
+        "{csv}"
+    );
+    assert_eq!(csv.lines().count(), 1 + 6 * 4 * 4);
+    assert!(csv.contains("\n0.5,40,break-even,"), "{csv}");
+}
+
+#[test]
+fn the_tables_of_the_docs_are_what_their_command_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/backtest.md")).expect("the page");
+    let after = page
+        .split_once("temporal-capacity backtest --sweep $(ls fixtures/traces/*.csv | grep -v traces.csv)")
+        .expect("the command")
+        .1;
+    let printed = after
+        .split("```text\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("the block below the command");
+    let folder = std::fs::read_dir(root.join("fixtures/traces")).expect("the folder");
+    let mut files: Vec<String> = folder
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|it| it == "csv") && !path.ends_with("traces.csv"))
+        .map(|path| path.display().to_string())
+        .collect();
+    files.sort();
+    let arguments: Vec<&str> = std::iter::once("--sweep")
+        .chain(files.iter().map(String::as_str))
+        .collect();
+    let now = output(&arguments);
+    assert_eq!(
+        now, printed,
+        "update docs/backtest.md with the output of its command"
+    );
+}
+
+#[test]
 fn the_report_is_one_file_without_network_and_with_tables() {
     let page = output(&["-o", "html", &trace("nab-ec2net.csv")]);
     for address in ["src=", "href=", "url(http", "fetch(", "@import"] {
@@ -141,23 +191,31 @@ fn a_name_cannot_bring_markup_into_the_report() {
 #[case::no_header("1,2\n", "line 1: the header is missing")]
 #[case::negative("aps\n1\n-2\n", "line 3: -2 is negative")]
 #[case::cut_short("aps,peak10s\n1,2\n3", "line 3: the row has fewer than 2 values")]
-#[case::empty("aps\n", "the file holds no minutes")]
+#[case::no_minutes("aps\n", "the file holds no minutes")]
+#[case::empty("", "line 1: the file is empty")]
+#[case::absurd("aps\n1e300\n", "line 2: 1e300 actions per second is beyond any namespace")]
+#[case::semicolons("aps;peak10s\n1;2\n", "line 1: `aps;peak10s` is not separated by commas")]
 fn a_file_that_cannot_be_used_is_named_with_its_line(#[case] text: &str, #[case] expected: &str) {
-    let path = file(&format!("bad-{}.csv", expected.len()), text);
-    let output = backtest(&[&path.display().to_string()])
-        .output()
-        .expect("it runs");
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(
-        error.contains(&path.display().to_string()) && error.contains(expected),
-        "{error}"
-    );
+    let name = expected.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let path = file(&format!("bad-{name}.csv"), text);
+    let path = path.display().to_string();
+    let mut explain = Command::cargo_bin("temporal-capacity").expect("the program");
+    explain
+        .env_clear()
+        .args(["explain", "--at", "1", "--trace", &path]);
+    for command in [&mut backtest(&[&path]), &mut explain] {
+        let output = command.output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&path) && error.contains(expected), "{error}");
+    }
 }
 
 #[rstest]
 #[case::missing(&["no-such-file.csv"], "cannot read no-such-file.csv")]
 #[case::price(&["--price", "0", "TRACE"], "PRICE_PER_MILLION_ACTIONS")]
+#[case::negative_price(&["--price", "-5", "TRACE"], "PRICE_PER_MILLION_ACTIONS")]
+#[case::delay_value(&["--delay-value", "0", "TRACE"], "use a number from 0.001 to 100")]
 #[case::parameter(&["--policy-param", "margin=9", "TRACE"], "margin=9 is out of range")]
 #[case::cadence(&["--cadence", "daily", "TRACE"], "choose from 55+alerts")]
 #[case::warm_up(&["--warmup-days", "40", "TRACE"], "Use fewer warm-up days")]
@@ -182,5 +240,8 @@ fn gaps_and_short_loads_are_said() {
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{notes}");
     assert!(notes.contains("1 of 3 minutes (33%) are unknown"), "{notes}");
-    assert!(notes.contains("only 3 minutes are counted"), "{notes}");
+    assert!(
+        notes.contains("only 3 minutes are counted, less than a day"),
+        "{notes}"
+    );
 }

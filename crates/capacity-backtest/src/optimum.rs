@@ -7,8 +7,8 @@
 use crate::envelope::Envelope;
 use crate::model::{Backlog, WAITED_PER_MINUTE};
 use crate::policy::limit;
-use crate::settings::{HOUR, Settings, topup};
 use crate::score::{Score, change_actions};
+use crate::settings::{HOUR, Settings, topup};
 use crate::trace::{Load, Trace};
 
 /// Minutes from the first throttled minute until a scale-up can be in effect: metrics 3, alert 1, change 2.
@@ -268,7 +268,10 @@ impl Program<'_> {
             last = Some(hour);
         }
         last.and_then(|hour| self.best(&hour, paths))
-            .map_or_else(Score::default, |path| path.score)
+            .map_or_else(Score::default, |mut path| {
+                path.score.waiting = path.backlog.queue;
+                path.score
+            })
     }
 
     /// Whether a course may begin an hour with an option: the same, a smaller one, or a larger one that answers throttling.

@@ -171,6 +171,7 @@ impl<'a> Replay<'a> {
         }
         let minutes = i64::try_from(trace.len()).unwrap_or(i64::MAX);
         self.bill(minutes);
+        self.score.waiting = self.backlog.queue;
         self.score
     }
 

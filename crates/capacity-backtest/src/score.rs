@@ -23,6 +23,8 @@ pub struct Score {
     pub throttled: i64,
     /// Changes of capacity.
     pub changes: i64,
+    /// Actions that still wait at the end.
+    pub waiting: i64,
     waited: i64,
 }
 
@@ -55,7 +57,7 @@ impl Score {
 
     /// Share of the actions that had to wait, in millionths.
     pub fn delayed_share_micros(&self) -> i64 {
-        let asked = i128::from(self.served.max(1));
+        let asked = i128::from((self.served + self.waiting).max(1));
         i64::try_from(i128::from(self.delayed) * 1_000_000 / asked).unwrap_or(0)
     }
 

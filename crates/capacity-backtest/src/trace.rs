@@ -74,6 +74,9 @@ impl Trace {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().enumerate();
         let header = lines.next().map_or("", |(_, header)| header);
+        if text.trim().is_empty() {
+            return refused(1, "the file is empty", HEADER_REMEDY);
+        }
         let columns = columns(header)?;
         let mut trace = Self {
             minutes: Vec::with_capacity(text.len() / 8),
@@ -196,6 +199,13 @@ fn columns(header: &str) -> Result<Vec<Column>, TraceError> {
             "time" | "timestamp" => Column::Time,
             other if other.parse::<f64>().is_ok() => {
                 return refused(1, "the header is missing", HEADER_REMEDY);
+            }
+            other if other.contains([';', '\t']) => {
+                return refused(
+                    1,
+                    format!("`{}` is not separated by commas", shown(other)),
+                    "Separate columns with commas and write numbers with a decimal point",
+                );
             }
             other => return refused(1, format!("unknown column `{}`", shown(other)), HEADER_REMEDY),
         };
@@ -369,7 +379,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::nothing("", 1, "the column `aps`|unknown column")]
+    #[case::nothing("", 1, "the file is empty")]
+    #[case::semicolons("aps;peak10s\n1;2\n", 1, "not separated by commas")]
     #[case::no_header("365,527\n", 1, "the header is missing")]
     #[case::misspelled("aps,peak\n1,2\n", 1, "unknown column `peak`")]
     #[case::no_rows("aps\n", 2, "holds no minutes")]

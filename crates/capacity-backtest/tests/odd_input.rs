@@ -60,5 +60,9 @@ fn every_contender_runs_on_an_odd_load(#[case] minutes: Vec<Option<Load>>) {
             score.topup_actions >= 0 && score.action_minutes() >= 0,
             "{contender}"
         );
+        assert!(
+            (0..=1_000_000).contains(&score.delayed_share_micros()),
+            "{contender}: {score:?}"
+        );
     }
 }

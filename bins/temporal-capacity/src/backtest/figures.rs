@@ -41,6 +41,9 @@ impl TraceFigures {
     }
 }
 
+/// Column of the geometric mean: of one load it is the total.
+const GEOMETRIC: usize = 4;
+
 /// All policies on all loads.
 pub(super) struct Figures {
     pub(super) traces: Vec<TraceFigures>,
@@ -89,6 +92,11 @@ impl Figures {
         let mut table = tables::table_with(header, terminal);
         for mean in &self.means {
             table.add_row(aligned(mean.cells()));
+        }
+        if self.traces.len() == 1
+            && let Some(geometric) = table.column_mut(GEOMETRIC)
+        {
+            geometric.set_constraint(comfy_table::ColumnConstraint::Hidden);
         }
         let title = match self.traces.as_slice() {
             [only] => format!("{}, per 30 days", only.name),

@@ -22,7 +22,8 @@ use crate::setup;
 use crate::terminal::Terminal;
 
 use figures::{Figures, TraceFigures};
-use run::{Load, Run};
+pub(crate) use run::Load;
+use run::Run;
 
 /// Largest file that is read: ten million rows and more.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
@@ -74,7 +75,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
             }
             print(&serde_json::to_string_pretty(&document)?)?;
         }
-        Output::Csv => print(&figures.csv()?)?,
+        Output::Csv => print(&sweep.as_ref().map_or_else(|| figures.csv(), sweep::Sweep::csv)?)?,
         Output::Html => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
         _ => {}
     }
@@ -128,7 +129,7 @@ fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
     run.loads = flags
         .files
         .iter()
-        .map(|file| load(file))
+        .map(|file| read(file))
         .collect::<anyhow::Result<_>>()?;
     for load in &run.loads {
         let days = run.settings(&load.trace)?.warmup_days;
@@ -160,7 +161,8 @@ fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_
     Ok((run, settings))
 }
 
-fn load(file: &Path) -> anyhow::Result<Load> {
+/// Reads a load from a file.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Load> {
     let shown = file.display();
     let bytes = std::fs::metadata(file)
         .with_context(|| format!("cannot read {shown}"))?
@@ -199,7 +201,8 @@ fn notes(load: &Load, run: &Run) -> Vec<String> {
             .min(minutes);
     if counted < 24 * 60 {
         notes.push(format!(
-            "only {counted} minutes are counted, less than a day; scaled to 30 days they say little about a month"
+            "only {counted} minute{} counted, less than a day; scaled to 30 days, this says little about a month",
+            if counted == 1 { " is" } else { "s are" }
         ));
     }
     notes

@@ -1,24 +1,17 @@
-//! `--policy-param NAME=VALUE`: parameters of `break-even`, with the bounds that make sense.
+//! `--policy-param NAME=VALUE` and `--delay-value`: parameters of `break-even`, with the bounds that make sense.
 
 use anyhow::Context;
 use capacity_engine::break_even::Parameters;
 
 /// Reads the parameters of `--policy-param` and, over them, that of `--delay-value`.
 pub(crate) fn parse(assignments: &[String], delay_value: Option<&str>) -> anyhow::Result<Parameters> {
-    let mut parameters = Parameters::default();
-    for assignment in assignments {
-        let (name, value) = assignment.split_once('=').with_context(|| {
-            format!(
-                "--policy-param takes NAME=VALUE, not `{assignment}`; names are {}",
-                Parameters::NAMES
-            )
-        })?;
-        parameters.set(name.trim(), value.trim())?;
-    }
+    let mut parameters =
+        Parameters::parse(&assignments.join(",")).context("--policy-param cannot be used")?;
     if let Some(value) = delay_value {
-        parameters.set("delay_value", value)?;
+        parameters
+            .set("delay_value", value)
+            .context("--delay-value cannot be used")?;
     }
-    parameters.check()?;
     Ok(parameters)
 }
 
@@ -28,8 +21,8 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn parameters_are_set_by_name() {
-        let given = ["delay_value=0.1", "margin=1.25", "history_days=0", "max_trus=6"].map(str::to_owned);
+    fn parameters_are_set_by_name_in_one_flag_or_several() {
+        let given = ["delay_value=0.1,margin=1.25", "history_days=0", "max_trus=6"].map(str::to_owned);
         let parameters = parse(&given, None).expect("valid");
         let expected = Parameters {
             delay_milli: 100,
@@ -49,15 +42,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case::no_value("margin", "takes NAME=VALUE")]
+    #[case::no_value("margin", "write NAME=VALUE")]
     #[case::unknown("speed=1", "choose from delay_value")]
     #[case::not_a_number("margin=much", "from 1 to 3")]
     #[case::zero("delay_value=0", "from 0.001 to 100")]
     #[case::size("max_trus=5", "not an available size")]
     #[case::bounds("min_trus=12,max_trus=2", "above max_trus=2")]
     fn what_cannot_be_used_is_refused_with_the_remedy(#[case] given: &str, #[case] text: &str) {
-        let given: Vec<String> = given.split(',').map(str::to_owned).collect();
-        let error = parse(&given, None).expect_err("refused").to_string();
-        assert!(error.contains(text), "{error}");
+        let error = format!("{:#}", parse(&[given.to_owned()], None).expect_err("refused"));
+        assert!(
+            error.contains("--policy-param") && error.contains(text),
+            "{error}"
+        );
     }
 }

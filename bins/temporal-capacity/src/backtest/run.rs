@@ -4,9 +4,9 @@ use capacity_backtest::{Cadence, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
 
 /// One load with its name.
-pub(super) struct Load {
-    pub(super) name: String,
-    pub(super) trace: Trace,
+pub(crate) struct Load {
+    pub(crate) name: String,
+    pub(crate) trace: Trace,
 }
 
 /// What a whole run shares.

@@ -1,5 +1,7 @@
 //! How the result changes with the value of a delay and with the price.
 
+use std::collections::BTreeSet;
+
 use capacity_backtest::Contender;
 use capacity_engine::{ActionPrice, PricePerMillion};
 use rust_decimal::Decimal;
@@ -11,10 +13,10 @@ use super::work;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// Delay values, in thousandths.
+/// Delay values, in thousandths; that of the run is added.
 const DELAY_MILLI: [i64; 5] = [100, 300, 1_000, 3_000, 10_000];
 
-/// Dollars per million actions.
+/// Dollars per million actions; that of the run is added.
 const PRICES: [i64; 3] = [25, 35, 50];
 
 /// Policies that a sweep compares.
@@ -32,22 +34,31 @@ pub(super) struct Sweep {
 /// Mean totals over all loads at one delay value and price.
 pub(super) struct Point {
     delay_milli: i64,
-    price: i64,
+    price: PricePerMillion,
     totals: Vec<Decimal>,
 }
 
 pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Sweep> {
+    let delays: BTreeSet<i64> = DELAY_MILLI
+        .into_iter()
+        .chain([run.parameters.delay_milli])
+        .collect();
+    let prices = PRICES.map(Decimal::from).into_iter().chain([run.price.dollars()]);
+    let prices = prices
+        .map(PricePerMillion::try_new)
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    let places: Vec<(i64, PricePerMillion)> = delays
+        .into_iter()
+        .flat_map(|delay| prices.iter().map(move |price| (delay, *price)))
+        .collect();
     let mut jobs = Vec::new();
-    for delay_milli in DELAY_MILLI {
-        for price in PRICES {
-            let per_million = PricePerMillion::try_new(Decimal::from(price))?;
-            for load in &run.loads {
-                let mut settings = run.settings(&load.trace)?;
-                settings.parameters.delay_milli = delay_milli;
-                settings.price = per_million;
-                for policy in POLICIES {
-                    jobs.push((load, settings.clone(), policy));
-                }
+    for &(delay_milli, price) in &places {
+        for load in &run.loads {
+            let mut settings = run.settings(&load.trace)?;
+            settings.parameters.delay_milli = delay_milli;
+            settings.price = price;
+            for policy in POLICIES {
+                jobs.push((load, settings.clone(), policy));
             }
         }
     }
@@ -56,10 +67,9 @@ pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow
         let price = ActionPrice::flat(settings.price);
         score.dollars(&price, settings.parameters.delay_milli).total
     });
-    let places = DELAY_MILLI
+    let points = places
         .into_iter()
-        .flat_map(|delay| PRICES.map(|price| (delay, price)));
-    let points = places.zip(totals.chunks(run.loads.len() * POLICIES.len()));
+        .zip(totals.chunks(run.loads.len() * POLICIES.len()));
     let points = points.map(|((delay_milli, price), totals)| Point {
         delay_milli,
         price,
@@ -104,12 +114,28 @@ impl Sweep {
         )
     }
 
+    pub(super) fn csv(&self) -> anyhow::Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["delay_value", "price_per_million", "policy", "total_usd"])?;
+        for point in &self.points {
+            for (policy, total) in POLICIES.into_iter().zip(&point.totals) {
+                writer.write_record([
+                    Decimal::new(point.delay_milli, 3).normalize().to_string(),
+                    point.price.dollars().normalize().to_string(),
+                    policy.name().to_owned(),
+                    total.round_dp(4).to_string(),
+                ])?;
+            }
+        }
+        Ok(String::from_utf8(writer.into_inner()?)?)
+    }
+
     pub(super) fn json(&self) -> Value {
         let points = self.points.iter().flat_map(|point| {
             POLICIES.into_iter().zip(&point.totals).map(|(policy, total)| {
                 json!({
                     "delay_value": number(Decimal::new(point.delay_milli, 3)),
-                    "price_per_million": point.price,
+                    "price_per_million": number(point.price.dollars()),
                     "policy": policy.name(),
                     "total_usd": number(*total),
                 })
@@ -123,7 +149,7 @@ impl Point {
     pub(super) fn cells(&self) -> Vec<String> {
         let mut cells = vec![
             Decimal::new(self.delay_milli, 3).normalize().to_string(),
-            self.price.to_string(),
+            self.price.dollars().normalize().to_string(),
         ];
         cells.extend(self.totals.iter().map(|total| whole(*total)));
         cells

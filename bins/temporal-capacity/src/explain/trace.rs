@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::document::{Document, Told, ToldFlip};
 use crate::arguments::{Explain, Global};
-use crate::backtest::parameters;
+use crate::backtest::{self, Load, parameters};
 use crate::setup;
 
 /// Most actions per minute that are tried.
@@ -86,13 +86,13 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     let at = flags.at.as_deref().unwrap_or_default();
     let settings = setup::settings(global, Needs::default())?;
     let price = PricePerMillion::try_new(settings.policy.threshold.price.dollars())?;
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
-    let trace = Trace::parse(&text).map_err(|error| anyhow::anyhow!("{shown}, {error}"))?;
+    let Load { name, trace } = backtest::read(file)?;
     let minute = minute_of(at, &trace)?;
     let length = i64::try_from(trace.len())?;
     ensure!(
         (0..length).contains(&minute),
-        "--at {at} is outside of {shown}, which has {length} minutes{}",
+        "--at {at} is outside of {shown}, which has {length} minute{}{}",
+        if length == 1 { "" } else { "s" },
         if trace.first_minute() == 0 {
             String::new()
         } else {
@@ -117,9 +117,6 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     let evaluated = watched
         .last
         .with_context(|| format!("break-even is not evaluated before minute {minute} of {shown}"))?;
-    let name = file
-        .file_stem()
-        .map_or_else(|| shown.to_string(), |stem| stem.to_string_lossy().into_owned());
     Ok(document(name, &trace, &evaluated, price))
 }
 
