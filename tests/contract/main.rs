@@ -8,6 +8,7 @@ mod metrics_scrape;
 mod plan_schema;
 mod rate_limits;
 mod readmes;
+mod ready_http;
 mod rotation;
 mod simulator;
 mod slack;
