@@ -1,12 +1,18 @@
 //! Every decision of the simulator's default world, explained: the change of one input that is named really changes the decision.
 
-use capacity_autopilot::{EvaluationRequest, Scope};
+use capacity_autopilot::{
+    Clock, EvaluationRequest, LedgerHandle, Plan, PlanError, Sampler, Scope, assume_documented_sizes,
+    decision_in_ledger, record_evaluation, record_policies,
+};
+use capacity_engine::break_even::Parameters;
 use capacity_engine::explain::{Flip, Inputs, explain};
-use capacity_engine::{Action, Decision, Policy, ReasonCode};
+use capacity_engine::{Action, CapacityInfo, Decision, Policy, PolicyRef, ReasonCode};
+use capacity_ledger::{Ledger, Location};
 use cloud_simulator::{Account, SimulatorOptions};
+use jiff::SignedDuration;
 use rstest::rstest;
 
-use crate::harness::{World, on_estimates, options};
+use crate::harness::{World, autopilot_within, on_estimates, options};
 
 /// What people see change.
 fn outcome(decision: &Decision) -> (Action, Option<u32>, Option<u32>, ReasonCode) {
@@ -139,4 +145,144 @@ async fn the_smallest_changes_of_the_demo() {
     reports Disable (row 11): actions throttled in the newest minute -> 0.001/s: Keep
     staging Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
     ");
+}
+
+fn break_even() -> Policy {
+    let parameters = Parameters::parse("delay_value=0.5,max_trus=10").expect("valid");
+    Policy {
+        shadow: Some(PolicyRef::threshold()),
+        ..on_estimates().acting(PolicyRef::break_even(parameters))
+    }
+}
+
+#[rstest]
+#[case::threshold(on_estimates())]
+#[case::break_even(break_even())]
+#[tokio::test]
+async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] policy: Policy) {
+    let options = SimulatorOptions {
+        speed: 0.0,
+        ..options(Account::demo())
+    };
+    let world = World::with_policy(options, policy).await;
+    let evaluation = world.evaluate().await;
+    let plan = Plan::of(&evaluation);
+    assert_eq!(
+        plan.inputs_of("checkout.a1b2c")
+            .expect("nothing is wrong")
+            .map(drop),
+        None
+    );
+    let text = plan.with_inputs(&evaluation).to_saved();
+    let plan = Plan::from_saved(&text).expect("a saved plan");
+    let policies = plan.policies.as_ref().expect("named");
+    assert_eq!(policies.acting.name, evaluation.policy.acting.name());
+    assert_eq!(policies.shadow.is_some(), evaluation.policy.shadow.is_some());
+    if policies.acting.name == "break-even" {
+        assert_eq!(policies.acting.parameters["delay_value"], "0.5");
+    }
+    for judged in &evaluation.decisions {
+        let name = judged.decision.namespace.as_str();
+        let mut inputs = plan.inputs_of(name).expect("readable").expect("held");
+        let expected = evaluation.inputs(judged);
+        assert_eq!(inputs.snapshot, expected.snapshot);
+        assert_eq!(
+            (&inputs.account, &inputs.state),
+            (&expected.account, &expected.state)
+        );
+        assert_eq!(format!("{:?}", inputs.policy), format!("{:?}", expected.policy));
+        assert_eq!(inputs.decide(), judged.decision);
+        assume_documented_sizes(&mut inputs);
+        let explanation = explain(&inputs);
+        assert_eq!(
+            outcome(&explanation.decision),
+            outcome(&judged.decision),
+            "{name}"
+        );
+        assert!(
+            explanation.options.len() >= 8,
+            "{name}: {:?}",
+            explanation.options
+        );
+        let flip = explanation
+            .flips
+            .first()
+            .unwrap_or_else(|| panic!("{name} has no flip"));
+        assert_ne!(
+            outcome(&flip.inputs.decide()),
+            outcome(&judged.decision),
+            "{name}"
+        );
+    }
+    let edited = text
+        .replace("delay_value", "let_pass")
+        .replace("\"throttled\"", "\"quiet\"");
+    assert!(matches!(Plan::from_saved(&edited), Err(PlanError::Edited)));
+}
+
+#[tokio::test]
+async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_its_sizes() {
+    let cloud = cloud_simulator::start(SimulatorOptions {
+        speed: 0.0,
+        start: "2026-11-20T10:41:30Z".parse().expect("a time"),
+        ..options(Account::demo())
+    })
+    .await
+    .expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = Location::Sqlite(folder.path().join("ledger.db"));
+    let autopilot = autopilot_within(&cloud, break_even(), u32::MAX)
+        .with_clock(Clock::running_at(0.0))
+        .with_ledger(LedgerHandle::at(location.clone()));
+    let mut sampler = Sampler::new(&autopilot);
+    let mut evaluations = Vec::new();
+    for minute in 0..70 {
+        cloud.advance(SignedDuration::from_mins(1));
+        assert_eq!(sampler.round().await.problem, None);
+        if minute % 20 == 19 {
+            let evaluation = autopilot.evaluate(&Scope::All).await.expect("evaluated");
+            let plan = Plan::of(&evaluation);
+            let ledger = autopilot.ledger().expect("a ledger");
+            record_evaluation(ledger, &plan, false, "test")
+                .await
+                .expect("recorded");
+            record_policies(ledger, &plan, &evaluation, &evaluation.policy, true)
+                .await
+                .expect("recorded");
+            evaluations.push(evaluation);
+        }
+    }
+    let ledger = Ledger::open(&location).await.expect("opened");
+    let (mut with_state, mut with_sizes) = (0, 0);
+    for evaluation in &evaluations {
+        for judged in &evaluation.decisions {
+            let name = &judged.decision.namespace;
+            // The settings of whoever explains may be others than those that decided.
+            let recalled =
+                decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Policy::default()).await;
+            let recalled = recalled.expect("read").expect("recorded");
+            if judged.state.is_none() && judged.snapshot.capacity_info == CapacityInfo::NotRead {
+                assert!(!recalled.assumed.is_empty(), "{name}");
+                continue;
+            }
+            assert_eq!(recalled.inputs.state, judged.state, "{name}");
+            assert_eq!(recalled.inputs.policy.acting, evaluation.policy.acting);
+            assert_eq!(recalled.inputs.snapshot.usage, judged.snapshot.usage, "{name}");
+            assert_eq!(
+                outcome(&recalled.inputs.decide()),
+                outcome(&judged.decision),
+                "{name}"
+            );
+            if judged.snapshot.capacity_info != CapacityInfo::NotRead {
+                assert_eq!(recalled.assumed, Vec::<String>::new(), "{name}");
+                assert_eq!(
+                    recalled.inputs.snapshot.capacity_info,
+                    judged.snapshot.capacity_info
+                );
+                with_sizes += 1;
+            }
+            with_state += usize::from(judged.state.is_some());
+        }
+    }
+    assert!(with_state > 0 && with_sizes > 0, "{with_state} {with_sizes}");
 }

@@ -322,7 +322,11 @@ fn left(results: &[ChangeResult]) -> Option<String> {
 async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<ChangeOrder>)> {
     let context = || format!("the plan {} cannot be carried out", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
-    let plan = Plan::from_saved(&text).with_context(context)?;
+    let plan = Plan {
+        // What it rests on is for `explain`, and is not printed once more.
+        inputs: None,
+        ..Plan::from_saved(&text).with_context(context)?
+    };
     autopilot.ops().current_identity().await?;
     if let Some(time) = autopilot.ops().server_time() {
         autopilot.clock().correct(time);

@@ -52,7 +52,7 @@ pub(crate) async fn run(
     drop(kept);
     let plan = Plan::of(&evaluation);
     if let Some(path) = &flags.save {
-        save(&plan, path)?;
+        save(&plan.clone().with_inputs(&evaluation), path)?;
     }
     show(&plan, global.output(), flags.all, terminal, begun.elapsed())?;
     if let Some(path) = &flags.save {

@@ -38,7 +38,7 @@ fn a_decision_is_explained_live_with_every_size_and_a_flip() {
         &world.run(&["explain", "orders.a1b2c", "-o", "json"]).code(0),
     ));
     let expected = [
-        "at", "decision", "flips", "options", "recorded", "row", "schema", "seen", "subject",
+        "assumed", "at", "decision", "flips", "options", "recorded", "row", "schema", "seen", "subject",
     ];
     assert_eq!(keys(&document), expected);
     assert_eq!(document["decision"]["action"], "Disable");
@@ -82,11 +82,62 @@ fn a_recorded_decision_and_a_saved_one_are_explained() {
         early.contains("has no decision about crm-sync.a1b2c up to 2020-01-01"),
         "{early}"
     );
-    let text = output(&ledger(&["explain", "checkout", "--plan", "plan.json"]).code(0));
+    // A change is recorded with what it rests on: nothing is assumed.
+    let enabled = json(&output(
+        &ledger(&["explain", "checkout", "--from", "ledger", "-o", "json"]).code(0),
+    ));
+    assert_eq!(enabled["recorded"]["reason_code"], "throttled", "{enabled}");
+    assert_eq!(enabled["decision"]["reason_code"], "throttled");
+    assert_eq!(enabled["assumed"].as_array().map(Vec::len), Some(0), "{enabled}");
+    let assumed = output(&ledger(&["explain", "crm-sync", "--from", "ledger"]).code(0));
     assert!(
-        text.contains("Enable 6 TRUs: ") && text.contains("(throttled)"),
-        "{text}"
+        assumed.contains("The sizes are assumed to be the documented ones"),
+        "{assumed}"
     );
+}
+
+#[test]
+fn every_decision_of_a_saved_plan_is_explained_with_all_sizes_and_a_flip() {
+    let world = World::new(options());
+    world.run(&["plan", "--save", "plan.json"]).code(0);
+    let saved = json(&std::fs::read_to_string(world.folder.path().join("plan.json")).expect("saved"));
+    assert_eq!(saved["policies"]["acting"]["name"], "threshold");
+    assert_eq!(
+        saved["policies"]["acting"]["parameters"]["default_tru_count"],
+        "5"
+    );
+    let decisions = saved["decisions"].as_array().expect("a list");
+    assert_eq!(decisions.len(), 12);
+    for decision in decisions {
+        let name = decision["namespace"].as_str().expect("a name");
+        let arguments = ["explain", name, "--plan", "plan.json", "-o", "json"];
+        let document = json(&output(&world.run(&arguments).code(0)));
+        for part in ["action", "reason_code", "reason", "current_trus", "wanted_trus"] {
+            assert_eq!(document["decision"][part], decision[part], "{name}: {part}");
+        }
+        assert_eq!(document["recorded"]["reason_code"], decision["reason_code"]);
+        let options = document["options"].as_array().expect("a list");
+        assert!(
+            options.len() >= 8,
+            "{name}: on-demand and seven sizes: {document}"
+        );
+        let flip = &document["flips"][0];
+        assert_ne!(flip["becomes"], document["decision"], "{name}");
+        assert!(flip["input"].is_string(), "{name}: {document}");
+    }
+    let text = output(&world.run(&["explain", "checkout", "--plan", "plan.json"]).code(0));
+    for part in [
+        "Enable 6 TRUs: ",
+        "(throttled)",
+        "8 TRUs",
+        "The smallest change of one input",
+    ] {
+        assert!(text.contains(part), "{part} is missing from {text}");
+    }
+    assert!(!text.contains("assumed"), "its sizes were read: {text}");
+    // What is printed is not the file.
+    let printed = json(&output(&world.run(&["plan", "-o", "json"]).code(0)));
+    assert!(printed.get("inputs").is_none() && printed["policies"]["acting"]["version"].is_number());
 }
 
 #[test]

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{ActionPrice, Decision, MetricsProblem, NamespaceId, Policy, PolicyState, Restriction};
+use capacity_engine::explain::Inputs;
+use capacity_engine::{
+    AccountView, ActionPrice, Decision, MetricsProblem, NamespaceId, Policy, PolicyState, Restriction,
+    Snapshot,
+};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -132,6 +136,10 @@ pub struct Judged {
     pub next_state: Option<PolicyState>,
     /// What the policy in shadow decided.
     pub shadow: Option<ShadowDecision>,
+    /// What is known of the namespace.
+    pub snapshot: Snapshot,
+    /// What the policy remembered of it.
+    pub state: Option<PolicyState>,
 }
 
 /// What the policy in shadow decided about a namespace. It is never carried out.
@@ -183,6 +191,10 @@ pub struct Evaluation {
     pub price: ActionPrice,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
+    /// What is known of the account.
+    pub view: AccountView,
+    /// The rules that decided.
+    pub policy: Policy,
     /// Why no namespace of the account has usable metrics, if so: no metric-based decisions were made.
     pub metrics_unavailable: Option<MetricsProblem>,
     /// What fed the hour.
@@ -197,6 +209,19 @@ pub struct Evaluation {
     pub ops_requests: u64,
     /// Requests made to the metrics endpoint.
     pub metrics_requests: u64,
+}
+
+impl Evaluation {
+    /// Returns what a decision rests on.
+    pub fn inputs(&self, judged: &Judged) -> Inputs {
+        Inputs {
+            snapshot: judged.snapshot.clone(),
+            account: self.view.clone(),
+            policy: self.policy.clone(),
+            state: judged.state.clone(),
+            now: self.evaluated_at,
+        }
+    }
 }
 
 impl Autopilot {

@@ -11,6 +11,7 @@ mod change;
 mod clock;
 mod fresh;
 pub mod incidents;
+mod inputs;
 mod ledger_handle;
 mod notify;
 mod observe;
@@ -29,6 +30,7 @@ pub use change::{
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
 pub use clock::Clock;
+pub use inputs::assume_documented_sizes;
 pub use ledger_handle::LedgerHandle;
 pub use notify::digest;
 pub use observe::{
@@ -39,7 +41,8 @@ pub use observe::{
 };
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
-    ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPrice,
+    ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPolicies,
+    PlannedPolicy, PlannedPrice,
 };
 pub use record::{record_change, record_changes, record_evaluation, record_policies};
 pub use standing::{

@@ -4,7 +4,11 @@
 //! itself, which adds `changes`. Its JSON schema lies in `docs/plan.schema.json`. A saved plan carries a
 //! digest, so that an edited one is noticed; the digest notices accidents, it is not a signature.
 
-use capacity_engine::{Action, Capacity, NamespaceId, changes_in_order};
+use std::collections::BTreeMap;
+
+use capacity_engine::{
+    Action, Capacity, NamespaceId, Policy, PolicyRef, Threshold, ThresholdSettings, changes_in_order,
+};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -41,6 +45,9 @@ pub struct Plan {
     pub metrics_problem: Option<String>,
     /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
     pub usage_window: String,
+    /// The policy that decided and the one in shadow; null in plans of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PlannedPolicies>,
     /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
     pub price_per_million_actions: Decimal,
     /// One decision for every listed namespace in scope, by name.
@@ -55,9 +62,66 @@ pub struct Plan {
     /// What became of the changes; only after `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<ChangeResult>>,
+    /// What the decisions rest on, for `explain --plan`, in a form of its own; only in a saved plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<serde_json::Value>,
     /// Notices a document that was edited; only in a saved plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// The policies of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPolicies {
+    /// The policy that decided.
+    pub acting: PlannedPolicy,
+    /// The policy whose decisions are only recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<PlannedPolicy>,
+}
+
+/// A policy and its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPolicy {
+    /// Its name, as in `POLICY`.
+    pub name: String,
+    /// The version of its rules.
+    pub version: i64,
+    /// Its parameters by name, as in `POLICY_PARAMS`; for `threshold`, the settings of its rule.
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl PlannedPolicy {
+    fn of(policy: &PolicyRef, rules: &ThresholdSettings) -> Self {
+        let (name, version) = (policy.name().to_owned(), policy.version());
+        let mut parameters = policy.parameters();
+        if name == Threshold::NAME {
+            let settings = [
+                ("default_tru_count", rules.default_trus.get().to_string()),
+                ("min_actions_threshold", rules.min_actions_per_hour.to_string()),
+                ("max_tru_count", rules.max_trus.get().to_string()),
+                ("disable_on_estimate", rules.disable_on_estimate.to_string()),
+            ];
+            parameters.extend(settings.map(|(name, value)| (name.to_owned(), value)));
+        }
+        Self {
+            name,
+            version,
+            parameters,
+        }
+    }
+}
+
+impl From<&Policy> for PlannedPolicies {
+    fn from(policy: &Policy) -> Self {
+        let of = |it: &PolicyRef| PlannedPolicy::of(it, &policy.threshold);
+        Self {
+            acting: of(&policy.acting),
+            shadow: policy.shadow.as_ref().map(of),
+        }
+    }
 }
 
 /// One decision of a plan.
@@ -275,12 +339,14 @@ impl Plan {
                 .metrics_unavailable
                 .map(|problem| problem.as_str().to_owned()),
             usage_window: evaluation.usage_source.to_string(),
+            policies: Some(PlannedPolicies::from(&evaluation.policy)),
             price_per_million_actions: evaluation.price.dollars(),
             decisions,
             warnings: evaluation.warnings.clone(),
             errors: evaluation.errors.clone(),
             summary,
             changes: None,
+            inputs: None,
             digest: None,
         }
     }

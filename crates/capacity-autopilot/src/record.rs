@@ -12,6 +12,7 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::autopilot::Evaluation;
 use crate::change::ChangeResult;
+use crate::inputs::inputs_for_ledger;
 use crate::ledger_handle::LedgerHandle;
 use crate::observe::state_key;
 use crate::plan::{ActionName, Plan};
@@ -67,7 +68,7 @@ pub async fn record_evaluation(
         .await
 }
 
-/// Records what policies decided, and stores what they remember. For evaluations that are acted on: one that only looks, or
+/// Records what policies decided and what that rests on, and stores what they remember. For evaluations that are acted on: one that only looks, or
 /// is a dry run, stores nothing to remember.
 ///
 /// # Errors
@@ -83,6 +84,7 @@ pub async fn record_policies(
     let Some(account) = &plan.account else {
         return Ok(());
     };
+    let inputs = inputs_for_ledger(plan, account, evaluation);
     let mut decisions = Vec::new();
     let mut states = Vec::new();
     for judged in &evaluation.decisions {
@@ -123,6 +125,9 @@ pub async fn record_policies(
             }
             if !decisions.is_empty() {
                 ledger.record_policy_decisions(&decisions).await?;
+            }
+            if !inputs.is_empty() {
+                ledger.record_decision_inputs(&inputs).await?;
             }
             Ok(())
         })

@@ -9,6 +9,7 @@ mod address;
 mod backend;
 mod budget;
 mod codec;
+mod decision_inputs;
 mod error;
 mod evaluations;
 mod line;
@@ -33,8 +34,9 @@ pub use error::{ErrorKind, LedgerError};
 pub use line::Format;
 pub use location::Location;
 pub use records::{
-    ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow, HourRecord, Minute,
-    NamespaceMinute, PolicyDecisionRecord, PolicyDecisionRow, PolicyStateRecord, Recorded,
+    ChangeRecord, DecisionInputsRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow,
+    HourRecord, Minute, NamespaceMinute, PolicyDecisionRecord, PolicyDecisionRow, PolicyStateRecord,
+    Recorded,
 };
 pub use store::Ledger;
 pub use transfer::Table;

@@ -212,6 +212,19 @@ pub struct PolicyDecisionRecord {
     pub options: String,
 }
 
+/// What a decision rests on beside the minutes of usage, in the form of whoever decides: the ledger does not read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionInputsRecord {
+    /// Account id.
+    pub account: String,
+    /// The plan.
+    pub plan_id: String,
+    /// Full id of the namespace; empty for what all decisions of the plan rest on.
+    pub namespace: String,
+    /// JSON.
+    pub inputs: String,
+}
+
 /// A decision of a policy, with the time of its evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyDecisionRow {

@@ -9,9 +9,10 @@ use sqlx::{AssertSqlSafe, Encode, FromRow, QueryBuilder, Row, SqlSafeStr, SqlStr
 use crate::backend::{Backend, query};
 use crate::line::Line;
 use crate::records::{
-    ChangeRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyDecisionRecord, PolicyStateRecord,
+    ChangeRecord, DecisionInputsRecord, DecisionRecord, EvaluationRecord, HourRecord, PolicyDecisionRecord,
+    PolicyStateRecord,
 };
-use crate::tables::{WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
+use crate::tables::{WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
@@ -221,6 +222,16 @@ record! {
     options = "options";
 
     const ADDITIONS: usize = WITH_POLICY_DECISIONS;
+}
+
+record! {
+    DecisionInputsRecord in "capacity_decision_inputs" by "account {bytewise}, plan_id {bytewise}, namespace {bytewise}":
+    account = "account",
+    plan_id = "plan_id",
+    namespace = "namespace",
+    inputs = "inputs";
+
+    const ADDITIONS: usize = WITH_DECISION_INPUTS;
 }
 
 /// How much an outcome says: one that sent nothing may be queued again under the same operation id, and one that is still open, or

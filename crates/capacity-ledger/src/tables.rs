@@ -56,9 +56,15 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
      PRIMARY KEY (account, plan_id, namespace, policy, shadow))",
         "CREATE INDEX capacity_policy_decisions_of_a_namespace ON capacity_policy_decisions (account, namespace)",
     ],
+    &[
+        "CREATE TABLE capacity_decision_inputs (account TEXT NOT NULL, plan_id TEXT NOT NULL, namespace TEXT NOT NULL, \
+     inputs TEXT NOT NULL, PRIMARY KEY (account, plan_id, namespace))",
+    ],
 ];
 
 /// How many additions a database has at least, if it has the table.
 pub(crate) const WITH_POLICY_STATE: usize = 1;
 /// The same of the decisions of policies.
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
+/// The same of what decisions rest on.
+pub(crate) const WITH_DECISION_INPUTS: usize = 3;

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::records::HourRecord;
 use crate::rows;
 use crate::store::{AT_A_TIME, Ledger};
-use crate::tables::{VERSION, WITH_POLICY_DECISIONS};
+use crate::tables::{VERSION, WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS};
 
 /// What a ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Pruned {
     pub changes: u64,
 }
 
-const COUNTS: [(&str, &str, usize); 8] = [
+const COUNTS: [(&str, &str, usize); 9] = [
     ("namespaces", "SELECT COUNT(*) FROM capacity_namespaces", 0),
     ("minutes", "SELECT COUNT(*) FROM capacity_minutes", 0),
     ("hours", "SELECT COUNT(*) FROM capacity_hours", 0),
@@ -60,6 +60,11 @@ const COUNTS: [(&str, &str, usize); 8] = [
         "policy_decisions",
         "SELECT COUNT(*) FROM capacity_policy_decisions",
         WITH_POLICY_DECISIONS,
+    ),
+    (
+        "decision_inputs",
+        "SELECT COUNT(*) FROM capacity_decision_inputs",
+        WITH_DECISION_INPUTS,
     ),
 ];
 
@@ -78,6 +83,10 @@ const OLD_CHANGES: &str = concat!(
 const OLD_DECISIONS: &str = concat!("DELETE FROM capacity_decisions WHERE ", of_an_old_evaluation!());
 const OLD_POLICY_DECISIONS: &str = concat!(
     "DELETE FROM capacity_policy_decisions WHERE ",
+    of_an_old_evaluation!()
+);
+const OLD_DECISION_INPUTS: &str = concat!(
+    "DELETE FROM capacity_decision_inputs WHERE ",
     of_an_old_evaluation!()
 );
 const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
@@ -200,6 +209,7 @@ impl Ledger {
     async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
         within!(self, Access::Write, transaction => {
             query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
+            query(OLD_DECISION_INPUTS).bind(oldest_ms).execute(&mut *transaction).await?;
             for (dropped, sql) in [
                 (&mut pruned.changes, OLD_CHANGES),
                 (&mut pruned.decisions, OLD_DECISIONS),

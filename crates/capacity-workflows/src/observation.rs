@@ -111,6 +111,7 @@ impl EvaluationReport {
             metrics_unavailable: self.metrics_unavailable,
             metrics_problem: None,
             usage_window: String::new(),
+            policies: None,
             price_per_million_actions,
             decisions,
             warnings: self.warnings.clone(),
@@ -118,6 +119,7 @@ impl EvaluationReport {
             errors: Vec::new(),
             summary: capacity_autopilot::PlanSummary::default(),
             changes: Some(self.changes.iter().map(ChangeResult::from).collect()),
+            inputs: None,
             digest: None,
         }
     }

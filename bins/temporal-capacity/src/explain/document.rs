@@ -23,6 +23,10 @@ use crate::terminal::Terminal;
 /// How many flips the text names, of observed inputs and of settings each.
 const NAMED: usize = 3;
 
+/// Where the decision of today differs from the one that was written down.
+const DECIDED_AGAIN: &str = "The above is decided again by this version on what was written down; the decision of that time rests on something \
+                             that was not, or on other settings.";
+
 /// An explanation, in the form that is printed.
 pub(super) struct Document {
     subject: String,
@@ -37,6 +41,8 @@ pub(super) struct Document {
     /// Whether flips were looked for.
     is_searched: bool,
     notes: Vec<String>,
+    /// What was neither seen nor recorded.
+    assumed: Vec<String>,
     recorded: Option<Value>,
 }
 
@@ -149,6 +155,7 @@ impl Document {
             is_searched: true,
             decision: Told::from(&decision),
             notes: Vec::new(),
+            assumed: Vec::new(),
             recorded: None,
         }
     }
@@ -188,6 +195,7 @@ impl Document {
             flips: Vec::new(),
             is_searched: false,
             notes: Vec::new(),
+            assumed: Vec::new(),
             recorded: None,
         }
     }
@@ -212,6 +220,7 @@ impl Document {
             flips,
             is_searched: true,
             notes: Vec::new(),
+            assumed: Vec::new(),
             recorded: None,
         }
     }
@@ -227,10 +236,7 @@ impl Document {
                 "recorded: {} ({}), by {}: {}",
                 recorded.action, recorded.reason_code, row.by, recorded.reason
             ));
-            self.notes.push(
-                "The decision above is recomputed from the usage and limits in the ledger, which does not record capacity info, requests, replicas, restrictions, lists or policy state; the recorded decision depended on one of these, or on other settings."
-                    .to_owned(),
-            );
+            self.notes.push(DECIDED_AGAIN.to_owned());
         }
         self.recorded = Some(json!({
             "action": recorded.action,
@@ -241,6 +247,31 @@ impl Document {
             "by": row.by,
             "dry_run": row.dry_run,
         }));
+    }
+
+    /// Adds what a saved plan says, where it differs.
+    pub(super) fn saved(&mut self, decision: &PlannedDecision) {
+        if decision.reason_code != self.decision.code || decision.action.as_str() != self.decision.action {
+            self.notes.push(format!(
+                "the plan says {} ({}): {}",
+                decision.action.as_str(),
+                decision.reason_code,
+                decision.reason
+            ));
+            self.notes.push(DECIDED_AGAIN.to_owned());
+        }
+        self.recorded = Some(json!({
+            "action": decision.action,
+            "current_trus": decision.current_trus,
+            "wanted_trus": decision.wanted_trus,
+            "reason_code": decision.reason_code,
+            "reason": decision.reason,
+        }));
+    }
+
+    /// Adds what is assumed.
+    pub(super) fn assumed(&mut self, what: &str) {
+        self.assumed.push(what.to_owned());
     }
 
     pub(super) fn json(&self) -> Value {
@@ -257,6 +288,7 @@ impl Document {
             "seen": self.seen_json,
             "options": self.options.iter().map(option_json).collect::<Vec<_>>(),
             "flips": self.is_searched.then(|| self.flips.iter().map(ToldFlip::json).collect::<Vec<_>>()),
+            "assumed": self.assumed,
             "recorded": self.recorded,
         })
     }
@@ -276,7 +308,7 @@ impl Document {
                 row.number, row.name, meaning, self.decision.code
             );
         }
-        for note in &self.notes {
+        for note in self.notes.iter().chain(&self.assumed) {
             let _ = writeln!(text, "{}", tables::printable(note));
         }
         text.push_str("\nWhat was seen\n");

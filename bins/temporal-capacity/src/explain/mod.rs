@@ -6,7 +6,7 @@ mod trace;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use capacity_autopilot::{ActionName, EvaluationRequest, Plan, Scope, decision_in_ledger};
+use capacity_autopilot::{EvaluationRequest, Plan, Scope, assume_documented_sizes, decision_in_ledger};
 use capacity_engine::explain::{explain, row_of};
 use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
 use capacity_ledger::Ledger;
@@ -94,6 +94,9 @@ async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Res
     };
     let mut document = Document::of(explain(&recalled.inputs), &recalled.inputs);
     document.recorded(&recalled.row);
+    for assumption in &recalled.assumed {
+        document.assumed(assumption);
+    }
     Ok(document)
 }
 
@@ -135,15 +138,28 @@ fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
         ),
         (None, _) => bail!("{shown} has no decision about {name}"),
     };
+    let why = match plan.inputs_of(&decision.namespace) {
+        Ok(Some(mut inputs)) => {
+            let sizes_assumed = assume_documented_sizes(&mut inputs);
+            let mut document = Document::of(explain(&inputs), &inputs);
+            document.saved(decision);
+            if sizes_assumed {
+                document.assumed(
+                    "The sizes are assumed to be the documented ones: they are read only where a change is wanted.",
+                );
+            }
+            return Ok(document);
+        }
+        Ok(None) => "the plan does not hold what its decisions rest on".to_owned(),
+        Err(error) => format!("what the decision rests on cannot be used by this version: {error}"),
+    };
     let code = ReasonCode::ALL
         .iter()
         .find(|code| code.as_str() == decision.reason_code)
         .with_context(|| format!("{shown}: the reason code `{}` is unknown", decision.reason_code))?;
     let row = row_of(*code, decision.blocked_trus.is_some());
-    if decision.action != ActionName::Skip {
-        tell(
-            "a saved plan holds decisions without their inputs; omit --plan for a full explanation of what would be decided now",
-        );
-    }
+    tell(&format!(
+        "{why}. Make a new plan with `temporal-capacity plan --save FILE`, or run `explain` without --plan to see what would be decided now"
+    ));
     Ok(Document::of_plan(&plan, decision, *code, row))
 }

@@ -31,10 +31,12 @@ struct Seen {
 
 impl SizesSeen {
     /// Takes what an evaluation has seen and decided: a namespace that is about to change becomes unknown.
-    pub(crate) fn take(&self, snapshots: &[Snapshot], decisions: &[Judged]) {
+    pub(crate) fn take(&self, decisions: &[Judged]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (snapshot, judged) in snapshots.iter().zip(decisions) {
-            let decision = &judged.decision;
+        for Judged {
+            decision, snapshot, ..
+        } in decisions
+        {
             let request = snapshot.latest_request.as_ref();
             seen.insert(
                 snapshot.namespace.clone(),

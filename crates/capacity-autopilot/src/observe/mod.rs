@@ -167,7 +167,7 @@ async fn evaluate(
 
     let now = autopilot.now();
     let decisions = round.decide(now);
-    autopilot.sizes_seen().take(&round.snapshots, &decisions);
+    autopilot.sizes_seen().take(&decisions);
     for error in &round.errors {
         tracing::warn!("{error}");
     }
@@ -178,10 +178,12 @@ async fn evaluate(
         price: autopilot.settings().policy.threshold.price.clone(),
         metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
+        policy: autopilot.settings().policy.clone(),
         usage_source: round.usage_source(),
         ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
         warnings,
         errors: round.errors,
+        view: round.account,
         ops_requests: autopilot.ops().requests_made() - ops_before,
         metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
     })
@@ -551,11 +553,12 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn decide(&self, now: Timestamp) -> Vec<Judged> {
-        let pairs = self.snapshots.iter().zip(&self.versions);
+    fn decide(&mut self, now: Timestamp) -> Vec<Judged> {
+        let snapshots = std::mem::take(&mut self.snapshots);
+        let pairs = snapshots.into_iter().zip(&self.versions);
         pairs
             .map(|(snapshot, version)| {
-                let (decision, next_state) = self.acting.decide(snapshot, &self.account, now);
+                let (decision, next_state) = self.acting.decide(&snapshot, &self.account, now);
                 let reason = decision.reason_code.as_str();
                 if decision.action.is_change() || decision.announce {
                     tracing::info!(namespace = %decision.namespace, reason, "{decision}");
@@ -567,9 +570,11 @@ impl<'a> Round<'a> {
                     resource_version: (*version).to_owned(),
                     next_state,
                     shadow: self.shadow.as_ref().map(|shadow| {
-                        let (decision, next_state) = shadow.decide(snapshot, &self.account, now);
+                        let (decision, next_state) = shadow.decide(&snapshot, &self.account, now);
                         ShadowDecision { decision, next_state }
                     }),
+                    state: self.acting.state(&snapshot.namespace).cloned(),
+                    snapshot,
                 }
             })
             .collect()

@@ -131,6 +131,8 @@ impl Observation {
                 resource_version: observed.resource_version.clone(),
                 next_state: None,
                 shadow: None,
+                snapshot: observed.snapshot.clone(),
+                state: observed.state.clone(),
             })
         });
         let decisions: Vec<Judged> = judged.collect();
@@ -142,6 +144,8 @@ impl Observation {
             price: self.policy.threshold.price.clone(),
             metrics_unavailable: metrics_unavailable(&self.account, &decisions),
             decisions,
+            view: self.account.clone(),
+            policy: self.policy.clone(),
             usage_source: self.usage_source,
             ledger_problem: self.ledger_problem.clone(),
             warnings,

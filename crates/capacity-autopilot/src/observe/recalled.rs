@@ -2,29 +2,34 @@
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, MetricsHealth, NamespaceId,
-    PerLimit, Policy, Rate, ReportedMode, ReportedUsage, Snapshot, UsageGap,
+    AccountView, Capacity, CapacityInfo, MetricsHealth, NamespaceId, PerLimit, Policy, PolicyState, Rate,
+    ReportedMode, ReportedUsage, Snapshot, UsageGap,
 };
 use capacity_ledger::{HistoryFilter, HistoryRow, Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
 
 use super::history::Histories;
+use super::policies::state_key;
 use super::reading::LOOK_BACK;
+use crate::inputs::{assume_documented_sizes, documented_sizes, inputs_from_ledger};
 
 /// The endpoint shows a minute three minutes later.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
-/// What Temporal documents as the sizes.
-const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
+/// What is said of sizes that were not recorded.
+const SIZES_ASSUMED: &str =
+    "The sizes are assumed to be the documented ones: they were not read for this decision.";
 
 /// A decision that the ledger holds.
 #[derive(Debug, Clone)]
 pub struct RecalledDecision {
     /// What was recorded.
     pub row: HistoryRow,
-    /// What it rested on: usage and limits are recorded. Capacity info, requests, replicas, restrictions and what a policy
-    /// remembered then are not, so the documented sizes, nothing in the way and no memory are assumed.
+    /// What it rested on. Decisions for which more than usage was looked at are recorded with all of it; of others, and of those that
+    /// older versions recorded, the ledger holds usage and limits.
     pub inputs: Inputs,
+    /// What is assumed of the rest, in sentences.
+    pub assumed: Vec<String>,
 }
 
 /// Returns the newest decision about a namespace, at or before a time if one is given; `None` if the ledger has none.
@@ -56,7 +61,8 @@ pub async fn decision_in_ledger(
     let to = shown
         .saturating_add(SignedDuration::from_secs(1))
         .unwrap_or(shown);
-    for minute in ledger.window(&row.decision.account, from, to).await? {
+    let (account, plan_id) = (&row.decision.account, &row.decision.plan_id);
+    for minute in ledger.window(account, from, to).await? {
         histories.take(&minute);
         let samples = minute.samples.into_iter();
         let of_namespace = samples.filter(|sample| &*sample.namespace == namespace.as_str());
@@ -65,15 +71,74 @@ pub async fn decision_in_ledger(
             .map(|sample| (minute.minute, sample))
             .or(newest);
     }
+    let mut assumed = Vec::new();
+    let kept = ledger
+        .decision_inputs(account, plan_id, namespace.as_str())
+        .await?;
+    match inputs_from_ledger(&kept, now) {
+        Ok(Some(mut inputs)) => {
+            if let ReportedUsage::Known(window) = &inputs.snapshot.usage
+                && window.known_minutes() == 1
+            {
+                inputs.snapshot.usage = ReportedUsage::Known(histories.window(namespace, *window.newest()));
+            }
+            if assume_documented_sizes(&mut inputs) {
+                assumed.push(SIZES_ASSUMED.to_owned());
+            }
+            return Ok(Some(RecalledDecision { row, inputs, assumed }));
+        }
+        Ok(None) => {}
+        Err(error) => assumed.push(format!(
+            "The recorded inputs of this decision cannot be used by this version ({error})."
+        )),
+    }
+    assumed.push(SIZES_ASSUMED.to_owned());
+    assumed.push(format!(
+        "The policy is assumed to be the one of your settings ({}), and no restriction, capacity request or moving replica to be in the way: \
+         the ledger has none for this decision.",
+        policy.acting.name()
+    ));
+    let state = if policy.acting.keeps_state() {
+        let state = remembered(ledger, account, namespace, policy, now).await?;
+        if state.is_none() {
+            assumed.push(format!(
+                "The ledger does not have what {} remembered before this decision; it is assumed to start without.",
+                policy.acting.name()
+            ));
+        }
+        state
+    } else {
+        None
+    };
     let inputs = Inputs {
         snapshot: snapshot(namespace, &row, newest, &histories),
         account: AccountView::new(MetricsHealth::Complete),
         policy: policy.clone(),
-        // The policy's state at that time is not kept.
-        state: None,
+        state,
         now,
     };
-    Ok(Some(RecalledDecision { row, inputs }))
+    Ok(Some(RecalledDecision { row, inputs, assumed }))
+}
+
+/// What the policy remembered before a decision: the ledger keeps the newest only, which may be the result of a later one.
+async fn remembered(
+    ledger: &Ledger,
+    account: &str,
+    namespace: &NamespaceId,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<PolicyState>, LedgerError> {
+    let key = state_key(policy.acting.name(), false);
+    let minute = now.as_second().div_euclid(60);
+    let states = ledger.policy_states(account, &key).await?;
+    let of_namespace = states
+        .into_iter()
+        .find(|state| state.namespace == namespace.as_str() && state.minute < minute);
+    Ok(of_namespace.map(|state| PolicyState {
+        version: state.version,
+        minute: state.minute,
+        text: state.state,
+    }))
 }
 
 fn snapshot(
@@ -99,9 +164,6 @@ fn snapshot(
             PerLimit::from_fn(|kind| (!newest.served_read[kind]).then_some(UsageGap::NotRead));
         snapshot.usage = ReportedUsage::Known(histories.window(namespace, newest));
     }
-    let ladder = Ladder::from_wire(&DOCUMENTED);
-    let mut info = KnownCapacityInfo::new(ladder, ReportedMode::Absent);
-    info.on_demand_actions = snapshot.envelopes[LimitKind::Actions];
-    snapshot.capacity_info = CapacityInfo::Known(info);
+    snapshot.capacity_info = CapacityInfo::Known(documented_sizes(&snapshot));
     snapshot
 }

@@ -4,6 +4,7 @@
 //! produced it. The built-ins are `threshold` and `break-even`; a program that embeds this crate adds its own by implementing
 //! [`CapacityPolicy`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,6 +34,11 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
 
     /// Returns the target.
     fn target(&self, view: &PolicyView<'_>) -> PolicyTarget;
+
+    /// Returns what an operator may set of it, by name, as people write it.
+    fn parameters(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 
     /// Returns whether it carries state from one evaluation to the next.
     fn keeps_state(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Parameters as people write them: `delay_value=0.5`.
 
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 
 use super::Parameters;
@@ -57,6 +59,23 @@ impl Parameters {
             }
         }
         Ok(())
+    }
+
+    /// Returns every parameter that may be set and its value, as [`Parameters::set`] takes them.
+    pub fn assignments(&self) -> BTreeMap<String, String> {
+        let parts = |number: i64, scale: u32| Decimal::new(number, scale).normalize().to_string();
+        [
+            ("delay_value", parts(self.delay_milli, 3)),
+            ("let_pass", parts(self.let_pass_milli, 3)),
+            ("margin", parts(self.margin_percent, 2)),
+            ("free_share", parts(self.free_share_percent, 2)),
+            ("look_back_minutes", self.look_back_minutes.to_string()),
+            ("history_days", self.history_days.to_string()),
+            ("min_trus", self.min_trus.to_string()),
+            ("max_trus", self.max_trus.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
     }
 
     /// Checks the bounds against each other.
@@ -120,6 +139,21 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_is_written_down_and_read_again() {
+        let parameters =
+            Parameters::parse("delay_value=0.05,margin=1.25,free_share=0.5,min_trus=2").expect("valid");
+        let assignments = parameters.assignments();
+        let names: Vec<&str> = Parameters::NAMES.split(", ").collect();
+        assert_eq!(assignments.len(), names.len());
+        assert!(names.iter().all(|name| assignments.contains_key(*name)));
+        let mut read = Parameters::default();
+        for (name, value) in &assignments {
+            read.set(name, value).expect("valid");
+        }
+        assert_eq!(read, parameters);
+    }
 
     #[test]
     fn assignments_are_read_and_what_cannot_be_used_is_named() {

@@ -6,6 +6,8 @@
 //! The state that is stored never takes a change for granted. Whether it was carried out shows in the namespace itself: the
 //! time of its latest request, read again at the next evaluation.
 
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 
 use super::load::{MinuteActions, WINDOW_MINUTES, Window};
@@ -59,6 +61,10 @@ impl CapacityPolicy for BreakEven {
 
     fn version(&self) -> i64 {
         Self::VERSION
+    }
+
+    fn parameters(&self) -> BTreeMap<String, String> {
+        self.parameters.assignments()
     }
 
     fn keeps_state(&self) -> bool {

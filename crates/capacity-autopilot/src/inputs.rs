@@ -1,0 +1,192 @@
+//! What decisions rest on, as it is written down: in a saved plan, and in the ledger.
+//!
+//! The form is that of the engine's own types. Whoever reads what another version wrote may find that it does not fit: then it
+//! is told so, and nothing else fails.
+
+use capacity_engine::explain::Inputs;
+use capacity_engine::{
+    AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, Policy, PolicyState, ReportedMode,
+    ReportedUsage, Snapshot, UsageWindow,
+};
+use capacity_ledger::DecisionInputsRecord;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::autopilot::{Evaluation, Judged, UsageSource};
+use crate::plan::Plan;
+
+/// What Temporal documents as the sizes.
+const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
+
+/// What all decisions of an evaluation rest on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SharedInputs {
+    account: AccountView,
+    policy: Policy,
+}
+
+impl From<&Evaluation> for SharedInputs {
+    fn from(evaluation: &Evaluation) -> Self {
+        Self {
+            account: evaluation.view.clone(),
+            policy: evaluation.policy.clone(),
+        }
+    }
+}
+
+/// What one decision rests on beside that.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OwnInputs {
+    pub(crate) snapshot: Snapshot,
+    /// What the policy remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<PolicyState>,
+}
+
+impl From<&Judged> for OwnInputs {
+    fn from(judged: &Judged) -> Self {
+        Self {
+            snapshot: judged.snapshot.clone(),
+            state: judged.state.clone(),
+        }
+    }
+}
+
+impl SharedInputs {
+    pub(crate) fn with(self, own: OwnInputs, now: Timestamp) -> Inputs {
+        Inputs {
+            snapshot: own.snapshot,
+            account: self.account,
+            policy: self.policy,
+            state: own.state,
+            now,
+        }
+    }
+}
+
+/// What the decisions of a plan rest on, as a saved plan holds it.
+#[derive(Serialize)]
+struct PlanInputs {
+    #[serde(flatten)]
+    shared: SharedInputs,
+    namespaces: Vec<OwnInputs>,
+}
+
+impl Plan {
+    /// Adds what the decisions rest on, for a file: `explain` decides again on it.
+    #[must_use]
+    pub fn with_inputs(self, evaluation: &Evaluation) -> Self {
+        let inputs = PlanInputs {
+            shared: evaluation.into(),
+            namespaces: evaluation.decisions.iter().map(OwnInputs::from).collect(),
+        };
+        Self {
+            // A policy of an embedder's own cannot be written down.
+            inputs: serde_json::to_value(inputs).ok(),
+            ..self
+        }
+    }
+
+    /// Returns what the decision about a namespace rests on; `None` where the plan does not hold it.
+    ///
+    /// # Errors
+    ///
+    /// If it is in a form that this version does not read, or rests on a policy that this version does not have.
+    pub fn inputs_of(&self, namespace: &str) -> Result<Option<Inputs>, serde_json::Error> {
+        let Some(inputs) = &self.inputs else {
+            return Ok(None);
+        };
+        let mut namespaces = inputs["namespaces"].as_array().into_iter().flatten();
+        let Some(own) = namespaces.find(|own| own["snapshot"]["namespace"] == namespace) else {
+            return Ok(None);
+        };
+        let shared = SharedInputs::deserialize(inputs)?;
+        let own = OwnInputs::deserialize(own)?;
+        Ok(Some(shared.with(own, self.evaluated_at)))
+    }
+}
+
+/// Returns what the ledger keeps of an evaluation beside its decisions and the minutes of usage: what each decision rests on where
+/// more than usage was looked at.
+pub(crate) fn inputs_for_ledger(
+    plan: &Plan,
+    account: &str,
+    evaluation: &Evaluation,
+) -> Vec<DecisionInputsRecord> {
+    let record = |namespace: &str, inputs: String| DecisionInputsRecord {
+        account: account.to_owned(),
+        plan_id: plan.plan_id.clone(),
+        namespace: namespace.to_owned(),
+        inputs,
+    };
+    let mut records: Vec<DecisionInputsRecord> = evaluation
+        .decisions
+        .iter()
+        .filter(|judged| is_worth_keeping(judged))
+        .filter_map(|judged| {
+            let mut own = OwnInputs::from(judged);
+            if evaluation.usage_source == UsageSource::Ledger
+                && let ReportedUsage::Known(window) = &own.snapshot.usage
+            {
+                // The other minutes are in the ledger already.
+                own.snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(*window.newest()));
+            }
+            let inputs = serde_json::to_string(&own).ok()?;
+            Some(record(judged.decision.namespace.as_str(), inputs))
+        })
+        .collect();
+    if !records.is_empty()
+        && let Ok(shared) = serde_json::to_string(&SharedInputs::from(evaluation))
+    {
+        records.push(record("", shared));
+    }
+    records
+}
+
+fn is_worth_keeping(judged: &Judged) -> bool {
+    judged.state.is_some()
+        || judged.decision.blocked.is_some()
+        || judged.snapshot.capacity_info != CapacityInfo::NotRead
+}
+
+/// Returns what the ledger kept of a decision; `None` where it kept nothing.
+///
+/// # Errors
+///
+/// As [`Plan::inputs_of`].
+pub(crate) fn inputs_from_ledger(
+    records: &[DecisionInputsRecord],
+    now: Timestamp,
+) -> Result<Option<Inputs>, serde_json::Error> {
+    // What all decisions have in common has no name and comes first.
+    let [shared, own] = records else {
+        return Ok(None);
+    };
+    let shared: SharedInputs = serde_json::from_str(&shared.inputs)?;
+    Ok(Some(shared.with(serde_json::from_str(&own.inputs)?, now)))
+}
+
+/// Where the sizes were not read, which is only done where a change is wanted, assumes the documented ones, unless the decision would
+/// be another then. Returns whether they are assumed.
+pub fn assume_documented_sizes(inputs: &mut Inputs) -> bool {
+    if inputs.snapshot.capacity_info != CapacityInfo::NotRead {
+        return false;
+    }
+    let outcome = |inputs: &Inputs| {
+        let decision = inputs.decide();
+        (decision.action, decision.blocked, decision.reason_code)
+    };
+    let decided = outcome(inputs);
+    inputs.snapshot.capacity_info = CapacityInfo::Known(documented_sizes(&inputs.snapshot));
+    let assumed = outcome(inputs) == decided;
+    if !assumed {
+        inputs.snapshot.capacity_info = CapacityInfo::NotRead;
+    }
+    assumed
+}
+
+pub(crate) fn documented_sizes(snapshot: &Snapshot) -> KnownCapacityInfo {
+    let mut info = KnownCapacityInfo::new(Ladder::from_wire(&DOCUMENTED), ReportedMode::Absent);
+    info.on_demand_actions = snapshot.envelopes[LimitKind::Actions];
+    info
+}

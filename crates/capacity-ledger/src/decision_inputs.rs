@@ -1,0 +1,45 @@
+//! What decisions rest on beside the minutes of usage.
+
+use crate::backend::{Access, kept, query_as, within};
+use crate::error::LedgerError;
+use crate::records::DecisionInputsRecord;
+use crate::rows;
+use crate::store::{AT_A_TIME, Ledger};
+use crate::tables::WITH_DECISION_INPUTS;
+
+impl Ledger {
+    /// Records what decisions rest on, once: the same again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be written.
+    pub async fn record_decision_inputs(&self, inputs: &[DecisionInputsRecord]) -> Result<(), LedgerError> {
+        within!(self, Access::Write, transaction => {
+            for inputs in inputs.chunks(AT_A_TIME) {
+                kept(rows::insert_all(inputs).build()).execute(&mut *transaction).await?;
+            }
+        })
+    }
+
+    /// Returns what the decision of a plan about a namespace rests on: what all decisions of the plan have in common first.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn decision_inputs(
+        &self,
+        account: &str,
+        plan_id: &str,
+        namespace: &str,
+    ) -> Result<Vec<DecisionInputsRecord>, LedgerError> {
+        if self.additions < WITH_DECISION_INPUTS {
+            return Ok(Vec::new());
+        }
+        let sql = rows::select::<DecisionInputsRecord>(
+            "WHERE account = $1 AND plan_id = $2 AND namespace IN ('', $3) ORDER BY namespace",
+        );
+        within!(self, Access::Read, transaction => {
+            query_as(sql).bind(account).bind(plan_id).bind(namespace).fetch_all(&mut *transaction).await?
+        })
+    }
+}
