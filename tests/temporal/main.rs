@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod agreement;
 mod break_even;
 mod budget;
 mod changes;

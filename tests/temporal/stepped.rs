@@ -1,5 +1,5 @@
-//! The worker path on a clock that the test moves on: the cloud's time stands still until all that follows of a minute is done, so what
-//! happens depends on no machine's speed.
+//! The worker path on a clock that the test advances: the cloud's time stands still until everything that a minute causes is done, so
+//! the result does not depend on the speed of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use crate::harness::World;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long it may take until all that follows of a minute is done, by our clock: only what is stuck takes so long.
+/// Real time until everything that a minute causes must be done: only what is stuck takes this long.
 const PATIENT: Duration = Duration::from_mins(5);
 
-/// Scrapes after which the sampler has processed a minute: it may be in the middle of one when the minute comes.
+/// Scrapes after which the sampler has finished a whole round on the new minute: it may be in the middle of one when the minute comes.
 const ROUNDS: u64 = 2;
 
 /// The minutes of the hour at which the schedule evaluates.
 const TICKS: [u8; 2] = [0, 55];
 
-/// Creates the schedule and starts its first run. It counts our hours, so it stays paused, and its runs are started when the cloud's
-/// minute comes.
+/// Creates the schedule and starts its first run. The Temporal server keeps real time, so the schedule stays paused, and its runs are
+/// triggered at the cloud's minutes.
 pub(crate) async fn begin(world: &World) {
     let schedule = ScheduleOptions {
         minutes: TICKS.to_vec(),
@@ -30,7 +30,7 @@ pub(crate) async fn begin(world: &World) {
     pause(
         &world.client,
         &Installation::default(),
-        "the test starts its runs",
+        "the test triggers its runs",
     )
     .await
     .expect("paused");
@@ -39,7 +39,7 @@ pub(crate) async fn begin(world: &World) {
     soon(world, "done", async || is_done(world).await).await;
 }
 
-/// Simulates a minute, and waits until everything that follows from it is done.
+/// Advances the cloud by a minute, and waits until everything that it causes is done.
 pub(crate) async fn live_a_minute(world: &World) {
     world.cloud.advance(MINUTE);
     sampled(world).await;
@@ -63,7 +63,7 @@ async fn sampled(world: &World) {
 async fn tick(world: &World) {
     let installation = Installation::default();
     let at = world.cloud.now();
-    // One that still waits for its changes would have this one skipped.
+    // The overlap policy skips a run while the one before still waits for its changes.
     soon(world, "free for another tick", async || {
         let ticks = last_ticks(&world.client, &installation, Duration::from_millis(200)).await;
         ticks
