@@ -149,10 +149,9 @@ async fn the_smallest_changes_of_the_demo() {
 
 fn break_even() -> Policy {
     let parameters = Parameters::parse("delay_value=0.5,max_trus=10").expect("valid");
-    Policy {
-        shadow: Some(PolicyRef::threshold()),
-        ..on_estimates().acting(PolicyRef::break_even(parameters))
-    }
+    on_estimates()
+        .acting(PolicyRef::break_even(parameters))
+        .with_shadow(PolicyRef::threshold())
 }
 
 #[rstest]
@@ -257,7 +256,7 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
     for evaluation in &evaluations {
         for judged in &evaluation.decisions {
             let name = &judged.decision.namespace;
-            // The settings of whoever explains may be others than those that decided.
+            // The settings of the explaining program may differ from those that decided.
             let recalled =
                 decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Policy::default()).await;
             let recalled = recalled.expect("read").expect("recorded");

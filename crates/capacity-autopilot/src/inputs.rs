@@ -1,7 +1,7 @@
 //! What decisions rest on, as it is written down: in a saved plan, and in the ledger.
 //!
-//! The form is that of the engine's own types. Whoever reads what another version wrote may find that it does not fit: then it
-//! is told so, and nothing else fails.
+//! The form is that of the engine's own types. Inputs that another version wrote may not fit: the reader gets an error for
+//! them, and nothing else fails.
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{

@@ -99,9 +99,9 @@ impl PlannedPolicy {
         let mut parameters = policy.parameters();
         if name == Threshold::NAME {
             let settings = [
-                ("default_tru_count", rules.default_trus.get().to_string()),
+                ("default_tru_count", rules.default_trus().get().to_string()),
                 ("min_actions_threshold", rules.min_actions_per_hour.to_string()),
-                ("max_tru_count", rules.max_trus.get().to_string()),
+                ("max_tru_count", rules.max_trus().get().to_string()),
                 ("disable_on_estimate", rules.disable_on_estimate.to_string()),
             ];
             parameters.extend(settings.map(|(name, value)| (name.to_owned(), value)));

@@ -212,7 +212,7 @@ pub struct PolicyDecisionRecord {
     pub options: String,
 }
 
-/// What a decision rests on beside the minutes of usage, in the form of whoever decides: the ledger does not read it.
+/// What a decision rests on beside the minutes of usage, in the form of the deciding program: the ledger does not read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionInputsRecord {
     /// Account id.
