@@ -78,7 +78,10 @@ fn the_report_draws_zooms_and_explains_in_a_browser(#[case] width: u32) {
     // A frame has the width of a phone; a window cannot be that narrow.
     let frame = format!(
         r#"<body style="margin:0"><iframe id="page" src="report.html" style="border:0;width:{width}px;height:1500px"></iframe>
-<script>setTimeout(() => document.title = document.getElementById("page").contentDocument.body.dataset.seen, 2500)</script>"#
+<script>const look = setInterval(() => {{
+  const seen = document.getElementById("page").contentDocument?.body?.dataset.seen;
+  if (seen) {{ document.title = seen; clearInterval(look); }}
+}}, 100)</script>"#
     );
     std::fs::write(folder.path().join("frame.html"), frame).expect("a file");
     let output = Command::new(browser)
@@ -93,7 +96,7 @@ fn the_report_draws_zooms_and_explains_in_a_browser(#[case] width: u32) {
             "--user-data-dir={}",
             folder.path().join("profile").display()
         ))
-        .args(["--virtual-time-budget=4000", "--dump-dom"])
+        .args(["--virtual-time-budget=60000", "--dump-dom"])
         .arg(format!("file://{}", folder.path().join("frame.html").display()))
         .output()
         .expect("the browser runs");

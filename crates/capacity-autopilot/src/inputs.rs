@@ -3,6 +3,8 @@
 //! The form is that of the engine's own types. Inputs that another version wrote may not fit: the reader gets an error for
 //! them, and nothing else fails.
 
+use std::collections::BTreeMap;
+
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
     AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, Policy, PolicyState, ReportedMode,
@@ -64,25 +66,42 @@ impl SharedInputs {
     }
 }
 
-/// What the decisions of a plan rest on, as a saved plan holds it.
+/// In a plan of more namespaces, only the inputs of changes and of what was in their way are saved: an hour of minutes takes 16 kB.
+const MOST_SAVED_WHOLE: usize = 1_000;
+
+/// What the decisions of a plan rest on, as a saved plan holds it: compact JSON in strings, so that a plan is read without reading
+/// all minutes of all namespaces, and one line of the file is one namespace.
 #[derive(Serialize)]
 struct PlanInputs {
-    #[serde(flatten)]
-    shared: SharedInputs,
-    namespaces: Vec<OwnInputs>,
+    shared: String,
+    namespaces: BTreeMap<String, String>,
+}
+
+impl PlanInputs {
+    fn of(evaluation: &Evaluation) -> serde_json::Result<Self> {
+        let all = evaluation.decisions.len() <= MOST_SAVED_WHOLE;
+        let namespaces = evaluation
+            .decisions
+            .iter()
+            .filter(|judged| all || is_worth_keeping(judged))
+            .map(|judged| {
+                let inputs = serde_json::to_string(&OwnInputs::from(judged))?;
+                Ok((judged.decision.namespace.to_string(), inputs))
+            });
+        Ok(Self {
+            shared: serde_json::to_string(&SharedInputs::from(evaluation))?,
+            namespaces: namespaces.collect::<serde_json::Result<_>>()?,
+        })
+    }
 }
 
 impl Plan {
     /// Adds what the decisions rest on, for a file: `explain` decides again on it.
     #[must_use]
     pub fn with_inputs(self, evaluation: &Evaluation) -> Self {
-        let inputs = PlanInputs {
-            shared: evaluation.into(),
-            namespaces: evaluation.decisions.iter().map(OwnInputs::from).collect(),
-        };
         Self {
             // A policy of an embedder's own cannot be written down.
-            inputs: serde_json::to_value(inputs).ok(),
+            inputs: PlanInputs::of(evaluation).and_then(serde_json::to_value).ok(),
             ..self
         }
     }
@@ -96,13 +115,11 @@ impl Plan {
         let Some(inputs) = &self.inputs else {
             return Ok(None);
         };
-        let mut namespaces = inputs["namespaces"].as_array().into_iter().flatten();
-        let Some(own) = namespaces.find(|own| own["snapshot"]["namespace"] == namespace) else {
+        let Some(own) = inputs["namespaces"][namespace].as_str() else {
             return Ok(None);
         };
-        let shared = SharedInputs::deserialize(inputs)?;
-        let own = OwnInputs::deserialize(own)?;
-        Ok(Some(shared.with(own, self.evaluated_at)))
+        let shared: SharedInputs = serde_json::from_str(inputs["shared"].as_str().unwrap_or_default())?;
+        Ok(Some(shared.with(serde_json::from_str(own)?, self.evaluated_at)))
     }
 }
 
@@ -113,6 +130,10 @@ pub(crate) fn inputs_for_ledger(
     account: &str,
     evaluation: &Evaluation,
 ) -> Vec<DecisionInputsRecord> {
+    // A policy of an embedder's own cannot be written down.
+    let Ok(shared) = serde_json::to_string(&SharedInputs::from(evaluation)) else {
+        return Vec::new();
+    };
     let record = |namespace: &str, inputs: String| DecisionInputsRecord {
         account: account.to_owned(),
         plan_id: plan.plan_id.clone(),
@@ -135,16 +156,14 @@ pub(crate) fn inputs_for_ledger(
             Some(record(judged.decision.namespace.as_str(), inputs))
         })
         .collect();
-    if !records.is_empty()
-        && let Ok(shared) = serde_json::to_string(&SharedInputs::from(evaluation))
-    {
+    if !records.is_empty() {
         records.push(record("", shared));
     }
     records
 }
 
 fn is_worth_keeping(judged: &Judged) -> bool {
-    judged.state.is_some()
+    judged.decision.action.is_change()
         || judged.decision.blocked.is_some()
         || judged.snapshot.capacity_info != CapacityInfo::NotRead
 }

@@ -59,7 +59,11 @@ impl Ledger {
         }
         let is_behind = tables.version < VERSION || tables.additions < ADDITIONS.len();
         if tables.version <= VERSION && is_behind && opening != Opening::ReadOnly {
-            tables = self.add_missing().await?;
+            tables = match self.add_missing().await {
+                // A role without the right to create tables works with those that there are.
+                Err(error) if tables.version == VERSION && error.kind() == ErrorKind::NotPermitted => tables,
+                added => added?,
+            };
         }
         if tables.version > VERSION {
             let detail = format!(

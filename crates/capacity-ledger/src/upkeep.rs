@@ -85,9 +85,12 @@ const OLD_POLICY_DECISIONS: &str = concat!(
     "DELETE FROM capacity_policy_decisions WHERE ",
     of_an_old_evaluation!()
 );
+/// An older release drops evaluations and does not know this table.
 const OLD_DECISION_INPUTS: &str = concat!(
     "DELETE FROM capacity_decision_inputs WHERE ",
-    of_an_old_evaluation!()
+    of_an_old_evaluation!(),
+    " OR NOT EXISTS (SELECT 1 FROM capacity_evaluations evaluation WHERE evaluation.account = capacity_decision_inputs.account \
+     AND evaluation.plan_id = capacity_decision_inputs.plan_id)"
 );
 const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
@@ -102,9 +105,24 @@ impl Ledger {
             Pool::Sqlite(_) => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
             Pool::Postgres(_) => "SELECT pg_database_size(current_database())",
         };
+        let mut additions = BTreeMap::new();
+        for (name, sql, number) in COUNTS {
+            if number == 0 || number > self.additions {
+                continue;
+            }
+            let counted = within!(self, Access::Read, transaction => {
+                query(sql).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?
+            });
+            match counted {
+                Ok(counted) => additions.extend([(name, counted)]),
+                // A reader keeps the rights that it was given before the table existed.
+                Err(error) if error.kind() == ErrorKind::NotPermitted => {}
+                Err(error) => return Err(error),
+            }
+        }
         within!(self, Access::Read, transaction => {
-            let mut rows = BTreeMap::new();
-            for (name, sql, _) in COUNTS.into_iter().filter(|(_, _, additions)| *additions <= self.additions) {
+            let mut rows = additions;
+            for (name, sql, _) in COUNTS.into_iter().filter(|(_, _, number)| *number == 0) {
                 rows.insert(name, query(sql).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?);
             }
             let ends = query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(&mut *transaction).await?;
@@ -154,7 +172,7 @@ impl Ledger {
     }
 
     /// Folds minutes older than `keep_minutes` into hours that stay, drops hours older than `keep_hours`, and evaluations, their
-    /// decisions and changes older than `keep_decisions`. Folding an hour is one transaction, so that an interruption loses nothing
+    /// decisions and changes older than `keep_decisions`. Inputs of decisions go with the minutes that complete them. Folding an hour is one transaction, so that an interruption loses nothing
     /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember
     /// stays.
     ///
@@ -199,17 +217,28 @@ impl Ledger {
                 .await?
                 .rows_affected()
         })?;
-        let oldest = now
-            .saturating_sub(keep_decisions)
-            .map_or(i64::MIN, Timestamp::as_millisecond);
-        self.drop_decisions(oldest, &mut pruned).await?;
+        let oldest = |keep: SignedDuration| {
+            now.saturating_sub(keep)
+                .map_or(i64::MIN, Timestamp::as_millisecond)
+        };
+        self.drop_decisions(oldest(keep_decisions), oldest(keep_minutes), &mut pruned)
+            .await?;
         damaged.map_or(Ok(pruned), Err)
     }
 
-    async fn drop_decisions(&self, oldest_ms: i64, pruned: &mut Pruned) -> Result<(), LedgerError> {
+    async fn drop_decisions(
+        &self,
+        oldest_ms: i64,
+        oldest_inputs_ms: i64,
+        pruned: &mut Pruned,
+    ) -> Result<(), LedgerError> {
         within!(self, Access::Write, transaction => {
-            query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
-            query(OLD_DECISION_INPUTS).bind(oldest_ms).execute(&mut *transaction).await?;
+            if self.additions >= WITH_POLICY_DECISIONS {
+                query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
+            }
+            if self.additions >= WITH_DECISION_INPUTS {
+                query(OLD_DECISION_INPUTS).bind(oldest_inputs_ms.max(oldest_ms)).execute(&mut *transaction).await?;
+            }
             for (dropped, sql) in [
                 (&mut pruned.changes, OLD_CHANGES),
                 (&mut pruned.decisions, OLD_DECISIONS),

@@ -26,6 +26,9 @@ pub struct ChangeRequest {
     pub resource_version: String,
     /// The minute of the newest metrics used (UTC, RFC 3339).
     pub sample_minute: Option<String>,
+    /// How long its metrics stay fresh enough after the evaluation, in milliseconds of real time; `None` from older workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fresh_for_ms: Option<u64>,
     /// How long the change may take before it is announced as slow; 15 minutes by default.
     pub timeout_seconds: Option<u64>,
     /// The workflow id of the controller, which is signaled of its progress.

@@ -197,17 +197,17 @@ pub(crate) async fn evaluate(
     })
 }
 
-/// A queued change is decided again when its data is too old.
+/// When the first of the changes has to be decided again.
 fn data_expires_in_ms(activities: &CapacityActivities, plan: &Plan) -> u64 {
+    let changes = plan.decisions.iter().filter(|it| it.action.is_change());
+    fresh_for_ms(activities, changes.filter_map(|it| it.sample_minute).min())
+}
+
+/// A queued change is decided again when its data is too old.
+fn fresh_for_ms(activities: &CapacityActivities, sample_minute: Option<Timestamp>) -> u64 {
     let now = activities.autopilot.now();
     let max_age = activities.autopilot.settings().metrics_max_age();
-    let oldest = plan
-        .decisions
-        .iter()
-        .filter(|it| it.action.is_change())
-        .filter_map(|it| it.sample_minute)
-        .min();
-    let left = oldest.map_or(max_age, |minute| {
+    let left = sample_minute.map_or(max_age, |minute| {
         max_age.saturating_sub(now.duration_since(minute))
     });
     let left = Duration::try_from(left).unwrap_or_default();
@@ -272,6 +272,7 @@ fn requests(
     let timeout_seconds = Some(activities.settings.change_timeout.as_secs());
     let orders = plan.orders(evaluation);
     let requests = orders.iter().map(|order| ChangeRequest {
+        fresh_for_ms: Some(fresh_for_ms(activities, order.sample_minute)),
         timeout_seconds,
         controller_id: activities.settings.installation.controller_id(),
         evaluation: request.number,

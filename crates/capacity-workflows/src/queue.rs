@@ -164,6 +164,10 @@ impl Changes {
 
     fn push(&mut self, request: ChangeRequest, now_ms: u64, expires_ms: u64) {
         if !self.is_queued(&request.namespace) && !self.is_running(&request.namespace) {
+            // A namespace whose metrics lag does not hold up the others.
+            let expires_ms = request
+                .fresh_for_ms
+                .map_or(expires_ms, |fresh_for_ms| now_ms.saturating_add(fresh_for_ms));
             self.queued.push(QueuedChange {
                 request,
                 queued_ms: now_ms,
@@ -375,6 +379,19 @@ mod tests {
             .collect();
         assert_eq!(queued, [("seen-under-way", 60), ("decided-meanwhile", u64::MAX)]);
         assert_eq!(changes.next(&open(0), 5, 60), NextStart::Start(1));
+    }
+
+    #[test]
+    fn a_namespace_whose_metrics_lag_does_not_hold_up_the_others() {
+        let mut changes = Changes::default();
+        let fresh_for = |namespace: &str, fresh_for_ms| ChangeRequest {
+            fresh_for_ms: Some(fresh_for_ms),
+            ..change(namespace, 0, 4)
+        };
+        let wanted = vec![fresh_for("lags", 0), fresh_for("hot", 60_000)];
+        changes.replace(wanted, 0, 10, 10);
+        assert_eq!(changes.next(&open(0), 5, 10), NextStart::Start(1));
+        assert_eq!(changes.next(&open(0), 5, 60_010), NextStart::Wait);
     }
 
     #[test]

@@ -106,7 +106,8 @@ pub(crate) fn series(
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     for text in selectors {
         let refused = || format!("invalid parameter \"match[]\": unsupported selector `{text}`");
-        let selector = Selector::parse_over(text, end - start + 1).ok_or_else(refused)?;
+        let selector =
+            Selector::parse_over(text, end.saturating_sub(start).saturating_add(1)).ok_or_else(refused)?;
         for (mut labels, _) in selector.read(cloud, now, end) {
             labels.insert("__name__".to_owned(), json!(selector.family));
             let labels = Value::Object(labels);

@@ -36,6 +36,7 @@ use crate::autopilot::{
     Autopilot, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource,
 };
 use crate::ledger_handle::ledger_unavailable;
+use crate::text::counted;
 
 pub use families::metric_families;
 pub(crate) use foreign::SizesSeen;
@@ -444,16 +445,21 @@ impl<'a> Round<'a> {
             // Throttling was read before, so scaling up continues.
             Err(unread) => {
                 self.errors.extend(unread.rejection());
-                self.account.restrictions.push(Restriction::new(
-                    Direction::ScaleDown,
-                    ReasonCode::MetricsIncomplete,
-                    format!(
-                        "the metrics of {} candidates are incomplete: {}",
-                        names.len(),
-                        unread.why
-                    ),
-                    RestrictionOrigin::Metrics,
-                ));
+                let why = format!(
+                    "the metrics of {} are incomplete: {}",
+                    counted(names.len(), "candidate"),
+                    unread.why
+                );
+                // Whatever else may be released was read: a queued release stays queued.
+                self.account.restrictions.extend(names.into_iter().map(|name| {
+                    Restriction::new(
+                        Direction::ScaleDown,
+                        ReasonCode::MetricsIncomplete,
+                        why.clone(),
+                        RestrictionOrigin::Metrics,
+                    )
+                    .on(name)
+                }));
             }
             Ok(mut read) => {
                 warnings::of_metrics(&read.metrics, false, warnings);

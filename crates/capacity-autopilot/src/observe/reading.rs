@@ -277,6 +277,12 @@ impl<'a> Reading<'a> {
     async fn claim(&mut self, requests: u32, budget: u32, spared: u32) -> Result<(), Unread> {
         let within = budget.saturating_sub(spared);
         let Some(Claim::Refused { until }) = self.count(requests, within).await else {
+            if spared > 0 && self.ledger_failure.is_some() {
+                // What cannot be counted might take the requests of the next sample. What is queued stays, and is decided again later.
+                return Err(Unread::because(
+                    "the ledger that keeps the budget does not answer",
+                ));
+            }
             return Ok(());
         };
         let now = self.autopilot.now();

@@ -16,6 +16,8 @@ use crate::inputs::{assume_documented_sizes, documented_sizes, inputs_from_ledge
 /// The endpoint shows a minute three minutes later.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
+/// What is said of minutes that were folded since.
+const MINUTES_GONE: &str = "The ledger no longer has all minutes that this decision rested on; it is decided again on those that it has.";
 /// What is said of sizes that were not recorded.
 const SIZES_ASSUMED: &str =
     "The sizes are assumed to be the documented ones: they were not read for this decision.";
@@ -78,9 +80,18 @@ pub async fn decision_in_ledger(
     match inputs_from_ledger(&kept, now) {
         Ok(Some(mut inputs)) => {
             if let ReportedUsage::Known(window) = &inputs.snapshot.usage
-                && window.known_minutes() == 1
+                && window.minutes().count() == 1
             {
-                inputs.snapshot.usage = ReportedUsage::Known(histories.window(namespace, *window.newest()));
+                let window = histories.window(namespace, *window.newest());
+                let known = i64::try_from(window.known_minutes()).unwrap_or(i64::MAX);
+                if row
+                    .decision
+                    .known_minutes
+                    .is_some_and(|decided_on| known < decided_on)
+                {
+                    assumed.push(MINUTES_GONE.to_owned());
+                }
+                inputs.snapshot.usage = ReportedUsage::Known(window);
             }
             if assume_documented_sizes(&mut inputs) {
                 assumed.push(SIZES_ASSUMED.to_owned());

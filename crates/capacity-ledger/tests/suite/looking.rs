@@ -6,8 +6,8 @@ use secrecy::ExposeSecret;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
 use crate::places::{
-    ACCOUNT, at, change, decision, downgrade, evaluation, execute, minute, opened, place, policy_state,
-    sample,
+    ACCOUNT, at, change, decision, downgrade, evaluation, execute, inputs, minute, opened, place,
+    policy_state, sample,
 };
 
 const TABLES: [Table; 8] = [
@@ -163,6 +163,49 @@ async fn a_worker_needs_no_right_to_create_tables() {
     look(&writer).await;
     writer.close().await;
     execute(&place.location, "DROP OWNED BY writer; DROP ROLE writer").await;
+}
+
+/// An upgrade adds a table. The worker's role may not create it, and a reader's rights are older than it.
+#[tokio::test]
+async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
+    opened!(Postgres, "upgraded_roles", place, ledger);
+    fill(&ledger).await;
+    ledger.close().await;
+    execute(
+        &place.location,
+        "DROP TABLE capacity_decision_inputs; UPDATE capacity_additions SET number = 2; \
+         DROP ROLE IF EXISTS upgraded; CREATE ROLE upgraded LOGIN; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO upgraded",
+    )
+    .await;
+    let role = as_role(&place.location, "upgraded");
+    let inputs = [inputs("p1", "pay.a1b2c")];
+    let check = async |opened: Ledger| {
+        look(&opened).await;
+        opened.record_decision_inputs(&inputs).await.expect("left out");
+        let kept = opened.decision_inputs(ACCOUNT, "p1", "pay.a1b2c").await;
+        assert_eq!(kept.expect("readable"), []);
+        assert!(
+            !opened
+                .info()
+                .await
+                .expect("readable")
+                .rows
+                .contains_key("decision_inputs")
+        );
+        opened.close().await;
+    };
+    check(Ledger::open(&role).await.expect("opened without the table")).await;
+    let owner = Ledger::open(&place.location).await.expect("opened");
+    owner.record_decision_inputs(&inputs).await.expect("recorded");
+    owner.close().await;
+    check(
+        Ledger::open(&role)
+            .await
+            .expect("opened without a right on the table"),
+    )
+    .await;
+    execute(&place.location, "DROP OWNED BY upgraded; DROP ROLE upgraded").await;
 }
 
 #[rstest]

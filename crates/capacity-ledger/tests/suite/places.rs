@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use capacity_ledger::{
-    ChangeRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute, PolicyDecisionRecord,
-    PolicyStateRecord,
+    ChangeRecord, DecisionInputsRecord, DecisionRecord, EvaluationRecord, Location, Minute, NamespaceMinute,
+    PolicyDecisionRecord, PolicyStateRecord,
 };
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -134,6 +134,15 @@ pub(crate) fn policy_decision(plan: &str, namespace: &str, shadow: bool) -> Poli
         reason_code: "waiting_costs_more".to_owned(),
         reason: "throttled in 2 of the last 10 min".to_owned(),
         options: r#"[{"trus":6,"verdict":"chosen, \"quoted\""}]"#.to_owned(),
+    }
+}
+
+pub(crate) fn inputs(plan: &str, namespace: &str) -> DecisionInputsRecord {
+    DecisionInputsRecord {
+        account: ACCOUNT.to_owned(),
+        plan_id: plan.to_owned(),
+        namespace: namespace.to_owned(),
+        inputs: "{}".to_owned(),
     }
 }
 

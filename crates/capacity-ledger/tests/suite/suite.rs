@@ -9,8 +9,8 @@ use rstest::rstest;
 
 use crate::places::Kind::{self, Postgres, Sqlite};
 use crate::places::{
-    ACCOUNT, at, change, decision, downgrade, evaluation, minute, opened, policy_decision, policy_state,
-    sample,
+    ACCOUNT, at, change, decision, downgrade, evaluation, inputs, minute, opened, policy_decision,
+    policy_state, sample,
 };
 
 #[rstest]
@@ -337,6 +337,40 @@ async fn decisions_of_policies_are_recorded_once_and_go_with_their_evaluation(#[
     let kept = SignedDuration::from_mins(2);
     ledger.prune(at(4), years, years, kept).await.expect("pruned");
     assert_eq!(found(HistoryFilter::default()).await, two);
+}
+
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn inputs_of_decisions_go_with_the_minutes_that_complete_them(#[case] kind: Kind) {
+    opened!(kind, "inputs", _place, ledger);
+    for (plan, number) in [("old", 1), ("new", 300)] {
+        let decisions = [decision(plan, "pay.a1b2c", "Disable")];
+        ledger
+            .record_evaluation(&evaluation(plan, number, false), &decisions)
+            .await
+            .expect("recorded");
+    }
+    let recorded = ["old", "new", "without"].map(|plan| inputs(plan, "pay.a1b2c"));
+    for _ in 0..2 {
+        ledger.record_decision_inputs(&recorded).await.expect("recorded");
+    }
+    let (hour, year) = (
+        SignedDuration::from_hours(1),
+        SignedDuration::from_hours(24 * 365),
+    );
+    let pruned = ledger.prune(at(310), hour, year, year).await.expect("pruned");
+    assert_eq!(pruned.decisions, 0);
+    let mut left = Vec::new();
+    for plan in ["old", "new", "without"] {
+        let kept = ledger
+            .decision_inputs(ACCOUNT, plan, "pay.a1b2c")
+            .await
+            .expect("readable");
+        left.push(kept.len());
+    }
+    assert_eq!(left, [0, 1, 0]);
 }
 
 /// The earlier release can be started again: it refuses higher versions only.
