@@ -92,7 +92,7 @@ impl TemporalServer {
     }
 }
 
-/// A PostgreSQL server with a data folder of its own.
+/// A PostgreSQL server with its own data folder.
 pub(crate) struct Postgres {
     binaries: PathBuf,
     data: PathBuf,
@@ -198,7 +198,7 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
             .collect::<Vec<_>>()
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // The tests of the ledger unpack Debian's packages beside the build where no PostgreSQL is installed.
+    // The tests of the ledger unpack Debian's packages next to the build where no PostgreSQL is installed.
     let fetched = crate::programs()?.join("../tmp/postgresql/usr/lib/postgresql");
     std::env::split_paths(&path)
         .chain(versions("/usr/lib/postgresql".into()))

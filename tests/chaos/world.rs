@@ -1,4 +1,4 @@
-//! The cloud, what runs beside it, and what is known of how everything is.
+//! The cloud, what runs alongside it, and what is known of how everything is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::Arguments;
 use crate::processes::{Postgres, TemporalServer, Worker};
 
-/// Minutes of simulated load: at work, and idle for longer than the hour that a release rests on.
+/// Minutes of simulated load: at work, and idle for longer than the hour that a release is based on.
 const BUSY: usize = 35;
 const IDLE: usize = 95;
 /// Namespaces that never need a change.
@@ -70,7 +70,7 @@ impl World {
             speed: arguments.speed,
             seed: arguments.seed,
             past_minutes: PAST_MINUTES,
-            // Eighteen and six seconds of ours at the usual speed: kills find changes in progress.
+            // Eighteen and six seconds of real time at the usual speed: kills find changes in progress.
             operation_lag: SignedDuration::from_mins(3),
             capacity_lag: SignedDuration::from_mins(1),
             faults: background(),
@@ -93,7 +93,7 @@ impl World {
             ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
             ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
             ("LEDGER_URL", database.url()),
-            // An hour of ours is ten of the cloud's, and each outage a gap in them: releases would be rare.
+            // An hour of real time is ten of the cloud's, and each outage a gap in them: releases would be rare.
             ("DISABLE_ON_ESTIMATE", "true".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -237,7 +237,7 @@ pub(crate) fn background() -> Faults {
     }
 }
 
-/// Namespaces that are throttled and idle in turns, each at a moment of its own, and some that are always quiet.
+/// Namespaces that are throttled and idle in turns, each at a different moment, and some that are always quiet.
 fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
     let mut random = fastrand::Rng::with_seed(arguments.seed);
     let period = BUSY + IDLE;

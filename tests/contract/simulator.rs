@@ -1,4 +1,4 @@
-//! What the simulated cloud answers is made of the fields that Temporal's published definitions know, and our clients read it.
+//! The simulated cloud's responses only have fields from Temporal's published definitions, and our clients can read them.
 
 use std::collections::BTreeSet;
 

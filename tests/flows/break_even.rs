@@ -188,7 +188,7 @@ fn setup(name: &str, load: Load) -> NamespaceSetup {
     }
 }
 
-/// Quiet, a burst of 900/s, one of 2,500/s, quiet again; beside a namespace that is always quiet.
+/// Quiet, a burst of 900/s, one of 2,500/s, quiet again; and another namespace that is always quiet.
 fn bursts() -> Account {
     let phases = [(40, 73), (900, 12), (2_500, 12), (40, 1_000)];
     let quiet = setup("quiet", Load::Steady(30.0));

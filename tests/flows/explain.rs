@@ -58,7 +58,7 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] policy: Policy
         .expect("observed")
         .inputs();
     assert_eq!(inputs.len(), 12);
-    // What a decision rests on can be stored, and decided again.
+    // The inputs of a decision can be stored, and decided on again.
     let stored = serde_json::to_string(&inputs).expect("every part can be stored");
     let restored: Vec<Inputs> = serde_json::from_str(&stored).expect("what was stored can be read");
     for (inputs, restored) in inputs.iter().zip(&restored) {

@@ -97,7 +97,7 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
     let prometheus = Prometheus::start(&config(&cloud, &families), &[]).await?;
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    // A day passes within minutes of ours, by which the scraper counts.
+    // A day passes within minutes of real time, by which the scraper counts.
     let remembering =
         harness::autopilot_within(&cloud, strict(), 10_000).with_ledger(LedgerHandle::at(location));
     let stored = through(&cloud, &prometheus.url());

@@ -122,7 +122,7 @@ struct Lived {
     bills: BTreeMap<String, BTreeMap<i64, HourBill>>,
     changes: BTreeMap<String, usize>,
     action_minutes: BTreeMap<String, f64>,
-    /// What was decided: the namespace, the minute of the loads, and the line that tells it.
+    /// What was decided: the namespace, the minute of the loads, and the line of output.
     decided: Vec<(String, i64, String)>,
 }
 

@@ -39,7 +39,7 @@ fn scrapes(world: &World) -> u64 {
         .unwrap_or_default()
 }
 
-/// What became of the changes so far, in a line: the test fails after minutes, and says why.
+/// The outcomes of the changes so far, in a line: the test fails after minutes, and says why.
 async fn state_of(world: &World, released: usize) -> String {
     let told = status(&world.client, &world.installation, PATIENT)
         .await

@@ -1,4 +1,4 @@
-//! Changes beside evaluations: nothing waits for a change, and each one that was started ends on record.
+//! Changes that run alongside evaluations: nothing waits for a change, and the outcome of each started one is recorded.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ async fn time_to_scale_up(world: &World) -> Duration {
     world
         .cloud
         .add_namespace(NamespaceSetup::new("hot", Load::Steady(800.0)));
-    // Its first minute answers 403, and the metrics lag three minutes: nine seconds and more of ours.
+    // Its first minute answers 403, and the metrics lag three minutes: nine seconds and more of real time.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let begun = Instant::now();
     signal(&world.client, &world.installation, Trigger::CapacityIsShort)
@@ -60,7 +60,7 @@ async fn time_to_scale_up(world: &World) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
     let setup = Setup {
-        // A minute of ours.
+        // A minute of real time.
         operation_lag: SignedDuration::from_mins(20),
         ..releases(40)
     };
@@ -127,7 +127,7 @@ async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forty_releases_with_operations_of_a_minute_all_happen() {
     let setup = Setup {
-        // Fifteen seconds of ours, so that the last ones start long after they were decided.
+        // Fifteen seconds of real time, so that the last ones start long after they were decided.
         operation_lag: SignedDuration::from_mins(5),
         ..releases(40)
     };
@@ -151,7 +151,7 @@ async fn a_slow_change_is_announced_once_and_its_end_is_recorded_and_announced()
     let setup = Setup {
         ledger: Some(location),
         change_timeout: Duration::from_secs(3),
-        // Ten seconds of ours: more than a change should take.
+        // Ten seconds of real time: more than a change should take.
         operation_lag: SignedDuration::from_secs(200),
         ..throttled(&["checkout"])
     };
@@ -269,7 +269,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
     let folder = tempfile::tempdir().expect("a folder");
     let away = folder.path().join("away");
     let location = Location::Sqlite(away.join("ledger.db"));
-    // A file stands where the folder of the ledger should be.
+    // There is a file where the ledger's folder should be.
     std::fs::write(&away, "").expect("written");
     let mut setup = Setup {
         ledger: Some(location.clone()),

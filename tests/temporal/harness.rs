@@ -66,7 +66,7 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
     })
 }
 
-/// How much faster than ours the simulated time runs.
+/// How much faster than real time the simulated time runs.
 pub(crate) const SPEED: f64 = 20.0;
 
 /// How much faster the sampler lives where the test moves time on: it looks for a new minute every twentieth of a second, and
@@ -100,7 +100,7 @@ pub(crate) struct Setup {
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
     pub(crate) capacity_lag: SignedDuration,
-    /// How much faster than ours the simulated time runs; 0 where the test moves it on, a minute at a time.
+    /// How much faster than real time the simulated time runs; 0 where the test moves it on, a minute at a time.
     pub(crate) speed: f64,
     /// The cloud's time at the start, where not ours.
     pub(crate) start: Option<Timestamp>,
@@ -206,7 +206,7 @@ impl World {
     }
 }
 
-/// Runs a test body beside a worker, in a namespace of its own.
+/// Runs a test body with a running worker, in a separate namespace.
 pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce(&World)) {
     let Some(shared) = shared_server() else { return };
     let address = setup.server.unwrap_or(shared);

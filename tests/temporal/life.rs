@@ -256,7 +256,7 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
     };
     let setup = Setup {
         server: Some(server.address()),
-        // Five seconds of ours: the change keeps the evaluation busy.
+        // Five seconds of real time: the change keeps the evaluation busy.
         operation_lag: SignedDuration::from_secs(100),
         ..throttled(&["checkout"])
     };

@@ -55,7 +55,7 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_controller_fails_its_tick_and_people_are_told() {
     with_worker("silent", throttled(&["checkout"]), async |world| {
-        // Something that no worker knows stands where the controller should.
+        // A workflow type that no worker knows has the controller's id.
         let options = WorkflowStartOptions::new(TASK_QUEUE, names::CONTROLLER_ID).build();
         world
             .client

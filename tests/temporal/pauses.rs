@@ -87,7 +87,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
     let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
     let mut setup = Setup {
         account: Account::new("a1b2c", (0..20).map(idle).collect()),
-        // Ten seconds of ours.
+        // Ten seconds of real time.
         operation_lag: SignedDuration::from_secs(200),
         ..Setup::default()
     };

@@ -58,7 +58,7 @@ impl Certificates {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Writes another file beside them, and returns its path.
+    /// Writes another file next to them, and returns its path.
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         std::fs::write(self.folder.path().join(name), bytes).expect("written");
         self.path(name)

@@ -18,7 +18,7 @@ use temporalio_sdk::workflow_replayer::{
 
 use crate::harness::{Setup, TASK_QUEUE, with_worker};
 
-/// Set to 1, the histories of this run are kept as fixtures, beside those that are there.
+/// Set to 1, the histories of this run are kept as fixtures, in addition to the existing ones.
 const RECORD: &str = "TEMPORAL_CAPACITY_RECORD_HISTORIES";
 
 fn folder() -> PathBuf {

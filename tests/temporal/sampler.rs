@@ -73,7 +73,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
     assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
 }
 
-/// The sampler says once that a namespace is throttled, and again a quarter of an hour later: 45 s of ours.
+/// The sampler says once that a namespace is throttled, and again a quarter of an hour later: 45 s of real time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_answers() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -124,7 +124,7 @@ async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_ans
 async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_raise() {
     let folder = tempfile::tempdir().expect("a folder");
     let setup = Setup {
-        // Five seconds of ours: the change keeps the evaluation busy.
+        // Five seconds of real time: the change keeps the evaluation busy.
         operation_lag: SignedDuration::from_secs(100),
         ..sampled(&folder)
     };

@@ -323,7 +323,7 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     let context = || format!("the plan {} cannot be carried out", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
     let plan = Plan {
-        // What it rests on is for `explain`, and is not printed once more.
+        // The inputs are for `explain`, and are not printed again.
         inputs: None,
         ..Plan::from_saved(&text).with_context(context)?
     };

@@ -19,7 +19,7 @@ use crate::exit::{Exit, report, tell};
 use crate::simulator::PAST_MINUTES;
 use crate::stack::{self, NAMESPACE};
 
-/// Faster, a simulated minute is shorter than the steps it is made of.
+/// Faster, a simulated minute is shorter than the steps it consists of.
 const FASTEST: f64 = 600.0;
 
 pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {

@@ -1,4 +1,4 @@
-//! `plan --observe`: minutes of usage are gathered before they are judged.
+//! `plan --observe`: minutes of usage are gathered before they are evaluated.
 
 use std::time::{Duration, Instant};
 

@@ -129,7 +129,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
     )
 }
 
-/// Renders what became of the changes.
+/// Renders the outcomes of the changes.
 pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
     let mut table = table_with(["namespace", "change", "outcome", "why"], terminal);
     for change in changes {

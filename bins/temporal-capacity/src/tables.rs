@@ -100,7 +100,7 @@ fn narrowed(mut widths: Vec<u16>, width: u16) -> Vec<u16> {
     widths
 }
 
-/// One row. It is a table of its own, since a text may follow it, and the columns of all rows have the same widths.
+/// One row. It is a separate table, since a text may follow it, and the columns of all rows have the same widths.
 fn row(cells: &[Cell], widths: &[u16], terminal: Terminal) -> String {
     let mut table = plain(terminal);
     table.add_row(cells.to_vec());

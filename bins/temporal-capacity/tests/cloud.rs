@@ -582,7 +582,7 @@ fn nothing_is_released_on_one_minute_unless_somebody_asked_for_it() {
     );
 }
 
-/// The quick start: the simulated cloud has its past hour, so releases rest on all of it.
+/// The quick start: the simulated cloud has its past hour, so releases are based on all of it.
 #[test]
 fn a_release_rests_on_the_whole_hour_that_the_simulated_cloud_provides() {
     let world = World::new(SimulatorOptions {

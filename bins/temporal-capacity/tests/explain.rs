@@ -82,7 +82,7 @@ fn a_recorded_decision_and_a_saved_one_are_explained() {
         early.contains("has no decision about crm-sync.a1b2c up to 2020-01-01"),
         "{early}"
     );
-    // A change is recorded with what it rests on: nothing is assumed.
+    // A change is recorded with its inputs: nothing is assumed.
     let enabled = json(&output(
         &ledger(&["explain", "checkout", "--from", "ledger", "-o", "json"]).code(0),
     ));

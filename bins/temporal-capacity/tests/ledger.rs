@@ -446,7 +446,7 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
     let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "memory.db").assert();
     let first = output(&with_ledger(&["plan"]).code(0));
     assert!(first.contains("usage: ledger, 1 of 60 minutes known"), "{first}");
-    // Twenty times as fast as ours: another minute.
+    // Twenty times as fast as real time: another minute.
     world.cloud.advance(jiff::SignedDuration::from_mins(2));
     let plan: Value =
         serde_json::from_str(&output(&with_ledger(&["plan", "-o", "json"]).code(0))).expect("JSON");

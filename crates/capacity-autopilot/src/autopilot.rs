@@ -108,8 +108,8 @@ pub struct EvaluationRequest {
     pub scope: Scope,
     /// Restrictions, the most important first; restrictions that the evaluation finds itself are added at the end.
     pub restrictions: Vec<Restriction>,
-    /// Whether releases may rest on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are read
-    /// again. For an evaluation that only decides again on what an earlier one has read, so that it leaves the requests of the
+    /// Whether releases may be based on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are
+    /// read again. For an evaluation that only decides again on what an earlier one has read, so that it leaves the requests of the
     /// hour to the sampler.
     pub ledger_is_enough: bool,
 }
@@ -147,7 +147,7 @@ pub struct Judged {
 pub struct ShadowDecision {
     /// The decision.
     pub decision: Decision,
-    /// What that policy is to remember, where that is new.
+    /// The state that this policy should store, if it changed.
     pub next_state: Option<PolicyState>,
 }
 
@@ -187,7 +187,7 @@ pub struct Evaluation {
     pub evaluated_at: Timestamp,
     /// The account, if a namespace id contains it.
     pub account: Option<String>,
-    /// The price that all its costs rest on.
+    /// The price that all its costs are based on.
     pub price: ActionPrice,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
@@ -212,7 +212,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns what a decision rests on.
+    /// Returns the inputs of a decision.
     pub fn inputs(&self, judged: &Judged) -> Inputs {
         Inputs {
             snapshot: judged.snapshot.clone(),

@@ -1,4 +1,4 @@
-//! Carrying out the changes of a plan: the first alone, then a few at a time, none stopping another.
+//! Makes the changes of a plan: the first alone, then a few at a time, none stopping another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl Autopilot {
 /// One change at a time, for callers that wait outside this process, such as a durable workflow.
 impl Autopilot {
     /// Does the next step of a change, as [`Changer::step`] does; a change that has not begun and whose metrics have grown
-    /// too old is to be decided again first.
+    /// too old must be decided again first.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         let changer = Changer::new(self.ops().clone());
         let fresh_enough =

@@ -31,7 +31,7 @@ impl Clock {
         Self::default()
     }
 
-    /// Returns a clock for a simulated service, whose time runs faster than ours by this factor.
+    /// Returns a clock for a simulated service, whose time runs faster than real time by this factor.
     pub fn running_at(speed: f64) -> Self {
         let now = Timestamp::now();
         Self {

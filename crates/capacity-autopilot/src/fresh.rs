@@ -66,7 +66,7 @@ impl<'a> FreshDecisions<'a> {
         }
     }
 
-    /// Returns a decision that is fresh enough; `None` where the account no longer lists the namespace.
+    /// Returns a decision that is fresh enough; `None` if the account no longer lists the namespace.
     pub(crate) async fn of(
         &self,
         namespace: &NamespaceId,

@@ -20,7 +20,7 @@ pub struct OpenChange<'a> {
     pub to_trus: u32,
     /// Our id of the operation.
     pub operation_id: &'a str,
-    /// When it was started; `None` where that is not recorded.
+    /// When it was started; `None` if that is not recorded.
     pub started_at: Option<Timestamp>,
 }
 

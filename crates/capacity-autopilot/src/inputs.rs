@@ -1,4 +1,4 @@
-//! What decisions rest on, as it is written down: in a saved plan, and in the ledger.
+//! The inputs of decisions, as stored in a saved plan and in the ledger.
 //!
 //! The form is that of the engine's own types. Inputs that another version wrote may not fit: the reader gets an error for
 //! them, and nothing else fails.
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 /// What Temporal documents as the sizes.
 const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 
-/// What all decisions of an evaluation rest on.
+/// The inputs that all decisions of an evaluation share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SharedInputs {
     account: AccountView,
@@ -36,7 +36,7 @@ impl From<&Evaluation> for SharedInputs {
     }
 }
 
-/// What one decision rests on beside that.
+/// The inputs of one decision, in addition to the shared ones.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OwnInputs {
     pub(crate) snapshot: Snapshot,
@@ -66,11 +66,11 @@ impl SharedInputs {
     }
 }
 
-/// In a plan of more namespaces, only the inputs of changes and of what was in their way are saved: an hour of minutes takes 16 kB.
+/// In a plan of more namespaces, only the inputs of changes and of what blocked them are saved: an hour of minutes takes 16 kB.
 const MOST_SAVED_WHOLE: usize = 1_000;
 
-/// What the decisions of a plan rest on, as a saved plan holds it: compact JSON in strings, so that a plan is read without reading
-/// all minutes of all namespaces, and one line of the file is one namespace.
+/// The inputs of the decisions of a plan, as a saved plan stores them: compact JSON in strings, so that a plan is read without
+/// reading all minutes of all namespaces, and one line of the file is one namespace.
 #[derive(Serialize)]
 struct PlanInputs {
     shared: String,
@@ -96,7 +96,7 @@ impl PlanInputs {
 }
 
 impl Plan {
-    /// Adds what the decisions rest on, for a file: `explain` decides again on it.
+    /// Adds the inputs of the decisions, for a file: `explain` decides again on them.
     #[must_use]
     pub fn with_inputs(self, evaluation: &Evaluation) -> Self {
         Self {
@@ -106,11 +106,11 @@ impl Plan {
         }
     }
 
-    /// Returns what the decision about a namespace rests on; `None` where the plan does not hold it.
+    /// Returns the inputs of the decision about a namespace; `None` if the plan does not contain them.
     ///
     /// # Errors
     ///
-    /// If it is in a form that this version does not read, or rests on a policy that this version does not have.
+    /// If they are in a format that this version cannot read, or need a policy that this version does not have.
     pub fn inputs_of(&self, namespace: &str) -> Result<Option<Inputs>, serde_json::Error> {
         let Some(inputs) = &self.inputs else {
             return Ok(None);
@@ -123,8 +123,8 @@ impl Plan {
     }
 }
 
-/// Returns what the ledger keeps of an evaluation beside its decisions and the minutes of usage: what each decision rests on where
-/// more than usage was looked at.
+/// Returns what the ledger keeps of an evaluation in addition to its decisions and the minutes of usage: the inputs of each
+/// decision that depended on more than usage.
 pub(crate) fn inputs_for_ledger(
     plan: &Plan,
     account: &str,
@@ -168,7 +168,7 @@ fn is_worth_keeping(judged: &Judged) -> bool {
         || judged.snapshot.capacity_info != CapacityInfo::NotRead
 }
 
-/// Returns what the ledger kept of a decision; `None` where it kept nothing.
+/// Returns what the ledger kept of a decision; `None` if it kept nothing.
 ///
 /// # Errors
 ///
@@ -185,8 +185,8 @@ pub(crate) fn inputs_from_ledger(
     Ok(Some(shared.with(serde_json::from_str(&own.inputs)?, now)))
 }
 
-/// Where the sizes were not read, which is only done where a change is wanted, assumes the documented ones, unless the decision would
-/// be another then. Returns whether they are assumed.
+/// If the sizes were not read, which is only done if a change is wanted, assumes the documented ones, unless that would give
+/// a different decision. Returns whether they are assumed.
 pub fn assume_documented_sizes(inputs: &mut Inputs) -> bool {
     if inputs.snapshot.capacity_info != CapacityInfo::NotRead {
         return false;

@@ -1,7 +1,7 @@
 //! Ids of our asynchronous operations: derived, so that a repeated request repeats its id, and
 //! recognizable, so that our own changes are distinguishable from a person's without stored state.
 //!
-//! An id is a version 8 UUID (the version set aside for layouts of one's own): 32 bits of a fixed
+//! An id is a version 8 UUID (the version set aside for custom layouts): 32 bits of a fixed
 //! marker, then a name-based hash of account, namespace, wanted value and evaluation.
 
 use capacity_engine::{Capacity, NamespaceId};

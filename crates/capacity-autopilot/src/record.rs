@@ -68,8 +68,8 @@ pub async fn record_evaluation(
         .await
 }
 
-/// Records what policies decided and what that rests on, and stores what they remember. For evaluations that are acted on: one that only looks, or
-/// is a dry run, stores nothing to remember.
+/// Records what policies decided and the inputs, and stores policy state. For evaluations that make changes: read-only ones and
+/// dry runs store no state.
 ///
 /// # Errors
 ///
@@ -185,7 +185,7 @@ fn policy_state(
     }
 }
 
-/// Records what became of changes of a plan.
+/// Records the outcomes of changes of a plan.
 ///
 /// # Errors
 ///
@@ -205,7 +205,7 @@ pub async fn record_changes(
         .await
 }
 
-/// Records what became of one change.
+/// Records the outcome of one change.
 ///
 /// # Errors
 ///

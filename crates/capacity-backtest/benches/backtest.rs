@@ -116,14 +116,14 @@ fn times() {
     }
 }
 
-/// Peak memory of the process in kB, where the system tells.
+/// Peak memory of the process in kB, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Peak memory beside the length of the load. The peak never falls, so the loads become longer.
+/// Peak memory and the length of the load. The peak never falls, so the loads become longer.
 #[expect(clippy::print_stdout, reason = "a benchmark shows its summary")]
 fn memory() {
     for years in [1, 2, 4, 8, 16] {

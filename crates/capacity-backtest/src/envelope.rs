@@ -6,7 +6,7 @@ const WEEK: usize = 7 * 24 * 60;
 /// Lowest envelope: 500 actions a second.
 const LOWEST: i64 = 30_000;
 
-/// Values below this have a bucket of their own.
+/// Values below this have their own bucket.
 const EXACT: u32 = 2048;
 
 /// Buckets of one coarse bucket.

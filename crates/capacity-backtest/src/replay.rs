@@ -50,7 +50,7 @@ pub struct Course {
     pub throttled: Vec<u32>,
     /// For each minute: the limit in actions per minute.
     pub limits: Vec<u32>,
-    /// For each minute: TRUs in force.
+    /// For each minute: TRUs in effect.
     pub trus: Vec<u16>,
     /// Decisions that changed the capacity.
     pub decisions: Vec<DecisionRecord>,

@@ -1,7 +1,7 @@
 //! A load series: what was asked for, minute by minute.
 //!
 //! Accepted are CSV files with a header: `aps` (mean actions per second of a minute), optionally `peak10s` (actions per second
-//! in its busiest ten seconds; the minute's mean where the column is absent), optionally `time` (Unix seconds or
+//! in its busiest ten seconds; the minute's mean if the column is absent), optionally `time` (Unix seconds or
 //! `2026-11-29T10:00:00Z`, ascending; minutes that are left out are gaps). Other columns are refused, so that a misspelled one is noticed.
 
 /// One minute of load.
@@ -173,7 +173,7 @@ impl Trace {
         self.gaps
     }
 
-    /// Returns minutes since the Unix epoch of the first minute, or 0 where the file has no times.
+    /// Returns minutes since the Unix epoch of the first minute, or 0 if the file has no times.
     pub fn first_minute(&self) -> i64 {
         self.first_minute
     }

@@ -109,7 +109,7 @@ impl From<Ladder> for Vec<Trus> {
 }
 
 impl Ladder {
-    /// Returns the ladder of the values the API lists; what is no whole number of TRUs cannot be chosen and is left out.
+    /// Returns the ladder of the values that the API lists, without those that are not a whole number of TRUs.
     pub fn from_wire(valid_tru_values: &[f64]) -> Self {
         let steps = valid_tru_values
             .iter()
@@ -206,7 +206,7 @@ pub struct CapacityRequest {
     pub operation_id: Option<String>,
     /// Whether this automation requested it, recognized by the layout of the operation id.
     pub ours: bool,
-    /// What the namespace had before, where that is known; the service does not say.
+    /// What the namespace had before, if that is known; the service does not say.
     pub from: Option<Capacity>,
     /// What was asked for.
     pub to: Option<Capacity>,

@@ -15,7 +15,7 @@ pub struct LimitFamilies {
     pub served: &'static str,
     /// Refused per second because of the limit.
     pub throttled: &'static str,
-    /// The limit in force.
+    /// The limit in effect.
     pub limit: &'static str,
     /// What on-demand would give.
     pub envelope: &'static str,

@@ -176,12 +176,12 @@ impl NamespacePatterns {
     }
 }
 
-/// Which namespaces are ours to judge. Deny wins over allow; no allow list allows all.
+/// Which namespaces are managed. Deny wins over allow; no allow list allows all.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NamespaceFilter {
-    /// Namespaces to judge; empty means all.
+    /// Namespaces to manage; empty means all.
     pub allow: NamespacePatterns,
-    /// Namespaces never to judge.
+    /// Namespaces that are never managed.
     pub deny: NamespacePatterns,
 }
 

@@ -244,7 +244,7 @@ impl PriceList {
     }
 }
 
-/// What the account's next actions cost: its price list, from where it stands in the month.
+/// What the account's next actions cost: its price list, from the current point in the month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionPrice {
     list: PriceList,

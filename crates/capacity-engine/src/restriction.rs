@@ -51,7 +51,7 @@ pub enum RestrictionScope {
 pub enum RestrictionOrigin {
     /// The kind of evaluation: one that may only scale up.
     Evaluation,
-    /// The metrics: not all of what a scale-down rests on could be read.
+    /// The metrics: not all of what a scale-down is based on could be read.
     Metrics,
     /// The ledger: unavailable, or not shared by all workers.
     Ledger,
@@ -68,7 +68,7 @@ pub struct Restriction {
     pub direction: Direction,
     /// The namespaces that it applies to.
     pub scope: RestrictionScope,
-    /// When it ends by itself; `None` where something else has to end it.
+    /// When it ends by itself; `None` if something else has to end it.
     pub until: Option<Timestamp>,
     /// The code that held decisions carry.
     pub code: ReasonCode,

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub spec: ReportedMode,
     /// The latest request for another capacity.
     pub latest_request: Option<CapacityRequest>,
-    /// The limits in force.
+    /// The limits in effect.
     #[serde(default)]
     pub limits: PerLimit<Option<Rate>>,
     /// The limits that on-demand would give, as the metrics say.
@@ -164,7 +164,7 @@ pub enum UsageGap {
     NotRead,
 }
 
-/// What the service says may be chosen, read only where a change is wished.
+/// What the service says may be chosen, read only if a change is wanted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CapacityInfo {
@@ -197,7 +197,7 @@ pub struct KnownCapacityInfo {
 }
 
 impl KnownCapacityInfo {
-    /// Returns an answer with the values that may be chosen, all of them available, and with what is in force.
+    /// Returns an answer with the values that may be chosen, all of them available, and with what is in effect.
     pub fn new(ladder: Ladder, current: impl Into<ReportedMode>) -> Self {
         Self {
             ceiling: ladder.highest(),

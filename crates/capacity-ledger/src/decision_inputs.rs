@@ -1,4 +1,4 @@
-//! What decisions rest on beside the minutes of usage.
+//! The inputs of decisions, in addition to the minutes of usage.
 
 use crate::backend::{Access, kept, query_as, within};
 use crate::error::{ErrorKind, LedgerError};
@@ -8,8 +8,8 @@ use crate::store::{AT_A_TIME, Ledger};
 use crate::tables::WITH_DECISION_INPUTS;
 
 impl Ledger {
-    /// Records what decisions rest on, once: the same again changes nothing. A database whose tables lack them, or a role that may
-    /// not write them, keeps none; decisions are still recorded.
+    /// Records the inputs of decisions, once: recording them again changes nothing. A database without these tables, or a role
+    /// that may not write them, keeps none; decisions are still recorded.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl Ledger {
         }))
     }
 
-    /// Returns what the decision of a plan about a namespace rests on: what all decisions of the plan have in common first.
+    /// Returns the inputs of the decision of a plan about a namespace: first those that all decisions of the plan share.
     ///
     /// # Errors
     ///

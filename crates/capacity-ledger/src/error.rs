@@ -55,7 +55,7 @@ impl LedgerError {
         Self::new(ErrorKind::Unreachable, location, detail)
     }
 
-    /// Returns what is wrong, to act upon.
+    /// Returns the kind of failure, for callers that react to it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

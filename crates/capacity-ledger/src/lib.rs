@@ -2,7 +2,7 @@
 //!
 //! # Where to start
 //!
-//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] where nothing may change; then [`Ledger::record_minute`] and
+//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] if nothing may change; then [`Ledger::record_minute`] and
 //! [`Ledger::window`], [`Ledger::record_evaluation`] and [`Ledger::history`].
 
 mod address;

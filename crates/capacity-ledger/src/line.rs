@@ -11,7 +11,7 @@ pub enum Format {
     JsonLines,
 }
 
-/// What a line of a file is made of.
+/// What a line of a file consists of.
 pub(crate) trait Line: Serialize {
     /// The names of its fields, in their order.
     const NAMES: &'static [&'static str];

@@ -18,7 +18,7 @@ pub struct NamespaceMinute {
     pub served: [u64; 3],
     /// What was refused because of the limit.
     pub throttled: [u64; 3],
-    /// The limits in force; `None`: unknown.
+    /// The limits in effect; `None`: unknown.
     pub limits: [Option<u64>; 3],
     /// What on-demand would give; `None`: unknown.
     pub envelopes: [Option<u64>; 3],
@@ -37,7 +37,7 @@ pub struct Minute {
     pub samples: Vec<NamespaceMinute>,
 }
 
-/// What became of a minute.
+/// The outcome of a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     /// It is there now.
@@ -92,7 +92,7 @@ pub struct EvaluationRecord {
     pub plan_id: String,
     /// When it was made (milliseconds since 1970).
     pub evaluated_at_ms: i64,
-    /// Whether nothing was to be changed.
+    /// Whether this was a dry run.
     pub dry_run: bool,
     /// Whether its metrics were unusable.
     pub blind: bool,
@@ -127,7 +127,7 @@ pub struct DecisionRecord {
     pub price_before_micro_dollars: Option<i64>,
     /// Idle price of an hour after.
     pub price_after_micro_dollars: Option<i64>,
-    /// Known minutes of the last hour; `None` where it was not looked at.
+    /// Known minutes of the last hour; `None` if it was not looked at.
     pub known_minutes: Option<i64>,
 }
 
@@ -146,9 +146,9 @@ pub struct ChangeRecord {
     pub from_trus: i64,
     /// TRUs wanted.
     pub to_trus: i64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: String,
-    /// Why, where the outcome is not the wanted one.
+    /// Why, if the outcome is not the requested one.
     pub error: Option<String>,
     /// When it was recorded (milliseconds since 1970).
     pub ended_at_ms: i64,
@@ -212,14 +212,15 @@ pub struct PolicyDecisionRecord {
     pub options: String,
 }
 
-/// What a decision rests on beside the minutes of usage, in the form of the deciding program: the ledger does not read it.
+/// The inputs of a decision, in addition to the minutes of usage, in the format of the deciding program: the ledger does not
+/// parse them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionInputsRecord {
     /// Account id.
     pub account: String,
     /// The plan.
     pub plan_id: String,
-    /// Full id of the namespace; empty for what all decisions of the plan rest on.
+    /// Full id of the namespace; empty for the inputs that all decisions of the plan share.
     pub namespace: String,
     /// JSON.
     pub inputs: String,
@@ -234,25 +235,25 @@ pub struct PolicyDecisionRow {
     pub decision: PolicyDecisionRecord,
 }
 
-/// A decision with its evaluation and what became of it.
+/// A decision with its evaluation and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRow {
     /// When it was decided (milliseconds since 1970).
     pub evaluated_at_ms: i64,
-    /// Whether nothing was to be changed.
+    /// Whether this was a dry run.
     pub dry_run: bool,
     /// Who evaluated.
     pub by: String,
     /// What fed the hour.
     pub usage_window: String,
-    /// Millionths of a dollar for a million actions, which the prices rest on.
+    /// Millionths of a dollar for a million actions, which the prices are based on.
     pub price_micro_dollars: i64,
     /// The decision.
     #[serde(flatten)]
     pub decision: DecisionRecord,
-    /// What became of it, where it was a change.
+    /// Its outcome, if it was a change.
     pub outcome: Option<String>,
-    /// Why, where the outcome is not the wanted one.
+    /// Why, if the outcome is not the requested one.
     pub error: Option<String>,
 }
 

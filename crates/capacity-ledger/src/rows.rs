@@ -260,8 +260,8 @@ record! {
     ended_at_ms = "ended_at_ms",
     by = "made_by";
 
-    /// The order in which rows of one operation arrive does not matter: the more final outcome stays, of equally final ones the
-    /// earlier, and text decides between rows of the same millisecond.
+    /// The order in which rows of one operation arrive does not matter: the more final outcome stays, and of equally final ones
+    /// the earlier, and text decides between rows of the same millisecond.
     const ON_CONFLICT: &'static str = concat!(
         "(operation_id) DO UPDATE SET account = excluded.account, plan_id = excluded.plan_id, namespace = excluded.namespace, \
          from_trus = excluded.from_trus, to_trus = excluded.to_trus, outcome = excluded.outcome, error = excluded.error, \

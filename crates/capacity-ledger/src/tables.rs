@@ -66,5 +66,5 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
 pub(crate) const WITH_POLICY_STATE: usize = 1;
 /// The same of the decisions of policies.
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
-/// The same of what decisions rest on.
+/// The same for the inputs of decisions.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;

@@ -24,7 +24,7 @@ pub(crate) struct Replayed {
     pub(crate) changes: u64,
 }
 
-/// Replays one policy; `None` where no minutes are known.
+/// Replays one policy; `None` if no minutes are known.
 pub(crate) fn replayed(
     namespace: &Namespace,
     contender: Contender,

@@ -33,7 +33,7 @@ pub struct FetchedBill {
     pub bill: Bill,
 }
 
-/// Asks for the billing report of the months between two times, waits until it is made, downloads and reads it. `progress` is
+/// Asks for the billing report of the months between two times, waits until it is ready, downloads and reads it. `progress` is
 /// called with each step.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use capacity_engine::break_even::Size;
 
-/// Sizes that a limit may stand for.
+/// Sizes that a limit may correspond to.
 const MOST_TRUS: u64 = 1_000;
 
 /// Where a size is known from.
@@ -119,7 +119,7 @@ impl Tracker {
         self.latest = Some(minute);
     }
 
-    /// The change of ours that brought a size about which a minute shows.
+    /// The autopilot's change to a size at about the minute that shows it.
     fn change_to(&self, trus: u32, minute: i64) -> Option<&Observation> {
         const NEAR: i64 = 30;
         let near = self.observations.iter().filter(|it| {
@@ -137,7 +137,7 @@ impl Tracker {
     }
 }
 
-/// The size that a limit stands for: the first of the candidates that fits, else what the limit says by itself, else the first
+/// The size that a limit corresponds to: the first candidate that fits, else the size derived from the limit, else the first
 /// candidate.
 fn classified(limit: Option<i64>, envelope: Option<i64>, candidates: [Option<u32>; 3]) -> Option<u32> {
     let mut candidates = candidates.into_iter().flatten();

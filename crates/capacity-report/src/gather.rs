@@ -32,7 +32,7 @@ pub struct Progress {
     pub of: i64,
 }
 
-/// Everything that a report is made of.
+/// Everything that a report consists of.
 #[derive(Debug)]
 pub struct Gathered {
     pub(crate) account: String,

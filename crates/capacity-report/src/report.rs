@@ -69,7 +69,7 @@ pub struct Report {
     pub to: Timestamp,
     /// Hours in it.
     pub hours: i64,
-    /// The price that money rests on: `$50/M`.
+    /// The price that money is based on: `$50/M`.
     pub price: String,
     /// All namespaces together.
     pub total: Figures,
@@ -177,7 +177,7 @@ pub struct Change {
     pub from_trus: i64,
     /// TRUs wanted.
     pub to_trus: i64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: String,
     /// Who carried it out.
     pub by: String,
@@ -232,7 +232,7 @@ impl Report {
         for namespace in &namespaces {
             total.add(&namespace.figures);
         }
-        // The biggest amount first; of equal ones by name, as they stand.
+        // The biggest amount first; equal ones in order of name.
         namespaces.sort_by_key(|it| std::cmp::Reverse(it.figures.idle_usd));
         let changes: Vec<Change> = gathered.changes.iter().map(Change::of).collect();
         Self {

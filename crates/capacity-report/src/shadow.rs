@@ -119,7 +119,7 @@ impl Shadows {
     }
 }
 
-/// The size that a decision leads to; `None` where it is not known.
+/// The size that a decision leads to; `None` if it is not known.
 fn size(action: &str, current: Option<i64>, wanted: Option<i64>) -> Option<i64> {
     match action {
         "Enable" | "Resize" | "Disable" => wanted,

@@ -14,7 +14,7 @@ use crate::shadow::Shadow;
 
 const MINUTES: &str = "capacity_minutes";
 
-/// One figure with everything it is made of.
+/// One figure with everything it consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Figure {
     /// Full id of the namespace; empty for a figure of the account.
@@ -45,7 +45,7 @@ pub struct Rows {
     /// What they contribute, in words with numbers.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub contribution: String,
-    /// What they contribute in dollars, where the figure is money.
+    /// What they contribute in dollars, if the figure is money.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd: Option<Decimal>,
 }

@@ -475,7 +475,7 @@ impl Layers {
     }
 }
 
-/// The line a key of a TOML document stands on, or the first.
+/// The line that a key of a TOML document is on, or the first.
 fn line_of(key: &str, text: &str) -> usize {
     let is_of_key = |line: &str| {
         let written = line.trim_start().trim_start_matches(['"', '\'', '[']);

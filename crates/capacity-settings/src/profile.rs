@@ -31,7 +31,7 @@ const KEYS: &[(&[&str], &str)] = &[
     (&["tls", "server_name"], "TEMPORAL_TLS_SERVER_NAME"),
 ];
 
-/// What a profile sets, and where it stands.
+/// What a profile sets, and in which file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Profile {
     /// The file and the profile, for people.

@@ -1,4 +1,4 @@
-//! Valid settings, made of all layers.
+//! Valid settings, merged from all layers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,12 +103,12 @@ impl Home {
     }
 }
 
-/// One setting as it is in force.
+/// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveSetting {
     /// Its name.
     pub name: &'static str,
-    /// Its value as it may be shown; `None` where nothing is set.
+    /// Its value as it may be shown; `None` if nothing is set.
     pub value: Option<String>,
     /// Where it comes from.
     pub origin: Origin,

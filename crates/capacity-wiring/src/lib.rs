@@ -9,7 +9,7 @@ use capacity_settings::Settings;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::PrometheusClient;
 
-/// Settings that no autopilot can be made of.
+/// Settings from which no autopilot can be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AutopilotError {

@@ -40,7 +40,7 @@ pub struct CapacityActivities {
     pub client: SharedClient,
     /// How this worker works.
     pub settings: ActivitySettings,
-    /// What became of its evaluations.
+    /// The outcomes of its evaluations.
     pub health: EvaluationHealth,
     /// Whether this worker is shutting down.
     pub shutdown: Shutdown,
@@ -67,7 +67,7 @@ pub struct ActivitySettings {
     pub spec_fields_not_compared: Vec<String>,
     /// How often the operation of a slow change is polled.
     pub follow_every: Duration,
-    /// A change whose workflow does nothing for so long makes no progress, which is announced.
+    /// A change whose workflow does nothing for this long makes no progress, which is announced.
     pub no_progress_after: Duration,
     /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
     /// 60 for a simulated cloud, whose hours may be seconds.
@@ -93,7 +93,7 @@ impl ActivitySettings {
     }
 }
 
-/// The version and, where it was built from a checkout, the commit of this build.
+/// The version and, if it was built from a checkout, the commit of this build.
 pub fn build_id() -> String {
     match option_env!("TEMPORAL_CAPACITY_COMMIT") {
         Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
@@ -101,7 +101,7 @@ pub fn build_id() -> String {
     }
 }
 
-/// Failure types, as they stand in histories.
+/// Failure types, as they appear in histories.
 pub(crate) mod failure {
     pub(crate) const DRY_RUN: &str = "dry_run";
     pub(crate) const WRONG_ACCOUNT: &str = "wrong_account";
@@ -439,7 +439,7 @@ impl CapacityActivities {
         }
     }
 
-    /// The schedule, where there is one that can be read within a few seconds.
+    /// The schedule, if there is one that can be read within a few seconds.
     pub(crate) async fn schedule(&self) -> Option<Shown> {
         let client = self.client.get();
         let shown = show(&client, &self.settings.installation);

@@ -99,7 +99,7 @@ struct Change<'a> {
     context: &'a WorkflowContext<CapacityChange>,
     request: ChangeRequest,
     report: ChangeReport,
-    /// From before the POST; `None` where an earlier run posted it.
+    /// From before the POST; `None` if an earlier run posted it.
     digests: Option<SpecDigests>,
 }
 

@@ -136,7 +136,7 @@ pub struct Redecision {
     pub dropped: String,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "a document: each is a fact of its own, by a name that people query"
@@ -155,7 +155,7 @@ pub struct ChangeReport {
     pub outcome: String,
     /// Our id of the operation.
     pub operation_id: String,
-    /// Why, where the outcome is not the wanted one.
+    /// Why, if the outcome is not the requested one.
     pub error: Option<String>,
     /// Fields of the spec, other than the capacity, that differ after the change.
     pub spec_differences: Vec<String>,
@@ -175,7 +175,7 @@ pub struct ChangeReport {
     pub build: String,
     /// Fields of the spec that only appeared after the update.
     pub appeared_fields: Vec<String>,
-    /// The version of the namespace that it rests on.
+    /// The version of the namespace that it is based on.
     pub resource_version: String,
     /// The evaluation that decided it.
     pub evaluation: u64,
@@ -209,7 +209,7 @@ pub struct ChangeEvent {
 pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
 /// A change that was put back because its worker's build had no verdict yet.
 pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
-/// A change that was not started, since the metrics it rests on were too old.
+/// A change that was not started, since the metrics it is based on were too old.
 pub(crate) const METRICS_STALE: &str = "metrics_stale";
 /// A release that was not started, since the ledger did not answer.
 pub(crate) const LEDGER_UNAVAILABLE: &str = "ledger_unavailable";

@@ -32,7 +32,7 @@ pub struct StepAnswer {
     /// `ready`, `posted`, `accepted`, `nothing_to_change`, `uncertain`, `running`, `arriving`, `never_posted`, `unreadable` or
     /// `ended`.
     pub state: String,
-    /// How it ended, where it has.
+    /// How it ended, if it has.
     pub outcome: String,
     /// Why.
     pub error: Option<String>,
@@ -40,7 +40,7 @@ pub struct StepAnswer {
     pub code: Option<String>,
     /// When to look again.
     pub check_after_ms: u64,
-    /// What the POST rests on.
+    /// The inputs of the POST.
     pub basis: Option<Basis>,
     /// The build of the worker that answered.
     pub build: String,
@@ -54,13 +54,13 @@ pub struct StepAnswer {
     pub appeared_fields: Vec<String>,
 }
 
-/// A change and what its POST rests on.
+/// A change and the inputs of its POST.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PostRequest {
     /// The change.
     pub request: ChangeRequest,
-    /// What it rests on.
+    /// Its inputs.
     pub basis: Basis,
 }
 
@@ -70,7 +70,7 @@ pub struct PostRequest {
 pub struct CheckRequest {
     /// The change.
     pub request: ChangeRequest,
-    /// The digests; `None` where an earlier run of the change posted it.
+    /// The digests; `None` if an earlier run of the change posted it.
     pub digests: Option<SpecDigests>,
 }
 
@@ -115,7 +115,7 @@ pub struct PauseOrder {
     pub by: String,
 }
 
-/// What became of both halves of a conclusion.
+/// The outcomes of both halves of a conclusion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Concluded {

@@ -143,7 +143,7 @@ async fn bounded<T, E: std::fmt::Display>(
 }
 
 /// Asks for a full evaluation as [`ask_for_decisions`] does, and waits until each of its changes has ended or was replaced, for as
-/// long as the bound says: the report then carries what became of them so far.
+/// long as the bound says: the report then carries their outcomes so far.
 ///
 /// # Errors
 ///
@@ -193,7 +193,7 @@ async fn in_time<T, E, F: Future<Output = Result<T, E>>>(
             }),
         };
         let mut service = client.clone();
-        // Where that fails the next attempt takes as long.
+        // If that fails, the next attempt takes as long.
         let _ = WorkflowService::reset_sticky_task_queue(&mut service, request.into_request()).await;
     }
 }

@@ -179,7 +179,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Writes what became of a change into the report of its evaluation.
+    /// Writes the outcome of a change into the report of its evaluation.
     fn settle(&mut self, report: &ChangeReport, outcome: &str) {
         let number = report.evaluation;
         let reports = self.state.last.iter_mut().chain(&mut self.state.unsettled);
@@ -408,7 +408,7 @@ impl CapacityManagementWorkflow {
         self.state.last = Some(report);
     }
 
-    /// Returns what starts next, and notes what is to be decided again or announced before that.
+    /// Returns what starts next, and notes what needs a new decision or an announcement first.
     pub(crate) fn consider(&mut self) -> NextStart {
         let now_ms = self.now_ms;
         let max_concurrent = usize::try_from(self.state.max_concurrent.max(1)).unwrap_or(1);

@@ -57,13 +57,13 @@ pub struct EvaluateResult {
     pub needed: Vec<String>,
     /// How many changes may run at a time.
     pub max_concurrent: u32,
-    /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
+    /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
     /// The ledgers of workers that evaluated lately, this one's among them.
     pub ledgers: BTreeMap<String, i64>,
-    /// The latest pause of each kind; `None` where they could not be read.
+    /// The latest pause of each kind; `None` if they could not be read.
     pub pauses: Option<BTreeMap<String, PauseSeen>>,
     /// Changes that ended without a signal.
     pub ended: Vec<ChangeReport>,
@@ -73,7 +73,7 @@ pub struct EvaluateResult {
     pub stalled: Vec<StalledChange>,
     /// Whether the changes in progress could be read.
     pub knows_running: bool,
-    /// How long the data that the changes rest on is fresh enough, in milliseconds of real time.
+    /// How long the data behind the changes stays fresh enough, in milliseconds of real time.
     pub data_expires_in_ms: u64,
     /// Whether the schedule runs although changes are paused.
     pub schedule_runs_under_pause: bool,

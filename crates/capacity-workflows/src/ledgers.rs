@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::activities::CapacityActivities;
 use crate::messages::ObserveRequest;
 
-/// A ledger that has not been used for so long is not used any more.
+/// A ledger that has not been used for this long counts as no longer in use.
 const LATELY: SignedDuration = SignedDuration::from_hours(2);
-/// What stands for no ledger.
+/// The value that means no ledger.
 const NONE: &str = "no ledger";
 
 /// Ledgers of workers that evaluated lately.

@@ -57,7 +57,7 @@ impl From<&PlannedDecision> for DecisionReport {
     }
 }
 
-/// An evaluation: what was decided, and what became of it.
+/// An evaluation: what was decided, and its outcome.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "a document: each is a fact of its own, by a name that people query"
@@ -75,9 +75,9 @@ pub struct EvaluationReport {
     pub account: Option<String>,
     /// Identifies the plan; operation ids are derived from it.
     pub plan_id: String,
-    /// Whether nothing was to be changed, by setting.
+    /// Whether this was a dry run, by `DRY_RUN_MODE`.
     pub dry_run: bool,
-    /// Whether nothing was to be changed, by the controller's brake.
+    /// Whether changes were paused in the controller.
     pub paused: bool,
     /// Whether it could only scale up, since throttling or high use triggered it.
     #[serde(alias = "raise_only")]
@@ -93,7 +93,7 @@ pub struct EvaluationReport {
     pub decisions: Vec<DecisionReport>,
     /// Decisions that did not fit, counted.
     pub decisions_left_out: usize,
-    /// What became of the changes.
+    /// The outcomes of the changes.
     pub changes: Vec<ChangeReport>,
     /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
@@ -191,7 +191,7 @@ pub struct ObserveRequest {
     pub ledgers: BTreeMap<String, i64>,
 }
 
-/// What was observed and decided, and how the changes are to be carried out.
+/// What was observed and decided, and how to make the changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
@@ -205,7 +205,7 @@ pub struct Observation {
     pub wait_seconds: u64,
     /// Changes left to the next evaluation, which follows immediately: a payload has limited room.
     pub changes_left_out: usize,
-    /// The next scheduled evaluation (UTC, RFC 3339), where there is a schedule.
+    /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,

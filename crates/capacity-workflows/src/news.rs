@@ -22,7 +22,7 @@ pub(crate) struct News {
     pub(crate) more: Vec<Section>,
     /// The standing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
-    /// Since when evaluations fail, where that is to be announced (UTC, RFC 3339).
+    /// Since when evaluations fail, if that is to be announced (UTC, RFC 3339).
     pub(crate) failing_since: Option<String>,
     /// Whether it is to be announced that the schedule runs although changes are paused.
     pub(crate) unpaused: bool,

@@ -271,7 +271,7 @@ pub(crate) enum GoesBack {
 }
 
 impl GoesBack {
-    /// Returns how a change that ended goes back; `None` where it does not.
+    /// Returns how a change that ended goes back; `None` if it does not.
     pub(crate) fn of(report: &ChangeReport) -> Option<Self> {
         match report.code.as_deref()? {
             TOO_MANY_OPERATIONS => Some(Self::Soon),

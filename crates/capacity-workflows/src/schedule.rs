@@ -91,7 +91,7 @@ impl ScheduleOptions {
         minutes
     }
 
-    /// Every hour in a zone is every hour in UTC, where no night has a doubled or a missing hour.
+    /// Every hour in a zone is every hour in UTC, in which no night has a doubled or a missing hour.
     fn spec(&self) -> proto::ScheduleSpec {
         let (minutes, time_zone) = if self.hours.is_empty() {
             (self.minutes_in_utc(), "UTC".to_owned())
@@ -190,7 +190,7 @@ impl ScheduleOptions {
     }
 }
 
-/// What became of `create`.
+/// The outcome of `create`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateOutcome {
     /// There was none.
@@ -409,7 +409,7 @@ impl Shown {
 /// Runs of the schedule are counted over this long at most.
 const LONGEST_LOOK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
-/// What became of the runs of a schedule.
+/// The outcomes of the runs of a schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TicksSince {
     /// Due and not started: the schedule was paused, or the one before was still running.

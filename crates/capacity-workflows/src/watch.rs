@@ -122,7 +122,7 @@ fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
 }
 
 /// Ends a controller that cannot go on, and has a new one evaluate. What is lost is its queue: pauses and changes in progress are
-/// workflows of their own, and a new controller looks for them.
+/// separate workflows, and a new controller looks for them.
 async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
     tracing::error!(
         run_id = stuck.run_id,

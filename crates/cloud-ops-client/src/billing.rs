@@ -102,7 +102,7 @@ pub struct BillingReport {
     /// How far it is.
     #[serde(deserialize_with = "null_is_default")]
     pub state: BillingReportState,
-    /// Its files, once it is made.
+    /// Its files, once it is ready.
     #[serde(alias = "download_info", deserialize_with = "null_is_default")]
     pub download_info: Vec<BillingDownload>,
     /// When it was asked for.
@@ -381,7 +381,7 @@ fn text_cut(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(60).collect()
 }
 
-/// A decimal number, also in scientific notation; nothing stands for zero.
+/// A decimal number, also in scientific notation; an empty text means zero.
 fn decimal(text: &str) -> Option<Decimal> {
     if text.is_empty() {
         return Some(Decimal::ZERO);

@@ -13,7 +13,7 @@ pub enum CapacityMode {
     Absent,
     /// On-demand.
     OnDemand,
-    /// Provisioned, with the number of TRUs as written (a double); `None` where none or 0 is written.
+    /// Provisioned, with the number of TRUs as written (a double); `None` if none or 0 is written.
     Provisioned(Option<f64>),
     /// Something this version of the client does not know, by its name.
     Unknown(String),
@@ -22,7 +22,7 @@ pub enum CapacityMode {
 /// What a namespace has.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Capacity {
-    /// The mode in force, with the current number of TRUs.
+    /// The mode in effect, with the current number of TRUs.
     pub mode: CapacityMode,
     /// The latest request for another one.
     pub latest_request: Option<CapacityRequest>,

@@ -23,7 +23,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a request may take, its answer included.
     pub request_timeout: Duration,
-    /// How often a call that may be repeated is made in all.
+    /// How often a call that may be repeated is made in total.
     pub max_attempts: u32,
     /// How long a call may be repeated.
     pub max_elapsed: Duration,

@@ -98,7 +98,7 @@ macro_rules! grpc_codes {
             /// All failures.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// Returns the failure of a number; `None` for 0, which is success, and for what is no code.
+            /// Returns the failure of a number; `None` for 0, which is success, and for a value that is not a code.
             pub const fn from_number(number: i64) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$variant),)+
@@ -133,7 +133,7 @@ grpc_codes! {
 }
 
 impl GrpcCode {
-    /// Returns what an HTTP status stands for where the body names no code (grpc-gateway, runtime/errors.go; older
+    /// Returns what an HTTP status stands for if the body names no code (grpc-gateway, runtime/errors.go; older
     /// gateways answered 408, 412 and 403 where newer ones answer 499, 400 and 429).
     pub(crate) const fn from_status(status: u16) -> Self {
         match status {

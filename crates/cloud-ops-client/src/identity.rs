@@ -57,7 +57,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns whether it may change the capacity of a namespace; `None` where custom roles decide, which are not shown.
+    /// Returns whether it may change the capacity of a namespace; `None` if custom roles decide, which are not shown.
     ///
     /// Namespace Admin, Global Admin and Account Owner may (Temporal's documentation, roles and permissions).
     pub fn may_change(&self, namespace: &str) -> Option<bool> {

@@ -8,7 +8,7 @@ use crate::spec::Spec;
 use crate::wire::{doubles, empty_is_none, null_is_default, wire_enum, zero_is_none};
 
 wire_enum!(
-    /// State of a namespace. Only an active one may be acted upon.
+    /// State of a namespace. Only an active one may be changed.
     ResourceState, "RESOURCE_STATE_", {
         /// Being made.
         Activating = 1 "ACTIVATING",

@@ -174,7 +174,7 @@ pub struct SpecDifference {
 }
 
 impl SpecDigests {
-    /// Returns how a later reading differs, leaving out the fields named in `ignored`; `None` where the digests were made
+    /// Returns how a later reading differs, leaving out the fields named in `ignored`; `None` if the digests were made
     /// under rules that this version does not know, so that the difference is unknown.
     pub fn difference(&self, later: &Spec, ignored: &[String]) -> Option<SpecDifference> {
         if self.normalizer != NORMALIZER {

@@ -1,4 +1,4 @@
-//! What an account is made of: namespaces with their load, and a few ready-made accounts.
+//! What an account consists of: namespaces with their load, and a few ready-made accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};

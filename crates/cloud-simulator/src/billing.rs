@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 /// One calendar hour of one namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HourBill {
-    /// The highest number of TRUs in force at any moment of the hour; 0 on-demand.
+    /// The highest number of TRUs in effect at any moment of the hour; 0 on-demand.
     pub highest_trus: u32,
     pub(crate) millionths_of_actions: u128,
 }

@@ -62,7 +62,7 @@ pub(crate) struct BillingReport {
     requested: Timestamp,
     ready: Timestamp,
     token: u64,
-    /// The file, once it is made.
+    /// The file, once it is ready.
     file: Option<String>,
 }
 

@@ -12,7 +12,7 @@ pub struct Trace {
 /// A trace that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// The file cannot be opened or is no CSV.
+    /// The file cannot be opened or is not CSV.
     #[error("the trace cannot be read")]
     Csv(#[from] csv::Error),
     /// A row that is not two whole numbers.

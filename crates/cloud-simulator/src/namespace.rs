@@ -66,7 +66,7 @@ pub(crate) struct Namespace {
     pub(crate) modified: Option<Timestamp>,
     /// The operation that runs.
     pub(crate) running: Option<String>,
-    /// TRUs in force, 0 meaning on-demand.
+    /// TRUs in effect, 0 meaning on-demand.
     pub(crate) trus: u32,
     pub(crate) request: Option<Request>,
     /// Whether its capacity was ever set: before that the service says nothing of it.
@@ -235,7 +235,7 @@ impl Namespace {
         bill.millionths_of_actions += millionths(served * 60.0);
     }
 
-    /// Notes that the current capacity was in force at some moment of an hour.
+    /// Notes that the current capacity was in effect at some moment of an hour.
     pub(crate) fn touch_bill(&mut self, time: Timestamp) {
         let bill = self.bills.entry(time.as_second().div_euclid(3_600)).or_default();
         bill.highest_trus = bill.highest_trus.max(self.trus);

@@ -1,6 +1,6 @@
 //! What a service says about a key that it did not accept.
 
-/// Returns what the service's own words about a key mean, and the remedy; `None` where they are not about the key. A proxy in
+/// Returns what the service's own words about a key mean, and the remedy; `None` if they are not about the key. A proxy in
 /// front of the service writes them, as plain text (words of Envoy's JWT filter).
 ///
 /// `key` and `address` are the settings that hold the key and the base URL.

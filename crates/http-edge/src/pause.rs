@@ -19,7 +19,7 @@ pub struct SharedPause {
 }
 
 impl SharedPause {
-    /// Pauses all requests for so long from now, 15 minutes at most; a pause that lasts longer already stays.
+    /// Pauses all requests for this long from now, 15 minutes at most; a pause that lasts longer already stays.
     pub fn begin(&self, wait: Duration) {
         let end = Instant::now() + wait.min(LONGEST);
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +40,7 @@ impl SharedPause {
     ///
     /// # Errors
     ///
-    /// With how long it lasts, where that is longer than the caller is willing to wait.
+    /// With how long it lasts, if that is longer than the caller is willing to wait.
     pub async fn over(&self, longest: Duration) -> Result<(), Duration> {
         loop {
             let left = self.left();

@@ -34,7 +34,7 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
     Ok(config)
 }
 
-/// Returns a verifier of server certificates that trusts only `authorities`, or the system's where there are none.
+/// Returns a verifier of server certificates that trusts only `authorities`, or the system's if there are none.
 ///
 /// # Errors
 ///

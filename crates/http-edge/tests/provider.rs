@@ -1,4 +1,4 @@
-//! The cryptography of a program that embeds the clients. In a process of its own, since a provider can be installed once.
+//! The cryptography of a program that embeds the clients. In its own process, since a provider can be installed once.
 
 use rustls::crypto::{CryptoProvider, ring};
 

@@ -152,7 +152,7 @@ impl Error {
         self.0.line
     }
 
-    /// Returns the byte of the line, counting from 1; 1 where the whole line is meant.
+    /// Returns the byte of the line, counting from 1; 1 if the whole line is meant.
     pub fn column(&self) -> usize {
         self.0.column
     }

@@ -11,7 +11,7 @@ use crate::{Error, Event, Options, Reader, Sample};
 /// What the names of all families begin with.
 pub const PREFIX: &str = "temporal_cloud_v1_";
 
-/// The label that names the namespace: `name.account`, or `name` alone beside [`ACCOUNT`].
+/// The label that names the namespace: `name.account`, or `name` alone next to [`ACCOUNT`].
 pub const NAMESPACE: &str = "temporal_namespace";
 /// The label that names the account.
 pub const ACCOUNT: &str = "temporal_account";
@@ -45,7 +45,7 @@ pub struct Families {
     pub served: &'static str,
     /// Refused per second because of the limit.
     pub throttled: &'static str,
-    /// The limit in force.
+    /// The limit in effect.
     pub limit: &'static str,
     /// What on-demand would provide.
     pub on_demand_limit: &'static str,
@@ -105,7 +105,7 @@ pub enum Reported {
 }
 
 impl Reported {
-    /// Returns the rate, where there is one.
+    /// Returns the rate, if there is one.
     pub const fn per_second(self) -> Option<f64> {
         match self {
             Self::PerSecond(rate) => Some(rate),
@@ -122,7 +122,7 @@ pub struct LimitUsage {
     pub served: Reported,
     /// Refused per second because of the limit.
     pub throttled: Reported,
-    /// The limit in force: the newest, and of equally new ones the largest.
+    /// The limit in effect: the newest, and of equally new ones, the largest.
     pub limit: Reported,
     /// What on-demand would provide.
     pub on_demand_limit: Reported,
@@ -132,8 +132,8 @@ pub struct LimitUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct NamespaceMinute {
-    /// When it was measured, in milliseconds since 1970: the oldest of what was summed. `None` where no rate was reported, as of an idle
-    /// namespace.
+    /// When it was measured, in milliseconds since 1970: the oldest of what was summed. `None` if no rate was reported, as for
+    /// an idle namespace.
     pub timestamp_ms: Option<i64>,
     /// Actions.
     pub actions: LimitUsage,
@@ -229,7 +229,7 @@ impl UsageFold {
                 *newest = Some(point);
             }
         } else {
-            // Unreadable once, unknown altogether.
+            // Unreadable once means that the sum is unknown.
             *newest = None;
         }
     }

@@ -1,4 +1,4 @@
-//! Reading allocates nothing per sample. In a test binary of its own, because counting replaces the allocator.
+//! Reading allocates nothing per sample. In its own test binary, because counting replaces the allocator.
 
 #[path = "../benches/documents/mod.rs"]
 mod documents;

@@ -18,7 +18,7 @@ pub fn write_error(text: impl AsRef<[u8]>) {
     errors().push(text.as_ref());
 }
 
-/// Waits until everything written so far has left this process, for so long at most. Returns whether it has.
+/// Waits until everything written so far has left this process, for at most this long. Returns whether it has.
 pub fn flush_errors(bound: Duration) -> bool {
     ERRORS.get().is_none_or(|queue| queue.flush(bound))
 }

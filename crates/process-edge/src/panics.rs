@@ -8,7 +8,7 @@ use crate::errors::{flush_errors, write_error};
 /// The process may end right after the panic.
 const FLUSH_BOUND: Duration = Duration::from_millis(500);
 
-/// Sends panics to the log from now on, in the log's own format; to standard error where the log is off.
+/// Sends panics to the log from now on, in the log's own format; to standard error if the log is off.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Lines on their way to a stream that may be slow, closed or full: bounded, written by a thread of its own.
+//! Lines on their way to a stream that may be slow, closed or full: bounded, written by its own thread.
 //!
 //! Callers never wait for the stream. What does not fit is dropped and counted.
 
@@ -62,7 +62,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits until everything is written, for so long at most. Returns whether it is.
+    /// Waits until everything is written, for at most this long. Returns whether it is.
     pub(crate) fn flush(&self, bound: Duration) -> bool {
         let begun = Instant::now();
         let mut waiting = self.lock();

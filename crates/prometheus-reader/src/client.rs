@@ -336,7 +336,7 @@ impl PrometheusClient {
         }
     }
 
-    /// What a server says, in one printable line, cut, and without a secret of ours: some echo what they were sent.
+    /// What a server says, in one printable line, cut, and without any of our secrets: some echo what they were sent.
     pub(crate) fn cleaned(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let current = secret(&self.config.auth)

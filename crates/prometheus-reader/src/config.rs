@@ -224,7 +224,7 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Sets how often one request is made in all if it fails for a passing reason; 1 to 10.
+    /// Sets how often one request is made in total if it fails for a passing reason; 1 to 10.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;

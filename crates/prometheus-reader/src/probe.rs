@@ -36,9 +36,9 @@ impl Presence {
 /// What a server says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Its name, where it gives one (Mimir does).
+    /// Its name, if it gives one (Mimir does).
     pub application: Option<String>,
-    /// Its version, where it gives one. `VictoriaMetrics` gives that of the Prometheus it resembles.
+    /// Its version, if it gives one. `VictoriaMetrics` gives that of the Prometheus it resembles.
     pub version: Option<String>,
 }
 

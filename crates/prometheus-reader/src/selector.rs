@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// The label that holds a namespace, with or without its account.
 pub(crate) const NAMESPACE: &str = "temporal_namespace";
-/// The label that holds the account, where there is one.
+/// The label that holds the account, if there is one.
 pub(crate) const ACCOUNT: &str = "temporal_account";
 
 /// Names of one matcher are kept under this, since servers bound a query's length (`VictoriaMetrics`: 16 KiB), and so that
@@ -130,7 +130,7 @@ pub(crate) fn selector(
 /// Writes the query of raw samples from `from` to before `to`, in milliseconds, and the time to ask it at.
 ///
 /// A range reaches back from its end. Its end belongs to it everywhere; its beginning belongs to it in Prometheus 2 and
-/// not in Prometheus 3 or `VictoriaMetrics`. So the beginning asked for is one millisecond early, where nothing is wanted,
+/// not in Prometheus 3 or `VictoriaMetrics`. So the beginning asked for is one millisecond early, where no wanted sample can be,
 /// and the reader of the answer drops what lies there.
 pub(crate) fn range(selector: &str, from_ms: i64, to_ms: i64) -> (String, String) {
     let query = format!("{selector}[{}ms]", to_ms - from_ms);

@@ -181,7 +181,7 @@ fn more(count: usize) -> String {
     format!("... and {count} more")
 }
 
-/// A line break in data may not look like another line of ours.
+/// A line break in data may not look like another of our lines.
 fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())

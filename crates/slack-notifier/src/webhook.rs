@@ -241,7 +241,7 @@ impl Webhook {
     ///
     /// # Panics
     ///
-    /// Never: TLS settings without certificates of one's own always work.
+    /// Never: TLS settings without certificates of your own always work.
     pub fn new(config: Config) -> Self {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(

@@ -121,7 +121,7 @@ fn cache_folder() -> PathBuf {
     base.join("temporal-dev-server").join(PINNED_VERSION)
 }
 
-/// The official archive, taken apart by the system's own tools.
+/// The official archive, unpacked with the system's own tools.
 async fn download(cache: &Path) -> Result<(), String> {
     let system = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux_amd64",

@@ -93,7 +93,7 @@ const AUTHORITY: PemSettings = (
 );
 
 impl Credential {
-    /// Returns the setting it comes from, with its file where there is one.
+    /// Returns the setting it comes from, with its file if there is one.
     pub fn setting(&self) -> String {
         match self {
             Self::None => "TEMPORAL_API_KEY, which is not set".to_owned(),
@@ -277,7 +277,7 @@ impl ConnectionSettings {
         true
     }
 
-    /// Reads everything that a connection is made of and kept in a file, but the API key.
+    /// Reads the parts of a connection that are kept in files, except the API key.
     pub(crate) fn pem_files(&self) -> Result<Vec<Vec<u8>>, ConnectError> {
         let identity = match &self.credential {
             Credential::Certificate { certificate, key } => vec![(CERTIFICATE, certificate), (KEY, key)],
@@ -355,7 +355,7 @@ fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
     Url::parse(&format!("{scheme}://{address}")).map_err(|_| invalid())
 }
 
-/// How a connection is encrypted: for the client library, and for a handshake of our own.
+/// How a connection is encrypted: for the client library, and for our own handshake.
 struct Tls {
     options: TlsOptions,
     config: ClientConfig,

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// If the text has another form, or the duration is negative.
+/// If the text has another format, or the duration is negative.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("`{text}` is not a duration such as `30s`, `5m` or `1h 30m`");
     let signed: jiff::SignedDuration = text.trim().parse().map_err(|_| invalid())?;

@@ -65,7 +65,7 @@ struct Layers(BTreeMap<&'static str, Found>);
 
 impl Layers {
     fn set(&mut self, key: &'static str, value: String, place: &str) {
-        // A credential replaces the one of a lower layer altogether.
+        // A credential replaces the one of a lower layer completely.
         if key == "api_key" || key == "api_key_file" {
             self.0.remove("api_key");
             self.0.remove("api_key_file");

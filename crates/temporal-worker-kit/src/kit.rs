@@ -279,7 +279,7 @@ struct Sdk {
 impl Sdk {
     fn start() -> Result<Self, KitError> {
         let failed = |error: &dyn std::fmt::Display| KitError::Sdk(error.to_string());
-        // The SDK's exporter listens on a loopback port of its own; its text is appended to ours.
+        // The SDK's exporter listens on its own loopback port; its text is appended to ours.
         let exporter = start_prometheus_metric_exporter(
             PrometheusExporterOptions::builder()
                 .socket_addr(SocketAddr::from(([127, 0, 0, 1], 0)))

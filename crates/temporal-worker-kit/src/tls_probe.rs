@@ -1,7 +1,7 @@
 //! Finds out why an encrypted connection was closed.
 //!
 //! In TLS 1.3 a server refuses a client's certificate after the handshake, and the HTTP library then says only that the
-//! connection was closed. A handshake of our own receives the reason.
+//! connection was closed. Our own handshake receives the reason.
 
 use std::io;
 use std::sync::Arc;

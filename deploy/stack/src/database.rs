@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::place::{DATABASES, LEDGER, Place, Stack, USER, is_root, write_whole};
 use crate::{process, programs, wait};
 
-/// Whom databases run as where this process is root: they refuse to run as root.
+/// The user that databases run as if this process is root: they refuse to run as root.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     uid: u32,
@@ -125,7 +125,7 @@ pub fn direct(place: &Place, stack: &Stack, database: &str, sql: &str) -> anyhow
     })
 }
 
-/// Starts PostgreSQL, with a new cluster of databases where there is none, and waits until it answers.
+/// Starts PostgreSQL, with a new cluster of databases if there is none, and waits until it answers.
 ///
 /// # Errors
 ///

@@ -92,7 +92,7 @@ pub(crate) fn start_with_output(
     log: File,
 ) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // A group of its own: Ctrl-C in this terminal is not for it.
+    // Its own process group, so that Ctrl-C in this terminal does not reach it.
     let child = command
         .stdin(Stdio::null())
         .stderr(log)

@@ -109,8 +109,8 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     Ok(built)
 }
 
-/// The version that a program says it has. The schema tool and the web UI say none that can be relied upon: they count as found
-/// where a server of the right version lies beside them.
+/// The version that a program says it has. The schema tool and the web UI do not report a reliable one: they count as found
+/// if a server of the right version is next to them.
 fn version_of(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
@@ -124,7 +124,7 @@ fn version_of(program: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Finds our own programs: beside this one, else on PATH.
+/// Finds our own programs: next to this one, or on PATH.
 ///
 /// # Errors
 ///

@@ -55,7 +55,7 @@ pub fn lock(place: &Place) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
-/// Starts whatever does not run. What runs is left alone.
+/// Starts everything that is not running, and leaves the rest alone.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
-//! Set-up and upgrade of both schemas: one command that may be repeated, and that refuses whatever would lose data.
+//! Set-up and upgrade of both schemas: one command that may be repeated, and that refuses anything that would lose data.
 //!
-//! What a database holds is judged first, purely; only then does Temporal's own schema tool touch it.
+//! What a database holds is checked first, by pure code; only then does Temporal's own schema tool touch it.
 
 use std::process::{Command, Stdio};
 
@@ -53,7 +53,7 @@ pub struct Found {
     pub has_workflows: bool,
 }
 
-/// What is to be done with a database.
+/// What to do with a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// It is as the server needs it.
@@ -282,7 +282,7 @@ pub fn remembered_targets(place: &Place, stack: &Stack) -> Option<[Version; 2]> 
     Some([Version::parse(main)?, Version::parse(visibility)?])
 }
 
-/// Runs the three steps of the schema tool. Each of them does nothing where nothing is to be done.
+/// Runs the three steps of the schema tool. Each of them does nothing if there is nothing to do.
 fn set_up(place: &Place, stack: &Stack, database: &str, which: usize) -> anyhow::Result<()> {
     let schema = ["postgresql/v12/temporal", "postgresql/v12/visibility"][which];
     let exists = format!("select 1 from pg_database where datname = '{database}'");

@@ -90,7 +90,7 @@ impl Default for Network {
 }
 
 impl Network {
-    /// An address of what is no role.
+    /// The address of a process that is not one of the roles.
     fn shared(&self, port: u16) -> String {
         format!("{}.0.1:{port}", self.loopback)
     }

@@ -9,7 +9,7 @@ use rstest::rstest;
 use temporal_stack::place::{Place, Programs, Stack};
 use temporal_stack::settings::{DEFAULT, Settings};
 
-/// Runs the program with a home of its own, and returns whether it succeeded and what it said.
+/// Runs the program with its own home, and returns whether it succeeded and what it said.
 fn run(home: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_temporal-stack"))
         .args(arguments)

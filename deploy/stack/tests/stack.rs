@@ -21,7 +21,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::CountWorkflow
 
 const NAMESPACE: &str = "capacity";
 
-/// A stack in a folder of its own, ended with the test.
+/// A stack in its own folder, ended with the test.
 struct Running {
     folder: PathBuf,
     settings: PathBuf,
@@ -45,7 +45,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Prepares a folder; each test has addresses of its own.
+    /// Prepares a folder; each test has its own addresses.
     fn new(loopback: &str, change: impl FnOnce(String) -> String) -> Self {
         // PostgreSQL's user must reach it.
         let folder = std::env::temp_dir().join(format!("temporal-stack-{loopback}-{}", std::process::id()));
@@ -61,7 +61,7 @@ impl Running {
     }
 
     fn program(&self, program: &str, arguments: &[&str]) -> Output {
-        // The server is built once, and kept beside the build.
+        // The server is built once, and kept next to the build.
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stack-home");
         let stack = Path::new(env!("CARGO_BIN_EXE_temporal-stack"));
         Command::new(stack.with_file_name(program))
@@ -453,7 +453,7 @@ async fn no_workflow_is_lost_whatever_is_killed() {
         let load = Load::begin(&client, name);
         tokio::time::sleep(Duration::from_secs(3)).await;
         if name == "postgres" {
-            // A kill -9 leaves its children for a moment, and a new server refuses to start beside them.
+            // A kill -9 leaves its children for a moment, and a new server refuses to start alongside them.
             let State::Running(pid) = process::state(&running.place, name) else {
                 panic!("it does not run")
             };

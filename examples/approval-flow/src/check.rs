@@ -220,7 +220,7 @@ fn check_references(
     }
 }
 
-/// The form of a value, where it is known before the run.
+/// The form of a value, if it is known before the run.
 fn known_form(node: &Node, steps: &[Step]) -> Option<&'static str> {
     let Some(text) = node.text() else {
         return Some(node.form());

@@ -27,7 +27,7 @@ pub enum Part<'t> {
 ///
 /// # Errors
 ///
-/// If a reference is not closed or has another form.
+/// If a reference is not closed or has another format.
 pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     let mut parts = Vec::new();
     let mut rest = text;

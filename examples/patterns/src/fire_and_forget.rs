@@ -1,7 +1,7 @@
 //! Fire and forget: a parent starts a child and ends; the child outlives it.
 //!
 //! `ParentClosePolicy::Abandon` keeps the child open when its parent closes. A cancellation of the parent is forwarded all
-//! the same, so the child also has a cancellation token of its own. The parent must wait until the child has started: a
+//! the same, so the child also has its own cancellation token. The parent must wait until the child has started: a
 //! parent that closes earlier takes the start with it.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![expect(

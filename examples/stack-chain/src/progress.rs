@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Plan, PlannedStack};
 use crate::labels::Condition;
 
-/// What became of one stack of a chain.
+/// The outcome of one stack of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -57,7 +57,7 @@ impl Outcome {
 pub struct StackResult {
     /// The stack.
     pub stack: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// The last run, if there was one.
     pub run: Option<String>,

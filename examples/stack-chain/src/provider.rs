@@ -66,7 +66,7 @@ pub struct Run {
     pub state: String,
     /// Its branch.
     pub branch: String,
-    /// Who triggered it, where the CI system tells.
+    /// Who triggered it, if the CI system reports it.
     pub triggered_by: Option<String>,
     /// Where people can look at it.
     pub url: String,

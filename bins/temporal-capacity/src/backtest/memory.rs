@@ -59,7 +59,7 @@ pub(super) struct Account {
     pub(super) loads: Vec<Load>,
 }
 
-/// How much data the figures of a namespace rest on.
+/// How much data the figures of a namespace are based on.
 struct Coverage {
     /// Minutes since 1970 of the hour in which its data begins.
     first: i64,
@@ -428,7 +428,7 @@ impl Account {
         }
     }
 
-    /// Each namespace with how much data its figures rest on.
+    /// Each namespace with how much data its figures are based on.
     fn namespaces(&self) -> impl Iterator<Item = (&TraceFigures, &Coverage)> {
         self.figures.traces.iter().zip(&self.coverages)
     }
@@ -444,7 +444,7 @@ impl Account {
         )
     }
 
-    /// Says whose figures rest on little.
+    /// Says whose figures are based on little data.
     fn say_what_is_thin(&self) {
         let thin: Vec<&str> = self
             .namespaces()

@@ -111,7 +111,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     Ok(())
 }
 
-/// A cost beside another one, in words.
+/// A cost compared with another one, in words.
 fn compared(ours: Decimal, other: Decimal) -> String {
     if other.round() == ours.round() {
         return "the same as".to_owned();
@@ -345,7 +345,7 @@ fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_j
     })
 }
 
-/// `day 3, 07:12`, or the time where the load has times.
+/// `day 3, 07:12`, or the time if the load has times.
 fn when(load: &Load, minute: usize) -> String {
     let of_day = format!("{:02}:{:02}", minute % DAY / 60, minute % 60);
     if load.trace.first_minute() == 0 {

@@ -21,7 +21,7 @@ pub(super) enum Consequence {
         /// What the service asked for.
         delay: Option<Duration>,
     },
-    /// Nobody knows whether the post took effect: read back first.
+    /// It is unknown whether the post took effect: read back first.
     ReadBack {
         /// What the service asked for.
         delay: Option<Duration>,

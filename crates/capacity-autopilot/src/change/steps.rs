@@ -19,7 +19,7 @@ use super::state::{ChangeOrder, ChangeState, Ending, Next, Outcome};
 use crate::observe::{present_capacity, wanted_capacity};
 use crate::text::chain;
 
-/// What a POST rests on: the version of the namespace and digests of its spec.
+/// The inputs of a POST: the version of the namespace and digests of its spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Basis {

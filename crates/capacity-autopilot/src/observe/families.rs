@@ -9,7 +9,7 @@ pub(crate) enum Role {
     Served,
     /// Refused per second.
     Throttled,
-    /// The limit in force.
+    /// The limit in effect.
     Limit,
     /// What on-demand would give.
     Envelope,

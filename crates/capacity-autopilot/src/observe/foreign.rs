@@ -12,7 +12,7 @@ use crate::autopilot::Judged;
 
 /// Changes of others that are looked up in one evaluation, at most.
 const MOST: usize = 20;
-/// Older ones are nobody's news.
+/// Older ones are not reported.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What this process saw of sizes.
@@ -21,7 +21,7 @@ pub(crate) struct SizesSeen(Mutex<HashMap<NamespaceId, Seen>>);
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// What it had at the last evaluation; `None` where that was to be changed, or unknown.
+    /// What it had at the last evaluation; `None` if that was to be changed, or unknown.
     size: Option<Capacity>,
     /// The latest request then.
     operation: Option<String>,

@@ -20,7 +20,7 @@ pub(super) enum Detail {
     Everything,
 }
 
-/// More series of one family than this for each namespace are read for candidates only, where the account is large.
+/// More series of one family than this for each namespace are read for candidates only, if the account is large.
 const MANY_SERIES: u32 = 10;
 
 impl Detail {

@@ -3,7 +3,7 @@
 //! The order: list all namespaces; take the newest minute of the ledger if it is fresh, else read the families that name
 //! candidates, for the whole account; judge once with the pure rule; read the many per-operation series, all of one
 //! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
-//! whole at once. Releases rest on metrics that were read in this evaluation.
+//! whole at once. Releases are based on metrics that were read in this evaluation.
 
 mod capacity_infos;
 mod families;
@@ -261,7 +261,7 @@ struct Round<'a> {
     /// Minutes before the newest ones.
     older: Histories,
     account: AccountView,
-    /// Whether releases may rest on a fresh and complete minute of the ledger.
+    /// Whether releases may be based on a fresh and complete minute of the ledger.
     ledger_is_enough: bool,
     /// What failed and does not stop the evaluation.
     errors: Vec<String>,
@@ -301,7 +301,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads everything that decisions rest on, except capacity infos.
+    /// Reads everything that decisions are based on, except capacity infos.
     async fn look(
         &mut self,
         request: &EvaluationRequest,

@@ -155,7 +155,7 @@ impl Observation {
         }
     }
 
-    /// Returns what each decision rests on, so that it can be stored, decided again and explained.
+    /// Returns the inputs of each decision, so that they can be stored, decided again and explained.
     pub fn inputs(&self) -> Vec<Inputs> {
         let inputs = |it: &ObservedNamespace| Inputs {
             snapshot: it.snapshot.clone(),

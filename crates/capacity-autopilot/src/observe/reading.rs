@@ -30,14 +30,14 @@ const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 /// What is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// An hour is to be judged.
+    /// An hour is evaluated.
     Evaluation,
-    /// The hour is judged again: this number of requests is left to the sampler.
+    /// The hour is evaluated again: this number of requests is left to the sampler.
     EvaluationAgain {
         /// What a sample takes.
         spared: u32,
     },
-    /// The newest minute is to be recorded.
+    /// The newest minute is recorded.
     Sampling,
 }
 

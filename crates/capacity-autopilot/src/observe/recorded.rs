@@ -27,7 +27,7 @@ const LONGEST_PART: i64 = 360;
 /// The time range of each query for namespaces: some servers limit it.
 const NAMES_PART: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// What is read of each minute. The limit comes first: of a minute that has it, everything else is there.
+/// What is read of each minute. The limit comes first: a minute that has it has everything else too.
 const PARTS: [(LimitKind, Role); 3] = [
     (LimitKind::Actions, Role::Limit),
     (LimitKind::Actions, Role::Served),

@@ -265,8 +265,8 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads the rest of provisioned namespaces. Where that fails what is known stays; what has become another minute meanwhile is
-    /// recorded as one of its own.
+    /// Reads the rest of provisioned namespaces. If that fails, what is known is kept; if it is of a later minute by now, it is
+    /// recorded as a separate minute.
     async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
         let mut names: BTreeSet<&NamespaceId> = self.provisioned.iter().collect();
         let raised = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_raised);

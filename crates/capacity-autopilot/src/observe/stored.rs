@@ -29,8 +29,8 @@ pub(super) async fn read(
     from: Timestamp,
     now: Timestamp,
 ) -> Result<Read, Unread> {
-    // One after the other is asked for. A scrape that comes between them is seen by the later ones only: of a minute that tells
-    // its limits, which come first, everything else is there.
+    // They are queried one after the other. A scrape in between is only seen by the later queries: a minute that has its
+    // limits, which are queried first, has everything else too.
     let mut parts: Vec<(LimitKind, Role)> = detail.parts().collect();
     parts.sort_by_key(|(_, role)| !matches!(role, Role::Limit | Role::Envelope));
     let asked = Asked {
@@ -56,7 +56,7 @@ pub(super) async fn read(
     Ok(read)
 }
 
-/// Minutes that are to be read.
+/// Minutes to read.
 pub(super) struct Asked<'a> {
     pub(super) namespaces: &'a [NamespaceId],
     /// Whether the server is asked for these namespaces only.
@@ -259,7 +259,7 @@ impl Series {
     }
 }
 
-/// Adds a minute, which is newer than all before it. Of each namespace the newest minute that tells its limits is kept as the
+/// Adds a minute, which is newer than all before it. Of each namespace the newest minute that reports its limits is kept as the
 /// newest: a minute of which only a part has arrived is not whole.
 fn add(read: &mut Read, minute: AccountMetrics) {
     let Read { metrics, older } = read;

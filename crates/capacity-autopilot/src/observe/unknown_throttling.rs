@@ -51,7 +51,7 @@ pub async fn families_of_unknown_throttling(
     Ok(unknown_throttled_families(names))
 }
 
-/// Returns a restriction for each of the namespaces, which are to be scaled down, that is throttled in an unknown way.
+/// Returns a restriction for each namespace that would be scaled down and is throttled in an unknown way.
 ///
 /// # Errors
 ///

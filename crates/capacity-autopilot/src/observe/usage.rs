@@ -3,7 +3,7 @@
 //! The rules are those of Temporal's metrics reference, aggregation section: foreground series of the
 //! active replica are summed; a limit is taken by newest time, then by maximum; the newest point of a series
 //! counts; background and standby series count against no limit. Unknown is never zero: a rate that is
-//! NaN, infinite, negative or without a time makes the namespace's usage unknown where nothing else of the
+//! NaN, infinite, negative or without a time makes the namespace's usage unknown if nothing else of the
 //! family is left, and is remembered as a gap where something is.
 
 use std::collections::hash_map::Entry;
@@ -73,7 +73,7 @@ impl<'a> Point<'a> {
 pub(crate) struct NamespaceMetrics {
     /// The newest minute, or why it is unknown.
     pub(crate) sample: Result<MinuteSample, String>,
-    /// The limits in force.
+    /// The limits in effect.
     pub(crate) limits: PerLimit<Option<Rate>>,
     /// What on-demand would give.
     pub(crate) envelopes: PerLimit<Option<Rate>>,
@@ -148,7 +148,7 @@ struct Cell {
     limits: PerLimit<Option<Newest>>,
     envelopes: PerLimit<Option<Newest>>,
     unreadable: PerLimit<BTreeSet<String>>,
-    /// What is wrong with a rate of refused work, where it is unreadable.
+    /// What is wrong with a rate of refused work, if it is unreadable.
     throttled_unreadable: PerLimit<Option<String>>,
     standby: bool,
     active: bool,
@@ -356,7 +356,7 @@ impl<'a> UsageFold<'a> {
     }
 }
 
-/// Keeps the newest value of a series, of equally new ones the largest.
+/// Keeps the newest value of a series, and of equally new ones, the largest.
 fn take_newer<K>(slot: Entry<'_, K, Newest>, time: Timestamp, value: f64) {
     let newest = slot.or_insert(Newest { time, value });
     if (time, value) > (newest.time, newest.value) {
@@ -364,7 +364,7 @@ fn take_newer<K>(slot: Entry<'_, K, Newest>, time: Timestamp, value: f64) {
     }
 }
 
-/// Keeps the newest value of a limit, of equally new ones the largest. What is no rate is unknown.
+/// Keeps the newest value of a limit, and of equally new ones, the largest. A value that is not a rate is unknown.
 fn keep_newest(slot: &mut Option<Newest>, point: &Point<'_>) {
     let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else {
         return;
@@ -473,7 +473,7 @@ fn unknown_throttling<'c>(cell: &'c Cell, sums: &NamespaceSums) -> Option<(Limit
         .find_map(|kind| Some((kind, cell.throttled_unreadable[kind].as_deref()?)))
 }
 
-/// The minute a sample counts for: the oldest of everything it rests on, so that nothing stale hides
+/// The minute a sample counts for: the oldest of everything it is based on, so that nothing stale hides
 /// behind something fresh. An idle namespace has only limits, which then determine the minute.
 fn minute_of(cell: &Cell, sums: &NamespaceSums) -> Option<Timestamp> {
     let limits = LimitKind::ALL

@@ -84,7 +84,7 @@ impl<F: Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync> CapacityPolicy for Ow
     }
 }
 
-/// What a policy sees of a namespace that can be judged.
+/// What a policy sees of a namespace that can be evaluated.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PolicyView<'a> {
@@ -94,11 +94,11 @@ pub struct PolicyView<'a> {
     pub present: Capacity,
     /// What it used in the last hour.
     pub window: &'a UsageWindow,
-    /// Its limits in force.
+    /// Its limits in effect.
     pub limits: PerLimit<Rate>,
     /// Bounds, prices and the settings of `threshold`.
     pub settings: &'a ThresholdSettings,
-    /// What the policy stored last; `None` where nothing is known.
+    /// What the policy stored last; `None` if nothing is known.
     pub state: Option<&'a PolicyState>,
     /// Whether the evaluation may only scale up.
     pub scale_up_only: bool,
@@ -124,7 +124,7 @@ pub struct PolicyTarget {
     pub wish: Wish,
     /// What it compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty where it compared nothing.
     pub options: Vec<ConsideredOption>,
-    /// What is to be stored. It must not take a change for granted: restrictions, guards or the service may stop it.
+    /// What to store. It must not take a change for granted: restrictions, guards or the service may stop it.
     pub next_state: Option<PolicyState>,
 }
 
@@ -214,9 +214,9 @@ pub struct ConsideredOption {
     pub limit: u64,
     /// US dollars of an hour without actions.
     pub idle_hour: Decimal,
-    /// Expected cost in actions; `None` where it was not computed.
+    /// Expected cost in actions; `None` if it was not computed.
     pub cost_actions: Option<i64>,
-    /// Expected cost in US dollars; `None` where it was not computed.
+    /// Expected cost in US dollars; `None` if it was not computed.
     pub cost: Option<Decimal>,
     /// Whether it is what the policy wants.
     pub chosen: bool,
@@ -278,7 +278,7 @@ impl PolicyRef {
     }
 }
 
-/// Fails for a policy that is not built in: what it is made of is its own.
+/// Fails for a policy that is not built in: its contents are its own.
 impl Serialize for PolicyRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let problem = || {

@@ -22,7 +22,7 @@ use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 const ROOM_NUMERATOR: u128 = 5;
 const ROOM_DENOMINATOR: u128 = 4;
 
-/// What is to be changed, and why.
+/// What to change, and why.
 #[derive(Clone, Copy)]
 struct Change<'a> {
     to: Capacity,
@@ -343,7 +343,7 @@ pub(super) fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus
     ))
 }
 
-/// What on-demand gives now: the highest of the envelope in the metrics, the API's answer and the limit in force, since
+/// What on-demand gives now: the highest of the envelope in the metrics, the API's answer and the limit in effect, since
 /// the namespace is on-demand.
 fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKind) -> Rate {
     let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];

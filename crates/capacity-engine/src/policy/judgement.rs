@@ -1,4 +1,4 @@
-//! Rows 1 to 10 of the order of judgement: whether a namespace can be judged at all.
+//! Checks 1 to 10: whether a namespace can be evaluated at all.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,7 +12,7 @@ use crate::rate::Rate;
 use crate::snapshot::{AccountView, MetricsHealth, MovingReplica, ReportedUsage, Since, Snapshot};
 use crate::usage::UsageWindow;
 
-/// A namespace that can be judged: what was optional is known.
+/// A namespace that can be evaluated: what was optional is known.
 pub(super) struct Judged<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) present: Capacity,

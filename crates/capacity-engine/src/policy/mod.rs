@@ -1,4 +1,4 @@
-//! From a snapshot to a decision: the order of judgment, the rule, the guards.
+//! From a snapshot to a decision: the order of checks, the rule, the guards.
 //!
 //! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `contract` what a policy is (row
 //! 11), `threshold` and `break_even` the built-ins, here the restrictions (row 12), `guards` what a change must pass (row 13).
@@ -79,7 +79,7 @@ pub fn decide(snapshot: &Snapshot, account: &AccountView, policy: &Policy, now: 
     decide_with_state(snapshot, account, policy, None, now).0
 }
 
-/// Decides about one namespace, with what the policy remembers of it, and returns what it is to remember.
+/// Decides about one namespace, with what the policy remembers of it, and returns the state to store.
 ///
 /// The state that is returned never takes the decision for carried out; `None` if there is nothing to store.
 pub fn decide_with_state(
@@ -95,7 +95,7 @@ pub fn decide_with_state(
 /// Decides about a target of your own instead of a built-in policy's: filter, state, metrics, restrictions and guards apply to it
 /// as to any other. What it returns is carried out, or held with the reason.
 ///
-/// The target is made of what is known of the namespace, and is asked for only where that can be judged at all.
+/// The target is computed from what is known of the namespace, and only if the namespace can be evaluated at all.
 pub fn judge(
     snapshot: &Snapshot,
     account: &AccountView,

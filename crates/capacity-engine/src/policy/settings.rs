@@ -85,7 +85,7 @@ impl ThresholdSettings {
 pub struct Policy {
     /// The rule and its guards.
     pub threshold: ThresholdSettings,
-    /// Which namespaces are ours.
+    /// Which namespaces are managed.
     pub filter: NamespaceFilter,
     /// The policy that decides.
     pub acting: PolicyRef,
@@ -100,7 +100,7 @@ impl Policy {
         Self { threshold, ..self }
     }
 
-    /// Sets which namespaces are ours.
+    /// Sets which namespaces are managed.
     #[must_use]
     pub fn with_filter(self, filter: NamespaceFilter) -> Self {
         Self { filter, ..self }
@@ -112,7 +112,7 @@ impl Policy {
         Self { acting, ..self }
     }
 
-    /// Sets the policy whose decisions are recorded beside, and never carried out.
+    /// Sets the policy whose decisions are recorded as well, and never carried out.
     #[must_use]
     pub fn with_shadow(self, shadow: PolicyRef) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! A test for each row of the order of judgment, for each guard, and a property for each promise.
+//! A test for each check and each guard, and a property for each promise.
 
 mod break_even;
 mod guards;

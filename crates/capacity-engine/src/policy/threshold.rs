@@ -226,7 +226,7 @@ fn counted(actions: u128) -> String {
 
 /// How many minutes the total comes from, unless it is all 60.
 fn estimate_note(window: &UsageWindow) -> String {
-    // An estimate rests on the newest minute alone, however many are known.
+    // An estimate uses only the newest minute, no matter how many are known.
     match (window.is_estimate(), window.known_minutes()) {
         (true, 1) => " (estimated from 1 minute)".to_owned(),
         (true, known) => format!(" (estimated from the newest minute; {known} of 60 are known)"),

@@ -20,7 +20,7 @@ enum File<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Begins a file. That of CSV has a line of names, also where nothing follows it.
+    /// Begins a file. CSV has a header line, even if no rows follow.
     pub(super) fn begin<T: Line>(format: Format, out: W) -> io::Result<Self> {
         let file = match format {
             Format::Csv => {

@@ -41,7 +41,7 @@ pub enum Table {
     PolicyState,
     /// One line a decision of a policy that is not `threshold`, or that is in shadow.
     PolicyDecisions,
-    /// One line a decision, with its evaluation and what became of it. Only taken out.
+    /// One line a decision, with its evaluation and its outcome. Only exported.
     History,
 }
 

@@ -40,7 +40,7 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
-    /// `None` where these tests are to be skipped.
+    /// `None` if these tests are skipped.
     fn start(test: &str, mode: &str, servers: u8) -> Option<(Self, String)> {
         let url = new_database(test)?;
         let program = PROGRAM.get_or_init(program).as_ref();

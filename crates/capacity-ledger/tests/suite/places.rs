@@ -37,7 +37,7 @@ pub(crate) fn place(kind: Kind, test: &str) -> Option<Place> {
     })
 }
 
-/// Opens a new ledger; ends the test where its server is to be skipped.
+/// Opens a new ledger; ends the test if its server is skipped.
 macro_rules! opened {
     ($kind:expr, $test:expr, $place:ident, $ledger:ident) => {
         let Some($place) = $crate::places::place($kind, $test) else {

@@ -36,7 +36,7 @@ rm -rf "$GUARDED_FOLDER""#;
 
 static SERVER: OnceLock<Result<(PathBuf, u16, Child), String>> = OnceLock::new();
 
-/// Returns the URL of a new, empty database; `None` where these tests are to be skipped.
+/// Returns the URL of a new, empty database; `None` if these tests are skipped.
 pub(crate) fn new_database(name: &str) -> Option<String> {
     if std::env::var(SKIP).as_deref() == Ok("1") {
         let _ = writeln!(std::io::stderr(), "{SKIP}=1: the tests on PostgreSQL are skipped");
@@ -127,7 +127,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
     Err("PostgreSQL did not come up within 30 s".to_owned())
 }
 
-/// Servers refuse to run as root: whom they run as then.
+/// Servers refuse to run as root; this is the user they run as instead.
 pub(crate) fn unprivileged() -> Option<&'static str> {
     Command::new("id")
         .arg("-u")
@@ -184,7 +184,7 @@ fn under(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     versions.map(|version| version.path().join("bin")).collect()
 }
 
-/// Downloads the packages and unpacks them beside the build; nothing is installed.
+/// Downloads the packages and unpacks them next to the build; nothing is installed.
 fn fetch() -> Result<PathBuf, String> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql");
     let unpacked = || {

@@ -24,7 +24,7 @@ impl Lives {
             .expect("opened")
     }
 
-    /// Copies a file and the log beside it.
+    /// Copies a file and the log next to it.
     fn copy(&self, from: &str, to: &str) {
         for end in ["", "-wal"] {
             let from = self.path(&format!("{from}{end}"));
@@ -59,7 +59,7 @@ impl Lives {
         lives
     }
 
-    /// Puts one file beside the log of another.
+    /// Puts one file next to the log of another.
     fn put(&self, file: &str, log: &str) -> PathBuf {
         let path = self.path("restored");
         std::fs::copy(self.path(file), &path).expect("copied");

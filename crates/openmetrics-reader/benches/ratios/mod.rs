@@ -10,7 +10,7 @@ pub(crate) const STRICT: &str = "strict";
 pub(crate) const SCRAPER: &str = "prometheus-scraper";
 pub(crate) const WALK: &str = "memchr line walk";
 
-/// Prints a table per document size, or nothing where there are no estimates (`cargo test` runs benchmarks without measuring).
+/// Prints a table per document size, or nothing if there are no estimates (`cargo test` runs benchmarks without measuring).
 #[expect(clippy::print_stdout, reason = "the summary is what the run is for")]
 pub(crate) fn print(points: &[usize]) {
     let Some(folder) = criterion_folder() else { return };
@@ -34,7 +34,7 @@ pub(crate) fn print(points: &[usize]) {
     }
 }
 
-/// Criterion writes beside the folder of the binary that runs.
+/// Criterion writes next to the folder of the binary that runs.
 fn criterion_folder() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("CRITERION_HOME") {
         return Some(folder.into());

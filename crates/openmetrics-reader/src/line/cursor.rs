@@ -140,7 +140,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes a quoted text; the cursor stands on its opening quote.
+    /// Takes a quoted text; the cursor is at its opening quote.
     #[inline]
     pub(super) fn quoted(&mut self) -> Result<Text<'a>> {
         let opening = self.at;

@@ -21,7 +21,7 @@ pub(super) struct Braces<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads braces with labels; the cursor stands on the opening one.
+    /// Reads braces with labels; the cursor is at the opening one.
     pub(super) fn braces(&mut self) -> Result<Braces<'a>> {
         self.at += 1;
         let from = self.at;

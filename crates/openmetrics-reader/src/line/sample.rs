@@ -40,7 +40,7 @@ impl<'a> Cursor<'a> {
         Err(self.problem(ErrorKind::Syntax(expected), from, from))
     }
 
-    /// Reads what follows the labels; the cursor stands after the closing brace, or after the name if there are no labels.
+    /// Reads what follows the labels; the cursor is after the closing brace, or after the name if there are no labels.
     #[inline]
     fn rest_of_sample(&mut self, name: Text<'a>, between_braces: &'a str) -> Result<Sample<'a>> {
         self.separator()?;
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
         Ok(sample)
     }
 
-    /// Reads an exemplar to the end of the line; the cursor stands on its opening brace.
+    /// Reads an exemplar to the end of the line; the cursor is at its opening brace.
     pub(super) fn exemplar(&mut self) -> Result<Exemplar<'a>> {
         if self.peek() != Some(b'{') {
             return self.expected("the opening brace of an exemplar");

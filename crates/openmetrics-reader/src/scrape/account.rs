@@ -13,7 +13,7 @@ use super::parts::{AccountQuery, Part, narrowed, plan};
 pub struct AccountAnswer {
     /// The documents, each whole and complete.
     pub documents: Vec<Vec<u8>>,
-    /// The minute they are of; `None` where no sample has a time.
+    /// The minute they are of; `None` if no sample has a time.
     pub minute: Option<Timestamp>,
     /// Requests it took: parts that were read again and repetitions included.
     pub requests: u32,

@@ -54,7 +54,7 @@ pub enum Completeness {
     Complete,
     /// Cut at the size limit.
     Limited,
-    /// The endpoint cannot tell.
+    /// The endpoint does not know.
     Unknown,
     /// The header is missing or unknown: not complete.
     Undeclared,
@@ -67,7 +67,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Whether everything that was asked for is in it.
     pub completeness: Completeness,
-    /// The newest timestamp in it; `None` where no sample has one.
+    /// The newest timestamp in it; `None` if no sample has one.
     pub newest: Option<Timestamp>,
     /// Lines, samples, and how it ended.
     pub summary: Summary,
@@ -90,7 +90,7 @@ impl Scraper {
     ///
     /// # Panics
     ///
-    /// Never: TLS settings without certificates of one's own always work.
+    /// Never: TLS settings without certificates of your own always work.
     pub fn new(config: Config) -> Self {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(

@@ -19,7 +19,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a request may take, its answer included.
     pub request_timeout: Duration,
-    /// How often one request is made in all, if it fails for a transient reason.
+    /// How often one request is made in total, if it fails for a transient reason.
     pub max_attempts: u32,
     /// Requests an hour that this scraper makes at most. The account has 180, and another scraper that asks every 30 seconds takes
     /// 120 of them.

@@ -7,7 +7,7 @@ pub struct AccountQuery<'a> {
     pub families: &'a [FamilyQuery<'a>],
     /// The bare names of the namespaces, sorted.
     pub namespaces: &'a [&'a str],
-    /// Whether only these are to be read; else they are all there are, and more may be shown.
+    /// Whether to read only these; otherwise they are all there are, and more may be shown.
     pub only_these: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A real Prometheus: found or unpacked, started on loopback with a folder of its own, and ended with its test.
+//! A real Prometheus: found or unpacked, started on loopback with its own folder, and ended with its test.
 //!
 //! Other tests may use it by `#[path]`; it needs `tokio`, `reqwest` and `tempfile`, and nothing of this crate.
 
@@ -200,7 +200,7 @@ fn find_or_unpack() -> Result<PathBuf, String> {
     }
 }
 
-/// Downloads and unpacks; installs nothing and needs no rights. All it needs beside itself is libc.
+/// Downloads and unpacks; installs nothing and needs no rights. Besides itself, it only needs libc.
 fn unpack_debian_package(cache: &Path) -> Result<(), String> {
     let parent = cache.parent().ok_or("no folder to unpack into")?;
     std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;

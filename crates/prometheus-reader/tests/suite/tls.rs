@@ -1,4 +1,4 @@
-//! Encrypted connections: a certificate authority of one's own is trusted when it is given, and only then.
+//! Encrypted connections: a certificate authority of your own is trusted when it is given, and only then.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ pub(super) fn replicas(stack: &Stack, report: &mut Report) {
     }
 }
 
-/// Keys that the server does not know. It logs them and goes on.
+/// Keys that the server does not know. It logs them and continues.
 pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) {
     const CHECK: &str = "dynamic configuration";
     let declared = &stack.settings.dynamic_config;

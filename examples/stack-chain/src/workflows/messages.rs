@@ -70,7 +70,7 @@ pub struct RunEvent {
     pub settings: ChainSettings,
 }
 
-/// What became of a run's end.
+/// The outcome of a run's end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunEventReport {

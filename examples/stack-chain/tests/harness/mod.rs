@@ -112,7 +112,7 @@ async fn client(connection: &ConnectionSettings) -> Client {
     client
 }
 
-/// Runs a test body beside a worker and a receiver.
+/// Runs a test body with a running worker and a receiver.
 pub async fn with_world(
     test: &str,
     stacks: Vec<SimStack>,

@@ -213,7 +213,7 @@ pub struct Outcome {
     pub rule: Rule,
     /// Expected costs of the options that were compared; empty if none were.
     pub costs: Vec<OptionCost>,
-    /// What the decision rests on.
+    /// The inputs of the decision.
     pub reason: Reason,
     /// Options that were compared with waiting, if waiting turned out to be cheaper.
     pub waiting: Option<Waiting>,
@@ -224,7 +224,7 @@ pub struct Outcome {
 pub struct Waiting {
     /// Expected costs; -1 where an option was no candidate.
     pub costs: Vec<OptionCost>,
-    /// What it rests on.
+    /// Its inputs.
     pub reason: Reason,
 }
 

@@ -40,7 +40,7 @@ struct Burst<'a> {
 }
 
 /// Compares waiting with raising now, if there is throttling that matters. The costs hold every option of the ladder: -1 where it
-/// is no candidate.
+/// is not a candidate.
 pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands) -> Option<Raise> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let throttling = throttling(costs, state)?;
@@ -126,7 +126,7 @@ fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
     })
 }
 
-/// Returns how many minutes the burst may still last, each a scenario; and how many similar bursts they rest on.
+/// Returns how many minutes the burst may still last, each a scenario; and how many similar bursts they are based on.
 fn scenarios(
     costs: &Costs<'_>,
     state: &BreakEvenState,

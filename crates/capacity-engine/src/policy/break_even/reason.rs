@@ -4,7 +4,7 @@ use super::{Outcome, Rule, Situation};
 use crate::capacity::Capacity;
 use crate::rate::thousands;
 
-/// What a decision rests on.
+/// The inputs of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// Nothing was compared.
@@ -26,7 +26,7 @@ pub enum Reason {
         queue: i64,
         /// Current demand in actions per minute.
         demand: i64,
-        /// Remembered bursts that the cost rests on; 0 if none was like this one.
+        /// Remembered bursts that the cost is based on; 0 if none was like this one.
         similar_bursts: usize,
         /// Expected cost of the larger option, in actions.
         expected: i64,
@@ -128,7 +128,7 @@ impl Reason {
 }
 
 impl Outcome {
-    /// Returns one sentence with the numbers behind the decision. `money` writes a cost in actions, as dollars where the price is
+    /// Returns one sentence with the numbers behind the decision. `money` writes a cost in actions, as dollars if the price is
     /// known.
     pub fn sentence(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
         let because = self.because(situation, money);

@@ -34,14 +34,14 @@ pub(super) struct Dial {
     pub(super) most: u64,
     /// By how much it changes at least.
     pub(super) grain: u64,
-    /// What a change is compared with where the value is smaller.
+    /// What a change is compared with if the value is smaller.
     pub(super) scale: u64,
     pub(super) set: Set,
     /// The value as people read it.
     pub(super) show: Box<dyn Fn(&Inputs) -> String>,
 }
 
-/// Returns every number that the decision may rest on.
+/// Returns every number that the decision may depend on.
 pub(super) fn dials(inputs: &Inputs) -> Vec<Dial> {
     let mut dials = Vec::new();
     if let Some(window) = window_of(inputs) {

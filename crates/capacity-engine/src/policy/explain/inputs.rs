@@ -1,4 +1,4 @@
-//! What a decision rests on, and the row that ends it.
+//! The inputs of a decision, and the check that made it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::policy::settings::Policy;
 use crate::policy::{PolicyState, decide_with_state};
 use crate::snapshot::{AccountView, Snapshot};
 
-/// Everything that a decision about one namespace rests on.
+/// Everything that a decision about one namespace is based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inputs {
     /// What is known of the namespace.
@@ -37,7 +37,7 @@ impl Inputs {
     }
 }
 
-/// The row of the order of judgment that ended it.
+/// The check that made the decision, as a row of the table of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// Its number, from 1 to 13.

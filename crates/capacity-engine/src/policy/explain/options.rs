@@ -9,7 +9,7 @@ use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, ReportedUsage};
 
 /// Returns what the policy compared; where it compared nothing, on-demand and every size of the ladder, or the present, wanted and
-/// blocked ones where the ladder is not known.
+/// blocked ones if the ladder is not known.
 pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOption> {
     if !decision.options.is_empty() {
         return decision.options.clone();
@@ -49,7 +49,7 @@ fn known_info(inputs: &Inputs) -> Option<&KnownCapacityInfo> {
     }
 }
 
-/// Actions a second at a size; the limit in force where that is the current one.
+/// Actions a second at a size; the limit in effect for the current size.
 fn limit_of(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> Option<Rate> {
     let snapshot = &inputs.snapshot;
     let in_force = snapshot.limits[LimitKind::Actions].filter(|_| decision.current == Some(capacity));

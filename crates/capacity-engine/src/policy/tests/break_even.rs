@@ -286,7 +286,7 @@ fn what_the_namespace_says_of_its_last_change_corrects_what_is_remembered() {
     let state = life.remembered();
     assert_eq!(state.planned, None);
     assert_eq!(state.changed_minute, time(6 * 60).as_second() / 60);
-    // A request that failed is no change.
+    // A request that failed is not a change.
     let mut life = quiet_at(6 * 60 + 20, 0);
     life.state = Some(stored(&planned, 5 * 60 + 55));
     life.request = Some(request(RequestState::Failed, 0, true));

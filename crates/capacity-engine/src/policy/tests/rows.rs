@@ -1,4 +1,4 @@
-//! Every row of the order of judgment, by its number.
+//! Every check, by its number.
 
 use rstest::rstest;
 

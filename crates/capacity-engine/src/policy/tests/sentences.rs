@@ -123,7 +123,7 @@ fn a_namespace_that_gets_a_replica() {
         told(Some(Since::Exactly(minutes_ago(179)))),
         (text(" (since 2026-11-20 07:46 UTC, 2 h 59 min)"), false)
     );
-    // For hours: people hear of it.
+    // For hours, so it is announced.
     assert_eq!(
         told(Some(Since::AtLeast(minutes_ago(180)))),
         (text(" (since at least 2026-11-20 07:45 UTC, 3 h)"), true)
