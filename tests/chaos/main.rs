@@ -131,7 +131,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     } else {
         chaos(&world, &done, arguments).await;
     }
-    // Nothing new begins, and what is in progress ends.
+    // Nothing new starts, and work in progress finishes.
     end.send_replace(true);
     pause(&world, "the end of the run").await;
     let verdict = verdict::judge(&world).await?;

@@ -144,7 +144,7 @@ impl Postgres {
         let begun = Instant::now();
         while begun.elapsed() < START_TIMEOUT {
             if self.has_ended() {
-                // What a killed one left behind may keep the next from starting for a moment.
+                // Leftovers of a killed one can prevent the next from starting for a moment.
                 let child = leashed(&self.binaries.join("postgres"), self.run_as)
                     .args([
                         "-h",
@@ -212,9 +212,9 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
 pub(crate) enum LogReader {
     /// They are kept in a file.
     Reads,
-    /// Nobody reads them, and the pipe runs full.
+    /// They are not read, and the pipe fills up.
     Stalls,
-    /// Nobody can read them: the pipe is closed.
+    /// They cannot be read: the pipe is closed.
     Gone,
 }
 

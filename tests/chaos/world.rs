@@ -1,4 +1,4 @@
-//! The cloud, what runs alongside it, and what is known of how everything is.
+//! The cloud, what runs alongside it, and what is known about their state.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -256,7 +256,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
         let rows: Vec<String> = std::iter::once("aps,peak10s".to_owned()).chain(rows).collect();
         let trace = Trace::read(rows.join("\n").as_bytes()).context("the load")?;
         let mut setup = NamespaceSetup::new(format!("shift-{number:03}"), Load::Replay(trace.into()));
-        // On-demand gives what is published, however the week was.
+        // On-demand provides the published limit, regardless of the load of the week.
         setup.usual = Some(20.0);
         let begins_busy = at < BUSY;
         namespaces.push(if !begins_busy && random.bool() {

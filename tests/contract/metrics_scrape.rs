@@ -519,7 +519,7 @@ async fn a_part_that_can_be_cut_no_further_leaves_the_account_incomplete() {
 async fn all_parts_are_of_the_same_minute(#[case] minutes: Vec<i64>, #[case] expected: bool) {
     let (server, namespaces) = endpoint(1_000, minutes).await;
     let mut config = Config::try_new(&server.uri(), KEY.into()).expect("valid");
-    // Half of the namespaces fit an answer.
+    // Half of the namespaces fit into one response.
     config.points_per_answer = 100;
     let scraper = Scraper::new(config);
     let families = [FamilyQuery {

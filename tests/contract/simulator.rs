@@ -85,7 +85,7 @@ async fn answers_have_published_fields_only(#[case] shape: &str, #[case] path: &
     let known = known(shape);
     let mut found = BTreeSet::new();
     paths(&answer(&cloud().await, path, None).await, "", &known, &mut found);
-    // The one field from the future, on purpose: newer than the definitions.
+    // The one field that is newer than the definitions, on purpose.
     let unknown: Vec<&String> = found
         .iter()
         .filter(|path| !path.ends_with("spec.description") && !known.contains(*path))

@@ -22,7 +22,7 @@ fn every_alert_fires_when_it_should_and_no_other_does() {
         .expect("promtool runs");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    // None is left untested.
+    // All of them are tested.
     let tests = std::fs::read_to_string(file(tests)).expect("there");
     for (alert, _) in rules(&std::fs::read_to_string(file(RULES)).expect("there")) {
         assert!(

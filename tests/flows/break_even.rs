@@ -51,7 +51,7 @@ impl Life {
             speed: 0.0,
             start: start.parse().expect("a time"),
             scrapes_per_hour: None,
-            // In effect two minutes after it was asked for.
+            // In effect two minutes after the request.
             operation_lag: SignedDuration::from_secs(60),
             capacity_lag: SignedDuration::from_secs(55),
             ..SimulatorOptions::new(account)
@@ -182,7 +182,7 @@ fn load(phases: &[(u32, usize)]) -> Load {
 
 fn setup(name: &str, load: Load) -> NamespaceSetup {
     NamespaceSetup {
-        // The on-demand envelope is its floor.
+        // The on-demand envelope is the minimum.
         usual: Some(50.0),
         ..NamespaceSetup::new(name, load)
     }

@@ -15,7 +15,7 @@ pub(crate) struct World {
     pub(crate) autopilot: Autopilot,
 }
 
-/// A cloud whose minutes pass in a twentieth of a second... unless told otherwise.
+/// A cloud whose minutes pass in a twentieth of a second... unless set otherwise.
 pub(crate) fn options(account: Account) -> SimulatorOptions {
     SimulatorOptions {
         speed: 100.0,

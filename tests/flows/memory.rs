@@ -80,7 +80,7 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
-/// Warnings, but that of the clock: these clouds live in a time of their own.
+/// Warnings, but that of the clock: these clouds have their own clock.
 fn warnings(evaluation: &Evaluation) -> Vec<&str> {
     let warnings = evaluation.warnings.iter().map(String::as_str);
     let of_the_run = |warning: &&str| !warning.contains("clock") && !warning.contains("held on an estimate");
@@ -247,7 +247,7 @@ async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
 async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
     let world = Remembering::new(three()).await;
     world.sample(50).await;
-    // Other processes have taken what there was.
+    // Other processes have used up the budget.
     let ledger = world.ledger().await;
     let claim = ledger
         .claim_requests("a1b2c", world.cloud.now(), 960, 1_100)
@@ -468,7 +468,7 @@ async fn minutes_that_lie_are_not_believed() {
             .await
             .is_err()
     );
-    // Another account's, and one of a namespace that has another name now, belong to nobody here.
+    // Another account's, and one of a namespace that has another name now, are not counted here.
     ledger
         .record_minute(
             "zzzzz",

@@ -186,7 +186,7 @@ async fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation
         );
     };
     told(&world.evaluate().await, "from 4 TRUs ");
-    // And again: the same change.
+    // Again the same change.
     told(&world.evaluate().await, "from 4 TRUs ");
     let fresh = async |autopilot: Autopilot| autopilot.evaluate(&Scope::All).await.expect("evaluated");
     told(&fresh(remembering(&world)).await, "from 4 TRUs ");
@@ -216,7 +216,7 @@ async fn standby_traffic_is_told_as_left_out_with_its_figure() {
     let evaluation = world.evaluate().await;
     has_note(&evaluation);
     assert!(!decision(&evaluation, "plain").reason.contains("standby"));
-    // Out of the ledger, which does not keep it: what the sampler of this process has read.
+    // The ledger does not keep this: it is what the sampler of this process has read.
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let remembering = autopilot(&world.cloud, on_estimates()).with_ledger(LedgerHandle::at(location));

@@ -200,7 +200,7 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
     let orders = &evaluation.decisions[2].decision;
     assert_eq!(orders.known_minutes, Some(15));
     assert_eq!(orders.reason_code.as_str(), "estimate_only");
-    // Nobody scrapes for a quarter of an hour: what there was is too old, and no reason to conclude anything.
+    // No scrape for 15 minutes: the existing data is too old to conclude anything from it.
     cloud.advance(SignedDuration::from_mins(15));
     let stopped = prometheus.url();
     drop(prometheus);

@@ -20,7 +20,7 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(path).expect("a fixture")
 }
 
-/// A service that accepts a change at once, and takes a minute to tell about its operation.
+/// A service that accepts a change at once, and takes a minute to report its operation.
 async fn service() -> MockServer {
     let server = MockServer::start().await;
     let json = |name: &str| ResponseTemplate::new(200).set_body_raw(fixture(name), "application/json");

@@ -138,7 +138,7 @@ async fn live(test: &str, modeled: &[Modeled], hours: usize) -> Lived {
         sampled: true,
         speed: 0.0,
         start: Some(START.parse().expect("a time")),
-        // In effect two minutes after it was asked for, as the backtest has it.
+        // In effect two minutes after the request, as the backtest has it.
         operation_lag: MINUTE,
         capacity_lag: MINUTE,
         ..Setup::default()

@@ -55,7 +55,7 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     let mut seen = Vec::new();
     with_worker("break-even", setup, async |world| {
         stepped::begin(world).await;
-        // Nobody asks before minute 55: what the sampler sees is enough.
+        // No trigger before minute 55: what the sampler sees is enough.
         for minute in 1..60 {
             stepped::live_a_minute(world).await;
             let trus = trus(world);

@@ -192,7 +192,7 @@ async fn while_paused_an_evaluation_changes_nothing() {
             .await;
         assert_eq!(resumed.expect("resumed").paused, None);
         assert_eq!(world.cloud.changes(), []);
-        // Resuming evaluates by itself.
+        // Resuming triggers an evaluation.
         world
             .until("scaled up", Duration::from_mins(1), async || {
                 world.cloud.changes().len() == 1

@@ -123,7 +123,7 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
                 })
                 .await;
         }
-        // Nobody's edit was lost.
+        // No edit was lost.
         let spec = world.cloud.namespace("checkout.a1b2c").expect("there").spec;
         assert_eq!(spec["retentionDays"], serde_json::json!(8 + 39 % 7));
         assert_eq!(

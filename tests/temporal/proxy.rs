@@ -130,7 +130,7 @@ pub(crate) fn assert_is_a_sentence(text: &str) {
     }
 }
 
-/// What is refused.
+/// What to refuse.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     /// The bearer key without which every call is refused.
@@ -218,7 +218,7 @@ impl Proxy {
                                 }
                                 tokio::select! {
                                     answer = &mut answer => return answer.map(|answer| answer.map(Either::Left)),
-                                    // A call that waits is judged again.
+                                    // A call that waits is checked again.
                                     Ok(()) = rules.changed() => {}
                                 }
                             }

@@ -46,7 +46,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
     let setup = sampled(&folder);
     let location = setup.ledger.clone().expect("set");
     with_worker("sampler-triggers", setup, async |world| {
-        // Nobody asks: what the sampler sees is enough.
+        // No trigger: what the sampler sees is enough.
         until("raised", async || trus(world, "checkout.a1b2c") == 6).await;
         assert_eq!(trus(world, "orders.a1b2c"), 4);
         let told = status(&world.client, &world.installation, PATIENT)

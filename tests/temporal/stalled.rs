@@ -95,7 +95,7 @@ async fn a_slow_change_that_is_polled_makes_progress() {
             Duration::from_mins(1),
         );
         let report = second.await.expect("a report");
-        // The service says that it is updating; that it waits for our own change needs nobody's attention.
+        // The service says that it is updating; that it waits for our own change needs no attention.
         let decision = &report.decisions[0];
         assert_eq!(
             (decision.action.as_str(), decision.announce),

@@ -12,13 +12,13 @@ const BOUND: Duration = Duration::from_secs(9);
 /// More than any answer has.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// Prints what the worker at this address says of itself, and fails unless it is ready.
+/// Prints what the worker at this address says about itself, and fails unless it is ready.
 pub(crate) fn probe(listen: SocketAddr) -> ExitCode {
     let address = reachable(listen);
     match ask(address) {
         Ok(answer) => {
             let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-            // A health check looks at the exit code; nobody may be reading.
+            // A health check looks at the exit code; its output may not be read.
             let _ = write_output(body);
             ExitCode::from(u8::from(!is_ok(&answer)))
         }

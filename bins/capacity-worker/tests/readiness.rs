@@ -40,7 +40,7 @@ impl Worker {
         Self { process, address }
     }
 
-    /// The answer to a request, or nothing while nobody listens.
+    /// The answer to a request, or nothing while nothing listens.
     fn get(&self, path: &str) -> String {
         let ask = || {
             let mut stream = TcpStream::connect(self.address)?;

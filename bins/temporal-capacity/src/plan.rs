@@ -75,7 +75,7 @@ fn scope(globs: &[String]) -> anyhow::Result<Scope> {
     Ok(Scope::Matching(NamespacePatterns::try_new(globs)?))
 }
 
-/// Writes to a temporary file and renames it, so that nobody ever reads half a plan.
+/// Writes to a temporary file and renames it, so that no reader ever sees half a plan.
 fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
     let context = || format!("the plan could not be saved to {}", path.display());
     let mut beside = path.as_os_str().to_owned();

@@ -64,7 +64,7 @@ fn with_metrics(
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }
 
-/// A budget of the service's hours in ours.
+/// Converts a budget per hour of the service to one per hour of real time.
 fn hourly(requests: u32, speed: f64) -> u32 {
     whole(f64::from(requests) * speed.max(1.0)).unsigned_abs()
 }

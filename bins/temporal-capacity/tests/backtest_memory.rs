@@ -407,7 +407,7 @@ fn two_days_in_the_prometheus_of_the_simulated_cloud_are_scored() {
     let rebuilt = bursts["rebuilt_share"].as_f64().expect("a share");
     assert!((0.05..0.2).contains(&rebuilt), "{rebuilt}");
     assert_eq!(namespaces[1]["rebuilt_share"], 0.0);
-    // What was asked for is found again.
+    // The original demand is reconstructed.
     let settings = Settings::for_trace(&asked);
     let price = capacity_engine::ActionPrice::flat(capacity_engine::PricePerMillion::FIRST_TIER);
     let (score, _) = run_recorded(&asked, Contender::OnDemand, &settings);

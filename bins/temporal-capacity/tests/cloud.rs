@@ -1,4 +1,4 @@
-//! The commands as a user runs them, against a simulated cloud: output, exit codes, and what bad input ends in.
+//! The commands as a user runs them, against a simulated cloud: output, exit codes, and what happens on bad input.
 
 mod world;
 

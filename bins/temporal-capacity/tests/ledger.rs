@@ -592,7 +592,7 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
     );
 }
 
-/// Of what the scrape job does and of limits that are not known yet, `doctor` tells as well.
+/// `doctor` also reports what the scrape job does, and limits that are not known yet.
 #[test]
 fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
     let world = World::new(SimulatorOptions {
@@ -655,7 +655,7 @@ fn doctor_counts_provisioned_namespaces_in_the_budget() {
     );
 }
 
-/// Hours of a simulated day, lived at speed by the whole stack: sampled, evaluated, told.
+/// Hours of a simulated day, run at high speed by the whole stack: sampled, evaluated, announced.
 #[cfg(unix)]
 #[test]
 fn a_simulated_day_at_speed_is_told_completely() {

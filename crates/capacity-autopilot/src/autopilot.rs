@@ -71,7 +71,7 @@ struct Refusal {
     why: String,
 }
 
-/// How long a refusal is remembered: roles change rarely, and a change is tried again after that.
+/// How long a rejection is remembered: roles rarely change, and the change is retried after that.
 const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(6);
 
 /// Which namespaces an evaluation decides on.

@@ -14,7 +14,7 @@ use crate::observe::ObserveError;
 /// A decision made again.
 #[derive(Debug, Clone)]
 pub(crate) struct FreshDecision {
-    /// Present and wanted capacity, where the decision is a change.
+    /// Current and target capacity, where the decision is a change.
     pub(crate) capacity: Option<(Capacity, Capacity)>,
     pub(crate) resource_version: String,
     pub(crate) sample_minute: Option<Timestamp>,

@@ -14,9 +14,9 @@ use crate::text::{age, counted, minute};
 pub struct OpenChange<'a> {
     /// Full id of the namespace.
     pub namespace: &'a str,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from_trus: u32,
-    /// TRUs wanted, 0 meaning on-demand.
+    /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
     /// Our id of the operation.
     pub operation_id: &'a str,

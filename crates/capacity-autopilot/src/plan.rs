@@ -48,7 +48,7 @@ pub struct Plan {
     /// The policy that decided and the one in shadow; null in plans of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PlannedPolicies>,
-    /// The price in US dollars of a million more actions, without what a support plan adds; money rests on the whole price list.
+    /// Price of a million more actions in US dollars, without a support plan; dollar amounts use the whole price list.
     pub price_per_million_actions: Decimal,
     /// One decision for every listed namespace in scope, by name.
     pub decisions: Vec<PlannedDecision>,
@@ -59,10 +59,10 @@ pub struct Plan {
     pub errors: Vec<String>,
     /// Counts and money.
     pub summary: PlanSummary,
-    /// What became of the changes; only after `apply`.
+    /// Outcomes of the changes; only after `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<ChangeResult>>,
-    /// What the decisions rest on, for `explain --plan`, in a form of its own; only in a saved plan.
+    /// Inputs of the decisions, for `explain --plan`, in a separate format; only in a saved plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<serde_json::Value>,
     /// Notices a document that was edited; only in a saved plan.
@@ -132,11 +132,11 @@ pub struct PlannedDecision {
     pub namespace: String,
     /// The action.
     pub action: ActionName,
-    /// Current TRUs, 0 meaning on-demand; null if unknown.
+    /// Current TRUs; 0 means on-demand, null if unknown.
     pub current_trus: Option<u32>,
-    /// TRUs after the plan is executed, 0 meaning on-demand; null if unknown.
+    /// TRUs after the plan is executed; 0 means on-demand, null if unknown.
     pub wanted_trus: Option<u32>,
-    /// Target that a guard held back, 0 meaning on-demand; null if there is none.
+    /// Target that a guard held back; 0 means on-demand, null if there is none.
     pub blocked_trus: Option<u32>,
     /// Stable code of the reason, in snake case.
     pub reason_code: String,

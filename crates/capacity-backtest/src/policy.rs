@@ -43,7 +43,7 @@ pub(crate) fn limit(ladder: &[Size], envelope: i64, option: u32) -> i64 {
     }
 }
 
-/// What a policy wants.
+/// What a policy asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     /// TRUs to request; the current ones if nothing changes.

@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(rebuilt.known_minutes, 1);
     }
 
-    /// A load that a simulated namespace served on demand is found again from what was recorded of it.
+    /// The load that a simulated on-demand namespace served is reconstructed from its recording.
     #[test]
     fn the_load_is_found_again_from_what_was_served_and_throttled() {
         let actions = |minute: u32| if minute % 600 < 20 { 90_000 } else { 6_000 };

@@ -13,7 +13,7 @@ use crate::score::Score;
 use crate::settings::{Cadence, Contender, HOUR, Settings, topup};
 use crate::trace::Trace;
 
-/// Minutes that the newest sample is behind.
+/// How many minutes the newest sample lags.
 const METRICS_LAG: usize = 3;
 
 /// Minutes from a sample to the evaluation that its alert starts: the lag, and one for the alert.

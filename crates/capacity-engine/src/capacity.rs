@@ -61,7 +61,7 @@ pub enum Capacity {
 }
 
 impl Capacity {
-    /// Returns the TRUs, 0 meaning on-demand.
+    /// Returns the TRUs; 0 means on-demand.
     pub const fn trus(self) -> u32 {
         match self {
             Self::OnDemand => 0,

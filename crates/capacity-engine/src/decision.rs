@@ -220,7 +220,7 @@ pub struct DecisionPrice {
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour of the wanted capacity; `None` where that is unknown.
     pub per_hour_after: Option<Decimal>,
-    /// The price both rest on.
+    /// The price that both are based on.
     pub price: ActionPrice,
 }
 

@@ -76,7 +76,7 @@ impl Rate {
 
     /// Shows a measurement: one decimal, thousands apart, as `1,070.5`.
     pub fn measured(self) -> impl fmt::Display {
-        // In tenths, half away from zero; a trace is never shown as nothing.
+        // In tenths, half away from zero; a small amount is never shown as zero.
         let tenths = (self.micros_per_second + MICROS / 20) / (MICROS / 10);
         Shown {
             whole: tenths / 10,

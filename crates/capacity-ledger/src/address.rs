@@ -115,7 +115,7 @@ impl<'a> Address<'a> {
             "sslmode" | "ssl-mode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
                 return Err(format!("its `sslmode` is unknown: use {}", SSL_MODES.join(", ")));
             }
-            // Statements are never kept, so any capacity is right.
+            // Statements are never cached, so any capacity works.
             "statement-cache-capacity" => {}
             _ if PASSED_ON.contains(&name) || is_option => self.parameters.push((name, value)),
             _ => {

@@ -62,7 +62,7 @@ impl Ledger {
                     .await?;
                 None
             } else {
-                // The oldest leave first.
+                // The oldest are dropped first.
                 let freed = made.iter().find(|(_, count)| {
                     over -= count;
                     over <= 0

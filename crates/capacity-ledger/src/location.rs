@@ -80,7 +80,7 @@ fn file(text: &str) -> Result<PathBuf, String> {
     Err(problem.to_owned())
 }
 
-/// Whether text without a scheme of ours looks like an address: `host=db dbname=led`, `localhost:5432/led`, `me@db/led`,
+/// Whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`, `me@db/led`,
 /// `mysql://db/led`.
 fn is_address(text: &str) -> bool {
     let has_keywords = text.split_whitespace().any(|word| {

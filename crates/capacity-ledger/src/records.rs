@@ -40,13 +40,13 @@ pub struct Minute {
 /// The outcome of a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is there now.
+    /// It was written.
     Written,
-    /// Somebody had written it.
+    /// It was already written.
     AlreadyThere,
     /// It existed and has more data now: it is complete, or has more namespaces or more of their values.
     Completed,
-    /// Its hour was folded already.
+    /// Its hour was already aggregated.
     TooOld,
 }
 
@@ -115,7 +115,7 @@ pub struct DecisionRecord {
     pub namespace: String,
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,
-    /// TRUs then, 0 meaning on-demand.
+    /// TRUs then; 0 means on-demand.
     pub current_trus: Option<i64>,
     /// TRUs wanted.
     pub wanted_trus: Option<i64>,
@@ -142,7 +142,7 @@ pub struct ChangeRecord {
     pub plan_id: String,
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from_trus: i64,
     /// TRUs wanted.
     pub to_trus: i64,
@@ -197,7 +197,7 @@ pub struct PolicyDecisionRecord {
     pub shadow: bool,
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,
-    /// TRUs then, 0 meaning on-demand.
+    /// TRUs then; 0 means on-demand.
     pub current_trus: Option<i64>,
     /// TRUs wanted.
     pub wanted_trus: Option<i64>,

@@ -97,7 +97,7 @@ pub(crate) trait Record:
 {
     const TABLE: &'static str;
     const COLUMNS: &'static [&'static str];
-    /// The order of an export, the same in either database: `{bytewise}` stands for the order of text that does not depend on where
+    /// The order of an export, the same in both databases: `{bytewise}` stands for the order of text that does not depend on where
     /// it is run.
     const ORDER: &'static str;
     /// How many additions a database has at least, if it has the table.

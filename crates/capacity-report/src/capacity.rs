@@ -81,7 +81,7 @@ impl Tracker {
     /// Adds a minute's limit and envelope, in actions per minute.
     pub(crate) fn minute(&mut self, minute: i64, limit: Option<i64>, envelope: Option<i64>) {
         self.without_metrics(minute);
-        // A change in this very minute is already in the metrics.
+        // A change in this same minute is already in the metrics.
         let last = self.observations[self.next..]
             .iter()
             .take_while(|it| it.minute == minute)

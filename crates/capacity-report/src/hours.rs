@@ -30,7 +30,7 @@ pub(crate) struct Counted {
 pub struct HourFigures {
     /// Hours since 1970 (UTC).
     pub hour: i64,
-    /// The highest size in it, 0 meaning on-demand; `None`: not known.
+    /// The highest size in it; 0 means on-demand; `None`: not known.
     pub highest_trus: Option<u32>,
     /// Actions used in its known minutes.
     pub used_actions: u64,

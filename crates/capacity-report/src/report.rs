@@ -173,7 +173,7 @@ pub struct Change {
     pub at: Timestamp,
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from_trus: i64,
     /// TRUs wanted.
     pub to_trus: i64,

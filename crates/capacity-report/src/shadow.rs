@@ -38,7 +38,7 @@ pub struct ShadowDifference {
     pub namespace: String,
     /// The evaluation.
     pub plan_id: String,
-    /// The size that the acting policy wanted, 0 meaning on-demand.
+    /// The size that the acting policy wanted; 0 means on-demand.
     pub acting_trus: i64,
     /// The size that it wanted itself.
     pub shadow_trus: i64,

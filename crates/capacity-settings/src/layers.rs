@@ -159,7 +159,7 @@ impl Layers {
         self.layered.mistakes.push(mistake);
     }
 
-    /// Takes one assignment; what is empty is not set.
+    /// Takes one assignment; an empty value counts as not set.
     fn take(
         &mut self,
         name: &str,

@@ -91,7 +91,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Lays a mistake at the door of the setting it is in. No value is shown: an address may hold a password.
+    /// Attributes a mistake to the setting it is in. No value is shown: an address may hold a password.
     fn mistaken(&mut self, error: &ConfigError) {
         let (name, remedy) = match error {
             ConfigError::NotEncrypted => (URL, " (PROMETHEUS_ALLOW_HTTP=true)"),

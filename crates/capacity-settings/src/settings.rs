@@ -43,7 +43,7 @@ pub struct Settings {
     pub dry_run: bool,
     /// Where usage, decisions and changes are kept.
     pub ledger: Option<capacity_ledger::Location>,
-    /// How long the ledger keeps what.
+    /// How long the ledger keeps each kind of row.
     pub keep: Keep,
     /// Where notifications go.
     pub slack: Option<slack_notifier::Config>,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// How long the ledger keeps what.
+/// How long the ledger keeps each kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Minutes of usage, before they are folded into hours.

@@ -192,7 +192,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What a name begins with that is one of ours or a mistake, in a file that is ours.
+/// Prefixes of names in our own files: such a name is one of our settings or a mistake.
 const OUR_PREFIXES: &[&str] = &["DRY", "NAMESPACE_", "TEMPORAL_CLOUD_", "SLACK_", "CAPACITY"];
 
 /// Returns the setting that another name for it stands for.
@@ -232,7 +232,7 @@ fn list_of_namespaces(squashed: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns whether a name in a file of ours must be one of ours.
+/// Returns whether a name in one of our files must be one of our settings.
 pub(crate) fn looks_like_ours(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     OUR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))

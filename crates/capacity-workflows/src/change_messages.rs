@@ -16,9 +16,9 @@ const LONGEST_ERROR_IN_REPORT: usize = 300;
 pub struct ChangeRequest {
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs the decision was made on, 0 meaning on-demand.
+    /// TRUs the decision was made on; 0 means on-demand.
     pub from_trus: u32,
-    /// TRUs to set, 0 meaning on-demand.
+    /// TRUs to set; 0 means on-demand.
     pub to_trus: u32,
     /// Our id of the operation.
     pub operation_id: String,
@@ -146,9 +146,9 @@ pub struct Redecision {
 pub struct ChangeReport {
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from_trus: u32,
-    /// TRUs wanted, 0 meaning on-demand.
+    /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
     /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
     /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
@@ -260,7 +260,7 @@ impl ChangeReport {
         !matches!(self.outcome.as_str(), QUEUED | IN_PROGRESS)
     }
 
-    /// Returns whether the namespace has the wanted capacity.
+    /// Returns whether the namespace has the target capacity.
     pub fn is_success(&self) -> bool {
         matches!(self.outcome.as_str(), "changed" | "already")
     }

@@ -27,7 +27,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The version of the loop. Raised with every patch marker, so that workers ask an older run to rotate.
 pub const LOOP_VERSION: u32 = 1;
-/// What callers hear of a run that ends before it made their evaluation: the next run makes it, and answers them.
+/// What callers receive from a run that ends before it made their evaluation: the next run makes it, and answers them.
 pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
 /// Marks runs in the event loop; those that release 0.1.0 began have no marker.
 const EVENT_LOOP: &str = "event-loop-1";

@@ -174,7 +174,8 @@ pub async fn ask(
 ///
 /// A query waits for the worker that has the run; if that one was killed, another gets it ten seconds later, perhaps before it gets
 /// a step that came up meanwhile. It then hands the newest events to the run with the time of the step before, and what the run
-/// does upon them cannot be replayed. So nobody waits that long: the service forgets the worker, and is asked again.
+/// does with them cannot be replayed. So callers do not wait that long: the service is asked to forget the worker, then queried
+/// again.
 async fn in_time<T, E, F: Future<Output = Result<T, E>>>(
     client: &Client,
     installation: &Installation,

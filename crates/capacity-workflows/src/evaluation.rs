@@ -81,7 +81,7 @@ pub struct EvaluateResult {
 
 /// An evaluation that could not be made.
 pub(crate) enum EvaluateError {
-    /// Trying again can help.
+    /// A retry can help.
     Failed(String),
     /// The worker's keys belong to another account.
     WrongAccount(String),

@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(gate.canary(false, &[DOWN, DOWN], late), Passage::Blocked);
         assert_eq!(gate.canary(true, &[DOWN, DOWN], late), Passage::Now);
         assert_eq!(gate.canary(true, &[DOWN, DOWN, UP], late), Passage::Blocked);
-        // Those that ended without one count as well, until a verdict or a person.
+        // Those that ended without one count as well, until there is a verdict or someone resumes.
         gate.ended_without_verdict(DOWN);
         gate.ended_without_verdict(DOWN);
         assert_eq!(gate.canary(false, &[], late), Passage::Blocked);

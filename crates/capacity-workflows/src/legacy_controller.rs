@@ -83,7 +83,7 @@ pub(crate) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             it.state.last_start_ms = now;
             it.legacy.begun.clear();
             it.legacy.ended.clear();
-            // Changes that outlasted the last evaluation run on by themselves; their ids keep them apart.
+            // Changes that outlived the last evaluation keep running; their ids keep them apart.
             it.legacy.running = 0;
             it.legacy.halt = None;
         });
@@ -203,7 +203,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
     }
     report
 }
-/// Changes go alone until one was verified, then a few at a time; all within a bounded time.
+/// Changes run alone until one was verified, then a few at a time; all within a bounded time.
 async fn carry_out(
     context: &Context,
     changes: &[ChangeRequest],

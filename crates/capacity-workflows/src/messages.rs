@@ -17,7 +17,7 @@ use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
 
-/// A decision as people see it.
+/// A decision for display.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DecisionReport {
@@ -25,9 +25,9 @@ pub struct DecisionReport {
     pub namespace: String,
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,
-    /// Current TRUs, 0 meaning on-demand.
+    /// Current TRUs; 0 means on-demand.
     pub current_trus: Option<u32>,
-    /// TRUs wanted, 0 meaning on-demand.
+    /// Target TRUs; 0 means on-demand.
     pub wanted_trus: Option<u32>,
     /// A wish that a guard held back.
     pub blocked_trus: Option<u32>,

@@ -111,7 +111,7 @@ const FAILED: &str = "the account: evaluation failed";
 
 impl From<&Standing> for Problem {
     fn from(standing: &Standing) -> Self {
-        // A time that cannot be read counts as none: the problem is announced once more.
+        // An unreadable time counts as none, so the problem is announced once more.
         let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         Self {
             seen: standing.seen,

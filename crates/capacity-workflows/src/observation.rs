@@ -96,7 +96,7 @@ impl Observation {
 }
 
 impl EvaluationReport {
-    /// Returns the plan document that this report stands for, as far as it carries one: for the digest that people read.
+    /// Returns the plan document for this report, as far as it contains one, to render the digest.
     pub(crate) fn to_plan(&self, price_per_million_actions: rust_decimal::Decimal) -> Plan {
         let decisions: Vec<PlannedDecision> = self
             .decisions

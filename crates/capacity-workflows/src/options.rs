@@ -79,7 +79,7 @@ pub(crate) const CONCLUDE: ActivityTimeouts = ActivityTimeouts {
     attempts: 2,
 };
 
-/// A scale-up-only evaluation has two minutes in all.
+/// A scale-up-only evaluation has two minutes in total.
 pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(100),
     total: Duration::from_mins(2),

@@ -12,7 +12,7 @@ use crate::gate::{Gate, Passage, Unverified};
 pub(crate) const MOST_OPERATIONS: usize = 10;
 /// A change that takes longer is hanging.
 const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;
-/// Places of them that scale-downs may take: the rest is kept for scale-ups.
+/// Slots that scale-downs may use: the rest is reserved for scale-ups.
 pub(crate) const MOST_SCALE_DOWNS: usize = 8;
 
 /// A change that waits for its turn.

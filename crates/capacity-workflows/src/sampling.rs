@@ -30,7 +30,7 @@ const FAILED_APART: SignedDuration = SignedDuration::from_mins(1);
 const LAST_EVALUATION: Duration = Duration::from_secs(5);
 /// A cancel request only arrives on the answer to a heartbeat, and a worker that ends is not waited for.
 const HEARTBEAT: Duration = Duration::from_secs(4);
-/// How often the worker looks whether the sampler runs.
+/// How often the worker checks that the sampler is running.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// A worker that ends is followed at once; where no worker has a ledger, the library keeps something of each attempt.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -329,7 +329,7 @@ impl Sampling<'_> {
                     .await
             })
             .await;
-        // Also after it failed: the next hour tries again.
+        // Even after a failure: the next hour tries again.
         self.pruned_at = Some(now);
         match pruned {
             Ok(pruned) => tracing::debug!(?pruned, "the ledger was pruned"),

@@ -205,7 +205,7 @@ pub enum ScheduleError {
     /// The service refused.
     #[error("the Temporal service refused to {what}: {text}")]
     Refused {
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
         /// What it said.
         text: String,
@@ -308,7 +308,7 @@ async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), Schedu
         WorkflowService::update_schedule(&mut client.clone(), request.into_request())
             .await
             .map_err(refused(WHAT))?;
-        // A stale token is answered well and dropped.
+        // The service accepts a stale token but ignores it.
         let after = handle
             .describe(RpcOptions::default())
             .await

@@ -30,7 +30,7 @@ const PAGE_SIZE: &str = "1000";
 /// The minimum wait after a rate limit, even if the service says less.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// A write that the caller has just checked does not wait long: what was checked grows old.
+/// A write that the caller has just checked does not wait long, because the check becomes stale.
 const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 
 /// No answer of the API is anywhere near this large; a larger one is not read completely.
@@ -208,7 +208,7 @@ impl Client {
         Ok(answer.namespace)
     }
 
-    /// Reads what may be chosen for a namespace.
+    /// Reads which sizes a namespace can have.
     pub async fn capacity_info(&self, id: &str) -> Result<CapacityInfo, Error> {
         let path = ["cloud", "namespaces", id, "capacity-info"];
         let answer: OneCapacityInfo = self
@@ -417,7 +417,7 @@ impl Client {
         let status = response.status();
         let headers = response.headers().clone();
         let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        // Without a query, which holds nothing that explains an answer.
+        // Without the query, which does not help to explain a response.
         let mut url = response.url().clone();
         url.set_query(None);
         let retry_after = retry::retry_after(response.headers());

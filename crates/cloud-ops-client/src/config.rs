@@ -13,7 +13,7 @@ pub const PUBLIC_BASE_URL: &str = "https://saas-api.tmprl.cloud";
 /// its caller knows every field of that.
 pub const API_VERSION: &str = "v0.19.1";
 
-/// Where the API is, with which key, and how patient to be.
+/// The address of the API, the key, the timeouts and the retries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {

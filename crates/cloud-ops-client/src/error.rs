@@ -1,4 +1,4 @@
-//! Failures of a call: what was tried, how it failed, and whether trying again can help.
+//! Failures of a call: what was tried, how it failed, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
@@ -359,7 +359,7 @@ impl Refusal {
         let message = match parsed.and_then(|body| body.message) {
             Some(message) => printable(&message, MESSAGE_CAP),
             None => match beginning(body, PLAIN_MESSAGE) {
-                // Error pages begin the same for any error.
+                // Error pages start the same way for any error.
                 page if page.starts_with('<') => "(an HTML page)".to_owned(),
                 text => text,
             },
@@ -396,7 +396,7 @@ fn redirected_to(target: Option<&Url>) -> String {
     )
 }
 
-/// The beginning of an answer that is not one of this API.
+/// The beginning of a response that is not from this API.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     beginning(body, EXCERPT)
 }

@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let url = format!("{}/cloud/namespaces/orders.a1b2c", cloud.ops_url());
 
-    // The work: a careful client sends everything back that it received, with another capacity.
+    // The work: a careful client sends back everything it received, with a different capacity.
     let answer = http
         .get(&url)
         .bearer_auth(cloud.ops_key())

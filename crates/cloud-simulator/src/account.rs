@@ -22,7 +22,7 @@ pub enum Access {
 pub struct NamespaceSetup {
     /// Its bare name.
     pub name: String,
-    /// TRUs at the start, 0 meaning on-demand.
+    /// TRUs at the start; 0 means on-demand.
     pub trus: u32,
     /// What it is asked to do.
     pub load: Load,

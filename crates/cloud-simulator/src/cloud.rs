@@ -67,9 +67,9 @@ pub struct CapacityChange {
     pub at: Timestamp,
     /// The namespace.
     pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from: u32,
-    /// TRUs after, 0 meaning on-demand.
+    /// TRUs after; 0 means on-demand.
     pub to: u32,
     /// The operation that did it.
     pub operation_id: String,
@@ -84,7 +84,7 @@ pub struct AcceptedUpdate {
     pub namespace: String,
     /// When it was accepted, in virtual time.
     pub accepted_at: Timestamp,
-    /// The TRUs it asks for, 0 meaning on-demand; none if it changes something else.
+    /// The TRUs it asks for (0 means on-demand); none if it changes something else.
     pub wanted: Option<u32>,
     /// When its capacity takes effect, in virtual time, unless its operation fails.
     pub takes_effect_at: Timestamp,

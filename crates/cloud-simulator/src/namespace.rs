@@ -66,7 +66,7 @@ pub(crate) struct Namespace {
     pub(crate) modified: Option<Timestamp>,
     /// The operation that runs.
     pub(crate) running: Option<String>,
-    /// TRUs in effect, 0 meaning on-demand.
+    /// TRUs in effect; 0 means on-demand.
     pub(crate) trus: u32,
     pub(crate) request: Option<Request>,
     /// Whether its capacity was ever set: before that the service says nothing of it.

@@ -205,7 +205,7 @@ impl Selector {
         let mut series: BTreeMap<String, Samples> = BTreeMap::new();
         for minute in oldest.unwrap_or(newest)..=newest {
             let time = start_of(minute).as_millisecond() + late(cloud);
-            // A query may look ahead, and what was not scraped yet is not stored.
+            // A query may reach into the future; what was not scraped yet is not stored.
             if time > at.min(now.as_millisecond()) || time <= at.saturating_sub(self.range) {
                 continue;
             }

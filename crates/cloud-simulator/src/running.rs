@@ -49,7 +49,7 @@ pub struct RunningSimulator {
 pub struct NamespaceView {
     /// Full id.
     pub id: String,
-    /// TRUs in effect, 0 meaning on-demand.
+    /// TRUs in effect; 0 means on-demand.
     pub trus: u32,
     /// Its spec.
     pub spec: Value,

@@ -513,7 +513,7 @@ fn a_recorded_load_is_replayed() {
         "/../../fixtures/traces/ms-ingress-05.csv"
     );
     let Ok(trace) = Trace::open(file) else {
-        // A published crate carries no fixtures.
+        // A published crate does not include fixtures.
         return;
     };
     let mut cloud = cloud(Load::Replay(trace.into()));

@@ -36,11 +36,11 @@ impl SharedPause {
         })
     }
 
-    /// Waits until there is no pause.
+    /// Waits until the pause is over.
     ///
     /// # Errors
     ///
-    /// With how long it lasts, if that is longer than the caller is willing to wait.
+    /// With the remaining time, if that is longer than the caller is willing to wait.
     pub async fn over(&self, longest: Duration) -> Result<(), Duration> {
         loop {
             let left = self.left();

@@ -61,7 +61,7 @@ impl ChunkedReader {
         self.guard(|reader| reader.lines(chunk, &mut on_event))
     }
 
-    /// Ends the document: reads a last line without line feed, judges the whole, and returns what it held.
+    /// Ends the document: reads a last line without line feed, checks it as a whole, and returns its summary.
     ///
     /// # Errors
     ///

@@ -101,7 +101,7 @@ impl Engine {
         match event {
             Event::Sample(_) => self.summary.samples += 1,
             Event::End => self.summary.end_marker_seen = true,
-            // A comment could stand in any text.
+            // Any text can contain a comment.
             Event::Comment(_) => return Ok(Some(event)),
             Event::Type { .. } | Event::Help { .. } | Event::Unit { .. } => {}
         }

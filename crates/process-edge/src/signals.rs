@@ -102,7 +102,7 @@ impl Signals {
         *self.first.borrow()
     }
 
-    /// Waits for the first signal; returns at once if it has come.
+    /// Waits for the first signal; returns immediately if it was already received.
     pub async fn first(&self) -> Signal {
         let mut first = self.first.clone();
         let signal = match first.wait_for(Option::is_some).await {

@@ -14,7 +14,7 @@ use crate::answer::{self, Envelope};
 use crate::config::{Auth, PrometheusConfig, is_password};
 use crate::error::{Error, ErrorKind};
 
-/// A wait that the server asks for is honored up to this; longer ones are left to the caller.
+/// The longest wait requested by the server that is honored; longer ones are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -125,7 +125,7 @@ impl PrometheusClient {
                     .body(form.clone())
             };
             match self.repeated(post, requests).await {
-                // A gateway in front may allow reading only, which it judges by the method.
+                // A gateway in front may allow reading only, which it recognizes by the method.
                 Err(kind) if kind.may_be_the_method() => {}
                 result => return result,
             }

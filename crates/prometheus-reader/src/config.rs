@@ -17,10 +17,10 @@ pub(crate) const SHORTEST_SPAN: SignedDuration = SignedDuration::from_mins(1);
 /// The longest timeout of a request that makes sense.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Who we are to the server. `Debug` never shows a secret.
+/// How the client authenticates to the server. `Debug` never shows a secret.
 #[derive(Debug, Clone, Default)]
 pub enum Auth {
-    /// Nobody asks.
+    /// No authentication.
     #[default]
     None,
     /// A bearer token.

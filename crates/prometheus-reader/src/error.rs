@@ -1,4 +1,4 @@
-//! Failures of a read: what was tried, how it failed, and whether trying again can help.
+//! Failures of a read: what was tried, how it failed, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
@@ -199,7 +199,7 @@ impl ErrorKind {
         )
     }
 
-    /// Whether the very same request may be repeated at once. What takes too long would take as long again.
+    /// Whether to retry the same request immediately. A request that takes too long would take as long again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::CutShort { .. } => true,

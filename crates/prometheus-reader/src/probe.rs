@@ -33,7 +33,7 @@ impl Presence {
     }
 }
 
-/// What a server says of itself.
+/// What a server says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Its name, if it gives one (Mimir does).

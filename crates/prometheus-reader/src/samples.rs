@@ -14,7 +14,7 @@ use crate::selector::{Namespaces, Query, ceil_ms, is_family_name, range, selecto
 const OPERATION: &str = "read samples from Prometheus";
 /// After this number of parts without trouble, the next may be twice as long.
 const PARTS_TO_GROW: u32 = 16;
-/// Remarks that are kept in all.
+/// Maximum number of remarks kept.
 const MOST_REMARKS: usize = 20;
 
 /// One stored sample.
@@ -65,7 +65,7 @@ pub struct FamilyCoverage {
     pub partial: Vec<Span>,
 }
 
-/// What was read in all.
+/// Totals of what was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// By family, in the order of the query.

@@ -148,7 +148,7 @@ pub(crate) fn seconds(ms: i64) -> String {
 pub(crate) fn ceil_ms(time: Timestamp) -> i64 {
     let floor = time.as_nanosecond().div_euclid(1_000_000);
     let up = i128::from(time.as_nanosecond().rem_euclid(1_000_000) > 0);
-    // A timestamp's milliseconds fit many times over.
+    // Far larger than any timestamp in milliseconds.
     i64::try_from(floor + up).unwrap_or(i64::MAX)
 }
 

@@ -56,7 +56,7 @@ pub struct Section {
 }
 
 // Limits of Slack's Block Kit reference (blocks: 50 a message, header 150, section 3,000 characters, context 10 elements),
-// and about 13,000 characters of text in all, above which a webhook answers `invalid_blocks`.
+// and about 13,000 characters of text in total, above which a webhook answers `invalid_blocks`.
 const MOST_BLOCKS: usize = 50;
 const LONGEST_HEADER: usize = 150;
 const LONGEST_SECTION: usize = 3_000;

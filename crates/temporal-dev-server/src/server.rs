@@ -168,7 +168,7 @@ impl DevServer {
 
 impl Drop for DevServer {
     fn drop(&mut self) {
-        // The guardian sees its standard input close and ends the server.
+        // The guardian process sees that its standard input is closed, and stops the server.
         self.leash = None;
         let _ = std::fs::remove_file(&self.log);
     }

@@ -195,7 +195,7 @@ async fn rates(config: &Config) -> Result<(), BoxError> {
     slow?;
     for (name, rate, started) in measured {
         let started = started.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without the first second, in which unused tokens may be spent at once.
+        // Excludes the first second, in which unused tokens may be spent in a burst.
         let first = started.first().copied().ok_or("nothing ran")? + Duration::from_secs(1);
         let steady: Vec<Instant> = started.iter().copied().filter(|at| *at >= first).collect();
         let span = steady

@@ -56,7 +56,7 @@ pub enum ConnectError {
         /// Why, and what to set.
         reason: String,
     },
-    /// The server wants a client certificate.
+    /// The server requires a client certificate.
     #[error(
         "{address} requires a client certificate, and none is set: set TEMPORAL_CERT_PATH and TEMPORAL_KEY_PATH"
     )]
@@ -115,7 +115,7 @@ pub enum ConnectError {
         address: String,
         /// The namespace.
         namespace: String,
-        /// What was tried: "read" or "use".
+        /// What was attempted: "read" or "use".
         attempt: &'static str,
         /// The setting and the file.
         setting: String,
@@ -244,7 +244,7 @@ impl TlsFailure {
 
 fn tls_failure(cause: &(dyn Error + 'static)) -> Option<TlsFailure> {
     let failure = std::iter::successors(Some(cause), |error| (*error).source()).find_map(|error| {
-        // What is inside an I/O error is not its source.
+        // The inner error of an I/O error is not returned by `source()`.
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(|error| error.get_ref())

@@ -54,7 +54,7 @@ pub(crate) struct Server {
 impl Server {
     /// Stops accepting requests, and answers those in flight.
     pub(crate) async fn finish(self) {
-        // A server that has ended takes no requests.
+        // A stopped server accepts no requests.
         let _ = self.stop.send(());
         if tokio::time::timeout(LAST_REQUESTS, self.task).await.is_err() {
             tracing::warn!("requests did not end within {} s", LAST_REQUESTS.as_secs());

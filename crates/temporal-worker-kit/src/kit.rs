@@ -254,7 +254,7 @@ impl Running {
         self.stop.send_replace(true);
     }
 
-    /// Waits until the workers have ended. Returns at once if they have been waited for before.
+    /// Waits until the workers have ended. Returns immediately if they have been waited for before.
     ///
     /// # Errors
     ///

@@ -254,7 +254,7 @@ fn statuses(
 ) {
     for (status, count) in statuses.iter().zip(&counts.by_status) {
         let count = count.load(Ordering::Relaxed);
-        // What never happened needs no series.
+        // No series for events that never happened.
         if count > 0 {
             let _ = writeln!(
                 text,

@@ -33,7 +33,7 @@ const LEAVES: [(&str, &str, &str); 4] = [
         "client-ca",
         "system-worker.temporal-stack.internal",
     ),
-    // That of people, the web UI and our worker.
+    // The certificate for users, the web UI and our worker.
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 

@@ -74,7 +74,7 @@ impl Difference {
     }
 }
 
-/// What `stack.toml` wants of each namespace.
+/// What `stack.toml` declares for each namespace.
 pub fn wanted(place: &Place, stack: &Stack) -> Vec<Wanted> {
     let of = |declared: &Namespace| {
         let archive = |kind: &str, wanted: bool| wanted.then(|| archive_uri(place, stack, kind));

@@ -29,7 +29,7 @@ pub enum Signal {
     Terminate,
     /// End connections and end; PostgreSQL's fast shutdown.
     Interrupt,
-    /// End now.
+    /// Stop now.
     Kill,
 }
 

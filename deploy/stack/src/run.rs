@@ -513,7 +513,7 @@ fn only_one(role: Role, what: &str) -> String {
     )
 }
 
-/// Drains one process and lets it end: the last of a role, or the one that is named.
+/// Drains one process and stops it: the last of a role, or the one that is named.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Waits on readiness: each says what it waits for, and ends at once when the process it waits for has died.
+//! Waits on readiness: each says what it waits for, and ends immediately when the process it waits for has died.
 
 use std::time::{Duration, Instant};
 

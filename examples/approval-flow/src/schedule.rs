@@ -144,7 +144,7 @@ pub async fn operate(client: &Client, operation: &Operation) -> anyhow::Result<(
     }
 }
 
-/// Whole seconds: cron and intervals know no parts of them.
+/// Whole seconds: cron and intervals do not support fractions.
 fn system_time(time: Timestamp) -> SystemTime {
     let seconds = u64::try_from(time.as_second()).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)

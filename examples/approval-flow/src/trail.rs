@@ -75,7 +75,7 @@ pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
 /// The activity that runs the steps of a definition.
 const DRIVER_STEP: &str = "driver.step";
 
-/// What tells the result of a definition from the one of a request.
+/// What distinguishes the result of a definition from that of a request.
 #[derive(serde::Deserialize)]
 struct EndedDefinition {
     ok: bool,

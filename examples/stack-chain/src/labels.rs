@@ -113,7 +113,7 @@ pub enum Condition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Retry {
-    /// Runs in all, at least 1.
+    /// Total number of runs, at least 1.
     pub attempts: u32,
     /// Seconds between a failure and the next run.
     pub wait_seconds: u64,
@@ -347,7 +347,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Applies a label of which there may be one. A second one contradicts the first, which stays in force.
+    /// Applies a label of which there may be one. A second one contradicts the first, which stays in effect.
     fn once(&mut self, prefix: &'static str, label: &str, apply: impl FnOnce(&mut StackRules)) {
         if let Some((_, first)) = self.given.iter().find(|(known, _)| *known == prefix) {
             self.conflicts.push((

@@ -109,7 +109,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Returns whether trying again can help.
+    /// Returns whether a retry can help.
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Transient | Self::Ambiguous => true,

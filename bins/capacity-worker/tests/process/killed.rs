@@ -22,7 +22,7 @@ use super::{POST, World, count};
 const PATIENT: Duration = Duration::from_secs(30);
 const SPEED: f64 = 20.0;
 
-/// A cloud at twenty times our pace, whose operations take `operation_seconds` of real time.
+/// A cloud at twenty times real time, whose operations take `operation_seconds` of real time.
 fn cloud(namespaces: Vec<NamespaceSetup>, operation_seconds: i32) -> SimulatorOptions {
     SimulatorOptions {
         speed: SPEED,

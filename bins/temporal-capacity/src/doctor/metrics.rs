@@ -44,7 +44,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
             let age = answer.newest.map(|newest| now.duration_since(newest));
             let max_age = autopilot.settings().policy.threshold.metrics_max_age;
             match (answer.completeness, age) {
-                // A large account does not fit one answer; it is read in parts.
+                // A large account does not fit into one response and is read in parts.
                 (Completeness::Complete | Completeness::Limited, Some(age)) if age <= max_age => {
                     report.good(CHECK, format!("newest metrics are {} s old", age.as_secs()));
                 }
@@ -98,7 +98,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
             "its samples cannot be read, so no capacity is changed: fix the cause shown here",
         ),
         Ok(present) => {
-            // Without throttling there are no series of it.
+            // Without throttling, there are no series for it.
             let absent: Vec<&str> = names
                 .iter()
                 .zip(present)

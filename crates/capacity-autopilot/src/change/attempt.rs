@@ -383,7 +383,7 @@ pub(super) fn check_delay(named: Option<Duration>) -> Duration {
 
 fn after(delay: Duration, mut state: ChangeState, phase: Phase) -> Next {
     state.phase = phase;
-    // Every step costs something, so that no cycle without delays runs forever.
+    // Every step takes time, so that a cycle without delays cannot run forever.
     state.waited += delay.max(Duration::from_millis(20));
     Next::After { delay, state }
 }

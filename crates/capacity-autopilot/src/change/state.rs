@@ -1,4 +1,4 @@
-//! What is to be carried out, where it stands, and how it ended.
+//! What to change, its progress, and how it ended.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// How long one change may take, waits included, before it is given up and reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// What is to be carried out.
+/// What to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrder {
     /// The namespace.
@@ -23,7 +23,7 @@ pub struct ChangeOrder {
     pub operation_id: String,
     /// The version of the namespace the decision was made on.
     pub resource_version: String,
-    /// The minute of the newest metrics the decision rests on.
+    /// The minute of the newest metrics behind the decision.
     pub sample_minute: Option<Timestamp>,
 }
 
@@ -94,7 +94,7 @@ pub enum Next {
 /// How a change ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Why, if there is more to report than the outcome.
     pub error: Option<String>,
@@ -102,7 +102,7 @@ pub struct Ending {
     pub spec_differences: Vec<String>,
 }
 
-/// What became of a change.
+/// Outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -165,17 +165,17 @@ impl Outcome {
     }
 }
 
-/// What became of one change, as the plan document carries it.
+/// Outcome of one change, as in the plan document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeResult {
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs before, 0 meaning on-demand.
+    /// TRUs before; 0 means on-demand.
     pub from_trus: u32,
-    /// TRUs wanted, 0 meaning on-demand.
+    /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Our id of the operation; also set where nothing was sent in the end.
     pub operation_id: String,

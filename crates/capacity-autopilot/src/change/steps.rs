@@ -61,11 +61,11 @@ pub enum Posting {
     Ended(Ending),
     /// The account has reached its limit of operations; the change can be posted later.
     TooManyOperations(String),
-    /// The service reports that the namespace already has the wanted capacity.
+    /// The service reports that the namespace already has the target capacity.
     NothingToChange(String),
     /// It is not known whether the service received the POST.
     Uncertain(String),
-    /// Nothing was sent, and trying again can help.
+    /// Nothing was sent, and a retry can help.
     NotSent {
         /// Why.
         why: String,

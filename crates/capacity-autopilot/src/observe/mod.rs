@@ -2,7 +2,7 @@
 //!
 //! The order: list all namespaces; take the newest minute of the ledger if it is fresh, else read the families that name
 //! candidates, for the whole account; judge once with the pure rule; read the many per-operation series, all of one
-//! minute with the rest, and capacity info for candidates only; decide. A small account fits one answer and is read
+//! minute with the rest, and capacity info for candidates only; decide. A small account fits into one response and is read
 //! whole at once. Releases are based on metrics that were read in this evaluation.
 
 mod capacity_infos;
@@ -548,7 +548,7 @@ impl<'a> Round<'a> {
             .collect()
     }
 
-    /// What fed the hour.
+    /// Where the data of the hour came from.
     fn usage_source(&self) -> UsageSource {
         match (self.autopilot.metrics(), self.autopilot.ledger()) {
             (MetricsSource::Prometheus(_), _) => UsageSource::Prometheus,

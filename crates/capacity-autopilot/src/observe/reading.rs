@@ -193,7 +193,7 @@ impl<'a> Reading<'a> {
         let (ledger, account) = (self.autopilot.ledger()?, self.account.clone()?);
         match ledger.call(async |ledger| call(ledger, &account).await).await {
             Ok(answer) => Some(answer),
-            // What it cannot take says nothing against it.
+            // Invalid input does not mean that the ledger is unavailable.
             Err(error) if error.kind() == capacity_ledger::ErrorKind::Input => {
                 tracing::warn!(%error, "not recorded");
                 None

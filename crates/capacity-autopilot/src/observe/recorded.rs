@@ -54,7 +54,7 @@ pub struct RecordedNotes {
     pub has_scrape_times: bool,
 }
 
-/// Hands out the minutes that a ledger holds of a span, account by account, each account's in the order of time. Hours that were
+/// Hands out the minutes of a span from a ledger, account by account, each in order of time. Hours that were
 /// folded are not looked at.
 ///
 /// # Errors

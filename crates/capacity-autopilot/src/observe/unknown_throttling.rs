@@ -1,5 +1,5 @@
 //! Throttling of a kind that this version does not know: a family `temporal_cloud_v1_*throttled*` other than those of the known
-//! limits. The service announced another limit; until this version judges it, namespaces throttled by it are not scaled down.
+//! limits. The service announced another limit; until this version supports it, namespaces throttled by it are not scaled down.
 
 use std::collections::BTreeMap;
 

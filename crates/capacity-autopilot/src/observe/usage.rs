@@ -83,7 +83,7 @@ pub(crate) struct NamespaceMetrics {
     pub(crate) standby: PerLimit<Rate>,
 }
 
-/// What the metrics say of the whole account.
+/// What the metrics report about the whole account.
 #[derive(Debug, Default)]
 pub(crate) struct AccountMetrics {
     /// By full id; absent: no series at all.
@@ -462,7 +462,7 @@ fn standby_words(standby: &PerLimit<Rate>) -> String {
     }
 }
 
-/// A limit whose throttling is unreadable, unless something is throttled for certain. Unknown is never quiet.
+/// A limit whose throttling is unreadable, unless something is throttled for certain. Unknown never counts as quiet.
 fn unknown_throttling<'c>(cell: &'c Cell, sums: &NamespaceSums) -> Option<(LimitKind, &'c str)> {
     let is_throttled = |kind: LimitKind| !sums.usage[kind].throttled.is_zero();
     if LimitKind::ALL.into_iter().any(is_throttled) {

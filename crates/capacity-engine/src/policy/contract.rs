@@ -117,7 +117,7 @@ pub struct PolicyState {
     pub text: String,
 }
 
-/// What a policy wants, and what it remembers.
+/// What a policy asks for, and what it remembers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyTarget {
     /// What it wants.
@@ -128,7 +128,7 @@ pub struct PolicyTarget {
     pub next_state: Option<PolicyState>,
 }
 
-/// What a policy wants.
+/// What a policy asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wish {
     /// The current capacity is right.
@@ -208,7 +208,7 @@ impl From<Wish> for PolicyTarget {
 /// One option that a policy compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsideredOption {
-    /// TRUs, 0 meaning on-demand.
+    /// TRUs; 0 means on-demand.
     pub trus: u32,
     /// What it admits, in actions a second.
     pub limit: u64,

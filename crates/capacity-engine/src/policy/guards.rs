@@ -249,7 +249,7 @@ fn choose_step(
             continue;
         }
         if step > wanted {
-            // Explained from the wanted step: it is why a higher one is taken.
+            // The reason mentions the wanted size, to explain why a higher one is used.
             let why = obstacle(judged, info, wanted).unwrap_or_default();
             notes.push(format!("; {why}, using {step}"));
         }

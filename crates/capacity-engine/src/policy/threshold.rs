@@ -34,13 +34,13 @@ pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rat
             return None;
         }
         let micros = u128::from(refused) * 1_000_000 / u128::from(asked);
-        // At most a million, since what is refused is part of what is asked.
+        // At most a million, since throttled requests are part of all requests.
         let share = Share {
             micros: u32::try_from(micros).unwrap_or(1_000_000),
         };
         Some(Throttling { kind, usage, share })
     });
-    // With equal shares, the first limit is reported.
+    // If shares are equal, the first limit is reported.
     throttled.reduce(|most, next| if next.share > most.share { next } else { most })
 }
 

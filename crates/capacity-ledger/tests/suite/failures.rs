@@ -1,4 +1,4 @@
-//! What goes wrong, each with a real cause: told apart, told without a password, and nothing lost.
+//! What goes wrong, each with a real cause: distinguished, reported without a password, and nothing lost.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

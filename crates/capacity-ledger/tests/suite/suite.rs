@@ -245,7 +245,7 @@ async fn policy_state_only_moves_forward_in_time(#[case] kind: Kind) {
         policy: "other".to_owned(),
         ..policy_state("pay", 99, "other")
     };
-    // Given twice in one batch: the later minute counts.
+    // Twice in one batch: the later minute counts.
     let first = vec![
         policy_state("pay", 5, "five"),
         policy_state("orders", 5, "five"),

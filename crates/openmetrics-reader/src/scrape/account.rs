@@ -106,7 +106,7 @@ impl Scraper {
         }
     }
 
-    /// Reads one part; `None` if it did not fit an answer.
+    /// Reads one part; `None` if it did not fit into one response.
     async fn part(&self, part: &Part<'_>, requests: &mut u32) -> Result<Option<Answer>, Error> {
         let query = Query {
             metrics: &part.families,

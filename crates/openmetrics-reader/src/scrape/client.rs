@@ -47,7 +47,7 @@ pub struct Query<'a> {
     pub namespaces: &'a [String],
 }
 
-/// What the endpoint says about its own answer, in `X-Completeness`.
+/// What the endpoint reports about its own response, in `X-Completeness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
     /// Everything that was asked for is there.

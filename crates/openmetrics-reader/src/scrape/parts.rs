@@ -1,4 +1,4 @@
-//! Pure: how an account is cut into requests that each fit an answer, and how a part that did not fit is cut again.
+//! Pure: how an account is cut into requests that each fit into one response, and how a part that did not fit is cut again.
 
 /// What to read of an account.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
         .collect()
 }
 
-/// Cuts a part that did not fit one answer: its families into three parts of about the same size, or the namespaces of a
+/// Cuts a part that did not fit into one response: its families into three parts of about the same size, or the namespaces of a
 /// single family in two. None if it cannot be cut.
 pub(super) fn narrowed<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Option<Vec<Part<'a>>> {
     if part.families.len() > 1 {

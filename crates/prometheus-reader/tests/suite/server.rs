@@ -134,7 +134,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // The guardian sees its standard input close and ends the server.
+        // The guardian process sees that its standard input is closed, and stops the server.
         self.leash = None;
         let _ = self.guardian.wait();
     }

@@ -60,7 +60,7 @@ async fn make_world() -> Option<World> {
     })
     .await
     .expect("a simulated cloud");
-    // A small limit, so that the real server says what it says to those who ask for too much.
+    // A small limit, so that the real server returns its error for queries that are too large.
     let prometheus = Prometheus::start(&config(&simulator), &["--query.max-samples=700"]).await?;
     let mut exposed = Exposed::new();
     let mut first_minutes = Vec::new();

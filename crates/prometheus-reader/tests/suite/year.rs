@@ -130,7 +130,7 @@ async fn what_is_too_much_for_the_server_is_halved() {
     let coverage = read(builder(&url).longest_span(SignedDuration::from_hours(24))).await;
     let refused = played.refused.load(Ordering::Relaxed);
     assert!(refused > 0);
-    // Growing back costs one refusal in seventeen requests at most.
+    // Increasing it again costs at most one rejection in seventeen requests.
     assert!(
         refused * 16 <= coverage.requests,
         "{refused} of {}",

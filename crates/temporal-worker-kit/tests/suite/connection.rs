@@ -345,7 +345,7 @@ async fn a_refused_key_is_read_again_from_its_file_while_the_worker_polls() {
     let config = Config {
         connection,
         listen: Some(([127, 0, 0, 1], 0).into()),
-        // Only a refusal makes it look.
+        // It only checks after a rejection.
         reload_every: Duration::from_hours(1),
         ..Config::default()
     };

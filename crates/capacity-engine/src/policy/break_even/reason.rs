@@ -13,7 +13,7 @@ pub enum Reason {
     Blind {
         /// Of the two newest samples.
         missing: usize,
-        /// Minutes that the newest sample is behind.
+        /// How many minutes the newest sample lags.
         behind: i64,
     },
     /// The cost of the burst at each option.

@@ -148,7 +148,7 @@ impl BreakEvenState {
         bytes.extend(self.top_hour.to_le_bytes());
         bytes.extend(short(self.top).to_le_bytes());
         bytes.extend(self.planned.map_or(u16::MAX, short).to_le_bytes());
-        // Room for later fields of version 1; zero so far.
+        // Reserved for later fields of version 1; zero for now.
         bytes.extend([0; 4]);
         for hour in &self.hours {
             bytes.extend(hour.bytes());

@@ -37,7 +37,7 @@ pub(super) struct Dial {
     /// What a change is compared with if the value is smaller.
     pub(super) scale: u64,
     pub(super) set: Set,
-    /// The value as people read it.
+    /// The value for display.
     pub(super) show: Box<dyn Fn(&Inputs) -> String>,
 }
 

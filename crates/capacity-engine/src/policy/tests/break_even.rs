@@ -250,7 +250,7 @@ fn hour(minute: i64) -> i64 {
     time(minute).as_second() / 3_600
 }
 
-/// A provisioned namespace, quiet for an hour, at a minute of the day; nothing is remembered unless told.
+/// A provisioned namespace, quiet for an hour, at a minute of the day; no state unless given.
 fn quiet_at(minute: i64, trus: u32) -> Life {
     let mut life = Life::new("break-even", 500.0);
     life.trus = trus;
@@ -272,7 +272,7 @@ fn what_the_namespace_says_of_its_last_change_corrects_what_is_remembered() {
         ..BreakEvenState::default()
     };
     life.state = Some(stored(&planned, 5 * 60 + 55));
-    // Carried out at the start of the hour.
+    // Applied at the start of the hour.
     life.request = Some(CapacityRequest {
         state: RequestState::Completed,
         started_at: Some(time(6 * 60)),

@@ -461,7 +461,7 @@ proptest! {
         let before = decide(&snapshot, &account, &policy, now());
         if let Action::Enable(trus) = before.action {
             let newest = *window(&snapshot).newest();
-            // More of what throttles already: the very same step.
+            // More throttling on the same limit: the same size.
             let mut more = newest;
             for kind in LimitKind::ALL {
                 more.usage[kind].throttled = more.usage[kind].throttled.saturating_mul(factor);

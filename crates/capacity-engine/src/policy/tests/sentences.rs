@@ -325,7 +325,7 @@ fn codes_are_stable_and_documented() {
 fn the_published_table_of_codes_is_the_present_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reason-codes.md");
     let Ok(published) = read(path) else {
-        // A published crate carries no documents of the workspace.
+        // A published crate does not include the workspace's documents.
         return;
     };
     for code in ReasonCode::ALL {
