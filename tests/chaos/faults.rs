@@ -12,7 +12,7 @@ use crate::processes::LogReader;
 use crate::say;
 use crate::world::{World, background, until_serving};
 
-/// How often each of these was done.
+/// How often each of these happened.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) workers_killed: AtomicU64,

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 
-/// How long a server may take to come up again.
+/// How long a server may take to start again.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A command whose process is killed when this one ends in any way, if the system supports that.

@@ -312,7 +312,7 @@ async fn an_id_cannot_reach_another_resource() {
         .expect("read");
 }
 
-/// Which statuses are asked again, for a read and for a write.
+/// Which statuses are retried, for a read and for a write.
 #[tokio::test]
 async fn every_status_code() {
     let mut table = Vec::new();

@@ -127,7 +127,7 @@ async fn nothing_is_given_back_before_48_minutes_are_known() {
 
 #[tokio::test]
 async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
-    // 640 actions a second for ten minutes of every hour are more than on-demand carries; the hour as a whole is not idle either,
+    // 640 actions a second for ten minutes of every hour are more than on-demand can serve; the hour as a whole is not idle either,
     // so the threshold is set above it.
     let burst = Load::Bursty {
         base: 0.0,
@@ -190,7 +190,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
         .expect("evaluated");
     assert_eq!(evaluation.metrics_requests, 0);
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
-    // A ledger whose newest minute is old is not used in place of a look.
+    // If the ledger's newest minute is old, the metrics are read instead.
     world.cloud.advance(SignedDuration::from_mins(10));
     let evaluation = world.evaluate().await;
     assert_eq!(evaluation.metrics_requests, 1);

@@ -278,7 +278,7 @@ fn compare(modeled: &[Modeled], lived: &Lived) -> String {
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     actions: Bill,
-    /// Minutes that actions waited.
+    /// Total minutes that actions waited.
     waited: f64,
     changes: usize,
 }

@@ -79,7 +79,7 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = Ledger::open(&location).await.expect("opened");
-    // With answers so small, forty namespaces are as costly as thousands: a sample takes three requests, the most the hour allows.
+    // With answers so small, forty namespaces are as expensive as thousands: a sample takes three requests, the most the hour allows.
     let (points, rule) = (1..100)
         .map(|hundreds| (hundreds * 100, rule_at(hundreds * 100)))
         .find(|(_, rule)| rule.is_enough())
@@ -96,7 +96,7 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
         ..Setup::default()
     };
     with_worker(&format!("budget-{}", start.as_second()), setup, async |world| {
-        // As after an hour of sampling: three requests are left to evaluations, and more only where the sampler goes without.
+        // As after an hour of sampling: three requests are left for evaluations, and more only if the sampler skips some.
         let now = world.cloud.now();
         let rounds = 3_600 / rule.every.as_secs();
         for round in (1..=rounds).rev() {

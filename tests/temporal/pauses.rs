@@ -103,7 +103,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let posts = world.posts();
         assert!(posts < 20);
-        // Those in progress end; their places are free, and nothing takes them.
+        // Those in progress finish; their slots are free, and nothing takes them.
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(world.posts(), posts);
         assert_eq!(world.cloud.incidents(), []);

@@ -73,7 +73,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
     assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
 }
 
-/// The sampler says once that a namespace is throttled, and again a quarter of an hour later: 45 s of real time.
+/// The sampler reports once that a namespace is throttled, and again 15 minutes later: 45 s of real time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_answers() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -135,7 +135,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         let report = world.evaluate("scheduled").await;
         assert!(!report.scale_up_only, "{}", report.summary);
         assert_eq!(trus(world, "orders.a1b2c"), 0);
-        // Another trigger of the same kind does not take away what was asked for.
+        // Another trigger of the same kind does not discard the earlier request.
         for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
             signal(&world.client, &world.installation, trigger)
                 .await

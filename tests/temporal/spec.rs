@@ -1,4 +1,4 @@
-//! An update that changes more than the capacity stops everything until a person has looked.
+//! An update that changes more than the capacity stops everything until someone has checked.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The worker path on a clock that the test advances: the cloud's time stands still until everything that a minute causes is done, so
+//! The worker path on a clock that the test advances: the cloud's time is stopped until everything that a minute causes is done, so
 //! the result does not depend on the speed of the machine.
 
 use std::time::{Duration, Instant};

@@ -342,7 +342,7 @@ async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ledger.db");
-    // More lines than a pipe holds.
+    // More lines than fit into a pipe.
     let mut worker = world
         .command(&["--log-level", "debug"])
         .env("LEDGER_URL", &file)

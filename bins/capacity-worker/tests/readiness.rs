@@ -121,7 +121,7 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
         ..ConnectionSettings::default()
     };
     let client = connection.connect().await.expect("connected");
-    // Their ages count from the starts of the processes; the evaluation is younger.
+    // Their ages are counted from the process start; the evaluation is more recent.
     tokio::time::sleep(Duration::from_secs(10)).await;
     signal(&client, &Installation::default(), Trigger::Evaluation)
         .await

@@ -324,7 +324,7 @@ async fn check_says_what_is_wrong_with_namespace_and_key() {
         said.contains("refused the credential (TEMPORAL_API_KEY_FILE, "),
         "{said}"
     );
-    // A worker that cannot ever connect does not wait forever either.
+    // A worker that can never connect does not wait forever either.
     let output = world.command(&[]).output().expect("ran");
     assert_eq!(output.status.code(), Some(1));
     world.server.shutdown().await;

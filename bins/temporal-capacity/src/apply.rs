@@ -335,7 +335,7 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     Ok((plan, orders))
 }
 
-/// Asks on the terminal. Waits on its own thread, so that a missing answer does not delay signals.
+/// Asks for confirmation on the terminal. Waits on its own thread, so that a missing answer does not delay signals.
 async fn agreed(changes: usize) -> bool {
     let noun = if changes == 1 {
         "this change"

@@ -129,7 +129,7 @@ fn apply_records_and_notifies_before_it_prints() {
         apply.try_wait().expect("a child").is_none(),
         "it waits for its reader"
     );
-    // Nothing is left to be finished.
+    // Nothing is left to finish.
     let asked = Instant::now();
     signal(&apply, "-TERM");
     assert_eq!(code(&mut apply, Duration::from_secs(10)), Some(143));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// The first 32 bits of every id we make. Never changed: older ids must stay recognizable.
 const MARKER: [u8; 4] = [0x7c, 0xa9, 0xac, 0x17];
 
-/// The name space our hashes live in (a random version 4 UUID, drawn once).
+/// The namespace of our name-based UUIDs (a random version 4 UUID, generated once).
 const NAME_SPACE: Uuid = Uuid::from_u128(0x5b0f_9c2e_3d1a_4e67_9a44_c1d2_70e8_b3f5);
 
 /// Returns the operation id of one wanted change of one evaluation.

@@ -8,7 +8,7 @@ const STEPS: i64 = 6;
 /// Double action-minutes of one action that waits through one step: queues before and after a step are added up.
 pub(crate) const WAITED_PER_MINUTE: i64 = 2 * STEPS;
 
-/// What one minute did.
+/// The result of one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Minute {
     /// Actions served.

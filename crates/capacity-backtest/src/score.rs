@@ -50,7 +50,7 @@ impl Score {
         self.waited += minute.waited;
     }
 
-    /// Minutes that actions waited, all together.
+    /// Total minutes that actions waited, all together.
     pub fn action_minutes(&self) -> i64 {
         self.waited / WAITED_PER_MINUTE
     }

@@ -329,7 +329,7 @@ fn seconds_of(field: &str) -> Option<i64> {
     if !(0.0..60.0).contains(&minute) {
         return None;
     }
-    // Years start in March, so that the leap day comes last.
+    // Years start in March here, so that the leap day comes last.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {

@@ -53,7 +53,7 @@ impl Rate {
         self.micros_per_second
     }
 
-    /// Returns whether this is exactly nothing.
+    /// Returns whether this is exactly zero.
     pub const fn is_zero(self) -> bool {
         self.micros_per_second == 0
     }

@@ -148,7 +148,7 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed => ErrorKind::Unreachable,
         sqlx::Error::Configuration(_) => ErrorKind::Location,
-        // Text that is not UTF-8 and the like: a server would have noticed.
+        // Text that is not UTF-8 and similar: a server would have rejected it.
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) if !location.starts_with("postgres://") => {
             ErrorKind::Corrupted
         }

@@ -190,7 +190,7 @@ impl Ledger {
             within!(self, Access::WriteAlone("capacity_namespaces"), transaction => {
                 let row = query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
                 let mut numbers = row.try_get::<i64, _>(0)? + 1..;
-                // Many names per statement: over a network each statement has a latency.
+                // Many names per statement, because each statement costs a network round trip.
                 for names in missing.chunks(AT_A_TIME) {
                     let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
                     insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {

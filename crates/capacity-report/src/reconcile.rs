@@ -69,7 +69,7 @@ pub struct Reconciliation {
     pub billed_until: Timestamp,
     /// Hours of the range that are not billed yet, or are not in the billing report.
     pub hours_not_billed: i64,
-    /// Actions by the ledger: used, or the minimum of the hour.
+    /// Actions according to the ledger: used, or the minimum of the hour.
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
@@ -96,7 +96,7 @@ pub struct NamespaceBill {
     pub namespace: String,
     /// Hours that were compared.
     pub hours: i64,
-    /// Actions by the ledger.
+    /// Actions according to the ledger.
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,
@@ -123,7 +123,7 @@ pub struct Difference {
     pub ledger_trus: Option<u32>,
     /// Known minutes in the ledger.
     pub known_minutes: i64,
-    /// Actions by the ledger.
+    /// Actions according to the ledger.
     pub ledger_actions: u64,
     /// Actions of the bill.
     pub billed_actions: Decimal,

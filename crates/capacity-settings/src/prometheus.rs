@@ -101,7 +101,7 @@ impl Reader<'_> {
             ConfigError::LabelName(_) => (LABELS, ""),
             ConfigError::Certificates(_) => (CA, ""),
             ConfigError::Header(_) => (TENANT, ""),
-            // What is wrong with the address, and bounds, which no setting changes.
+            // What is wrong with the address and with the limits, which no setting changes.
             _ => (URL, ""),
         };
         self.wrong(name, format!("{error}{remedy}"));

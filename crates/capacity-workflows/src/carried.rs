@@ -173,7 +173,7 @@ mod tests {
             changes_left_out: observation.changes_left_out,
             ..observation.report
         };
-        // What must be announced is never cut before what need not be.
+        // Items that must be announced are never cut before optional ones.
         let quiet = report.decisions.iter().filter(|it| it.action == "Keep").count();
         assert!(
             report.announcements_left_out == 0 || quiet == 0,

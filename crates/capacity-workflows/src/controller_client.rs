@@ -233,7 +233,7 @@ pub async fn evaluation(
     bounded(Box::pin(in_time(client, installation, query)), bound).await
 }
 
-/// Asks a controller that an older release began to go on in the loop of this one.
+/// Asks a controller that an older release began to continue in the loop of this one.
 ///
 /// # Errors
 ///

@@ -285,7 +285,7 @@ fn is_due(context: &Context) -> bool {
     let evaluations = context.state(|it| it.in_run);
     let is_old_enough = CapacityManagementWorkflow::is_old_enough(context);
     (evaluations >= ROTATE_AFTER && is_old_enough)
-        // A run that ended before it evaluated would pass its callers on to the next, and so on.
+        // A run that ended before it evaluated would pass its callers on to the next one, and so on.
         || (context.continue_as_new_suggested() && (evaluations > 0 || is_old_enough))
         || context.history_length() > MOST_EVENTS
 }

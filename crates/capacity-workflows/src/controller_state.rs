@@ -415,7 +415,7 @@ impl CapacityManagementWorkflow {
         let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
         let expires = expires.or(self.again_failed.then_some(now_ms));
         let expires = expires.map(|at| at.max(self.state.again_after_ms));
-        // The one that is being made decides again on all that is queued by then.
+        // The evaluation in progress decides again on everything that is queued by then.
         if !self.evaluating_full && expires.is_some_and(|at| at <= now_ms) {
             self.wants_again = true;
         }

@@ -257,7 +257,7 @@ async fn record(
             bound.as_secs()
         ),
     };
-    // A failure to record is reported, and stops nothing.
+    // A failure to record is reported, but stops nothing.
     tracing::warn!(error = why, "cannot record the evaluation in the ledger");
     problem.get_or_insert(why);
     QuietDecisions::InReport

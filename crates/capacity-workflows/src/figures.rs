@@ -14,7 +14,7 @@ pub struct Figures {
     pub decisions: BTreeMap<String, BTreeMap<String, u64>>,
     /// Idle minimum of all namespaces, in US dollars an hour.
     pub dollars_per_hour: Decimal,
-    /// The same once the changes of this evaluation are carried out.
+    /// The same after the changes of this evaluation are made.
     pub planned_dollars_per_hour: Decimal,
     /// Namespaces with provisioned capacity.
     pub provisioned_namespaces: u64,

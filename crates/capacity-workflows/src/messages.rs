@@ -235,7 +235,7 @@ pub struct Announcement {
     pub standing: BTreeMap<String, Standing>,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
     pub last_good: Option<String>,
-    /// The pause behind which somebody unpaused the schedule.
+    /// The pause during which somebody unpaused the schedule.
     pub unpaused_schedule: Option<PauseSeen>,
 }
 

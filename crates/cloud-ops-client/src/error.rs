@@ -198,7 +198,7 @@ impl fmt::Display for Refusal {
 /// What a failed call means, from its code or its way of failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Trying again cannot help.
+    /// A retry cannot help.
     Permanent,
     /// Somebody else was faster, or the state does not allow it: read again.
     Conflict,

@@ -57,7 +57,7 @@ pub struct Namespace {
     /// Changes with every edit, also by other people: the optimistic lock.
     #[serde(alias = "resource_version", deserialize_with = "null_is_default")]
     pub resource_version: String,
-    /// What is wished, as received.
+    /// The requested state, as received.
     #[serde(deserialize_with = "null_is_default")]
     pub spec: Spec,
     /// Its state.

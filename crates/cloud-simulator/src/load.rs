@@ -74,7 +74,7 @@ pub enum Load {
         /// Minutes of a burst, from the start of each hour.
         minutes: u8,
     },
-    /// A recorded load, from its beginning, over and over.
+    /// A recorded load, repeated from its beginning.
     Replay(Arc<Trace>),
 }
 
@@ -97,7 +97,7 @@ impl Load {
         };
         match self {
             Self::Idle => Demand { mean: 0.0, peak: 0.0 },
-            // Hardly any load comes in single actions: noise and peaks do not matter there.
+            // At such a low rate, noise and peaks do not matter.
             Self::Steady(rate) if *rate < 1.0 => Demand {
                 mean: *rate,
                 peak: *rate,

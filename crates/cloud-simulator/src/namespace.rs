@@ -206,7 +206,7 @@ impl Namespace {
             served += done;
             delayed += left.min(arriving);
             self.action_minutes += (self.waiting + left) / (2.0 * steps);
-            // A sixth of what waits is tried again in each step; what is served from the queue was one of these attempts.
+            // A sixth of the waiting work is retried in each step; work served from the queue was one of these attempts.
             retried += left / steps - served_from_queue;
             self.waiting = left.min(most_waiting);
         }

@@ -81,7 +81,7 @@ impl Namespaces {
         match self.wanted.get(bare) {
             None => false,
             Some(None) => true,
-            // Without an account label there is but one account.
+            // Without an account label, there is only one account.
             Some(Some(accounts)) => account.is_empty() || accounts.contains(account),
         }
     }

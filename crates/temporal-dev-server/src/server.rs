@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cli::{CliError, find_or_obtain};
 
-/// How long a server may take to come up. In memory it takes a fifth of a second.
+/// How long a server may take to start. In memory it takes a fifth of a second.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server's guardian: it ends the server when its own standard input closes, which happens also when the process that

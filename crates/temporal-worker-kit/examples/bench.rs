@@ -172,7 +172,7 @@ async fn overhead(config: &Config) -> Result<(), BoxError> {
 
 async fn rates(config: &Config) -> Result<(), BoxError> {
     let mut config = config.clone();
-    // Together below what the development server itself takes, about 180 a second on two cores.
+    // Together below what the development server itself can handle, about 180 a second on two cores.
     let (fast, slow) = (80.0, 40.0);
     let mut registry = Registry::new();
     let mut measured = Vec::new();

@@ -223,7 +223,7 @@ impl ConnectError {
 /// A failure of the encryption that says something about settings.
 #[derive(Debug)]
 enum TlsFailure {
-    /// The server's certificate was not accepted by us.
+    /// The client rejected the server's certificate.
     Untrusted(CertificateError),
     /// The server ended the handshake with a reason.
     Alert(AlertDescription),

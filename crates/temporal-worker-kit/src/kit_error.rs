@@ -8,7 +8,7 @@ use crate::mistake::Mistakes;
 /// Why a worker process ended or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum KitError {
-    /// Configuration and registrations do not fit.
+    /// Configuration and registrations do not match.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
     /// No connection.

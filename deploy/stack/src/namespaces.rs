@@ -233,12 +233,12 @@ fn type_name(number: i32) -> String {
     found.map_or_else(|| format!("type {number}"), |(_, name)| (*name).to_owned())
 }
 
-/// Compares every namespace with `stack.toml`, prints the difference, and applies it unless only the difference is wanted.
+/// Compares every namespace with `stack.toml`, prints the difference, and applies it unless this is a dry run.
 /// Returns whether anything differs.
 ///
 /// # Errors
 ///
-/// If something stands in the way, before anything is changed; or if the server refuses.
+/// If something prevents it, before anything is changed; or if the server refuses.
 pub async fn apply(place: &Place, stack: &Stack, client: &Client, only_show: bool) -> anyhow::Result<bool> {
     let mut differences = Vec::new();
     for wanted in wanted(place, stack) {

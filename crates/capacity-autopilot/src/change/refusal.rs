@@ -26,13 +26,13 @@ pub(super) enum Consequence {
         /// What the service asked for.
         delay: Option<Duration>,
     },
-    /// The version moved: read again and decide again.
+    /// The version changed: read again and decide again.
     DecideAgain,
     /// The service reports that the request is already fulfilled: read back.
     NothingToChange,
     /// The key may not do this.
     NotPermitted,
-    /// Trying again cannot help.
+    /// A retry cannot help.
     Stop,
 }
 

@@ -592,7 +592,7 @@ fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<Me
     let mut without_metrics = None;
     for judged in decisions {
         match judged.decision.reason_code {
-            // Also where only scaling down is forbidden because of that.
+            // Also if only scaling down is blocked because of that.
             ReasonCode::MetricsIncomplete => {
                 return match &account.metrics {
                     MetricsHealth::Incomplete { problem, .. } => Some(*problem),
@@ -602,7 +602,7 @@ fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<Me
             ReasonCode::MetricsMissing | ReasonCode::MetricsStale => {
                 without_metrics = Some(MetricsProblem::Stale);
             }
-            // Decided before the metrics were checked: says nothing about them.
+            // Decided before the metrics were checked, so it says nothing about them.
             ReasonCode::Denied
             | ReasonCode::NotAllowed
             | ReasonCode::NamespaceNotActive

@@ -29,7 +29,7 @@ const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
 const LEFT_TO_EVALUATIONS: u32 = 3;
 /// A new namespace is sampled after this long at most.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_mins(10);
-/// After refusals sampling is this rare at most.
+/// The longest sampling interval after rejections.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// How much of an account is sampled.

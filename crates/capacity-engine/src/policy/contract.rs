@@ -50,7 +50,7 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
         60
     }
 
-    /// Returns whether every sample with throttling is worth an evaluation, not the first one only.
+    /// Returns whether every sample with throttling triggers an evaluation, not only the first one.
     fn follows_throttling(&self) -> bool {
         false
     }
@@ -111,7 +111,7 @@ pub struct PolicyView<'a> {
 pub struct PolicyState {
     /// The version of its form.
     pub version: i64,
-    /// Minutes since 1970 (UTC) of the evaluation that it is the result of.
+    /// Minutes since 1970 (UTC) of the evaluation that produced it.
     pub minute: i64,
     /// The state itself, at most 1,024 bytes.
     pub text: String,

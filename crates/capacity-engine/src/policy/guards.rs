@@ -259,7 +259,7 @@ fn choose_step(
             announce: step > wanted,
         });
     }
-    // At least `wanted` is allowed, but no step suffices: the highest has the best chance.
+    // At least `wanted` is allowed, but no size is enough: the largest has the best chance.
     let highest = allowed.last().copied().unwrap_or(wanted);
     let why = obstacle(judged, info, highest).unwrap_or_default();
     let reason = format!("{}, but {why}", need(judged, because));

@@ -62,7 +62,7 @@ async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
     ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
     ledger.close().await;
     match &place.location {
-        // The version for writers, in the file's head: of a later SQLite. Permissions would not bind every user.
+        // The write version in the file header, set to that of a later SQLite. File permissions would not stop every user.
         Location::Sqlite(path) => overwrite(path, 18, &[3]),
         Location::Postgres(url) => {
             let pool = sqlx::PgPool::connect(url.expose_secret())
@@ -79,7 +79,7 @@ async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
     }
     let error = match Ledger::open(&place.location).await {
         Err(error) => error,
-        // A file can be read still.
+        // A file can still be read.
         Ok(ledger) => {
             let window = ledger.window(ACCOUNT, at(0), at(9)).await.expect("readable");
             assert_eq!(window, [it]);

@@ -122,7 +122,7 @@ async fn a_role_that_may_only_select_and_a_read_only_database_are_enough_to_look
         .expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
 
-    // Like a replica: everybody reads, and only the role has no rights here.
+    // Like a replica: everyone can read, and only this role has no permissions.
     execute(
         &place.location,
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",

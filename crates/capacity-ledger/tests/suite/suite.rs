@@ -122,7 +122,7 @@ async fn a_complete_minute_replaces_an_incomplete_one_and_never_the_other_way_ro
         Recorded::AlreadyThere.into_ok()
     );
     let window = ledger.window(ACCOUNT, at(0), at(5)).await.expect("readable");
-    // Given twice, counted once, with the higher use.
+    // Present twice, counted once, with the higher usage.
     assert_eq!(window[0].samples, [sample("pay", 9)]);
 }
 
@@ -158,7 +158,7 @@ async fn two_writers_write_each_minute_once_and_share_one_budget(#[case] kind: K
         .filter(|it| matches!(it, Ok(Claim::Granted)))
         .count();
     assert_eq!(granted, 27, "{claims:?}");
-    // An hour after the first they are free again.
+    // An hour after the first one, they are available again.
     let free = one
         .claim_requests(ACCOUNT, at(200), 2, 55)
         .await

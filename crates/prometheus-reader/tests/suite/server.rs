@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const VARIABLE: &str = "TEMPORAL_CAPACITY_PROMETHEUS";
 /// The variable that has tests on real servers skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
-/// How long a server may take to come up; usually it takes less than a second.
+/// How long a server may take to start; usually it takes less than a second.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Ends the server and removes its folder when its own standard input closes, which happens also when the process at the

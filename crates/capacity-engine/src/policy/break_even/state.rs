@@ -187,7 +187,7 @@ impl BreakEvenState {
     }
 }
 
-/// TRUs as they are stored; no ladder comes near the bound.
+/// TRUs as they are stored; no ladder comes close to the limit.
 fn short(trus: u32) -> u16 {
     u16::try_from(trus).map_or(u16::MAX - 1, |trus| trus.min(u16::MAX - 1))
 }

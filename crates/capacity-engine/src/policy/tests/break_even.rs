@@ -145,7 +145,7 @@ impl Life {
     }
 }
 
-/// Busy from minute 5 for a quarter of an hour, else quiet.
+/// Busy from minute 5 for 15 minutes, else quiet.
 fn burst(minute: i64) -> f64 {
     if (65..80).contains(&minute) { 1_500.0 } else { 50.0 }
 }
