@@ -1,5 +1,5 @@
-//! Evaluations over connections by client certificate and by API key, through a proxy that ends the encryption and refuses clients
-//! without either. What is said when a connection cannot be made is tested with the worker kit.
+//! Evaluations over connections by client certificate and by API key, through a proxy that terminates TLS and rejects clients
+//! without either. The worker kit tests the messages for connections that fail.
 
 use std::time::Duration;
 

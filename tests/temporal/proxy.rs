@@ -1,5 +1,5 @@
-//! A proxy that ends the encryption before a Temporal server, and refuses what it is asked to refuse, also while calls are
-//! waiting for their answer.
+//! A proxy that terminates TLS in front of a Temporal server, and rejects calls on request, even while they wait for their
+//! response.
 
 #![allow(
     dead_code,

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::exit::tell;
 
-/// Why a document that was read to its end may not be whole. A document of the endpoint is accepted without the marker, since
-/// its length is declared; on standard input nothing declares it.
+/// Why a document that was read to its end may be incomplete. The endpoint's documents are accepted without the end marker, since
+/// their length is declared; standard input has no declared length.
 const NO_END_MARKER: &str =
     "the document ends without the end marker `# EOF`, so it may be cut: fetch it again";
 

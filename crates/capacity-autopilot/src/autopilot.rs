@@ -292,7 +292,7 @@ impl Autopilot {
 
     /// Returns how far this machine's clock was behind the service's (negative: ahead), if that is more than a minute.
     ///
-    /// A service on this machine is a simulated one, whose time may run at any speed: its difference is not a fault of this clock.
+    /// A service on this machine is simulated, and its time may run at any speed, so a difference does not mean that this clock is wrong.
     pub fn clock_skew(&self) -> Option<SignedDuration> {
         announced_skew(self.clock.behind(), self.ops.is_local())
     }

@@ -97,9 +97,9 @@ pub struct CarryOut {
 }
 
 impl Autopilot {
-    /// Carries out changes in the order given and returns one result for each, in the same order.
+    /// Makes changes in the given order and returns one result for each, in the same order.
     ///
-    /// Changes run alone until one has been verified, then a few at a time; if a spec reads back with other differences than the
+    /// Changes run alone until one has been verified, then a few at a time; if a spec differs in more than the
     /// capacity, nothing else starts. `progress` is called for every change that ends.
     pub async fn carry_out(
         &self,

@@ -29,7 +29,7 @@ const LISTED: usize = 10;
 
 /// An evaluation failed: no decision was made.
 ///
-/// `since` is when the first evaluation of the present series failed, `last_good` when one last succeeded.
+/// `since` is when the first evaluation of the current series failed, `last_good` when one last succeeded.
 pub fn failed_evaluation(
     account: Option<&str>,
     since: Timestamp,

@@ -1,7 +1,7 @@
 //! The inputs of decisions, as stored in a saved plan and in the ledger.
 //!
-//! The form is that of the engine's own types. Inputs that another version wrote may not fit: the reader gets an error for
-//! them, and nothing else fails.
+//! They are stored as the engine's own types. Inputs that another version wrote may not be readable: reading them returns an
+//! error, and nothing else fails.
 
 use std::collections::BTreeMap;
 

@@ -76,8 +76,8 @@ impl<'a> StandingProblems<'a> {
         self.found.get(problem)?.since
     }
 
-    /// Returns what stands now, and which announced problems have ended. A problem that was not seen but may still stand is kept.
-    /// Of more than `most` problems those that were seen now are kept first; those of the account always are.
+    /// Returns which problems are ongoing now, and which announced problems have ended. A problem that was not seen but may still exist is kept.
+    /// If there are more than `most` problems, those seen now are kept first; those of the account are always kept.
     pub fn end(
         self,
         most: usize,

@@ -14,8 +14,8 @@ use crate::trace::{Load, Trace};
 /// Minutes from the first throttled minute until a scale-up can be in effect: metrics 3, alert 1, change 2.
 const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 
-/// Courses that are carried on of each option. Keeping only the cheapest makes the reactive optimum of the specification's traces 3 % too
-/// high at a delay value of 10; with eight it is the specification's, and more change nothing.
+/// Number of courses kept for each option. With only the cheapest, the reactive optimum of the specification's traces is 3 % too
+/// high at a delay value of 10; with eight it matches the specification, and more make no difference.
 const MOST_COURSES: usize = 32;
 
 /// What a course may know.

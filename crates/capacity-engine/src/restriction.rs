@@ -1,6 +1,6 @@
-//! Restrictions: rules outside the policy that forbid scaling up, scaling down or both.
+//! Restrictions: rules outside the policy that block scaling up, scaling down or both.
 //!
-//! A pause, a scale-up-only evaluation, an unavailable ledger: each forbids a direction, for the account or for one
+//! A pause, a scale-up-only evaluation, an unavailable ledger: each blocks a direction, for the account or for one
 //! namespace, until some time or until it is lifted. `decide` checks them after the policy's target and before the
 //! guards; the first one in the list that applies decides.
 

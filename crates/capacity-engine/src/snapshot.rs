@@ -73,7 +73,7 @@ impl Snapshot {
     /// Returns an active namespace with this capacity and its documented limits, no change in progress, no usage reported, and
     /// capacity info not read. Set other fields afterwards.
     ///
-    /// For tests and simulations: what is observed belongs into [`Snapshot::unknown`], since limits of a service may differ from
+    /// For tests and simulations: start from [`Snapshot::unknown`] for observed values, since a service's limits may differ from
     /// the documented ones.
     pub fn at_rest(namespace: NamespaceId, capacity: Capacity) -> Self {
         let limits = |trus: Trus| PerLimit::from_fn(|kind| Some(kind.at(trus)));

@@ -41,7 +41,7 @@ impl Tables {
 }
 
 impl Ledger {
-    /// Creates missing tables and brings older ones to this version, as far as the opening allows. A database that needs nothing is
+    /// Creates missing tables and brings older ones to this version, as far as the opening allows. A database that is up to date is
     /// only read, so that a role without the right to create tables can use them. If two workers start together, the second waits
     /// for the first. Returns how many additions it has.
     pub(crate) async fn prepare(&self, opening: Opening) -> Result<usize, LedgerError> {

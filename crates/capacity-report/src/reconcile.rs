@@ -218,7 +218,7 @@ impl Compared<'_> {
 ///
 /// # Errors
 ///
-/// If the billing report is of another account, not by the hour, or has no hour of the range.
+/// If the billing report is for another account, is not hourly, or has no hour of the range.
 pub fn reconcile(
     report: &Report,
     billing_report_id: &str,

@@ -1,7 +1,7 @@
-//! Reading a `.env`: whole or not at all.
+//! Reads a `.env`, completely or not at all.
 //!
-//! What comes after a line that cannot be read may be the deny list or the dry run, so such a line is a mistake, never
-//! skipped. Nothing is expanded: a `$` in a key is a `$`. (The well-known library for this expands, and quotes the line,
+//! What comes after a line that cannot be read may be the denylist or the dry run, so such a line is a mistake and
+//! never skipped. Nothing is expanded: a `$` in a key is a `$`. (The well-known library for this expands, and quotes the line,
 //! with its secret, in its errors; hence these few lines.)
 
 /// One assignment.

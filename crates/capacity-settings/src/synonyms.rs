@@ -1,7 +1,7 @@
 //! Other names that people try for our settings.
 //!
-//! A typo of a letter or two is found by its distance; another word is not. A `DRY_RUN=true` or `NAMESPACE_WHITELIST=...` that
-//! silently does nothing changes the capacity of an account that somebody thought protected.
+//! A typo of a letter or two is found by edit distance; a different word is not. A `DRY_RUN=true` or `NAMESPACE_WHITELIST=...` that
+//! silently does nothing would change the capacity of an account that its operator believed to be protected.
 
 /// Words that change nothing about what is meant.
 const FILLERS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! What a controller carries from run to run, cut to what fits a payload.
 //!
-//! One order for every cut: changes, what must be announced, holds, keeps. What must be announced is never cut before what need not
-//! be.
+//! Every cut keeps items in the same order of priority: changes, what must be announced, holds, keeps. Items that must be
+//! announced are never cut before others.
 
 use crate::messages::{ChangeReport, ControllerState, DecisionReport, EvaluationReport};
 

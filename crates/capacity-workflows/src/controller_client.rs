@@ -170,10 +170,10 @@ pub async fn ask(
     Ok(report)
 }
 
-/// Asks again and again for a short time, and never while a step of the controller waits for a worker.
+/// Retries for a short time, and never queries while a step of the controller waits for a worker.
 ///
 /// A query waits for the worker that has the run; if that one was killed, another gets it ten seconds later, perhaps before it gets
-/// a step that came up meanwhile. It then hands the newest events to the run with the time of the step before, and what the run
+/// a step that was scheduled in the meantime. It then hands the newest events to the run with the time of the step before, and what the run
 /// does with them cannot be replayed. So callers do not wait that long: the service is asked to forget the worker, then queried
 /// again.
 async fn in_time<T, E, F: Future<Output = Result<T, E>>>(

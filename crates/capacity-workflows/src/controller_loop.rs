@@ -300,7 +300,7 @@ impl CapacityManagementWorkflow {
     }
 
     /// Deciding again costs requests to the metrics endpoint: while metrics are unavailable, or changes keep finding their data
-    /// too old, it happens this rarely.
+    /// too old, this is the shortest interval.
     fn again_apart_ms(&self) -> u64 {
         let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
         u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)

@@ -32,8 +32,8 @@ impl Observation {
         self
     }
 
-    /// Makes the observation of a plan. Decisions are bounded by bytes, since a sentence may be long; what is quiet is counted
-    /// only, where a ledger has it.
+    /// Makes the observation of a plan. Decisions are limited by bytes, since a reason may be long; quiet namespaces are only
+    /// counted if a ledger has them.
     pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
         // One order for every cut: changes, what must be announced, holds, keeps.
         let rank = |decision: &&PlannedDecision| match decision.action.as_str() {

@@ -1,5 +1,5 @@
-//! What each worker does about the controller once a minute: it asks how the controller is, asks one that an older release began
-//! to rotate into the loop of this release, and ends one whose history cannot be replayed.
+//! What each worker does about the controller once a minute: it reads the controller's status, asks a controller that an older
+//! release started to rotate into the loop of this release, and ends one whose history cannot be replayed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -121,7 +121,7 @@ fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
     None
 }
 
-/// Ends a controller that cannot go on, and has a new one evaluate. What is lost is its queue: pauses and changes in progress are
+/// Ends a controller that cannot continue, and triggers an evaluation by a new one. Only its queue is lost: pauses and changes in progress are
 /// separate workflows, and a new controller looks for them.
 async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
     tracing::error!(

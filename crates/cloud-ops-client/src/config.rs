@@ -9,8 +9,8 @@ use url::{Host, Url};
 /// The public address of the Cloud Ops API (Temporal's documentation, Cloud Ops API page).
 pub const PUBLIC_BASE_URL: &str = "https://saas-api.tmprl.cloud";
 
-/// The version of the API this client was written against. Without the header the service assumes the latest, and that
-/// its caller knows every field of that.
+/// The version of the API this client was written against. Without the header, the service assumes the latest version, and that
+/// its caller knows every field of it.
 pub const API_VERSION: &str = "v0.19.1";
 
 /// The address of the API, the key, the timeouts and the retries.
@@ -56,8 +56,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Returns a configuration with sensible patience. A `/cloud` at the end of the URL, with which every path of the API
-    /// begins, is accepted and dropped.
+    /// Returns a configuration with default timeouts and retries. A `/cloud` at the end of the URL, which every path of the API
+    /// starts with, is accepted and dropped.
     ///
     /// # Errors
     ///

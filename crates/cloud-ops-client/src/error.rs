@@ -133,7 +133,7 @@ grpc_codes! {
 }
 
 impl GrpcCode {
-    /// Returns what an HTTP status stands for if the body names no code (grpc-gateway, runtime/errors.go; older
+    /// Returns the code for an HTTP status if the body has none (grpc-gateway, runtime/errors.go; older
     /// gateways answered 408, 412 and 403 where newer ones answer 499, 400 and 429).
     pub(crate) const fn from_status(status: u16) -> Self {
         match status {

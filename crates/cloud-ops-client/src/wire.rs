@@ -1,6 +1,6 @@
 //! How the service writes values: proto3 JSON, read tolerantly.
 //!
-//! Absent, null and the default are the same; enums come as names or numbers, and new ones appear; 64-bit numbers come as
+//! Absent, null and the default are the same; enums are names or numbers, and new values appear; 64-bit numbers are
 //! strings. (Proto3 JSON mapping; Temporal's API description v0.19.1.)
 
 use std::time::Duration;

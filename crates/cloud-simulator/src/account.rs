@@ -31,8 +31,8 @@ pub struct NamespaceSetup {
     /// Mean actions a second of the seven days before; by default that of the load, but at most 100. Of a replayed load nothing is
     /// known before its beginning, unless this says it: only what has been lived through counts then.
     pub usual: Option<f64>,
-    /// How long work that cannot be served is tried again before its callers give it up; none for as long as it takes, as for a
-    /// replayed load. The even loads give up after 30 seconds: they would never be done otherwise.
+    /// How long callers retry work that cannot be served before they give up; none means as long as it takes, as for a replayed
+    /// load. The steady loads give up after 30 seconds, or their queue would never drain.
     pub patience: Option<SignedDuration>,
     /// Limits that support has set, in actions a second.
     pub support_actions_limit: Option<f64>,

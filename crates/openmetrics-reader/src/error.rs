@@ -157,7 +157,7 @@ impl Error {
         self.0.column
     }
 
-    /// Returns what stands there: at most 80 bytes of the line, with control characters escaped. For a rule that is found
+    /// Returns the text there: at most 80 bytes of the line, with control characters escaped. For a rule that is found
     /// broken only after its lines have passed, the name of the family.
     pub fn excerpt(&self) -> &str {
         &self.0.excerpt

@@ -15,7 +15,7 @@ const POWERS_OF_TEN: [f64; 23] = [
 /// Digits that always fit the 53-bit mantissa of a float.
 const EXACT_DIGITS: usize = 15;
 
-/// Above this magnitude a timestamp is taken for milliseconds: as seconds it would lie beyond the year 5000, as milliseconds
+/// Above this magnitude, a timestamp is treated as milliseconds: as seconds it would be after the year 5000; as milliseconds,
 /// 1e11 is in 1973. Temporal's documentation shows milliseconds, a capture of the live endpoint seconds.
 const MILLISECONDS_FROM: f64 = 1e11;
 

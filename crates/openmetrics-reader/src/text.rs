@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// A name, a label value or a help text as it stands in the document.
+/// A name, a label value or a help text as written in the document.
 ///
 /// The escapes `\n`, `\"` and `\\` stand for a line feed, a quote and a backslash; the `OpenMetrics` text format leaves any
 /// other backslash as it is. Unescaping costs an allocation only where there is something to unescape.

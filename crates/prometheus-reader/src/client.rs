@@ -47,7 +47,7 @@ impl PrometheusClient {
     ///
     /// # Errors
     ///
-    /// If the HTTP library does not take the certificate authorities.
+    /// If the HTTP library rejects the certificate authorities.
     ///
     /// # Panics
     ///

@@ -13,7 +13,7 @@ use crate::cli::{CliError, find_or_obtain};
 /// How long a server may take to start. In memory it takes a fifth of a second.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The server's guardian: it ends the server when its own standard input closes, which happens also when the process that
+/// The server's guardian process: it stops the server when its own standard input closes, which also happens if the process that
 /// holds the other end is killed.
 const GUARDIAN: &str = r#""$@" >"$GUARDED_LOG" 2>&1 </dev/null & pid=$!
 trap 'kill $pid 2>/dev/null; wait $pid 2>/dev/null; exit 0' TERM INT

@@ -50,8 +50,8 @@ impl Changer {
         }
     }
 
-    /// Returns whether an order was begun before: its operation is found on the namespace. Then it needs no fresh decision, and is
-    /// only followed to its end.
+    /// Returns whether an order was started before: its operation is found on the namespace. Then it needs no fresh decision, and is
+    /// only followed to completion.
     pub(crate) async fn has_begun(&self, order: &ChangeOrder) -> bool {
         let read = self.client.namespace(order.namespace.as_str()).await;
         read.is_ok_and(|namespace| is_our_operation(order, &namespace))

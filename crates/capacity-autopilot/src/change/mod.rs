@@ -1,4 +1,4 @@
-//! Carrying out one decision: get, refuse if the namespace moved, post, wait, verify.
+//! Applies one decision: get, refuse if the namespace changed, post, wait, verify.
 //!
 //! A change is a small state machine. [`Changer::step`] does at most one post or one poll and returns the
 //! next state and the delay before it, so that a command line can loop over it with a timer and a workflow

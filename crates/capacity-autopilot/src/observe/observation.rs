@@ -51,7 +51,7 @@ pub struct ObservedNamespace {
 }
 
 impl Autopilot {
-    /// Observes the account and decides nothing; changes nothing. The capacity info of all namespaces in scope is read, so that
+    /// Observes the account without deciding or changing anything. The capacity info of all namespaces in scope is read, so that
     /// every size is known: one request for each.
     ///
     /// # Errors

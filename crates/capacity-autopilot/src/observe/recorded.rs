@@ -1,7 +1,7 @@
 //! Minutes that were recorded over weeks: what namespaces served and what was throttled, from a ledger or a Prometheus.
 //!
-//! Read a part of the time at a time and handed out, not collected, so that memory does not grow with the span. Only the limit of
-//! actions is read: that is what capacity is billed and sized by. A minute whose actions were not read is not handed out.
+//! They are read one part of the span at a time and streamed, not collected, so that memory does not grow with the span. Only the
+//! limit of actions is read, which determines billing and size. A minute whose actions were not read is skipped.
 
 use std::collections::BTreeSet;
 

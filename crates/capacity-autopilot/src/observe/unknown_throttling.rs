@@ -55,7 +55,7 @@ pub async fn families_of_unknown_throttling(
 ///
 /// # Errors
 ///
-/// Describes why that cannot be seen.
+/// Describes why this cannot be determined.
 pub(super) async fn restrictions(
     autopilot: &Autopilot,
     namespaces: &[NamespaceId],

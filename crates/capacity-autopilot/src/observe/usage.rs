@@ -2,9 +2,9 @@
 //!
 //! The rules are those of Temporal's metrics reference, aggregation section: foreground series of the
 //! active replica are summed; a limit is taken by newest time, then by maximum; the newest point of a series
-//! counts; background and standby series count against no limit. Unknown is never zero: a rate that is
+//! counts; background and standby series do not count against limits. Unknown is never zero: a rate that is
 //! NaN, infinite, negative or without a time makes the namespace's usage unknown if nothing else of the
-//! family is left, and is remembered as a gap where something is.
+//! family is left, and is recorded as a gap otherwise.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};

@@ -1,7 +1,7 @@
-//! Row 13: what a change must pass, in the order of the table of guards.
+//! Check 13: the guards that a change must pass, in the order of the table of guards.
 //!
-//! A guard either lets a change pass, turns it into a `Hold`, or (for a scale-up) takes another step of the ladder. If several
-//! apply, the first of the table is reported.
+//! A guard either lets a change pass, turns it into a `Hold`, or (for a scale-up) chooses another size of the ladder. If several
+//! apply, the first one in the table is reported.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! From a snapshot to a decision: the order of checks, the rule, the guards.
 //!
-//! Each part is a file: [`settings`] what may be set, `judgement` rows 1 to 10 of the order, `contract` what a policy is (row
-//! 11), `threshold` and `break_even` the built-ins, here the restrictions (row 12), `guards` what a change must pass (row 13).
-//! A part either lets a snapshot pass or ends it with a [`Verdict`].
+//! Each part is a file: [`settings`] the settings, `judgement` checks 1 to 10, `contract` the trait of a policy (check 11),
+//! `threshold` and `break_even` the built-ins, this file the restrictions (check 12), `guards` the guards (check 13). A part
+//! either lets a snapshot pass or ends with a [`Verdict`].
 
 pub mod break_even;
 mod contract;
@@ -93,7 +93,7 @@ pub fn decide_with_state(
 }
 
 /// Decides about a target of your own instead of a built-in policy's: filter, state, metrics, restrictions and guards apply to it
-/// as to any other. What it returns is carried out, or held with the reason.
+/// as to any other. The result is a change to make, or a hold with the reason.
 ///
 /// The target is computed from what is known of the namespace, and only if the namespace can be evaluated at all.
 pub fn judge(
@@ -215,8 +215,8 @@ fn restricted(
     })
 }
 
-/// Returns whether capacity info must be read before a decision can be made: exactly where rows 1 to 12 let a change
-/// pass, and no guard that needs no capacity info holds it anyway.
+/// Returns whether capacity info must be read before a decision can be made: only if checks 1 to 12 let a change
+/// pass, and no guard holds it that works without capacity info.
 pub fn wants_capacity_info(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -296,7 +296,7 @@ fn conclude(
     }
 }
 
-/// Whether a hold only waits for our own change to end and to show in the metrics: a throttled namespace needs attention
+/// Whether a hold only waits until our own change has ended and shows in the metrics: a throttled namespace needs attention
 /// while it is held for any other reason.
 fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
     let ours = snapshot.latest_request.as_ref().filter(|request| request.ours);

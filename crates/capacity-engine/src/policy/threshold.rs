@@ -18,8 +18,8 @@ pub(super) struct Throttling {
     pub(super) share: Share,
 }
 
-/// Returns the limit with the highest throttled share, if any is throttled. Where what was served was not read, it is taken to
-/// be at the limit, as it is while something is refused.
+/// Returns the limit with the highest throttled share, if any is throttled. If the served rate was not read, it is assumed to
+/// be at the limit, as it is while work is throttled.
 pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rate>>) -> Option<Throttling> {
     let throttled = LimitKind::ALL.into_iter().filter_map(|kind| {
         let mut usage = sample.usage[kind];

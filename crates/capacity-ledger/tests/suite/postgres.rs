@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// Set to 1, the tests that need a server are skipped; nothing else does that.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
-/// Downloads and unpacks whichever version there is; a system without lists of packages, as fresh containers are, gets lists of
-/// its own. Nothing is installed.
+/// Downloads and unpacks the available version; a system without package lists, such as a fresh container, gets separate lists.
+/// Nothing is installed.
 const FETCH: &str = r#"
 fetch() {
   for version in 15 17 16 18 14; do

@@ -149,8 +149,8 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     sizes.into_iter().map(Size::documented).collect()
 }
 
-/// The stored state of the namespace, corrected by what is observed. Lost, damaged or future state starts fresh: then nothing is
-/// planned before the end of the hour.
+/// The stored state of the namespace, corrected by what is observed. If it is lost, damaged or from the future, the policy starts without state, and
+/// nothing is planned before the end of the hour.
 fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenState {
     let now = situation.now;
     let stored = view.state.filter(|state| state.minute <= now + 1);

@@ -8,8 +8,8 @@ use crate::policy::{ConsideredOption, Threshold, guards, judgement};
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, ReportedUsage};
 
-/// Returns what the policy compared; where it compared nothing, on-demand and every size of the ladder, or the present, wanted and
-/// blocked ones if the ladder is not known.
+/// Returns the options that the policy compared; if it compared none, on-demand and every size of the ladder, or the current, target
+/// and blocked ones if the ladder is not known.
 pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOption> {
     if !decision.options.is_empty() {
         return decision.options.clone();
