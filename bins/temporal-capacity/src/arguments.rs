@@ -429,7 +429,7 @@ pub(crate) enum LedgerCommand {
 /// Tables of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LedgerTable {
-    /// Decisions with their evaluations and what became of them; only exported.
+    /// Decisions with their evaluations and outcomes; only exported.
     History,
     /// Minutes of usage.
     Minutes,

@@ -323,7 +323,7 @@ fn left(order: &ChangeOrder, has_begun: bool, why: &str) -> Ending {
     end(
         Outcome::InProgress,
         format!(
-            "{why}; the service may be carrying out operation {}: a later plan shows what became of it",
+            "{why}; the service may be carrying out operation {}: the next plan shows how it ended",
             order.operation_id
         ),
     )

@@ -541,13 +541,13 @@ pub(crate) fn too_old(
     let Some(minute) = order.sample_minute else {
         return Some((
             METRICS_STALE,
-            "the change does not say which metrics it rests on".to_owned(),
+            "the change does not name the metrics behind it".to_owned(),
         ));
     };
     let age = now.duration_since(minute);
     (age > max_age).then(|| {
         let text = format!(
-            "the metrics it rests on are {} min old (limit {} min); the namespace is evaluated again",
+            "the metrics behind it are {} min old (limit {} min); the namespace is evaluated again",
             age.as_mins(),
             max_age.as_mins()
         );

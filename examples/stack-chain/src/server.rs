@@ -84,7 +84,7 @@ impl Metrics {
         family(
             "stack_chain_webhooks_total",
             "counter",
-            "Webhooks by what became of them.",
+            "Webhooks by outcome.",
             &[
                 ("{result=\"accepted\"}", read(&self.accepted)),
                 ("{result=\"duplicate\"}", read(&self.duplicate)),

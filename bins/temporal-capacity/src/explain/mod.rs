@@ -150,8 +150,8 @@ fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
             }
             return Ok(document);
         }
-        Ok(None) => "the plan does not hold what its decisions rest on".to_owned(),
-        Err(error) => format!("what the decision rests on cannot be used by this version: {error}"),
+        Ok(None) => "the plan was saved without the inputs of this decision".to_owned(),
+        Err(error) => format!("this version cannot use the saved inputs of the decision: {error}"),
     };
     let code = ReasonCode::ALL
         .iter()

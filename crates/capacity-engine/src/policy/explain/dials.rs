@@ -299,7 +299,7 @@ fn age(inputs: &Inputs, window: &UsageWindow) -> Option<Dial> {
 
 fn limit(inputs: &Inputs, kind: LimitKind) -> Option<Dial> {
     Some(rate_dial(
-        format!("limit of {} in force", kind.noun()),
+        format!("current limit of {}", kind.noun()),
         inputs.snapshot.limits[kind]?,
         move |inputs, rate| inputs.snapshot.limits[kind] = Some(rate),
         move |inputs| per_second(inputs.snapshot.limits[kind].unwrap_or_default()),

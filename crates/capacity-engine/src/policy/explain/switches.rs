@@ -211,7 +211,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
         .into_iter()
         .any(|kind| snapshot.limits[kind].is_none())
     {
-        switches.push(observed("limits in force", "unknown", "known", know_limits));
+        switches.push(observed("current limits", "unknown", "known", know_limits));
     }
 }
 
