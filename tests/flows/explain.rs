@@ -260,7 +260,10 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
             let recalled =
                 decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Policy::default()).await;
             let recalled = recalled.expect("read").expect("recorded");
-            if judged.state.is_none() && judged.snapshot.capacity_info == CapacityInfo::NotRead {
+            let wanted_a_change = judged.decision.action.is_change()
+                || judged.decision.blocked.is_some()
+                || judged.snapshot.capacity_info != CapacityInfo::NotRead;
+            if !wanted_a_change {
                 assert!(!recalled.assumed.is_empty(), "{name}");
                 continue;
             }
