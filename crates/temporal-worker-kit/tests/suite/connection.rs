@@ -364,6 +364,17 @@ async fn a_refused_key_is_read_again_from_its_file_while_the_worker_polls() {
         }
     };
     until("200 OK").await;
+    // A key that is refused while the SDK still starts ends the worker at once.
+    let begun = Instant::now();
+    loop {
+        let metrics = get(listen, "/metrics").await;
+        let polls = |line: &str| line.starts_with("temporal_num_pollers{") && !line.ends_with(" 0");
+        if metrics.lines().any(polls) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "{metrics}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     proxy.set(rules("two"));
     let refused = until("\"polls_refused\":true").await;
     assert!(
