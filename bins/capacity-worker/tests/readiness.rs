@@ -204,7 +204,7 @@ fn documented(answer: &str) {
         let reason = reason.expect("a reason");
         assert!(
             codes.contains(&format!("`{reason}`")),
-            "{reason} is no documented code"
+            "{reason} is not a documented code"
         );
     }
 }

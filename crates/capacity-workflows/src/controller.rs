@@ -149,7 +149,7 @@ impl CapacityManagementWorkflow {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the macro hands the argument over")]
-    /// An evaluation by its number, and how far its changes are; an empty report if it is no longer known.
+    /// An evaluation by its number, and how far along its changes are; an empty report if it is no longer known.
     #[query(name = "evaluation")]
     pub fn evaluation(
         &self,

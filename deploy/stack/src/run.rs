@@ -239,12 +239,7 @@ fn configure_member(place: &Place, stack: &Stack, member: Member, password: &str
 
 async fn start_roles(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     for role in Role::ALL {
-        let members: Vec<Member> = stack
-            .settings
-            .members()
-            .into_iter()
-            .filter(|member| member.role == role)
-            .collect();
+        let members = stack.settings.members_of(role);
         for (index, member) in members.iter().enumerate() {
             start_member(place, stack, *member)?;
             // The first process ever records the cluster's metadata; others that start in that moment fail.
@@ -567,9 +562,9 @@ async fn roll(place: &Place, stack: &Stack, members: &[Member], force: bool) -> 
     for member in members {
         let others = stack
             .settings
-            .members()
+            .members_of(member.role)
             .into_iter()
-            .filter(|it| it.role == member.role && it != member);
+            .filter(|it| it != member);
         for other in others {
             if let Err(problem) = serving(place, stack, other).await
                 && !force
@@ -611,12 +606,7 @@ pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Resul
     place.record(&stack)?;
     configure(place, &stack)?;
     for role in Role::ALL {
-        let members: Vec<Member> = stack
-            .settings
-            .members()
-            .into_iter()
-            .filter(|member| member.role == role)
-            .collect();
+        let members = stack.settings.members_of(role);
         roll(place, &stack, &members, force).await?;
     }
     tell(&format!(

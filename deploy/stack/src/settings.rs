@@ -283,8 +283,17 @@ pub struct Namespace {
 impl Settings {
     /// Every process of the server, in the order in which they start.
     pub fn members(&self) -> Vec<Member> {
-        let of = |role: Role| (1..=self.replicas.of(role)).map(move |number| Member { role, number });
-        Role::ALL.into_iter().flat_map(of).collect()
+        Role::ALL
+            .into_iter()
+            .flat_map(|role| self.members_of(role))
+            .collect()
+    }
+
+    /// The processes of one role.
+    pub fn members_of(&self, role: Role) -> Vec<Member> {
+        (1..=self.replicas.of(role))
+            .map(|number| Member { role, number })
+            .collect()
     }
 
     /// Reads a file, or the default settings.
