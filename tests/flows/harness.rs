@@ -19,6 +19,8 @@ pub(crate) struct World {
 pub(crate) fn options(account: Account) -> SimulatorOptions {
     SimulatorOptions {
         speed: 100.0,
+        // The same minute of the hour whenever the tests run: the start of an hour renews envelopes.
+        start: "2026-11-24T10:20:45Z".parse().expect("a time"),
         ..SimulatorOptions::new(account)
     }
 }
