@@ -115,15 +115,15 @@ async fn the_simulator_asks_to_wait_and_denies_on_request() {
 
     cloud.set_faults(Faults {
         too_many_requests: 1.0,
-        retry_after: Some(7),
+        retry_after: Some(60),
         ..Faults::default()
     });
     let begun = Instant::now();
     let error = client.regions().await.expect_err("refused");
     assert!(error.is_rate_limited(), "{error:#}");
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
     assert!(
-        begun.elapsed() < Duration::from_secs(7),
+        begun.elapsed() < Duration::from_secs(50),
         "a single attempt does not wait"
     );
     cloud.shutdown().await;

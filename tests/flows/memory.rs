@@ -378,7 +378,7 @@ async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
     assert_eq!(outcomes(&evaluation)[0], "checkout: Enable 6 TRUs throttled");
     assert!(evaluation.ledger_problem.is_some());
     assert!(
-        begun.elapsed() < std::time::Duration::from_secs(20),
+        begun.elapsed() < std::time::Duration::from_mins(1),
         "{:?}",
         begun.elapsed()
     );

@@ -71,7 +71,7 @@ async fn a_change_ends_after_its_time_by_the_clock() {
     let server = service().await;
     let begun = Instant::now();
     let result = release(&server, Duration::from_secs(2), &Stop::new()).await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(result.outcome, Outcome::Failed);
     let error = result.error.expect("a reason");
     assert!(
@@ -90,7 +90,7 @@ async fn a_stop_does_not_wait_for_an_answer_that_only_tells() {
         stop.now("stopped by SIGTERM");
     };
     let (result, ()) = tokio::join!(release(&server, CHANGE_TIMEOUT, &stop), halt);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(result.outcome, Outcome::InProgress);
     assert!(
         result

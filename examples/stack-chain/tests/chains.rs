@@ -543,7 +543,7 @@ impl World {
                 return;
             }
             assert!(
-                started.elapsed() < Duration::from_secs(40),
+                started.elapsed() < Duration::from_mins(1),
                 "{stack} of {chain} is `{now}`, not `{phase}`"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -565,7 +565,7 @@ impl World {
                 return id;
             }
             assert!(
-                started.elapsed() < Duration::from_secs(40),
+                started.elapsed() < Duration::from_mins(1),
                 "chain {id} did not start"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;

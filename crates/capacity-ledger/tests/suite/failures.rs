@@ -168,7 +168,7 @@ async fn a_server_that_stays_silent_is_unreachable_after_some_seconds() {
     let error = Ledger::open(&Location::parse(&url).expect("a location")).await;
     let error = error.expect_err("nobody answers");
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(!error.to_string().contains("s3cret"), "{error}");
 }
 

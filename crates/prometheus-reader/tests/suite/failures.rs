@@ -194,7 +194,7 @@ async fn a_slow_answer_is_a_timeout() {
         "{}",
         chain(&error)
     );
-    assert!(error.is_retryable() && begun.elapsed() < Duration::from_secs(10));
+    assert!(error.is_retryable() && begun.elapsed() < Duration::from_secs(25));
 }
 
 #[tokio::test]

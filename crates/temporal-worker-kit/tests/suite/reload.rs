@@ -147,7 +147,7 @@ async fn a_changed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
     let begun = Instant::now();
     while !was_used("second.pem") {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            begun.elapsed() < Duration::from_mins(1),
             "the second certificate is used"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;

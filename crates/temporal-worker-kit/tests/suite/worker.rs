@@ -162,7 +162,7 @@ async fn two_queues_run_report_and_drain() {
         .await
         .contains("activities_active{task_queue=\"slow\",activity_type=\"shop.slow\"} 1")
     {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the activity starts");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the activity starts");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(!is_drained.load(Ordering::Relaxed));
@@ -299,7 +299,7 @@ async fn a_server_that_comes_later_is_waited_for_and_one_that_goes_makes_it_unre
         answer.contains("503") && answer.contains("\"problem\""),
         "{answer}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(7), "bounded");
+    assert!(begun.elapsed() < Duration::from_secs(30), "bounded");
     running.stop();
     // Whether the drain can be reported depends on the server; it must end.
     let _ = tokio::time::timeout(Duration::from_secs(30), running.wait())

@@ -49,7 +49,7 @@ async fn start_prints_the_id_alone_and_deciding_a_closed_request_is_an_error() {
     }
     let begun = Instant::now();
     while !text(&world.run(&["list"]).stdout).contains(&id) {
-        assert!(begun.elapsed() < Duration::from_secs(15), "listed");
+        assert!(begun.elapsed() < Duration::from_mins(1), "listed");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let unknown = world.run(&["approve", "no-such-id"]);
@@ -106,7 +106,7 @@ async fn the_schedule_starts_requests_and_can_be_paused_backfilled_and_deleted()
     let begun = Instant::now();
     while commands::list(&world.client, true).await.expect("a list").len() < 4 {
         assert!(
-            begun.elapsed() < Duration::from_secs(30),
+            begun.elapsed() < Duration::from_mins(1),
             "one triggered and three backfilled requests"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -185,7 +185,7 @@ async fn a_signed_event_starts_one_request_and_a_wrong_one_starts_nothing() {
         .expect("started");
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "listening");
+        assert!(begun.elapsed() < Duration::from_mins(1), "listening");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let event = serde_json::json!({
@@ -223,7 +223,7 @@ async fn a_signed_event_starts_one_request_and_a_wrong_one_starts_nothing() {
             break;
         }
         assert!(
-            requests.len() < 2 && begun.elapsed() < Duration::from_secs(15),
+            requests.len() < 2 && begun.elapsed() < Duration::from_mins(1),
             "{requests:?}"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;

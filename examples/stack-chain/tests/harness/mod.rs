@@ -278,7 +278,7 @@ impl World {
             < count
         {
             assert!(
-                started.elapsed() < Duration::from_secs(20),
+                started.elapsed() < Duration::from_mins(1),
                 "the chain is not listed"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -360,7 +360,7 @@ pub async fn process(world: &World, arguments: &[&str]) -> (Child, u16) {
             return (child, port);
         }
         assert!(
-            started.elapsed() < Duration::from_secs(30),
+            started.elapsed() < Duration::from_mins(1),
             "the process did not get ready"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
