@@ -8,8 +8,9 @@ use capacity_engine::{Capacity, NamespaceId};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::autopilot::{Autopilot, Evaluation, Scope};
-use crate::observe::ObserveError;
+use crate::autopilot::Autopilot;
+use crate::evaluation::{Evaluation, Scope};
+use crate::listing::ObserveError;
 
 /// A decision made again.
 #[derive(Debug, Clone)]

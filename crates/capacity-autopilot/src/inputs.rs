@@ -14,7 +14,7 @@ use capacity_ledger::DecisionInputsRecord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::autopilot::{Evaluation, Judged, UsageSource};
+use crate::evaluation::{Evaluation, Judged, UsageSource};
 use crate::plan::Plan;
 
 /// What Temporal documents as the sizes.

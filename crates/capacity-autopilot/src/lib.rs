@@ -9,42 +9,52 @@ mod autopilot;
 mod carry_out;
 mod change;
 mod clock;
+mod evaluation;
 mod fresh;
 pub mod incidents;
 mod inputs;
 mod ledger_handle;
+mod listing;
+mod metrics;
+mod namespaces;
 mod notify;
 mod observe;
 mod operation_id;
 mod plan;
+mod reading;
+mod recalled;
 mod record;
+mod sampling;
+mod seen;
 mod standing;
 mod text;
 
-pub use autopilot::{
-    Autopilot, AutopilotSettings, Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource,
-};
+pub use autopilot::{Autopilot, AutopilotSettings};
 pub use carry_out::{CarryOut, NotConfirmed, Stop};
 pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
 pub use clock::Clock;
+pub use evaluation::{Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
 pub use inputs::assume_documented_sizes;
 pub use ledger_handle::LedgerHandle;
-pub use notify::digest;
-pub use observe::{
-    MetricsSource, Observation, ObserveError, ObservedNamespace, Progress, RecalledDecision, RecordedMinute,
-    RecordedNotes, Sampled, Sampler, Sampling, SamplingRule, StoredSeries, decision_in_ledger,
-    families_of_unknown_throttling, may_be_provisioned, metric_families, minutes_of_ledger,
-    minutes_of_prometheus, namespaces_of_prometheus, sampling_rule, stored_series,
+pub use listing::{ObserveError, Progress};
+pub use metrics::{
+    MetricsSource, RecordedMinute, RecordedNotes, StoredSeries, metric_families, minutes_of_ledger,
+    minutes_of_prometheus, namespaces_of_prometheus, stored_series,
 };
+pub use namespaces::may_be_provisioned;
+pub use notify::digest;
+pub use observe::{Observation, ObservedNamespace, families_of_unknown_throttling};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPolicies,
     PlannedPolicy, PlannedPrice,
 };
+pub use recalled::{RecalledDecision, decision_in_ledger};
 pub use record::{record_change, record_changes, record_evaluation, record_policies};
+pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use standing::{
     METRICS_UNUSABLE, PlanNews, Problem, StandingProblems, decision_problem, is_over_a_day, plan_news,
     recall_problems, resolved, store_problems,

@@ -14,8 +14,8 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::autopilot::{Evaluation, Judged};
 use crate::change::{ChangeOrder, ChangeResult};
+use crate::evaluation::{Evaluation, Judged};
 use crate::operation_id::{digest, operation_id};
 
 /// The name and version of the document's schema. Fields are added under the same version, never renamed.

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use crate::autopilot::Evaluation;
 use crate::change::ChangeResult;
+use crate::evaluation::Evaluation;
 use crate::inputs::inputs_for_ledger;
 use crate::ledger_handle::LedgerHandle;
 use crate::observe::state_key;

@@ -7,7 +7,7 @@ use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, Resou
 
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
-use crate::observe::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
+use crate::namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
 use crate::text::{chain, minute};
 
 /// Time between polls if the service sends no `checkDuration`.

@@ -16,7 +16,7 @@ use super::attempt::{
 };
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{ChangeOrder, ChangeState, Ending, Next, Outcome};
-use crate::observe::{present_capacity, wanted_capacity};
+use crate::namespaces::{present_capacity, wanted_capacity};
 use crate::text::chain;
 
 /// The inputs of a POST: the version of the namespace and digests of its spec.

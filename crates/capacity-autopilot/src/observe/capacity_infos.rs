@@ -6,8 +6,9 @@ use std::time::Duration;
 use capacity_engine::{CapacityInfo, NamespaceId, Snapshot};
 use futures::StreamExt;
 
-use super::{is_throttled, namespaces};
+use super::candidates::is_throttled;
 use crate::autopilot::Autopilot;
+use crate::namespaces;
 
 /// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
 const CONCURRENT: usize = 8;

@@ -1,65 +1,15 @@
 //! What a namespace had before somebody else changed it. The service does not say: this process has seen it, or the ledger has.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use capacity_engine::{Capacity, CapacityRequest, NamespaceId, RequestState, Snapshot};
 use capacity_ledger::HistoryFilter;
 use jiff::{SignedDuration, Timestamp};
 
-use super::reading::Reading;
-use crate::autopilot::Judged;
+use crate::reading::Reading;
 
 /// Changes of others that are looked up in one evaluation, at most.
 const MOST: usize = 20;
 /// Older ones are not reported.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
-
-/// What this process saw of sizes.
-#[derive(Debug, Default)]
-pub(crate) struct SizesSeen(Mutex<HashMap<NamespaceId, Seen>>);
-
-#[derive(Debug, Clone, Default)]
-struct Seen {
-    /// What it had at the last evaluation; `None` if that was to be changed, or unknown.
-    size: Option<Capacity>,
-    /// The latest request then.
-    operation: Option<String>,
-    /// What it had before that request.
-    before: Option<Capacity>,
-}
-
-impl SizesSeen {
-    /// Takes what an evaluation has seen and decided: a namespace that is about to change becomes unknown.
-    pub(crate) fn take(&self, decisions: &[Judged]) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for Judged {
-            decision, snapshot, ..
-        } in decisions
-        {
-            let request = snapshot.latest_request.as_ref();
-            seen.insert(
-                snapshot.namespace.clone(),
-                Seen {
-                    size: decision.current.filter(|_| !decision.action.is_change()),
-                    operation: request.and_then(|request| request.operation_id.clone()),
-                    before: request.and_then(|request| request.from),
-                },
-            );
-        }
-    }
-
-    /// Returns what a namespace had before a request.
-    fn before(&self, namespace: &NamespaceId, request: &CapacityRequest) -> Option<Capacity> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = seen.get(namespace)?;
-        if request.operation_id.is_some() && seen.operation == request.operation_id {
-            seen.before
-        } else {
-            seen.size
-        }
-    }
-}
 
 /// Fills in what namespaces had before somebody else changed them lately.
 pub(super) async fn look_up(reading: &mut Reading<'_>, snapshots: &mut [Snapshot], now: Timestamp) {

@@ -6,9 +6,12 @@ use capacity_engine::{
 };
 use jiff::Timestamp;
 
-use super::{Progress, Round, account_of, capacity_infos, in_scope, list, metrics_unavailable, warnings};
-use crate::autopilot::{Autopilot, Evaluation, EvaluationRequest, Judged, UsageSource};
-use crate::observe::ObserveError;
+use super::evaluate::metrics_unavailable;
+use super::round::Round;
+use super::{capacity_infos, warnings};
+use crate::autopilot::Autopilot;
+use crate::evaluation::{Evaluation, EvaluationRequest, Judged, UsageSource};
+use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
 
 /// What is known of an account and of the namespaces in scope at one time.
 #[derive(Debug, Clone)]

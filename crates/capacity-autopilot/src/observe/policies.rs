@@ -8,7 +8,7 @@ use capacity_engine::{
 };
 use jiff::Timestamp;
 
-use super::reading::Reading;
+use crate::reading::Reading;
 
 /// Prefix of the name of a shadow policy: its state is kept apart from its state as the acting policy.
 const SHADOW: &str = "shadow:";

@@ -9,11 +9,9 @@ use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
 use openmetrics_reader::{Event, Options, Reader};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 
-use super::families::find;
-use super::metrics::bare_names;
-use super::source::MetricsSource;
-use super::usage::{Names, Point};
 use crate::autopilot::Autopilot;
+use crate::metrics::endpoint::bare_names;
+use crate::metrics::{MetricsSource, Names, Point, find};
 use crate::text::chain;
 
 const PREFIX: &str = "temporal_cloud_v1_";

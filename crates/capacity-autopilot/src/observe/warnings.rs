@@ -5,10 +5,10 @@ use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 
-use super::families::Role;
-use super::namespaces::Listed;
-use super::usage::{AccountMetrics, OVERWRITTEN_NAMESPACE};
-use crate::autopilot::{Autopilot, Judged};
+use crate::autopilot::Autopilot;
+use crate::evaluation::Judged;
+use crate::metrics::{AccountMetrics, OVERWRITTEN_NAMESPACE, Role};
+use crate::namespaces::Listed;
 
 /// How the warning about an account without metrics begins.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";

@@ -5,27 +5,21 @@ use std::time::Duration;
 use capacity_engine::{MetricsProblem, NamespaceId};
 use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
-use openmetrics_reader::scrape::ErrorKind;
 
-use super::foreign::SizesSeen;
-use super::history::{Histories, keep_newest, minutes_of};
-use super::metrics::{self, Detail};
-use super::source::MetricsSource;
-use super::stored;
-use super::usage::AccountMetrics;
 use crate::autopilot::Autopilot;
-use crate::text::chain;
+use crate::metrics::{
+    AccountMetrics, Detail, Histories, MetricsSource, Read, Unread, endpoint, keep_newest, minutes_of, stored,
+};
+use crate::seen::SizesSeen;
 
 /// Minutes that a window may reach back, and what the newest of them may be behind.
-pub(super) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
+pub(crate) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
 /// Minutes of the ledger that are held at a time.
 const AT_A_TIME: SignedDuration = SignedDuration::from_mins(15);
 /// The look-back that contains the newest minute, even a late one.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
 /// The budget is per hour; a claim above any budget only counts.
 const NO_BUDGET: u32 = u32::MAX;
-/// How long to wait after a refusal without `Retry-After`.
-const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
 /// What is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,102 +59,6 @@ impl Recalled {
     }
 }
 
-/// What was read.
-#[derive(Debug, Default)]
-pub(crate) struct Read {
-    /// The newest of each namespace.
-    pub(crate) metrics: AccountMetrics,
-    /// What else the source holds; the endpoint holds nothing else.
-    pub(crate) older: Histories,
-}
-
-/// Metrics that could not be read: nothing may be concluded from their absence.
-#[derive(Debug, Clone)]
-pub(crate) struct Unread {
-    /// Why.
-    pub(crate) problem: MetricsProblem,
-    /// Why, in words.
-    pub(crate) why: String,
-    /// How long to leave the endpoint alone, where it or the budget asks for that.
-    pub(crate) wait: Option<Duration>,
-    /// The status, where the key was not accepted.
-    pub(crate) rejected: Option<u16>,
-    /// Requests that were made in vain.
-    requests: u32,
-}
-
-impl Unread {
-    pub(crate) fn because(why: impl Into<String>) -> Self {
-        Self {
-            problem: MetricsProblem::Incomplete,
-            why: why.into(),
-            wait: None,
-            rejected: None,
-            requests: 0,
-        }
-    }
-
-    /// The key was not accepted: a person has to act.
-    pub(crate) fn rejection(&self) -> Option<String> {
-        let status = self.rejected?;
-        Some(format!(
-            "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
-        ))
-    }
-}
-
-impl From<openmetrics_reader::scrape::Error> for Unread {
-    fn from(error: openmetrics_reader::scrape::Error) -> Self {
-        let wait = match error.kind() {
-            ErrorKind::Refused { status: 429, .. } => Some(error.retry_after().unwrap_or(AFTER_REFUSAL)),
-            ErrorKind::OverBudget { free_in, .. } => Some(*free_in),
-            _ => error.retry_after(),
-        };
-        let rejected = match error.kind() {
-            ErrorKind::Refused { status, .. } => Some(*status).filter(|status| matches!(status, 401 | 403)),
-            _ => None,
-        };
-        let problem = match error.kind() {
-            ErrorKind::OverBudget { .. } | ErrorKind::Refused { status: 429, .. } => {
-                MetricsProblem::OverBudget
-            }
-            ErrorKind::Refused { .. } if rejected.is_some() => MetricsProblem::Refused,
-            ErrorKind::Refused { .. } | ErrorKind::Transport { .. } => MetricsProblem::Unreachable,
-            _ => MetricsProblem::Incomplete,
-        };
-        Self {
-            problem,
-            why: chain(&error),
-            wait,
-            rejected,
-            requests: error.requests(),
-        }
-    }
-}
-
-impl From<prometheus_reader::Error> for Unread {
-    fn from(error: prometheus_reader::Error) -> Self {
-        use prometheus_reader::ErrorKind as Kind;
-        let rejected = match error.kind() {
-            Kind::Unauthorised { status, .. } => Some(*status),
-            _ => None,
-        };
-        let problem = match error.kind() {
-            Kind::Unauthorised { .. } => MetricsProblem::Refused,
-            Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
-            Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
-                MetricsProblem::Unreachable
-            }
-            _ => MetricsProblem::Incomplete,
-        };
-        Self {
-            problem,
-            rejected,
-            ..Self::because(chain(&error))
-        }
-    }
-}
-
 /// Reads metrics of one account, and remembers what failed.
 pub(crate) struct Reading<'a> {
     autopilot: &'a Autopilot,
@@ -178,7 +76,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    pub(super) fn sizes_seen(&self) -> &'a SizesSeen {
+    pub(crate) fn sizes_seen(&self) -> &'a SizesSeen {
         self.autopilot.sizes_seen()
     }
 
@@ -244,14 +142,14 @@ impl<'a> Reading<'a> {
                 stored::read(client, namespaces, detail, only_these, from, now).await
             }
             MetricsSource::Endpoint(scraper) => {
-                let claimed = metrics::requests_for(scraper, namespaces, detail, only_these);
+                let claimed = endpoint::requests_for(scraper, namespaces, detail, only_these);
                 let spared = match purpose {
                     Purpose::EvaluationAgain { spared } => spared,
                     Purpose::Evaluation | Purpose::Sampling => 0,
                 };
                 self.claim(claimed, scraper.config().requests_per_hour, spared)
                     .await?;
-                let read = metrics::read(scraper, namespaces, detail, only_these).await;
+                let read = endpoint::read(scraper, namespaces, detail, only_these).await;
                 let made = match &read {
                     Ok((_, made)) => *made,
                     Err(unread) => unread.requests,

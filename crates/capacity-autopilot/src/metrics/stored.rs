@@ -6,9 +6,9 @@ use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample, Span};
 
+use super::detail::Detail;
 use super::families::{Role, find};
-use super::metrics::Detail;
-use super::reading::{Read, Unread};
+use super::read::{Read, Unread};
 use super::usage::{
     AccountMetrics, NamespaceMetrics, OVERWRITTEN_NAMESPACE, Point, UsageFold, is_of_service,
 };
@@ -21,7 +21,7 @@ const CELLS: i64 = 100_000;
 const LONGEST_PART: i64 = 75;
 
 /// Reads the minutes of namespaces from one time to now.
-pub(super) async fn read(
+pub(crate) async fn read(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
     detail: Detail,

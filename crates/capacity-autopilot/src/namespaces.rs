@@ -90,6 +90,17 @@ pub fn may_be_provisioned(namespace: &Namespace) -> bool {
     present_capacity(namespace) != Ok(Capacity::OnDemand)
 }
 
+/// Returns whether a listed namespace is on-demand for certain.
+pub(crate) fn is_on_demand(snapshot: &Snapshot) -> bool {
+    let Snapshot {
+        status,
+        spec,
+        latest_request,
+        ..
+    } = snapshot;
+    capacity_engine::present_capacity(status, spec, latest_request.as_ref()) == Ok(Capacity::OnDemand)
+}
+
 fn status(namespace: &Namespace) -> ReportedMode {
     namespace
         .capacity

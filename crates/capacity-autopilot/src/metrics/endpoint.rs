@@ -1,78 +1,18 @@
-//! Reading the metrics of an account and folding them into usage.
+//! Reading the metrics of an account from the service's endpoint, and folding them into usage.
 
 use std::collections::BTreeSet;
 
-use capacity_engine::{LimitKind, NamespaceId, PerLimit};
+use capacity_engine::NamespaceId;
 use jiff::Timestamp;
-use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
+use openmetrics_reader::scrape::{AccountQuery, Scraper};
 use openmetrics_reader::{Event, Options, Reader, Sample};
 
-use super::families::Role;
-use super::reading::Unread;
+use super::detail::Detail;
+use super::read::Unread;
 use super::usage::{AccountMetrics, Point, UsageFold};
 
-/// Which families are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Detail {
-    /// All but those with one series per operation name: enough to see which namespaces are throttled or idle.
-    Candidates,
-    /// All.
-    Everything,
-}
-
-/// More series of one family than this for each namespace are read for candidates only, if the account is large.
-const MANY_SERIES: u32 = 10;
-
-impl Detail {
-    pub(super) fn includes(self, kind: LimitKind, role: Role) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Candidates => role != Role::Served || kind.families().served_series <= MANY_SERIES,
-        }
-    }
-
-    /// Returns what of which limit is read.
-    pub(super) fn parts(self) -> impl Iterator<Item = (LimitKind, Role)> {
-        let all = LimitKind::ALL
-            .into_iter()
-            .flat_map(|kind| Role::ALL.map(|role| (kind, role)));
-        all.filter(move |(kind, role)| self.includes(*kind, *role))
-    }
-
-    /// Returns for which limits what was served is read.
-    pub(super) fn served(self) -> PerLimit<bool> {
-        PerLimit::from_fn(|kind| self.includes(kind, Role::Served))
-    }
-
-    fn queries(self) -> Vec<FamilyQuery<'static>> {
-        self.parts()
-            .map(|(kind, role)| FamilyQuery {
-                name: role.of(kind.families()),
-                points_per_namespace: match role {
-                    Role::Served => f64::from(kind.families().served_series),
-                    // Few namespaces are throttled at any time.
-                    Role::Throttled => 0.1,
-                    Role::Limit | Role::Envelope => 1.0,
-                },
-                is_rate: matches!(role, Role::Served | Role::Throttled),
-            })
-            .collect()
-    }
-}
-
-/// Returns what to read first for this number of namespaces: everything, if that fits into one answer of `most_points` points.
-pub(super) fn first_detail(points_per_answer: usize, namespaces: usize) -> Detail {
-    let queries = Detail::Everything.queries();
-    let points: usize = queries.iter().map(|query| query.points_of(namespaces)).sum();
-    if points <= points_per_answer {
-        Detail::Everything
-    } else {
-        Detail::Candidates
-    }
-}
-
 /// Returns how many requests it takes to read namespaces.
-pub(super) fn requests_for(
+pub(crate) fn requests_for(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
     detail: Detail,
@@ -87,7 +27,7 @@ pub(super) fn requests_for(
     u32::try_from(scraper.requests_for(&query)).unwrap_or(u32::MAX)
 }
 
-pub(super) fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
+pub(crate) fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
     let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
     names.into_iter().collect()
 }
@@ -97,7 +37,7 @@ pub(super) fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
 /// # Errors
 ///
 /// Why the metrics are unavailable: nothing may be concluded from their absence.
-pub(super) async fn read(
+pub(crate) async fn read(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
     detail: Detail,
@@ -155,7 +95,7 @@ fn take_sample(fold: &mut UsageFold<'_>, sample: &Sample<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use capacity_engine::{Rate, UsageGap};
+    use capacity_engine::{LimitKind, PerLimit, Rate, UsageGap};
 
     fn ids(names: &[&str]) -> Vec<NamespaceId> {
         names.iter().map(|name| name.parse().expect("an id")).collect()

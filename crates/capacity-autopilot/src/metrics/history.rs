@@ -101,7 +101,7 @@ fn record_of(namespace: &Arc<str>, sample: &MinuteSample, read: &NamespaceMetric
     }
 }
 
-pub(super) fn sample_of(minute: Timestamp, it: &NamespaceMinute) -> MinuteSample {
+pub(crate) fn sample_of(minute: Timestamp, it: &NamespaceMinute) -> MinuteSample {
     let (served, throttled) = (per_limit(it.served), per_limit(it.throttled));
     let unread = per_limit(it.unread);
     let mut sample = MinuteSample::idle(minute);

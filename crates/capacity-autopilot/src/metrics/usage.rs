@@ -9,10 +9,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use openmetrics_reader::temporal_cloud;
 
 use super::families::{Role, find};
@@ -38,7 +38,7 @@ pub(crate) struct Point<'a> {
 }
 
 /// Prometheus renames a label of the service to this where the scrape job sets its own and `honor_labels` is false.
-pub(super) const OVERWRITTEN_NAMESPACE: &str = "exported_temporal_namespace";
+pub(crate) const OVERWRITTEN_NAMESPACE: &str = "exported_temporal_namespace";
 
 /// Returns whether the service gave a series this label, also where a scrape job has renamed it.
 pub(super) fn is_of_service(label: &str) -> bool {
@@ -102,41 +102,6 @@ pub(crate) struct AccountMetrics {
     pub(crate) unlisted_count: usize,
 }
 
-/// What standby replicas served when this process read it last, by full id. Only the namespaces that have such traffic.
-#[derive(Debug, Default)]
-pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
-
-/// When it was read, and what it was.
-type ReadAt = (Timestamp, PerLimit<Rate>);
-
-/// Traffic that was read longer ago is not reported.
-const STANDBY_MEMORY: SignedDuration = SignedDuration::from_mins(15);
-
-impl StandbySeen {
-    /// Takes what was read just now.
-    pub(crate) fn take(&self, metrics: &AccountMetrics, now: Timestamp) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|name, (at, _)| {
-            now.duration_since(*at) <= STANDBY_MEMORY && !metrics.namespaces.contains_key(name)
-        });
-        for (name, read) in &metrics.namespaces {
-            if LimitKind::ALL
-                .into_iter()
-                .any(|kind| !read.standby[kind].is_zero())
-            {
-                seen.insert(Arc::clone(name), (now, read.standby));
-            }
-        }
-    }
-
-    /// Returns what was read of a namespace lately.
-    pub(crate) fn of(&self, namespace: &NamespaceId, now: Timestamp) -> Option<PerLimit<Rate>> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, standby) = seen.get(namespace.as_str())?;
-        (now.duration_since(*at) <= STANDBY_MEMORY).then_some(*standby)
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Newest {
     time: Timestamp,
@@ -157,10 +122,10 @@ struct Cell {
 
 /// The listed namespaces, by full id.
 #[derive(Debug, Clone)]
-pub(super) struct Names<'a>(Arc<HashMap<&'a str, usize>>);
+pub(crate) struct Names<'a>(Arc<HashMap<&'a str, usize>>);
 
 impl<'a> Names<'a> {
-    pub(super) fn new(listed: &'a [NamespaceId]) -> Self {
+    pub(crate) fn new(listed: &'a [NamespaceId]) -> Self {
         let numbered = listed.iter().enumerate();
         Self(Arc::new(
             numbered.map(|(number, id)| (id.as_str(), number)).collect(),
@@ -168,7 +133,7 @@ impl<'a> Names<'a> {
     }
 
     /// Returns the number of the namespace that a series is of: by its full id, or by its bare name if the account agrees.
-    pub(super) fn number_of(&self, point: &Point<'_>) -> Option<usize> {
+    pub(crate) fn number_of(&self, point: &Point<'_>) -> Option<usize> {
         let label = point.namespace.filter(|_| !point.overwritten)?;
         self.0.get(label).copied().or_else(|| {
             let account = point.account.filter(|_| !label.contains('.'))?;

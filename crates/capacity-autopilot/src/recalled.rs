@@ -8,10 +8,10 @@ use capacity_engine::{
 use capacity_ledger::{HistoryFilter, HistoryRow, Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
 
-use super::history::Histories;
-use super::policies::state_key;
-use super::reading::LOOK_BACK;
 use crate::inputs::{assume_documented_sizes, documented_sizes, inputs_from_ledger};
+use crate::metrics::{Histories, sample_of};
+use crate::observe::state_key;
+use crate::reading::LOOK_BACK;
 
 /// The endpoint shows a minute three minutes later.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
@@ -168,7 +168,7 @@ fn snapshot(
     snapshot.spec = present;
     if let Some((minute, sample)) = newest {
         let rate = |micros: Option<u64>| micros.map(Rate::from_micros_per_second);
-        let newest = super::history::sample_of(minute, &sample);
+        let newest = sample_of(minute, &sample);
         snapshot.limits = PerLimit::from_fn(|kind| rate(sample.limits[kind as usize]));
         snapshot.envelopes = PerLimit::from_fn(|kind| rate(sample.envelopes[kind as usize]));
         snapshot.usage_gaps =

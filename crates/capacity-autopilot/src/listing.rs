@@ -1,0 +1,100 @@
+//! Listing the namespaces of an account, all of them or none.
+
+use capacity_engine::NamespaceId;
+
+use crate::autopilot::Autopilot;
+use crate::evaluation::Scope;
+use crate::namespaces::Listed;
+
+/// What an evaluation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Listing namespaces; the number found so far.
+    Listing(usize),
+    /// Reading the metrics of this number of namespaces.
+    ReadingMetrics(usize),
+    /// Reading the capacity info of this number of candidates.
+    ReadingCapacityInfo(usize),
+}
+
+/// The causes follow in the alternate form (`{error:#}`), as in the errors of the clients.
+fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    f.write_str("the namespaces of the account could not be listed; nothing was decided")?;
+    if f.alternate() {
+        write!(f, ": {source:#}")?;
+    }
+    Ok(())
+}
+
+/// An account that could not be observed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// The list of namespaces could not be read completely.
+    #[error(fmt = not_listed)]
+    List(#[source] cloud_ops_client::Error),
+    /// The list names a namespace in a way we cannot read.
+    #[error("the list of namespaces contains an invalid id: {0}")]
+    Id(#[source] capacity_engine::InvalidNamespaceId),
+    /// A glob matches none of the listed namespaces.
+    #[error("no namespace of the account matches {patterns}; the account lists {listed} namespaces")]
+    NothingMatches {
+        /// The globs that match nothing.
+        patterns: String,
+        /// How many namespaces are listed.
+        listed: usize,
+    },
+}
+
+/// The account, if a namespace id contains it.
+pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
+    namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
+}
+
+pub(crate) async fn list(
+    autopilot: &Autopilot,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<Listed>, ObserveError> {
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut problem = None;
+    progress(Progress::Listing(0));
+    let each = |namespace| {
+        match Listed::try_from(namespace) {
+            Ok(one) => listed.push(one),
+            Err(error) => problem = Some(error),
+        }
+        if listed.len().is_multiple_of(1_000) {
+            progress(Progress::Listing(listed.len()));
+        }
+    };
+    autopilot
+        .ops()
+        .for_each_namespace(each)
+        .await
+        .map_err(ObserveError::List)?;
+    // Metrics may come from the ledger, without an answer that has the time.
+    if let Some(date) = autopilot.ops().server_time() {
+        autopilot.clock().correct(date);
+    }
+    if let Some(error) = problem {
+        return Err(ObserveError::Id(error));
+    }
+    listed.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(listed)
+}
+
+pub(crate) fn in_scope<'a>(listed: &'a [Listed], scope: &Scope) -> Result<Vec<&'a Listed>, ObserveError> {
+    if let Scope::Matching(patterns) = scope {
+        let unmatched = patterns.unmatched(listed.iter().map(|listed| &listed.id));
+        if !unmatched.is_empty() {
+            return Err(ObserveError::NothingMatches {
+                patterns: unmatched.join(", "),
+                listed: listed.len(),
+            });
+        }
+    }
+    Ok(listed
+        .iter()
+        .filter(|listed| scope.contains(&listed.id))
+        .collect())
+}

@@ -1,0 +1,109 @@
+//! The result of a reading of metrics, the same for every source.
+
+use std::time::Duration;
+
+use capacity_engine::MetricsProblem;
+use openmetrics_reader::scrape::ErrorKind;
+
+use super::history::Histories;
+use super::usage::AccountMetrics;
+use crate::text::chain;
+
+/// How long to wait after a refusal without `Retry-After`.
+const AFTER_REFUSAL: Duration = Duration::from_mins(2);
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// The newest of each namespace.
+    pub(crate) metrics: AccountMetrics,
+    /// What else the source holds; the endpoint holds nothing else.
+    pub(crate) older: Histories,
+}
+
+/// Metrics that could not be read: nothing may be concluded from their absence.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread {
+    /// Why.
+    pub(crate) problem: MetricsProblem,
+    /// Why, in words.
+    pub(crate) why: String,
+    /// How long to leave the endpoint alone, where it or the budget asks for that.
+    pub(crate) wait: Option<Duration>,
+    /// The status, where the key was not accepted.
+    pub(crate) rejected: Option<u16>,
+    /// Requests that were made in vain.
+    pub(crate) requests: u32,
+}
+
+impl Unread {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self {
+            problem: MetricsProblem::Incomplete,
+            why: why.into(),
+            wait: None,
+            rejected: None,
+            requests: 0,
+        }
+    }
+
+    /// The key was not accepted: a person has to act.
+    pub(crate) fn rejection(&self) -> Option<String> {
+        let status = self.rejected?;
+        Some(format!(
+            "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
+        ))
+    }
+}
+
+impl From<openmetrics_reader::scrape::Error> for Unread {
+    fn from(error: openmetrics_reader::scrape::Error) -> Self {
+        let wait = match error.kind() {
+            ErrorKind::Refused { status: 429, .. } => Some(error.retry_after().unwrap_or(AFTER_REFUSAL)),
+            ErrorKind::OverBudget { free_in, .. } => Some(*free_in),
+            _ => error.retry_after(),
+        };
+        let rejected = match error.kind() {
+            ErrorKind::Refused { status, .. } => Some(*status).filter(|status| matches!(status, 401 | 403)),
+            _ => None,
+        };
+        let problem = match error.kind() {
+            ErrorKind::OverBudget { .. } | ErrorKind::Refused { status: 429, .. } => {
+                MetricsProblem::OverBudget
+            }
+            ErrorKind::Refused { .. } if rejected.is_some() => MetricsProblem::Refused,
+            ErrorKind::Refused { .. } | ErrorKind::Transport { .. } => MetricsProblem::Unreachable,
+            _ => MetricsProblem::Incomplete,
+        };
+        Self {
+            problem,
+            why: chain(&error),
+            wait,
+            rejected,
+            requests: error.requests(),
+        }
+    }
+}
+
+impl From<prometheus_reader::Error> for Unread {
+    fn from(error: prometheus_reader::Error) -> Self {
+        use prometheus_reader::ErrorKind as Kind;
+        let rejected = match error.kind() {
+            Kind::Unauthorised { status, .. } => Some(*status),
+            _ => None,
+        };
+        let problem = match error.kind() {
+            Kind::Unauthorised { .. } => MetricsProblem::Refused,
+            Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
+            Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
+                MetricsProblem::Unreachable
+            }
+            _ => MetricsProblem::Incomplete,
+        };
+        Self {
+            problem,
+            rejected,
+            ..Self::because(chain(&error))
+        }
+    }
+}

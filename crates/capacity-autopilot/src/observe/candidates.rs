@@ -1,0 +1,81 @@
+//! Which namespaces need a closer look: more of their metrics, or their capacity info.
+
+use capacity_engine::{AccountView, LimitKind, ReportedUsage, Snapshot};
+use jiff::Timestamp;
+
+use super::policies::Judge;
+use crate::namespaces::is_on_demand;
+
+/// What a first pass of the pure rule finds. Namespaces are numbers of snapshots.
+pub(super) struct Candidates<'a> {
+    pub(super) acting: &'a Judge,
+    pub(super) shadow: Option<&'a Judge>,
+    pub(super) account: &'a AccountView,
+    pub(super) now: Timestamp,
+}
+
+impl Candidates<'_> {
+    fn wants_info(&self, snapshot: &Snapshot) -> bool {
+        self.acting.wants_capacity_info(snapshot, self.account, self.now)
+    }
+
+    /// Namespaces for which the policy wants a change.
+    pub(super) fn of_acting(&self, snapshots: &[Snapshot]) -> Vec<usize> {
+        numbers(snapshots, |snapshot| self.wants_info(snapshot))
+    }
+
+    /// Namespaces for which the policy, or the one in shadow, wants a change.
+    pub(super) fn of_both(&self, snapshots: &[Snapshot]) -> Vec<usize> {
+        let in_shadow = |snapshot: &Snapshot| {
+            let mut shadow = self.shadow.iter();
+            shadow.any(|shadow| shadow.wants_capacity_info(snapshot, self.account, self.now))
+        };
+        numbers(snapshots, |snapshot| {
+            self.wants_info(snapshot) || in_shadow(snapshot)
+        })
+    }
+
+    /// Namespaces for which the rule may want a change, or whose share of throttled work is reported.
+    pub(super) fn worth_details(&self, snapshots: &[Snapshot]) -> Vec<usize> {
+        numbers(snapshots, |snapshot| {
+            is_throttled(snapshot) || self.wants_info(snapshot)
+        })
+    }
+
+    /// Of what the ledger holds: what may be released, unless the `ledger_is_enough` for that, and what throttles and was not
+    /// read whole.
+    pub(super) fn worth_reading_again(&self, snapshots: &[Snapshot], ledger_is_enough: bool) -> Vec<usize> {
+        numbers(snapshots, |snapshot| {
+            let wants = self.wants_info(snapshot);
+            (wants && !is_on_demand(snapshot) && !ledger_is_enough)
+                || ((wants || is_throttled(snapshot)) && !is_read_whole(snapshot))
+        })
+    }
+}
+
+fn numbers(snapshots: &[Snapshot], holds: impl Fn(&Snapshot) -> bool) -> Vec<usize> {
+    (0..snapshots.len())
+        .filter(|number| holds(&snapshots[*number]))
+        .collect()
+}
+
+pub(super) fn is_throttled(snapshot: &Snapshot) -> bool {
+    match &snapshot.usage {
+        ReportedUsage::Known(window) => {
+            let usage = &window.newest().usage;
+            LimitKind::ALL
+                .into_iter()
+                .any(|kind| !usage[kind].throttled.is_zero())
+        }
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+    }
+}
+
+fn is_read_whole(snapshot: &Snapshot) -> bool {
+    match &snapshot.usage {
+        ReportedUsage::Known(window) => LimitKind::ALL
+            .into_iter()
+            .all(|kind| window.newest().served_read[kind]),
+        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+    }
+}

@@ -1,0 +1,112 @@
+//! An evaluation: a round of observing, and a decision on each namespace.
+
+use capacity_engine::{AccountView, MetricsHealth, MetricsProblem, ReasonCode};
+
+use super::round::Round;
+use super::{capacity_infos, warnings};
+use crate::autopilot::Autopilot;
+use crate::evaluation::{Evaluation, EvaluationRequest, Judged, Scope};
+use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
+
+impl Autopilot {
+    /// Observes the account and decides; changes nothing.
+    ///
+    /// Metrics that cannot be read are not an error: every namespace is held then.
+    ///
+    /// # Errors
+    ///
+    /// If the list of namespaces cannot be read completely: nothing is decided on half a list.
+    pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
+        let request = EvaluationRequest::of(scope.clone());
+        self.evaluate_on(&request, &|_| ()).await
+    }
+
+    /// As [`Autopilot::evaluate`], under the restrictions of a request, reporting progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`Autopilot::evaluate`].
+    pub async fn evaluate_on(
+        &self,
+        request: &EvaluationRequest,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Evaluation, ObserveError> {
+        evaluate(self, request, progress).await
+    }
+}
+
+async fn evaluate(
+    autopilot: &Autopilot,
+    request: &EvaluationRequest,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Evaluation, ObserveError> {
+    let (ops_before, metrics_before) = (
+        autopilot.ops().requests_made(),
+        autopilot.metrics().counted_requests(),
+    );
+    let mut warnings = Vec::new();
+    let listed = list(autopilot, progress).await?;
+    warnings::of_clock(autopilot.clock_skew(), &mut warnings);
+    let in_scope = in_scope(&listed, &request.scope)?;
+    warnings::of_filters(autopilot, &listed, &mut warnings);
+    let account = account_of(listed.iter().map(|listed| &listed.id));
+
+    let mut round = Round::new(autopilot, &in_scope, account.clone(), request);
+    round.look(request, progress, &mut warnings).await;
+    let candidates = round.candidates().of_both(&round.snapshots);
+    progress(Progress::ReadingCapacityInfo(candidates.len()));
+    round
+        .errors
+        .extend(capacity_infos::read(autopilot, &mut round.snapshots, candidates).await);
+
+    let now = autopilot.now();
+    let decisions = round.decide(now);
+    autopilot.sizes_seen().take(&decisions);
+    for error in &round.errors {
+        tracing::warn!("{error}");
+    }
+    warnings::of_decisions(&round.account, &decisions, &mut warnings);
+    Ok(Evaluation {
+        evaluated_at: now,
+        account,
+        price: autopilot.settings().policy.threshold.price.clone(),
+        metrics_unavailable: metrics_unavailable(&round.account, &decisions),
+        decisions,
+        policy: autopilot.settings().policy.clone(),
+        usage_source: round.usage_source(),
+        ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
+        warnings,
+        errors: round.errors,
+        view: round.account,
+        ops_requests: autopilot.ops().requests_made() - ops_before,
+        metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
+    })
+}
+
+/// The account's metrics are incomplete, or none of the namespaces that were judged has usable ones.
+pub(super) fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
+    let mut without_metrics = None;
+    for judged in decisions {
+        match judged.decision.reason_code {
+            // Also if only scaling down is blocked because of that.
+            ReasonCode::MetricsIncomplete => {
+                return match &account.metrics {
+                    MetricsHealth::Incomplete { problem, .. } => Some(*problem),
+                    _ => None,
+                };
+            }
+            ReasonCode::MetricsMissing | ReasonCode::MetricsStale => {
+                without_metrics = Some(MetricsProblem::Stale);
+            }
+            // Decided before the metrics were checked, so it says nothing about them.
+            ReasonCode::Denied
+            | ReasonCode::NotAllowed
+            | ReasonCode::NamespaceNotActive
+            | ReasonCode::ReplicaMoving
+            | ReasonCode::ChangeInProgress
+            | ReasonCode::CapacityUnknown => {}
+            _ => return None,
+        }
+    }
+    without_metrics
+}

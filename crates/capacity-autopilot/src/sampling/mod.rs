@@ -1,0 +1,7 @@
+//! Sampling: a minute of the whole account at a time, within the budget of requests.
+
+mod rule;
+mod sampler;
+
+pub use rule::{Sampling, SamplingRule, sampling_rule};
+pub use sampler::{Sampled, Sampler};

@@ -1,0 +1,210 @@
+//! How much of an account is sampled, and how often, within the budget of requests.
+
+use capacity_engine::NamespaceId;
+use jiff::SignedDuration;
+
+use crate::metrics::endpoint::requests_for;
+use crate::metrics::{Detail, MetricsSource, first_detail};
+
+/// The endpoint shows another minute every minute.
+pub(super) const MINUTE: SignedDuration = SignedDuration::from_secs(60);
+const HOUR_SECONDS: u64 = 3_600;
+/// Known minutes of an hour that are enough to release capacity (the `threshold` policy), with some to spare for a scrape that
+/// fails.
+const ENOUGH_MINUTES: u64 = 50;
+const AIMED_MINUTES: u32 = 52;
+/// What the endpoint gives an account.
+const MOST_REQUESTS: u32 = 180;
+/// Requests an hour that sampling leaves to evaluations.
+const LEFT_TO_EVALUATIONS: u32 = 3;
+
+/// How much of an account is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// All families of all namespaces.
+    Everything,
+    /// Of all namespaces all families but requests and operations served, which have a series for each operation; these of
+    /// provisioned namespaces only, since releasing capacity depends on them.
+    ProvisionedWhole,
+    /// The same without requests and operations served: enough to scale up.
+    Fewer,
+}
+
+/// How an account is sampled: how much of it at a time, and how often.
+///
+/// Of the three ways the first is taken that lets enough minutes of an hour be known within the budget; where none does, the
+/// last is taken as often as the budget allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SamplingRule {
+    /// How much is read.
+    pub sampling: Sampling,
+    /// Requests it takes.
+    pub requests: u32,
+    /// How far samples are apart.
+    pub every: SignedDuration,
+    /// The budget of requests per hour at which capacity can be released; `None` if the endpoint's is not enough.
+    pub enough_requests_an_hour: Option<u32>,
+}
+
+impl SamplingRule {
+    /// Returns how many minutes of an hour become known, of 60.
+    pub fn minutes_an_hour(&self) -> u64 {
+        HOUR_SECONDS / self.every.as_secs().unsigned_abs().max(1)
+    }
+
+    /// Returns whether enough becomes known to release capacity.
+    pub fn is_enough(&self) -> bool {
+        self.sampling != Sampling::Fewer && self.minutes_an_hour() >= ENOUGH_MINUTES
+    }
+
+    pub(super) fn detail(self) -> Detail {
+        match self.sampling {
+            Sampling::Everything => Detail::Everything,
+            Sampling::ProvisionedWhole | Sampling::Fewer => Detail::Candidates,
+        }
+    }
+}
+
+/// Returns the rule by which namespaces, of which some are provisioned, are sampled from this source.
+pub fn sampling_rule(
+    source: &MetricsSource,
+    namespaces: &[NamespaceId],
+    provisioned: &[NamespaceId],
+) -> SamplingRule {
+    match source {
+        MetricsSource::Endpoint(scraper) => {
+            let requests = |detail| requests_for(scraper, namespaces, detail, false);
+            // Some may be provisioned by the time they are read.
+            let of_provisioned = requests_for(scraper, provisioned, Detail::Everything, true).max(1);
+            rule_for(
+                requests(Detail::Everything),
+                requests(Detail::Candidates),
+                of_provisioned,
+                scraper.config().requests_per_hour,
+            )
+        }
+        // Prometheus has no request budget.
+        MetricsSource::Prometheus(_) => SamplingRule {
+            sampling: match first_detail(source, namespaces.len()) {
+                Detail::Everything => Sampling::Everything,
+                Detail::Candidates => Sampling::Fewer,
+            },
+            requests: 0,
+            every: MINUTE,
+            enough_requests_an_hour: Some(0),
+        },
+    }
+}
+
+fn rule_for(all: u32, fewer: u32, of_provisioned: u32, budget: u32) -> SamplingRule {
+    let provisioned_whole = fewer.saturating_add(of_provisioned);
+    let ways = [
+        (Sampling::Everything, all),
+        (Sampling::ProvisionedWhole, provisioned_whole),
+        (Sampling::Fewer, fewer),
+    ];
+    let usable = u64::from(budget.saturating_sub(LEFT_TO_EVALUATIONS).max(1));
+    let cheapest = all.min(provisioned_whole);
+    let enough = cheapest
+        .saturating_mul(AIMED_MINUTES)
+        .saturating_add(LEFT_TO_EVALUATIONS);
+    let rules = ways.map(|(sampling, requests)| {
+        let apart = (HOUR_SECONDS * u64::from(requests)).div_ceil(usable);
+        let apart = SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX));
+        SamplingRule {
+            sampling,
+            requests,
+            every: apart.max(MINUTE),
+            enough_requests_an_hour: (enough <= MOST_REQUESTS).then_some(enough),
+        }
+    });
+    let [.., fewest] = rules;
+    rules.into_iter().find(SamplingRule::is_enough).unwrap_or(fewest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// Requests for all families and for fewer, the budget; then how much is read, and how many seconds apart.
+    #[rstest]
+    #[case::small_account(1, 1, 55, Sampling::Everything, 70)]
+    #[case::more_budget(1, 1, 180, Sampling::Everything, 60)]
+    #[case::large_account(3, 1, 55, Sampling::Fewer, 70)]
+    #[case::large_account_with_budget(3, 1, 110, Sampling::ProvisionedWhole, 68)]
+    #[case::large_account_with_more(3, 1, 180, Sampling::Everything, 62)]
+    #[case::huge_account(40, 3, 55, Sampling::Fewer, 208)]
+    #[case::huge_account_with_all_there_is(40, 3, 180, Sampling::Fewer, 62)]
+    #[case::tiny_budget(1, 1, 1, Sampling::Fewer, 3_600)]
+    fn fewer_families_come_before_fewer_minutes(
+        #[case] all: u32,
+        #[case] fewer: u32,
+        #[case] budget: u32,
+        #[case] sampling: Sampling,
+        #[case] seconds: i64,
+    ) {
+        let rule = rule_for(all, fewer, 1, budget);
+        assert_eq!((rule.sampling, rule.every.as_secs()), (sampling, seconds));
+    }
+
+    #[test]
+    fn sampling_stays_within_the_budget_whatever_the_account() {
+        for budget in 1..=180 {
+            for requests in 1..40 {
+                let rule = rule_for(requests, requests.div_ceil(4), 1, budget);
+                let an_hour = u64::from(rule.requests) * HOUR_SECONDS / rule.every.as_secs().unsigned_abs();
+                assert!(an_hour <= u64::from(budget), "{budget} {requests}: {an_hour}");
+            }
+        }
+    }
+
+    /// Of an account whose namespaces are all provisioned, reading these whole takes as long as reading all.
+    #[test]
+    fn provisioned_namespaces_are_part_of_the_budget() {
+        let config = openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into());
+        let scraper = openmetrics_reader::scrape::Scraper::new(config.expect("valid"));
+        let name = |number: usize| format!("n{number:05}.a1b2c").parse().expect("an id");
+        let names: Vec<NamespaceId> = (0..1_000).map(name).collect();
+        let source = MetricsSource::Endpoint(scraper);
+        let enough =
+            |provisioned: &[NamespaceId]| sampling_rule(&source, &names, provisioned).enough_requests_an_hour;
+        assert_eq!(enough(&[]), Some(107));
+        let most = (1..=1_000)
+            .rev()
+            .find(|count| enough(&names[..*count]) == Some(107));
+        assert_eq!(most, Some(261));
+        assert_eq!(enough(&names), None, "no budget is enough");
+    }
+
+    /// The figures of the README.
+    #[test]
+    fn one_request_reads_263_namespaces_whole_and_3433_with_fewer_families() {
+        let config = openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into());
+        let scraper = openmetrics_reader::scrape::Scraper::new(config.expect("valid"));
+        let requests = |count: usize, detail: Detail| {
+            let name = |number: usize| format!("n{number:05}.a1b2c").parse().expect("an id");
+            let names: Vec<NamespaceId> = (0..count).map(name).collect();
+            requests_for(&scraper, &names, detail, false)
+        };
+        assert_eq!(
+            [263, 264].map(|count| requests(count, Detail::Everything)),
+            [1, 2]
+        );
+        assert_eq!(
+            [3_433, 3_434].map(|count| requests(count, Detail::Candidates)),
+            [1, 2]
+        );
+    }
+
+    #[test]
+    fn the_budget_that_is_enough_is_enough_and_none_is_named_that_the_endpoint_does_not_give() {
+        let small = rule_for(3, 1, 1, 55);
+        assert!(!small.is_enough());
+        let budget = small
+            .enough_requests_an_hour
+            .expect("within what the endpoint gives");
+        assert!(rule_for(3, 1, 1, budget).is_enough() && budget <= 180);
+        assert_eq!(rule_for(40, 3, 1, 180).enough_requests_an_hour, None);
+    }
+}
