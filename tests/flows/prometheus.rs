@@ -70,7 +70,7 @@ async fn cloud(account: Account, minutes: i64) -> RunningSimulator {
 fn through(cloud: &RunningSimulator, url: &str) -> Autopilot {
     let config = PrometheusConfig::builder(url)
         .max_attempts(1)
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(8))
         .build()
         .expect("valid");
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");

@@ -13,7 +13,7 @@ use rstest::rstest;
 
 use crate::harness::{Setup, World, throttled, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(40);
+const PATIENT: Duration = Duration::from_mins(2);
 const NAMESPACES: usize = 40;
 /// What the endpoint gives an account.
 const REQUESTS_AN_HOUR: u32 = 180;

@@ -12,7 +12,7 @@ use temporalio_client::{WorkflowGetResultOptions, WorkflowTerminateOptions};
 
 use crate::harness::{Setup, World, throttled, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_mins(2);
 /// Throttling is answered within this time of its trigger.
 const ANSWERED: Duration = Duration::from_mins(1);
 

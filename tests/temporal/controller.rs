@@ -15,7 +15,7 @@ use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(20);
+const PATIENT: Duration = Duration::from_mins(2);
 
 fn throttled(names: &[&str]) -> Account {
     Account::new(

@@ -30,7 +30,7 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
         assert!(world.evaluate("first").await.metrics_unavailable);
         assert!(world.evaluate("second").await.metrics_unavailable);
         world
-            .until("announced", Duration::from_secs(20), async || {
+            .until("announced", Duration::from_mins(1), async || {
                 !titles(world).is_empty()
             })
             .await;
@@ -41,7 +41,7 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
         let report = world.evaluate("third").await;
         assert_eq!((report.metrics_unavailable, report.changes.len()), (false, 1));
         world
-            .until("announced", Duration::from_secs(20), async || {
+            .until("announced", Duration::from_mins(1), async || {
                 let told = titles(world);
                 told.len() == 3
                     && told.iter().any(|it| it.contains("the account: metrics unusable"))

@@ -11,7 +11,7 @@ use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
 
 use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_mins(2);
 
 async fn pause(world: &World, kind: PauseKind, ends_after: Option<Duration>) -> bool {
     pauses::open(

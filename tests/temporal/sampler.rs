@@ -10,7 +10,7 @@ use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, Workflow
 
 use crate::harness::{Setup, World, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(40);
+const PATIENT: Duration = Duration::from_mins(2);
 
 /// One throttled, one idle and provisioned.
 fn sampled(folder: &tempfile::TempDir) -> Setup {

@@ -14,7 +14,7 @@ use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(20);
+const PATIENT: Duration = Duration::from_mins(2);
 
 async fn tick(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
     let options = WorkflowStartOptions::new(TASK_QUEUE, id).build();

@@ -161,7 +161,7 @@ async fn runs_that_were_skipped_or_failed_are_counted_since_a_time() {
             .await
             .expect("terminated");
         world
-            .until("counted", Duration::from_secs(20), async || {
+            .until("counted", Duration::from_mins(1), async || {
                 counted().await
                     == TicksSince {
                         skipped: 2,

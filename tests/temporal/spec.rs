@@ -10,7 +10,7 @@ use temporalio_client::{WorkflowFetchHistoryOptions, WorkflowTerminateOptions};
 
 use crate::harness::{Setup, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_mins(2);
 
 fn six_idle() -> Setup {
     let idle = |number| NamespaceSetup::new(format!("idle-{number}"), Load::Idle).with_trus(4);

@@ -8,7 +8,7 @@ use temporalio_client::WorkflowStartOptions;
 
 use crate::harness::{Setup, World, throttled, with_worker};
 
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_mins(2);
 
 fn told(world: &World) -> Vec<String> {
     let mut messages = world.messages();

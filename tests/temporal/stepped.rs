@@ -85,7 +85,7 @@ async fn tick(world: &World) {
 /// Whether no evaluation runs, no change waits for its turn, and every change that is in effect has ended.
 async fn is_done(world: &World) -> bool {
     let waits_for_the_cloud = world.cloud.accepted().iter().filter(|it| !it.is_over).count();
-    let status = status(&world.client, &Installation::default(), Duration::from_secs(20)).await;
+    let status = status(&world.client, &Installation::default(), Duration::from_mins(1)).await;
     status.is_ok_and(|status| {
         status.phase == "waiting"
             && status.changes_queued == 0
@@ -98,7 +98,7 @@ async fn soon(world: &World, what: &str, is_so: impl AsyncFn() -> bool) {
     while !is_so().await {
         if begun.elapsed() > PATIENT {
             let ticks = last_ticks(&world.client, &Installation::default(), Duration::from_secs(1)).await;
-            let status = status(&world.client, &Installation::default(), Duration::from_secs(20)).await;
+            let status = status(&world.client, &Installation::default(), Duration::from_mins(1)).await;
             panic!("not {what} at {}: {ticks:#?}, {status:#?}", world.cloud.now());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
