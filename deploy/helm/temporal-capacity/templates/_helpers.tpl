@@ -90,6 +90,33 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{/*
+Secrets that are missing in the cluster, with the remedy. `helm template` and Argo CD see no cluster and skip this, as does an install
+that creates the namespace.
+*/}}
+{{- define "capacity.secretsExist" -}}
+{{- $namespace := .Release.Namespace -}}
+{{- if lookup "v1" "ServiceAccount" $namespace "default" -}}
+{{- with .Values.secret.existing -}}
+{{- $found := lookup "v1" "Secret" $namespace . -}}
+{{- $keys := $.Values.secret.keys -}}
+{{- if not $found -}}
+{{- fail (printf "the Secret %s does not exist in the namespace %s. Create it: kubectl create secret generic %s --namespace %s --from-file=%s" . $namespace . $namespace (join " --from-file=" $keys)) -}}
+{{- end -}}
+{{- range $key := $keys -}}
+{{- if not (hasKey (default dict $found.data) $key) -}}
+{{- fail (printf "the Secret %s in the namespace %s lacks %s. Add it to the Secret, or remove it from secret.keys" $.Values.secret.existing $namespace $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.clientCertificate.existingSecret -}}
+{{- if not (lookup "v1" "Secret" $namespace .) -}}
+{{- fail (printf "the Secret %s does not exist in the namespace %s. Create it: kubectl create secret tls %s --namespace %s --cert=client.pem --key=client.key" . $namespace . $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "capacity.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
