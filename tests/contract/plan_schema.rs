@@ -1,7 +1,7 @@
 //! The plan document is what its published JSON schema says, and real plans fit it.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, Plan, Scope, Stop};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use cloud_simulator::{Account, SimulatorOptions};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -33,9 +33,9 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     let metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = true;
-    let settings = AutopilotSettings::new(policy);
+    let mut rules = Rules::default();
+    rules.guards.disable_on_estimate = true;
+    let settings = AutopilotSettings::new(rules);
     let autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),

@@ -7,7 +7,7 @@ use capacity_autopilot::{
     record_evaluation, record_policies,
 };
 use capacity_engine::break_even::Parameters;
-use capacity_engine::{Direction, Policy, PolicyRef, ReasonCode, Restriction, RestrictionOrigin};
+use capacity_engine::{Direction, PolicyRef, ReasonCode, Restriction, RestrictionOrigin, Rules};
 use capacity_ledger::{HistoryFilter, Ledger, Location};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
 use jiff::{SignedDuration, Timestamp};
@@ -46,7 +46,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) async fn new(account: Account, policy: Policy, start: &str) -> Self {
+    pub(crate) async fn new(account: Account, rules: Rules, start: &str) -> Self {
         let cloud = cloud_simulator::start(SimulatorOptions {
             speed: 0.0,
             start: start.parse().expect("a time"),
@@ -60,7 +60,7 @@ impl Life {
         .expect("started");
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().join("ledger.db"));
-        let autopilot = harness::autopilot_within(&cloud, policy, u32::MAX)
+        let autopilot = harness::autopilot_within(&cloud, rules, u32::MAX)
             .with_clock(Clock::running_at(0.0))
             .with_ledger(LedgerHandle::at(location.clone()));
         Self {
@@ -84,7 +84,7 @@ impl Life {
 
     /// Lives on for this many minutes.
     pub(crate) async fn live(&mut self, minutes: usize) {
-        let autopilot = harness::autopilot_within(&self.cloud, self.policy(), u32::MAX)
+        let autopilot = harness::autopilot_within(&self.cloud, self.rules(), u32::MAX)
             .with_clock(Clock::running_at(0.0))
             .with_ledger(LedgerHandle::at(self.location.clone()));
         let mut sampler = Sampler::new(&autopilot);
@@ -93,8 +93,8 @@ impl Life {
             let round = sampler.round().await;
             assert_eq!(round.problem, None);
             let minute = self.minute_of_hour();
-            let acting = self.policy().acting;
-            let mut due = acting.evaluation_minutes().iter();
+            let policy = self.rules().policy;
+            let mut due = policy.evaluation_minutes().iter();
             let is_due = due.any(|due| i64::from(*due) == minute);
             let now = self.cloud.now();
             let is_quiet = self
@@ -108,8 +108,8 @@ impl Life {
         }
     }
 
-    fn policy(&self) -> Policy {
-        self.autopilot.settings().policy.clone()
+    fn rules(&self) -> Rules {
+        self.autopilot.settings().rules.clone()
     }
 
     async fn evaluate(&mut self, kind: Kind) -> Evaluation {
@@ -139,7 +139,7 @@ impl Life {
             .await
             .expect("recorded");
         let acts = !self.dry_run && kind == Kind::Full;
-        record_policies(ledger, &plan, &evaluation, &self.policy(), acts)
+        record_policies(ledger, &plan, &evaluation, acts)
             .await
             .expect("recorded");
         for order in plan.orders(&evaluation) {
@@ -204,8 +204,8 @@ fn actions(lines: &[String]) -> Vec<&str> {
 
 #[tokio::test]
 async fn bursts_are_enabled_resized_and_released_with_reasons_in_plain_english() {
-    let policy = Policy::default().acting(break_even());
-    let mut life = Life::new(bursts(), policy, "2026-11-20T08:00:00Z").await;
+    let rules = Rules::default().with_policy(break_even());
+    let mut life = Life::new(bursts(), rules, "2026-11-20T08:00:00Z").await;
     life.live(200).await;
     let lines = &life.lines;
     let words = actions(lines);
@@ -248,8 +248,8 @@ async fn bursts_are_enabled_resized_and_released_with_reasons_in_plain_english()
 
 #[tokio::test]
 async fn a_dry_run_and_a_plan_remember_nothing() {
-    let policy = Policy::default().acting(break_even());
-    let mut life = Life::new(bursts(), policy, "2026-11-20T08:00:00Z").await;
+    let rules = Rules::default().with_policy(break_even());
+    let mut life = Life::new(bursts(), rules, "2026-11-20T08:00:00Z").await;
     life.dry_run = true;
     life.live(120).await;
     assert!(!life.lines.is_empty(), "it would scale up");
@@ -260,7 +260,7 @@ async fn a_dry_run_and_a_plan_remember_nothing() {
 
 #[tokio::test]
 async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
-    let shadowed = Policy::default().with_shadow(break_even());
+    let shadowed = Rules::default().with_shadow(break_even());
     let mut life = Life::new(bursts(), shadowed, "2026-11-20T08:00:00Z").await;
     // `threshold` is evaluated at minute 45, and on the first throttling.
     life.live(120).await;

@@ -4,7 +4,7 @@ use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, Simul
 use jiff::SignedDuration;
 use rstest::rstest;
 
-use crate::harness::{World, options, outcomes, policy};
+use crate::harness::{World, listed, options, outcomes};
 
 fn stopped(account: Account) -> SimulatorOptions {
     SimulatorOptions {
@@ -113,9 +113,9 @@ async fn a_clock_that_is_off_is_corrected_and_a_simulated_one_is_no_warning(#[ca
 
 #[tokio::test]
 async fn filters_that_match_nothing_are_named() {
-    let world = World::with_policy(
+    let world = World::with_rules(
         stopped(Account::demo()),
-        policy(&["check*", "ghost"], &["phantom"]),
+        listed(&["check*", "ghost"], &["phantom"]),
     )
     .await;
     let evaluation = world.evaluate().await;

@@ -6,7 +6,7 @@ use capacity_autopilot::{
 };
 use capacity_engine::break_even::Parameters;
 use capacity_engine::explain::{Flip, Inputs, explain};
-use capacity_engine::{Action, CapacityInfo, Decision, Policy, PolicyRef, ReasonCode};
+use capacity_engine::{Action, CapacityInfo, Decision, PolicyRef, ReasonCode, Rules};
 use capacity_ledger::{Ledger, Location};
 use cloud_simulator::{Account, SimulatorOptions};
 use jiff::SignedDuration;
@@ -27,7 +27,7 @@ fn outcome(decision: &Decision) -> (Action, Option<u32>, Option<u32>, ReasonCode
 
 /// How many parts of the inputs differ: the namespace, the account, the rules.
 fn changed_parts(inputs: &Inputs, flip: &Flip) -> usize {
-    let settings = |inputs: &Inputs| format!("{:?}", inputs.policy);
+    let settings = |inputs: &Inputs| format!("{:?}", inputs.rules);
     [
         inputs.snapshot != flip.inputs.snapshot,
         inputs.account != flip.inputs.account,
@@ -40,15 +40,15 @@ fn changed_parts(inputs: &Inputs, flip: &Flip) -> usize {
 }
 
 #[rstest]
-#[case::by_default(Policy::default())]
+#[case::by_default(Rules::default())]
 #[case::releasing_on_estimates(on_estimates())]
 #[tokio::test]
-async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] policy: Policy) {
+async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) {
     let options = SimulatorOptions {
         speed: 0.0,
         ..options(Account::demo())
     };
-    let world = World::with_policy(options, policy).await;
+    let world = World::with_rules(options, rules).await;
     let decided = world.evaluate().await;
     let request = EvaluationRequest::of(Scope::All);
     let inputs = world
@@ -147,23 +147,23 @@ async fn the_smallest_changes_of_the_demo() {
     ");
 }
 
-fn break_even() -> Policy {
+fn break_even() -> Rules {
     let parameters = Parameters::parse("delay_value=0.5,max_trus=10").expect("valid");
     on_estimates()
-        .acting(PolicyRef::break_even(parameters))
-        .with_shadow(PolicyRef::threshold())
+        .with_policy(PolicyRef::break_even(parameters))
+        .with_shadow(PolicyRef::default())
 }
 
 #[rstest]
 #[case::threshold(on_estimates())]
 #[case::break_even(break_even())]
 #[tokio::test]
-async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] policy: Policy) {
+async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] rules: Rules) {
     let options = SimulatorOptions {
         speed: 0.0,
         ..options(Account::demo())
     };
-    let world = World::with_policy(options, policy).await;
+    let world = World::with_rules(options, rules).await;
     let evaluation = world.evaluate().await;
     let plan = Plan::of(&evaluation);
     assert_eq!(
@@ -175,8 +175,8 @@ async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] policy: Policy) {
     let text = plan.with_inputs(&evaluation).to_saved();
     let plan = Plan::from_saved(&text).expect("a saved plan");
     let policies = plan.policies.as_ref().expect("named");
-    assert_eq!(policies.acting.name, evaluation.policy.acting.name());
-    assert_eq!(policies.shadow.is_some(), evaluation.policy.shadow.is_some());
+    assert_eq!(policies.acting.name, evaluation.rules.policy.name());
+    assert_eq!(policies.shadow.is_some(), evaluation.rules.shadow.is_some());
     if policies.acting.name == "break-even" {
         assert_eq!(policies.acting.parameters["delay_value"], "0.5");
     }
@@ -189,7 +189,7 @@ async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] policy: Policy) {
             (&inputs.account, &inputs.state),
             (&expected.account, &expected.state)
         );
-        assert_eq!(format!("{:?}", inputs.policy), format!("{:?}", expected.policy));
+        assert_eq!(format!("{:?}", inputs.rules), format!("{:?}", expected.rules));
         assert_eq!(inputs.decide(), judged.decision);
         assume_documented_sizes(&mut inputs);
         let explanation = explain(&inputs);
@@ -245,7 +245,7 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
             record_evaluation(ledger, &plan, false, "test")
                 .await
                 .expect("recorded");
-            record_policies(ledger, &plan, &evaluation, &evaluation.policy, true)
+            record_policies(ledger, &plan, &evaluation, true)
                 .await
                 .expect("recorded");
             evaluations.push(evaluation);
@@ -258,7 +258,7 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
             let name = &judged.decision.namespace;
             // The settings of the explaining program may differ from those that decided.
             let recalled =
-                decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Policy::default()).await;
+                decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Rules::default()).await;
             let recalled = recalled.expect("read").expect("recorded");
             let wanted_a_change = judged.decision.action.is_change()
                 || judged.decision.blocked.is_some()
@@ -268,7 +268,7 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
                 continue;
             }
             assert_eq!(recalled.inputs.state, judged.state, "{name}");
-            assert_eq!(recalled.inputs.policy.acting, evaluation.policy.acting);
+            assert_eq!(recalled.inputs.rules.policy, evaluation.rules.policy);
             assert_eq!(recalled.inputs.snapshot.usage, judged.snapshot.usage, "{name}");
             assert_eq!(
                 outcome(&recalled.inputs.decide()),

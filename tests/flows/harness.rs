@@ -3,7 +3,7 @@
 use capacity_autopilot::{
     Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
 };
-use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use capacity_engine::{NamespaceFilter, NamespacePatterns, Rules};
 use cloud_ops_client::Client;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
@@ -26,13 +26,13 @@ pub(crate) fn options(account: Account) -> SimulatorOptions {
 }
 
 /// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
-pub(crate) fn on_estimates() -> Policy {
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = true;
-    policy
+pub(crate) fn on_estimates() -> Rules {
+    let mut rules = Rules::default();
+    rules.guards.disable_on_estimate = true;
+    rules
 }
 
-pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
+pub(crate) fn listed(allow: &[&str], deny: &[&str]) -> Rules {
     let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
     on_estimates().with_filter(NamespaceFilter {
         allow: patterns(allow),
@@ -42,12 +42,12 @@ pub(crate) fn policy(allow: &[&str], deny: &[&str]) -> Policy {
 
 impl World {
     pub(crate) async fn new(options: SimulatorOptions) -> Self {
-        Self::with_policy(options, on_estimates()).await
+        Self::with_rules(options, on_estimates()).await
     }
 
-    pub(crate) async fn with_policy(options: SimulatorOptions, policy: Policy) -> Self {
+    pub(crate) async fn with_rules(options: SimulatorOptions, rules: Rules) -> Self {
         let cloud = cloud_simulator::start(options).await.expect("started");
-        let autopilot = autopilot(&cloud, policy);
+        let autopilot = autopilot(&cloud, rules);
         Self { cloud, autopilot }
     }
 
@@ -75,16 +75,12 @@ impl World {
     }
 }
 
-pub(crate) fn autopilot(cloud: &RunningSimulator, policy: Policy) -> Autopilot {
-    autopilot_within(cloud, policy, 1_000)
+pub(crate) fn autopilot(cloud: &RunningSimulator, rules: Rules) -> Autopilot {
+    autopilot_within(cloud, rules, 1_000)
 }
 
 /// With another budget of requests to the metrics endpoint.
-pub(crate) fn autopilot_within(
-    cloud: &RunningSimulator,
-    policy: Policy,
-    requests_per_hour: u32,
-) -> Autopilot {
+pub(crate) fn autopilot_within(cloud: &RunningSimulator, rules: Rules, requests_per_hour: u32) -> Autopilot {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.requests_per_second = 1_000;
     let mut metrics =
@@ -94,7 +90,7 @@ pub(crate) fn autopilot_within(
     Autopilot::new(
         Client::new(ops),
         Scraper::new(metrics),
-        AutopilotSettings::new(policy),
+        AutopilotSettings::new(rules),
     )
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capacity_autopilot::{Autopilot, Evaluation, LedgerHandle, Sampler, Sampling, Scope, sampling_rule};
-use capacity_engine::Policy;
+use capacity_engine::{Rules, ThresholdSettings};
 use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
 use cloud_simulator::{
     Account, Faults, Load, MetricsFault, NamespaceSetup, RunningSimulator, SimulatorOptions,
@@ -15,8 +15,8 @@ use crate::harness::{self, options, outcomes};
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// The defaults: nothing is released on an estimate.
-pub(crate) fn strict() -> Policy {
-    Policy::default()
+pub(crate) fn strict() -> Rules {
+    Rules::default()
 }
 
 /// One idle and provisioned, one throttled, one quiet.
@@ -136,10 +136,11 @@ async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
     };
     let account = Account::new("a1b2c", vec![NamespaceSetup::new("bulk", burst).with_trus(4)]);
     let world = Remembering::new(account).await;
-    let mut policy = strict();
-    policy.threshold.min_actions_per_hour = 1_000_000_000;
+    let mut settings = ThresholdSettings::default();
+    settings.min_actions_per_hour = 1_000_000_000;
+    let rules = strict().with_threshold(settings);
     let autopilot =
-        harness::autopilot(&world.cloud, policy).with_ledger(LedgerHandle::at(world.location.clone()));
+        harness::autopilot(&world.cloud, rules).with_ledger(LedgerHandle::at(world.location.clone()));
     world.sample(70).await;
     let evaluation = evaluate(&autopilot).await;
     let bulk = reason(&evaluation, "bulk");
@@ -206,12 +207,12 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
     let silent = Location::parse("postgres://nobody:secret-word@127.0.0.1:1/none").expect("a location");
     for location in [nowhere, garbage, silent] {
         // Where an estimate would do as well.
-        for (policy, held) in [
+        for (rules, held) in [
             (strict(), "orders: Hold estimate_only"),
             (harness::on_estimates(), "orders: Hold ledger_unavailable"),
         ] {
             let autopilot =
-                harness::autopilot(&world.cloud, policy).with_ledger(LedgerHandle::at(location.clone()));
+                harness::autopilot(&world.cloud, rules).with_ledger(LedgerHandle::at(location.clone()));
             let evaluation = evaluate(&autopilot).await;
             assert_eq!(
                 outcomes(&evaluation),

@@ -159,7 +159,7 @@ impl Life {
         let gathered = gather(&self.ledger().await, &query, |_| ())
             .await
             .expect("gathered");
-        let price = strict().threshold.price;
+        let price = strict().prices;
         Report::of(gathered, &price, |_, _| ())
     }
 

@@ -1,7 +1,7 @@
 //! What a scrape pipeline does to the series, limits that this version does not know, and answers that do not fit.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Scope};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use cloud_simulator::{Account, Faults, MetricsFault, RunningSimulator, ScrapeJobFault, SimulatorOptions};
 use jiff::SignedDuration;
 use prometheus_reader::{PrometheusClient, PrometheusConfig};
@@ -27,7 +27,7 @@ fn through_prometheus(cloud: &RunningSimulator) -> Autopilot {
         .max_attempts(1)
         .build()
         .expect("valid");
-    let settings = AutopilotSettings::new(Policy::default());
+    let settings = AutopilotSettings::new(Rules::default());
     let client = PrometheusClient::new(config).expect("a client");
     Autopilot::new(cloud_ops_client::Client::new(ops), client, settings)
 }

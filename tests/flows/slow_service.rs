@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use capacity_autopilot::{
     Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Outcome, Stop,
 };
-use capacity_engine::{Capacity, Policy};
+use capacity_engine::{Capacity, Rules};
 use cloud_ops_client::Client;
 use jiff::Timestamp;
 use openmetrics_reader::scrape::Scraper;
@@ -47,7 +47,7 @@ async fn service() -> MockServer {
 async fn release(server: &MockServer, change_timeout: Duration, stop: &Stop) -> ChangeResult {
     let ops = cloud_ops_client::Config::try_new(&server.uri(), "key".into()).expect("valid");
     let metrics = openmetrics_reader::scrape::Config::try_new(&server.uri(), "key".into()).expect("valid");
-    let settings = AutopilotSettings::new(Policy::default());
+    let settings = AutopilotSettings::new(Rules::default());
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
     let order = ChangeOrder {
         namespace: "orders.a1b2c".parse().expect("an id"),

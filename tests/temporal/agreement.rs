@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use capacity_backtest::{Cadence, Contender, Course, Score, Settings, Trace, run, run_recorded};
 use capacity_engine::break_even::Parameters;
-use capacity_engine::{ActionPrice, Policy, PolicyRef, PricePerMillion};
+use capacity_engine::{ActionPrice, PolicyRef, PricePerMillion, Rules};
 use capacity_ledger::{HistoryFilter, Ledger, Location};
 use cloud_simulator::{Account, HourBill, Load, NamespaceSetup};
 use jiff::{SignedDuration, Timestamp};
@@ -133,7 +133,7 @@ async fn live(test: &str, modeled: &[Modeled], hours: usize) -> Lived {
     let account = Account::new("a1b2c", modeled.iter().map(|it| it.setup.clone()).collect());
     let setup = Setup {
         account,
-        policy: Policy::default().acting(PolicyRef::break_even(Parameters::default())),
+        rules: Rules::default().with_policy(PolicyRef::break_even(Parameters::default())),
         ledger: Some(location.clone()),
         sampled: true,
         speed: 0.0,

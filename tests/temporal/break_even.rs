@@ -40,7 +40,7 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     let setup = Setup {
         account: Account::new("a1b2c", vec![orders]),
         // Less than an hour passes.
-        policy: on_estimates().with_acting(PolicyRef::break_even(Parameters {
+        rules: on_estimates().with_policy(PolicyRef::break_even(Parameters {
             look_back_minutes: 5,
             ..Parameters::default()
         })),

@@ -28,7 +28,7 @@ fn releases(count: usize) -> Setup {
         account: Account::new("a1b2c", idle(count)),
         ..Setup::default()
     };
-    setup.policy.threshold.disable_on_estimate = true;
+    setup.rules.guards.disable_on_estimate = true;
     setup
 }
 
@@ -275,7 +275,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
         ledger: Some(location.clone()),
         ..throttled(&["checkout"])
     };
-    setup.policy.threshold.respect_foreign_changes = SignedDuration::ZERO;
+    setup.rules.guards.respect_foreign_changes = SignedDuration::ZERO;
     with_worker("no-ledger", setup, async |world| {
         for update_id in ["first", "second"] {
             // Scaling up needs no ledger.

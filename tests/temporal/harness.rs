@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, LedgerHandle};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use capacity_ledger::Location;
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, EvaluationReport,
@@ -76,7 +76,7 @@ const STEPPED_SAMPLING: f64 = 1_200.0;
 /// What a test may set.
 pub(crate) struct Setup {
     pub(crate) account: Account,
-    pub(crate) policy: Policy,
+    pub(crate) rules: Rules,
     pub(crate) installation: Installation,
     /// Attempts of one request to the cloud.
     pub(crate) attempts: u32,
@@ -111,10 +111,10 @@ pub(crate) struct Setup {
 }
 
 /// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
-pub(crate) fn on_estimates() -> Policy {
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = true;
-    policy
+pub(crate) fn on_estimates() -> Rules {
+    let mut rules = Rules::default();
+    rules.guards.disable_on_estimate = true;
+    rules
 }
 
 impl Setup {
@@ -128,7 +128,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             account: Account::demo(),
-            policy: on_estimates(),
+            rules: on_estimates(),
             installation: Installation::default(),
             attempts: 4,
             ledger: None,
@@ -306,7 +306,7 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
     let mut autopilot = Autopilot::new(
         cloud_ops_client::Client::new(ops),
         openmetrics_reader::scrape::Scraper::new(metrics),
-        AutopilotSettings::new(setup.policy.clone()),
+        AutopilotSettings::new(setup.rules.clone()),
     );
     if setup.sampled {
         let clock = Clock::running_at(setup.speed);

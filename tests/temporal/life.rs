@@ -42,7 +42,7 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
             "a1b2c",
             vec![steady("checkout"), steady("denied"), refused, idle, busy, quiet],
         ),
-        policy: crate::harness::on_estimates().with_filter(NamespaceFilter {
+        rules: crate::harness::on_estimates().with_filter(NamespaceFilter {
             deny: patterns(&["den*"]),
             ..NamespaceFilter::default()
         }),

@@ -60,7 +60,7 @@ async fn a_pause_of_one_direction_lets_the_other_pass_and_ends_by_itself() {
         ),
         ..Setup::default()
     };
-    setup.policy.threshold.disable_on_estimate = true;
+    setup.rules.guards.disable_on_estimate = true;
     with_worker("one-direction", setup, async |world| {
         pause(world, PauseKind::ScaleDown, Some(Duration::from_secs(15))).await;
         let first = world.evaluate("first").await;
@@ -91,7 +91,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
         operation_lag: SignedDuration::from_secs(200),
         ..Setup::default()
     };
-    setup.policy.threshold.disable_on_estimate = true;
+    setup.rules.guards.disable_on_estimate = true;
     with_worker("queued", setup, async |world| {
         ask_for_decisions(&world.client, &world.installation, "first", PATIENT)
             .await

@@ -18,7 +18,7 @@ fn six_idle() -> Setup {
         account: Account::new("a1b2c", (0..6).map(idle).collect()),
         ..Setup::default()
     };
-    setup.policy.threshold.disable_on_estimate = true;
+    setup.rules.guards.disable_on_estimate = true;
     setup
 }
 

@@ -135,7 +135,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .command
         .unwrap_or_else(|| Command::Create(Times::default()));
     let options = match &command {
-        Command::Create(times) => Some(times.options(&installation, &settings.policy.acting)?),
+        Command::Create(times) => Some(times.options(&installation, &settings.rules.policy)?),
         _ => None,
     };
     let (connection, client) = connect(&settings).await?;
@@ -144,7 +144,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let options = options.context("times were read above")?;
             connection.check_namespace(&client).await?;
             // Minutes that the policy itself uses need no warning.
-            let asked = settings.policy.acting.evaluation_minutes();
+            let asked = settings.rules.policy.evaluation_minutes();
             if options.minutes != asked
                 && let Some(oddity) = options.oddity()
             {
@@ -423,7 +423,7 @@ mod tests {
             options.expect("valid").minutes
         };
         let break_even = PolicyRef::named("break-even", &Parameters::default()).expect("built in");
-        assert_eq!(minutes(&Times::default(), &PolicyRef::threshold()), [45]);
+        assert_eq!(minutes(&Times::default(), &PolicyRef::default()), [45]);
         assert_eq!(minutes(&Times::default(), &break_even), [0, 55]);
         let given = Times {
             minutes: Some("15,45".to_owned()),

@@ -212,8 +212,7 @@ impl Apply<'_> {
         let recorded = async {
             record_evaluation(ledger, plan, self.settings.dry_run, &by).await?;
             if let Some(evaluation) = evaluation {
-                let policy = &self.autopilot.settings().policy;
-                record_policies(ledger, plan, evaluation, policy, !self.settings.dry_run).await?;
+                record_policies(ledger, plan, evaluation, !self.settings.dry_run).await?;
             }
             record_changes(ledger, plan, changes, self.autopilot.now(), &by).await
         };

@@ -641,7 +641,7 @@ impl BuiltInPolicy {
     /// Returns it, with its usual parameters.
     pub(crate) fn named(self) -> PolicyRef {
         match self {
-            Self::Threshold => PolicyRef::threshold(),
+            Self::Threshold => PolicyRef::default(),
             Self::BreakEven => PolicyRef::break_even(Parameters::default()),
         }
     }

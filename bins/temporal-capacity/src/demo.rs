@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
 use capacity_workflows::{Installation, ask};
@@ -53,8 +53,8 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     let cloud = cloud_simulator::start(options).await?;
     // Use defaults and ignore this machine's settings: the demo needs none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
-    let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Policy::default())?);
-    let price = settings.policy.threshold.price.dollars();
+    let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Rules::default())?);
+    let price = settings.rules.prices.dollars();
     let count = cloud.namespaces().len();
     say(format!(
         "1. Before: a simulated Temporal Cloud with {count} namespaces; an hour passes.\n\n{}",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capacity_autopilot::LedgerHandle;
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use capacity_ledger::Location;
 use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
@@ -42,8 +42,8 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         temporary: _temporary,
     } = started;
     let is_fast = flags.speed > 1.0;
-    let policy = Policy::default().acting(flags.policy.named());
-    let minutes = policy.acting.evaluation_minutes().to_vec();
+    let rules = Rules::default().with_policy(flags.policy.named());
+    let minutes = rules.policy.evaluation_minutes().to_vec();
     report(&introduction(
         &server,
         &cloud,
@@ -53,9 +53,9 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     let ledger = LedgerHandle::at(Location::Sqlite(ledger));
     // At high speed an hour is sampled within minutes; at speed 1 the cloud's past hour is read instead.
     let autopilot = if is_fast {
-        stack::autopilot(&cloud, flags.speed, policy)?
+        stack::autopilot(&cloud, flags.speed, rules)?
     } else {
-        stack::autopilot_with_past(&cloud, flags.speed, policy)?
+        stack::autopilot_with_past(&cloud, flags.speed, rules)?
     };
     let autopilot = Arc::new(autopilot.with_ledger(ledger));
     let stopped = async {

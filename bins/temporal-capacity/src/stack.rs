@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use capacity_workflows::{
     ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, Installation,
     SamplingSettings, Shutdown, WorkerLimits, keep_sampling, register, worker_config,
@@ -25,41 +25,41 @@ pub(crate) const NAMESPACE: &str = "default";
 
 /// An autopilot with the simulated cloud's own keys and the defaults of everything but the policy, whose clock runs as fast
 /// as that cloud's. It reads the metrics endpoint: the newest minute.
-pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, policy: Policy) -> anyhow::Result<Autopilot> {
+pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, rules: Rules) -> anyhow::Result<Autopilot> {
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
     // The budget is per hour of the service, but the scraper counts real hours.
-    let requests = if policy.acting.keeps_state() {
+    let requests = if rules.policy.keeps_state() {
         EVERY_MINUTE.max(metrics.requests_per_hour)
     } else {
         metrics.requests_per_hour
     };
     metrics.requests_per_hour = hourly(requests, speed);
-    with_metrics(cloud, Scraper::new(metrics).into(), speed, policy)
+    with_metrics(cloud, Scraper::new(metrics).into(), speed, rules)
 }
 
 /// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: capacity is not released on less.
 pub(crate) fn autopilot_with_past(
     cloud: &RunningSimulator,
     speed: f64,
-    policy: Policy,
+    rules: Rules,
 ) -> anyhow::Result<Autopilot> {
     let metrics = PrometheusConfig::builder(cloud.prometheus_url()).build()?;
-    with_metrics(cloud, PrometheusClient::new(metrics)?.into(), speed, policy)
+    with_metrics(cloud, PrometheusClient::new(metrics)?.into(), speed, rules)
 }
 
 fn with_metrics(
     cloud: &RunningSimulator,
     metrics: MetricsSource,
     speed: f64,
-    policy: Policy,
+    rules: Rules,
 ) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
-    let mut policy = policy;
+    let mut rules = rules;
     // Evaluations and changes take real time, in which the simulated metrics age `speed` times as fast. Up to
     // ten, the usual limit is enough.
-    policy.threshold.metrics_max_age *= whole(speed / 10.0).max(1);
-    let settings = AutopilotSettings::new(policy);
+    rules.freshness.metrics_max_age *= whole(speed / 10.0).max(1);
+    let settings = AutopilotSettings::new(rules);
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Plan, Scope};
-use capacity_engine::Policy;
+use capacity_engine::Rules;
 use cloud_ops_client::Client;
 use openmetrics_reader::scrape::{self, Scraper};
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         &variable("CLOUD_METRICS_API_BASE_URL", scrape::PUBLIC_BASE_URL),
         std::env::var("TEMPORAL_CLOUD_METRICS_API_KEY")?.into(),
     )?;
-    let settings = AutopilotSettings::new(Policy::default());
+    let settings = AutopilotSettings::new(Rules::default());
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
     let evaluation = autopilot.evaluate(&Scope::All).await?;
     println!("{}", serde_json::to_string_pretty(&Plan::of(&evaluation))?);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use capacity_engine::{NamespaceId, Policy};
+use capacity_engine::{NamespaceId, Rules};
 use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,16 +16,16 @@ use crate::seen::{SizesSeen, StandbySeen};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AutopilotSettings {
-    /// The rule and its guards.
-    pub policy: Policy,
+    /// What decisions are made by.
+    pub rules: Rules,
     /// The namespace that this automation itself runs in, if known.
     pub home: Option<NamespaceId>,
 }
 
 impl AutopilotSettings {
     /// Returns the settings of an automation that runs in no namespace of the account.
-    pub const fn new(policy: Policy) -> Self {
-        Self { policy, home: None }
+    pub const fn new(rules: Rules) -> Self {
+        Self { rules, home: None }
     }
 
     /// Names the namespace this automation itself runs in: it is never scaled down.
@@ -36,7 +36,7 @@ impl AutopilotSettings {
 
     /// Returns how old the newest metrics may be.
     pub fn metrics_max_age(&self) -> SignedDuration {
-        self.policy.threshold.metrics_max_age
+        self.rules.freshness.metrics_max_age
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, ActionPrice, Decision, MetricsProblem, NamespaceId, Policy, PolicyState, Restriction,
-    Snapshot,
+    AccountView, Decision, MetricsProblem, NamespaceId, PolicyState, Restriction, Rules, Snapshot,
 };
 use jiff::Timestamp;
 
@@ -122,14 +121,12 @@ pub struct Evaluation {
     pub evaluated_at: Timestamp,
     /// The account, if a namespace id contains it.
     pub account: Option<String>,
-    /// The price that all its costs are based on.
-    pub price: ActionPrice,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
     /// What is known of the account.
     pub view: AccountView,
     /// The rules that decided.
-    pub policy: Policy,
+    pub rules: Rules,
     /// Why no namespace of the account has usable metrics, if so: no metric-based decisions were made.
     pub metrics_unavailable: Option<MetricsProblem>,
     /// What fed the hour.
@@ -152,7 +149,7 @@ impl Evaluation {
         Inputs {
             snapshot: judged.snapshot.clone(),
             account: self.view.clone(),
-            policy: self.policy.clone(),
+            rules: self.rules.clone(),
             state: judged.state.clone(),
             now: self.evaluated_at,
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, Policy, PolicyState, ReportedMode,
-    ReportedUsage, Snapshot, UsageWindow,
+    AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, PolicyState, ReportedMode,
+    ReportedUsage, Rules, Snapshot, UsageWindow,
 };
 use capacity_ledger::DecisionInputsRecord;
 use jiff::Timestamp;
@@ -24,14 +24,15 @@ const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SharedInputs {
     account: AccountView,
-    policy: Policy,
+    #[serde(alias = "policy")]
+    rules: Rules,
 }
 
 impl From<&Evaluation> for SharedInputs {
     fn from(evaluation: &Evaluation) -> Self {
         Self {
             account: evaluation.view.clone(),
-            policy: evaluation.policy.clone(),
+            rules: evaluation.rules.clone(),
         }
     }
 }
@@ -59,7 +60,7 @@ impl SharedInputs {
         Inputs {
             snapshot: own.snapshot,
             account: self.account,
-            policy: self.policy,
+            rules: self.rules,
             state: own.state,
             now,
         }

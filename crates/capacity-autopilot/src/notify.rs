@@ -140,12 +140,11 @@ mod tests {
 
     fn plan(changes: Vec<ChangeResult>) -> Plan {
         let evaluation = crate::Evaluation {
-            price: capacity_engine::Policy::default().threshold.price,
             evaluated_at: "2026-11-20T10:45:00Z".parse().expect("a time"),
             account: Some("a1b2c".to_owned()),
             decisions: Vec::new(),
             view: capacity_engine::AccountView::new(capacity_engine::MetricsHealth::Complete),
-            policy: capacity_engine::Policy::default(),
+            rules: capacity_engine::Rules::default(),
             metrics_unavailable: None,
             usage_source: crate::UsageSource::OneMinute,
             ledger_problem: None,

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use capacity_engine::{
-    Action, Capacity, NamespaceId, Policy, PolicyRef, Threshold, ThresholdSettings, changes_in_order,
-};
+use capacity_engine::{Action, Capacity, NamespaceId, PolicyRef, Rules, Threshold, changes_in_order};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -94,15 +92,16 @@ pub struct PlannedPolicy {
 }
 
 impl PlannedPolicy {
-    fn of(policy: &PolicyRef, rules: &ThresholdSettings) -> Self {
+    fn of(policy: &PolicyRef, rules: &Rules) -> Self {
         let (name, version) = (policy.name().to_owned(), policy.version());
         let mut parameters = policy.parameters();
         if name == Threshold::NAME {
             let settings = [
-                ("default_tru_count", rules.default_trus().get().to_string()),
-                ("min_actions_threshold", rules.min_actions_per_hour.to_string()),
-                ("max_tru_count", rules.max_trus().get().to_string()),
-                ("disable_on_estimate", rules.disable_on_estimate.to_string()),
+                ("max_tru_count", rules.bounds.max_trus.get().to_string()),
+                (
+                    "disable_on_estimate",
+                    rules.guards.disable_on_estimate.to_string(),
+                ),
             ];
             parameters.extend(settings.map(|(name, value)| (name.to_owned(), value)));
         }
@@ -114,12 +113,12 @@ impl PlannedPolicy {
     }
 }
 
-impl From<&Policy> for PlannedPolicies {
-    fn from(policy: &Policy) -> Self {
-        let of = |it: &PolicyRef| PlannedPolicy::of(it, &policy.threshold);
+impl From<&Rules> for PlannedPolicies {
+    fn from(rules: &Rules) -> Self {
+        let of = |it: &PolicyRef| PlannedPolicy::of(it, rules);
         Self {
-            acting: of(&policy.acting),
-            shadow: policy.shadow.as_ref().map(of),
+            acting: of(&rules.policy),
+            shadow: rules.shadow.as_ref().map(of),
         }
     }
 }
@@ -339,8 +338,8 @@ impl Plan {
                 .metrics_unavailable
                 .map(|problem| problem.as_str().to_owned()),
             usage_window: evaluation.usage_source.to_string(),
-            policies: Some(PlannedPolicies::from(&evaluation.policy)),
-            price_per_million_actions: evaluation.price.dollars(),
+            policies: Some(PlannedPolicies::from(&evaluation.rules)),
+            price_per_million_actions: evaluation.rules.prices.dollars(),
             decisions,
             warnings: evaluation.warnings.clone(),
             errors: evaluation.errors.clone(),

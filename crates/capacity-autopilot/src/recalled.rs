@@ -2,8 +2,8 @@
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, Capacity, CapacityInfo, MetricsHealth, NamespaceId, PerLimit, Policy, PolicyState, Rate,
-    ReportedMode, ReportedUsage, Snapshot, UsageGap,
+    AccountView, Capacity, CapacityInfo, MetricsHealth, NamespaceId, PerLimit, PolicyState, Rate,
+    ReportedMode, ReportedUsage, Rules, Snapshot, UsageGap,
 };
 use capacity_ledger::{HistoryFilter, HistoryRow, Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +43,7 @@ pub async fn decision_in_ledger(
     ledger: &Ledger,
     namespace: &NamespaceId,
     at: Option<Timestamp>,
-    policy: &Policy,
+    rules: &Rules,
 ) -> Result<Option<RecalledDecision>, LedgerError> {
     let filter = HistoryFilter {
         namespaces: vec![namespace.to_string()],
@@ -107,14 +107,14 @@ pub async fn decision_in_ledger(
     assumed.push(format!(
         "The policy is assumed to be the one of your settings ({}), and no restriction, capacity request or moving replica to be in the way: \
          the ledger has none for this decision.",
-        policy.acting.name()
+        rules.policy.name()
     ));
-    let state = if policy.acting.keeps_state() {
-        let state = remembered(ledger, account, namespace, policy, now).await?;
+    let state = if rules.policy.keeps_state() {
+        let state = remembered(ledger, account, namespace, rules, now).await?;
         if state.is_none() {
             assumed.push(format!(
                 "The ledger does not have what {} remembered before this decision; it is assumed to start without.",
-                policy.acting.name()
+                rules.policy.name()
             ));
         }
         state
@@ -124,7 +124,7 @@ pub async fn decision_in_ledger(
     let inputs = Inputs {
         snapshot: snapshot(namespace, &row, newest, &histories),
         account: AccountView::new(MetricsHealth::Complete),
-        policy: policy.clone(),
+        rules: rules.clone(),
         state,
         now,
     };
@@ -136,10 +136,10 @@ async fn remembered(
     ledger: &Ledger,
     account: &str,
     namespace: &NamespaceId,
-    policy: &Policy,
+    rules: &Rules,
     now: Timestamp,
 ) -> Result<Option<PolicyState>, LedgerError> {
-    let key = state_key(policy.acting.name(), false);
+    let key = state_key(rules.policy.name(), false);
     let minute = now.as_second().div_euclid(60);
     let states = ledger.policy_states(account, &key).await?;
     let of_namespace = states

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capacity_engine::{Action, Capacity, Decision, Policy, PolicyRef, PolicyState, Threshold};
+use capacity_engine::{Action, Capacity, Decision, PolicyRef, PolicyState, Threshold};
 use capacity_ledger::{
     ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError, PolicyDecisionRecord, PolicyStateRecord,
 };
@@ -78,12 +78,12 @@ pub async fn record_policies(
     ledger: &LedgerHandle,
     plan: &Plan,
     evaluation: &Evaluation,
-    policy: &Policy,
     acts: bool,
 ) -> Result<(), LedgerError> {
     let Some(account) = &plan.account else {
         return Ok(());
     };
+    let rules = &evaluation.rules;
     let inputs = inputs_for_ledger(plan, account, evaluation);
     let mut decisions = Vec::new();
     let mut states = Vec::new();
@@ -93,7 +93,7 @@ pub async fn record_policies(
                 plan,
                 account,
                 &judged.decision,
-                &policy.acting,
+                &rules.policy,
                 false,
             ));
         }
@@ -101,11 +101,11 @@ pub async fn record_policies(
             policy_state(
                 account,
                 &judged.decision,
-                state_key(policy.acting.name(), false),
+                state_key(rules.policy.name(), false),
                 state,
             )
         }));
-        let Some((shadow, by)) = judged.shadow.as_ref().zip(policy.shadow.as_ref()) else {
+        let Some((shadow, by)) = judged.shadow.as_ref().zip(rules.shadow.as_ref()) else {
             continue;
         };
         if shadow.decision.action != Action::Skip {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
-use crate::policy::ConsideredOption;
 use crate::pricing::ActionPrice;
 
 /// What a decision does.
@@ -236,6 +235,25 @@ impl Share {
     pub fn percent(self) -> f64 {
         f64::from((self.micros + 500) / 1_000) / 10.0
     }
+}
+
+/// One option that a policy compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsideredOption {
+    /// TRUs; 0 means on-demand.
+    pub trus: u32,
+    /// What it admits, in actions a second.
+    pub limit: u64,
+    /// US dollars of an hour without actions.
+    pub idle_hour: Decimal,
+    /// Expected cost in actions; `None` if it was not computed.
+    pub cost_actions: Option<i64>,
+    /// Expected cost in US dollars; `None` if it was not computed.
+    pub cost: Option<Decimal>,
+    /// Whether it is what the policy wants.
+    pub chosen: bool,
+    /// Why it was or was not chosen.
+    pub verdict: String,
 }
 
 /// The decision about one namespace: the action, and why.

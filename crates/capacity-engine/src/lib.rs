@@ -17,15 +17,16 @@ mod snapshot;
 mod usage;
 
 pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
-pub use decision::{Action, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode, changes_in_order};
+pub use decision::{
+    Action, ConsideredOption, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode, changes_in_order,
+};
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use policy::break_even;
 pub use policy::explain;
 pub use policy::{
-    CapacityPolicy, ConsideredOption, InvalidSizes, Policy, PolicyRef, PolicyState, PolicyTarget, PolicyView,
-    Threshold, ThresholdSettings, Wish, decide, decide_with_state, judge, wants_capacity_info,
-    wants_capacity_info_with_state,
+    Bounds, CapacityPolicy, Freshness, Guards, PolicyRef, PolicyState, PolicyTarget, PolicyView, Rules,
+    SizeOutOfBounds, Threshold, ThresholdSettings, Wish, decide, judge, wants_capacity_info,
 };
 pub use pricing::{ActionPrice, PriceList, PricePerMillion};
 pub use rate::Rate;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use capacity_engine::{ActionPrice, NamespaceFilter, NamespaceId, Policy, ThresholdSettings};
+use capacity_engine::{ActionPrice, Bounds, NamespaceFilter, NamespaceId, Rules, ThresholdSettings};
 use http_edge::Secret;
 use http_edge::pem::{self, Pem};
 
@@ -35,8 +35,8 @@ pub struct Settings {
     pub evaluate_on_throttling: bool,
     /// Fields of a spec that are left out when it is compared after an update.
     pub spec_fields_not_compared: Vec<String>,
-    /// The rule, its guards, and the lists.
-    pub policy: Policy,
+    /// What decisions are made by.
+    pub rules: Rules,
     /// How many changes run at a time.
     pub max_concurrent_changes: usize,
     /// Whether nothing is changed and nothing sent.
@@ -138,7 +138,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let prometheus = reader.prometheus();
     let ledger = reader.ledger();
     let policies = reader.policies(needs);
-    let policy = reader.policy();
+    let rules = reader.rules();
     let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
     let cloud_ops = reader.cloud_ops(needs);
@@ -151,16 +151,13 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Reader {
         mistakes, warnings, ..
     } = reader;
-    let policy = policy.zip(policies).map(|(policy, (acting, shadow))| {
-        let policy = policy.with_acting(acting);
-        match shadow {
-            Some(shadow) => policy.with_shadow(shadow),
-            None => policy,
-        }
+    let rules = rules.zip(policies).map(|((rules, threshold), (policy, shadow))| {
+        let rules = rules.with_policy(policy).with_shadow(shadow);
+        rules.with_threshold(threshold)
     });
-    let whole = policy.zip(max_concurrent_changes).zip(dry_run).zip(keep);
+    let whole = rules.zip(max_concurrent_changes).zip(dry_run).zip(keep);
     match (mistakes.is_empty(), whole) {
-        (true, Some((((policy, max_concurrent_changes), dry_run), keep))) => Ok(Settings {
+        (true, Some((((rules, max_concurrent_changes), dry_run), keep))) => Ok(Settings {
             cloud_ops,
             metrics,
             prometheus,
@@ -168,7 +165,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             spec_fields_not_compared: spec_fields_not_compared.unwrap_or_default(),
             keep,
             effective: effective(&values),
-            policy,
+            rules,
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
             ledger,
@@ -235,7 +232,8 @@ impl Reader<'_> {
         })
     }
 
-    fn policy(&mut self) -> Option<Policy> {
+    /// Returns the rules but for the policies, and the settings of `threshold`.
+    fn rules(&mut self) -> Option<(Rules, ThresholdSettings)> {
         let default_trus = self.read("DEFAULT_TRU_COUNT", values::trus);
         let max_trus = self.read("MAX_TRU_COUNT", values::trus);
         if let (Some(default), Some(max), Some(found)) =
@@ -259,19 +257,20 @@ impl Reader<'_> {
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
         // Sizes that contradict each other are a mistake above, with the settings' names.
+        let bounds = Bounds::up_to(max_trus?);
         let mut threshold = ThresholdSettings::default()
-            .with_sizes(default_trus?, max_trus?)
+            .with_default_trus(default_trus?, bounds)
             .ok()?;
         threshold.min_actions_per_hour = min_actions?;
-        threshold.metrics_max_age = metrics_max_age?;
-        threshold.respect_foreign_changes = respect?;
-        threshold.disable_on_estimate = disable_on_estimate?;
-        threshold.price = price?;
+        let mut rules = Rules::default().with_bounds(bounds).with_prices(price?);
+        rules.freshness.metrics_max_age = metrics_max_age?;
+        rules.guards.respect_foreign_changes = respect?;
+        rules.guards.disable_on_estimate = disable_on_estimate?;
         let filter = NamespaceFilter {
             allow: allow.unwrap_or_default(),
             deny: deny.unwrap_or_default(),
         };
-        Some(Policy::default().with_threshold(threshold).with_filter(filter))
+        Some((rules.with_filter(filter), threshold))
     }
 
     fn price(&mut self) -> Option<ActionPrice> {

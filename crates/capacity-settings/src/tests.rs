@@ -40,8 +40,10 @@ fn effective<'a>(settings: &'a Settings, name: &str) -> &'a EffectiveSetting {
 #[test]
 fn nothing_said_gives_the_defaults() {
     let settings = loaded(folder(&[]).path(), &[]).expect("valid");
-    let threshold = &settings.policy.threshold;
-    assert_eq!(*threshold, capacity_engine::ThresholdSettings::default());
+    assert_eq!(
+        format!("{:?}", settings.rules),
+        format!("{:?}", capacity_engine::Rules::default())
+    );
     assert!(!settings.dry_run && settings.cloud_ops.is_none() && settings.metrics.is_none());
     assert_eq!((settings.max_concurrent_changes, settings.warnings.len()), (5, 0));
 }
@@ -120,7 +122,7 @@ fn each_layer_wins_over_those_below() {
 )]
 fn money_rests_on_price_month_and_plan(#[case] file: &str, #[case] shown: &str, #[case] idle_hour: &str) {
     let settings = loaded(folder(&[("capacity.toml", file)]).path(), &[]).expect("valid");
-    let price = settings.policy.threshold.price;
+    let price = settings.rules.prices;
     let four = capacity_engine::Capacity::from_trus(4);
     assert_eq!(
         (
@@ -357,9 +359,10 @@ fn one_pair_of_quotes_is_stripped_in_every_layer() {
     let settings = load(&inputs, Needs::default()).expect("valid");
     assert!(settings.dry_run);
     assert_eq!(settings.home.task_queue, "mine");
-    assert_eq!(settings.policy.threshold.max_trus().get(), 7);
-    assert_eq!(settings.policy.threshold.default_trus().get(), 6);
-    assert!(settings.policy.filter.deny.matches(&"b".parse().expect("an id")));
+    assert_eq!(settings.rules.bounds.max_trus.get(), 7);
+    let threshold = settings.rules.policy.threshold_settings().expect("threshold");
+    assert_eq!(threshold.default_trus().get(), 6);
+    assert!(settings.rules.filter.deny.matches(&"b".parse().expect("an id")));
     let ops = settings.cloud_ops.expect("its key");
     assert_eq!(ops.base_url(), "https://saas-api.tmprl.cloud/");
     assert_eq!(
@@ -481,8 +484,8 @@ fn break_even_brings_the_defaults_that_it_needs() {
         evaluating(&environment).expect("valid")
     };
     let settings = with_ledger(&[("POLICY_PARAMS", "delay_value=0.5")]);
-    assert_eq!(settings.policy.acting.name(), "break-even");
-    assert!(format!("{:?}", settings.policy.acting).contains("delay_milli: 500"));
+    assert_eq!(settings.rules.policy.name(), "break-even");
+    assert!(format!("{:?}", settings.rules.policy).contains("delay_milli: 500"));
     assert_eq!(settings.keep.minutes, jiff::SignedDuration::from_hours(35 * 24));
     let budget = settings.metrics.map(|metrics| metrics.requests_per_hour);
     assert_eq!((budget, settings.warnings.len()), (Some(120), 0));
@@ -492,7 +495,7 @@ fn break_even_brings_the_defaults_that_it_needs() {
     ]);
     assert_eq!(
         settings
-            .policy
+            .rules
             .shadow
             .map(|policy| policy.name().to_owned())
             .as_deref(),

@@ -37,7 +37,7 @@ pub fn autopilot(settings: &Settings) -> Result<Autopilot, AutopilotError> {
         .cloud_ops
         .clone()
         .ok_or(AutopilotError::Missing("TEMPORAL_CLOUD_OPS_API_KEY"))?;
-    let own = AutopilotSettings::new(settings.policy.clone()).with_home(settings.home.namespace_id());
+    let own = AutopilotSettings::new(settings.rules.clone()).with_home(settings.home.namespace_id());
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), source(settings)?, own);
     Ok(match &settings.ledger {
         Some(location) => autopilot.with_ledger(LedgerHandle::at(location.clone())),

@@ -410,7 +410,7 @@ impl CapacityActivities {
     }
 
     fn price_per_million_actions(&self) -> Decimal {
-        self.autopilot.settings().policy.threshold.price.dollars()
+        self.autopilot.settings().rules.prices.dollars()
     }
 
     /// Announces what is new in a report, and what else is due; with nothing to announce, it succeeds.

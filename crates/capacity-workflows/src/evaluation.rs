@@ -246,8 +246,7 @@ async fn record(
         record_evaluation(ledger, plan, dry_run, &by).await?;
         // A scale-up-only evaluation leaves the hourly plan and its policy state to the next full one.
         let acts = !dry_run && !request.scale_up_only;
-        let policy = &activities.autopilot.settings().policy;
-        record_policies(ledger, plan, evaluation, policy, acts).await
+        record_policies(ledger, plan, evaluation, acts).await
     };
     let why = match tokio::time::timeout(bound, recorded).await {
         Ok(Ok(())) => return QuietDecisions::InLedger,

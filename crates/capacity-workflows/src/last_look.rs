@@ -50,7 +50,7 @@ fn by_settings(
         let text = "DRY_RUN_MODE is true on this worker, so nothing is changed";
         return Some(("dry_run", text.to_owned()));
     }
-    let filter = &activities.autopilot.settings().policy.filter;
+    let filter = &activities.autopilot.settings().rules.filter;
     if filter.deny.matches(&order.namespace) {
         return Some(("denied", "NAMESPACE_DENYLIST excludes it now".to_owned()));
     }

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Scope};
-use capacity_engine::{NamespaceFilter, NamespacePatterns, Policy};
+use capacity_engine::{NamespaceFilter, NamespacePatterns, Rules};
 use cloud_ops_client::Client;
 use cloud_simulator::{Account, SimulatorOptions};
 use openmetrics_reader::scrape::Scraper;
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
         deny: NamespacePatterns::try_new(&["*staging*"])?,
         ..NamespaceFilter::default()
     };
-    let settings = AutopilotSettings::new(Policy::default().with_filter(filter));
+    let settings = AutopilotSettings::new(Rules::default().with_filter(filter));
     let autopilot = Autopilot::new(Client::new(ops), Scraper::new(metrics), settings);
 
     let evaluation = autopilot.evaluate(&Scope::All).await?;

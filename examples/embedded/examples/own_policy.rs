@@ -6,7 +6,7 @@
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Scope};
 use capacity_engine::{
-    Capacity, CapacityPolicy, LimitKind, Policy, PolicyRef, PolicyTarget, PolicyView, ReasonCode, Trus,
+    Capacity, CapacityPolicy, LimitKind, PolicyRef, PolicyTarget, PolicyView, ReasonCode, Rules, Trus,
 };
 use cloud_ops_client::Client;
 use cloud_simulator::{Account, SimulatorOptions};
@@ -29,10 +29,10 @@ impl CapacityPolicy for TwiceThePeak {
         let peak = view.window.highest_asked(kind);
         let wanted = peak.saturating_mul(2);
         let envelope = view.snapshot.envelopes[kind].unwrap_or_default();
-        let size = (1..=view.settings.max_trus().get())
+        let size = (1..=view.bounds.max_trus.get())
             .filter_map(Trus::try_new)
             .find(|trus| kind.at(*trus) >= wanted)
-            .unwrap_or(view.settings.max_trus());
+            .unwrap_or(view.bounds.max_trus);
         let to = if envelope >= wanted {
             Capacity::OnDemand
         } else {
@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     .await?;
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let metrics = PrometheusConfig::builder(cloud.prometheus_url()).build()?;
-    let settings = AutopilotSettings::new(Policy::default().acting(PolicyRef::new(TwiceThePeak)));
+    let settings = AutopilotSettings::new(Rules::default().with_policy(PolicyRef::new(TwiceThePeak)));
     let autopilot = Autopilot::new(Client::new(ops), PrometheusClient::new(metrics)?, settings);
 
     let evaluation = autopilot.evaluate(&Scope::All).await?;

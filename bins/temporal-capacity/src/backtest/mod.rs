@@ -155,7 +155,7 @@ fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_
         loads: Vec::new(),
         parameters,
         cadence: flags.cadence.parse()?,
-        price: settings.policy.threshold.price.clone(),
+        price: settings.rules.prices.clone(),
         warmup_days: flags.warmup_days,
     };
     Ok((run, settings))

@@ -42,7 +42,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
         Ok(answer) => {
             let now = scraper.server_time().unwrap_or_else(|| autopilot.now());
             let age = answer.newest.map(|newest| now.duration_since(newest));
-            let max_age = autopilot.settings().policy.threshold.metrics_max_age;
+            let max_age = autopilot.settings().rules.freshness.metrics_max_age;
             match (answer.completeness, age) {
                 // A large account does not fit into one response and is read in parts.
                 (Completeness::Complete | Completeness::Limited, Some(age)) if age <= max_age => {

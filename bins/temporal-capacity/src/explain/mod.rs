@@ -84,7 +84,7 @@ async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Res
     )?;
     let ledger = Ledger::open_read_only(location).await?;
     let namespace = recorded_namespace(&ledger, name).await?;
-    let recalled = decision_in_ledger(&ledger, &namespace, at, &settings.policy).await?;
+    let recalled = decision_in_ledger(&ledger, &namespace, at, &settings.rules).await?;
     let Some(recalled) = recalled else {
         bail!(
             "the ledger {} has no decision about {namespace}{}. `temporal-capacity history {namespace}` shows the recorded ones",

@@ -85,7 +85,7 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     let shown = file.display();
     let at = flags.at.as_deref().unwrap_or_default();
     let settings = setup::settings(global, Needs::default())?;
-    let price = PricePerMillion::try_new(settings.policy.threshold.price.dollars())?;
+    let price = PricePerMillion::try_new(settings.rules.prices.dollars())?;
     let Load { name, trace } = backtest::read(file)?;
     let minute = minute_of(at, &trace)?;
     let length = i64::try_from(trace.len())?;

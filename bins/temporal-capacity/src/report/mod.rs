@@ -87,7 +87,7 @@ async fn make(
     });
     let gathered = gathered.await?;
     bar.set_message("replaying the other policies");
-    let price = &settings.policy.threshold.price;
+    let price = &settings.rules.prices;
     let report = tokio::task::block_in_place(|| {
         capacity_report::Report::of(gathered, price, |done, of| {
             bar.set_message(format!("replaying the other policies: {done} of {of} runs done"));

@@ -69,10 +69,9 @@ async fn evaluate(
     Ok(Evaluation {
         evaluated_at: now,
         account,
-        price: autopilot.settings().policy.threshold.price.clone(),
         metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
-        policy: autopilot.settings().policy.clone(),
+        rules: autopilot.settings().rules.clone(),
         usage_source: round.usage_source(),
         ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
         warnings,

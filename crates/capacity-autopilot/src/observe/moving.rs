@@ -12,7 +12,7 @@ const CONCURRENT: usize = 4;
 
 /// Fills in when the operations that move replicas began. If one cannot be read, the value from the list is kept.
 pub(super) async fn look_up(autopilot: &Autopilot, snapshots: &mut [Snapshot]) {
-    let filter = &autopilot.settings().policy.filter;
+    let filter = &autopilot.settings().rules.filter;
     let is_ours = |snapshot: &Snapshot| {
         !filter.deny.matches(&snapshot.namespace)
             && (filter.allow.is_empty() || filter.allow.matches(&snapshot.namespace))

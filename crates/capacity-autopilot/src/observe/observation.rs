@@ -2,7 +2,7 @@
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, Decision, Policy, PolicyState, PolicyTarget, PolicyView, Snapshot, decide_with_state, judge,
+    AccountView, Decision, PolicyState, PolicyTarget, PolicyView, Rules, Snapshot, decide, judge,
 };
 use jiff::Timestamp;
 
@@ -26,7 +26,7 @@ pub struct Observation {
     /// The namespaces in scope, by name.
     pub namespaces: Vec<ObservedNamespace>,
     /// The rules of the autopilot that observed.
-    pub policy: Policy,
+    pub rules: Rules,
     /// What fed the hour.
     pub usage_source: UsageSource,
     /// Why the ledger could not be used.
@@ -95,7 +95,7 @@ impl Autopilot {
             account_id,
             namespaces: namespaces.collect(),
             account: round.account,
-            policy: self.settings().policy.clone(),
+            rules: self.settings().rules.clone(),
             usage_source,
             ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
             warnings,
@@ -111,7 +111,7 @@ impl Observation {
     pub fn decide(&self) -> Vec<Decision> {
         let decide = |it: &ObservedNamespace| {
             let state = it.state.as_ref();
-            decide_with_state(&it.snapshot, &self.account, &self.policy, state, self.now).0
+            decide(&it.snapshot, &self.account, &self.rules, state, self.now).0
         };
         self.namespaces.iter().map(decide).collect()
     }
@@ -119,7 +119,7 @@ impl Observation {
     /// Decides about targets of your own: filter, state, metrics, restrictions and guards apply to them as to a built-in policy's.
     pub fn judge(&self, target: impl Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync) -> Vec<Decision> {
         let judge =
-            |it: &ObservedNamespace| judge(&it.snapshot, &self.account, &self.policy, self.now, &target);
+            |it: &ObservedNamespace| judge(&it.snapshot, &self.account, &self.rules, self.now, &target);
         self.namespaces.iter().map(judge).collect()
     }
 
@@ -144,11 +144,10 @@ impl Observation {
         Evaluation {
             evaluated_at: self.now,
             account: self.account_id.clone(),
-            price: self.policy.threshold.price.clone(),
             metrics_unavailable: metrics_unavailable(&self.account, &decisions),
             decisions,
             view: self.account.clone(),
-            policy: self.policy.clone(),
+            rules: self.rules.clone(),
             usage_source: self.usage_source,
             ledger_problem: self.ledger_problem.clone(),
             warnings,
@@ -163,7 +162,7 @@ impl Observation {
         let inputs = |it: &ObservedNamespace| Inputs {
             snapshot: it.snapshot.clone(),
             account: self.account.clone(),
-            policy: self.policy.clone(),
+            rules: self.rules.clone(),
             state: it.state.clone(),
             now: self.now,
         };

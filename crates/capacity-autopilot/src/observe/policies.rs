@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use capacity_engine::{
-    AccountView, Decision, NamespaceId, Policy, PolicyState, Snapshot, decide_with_state,
-    wants_capacity_info_with_state,
+    AccountView, Decision, NamespaceId, PolicyState, Rules, Snapshot, decide, wants_capacity_info,
 };
 use jiff::Timestamp;
 
@@ -24,32 +23,32 @@ pub(crate) fn state_key(policy: &str, in_shadow: bool) -> String {
 
 /// A policy, and what it remembers.
 pub(super) struct Judge {
-    policy: Policy,
+    rules: Rules,
     key: String,
     states: BTreeMap<String, PolicyState>,
 }
 
 impl Judge {
-    pub(super) fn acting(policy: &Policy) -> Self {
+    pub(super) fn acting(rules: &Rules) -> Self {
         Self {
-            key: state_key(policy.acting.name(), false),
-            policy: policy.clone(),
+            key: state_key(rules.policy.name(), false),
+            rules: rules.clone(),
             states: BTreeMap::new(),
         }
     }
 
-    pub(super) fn in_shadow(policy: &Policy) -> Option<Self> {
-        let shadow = policy.shadow.clone()?;
+    pub(super) fn in_shadow(rules: &Rules) -> Option<Self> {
+        let shadow = rules.shadow.clone()?;
         Some(Self {
             key: state_key(shadow.name(), true),
-            policy: policy.acting(shadow),
+            rules: rules.clone().with_policy(shadow).with_shadow(None),
             states: BTreeMap::new(),
         })
     }
 
     /// Reads the stored state. A failing ledger is noted: then nothing is scaled down.
     pub(super) async fn recall(&mut self, reading: &mut Reading<'_>) {
-        if !self.policy.acting.keeps_state() {
+        if !self.rules.policy.keeps_state() {
             return;
         }
         let key = self.key.clone();
@@ -81,7 +80,7 @@ impl Judge {
         now: Timestamp,
     ) -> bool {
         let state = self.state(&snapshot.namespace);
-        wants_capacity_info_with_state(snapshot, account, &self.policy, state, now)
+        wants_capacity_info(snapshot, account, &self.rules, state, now)
     }
 
     /// Decides, and returns what is new to remember.
@@ -92,7 +91,7 @@ impl Judge {
         now: Timestamp,
     ) -> (Decision, Option<PolicyState>) {
         let state = self.state(&snapshot.namespace);
-        let (decision, next) = decide_with_state(snapshot, account, &self.policy, state, now);
+        let (decision, next) = decide(snapshot, account, &self.rules, state, now);
         let is_new = |next: &PolicyState| state.is_none_or(|state| state.text != next.text);
         (decision, next.filter(is_new))
     }

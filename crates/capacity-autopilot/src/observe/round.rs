@@ -84,8 +84,8 @@ impl<'a> Round<'a> {
             account: account_view(autopilot, request),
             ledger_is_enough: request.ledger_is_enough,
             errors: Vec::new(),
-            acting: Judge::acting(&autopilot.settings().policy),
-            shadow: Judge::in_shadow(&autopilot.settings().policy),
+            acting: Judge::acting(&autopilot.settings().rules),
+            shadow: Judge::in_shadow(&autopilot.settings().rules),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::namespaces::Listed;
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
 
 pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mut Vec<String>) {
-    let filter = &autopilot.settings().policy.filter;
+    let filter = &autopilot.settings().rules.filter;
     for (setting, patterns) in [
         ("NAMESPACE_ALLOWLIST", &filter.allow),
         ("NAMESPACE_DENYLIST", &filter.deny),

@@ -185,8 +185,7 @@ impl<'a> Sampler<'a> {
 
     fn newly_short(&mut self, metrics: &AccountMetrics) -> Vec<NamespaceId> {
         let now = self.autopilot.now();
-        let policy = &self.autopilot.settings().policy;
-        let follows = policy.acting.follows_throttling();
+        let follows = self.autopilot.settings().rules.policy.follows_throttling();
         let (mut close, mut throttled, mut new) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
         for name in &self.names {
             let Some(read) = metrics.namespaces.get(name.as_str()) else {

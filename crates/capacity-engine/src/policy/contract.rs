@@ -6,18 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use rust_decimal::Decimal;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::break_even::{BreakEven, Parameters};
-use super::settings::ThresholdSettings;
-use super::threshold::Threshold;
+use super::settings::{Bounds, Guards};
 use crate::capacity::Capacity;
-use crate::decision::ReasonCode;
+use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::PerLimit;
+use crate::pricing::ActionPrice;
 use crate::rate::Rate;
 use crate::snapshot::Snapshot;
 use crate::usage::UsageWindow;
@@ -96,8 +93,12 @@ pub struct PolicyView<'a> {
     pub window: &'a UsageWindow,
     /// Its limits in effect.
     pub limits: PerLimit<Rate>,
-    /// Bounds, prices and the settings of `threshold`.
-    pub settings: &'a ThresholdSettings,
+    /// The sizes that may be chosen; a target outside of them is cut or held.
+    pub bounds: &'a Bounds,
+    /// What actions cost.
+    pub prices: &'a ActionPrice,
+    /// What the guards will check, for a policy that explains a hold itself.
+    pub guards: &'a Guards,
     /// What the policy stored last; `None` if nothing is known.
     pub state: Option<&'a PolicyState>,
     /// Whether the evaluation may only scale up.
@@ -204,128 +205,3 @@ impl From<Wish> for PolicyTarget {
         }
     }
 }
-
-/// One option that a policy compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsideredOption {
-    /// TRUs; 0 means on-demand.
-    pub trus: u32,
-    /// What it admits, in actions a second.
-    pub limit: u64,
-    /// US dollars of an hour without actions.
-    pub idle_hour: Decimal,
-    /// Expected cost in actions; `None` if it was not computed.
-    pub cost_actions: Option<i64>,
-    /// Expected cost in US dollars; `None` if it was not computed.
-    pub cost: Option<Decimal>,
-    /// Whether it is what the policy wants.
-    pub chosen: bool,
-    /// Why it was or was not chosen.
-    pub verdict: String,
-}
-
-/// A policy, shared.
-#[derive(Debug, Clone)]
-pub struct PolicyRef {
-    policy: Arc<dyn CapacityPolicy>,
-    /// What it is stored as; only built-ins can be stored.
-    stored: Option<BuiltIn>,
-}
-
-/// A built-in policy, as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum BuiltIn {
-    Threshold,
-    BreakEven(Parameters),
-}
-
-impl PolicyRef {
-    /// Names of the built-ins.
-    pub const BUILT_IN: [&str; 2] = [Threshold::NAME, BreakEven::NAME];
-
-    /// Shares a policy.
-    pub fn new(policy: impl CapacityPolicy + 'static) -> Self {
-        Self {
-            policy: Arc::new(policy),
-            stored: None,
-        }
-    }
-
-    /// Returns the `threshold` policy.
-    pub fn threshold() -> Self {
-        Self {
-            stored: Some(BuiltIn::Threshold),
-            ..Self::new(Threshold)
-        }
-    }
-
-    /// Returns the `break-even` policy.
-    pub fn break_even(parameters: Parameters) -> Self {
-        Self {
-            stored: Some(BuiltIn::BreakEven(parameters.clone())),
-            ..Self::new(BreakEven::new(parameters))
-        }
-    }
-
-    /// Returns a built-in by its name; the parameters are those of `break-even`.
-    pub fn named(name: &str, parameters: &Parameters) -> Option<Self> {
-        match name {
-            Threshold::NAME => Some(Self::threshold()),
-            BreakEven::NAME => Some(Self::break_even(parameters.clone())),
-            _ => None,
-        }
-    }
-}
-
-/// Fails for a policy that is not built in: its contents are its own.
-impl Serialize for PolicyRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let problem = || {
-            let name = self.policy.name();
-            serde::ser::Error::custom(format!(
-                "the policy `{name}` is not built in and cannot be stored"
-            ))
-        };
-        self.stored.as_ref().ok_or_else(problem)?.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for PolicyRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match BuiltIn::deserialize(deserializer)? {
-            BuiltIn::Threshold => Self::threshold(),
-            BuiltIn::BreakEven(parameters) => Self::break_even(parameters),
-        })
-    }
-}
-
-impl Default for PolicyRef {
-    fn default() -> Self {
-        Self::threshold()
-    }
-}
-
-impl std::ops::Deref for PolicyRef {
-    type Target = dyn CapacityPolicy;
-
-    fn deref(&self) -> &Self::Target {
-        &*self.policy
-    }
-}
-
-/// Policies of the same name, version and settings are the same.
-impl PartialEq for PolicyRef {
-    fn eq(&self, other: &Self) -> bool {
-        let identity = |policy: &Self| {
-            (
-                policy.name().to_owned(),
-                policy.version(),
-                format!("{:?}", policy.policy),
-            )
-        };
-        identity(self) == identity(other)
-    }
-}
-
-impl Eq for PolicyRef {}

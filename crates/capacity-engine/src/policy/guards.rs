@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::judgement::Judged;
-use super::settings::{Policy, ThresholdSettings};
-use super::threshold::{gap_words, most_throttled};
-use super::{Verdict, at_minute, minutes, span};
+use super::rules::Rules;
+use super::settings::{Bounds, Guards};
+use super::throttling::most_throttled;
+use super::verdict::Verdict;
+use super::words::{at_minute, gap_words, minutes, span};
 use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;
@@ -34,7 +36,7 @@ struct Change<'a> {
 pub(super) fn change(
     judged: &Judged<'_>,
     account: &AccountView,
-    policy: &Policy,
+    rules: &Rules,
     now: Timestamp,
     to: Capacity,
     code: ReasonCode,
@@ -43,9 +45,9 @@ pub(super) fn change(
     let wanted = Change { to, code, because };
     let guarded = match (to, judged.present) {
         (Capacity::Provisioned(wish), present) if to > present => {
-            guarded_scale_up(judged, &policy.threshold, now, wanted, wish)
+            guarded_scale_up(judged, rules, now, wanted, wish)
         }
-        (_, Capacity::Provisioned(from)) => guarded_scale_down(judged, account, policy, now, wanted, from),
+        (_, Capacity::Provisioned(from)) => guarded_scale_down(judged, account, rules, now, wanted, from),
         // Nothing is below on-demand.
         (_, Capacity::OnDemand) => Ok(Verdict::keep(code, because.to_owned())),
     };
@@ -57,16 +59,16 @@ pub(super) fn change(
 
 fn guarded_scale_up(
     judged: &Judged<'_>,
-    settings: &ThresholdSettings,
+    rules: &Rules,
     now: Timestamp,
     Change { code, because, .. }: Change<'_>,
     wish: Trus,
 ) -> Result<Verdict, Verdict> {
     let info = known_info(judged, because)?;
     let ceiling = told_ceiling(info, because)?;
-    let step = choose_step(judged, info, ceiling, settings, wish, because)?;
+    let step = choose_step(judged, info, ceiling, rules.bounds, wish, because)?;
     not_set_by_support(judged, info, because)?;
-    not_in_others_hands(judged, settings, now, because)?;
+    not_in_others_hands(judged, &rules.guards, now, because)?;
     let reason = format!("{because}{}", step.notes.concat());
     let action = match judged.present {
         Capacity::OnDemand => Action::Enable(step.trus),
@@ -83,13 +85,12 @@ fn guarded_scale_up(
 fn guarded_scale_down(
     judged: &Judged<'_>,
     account: &AccountView,
-    policy: &Policy,
+    rules: &Rules,
     now: Timestamp,
     Change { to, code, because }: Change<'_>,
     from: Trus,
 ) -> Result<Verdict, Verdict> {
-    let settings = &policy.threshold;
-    usage_known(judged, settings, because)?;
+    usage_known(judged, &rules.guards, because)?;
     let info = known_info(judged, because)?;
     let to = match to {
         Capacity::OnDemand => to,
@@ -104,20 +105,20 @@ fn guarded_scale_down(
             }
         },
     };
-    room_below(judged, info, because, to, judged.acting.recent_minutes())?;
+    room_below(judged, info, because, to, judged.policy.recent_minutes())?;
     not_set_by_support(judged, info, because)?;
     regainable(info, because, from)?;
-    not_in_others_hands(judged, settings, now, because)?;
+    not_in_others_hands(judged, &rules.guards, now, because)?;
     told_ceiling(info, because)?;
     not_own_home(judged, account, because)?;
     let mut reason = because.to_owned();
     // Other policies state the savings themselves.
     if code == ReasonCode::Idle {
-        let saved = in_dollars(settings.price.idle_hour(Capacity::Provisioned(from)));
+        let saved = in_dollars(rules.prices.idle_hour(Capacity::Provisioned(from)));
         let _ = write!(
             reason,
             "; releasing {from} saves up to {saved}/h at {}",
-            settings.price
+            rules.prices
         );
     }
     let action = match to {
@@ -128,9 +129,9 @@ fn guarded_scale_down(
 }
 
 /// Nothing is scaled down on less than an hour's data, or while a part of the usage is unknown.
-fn usage_known(judged: &Judged<'_>, settings: &ThresholdSettings, because: &str) -> Result<(), Verdict> {
+fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<(), Verdict> {
     let window = judged.window;
-    if window.is_estimate() && !settings.disable_on_estimate {
+    if window.is_estimate() && !guards.disable_on_estimate {
         let missing = window.minutes_missing();
         let noun = if missing == 1 { "minute" } else { "minutes" };
         let reason = format!(
@@ -142,7 +143,7 @@ fn usage_known(judged: &Judged<'_>, settings: &ThresholdSettings, because: &str)
         let reason = format!("{because}, but {gap}; capacity is not released without them");
         return Err(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason));
     }
-    if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
+    if let Some((kind, known)) = window.least_known().filter(|_| !guards.disable_on_estimate) {
         let reason = format!(
             "{because}, but only {known} of 60 minutes of its {} are known; capacity is not released on that",
             kind.noun()
@@ -207,7 +208,7 @@ fn choose_step(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
     ceiling: Trus,
-    settings: &ThresholdSettings,
+    bounds: Bounds,
     default: Trus,
     because: &str,
 ) -> Result<Step, Verdict> {
@@ -226,7 +227,7 @@ fn choose_step(
             wanted.get()
         ));
     }
-    let bound = ceiling.min(settings.max_trus);
+    let bound = ceiling.min(bounds.max_trus);
     let allowed: Vec<Trus> = ladder
         .steps()
         .iter()
@@ -237,7 +238,7 @@ fn choose_step(
         return step_below(
             judged,
             info,
-            settings,
+            bounds,
             allowed.last().copied(),
             wanted,
             notes,
@@ -270,7 +271,7 @@ fn choose_step(
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
-    settings: &ThresholdSettings,
+    bounds: Bounds,
     highest: Option<Trus>,
     wanted: Trus,
     mut notes: Vec<String>,
@@ -279,10 +280,10 @@ fn step_below(
     let ceiling = info.ceiling.unwrap_or(wanted);
     let by_inventory = ceiling < wanted;
     // If both apply, report the lower one.
-    let told = if by_inventory && ceiling <= settings.max_trus {
+    let told = if by_inventory && ceiling <= bounds.max_trus {
         format!("the region can currently provide only {ceiling}")
     } else {
-        format!("MAX_TRU_COUNT allows only {}", settings.max_trus)
+        format!("MAX_TRU_COUNT allows only {}", bounds.max_trus)
     };
     let why = match highest {
         None => format!(
@@ -442,14 +443,14 @@ fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(),
 /// Changed by others: a recent change by somebody else is respected for a while.
 fn not_in_others_hands(
     judged: &Judged<'_>,
-    settings: &ThresholdSettings,
+    guards: &Guards,
     now: Timestamp,
     because: &str,
 ) -> Result<(), Verdict> {
     let Some(request) = &judged.snapshot.latest_request else {
         return Ok(());
     };
-    let respect = settings.respect_foreign_changes;
+    let respect = guards.respect_foreign_changes;
     if request.ours || request.state != RequestState::Completed || respect.is_zero() {
         return Ok(());
     }

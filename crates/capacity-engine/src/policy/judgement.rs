@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::contract::CapacityPolicy;
-use super::settings::Policy;
-use super::{Verdict, at_minute, minutes, span};
+use super::rules::Rules;
+use super::verdict::Verdict;
+use super::words::{at_minute, minutes, span};
 use crate::capacity::{Capacity, CapacityRequest, RequestState, present_capacity};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::{LimitKind, PerLimit};
@@ -19,7 +20,7 @@ pub(super) struct Judged<'a> {
     pub(super) window: &'a UsageWindow,
     pub(super) limits: PerLimit<Rate>,
     /// Who wants a target of it.
-    pub(super) acting: &'a dyn CapacityPolicy,
+    pub(super) policy: &'a dyn CapacityPolicy,
 }
 
 /// How far in the future a sample may lie: clocks are not that exact.
@@ -28,11 +29,11 @@ const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 pub(super) fn judge<'a>(
     snapshot: &'a Snapshot,
     account: &AccountView,
-    policy: &Policy,
-    acting: &'a dyn CapacityPolicy,
+    rules: &Rules,
+    policy: &'a dyn CapacityPolicy,
     now: Timestamp,
 ) -> Result<Judged<'a>, Verdict> {
-    ours(snapshot, policy)?;
+    ours(snapshot, rules)?;
     active(snapshot, now)?;
     replicas_at_rest(snapshot, now)?;
     no_change_in_progress(snapshot)?;
@@ -44,7 +45,7 @@ pub(super) fn judge<'a>(
     })?;
     metrics_complete(account)?;
     let window = metrics_present(snapshot)?;
-    metrics_fresh(window, policy, now)?;
+    metrics_fresh(window, rules, now)?;
     change_took_effect(snapshot, window)?;
     let limits = limits_known(snapshot)?;
     Ok(Judged {
@@ -52,7 +53,7 @@ pub(super) fn judge<'a>(
         present,
         window,
         limits,
-        acting,
+        policy,
     })
 }
 
@@ -61,8 +62,8 @@ pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, String> {
 }
 
 /// Row 1.
-fn ours(snapshot: &Snapshot, policy: &Policy) -> Result<(), Verdict> {
-    let filter = &policy.filter;
+fn ours(snapshot: &Snapshot, rules: &Rules) -> Result<(), Verdict> {
+    let filter = &rules.filter;
     if filter.deny.matches(&snapshot.namespace) {
         let reason = "on the deny list".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::Denied, reason));
@@ -190,9 +191,9 @@ fn metrics_present(snapshot: &Snapshot) -> Result<&UsageWindow, Verdict> {
 }
 
 /// Row 8.
-fn metrics_fresh(window: &UsageWindow, policy: &Policy, now: Timestamp) -> Result<(), Verdict> {
+fn metrics_fresh(window: &UsageWindow, rules: &Rules, now: Timestamp) -> Result<(), Verdict> {
     let age = now.duration_since(window.newest().minute);
-    let max_age = policy.threshold.metrics_max_age;
+    let max_age = rules.freshness.metrics_max_age;
     if age > max_age {
         return Err(Verdict::hold(
             ReasonCode::MetricsStale,

@@ -154,7 +154,23 @@ pub(crate) fn moving(since: Option<Since>) -> MovingReplica {
 }
 
 pub(crate) fn decided(snapshot: &Snapshot) -> Decision {
-    decide(snapshot, &account(), &Policy::default(), now())
+    decide(snapshot, &account(), &Rules::default(), now())
+}
+
+pub(crate) use crate::decide as decide_with_state;
+
+/// Decides about a namespace that nothing is remembered of.
+pub(crate) fn decide(snapshot: &Snapshot, account: &AccountView, rules: &Rules, now: Timestamp) -> Decision {
+    decide_with_state(snapshot, account, rules, None, now).0
+}
+
+pub(crate) fn wants_capacity_info(
+    snapshot: &Snapshot,
+    account: &AccountView,
+    rules: &Rules,
+    now: Timestamp,
+) -> bool {
+    crate::wants_capacity_info(snapshot, account, rules, None, now)
 }
 
 /// Action and reason code in one word, as tests compare them.

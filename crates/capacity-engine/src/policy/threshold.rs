@@ -1,56 +1,86 @@
-//! Row 11: the `threshold` rule. Provisioned capacity when throttled, on-demand again when idle.
+//! Check 11: the `threshold` policy. Provisioned capacity when throttled, on-demand again when idle.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::contract::{CapacityPolicy, PolicyTarget, PolicyView, Wish};
-use super::settings::ThresholdSettings;
+use super::settings::Bounds;
+use super::throttling::{Throttling, most_throttled};
+use super::words::gap_words;
 use crate::capacity::{Capacity, Trus};
-use crate::decision::{ReasonCode, Share};
-use crate::limit::{LimitKind, PerLimit};
-use crate::pricing::{in_dollars, minimum_actions_per_hour, shortfall};
-use crate::rate::{Rate, thousands};
-use crate::snapshot::{Snapshot, UsageGap};
-use crate::usage::{MinuteSample, Usage, UsageWindow};
+use crate::decision::ReasonCode;
+use crate::limit::LimitKind;
+use crate::pricing::{ActionPrice, in_dollars, minimum_actions_per_hour, shortfall};
+use crate::rate::thousands;
+use crate::usage::UsageWindow;
 
-/// The limit that throttles most.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Throttling {
-    pub(super) kind: LimitKind,
-    pub(super) usage: Usage,
-    pub(super) share: Share,
+/// A size outside the bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the default size of {default} is above the largest allowed size of {max}")]
+pub struct SizeOutOfBounds {
+    default: Trus,
+    max: Trus,
 }
 
-/// Returns the limit with the highest throttled share, if any is throttled. If the served rate was not read, it is assumed to
-/// be at the limit, as it is while work is throttled.
-pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rate>>) -> Option<Throttling> {
-    let throttled = LimitKind::ALL.into_iter().filter_map(|kind| {
-        let mut usage = sample.usage[kind];
-        if !sample.served_read[kind] {
-            usage.served = limits[kind].unwrap_or_default();
-        }
-        let (refused, asked) = (
-            usage.throttled.micros_per_second(),
-            usage.asked().micros_per_second(),
-        );
-        if refused == 0 {
-            return None;
-        }
-        let micros = u128::from(refused) * 1_000_000 / u128::from(asked);
-        // At most a million, since throttled requests are part of all requests.
-        let share = Share {
-            micros: u32::try_from(micros).unwrap_or(1_000_000),
-        };
-        Some(Throttling { kind, usage, share })
-    });
-    // If shares are equal, the first limit is reported.
-    throttled.reduce(|most, next| if next.share > most.share { next } else { most })
+/// Settings of the `threshold` policy.
+///
+/// Start from `ThresholdSettings::default()`: 5 TRUs when throttled, released below 100 actions an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ThresholdSettings {
+    pub(crate) default_trus: Trus,
+    /// Capacity is released below this number of actions an hour (`MIN_ACTIONS_THRESHOLD`). A high value releases capacity that is
+    /// in use; zero never releases.
+    pub min_actions_per_hour: u64,
 }
 
-/// The `threshold` policy; its settings are in [`ThresholdSettings`].
+impl Default for ThresholdSettings {
+    fn default() -> Self {
+        Self {
+            default_trus: Trus::try_new(5).expect("a constant above zero"),
+            min_actions_per_hour: 100,
+        }
+    }
+}
+
+impl ThresholdSettings {
+    /// Sets the size to enable. Each TRU after the first costs 360,000 actions an hour, used or not.
+    ///
+    /// # Errors
+    ///
+    /// If it is above the bounds.
+    pub fn with_default_trus(self, default: Trus, bounds: Bounds) -> Result<Self, SizeOutOfBounds> {
+        let max = bounds.max_trus;
+        if default > max {
+            return Err(SizeOutOfBounds { default, max });
+        }
+        Ok(Self {
+            default_trus: default,
+            ..self
+        })
+    }
+
+    /// TRUs to enable (`DEFAULT_TRU_COUNT`); if this size is not available, the next one up is used.
+    pub const fn default_trus(&self) -> Trus {
+        self.default_trus
+    }
+}
+
+/// The `threshold` policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Threshold;
+pub struct Threshold {
+    settings: ThresholdSettings,
+}
 
 impl Threshold {
     /// The name of the policy.
     pub const NAME: &str = "threshold";
+
+    /// Returns the policy with some settings.
+    pub const fn new(settings: ThresholdSettings) -> Self {
+        Self { settings }
+    }
 }
 
 impl CapacityPolicy for Threshold {
@@ -63,7 +93,21 @@ impl CapacityPolicy for Threshold {
     }
 
     fn target(&self, view: &PolicyView<'_>) -> PolicyTarget {
-        rule(view, view.settings)
+        rule(view, &self.settings)
+    }
+
+    fn parameters(&self) -> BTreeMap<String, String> {
+        let settings = [
+            ("default_tru_count", self.settings.default_trus.get().to_string()),
+            (
+                "min_actions_threshold",
+                self.settings.min_actions_per_hour.to_string(),
+            ),
+        ];
+        settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 }
 
@@ -133,7 +177,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
     if !hour.is_below(settings.min_actions_per_hour) {
         let reason = format!(
             "{used} with {trus}{}",
-            unused_minimum(hour.whole(), settings, trus)
+            unused_minimum(hour.whole(), judged.prices, trus)
         );
         return PolicyTarget::keep(ReasonCode::InUse, reason);
     }
@@ -149,7 +193,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
             blocked,
         })
     };
-    if window.is_estimate() && !settings.disable_on_estimate {
+    if window.is_estimate() && !judged.guards.disable_on_estimate {
         let missing = window.minutes_missing();
         let reason = format!(
             "{because}; capacity is not released on an estimate, {missing} more {} of data needed",
@@ -161,7 +205,10 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
         let reason = format!("{because}, but {gap}; capacity is not released without them");
         return held(ReasonCode::MetricsFamilyMissing, reason);
     }
-    if let Some((kind, known)) = window.least_known().filter(|_| !settings.disable_on_estimate) {
+    if let Some((kind, known)) = window
+        .least_known()
+        .filter(|_| !judged.guards.disable_on_estimate)
+    {
         let reason = format!(
             "{because}, but {known} of 60 minutes of its {} are known, and capacity is not released on an estimate; \
              run `temporal-capacity doctor` to see what is missing",
@@ -172,23 +219,8 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
     PolicyTarget::change(Capacity::OnDemand, ReasonCode::Idle, because)
 }
 
-pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
-    LimitKind::ALL
-        .into_iter()
-        .find_map(|kind| match snapshot.usage_gaps[kind]? {
-            UsageGap::FamilyMissing => Some(format!(
-                "the metrics of {} are missing for the whole account",
-                kind.noun()
-            )),
-            UsageGap::PartlyUnreadable => {
-                Some(format!("some of its metrics of {} are unreadable", kind.noun()))
-            }
-            UsageGap::NotRead => Some(format!("its metrics of {} were not read", kind.noun())),
-        })
-}
-
 /// What is paid for an hour below its minimum.
-fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> String {
+fn unused_minimum(actions: u128, prices: &ActionPrice, trus: Trus) -> String {
     let capacity = Capacity::Provisioned(trus);
     let missing = shortfall(capacity, u64::try_from(actions).unwrap_or(u64::MAX));
     if missing == 0 {
@@ -197,7 +229,7 @@ fn unused_minimum(actions: u128, settings: &ThresholdSettings, trus: Trus) -> St
     format!(
         "; below the hourly minimum of {}, paying {}/h for unused capacity",
         thousands(minimum_actions_per_hour(capacity)),
-        in_dollars(settings.price.of(missing))
+        in_dollars(prices.of(missing))
     )
 }
 

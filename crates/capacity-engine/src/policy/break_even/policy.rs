@@ -15,11 +15,9 @@ use super::{
     BreakEvenState, Outcome, Parameters, Rule, Situation, Size, evaluate_only, state::MINUTES_UNTIL_EFFECT,
 };
 use crate::capacity::{Capacity, RequestState, Trus};
-use crate::decision::ReasonCode;
+use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::LimitKind;
-use crate::policy::contract::{
-    CapacityPolicy, ConsideredOption, PolicyState, PolicyTarget, PolicyView, Wish,
-};
+use crate::policy::contract::{CapacityPolicy, PolicyState, PolicyTarget, PolicyView, Wish};
 use crate::policy::threshold;
 use crate::pricing::in_dollars;
 use crate::rate::{Rate, thousands};
@@ -90,7 +88,7 @@ impl CapacityPolicy for BreakEven {
                 "the limit that on-demand would provide is missing from the metrics; will re-evaluate when it is reported",
             );
         };
-        let max_trus = self.parameters.max_trus.min(view.settings.max_trus.get());
+        let max_trus = self.parameters.max_trus.min(view.bounds.max_trus.get());
         let parameters = Parameters {
             max_trus,
             min_trus: self.parameters.min_trus.min(max_trus),
@@ -412,7 +410,7 @@ impl Told<'_> {
     }
 
     fn dollars(&self, cost: i64) -> Decimal {
-        self.view.settings.price.of(u64::try_from(cost).unwrap_or(0))
+        self.view.prices.of(u64::try_from(cost).unwrap_or(0))
     }
 
     fn money(&self, cost: i64) -> String {
@@ -450,7 +448,7 @@ impl Told<'_> {
                 ConsideredOption {
                     trus,
                     limit: u64::try_from((limit + 30) / 60).unwrap_or(0),
-                    idle_hour: self.view.settings.price.idle_hour(Capacity::from_trus(trus)),
+                    idle_hour: self.view.prices.idle_hour(Capacity::from_trus(trus)),
                     cost_actions: cost,
                     cost: cost.map(|cost| self.dollars(cost)),
                     chosen,

@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::inputs::Inputs;
 use crate::capacity::{CapacityRequest, Trus};
 use crate::limit::LimitKind;
-use crate::policy::span;
+use crate::policy::ThresholdSettings;
+use crate::policy::words::span;
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, ReportedUsage};
 use crate::usage::{MinuteSample, UsageWindow};
@@ -402,58 +403,75 @@ fn since_last_change(inputs: &Inputs) -> Option<Dial> {
 }
 
 fn settings(inputs: &Inputs) -> Vec<Dial> {
-    let threshold = &inputs.policy.threshold;
+    let rules = &inputs.rules;
     let seconds = |duration: SignedDuration| u64::try_from(duration.as_secs()).unwrap_or(0);
     let duration = |value: u64| SignedDuration::from_secs(i64::try_from(value).unwrap_or(i64::MAX));
-    let mut dials = vec![
+    let mut dials = Vec::new();
+    if let Some(threshold) = rules.policy.threshold_settings() {
+        dials.extend(of_threshold(threshold));
+    }
+    dials.push(count_dial(
+        "MAX_TRU_COUNT",
+        false,
+        u64::from(rules.bounds.max_trus.get()),
+        100,
+        |inputs, value| {
+            let bounds = &mut inputs.rules.bounds;
+            bounds.max_trus = trus(value).unwrap_or(bounds.max_trus);
+        },
+        |inputs| inputs.rules.bounds.max_trus.get().to_string(),
+    ));
+    dials.push(count_dial(
+        "METRICS_MAX_AGE",
+        false,
+        seconds(rules.freshness.metrics_max_age),
+        WEEK,
+        move |inputs, value| inputs.rules.freshness.metrics_max_age = duration(value),
+        |inputs| span(inputs.rules.freshness.metrics_max_age),
+    ));
+    let mut respect = count_dial(
+        "RESPECT_FOREIGN_CHANGES",
+        false,
+        seconds(rules.guards.respect_foreign_changes),
+        WEEK,
+        move |inputs, value| inputs.rules.guards.respect_foreign_changes = duration(value),
+        |inputs| span(inputs.rules.guards.respect_foreign_changes),
+    );
+    respect.least = 0;
+    dials.push(respect);
+    dials
+}
+
+/// Settings of the `threshold` policy, while it is the one that decides.
+fn of_threshold(threshold: ThresholdSettings) -> [Dial; 2] {
+    let of = |inputs: &Inputs| inputs.rules.policy.threshold_settings().unwrap_or_default();
+    let set = |inputs: &mut Inputs, settings: ThresholdSettings| {
+        inputs.rules.policy = inputs.rules.policy.clone().with_threshold(settings);
+    };
+    [
         count_dial(
             "MIN_ACTIONS_THRESHOLD",
             false,
             threshold.min_actions_per_hour,
             1_000_000_000_000,
-            |inputs, value| inputs.policy.threshold.min_actions_per_hour = value,
-            |inputs| thousands(inputs.policy.threshold.min_actions_per_hour),
+            move |inputs, value| {
+                let mut settings = of(inputs);
+                settings.min_actions_per_hour = value;
+                set(inputs, settings);
+            },
+            move |inputs| thousands(of(inputs).min_actions_per_hour),
         ),
         count_dial(
             "DEFAULT_TRU_COUNT",
             false,
             u64::from(threshold.default_trus.get()),
             100,
-            |inputs, value| {
-                let settings = &mut inputs.policy.threshold;
+            move |inputs, value| {
+                let mut settings = of(inputs);
                 settings.default_trus = trus(value).unwrap_or(settings.default_trus);
+                set(inputs, settings);
             },
-            |inputs| inputs.policy.threshold.default_trus.get().to_string(),
+            move |inputs| of(inputs).default_trus.get().to_string(),
         ),
-        count_dial(
-            "MAX_TRU_COUNT",
-            false,
-            u64::from(threshold.max_trus.get()),
-            100,
-            |inputs, value| {
-                let settings = &mut inputs.policy.threshold;
-                settings.max_trus = trus(value).unwrap_or(settings.max_trus);
-            },
-            |inputs| inputs.policy.threshold.max_trus.get().to_string(),
-        ),
-        count_dial(
-            "METRICS_MAX_AGE",
-            false,
-            seconds(threshold.metrics_max_age),
-            WEEK,
-            move |inputs, value| inputs.policy.threshold.metrics_max_age = duration(value),
-            |inputs| span(inputs.policy.threshold.metrics_max_age),
-        ),
-    ];
-    let mut respect = count_dial(
-        "RESPECT_FOREIGN_CHANGES",
-        false,
-        seconds(threshold.respect_foreign_changes),
-        WEEK,
-        move |inputs, value| inputs.policy.threshold.respect_foreign_changes = duration(value),
-        |inputs| span(inputs.policy.threshold.respect_foreign_changes),
-    );
-    respect.least = 0;
-    dials.push(respect);
-    dials
+    ]
 }

@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, ReasonCode};
-use crate::policy::settings::Policy;
-use crate::policy::{PolicyState, decide_with_state};
+use crate::policy::{PolicyState, Rules, decide};
 use crate::snapshot::{AccountView, Snapshot};
 
 /// Everything that a decision about one namespace is based on.
@@ -16,7 +15,8 @@ pub struct Inputs {
     /// What is known of the account.
     pub account: AccountView,
     /// The rules.
-    pub policy: Policy,
+    #[serde(alias = "policy")]
+    pub rules: Rules,
     /// What the policy remembers of the namespace.
     pub state: Option<PolicyState>,
     /// When it is decided.
@@ -26,10 +26,10 @@ pub struct Inputs {
 impl Inputs {
     /// Returns the decision.
     pub fn decide(&self) -> Decision {
-        decide_with_state(
+        decide(
             &self.snapshot,
             &self.account,
-            &self.policy,
+            &self.rules,
             self.state.as_ref(),
             self.now,
         )

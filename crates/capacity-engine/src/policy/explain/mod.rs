@@ -10,8 +10,7 @@ mod inputs;
 mod options;
 mod switches;
 
-use super::ConsideredOption;
-use crate::decision::Decision;
+use crate::decision::{ConsideredOption, Decision};
 
 pub use flips::{Flip, nearest};
 pub use inputs::{Inputs, Row, row_of};

@@ -2,9 +2,9 @@
 
 use super::inputs::{Inputs, row_of};
 use crate::capacity::{Capacity, Trus};
-use crate::decision::{Decision, ReasonCode};
+use crate::decision::{ConsideredOption, Decision, ReasonCode};
 use crate::limit::LimitKind;
-use crate::policy::{ConsideredOption, Threshold, guards, judgement};
+use crate::policy::{Threshold, guards, judgement};
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, ReportedUsage};
 
@@ -33,7 +33,7 @@ pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOpt
     let about = |capacity: Capacity| ConsideredOption {
         trus: capacity.trus(),
         limit: limit_of(inputs, decision, capacity).map_or(0, |rate| rate.micros_per_second() / 1_000_000),
-        idle_hour: inputs.policy.threshold.price.idle_hour(capacity),
+        idle_hour: inputs.rules.prices.idle_hour(capacity),
         cost_actions: None,
         cost: None,
         chosen: decision.blocked.or(decision.wanted) == Some(capacity),
@@ -103,7 +103,6 @@ fn lower(meaning: &str) -> String {
 }
 
 fn when_raising(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> String {
-    let settings = &inputs.policy.threshold;
     if decision.current == Some(capacity) {
         return "current: throttled at its limit".to_owned();
     }
@@ -116,21 +115,23 @@ fn when_raising(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> Str
     if let Some(why) = unavailable(info, step) {
         return why;
     }
-    if step > settings.max_trus {
-        return format!("above MAX_TRU_COUNT ({})", settings.max_trus);
+    if step > inputs.rules.bounds.max_trus {
+        return format!("above MAX_TRU_COUNT ({})", inputs.rules.bounds.max_trus);
     }
     if let Ok(judged) = judgement::judge(
         &inputs.snapshot,
         &inputs.account,
-        &inputs.policy,
-        &*inputs.policy.acting,
+        &inputs.rules,
+        &*inputs.rules.policy,
         inputs.now,
     ) && let Some(why) = guards::obstacle(&judged, info, step)
     {
         return why;
     }
-    if step < settings.default_trus {
-        return format!("below DEFAULT_TRU_COUNT ({})", settings.default_trus);
+    if let Some(default) = inputs.rules.policy.threshold_settings().map(|it| it.default_trus)
+        && step < default
+    {
+        return format!("below DEFAULT_TRU_COUNT ({default})");
     }
     match decision.wanted {
         Some(wanted) if decision.action.is_change() && capacity > wanted => {
@@ -162,10 +163,11 @@ fn used(inputs: &Inputs, side: &str) -> String {
         ReportedUsage::Known(window) => window.actions_of_the_hour().whole(),
         ReportedUsage::Missing | ReportedUsage::Unknown { .. } => 0,
     };
+    let settings = inputs.rules.policy.threshold_settings().unwrap_or_default();
     format!(
         "{} actions in the last hour, {side} the threshold of {}",
         thousands(actions),
-        thousands(inputs.policy.threshold.min_actions_per_hour)
+        thousands(settings.min_actions_per_hour)
     )
 }
 

@@ -348,14 +348,14 @@ fn of_account(inputs: &Inputs, switches: &mut Vec<Switch>) {
 
 fn of_settings(inputs: &Inputs, switches: &mut Vec<Switch>) {
     let namespace = &inputs.snapshot.namespace;
-    let filter = &inputs.policy.filter;
+    let filter = &inputs.rules.filter;
     if filter.deny.matches(namespace) {
         switches.push(setting(
             "NAMESPACE_DENYLIST",
             "matches it",
             "does not match it",
             |inputs| {
-                inputs.policy.filter.deny = NamespacePatterns::default();
+                inputs.rules.filter.deny = NamespacePatterns::default();
             },
         ));
     }
@@ -365,34 +365,35 @@ fn of_settings(inputs: &Inputs, switches: &mut Vec<Switch>) {
             "does not match it",
             "matches it",
             |inputs| {
-                inputs.policy.filter.allow = NamespacePatterns::default();
+                inputs.rules.filter.allow = NamespacePatterns::default();
             },
         ));
     }
     for other in PolicyRef::BUILT_IN
         .into_iter()
-        .filter(|name| *name != inputs.policy.acting.name())
+        .filter(|name| *name != inputs.rules.policy.name())
     {
         switches.push(setting(
             "POLICY",
-            inputs.policy.acting.name(),
+            inputs.rules.policy.name(),
             other,
             move |inputs| {
                 if let Some(policy) = PolicyRef::named(other, &Parameters::default()) {
-                    inputs.policy = inputs.policy.acting(policy);
+                    inputs.rules.policy = policy;
+                    inputs.rules.shadow = None;
                     inputs.state = None;
                 }
             },
         ));
     }
-    let releases = inputs.policy.threshold.disable_on_estimate;
+    let releases = inputs.rules.guards.disable_on_estimate;
     let word = |releases: bool| if releases { "true" } else { "false" };
     switches.push(setting(
         "DISABLE_ON_ESTIMATE",
         word(releases),
         word(!releases),
         move |inputs| {
-            inputs.policy.threshold.disable_on_estimate = !releases;
+            inputs.rules.guards.disable_on_estimate = !releases;
         },
     ));
 }

@@ -8,7 +8,7 @@ use crate::break_even::{BreakEvenState, Parameters, RememberedHour};
 
 /// A namespace in a small world: work that waits at a limit, samples three minutes late, changes that take two minutes.
 struct Life {
-    policy: Policy,
+    rules: Rules,
     trus: u32,
     envelope: f64,
     waiting: f64,
@@ -32,7 +32,7 @@ impl Life {
     fn new(policy: &str, envelope: f64) -> Self {
         let policy = PolicyRef::named(policy, &Parameters::default()).expect("built in");
         Self {
-            policy: Policy::default().acting(policy),
+            rules: Rules::default().with_policy(policy),
             trus: 0,
             envelope,
             waiting: 0.0,
@@ -109,7 +109,7 @@ impl Life {
         let (decision, next) = decide_with_state(
             &self.snapshot(),
             account,
-            &self.policy,
+            &self.rules,
             self.state.as_ref(),
             time(self.minute),
         );
@@ -319,7 +319,7 @@ fn an_evaluation_that_only_scales_up_leaves_the_plan_to_the_next() {
     let (decision, next) = decide_with_state(
         &snapshot,
         &only_up,
-        &life.policy,
+        &life.rules,
         life.state.as_ref(),
         time(life.minute),
     );
@@ -377,8 +377,8 @@ fn the_worst_of_three_limits_decides() {
         sample(minutes_ago(minutes), usage)
     });
     snapshot.usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
-    let policy = Policy::default().acting(PolicyRef::break_even(Parameters::default()));
-    let decision = decide(&snapshot, &account(), &policy, now());
+    let rules = Rules::default().with_policy(PolicyRef::break_even(Parameters::default()));
+    let decision = decide(&snapshot, &account(), &rules, now());
     assert!(matches!(decision.action, Action::Enable(_)), "{decision}");
     assert!(
         decision.reason.contains("the limit of requests decides"),
@@ -481,8 +481,8 @@ proptest! {
     ) {
         let now = 6 * 60 + minute;
         let snapshot = world(trus, &seen(trus, &minutes, now - lag));
-        let policy = Policy::default().acting(PolicyRef::break_even(Parameters::default()));
-        let (decision, next) = decide_with_state(&snapshot, &account(), &policy, state.as_ref(), time(now));
+        let rules = Rules::default().with_policy(PolicyRef::break_even(Parameters::default()));
+        let (decision, next) = decide_with_state(&snapshot, &account(), &rules, state.as_ref(), time(now));
         prop_assert!(!decision.reason.is_empty());
         prop_assert!(decision.options.len() <= PolicyTarget::MOST_OPTIONS);
         if let Some(next) = next {
@@ -490,7 +490,7 @@ proptest! {
             prop_assert!(BreakEvenState::decode(&next.text).is_ok());
         }
         // The same values give the same decision.
-        let again = decide_with_state(&snapshot, &account(), &policy, state.as_ref(), time(now)).0;
+        let again = decide_with_state(&snapshot, &account(), &rules, state.as_ref(), time(now)).0;
         prop_assert_eq!(decision, again);
     }
 
@@ -516,8 +516,8 @@ proptest! {
         }
         let known = samples.len();
         let snapshot = world(trus, &samples);
-        let policy = Policy::default().acting(PolicyRef::break_even(Parameters::default()));
-        let decision = decide_with_state(&snapshot, &account(), &policy, state.as_ref(), time(now)).0;
+        let rules = Rules::default().with_policy(PolicyRef::break_even(Parameters::default()));
+        let decision = decide_with_state(&snapshot, &account(), &rules, state.as_ref(), time(now)).0;
         let is_down = decision.action.is_change() && decision.wanted < decision.current;
         if known < 48 || (!many && which == 1) {
             prop_assert!(!is_down, "{}", decision);
@@ -531,9 +531,9 @@ proptest! {
     ) {
         let now = 6 * 60 + minute;
         let mut samples = seen(trus, &minutes, now - 3);
-        let policy = Policy::default().acting(PolicyRef::break_even(Parameters::default()));
+        let rules = Rules::default().with_policy(PolicyRef::break_even(Parameters::default()));
         let decide = |samples: &[MinuteSample]| {
-            decide_with_state(&world(trus, samples), &account(), &policy, state.as_ref(), time(now))
+            decide_with_state(&world(trus, samples), &account(), &rules, state.as_ref(), time(now))
         };
         let in_order = decide(&samples);
         let turn = turn % samples.len().max(1);

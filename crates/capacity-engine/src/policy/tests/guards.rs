@@ -20,14 +20,18 @@ fn snapshot_trus(snapshot: &Snapshot) -> u32 {
     }
 }
 
-fn threshold(change: impl FnOnce(&mut ThresholdSettings)) -> Policy {
-    let mut policy = Policy::default();
-    change(&mut policy.threshold);
-    policy
+fn sizes(default: u32, max: u32) -> Rules {
+    let settings = ThresholdSettings {
+        default_trus: trus(default),
+        ..ThresholdSettings::default()
+    };
+    Rules::default()
+        .with_bounds(Bounds::up_to(trus(max)))
+        .with_threshold(settings)
 }
 
-fn decided_with(snapshot: &Snapshot, policy: &Policy) -> Decision {
-    decide(snapshot, &account(), policy, now())
+fn decided_with(snapshot: &Snapshot, rules: &Rules) -> Decision {
+    decide(snapshot, &account(), rules, now())
 }
 
 #[rstest]
@@ -35,19 +39,16 @@ fn decided_with(snapshot: &Snapshot, policy: &Policy) -> Decision {
 #[case::on_a_step(4, "Enable 4 TRUs throttled", "at the limit of 500/s")]
 #[case::the_lowest(2, "Enable 2 TRUs throttled", "at the limit of 500/s")]
 fn step_takes_the_next_one_up(#[case] default: u32, #[case] expected: &str, #[case] ends_with: &str) {
-    let policy = threshold(|settings| settings.default_trus = trus(default));
-    let decision = decided_with(&throttled("pay"), &policy);
+    let rules = sizes(default, 12);
+    let decision = decided_with(&throttled("pay"), &rules);
     assert_eq!(outcome(&decision), expected);
     assert!(decision.reason.ends_with(ends_with), "{}", decision.reason);
 }
 
 #[test]
 fn step_above_the_ladder_takes_its_highest() {
-    let policy = threshold(|settings| {
-        settings.default_trus = trus(14);
-        settings.max_trus = trus(20);
-    });
-    let decision = decided_with(&throttled("pay"), &policy);
+    let rules = sizes(14, 20);
+    let decision = decided_with(&throttled("pay"), &rules);
     assert_eq!(outcome(&decision), "Enable 12 TRUs throttled");
     assert!(
         decision
@@ -132,8 +133,8 @@ fn ceiling_that_does_not_help_holds(#[case] ceiling: u32, #[case] on_demand: f64
 
 #[test]
 fn bounds_are_never_exceeded() {
-    let policy = threshold(|settings| settings.max_trus = trus(5));
-    let decision = decided_with(&throttled("pay"), &policy);
+    let rules = sizes(5, 5);
+    let decision = decided_with(&throttled("pay"), &rules);
     assert_eq!(outcome(&decision), "Enable 4 TRUs throttled");
     assert!(
         decision.reason.ends_with("; MAX_TRU_COUNT allows only 5 TRUs"),
@@ -144,8 +145,8 @@ fn bounds_are_never_exceeded() {
 
 #[test]
 fn bounds_that_leave_nothing_hold() {
-    let policy = threshold(|settings| settings.max_trus = trus(1));
-    let decision = decided_with(&throttled("pay"), &policy);
+    let rules = sizes(5, 1);
+    let decision = decided_with(&throttled("pay"), &rules);
     assert_eq!(outcome(&decision), "Hold no_step_helps");
     assert!(
         decision.reason.contains("MAX_TRU_COUNT allows only 1 TRU"),
@@ -292,13 +293,13 @@ fn own_home_is_never_lowered() {
         home: Some("pay.a1b2c".parse().expect("an id")),
         ..account()
     };
-    let policy = Policy::default();
+    let rules = Rules::default();
     assert_eq!(
-        outcome(&decide(&idle("pay", 4), &home, &policy, now())),
+        outcome(&decide(&idle("pay", 4), &home, &rules, now())),
         "Hold own_namespace"
     );
     assert_eq!(
-        outcome(&decide(&throttled("pay"), &home, &policy, now())),
+        outcome(&decide(&throttled("pay"), &home, &rules, now())),
         "Enable 6 TRUs throttled"
     );
     let elsewhere = AccountView {
@@ -306,7 +307,7 @@ fn own_home_is_never_lowered() {
         ..account()
     };
     assert_eq!(
-        outcome(&decide(&idle("pay", 4), &elsewhere, &policy, now())),
+        outcome(&decide(&idle("pay", 4), &elsewhere, &rules, now())),
         "Disable idle"
     );
 }

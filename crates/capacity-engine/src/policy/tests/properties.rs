@@ -231,14 +231,17 @@ fn any_account() -> impl Strategy<Value = AccountView> {
     })
 }
 
-fn any_policy() -> impl Strategy<Value = Policy> {
-    (any_threshold(), any::<bool>()).prop_map(|(policy, break_even)| {
-        let break_even = break_even.then(|| PolicyRef::break_even(crate::break_even::Parameters::default()));
-        policy.acting(break_even.unwrap_or_default())
+fn any_policy() -> impl Strategy<Value = Rules> {
+    (any_threshold(), any::<bool>()).prop_map(|(rules, break_even)| {
+        if break_even {
+            rules.with_policy(PolicyRef::break_even(crate::break_even::Parameters::default()))
+        } else {
+            rules
+        }
     })
 }
 
-fn any_threshold() -> impl Strategy<Value = Policy> {
+fn any_threshold() -> impl Strategy<Value = Rules> {
     let deny = select(vec![vec![], vec![], vec![], vec!["bulk"]]);
     let allow = select(vec![
         vec![],
@@ -249,18 +252,22 @@ fn any_threshold() -> impl Strategy<Value = Policy> {
     ]);
     (deny, allow, 1_u32..17, 1_u32..17, any::<bool>()).prop_map(|(deny, allow, default, max, estimate)| {
         let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
-        Policy {
-            threshold: ThresholdSettings {
-                default_trus: trus(default),
-                max_trus: trus(max),
+        let settings = ThresholdSettings {
+            default_trus: trus(default),
+            ..ThresholdSettings::default()
+        };
+        Rules {
+            bounds: Bounds::up_to(trus(max)),
+            guards: Guards {
                 disable_on_estimate: estimate,
-                ..ThresholdSettings::default()
+                ..Guards::default()
             },
+            policy: PolicyRef::threshold(settings),
             filter: NamespaceFilter {
                 allow: patterns(&allow),
                 deny: patterns(&deny),
             },
-            ..Policy::default()
+            ..Rules::default()
         }
     })
 }
@@ -285,8 +292,8 @@ fn random_snapshots_reach_every_reason() {
     let strategy = (any_snapshot(), any_account(), any_threshold());
     let mut reached = BTreeSet::new();
     for _ in 0..20_000 {
-        let (snapshot, account, policy) = strategy.new_tree(&mut runner).expect("a value").current();
-        reached.insert(decide(&snapshot, &account, &policy, now()).reason_code);
+        let (snapshot, account, rules) = strategy.new_tree(&mut runner).expect("a value").current();
+        reached.insert(decide(&snapshot, &account, &rules, now()).reason_code);
     }
     let missed: Vec<&ReasonCode> = ReasonCode::ALL
         .iter()
@@ -321,10 +328,10 @@ proptest! {
 
     #[test]
     fn every_snapshot_gets_one_and_the_same_decision(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        let decision = decide(&snapshot, &account, &policy, now());
-        prop_assert_eq!(&decision, &decide(&snapshot, &account, &policy, now()));
+        let decision = decide(&snapshot, &account, &rules, now());
+        prop_assert_eq!(&decision, &decide(&snapshot, &account, &rules, now()));
         prop_assert!(!decision.reason.is_empty());
         prop_assert_eq!(&decision.namespace, &snapshot.namespace);
         prop_assert_eq!(decision.blocked.is_some() && decision.action != Action::Hold, false);
@@ -332,21 +339,21 @@ proptest! {
 
     #[test]
     fn nothing_off_the_ladder_or_above_ceiling_or_bounds_is_wanted(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        if let Action::Enable(trus) | Action::Resize(trus) = decide(&snapshot, &account, &policy, now()).action {
+        if let Action::Enable(trus) | Action::Resize(trus) = decide(&snapshot, &account, &rules, now()).action {
             let info = known(&snapshot);
             prop_assert!(info.ladder.contains(trus));
             prop_assert!(info.ceiling.is_some_and(|ceiling| trus <= ceiling));
-            prop_assert!(trus <= policy.threshold.max_trus);
+            prop_assert!(trus <= rules.bounds.max_trus);
         }
     }
 
     #[test]
     fn what_was_stored_is_decided_alike(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        let inputs = explain::Inputs { snapshot, account, policy, state: None, now: now() };
+        let inputs = explain::Inputs { snapshot, account, rules, state: None, now: now() };
         let stored = serde_json::to_string(&inputs).expect("every part can be stored");
         let restored: explain::Inputs = serde_json::from_str(&stored).expect("what was stored can be read");
         let decision = inputs.decide();
@@ -357,13 +364,13 @@ proptest! {
 
     #[test]
     fn no_condition_of_rows_1_to_10_yields_a_change(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        if !decide(&snapshot, &account, &policy, now()).action.is_change() {
+        if !decide(&snapshot, &account, &rules, now()).action.is_change() {
             return Ok(());
         }
-        prop_assert!(!policy.filter.deny.matches(&snapshot.namespace));
-        prop_assert!(policy.filter.allow.is_empty() || policy.filter.allow.matches(&snapshot.namespace));
+        prop_assert!(!rules.filter.deny.matches(&snapshot.namespace));
+        prop_assert!(rules.filter.allow.is_empty() || rules.filter.allow.matches(&snapshot.namespace));
         prop_assert!(snapshot.inactive_state.is_none() && snapshot.moving_replica.is_none());
         prop_assert!(snapshot.running_operation.is_none());
         let request = snapshot.latest_request.as_ref();
@@ -379,9 +386,9 @@ proptest! {
 
     #[test]
     fn no_change_passes_a_restriction_of_its_direction(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        let decision = decide(&snapshot, &account, &policy, now());
+        let decision = decide(&snapshot, &account, &rules, now());
         if !decision.action.is_change() {
             return Ok(());
         }
@@ -393,9 +400,9 @@ proptest! {
 
     #[test]
     fn raising_never_lowers_a_limit(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        let decision = decide(&snapshot, &account, &policy, now());
+        let decision = decide(&snapshot, &account, &rules, now());
         if let (Action::Enable(trus) | Action::Resize(trus), true) = (decision.action, decision.wanted > decision.current) {
             for kind in LimitKind::ALL {
                 prop_assert!(snapshot.limits[kind].is_some_and(|limit| kind.at(trus) >= limit));
@@ -415,11 +422,11 @@ proptest! {
 
     #[test]
     fn lowering_leaves_room_for_every_known_minute(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        if decide(&snapshot, &account, &policy, now()).action == Action::Disable {
+        if decide(&snapshot, &account, &rules, now()).action == Action::Disable {
             for kind in LimitKind::ALL {
-                let recent = policy.acting.recent_minutes();
+                let recent = rules.policy.recent_minutes();
                 let peak = u128::from(window(&snapshot).highest_asked_within(kind, recent).micros_per_second());
                 let api = (kind == LimitKind::Actions).then(|| known(&snapshot).on_demand_actions).flatten();
                 for envelope in [snapshot.envelopes[kind], api].into_iter().flatten() {
@@ -435,13 +442,13 @@ proptest! {
     #[test]
     fn permuting_namespaces_changes_nothing(
         mut snapshots in prop::collection::vec(any_snapshot(), 1..8),
-        account in any_account(), policy in any_policy(), turn in 0_usize..8,
+        account in any_account(), rules in any_policy(), turn in 0_usize..8,
     ) {
         for (number, snapshot) in snapshots.iter_mut().enumerate() {
             snapshot.namespace = format!("{}-{number}.a1b2c", snapshot.namespace.name()).parse().expect("an id");
         }
         let decide_all = |snapshots: &[Snapshot]| -> Vec<Decision> {
-            snapshots.iter().map(|snapshot| decide(snapshot, &account, &policy, now())).collect()
+            snapshots.iter().map(|snapshot| decide(snapshot, &account, &rules, now())).collect()
         };
         let before = decide_all(&snapshots);
         let order: Vec<Decision> = changes_in_order(&before).into_iter().cloned().collect();
@@ -456,9 +463,9 @@ proptest! {
 
     #[test]
     fn more_throttling_never_weakens_an_enable(
-        snapshot in any_snapshot(), account in any_account(), policy in any_threshold(), factor in 2_u32..50,
+        snapshot in any_snapshot(), account in any_account(), rules in any_threshold(), factor in 2_u32..50,
     ) {
-        let before = decide(&snapshot, &account, &policy, now());
+        let before = decide(&snapshot, &account, &rules, now());
         if let Action::Enable(trus) = before.action {
             let newest = *window(&snapshot).newest();
             // More throttling on the same limit: the same size.
@@ -467,7 +474,7 @@ proptest! {
                 more.usage[kind].throttled = more.usage[kind].throttled.saturating_mul(factor);
             }
             let usage = ReportedUsage::Known(UsageWindow::of_one(more));
-            let after = decide(&Snapshot { usage, ..snapshot.clone() }, &account, &policy, now());
+            let after = decide(&Snapshot { usage, ..snapshot.clone() }, &account, &rules, now());
             prop_assert_eq!(after.action, Action::Enable(trus));
             // Another limit throttles as well: still an enable (the step may be one that helps either limit).
             let mut wider = newest;
@@ -475,16 +482,16 @@ proptest! {
                 wider.usage[kind].throttled = wider.usage[kind].throttled.saturating_add(Rate::per_second(factor));
             }
             let usage = ReportedUsage::Known(UsageWindow::of_one(wider));
-            let after = decide(&Snapshot { usage, ..snapshot.clone() }, &account, &policy, now());
+            let after = decide(&Snapshot { usage, ..snapshot.clone() }, &account, &rules, now());
             prop_assert!(matches!(after.action, Action::Enable(_)), "{}", after);
         }
     }
 
     #[test]
     fn the_state_a_decision_leads_to_needs_no_further_change(
-        snapshot in any_snapshot(), account in any_account(), policy in any_threshold(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_threshold(),
     ) {
-        let decision = decide(&snapshot, &account, &policy, now());
+        let decision = decide(&snapshot, &account, &rules, now());
         let (true, Some(wanted)) = (decision.action.is_change(), decision.wanted) else { return Ok(()) };
         let mut info = known(&snapshot).clone();
         info.current = wanted.into();
@@ -496,19 +503,19 @@ proptest! {
             latest_request: None,
             ..snapshot.clone()
         };
-        let next = decide(&after, &account, &policy, now());
+        let next = decide(&after, &account, &rules, now());
         prop_assert!(!next.action.is_change(), "{} after {}", next, decision);
         // Nor while the metrics still show the time before the change.
         after.latest_request = Some(request(RequestState::Completed, 0, true));
-        prop_assert!(!decide(&after, &account, &policy, now()).action.is_change());
+        prop_assert!(!decide(&after, &account, &rules, now()).action.is_change());
     }
 
     #[test]
     fn prices_are_those_of_the_capacities(
-        snapshot in any_snapshot(), account in any_account(), policy in any_policy(),
+        snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
-        let decision = decide(&snapshot, &account, &policy, now());
-        let price = &policy.threshold.price;
+        let decision = decide(&snapshot, &account, &rules, now());
+        let price = &rules.prices;
         prop_assert_eq!(decision.price.per_hour_before, decision.current.map(|capacity| price.idle_hour(capacity)));
         prop_assert_eq!(decision.price.per_hour_after, decision.wanted.map(|capacity| price.idle_hour(capacity)));
     }

@@ -19,7 +19,7 @@ fn outcome_under(restriction: Restriction, snapshot: &Snapshot) -> String {
     outcome(&decide(
         snapshot,
         &under(vec![restriction]),
-        &Policy::default(),
+        &Rules::default(),
         now(),
     ))
 }
@@ -63,7 +63,7 @@ fn row_12_says_the_policys_reason_and_its_own() {
     let decision = decide(
         &idle("pay", 4),
         &under(vec![paused.clone()]),
-        &Policy::default(),
+        &Rules::default(),
         now(),
     );
     assert_eq!(
@@ -71,7 +71,7 @@ fn row_12_says_the_policys_reason_and_its_own() {
         "45 actions in the last hour, below the threshold of 100, but all changes are paused"
     );
     assert_eq!(decision.blocked, Some(Capacity::OnDemand));
-    let decision = decide(&throttled("pay"), &under(vec![paused]), &Policy::default(), now());
+    let decision = decide(&throttled("pay"), &under(vec![paused]), &Rules::default(), now());
     assert!(
         decision.reason.ends_with(", but all changes are paused"),
         "{}",
@@ -91,7 +91,7 @@ fn row_12_the_first_restriction_that_applies_decides() {
         restriction(Direction::ScaleDown, ReasonCode::LedgerUnavailable),
     ];
     let decided =
-        |snapshot: &Snapshot| outcome(&decide(snapshot, &under(list.clone()), &Policy::default(), now()));
+        |snapshot: &Snapshot| outcome(&decide(snapshot, &under(list.clone()), &Rules::default(), now()));
     assert_eq!(decided(&idle("pay", 4)), "Hold scale_up_only");
     assert_eq!(decided(&throttled("pay")), "Hold scale_up_paused");
     assert_eq!(decided(&idle("orders", 4)), "Hold spec_changed");
@@ -114,7 +114,7 @@ fn row_12_comes_before_the_guards_and_needs_no_capacity_info() {
     );
     let wants = |direction: Direction, snapshot: &Snapshot| {
         let account = under(vec![restriction(direction, ReasonCode::Paused)]);
-        wants_capacity_info(snapshot, &account, &Policy::default(), now())
+        wants_capacity_info(snapshot, &account, &Rules::default(), now())
     };
     assert!(!wants(Direction::ScaleDown, &idle("pay", 4)));
     assert!(wants(Direction::ScaleUp, &idle("pay", 4)));

@@ -8,15 +8,15 @@ use super::ReasonCode::{
 };
 use super::*;
 
-fn filter(allow: &[&str], deny: &[&str]) -> Policy {
+fn filter(allow: &[&str], deny: &[&str]) -> Rules {
     let patterns = |list: &[&str]| NamespacePatterns::try_new(list).expect("parses");
     let filter = NamespaceFilter {
         allow: patterns(allow),
         deny: patterns(deny),
     };
-    Policy {
+    Rules {
         filter,
-        ..Policy::default()
+        ..Rules::default()
     }
 }
 
@@ -111,7 +111,7 @@ fn row_6_holds_everything_while_the_metrics_are_unavailable() {
         metrics: unavailable,
         ..account()
     };
-    let decision = decide(&throttled("pay"), &account, &Policy::default(), now());
+    let decision = decide(&throttled("pay"), &account, &Rules::default(), now());
     assert_eq!(outcome(&decision), "Hold metrics_incomplete");
     assert_eq!(
         decision.reason, "metrics unavailable",
@@ -249,19 +249,16 @@ fn row_11_gives_back_below_the_threshold(#[case] actions: f64, #[case] expected:
 
 #[test]
 fn row_11_exactly_the_threshold_is_not_below() {
-    let policy = Policy {
-        threshold: ThresholdSettings {
-            min_actions_per_hour: 3_600,
-            ..ThresholdSettings::default()
-        },
-        ..Policy::default()
-    };
+    let rules = Rules::default().with_threshold(ThresholdSettings {
+        min_actions_per_hour: 3_600,
+        ..ThresholdSettings::default()
+    });
     let snapshot = Snapshot {
         usage: hour(used(LimitKind::Actions, 1.0, 0.0)),
         ..snapshot("pay", 4)
     };
     assert_eq!(
-        outcome(&decide(&snapshot, &account(), &policy, now())),
+        outcome(&decide(&snapshot, &account(), &rules, now())),
         "Keep in_use"
     );
 }
@@ -388,7 +385,7 @@ fn what_a_first_look_left_out_makes_a_candidate() {
     assert!(wants_capacity_info(
         &snapshot,
         &account(),
-        &Policy::default(),
+        &Rules::default(),
         now()
     ));
 }
@@ -411,12 +408,12 @@ fn row_11_says_how_much_of_the_hour_is_known() {
 
 #[test]
 fn row_11_releases_nothing_on_an_estimate_unless_that_is_set() {
-    let policy = Policy::default();
+    let rules = Rules::default();
     let estimate = Snapshot {
         usage: one(PerLimit::default()),
         ..snapshot("pay", 4)
     };
-    let decision = decide(&estimate, &account(), &policy, now());
+    let decision = decide(&estimate, &account(), &rules, now());
     assert_eq!(outcome(&decision), "Hold estimate_only");
     assert_eq!(decision.blocked, Some(Capacity::OnDemand));
     assert_eq!(
@@ -424,16 +421,16 @@ fn row_11_releases_nothing_on_an_estimate_unless_that_is_set() {
         "Disable idle"
     );
     assert_eq!(
-        outcome(&decide(&idle("pay", 4), &account(), &policy, now())),
+        outcome(&decide(&idle("pay", 4), &account(), &rules, now())),
         "Disable idle"
     );
 }
 
 /// What the original did: `DISABLE_ON_ESTIMATE=true`.
-fn on_estimates() -> Policy {
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = true;
-    policy
+fn on_estimates() -> Rules {
+    let mut rules = Rules::default();
+    rules.guards.disable_on_estimate = true;
+    rules
 }
 
 #[rstest]
@@ -528,7 +525,7 @@ fn the_first_row_that_applies_decides() {
     };
     let denied = filter(&[], &["*"]);
     let mut told = vec![decide(&snapshot, &unavailable, &denied, now()).reason_code];
-    let open = Policy::default();
+    let open = Rules::default();
     let mut next = |snapshot: &Snapshot, account: &AccountView| {
         told.push(decide(snapshot, account, &open, now()).reason_code);
     };
@@ -568,7 +565,7 @@ fn the_first_row_that_applies_decides() {
 
 #[test]
 fn capacity_info_is_wanted_exactly_where_a_change_is_wished() {
-    let wants = |snapshot: &Snapshot| wants_capacity_info(snapshot, &account(), &Policy::default(), now());
+    let wants = |snapshot: &Snapshot| wants_capacity_info(snapshot, &account(), &Rules::default(), now());
     assert!(wants(&throttled("pay")));
     assert!(wants(&idle("pay", 4)));
     assert!(!wants(&snapshot("pay", 0)));

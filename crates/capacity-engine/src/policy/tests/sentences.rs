@@ -21,15 +21,14 @@ fn money_rests_on_the_account_s_own_price() {
     };
     let ten = PlanPercentage::try_new(10.into()).expect("a percentage");
     let list = PriceList::try_new(vec![tier], dollars(45)).expect("a list");
-    let mut policy = Policy::default();
-    policy.threshold.price = ActionPrice::new(list.with_plan(ten), 7_000_000);
-    let decision = decide(&idle("orders", 4), &account(), &policy, now());
+    let rules = Rules::default().with_prices(ActionPrice::new(list.with_plan(ten), 7_000_000));
+    let decision = decide(&idle("orders", 4), &account(), &rules, now());
     assert_eq!(
         decision.to_string(),
         "[orders.a1b2c] Disable: 45 actions in the last hour, below the threshold of 100; \
          releasing 4 TRUs saves up to $53.46/h at $45/M + 10%"
     );
-    assert_eq!(decision.price.price, policy.threshold.price);
+    assert_eq!(decision.price.price, rules.prices);
 }
 
 #[test]
@@ -232,10 +231,10 @@ fn an_estimate_says_of_how_many_minutes_it_is_and_releases_nothing() {
         "[cart.a1b2c] Hold: 12 actions in the last hour (estimated from 1 minute), below the threshold of 100; \
          capacity is not released on an estimate, 47 more minutes of data needed"
     );
-    let mut policy = Policy::default();
-    policy.threshold.disable_on_estimate = true;
+    let mut rules = Rules::default();
+    rules.guards.disable_on_estimate = true;
     assert_eq!(
-        decide(&snapshot, &account(), &policy, now()).to_string(),
+        decide(&snapshot, &account(), &rules, now()).to_string(),
         "[cart.a1b2c] Disable: 12 actions in the last hour (estimated from 1 minute), below the threshold of 100; \
          releasing 4 TRUs saves up to $54.00/h at $50/M"
     );

@@ -1,0 +1,69 @@
+//! Phrases that the sentences of several checks share.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::limit::{LimitKind, PerLimit};
+use crate::rate::Rate;
+use crate::snapshot::{Snapshot, UsageGap};
+
+/// Writes a point in time to the minute, in UTC.
+pub(super) fn at_minute(time: Timestamp) -> impl std::fmt::Display {
+    time.strftime("%Y-%m-%d %H:%M UTC")
+}
+
+/// Writes a span of time in whole minutes.
+pub(super) fn minutes(duration: SignedDuration) -> String {
+    if duration.as_mins() == 0 {
+        return "less than a minute".to_owned();
+    }
+    span(SignedDuration::from_mins(duration.as_mins()))
+}
+
+/// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.
+pub(super) fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().unsigned_abs();
+    let parts = [
+        (seconds / 3_600, "h"),
+        (seconds % 3_600 / 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let shown: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if shown.is_empty() {
+        "0 s".to_owned()
+    } else {
+        shown.join(" ")
+    }
+}
+
+/// What is unknown of the usage, if anything is.
+pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
+    LimitKind::ALL
+        .into_iter()
+        .find_map(|kind| match snapshot.usage_gaps[kind]? {
+            UsageGap::FamilyMissing => Some(format!(
+                "the metrics of {} are missing for the whole account",
+                kind.noun()
+            )),
+            UsageGap::PartlyUnreadable => {
+                Some(format!("some of its metrics of {} are unreadable", kind.noun()))
+            }
+            UsageGap::NotRead => Some(format!("its metrics of {} were not read", kind.noun())),
+        })
+}
+
+/// Says what standby replicas served, and that it was left out.
+pub(super) fn standby_note(standby: &PerLimit<Rate>) -> String {
+    let parts: Vec<String> = LimitKind::ALL
+        .into_iter()
+        .filter(|kind| !standby[*kind].is_zero())
+        .map(|kind| format!("{} {}/s", standby[kind].measured(), kind.noun()))
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("; standby traffic of {} is not counted", parts.join(" and "))
+}
