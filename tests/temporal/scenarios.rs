@@ -1,6 +1,6 @@
 //! What goes wrong in life: lost controllers, storms, junk, cancellations, rejected operations, blindness, many namespaces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capacity_workflows::{
     CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, Trigger, names, signal, status,
@@ -50,24 +50,22 @@ async fn the_next_tick_restores_a_controller_that_was_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_signals_causes_two_evaluations_at_most() {
+async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() {
     with_worker("storm", throttled(&["checkout"]), async |world| {
         let installation = Installation::default();
+        let begun = Instant::now();
         for _ in 0..200 {
             let storm = (0..5).map(|_| signal(&world.client, &installation, Trigger::Evaluation));
             for sent in futures::future::join_all(storm).await {
                 sent.expect("sent");
             }
         }
-        // The first evaluates at once; all others are one more, twenty seconds later.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(
-            status(&world.client, &Installation::default(), PATIENT)
-                .await
-                .expect("an answer")
-                .evaluations
-                <= 2
-        );
+        let status = status(&world.client, &installation, PATIENT).await;
+        let evaluations = status.expect("an answer").evaluations;
+        // The first evaluates at once; all others are one more, twenty seconds later, where the machine is as fast as that.
+        let most = 2 + begun.elapsed().as_secs() / 20;
+        assert!(evaluations <= most, "{evaluations} of at most {most}");
         assert_eq!(world.cloud.changes().len(), 1);
     })
     .await;
