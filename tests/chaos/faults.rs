@@ -78,6 +78,22 @@ impl Fate {
         }
     }
 
+    /// Kills one worker after the other, and starts each again as a supervisor does.
+    pub(crate) async fn in_turn(mut self, apart: Duration) {
+        let workers = self.world.workers.len();
+        let mut away = 0.0;
+        for number in (0..workers).cycle() {
+            let apart = (apart.as_secs_f64() - away).max(0.0);
+            if !self.wait(apart, apart).await {
+                return;
+            }
+            self.kill_worker(number).await;
+            away = 1.0 + self.random.f64() * 9.0;
+            self.wait(away, away).await;
+            start_worker(&self.world, number).await;
+        }
+    }
+
     async fn kill_worker(&self, number: usize) {
         let mut worker = self.world.workers[number].lock().await;
         if !worker.is_running() {

@@ -5,6 +5,8 @@
 //! ```text
 //! cargo build --bins && target/debug/chaos                      36 minutes
 //! target/debug/chaos --minutes 4 --seed 7                       a short run
+//! target/debug/chaos --minutes 10 --namespaces 30 --kill-worker-every 60s --evaluate-every 2
+//!                                                               only the workers are killed, in turn: no evaluation is skipped
 //! ```
 //!
 //! The programs are the real ones, from the folder that this one is in.
@@ -14,6 +16,7 @@
 
 mod faults;
 mod processes;
+mod ticks;
 mod verdict;
 mod watcher;
 mod world;
@@ -27,6 +30,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use fastrand::Rng;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use faults::{Done, Fate, pause, resume, start_worker, stop_worker};
@@ -49,6 +53,16 @@ struct Arguments {
     /// Namespaces that are throttled and idle in turns.
     #[arg(long, default_value_t = 60)]
     namespaces: usize,
+    /// Workers that run side by side.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    workers: u8,
+    /// Instead of killing anything at random: one worker after the other is killed, this far apart, and starts again within ten
+    /// seconds. Every evaluation of the schedule must succeed then.
+    #[arg(long, value_name = "DURATION", value_parser = apart, conflicts_with = "older_worker")]
+    kill_worker_every: Option<Duration>,
+    /// Minutes between evaluations of the schedule.
+    #[arg(long, default_value_t = 1, value_name = "MINUTES", value_parser = clap::value_parser!(u8).range(1..=30))]
+    evaluate_every: u8,
     /// Instead of killing anything: a worker of an older release runs alone for a minute, then beside one of this release, and
     /// then this one alone for a fifth of the time.
     #[arg(long, value_name = "PROGRAM")]
@@ -64,8 +78,21 @@ impl Arguments {
     }
 }
 
+fn apart(text: &str) -> Result<Duration, String> {
+    let apart = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|apart| Duration::try_from(apart).ok());
+    apart
+        .filter(|apart| *apart >= Duration::from_secs(15))
+        .ok_or_else(|| "write a duration of 15s or more, such as 60s or 2m".to_owned())
+}
+
 /// Seconds within which throttling is answered, beside one sampling interval.
 const ANSWERED_WITHIN: f64 = 60.0;
+/// The same where a worker is killed every minute: sampler, evaluation and change may each lose theirs, and the service notices after
+/// up to 20 seconds each.
+const ANSWERED_BETWEEN_KILLS: f64 = 180.0;
 /// Release 0.1.0 waited for all changes of an evaluation before the next.
 const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
 
@@ -104,6 +131,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let bound = if arguments.older_worker.is_some() {
         // What an older release promised.
         OLDER_ANSWERED_WITHIN
+    } else if arguments.kill_worker_every.is_some() {
+        Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_BETWEEN_KILLS)
     } else {
         Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_WITHIN)
     };
@@ -120,21 +149,31 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let (stop_watching, stopped_watching) = watch::channel(false);
     let watcher = Watcher::new(Arc::clone(&world), arguments.speed, bound);
     let watcher = tokio::spawn(watcher.run(stopped_watching, over));
-    let every_minute: Vec<String> = (0..60).map(|minute| minute.to_string()).collect();
-    let (created, said) = world
-        .schedule(&["create", "--minutes", &every_minute.join(",")])
-        .await;
+    let minutes = (0..60_u8).step_by(usize::from(arguments.evaluate_every));
+    let minutes: Vec<String> = minutes.map(|minute| minute.to_string()).collect();
+    let (created, said) = world.schedule(&["create", "--minutes", &minutes.join(",")]).await;
     anyhow::ensure!(created, "no schedule: {said}");
+    let scheduled_since = Timestamp::now();
     let done = Arc::new(Done::default());
     if arguments.older_worker.is_some() {
         upgrade(&world, arguments.duration()).await;
+    } else if let Some(apart) = arguments.kill_worker_every {
+        in_turn(&world, &done, arguments, apart).await;
     } else {
         chaos(&world, &done, arguments).await;
     }
     // Nothing new starts, and work in progress finishes.
     end.send_replace(true);
+    let scheduled_until = Timestamp::now();
     pause(&world, "the end of the run").await;
     let verdict = verdict::judge(&world).await?;
+    if arguments.kill_worker_every.is_some() {
+        let scheduled = (scheduled_since, scheduled_until);
+        println!(
+            "{}",
+            ticks::check(&world, scheduled, arguments.evaluate_every).await?
+        );
+    }
     stop_watching.send_replace(true);
     let seen = watcher.await?;
     for worker in &world.workers {
@@ -187,6 +226,33 @@ async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
     }
     if world.conditions().pausing {
         resume(world).await;
+    }
+}
+
+/// Kills one worker after the other; then all of them are there again.
+async fn in_turn(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments, apart: Duration) {
+    let (end, over) = watch::channel(false);
+    for number in 0..world.workers.len() {
+        start_worker(world, number).await;
+    }
+    let fate = Fate {
+        world: Arc::clone(world),
+        done: Arc::clone(done),
+        random: Rng::with_seed(arguments.seed),
+        over,
+        pace: 1.0,
+    };
+    let killer = tokio::spawn(fate.in_turn(apart));
+    let stopped = tokio::time::timeout(arguments.duration(), tokio::signal::ctrl_c());
+    if stopped.await.is_ok() {
+        say("stopped by hand");
+    }
+    end.send_replace(true);
+    if let Err(error) = killer.await {
+        world.violated(format!("the harness: {error}"));
+    }
+    for number in 0..world.workers.len() {
+        start_worker(world, number).await;
     }
 }
 

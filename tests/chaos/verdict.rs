@@ -131,7 +131,15 @@ pub(crate) async fn judge(world: &World) -> anyhow::Result<Verdict> {
         settled_in,
         ..Verdict::default()
     };
+    let mut wanted: BTreeMap<&str, Option<u32>> = BTreeMap::new();
     for update in &accepted {
+        // Between two changes to the same size there is one to another.
+        if wanted.insert(&update.namespace, update.wanted) == Some(update.wanted) {
+            world.violated(format!(
+                "the change of {} at {} was made twice ({})",
+                update.namespace, update.accepted_at, update.operation_id
+            ));
+        }
         let outcomes = recorded
             .outcomes
             .get(&update.operation_id)

@@ -20,7 +20,6 @@ const IDLE: usize = 95;
 const QUIET: usize = 5;
 /// Minutes that the cloud has behind it.
 const PAST_MINUTES: u16 = 10;
-const WORKERS: usize = 2;
 
 /// How everything is, as far as the harness made it so.
 #[derive(Debug)]
@@ -107,7 +106,7 @@ impl World {
         .map(str::to_owned)
         .into();
         let program = crate::programs()?.join("capacity-worker");
-        let workers = (1..=WORKERS).map(|number| {
+        let workers = (1..=arguments.workers).map(|number| {
             let name = format!("worker-{number}");
             // An older release takes the simulated clock from the cloud's answers alone.
             let older = arguments.older_worker.clone().filter(|_| number == 1);

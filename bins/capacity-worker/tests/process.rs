@@ -7,6 +7,8 @@
 
 #[path = "process/killed.rs"]
 mod killed;
+#[path = "process/rolling.rs"]
+mod rolling;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -83,7 +83,7 @@ pub(crate) async fn list(
     Ok(listed)
 }
 
-pub(crate) fn in_scope<'a>(listed: &'a [Listed], scope: &Scope) -> Result<Vec<&'a Listed>, ObserveError> {
+pub(crate) fn in_scope(mut listed: Vec<Listed>, scope: &Scope) -> Result<Vec<Listed>, ObserveError> {
     if let Scope::Matching(patterns) = scope {
         let unmatched = patterns.unmatched(listed.iter().map(|listed| &listed.id));
         if !unmatched.is_empty() {
@@ -93,8 +93,6 @@ pub(crate) fn in_scope<'a>(listed: &'a [Listed], scope: &Scope) -> Result<Vec<&'
             });
         }
     }
-    Ok(listed
-        .iter()
-        .filter(|listed| scope.contains(&listed.id))
-        .collect())
+    listed.retain(|listed| scope.contains(&listed.id));
+    Ok(listed)
 }

@@ -14,8 +14,6 @@ use crate::seen::SizesSeen;
 
 /// Minutes that a window may reach back, and what the newest of them may be behind.
 pub(crate) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
-/// Minutes of the ledger that are held at a time.
-const AT_A_TIME: SignedDuration = SignedDuration::from_mins(15);
 /// The look-back that contains the newest minute, even a late one.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
 /// The budget is per hour; a claim above any budget only counts.
@@ -47,14 +45,12 @@ pub(crate) struct Recalled {
 }
 
 impl Recalled {
-    /// Adds minutes that are newer than all before.
-    fn take(&mut self, minutes: &[Minute]) {
-        for minute in minutes {
-            keep_newest(&mut self.newest, minute);
-            self.older.take(minute);
-            if minute.complete {
-                self.complete = Some(minute.minute);
-            }
+    /// Adds a minute that is newer than all before.
+    fn take(&mut self, minute: &Minute) {
+        keep_newest(&mut self.newest, minute);
+        self.older.take(minute);
+        if minute.complete {
+            self.complete = Some(minute.minute);
         }
     }
 }
@@ -104,22 +100,17 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Returns what the ledger holds of the last hour. A part of it at a time is read: minutes are large.
+    /// Returns what the ledger holds of the last hour. One minute at a time is held: they are large.
     pub(crate) async fn recall(&mut self, now: Timestamp) -> Recalled {
         let mut recalled = Recalled::default();
-        let mut from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+        let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
         // Ignore minutes in the future: they were written by a clock that jumped.
         let end = now
             .saturating_add(SignedDuration::from_mins(1))
             .unwrap_or(Timestamp::MAX);
-        while from < end {
-            let to = from.saturating_add(AT_A_TIME).unwrap_or(end).min(end);
-            let minutes = self
-                .remember(async |ledger, account| ledger.window(account, from, to).await)
-                .await;
-            recalled.take(&minutes.unwrap_or_default());
-            from = to;
-        }
+        let take = |minute| recalled.take(&minute);
+        self.remember(async |ledger, account| ledger.each_minute(account, from, end, take).await)
+            .await;
         recalled
     }
 

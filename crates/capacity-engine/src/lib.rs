@@ -9,6 +9,7 @@ mod capacity;
 mod decision;
 mod limit;
 mod namespace;
+mod packed;
 mod policy;
 pub mod pricing;
 mod rate;
@@ -22,6 +23,7 @@ pub use decision::{
 };
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
+pub use packed::{PackedIter, PackedMinutes};
 pub use policy::break_even;
 pub use policy::explain;
 pub use policy::{

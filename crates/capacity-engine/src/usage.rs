@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::{LimitKind, PerLimit};
+use crate::packed::PackedMinutes;
 use crate::rate::Rate;
 
 /// Use of one limit in one minute: foreground, of the active replica.
@@ -77,7 +78,7 @@ const KNOWN_ENOUGH: usize = 48;
 pub struct UsageWindow {
     newest: MinuteSample,
     /// Older ones, newest first.
-    older: Vec<MinuteSample>,
+    older: PackedMinutes,
 }
 
 /// A stored window without a sample.
@@ -95,7 +96,7 @@ impl TryFrom<Vec<MinuteSample>> for UsageWindow {
 
 impl From<UsageWindow> for Vec<MinuteSample> {
     fn from(window: UsageWindow) -> Self {
-        window.minutes().copied().collect()
+        window.minutes().collect()
     }
 }
 
@@ -119,10 +120,10 @@ impl HourlyActions {
 
 impl UsageWindow {
     /// Returns the window of one sample.
-    pub const fn of_one(newest: MinuteSample) -> Self {
+    pub fn of_one(newest: MinuteSample) -> Self {
         Self {
             newest,
-            older: Vec::new(),
+            older: PackedMinutes::default(),
         }
     }
 
@@ -186,12 +187,12 @@ impl UsageWindow {
 
     /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an estimate.
     pub fn actions_of_the_hour(&self) -> HourlyActions {
-        let minute = |sample: &MinuteSample| {
+        let minute = |sample: MinuteSample| {
             u128::from(sample.usage[LimitKind::Actions].served.micros_per_second()) * 60
         };
         let minutes = u128::from(WINDOW_MINUTES);
         let micros = if self.is_estimate() {
-            minute(&self.newest) * minutes
+            minute(self.newest) * minutes
         } else {
             let known = self
                 .minutes()
@@ -217,8 +218,8 @@ impl UsageWindow {
     }
 
     /// Returns the known minutes, newest first.
-    pub fn minutes(&self) -> impl Iterator<Item = &MinuteSample> {
-        std::iter::once(&self.newest).chain(&self.older)
+    pub fn minutes(&self) -> impl Iterator<Item = MinuteSample> {
+        std::iter::once(self.newest).chain(&self.older)
     }
 }
 

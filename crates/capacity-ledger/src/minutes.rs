@@ -33,6 +33,12 @@ pub(crate) struct Stored {
     pub(crate) entries: Vec<Entry>,
 }
 
+/// Minutes whose blocks are held at a time.
+const BLOCKS_AT_A_TIME: i64 = 15;
+
+/// A row: minute, whether it is complete, source, and the block.
+type Block = (i64, i64, String, Vec<u8>);
+
 impl Ledger {
     /// Records a minute of an account, once, however many workers there are: what is there stays, and what it lacks is added. A
     /// namespace given twice counts once, with the higher use.
@@ -158,14 +164,44 @@ impl Ledger {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Minute>, LedgerError> {
-        let stored = self
-            .stored_minutes(account, minute_number(from), ceiling(to))
+        let mut minutes = Vec::new();
+        self.each_minute(account, from, to, |minute| minutes.push(minute))
             .await?;
-        let names = self.names_of(account).await?;
-        stored
-            .into_iter()
-            .map(|minute| self.named(minute, &names))
-            .collect()
+        Ok(minutes)
+    }
+
+    /// As [`Ledger::window`], but hands out one minute at a time: those of a large account are large, and their blocks are not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::window`]; the minutes before a damaged one have been handed out then.
+    pub async fn each_minute(
+        &self,
+        account: &str,
+        from: Timestamp,
+        to: Timestamp,
+        mut each: impl FnMut(Minute),
+    ) -> Result<(), LedgerError> {
+        let (mut first, end) = (minute_number(from), ceiling(to));
+        let mut names = self.names_of(account).await?;
+        while first < end {
+            let after = first.saturating_add(BLOCKS_AT_A_TIME).min(end);
+            for block in self.blocks(account, first, after).await? {
+                let stored = self.decoded(account, block)?;
+                let number = |entry: &Entry| i64::try_from(entry.namespace).unwrap_or(-1);
+                if !stored
+                    .entries
+                    .iter()
+                    .all(|entry| names.contains_key(&number(entry)))
+                {
+                    // A writer may have added one since.
+                    names = self.names_of(account).await?;
+                }
+                each(self.named(stored, &names)?);
+            }
+            first = after;
+        }
+        Ok(())
     }
 
     pub(crate) async fn stored_minutes(
@@ -174,7 +210,15 @@ impl Ledger {
         from: i64,
         to: i64,
     ) -> Result<Vec<Stored>, LedgerError> {
-        let rows: Vec<(i64, i64, String, Vec<u8>)> = within!(self, Access::Read, transaction => {
+        let blocks = self.blocks(account, from, to).await?;
+        blocks
+            .into_iter()
+            .map(|block| self.decoded(account, block))
+            .collect()
+    }
+
+    async fn blocks(&self, account: &str, from: i64, to: i64) -> Result<Vec<Block>, LedgerError> {
+        within!(self, Access::Read, transaction => {
             let rows = query(
                 "SELECT minute, complete, source, block FROM capacity_minutes \
                  WHERE account = $1 AND minute >= $2 AND minute < $3 ORDER BY minute",
@@ -188,24 +232,28 @@ impl Ledger {
                 Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
             });
             read.collect::<Result<_, _>>()?
+        })
+    }
+
+    fn decoded(
+        &self,
+        account: &str,
+        (minute, complete, source, block): Block,
+    ) -> Result<Stored, LedgerError> {
+        let entries = codec::decode(&block).map_err(|damage| {
+            self.damaged(format!(
+                "the minute {} of {account} holds {}",
+                start_of(minute),
+                damage.as_str()
+            ))
         })?;
-        let stored = rows.into_iter().map(|(minute, complete, source, block)| {
-            let entries = codec::decode(&block).map_err(|damage| {
-                self.damaged(format!(
-                    "the minute {} of {account} holds {}",
-                    start_of(minute),
-                    damage.as_str()
-                ))
-            })?;
-            Ok(Stored {
-                account: account.to_owned(),
-                minute,
-                complete: complete != 0,
-                source,
-                entries,
-            })
-        });
-        stored.collect()
+        Ok(Stored {
+            account: account.to_owned(),
+            minute,
+            complete: complete != 0,
+            source,
+            entries,
+        })
     }
 
     pub(crate) fn named(

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageWindow};
+use capacity_engine::{
+    LimitKind, MinuteSample, NamespaceId, PackedMinutes, PerLimit, Rate, Usage, UsageWindow,
+};
 use capacity_ledger::{Minute, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +16,7 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// Minutes of namespaces, by full id, in any order.
 #[derive(Debug, Default)]
-pub(crate) struct Histories(HashMap<Arc<str>, Vec<MinuteSample>>);
+pub(crate) struct Histories(HashMap<Arc<str>, PackedMinutes>);
 
 impl Histories {
     /// Adds a minute of the ledger.
@@ -29,16 +31,30 @@ impl Histories {
     }
 
     pub(crate) fn add(&mut self, namespace: &Arc<str>, sample: MinuteSample) {
-        self.0.entry(Arc::clone(namespace)).or_default().push(sample);
+        self.0.entry(Arc::clone(namespace)).or_default().push(&sample);
     }
 
     /// Returns the window that ends with a namespace's newest sample.
     pub(crate) fn window(&self, namespace: &NamespaceId, newest: MinuteSample) -> UsageWindow {
-        let older = self.0.get(namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        let older = older.iter().filter(|sample| sample.minute <= newest.minute);
-        UsageWindow::from_samples(older.copied().chain([newest]))
-            .unwrap_or_else(|| UsageWindow::of_one(newest))
+        window_of(self.0.get(namespace.as_str()), newest)
     }
+
+    /// The same, and forgets the minutes: a large account has them once.
+    pub(crate) fn take_window(&mut self, namespace: &NamespaceId, newest: MinuteSample) -> UsageWindow {
+        window_of(self.0.remove(namespace.as_str()).as_ref(), newest)
+    }
+
+    /// Takes the minutes of a window back.
+    pub(crate) fn put_back(&mut self, namespace: &NamespaceId, window: &UsageWindow) {
+        self.0
+            .insert(Arc::from(namespace.as_str()), window.minutes().collect());
+    }
+}
+
+fn window_of(older: Option<&PackedMinutes>, newest: MinuteSample) -> UsageWindow {
+    let older = older.into_iter().flatten();
+    let older = older.filter(|sample| sample.minute <= newest.minute);
+    UsageWindow::from_samples(older.chain([newest])).unwrap_or_else(|| UsageWindow::of_one(newest))
 }
 
 /// Adds a minute of the ledger, which is newer than all before, as if it had just been read.

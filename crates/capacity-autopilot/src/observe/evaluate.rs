@@ -31,7 +31,8 @@ impl Autopilot {
         request: &EvaluationRequest,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Evaluation, ObserveError> {
-        evaluate(self, request, progress).await
+        // Boxed, or the layout of its callers gets too deep for the compiler.
+        Box::pin(evaluate(self, request, progress)).await
     }
 }
 
@@ -47,11 +48,11 @@ async fn evaluate(
     let mut warnings = Vec::new();
     let listed = list(autopilot, progress).await?;
     warnings::of_clock(autopilot.clock_skew(), &mut warnings);
-    let in_scope = in_scope(&listed, &request.scope)?;
     warnings::of_filters(autopilot, &listed, &mut warnings);
     let account = account_of(listed.iter().map(|listed| &listed.id));
+    let in_scope = in_scope(listed, &request.scope)?;
 
-    let mut round = Round::new(autopilot, &in_scope, account.clone(), request);
+    let mut round = Round::new(autopilot, in_scope, account.clone(), request);
     round.look(request, progress, &mut warnings).await;
     let candidates = round.candidates().of_both(&round.snapshots);
     progress(Progress::ReadingCapacityInfo(candidates.len()));

@@ -67,12 +67,12 @@ impl Autopilot {
     ) -> Result<Observation, ObserveError> {
         let (ops_before, metrics_before) = (self.ops().requests_made(), self.metrics().counted_requests());
         let listed = list(self, progress).await?;
-        let in_scope = in_scope(&listed, &request.scope)?;
         let account_id = account_of(listed.iter().map(|listed| &listed.id));
-        let mut round = Round::new(self, &in_scope, account_id.clone(), request);
         let mut warnings = Vec::new();
         warnings::of_clock(self.clock_skew(), &mut warnings);
         warnings::of_filters(self, &listed, &mut warnings);
+        let in_scope = in_scope(listed, &request.scope)?;
+        let mut round = Round::new(self, in_scope, account_id.clone(), request);
         round.look(request, progress, &mut warnings).await;
         let all: Vec<usize> = (0..round.names.len()).collect();
         progress(Progress::ReadingCapacityInfo(all.len()));
@@ -88,7 +88,7 @@ impl Autopilot {
             .map(|(snapshot, version)| ObservedNamespace {
                 state: round.acting.state(&snapshot.namespace).cloned(),
                 snapshot,
-                resource_version: version.to_owned(),
+                resource_version: version,
             });
         Ok(Observation {
             now: self.now(),

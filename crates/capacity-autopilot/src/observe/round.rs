@@ -44,10 +44,12 @@ pub(super) struct Round<'a> {
     autopilot: &'a Autopilot,
     pub(super) reading: Reading<'a>,
     pub(super) names: Vec<NamespaceId>,
-    pub(super) versions: Vec<&'a str>,
+    pub(super) versions: Vec<String>,
     pub(super) snapshots: Vec<Snapshot>,
-    /// Minutes before the newest ones.
+    /// Minutes before the newest ones, of namespaces whose window was not made yet.
     older: Histories,
+    /// Whether the ledger holds any.
+    has_history: bool,
     pub(super) account: AccountView,
     /// Whether releases may be based on a fresh and complete minute of the ledger.
     ledger_is_enough: bool,
@@ -62,25 +64,25 @@ pub(super) struct Round<'a> {
 impl<'a> Round<'a> {
     pub(super) fn new(
         autopilot: &'a Autopilot,
-        in_scope: &[&'a Listed],
+        in_scope: Vec<Listed>,
         account: Option<String>,
         request: &EvaluationRequest,
     ) -> Self {
-        let snapshot = |listed: &&Listed| {
-            let mut snapshot = listed.snapshot.clone();
-            snapshot.change_refused = autopilot.refusal_of(&listed.id, &listed.resource_version);
-            snapshot
-        };
+        let (mut names, mut versions, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
+        for mut listed in in_scope {
+            listed.snapshot.change_refused = autopilot.refusal_of(&listed.id, &listed.resource_version);
+            names.push(listed.id);
+            versions.push(listed.resource_version);
+            snapshots.push(listed.snapshot);
+        }
         Self {
             autopilot,
             reading: Reading::new(autopilot, account),
-            names: in_scope.iter().map(|listed| listed.id.clone()).collect(),
-            versions: in_scope
-                .iter()
-                .map(|listed| listed.resource_version.as_str())
-                .collect(),
-            snapshots: in_scope.iter().map(snapshot).collect(),
+            names,
+            versions,
+            snapshots,
             older: Histories::default(),
+            has_history: false,
             account: account_view(autopilot, request),
             ledger_is_enough: request.ledger_is_enough,
             errors: Vec::new(),
@@ -157,6 +159,7 @@ impl<'a> Round<'a> {
                 complete,
                 older,
             } = self.reading.recall(now).await;
+            self.has_history = !older.is_empty();
             self.older = older;
             let age = complete.map(|minute| now.duration_since(minute));
             if age.is_some_and(|age| age <= fresh) {
@@ -192,7 +195,7 @@ impl<'a> Round<'a> {
     fn fill_all(&mut self, mut metrics: AccountMetrics) {
         for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
             let read = metrics.namespaces.remove(name.as_str());
-            fill(snapshot, read, metrics.missing_families, &self.older);
+            fill(snapshot, read, metrics.missing_families, &mut self.older);
         }
     }
 
@@ -249,14 +252,18 @@ impl<'a> Round<'a> {
             Ok(mut read) => {
                 warnings::of_metrics(&read.metrics, false, warnings);
                 self.reading.record(&read.metrics, false).await;
+                let is_recalled = self.has_history && read.older.is_empty();
                 let older = if read.older.is_empty() {
-                    &self.older
+                    &mut self.older
                 } else {
-                    &read.older
+                    &mut read.older
                 };
                 for (number, name) in numbers.iter().zip(&names) {
                     let metrics = read.metrics.namespaces.remove(name.as_str());
                     let snapshot = &mut self.snapshots[*number];
+                    if let (true, ReportedUsage::Known(window)) = (is_recalled, &snapshot.usage) {
+                        older.put_back(name, window);
+                    }
                     fill(snapshot, metrics, read.metrics.missing_families, older);
                 }
             }
@@ -318,7 +325,8 @@ impl<'a> Round<'a> {
 
     pub(super) fn decide(&mut self, now: Timestamp) -> Vec<Judged> {
         let snapshots = std::mem::take(&mut self.snapshots);
-        let pairs = snapshots.into_iter().zip(&self.versions);
+        let versions = std::mem::take(&mut self.versions);
+        let pairs = snapshots.into_iter().zip(versions);
         pairs
             .map(|(snapshot, version)| {
                 let (decision, next_state) = self.acting.decide(&snapshot, &self.account, now);
@@ -330,7 +338,7 @@ impl<'a> Round<'a> {
                 }
                 Judged {
                     decision,
-                    resource_version: (*version).to_owned(),
+                    resource_version: version,
                     next_state,
                     shadow: self.shadow.as_ref().map(|shadow| {
                         let (decision, next_state) = shadow.decide(&snapshot, &self.account, now);
@@ -348,7 +356,7 @@ fn fill(
     snapshot: &mut Snapshot,
     metrics: Option<NamespaceMetrics>,
     missing: PerLimit<bool>,
-    older: &Histories,
+    older: &mut Histories,
 ) {
     let Some(metrics) = metrics else {
         snapshot.usage = ReportedUsage::Missing;
@@ -365,7 +373,7 @@ fn fill(
         }
     });
     snapshot.usage = match metrics.sample {
-        Ok(newest) => ReportedUsage::Known(older.window(&snapshot.namespace, newest)),
+        Ok(newest) => ReportedUsage::Known(older.take_window(&snapshot.namespace, newest)),
         Err(why) => ReportedUsage::Unknown { why },
     };
 }

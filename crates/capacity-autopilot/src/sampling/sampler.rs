@@ -16,6 +16,10 @@ use crate::text::chain;
 
 /// A namespace that stays throttled is signaled again after this long: the scale-up did not happen.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
+/// Above this percentage of a limit a namespace is signaled, and again only after it has been below the other: of thousands, some
+/// are always about to cross any single one.
+const CLOSE: u128 = 80;
+const STILL_CLOSE: u128 = 70;
 /// A new namespace is sampled after this long at most.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// The longest sampling interval after rejections.
@@ -199,9 +203,12 @@ impl<'a> Sampler<'a> {
                 if lately.is_none() {
                     new.push(name.clone());
                 }
-            } else if is_close(read) {
+                continue;
+            }
+            let was_close = self.close.contains(name);
+            if is_above(read, if was_close { STILL_CLOSE } else { CLOSE }) {
                 close.insert(name.clone());
-                if !self.close.contains(name) {
+                if !was_close {
                     new.push(name.clone());
                 }
             }
@@ -234,10 +241,10 @@ fn is_throttled(read: &NamespaceMetrics) -> bool {
     })
 }
 
-/// Whether more than 80 % of a limit was asked for.
-fn is_close(read: &NamespaceMetrics) -> bool {
+/// Whether more than this percentage of a limit was asked for.
+fn is_above(read: &NamespaceMetrics, percent: u128) -> bool {
     let above = |asked: Rate, limit: Rate| {
-        u128::from(asked.micros_per_second()) * 100 > u128::from(limit.micros_per_second()) * 80
+        u128::from(asked.micros_per_second()) * 100 > u128::from(limit.micros_per_second()) * percent
     };
     let sample = read.sample.as_ref().ok();
     sample.is_some_and(|sample| {

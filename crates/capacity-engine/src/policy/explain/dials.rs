@@ -73,7 +73,7 @@ fn window_of(inputs: &Inputs) -> Option<&UsageWindow> {
 /// Changes the samples, newest first.
 pub(super) fn change_samples(inputs: &mut Inputs, change: impl FnOnce(&mut Vec<MinuteSample>)) {
     let Some(window) = window_of(inputs) else { return };
-    let mut samples: Vec<MinuteSample> = window.minutes().copied().collect();
+    let mut samples: Vec<MinuteSample> = window.minutes().collect();
     change(&mut samples);
     if let Some(window) = UsageWindow::from_samples(samples) {
         inputs.snapshot.usage = ReportedUsage::Known(window);

@@ -1,0 +1,118 @@
+//! Whether the schedule's evaluations were all made: one for every time that it had, each successful.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use capacity_workflows::{EvaluationTick, Installation};
+use futures::StreamExt;
+use jiff::Timestamp;
+use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowListOptions};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus;
+
+use crate::world::World;
+
+/// How long the last evaluation may still take.
+const FINISHED_WITHIN: Duration = Duration::from_mins(5);
+
+/// A run that the schedule started.
+struct Tick {
+    id: String,
+    status: i32,
+    lasted: Option<Duration>,
+}
+
+/// Compares the runs of the schedule with its times; what is missing or failed is a violation. Returns a line for people.
+pub(crate) async fn check(
+    world: &World,
+    (since, until): (Timestamp, Timestamp),
+    every: u8,
+) -> anyhow::Result<String> {
+    let client = world.connection().connect().await?;
+    let expected = times(since, until, every);
+    let begun = Instant::now();
+    let ticks = loop {
+        let ticks = started(&client).await?;
+        let running = WorkflowExecutionStatus::Running as i32;
+        let is_over = |time| ticks.get(time).is_none_or(|tick: &Tick| tick.status != running);
+        if expected.iter().all(is_over) || begun.elapsed() > FINISHED_WITHIN {
+            break ticks;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let (mut made, mut numbers, mut longest) = (0, BTreeSet::new(), Duration::ZERO);
+    for time in &expected {
+        let Some(tick) = ticks.get(time) else {
+            world.violated(format!("the evaluation of {time} was skipped"));
+            continue;
+        };
+        longest = longest.max(tick.lasted.unwrap_or(FINISHED_WITHIN));
+        if tick.status != WorkflowExecutionStatus::Completed as i32 {
+            world.violated(format!(
+                "the evaluation of {time} has the status {}: {}",
+                tick.status, tick.id
+            ));
+            continue;
+        }
+        let handle = client.get_workflow_handle::<EvaluationTick>(tick.id.clone());
+        let report = handle.get_result(WorkflowGetResultOptions::default()).await?;
+        let decided: usize = report.counts.values().sum();
+        if decided != world.cloud.namespaces().len() {
+            world.violated(format!(
+                "the evaluation of {time} made {decided} decisions: {report:?}"
+            ));
+        }
+        made += 1;
+        // One that finds another still deciding joins it.
+        numbers.insert(report.number);
+    }
+    Ok(format!(
+        "  {:<36}{}\n  {:<36}{made}\n  {:<36}{}\n  {:<36}{:.1} s",
+        "evaluations that were due",
+        expected.len(),
+        "  made",
+        "  different ones",
+        numbers.len(),
+        "  longest, changes included",
+        longest.as_secs_f64()
+    ))
+}
+
+/// The times of the schedule.
+fn times(since: Timestamp, until: Timestamp, every: u8) -> Vec<Timestamp> {
+    let minutes = since.as_second().div_euclid(60) + 1..=until.as_second().div_euclid(60);
+    let due = minutes.filter(|minute| minute.rem_euclid(60) % i64::from(every) == 0);
+    due.filter_map(|minute| Timestamp::from_second(minute * 60).ok())
+        .collect()
+}
+
+/// The runs of the schedule, by the time that each is of.
+async fn started(client: &Client) -> anyhow::Result<BTreeMap<Timestamp, Tick>> {
+    let query = format!(
+        "TemporalScheduledById = '{}'",
+        Installation::default().schedule_id()
+    );
+    let mut list = client.list_workflows(query, WorkflowListOptions::builder().build());
+    let mut ticks = BTreeMap::new();
+    while let Some(workflow) = list.next().await {
+        let workflow = workflow?;
+        let attributes = workflow.raw().search_attributes.as_ref();
+        let time = attributes.and_then(|them| them.indexed_fields.get("TemporalScheduledStartTime"));
+        let time = time.and_then(|payload| serde_json::from_slice::<String>(&payload.data).ok());
+        let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
+            continue;
+        };
+        let (started, closed) = (workflow.start_time(), workflow.close_time());
+        let lasted = started
+            .zip(closed)
+            .and_then(|(started, closed)| closed.duration_since(started).ok());
+        ticks.insert(
+            time,
+            Tick {
+                id: workflow.id().to_owned(),
+                status: workflow.raw().status,
+                lasted,
+            },
+        );
+    }
+    Ok(ticks)
+}
