@@ -61,7 +61,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     if LEAVES.iter().all(is_whole) {
         Ok(())
     } else {
-        renew(folder, loopback, leaf_days)
+        renew(folder, loopback, leaf_days.into())
     }
 }
 
@@ -70,7 +70,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
 /// # Errors
 ///
 /// If an authority is missing, or a file cannot be written.
-pub fn renew(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<()> {
+pub fn renew(folder: &Path, loopback: &str, leaf_days: i64) -> anyhow::Result<()> {
     for (name, authority, host) in LEAVES {
         let issuer_key = key_of(&paths(folder, authority).0)?;
         let issuer = Issuer::new(authority_params(authority)?, issuer_key);
@@ -91,7 +91,7 @@ pub fn renew(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<()
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.use_authority_key_identifier_extension = true;
-        validity(&mut params, leaf_days.into())?;
+        validity(&mut params, leaf_days)?;
         let certificate = params.signed_by(&key_of(&key_path)?, &issuer)?;
         write_whole(&path, &certificate.pem())?;
     }

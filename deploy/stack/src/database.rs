@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -60,29 +61,33 @@ impl Account {
     }
 }
 
+/// How long a statement may take; `create database` copies files.
+const STATEMENT: Duration = Duration::from_mins(2);
+
+/// How long `PgBouncer` may take for a question. Without its database it would keep a client waiting for two minutes.
+const POOLED: Duration = Duration::from_secs(10);
+
 /// Asks a database with psql. Rows of fields, as text.
-///
-/// # Errors
-///
-/// What the database answers, on one line.
-pub fn query(
+fn query(
     programs: &Path,
     address: &str,
     database: &str,
     password: &str,
     sql: &str,
+    within: Duration,
 ) -> Result<Vec<Vec<String>>, String> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
-    let output = Command::new(programs.join("psql"))
+    let mut command = Command::new(programs.join("psql"));
+    command
         .args(["-X", "-q", "-A", "-t", "-F", "\u{1f}", "-v", "ON_ERROR_STOP=1"])
         .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
         .env("PGPASSWORD", password)
         .env("PGCONNECT_TIMEOUT", "5")
         .env_remove("PGOPTIONS")
-        .env_remove("PGSERVICE")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run psql: {error}"))?;
+        .env_remove("PGSERVICE");
+    let output = process::output_within(&mut command, within)
+        .map_err(|error| format!("cannot run psql: {error}"))?
+        .ok_or_else(|| format!("no answer from {address} within {} s", within.as_secs()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let said: Vec<&str> = text
@@ -116,6 +121,7 @@ pub fn direct(place: &Place, stack: &Stack, database: &str, sql: &str) -> anyhow
         database,
         &password,
         sql,
+        STATEMENT,
     )
     .map_err(|problem| {
         anyhow::anyhow!(
@@ -123,6 +129,23 @@ pub fn direct(place: &Place, stack: &Stack, database: &str, sql: &str) -> anyhow
             stack.network().postgres()
         )
     })
+}
+
+/// Asks through `PgBouncer`, or `PgBouncer` itself if the database is `pgbouncer`.
+///
+/// # Errors
+///
+/// What it answers, on one line.
+pub fn pooled(place: &Place, stack: &Stack, database: &str, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    let password = place.password().map_err(|error| format!("{error:#}"))?;
+    query(
+        &stack.postgres_programs,
+        &stack.network().pgbouncer(),
+        database,
+        &password,
+        sql,
+        POOLED,
+    )
 }
 
 /// Starts PostgreSQL, with a new cluster of databases if there is none, and waits until it answers.
@@ -215,15 +238,7 @@ pub async fn start_pgbouncer(place: &Place, stack: &Stack) -> anyhow::Result<()>
         place,
         Some("pgbouncer"),
         &format!("PgBouncer at {}", stack.network().pgbouncer()),
-        async || {
-            query(
-                &stack.postgres_programs,
-                &stack.network().pgbouncer(),
-                DATABASES[0],
-                &password,
-                "select 1",
-            )
-        },
+        async || pooled(place, stack, DATABASES[0], "select 1"),
     )
     .await?;
     Ok(())

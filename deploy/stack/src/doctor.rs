@@ -6,6 +6,7 @@
 mod addresses;
 mod database;
 pub mod probe;
+mod search;
 mod settings;
 
 use std::time::{Duration, Instant};
@@ -97,12 +98,14 @@ pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow:
     let lines = status(place).await?;
     processes(&lines, &mut report);
     progress("checking the databases");
+    database::disk(place, &mut report);
     let is_database_up = database::postgres(place, &stack, &mut report);
     if is_database_up {
         database::schemas(place, &stack, &mut report);
         membership(place, &stack, &mut report).await;
     }
-    database::pgbouncer(place, &stack, &mut report);
+    database::pgbouncer(place, &stack, is_database_up, &mut report);
+    search::cluster(place, &stack, &mut report);
     progress("checking certificates");
     addresses::certificates(place, &stack, &mut report).await;
     settings::replicas(&stack, &mut report);
@@ -169,5 +172,29 @@ fn effect(name: &str) -> &'static str {
         }
         "ui" => "the web UI is not reachable; workflows are not affected",
         _ => "the autopilot makes no decisions",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdicts of all findings. Whatever is not good says why it matters and what to do.
+    pub(super) fn verdicts(report: Report) -> Vec<Verdict> {
+        let complete = |finding: &Finding| {
+            finding.verdict == Verdict::Good || !(finding.why.is_empty() || finding.remedy.is_empty())
+        };
+        let findings = report.findings().into_iter();
+        findings
+            .inspect(|finding| assert!(complete(finding), "{finding:?}"))
+            .map(|finding| finding.verdict)
+            .collect()
+    }
+
+    /// The one finding of a check.
+    pub(super) fn only(report: Report) -> Finding {
+        let mut findings = report.findings();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings.remove(0)
     }
 }

@@ -14,6 +14,7 @@ pub mod render;
 pub mod roles;
 pub mod run;
 pub mod schema;
+pub mod search;
 pub mod settings;
 mod wait;
 

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use process_edge::{flush_errors, write_error, write_output};
 use temporal_stack::place::Place;
 use temporal_stack::run::{self, Up};
-use temporal_stack::{client, namespaces, schema};
+use temporal_stack::{client, namespaces, schema, search};
 
 /// Run Temporal itself, self-hosted, on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -69,7 +69,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Set up or upgrade the schema of both databases; safe to repeat.
+    /// Set up or upgrade the schema of both databases, and the index of a search cluster; safe to repeat.
     Schema {
         /// Also rewrite a large visibility table.
         #[arg(long)]
@@ -148,7 +148,9 @@ async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Drain { role, force } => run::drain(&place, role, *force).await?,
         Command::Restart { role, force } => run::restart(&place, role, *force).await?,
         Command::Schema { force } => {
-            schema::apply(&place, &place.stack()?, *force)?;
+            let stack = place.stack()?;
+            schema::apply(&place, &stack, *force)?;
+            search::apply(&place, &stack)?;
             write_error("the schema is what the server needs\n");
         }
         Command::Apply { settings, dry_run } => return apply(&place, settings.as_deref(), *dry_run).await,

@@ -289,7 +289,11 @@ async fn carry_out(client: &Client, wanted: &Wanted, difference: &Difference) ->
         match WorkflowService::register_namespace(&mut client.clone(), request.into_request()).await {
             Ok(_) => {}
             Err(status) if status.code() == Code::AlreadyExists => {}
-            Err(status) => anyhow::bail!("cannot create the namespace {name}: {}", status.message()),
+            Err(status) => anyhow::bail!(
+                "cannot create the namespace {name}{}: {}",
+                archived_to(wanted),
+                status.message()
+            ),
         }
     } else if difference.is_changed {
         let request = UpdateNamespaceRequest {
@@ -320,6 +324,16 @@ async fn carry_out(client: &Client, wanted: &Wanted, difference: &Difference) ->
         add_attributes(client, name, &difference.attributes).await?;
     }
     Ok(())
+}
+
+/// The server asks an archive whether it is there: an error may be about it.
+fn archived_to(wanted: &Wanted) -> String {
+    let uris = [&wanted.history_archive, &wanted.visibility_archive];
+    let uris: Vec<&str> = uris.into_iter().flatten().map(String::as_str).collect();
+    if uris.is_empty() {
+        return String::new();
+    }
+    format!(", archived to {}", uris.join(" and "))
 }
 
 async fn add_attributes(

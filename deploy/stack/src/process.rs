@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -102,6 +102,43 @@ pub(crate) fn start_with_output(
     let pid = child.id();
     let started = start_time(pid).unwrap_or_default();
     write_whole(&place.pid(name), &format!("{pid} {started}\n"))
+}
+
+/// Runs a program to its end and returns its output; `None` if it took longer than it may, and was killed.
+pub(crate) fn output_within(command: &mut Command, bound: Duration) -> std::io::Result<Option<Output>> {
+    fn drained(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                let _ = pipe.read_to_end(&mut bytes);
+            }
+            bytes
+        })
+    }
+    let begun = Instant::now();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let (stdout, stderr) = (drained(child.stdout.take()), drained(child.stderr.take()));
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if begun.elapsed() > bound {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let [stdout, stderr] = [stdout, stderr].map(|pipe| pipe.join().unwrap_or_default());
+    Ok(status.map(|status| Output {
+        status,
+        stdout,
+        stderr,
+    }))
 }
 
 pub(crate) fn log_file(place: &Place, name: &str) -> anyhow::Result<File> {
@@ -208,6 +245,14 @@ mod tests {
         signal(&place, "it", Signal::Kill).expect("sent");
         assert!(ended(&place, "it", Duration::from_mins(1)).await);
         assert_eq!(state(&place, "it"), State::Stopped);
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() {
+        let output = output_within(Command::new("sleep").arg("600"), Duration::from_millis(50));
+        assert!(output.expect("it runs").is_none());
+        let output = output_within(Command::new("echo").arg("done"), Duration::from_mins(1));
+        assert_eq!(output.expect("it runs").expect("it ended").stdout, b"done\n");
     }
 
     #[test]

@@ -109,6 +109,53 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     Ok(built)
 }
 
+/// The template for search clusters of a server's version: the newest that its module holds.
+///
+/// # Errors
+///
+/// If it was not fetched before, and Go cannot fetch it.
+pub(crate) fn search_template(version: &str) -> anyhow::Result<serde_json::Value> {
+    let kept = home()?.join("bin").join(version).join("search-template.json");
+    if !kept.is_file() {
+        let module = format!("{SERVER}@v{version}");
+        let missing = || {
+            format!(
+                "the search template of server {version} is missing: install Go (https://go.dev/dl) to fetch it, or copy the newest                  index_template_v7.json below schema/elasticsearch/visibility of Temporal's sources to {}",
+                kept.display()
+            )
+        };
+        tell(&format!(
+            "fetching the search template of server {version} with Go"
+        ));
+        let output = Command::new("go")
+            .args(["mod", "download", "-json", &module])
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .output()
+            .with_context(missing)?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(missing)?;
+        let folder = answer["Dir"].as_str().with_context(missing)?;
+        let versioned = Path::new(folder).join("schema/elasticsearch/visibility/versioned");
+        let newest = std::fs::read_dir(&versioned)
+            .with_context(missing)?
+            .flatten()
+            .filter_map(|entry| {
+                let number: u32 = entry.file_name().to_str()?.strip_prefix('v')?.parse().ok()?;
+                let template = entry.path().join("index_template_v7.json");
+                template.is_file().then_some((number, template))
+            })
+            .max();
+        let (_, template) = newest.with_context(missing)?;
+        let text = std::fs::read_to_string(&template).with_context(missing)?;
+        if let Some(folder) = kept.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        crate::place::write_whole(&kept, &text)?;
+    }
+    let text = std::fs::read_to_string(&kept)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged", kept.display()))
+}
+
 /// The version that a program says it has. The schema tool and the web UI do not report a reliable one: they count as found
 /// if a server of the right version is next to them.
 fn version_of(program: &Path) -> Option<String> {

@@ -5,9 +5,14 @@ use serde_json::{Value, json};
 use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
 use crate::place::{DATABASES, Place, Stack, USER};
 use crate::roles::{Member, Role};
+use crate::search;
 
 /// The configuration of one process of the server.
-pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> Value {
+///
+/// # Errors
+///
+/// If the password of the search cluster cannot be read.
+pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> anyhow::Result<Value> {
     let settings = &stack.settings;
     let loopback = &stack.network().loopback;
     let ip = member.ip(loopback);
@@ -26,6 +31,11 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> V
             "connectAttributes": { "binary_parameters": "yes" },
         }})
     };
+    let visibility = if settings.search.url.is_some() {
+        search::datastore(&settings.search)?
+    } else {
+        store(DATABASES[1])
+    };
     let services: serde_json::Map<String, Value> = Role::ALL
         .into_iter()
         .map(|role| {
@@ -38,13 +48,13 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> V
             (role.to_string(), json!({ "rpc": rpc }))
         })
         .collect();
-    json!({
+    Ok(json!({
         "log": { "stdout": true, "level": settings.server.log_level, "format": "json" },
         "persistence": {
             "numHistoryShards": settings.server.history_shards,
             "defaultStore": "default",
             "visibilityStore": "visibility",
-            "datastores": { "default": store(DATABASES[0]), "visibility": store(DATABASES[1]) },
+            "datastores": { "default": store(DATABASES[0]), "visibility": visibility },
         },
         "global": {
             "membership": { "maxJoinDuration": "30s", "broadcastAddress": ip },
@@ -68,7 +78,7 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> V
             "visibility": { "state": "disabled", "URI": archive_uri(place, stack, "visibility") },
         }},
         "dynamicConfigClient": { "filepath": place.config("dynamic.yaml"), "pollInterval": "10s" },
-    })
+    }))
 }
 
 fn tls(place: &Place) -> Value {
@@ -196,7 +206,7 @@ mod tests {
     fn every_process_has_its_own_address_and_the_usual_ports() {
         let stack = stack(DEFAULT);
         let member = Member::parse("history-2").expect("a member");
-        let config = server(&place(), &stack, member, "secret");
+        let config = server(&place(), &stack, member, "secret").expect("rendered");
         assert_eq!(config["services"]["history"]["rpc"]["bindOnIP"], "127.77.2.2");
         assert_eq!(config["services"]["history"]["rpc"]["grpcPort"], 7234);
         assert_eq!(config["global"]["membership"]["broadcastAddress"], "127.77.2.2");
@@ -206,13 +216,24 @@ mod tests {
     }
 
     #[test]
+    fn visibility_is_in_postgres_or_in_a_search_cluster() {
+        let stack = stack("[autopilot]\nenabled = false\n[search]\nurl = \"https://search:9200/\"");
+        let member = Member::parse("history-1").expect("a member");
+        let config = server(&place(), &stack, member, "secret").expect("rendered");
+        let store = &config["persistence"]["datastores"]["visibility"]["elasticsearch"];
+        assert_eq!(store["url"], json!({ "scheme": "https", "host": "search:9200" }));
+        assert_eq!(store["indices"]["visibility"], "temporal_visibility_v1");
+    }
+
+    #[test]
     fn clients_and_roles_have_separate_authorities() {
         let config = server(
             &place(),
             &stack(DEFAULT),
             Member::parse("frontend-1").expect("a member"),
             "secret",
-        );
+        )
+        .expect("rendered");
         let tls = &config["global"]["tls"];
         let (internode, frontend) = (&tls["internode"]["server"], &tls["frontend"]["server"]);
         assert_ne!(internode["clientCaFiles"], frontend["clientCaFiles"]);

@@ -9,13 +9,13 @@ use anyhow::Context;
 use temporalio_client::Client;
 
 use crate::client::{connection, http, serving};
-use crate::database::{Account, ensure_ledger, query, start_pgbouncer, start_postgres};
+use crate::database::{Account, direct, ensure_ledger, pooled, start_pgbouncer, start_postgres};
 use crate::membership::unknown_members;
 use crate::place::{DATABASES, Place, Stack, write_secret, write_whole};
 use crate::process::{self, Signal, State};
 use crate::roles::{Member, Role};
 use crate::settings::{Replicas, Settings, differences, is_version};
-use crate::{autopilot, certificates, namespaces, programs, render, schema, tell, wait};
+use crate::{autopilot, certificates, namespaces, programs, render, schema, search, tell, wait};
 
 /// The name of the web UI's process.
 const UI: &str = "ui";
@@ -66,6 +66,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
         settings.replicas = Replicas::all(count);
     }
     settings.autopilot.enabled &= !options.without_autopilot;
+    settings.archival.check_credentials()?;
     let recorded = place.stack().ok();
     if let Some(recorded) = &recorded {
         compatible(place, &recorded.settings, &settings)?;
@@ -88,6 +89,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
     place.record(&stack)?;
     start_postgres(place, &stack).await?;
     schema::apply(place, &stack, false)?;
+    search::apply(place, &stack)?;
     ensure_ledger(place, &stack)?;
     start_pgbouncer(place, &stack).await?;
     configure(place, &stack)?;
@@ -233,7 +235,7 @@ fn configure(place: &Place, stack: &Stack) -> anyhow::Result<()> {
 fn configure_member(place: &Place, stack: &Stack, member: Member, password: &str) -> anyhow::Result<()> {
     let folder = place.config(&member.to_string());
     std::fs::create_dir_all(&folder)?;
-    let config = serde_json::to_string_pretty(&render::server(place, stack, member, password))?;
+    let config = serde_json::to_string_pretty(&render::server(place, stack, member, password)?)?;
     write_secret(&folder.join("server.yaml"), &config)
 }
 
@@ -450,20 +452,11 @@ pub async fn status(place: &Place) -> anyhow::Result<Vec<Line>> {
 }
 
 async fn shared_serving(place: &Place, stack: &Stack, name: &str) -> Result<(), String> {
-    let ask = |address: &str| {
-        let password = place.password().map_err(|error| format!("{error:#}"))?;
-        query(
-            &stack.postgres_programs,
-            address,
-            DATABASES[0],
-            &password,
-            "select 1",
-        )
-        .map(drop)
-    };
     match name {
-        "postgres" => ask(&stack.network().postgres()),
-        "pgbouncer" => ask(&stack.network().pgbouncer()),
+        "postgres" => direct(place, stack, DATABASES[0], "select 1")
+            .map(drop)
+            .map_err(|error| format!("{error:#}")),
+        "pgbouncer" => pooled(place, stack, DATABASES[0], "select 1").map(drop),
         UI => http(&stack.network().ui(), "/healthz").await.map(drop),
         autopilot::WORKER => http(&stack.network().autopilot(), "/healthz").await.map(drop),
         _ => tokio::net::TcpStream::connect(stack.network().cloud())
@@ -603,6 +596,7 @@ pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Resul
     version.clone_into(&mut stack.settings.server.version);
     stack.programs = programs::obtain(version, &stack.settings.server.ui_version)?;
     schema::apply(place, &stack, false)?;
+    search::apply(place, &stack)?;
     place.record(&stack)?;
     configure(place, &stack)?;
     for role in Role::ALL {
@@ -646,7 +640,7 @@ pub fn renew_certificates(place: &Place) -> anyhow::Result<()> {
     certificates::renew(
         &place.tls(),
         &stack.network().loopback,
-        stack.settings.tls.leaf_days,
+        stack.settings.tls.leaf_days.into(),
     )?;
     tell("issued new certificates; the roles use them within a minute, clients when they connect again");
     Ok(())

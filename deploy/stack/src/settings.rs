@@ -23,6 +23,9 @@ pub const ATTRIBUTE_TYPES: [(&str, usize); 7] = [
     ("Text", 3),
 ];
 
+/// What the names of Temporal's indexes begin with.
+const SEARCH_INDEX: &str = "temporal_visibility_v1";
+
 /// What a stack consists of.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +40,8 @@ pub struct Settings {
     pub database: Database,
     /// Certificates.
     pub tls: Tls,
+    /// Visibility in `OpenSearch` or Elasticsearch.
+    pub search: Search,
     /// Where closed workflows go.
     pub archival: Archival,
     /// Our worker.
@@ -239,6 +244,76 @@ impl Default for Archival {
     }
 }
 
+/// Visibility in `OpenSearch` or Elasticsearch instead of PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Search {
+    /// Where the cluster answers; visibility is in PostgreSQL if unset.
+    pub url: Option<String>,
+    /// The index; the server's template covers names that begin with the default one.
+    pub index: String,
+    /// The user, if the cluster asks for one.
+    pub username: Option<String>,
+    /// The file with the user's password.
+    pub password_file: Option<String>,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            url: None,
+            index: SEARCH_INDEX.to_owned(),
+            username: None,
+            password_file: None,
+        }
+    }
+}
+
+impl Search {
+    /// Reads the password, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read.
+    pub fn password(&self) -> Result<Option<String>, String> {
+        let Some(path) = &self.password_file else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("search.password_file: cannot read {path}: {error}"))?;
+        Ok(Some(text.trim_end().to_owned()))
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Some(url) = &self.url {
+            let host = url
+                .strip_prefix("http://")
+                .or_else(|| url.strip_prefix("https://"))
+                .map(|host| host.trim_end_matches('/'));
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '@', '?'])) {
+                mistakes.push(format!(
+                    "search.url = \"{url}\": use http:// or https://, a host and a port, such as \"https://search:9200\""
+                ));
+            }
+        }
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+        if !self.index.starts_with(SEARCH_INDEX) || !self.index.chars().all(is_name) {
+            mistakes.push(format!(
+                "search.index = \"{}\": use a name of a-z, 0-9, `_` and `-` that begins with {SEARCH_INDEX}: the server's template \
+                 covers no other",
+                self.index
+            ));
+        }
+        if self.username.is_some() != self.password_file.is_some() {
+            mistakes.push(
+                "search.username and search.password_file belong together: set both or neither".to_owned(),
+            );
+        }
+        mistakes
+    }
+}
+
 /// Our worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -384,6 +459,7 @@ impl Settings {
             (1..=825).contains(&self.tls.leaf_days),
             format!("tls.leaf_days = {}: use 1 to 825", self.tls.leaf_days),
         );
+        mistakes.extend(self.search.mistakes());
         mistakes.extend(self.archival.mistakes());
         mistakes.extend(self.namespace_mistakes());
         mistakes
@@ -423,7 +499,7 @@ impl Settings {
             }
             for (kind, limit) in ATTRIBUTE_TYPES {
                 let count = counts.get(kind).copied().unwrap_or_default();
-                if count > limit {
+                if count > limit && self.search.url.is_none() {
                     mistakes.push(format!(
                         "namespace \"{name}\" has {count} search attributes of the type {kind}; PostgreSQL has columns for {limit}"
                     ));
@@ -441,6 +517,31 @@ impl Settings {
 }
 
 impl Archival {
+    /// Checks the credentials for Google Cloud Storage: the server silently falls back to those of the machine.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or are not those of a service account.
+    pub fn check_credentials(&self) -> anyhow::Result<()> {
+        let Some(path) = self.gcs_credentials.as_deref().filter(|_| self.enabled) else {
+            return Ok(());
+        };
+        let read = || -> anyhow::Result<bool> {
+            let account: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+            Ok(account["type"] == "service_account" && account["private_key"].is_string())
+        };
+        let is_account = read().with_context(|| {
+            format!(
+                "archival.gcs_credentials: cannot read {path}, and the server would use the credentials of this machine instead"
+            )
+        })?;
+        anyhow::ensure!(
+            is_account,
+            "archival.gcs_credentials: {path} is not the key of a service account; create one with `gcloud iam service-accounts keys create`"
+        );
+        Ok(())
+    }
+
     fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         for (key, uri) in [("history", &self.history), ("visibility", &self.visibility)] {
@@ -537,6 +638,9 @@ mod tests {
     #[case::pool("[database]\npool_size = 50", "raise it or lower pool_size")]
     #[case::home("[autopilot]\nnamespace = \"other\"", "add a [[namespace]]")]
     #[case::bucket("[archival]\nhistory = \"s3://b/h\"", "needs archival.s3_region")]
+    #[case::search_url("[search]\nurl = \"search:9200\"", "such as \"https://search:9200\"")]
+    #[case::search_index("[search]\nindex = \"visibility\"", "begins with temporal_visibility_v1")]
+    #[case::search_user("[search]\nusername = \"temporal\"", "set both or neither")]
     #[case::attribute(
         "[[namespace]]\nname = \"capacity\"\nretention_days = 1\nsearch_attributes = { A = \"Number\" }",
         "use one of Bool"

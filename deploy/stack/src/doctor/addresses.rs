@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http_edge::pem;
 use jiff::{SignedDuration, Timestamp};
-use rustls::ClientConfig;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -14,7 +14,7 @@ use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
 use crate::place::{Place, Stack};
 use crate::roles::{Member, Role};
 
-use super::Report;
+use super::{Finding, Report, Verdict};
 
 /// A certificate that expires sooner is reported.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -39,48 +39,81 @@ pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Repo
             },
         };
         let check = format!("certificate of {member}");
-        let renew = "`temporal-stack certificates` issues new ones; the roles pick them up within a minute";
         let served = match served(place, stack, member, &leaf).await {
             Ok(served) => served,
             Err(Refused::Unreachable) => continue,
             Err(Refused::Problem(problem)) => {
-                report.fail(&check, problem, "clients and other roles cannot connect", renew);
+                report.fail(&check, problem, "clients and other roles cannot connect", RENEW);
                 continue;
             }
         };
-        let now = Timestamp::now();
-        let Some(expires) = not_after(&served) else {
-            report.fail(&check, "it cannot be read", "clients may refuse it", renew);
-            continue;
-        };
-        let left = expires.duration_since(now);
-        let days = left.as_hours() / 24;
-        let found = format!("valid for {days} more days, for {}", leaf.name);
         let on_disk = leaf_of(place, leaf.file).ok();
-        if left < SignedDuration::ZERO {
-            report.fail(
-                &check,
-                format!("expired on {expires}"),
-                "nobody can connect any more",
-                renew,
-            );
-        } else if on_disk.is_some_and(|on_disk| on_disk.as_ref() != served.as_ref()) {
-            report.warn(
-                &check,
-                format!("{found}; the file holds another one"),
-                "the role reads its files once a minute: it has not yet, or cannot read them",
-                format!("run this again in a minute; then `temporal-stack restart {member}`"),
-            );
-        } else if left < NOTICE {
-            report.warn(
-                &check,
-                found,
-                "when it expires, nobody can connect any more",
-                renew,
-            );
-        } else {
-            report.good(&check, found);
+        let is_on_disk = on_disk.is_none_or(|on_disk| on_disk.as_ref() == served.as_ref());
+        let found = judge(
+            &check,
+            leaf.name,
+            not_after(&served),
+            is_on_disk,
+            Timestamp::now(),
+        );
+        report.0.push(found);
+    }
+    // Nobody serves these: they are presented to the frontend.
+    for (file, name) in [
+        ("client", "clients, the web UI and the autopilot"),
+        ("system-worker", "Temporal's own worker role"),
+    ] {
+        let check = format!("certificate {file}.pem");
+        match leaf_of(place, file) {
+            Ok(leaf) => report
+                .0
+                .push(judge(&check, name, not_after(&leaf), true, Timestamp::now())),
+            Err(problem) => report.fail(&check, problem, "clients that present it cannot connect", RENEW),
         }
+    }
+}
+
+const RENEW: &str = "`temporal-stack certificates` issues new ones; the roles pick them up within a minute";
+
+/// Judges one certificate by when it ends, and by whether it is the one in the file.
+fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now: Timestamp) -> Finding {
+    let finding = |verdict, found: String, why: &str, remedy: &str| Finding {
+        check: check.to_owned(),
+        verdict,
+        found,
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let Some(ends) = ends else {
+        let found = "it cannot be read".to_owned();
+        return finding(Verdict::Failure, found, "clients may refuse it", RENEW);
+    };
+    let left = ends.duration_since(now);
+    let found = format!("valid for {} more days, for {name}", left.as_hours() / 24);
+    if left <= SignedDuration::ZERO {
+        let found = format!("expired on {ends}, for {name}");
+        finding(
+            Verdict::Failure,
+            found,
+            "nobody can connect with it any more",
+            RENEW,
+        )
+    } else if !is_on_disk {
+        finding(
+            Verdict::Warning,
+            format!("{found}; the file holds another one"),
+            "the role reads its files once a minute: it has not yet, or cannot read them",
+            "run this again in a minute; if it stays, restart the role",
+        )
+    } else if left < NOTICE {
+        finding(
+            Verdict::Warning,
+            found,
+            "when it expires, nobody can connect any more",
+            RENEW,
+        )
+    } else {
+        finding(Verdict::Good, found, "", "")
     }
 }
 
@@ -146,7 +179,7 @@ async fn served(
             .map_err(|_| Refused::Unreachable)?;
         let name = ServerName::try_from(leaf.name).map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| format!("the handshake with {address} failed: {error}"))?;
+        let stream = stream.map_err(|error| refusal(&address, leaf.name, &error))?;
         let (_, session) = stream.get_ref();
         let first = session.peer_certificates().and_then(|chain| chain.first());
         first
@@ -156,6 +189,38 @@ async fn served(
     tokio::time::timeout(BOUND, handshake)
         .await
         .unwrap_or(Err(Refused::Unreachable))
+}
+
+/// Says why a handshake failed, for the causes that a person can do something about.
+fn refusal(address: &str, name: &str, error: &std::io::Error) -> String {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let rustls::Error::InvalidCertificate(cause) = (match cause {
+        Some(cause) => cause,
+        None => return format!("the handshake with {address} failed: {error}"),
+    }) else {
+        return format!("the handshake with {address} failed: {error}");
+    };
+    let ended = |time: UnixTime| {
+        i64::try_from(time.as_secs())
+            .ok()
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .map_or_else(String::new, |time| format!(" on {time}"))
+    };
+    match cause {
+        CertificateError::Expired => "the certificate that it serves has expired".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate that it serves expired{}", ended(*not_after))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the certificate that it serves is not valid for the name {name}: {error}")
+        }
+        CertificateError::UnknownIssuer => {
+            format!("the certificate that it serves is of another authority than the file's: {error}")
+        }
+        _ => format!("the handshake with {address} failed: {error}"),
+    }
 }
 
 /// Reads when a certificate ends. Certificate, then its first part, then the fifth field: the validity (RFC 5280, 4.1).
@@ -220,6 +285,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     #[test]
     fn the_end_of_a_certificate_is_read() {
@@ -231,6 +297,44 @@ mod tests {
             let end = not_after(der.der()).map(|end| end.to_string());
             assert_eq!(end, Some(format!("{year}-03-04T00:00:00Z")));
         }
+    }
+
+    #[rstest]
+    #[case::long(90, true, Verdict::Good, "valid for 90 more days")]
+    #[case::soon(13, true, Verdict::Warning, "valid for 13 more days")]
+    #[case::not_picked_up(90, false, Verdict::Warning, "the file holds another one")]
+    #[case::over(-1, true, Verdict::Failure, "expired on")]
+    fn a_certificate_is_reported_before_it_expires(
+        #[case] days: i64,
+        #[case] is_on_disk: bool,
+        #[case] verdict: Verdict,
+        #[case] expected: &str,
+    ) {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 20_000);
+        let ends = now + SignedDuration::from_hours(24 * days);
+        let finding = judge(
+            "certificate of frontend-1",
+            FRONTEND_NAME,
+            Some(ends),
+            is_on_disk,
+            now,
+        );
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        assert!(finding.found.contains(expected), "{finding:?}");
+    }
+
+    #[rstest]
+    #[case::name(
+        CertificateError::NotValidForName,
+        "is not valid for the name frontend.temporal-stack.internal"
+    )]
+    #[case::authority(CertificateError::UnknownIssuer, "is of another authority")]
+    #[case::expired(CertificateError::Expired, "has expired")]
+    #[case::other(CertificateError::BadSignature, "the handshake with 127.77.1.1:7233 failed")]
+    fn a_certificate_that_is_refused_is_described(#[case] cause: CertificateError, #[case] expected: &str) {
+        let error = std::io::Error::other(rustls::Error::InvalidCertificate(cause));
+        let said = refusal("127.77.1.1:7233", FRONTEND_NAME, &error);
+        assert!(said.contains(expected), "{said}");
     }
 
     #[test]

@@ -20,8 +20,9 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 };
 
 use crate::client::connection;
-use crate::namespaces::{difference, read, wanted};
+use crate::namespaces::{Present, Wanted, difference, read, wanted};
 use crate::place::{Place, Stack};
+use crate::roles::Role;
 
 use super::Report;
 
@@ -34,33 +35,41 @@ const QUEUE: &str = "temporal-stack-doctor";
 /// The autopilot's queue.
 const AUTOPILOT_QUEUE: &str = "capacity-management-task-queue";
 
+/// A long poll ends after a minute: who has not asked for longer has gone. The server lists it for five minutes.
+const LONG_POLL_SECONDS: i64 = 90;
+
 /// A backlog that is older is reported.
 const OLD_BACKLOG_SECONDS: i64 = 60;
 
 pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) {
     const CHECK: &str = "client connection";
-    let settings = connection(place, stack, "default");
-    let connected = tokio::time::timeout(STEP, settings.connect()).await;
-    let client = match connected {
-        Ok(Ok(client)) => client,
-        other => {
-            let problem = match other {
-                Ok(Err(error)) => temporal_worker_kit::chain(&error),
-                _ => format!("no answer from {} within {} s", settings.address, STEP.as_secs()),
-            };
-            report.fail(
-                CHECK,
-                problem,
-                "no worker and no command can reach Temporal",
-                "`temporal-stack status`, then `temporal-stack logs frontend`; a TLS problem: `temporal-stack certificates`",
-            );
-            return;
-        }
+    let mut first = None;
+    for member in stack.settings.members_of(Role::Frontend) {
+        let mut settings = connection(place, stack, "default");
+        settings.address = member.grpc(&stack.network().loopback);
+        let connected = tokio::time::timeout(STEP, settings.connect()).await;
+        let problem = match connected {
+            Ok(Ok(client)) => {
+                report.good(
+                    CHECK,
+                    format!("TLS with a client certificate to {}", settings.address),
+                );
+                first = first.or(Some(client));
+                continue;
+            }
+            Ok(Err(error)) => temporal_worker_kit::chain(&error),
+            Err(_) => format!("no answer from {} within {} s", settings.address, STEP.as_secs()),
+        };
+        report.fail(
+            CHECK,
+            problem,
+            "workers and commands that use this address cannot reach Temporal",
+            "`temporal-stack status`, then `temporal-stack logs frontend`; a TLS problem: `temporal-stack certificates`",
+        );
+    }
+    let Some(client) = first else {
+        return;
     };
-    report.good(
-        CHECK,
-        format!("TLS with a client certificate to {}", settings.address),
-    );
     namespaces(place, stack, &client, report).await;
     archives(place, stack, report);
     let Some(namespace) = stack.settings.namespaces.first() else {
@@ -82,10 +91,11 @@ async fn namespaces(place: &Place, stack: &Stack, client: &Client, report: &mut 
     for wanted in wanted(place, stack) {
         let name = &wanted.declared.name;
         let check = format!("namespace {name}");
-        match read(client, name).await {
-            Err(error) => report.fail(
+        let read = bounded(async { read(client, name).await.map_err(|error| format!("{error:#}")) }).await;
+        match read {
+            Err(problem) => report.fail(
                 &check,
-                format!("{error:#}"),
+                problem,
                 "its workflows cannot be reached",
                 "`temporal-stack logs frontend` shows why",
             ),
@@ -95,30 +105,38 @@ async fn namespaces(place: &Place, stack: &Stack, client: &Client, report: &mut 
                 "its workers and clients are refused",
                 "`temporal-stack apply` creates it",
             ),
-            Ok(present) => {
-                let difference = difference(&wanted, present.as_ref());
-                if difference.is_empty() {
-                    let attributes = wanted.declared.search_attributes.len();
-                    report.good(
-                        &check,
-                        format!("as declared, {attributes} custom search attributes"),
-                    );
-                } else {
-                    let missing = difference.attributes.len();
-                    let why = if missing > 0 {
-                        "a workflow that sets a missing search attribute is refused"
-                    } else {
-                        "what stack.toml declares is not in effect"
-                    };
-                    report.warn(
-                        &check,
-                        difference.lines.join("; "),
-                        why,
-                        "`temporal-stack apply` brings it to what is declared",
-                    );
-                }
-            }
+            Ok(present) => judge_namespace(&check, &wanted, present.as_ref(), report),
         }
+    }
+}
+
+/// Judges a namespace by what is declared.
+fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, report: &mut Report) {
+    const REMEDY: &str = "`temporal-stack apply` brings it to what is declared";
+    let difference = difference(wanted, present);
+    let lines = difference.lines.join("; ");
+    if difference.is_empty() {
+        let attributes = wanted.declared.search_attributes.len();
+        report.good(
+            check,
+            format!("as declared, {attributes} custom search attributes"),
+        );
+    } else if !difference.conflicts.is_empty() {
+        report.fail(
+            check,
+            lines,
+            "a workflow that sets a search attribute of another type is refused",
+            "use another name in stack.toml and in the workflow, or remove the attribute, which loses its values",
+        );
+    } else if !difference.attributes.is_empty() {
+        report.fail(
+            check,
+            lines,
+            "a workflow that sets a missing search attribute is refused",
+            REMEDY,
+        );
+    } else {
+        report.warn(check, lines, "what stack.toml declares is not in effect", REMEDY);
     }
 }
 
@@ -441,35 +459,115 @@ pub(crate) async fn autopilot_queue(
 }
 
 async fn task_queue(client: &Client, namespace: &str, report: &mut Report) {
-    const CHECK: &str = "task queue of the autopilot";
     let described = match autopilot_queue(client, namespace).await {
         Ok(described) => described,
         Err(problem) => {
             let why = "its workers may get no work";
-            report.fail(CHECK, problem, why, "`temporal-stack logs matching` shows why");
+            report.fail(
+                QUEUE_CHECK,
+                problem,
+                why,
+                "`temporal-stack logs matching` shows why",
+            );
             return;
         }
     };
     let stats = described.stats.unwrap_or_default();
-    let backlog = stats.approximate_backlog_count;
+    let now = jiff::Timestamp::now().as_second();
+    let polls = described
+        .pollers
+        .iter()
+        .map(|poller| poller.last_access_time.map_or(0, |time| now - time.seconds));
+    let pollers = polls.filter(|age| *age < LONG_POLL_SECONDS).count();
     let age = stats.approximate_backlog_age.map_or(0, |age| age.seconds);
-    let pollers = described.pollers.len();
+    judge_queue(pollers, stats.approximate_backlog_count, age, report);
+}
+
+const QUEUE_CHECK: &str = "task queue of the autopilot";
+
+/// Judges a task queue by who polls it and what waits there.
+fn judge_queue(pollers: usize, backlog: i64, age: i64, report: &mut Report) {
     let found = format!("{pollers} pollers, {backlog} tasks waiting, the oldest for {age} s");
     if pollers == 0 {
         report.fail(
-            CHECK,
+            QUEUE_CHECK,
             found,
             "no worker takes its tasks: no evaluations are made",
             "`deploy/stack/up` starts the worker; `temporal-stack logs capacity-worker` says why it does not connect",
         );
     } else if age > OLD_BACKLOG_SECONDS {
         report.warn(
-            CHECK,
+            QUEUE_CHECK,
             found,
             "tasks wait longer than they should",
             "start more workers, or look for a slow one in their metrics",
         );
     } else {
-        report.good(CHECK, found);
+        report.good(QUEUE_CHECK, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::doctor::tests::{only, verdicts};
+    use crate::settings::Namespace;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::idle(1, 0, 0, Verdict::Good)]
+    #[case::busy(1, 40, 59, Verdict::Good)]
+    #[case::slow(1, 40, 61, Verdict::Warning)]
+    #[case::nobody(0, 0, 0, Verdict::Failure)]
+    #[case::nobody_and_a_backlog(0, 40, 600, Verdict::Failure)]
+    fn a_queue_is_judged_by_who_polls_it_and_how_long_its_tasks_wait(
+        #[case] pollers: usize,
+        #[case] backlog: i64,
+        #[case] age: i64,
+        #[case] verdict: Verdict,
+    ) {
+        let mut report = Report::default();
+        judge_queue(pollers, backlog, age, &mut report);
+        assert_eq!(verdicts(report), [verdict]);
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            declared: Namespace {
+                name: "pay".to_owned(),
+                description: String::new(),
+                retention_days: 7,
+                archive_history: false,
+                archive_visibility: false,
+                search_attributes: [("Customer".to_owned(), "Keyword".to_owned())].into(),
+            },
+            history_archive: None,
+            visibility_archive: None,
+        }
+    }
+
+    #[rstest]
+    #[case::as_declared(7, Some("Keyword"), Verdict::Good, "as declared")]
+    #[case::another_retention(1, Some("Keyword"), Verdict::Warning, "retention 24 h -> 7 days")]
+    #[case::a_missing_attribute(7, None, Verdict::Failure, "search attribute Customer")]
+    #[case::another_type(7, Some("Int"), Verdict::Failure, "has the type Int")]
+    fn a_namespace_is_judged_by_what_is_declared(
+        #[case] days: u64,
+        #[case] kind: Option<&str>,
+        #[case] verdict: Verdict,
+        #[case] expected: &str,
+    ) {
+        let attributes = kind.map(|kind| ("Customer".to_owned(), kind.to_owned()));
+        let present = Present {
+            retention_seconds: days * 24 * 3600,
+            search_attributes: attributes.into_iter().collect(),
+            ..Present::default()
+        };
+        let mut report = Report::default();
+        judge_namespace("namespace pay", &wanted(), Some(&present), &mut report);
+        let finding = only(report);
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        assert!(finding.found.contains(expected), "{finding:?}");
     }
 }

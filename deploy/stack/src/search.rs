@@ -1,0 +1,393 @@
+//! Visibility in `OpenSearch` or Elasticsearch, instead of PostgreSQL: cluster settings, then the template, then the index.
+//!
+//! The order matters: an index that exists before its template, or that the cluster made by itself, has fields of the wrong types,
+//! and lists fail to sort. What is there is looked at first and judged by pure code; an index is never deleted.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::place::{Place, Stack, write_secret, write_whole};
+use crate::settings::{Namespace, Search};
+use crate::{process, programs, tell};
+
+/// How long one request may take.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// The setting by which the cluster would create an index with whatever types it guesses.
+const CREATES_BY_ITSELF: &str = "action.auto_create_index";
+
+/// What a cluster holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// Product and version.
+    pub product: String,
+    /// `green`, `yellow` or `red`.
+    pub status: String,
+    /// Whether it creates indexes that nobody asked for.
+    pub creates_by_itself: bool,
+    /// Types by field of the template, if it is there.
+    pub template: Option<BTreeMap<String, String>>,
+    /// Types by field of the index, if it is there.
+    pub index: Option<BTreeMap<String, String>>,
+    /// Records in the index.
+    pub records: u64,
+}
+
+/// One step of the set-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Keep the cluster from creating indexes by itself.
+    Settings,
+    /// Put the template of the server's version.
+    Template,
+    /// Create the index.
+    Index,
+    /// Add these fields to the index.
+    Fields(Vec<String>),
+}
+
+/// Judges what is missing, in the order in which it is set up.
+///
+/// # Errors
+///
+/// If the index has a field of another type than the server needs.
+pub fn judge(found: &Found, template: &Value) -> Result<Vec<Step>, String> {
+    let wanted = types(&template["mappings"]["properties"]);
+    let mut steps = Vec::new();
+    if found.creates_by_itself {
+        steps.push(Step::Settings);
+    }
+    if found.template.as_ref() != Some(&wanted) {
+        steps.push(Step::Template);
+    }
+    let Some(index) = &found.index else {
+        steps.push(Step::Index);
+        return Ok(steps);
+    };
+    let wrong: Vec<String> = wanted
+        .iter()
+        .filter_map(|(field, kind)| {
+            let is = index.get(field).filter(|is| *is != kind)?;
+            Some(format!("{field} is {is} instead of {kind}"))
+        })
+        .collect();
+    if !wrong.is_empty() {
+        return Err(format!(
+            "the index has fields of the wrong types ({}): it was created without the template, and lists cannot sort. Set another \
+             search.index, or reindex it; nothing was changed",
+            wrong.join(", ")
+        ));
+    }
+    let missing: Vec<String> = wanted
+        .keys()
+        .filter(|field| !index.contains_key(*field))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        steps.push(Step::Fields(missing));
+    }
+    Ok(steps)
+}
+
+fn types(properties: &Value) -> BTreeMap<String, String> {
+    let fields = properties.as_object().into_iter().flatten();
+    fields
+        .map(|(field, mapping)| {
+            let kind = mapping["type"].as_str().unwrap_or("object");
+            (field.clone(), kind.to_owned())
+        })
+        .collect()
+}
+
+/// Sets up what is missing. Does nothing if visibility is in PostgreSQL.
+///
+/// # Errors
+///
+/// If the cluster does not answer, is not one that Temporal can use, or has an index of the wrong types.
+pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    let search = &stack.settings.search;
+    let Some(url) = &search.url else {
+        return Ok(());
+    };
+    let mut template = programs::search_template(&stack.settings.server.version)?;
+    add_attributes(&mut template, &stack.settings.namespaces);
+    let found =
+        look(place, search).map_err(|problem| anyhow::anyhow!("search.url = \"{url}\": {problem}"))?;
+    let steps = judge(&found, &template).map_err(|problem| {
+        anyhow::anyhow!("{} at {url}, index {}: {problem}", found.product, search.index)
+    })?;
+    let put = |path: &str, body: &Value| {
+        let (status, answer) = call(place, search, "PUT", path, Some(body)).map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(
+            status < 300,
+            "PUT {url}/{path} answers {status}: {}",
+            said(&answer)
+        );
+        anyhow::Ok(())
+    };
+    for step in steps {
+        match step {
+            Step::Settings => {
+                tell(&format!("{url}: setting {CREATES_BY_ITSELF} to false"));
+                put(
+                    "_cluster/settings",
+                    &json!({ "persistent": { CREATES_BY_ITSELF: "false" } }),
+                )?;
+            }
+            Step::Template => {
+                tell(&format!(
+                    "{url}: setting up the template {}",
+                    template_name(search)
+                ));
+                put(&format!("_template/{}", template_name(search)), &template)?;
+            }
+            Step::Index => {
+                tell(&format!("{url}: creating the index {}", search.index));
+                put(&search.index, &json!({}))?;
+            }
+            Step::Fields(fields) => {
+                tell(&format!("{url}: adding {} to the index", fields.join(", ")));
+                let properties = json!({ "properties": template["mappings"]["properties"] });
+                put(&format!("{}/_mapping", search.index), &properties)?;
+            }
+        }
+    }
+    write_whole(&place.config("search-template.json"), &template.to_string())
+}
+
+/// Adds the declared search attributes, as the server maps them: it adds them to the index that is there, and to no later one.
+fn add_attributes(template: &mut Value, namespaces: &[Namespace]) {
+    for (attribute, kind) in namespaces.iter().flat_map(|it| &it.search_attributes) {
+        template["mappings"]["properties"][attribute] = match kind.as_str() {
+            "Bool" => json!({ "type": "boolean" }),
+            "Datetime" => json!({ "type": "date_nanos" }),
+            "Double" => json!({ "type": "scaled_float", "scaling_factor": 10_000 }),
+            "Int" => json!({ "type": "long" }),
+            "Text" => json!({ "type": "text" }),
+            _ => json!({ "type": "keyword" }),
+        };
+    }
+}
+
+fn template_name(search: &Search) -> String {
+    format!("{}_template", search.index)
+}
+
+/// The template that was set up last.
+pub(crate) fn recorded_template(place: &Place) -> Option<Value> {
+    let text = std::fs::read_to_string(place.config("search-template.json")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Looks at a cluster without changing it.
+///
+/// # Errors
+///
+/// If it does not answer, or is not one that Temporal can use.
+pub fn look(place: &Place, search: &Search) -> Result<Found, String> {
+    let get = |path: &str| call(place, search, "GET", path, None);
+    let needed = |path: &str| match get(path)? {
+        (200, answer) => Ok(answer),
+        (401 | 403, _) => {
+            Err("it refuses the credentials: set search.username and search.password_file".to_owned())
+        }
+        (status, answer) => Err(format!("GET {path} answers {status}: {}", said(&answer))),
+    };
+    let root = needed("")?;
+    let product =
+        product(&root).ok_or("what answers there is neither OpenSearch nor Elasticsearch 7 or 8")?;
+    let settings = needed("_cluster/settings?flat_settings=true")?;
+    let health = needed("_cluster/health")?;
+    let template = match get(&format!("_template/{}", template_name(search)))? {
+        (200, answer) => Some(types(&answer[template_name(search)]["mappings"]["properties"])),
+        _ => None,
+    };
+    let (index, records) = match get(&search.index)? {
+        (200, answer) => {
+            let fields = types(&answer[&search.index]["mappings"]["properties"]);
+            let counted = needed(&format!("{}/_count", search.index))?;
+            (Some(fields), counted["count"].as_u64().unwrap_or_default())
+        }
+        (404, _) => (None, 0),
+        (status, answer) => {
+            return Err(format!(
+                "GET {} answers {status}: {}",
+                search.index,
+                said(&answer)
+            ));
+        }
+    };
+    Ok(Found {
+        product,
+        status: health["status"].as_str().unwrap_or("unknown").to_owned(),
+        creates_by_itself: settings["persistent"][CREATES_BY_ITSELF] != "false",
+        template,
+        index,
+        records,
+    })
+}
+
+/// Reads product and version from the answer of the root.
+fn product(root: &Value) -> Option<String> {
+    let version = &root["version"];
+    let number = version["number"].as_str()?;
+    let major: u32 = number.split('.').next()?.parse().ok()?;
+    if version["distribution"] == "opensearch" {
+        return Some(format!("OpenSearch {number}"));
+    }
+    let is_elastic = root["tagline"] == "You Know, for Search" && (7..=8).contains(&major);
+    is_elastic.then(|| format!("Elasticsearch {number}"))
+}
+
+/// The reason in an answer that refuses.
+fn said(answer: &Value) -> String {
+    let reason = answer["error"]["reason"]
+        .as_str()
+        .or_else(|| answer["error"].as_str());
+    reason.map_or_else(|| answer.to_string().chars().take(200).collect(), str::to_owned)
+}
+
+/// One request, by curl: it speaks TLS, and takes the authorities of the machine.
+fn call(
+    place: &Place,
+    search: &Search,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(u16, Value), String> {
+    let url = search.url.as_deref().unwrap_or_default().trim_end_matches('/');
+    let mut command = Command::new("curl");
+    command
+        .args([
+            "--silent",
+            "--show-error",
+            "--connect-timeout",
+            "5",
+            "--max-time",
+            "20",
+        ])
+        .args(["--request", method, "--header", "content-type: application/json"])
+        .args(["--write-out", "\n%{http_code}"]);
+    if let (Some(user), Some(password)) = (&search.username, search.password()?) {
+        // Not on the command line, where everybody could read it.
+        let file = place.config("search.curl");
+        write_secret(
+            &file,
+            &format!("user = {}\n", json!(format!("{user}:{password}"))),
+        )
+        .map_err(|error| format!("{error:#}"))?;
+        command.arg("--config").arg(file);
+    }
+    if let Some(body) = body {
+        command.args(["--data-binary", &body.to_string()]);
+    }
+    command.arg(format!("{url}/{path}"));
+    let output = process::output_within(&mut command, BOUND)
+        .map_err(|error| format!("cannot run curl: {error}; install it (`apt-get install curl`)"))?
+        .ok_or_else(|| format!("no answer within {} s", BOUND.as_secs()))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(text.trim().trim_start_matches("curl: ").to_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (answer, status) = text.rsplit_once('\n').unwrap_or(("", &text));
+    let status = status
+        .trim()
+        .parse()
+        .map_err(|_| "it does not speak HTTP".to_owned())?;
+    // A page of a proxy is no JSON; its status says enough.
+    let answer = serde_json::from_str(answer).unwrap_or_else(|_| json!({ "error": answer }));
+    Ok((status, answer))
+}
+
+/// The datastore of the server's configuration.
+///
+/// # Errors
+///
+/// If the password cannot be read.
+pub fn datastore(search: &Search) -> anyhow::Result<Value> {
+    let url = search.url.as_deref().context("search.url is set")?;
+    let (scheme, host) = url.split_once("://").context("search.url has a scheme")?;
+    let mut config = json!({
+        "version": "v7",
+        "url": { "scheme": scheme, "host": host.trim_end_matches('/') },
+        "indices": { "visibility": search.index },
+    });
+    if let (Some(user), Some(password)) = (&search.username, search.password().map_err(anyhow::Error::msg)?) {
+        config["username"] = json!(user);
+        config["password"] = json!(password);
+    }
+    Ok(json!({ "elasticsearch": config }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn template() -> Value {
+        json!({ "mappings": { "properties": {
+            "WorkflowId": { "type": "keyword" }, "StartTime": { "type": "date_nanos" },
+        }}})
+    }
+
+    fn complete() -> Found {
+        let fields = types(&template()["mappings"]["properties"]);
+        Found {
+            template: Some(fields.clone()),
+            index: Some(fields),
+            ..Found::default()
+        }
+    }
+
+    #[test]
+    fn an_empty_cluster_is_set_up_in_order() {
+        let found = Found {
+            creates_by_itself: true,
+            ..Found::default()
+        };
+        let steps = judge(&found, &template()).expect("possible");
+        assert_eq!(steps, [Step::Settings, Step::Template, Step::Index]);
+    }
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let mut found = complete();
+        let index = found.index.as_mut().expect("there");
+        index.insert("CapacityNamespace".to_owned(), "keyword".to_owned());
+        assert_eq!(
+            judge(&found, &template()),
+            Ok(vec![]),
+            "custom search attributes stay"
+        );
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_added_and_one_of_another_type_is_refused() {
+        let mut found = complete();
+        let index = found.index.as_mut().expect("there");
+        index.remove("StartTime");
+        let steps = judge(&found, &template()).expect("possible");
+        assert_eq!(steps, [Step::Fields(vec!["StartTime".to_owned()])]);
+        let index = found.index.as_mut().expect("there");
+        index.insert("StartTime".to_owned(), "text".to_owned());
+        let refused = judge(&found, &template()).expect_err("refused");
+        assert!(
+            refused.contains("StartTime is text instead of date_nanos"),
+            "{refused}"
+        );
+    }
+
+    #[rstest]
+    #[case::opensearch(json!({ "version": { "number": "2.19.6", "distribution": "opensearch" } }), Some("OpenSearch 2.19.6"))]
+    #[case::elastic(json!({ "version": { "number": "8.15.0" }, "tagline": "You Know, for Search" }), Some("Elasticsearch 8.15.0"))]
+    #[case::too_old(json!({ "version": { "number": "6.8.0" }, "tagline": "You Know, for Search" }), None)]
+    #[case::something_else(json!({ "error": "<html>" }), None)]
+    fn what_answers_is_recognized(#[case] root: Value, #[case] expected: Option<&str>) {
+        assert_eq!(product(&root).as_deref(), expected);
+    }
+}

@@ -1,0 +1,11 @@
+//! The stack for real: Temporal on PostgreSQL through `PgBouncer`, broken and upgraded on purpose. `.ci/full` runs it: the first
+//! run builds the server with Go, and each test takes minutes.
+#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+
+mod archival;
+mod doctor;
+mod faults;
+mod harness;
+mod schema;
+mod search;
+mod upgrade;
