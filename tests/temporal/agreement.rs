@@ -338,7 +338,7 @@ async fn six_hours_of_two_loads_are_billed_as_the_backtest_says() {
 
 #[expect(clippy::print_stdout, reason = "the table is what the documentation shows")]
 async fn agree(test: &str, day: usize, hours: usize, names: &[&'static str]) {
-    if crate::harness::shared_server().is_none() {
+    if crate::harness::shared_connection().is_none() {
         return;
     }
     let begun = Instant::now();

@@ -6,6 +6,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use capacity_workflows::{
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
 use temporal_dev_server::Options;
+use temporal_stack::place::Place;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
 use temporalio_client::grpc::WorkflowService;
@@ -30,6 +32,29 @@ pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
 
 /// Set to 1, this skips every test here; nothing else does, and a missing server fails them.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
+
+/// The run directory of a self-hosted stack (`deploy/stack`) to run on, in place of a development server. Tests that need a server
+/// of their own, or one without TLS behind a proxy, still start a development server.
+const STACK: &str = "TEMPORAL_CAPACITY_TEST_STACK";
+
+/// How to connect to the server that all tests share.
+pub(crate) fn shared_connection() -> Option<ConnectionSettings> {
+    let Some(folder) = std::env::var_os(STACK) else {
+        return shared_server().map(plainly);
+    };
+    let place = Place::find(Some(Path::new(&folder))).expect("an absolute path");
+    let stack = place
+        .stack()
+        .unwrap_or_else(|problem| panic!("{STACK}: {problem:#}"));
+    Some(temporal_stack::client::connection(&place, &stack, "default"))
+}
+
+fn plainly(address: SocketAddr) -> ConnectionSettings {
+    ConnectionSettings {
+        address: address.to_string(),
+        ..ConnectionSettings::default()
+    }
+}
 
 /// Without it the server delays runs that follow each other quickly, as they do in tests only.
 pub(crate) const QUICK_RUNS: &str = "history.workflowIdReuseMinimalInterval=\"0s\"";
@@ -208,13 +233,11 @@ impl World {
 
 /// Runs a test body with a running worker, in a separate namespace.
 pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce(&World)) {
-    let Some(shared) = shared_server() else { return };
-    let address = setup.server.unwrap_or(shared);
+    let own = setup.connection.clone().or(setup.server.map(plainly));
+    let Some(given) = own.or_else(shared_connection) else {
+        return;
+    };
     let namespace = format!("{test}-{}", std::process::id());
-    let given = setup.connection.clone().unwrap_or_else(|| ConnectionSettings {
-        address: address.to_string(),
-        ..ConnectionSettings::default()
-    });
     let connection = ConnectionSettings {
         namespace: namespace.clone(),
         // Stands in recorded histories.
