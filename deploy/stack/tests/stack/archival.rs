@@ -291,7 +291,7 @@ fn list(bucket: &str, query: &str, objects: &BTreeMap<String, Vec<u8>>) -> Strin
             .unwrap_or_default()
     };
     let (prefix, delimiter) = (of("prefix"), of("delimiter"));
-    let mut contents = String::new();
+    let mut contents = Vec::new();
     let mut common = Vec::new();
     for key in objects.keys() {
         let Some(key) = key.strip_prefix(bucket).and_then(|key| key.strip_prefix('/')) else {
@@ -302,15 +302,17 @@ fn list(bucket: &str, query: &str, objects: &BTreeMap<String, Vec<u8>>) -> Strin
         };
         match rest.split_once('/') {
             Some((folder, _)) if delimiter == "/" => common.push(format!("{prefix}{folder}/")),
-            _ => contents.push_str(&format!("<Contents><Key>{key}</Key></Contents>")),
+            _ => contents.push(format!("<Contents><Key>{key}</Key></Contents>")),
         }
     }
     common.dedup();
-    let common: String = common
-        .iter()
-        .map(|prefix| format!("<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>"))
-        .collect();
-    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}{common}</ListBucketResult>")
+    contents.extend(
+        common
+            .iter()
+            .map(|prefix| format!("<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>")),
+    );
+    let contents = contents.concat();
+    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }
 
 /// Undoes percent-encoding.

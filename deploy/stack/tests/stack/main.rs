@@ -1,6 +1,10 @@
 //! The stack for real: Temporal on PostgreSQL through `PgBouncer`, broken and upgraded on purpose. `.ci/full` runs it: the first
 //! run builds the server with Go, and each test takes minutes.
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+#![expect(
+    clippy::print_stdout,
+    reason = "steps and figures show in the output of .ci/full"
+)]
 
 mod archival;
 mod doctor;

@@ -55,7 +55,7 @@ impl Node {
             home: home.to_owned(),
         };
         let begun = Instant::now();
-        while node.curl("GET", "", None).is_none() {
+        while curl("GET", "", None).is_none() {
             assert!(
                 node.child.try_wait().is_ok_and(|ended| ended.is_none()),
                 "OpenSearch has ended: see {}",
@@ -69,21 +69,21 @@ impl Node {
         }
         node
     }
+}
 
-    fn curl(&self, method: &str, path: &str, body: Option<&str>) -> Option<String> {
-        let mut command = Command::new("curl");
-        command
-            .args(["--silent", "--fail", "--max-time", "30", "--request", method])
-            .args(["--header", "content-type: application/json"]);
-        if let Some(body) = body {
-            command.args(["--data-binary", body]);
-        }
-        let output = command.arg(format!("{URL}/{path}")).output().expect("curl runs");
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+fn curl(method: &str, path: &str, body: Option<&str>) -> Option<String> {
+    let mut command = Command::new("curl");
+    command
+        .args(["--silent", "--fail", "--max-time", "30", "--request", method])
+        .args(["--header", "content-type: application/json"]);
+    if let Some(body) = body {
+        command.args(["--data-binary", body]);
     }
+    let output = command.arg(format!("{URL}/{path}")).output().expect("curl runs");
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,20 +132,18 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     );
 
     // Broken on purpose.
-    node.curl(
+    curl(
         "PUT",
         "_cluster/settings",
         Some(r#"{"persistent":{"action.auto_create_index":"true"}}"#),
     )
     .expect("set");
     noted(&running, "the cluster creates indexes that nobody asked for");
-    node.curl("DELETE", "_template/temporal_visibility_v1_template", None)
-        .expect("deleted");
+    curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
     noted(&running, "its template is missing, or of another version");
     running.run(&["schema"]);
     healthy(&running);
-    node.curl("DELETE", "temporal_visibility_v1", None)
-        .expect("deleted");
+    curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     found(&running, "search index temporal_visibility_v1: it does not exist");
     running.run(&["schema"]);
     healthy(&running);
@@ -156,11 +154,9 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     );
 
     // An index of the wrong types is refused and left alone.
-    node.curl("DELETE", "temporal_visibility_v1", None)
-        .expect("deleted");
-    node.curl("DELETE", "_template/temporal_visibility_v1_template", None)
-        .expect("deleted");
-    node.curl(
+    curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
+    curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
+    curl(
         "PUT",
         "temporal_visibility_v1",
         Some(r#"{"mappings":{"properties":{"WorkflowId":{"type":"text"}}}}"#),
@@ -172,14 +168,12 @@ async fn visibility_works_in_opensearch_and_is_checked() {
         said.contains("WorkflowId is text instead of keyword") && said.contains("nothing was changed"),
         "{said}"
     );
-    node.curl("DELETE", "temporal_visibility_v1", None)
-        .expect("deleted");
+    curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     running.run(&["schema"]);
 
     // The node dies and comes back: what was recorded meanwhile is found afterwards.
     drop(node);
     found(&running, "search cluster: ");
-    let node = Node::start(&home);
+    let _node = Node::start(&home);
     healthy(&running);
-    drop(node);
 }
