@@ -58,11 +58,38 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
         let (key, certificate) = paths(folder, name);
         key.exists() && certificate.exists()
     };
-    if LEAVES.iter().all(is_whole) {
-        Ok(())
-    } else {
-        renew(folder, loopback, leaf_days.into())
+    if !LEAVES.iter().all(is_whole) {
+        renew(folder, loopback, leaf_days.into())?;
     }
+    readable(folder)
+}
+
+/// Checks that every file holds what it should: a role would end at its start, or be waited for in vain.
+fn readable(folder: &Path) -> anyhow::Result<()> {
+    let authorities = ["internode-ca", "client-ca"];
+    for name in authorities.into_iter().chain(LEAVES.map(|(name, ..)| name)) {
+        let (key_path, path) = paths(folder, name);
+        let is_leaf = !authorities.contains(&name);
+        let remedy = if is_leaf {
+            "`temporal-stack certificates` issues a new one"
+        } else {
+            "restore it from a backup, or delete the whole folder for new authorities, which every client then needs"
+        };
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let is_certificate = http_edge::pem::certificates(&bytes).is_ok_and(|found| !found.is_empty());
+        anyhow::ensure!(
+            is_certificate,
+            "{} holds no certificate: {remedy}",
+            path.display()
+        );
+        key_of(&key_path).with_context(|| {
+            format!(
+                "delete {0} and run `temporal-stack certificates`",
+                key_path.display()
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Issues every leaf again, with the same authorities. A running server picks them up within its refresh interval.
@@ -139,4 +166,26 @@ fn validity(params: &mut CertificateParams, days: i64) -> anyhow::Result<()> {
     params.not_before = at(from);
     params.not_after = at(until);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_holds_something_else_is_named_before_anything_starts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ensured = || ensure(folder.path(), "127.77", 90);
+        ensured().expect("created");
+        ensured().expect("left as it is");
+        let path = folder.path().join("internode.pem");
+        std::fs::write(&path, "not a certificate").expect("written");
+        let error = format!("{:#}", ensured().expect_err("refused"));
+        assert!(
+            error.contains("internode.pem holds no certificate: `temporal-stack certificates`"),
+            "{error}"
+        );
+        renew(folder.path(), "127.77", 90).expect("issued");
+        ensured().expect("repaired");
+    }
 }

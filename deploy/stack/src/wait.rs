@@ -135,8 +135,34 @@ mod tests {
         "FATAL:  password authentication failed for user",
         "is another PostgreSQL listening there?"
     )]
+    #[case(
+        "tls: failed to find any PEM data in certificate input",
+        "temporal-stack certificates"
+    )]
     #[case("something else", "run `up` again")]
     fn a_death_comes_with_a_remedy(#[case] lines: &str, #[case] expected: &str) {
         assert!(remedy(lines).contains(expected));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_dies_at_its_start_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        for sub in ["logs", "pids"] {
+            std::fs::create_dir_all(folder.path().join(sub)).expect("a folder");
+        }
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "echo 'write failed: no space left on device' >&2; exit 1"]);
+        crate::process::start(&place, "history-1", &mut command).expect("started");
+        let probe = async || Err::<(), _>("it does not serve".to_owned());
+        let error = until(&place, Some("history-1"), "history-1", probe).await;
+        let said = error.expect_err("it has died").to_string();
+        for part in [
+            "history-1 has died while starting",
+            "no space left on device",
+            "The disk is full",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }
