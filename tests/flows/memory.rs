@@ -322,6 +322,22 @@ async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
 }
 
 #[tokio::test]
+async fn a_report_of_the_first_hour_says_when_it_is_over() {
+    let world = Remembering::new(three()).await;
+    world.sample(3).await;
+    let query = capacity_report::Query::last_week(world.cloud.now());
+    let nothing = capacity_report::gather(&world.ledger().await, &query, |_| ()).await;
+    let Err(error) = nothing else {
+        panic!("no hour is over");
+    };
+    let said = error.to_string();
+    assert!(
+        said.ends_with("A report covers whole hours: the first one ends at 2026-11-24T11:00:00Z"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
     let trace = "aps,peak10s\n".to_owned() + &"450,450\n".repeat(10) + &"700,700\n".repeat(50);
     let trace = cloud_simulator::Trace::read(trace.as_bytes()).expect("a trace");

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use crate::capacity::{Evidence, Observation, Tracker};
 use crate::error::ReportError;
 use crate::hours::{Counted, HourFigures, MINUTES, billed};
-use crate::query::{Query, Span, start_of_hour};
+use crate::query::{Query, Span, hour_of, start_of_hour};
 use crate::shadow::{Shadow, Shadows};
 
 /// Days before the range that fill the envelope of the alternatives.
@@ -450,8 +450,17 @@ async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> R
     };
     let range = format!("{} to {}", span.from(), span.to());
     if query.namespaces.is_empty() {
+        let remedy = match info.oldest_minute {
+            Some(oldest) if query.to.is_none() && oldest >= span.to() => {
+                format!(
+                    "A report covers whole hours: the first one ends at {}",
+                    start_of_hour(hour_of(oldest) + 1)
+                )
+            }
+            _ => "Use another --from and --to".to_owned(),
+        };
         return Ok(format!(
-            "the ledger {} has no data for account {account} from {range}; {holds}. Use another --from and --to",
+            "the ledger {} has no data for account {account} from {range}; {holds}. {remedy}",
             ledger.location()
         ));
     }

@@ -42,6 +42,11 @@ impl Span {
     }
 }
 
+/// The hour since 1970 that a time is in.
+pub(crate) fn hour_of(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(SECONDS)
+}
+
 /// The beginning of an hour since 1970.
 pub(crate) fn start_of_hour(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(SECONDS)).unwrap_or_default()
@@ -81,10 +86,10 @@ impl Query {
     /// If no full hour is left.
     pub fn span(&self) -> Result<Span, ReportError> {
         let refused = |text: String| Err(ReportError::Asked(text));
-        let over = self.now.as_second().div_euclid(SECONDS);
+        let over = hour_of(self.now);
         let ceiling = |time: Timestamp| {
             let whole = time.as_second().rem_euclid(SECONDS) == 0 && time.subsec_nanosecond() == 0;
-            time.as_second().div_euclid(SECONDS) + i64::from(!whole)
+            hour_of(time) + i64::from(!whole)
         };
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
@@ -95,9 +100,7 @@ impl Query {
         }
         let to_hour = self.to.map_or(over, ceiling).min(over);
         let week = SignedDuration::from_hours(7 * 24).as_hours();
-        let from_hour = self
-            .from
-            .map_or(to_hour - week, |from| from.as_second().div_euclid(SECONDS));
+        let from_hour = self.from.map_or(to_hour - week, hour_of);
         let span = Span { from_hour, to_hour };
         if span.hours() <= 0 {
             return refused(format!(
