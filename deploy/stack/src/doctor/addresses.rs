@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_edge::pem;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -202,16 +202,9 @@ fn refusal(address: &str, name: &str, error: &std::io::Error) -> String {
     }) else {
         return format!("the handshake with {address} failed: {error}");
     };
-    let ended = |time: UnixTime| {
-        i64::try_from(time.as_secs())
-            .ok()
-            .and_then(|seconds| Timestamp::from_second(seconds).ok())
-            .map_or_else(String::new, |time| format!(" on {time}"))
-    };
     match cause {
-        CertificateError::Expired => "the certificate that it serves has expired".to_owned(),
-        CertificateError::ExpiredContext { not_after, .. } => {
-            format!("the certificate that it serves expired{}", ended(*not_after))
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate that it serves has expired".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the certificate that it serves is not valid for the name {name}: {error}")

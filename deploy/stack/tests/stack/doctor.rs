@@ -318,7 +318,7 @@ fn certificates_wrong_and_expired(running: &Running) {
     found(running, "certificate client.pem: expired on ");
     found(
         running,
-        "certificate of frontend-1: the certificate that it serves expired on",
+        "certificate of frontend-1: the certificate that it serves has expired",
     );
     let status = running.program("temporal-stack", &["status"]);
     assert!(!status.status.success(), "{}", text(&status));
