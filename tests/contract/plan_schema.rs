@@ -60,7 +60,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     };
     plan.changes = Some(
         autopilot
-            .carry_out(plan.orders(&evaluation), how, &Stop::new(), |_| ())
+            .carry_out(plan.orders(), how, &Stop::new(), |_| ())
             .await,
     );
     let applied = serde_json::to_value(&plan).expect("JSON");

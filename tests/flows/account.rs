@@ -35,7 +35,7 @@ const HOW: CarryOut = CarryOut {
 
 async fn orders(world: &World) -> Vec<ChangeOrder> {
     let evaluation = world.evaluate().await;
-    Plan::of(&evaluation).orders(&evaluation)
+    Plan::of(&evaluation).orders()
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn a_saved_plan_gives_the_same_orders_and_notices_edits_and_age() {
     let read = Plan::from_saved(&saved).expect("a plan");
     assert_eq!(
         read.saved_orders(evaluation.evaluated_at).expect("orders"),
-        plan.orders(&evaluation)
+        plan.orders()
     );
 
     let edited = saved.replace("\"wanted_trus\": 6", "\"wanted_trus\": 8");

@@ -142,7 +142,7 @@ impl Life {
         record_policies(ledger, &plan, &evaluation, acts)
             .await
             .expect("recorded");
-        for order in plan.orders(&evaluation) {
+        for order in plan.orders() {
             let judged = evaluation
                 .decisions
                 .iter()

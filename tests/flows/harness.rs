@@ -65,7 +65,7 @@ impl World {
             change_timeout: CHANGE_TIMEOUT,
         };
         self.autopilot
-            .carry_out(plan.orders(&evaluation), how, &Stop::new(), |_| ())
+            .carry_out(plan.orders(), how, &Stop::new(), |_| ())
             .await
     }
 

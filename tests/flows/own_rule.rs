@@ -51,7 +51,7 @@ async fn a_target_of_ones_own_is_judged_planned_and_carried_out() {
     );
     assert_eq!(lines[1], "[pay.a1b2c] Keep: not ours");
     let evaluation = observed.evaluation(decisions);
-    let orders = Plan::of(&evaluation).orders(&evaluation);
+    let orders = Plan::of(&evaluation).orders();
     let changes = world.autopilot.carry_out(orders, HOW, &Stop::new(), |_| ()).await;
     assert_eq!(results(&changes), ["orders.a1b2c 0 -> 6: changed"]);
 }
@@ -66,7 +66,7 @@ async fn a_read_only_autopilot_decides_and_sends_no_change() {
     let decisions =
         observed.judge(|_| PolicyTarget::change(to, ReasonCode::PolicyTarget, "a launch is near"));
     let evaluation = observed.evaluation(decisions);
-    let orders = Plan::of(&evaluation).orders(&evaluation);
+    let orders = Plan::of(&evaluation).orders();
     assert_eq!(orders.len(), 2);
     let changes = autopilot.carry_out(orders, HOW, &Stop::new(), |_| ()).await;
     for change in &changes {

@@ -108,7 +108,7 @@ impl Life {
         record_evaluation(&ledger, &plan, false, "worker-1")
             .await
             .expect("recorded");
-        let orders = plan.orders(&evaluation);
+        let orders = plan.orders();
         if orders.is_empty() {
             return;
         }
@@ -134,9 +134,16 @@ impl Life {
         assert!(results.iter().all(|it| it.outcome.is_success()), "{results:?}");
         plan.changes = Some(results.clone());
         let now = self.cloud.now();
-        record_changes(&ledger, &plan, &results, now, "worker-1")
-            .await
-            .expect("recorded");
+        record_changes(
+            &ledger,
+            plan.account.as_deref(),
+            &plan.plan_id,
+            &results,
+            now,
+            "worker-1",
+        )
+        .await
+        .expect("recorded");
     }
 
     async fn ledger(&self) -> Ledger {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Evaluation, Plan, PlanNews, Problem,
-    Scope, Stop, chain, digest, plan_news, recall_problems, record_changes, record_evaluation,
+    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Digest, Evaluation, Plan, PlanNews,
+    Problem, Scope, Stop, chain, plan_news, recall_problems, record_changes, record_evaluation,
     record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
@@ -88,7 +88,7 @@ impl Apply<'_> {
         } else {
             let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
             let plan = Plan::of(&evaluation);
-            let orders = plan.orders(&evaluation);
+            let orders = plan.orders();
             (plan, orders, Some(evaluation))
         };
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
@@ -214,7 +214,15 @@ impl Apply<'_> {
             if let Some(evaluation) = evaluation {
                 record_policies(ledger, plan, evaluation, !self.settings.dry_run).await?;
             }
-            record_changes(ledger, plan, changes, self.autopilot.now(), &by).await
+            record_changes(
+                ledger,
+                plan.account.as_deref(),
+                &plan.plan_id,
+                changes,
+                self.autopilot.now(),
+                &by,
+            )
+            .await
         };
         if let Err(error) = recorded.await {
             tell(&format!("warning: not recorded: {error}"));
@@ -232,8 +240,8 @@ impl Apply<'_> {
             .as_ref()
             .map(|known| plan_news(plan, known, self.autopilot.now()));
         let message = match &news {
-            Some(news) => digest(&news.plan, news.more.clone()),
-            None => digest(plan, Vec::new()),
+            Some(news) => Digest::from(&news.plan).with(news.more.clone()).message(),
+            None => Digest::from(plan).message(),
         };
         let is_told = match message {
             Some(message) => self.post(config, &message).await,

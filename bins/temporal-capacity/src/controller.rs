@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use capacity_autopilot::ActionName;
 use capacity_settings::Needs;
 use capacity_workflows::{
     EvaluationReport, Installation, Shown, Status, ask, connection, last_evaluation, last_ticks, show,
@@ -223,7 +224,7 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
     for decision in report
         .decisions
         .iter()
-        .filter(|it| !matches!(it.action.as_str(), "Keep" | "Skip"))
+        .filter(|it| !matches!(it.action, ActionName::Keep | ActionName::Skip))
     {
         let change = report
             .changes
@@ -233,7 +234,12 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
         let why = change
             .and_then(|change| change.error.as_deref())
             .unwrap_or(&decision.reason);
-        let cells = [decision.namespace.as_str(), &decision.action, &outcome, why];
+        let cells = [
+            decision.namespace.as_str(),
+            decision.action.as_str(),
+            &outcome,
+            why,
+        ];
         table.add_row(cells.map(|cell| Cell::new(tables::printable(cell))));
     }
     print(&format!(

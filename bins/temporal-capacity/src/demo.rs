@@ -84,7 +84,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         say(format!(
             "\n3. As `temporal-capacity apply` does, in this process, {why}: wait for each change and verify it.\n"
         ));
-        let orders = plan.orders(&evaluation);
+        let orders = plan.orders();
         carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
     };
     say(render::changes(&results, terminal));

@@ -185,6 +185,7 @@ fn rank(action: ActionName) -> u8 {
         ActionName::Hold => 3,
         ActionName::Keep => 4,
         ActionName::Skip => 5,
+        _ => 6,
     }
 }
 
@@ -193,8 +194,8 @@ fn color(action: ActionName) -> Color {
         ActionName::Enable => Color::Green,
         ActionName::Resize | ActionName::Disable => Color::Cyan,
         ActionName::Hold => Color::Yellow,
-        ActionName::Keep => Color::Reset,
         ActionName::Skip => Color::DarkGrey,
+        _ => Color::Reset,
     }
 }
 

@@ -45,18 +45,18 @@ pub use metrics::{
     minutes_of_prometheus, namespaces_of_prometheus, stored_series,
 };
 pub use namespaces::may_be_provisioned;
-pub use notify::digest;
+pub use notify::Digest;
 pub use observe::{Observation, ObservedNamespace, families_of_unknown_throttling};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
-    ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Plan, PlanError, PlanSummary, PlannedDecision, PlannedPolicies,
-    PlannedPolicy, PlannedPrice,
+    ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Percent, Plan, PlanError, PlanSummary, PlannedDecision,
+    PlannedPolicies, PlannedPolicy, PlannedPrice,
 };
 pub use recalled::{RecalledDecision, decision_in_ledger};
 pub use record::{record_change, record_changes, record_evaluation, record_policies};
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use standing::{
-    METRICS_UNUSABLE, PlanNews, Problem, StandingProblems, decision_problem, is_over_a_day, plan_news,
-    recall_problems, resolved, store_problems,
+    METRICS_UNUSABLE, PlanNews, Problem, StandingProblems, is_over_a_day, plan_news, recall_problems,
+    resolved, store_problems,
 };
 pub use text::{chain, counted};

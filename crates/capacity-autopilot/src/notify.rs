@@ -1,5 +1,6 @@
 //! The digest of an evaluation: sent only when capacity changed or something needs attention.
 
+use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 
 use crate::change::ChangeResult;
@@ -7,80 +8,143 @@ use crate::observe::METRICS_UNAVAILABLE;
 use crate::plan::{ActionName, Plan, PlannedDecision};
 use crate::text::minute;
 
-/// Returns the digest of an evaluation and its changes, with further sections; `None` if there is nothing to report.
-pub fn digest(plan: &Plan, more: Vec<Section>) -> Option<Message> {
-    let results: Vec<&ChangeResult> = plan.changes.iter().flatten().collect();
-    let (changed, failed): (Vec<&ChangeResult>, Vec<&ChangeResult>) = results
-        .into_iter()
-        .partition(|result| result.outcome.is_success());
-    let spec_changed = changed
-        .iter()
-        .chain(&failed)
-        .any(|result| !result.spec_differences.is_empty());
-    let attention: Vec<String> = plan
-        .decisions
-        .iter()
-        .filter(|decision| decision.announce && !decision.action.is_change())
-        .map(decision_line)
-        .collect();
-    let unavailable = if plan.metrics_unavailable {
-        why_unavailable(plan)
-    } else {
-        Vec::new()
-    };
-    let counts: Vec<String> = [
-        (failed.len(), "failed", "failed"),
-        (changed.len(), "changed", "changed"),
-        (attention.len(), "needs attention", "need attention"),
-    ]
-    .into_iter()
-    .filter(|(count, ..)| *count > 0)
-    .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
-    .collect();
-    let result_lines = |results: &[&ChangeResult]| results.iter().map(|result| result_line(result)).collect();
-    let sections: Vec<Section> = [
-        (
-            "Metrics unavailable: no metric-based decisions were made",
-            unavailable,
-        ),
-        ("Not carried out", result_lines(&failed)),
-        ("Changed", result_lines(&changed)),
-        ("Needs attention", attention),
-    ]
-    .into_iter()
-    .map(|(heading, lines)| Section {
-        heading: Some(heading.to_owned()),
-        lines,
-    })
-    .chain(more)
-    .filter(|section| !section.lines.is_empty())
-    .collect();
-    if sections.is_empty() {
-        return None;
+/// What a digest says of an evaluation: a plan has all of it, and so has the report of a workflow.
+#[derive(Debug, Clone, Default)]
+pub struct Digest<'a> {
+    /// The account, where it is known.
+    pub account: Option<&'a str>,
+    /// When the evaluation was made.
+    pub evaluated_at: Timestamp,
+    /// Identifies the plan.
+    pub plan_id: &'a str,
+    /// Whether metrics were unavailable for the whole account.
+    pub metrics_unavailable: bool,
+    /// Its decisions.
+    pub decisions: &'a [PlannedDecision],
+    /// Its warnings.
+    pub warnings: &'a [String],
+    /// The outcomes of its changes.
+    pub changes: &'a [ChangeResult],
+    /// Further sections.
+    pub more: Vec<Section>,
+}
+
+impl<'a> From<&'a Plan> for Digest<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        Self {
+            account: plan.account.as_deref(),
+            evaluated_at: plan.evaluated_at,
+            plan_id: &plan.plan_id,
+            metrics_unavailable: plan.metrics_unavailable,
+            decisions: &plan.decisions,
+            warnings: &plan.warnings,
+            changes: plan.changes.as_deref().unwrap_or_default(),
+            more: Vec::new(),
+        }
     }
-    let what = match (counts.is_empty(), plan.metrics_unavailable) {
-        (false, _) => counts.join(", "),
-        (true, true) => "metrics unavailable".to_owned(),
-        (true, false) => "update".to_owned(),
-    };
-    let title = match &plan.account {
-        Some(account) => format!("Capacity of account {account}: {what}"),
-        None => format!("Temporal Cloud capacity: {what}"),
-    };
-    Some(Message {
-        severity: match (spec_changed || !failed.is_empty(), sections.len()) {
-            (true, _) => Severity::Critical,
-            (false, 1) if !changed.is_empty() => Severity::Info,
-            (false, _) => Severity::Warning,
-        },
-        title,
-        sections,
-        context: vec![format!(
-            "evaluated at {}, plan {}",
-            minute(plan.evaluated_at),
-            plan.plan_id
-        )],
-    })
+}
+
+impl Digest<'_> {
+    /// Adds further sections.
+    #[must_use]
+    pub fn with(self, more: Vec<Section>) -> Self {
+        Self { more, ..self }
+    }
+
+    /// Returns the message; `None` if there is nothing to report.
+    pub fn message(self) -> Option<Message> {
+        let (changed, failed): (Vec<&ChangeResult>, Vec<&ChangeResult>) =
+            (self.changes.iter()).partition(|result| result.outcome.is_success());
+        let mut results = changed.iter().chain(&failed);
+        let spec_changed = results.any(|result| !result.spec_differences.is_empty());
+        let attention: Vec<String> = self
+            .decisions
+            .iter()
+            .filter(|decision| decision.announce && !decision.action.is_change())
+            .map(decision_line)
+            .collect();
+        let unavailable = if self.metrics_unavailable {
+            self.why_unavailable()
+        } else {
+            Vec::new()
+        };
+        let counts: Vec<String> = [
+            (failed.len(), "failed", "failed"),
+            (changed.len(), "changed", "changed"),
+            (attention.len(), "needs attention", "need attention"),
+        ]
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+        .collect();
+        let result_lines =
+            |results: &[&ChangeResult]| results.iter().map(|result| result_line(result)).collect();
+        let sections: Vec<Section> = [
+            (
+                "Metrics unavailable: no metric-based decisions were made",
+                unavailable,
+            ),
+            ("Not carried out", result_lines(&failed)),
+            ("Changed", result_lines(&changed)),
+            ("Needs attention", attention),
+        ]
+        .into_iter()
+        .map(|(heading, lines)| Section {
+            heading: Some(heading.to_owned()),
+            lines,
+        })
+        .chain(self.more)
+        .filter(|section| !section.lines.is_empty())
+        .collect();
+        if sections.is_empty() {
+            return None;
+        }
+        let what = match (counts.is_empty(), self.metrics_unavailable) {
+            (false, _) => counts.join(", "),
+            (true, true) => "metrics unavailable".to_owned(),
+            (true, false) => "update".to_owned(),
+        };
+        let title = match self.account {
+            Some(account) => format!("Capacity of account {account}: {what}"),
+            None => format!("Temporal Cloud capacity: {what}"),
+        };
+        Some(Message {
+            severity: match (spec_changed || !failed.is_empty(), sections.len()) {
+                (true, _) => Severity::Critical,
+                (false, 1) if !changed.is_empty() => Severity::Info,
+                (false, _) => Severity::Warning,
+            },
+            title,
+            sections,
+            context: vec![format!(
+                "evaluated at {}, plan {}",
+                minute(self.evaluated_at),
+                self.plan_id
+            )],
+        })
+    }
+
+    /// Why the account's metrics are unavailable, each reason once: most namespaces share it.
+    fn why_unavailable(&self) -> Vec<String> {
+        let of_account: Vec<String> = self
+            .warnings
+            .iter()
+            .filter_map(|warning| warning.strip_prefix(METRICS_UNAVAILABLE))
+            .map(str::to_owned)
+            .collect();
+        if !of_account.is_empty() {
+            return of_account;
+        }
+        let held = self
+            .decisions
+            .iter()
+            .filter(|it| it.action == ActionName::Hold && it.reason_code.starts_with("metrics_"));
+        let mut reasons: Vec<String> = held.map(|it| it.reason.clone()).collect();
+        reasons.sort();
+        reasons.dedup();
+        reasons.truncate(3);
+        reasons
+    }
 }
 
 fn decision_line(decision: &PlannedDecision) -> String {
@@ -112,51 +176,22 @@ fn result_line(result: &ChangeResult) -> String {
     line
 }
 
-/// Why the account's metrics are unavailable, each reason once: most namespaces share it.
-fn why_unavailable(plan: &Plan) -> Vec<String> {
-    let warnings = plan.warnings.iter();
-    let of_account: Vec<String> = warnings
-        .filter_map(|warning| warning.strip_prefix(METRICS_UNAVAILABLE))
-        .map(str::to_owned)
-        .collect();
-    if !of_account.is_empty() {
-        return of_account;
-    }
-    let held = plan
-        .decisions
-        .iter()
-        .filter(|it| it.action == ActionName::Hold && it.reason_code.starts_with("metrics_"));
-    let mut reasons: Vec<String> = held.map(|it| it.reason.clone()).collect();
-    reasons.sort();
-    reasons.dedup();
-    reasons.truncate(3);
-    reasons
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::change::Outcome;
 
     fn plan(changes: Vec<ChangeResult>) -> Plan {
-        let evaluation = crate::Evaluation {
+        Plan {
             evaluated_at: "2026-11-20T10:45:00Z".parse().expect("a time"),
             account: Some("a1b2c".to_owned()),
-            decisions: Vec::new(),
-            view: capacity_engine::AccountView::new(capacity_engine::MetricsHealth::Complete),
-            rules: capacity_engine::Rules::default(),
-            metrics_unavailable: None,
-            usage_source: crate::UsageSource::OneMinute,
-            ledger_problem: None,
-            warnings: Vec::new(),
-            errors: Vec::new(),
-            ops_requests: 0,
-            metrics_requests: 0,
-        };
-        Plan {
             changes: Some(changes),
-            ..Plan::of(&evaluation)
+            ..Plan::default()
         }
+    }
+
+    fn digest(plan: &Plan) -> Option<Message> {
+        Digest::from(plan).message()
     }
 
     fn result(outcome: Outcome, error: Option<&str>, spec_differences: &[&str]) -> ChangeResult {
@@ -173,12 +208,12 @@ mod tests {
 
     #[test]
     fn an_evaluation_without_news_sends_no_message() {
-        assert_eq!(digest(&plan(Vec::new()), Vec::new()), None);
+        assert_eq!(digest(&plan(Vec::new())), None);
     }
 
     #[test]
     fn changes_are_reported_and_failures_are_critical() {
-        let told = digest(&plan(vec![result(Outcome::Changed, None, &[])]), Vec::new()).expect("a message");
+        let told = digest(&plan(vec![result(Outcome::Changed, None, &[])])).expect("a message");
         assert_eq!(
             (told.severity, told.title.as_str()),
             (Severity::Info, "Capacity of account a1b2c: 1 changed")
@@ -188,7 +223,7 @@ mod tests {
             result(Outcome::Changed, None, &[]),
             result(Outcome::Failed, Some("rejected"), &[]),
         ];
-        let told = digest(&plan(failed), Vec::new()).expect("a message");
+        let told = digest(&plan(failed)).expect("a message");
         assert_eq!(told.severity, Severity::Critical);
         assert_eq!(
             told.sections[0].lines,
@@ -198,11 +233,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_changed_is_critical_although_the_change_succeeded() {
-        let told = digest(
-            &plan(vec![result(Outcome::Changed, None, &["apiKeyAuth"])]),
-            Vec::new(),
-        )
-        .expect("a message");
+        let told = digest(&plan(vec![result(Outcome::Changed, None, &["apiKeyAuth"])])).expect("a message");
         assert_eq!(told.severity, Severity::Critical);
         assert!(told.sections[0].lines[0].contains("apiKeyAuth"));
     }
@@ -211,7 +242,7 @@ mod tests {
     fn what_needs_attention_is_reported_without_any_change() {
         let mut plan = plan(Vec::new());
         plan.decisions.push(throttled("media.a1b2c"));
-        let message = digest(&plan, Vec::new()).expect("a message");
+        let message = digest(&plan).expect("a message");
         assert_eq!(
             (message.severity, message.sections[0].lines[0].as_str()),
             (Severity::Warning, "[media.a1b2c] Keep: throttled")
@@ -219,7 +250,7 @@ mod tests {
         assert_eq!(message.title, "Capacity of account a1b2c: 1 needs attention");
         assert_eq!(message.sections[0].heading.as_deref(), Some("Needs attention"));
         plan.decisions.push(throttled("pay.a1b2c"));
-        let message = digest(&plan, Vec::new()).expect("a message");
+        let message = digest(&plan).expect("a message");
         assert_eq!(message.title, "Capacity of account a1b2c: 2 need attention");
     }
 
@@ -236,7 +267,7 @@ mod tests {
                 ..throttled(namespace)
             });
         }
-        let message = digest(&plan, Vec::new()).expect("a message");
+        let message = digest(&plan).expect("a message");
         assert_eq!(message.title, "Capacity of account a1b2c: metrics unavailable");
         let section = &message.sections[0];
         assert_eq!(
@@ -246,7 +277,7 @@ mod tests {
         assert_eq!(section.lines, ["no answer"]);
         // A problem of the account is said once, in the warnings.
         plan.warnings = vec!["metrics unavailable: refused with 401".to_owned()];
-        let message = digest(&plan, Vec::new()).expect("a message");
+        let message = digest(&plan).expect("a message");
         assert_eq!(message.sections[0].lines, ["refused with 401"]);
     }
 
@@ -254,7 +285,7 @@ mod tests {
     fn an_account_that_is_not_known_is_left_out_of_the_title() {
         let mut plan = plan(vec![result(Outcome::Changed, None, &[])]);
         plan.account = None;
-        let message = digest(&plan, Vec::new()).expect("a message");
+        let message = digest(&plan).expect("a message");
         assert_eq!(message.title, "Temporal Cloud capacity: 1 changed");
     }
 
@@ -264,19 +295,10 @@ mod tests {
             action: ActionName::Keep,
             current_trus: Some(4),
             wanted_trus: Some(4),
-            blocked_trus: None,
             reason_code: "throttled_while_provisioned".to_owned(),
             reason: "throttled".to_owned(),
             announce: true,
-            price: crate::PlannedPrice {
-                per_hour_before: None,
-                per_hour_after: None,
-                per_hour_blocked: None,
-            },
-            throttled_percent: None,
-            sample_minute: None,
-            known_minutes: None,
-            resource_version: "1".to_owned(),
+            ..PlannedDecision::default()
         }
     }
 }

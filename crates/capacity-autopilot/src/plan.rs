@@ -4,9 +4,10 @@
 //! itself, which adds `changes`. Its JSON schema lies in `docs/plan.schema.json`. A saved plan carries a
 //! digest, so that an edited one is noticed; the digest notices accidents, it is not a signature.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use capacity_engine::{Action, Capacity, NamespaceId, PolicyRef, Rules, Threshold, changes_in_order};
+use capacity_engine::{Action, Capacity, NamespaceId, PolicyRef, Rules, Threshold};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -23,7 +24,7 @@ pub const PLAN_SCHEMA: &str = "temporal-capacity/plan/v1";
 pub const PLAN_MAX_AGE: SignedDuration = SignedDuration::from_mins(15);
 
 /// All decisions of one evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Always `temporal-capacity/plan/v1`.
@@ -69,7 +70,7 @@ pub struct Plan {
 }
 
 /// The policies of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedPolicies {
     /// The policy that decided.
@@ -80,7 +81,7 @@ pub struct PlannedPolicies {
 }
 
 /// A policy and its settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedPolicy {
     /// Its name, as in `POLICY`.
@@ -123,9 +124,12 @@ impl From<&Rules> for PlannedPolicies {
     }
 }
 
+// Saved plans, the reports of workflows, digests, the ledger, tables and CSV all use this one. It is read leniently: the history of
+// a workflow may hold one of another release. In a saved plan, the digest notices fields that are missing or unknown.
 /// One decision of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default, deny_unknown_fields)]
 pub struct PlannedDecision {
     /// Full id of the namespace, `name.account`.
     pub namespace: String,
@@ -146,19 +150,53 @@ pub struct PlannedDecision {
     /// What the capacity costs.
     pub price: PlannedPrice,
     /// The share of work refused by the limit that throttles most, in percent; null where nothing is throttled.
-    pub throttled_percent: Option<f64>,
+    #[schemars(with = "Option<f64>")]
+    pub throttled_percent: Option<Percent>,
     /// The minute of the newest metrics used (UTC); null where there were none.
     #[schemars(with = "Option<String>")]
     pub sample_minute: Option<Timestamp>,
     /// How many of the last 60 minutes are known; null where there were no metrics.
-    #[serde(default)]
+    #[schemars(default)]
     pub known_minutes: Option<u32>,
     /// The version of the namespace that was decided on.
     pub resource_version: String,
 }
 
+/// A share in percent, to a tenth: a number in JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
+pub struct Percent {
+    tenths: u16,
+}
+
+impl Percent {
+    /// Returns whether it is less than half a tenth.
+    pub const fn is_zero(self) -> bool {
+        self.tenths == 0
+    }
+}
+
+impl From<f64> for Percent {
+    fn from(percent: f64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 1,000"
+        )]
+        let tenths = (percent * 10.0).round().clamp(0.0, 1_000.0) as u16;
+        Self { tenths }
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(percent: Percent) -> Self {
+        Self::from(percent.tenths) / 10.0
+    }
+}
+
 /// The actions of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub enum ActionName {
     /// From on-demand to provisioned capacity.
     Enable,
@@ -172,6 +210,11 @@ pub enum ActionName {
     Hold,
     /// Filtered out.
     Skip,
+    /// One of another release, which this one does not know.
+    #[default]
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 impl ActionName {
@@ -179,7 +222,7 @@ impl ActionName {
     pub fn is_change(self) -> bool {
         match self {
             Self::Enable | Self::Resize | Self::Disable => true,
-            Self::Keep | Self::Hold | Self::Skip => false,
+            Self::Keep | Self::Hold | Self::Skip | Self::Unknown => false,
         }
     }
 
@@ -192,6 +235,7 @@ impl ActionName {
             Self::Keep => "Keep",
             Self::Hold => "Hold",
             Self::Skip => "Skip",
+            Self::Unknown => "Unknown",
         }
     }
 }
@@ -210,20 +254,21 @@ impl From<Action> for ActionName {
 }
 
 /// What capacity costs per hour when idle: the billed minimum, an upper bound. Exact decimals, as strings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default, deny_unknown_fields)]
 pub struct PlannedPrice {
     /// US dollars an hour before.
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour after.
     pub per_hour_after: Option<Decimal>,
     /// US dollars an hour of the size in `blocked_trus`; null where there is none.
-    #[serde(default)]
+    #[schemars(default)]
     pub per_hour_blocked: Option<Decimal>,
 }
 
 /// Counts and money of a plan.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
     /// Namespaces decided on.
@@ -258,14 +303,18 @@ impl PlanSummary {
 
     fn count(&mut self, decision: &PlannedDecision) {
         self.namespaces += 1;
-        *match decision.action {
-            ActionName::Enable => &mut self.enable,
-            ActionName::Resize => &mut self.resize,
-            ActionName::Disable => &mut self.disable,
-            ActionName::Keep => &mut self.keep,
-            ActionName::Hold => &mut self.hold,
-            ActionName::Skip => &mut self.skip,
-        } += 1;
+        let of_action = match decision.action {
+            ActionName::Enable => Some(&mut self.enable),
+            ActionName::Resize => Some(&mut self.resize),
+            ActionName::Disable => Some(&mut self.disable),
+            ActionName::Keep => Some(&mut self.keep),
+            ActionName::Hold => Some(&mut self.hold),
+            ActionName::Skip => Some(&mut self.skip),
+            ActionName::Unknown => None,
+        };
+        if let Some(count) = of_action {
+            *count += 1;
+        }
         self.per_hour_before += decision.price.per_hour_before.unwrap_or_default();
         self.per_hour_after += decision.price.per_hour_after.unwrap_or_default();
     }
@@ -368,34 +417,14 @@ impl Plan {
         }
     }
 
-    /// Returns the changes of an evaluation as orders, in the order in which they are carried out.
-    pub fn orders(&self, evaluation: &Evaluation) -> Vec<ChangeOrder> {
-        let version_of = |namespace: &NamespaceId| {
-            let found = evaluation
-                .decisions
-                .iter()
-                .find(|judged| judged.decision.namespace == *namespace);
-            found
-                .map(|judged| judged.resource_version.clone())
-                .unwrap_or_default()
-        };
-        changes_in_order(evaluation.decisions.iter().map(|judged| &judged.decision))
-            .into_iter()
-            .filter_map(|decision| {
-                let (from, to) = decision.current.zip(decision.wanted)?;
-                Some(ChangeOrder {
-                    namespace: decision.namespace.clone(),
-                    from,
-                    to,
-                    operation_id: operation_id(&decision.namespace, to, &self.plan_id),
-                    resource_version: version_of(&decision.namespace),
-                    sample_minute: decision.sample_minute,
-                })
-            })
-            .collect()
+    /// Returns the changes as orders, in the order in which they are carried out: scale-ups before scale-downs, the most throttled
+    /// first, then by name. What cannot be carried out, as in a plan that was put together by hand, is left out.
+    pub fn orders(&self) -> Vec<ChangeOrder> {
+        let orders = self.changes_in_order().into_iter();
+        orders.filter_map(|decision| self.order(decision).ok()).collect()
     }
 
-    /// Returns the changes of a saved plan as orders: raising first, the most throttled first, then by name.
+    /// Returns the changes of a saved plan as orders, in the same order.
     ///
     /// # Errors
     ///
@@ -412,20 +441,24 @@ impl Plan {
                 minutes: -age.as_mins(),
             });
         }
-        let mut changes: Vec<&PlannedDecision> = self
+        let orders = self.changes_in_order().into_iter();
+        orders.map(|decision| self.order(decision)).collect()
+    }
+
+    fn changes_in_order(&self) -> Vec<&PlannedDecision> {
+        let changes = self
             .decisions
             .iter()
-            .filter(|decision| decision.action.is_change())
-            .collect();
-        changes.sort_by(|one, other| {
-            let lowers = |decision: &PlannedDecision| decision.wanted_trus < decision.current_trus;
-            let throttled = |decision: &PlannedDecision| decision.throttled_percent.unwrap_or(0.0);
-            lowers(one)
-                .cmp(&lowers(other))
-                .then(throttled(other).total_cmp(&throttled(one)))
-                .then(one.namespace.cmp(&other.namespace))
+            .filter(|decision| decision.action.is_change());
+        let mut changes: Vec<&PlannedDecision> = changes.collect();
+        changes.sort_by_key(|decision| {
+            (
+                decision.wanted_trus < decision.current_trus,
+                Reverse(decision.throttled_percent),
+                &decision.namespace,
+            )
         });
-        changes.into_iter().map(|decision| self.order(decision)).collect()
+        changes
     }
 
     fn order(&self, decision: &PlannedDecision) -> Result<ChangeOrder, PlanError> {
@@ -527,10 +560,75 @@ impl From<&Judged> for PlannedDecision {
                     .blocked
                     .map(|blocked| decision.price.price.idle_hour(blocked)),
             },
-            throttled_percent: decision.throttled_share.map(capacity_engine::Share::percent),
+            throttled_percent: decision.throttled_share.map(|share| share.percent().into()),
             sample_minute: decision.sample_minute,
             known_minutes: decision.known_minutes.and_then(|known| u32::try_from(known).ok()),
             resource_version: judged.resource_version.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(of: &[(&str, u32, u32, f64)]) -> Plan {
+        let decision = |(name, from, to, throttled): &(&str, u32, u32, f64)| PlannedDecision {
+            namespace: format!("{name}.a1b2c"),
+            action: match (from, to) {
+                (0, _) => ActionName::Enable,
+                (_, 0) => ActionName::Disable,
+                (_, _) => ActionName::Resize,
+            },
+            current_trus: Some(*from),
+            wanted_trus: Some(*to),
+            throttled_percent: (*throttled > 0.0).then(|| (*throttled).into()),
+            ..PlannedDecision::default()
+        };
+        Plan {
+            decisions: of.iter().map(decision).collect(),
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn scale_ups_go_first_then_the_most_throttled_then_by_name() {
+        let plan = changes(&[
+            ("a-idle", 4, 0, 0.0),
+            ("b-planned", 2, 4, 0.0),
+            ("a-slightly", 0, 6, 0.2),
+            ("z-heavy", 0, 6, 12.5),
+            ("b-heavy", 0, 6, 12.5),
+        ]);
+        let orders = plan.orders();
+        let order: Vec<&str> = orders.iter().map(|order| order.namespace.name()).collect();
+        assert_eq!(order, ["b-heavy", "z-heavy", "a-slightly", "b-planned", "a-idle"]);
+        assert_eq!(plan.saved_orders(plan.evaluated_at).expect("orders"), orders);
+    }
+
+    #[test]
+    fn a_decision_of_another_release_is_read() {
+        let newer = r#"{"namespace": "pay.a1b2c", "action": "Split", "wanted_trus": 6, "shape": "round"}"#;
+        let decision: PlannedDecision = serde_json::from_str(newer).expect("reads");
+        assert_eq!(
+            (decision.action, decision.wanted_trus, decision.price),
+            (ActionName::Unknown, Some(6), PlannedPrice::default())
+        );
+        // Reports of release 0.1 had fewer fields.
+        let older =
+            r#"{"namespace": "pay.a1b2c", "action": "Hold", "reason_code": "raise_only", "announce": true}"#;
+        let decision: PlannedDecision = serde_json::from_str(older).expect("reads");
+        assert_eq!((decision.action, decision.announce), (ActionName::Hold, true));
+    }
+
+    #[test]
+    fn a_percentage_is_written_as_it_is_shown() {
+        let of = |percent: f64| serde_json::to_string(&Percent::from(percent)).expect("JSON");
+        assert_eq!(
+            [of(12.3), of(0.04), of(100.0), of(f64::NAN)],
+            ["12.3", "0.0", "100.0", "0.0"]
+        );
+        let read: Percent = serde_json::from_str("12").expect("a number");
+        assert_eq!(read, Percent::from(12.0));
     }
 }

@@ -192,13 +192,14 @@ fn policy_state(
 /// If the ledger cannot be written.
 pub async fn record_changes(
     ledger: &LedgerHandle,
-    plan: &Plan,
+    account: Option<&str>,
+    plan_id: &str,
     changes: &[ChangeResult],
     now: Timestamp,
     by: &str,
 ) -> Result<(), LedgerError> {
-    let account = plan.account.as_deref().unwrap_or_default();
-    let record = |change| change_record(account, &plan.plan_id, change, now, by);
+    let account = account.unwrap_or_default();
+    let record = |change| change_record(account, plan_id, change, now, by);
     let records: Vec<ChangeRecord> = changes.iter().map(record).collect();
     ledger
         .call(async |ledger| ledger.record_changes(&records).await)

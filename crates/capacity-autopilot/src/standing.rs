@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
 use crate::ledger_handle::LedgerHandle;
-use crate::plan::{Plan, PlannedDecision};
+use crate::plan::{ActionName, Plan, PlannedDecision};
 
 /// After this long, a standing problem is announced again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -122,24 +122,24 @@ pub fn is_over_a_day(told: Timestamp, now: Timestamp) -> bool {
     now.duration_since(told).abs() >= AGAIN_AFTER
 }
 
-/// Returns the problem that a decision describes, and after how many evaluations it is announced.
-pub fn decision_problem(
-    namespace: &str,
-    action: &str,
-    reason_code: &str,
-    announce: bool,
-    current_trus: Option<u32>,
-) -> Option<(String, u32)> {
-    let is_change = matches!(action, "Enable" | "Resize" | "Disable");
-    // Namespaces that wait for metrics newer than their last change need no attention.
-    let is_paid_hold =
-        action == "Hold" && reason_code != "waiting_for_effect" && current_trus.is_some_and(|trus| trus > 0);
-    let due_after = match (is_change, announce, is_paid_hold) {
-        (false, true, _) => 1,
-        (false, false, true) => LONG_HOLD,
-        _ => return None,
-    };
-    Some((format!("{namespace}: {action} {reason_code}"), due_after))
+impl PlannedDecision {
+    /// Returns the problem that this decision describes, and after how many evaluations it is announced.
+    pub fn problem(&self) -> Option<(String, u32)> {
+        // Namespaces that wait for metrics newer than their last change need no attention.
+        let is_paid_hold = self.action == ActionName::Hold
+            && self.reason_code != "waiting_for_effect"
+            && self.current_trus.is_some_and(|trus| trus > 0);
+        let due_after = match (self.action.is_change(), self.announce, is_paid_hold) {
+            (false, true, _) => 1,
+            (false, false, true) => LONG_HOLD,
+            _ => return None,
+        };
+        let action = self.action.as_str();
+        Some((
+            format!("{}: {action} {}", self.namespace, self.reason_code),
+            due_after,
+        ))
+    }
 }
 
 /// The section that lists what has ended; `None` if nothing has.
@@ -166,7 +166,7 @@ pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp
     let mut found = StandingProblems::new(before, now);
     let mut plan = plan.clone();
     for decision in &mut plan.decisions {
-        if let Some((problem, due_after)) = problem_of(decision) {
+        if let Some((problem, due_after)) = decision.problem() {
             decision.announce = found.is_news(&problem, due_after);
         }
     }
@@ -186,16 +186,6 @@ pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp
         more: resolved(ended).into_iter().collect(),
         standing,
     }
-}
-
-fn problem_of(decision: &PlannedDecision) -> Option<(String, u32)> {
-    decision_problem(
-        &decision.namespace,
-        decision.action.as_str(),
-        &decision.reason_code,
-        decision.announce,
-        decision.current_trus,
-    )
 }
 
 /// Under this name the ledger keeps what was announced, next to policy state.

@@ -296,21 +296,3 @@ impl fmt::Display for Decision {
         write!(f, "[{}] {}: {}", self.namespace, self.action, self.reason)
     }
 }
-
-/// Returns the decisions that change capacity, in the order in which they are carried out: raising before lowering, the
-/// most throttled first, then by name.
-pub fn changes_in_order<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Vec<&'a Decision> {
-    let mut changes: Vec<&Decision> = decisions
-        .into_iter()
-        .filter(|decision| decision.action.is_change())
-        .collect();
-    changes.sort_by_key(|decision| {
-        let lowers = decision.wanted < decision.current;
-        (
-            lowers,
-            std::cmp::Reverse(decision.throttled_share),
-            &decision.namespace,
-        )
-    });
-    changes
-}

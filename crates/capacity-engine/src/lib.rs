@@ -18,9 +18,7 @@ mod snapshot;
 mod usage;
 
 pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
-pub use decision::{
-    Action, ConsideredOption, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode, changes_in_order,
-};
+pub use decision::{Action, ConsideredOption, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode};
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
 pub use packed::{PackedIter, PackedMinutes};

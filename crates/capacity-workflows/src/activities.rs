@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, ChangeResult, ChangeState, chain, digest, incidents, is_over_a_day, record_changes,
+    Autopilot, ChangeResult, ChangeState, chain, incidents, is_over_a_day, record_changes,
 };
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
-use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity, Webhook};
 use temporal_worker_kit::SharedClient;
 use temporalio_client::WorkflowGetResultOptions;
@@ -244,7 +243,6 @@ impl CapacityActivities {
             unpaused_schedule,
         } = announcement;
         if let (Some(ledger), false) = (self.autopilot.ledger(), report.changes.is_empty()) {
-            let plan = report.to_plan(self.price_per_million_actions());
             let changes: Vec<ChangeResult> = report
                 .changes
                 .iter()
@@ -252,7 +250,14 @@ impl CapacityActivities {
                 .map(ChangeResult::from)
                 .collect();
             let (now, by) = (self.autopilot.now(), recorder());
-            let recorded = record_changes(ledger, &plan, &changes, now, &by);
+            let recorded = record_changes(
+                ledger,
+                report.account.as_deref(),
+                &report.plan_id,
+                &changes,
+                now,
+                &by,
+            );
             if let Err(error) = beating(&context, recorded).await? {
                 tracing::warn!(%error, "cannot record the changes in the ledger");
             }
@@ -409,14 +414,10 @@ impl CapacityActivities {
         })
     }
 
-    fn price_per_million_actions(&self) -> Decimal {
-        self.autopilot.settings().rules.prices.dollars()
-    }
-
     /// Announces what is new in a report, and what else is due; with nothing to announce, it succeeds.
     pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
-        let plan = report.to_plan(self.price_per_million_actions());
-        match digest(&plan, more) {
+        let changes: Vec<ChangeResult> = report.changes.iter().map(ChangeResult::from).collect();
+        match report.digest(&changes, more).message() {
             Some(message) => self.tell(&message).await,
             None => true,
         }

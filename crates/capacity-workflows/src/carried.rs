@@ -3,7 +3,9 @@
 //! Every cut keeps items in the same order of priority: changes, what must be announced, holds, keeps. Items that must be
 //! announced are never cut before others.
 
-use crate::messages::{ChangeReport, ControllerState, DecisionReport, EvaluationReport};
+use capacity_autopilot::{ActionName, PlannedDecision};
+
+use crate::messages::{ChangeReport, ControllerState, EvaluationReport};
 
 /// A payload stays below 200,000 bytes.
 const MOST_BYTES: usize = 190_000;
@@ -13,10 +15,10 @@ impl ControllerState {
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         let is_quiet =
-            |it: &DecisionReport, actions: &[&str]| !it.announce && actions.contains(&it.action.as_str());
+            |it: &PlannedDecision, actions: &[ActionName]| !it.announce && actions.contains(&it.action);
         let cuts: [&dyn Fn(&mut Self); 5] = [
-            &|it| it.cut_decisions(|decision| is_quiet(decision, &["Keep", "Skip"])),
-            &|it| it.cut_decisions(|decision| is_quiet(decision, &["Hold"])),
+            &|it| it.cut_decisions(|decision| is_quiet(decision, &[ActionName::Keep, ActionName::Skip])),
+            &|it| it.cut_decisions(|decision| is_quiet(decision, &[ActionName::Hold])),
             // Recorded and announced by themselves.
             &|it| it.cut_changes(ChangeReport::is_success),
             &|it| it.cut_changes(ChangeReport::is_settled),
@@ -50,7 +52,7 @@ impl ControllerState {
         self.last.iter_mut().chain(&mut self.unsettled)
     }
 
-    fn cut_decisions(&mut self, goes: impl Fn(&DecisionReport) -> bool) {
+    fn cut_decisions(&mut self, goes: impl Fn(&PlannedDecision) -> bool) {
         for report in self.reports() {
             let before = report.decisions.len();
             report.decisions.retain(|decision| !goes(decision));
@@ -105,29 +107,31 @@ mod tests {
             let quiet = number < NAMESPACES / 10;
             let held = number - (NAMESPACES / 10).min(number) < refused;
             let (action, code) = match (quiet, held) {
-                (true, _) => ("Keep", "quiet"),
-                (false, true) => ("Hold", "not_permitted"),
-                (false, false) => ("Enable", "throttled"),
+                (true, _) => (ActionName::Keep, "quiet"),
+                (false, true) => (ActionName::Hold, "not_permitted"),
+                (false, false) => (ActionName::Enable, "throttled"),
             };
-            DecisionReport {
+            PlannedDecision {
                 namespace: name(number),
-                action: action.to_owned(),
+                action,
                 current_trus: Some(0),
-                wanted_trus: Some(if action == "Enable" { 6 } else { 0 }),
+                wanted_trus: Some(if action.is_change() { 6 } else { 0 }),
                 reason_code: code.to_owned(),
                 reason: "x".repeat(250),
-                announce: action == "Hold",
-                ..DecisionReport::default()
+                announce: action == ActionName::Hold,
+                resource_version: "f".repeat(36),
+                sample_minute: Some("2026-11-25T10:45:00Z".parse().expect("a time")),
+                known_minutes: Some(60),
+                ..PlannedDecision::default()
             }
         });
-        let report = EvaluationReport {
+        Plan {
             account: Some("a1b2c".to_owned()),
             plan_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
-            evaluated_at: "2026-11-25T10:45:00Z".to_owned(),
+            evaluated_at: "2026-11-25T10:45:00Z".parse().expect("a time"),
             decisions: decisions.collect(),
-            ..EvaluationReport::default()
-        };
-        report.to_plan(50.into())
+            ..Plan::default()
+        }
     }
 
     fn requests(plan: &Plan, number: u64) -> Vec<ChangeRequest> {
@@ -174,7 +178,11 @@ mod tests {
             ..observation.report
         };
         // Items that must be announced are never cut before optional ones.
-        let quiet = report.decisions.iter().filter(|it| it.action == "Keep").count();
+        let quiet = report
+            .decisions
+            .iter()
+            .filter(|it| it.action == ActionName::Keep)
+            .count();
         assert!(
             report.announcements_left_out == 0 || quiet == 0,
             "{quiet} quiet rows"
@@ -254,7 +262,7 @@ mod tests {
                 && last
                     .decisions
                     .iter()
-                    .all(|it| it.announce || it.action == "Enable")
+                    .all(|it| it.announce || it.action == ActionName::Enable)
         );
     }
 
@@ -286,7 +294,7 @@ mod tests {
     fn a_state_that_fits_is_carried_as_it_is() {
         let state = ControllerState {
             last: Some(EvaluationReport {
-                decisions: vec![DecisionReport::default(); 10],
+                decisions: vec![PlannedDecision::default(); 10],
                 ..EvaluationReport::default()
             }),
             ..ControllerState::default()

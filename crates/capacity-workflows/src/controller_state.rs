@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use capacity_autopilot::ActionName;
 use jiff::Timestamp;
 
 use crate::change_steps::{Incident, PauseOrder};
@@ -531,7 +532,7 @@ impl ControllerState {
         let held = last
             .iter()
             .flat_map(|it| &it.decisions)
-            .filter(|it| it.action == "Hold");
+            .filter(|it| it.action == ActionName::Hold);
         Status {
             evaluations: self.evaluations,
             account: self.account.clone(),

@@ -170,7 +170,7 @@ pub(crate) async fn evaluate(
     observation.report.ledger_problem = ledger_problem;
     observation.report.warnings.extend(warnings);
     if !activities.settings.dry_run {
-        observation = observation.with_changes(requests(activities, request, &plan, &evaluation));
+        observation = observation.with_changes(requests(activities, request, &plan));
     }
     observation.report.changes_left_out = observation.changes_left_out;
     let shown = activities.schedule().await;
@@ -262,14 +262,9 @@ async fn record(
     QuietDecisions::InReport
 }
 
-fn requests(
-    activities: &CapacityActivities,
-    request: &EvaluateRequest,
-    plan: &Plan,
-    evaluation: &Evaluation,
-) -> Vec<ChangeRequest> {
+fn requests(activities: &CapacityActivities, request: &EvaluateRequest, plan: &Plan) -> Vec<ChangeRequest> {
     let timeout_seconds = Some(activities.settings.change_timeout.as_secs());
-    let orders = plan.orders(evaluation);
+    let orders = plan.orders();
     let requests = orders.iter().map(|order| ChangeRequest {
         fresh_for_ms: Some(fresh_for_ms(activities, order.sample_minute)),
         timeout_seconds,

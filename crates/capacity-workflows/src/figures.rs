@@ -49,7 +49,8 @@ impl Figures {
             let trus = u64::from(decision.current_trus.unwrap_or_default());
             figures.trus += trus;
             figures.provisioned_namespaces += u64::from(trus > 0);
-            figures.throttled_namespaces += u64::from(decision.throttled_percent.is_some_and(|it| it > 0.0));
+            figures.throttled_namespaces +=
+                u64::from(decision.throttled_percent.is_some_and(|it| !it.is_zero()));
         }
         figures
     }

@@ -54,7 +54,7 @@ pub use figures::Figures;
 pub use gate::Gate;
 pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
 pub use messages::{
-    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, DecisionReport, EvaluationQuery,
+    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationQuery,
     EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation, ObserveRequest, PauseSeen,
     Redecide, Redecision, SampleRequest, Silence, SpecChanged, Status, StepRequest, StepResult, TickRequest,
 };

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::PlannedDecision;
+use capacity_autopilot::{ChangeResult, Digest, PlannedDecision};
 use serde::{Deserialize, Serialize};
+use slack_notifier::Section;
 
 pub(crate) use crate::change_messages::{
     BUILD_NOT_VERIFIED, IN_PROGRESS, LEDGER_UNAVAILABLE, LONGEST_ERROR, METRICS_STALE, QUEUED, REPLACED,
@@ -16,46 +17,6 @@ pub use crate::change_messages::{
 use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
-
-/// A decision for display.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DecisionReport {
-    /// Full id of the namespace.
-    pub namespace: String,
-    /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
-    pub action: String,
-    /// Current TRUs; 0 means on-demand.
-    pub current_trus: Option<u32>,
-    /// Target TRUs; 0 means on-demand.
-    pub wanted_trus: Option<u32>,
-    /// A wish that a guard held back.
-    pub blocked_trus: Option<u32>,
-    /// Stable code of the reason.
-    pub reason_code: String,
-    /// One sentence with its numbers.
-    pub reason: String,
-    /// Whether this should be announced.
-    pub announce: bool,
-    /// How many of the last 60 minutes are known.
-    pub known_minutes: Option<u32>,
-}
-
-impl From<&PlannedDecision> for DecisionReport {
-    fn from(decision: &PlannedDecision) -> Self {
-        Self {
-            namespace: decision.namespace.clone(),
-            action: decision.action.as_str().to_owned(),
-            current_trus: decision.current_trus,
-            wanted_trus: decision.wanted_trus,
-            blocked_trus: decision.blocked_trus,
-            reason_code: decision.reason_code.clone(),
-            reason: decision.reason.clone(),
-            announce: decision.announce,
-            known_minutes: decision.known_minutes,
-        }
-    }
-}
 
 /// An evaluation: what was decided, and its outcome.
 #[expect(
@@ -90,7 +51,7 @@ pub struct EvaluationReport {
     /// How many decisions of each action.
     pub counts: BTreeMap<String, usize>,
     /// Decisions: changes first, then holds, then the rest, as many as fit.
-    pub decisions: Vec<DecisionReport>,
+    pub decisions: Vec<PlannedDecision>,
     /// Decisions that did not fit, counted.
     pub decisions_left_out: usize,
     /// The outcomes of the changes.
@@ -113,6 +74,20 @@ pub struct EvaluationReport {
 }
 
 impl EvaluationReport {
+    /// Returns the digest of this report, with these outcomes of its changes and further sections.
+    pub(crate) fn digest<'a>(&'a self, changes: &'a [ChangeResult], more: Vec<Section>) -> Digest<'a> {
+        Digest {
+            account: self.account.as_deref(),
+            evaluated_at: self.evaluated_at.parse().unwrap_or_default(),
+            plan_id: &self.plan_id,
+            metrics_unavailable: self.metrics_unavailable,
+            decisions: &self.decisions,
+            warnings: &self.warnings,
+            changes,
+            more,
+        }
+    }
+
     /// Returns whether every change of it has ended or was replaced.
     pub fn is_settled(&self) -> bool {
         self.changes.iter().all(ChangeReport::is_settled)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, counted, decision_problem, resolved};
+use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, counted, resolved};
 use jiff::Timestamp;
 use slack_notifier::Section;
 
-use crate::messages::{DecisionReport, EvaluationReport, PauseSeen};
+use crate::messages::{EvaluationReport, PauseSeen};
 
 pub use crate::messages::Standing;
 
@@ -42,7 +42,7 @@ pub(crate) fn news(
     let mut found = StandingProblems::new(&before, now);
     let mut report = report;
     for decision in &mut report.decisions {
-        if let Some((problem, due_after)) = problem_of(decision) {
+        if let Some((problem, due_after)) = decision.problem() {
             // A scale-up-only evaluation holds every release and comes at any time: its holds do not count as lasting.
             decision.announce =
                 (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
@@ -131,16 +131,6 @@ impl From<Problem> for Standing {
     }
 }
 
-fn problem_of(decision: &DecisionReport) -> Option<(String, u32)> {
-    decision_problem(
-        &decision.namespace,
-        &decision.action,
-        &decision.reason_code,
-        decision.announce,
-        decision.current_trus,
-    )
-}
-
 fn section(heading: &str, lines: Vec<String>) -> Section {
     Section {
         heading: Some(heading.to_owned()),
@@ -150,6 +140,8 @@ fn section(heading: &str, lines: Vec<String>) -> Section {
 
 #[cfg(test)]
 mod tests {
+    use capacity_autopilot::{ActionName, PlannedDecision};
+
     use super::*;
     use crate::messages::ChangeReport;
 
@@ -163,13 +155,13 @@ mod tests {
 
     fn held(trus: u32, announce: bool) -> EvaluationReport {
         EvaluationReport {
-            decisions: vec![DecisionReport {
+            decisions: vec![PlannedDecision {
                 namespace: "pay.a1b2c".to_owned(),
-                action: "Hold".to_owned(),
+                action: ActionName::Hold,
                 current_trus: Some(trus),
                 reason_code: "no_inventory".to_owned(),
                 announce,
-                ..DecisionReport::default()
+                ..PlannedDecision::default()
             }],
             ..EvaluationReport::default()
         }

@@ -1,14 +1,14 @@
-//! From a plan to what a payload carries of it, and back: bounded, since a history keeps every payload.
+//! From a plan to what a payload carries of it: bounded, since a history keeps every payload.
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{ChangeResult, Plan, PlannedDecision};
+use capacity_autopilot::{ActionName, Plan, PlannedDecision};
 
 use crate::figures::Figures;
-use crate::messages::{ChangeRequest, DecisionReport, EvaluationReport, Observation, ObserveRequest};
+use crate::messages::{ChangeRequest, EvaluationReport, Observation, ObserveRequest};
 
 /// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
-const DECISION_BYTES: usize = 45_000;
+const DECISION_BYTES: usize = 42_000;
 
 /// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
 pub(crate) const MOST_CHANGES: usize = 150;
@@ -35,32 +35,24 @@ impl Observation {
     /// Makes the observation of a plan. Decisions are limited by bytes, since a reason may be long; quiet namespaces are only
     /// counted if a ledger has them.
     pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
-        // One order for every cut: changes, what must be announced, holds, keeps.
-        let rank = |decision: &&PlannedDecision| match decision.action.as_str() {
-            "Hold" | "Keep" | "Skip" if decision.announce => 1,
-            "Hold" => 2,
-            "Keep" => 3,
-            "Skip" => 4,
-            _ => 0,
-        };
         let mut counts = BTreeMap::new();
         for decision in &plan.decisions {
             *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
         }
-        let is_quiet = |decision: &PlannedDecision| rank(&decision) > 2;
+        let is_quiet = |decision: &PlannedDecision| rank(decision) > 2;
         let mut sorted: Vec<&PlannedDecision> = plan.decisions.iter().collect();
         if quiet == QuietDecisions::InLedger {
             sorted.retain(|decision| !is_quiet(decision));
         }
-        sorted.sort_by_key(rank);
+        sorted.sort_by_key(|decision| rank(decision));
         let mut decisions = Vec::new();
         let mut announcements_left_out = 0;
         let mut bytes = 0;
         for decision in &sorted {
-            let report = DecisionReport::from(*decision);
-            bytes += report.reason.len() + report.namespace.len() + 205;
+            // Texts, numbers and times always become JSON.
+            bytes += serde_json::to_vec(decision).map_or(0, |json| json.len());
             if bytes <= DECISION_BYTES {
-                decisions.push(report);
+                decisions.push((*decision).clone());
             } else if rank(decision) == 1 {
                 announcements_left_out += 1;
             }
@@ -95,58 +87,14 @@ impl Observation {
     }
 }
 
-impl EvaluationReport {
-    /// Returns the plan document for this report, as far as it contains one, to render the digest.
-    pub(crate) fn to_plan(&self, price_per_million_actions: rust_decimal::Decimal) -> Plan {
-        let decisions: Vec<PlannedDecision> = self
-            .decisions
-            .iter()
-            .filter_map(DecisionReport::to_planned)
-            .collect();
-        Plan {
-            schema: capacity_autopilot::PLAN_SCHEMA.to_owned(),
-            plan_id: self.plan_id.clone(),
-            account: self.account.clone(),
-            evaluated_at: self.evaluated_at.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            metrics_unavailable: self.metrics_unavailable,
-            metrics_problem: None,
-            usage_window: String::new(),
-            policies: None,
-            price_per_million_actions,
-            decisions,
-            warnings: self.warnings.clone(),
-            // They are among the warnings; only commands exit with them.
-            errors: Vec::new(),
-            summary: capacity_autopilot::PlanSummary::default(),
-            changes: Some(self.changes.iter().map(ChangeResult::from).collect()),
-            inputs: None,
-            digest: None,
-        }
-    }
-}
-
-impl DecisionReport {
-    /// `None` for an action that a newer worker knows and this one does not.
-    fn to_planned(&self) -> Option<PlannedDecision> {
-        Some(PlannedDecision {
-            namespace: self.namespace.clone(),
-            action: serde_json::from_value(serde_json::Value::from(self.action.as_str())).ok()?,
-            current_trus: self.current_trus,
-            wanted_trus: self.wanted_trus,
-            blocked_trus: self.blocked_trus,
-            reason_code: self.reason_code.clone(),
-            reason: self.reason.clone(),
-            announce: self.announce,
-            price: capacity_autopilot::PlannedPrice {
-                per_hour_before: None,
-                per_hour_after: None,
-                per_hour_blocked: None,
-            },
-            throttled_percent: None,
-            sample_minute: None,
-            known_minutes: self.known_minutes,
-            resource_version: String::new(),
-        })
+/// One order for every cut: changes, what must be announced, holds, keeps.
+fn rank(decision: &PlannedDecision) -> u8 {
+    match decision.action {
+        action if action.is_change() => 0,
+        _ if decision.announce => 1,
+        ActionName::Hold => 2,
+        ActionName::Keep => 3,
+        _ => 4,
     }
 }
 
@@ -157,27 +105,24 @@ mod tests {
     use crate::news::Standing;
 
     fn plan(namespaces: usize) -> Plan {
-        let planned = |number: usize| {
-            let decision = DecisionReport {
-                namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
-                action: if number.is_multiple_of(10) {
-                    "Enable"
-                } else {
-                    "Keep"
-                }
-                .to_owned(),
-                current_trus: Some(0),
-                wanted_trus: Some(6),
-                reason_code: "throttled".to_owned(),
-                reason: "x".repeat(300),
-                ..DecisionReport::default()
-            };
-            decision.to_planned().expect("a known action")
+        let planned = |number: usize| PlannedDecision {
+            namespace: format!("a-team-with-a-rather-long-name-{number:05}.a1b2c"),
+            action: if number.is_multiple_of(10) {
+                ActionName::Enable
+            } else {
+                ActionName::Keep
+            },
+            current_trus: Some(0),
+            wanted_trus: Some(6),
+            reason_code: "throttled".to_owned(),
+            reason: "x".repeat(300),
+            resource_version: "f".repeat(36),
+            sample_minute: Some("2026-11-25T10:45:00Z".parse().expect("a time")),
+            ..PlannedDecision::default()
         };
-        let empty = EvaluationReport::default();
         Plan {
             decisions: (0..namespaces).map(planned).collect(),
-            ..empty.to_plan(50.into())
+            ..Plan::default()
         }
     }
 
@@ -187,7 +132,7 @@ mod tests {
         let bytes = |namespaces: usize| {
             let mut quiet = plan(namespaces);
             for decision in quiet.decisions.iter_mut().skip(1) {
-                decision.action = capacity_autopilot::ActionName::Keep;
+                decision.action = ActionName::Keep;
             }
             let observation = Observation::of(&quiet, &request, false, QuietDecisions::InLedger);
             assert_eq!(observation.report.counts.values().sum::<usize>(), namespaces);
@@ -252,7 +197,7 @@ mod tests {
             10_000
         );
         assert!(
-            observation.report.decisions[0].action == "Enable",
+            observation.report.decisions[0].action == ActionName::Enable,
             "changes come first"
         );
     }

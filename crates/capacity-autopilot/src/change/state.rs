@@ -166,7 +166,7 @@ impl Outcome {
 }
 
 /// Outcome of one change, as in the plan document.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeResult {
     /// Full id of the namespace.

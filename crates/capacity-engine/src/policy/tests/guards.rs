@@ -338,26 +338,3 @@ fn a_change_refused_as_not_permitted_is_not_tried_again() {
     };
     assert_eq!(outcome(&decided(&snapshot)), "Hold not_permitted");
 }
-
-#[test]
-fn account_pace_raises_first_then_the_most_throttled_then_by_name() {
-    let slightly = Snapshot {
-        usage: one(used(LimitKind::Actions, 499.0, 1.0)),
-        ..snapshot("a-slightly", 0)
-    };
-    let decisions: Vec<Decision> = [
-        idle("a-idle", 4),
-        slightly,
-        throttled("z-heavy"),
-        throttled("b-heavy"),
-        snapshot("quiet", 0),
-    ]
-    .iter()
-    .map(decided)
-    .collect();
-    let order: Vec<&str> = changes_in_order(&decisions)
-        .into_iter()
-        .map(|decision| decision.namespace.name())
-        .collect();
-    assert_eq!(order, ["b-heavy", "z-heavy", "a-slightly", "a-idle"]);
-}
