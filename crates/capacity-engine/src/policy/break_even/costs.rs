@@ -1,11 +1,9 @@
 //! What an option costs: idle minimum, waiting, and remembered hours replayed at another size.
 
 use super::load::Queue;
+use super::model::Situation;
+use super::parameters::{Parameters, TRU_HOUR};
 use super::state::RememberedHour;
-use super::{Parameters, Situation};
-
-/// Actions that each TRU after the first must see in an hour, or pays for.
-pub(super) const TRU_HOUR: i64 = 360_000;
 
 /// Costs stop here, so that sums of them fit into 64 bits: beyond all real money.
 const HIGHEST_COST: i64 = 1_000_000_000_000_000;

@@ -1,10 +1,69 @@
-//! Parameters as people write them: `delay_value=0.5`.
+//! What an operator may set, also as people write it: `delay_value=0.5`.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
-use super::Parameters;
+/// Actions that each TRU after the first must see in an hour, or pays for.
+pub(super) const TRU_HOUR: i64 = 360_000;
+
+/// Hours remembered with seven days of history.
+pub(super) const MOST_HOURS: usize = 169;
+
+/// What an operator may set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Cost of delaying one action by one minute, in thousandths of an action (1,000). A low value accepts throttling.
+    pub delay_milli: i64,
+    /// Throttling that costs less than this is ignored, in thousandths of a TRU-hour (100). A high value ignores short bursts.
+    pub let_pass_milli: i64,
+    /// Cost of a change, in thousandths of a TRU-hour (100). Zero changes the size for the smallest gain.
+    pub move_milli: i64,
+    /// A raise is sized for this percentage of the current demand (100). Below 100, it stays throttled.
+    pub margin_percent: i64,
+    /// How much of the end of an hour predicts the next one, in minutes (15). A smaller size covers the peak of these minutes only,
+    /// so that a short look-back forgets an earlier peak.
+    pub look_back_minutes: usize,
+    /// Days of history that are used: 0 to 7 (7). Zero predicts from the current hour alone and ignores daily patterns.
+    pub history_days: usize,
+    /// Also keep TRUs whose minimum this percentage of the day's quietest hour covers; 0 turns this off (0).
+    pub free_share_percent: i64,
+    /// TRUs that are never released; 0 for none (0). Each after the first costs 360,000 actions an hour, used or not.
+    pub min_trus: u32,
+    /// TRUs that are never exceeded (12). A namespace that needs more stays throttled.
+    pub max_trus: u32,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            delay_milli: 1000,
+            let_pass_milli: 100,
+            move_milli: 100,
+            margin_percent: 100,
+            look_back_minutes: 15,
+            history_days: 7,
+            free_share_percent: 0,
+            min_trus: 0,
+            max_trus: 12,
+        }
+    }
+}
+
+impl Parameters {
+    pub(super) fn let_pass(&self) -> i64 {
+        self.let_pass_milli * TRU_HOUR / 1000
+    }
+
+    pub(super) fn change_cost(&self) -> i64 {
+        self.move_milli * TRU_HOUR / 1000
+    }
+
+    pub(super) fn remembered_hours(&self) -> usize {
+        (24 * self.history_days + 1).clamp(25, MOST_HOURS)
+    }
+}
 
 /// A parameter that cannot be used, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

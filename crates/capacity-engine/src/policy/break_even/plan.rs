@@ -2,8 +2,8 @@
 
 use super::costs::Costs;
 use super::load::{Demands, Queue};
+use super::model::{OptionCost, Reason};
 use super::state::RememberedHour;
-use super::{OptionCost, Reason};
 
 /// Days of the ring on which an hour of the day must have had a need to count as scheduled.
 const SCHEDULED_DAYS: usize = 6;

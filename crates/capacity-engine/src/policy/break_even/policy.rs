@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
+use super::evaluate::evaluate_only;
 use super::load::{MinuteActions, WINDOW_MINUTES, Window};
-use super::{
-    BreakEvenState, Outcome, Parameters, Rule, Situation, Size, evaluate_only, state::MINUTES_UNTIL_EFFECT,
-};
+use super::model::{Outcome, Rule, Situation, Size};
+use super::parameters::Parameters;
+use super::state::{BreakEvenState, MINUTES_UNTIL_EFFECT};
 use crate::capacity::{Capacity, RequestState, Trus};
 use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::LimitKind;

@@ -2,8 +2,9 @@
 
 use super::costs::Costs;
 use super::load::{Demands, Queue, count};
+use super::model::{OptionCost, Reason};
+use super::parameters::TRU_HOUR;
 use super::state::{BreakEvenState, MINUTES_UNTIL_EFFECT};
-use super::{OptionCost, Reason};
 
 /// Slots in which throttling counts.
 const RECENT_SLOTS: usize = 10;
@@ -118,7 +119,7 @@ fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
     }
     let actions: i64 = last(RECENT_SLOTS).map(|minute| minute.throttled).sum();
     let enough = i128::from(actions) * i128::from(parameters.delay_milli)
-        >= i128::from(parameters.let_pass_milli) * i128::from(super::costs::TRU_HOUR);
+        >= i128::from(parameters.let_pass_milli) * i128::from(TRU_HOUR);
     enough.then(|| Throttling {
         actions,
         throttled_minutes: count(last(RECENT_SLOTS).filter(|minute| minute.throttled > 0)),

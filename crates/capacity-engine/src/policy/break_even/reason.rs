@@ -1,62 +1,9 @@
 //! A decision of the policy in words, with the numbers behind it.
 
-use super::{Outcome, Rule, Situation};
+use super::model::{Outcome, Reason, Rule, Situation};
+use super::state::MINUTES_UNTIL_EFFECT;
 use crate::capacity::Capacity;
 use crate::rate::thousands;
-
-/// The inputs of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// Nothing was compared.
-    Nothing,
-    /// The newest samples are missing or stale.
-    Blind {
-        /// Of the two newest samples.
-        missing: usize,
-        /// How many minutes the newest sample lags.
-        behind: i64,
-    },
-    /// The cost of the burst at each option.
-    Raise {
-        /// Recent minutes with throttling.
-        throttled_minutes: i64,
-        /// Recent minutes that are known.
-        of_minutes: i64,
-        /// Actions that wait.
-        queue: i64,
-        /// Current demand in actions per minute.
-        demand: i64,
-        /// Remembered bursts that the cost is based on; 0 if none was like this one.
-        similar_bursts: usize,
-        /// Expected cost of the larger option, in actions.
-        expected: i64,
-        /// Expected cost of staying, in actions.
-        staying: i64,
-    },
-    /// The cost of the coming hour at each option.
-    Plan {
-        /// Minutes looked back on.
-        minutes: usize,
-        /// Highest demand in those, in actions per minute.
-        peak: i64,
-        /// Top-up of an hour like those minutes at the current option, in actions.
-        kept: i64,
-        /// Busy ones among the hours as long after a busy hour, if these were counted.
-        similar: Option<(usize, usize)>,
-        /// Busy ones among the last days at this hour, if these decided.
-        same_hour: Option<(usize, usize)>,
-    },
-    /// The quietest hour of the day covers the minimum of a size.
-    Free {
-        /// Limit of that size, in actions per minute.
-        limit: i64,
-    },
-    /// The option was below the smallest allowed one.
-    Bounds {
-        /// That option, in TRUs.
-        least: u32,
-    },
-}
 
 impl Reason {
     /// The comparison of waiting with a raise, with its numbers.
@@ -143,7 +90,7 @@ impl Outcome {
             }
             Rule::Raise => format!("{}: {because}", Capacity::from_trus(self.option)),
             Rule::Release | Rule::Planned | Rule::Bounds => {
-                let from = clock(situation.now + super::state::MINUTES_UNTIL_EFFECT);
+                let from = clock(situation.now + MINUTES_UNTIL_EFFECT);
                 format!("{} from {from}: {because}", Capacity::from_trus(self.option))
             }
         }

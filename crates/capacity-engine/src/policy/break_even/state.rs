@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::parameters::MOST_HOURS;
 use super::scale;
 
 /// First characters of the stored form: the policy and the version of its state.
@@ -172,7 +173,7 @@ impl BreakEvenState {
         let number = |at: usize| Some(i64::from_le_bytes(fixed.get(at..at + 8)?.try_into().ok()?));
         let trus = |at: usize| Some(u16::from_le_bytes(fixed.get(at..at + 2)?.try_into().ok()?));
         let (hours, rest) = hours.as_chunks::<3>();
-        if !rest.is_empty() || hours.len() > super::MOST_HOURS {
+        if !rest.is_empty() || hours.len() > MOST_HOURS {
             return None;
         }
         let planned = trus(26)?;

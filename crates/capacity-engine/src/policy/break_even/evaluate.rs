@@ -1,0 +1,233 @@
+//! One evaluation: raise now, plan the coming hour, carry the plan out, keep the bounds.
+
+use super::costs::Costs;
+use super::load::{Demands, MinuteActions, WINDOW_MINUTES, count};
+use super::model::{Outcome, Reason, Rule, Situation, Waiting};
+use super::parameters::{MOST_HOURS, Parameters};
+use super::plan::plan;
+use super::raise::{Raise, raise};
+use super::state::{BreakEvenState, RememberedHour};
+
+/// Minutes that the newest sample may be behind.
+const STALE_AFTER: i64 = 4;
+
+/// Good samples that make an hour known: 80 % of 60.
+const KNOWN_HOUR: usize = 48;
+
+/// Minute of the hour at which the coming hour is planned.
+const PLANNING_MINUTE: i64 = 55;
+
+/// Last minute at which a release takes effect before the next hour is billed.
+const LAST_RELEASE_MINUTE: i64 = 57;
+
+/// Last minute at which a larger plan is still carried out.
+const LAST_PLANNED_MINUTE: i64 = 9;
+
+/// Decides about one namespace and returns what to remember if the decision is carried out. Total and deterministic.
+///
+/// Counts of the window are used from 0 to a billion actions per minute; what is outside is read as the bound.
+pub fn evaluate(
+    situation: &Situation<'_>,
+    state: &BreakEvenState,
+    parameters: &Parameters,
+) -> (Outcome, BreakEvenState) {
+    let (outcome, kept) = evaluate_only(situation, state, parameters);
+    let state = kept.changed(situation.current, outcome.option, situation.now);
+    (outcome, state)
+}
+
+/// As [`evaluate`], but returns what to remember if the decision is not carried out: everything but the change.
+pub fn evaluate_only(
+    situation: &Situation<'_>,
+    state: &BreakEvenState,
+    parameters: &Parameters,
+) -> (Outcome, BreakEvenState) {
+    let window = situation
+        .window
+        .map(|slot| slot.map(MinuteActions::within_bounds));
+    let situation = Situation {
+        window: &window,
+        ..*situation
+    };
+    Evaluation {
+        costs: Costs::new(&situation, parameters),
+        demands: Demands::of(&window),
+        state: state.clone(),
+        outcome: Outcome {
+            option: situation.current,
+            rule: Rule::Hold,
+            costs: Vec::new(),
+            reason: Reason::Nothing,
+            waiting: None,
+        },
+    }
+    .run()
+}
+
+struct Evaluation<'a> {
+    costs: Costs<'a>,
+    demands: Demands,
+    state: BreakEvenState,
+    outcome: Outcome,
+}
+
+impl Evaluation<'_> {
+    fn run(mut self) -> (Outcome, BreakEvenState) {
+        self.note_highest_option();
+        let blind = self.blind();
+        if !blind && let Some(raise) = raise(&self.costs, &self.state, &self.demands) {
+            self.take(raise);
+        }
+        let planning = self.coming_hour() != self.state.last_plan_hour;
+        if planning {
+            self.remember_ending_hour();
+            if !blind && self.look_back_is_known() {
+                self.plan();
+            }
+        }
+        if !blind && self.outcome.rule != Rule::Raise {
+            self.carry_out(planning);
+        }
+        self.keep_bounds();
+        (self.outcome, self.state)
+    }
+
+    fn take(&mut self, raise: Raise) {
+        let Raise {
+            option,
+            costs,
+            reason,
+        } = raise;
+        match option {
+            Some(option) => {
+                self.outcome.option = option;
+                self.outcome.rule = Rule::Raise;
+                self.outcome.costs = costs;
+                self.outcome.reason = reason;
+            }
+            None => self.outcome.waiting = Some(Waiting { costs, reason }),
+        }
+    }
+
+    fn note_highest_option(&mut self) {
+        let situation = self.costs.situation;
+        let hour = situation.now.div_euclid(60);
+        if self.state.top_hour != hour {
+            self.state.top_hour = hour;
+            self.state.top = situation.current;
+        }
+        self.state.top = self.state.top.max(situation.current);
+    }
+
+    fn blind(&mut self) -> bool {
+        let situation = self.costs.situation;
+        let last_two = &situation.window[WINDOW_MINUTES - 2..];
+        let missing = last_two.iter().filter(|slot| slot.is_none()).count();
+        let behind = situation.now - situation.newest;
+        let blind = missing > 0 || behind > STALE_AFTER;
+        if blind {
+            self.outcome.rule = Rule::Blind;
+            self.outcome.reason = Reason::Blind { missing, behind };
+        }
+        blind
+    }
+
+    fn coming_hour(&self) -> i64 {
+        (self.costs.situation.now + 60 - PLANNING_MINUTE).div_euclid(60)
+    }
+
+    fn remember_ending_hour(&mut self) {
+        let situation = self.costs.situation;
+        let coming = self.coming_hour();
+        let skipped = coming.saturating_sub(self.state.last_plan_hour).saturating_sub(1);
+        let skipped = usize::try_from(skipped).unwrap_or(0).min(MOST_HOURS - 1);
+        let hours = &mut self.state.hours;
+        hours.extend(std::iter::repeat_n(RememberedHour::UNKNOWN, skipped));
+        let good: Vec<i64> = situation
+            .window
+            .iter()
+            .flatten()
+            .map(|minute| minute.served)
+            .collect();
+        hours.push(if good.len() >= KNOWN_HOUR {
+            let mean = good.iter().sum::<i64>() / count(good.iter());
+            RememberedHour::new(self.demands.peak(), mean, self.demands.above(situation.envelope))
+        } else {
+            RememberedHour::UNKNOWN
+        });
+        let surplus = hours
+            .len()
+            .saturating_sub(self.costs.parameters.remembered_hours());
+        hours.drain(..surplus);
+        self.state.last_plan_hour = coming;
+        self.state.planned = None;
+    }
+
+    fn look_back_is_known(&self) -> bool {
+        let window = self.costs.situation.window;
+        let look_back = self.costs.parameters.look_back_minutes.clamp(1, window.len());
+        let good = window[window.len() - look_back..].iter().flatten().count();
+        good * 5 >= look_back * 4
+    }
+
+    fn plan(&mut self) {
+        let parameters = self.costs.parameters;
+        let current = self.costs.situation.current;
+        let plan = plan(&self.costs, &self.state.hours, &self.demands, self.demands.peak());
+        let option = plan.option.min(parameters.max_trus).max(parameters.min_trus);
+        self.state.planned = Some(option);
+        if self.outcome.rule == Rule::Hold {
+            self.outcome.costs = plan.costs;
+            self.outcome.reason = plan.reason;
+            if option == current {
+                self.outcome.rule = Rule::Keep;
+            } else if self.is_larger(option) {
+                self.outcome.rule = Rule::Later;
+            }
+        }
+    }
+
+    fn is_larger(&self, option: u32) -> bool {
+        let situation = self.costs.situation;
+        situation.limit(option) > situation.limit(situation.current)
+    }
+
+    fn carry_out(&mut self, planning: bool) {
+        let situation = self.costs.situation;
+        let Some(planned) = self.state.planned else { return };
+        let minute = situation.now.rem_euclid(60);
+        let (wanted, present) = (situation.limit(planned), situation.limit(situation.current));
+        if wanted < present && (planning || (PLANNING_MINUTE..=LAST_RELEASE_MINUTE).contains(&minute)) {
+            self.outcome.option = planned;
+            self.outcome.rule = Rule::Release;
+        }
+        let its_hour = self.state.last_plan_hour == situation.now.div_euclid(60);
+        if wanted > present && minute <= LAST_PLANNED_MINUTE && its_hour {
+            self.outcome.option = planned;
+            self.outcome.rule = Rule::Planned;
+        }
+    }
+
+    fn keep_bounds(&mut self) {
+        let least = self.costs.parameters.min_trus;
+        if self.outcome.option < least {
+            self.outcome.option = least;
+            self.outcome.rule = Rule::Bounds;
+            self.outcome.reason = Reason::Bounds { least };
+        }
+    }
+}
+
+/// Most actions per minute that are computed with: all sums of a replay then fit into 64 bits.
+const MOST_ACTIONS: i64 = 1_000_000_000;
+
+impl MinuteActions {
+    /// Returns the counts from 0 to a billion; what is outside becomes the bound.
+    #[must_use]
+    pub fn within_bounds(self) -> Self {
+        Self {
+            served: self.served.clamp(0, MOST_ACTIONS),
+            throttled: self.throttled.clamp(0, MOST_ACTIONS),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The words of the policy: what it looks at, and what it says.
+
+use super::load::Window;
+
+/// One size of the ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// TRUs, at least 1.
+    pub trus: u32,
+    /// Actions per minute that it admits.
+    pub limit: i64,
+}
+
+impl Size {
+    /// Actions per minute of one TRU where neither API nor metric reports a limit (500 a second).
+    pub const ACTIONS_PER_MINUTE_AND_TRU: i64 = 30_000;
+
+    /// Returns a size with the documented limit of 500 actions per second and TRU.
+    pub const fn documented(trus: u32) -> Self {
+        Self {
+            trus,
+            limit: Self::ACTIONS_PER_MINUTE_AND_TRU * trus as i64,
+        }
+    }
+}
+
+/// The inputs of one evaluation, in addition to parameters and state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Situation<'a> {
+    /// Minute of the evaluation; minute 0 starts an hour.
+    pub now: i64,
+    /// Minute of the newest sample.
+    pub newest: i64,
+    /// Current TRUs, or those being provisioned; 0 is on-demand.
+    pub current: u32,
+    /// What on-demand admits, in actions per minute.
+    pub envelope: i64,
+    /// Sizes that may be chosen, smallest first.
+    pub ladder: &'a [Size],
+    /// The last hour of samples.
+    pub window: &'a Window,
+    /// How many of a thousand counted in the window are billed: 1,000 if it counts actions.
+    pub billed_permille: i64,
+}
+
+impl Situation<'_> {
+    /// On-demand and the sizes of the ladder, each with its limit.
+    pub(super) fn options(&self) -> impl Iterator<Item = (u32, i64)> {
+        let sizes = self.ladder.iter().map(|size| (size.trus, size.limit));
+        std::iter::once((0, self.envelope)).chain(sizes)
+    }
+
+    pub(super) fn limit(&self, option: u32) -> i64 {
+        let known = self.options().find(|(trus, _)| *trus == option);
+        known.map_or(Size::documented(option).limit, |(_, limit)| limit)
+    }
+}
+
+/// What decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Scaled up now, because waiting is more expensive.
+    Raise,
+    /// Released at the end of an hour.
+    Release,
+    /// The planned larger option, at the start of its hour.
+    Planned,
+    /// The plan is the current option.
+    Keep,
+    /// The plan is larger, and its hour has not begun.
+    Later,
+    /// Nothing to do.
+    Hold,
+    /// The newest samples are missing or stale.
+    Blind,
+    /// The option was below `min_trus`.
+    Bounds,
+}
+
+impl Rule {
+    /// Returns the name of the rule.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raise => "raise",
+            Self::Release => "release",
+            Self::Planned => "planned",
+            Self::Keep => "keep",
+            Self::Later => "later",
+            Self::Hold => "hold",
+            Self::Blind => "blind",
+            Self::Bounds => "bounds",
+        }
+    }
+}
+
+/// Expected cost of one option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionCost {
+    /// TRUs; 0 is on-demand.
+    pub trus: u32,
+    /// What it admits, in actions per minute.
+    pub limit: i64,
+    /// Expected cost in actions; -1 if the option was not a candidate.
+    pub cost: i64,
+}
+
+/// The end of one evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// TRUs to request; the current ones if nothing changes.
+    pub option: u32,
+    /// What decided.
+    pub rule: Rule,
+    /// Expected costs of the options that were compared; empty if none were.
+    pub costs: Vec<OptionCost>,
+    /// The inputs of the decision.
+    pub reason: Reason,
+    /// Options that were compared with waiting, if waiting turned out to be cheaper.
+    pub waiting: Option<Waiting>,
+}
+
+/// A comparison that found waiting cheaper than every larger option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Expected costs; -1 where an option was no candidate.
+    pub costs: Vec<OptionCost>,
+    /// Its inputs.
+    pub reason: Reason,
+}
+
+/// The inputs of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing was compared.
+    Nothing,
+    /// The newest samples are missing or stale.
+    Blind {
+        /// Of the two newest samples.
+        missing: usize,
+        /// How many minutes the newest sample lags.
+        behind: i64,
+    },
+    /// The cost of the burst at each option.
+    Raise {
+        /// Recent minutes with throttling.
+        throttled_minutes: i64,
+        /// Recent minutes that are known.
+        of_minutes: i64,
+        /// Actions that wait.
+        queue: i64,
+        /// Current demand in actions per minute.
+        demand: i64,
+        /// Remembered bursts that the cost is based on; 0 if none was like this one.
+        similar_bursts: usize,
+        /// Expected cost of the larger option, in actions.
+        expected: i64,
+        /// Expected cost of staying, in actions.
+        staying: i64,
+    },
+    /// The cost of the coming hour at each option.
+    Plan {
+        /// Minutes looked back on.
+        minutes: usize,
+        /// Highest demand in those, in actions per minute.
+        peak: i64,
+        /// Top-up of an hour like those minutes at the current option, in actions.
+        kept: i64,
+        /// Busy ones among the hours as long after a busy hour, if these were counted.
+        similar: Option<(usize, usize)>,
+        /// Busy ones among the last days at this hour, if these decided.
+        same_hour: Option<(usize, usize)>,
+    },
+    /// The quietest hour of the day covers the minimum of a size.
+    Free {
+        /// Limit of that size, in actions per minute.
+        limit: i64,
+    },
+    /// The option was below the smallest allowed one.
+    Bounds {
+        /// That option, in TRUs.
+        least: u32,
+    },
+}
