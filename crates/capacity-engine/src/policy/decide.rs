@@ -184,9 +184,10 @@ fn conclude(
     };
     let newest = window.map(UsageWindow::newest);
     let throttling = newest.and_then(|newest| most_throttled(newest, &snapshot.limits));
+    let sizes = verdict.sizes.filter(|_| options.is_empty());
     let price = &rules.prices;
     let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
-    Decision {
+    let decision = Decision {
         namespace: snapshot.namespace.clone(),
         action: verdict.action,
         current,
@@ -208,6 +209,14 @@ fn conclude(
         known_minutes: window.map(UsageWindow::known_minutes),
         policy: policy.name().to_owned(),
         options,
+    };
+    // What the policy compared says more than what the guards looked at.
+    match sizes {
+        Some(sizes) => Decision {
+            options: sizes.options(snapshot, &decision),
+            ..decision
+        },
+        None => decision,
     }
 }
 

@@ -11,6 +11,7 @@ use super::judgement::Judged;
 use super::rules::Rules;
 use super::settings::{Bounds, Guards};
 use super::throttling::most_throttled;
+use super::trace::{Fit, Sizes};
 use super::verdict::Verdict;
 use super::words::{at_minute, gap_words, minutes, span};
 use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
@@ -66,20 +67,56 @@ fn guarded_scale_up(
 ) -> Result<Verdict, Verdict> {
     let info = known_info(judged, because)?;
     let ceiling = told_ceiling(info, because)?;
-    let step = choose_step(judged, info, ceiling, rules.bounds, wish, because)?;
-    not_set_by_support(judged, info, because)?;
-    not_in_others_hands(judged, &rules.guards, now, because)?;
-    let reason = format!("{because}{}", step.notes.concat());
-    let action = match judged.present {
-        Capacity::OnDemand => Action::Enable(step.trus),
-        Capacity::Provisioned(_) => Action::Resize(step.trus),
+    let sizes = look_at_sizes(judged, info, ceiling, rules.bounds, wish);
+    let guarded = choose_step(judged, info, &sizes, because).and_then(|step| {
+        not_set_by_support(judged, info, because)?;
+        not_in_others_hands(judged, &rules.guards, now, because)?;
+        let reason = format!("{because}{}", step.notes.concat());
+        let action = match judged.present {
+            Capacity::OnDemand => Action::Enable(step.trus),
+            Capacity::Provisioned(_) => Action::Resize(step.trus),
+        };
+        let verdict = Verdict::new(action, code, reason);
+        Ok(if step.announce {
+            verdict.announced()
+        } else {
+            verdict
+        })
+    });
+    match guarded {
+        Ok(verdict) => Ok(verdict.among(sizes)),
+        Err(held) => Err(held.among(sizes)),
+    }
+}
+
+/// Looks at every size of the ladder: ceiling, bounds, no regression, a limit that rises.
+fn look_at_sizes(
+    judged: &Judged<'_>,
+    info: &KnownCapacityInfo,
+    ceiling: Trus,
+    bounds: Bounds,
+    wish: Trus,
+) -> Sizes {
+    let fit = |step: Trus| {
+        if step > ceiling {
+            Fit::AboveCeiling
+        } else if step > bounds.max_trus {
+            Fit::AboveBounds
+        } else {
+            obstacle(judged, info, step).map_or(Fit::Fits, Fit::Obstacle)
+        }
     };
-    let verdict = Verdict::new(action, code, reason);
-    Ok(if step.announce {
-        verdict.announced()
-    } else {
-        verdict
-    })
+    Sizes {
+        wish,
+        ceiling,
+        bounds,
+        fits: info
+            .ladder
+            .steps()
+            .iter()
+            .map(|step| (*step, fit(*step)))
+            .collect(),
+    }
 }
 
 fn guarded_scale_down(
@@ -203,16 +240,15 @@ struct Step {
     announce: bool,
 }
 
-/// Step, no regression, ceiling, bounds.
+/// The first size that helps, from the wanted one up.
 fn choose_step(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
-    ceiling: Trus,
-    bounds: Bounds,
-    default: Trus,
+    sizes: &Sizes,
     because: &str,
 ) -> Result<Step, Verdict> {
     let ladder = &info.ladder;
+    let default = sizes.wish;
     let mut notes = Vec::new();
     // The ladder holds at least one step, as `told_ceiling` has seen.
     let wanted = ladder.at_least(default).or(ladder.highest()).unwrap_or(default);
@@ -227,42 +263,25 @@ fn choose_step(
             wanted.get()
         ));
     }
-    let bound = ceiling.min(bounds.max_trus);
-    let allowed: Vec<Trus> = ladder
-        .steps()
-        .iter()
-        .copied()
-        .filter(|step| *step <= bound)
-        .collect();
-    if bound < wanted {
-        return step_below(
-            judged,
-            info,
-            bounds,
-            allowed.last().copied(),
-            wanted,
-            notes,
-            because,
-        );
+    if sizes.ceiling.min(sizes.bounds.max_trus) < wanted {
+        return step_below(judged, info, sizes, wanted, notes, because);
     }
-    for step in allowed.iter().copied().filter(|step| *step >= wanted) {
-        if obstacle(judged, info, step).is_some() {
-            continue;
-        }
-        if step > wanted {
+    let mut large_enough = sizes.allowed().filter(|(step, _)| *step >= wanted);
+    if let Some((step, _)) = large_enough.find(|(_, fit)| *fit == Fit::Fits) {
+        if *step > wanted {
             // The reason mentions the wanted size, to explain why a higher one is used.
-            let why = obstacle(judged, info, wanted).unwrap_or_default();
+            let why = sizes.obstacle(wanted).unwrap_or_default();
             notes.push(format!("; {why}, using {step}"));
         }
         return Ok(Step {
-            trus: step,
+            trus: *step,
             notes,
-            announce: step > wanted,
+            announce: *step > wanted,
         });
     }
     // At least `wanted` is allowed, but no size is enough: the largest has the best chance.
-    let highest = allowed.last().copied().unwrap_or(wanted);
-    let why = obstacle(judged, info, highest).unwrap_or_default();
+    let highest = sizes.allowed().next_back().map_or(wanted, |(step, _)| *step);
+    let why = sizes.obstacle(highest).unwrap_or_default();
     let reason = format!("{}, but {why}", need(judged, because));
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
@@ -271,35 +290,32 @@ fn choose_step(
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
-    bounds: Bounds,
-    highest: Option<Trus>,
+    sizes: &Sizes,
     wanted: Trus,
     mut notes: Vec<String>,
     because: &str,
 ) -> Result<Step, Verdict> {
-    let ceiling = info.ceiling.unwrap_or(wanted);
+    let (ceiling, max) = (sizes.ceiling, sizes.bounds.max_trus);
     let by_inventory = ceiling < wanted;
     // If both apply, report the lower one.
-    let told = if by_inventory && ceiling <= bounds.max_trus {
+    let told = if by_inventory && ceiling <= max {
         format!("the region can currently provide only {ceiling}")
     } else {
-        format!("MAX_TRU_COUNT allows only {}", bounds.max_trus)
+        format!("MAX_TRU_COUNT allows only {max}")
     };
-    let why = match highest {
+    let why = match sizes.allowed().next_back() {
         None => format!(
             "the smallest available size is {}",
             info.ladder.steps().first().copied().unwrap_or(wanted)
         ),
-        Some(step) => {
-            let Some(why) = obstacle(judged, info, step) else {
-                notes.push(format!("; {told}"));
-                return Ok(Step {
-                    trus: step,
-                    notes,
-                    announce: by_inventory,
-                });
-            };
-            why
+        Some((_, Fit::Obstacle(why))) => why.clone(),
+        Some((step, _)) => {
+            notes.push(format!("; {told}"));
+            return Ok(Step {
+                trus: *step,
+                notes,
+                announce: by_inventory,
+            });
         }
     };
     let reason = format!("{}, but {told}, and {why}", need(judged, because));
@@ -314,7 +330,7 @@ fn step_below(
 }
 
 /// Returns why a step would not help: a limit below what on-demand gives, or no throttled limit that rises.
-pub(super) fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
+fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
     for kind in LimitKind::ALL {
         let gives = on_demand_gives(judged, info, kind);
         if kind.at(step) < gives {

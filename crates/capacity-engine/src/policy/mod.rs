@@ -17,6 +17,7 @@ mod settings;
 mod tests;
 mod threshold;
 mod throttling;
+mod trace;
 mod verdict;
 mod words;
 

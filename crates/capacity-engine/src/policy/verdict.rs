@@ -1,5 +1,6 @@
 //! How a judgment ends.
 
+use super::trace::Sizes;
 use crate::capacity::Capacity;
 use crate::decision::{Action, ReasonCode};
 
@@ -11,6 +12,8 @@ pub(super) struct Verdict {
     pub(super) reason: String,
     pub(super) blocked: Option<Capacity>,
     pub(super) announce: bool,
+    /// The sizes that the guards looked at.
+    pub(super) sizes: Option<Sizes>,
 }
 
 impl Verdict {
@@ -21,6 +24,7 @@ impl Verdict {
             reason,
             blocked: None,
             announce: false,
+            sizes: None,
         }
     }
 
@@ -42,6 +46,13 @@ impl Verdict {
     pub(super) fn announced(self) -> Self {
         Self {
             announce: true,
+            ..self
+        }
+    }
+
+    pub(super) fn among(self, sizes: Sizes) -> Self {
+        Self {
+            sizes: Some(sizes),
             ..self
         }
     }

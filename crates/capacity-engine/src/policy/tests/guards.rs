@@ -338,3 +338,51 @@ fn a_change_refused_as_not_permitted_is_not_tried_again() {
     };
     assert_eq!(outcome(&decided(&snapshot)), "Hold not_permitted");
 }
+
+#[test]
+fn a_scale_up_keeps_what_was_made_of_each_size() {
+    let options = |snapshot: &Snapshot| -> Vec<String> {
+        let decision = decided(snapshot);
+        assert!(decision.options.iter().filter(|it| it.chosen).count() <= 1);
+        let lines = decision.options.iter().map(|it| {
+            let mark = if it.chosen { "*" } else { "" };
+            format!("{}{mark} ({}/s): {}", it.trus, it.limit, it.verdict)
+        });
+        lines.collect()
+    };
+    let snapshot = Snapshot {
+        capacity_info: CapacityInfo::Known(known_info(0, 8)),
+        ..throttled("pay")
+    };
+    assert_eq!(
+        options(&snapshot),
+        [
+            "0 (500/s): current: throttled at its limit",
+            "2 (1000/s): below DEFAULT_TRU_COUNT (5 TRUs)",
+            "3 (1500/s): below DEFAULT_TRU_COUNT (5 TRUs)",
+            "4 (2000/s): below DEFAULT_TRU_COUNT (5 TRUs)",
+            "6* (3000/s): chosen: throttled while on-demand",
+            "8 (4000/s): larger than needed: 6 TRUs is the first size that helps",
+            "10 (5000/s): the region can currently provide only 8 TRUs",
+            "12 (6000/s): the region can currently provide only 8 TRUs",
+        ]
+    );
+    // A guard that holds it afterwards loses nothing of that.
+    let held = Snapshot {
+        latest_request: Some(request(RequestState::Completed, 30, false)),
+        ..snapshot.clone()
+    };
+    assert_eq!(
+        options(&held)[4..6],
+        [
+            "5* (2500/s): wanted, but held: somebody else changed its capacity recently",
+            "6 (3000/s): not chosen",
+        ]
+    );
+    // What is held before any size was looked at has none.
+    let unknown = Snapshot {
+        capacity_info: CapacityInfo::NotRead,
+        ..snapshot
+    };
+    assert_eq!(options(&unknown), Vec::<String>::new());
+}
