@@ -152,7 +152,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             match create(&client, &options).await? {
                 CreateOutcome::Created => report("created"),
-                CreateOutcome::Updated => report("updated the existing schedule to these times"),
+                _ => report("updated the existing schedule to these times"),
             }
             report(&text_of(&show(&client, &installation).await?));
         }
@@ -206,7 +206,7 @@ async fn pause_changes(
     report(match kind {
         PauseKind::ScaleUp => "paused: scaling up",
         PauseKind::ScaleDown => "paused: scaling down",
-        PauseKind::All | PauseKind::Spec => "paused: all changes",
+        _ => "paused: all changes",
     });
     // The note on the schedule is informational; the pause works without it.
     if kind == PauseKind::All && ends_after.is_none() {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 /// Which namespaces an evaluation decides on.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum Scope {
     /// All that the account lists.
     #[default]

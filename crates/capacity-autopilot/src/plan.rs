@@ -331,6 +331,7 @@ impl PlanSummary {
 
 /// A saved plan that cannot be carried out.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// No plan, or one of another version.
     #[error("this is not a saved plan; make one with `temporal-capacity plan --save FILE`")]

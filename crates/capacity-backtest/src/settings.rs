@@ -13,6 +13,7 @@ pub(crate) const HOUR: i64 = 60;
 
 /// When evaluations run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cadence {
     /// At minutes 55 and 0, and when a fresh sample shows throttling or much use.
     HourEndAndAlerts,
@@ -67,6 +68,7 @@ impl FromStr for Cadence {
 
 /// What is compared. The names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Contender {
     /// No provisioned capacity at all.
     OnDemand,

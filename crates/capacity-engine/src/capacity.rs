@@ -146,6 +146,7 @@ impl Ladder {
 /// A mode of capacity as the service reports it, in a status, a spec or a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ReportedMode {
     /// Nothing is said.
     #[default]
@@ -184,6 +185,7 @@ impl fmt::Display for ReportedMode {
 /// How a capacity request stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RequestState {
     /// Carried out.
     Completed,

@@ -39,6 +39,7 @@ pub struct PricePerMillion(Decimal);
 
 /// A price that no one pays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidPrice {
     /// Zero, negative, or above what any price list shows.
     #[error("{0} is not a price: it must be above 0 and at most 10,000 dollars per million actions")]

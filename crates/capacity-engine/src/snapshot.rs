@@ -121,6 +121,7 @@ pub struct MovingReplica {
 /// When something began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Since {
     /// At this time.
     Exactly(Timestamp),
@@ -155,6 +156,7 @@ impl From<Result<MinuteSample, String>> for ReportedUsage {
 /// Why the use of a limit is not fully known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum UsageGap {
     /// Its family appears nowhere in the account, while others show traffic.
     FamilyMissing,
@@ -167,6 +169,7 @@ pub enum UsageGap {
 /// What the service says may be chosen, read only if a change is wanted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CapacityInfo {
     /// Not asked.
     #[default]

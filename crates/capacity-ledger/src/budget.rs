@@ -11,6 +11,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether requests may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Claim {
     /// They may, and are counted.
     Granted,

@@ -39,6 +39,7 @@ pub struct Minute {
 
 /// The outcome of a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Recorded {
     /// It was written.
     Written,

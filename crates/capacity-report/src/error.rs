@@ -4,6 +4,7 @@ use capacity_ledger::LedgerError;
 
 /// A report that cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The range, the account, the namespaces or the bill asked for are not there.
     #[error("{0}")]

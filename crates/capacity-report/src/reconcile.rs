@@ -136,6 +136,7 @@ pub struct Difference {
 /// What explains a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Explanation {
     /// The actions agree, their price does not.
     Price,

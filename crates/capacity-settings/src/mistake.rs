@@ -6,6 +6,7 @@ use crate::catalogue::entry;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Origin {
     /// Nothing was said.
     Default,

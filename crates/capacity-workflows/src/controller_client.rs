@@ -36,6 +36,7 @@ pub enum ControllerError {
 
 /// An evaluation that was asked for and not reported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// No answer in time: no worker polls, or the evaluation takes longer.
     #[error("the controller did not answer in {} s; is a worker polling?", .0.as_secs())]
@@ -250,6 +251,7 @@ pub(crate) async fn rotate(client: &Client, installation: &Installation) -> Resu
 
 /// Why an evaluation is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Trigger {
     /// Somebody wants one.
     Evaluation,

@@ -44,6 +44,7 @@ pub struct Unverified {
 
 /// Whether a change may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Passage {
     /// Now.
     Now,

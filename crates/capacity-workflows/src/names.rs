@@ -27,6 +27,7 @@ pub fn record_id(operation_id: &str) -> String {
 
 /// What a pause stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum PauseKind {
     /// Every change.
     All,

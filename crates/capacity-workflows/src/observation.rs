@@ -15,6 +15,7 @@ pub(crate) const MOST_CHANGES: usize = 150;
 
 /// Where decisions are kept that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QuietDecisions {
     /// In the report, as many as fit.
     InReport,

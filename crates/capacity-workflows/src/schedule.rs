@@ -192,6 +192,7 @@ impl ScheduleOptions {
 
 /// The outcome of `create`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CreateOutcome {
     /// There was none.
     Created,
@@ -201,6 +202,7 @@ pub enum CreateOutcome {
 
 /// A schedule that could not be handled.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScheduleError {
     /// The service refused.
     #[error("the Temporal service refused to {what}: {text}")]

@@ -39,6 +39,7 @@ wire_enum!(
 
 /// What a row of a billing report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub enum BillingGranularity {
     /// An hour; for the current and the previous month only.
     #[serde(rename = "BILLING_REPORT_GRANULARITY_HOURLY")]

@@ -7,6 +7,7 @@ use crate::load::{Load, unit};
 
 /// What the operations key may do with a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Access {
     /// Change it.
     #[default]

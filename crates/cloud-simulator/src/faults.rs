@@ -48,6 +48,7 @@ pub struct Faults {
 
 /// What is wrong with billing reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum BillingFault {
     /// Nothing.
     #[default]
@@ -68,6 +69,7 @@ pub enum BillingFault {
 
 /// What is wrong with a scrape job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ScrapeJobFault {
     /// Nothing.
     #[default]
@@ -84,6 +86,7 @@ pub enum ScrapeJobFault {
 
 /// What is wrong with the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum MetricsFault {
     /// Nothing.
     #[default]
@@ -106,6 +109,7 @@ pub enum MetricsFault {
 
 /// How operations end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OperationFault {
     /// Well.
     #[default]

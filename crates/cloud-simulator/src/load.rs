@@ -11,6 +11,7 @@ pub struct Trace {
 
 /// A trace that cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TraceError {
     /// The file cannot be opened or is not CSV.
     #[error("the trace cannot be read")]
@@ -60,6 +61,7 @@ impl Trace {
 
 /// A load profile.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Load {
     /// No work at all.
     Idle,

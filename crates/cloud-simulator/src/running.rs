@@ -20,6 +20,7 @@ use crate::server::{Shared, router};
 
 /// A simulated cloud that could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// An address that others could reach.
     #[error("{0} is not a loopback address: the simulated cloud listens on loopback only")]

@@ -17,6 +17,7 @@ pub struct Secret {
 
 /// A secret file that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SecretFileError {
     /// It cannot be read.
     #[error("the file {} cannot be read: {source}", .path.display())]

@@ -2,6 +2,7 @@
 
 /// Which rules a document is held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Mode {
     /// The whole of the `OpenMetrics` 1.0 text format: line syntax, end marker, families, units, the order of series and
     /// the rules of each type.
@@ -18,6 +19,7 @@ pub enum Mode {
 /// Only the syntax of one line can be skipped. A broken rule of strict mode, a limit, text after the end marker, a cut
 /// last line and an empty document are errors always, because no single line is to blame or the rest cannot be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnUnreadable {
     /// Reading ends with an error.
     #[default]

@@ -94,6 +94,7 @@ const FIRST_LIMIT: usize = 2;
 
 /// What was reported per second.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub enum Reported {
     /// No series.
     #[default]

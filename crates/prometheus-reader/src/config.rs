@@ -19,6 +19,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// How the client authenticates to the server. `Debug` never shows a secret.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum Auth {
     /// No authentication.
     #[default]

@@ -17,6 +17,7 @@ const LOOK_BACK_MS: i64 = 60 * 60 * 1_000;
 
 /// Whether a family has samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Presence {
     /// It has.
     Present,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 /// How much a message matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[non_exhaustive]
 pub enum Severity {
     /// For information.
     #[default]

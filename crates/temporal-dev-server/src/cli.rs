@@ -16,6 +16,7 @@ const OBTAIN_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Where the command came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CliSource {
     /// `TEMPORAL_CLI_PATH` names it.
     Variable,
@@ -31,6 +32,7 @@ pub enum CliSource {
 
 /// No command could be found or obtained.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CliError {
     /// The variable names something else.
     #[error("{VARIABLE} is set to {0}, which is not a file: fix or unset it")]

@@ -37,6 +37,7 @@ pub struct Options {
 
 /// A server that could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// There is no command to start.
     #[error(transparent)]

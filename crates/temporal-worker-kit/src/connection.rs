@@ -67,6 +67,7 @@ impl Default for ConnectionSettings {
 
 /// How the process authenticates.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum Credential {
     /// No credential: a local server.
     #[default]

@@ -7,6 +7,7 @@ use crate::mistake::Mistakes;
 
 /// Why a worker process ended or did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KitError {
     /// Configuration and registrations do not match.
     #[error(transparent)]

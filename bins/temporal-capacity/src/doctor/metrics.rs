@@ -63,7 +63,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
                         "no capacity is changed until metrics arrive",
                     );
                 }
-                (Completeness::Unknown | Completeness::Undeclared, _) => {
+                _ => {
                     let remedy = "no capacity is changed until it is complete: try again later";
                     report.bad(
                         CHECK,

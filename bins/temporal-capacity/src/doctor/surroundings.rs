@@ -63,7 +63,7 @@ pub(super) async fn ledger(
         Sampling::ProvisionedWhole => {
             "everything for provisioned namespaces, throttling and actions for the others"
         }
-        Sampling::Fewer => "throttling and actions only",
+        _ => "throttling and actions only",
     };
     let what = format!(
         "{how}, every {} s: {} of 60 minutes are sampled",

@@ -450,7 +450,6 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
         say(kind.noun(), value);
     }
     match &snapshot.capacity_info {
-        CapacityInfo::NotRead => say("sizes", "not read".to_owned()),
         CapacityInfo::Unavailable { why } => say("sizes", format!("unknown: {why}")),
         CapacityInfo::Known(info) => say(
             "sizes",
@@ -473,6 +472,7 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
                 }
             ),
         ),
+        _ => say("sizes", "not read".to_owned()),
     }
     seen
 }
@@ -482,6 +482,7 @@ fn state_word(state: &RequestState) -> &'static str {
         RequestState::Completed => "completed",
         RequestState::Failed => "failed",
         RequestState::InProgress => "in progress",
+        _ => "in an unknown state",
     }
 }
 
@@ -514,7 +515,7 @@ fn seen_json(inputs: &Inputs) -> Value {
     });
     let info = match &snapshot.capacity_info {
         CapacityInfo::Known(info) => Some(info),
-        CapacityInfo::NotRead | CapacityInfo::Unavailable { .. } => None,
+        _ => None,
     };
     json!({
         "current_trus": present.ok().map(Capacity::trus),

@@ -312,7 +312,7 @@ pub(super) fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestSta
             match request_state(&request.state) {
                 RequestState::Completed => RequestStanding::Completed,
                 RequestState::Failed => RequestStanding::Failed,
-                RequestState::InProgress => RequestStanding::Running,
+                _ => RequestStanding::Running,
             }
         }
         // Our request is not visible: the capacity alone decides, within the bound.

@@ -42,6 +42,7 @@ pub struct ChangeState {
 
 /// What a change does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Phase {
     /// Read the namespace, refuse if it moved, post the change.
     Begin,
@@ -105,6 +106,7 @@ pub struct Ending {
 /// Outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Done and verified: operation, request and capacity.
     Changed,

@@ -20,6 +20,7 @@ const LEFT_TO_EVALUATIONS: u32 = 3;
 
 /// How much of an account is sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sampling {
     /// All families of all namespaces.
     Everything,

@@ -131,6 +131,7 @@ pub struct PolicyTarget {
 
 /// What a policy asks for.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Wish {
     /// The current capacity is right.
     Keep {

@@ -26,6 +26,7 @@ use lines::Lines;
 
 /// A table that can be taken out, and in unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Table {
     /// One line a namespace and minute.
     Minutes,

@@ -49,6 +49,7 @@ pub struct Query<'a> {
 
 /// What the endpoint reports about its own response, in `X-Completeness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Completeness {
     /// Everything that was asked for is there.
     Complete,

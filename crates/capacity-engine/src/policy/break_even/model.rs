@@ -58,6 +58,7 @@ impl Situation<'_> {
 
 /// What decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Rule {
     /// Scaled up now, because waiting is more expensive.
     Raise,
@@ -130,6 +131,7 @@ pub struct Waiting {
 
 /// The inputs of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
     /// Nothing was compared.
     Nothing,

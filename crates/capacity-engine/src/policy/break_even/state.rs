@@ -105,6 +105,7 @@ impl Default for BreakEvenState {
 
 /// A stored state that cannot be used. Starting without a state is safe: the policy then starts without past hours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StateError {
     /// Another policy, or a newer version of this one, wrote it.
     #[error(
