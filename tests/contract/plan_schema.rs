@@ -71,3 +71,28 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     broken["decisions"][0]["action"] = "Raise".into();
     assert!(!validator.is_valid(&broken), "the schema can refuse");
 }
+
+/// Saved plans and the inputs in the ledger are of the same form.
+#[test]
+fn a_plan_that_an_older_release_saved_is_read_and_decided_alike() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/plans/saved-0.1.0.json");
+    let saved = std::fs::read_to_string(path).expect("the fixture");
+    let plan = Plan::from_saved(&saved).expect("reads");
+    let orders = plan.saved_orders(plan.evaluated_at).expect("orders");
+    let changes: Vec<String> = orders
+        .iter()
+        .map(|order| format!("{}: {} -> {}", order.namespace.name(), order.from, order.to))
+        .collect();
+    assert_eq!(
+        changes,
+        ["checkout: on-demand -> 6 TRUs", "orders: 4 TRUs -> on-demand"]
+    );
+    for planned in &plan.decisions {
+        let inputs = plan.inputs_of(&planned.namespace).expect("readable").expect("saved");
+        let decision = inputs.decide();
+        assert_eq!(
+            (decision.reason_code.as_str(), &decision.reason),
+            (planned.reason_code.as_str(), &planned.reason)
+        );
+    }
+}
