@@ -88,7 +88,10 @@ fn a_plan_that_an_older_release_saved_is_read_and_decided_alike() {
         ["checkout: on-demand -> 6 TRUs", "orders: 4 TRUs -> on-demand"]
     );
     for planned in &plan.decisions {
-        let inputs = plan.inputs_of(&planned.namespace).expect("readable").expect("saved");
+        let inputs = plan
+            .inputs_of(&planned.namespace)
+            .expect("readable")
+            .expect("saved");
         let decision = inputs.decide();
         assert_eq!(
             (decision.reason_code.as_str(), &decision.reason),
