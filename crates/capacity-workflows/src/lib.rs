@@ -5,6 +5,9 @@
 //! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change, [`EvaluationTick`] is what the
 //! schedule starts; [`CapacityActivities`] does the work. [`ask`], [`status`] and [`last_evaluation`] talk to the controller.
 
+// An optimized build computes the layout of nested futures that a debug build does not: the activities exceed the limit of 128.
+#![recursion_limit = "256"]
+
 mod activities;
 mod carried;
 mod change;
