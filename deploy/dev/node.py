@@ -645,7 +645,7 @@ class Container:
                 if deadline is None:
                     deadline = time.monotonic() + self.pod.grace
                     self.stop_hook(deadline)
-                    self.signal(signal.SIGTERM)
+                    self.signal(getattr(signal, self.config.get("StopSignal") or "SIGTERM"))
                 elif time.monotonic() > deadline and not self.killed:
                     self.killed = True
                     self.pod.event("Killing", f"container {self.name} did not end within {self.pod.grace} s")

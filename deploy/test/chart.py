@@ -178,10 +178,11 @@ REFUSED = [
 
 def derived():
     """The rendered manifests are those of the chart of today, and the Application's values are accepted by it."""
-    with tempfile.NamedTemporaryFile() as file:
-        run(ROOT / "deploy/kubernetes/render", file.name)
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "temporal-capacity.yaml"
+        run(ROOT / "deploy/kubernetes/render", file)
         written = (ROOT / "deploy/kubernetes/temporal-capacity.yaml").read_text()
-        assert pathlib.Path(file.name).read_text() == written, "run deploy/kubernetes/render"
+        assert file.read_text() == written, "run deploy/kubernetes/render"
     conforms("kubernetes", written)
     application = (ROOT / "deploy/argocd/application.yaml").read_text()
     conforms("argocd", application)

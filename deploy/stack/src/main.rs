@@ -1,14 +1,18 @@
 //! Runs a self-hosted Temporal stack: up, down, status, logs, drain, restart, schema, apply, upgrade.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use process_edge::{flush_errors, write_error, write_output};
+use temporal_stack::doctor::{self, Verdict};
 use temporal_stack::place::Place;
 use temporal_stack::run::{self, Up};
+use temporal_stack::settings::Settings;
 use temporal_stack::{client, namespaces, schema, search};
+use temporal_worker_kit::{chain, process_environment};
+use temporalio_client::Client;
 
 /// Run Temporal itself, self-hosted, on PostgreSQL.
 #[derive(Debug, Parser)]
@@ -83,6 +87,16 @@ enum Command {
         /// Only show the difference; exit with 1 if there is one.
         #[arg(long)]
         dry_run: bool,
+        /// Connect with `TEMPORAL_ADDRESS` and the other variables of Temporal's SDKs, for a stack that runs elsewhere.
+        #[arg(long, requires = "settings")]
+        environment: bool,
+    },
+    /// Run a workflow through every role and check the namespaces, connecting with `TEMPORAL_ADDRESS` and the other variables
+    /// of Temporal's SDKs.
+    Probe {
+        /// Settings file that declares the namespaces.
+        #[arg(long, value_name = "FILE")]
+        settings: PathBuf,
     },
     /// Upgrade the server to another version: schema first, then role by role.
     Upgrade {
@@ -119,6 +133,15 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Apply {
+            settings: Some(settings),
+            dry_run,
+            environment: true,
+        } => return apply_elsewhere(settings, *dry_run).await,
+        Command::Probe { settings } => return probe(settings).await,
+        _ => {}
+    }
     let place = Place::find(arguments.dir.as_deref())?;
     let reads = matches!(
         arguments.command,
@@ -153,7 +176,10 @@ async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             search::apply(&place, &stack)?;
             write_error("the schema is what the server needs\n");
         }
-        Command::Apply { settings, dry_run } => return apply(&place, settings.as_deref(), *dry_run).await,
+        Command::Apply {
+            settings, dry_run, ..
+        } => return apply(&place, settings.as_deref(), *dry_run).await,
+        Command::Probe { .. } => {}
         Command::Upgrade { version, force } => run::upgrade(&place, version, *force).await?,
         Command::Certificates => run::renew_certificates(&place)?,
         Command::Env => {
@@ -186,16 +212,16 @@ async fn status(place: &Place) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!all)))
 }
 
-async fn apply(place: &Place, settings: Option<&std::path::Path>, dry_run: bool) -> anyhow::Result<ExitCode> {
+async fn apply(place: &Place, settings: Option<&Path>, dry_run: bool) -> anyhow::Result<ExitCode> {
     let mut stack = place.stack()?;
     if let Some(path) = settings {
         let declared = temporal_stack::settings::Settings::load(Some(path))?;
         stack.settings.namespaces = declared.namespaces;
     }
     let client = run::connected(place, &stack).await?;
-    let differs = namespaces::apply(place, &stack, &client, dry_run).await?;
+    let differs = namespaces::apply(namespaces::wanted(place, &stack), &client, dry_run).await?;
     match (differs, dry_run) {
-        (false, _) => write_error("nothing to change: the namespaces are what stack.toml declares\n"),
+        (false, _) => write_error(NOTHING_TO_CHANGE),
         (true, true) => return Ok(ExitCode::FAILURE),
         (true, false) => {
             place.record(&stack)?;
@@ -203,4 +229,54 @@ async fn apply(place: &Place, settings: Option<&std::path::Path>, dry_run: bool)
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+const NOTHING_TO_CHANGE: &str = "nothing to change: the namespaces are what stack.toml declares\n";
+
+/// Connects as the environment says, patiently: the roles of a new stack need a moment until they know each other.
+async fn connected_elsewhere() -> anyhow::Result<Client> {
+    let settings = temporal_worker_kit::Config::load(None, &process_environment())?.connection;
+    let begun = Instant::now();
+    loop {
+        match settings.connect().await {
+            Ok(client) => return Ok(client),
+            Err(error) if begun.elapsed() > PATIENCE => {
+                anyhow::bail!("cannot reach Temporal at {}: {}", settings.address, chain(&error))
+            }
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+/// How long a stack that starts may take until it accepts a connection.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+async fn apply_elsewhere(settings: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let wanted = namespaces::wanted_elsewhere(&Settings::load(Some(settings))?)?;
+    let client = connected_elsewhere().await?;
+    let differs = namespaces::apply(wanted, &client, dry_run).await?;
+    write_error(if differs && !dry_run {
+        "applied\n"
+    } else if differs {
+        ""
+    } else {
+        NOTHING_TO_CHANGE
+    });
+    Ok(ExitCode::from(u8::from(differs && dry_run)))
+}
+
+async fn probe(settings: &Path) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(Some(settings))?;
+    let wanted = namespaces::wanted_elsewhere(&settings)?;
+    let client = connected_elsewhere().await?;
+    let findings = doctor::probe::elsewhere(&client, wanted).await;
+    for finding in &findings {
+        let line = match finding.verdict {
+            Verdict::Good => format!("ok      {}: {}", finding.check, finding.found),
+            _ => format!("FAILED  {}: {}: {}", finding.check, finding.found, finding.why),
+        };
+        write_output(&line)?;
+    }
+    let all = findings.iter().all(|finding| finding.verdict == Verdict::Good);
+    Ok(ExitCode::from(u8::from(!all)))
 }

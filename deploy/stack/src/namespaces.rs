@@ -18,7 +18,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 
 use crate::place::{Place, Stack};
 use crate::render::archive_uri;
-use crate::settings::Namespace;
+use crate::settings::{Namespace, Settings};
 use crate::tell;
 
 const DAY: u64 = 24 * 3600;
@@ -87,6 +87,36 @@ pub fn wanted(place: &Place, stack: &Stack) -> Vec<Wanted> {
     stack.settings.namespaces.iter().map(of).collect()
 }
 
+/// What `stack.toml` declares for the namespaces of a stack that runs elsewhere: it has no run directory to archive to.
+///
+/// # Errors
+///
+/// If a namespace archives and no bucket is declared.
+pub fn wanted_elsewhere(settings: &Settings) -> anyhow::Result<Vec<Wanted>> {
+    let bucket = |kind: &str, uri: &Option<String>, wanted: bool, name: &str| {
+        anyhow::ensure!(
+            !wanted || uri.is_some(),
+            "the namespace {name} archives its {kind}: set archival.{kind} to a bucket, such as \"s3://archive/{kind}\""
+        );
+        Ok(uri.clone().filter(|_| wanted))
+    };
+    let of = |declared: &Namespace| {
+        let archival = &settings.archival;
+        let name = &declared.name;
+        Ok(Wanted {
+            history_archive: bucket("history", &archival.history, declared.archive_history, name)?,
+            visibility_archive: bucket(
+                "visibility",
+                &archival.visibility,
+                declared.archive_visibility,
+                name,
+            )?,
+            declared: declared.clone(),
+        })
+    };
+    settings.namespaces.iter().map(of).collect()
+}
+
 /// Compares a namespace with what it should be.
 pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
     let name = &wanted.declared.name;
@@ -129,7 +159,8 @@ pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
             wanted.declared.retention_days
         ));
     }
-    if present.description != wanted.declared.description {
+    // The server keeps a description when it is sent an empty one.
+    if present.description != wanted.declared.description && !wanted.declared.description.is_empty() {
         change(format!(
             "~ namespace {name}: description \"{}\" -> \"{}\"",
             present.description, wanted.declared.description
@@ -239,9 +270,9 @@ fn type_name(number: i32) -> String {
 /// # Errors
 ///
 /// If something prevents it, before anything is changed; or if the server refuses.
-pub async fn apply(place: &Place, stack: &Stack, client: &Client, only_show: bool) -> anyhow::Result<bool> {
+pub async fn apply(wanted: Vec<Wanted>, client: &Client, only_show: bool) -> anyhow::Result<bool> {
     let mut differences = Vec::new();
-    for wanted in wanted(place, stack) {
+    for wanted in wanted {
         let present = read(client, &wanted.declared.name).await?;
         let difference = difference(&wanted, present.as_ref());
         for line in &difference.lines {
@@ -404,6 +435,21 @@ mod tests {
             visibility_archive: None,
             search_attributes: [("Customer".to_owned(), "Keyword".to_owned())].into(),
         }
+    }
+
+    #[test]
+    fn a_stack_that_runs_elsewhere_archives_to_a_bucket_or_not_at_all() {
+        let parse = |text: &str| Settings::parse(text).expect("valid");
+        let archiving =
+            "[autopilot]\nenabled = false\n[[namespace]]\nname = \"orders\"\narchive_history = true\n";
+        let refusal = wanted_elsewhere(&parse(archiving))
+            .expect_err("no bucket")
+            .to_string();
+        assert!(refusal.contains("set archival.history to a bucket"), "{refusal}");
+        let bucket = format!("{archiving}[archival]\nhistory = \"gs://archive/history\"\n");
+        let wanted = wanted_elsewhere(&parse(&bucket)).expect("a bucket");
+        assert_eq!(wanted[0].history_archive.as_deref(), Some("gs://archive/history"));
+        assert_eq!(wanted[0].visibility_archive, None);
     }
 
     #[test]

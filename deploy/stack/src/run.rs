@@ -95,7 +95,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
     configure(place, &stack)?;
     start_roles(place, &stack).await?;
     let client = connected(place, &stack).await?;
-    namespaces::apply(place, &stack, &client, false).await?;
+    namespaces::apply(namespaces::wanted(place, &stack), &client, false).await?;
     start_ui(place, &stack).await?;
     if stack.settings.autopilot.enabled {
         autopilot::start(place, &stack).await?;

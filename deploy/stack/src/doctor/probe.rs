@@ -24,7 +24,7 @@ use crate::namespaces::{Present, Wanted, difference, read, wanted};
 use crate::place::{Place, Stack};
 use crate::roles::Role;
 
-use super::Report;
+use super::{Finding, Report};
 
 /// How long one step of the probe may take. A shard that moves takes a few seconds.
 const STEP: Duration = Duration::from_secs(15);
@@ -70,7 +70,7 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
     let Some(client) = first else {
         return;
     };
-    namespaces(place, stack, &client, report).await;
+    namespaces(wanted(place, stack), &client, report).await;
     archives(place, stack, report);
     let Some(namespace) = stack.settings.namespaces.first() else {
         report.warn(
@@ -87,8 +87,19 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
     }
 }
 
-async fn namespaces(place: &Place, stack: &Stack, client: &Client, report: &mut Report) {
-    for wanted in wanted(place, stack) {
+/// Checks the namespaces of a stack that runs elsewhere, and runs a workflow through every role.
+pub async fn elsewhere(client: &Client, wanted: Vec<Wanted>) -> Vec<Finding> {
+    let mut report = Report::default();
+    let first = wanted.first().map(|wanted| wanted.declared.name.clone());
+    namespaces(wanted, client, &mut report).await;
+    if let Some(namespace) = first {
+        round_trip(client, &namespace, &mut report).await;
+    }
+    report.findings()
+}
+
+async fn namespaces(wanted: Vec<Wanted>, client: &Client, report: &mut Report) {
+    for wanted in wanted {
         let name = &wanted.declared.name;
         let check = format!("namespace {name}");
         let read = bounded(async { read(client, name).await.map_err(|error| format!("{error:#}")) }).await;
