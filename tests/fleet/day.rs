@@ -1,4 +1,4 @@
-//! A simulated day: the sampler as often as the endpoint allows, an evaluation an hour, changes where loads come and go.
+//! Simulated hours: the sampler as often as its budget allows, an evaluation a real minute, changes where loads come and go.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,7 +48,7 @@ pub(crate) async fn measure(
     let speed = arguments.speed.to_string();
     let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &speed])?;
     let schedule = ScheduleOptions {
-        // Real minutes: at a speed of 60 they are an hour apart, as the default schedule is.
+        // Real minutes: the faster the time, the fewer evaluations an hour has.
         minutes: (0..60).collect(),
         ..ScheduleOptions::hourly(world.installation.clone())
     };

@@ -2,8 +2,8 @@
 //! simulated day. Ends with exit code 1 if a target of `docs/scale.md` is missed.
 //!
 //! ```text
-//! cargo build --release --bins && target/release/fleet                10,000 namespaces, 24 simulated hours: half an hour
-//! target/release/fleet --namespaces 2000 --hours 2                    a short run
+//! cargo build --release --bins && target/release/fleet                10,000 namespaces, 24 simulated hours: five hours
+//! target/release/fleet --hours 0                                      single evaluations only: three minutes
 //! ```
 //!
 //! The worker and the Temporal server are processes of their own, so their figures do not contain the simulated cloud, which this
@@ -39,8 +39,9 @@ struct Arguments {
     /// Simulated hours of the long run; 0 skips it.
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// How much faster than real time the long run is.
-    #[arg(long, default_value_t = 60.0)]
+    /// How much faster than real time the long run is. Much faster, and the requests of one reading are answered with different
+    /// minutes, so that it is repeated until the account's requests are used up.
+    #[arg(long, default_value_t = 5.0)]
     speed: f64,
     /// Evaluations to measure from each source of usage; 0 skips them.
     #[arg(long, default_value_t = 3)]
