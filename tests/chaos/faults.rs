@@ -8,8 +8,8 @@ use cloud_simulator::Faults;
 use fastrand::Rng;
 use tokio::sync::watch;
 
+use crate::event_log::say;
 use crate::processes::LogReader;
-use crate::say;
 use crate::world::{World, background, until_serving};
 
 /// How often each of these happened.

@@ -14,6 +14,8 @@
 #![allow(missing_docs, reason = "a program has no readers of its documentation")]
 #![expect(clippy::print_stdout, reason = "the event log and the figures are the result")]
 
+mod arguments;
+mod event_log;
 mod faults;
 mod processes;
 mod ticks;
@@ -21,72 +23,22 @@ mod verdict;
 mod watcher;
 mod world;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use fastrand::Rng;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use arguments::Arguments;
+use event_log::{begin, say};
 use faults::{Done, Fate, pause, resume, start_worker, stop_worker};
 use verdict::Verdict;
 use watcher::{Seen, Watcher};
 use world::World;
-
-/// Kill everything at random while the autopilot manages a simulated cloud, and check that nothing is lost.
-#[derive(Debug, Parser)]
-struct Arguments {
-    /// Minutes of our time; at the default speed 36 are six hours of the cloud.
-    #[arg(long, default_value_t = 36.0)]
-    minutes: f64,
-    /// How much faster than real time the cloud runs.
-    #[arg(long, default_value_t = 10.0)]
-    speed: f64,
-    /// Seed of all that is drawn.
-    #[arg(long, default_value_t = fastrand::u64(0..1_000_000))]
-    seed: u64,
-    /// Namespaces that are throttled and idle in turns.
-    #[arg(long, default_value_t = 60)]
-    namespaces: usize,
-    /// Workers that run side by side.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
-    workers: u8,
-    /// Instead of killing anything at random: one worker after the other is killed, this far apart, and starts again within ten
-    /// seconds. Every evaluation of the schedule must succeed then.
-    #[arg(long, value_name = "DURATION", value_parser = apart, conflicts_with = "older_worker")]
-    kill_worker_every: Option<Duration>,
-    /// Minutes between evaluations of the schedule.
-    #[arg(long, default_value_t = 1, value_name = "MINUTES", value_parser = clap::value_parser!(u8).range(1..=30))]
-    evaluate_every: u8,
-    /// Instead of killing anything: a worker of an older release runs alone for a minute, then beside one of this release, and
-    /// then this one alone for a fifth of the time.
-    #[arg(long, value_name = "PROGRAM")]
-    older_worker: Option<PathBuf>,
-    /// Folder of the workers' logs and the server's database; emptied first [default: target/chaos].
-    #[arg(long)]
-    folder: Option<PathBuf>,
-}
-
-impl Arguments {
-    fn duration(&self) -> Duration {
-        Duration::from_secs_f64(self.minutes * 60.0)
-    }
-}
-
-fn apart(text: &str) -> Result<Duration, String> {
-    let apart = text
-        .parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|apart| Duration::try_from(apart).ok());
-    apart
-        .filter(|apart| *apart >= Duration::from_secs(15))
-        .ok_or_else(|| "write a duration of 15s or more, such as 60s or 2m".to_owned())
-}
 
 /// Seconds within which throttling is answered, beside one sampling interval.
 const ANSWERED_WITHIN: f64 = 60.0;
@@ -98,7 +50,7 @@ const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    BEGUN.get_or_init(Instant::now);
+    begin();
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -107,20 +59,6 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
-}
-
-static BEGUN: OnceLock<Instant> = OnceLock::new();
-
-/// Prints a line of the event log.
-fn say(what: &str) {
-    let since = BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64();
-    println!("{since:8.1} s  {what}");
-}
-
-/// The folder of the programs.
-fn programs() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().context("a folder")?.to_owned())
 }
 
 #[tokio::main]

@@ -48,7 +48,7 @@ pub(crate) struct TemporalServer {
 
 impl TemporalServer {
     pub(crate) async fn new(folder: &Path) -> anyhow::Result<Self> {
-        let (cli, _) = temporal_dev_server::find_or_obtain(&|what| crate::say(what)).await?;
+        let (cli, _) = temporal_dev_server::find_or_obtain(&|what| crate::event_log::say(what)).await?;
         Ok(Self {
             cli,
             database: folder.join("temporal.db"),
@@ -199,7 +199,7 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
     // The tests of the ledger unpack Debian's packages next to the build where no PostgreSQL is installed.
-    let fetched = crate::programs()?.join("../tmp/postgresql/usr/lib/postgresql");
+    let fetched = crate::arguments::programs()?.join("../tmp/postgresql/usr/lib/postgresql");
     std::env::split_paths(&path)
         .chain(versions("/usr/lib/postgresql".into()))
         .chain(versions(fetched))

@@ -9,7 +9,7 @@ use cloud_simulator::AcceptedUpdate;
 use futures::StreamExt;
 use temporalio_client::WorkflowListOptions;
 
-use crate::say;
+use crate::event_log::say;
 use crate::world::World;
 
 /// What could not be recorded or announced is tried again at most five minutes apart.

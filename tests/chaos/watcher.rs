@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cloud_simulator::AcceptedUpdate;
 use tokio::sync::watch;
 
-use crate::say;
+use crate::event_log::say;
 use crate::world::World;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);

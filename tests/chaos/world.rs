@@ -10,7 +10,8 @@ use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, S
 use jiff::SignedDuration;
 use tokio::process::Command;
 
-use crate::Arguments;
+use crate::arguments::{Arguments, programs};
+use crate::event_log::say;
 use crate::processes::{Postgres, TemporalServer, Worker};
 
 /// Minutes of simulated load: at work, and idle for longer than the hour that a release is based on.
@@ -105,7 +106,7 @@ impl World {
         ]
         .map(str::to_owned)
         .into();
-        let program = crate::programs()?.join("capacity-worker");
+        let program = programs()?.join("capacity-worker");
         let workers = (1..=arguments.workers).map(|number| {
             let name = format!("worker-{number}");
             // An older release takes the simulated clock from the cloud's answers alone.
@@ -152,7 +153,7 @@ impl World {
     }
 
     pub(crate) fn violated(&self, what: String) {
-        crate::say(&format!("VIOLATION: {what}"));
+        say(&format!("VIOLATION: {what}"));
         let mut violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
         violations.push(what);
     }
@@ -170,7 +171,7 @@ impl World {
 
     /// Runs `capacity-schedule`; returns whether it did what it was asked for, and what it said.
     pub(crate) async fn schedule(&self, arguments: &[&str]) -> (bool, String) {
-        let Ok(programs) = crate::programs() else {
+        let Ok(programs) = programs() else {
             return (false, "no program".to_owned());
         };
         let run = Command::new(programs.join("capacity-schedule"))
@@ -276,7 +277,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
 pub(crate) fn folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     let folder = match &arguments.folder {
         Some(folder) => folder.clone(),
-        None => crate::programs()?.join("../chaos"),
+        None => programs()?.join("../chaos"),
     };
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
