@@ -67,6 +67,7 @@ REFUSED = [
     (["--set", "postgresql.enabled=false,database.host=x,database.tls.mode=verify-full"], "needs an authority. Set database.tls.existingSecret"),
     (["--set", "database.user=other"], "the chart's PostgreSQL has the user temporal. Leave"),
     (["--set", "namespaces[0].name=orders,namespaces[0].archive_history=true"], "the namespace orders archives histories. Set"),
+    (["--set", "server.archival.history=s3://archive/history"], "Set server.archival.s3Region"),
     (["--set", "server.replicas.history=2"], "is 1 and history has more. Use at least 2"),
 ]
 

@@ -446,9 +446,10 @@ mod tests {
             .expect_err("no bucket")
             .to_string();
         assert!(refusal.contains("set archival.history to a bucket"), "{refusal}");
-        let bucket = format!("{archiving}[archival]\nhistory = \"gs://archive/history\"\n");
+        let bucket =
+            format!("{archiving}[archival]\nhistory = \"s3://archive/history\"\ns3_region = \"eu-west-1\"\n");
         let wanted = wanted_elsewhere(&parse(&bucket)).expect("a bucket");
-        assert_eq!(wanted[0].history_archive.as_deref(), Some("gs://archive/history"));
+        assert_eq!(wanted[0].history_archive.as_deref(), Some("s3://archive/history"));
         assert_eq!(wanted[0].visibility_archive, None);
     }
 

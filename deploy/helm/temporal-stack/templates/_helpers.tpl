@@ -72,6 +72,9 @@ worker: { grpc: 7239, membership: 6939 }
 {{- fail "the chart's PostgreSQL has the user temporal. Leave database.user unset, or use an external PostgreSQL" -}}
 {{- end -}}
 {{- $archival := .Values.server.archival -}}
+{{- if and (or $archival.history $archival.visibility) (not $archival.s3Region) -}}
+{{- fail "server.archival names a bucket without a region. Set server.archival.s3Region" -}}
+{{- end -}}
 {{- range .Values.namespaces -}}
 {{- if and .archive_history (not $archival.history) -}}
 {{- fail (printf "the namespace %s archives histories. Set server.archival.history to a bucket, or archive_history to false" .name) -}}
