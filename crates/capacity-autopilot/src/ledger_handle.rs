@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::text::chain;
 
 /// Evaluations do not wait longer than this for a ledger.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger that may be out of reach for a while.
 #[derive(Debug)]

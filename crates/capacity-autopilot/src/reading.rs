@@ -7,6 +7,7 @@ use capacity_ledger::{Claim, LedgerError, Minute};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::autopilot::Autopilot;
+use crate::ledger_handle::PATIENCE;
 use crate::metrics::{
     AccountMetrics, Detail, Histories, MetricsSource, Read, Unread, endpoint, keep_newest, minutes_of, stored,
 };
@@ -16,6 +17,8 @@ use crate::seen::SizesSeen;
 pub(crate) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
 /// The look-back that contains the newest minute, even a late one.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
+/// The minutes of a large account take several queries, and a slow database may need seconds for each.
+const RECALL_PATIENCE: Duration = Duration::from_secs(30);
 /// The budget is per hour; a claim above any budget only counts.
 const NO_BUDGET: u32 = u32::MAX;
 
@@ -81,11 +84,20 @@ impl<'a> Reading<'a> {
         &mut self,
         call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
     ) -> Option<T> {
+        self.remember_within(PATIENCE, call).await
+    }
+
+    async fn remember_within<T>(
+        &mut self,
+        patience: Duration,
+        call: impl AsyncFnOnce(&capacity_ledger::Ledger, &str) -> Result<T, LedgerError>,
+    ) -> Option<T> {
         if self.ledger_failure.is_some() {
             return None;
         }
         let (ledger, account) = (self.autopilot.ledger()?, self.account.clone()?);
-        match ledger.call(async |ledger| call(ledger, &account).await).await {
+        let called = ledger.call_within(patience, async |ledger| call(ledger, &account).await);
+        match called.await {
             Ok(answer) => Some(answer),
             // Invalid input does not mean that the ledger is unavailable.
             Err(error) if error.kind() == capacity_ledger::ErrorKind::Input => {
@@ -109,8 +121,10 @@ impl<'a> Reading<'a> {
             .saturating_add(SignedDuration::from_mins(1))
             .unwrap_or(Timestamp::MAX);
         let take = |minute| recalled.take(&minute);
-        self.remember(async |ledger, account| ledger.each_minute(account, from, end, take).await)
-            .await;
+        self.remember_within(RECALL_PATIENCE, async |ledger, account| {
+            ledger.each_minute(account, from, end, take).await
+        })
+        .await;
         recalled
     }
 

@@ -184,9 +184,11 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let (mut first, end) = (minute_number(from), ceiling(to));
         let mut names = self.names_of(account).await?;
-        while first < end {
-            let after = first.saturating_add(BLOCKS_AT_A_TIME).min(end);
-            for block in self.blocks(account, first, after).await? {
+        loop {
+            let blocks = self.blocks(account, first, end, BLOCKS_AT_A_TIME).await?;
+            let is_last = count(&blocks) < BLOCKS_AT_A_TIME;
+            for block in blocks {
+                first = block.0 + 1;
                 let stored = self.decoded(account, block)?;
                 let number = |entry: &Entry| i64::try_from(entry.namespace).unwrap_or(-1);
                 if !stored
@@ -199,9 +201,10 @@ impl Ledger {
                 }
                 each(self.named(stored, &names)?);
             }
-            first = after;
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     pub(crate) async fn stored_minutes(
@@ -210,22 +213,24 @@ impl Ledger {
         from: i64,
         to: i64,
     ) -> Result<Vec<Stored>, LedgerError> {
-        let blocks = self.blocks(account, from, to).await?;
+        let blocks = self.blocks(account, from, to, i64::MAX).await?;
         blocks
             .into_iter()
             .map(|block| self.decoded(account, block))
             .collect()
     }
 
-    async fn blocks(&self, account: &str, from: i64, to: i64) -> Result<Vec<Block>, LedgerError> {
+    /// Reads the oldest stored minutes of a range, `limit` at most.
+    async fn blocks(&self, account: &str, from: i64, to: i64, limit: i64) -> Result<Vec<Block>, LedgerError> {
         within!(self, Access::Read, transaction => {
             let rows = query(
                 "SELECT minute, complete, source, block FROM capacity_minutes \
-                 WHERE account = $1 AND minute >= $2 AND minute < $3 ORDER BY minute",
+                 WHERE account = $1 AND minute >= $2 AND minute < $3 ORDER BY minute LIMIT $4",
             )
             .bind(account)
             .bind(from)
             .bind(to)
+            .bind(limit)
             .fetch_all(&mut *transaction)
             .await?;
             let read = rows.iter().map(|row| {
@@ -280,8 +285,8 @@ impl Ledger {
     }
 }
 
-fn count(entries: &[Entry]) -> i64 {
-    i64::try_from(entries.len()).unwrap_or(i64::MAX)
+fn count<T>(these: &[T]) -> i64 {
+    i64::try_from(these.len()).unwrap_or(i64::MAX)
 }
 
 /// Existing entries stay, unless more was read of a namespace.
