@@ -37,6 +37,9 @@ const LEAVES: [(&str, &str, &str); 4] = [
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 
+const AUTHORITY_REMEDY: &str =
+    "restore it from a backup, or delete the whole folder for new authorities, which every client then needs";
+
 /// Creates what is missing.
 ///
 /// # Errors
@@ -46,6 +49,13 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     for authority in ["internode-ca", "client-ca"] {
         let (key_path, path) = paths(folder, authority);
         if !key_path.exists() {
+            // A new key beside the old certificate would sign leaves that nobody accepts.
+            anyhow::ensure!(
+                !path.exists(),
+                "{} is missing and {} exists: {AUTHORITY_REMEDY}",
+                key_path.display(),
+                path.display()
+            );
             let key = KeyPair::generate()?;
             write_secret(&key_path, &key.serialize_pem())?;
         }
@@ -73,7 +83,7 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
         let remedy = if is_leaf {
             "`temporal-stack certificates` issues a new one"
         } else {
-            "restore it from a backup, or delete the whole folder for new authorities, which every client then needs"
+            AUTHORITY_REMEDY
         };
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let is_certificate = http_edge::pem::certificates(&bytes).is_ok_and(|found| !found.is_empty());
@@ -83,10 +93,14 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
             path.display()
         );
         key_of(&key_path).with_context(|| {
-            format!(
-                "delete {0} and run `temporal-stack certificates`",
-                key_path.display()
-            )
+            if is_leaf {
+                format!(
+                    "delete {} and run `temporal-stack certificates`",
+                    key_path.display()
+                )
+            } else {
+                AUTHORITY_REMEDY.to_owned()
+            }
         })?;
     }
     Ok(())
@@ -187,5 +201,23 @@ mod tests {
         );
         renew(folder.path(), "127.77", 90).expect("issued");
         ensured().expect("repaired");
+    }
+
+    #[test]
+    fn a_damaged_authority_is_restored_by_a_person_and_never_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = || {
+            let error = ensure(folder.path(), "127.77", 90).expect_err("refused");
+            let error = format!("{error:#}");
+            assert!(error.contains("restore it from a backup"), "{error}");
+            error
+        };
+        ensure(folder.path(), "127.77", 90).expect("created");
+        let key = folder.path().join("client-ca.key");
+        std::fs::write(&key, "not a key").expect("written");
+        assert!(!refused().contains("temporal-stack certificates"));
+        std::fs::remove_file(&key).expect("removed");
+        assert!(refused().contains("client-ca.key is missing"));
+        assert!(!key.exists(), "no key that does not match");
     }
 }

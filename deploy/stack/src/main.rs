@@ -265,9 +265,13 @@ async fn apply_elsewhere(settings: &Path, dry_run: bool) -> anyhow::Result<ExitC
     Ok(ExitCode::from(u8::from(differs && dry_run)))
 }
 
-async fn probe(settings: &Path) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(Some(settings))?;
-    let wanted = namespaces::wanted_elsewhere(&settings)?;
+async fn probe(path: &Path) -> anyhow::Result<ExitCode> {
+    let wanted = namespaces::wanted_elsewhere(&Settings::load(Some(path))?)?;
+    anyhow::ensure!(
+        !wanted.is_empty(),
+        "{} declares no namespace to run a workflow in: add one",
+        path.display()
+    );
     let client = connected_elsewhere().await?;
     let findings = doctor::probe::elsewhere(&client, wanted).await;
     for finding in &findings {

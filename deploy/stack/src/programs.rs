@@ -120,7 +120,7 @@ pub(crate) fn search_template(version: &str) -> anyhow::Result<serde_json::Value
         let module = format!("{SERVER}@v{version}");
         let missing = || {
             format!(
-                "the search template of server {version} is missing: install Go (https://go.dev/dl) to fetch it, or copy the newest                  index_template_v7.json below schema/elasticsearch/visibility of Temporal's sources to {}",
+                "the search template of server {version} is missing: install Go (https://go.dev/dl) to fetch it, or copy the newest index_template_v7.json below schema/elasticsearch/visibility of Temporal's sources to {}",
                 kept.display()
             )
         };

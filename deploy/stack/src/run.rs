@@ -137,6 +137,11 @@ fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<(
         new.server.version,
         old.server.version
     );
+    anyhow::ensure!(
+        old.search.url.is_some() == new.search.url.is_some(),
+        "search.url cannot be set or removed once the stack has been started: existing visibility records are not copied. \
+         Set it back, or start a new stack with --dir"
+    );
     let running = process::names(place)
         .into_iter()
         .filter(|name| matches!(process::state(place, name), State::Running(_)))
@@ -735,5 +740,11 @@ mod tests {
             .expect_err("refused")
             .to_string();
         assert!(error.contains("temporal-stack upgrade 1.30.8"), "{error}");
+        let mut search = old.clone();
+        search.search.url = Some("http://127.0.0.1:9200".to_owned());
+        for (from, to) in [(&old, &search), (&search, &old)] {
+            let error = compatible(&place, from, to).expect_err("refused").to_string();
+            assert!(error.contains("search.url cannot be set or removed"), "{error}");
+        }
     }
 }

@@ -199,7 +199,7 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
     let rows = match ask("show config") {
         Ok(rows) => rows,
         Err(problem) => {
-            let why = "the roles reach the database through it alone";
+            let why = "the roles reach the database only through it";
             report.fail(
                 POOLER,
                 format!("{address}: {problem}"),

@@ -18,7 +18,7 @@ pub(super) fn cluster(place: &Place, stack: &Stack, report: &mut Report) {
         Err(problem) => report.fail(
             CHECK,
             format!("{url}: {problem}"),
-            "visibility is there alone: lists and counts fail, and records wait in the queues of history",
+            "visibility is stored only there: lists and counts fail, and records wait in the queues of history",
             "start it, or correct search.url in stack.toml",
         ),
         Ok(found) => judge_cluster(
@@ -70,7 +70,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
         match step {
             Step::Settings => report.warn(
                 &check,
-                "the cluster creates indexes that nobody asked for",
+                "the cluster creates indexes automatically",
                 "if this one is deleted, it comes back with fields of the wrong types",
                 REMEDY,
             ),

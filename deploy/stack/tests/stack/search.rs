@@ -138,7 +138,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
         Some(r#"{"persistent":{"action.auto_create_index":"true"}}"#),
     )
     .expect("set");
-    noted(&running, "the cluster creates indexes that nobody asked for");
+    noted(&running, "the cluster creates indexes automatically");
     curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
     noted(&running, "its template is missing, or of another version");
     running.run(&["schema"]);
