@@ -64,6 +64,11 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     anyhow::ensure!(arguments.namespaces > 0, "--namespaces 0: nothing would happen");
+    anyhow::ensure!(
+        arguments.older_worker.is_none() || arguments.workers >= 2,
+        "--workers {}: --older-worker takes at least 2",
+        arguments.workers
+    );
     let folder = world::folder(arguments)?;
     // A sample a minute of the cloud's.
     let bound = if arguments.older_worker.is_some() {

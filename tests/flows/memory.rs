@@ -340,6 +340,26 @@ async fn a_report_of_the_first_hour_says_when_it_is_over() {
 #[tokio::test]
 async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
     let trace = "aps,peak10s\n".to_owned() + &"450,450\n".repeat(10) + &"700,700\n".repeat(50);
+    assert_eq!(signals(trace, 14).await, 2, "close, then throttled");
+}
+
+#[tokio::test]
+async fn a_load_around_80_percent_is_signaled_again_once_it_was_below_70() {
+    let rows = [
+        "450,450\n380,380\n".repeat(10),
+        "300,300\n".repeat(10),
+        "450,450\n".repeat(60),
+    ];
+    let trace = "aps,peak10s\n".to_owned() + &rows.concat();
+    assert_eq!(
+        signals(trace, 30).await,
+        2,
+        "at first, and after the quiet ten minutes"
+    );
+}
+
+/// How often a namespace with this load is reported as short of capacity.
+async fn signals(trace: String, minutes: usize) -> usize {
     let trace = cloud_simulator::Trace::read(trace.as_bytes()).expect("a trace");
     // Without its usual load, the start of an hour within the test would raise the envelope.
     let growing = NamespaceSetup {
@@ -348,12 +368,12 @@ async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
     };
     let world = Remembering::new(Account::new("a1b2c", vec![growing])).await;
     let mut sampler = Sampler::new(&world.autopilot);
-    let mut told = 0;
-    for _ in 0..14 {
+    let mut signals = 0;
+    for _ in 0..minutes {
         world.cloud.advance(MINUTE);
-        told += sampler.round().await.short.len();
+        signals += sampler.round().await.short.len();
     }
-    assert_eq!(told, 2, "close, then throttled");
+    signals
 }
 
 #[tokio::test]

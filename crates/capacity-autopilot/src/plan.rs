@@ -125,7 +125,8 @@ impl From<&Rules> for PlannedPolicies {
 }
 
 // Saved plans, the reports of workflows, digests, the ledger, tables and CSV all use this one. It is read leniently: the history of
-// a workflow may hold one of another release. In a saved plan, the digest notices fields that are missing or unknown.
+// a workflow may hold one of another release. A field that an edited plan has more is ignored; the digest notices
+// what is read and differs.
 /// One decision of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -422,7 +423,13 @@ impl Plan {
     /// first, then by name. What cannot be carried out, as in a plan that was put together by hand, is left out.
     pub fn orders(&self) -> Vec<ChangeOrder> {
         let orders = self.changes_in_order().into_iter();
-        orders.filter_map(|decision| self.order(decision).ok()).collect()
+        orders
+            .filter_map(|decision| {
+                self.order(decision)
+                    .inspect_err(|error| tracing::warn!(%error, "a change is not carried out"))
+                    .ok()
+            })
+            .collect()
     }
 
     /// Returns the changes of a saved plan as orders, in the same order.

@@ -378,9 +378,9 @@ fn of_settings(inputs: &Inputs, switches: &mut Vec<Switch>) {
             inputs.rules.policy.name(),
             other,
             move |inputs| {
-                if let Some(policy) = PolicyRef::named(other, &Parameters::default()) {
+                let in_shadow = inputs.rules.shadow.take().filter(|shadow| shadow.name() == other);
+                if let Some(policy) = in_shadow.or_else(|| PolicyRef::named(other, &Parameters::default())) {
                     inputs.rules.policy = policy;
-                    inputs.rules.shadow = None;
                     inputs.state = None;
                 }
             },
