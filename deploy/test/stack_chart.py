@@ -3,8 +3,11 @@ runs it with the real server."""
 
 import json
 import pathlib
+import re
+import shutil
 import subprocess
 import tempfile
+import textwrap
 
 import yaml
 
@@ -66,6 +69,8 @@ REFUSED = [
     (["--set", "database.tls.mode=require"], "the chart's PostgreSQL has no TLS. Set"),
     (["--set", "postgresql.enabled=false,database.host=x,database.tls.mode=verify-full"], "needs an authority. Set database.tls.existingSecret"),
     (["--set", "database.user=other"], "the chart's PostgreSQL has the user temporal. Leave"),
+    (["--set", "database.port=5433"], "the chart's PostgreSQL listens on 5432. Leave"),
+    (["--set", "database.visibilityName=temporal"], "are the same. Temporal needs two databases"),
     (["--set", "namespaces[0].name=orders,namespaces[0].archive_history=true"], "the namespace orders archives histories. Set"),
     (["--set", "server.archival.history=s3://archive/history"], "Set server.archival.s3Region"),
     (["--set", "server.replicas.history=2"], "is 1 and history has more. Use at least 2"),
@@ -78,6 +83,49 @@ def refused():
         assert done.returncode, f"{arguments} is accepted"
         assert wanted in done.stderr, f"{arguments}: {done.stderr}"
     print(f"temporal-stack: {len(REFUSED)} kinds of wrong values are refused")
+
+
+def printed_notes(values):
+    """What an install prints. Helm needs a cluster for that, so here the notes are rendered as the text of an object."""
+    with tempfile.TemporaryDirectory() as folder:
+        chart = shutil.copytree(CHART, pathlib.Path(folder) / "temporal-stack")
+        text = (chart / "templates/NOTES.txt").read_text()
+        (chart / "templates/notes.yaml").write_text('{{- define "notes" }}' + text + '{{- end }}\nnotes: {{ include "notes" . | toJson }}\n')
+        arguments = ["--namespace", "temporal", "--kube-version", KUBERNETES, "--values", values, "--show-only", "templates/notes.yaml"]
+        return yaml.safe_load(run("helm", "template", "stack", chart, *arguments))["notes"]
+
+
+def notes():
+    """The steps that an install prints are numbered, and the autopilot's chart accepts the values that they list."""
+    for values in sorted((CHART / "ci").glob("*-values.yaml")):
+        printed = printed_notes(values)
+        steps = [int(number) for number in re.findall(r"^(\d+)\. ", printed, re.MULTILINE)]
+        given = yaml.safe_load(values.read_text())
+        is_on = [given.get("namespaces") != [], given.get("ui", {}).get("enabled", True), given.get("tls", {}).get("enabled", True), True]
+        assert steps == list(range(1, sum(is_on) + 1)), f"{values.name}: {steps}"
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(textwrap.dedent(re.search(r"with these values:\n((?:     .*\n)+)", printed)[1]))
+            file.flush()
+            run("helm", "template", "capacity", ROOT / "deploy/helm/temporal-capacity", "--kube-version", KUBERNETES, "--values", file.name)
+    print("temporal-stack: the autopilot accepts the values of NOTES.txt")
+
+
+def schema_job(*arguments):
+    done = template("--values", CHART / "ci/trial-values.yaml", *arguments)
+    assert done.returncode == 0, done.stderr
+    [job] = [item for item in objects(done.stdout) if item["kind"] == "Job" and "-schema" in item["metadata"]["name"]]
+    return job["metadata"]["name"], job["spec"]["template"]
+
+
+def changed():
+    """Kubernetes refuses another pod in a Job that exists: the Job of the chart's own PostgreSQL has another name with another pod, and only then."""
+    name, pod = schema_job()
+    for value in ["images.serverTag=1.29.2", "images.registry=example.com", "images.pullPolicy=Always", "imagePullSecrets[0].name=x", "database.name=other",
+                  "database.createDatabases=false", "database.existingSecret=x", "nodeSelector.x=y", "tolerations[0].key=x", "serviceAccountName=x"]:
+        other, changed_pod = schema_job("--set", value)
+        assert changed_pod != pod and other != name, f"{value}: {other} with another pod"
+    assert schema_job("--set", "server.logLevel=warn,server.replicas.worker=1,pgbouncer.poolSize=30") == (name, pod)
+    print("temporal-stack: the schema's Job has another name with another pod")
 
 
 def derived():
@@ -110,4 +158,6 @@ def derived():
 if __name__ == "__main__":
     accepted()
     refused()
+    notes()
+    changed()
     derived()

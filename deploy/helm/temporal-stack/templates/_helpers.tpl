@@ -71,6 +71,12 @@ worker: { grpc: 7239, membership: 6939 }
 {{- if and .Values.postgresql.enabled (ne .Values.database.user "temporal") -}}
 {{- fail "the chart's PostgreSQL has the user temporal. Leave database.user unset, or use an external PostgreSQL" -}}
 {{- end -}}
+{{- if and .Values.postgresql.enabled (ne (int .Values.database.port) 5432) -}}
+{{- fail "the chart's PostgreSQL listens on 5432. Leave database.port unset, or use an external PostgreSQL" -}}
+{{- end -}}
+{{- if eq .Values.database.name .Values.database.visibilityName -}}
+{{- fail "database.name and database.visibilityName are the same. Temporal needs two databases" -}}
+{{- end -}}
 {{- $archival := .Values.server.archival -}}
 {{- if and (or $archival.history $archival.visibility) (not $archival.s3Region) -}}
 {{- fail "server.archival names a bucket without a region. Set server.archival.s3Region" -}}
