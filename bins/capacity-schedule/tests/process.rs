@@ -40,7 +40,7 @@ impl World {
         let client = loop {
             match connection.connect().await {
                 Ok(client) => break client,
-                Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+                Err(error) => assert!(begun.elapsed() < Duration::from_mins(1), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };

@@ -63,7 +63,7 @@ impl World {
         let client = loop {
             match connection.connect().await {
                 Ok(client) => break client,
-                Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+                Err(error) => assert!(begun.elapsed() < Duration::from_mins(1), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
@@ -78,7 +78,12 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_capacity-worker"));
         command
             .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--grace", "5"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(
+                ["--grace", "5"]
+                    .iter()
+                    .filter(|_| !arguments.contains(&"--grace")),
+            )
             .env_clear()
             .current_dir(std::env::temp_dir())
             .env("TEMPORAL_ADDRESS", self.server.address().to_string())
@@ -233,7 +238,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ledger.db");
     let worker = || {
-        let mut command = world.command(&[]);
+        let mut command = world.command(&["--grace", "60"]);
         command
             .env("LEDGER_URL", &file)
             .env("METRICS_REQUESTS_PER_HOUR", "180");
@@ -242,7 +247,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
     let scrapes = |cloud: &RunningSimulator| count(cloud, "GET /v1/metrics");
     let mut first = worker();
     world
-        .until("sampled", Duration::from_secs(30), |cloud| scrapes(cloud) >= 1)
+        .until("sampled", Duration::from_mins(1), |cloud| scrapes(cloud) >= 1)
         .await;
     let sampled = Instant::now();
     let mut second = worker();
@@ -268,7 +273,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
     assert!(terminated.expect("sent").success());
     let begun = Instant::now();
     assert_eq!(second.wait().expect("ended").code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let ledger = capacity_ledger::Ledger::open(&capacity_ledger::Location::Sqlite(file))
         .await
         .expect("opened");
@@ -362,19 +367,19 @@ async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
     assert_eq!(report.error, None);
     // The sampler may have triggered a scale-up-only evaluation, whose change this one finds in progress.
     world
-        .until("changed", Duration::from_secs(30), |cloud| {
+        .until("changed", Duration::from_mins(1), |cloud| {
             cloud.changes().len() == 1
         })
         .await;
     world
-        .until("announced", Duration::from_secs(30), |cloud| {
+        .until("announced", Duration::from_mins(1), |cloud| {
             !cloud.slack_messages().is_empty()
         })
         .await;
     send(&worker, "-TERM");
     let begun = Instant::now();
     assert_eq!(worker.wait().expect("ended").code(), Some(0), "it drains");
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     let ledger = capacity_ledger::Ledger::open(&capacity_ledger::Location::Sqlite(file))
         .await
         .expect("opened");
@@ -406,7 +411,7 @@ async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
     let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = hanging.local_addr().expect("an address");
     let mut worker = world
-        .command(&[])
+        .command(&["--grace", "60"])
         .env("SLACK_WEBHOOK_URL", format!("http://{address}/services/x"))
         .spawn()
         .expect("started");
@@ -425,7 +430,7 @@ async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
     let again = Instant::now();
     send(&worker, "-TERM");
     assert_eq!(worker.wait().expect("ended").code(), Some(143));
-    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
 
     let mut idle = world.worker();
     ask(
@@ -471,6 +476,6 @@ async fn a_worker_checks_itself_and_drains_on_sigterm() {
     assert!(terminated.success());
     let begun = Instant::now();
     assert_eq!(worker.wait().expect("ended").code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     world.server.shutdown().await;
 }

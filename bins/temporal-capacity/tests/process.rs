@@ -76,7 +76,7 @@ fn signal(child: &Child, name: &str) {
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "not {what}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "not {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -133,7 +133,7 @@ fn apply_records_and_notifies_before_it_prints() {
     let asked = Instant::now();
     signal(&apply, "-TERM");
     assert_eq!(code(&mut apply, Duration::from_secs(10)), Some(143));
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
 }
 
 #[rstest]
@@ -181,7 +181,7 @@ fn a_signal_stops_apply_between_steps_and_what_was_left_is_recorded(
     let asked = Instant::now();
     signal(&apply, sent);
     assert_eq!(code(&mut apply, Duration::from_secs(20)), Some(expected));
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     assert_eq!(
         world.recorded(),
         ["in_progress", "not_started", "not_started", "not_started"]
@@ -310,7 +310,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
     let again = Instant::now();
     signal(&second, "-TERM");
     assert_eq!(code(&mut second, Duration::from_secs(5)), Some(143));
-    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_secs(4), "{:?}", again.elapsed());
 }
 
 #[rstest]
