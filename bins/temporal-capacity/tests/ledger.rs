@@ -475,12 +475,12 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
 fn observing_gathers_minutes_without_a_ledger_and_leaves_nothing_behind() {
     let world = World::new(options());
     let observed = world.run(&["plan", "--observe", "1s"]).code(0);
+    // How many depends on the second at which it begins, and may differ by namespace.
+    let told = output(&observed);
+    let known = told.split_once("usage: ledger, ").map(|(_, known)| known);
     assert!(
-        ["1", "2"]
-            .iter()
-            .any(|known| output(&observed).contains(&format!("usage: ledger, {known} of 60 minutes known"))),
-        "{}",
-        output(&observed)
+        known.is_some_and(|known| !known.starts_with('0') && known.contains(" of 60 minutes known")),
+        "{told}"
     );
     assert!(errors(&observed).contains("observing for 1 s"));
     assert_eq!(

@@ -440,8 +440,8 @@ mod tests {
     #[test]
     fn a_stack_that_runs_elsewhere_archives_to_a_bucket_or_not_at_all() {
         let parse = |text: &str| Settings::parse(text).expect("valid");
-        let archiving =
-            "[autopilot]\nenabled = false\n[[namespace]]\nname = \"orders\"\narchive_history = true\n";
+        let archiving = "[autopilot]\nenabled = false\n[[namespace]]\nname = \"orders\"\nretention_days = 7\n\
+                         archive_history = true\n";
         let refusal = wanted_elsewhere(&parse(archiving))
             .expect_err("no bucket")
             .to_string();
