@@ -71,7 +71,7 @@ impl PackedMinutes {
         self.bytes.is_empty()
     }
 
-    /// Gives back memory that further minutes would use.
+    /// Frees the memory reserved for further minutes.
     pub fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
     }

@@ -49,7 +49,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     for authority in ["internode-ca", "client-ca"] {
         let (key_path, path) = paths(folder, authority);
         if !key_path.exists() {
-            // A new key beside the old certificate would sign leaves that nobody accepts.
+            // A new key beside the old certificate would sign leaf certificates that every client rejects.
             anyhow::ensure!(
                 !path.exists(),
                 "{} is missing and {} exists: {AUTHORITY_REMEDY}",

@@ -27,7 +27,7 @@ pub struct Found {
     pub product: String,
     /// `green`, `yellow` or `red`.
     pub status: String,
-    /// Whether it creates indexes that nobody asked for.
+    /// Whether the cluster creates indexes automatically.
     pub creates_by_itself: bool,
     /// Types by field of the template, if it is there.
     pub template: Option<BTreeMap<String, String>>,
@@ -299,7 +299,7 @@ fn call(
         .trim()
         .parse()
         .map_err(|_| "it does not speak HTTP".to_owned())?;
-    // A page of a proxy is no JSON; its status says enough.
+    // A proxy answers with a page instead of JSON; its status says enough.
     let answer = serde_json::from_str(answer).unwrap_or_else(|_| json!({ "error": answer }));
     Ok((status, answer))
 }
