@@ -207,7 +207,7 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
         .context("PostgreSQL is missing: install it, or run `cargo test --test suite`, which fetches it")
 }
 
-/// What becomes of the lines that a worker logs.
+/// What happens to the lines that a worker logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogReader {
     /// They are kept in a file.

@@ -229,7 +229,7 @@ async fn a_report_that_failed_is_told_with_its_id() {
     );
 }
 
-/// A cloud whose clock stands still, with a day and a half behind it.
+/// A cloud whose clock is stopped, with a day and a half behind it.
 async fn cloud() -> RunningSimulator {
     let account = Account::new(
         "a1b2c",

@@ -124,7 +124,7 @@ async fn a_list_whose_pages_never_end_is_an_error() {
         .await
         .expect_err("never ends");
     assert!(
-        chain(&error).contains("repeats a page of the list after 3 namespaces"),
+        chain(&error).contains("returned a page of the list twice after 3 namespaces"),
         "{}",
         chain(&error)
     );
@@ -343,7 +343,7 @@ async fn every_status_code() {
         let outcome = if write.is_outcome_unknown() {
             "read back"
         } else if write.is_conflict() {
-            "decide again"
+            "re-evaluate"
         } else {
             "nothing done"
         };
@@ -360,9 +360,9 @@ async fn every_status_code() {
     insta::assert_snapshot!(table.join("\n"), @r"
     300-407: reads 1, writes 1, nothing done
     408-408: reads 2, writes 1, read back
-    409-409: reads 1, writes 1, decide again
+    409-409: reads 1, writes 1, re-evaluate
     410-411: reads 1, writes 1, nothing done
-    412-412: reads 1, writes 1, decide again
+    412-412: reads 1, writes 1, re-evaluate
     413-428: reads 1, writes 1, nothing done
     429-429: reads 2, writes 2, nothing done
     430-431: reads 1, writes 1, nothing done
@@ -458,7 +458,7 @@ async fn the_whole_sentence_of_the_service_is_kept_up_to_1000_characters() {
 #[case::no_role(
     403,
     r#"{"code":7,"message":"permission denied","details":[]}"#,
-    "the namespace is new (wait a minute) or the key lacks Namespace Admin on it"
+    "it is new (wait a minute) or the key lacks Namespace Admin on it"
 )]
 #[case::expired_key(401, "Jwt is expired", "the key has expired: create a new one")]
 #[case::not_a_key(

@@ -4,6 +4,7 @@
 
 mod billing;
 mod cloud_ops;
+mod errors;
 mod metrics_scrape;
 mod plan_schema;
 mod rate_limits;

@@ -48,7 +48,7 @@ async fn a_message_is_posted_as_json() {
 
 #[rstest]
 #[case::removed(404, "no_service", 1, "the webhook was removed or disabled")]
-#[case::payload(400, "invalid_payload", 2, "a bug of this program")]
+#[case::payload(400, "invalid_payload", 2, "a bug in this program")]
 #[case::other_400(400, "unexpected", 2, "refused with 400: `unexpected`")]
 #[case::gone_with_400(400, "user_not_found", 1, "another channel")]
 #[case::prohibited(403, "action_prohibited", 1, "ask a workspace administrator")]

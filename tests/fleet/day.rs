@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{ScheduleOptions, create};
+use capacity_workflows::schedule::{Schedule, ScheduleOptions};
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions, Trace};
 use futures::StreamExt;
 use temporalio_client::{UntypedWorkflow, WorkflowDescribeOptions, WorkflowListOptions};
@@ -47,12 +47,14 @@ pub(crate) async fn measure(
     ]);
     let speed = arguments.speed.to_string();
     let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &speed])?;
-    let schedule = ScheduleOptions {
+    let every_minute = ScheduleOptions {
         // Real minutes: the faster the time, the fewer evaluations an hour has.
         minutes: (0..60).collect(),
-        ..ScheduleOptions::hourly(world.installation.clone())
+        ..ScheduleOptions::hourly()
     };
-    create(&world.client, &schedule).await?;
+    Schedule::new(&world.client, &world.installation)
+        .create(&every_minute)
+        .await?;
     let begun = Instant::now();
     let lasts = Duration::from_secs_f64(f64::from(arguments.hours) * 3_600.0 / arguments.speed);
     let mut resident = Vec::new();

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use capacity_ledger::{Ledger, Location, Minute, NamespaceMinute};
-use capacity_workflows::ask_for_decisions;
 use cloud_simulator::{Account, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
 
@@ -106,8 +105,7 @@ async fn each(
             Instant::now(),
         );
         let id = format!("fleet-{name}-{number}");
-        let report =
-            ask_for_decisions(&world.client, &world.installation, &id, crate::world::PATIENT).await?;
+        let report = world.controller().decide(&id, crate::world::PATIENT).await?;
         let (wall, cpu) = (begun.elapsed().as_secs_f64(), worker.cpu()? - cpu);
         let (ops, scrapes) = (world.ops_requests() - ops, world.scrapes() - scrapes);
         crate::say(&format!(

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_workflows::{ConnectionSettings, Installation, Status, status};
+use capacity_workflows::controller::Controller;
+use capacity_workflows::{ConnectionSettings, Installation, Status};
 use cloud_simulator::RunningSimulator;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
@@ -69,10 +70,14 @@ impl World {
         environment
     }
 
+    /// The controller.
+    pub(crate) fn controller(&self) -> Controller {
+        Controller::new(&self.client, &self.installation)
+    }
+
     /// The controller's status; `None` while there is none.
     pub(crate) async fn status(&self) -> Option<Status> {
-        let asked = status(&self.client, &self.installation, Duration::from_secs(20)).await;
-        asked.ok()
+        self.controller().status(Duration::from_secs(20)).await.ok()
     }
 
     /// Requests to the metrics endpoint so far.

@@ -345,7 +345,7 @@ async fn a_decision_grown_old_is_made_again_and_dropped_if_it_differs() {
     assert_eq!(outcomes, [Outcome::Refused, Outcome::Changed]);
     let error = changes[0].error.as_deref().expect("a reason");
     assert!(
-        error.contains("its metrics are too old by now; the new decision is ["),
+        error.contains("its metrics are now too old; the new decision is ["),
         "{error}"
     );
 }

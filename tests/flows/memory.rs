@@ -179,7 +179,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
         "what is released is looked at again, and so is which kinds of throttling there are"
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
-    // Deciding again leaves the requests of the hour to the sampler.
+    // Re-evaluating leaves the requests of the hour to the sampler.
     let again = capacity_autopilot::EvaluationRequest {
         ledger_is_enough: true,
         ..capacity_autopilot::EvaluationRequest::default()
@@ -271,7 +271,7 @@ async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
     world.cloud.advance(MINUTE);
     let round = sampler.round().await;
     assert_eq!((round.minute, round.recorded), (None, false));
-    assert!(round.problem.expect("refused").contains("free again at"));
+    assert!(round.problem.expect("refused").contains("available again at"));
 }
 
 #[tokio::test]

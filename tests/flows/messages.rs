@@ -93,7 +93,7 @@ async fn a_key_without_namespace_admin_is_named_and_the_other_changes_continue()
     let error = refused.error.clone().expect("refused");
     for part in [
         "failed to update namespace checkout.a1b2c",
-        "the namespace is new (wait a minute) or the key lacks Namespace Admin on it",
+        "it is new (wait a minute) or the key lacks Namespace Admin on it",
         "grant Namespace Admin on this namespace, or add it to NAMESPACE_DENYLIST",
     ] {
         assert!(error.contains(part), "{part}: {error}");
@@ -112,7 +112,7 @@ fn decision<'e>(evaluation: &'e Evaluation, name: &str) -> &'e Decision {
         .expect("decided")
 }
 
-/// A cloud whose clock stands still.
+/// A cloud whose clock is stopped.
 fn stopped(namespaces: Vec<NamespaceSetup>) -> SimulatorOptions {
     SimulatorOptions {
         speed: 0.0,

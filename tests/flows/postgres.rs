@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::harness::{self, options, outcomes};
 use crate::memory::{strict, three};
 
-/// What stands between a database and those who use it: while it is cut, connections end and none is taken.
+/// What is between a database and those who use it: while it is cut, connections end and none is taken.
 struct Cable {
     address: SocketAddr,
     plugged: watch::Sender<bool>,

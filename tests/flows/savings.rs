@@ -43,7 +43,7 @@ fn account() -> Account {
     )
 }
 
-/// A cloud whose time stands still until a minute is lived through.
+/// A cloud whose time is stopped until a minute is simulated.
 struct Life {
     cloud: RunningSimulator,
     autopilot: Autopilot,
@@ -210,7 +210,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     let end = start() + SignedDuration::from_hours(7 * 24);
     // The newest minutes appear three minutes late.
     life.until(end + SignedDuration::from_mins(5), |minute| {
-        // In the third night somebody takes six TRUs for a test and forgets them; the autopilot releases them a few hours later.
+        // In the third night someone takes six TRUs for a test and forgets them; the autopilot releases them a few hours later.
         if minute == 2 * 24 * 60 + 130 {
             assert!(life.cloud.set_capacity_by_others("orders.a1b2c", 6));
         }
@@ -285,7 +285,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
     let sum: Decimal = report.namespaces.iter().map(|it| it.figures.idle_usd).sum();
     assert_eq!(sum, total.idle_usd);
-    // What somebody else changed was paid for, and is not one of our changes.
+    // What someone else changed was paid for, and is not one of our changes.
     assert_eq!(report.changes_by.len(), 1);
     assert_eq!(
         (&*report.changes_by[0].by, &*report.changes_by[0].outcome),

@@ -10,7 +10,7 @@ use rstest::rstest;
 use crate::harness::{self, outcomes};
 use crate::memory::three;
 
-/// A cloud with an hour behind it, whose clock stands still.
+/// A cloud with an hour behind it, whose clock is stopped.
 async fn cloud(account: Account, faults: Faults) -> RunningSimulator {
     let options = SimulatorOptions {
         speed: 0.0,
@@ -150,7 +150,7 @@ async fn throttling_of_an_unknown_kind_is_not_scaled_down_and_is_named(#[case] i
         orders.reason
     );
     assert!(orders.announce, "said in Slack");
-    // Somebody else's throttling says nothing about this one.
+    // Someone else's throttling says nothing about this one.
     cloud.set_faults(fault("crm"));
     assert_eq!(outcomes(&self::evaluate(&autopilot).await), EXPECTED);
 }

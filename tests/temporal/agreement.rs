@@ -117,7 +117,7 @@ fn dollars(actions: u64) -> f64 {
     price.of(actions).to_string().parse().expect("a number")
 }
 
-/// What was lived through.
+/// What was simulated.
 struct Lived {
     bills: BTreeMap<String, BTreeMap<i64, HourBill>>,
     changes: BTreeMap<String, usize>,

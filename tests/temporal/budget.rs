@@ -6,7 +6,7 @@ use std::time::Duration;
 use capacity_autopilot::{MetricsSource, SamplingRule, sampling_rule};
 use capacity_engine::NamespaceId;
 use capacity_ledger::{Claim, Ledger, Location};
-use capacity_workflows::{ask_for_decisions, last_evaluation, status};
+use capacity_workflows::controller::Controller;
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
@@ -41,10 +41,12 @@ fn scrapes(world: &World) -> u64 {
 
 /// The outcomes of the changes so far, in a line: the test fails after minutes, and says why.
 async fn state_of(world: &World, released: usize) -> String {
-    let told = status(&world.client, &world.installation, PATIENT)
+    let told = Controller::new(&world.client, &world.installation)
+        .status(PATIENT)
         .await
         .unwrap_or_default();
-    let last = last_evaluation(&world.client, &world.installation, PATIENT)
+    let last = Controller::new(&world.client, &world.installation)
+        .last_evaluation(PATIENT)
         .await
         .unwrap_or_default();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
@@ -112,7 +114,8 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
             })
             .await;
         let (begun, before) = (world.cloud.now(), scrapes(world));
-        let first = ask_for_decisions(&world.client, &world.installation, "first", Duration::from_mins(1));
+        let controller = Controller::new(&world.client, &world.installation);
+        let first = controller.decide("first", Duration::from_mins(1));
         let first = first.await.expect("a report");
         assert_eq!(first.changes.len(), NAMESPACES, "{}", first.summary);
         let told = std::sync::Mutex::new(String::new());
@@ -136,7 +139,7 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
             "{lived:#}: {evaluations} evaluations, {made} requests, {} of them for {rounds} samples at most; {failed} samples failed",
             rounds * u64::from(rule.requests)
         );
-        assert!(evaluations >= 2, "the last ones were decided again");
+        assert!(evaluations >= 2, "the last ones were re-evaluated");
         assert!(
             made <= (rounds + evaluations) * u64::from(rule.requests),
             "at most one scrape for each evaluation"

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use capacity_ledger::{Format, Ledger, Location, Table};
-use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Trigger, ask_for_decisions, names, signal, status,
-};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{CapacityChange, CapacityManagementWorkflow, names};
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowGetResultOptions, WorkflowTerminateOptions};
@@ -33,7 +32,8 @@ fn releases(count: usize) -> Setup {
 }
 
 async fn decided(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
-    ask_for_decisions(&world.client, &world.installation, id, Duration::from_mins(1))
+    Controller::new(&world.client, &world.installation)
+        .decide(id, Duration::from_mins(1))
         .await
         .expect("a report")
 }
@@ -46,7 +46,8 @@ async fn time_to_scale_up(world: &World) -> Duration {
     // Its first minute answers 403, and the metrics lag three minutes: nine seconds and more of real time.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let begun = Instant::now();
-    signal(&world.client, &world.installation, Trigger::CapacityIsShort)
+    Controller::new(&world.client, &world.installation)
+        .trigger(Trigger::CapacityIsShort)
         .await
         .expect("signaled");
     let is_posted = async || {
@@ -72,7 +73,8 @@ async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
             .await;
         let took = time_to_scale_up(world).await;
         println!("scaled up after {took:?}, {} posts before", world.posts());
-        let status = status(&world.client, &world.installation, PATIENT)
+        let status = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
             .await
             .expect("an answer");
         assert!(status.changes_queued > 20, "the releases still wait: {status:?}");
@@ -290,7 +292,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
                 .expect("a report");
             assert!(!ended.recorded && ended.announced, "{ended:?}");
             if update_id == "first" {
-                // Somebody else releases it, and it is throttled again.
+                // Someone else releases it, and it is throttled again.
                 world.cloud.set_capacity_by_others("checkout.a1b2c", 0);
                 world.cloud.advance(SignedDuration::from_mins(6));
             }
@@ -380,14 +382,10 @@ async fn a_failed_evaluation_names_account_time_reason_and_remedy() {
             unavailable: 1.0,
             ..Faults::default()
         });
-        let report = ask_for_decisions(
-            &world.client,
-            &world.installation,
-            "second",
-            Duration::from_mins(4),
-        )
-        .await
-        .expect("a report");
+        let report = Controller::new(&world.client, &world.installation)
+            .decide("second", Duration::from_mins(4))
+            .await
+            .expect("a report");
         assert!(report.error.is_some(), "{report:?}");
         let is_told = async || {
             world.messages().iter().any(|it| {

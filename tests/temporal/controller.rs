@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use capacity_workflows::controller::Controller;
 use capacity_workflows::{
     CapacityChange, CapacityManagementWorkflow, ChangeRequest, EvaluationTick, Installation, Lenient, names,
-    status,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -73,7 +73,8 @@ async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
         // Twenty seconds apart, by a constant.
         let again = world.evaluate("second").await;
         assert_eq!((again.number, again.changes.len(), again.error), (2, 0, None));
-        let status = status(&world.client, &Installation::default(), PATIENT)
+        let status = Controller::new(&world.client, &Installation::default())
+            .status(PATIENT)
             .await
             .expect("an answer");
         assert_eq!(
@@ -110,7 +111,7 @@ async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for(
             "{}",
             report.summary
         );
-        // Somebody starts a change manually: the writing activity looks at its own worker's setting.
+        // Someone starts a change manually: the writing activity looks at its own worker's setting.
         let request = ChangeRequest {
             namespace: "checkout.a1b2c".to_owned(),
             to_trus: 6,
@@ -235,7 +236,8 @@ async fn a_signal_with_junk_is_a_trigger() {
             .await
             .expect("signaled");
         for _ in 0..200 {
-            if status(&world.client, &Installation::default(), PATIENT)
+            if Controller::new(&world.client, &Installation::default())
+                .status(PATIENT)
                 .await
                 .is_ok_and(|status| status.evaluations == 1)
             {

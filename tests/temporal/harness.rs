@@ -7,16 +7,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, LedgerHandle};
 use capacity_engine::Rules;
 use capacity_ledger::Location;
+use capacity_workflows::controller::Controller;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, EvaluationReport,
-    Installation, SamplingSettings, Shutdown, WorkerLimits, ask, keep_sampling, names, register,
-    worker_config,
+    ActivitySettings, CapacityWorker, ConnectionSettings, EvaluationHealth, EvaluationReport, Installation,
+    SamplingSettings, WorkerLimits, names, worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
@@ -220,14 +220,10 @@ impl World {
     }
 
     pub(crate) async fn evaluate(&self, update_id: &str) -> EvaluationReport {
-        ask(
-            &self.client,
-            &self.installation,
-            update_id,
-            Duration::from_secs(90),
-        )
-        .await
-        .expect("a report")
+        Controller::new(&self.client, &self.installation)
+            .evaluate(update_id, Duration::from_secs(90))
+            .await
+            .expect("a report")
     }
 }
 
@@ -276,27 +272,26 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
         grace: Duration::from_secs(10),
         ..WorkerLimits::default()
     };
-    let activities = activities(&setup, &client, &cloud);
-    let (shutdown, health) = (activities.shutdown.clone(), activities.health.clone());
-    let autopilot = Arc::clone(&activities.autopilot);
+    let capacity = capacity(&setup, &client, &cloud);
     let config = worker_config(connection, &setup.installation, limits);
-    let kit = Kit::new(config, register(Registry::new(), activities)).on_drain(move || shutdown.begin());
+    let stopped = capacity.clone();
+    let kit = Kit::new(config, capacity.register(Registry::new())).on_drain(move || stopped.stop());
     let mut running = kit.start().await.expect("a worker");
     let world = World {
         client,
         installation: setup.installation.clone(),
         cloud,
-        health,
+        health: capacity.health().clone(),
     };
-    let sampling = async {
+    let background = async {
         if !setup.sampled {
             std::future::pending::<()>().await;
         }
-        keep_sampling(&world.client, &world.installation, &autopilot).await
+        capacity.background().await
     };
     tokio::select! {
-        () = body(&world) => {}
-        never = sampling => match never {},
+        () = Box::pin(body(&world)) => {}
+        never = Box::pin(background) => match never {},
     }
     running.stop();
     running.wait().await.expect("the worker ended well");
@@ -315,7 +310,7 @@ async fn connected(connection: &ConnectionSettings) -> Client {
     }
 }
 
-fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityActivities {
+fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityWorker {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.max_attempts = setup.attempts;
     let mut metrics =
@@ -348,30 +343,25 @@ fn activities(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capac
             .into(),
     )
     .expect("valid");
-    CapacityActivities {
-        autopilot: Arc::new(autopilot),
-        client: client.clone().into(),
-        settings: ActivitySettings {
-            dry_run: setup.dry_run,
-            webhook: Some(slack_notifier::Webhook::new(slack)),
-            change_timeout: setup.change_timeout,
-            sampling: SamplingSettings {
-                triggers: setup.triggers,
-                speed: match setup.sampled {
-                    true if setup.is_stepped() => STEPPED_SAMPLING,
-                    true => setup.speed,
-                    false => 1.0,
-                },
-                ..SamplingSettings::default()
+    let settings = ActivitySettings {
+        dry_run: setup.dry_run,
+        webhook: Some(slack_notifier::Webhook::new(slack)),
+        change_timeout: setup.change_timeout,
+        sampling: SamplingSettings {
+            triggers: setup.triggers,
+            speed: match setup.sampled {
+                true if setup.is_stepped() => STEPPED_SAMPLING,
+                true => setup.speed,
+                false => 1.0,
             },
-            follow_every: Duration::from_secs(1),
-            no_progress_after: setup.no_progress_after,
-            last_minute_to_release: setup.last_minute_to_release,
-            build: setup.build.to_owned(),
-            spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
-            ..ActivitySettings::new(setup.installation.clone())
+            ..SamplingSettings::default()
         },
-        health: EvaluationHealth::default(),
-        shutdown: Shutdown::default(),
-    }
+        follow_every: Duration::from_secs(1),
+        no_progress_after: setup.no_progress_after,
+        last_minute_to_release: setup.last_minute_to_release,
+        build: setup.build.to_owned(),
+        spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
+        ..ActivitySettings::new(setup.installation.clone())
+    };
+    CapacityWorker::new(autopilot, client.clone()).with_settings(settings)
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use capacity_engine::{NamespaceFilter, NamespacePatterns};
+use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Installation, PauseKind, Trigger, names, pauses, status,
+    CapacityChange, CapacityManagementWorkflow, Installation, PauseKind, names, pauses,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -142,12 +143,8 @@ async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothi
         ..throttled(&["checkout"])
     };
     with_worker("down", setup, async |world| {
-        let evaluated = capacity_workflows::ask(
-            &world.client,
-            &world.installation,
-            "first",
-            Duration::from_mins(5),
-        );
+        let controller = Controller::new(&world.client, &world.installation);
+        let evaluated = controller.evaluate("first", Duration::from_mins(5));
         let down = async {
             until("posted", PATIENT, || posts(world) > 0).await;
             world.cloud.set_faults(Faults {
@@ -235,7 +232,8 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
             "{reports:?}"
         );
         until_async("continued as new", async || run_id().await != first_run).await;
-        let status = status(&world.client, &world.installation, PATIENT)
+        let status = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
             .await
             .expect("an answer");
         assert_eq!(
@@ -248,7 +246,7 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
     server.shutdown().await;
 }
 
-/// A run that ends after an evaluation that may only raise does not wait for the whole one that its callers want: the next run makes it.
+/// A run that ends after an evaluation that may only scale up does not wait for the whole one that its callers want: the next run makes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
     let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=5"], None).await else {
@@ -261,14 +259,19 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
         ..throttled(&["checkout"])
     };
     with_worker("rotate-short", setup, async |world| {
-        let told = async || status(&world.client, &world.installation, PATIENT).await;
+        let told = async || {
+            Controller::new(&world.client, &world.installation)
+                .status(PATIENT)
+                .await
+        };
         let cloud = &world.cloud;
         // The evaluation that the signal asks for repeats its requests until the whole one is wanted as well.
         cloud.set_faults(Faults {
             ops_unavailable: true,
             ..Faults::default()
         });
-        capacity_workflows::signal(&world.client, &world.installation, Trigger::CapacityIsShort)
+        Controller::new(&world.client, &world.installation)
+            .trigger(Trigger::CapacityIsShort)
             .await
             .expect("signaled");
         until_async("evaluating", async || {
@@ -282,7 +285,9 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
         let (report, ()) = tokio::join!(world.evaluate("scheduled"), heal);
         assert!(report.number >= 2 && !report.scale_up_only, "{report:?}");
         for _ in 0..200 {
-            let last = capacity_workflows::last_evaluation(&world.client, &world.installation, PATIENT).await;
+            let last = Controller::new(&world.client, &world.installation)
+                .last_evaluation(PATIENT)
+                .await;
             if last.is_ok_and(|report| report.number >= 2 && !report.scale_up_only) {
                 return;
             }
@@ -338,7 +343,8 @@ async fn a_server_that_restarts_loses_nothing() {
         ..throttled(&["checkout"])
     };
     with_worker("restart", setup, async |world| {
-        capacity_workflows::signal(&world.client, &world.installation, Trigger::Evaluation)
+        Controller::new(&world.client, &world.installation)
+            .trigger(Trigger::Evaluation)
             .await
             .expect("signaled");
         until("posted", PATIENT, || posts(world) > 0).await;
@@ -349,7 +355,9 @@ async fn a_server_that_restarts_loses_nothing() {
             .expect("again");
         let begun = Instant::now();
         loop {
-            let status = status(&world.client, &world.installation, PATIENT).await;
+            let status = Controller::new(&world.client, &world.installation)
+                .status(PATIENT)
+                .await;
             if status.is_ok_and(|status| status.evaluations == 1) {
                 break;
             }
@@ -378,9 +386,13 @@ async fn a_second_installation_has_a_controller_of_its_own() {
     };
     with_worker("second", setup, async |world| {
         assert_eq!(world.evaluate("first").await.changes.len(), 1);
-        let first = status(&world.client, &Installation::default(), Duration::from_secs(5)).await;
+        let first = Controller::new(&world.client, &Installation::default())
+            .status(Duration::from_secs(5))
+            .await;
         assert!(first.is_err(), "{first:?}");
-        let own = status(&world.client, &world.installation, PATIENT).await;
+        let own = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
+            .await;
         assert_eq!(own.expect("an answer").evaluations, 1);
     })
     .await;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{
-    CapacityManagementWorkflow, ControllerState, Lenient, PauseKind, ask_for_decisions, names, pauses,
-};
+use capacity_workflows::controller::Controller;
+use capacity_workflows::{CapacityManagementWorkflow, ControllerState, Lenient, PauseKind, names, pauses};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
@@ -93,7 +92,8 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
     };
     setup.rules.guards.disable_on_estimate = true;
     with_worker("queued", setup, async |world| {
-        ask_for_decisions(&world.client, &world.installation, "first", PATIENT)
+        Controller::new(&world.client, &world.installation)
+            .decide("first", PATIENT)
             .await
             .expect("a report");
         world

@@ -1,9 +1,10 @@
-//! The sampler: minutes for the ledger, evaluations that may only raise, and a history that stays small.
+//! The sampler: minutes for the ledger, evaluations that may only scale up, and a history that stays small.
 
 use std::time::{Duration, Instant};
 
 use capacity_ledger::{HistoryFilter, Ledger, Location, Minute, NamespaceMinute};
-use capacity_workflows::{Trigger, UsageSampler, last_evaluation, signal, status};
+use capacity_workflows::UsageSampler;
+use capacity_workflows::controller::{Controller, Trigger};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, Trace};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
@@ -49,7 +50,8 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
         // No trigger: what the sampler sees is enough.
         until("raised", async || trus(world, "checkout.a1b2c") == 6).await;
         assert_eq!(trus(world, "orders.a1b2c"), 4);
-        let told = status(&world.client, &world.installation, PATIENT)
+        let told = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
             .await
             .expect("told");
         assert!(told.evaluations <= 1, "one trigger, one evaluation");
@@ -108,7 +110,9 @@ async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_ans
             ..Faults::default()
         });
         until("failed", async || {
-            let last = last_evaluation(&world.client, &world.installation, PATIENT).await;
+            let last = Controller::new(&world.client, &world.installation)
+                .last_evaluation(PATIENT)
+                .await;
             last.is_ok_and(|report| report.error.is_some())
         })
         .await;
@@ -133,7 +137,8 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         ..sampled(&folder)
     };
     with_worker("sampler-meanwhile", setup, async |world| {
-        signal(&world.client, &world.installation, Trigger::CapacityIsShort)
+        Controller::new(&world.client, &world.installation)
+            .trigger(Trigger::CapacityIsShort)
             .await
             .expect("signaled");
         let report = world.evaluate("scheduled").await;
@@ -141,23 +146,28 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         assert_eq!(trus(world, "orders.a1b2c"), 0);
         // Another trigger of the same kind does not discard the earlier request.
         for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
-            signal(&world.client, &world.installation, trigger)
+            Controller::new(&world.client, &world.installation)
+                .trigger(trigger)
                 .await
                 .expect("signaled");
         }
         until("evaluated", async || {
-            let told = status(&world.client, &world.installation, PATIENT).await;
+            let told = Controller::new(&world.client, &world.installation)
+                .status(PATIENT)
+                .await;
             told.is_ok_and(|status| status.evaluations >= 3 && status.phase == "waiting")
         })
         .await;
         // Both are made, in either order.
-        let told = status(&world.client, &world.installation, PATIENT)
+        let told = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
             .await
             .expect("an answer");
         let mut kinds = Vec::new();
         for number in 1..=told.evaluations {
-            let report =
-                capacity_workflows::evaluation(&world.client, &world.installation, number, PATIENT).await;
+            let report = Controller::new(&world.client, &world.installation)
+                .evaluation(number, PATIENT)
+                .await;
             kinds.extend(report.ok().filter(|it| it.number > 0).map(|it| it.scale_up_only));
         }
         assert!(kinds.contains(&false), "{kinds:?}");

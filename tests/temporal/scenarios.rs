@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{
-    CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, Trigger, names, signal, status,
-};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{CapacityManagementWorkflow, EvaluationTick, Installation, Lenient, names};
 use cloud_simulator::{Account, Faults, MetricsFault, OperationFault};
 use temporalio_client::{
     UntypedWorkflow, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowStartOptions,
@@ -54,14 +53,15 @@ async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() 
     with_worker("storm", throttled(&["checkout"]), async |world| {
         let installation = Installation::default();
         let begun = Instant::now();
+        let controller = Controller::new(&world.client, &installation);
         for _ in 0..200 {
-            let storm = (0..5).map(|_| signal(&world.client, &installation, Trigger::Evaluation));
+            let storm = (0..5).map(|_| controller.trigger(Trigger::Evaluation));
             for sent in futures::future::join_all(storm).await {
                 sent.expect("sent");
             }
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let status = status(&world.client, &installation, PATIENT).await;
+        let status = controller.status(PATIENT).await;
         let evaluations = status.expect("an answer").evaluations;
         // The first evaluates at once; all others are one more, twenty seconds later, where the machine is as fast as that.
         let most = 2 + begun.elapsed().as_secs() / 20;
@@ -94,7 +94,8 @@ async fn junk_missing_and_doubled_inputs_do_no_harm() {
                     .await
                     .expect("started");
                 if kind == "CapacityManagementWorkflow" {
-                    let status = status(&world.client, &Installation::default(), PATIENT)
+                    let status = Controller::new(&world.client, &Installation::default())
+                        .status(PATIENT)
                         .await
                         .expect("not wedged");
                     assert_eq!(status.input_problem.is_some(), number > 0, "{status:?}");
@@ -133,7 +134,8 @@ async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
     };
     with_worker("cancelled", setup, async |world| {
         let installation = Installation::default();
-        let asked = capacity_workflows::ask(&world.client, &installation, "asked", Duration::from_secs(50));
+        let controller = Controller::new(&world.client, &installation);
+        let asked = controller.evaluate("asked", Duration::from_secs(50));
         let cancel = async {
             while !world.cloud.requests().contains_key("POST /cloud/namespaces/{id}") {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -211,7 +213,8 @@ async fn five_hundred_namespaces_with_fifty_changes() {
     };
     with_worker("many", setup, async |world| {
         let bound = Duration::from_mins(4);
-        let report = capacity_workflows::ask(&world.client, &Installation::default(), "first", bound)
+        let report = Controller::new(&world.client, &Installation::default())
+            .evaluate("first", bound)
             .await
             .expect("a report");
         let failed: Vec<_> = report

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{
-    CreateOutcome, EvaluationTick, Installation, Lenient, ScheduleError, ScheduleOptions, TicksSince, create,
-    delete, last_ticks, pause, resume, show, ticks_since, trigger,
-};
+use capacity_workflows::schedule::{CreateOutcome, Schedule, ScheduleError, ScheduleOptions, TicksSince};
+use capacity_workflows::{EvaluationTick, Installation, Lenient};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,15 +30,21 @@ async fn creating_is_idempotent_and_keeps_a_persons_pause() {
     with_worker("schedule", setup(), async |world| {
         let client = &world.client;
         assert!(matches!(
-            show(client, &Installation::default()).await,
+            Schedule::new(client, &Installation::default()).show().await,
             Err(ScheduleError::Missing)
         ));
-        let hourly = ScheduleOptions::hourly(Installation::default());
+        let hourly = ScheduleOptions::hourly();
         assert_eq!(
-            create(client, &hourly).await.expect("created"),
+            Schedule::new(client, &Installation::default())
+                .create(&hourly)
+                .await
+                .expect("created"),
             CreateOutcome::Created
         );
-        let shown = show(client, &Installation::default()).await.expect("there");
+        let shown = Schedule::new(client, &Installation::default())
+            .show()
+            .await
+            .expect("there");
         assert_eq!(
             (shown.paused, &shown.minutes, shown.next.len()),
             (false, &vec![45], 5)
@@ -54,7 +58,8 @@ async fn creating_is_idempotent_and_keeps_a_persons_pause() {
             shown.next
         );
 
-        pause(client, &Installation::default(), "maintenance by Kim")
+        Schedule::new(client, &Installation::default())
+            .pause("maintenance by Kim")
             .await
             .expect("paused");
         let wanted = ScheduleOptions {
@@ -63,29 +68,43 @@ async fn creating_is_idempotent_and_keeps_a_persons_pause() {
             ..hourly
         };
         assert_eq!(
-            create(client, &wanted).await.expect("updated"),
+            Schedule::new(client, &Installation::default())
+                .create(&wanted)
+                .await
+                .expect("updated"),
             CreateOutcome::Updated
         );
-        let shown = show(client, &Installation::default()).await.expect("there");
+        let shown = Schedule::new(client, &Installation::default())
+            .show()
+            .await
+            .expect("there");
         assert_eq!((shown.paused, shown.note.as_str()), (true, "maintenance by Kim"));
         assert_eq!((shown.minutes, shown.time_zone.as_str()), (vec![15, 45], "UTC"));
         assert_eq!(
-            create(client, &wanted).await.expect("the same again"),
+            Schedule::new(client, &Installation::default())
+                .create(&wanted)
+                .await
+                .expect("the same again"),
             CreateOutcome::Updated
         );
 
-        resume(client, &Installation::default(), "done")
+        Schedule::new(client, &Installation::default())
+            .resume("done")
             .await
             .expect("resumed");
         assert!(
-            !show(client, &Installation::default())
+            !Schedule::new(client, &Installation::default())
+                .show()
                 .await
                 .expect("there")
                 .paused
         );
-        delete(client, &Installation::default()).await.expect("deleted");
+        Schedule::new(client, &Installation::default())
+            .delete()
+            .await
+            .expect("deleted");
         assert!(matches!(
-            delete(client, &Installation::default()).await,
+            Schedule::new(client, &Installation::default()).delete().await,
             Err(ScheduleError::Missing)
         ));
     })
@@ -95,20 +114,19 @@ async fn creating_is_idempotent_and_keeps_a_persons_pause() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
     with_worker("triggered", setup(), async |world| {
-        create(&world.client, &ScheduleOptions::hourly(Installation::default()))
+        Schedule::new(&world.client, &world.installation)
+            .create(&ScheduleOptions::hourly())
             .await
             .expect("created");
-        trigger(&world.client, &Installation::default())
+        Schedule::new(&world.client, &Installation::default())
+            .trigger()
             .await
             .expect("triggered");
         for _ in 0..200 {
-            let ticks = last_ticks(
-                &world.client,
-                &Installation::default(),
-                Duration::from_millis(500),
-            )
-            .await
-            .expect("there");
+            let ticks = Schedule::new(&world.client, &Installation::default())
+                .last_ticks(Duration::from_millis(500))
+                .await
+                .expect("there");
             if ticks
                 .iter()
                 .any(|tick| tick.contains("1 of 1 changes carried out"))
@@ -119,12 +137,9 @@ async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
         }
         panic!(
             "{:?}",
-            last_ticks(
-                &world.client,
-                &Installation::default(),
-                Duration::from_millis(500)
-            )
-            .await
+            Schedule::new(&world.client, &Installation::default())
+                .last_ticks(Duration::from_millis(500))
+                .await
         );
     })
     .await;
@@ -133,14 +148,19 @@ async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_that_were_skipped_or_failed_are_counted_since_a_time() {
     with_worker("ticks-since", setup(), async |world| {
-        create(&world.client, &ScheduleOptions::hourly(Installation::default()))
+        Schedule::new(&world.client, &world.installation)
+            .create(&ScheduleOptions::hourly())
             .await
             .expect("created");
-        let shown = show(&world.client, &world.installation).await.expect("shown");
+        let shown = Schedule::new(&world.client, &world.installation)
+            .show()
+            .await
+            .expect("shown");
         let now = Timestamp::now();
         let three_hours_ago = now - SignedDuration::from_hours(3);
         let counted = async || {
-            ticks_since(&world.client, &world.installation, &shown, three_hours_ago, now)
+            Schedule::new(&world.client, &world.installation)
+                .ticks_since(&shown, three_hours_ago, now)
                 .await
                 .expect("counted")
         };
@@ -196,9 +216,12 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
     with_worker("dst", setup(), async |world| {
         let berlin = ScheduleOptions {
             time_zone: "Europe/Berlin".to_owned(),
-            ..ScheduleOptions::hourly(Installation::default())
+            ..ScheduleOptions::hourly()
         };
-        create(&world.client, &berlin).await.expect("created");
+        Schedule::new(&world.client, &world.installation)
+            .create(&berlin)
+            .await
+            .expect("created");
         for night in ["2026-10-24", "2027-03-27"] {
             let from: Timestamp = format!("{night}T20:00:00Z").parse().expect("a time");
             let to = from + SignedDuration::from_hours(10);
@@ -214,7 +237,10 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
             hours: (8..=17).collect(),
             ..berlin.clone()
         };
-        create(&world.client, &business).await.expect("updated");
+        Schedule::new(&world.client, &world.installation)
+            .create(&business)
+            .await
+            .expect("updated");
         assert_eq!(
             planned(world, "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z")
                 .await
@@ -225,7 +251,10 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
             hours: vec![1, 2, 3],
             ..berlin
         };
-        create(&world.client, &night).await.expect("updated");
+        Schedule::new(&world.client, &world.installation)
+            .create(&night)
+            .await
+            .expect("updated");
         // The hour that comes twice is met once, the one that does not exist is not made up for.
         let back = planned(world, "2026-10-24T22:00:00Z", "2026-10-25T06:00:00Z").await;
         assert_eq!(back, [105, 165, 285]);

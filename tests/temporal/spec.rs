@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{CapacityManagementWorkflow, PauseKind, names, pauses, status};
+use capacity_workflows::controller::Controller;
+use capacity_workflows::{CapacityManagementWorkflow, PauseKind, names, pauses};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -69,7 +70,8 @@ async fn one_damaged_spec_pauses_everything_until_a_person_resumes() {
             .expect("terminated");
         let third = world.evaluate("third").await;
         assert!(third.paused && third.changes.is_empty(), "{third:?}");
-        let told = status(&world.client, &world.installation, PATIENT)
+        let told = Controller::new(&world.client, &world.installation)
+            .status(PATIENT)
             .await
             .expect("an answer");
         assert!(told.paused.is_some_and(|why| why.contains("retentionDays")));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capacity_workflows::controller::Controller;
 use capacity_workflows::{CapacityChange, ChangeRequest, Lenient, names};
 use cloud_simulator::{Faults, OperationFault};
 use temporalio_client::WorkflowStartOptions;
@@ -75,12 +76,8 @@ async fn a_slow_change_that_is_polled_makes_progress() {
             operations: OperationFault::Stuck,
             ..Faults::default()
         });
-        let first = capacity_workflows::ask_for_decisions(
-            &world.client,
-            &world.installation,
-            "first",
-            Duration::from_mins(1),
-        );
+        let controller = Controller::new(&world.client, &world.installation);
+        let first = controller.decide("first", Duration::from_mins(1));
         first.await.expect("a report");
         world
             .until("announced as slow", PATIENT, async || {
@@ -88,12 +85,7 @@ async fn a_slow_change_that_is_polled_makes_progress() {
             })
             .await;
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let second = capacity_workflows::ask_for_decisions(
-            &world.client,
-            &world.installation,
-            "second",
-            Duration::from_mins(1),
-        );
+        let second = controller.decide("second", Duration::from_mins(1));
         let report = second.await.expect("a report");
         // The service says that it is updating; that it waits for our own change needs no attention.
         let decision = &report.decisions[0];

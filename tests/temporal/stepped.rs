@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{Installation, ScheduleOptions, create, last_ticks, pause, status, trigger};
+use capacity_workflows::Installation;
+use capacity_workflows::controller::Controller;
+use capacity_workflows::schedule::{Schedule, ScheduleOptions};
 use jiff::SignedDuration;
 
 use crate::harness::World;
@@ -24,16 +26,16 @@ const TICKS: [u8; 2] = [0, 55];
 pub(crate) async fn begin(world: &World) {
     let schedule = ScheduleOptions {
         minutes: TICKS.to_vec(),
-        ..ScheduleOptions::hourly(Installation::default())
+        ..ScheduleOptions::hourly()
     };
-    create(&world.client, &schedule).await.expect("created");
-    pause(
-        &world.client,
-        &Installation::default(),
-        "the test triggers its runs",
-    )
-    .await
-    .expect("paused");
+    Schedule::new(&world.client, &world.installation)
+        .create(&schedule)
+        .await
+        .expect("created");
+    Schedule::new(&world.client, &Installation::default())
+        .pause("the test triggers its runs")
+        .await
+        .expect("paused");
     sampled(world).await;
     tick(world).await;
     soon(world, "done", async || is_done(world).await).await;
@@ -65,16 +67,23 @@ async fn tick(world: &World) {
     let at = world.cloud.now();
     // The overlap policy skips a run while the one before still waits for its changes.
     soon(world, "free for another tick", async || {
-        let ticks = last_ticks(&world.client, &installation, Duration::from_millis(200)).await;
+        let ticks = Schedule::new(&world.client, &installation)
+            .last_ticks(Duration::from_millis(200))
+            .await;
         ticks
             .expect("a schedule")
             .first()
             .is_none_or(|tick| !tick.contains("still"))
     })
     .await;
-    trigger(&world.client, &installation).await.expect("triggered");
+    Schedule::new(&world.client, &installation)
+        .trigger()
+        .await
+        .expect("triggered");
     soon(world, "evaluated", async || {
-        let status = status(&world.client, &installation, Duration::from_secs(20)).await;
+        let status = Controller::new(&world.client, &installation)
+            .status(Duration::from_secs(20))
+            .await;
         let last = status.ok().and_then(|it| it.last_evaluation);
         last.and_then(|it| it.parse::<jiff::Timestamp>().ok())
             .is_some_and(|it| it.duration_since(at).abs() < SignedDuration::from_secs(1))
@@ -85,7 +94,9 @@ async fn tick(world: &World) {
 /// Whether no evaluation runs, no change waits for its turn, and every change that is in effect has ended.
 async fn is_done(world: &World) -> bool {
     let waits_for_the_cloud = world.cloud.accepted().iter().filter(|it| !it.is_over).count();
-    let status = status(&world.client, &Installation::default(), Duration::from_mins(1)).await;
+    let status = Controller::new(&world.client, &Installation::default())
+        .status(Duration::from_mins(1))
+        .await;
     status.is_ok_and(|status| {
         status.phase == "waiting"
             && status.changes_queued == 0
@@ -97,8 +108,12 @@ async fn soon(world: &World, what: &str, is_so: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
         if begun.elapsed() > PATIENT {
-            let ticks = last_ticks(&world.client, &Installation::default(), Duration::from_secs(1)).await;
-            let status = status(&world.client, &Installation::default(), Duration::from_mins(1)).await;
+            let ticks = Schedule::new(&world.client, &Installation::default())
+                .last_ticks(Duration::from_secs(1))
+                .await;
+            let status = Controller::new(&world.client, &Installation::default())
+                .status(Duration::from_mins(1))
+                .await;
             panic!("not {what} at {}: {ticks:#?}, {status:#?}", world.cloud.now());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use capacity_engine::PolicyRef;
 use capacity_settings::{Inputs, Needs, Settings};
-use capacity_workflows::{
-    ConnectionSettings, CreateOutcome, Installation, PauseKind, ScheduleError, ScheduleOptions, Shown,
-    Trigger, connection, create, delete, pause, pauses, resume, show, signal, trigger,
-};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::schedule::{CreateOutcome, Schedule, ScheduleError, ScheduleOptions, Shown};
+use capacity_workflows::{ConnectionSettings, Installation, PauseKind, connection, pauses};
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
@@ -135,10 +134,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .command
         .unwrap_or_else(|| Command::Create(Times::default()));
     let options = match &command {
-        Command::Create(times) => Some(times.options(&installation, &settings.rules.policy)?),
+        Command::Create(times) => Some(times.options(&settings.rules.policy)?),
         _ => None,
     };
     let (connection, client) = connect(&settings).await?;
+    let schedule = Schedule::new(&client, &installation);
     match command {
         Command::Create(_) => {
             let options = options.context("times were read above")?;
@@ -150,15 +150,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             {
                 tell(&format!("warning: {oddity}"));
             }
-            match create(&client, &options).await? {
+            match schedule.create(&options).await? {
                 CreateOutcome::Created => report("created"),
                 _ => report("updated the existing schedule to these times"),
             }
-            report(&text_of(&show(&client, &installation).await?));
+            report(&text_of(&schedule.show().await?));
         }
         // Here the output is all there is.
-        Command::Show => write_output(&text_of(&show(&client, &installation).await?))
-            .context("cannot write to standard output")?,
+        Command::Show => {
+            let shown = text_of(&schedule.show().await?);
+            write_output(&shown).context("cannot write to standard output")?;
+        }
         Command::Pause {
             reason,
             scale_up,
@@ -175,11 +177,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Resume { spec_checked } => resume_changes(&client, &installation, spec_checked).await?,
         Command::Trigger => {
-            trigger(&client, &installation).await?;
+            schedule.trigger().await?;
             report("triggered");
         }
         Command::Delete => {
-            delete(&client, &installation).await?;
+            schedule.delete().await?;
             report("deleted; the controller keeps running: `temporal workflow terminate` ends it");
         }
     }
@@ -210,7 +212,7 @@ async fn pause_changes(
     });
     // The note on the schedule is informational; the pause works without it.
     if kind == PauseKind::All && ends_after.is_none() {
-        match pause(client, installation, reason).await {
+        match Schedule::new(client, installation).pause(reason).await {
             Ok(()) | Err(ScheduleError::Missing) => {}
             Err(error) => tell(&format!(
                 "warning: changes are paused, but the schedule itself was not: {error}"
@@ -232,7 +234,10 @@ async fn resume_changes(
     if spec_checked {
         ended |= pauses::close(client, installation, PauseKind::Spec, &who()).await?;
     }
-    match resume(client, installation, "resumed by capacity-schedule").await {
+    match Schedule::new(client, installation)
+        .resume("resumed by capacity-schedule")
+        .await
+    {
         Ok(()) | Err(ScheduleError::Missing) => {}
         Err(error) => tell(&format!("warning: the schedule was not resumed: {error}")),
     }
@@ -245,7 +250,10 @@ async fn resume_changes(
         );
     }
     report(if ended { "resumed" } else { "nothing was paused" });
-    if let Err(problem) = signal(client, installation, Trigger::Evaluation).await {
+    if let Err(problem) = Controller::new(client, installation)
+        .trigger(Trigger::Evaluation)
+        .await
+    {
         tell(&format!(
             "warning: no evaluation was triggered ({problem}); the next scheduled one changes capacity again"
         ));
@@ -296,7 +304,7 @@ async fn connect(settings: &Settings) -> anyhow::Result<(ConnectionSettings, Cli
 }
 
 impl Times {
-    fn options(&self, installation: &Installation, policy: &PolicyRef) -> anyhow::Result<ScheduleOptions> {
+    fn options(&self, policy: &PolicyRef) -> anyhow::Result<ScheduleOptions> {
         let minutes = match &self.minutes {
             Some(minutes) => numbers(minutes, 59).context("--minutes")?,
             None => policy.evaluation_minutes().to_vec(),
@@ -323,7 +331,6 @@ impl Times {
             time_zone: self.time_zone.clone(),
             jitter: span(&self.jitter).context("--jitter")?,
             catch_up: span(&self.catch_up).context("--catch-up")?,
-            installation: installation.clone(),
         })
     }
 }
@@ -401,7 +408,7 @@ mod tests {
     use capacity_engine::break_even::Parameters;
     use clap::CommandFactory;
 
-    use super::{Arguments, Installation, PolicyRef, Times, numbers};
+    use super::{Arguments, PolicyRef, Times, numbers};
 
     /// The help of every command, as it is printed in 100 columns.
     #[test]
@@ -419,7 +426,7 @@ mod tests {
     #[test]
     fn without_minutes_the_schedule_is_that_of_the_policy() {
         let minutes = |times: &Times, policy: &PolicyRef| {
-            let options = times.options(&Installation::default(), policy);
+            let options = times.options(policy);
             options.expect("valid").minutes
         };
         let break_even = PolicyRef::named("break-even", &Parameters::default()).expect("built in");

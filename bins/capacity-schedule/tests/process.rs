@@ -9,7 +9,8 @@
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{ConnectionSettings, Installation, Shown, show};
+use capacity_workflows::schedule::{Schedule, Shown};
+use capacity_workflows::{ConnectionSettings, Installation};
 use rstest::rstest;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
@@ -62,7 +63,8 @@ impl World {
     }
 
     async fn shown(&self) -> Shown {
-        show(&self.client, &Installation::default())
+        Schedule::new(&self.client, &Installation::default())
+            .show()
             .await
             .expect("a schedule")
     }

@@ -12,9 +12,8 @@ use anyhow::Context;
 use capacity_autopilot::{Autopilot, Clock, MetricsSource};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, Installation,
-    SamplingSettings, Shutdown, WorkerLimits, connection, keep_sampling, register, watch_controller,
-    worker_config,
+    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, SamplingSettings, WorkerLimits,
+    connection, worker_config,
 };
 use clap::{Parser, ValueEnum};
 use process_edge::{flush_errors, report_panics, write_error};
@@ -155,42 +154,29 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // An unreachable database is reported, and does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
-    let installation = Installation::of(&settings.home);
     let registry = Registry::new();
-    let client = registry.client();
-    let (health, shutdown) = (EvaluationHealth::default(), Shutdown::default());
-    let activities = CapacityActivities {
-        autopilot: Arc::clone(&autopilot),
-        client: client.clone(),
-        settings: activity_settings(&settings, arguments.cloud_speed),
-        health: health.clone(),
-        shutdown: shutdown.clone(),
-    };
+    let capacity = CapacityWorker::new(Arc::clone(&autopilot), registry.client())
+        .with_settings(activity_settings(&settings, arguments.cloud_speed));
     let config = Config {
         listen: Some(arguments.listen),
-        ..worker_config(connection, &installation, arguments.limits())
+        ..worker_config(connection, capacity.installation(), arguments.limits())
     };
     tracing::info!(dry_run = settings.dry_run, "starting");
+    let health = capacity.health();
     let (ready, metrics, keys) = (health.clone(), health.clone(), health.clone());
     let (source, budget) = (
         Arc::clone(&autopilot),
         settings.metrics.as_ref().map(|it| it.requests_per_hour),
     );
-    let kit = Kit::new(config, register(registry, activities))
+    let stopped = capacity.clone();
+    let kit = Kit::new(config, capacity.register(registry))
         .ready_if(move || status::condition(&ready))
         .metrics(move || status::metrics(&metrics, &status::Requests::of(&source, budget)))
         .readiness(move || status::keys(&keys))
-        .on_drain(move || shutdown.begin());
-    let beside = async {
-        let client = client.connected().await;
-        tokio::select! {
-            never = keep_sampling(&client, &installation, &autopilot) => match never {},
-            never = watch_controller(&client, &installation, &health) => never,
-        }
-    };
+        .on_drain(move || stopped.stop());
     tokio::select! {
         outcome = kit.run() => Ok(outcome?),
-        never = beside => match never {},
+        never = capacity.background() => match never {},
     }
 }
 
@@ -241,7 +227,7 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
         return;
     };
     match ledger.call(async |ledger| Ok(ledger.location().to_owned())).await {
-        Ok(ledger) => tracing::info!(ledger, "usage, decisions and changes are kept"),
+        Ok(ledger) => tracing::info!(ledger, "recording usage, decisions and changes"),
         Err(error) => tracing::error!(%error, "no capacity is released until the ledger can be used"),
     }
 }

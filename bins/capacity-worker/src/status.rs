@@ -6,22 +6,23 @@ use std::time::Duration;
 use capacity_autopilot::Autopilot;
 use capacity_workflows::{CHANGE_OUTCOMES, EvaluationHealth, Status};
 use serde_json::{Map, Value};
+use temporal_worker_kit::NotReady;
 
 /// A worker whose own attempts have failed for two hourly intervals is not ready.
 const FAILING_TOO_LONG: Duration = Duration::from_hours(2);
 
 /// Returns why this worker is not ready. A worker that is never chosen stays ready.
-pub(crate) fn condition(evaluations: &EvaluationHealth) -> Result<(), String> {
+pub(crate) fn condition(evaluations: &EvaluationHealth) -> Result<(), NotReady> {
     not_failing_too_long(evaluations.failing_for())
 }
 
 /// A worker that made no attempt, because others were chosen, does not fail.
-fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), String> {
+fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), NotReady> {
     match failing_for {
-        Some(since) if since > FAILING_TOO_LONG => Err(format!(
+        Some(since) if since > FAILING_TOO_LONG => Err(NotReady::new(format!(
             "the evaluations of this worker have failed for {} min",
             since.as_secs() / 60
-        )),
+        ))),
         Some(_) | None => Ok(()),
     }
 }

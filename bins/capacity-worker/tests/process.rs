@@ -13,7 +13,8 @@ mod rolling;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{ConnectionSettings, Installation, Trigger, ask, signal};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{ConnectionSettings, Installation};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -171,7 +172,8 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
     };
     world.cloud.set_faults(moment.faults);
     let mut first = world.worker();
-    signal(&world.client, &Installation::default(), Trigger::Evaluation)
+    Controller::new(&world.client, &Installation::default())
+        .trigger(Trigger::Evaluation)
         .await
         .expect("signaled");
     world
@@ -187,14 +189,10 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
         })
         .await;
     // The second worker finishes announcing the evaluation that the first one began.
-    let report = ask(
-        &world.client,
-        &Installation::default(),
-        "after",
-        Duration::from_secs(90),
-    )
-    .await
-    .expect("a report");
+    let report = Controller::new(&world.client, &Installation::default())
+        .evaluate("after", Duration::from_secs(90))
+        .await
+        .expect("a report");
     assert_eq!(report.error, None);
     assert_eq!(world.cloud.changes().len(), 1);
     assert_eq!(count(&world.cloud, POST), 1, "posted once");
@@ -212,7 +210,9 @@ async fn two_workers_share_the_work_and_change_everything_once() {
     let mut workers = [world.worker(), world.worker()];
     for number in 0..3 {
         let (installation, id) = (Installation::default(), format!("ask-{number}"));
-        let report = ask(&world.client, &installation, &id, Duration::from_secs(90)).await;
+        let report = Controller::new(&world.client, &installation)
+            .evaluate(&id, Duration::from_secs(90))
+            .await;
         assert_eq!(report.expect("a report").error, None);
         world.cloud.advance(SignedDuration::from_mins(6));
     }
@@ -296,13 +296,9 @@ async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
             .env("DISABLE_ON_ESTIMATE", if number == 0 { "false" } else { "true" });
         let mut worker = command.spawn().expect("started");
         let id = format!("ask-{number}");
-        let report = ask(
-            &world.client,
-            &Installation::default(),
-            &id,
-            Duration::from_secs(90),
-        )
-        .await;
+        let report = Controller::new(&world.client, &Installation::default())
+            .evaluate(&id, Duration::from_secs(90))
+            .await;
         let orders = report.expect("a report").decisions.remove(0);
         codes.push((
             orders.reason_code,
@@ -356,14 +352,10 @@ async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
         .stderr(broken_log(how))
         .spawn()
         .expect("started");
-    let report = ask(
-        &world.client,
-        &Installation::default(),
-        "first",
-        Duration::from_secs(90),
-    )
-    .await
-    .expect("a report");
+    let report = Controller::new(&world.client, &Installation::default())
+        .evaluate("first", Duration::from_secs(90))
+        .await
+        .expect("a report");
     assert_eq!(report.error, None);
     // The sampler may have triggered a scale-up-only evaluation, whose change this one finds in progress.
     world
@@ -415,7 +407,8 @@ async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
         .env("SLACK_WEBHOOK_URL", format!("http://{address}/services/x"))
         .spawn()
         .expect("started");
-    signal(&world.client, &Installation::default(), Trigger::Evaluation)
+    Controller::new(&world.client, &Installation::default())
+        .trigger(Trigger::Evaluation)
         .await
         .expect("signaled");
     let connected = tokio::task::spawn_blocking(move || hanging.accept().map(|accepted| (hanging, accepted)));
@@ -433,14 +426,10 @@ async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
     assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
 
     let mut idle = world.worker();
-    ask(
-        &world.client,
-        &Installation::default(),
-        "second",
-        Duration::from_secs(90),
-    )
-    .await
-    .expect("a report");
+    Controller::new(&world.client, &Installation::default())
+        .evaluate("second", Duration::from_secs(90))
+        .await
+        .expect("a report");
     send(&idle, "-HUP");
     assert_eq!(idle.wait().expect("ended").code(), Some(0), "it drained");
     world.server.shutdown().await;
@@ -461,14 +450,10 @@ async fn a_worker_checks_itself_and_drains_on_sigterm() {
         .expect("ran");
     assert_eq!(wrong.code(), Some(1));
     let mut worker = world.worker();
-    ask(
-        &world.client,
-        &Installation::default(),
-        "first",
-        Duration::from_mins(1),
-    )
-    .await
-    .expect("a report");
+    Controller::new(&world.client, &Installation::default())
+        .evaluate("first", Duration::from_mins(1))
+        .await
+        .expect("a report");
     let terminated = Command::new("kill")
         .args(["-TERM", &worker.id().to_string()])
         .status()

@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{ConnectionSettings, Installation, Trigger, signal};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{ConnectionSettings, Installation};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use temporal_dev_server::{DevServer, Options};
 
@@ -123,7 +124,8 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
     let client = connection.connect().await.expect("connected");
     // Their ages are counted from the process start; the evaluation is more recent.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    signal(&client, &Installation::default(), Trigger::Evaluation)
+    Controller::new(&client, &Installation::default())
+        .trigger(Trigger::Evaluation)
         .await
         .expect("signaled");
     let made = |worker: &Worker| worker.metric("temporal_capacity_evaluations_total");

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{ConnectionSettings, Installation, ask};
+use capacity_workflows::controller::Controller;
+use capacity_workflows::{ConnectionSettings, Installation};
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use proxy::{Certificates, Proxy, Rules, SERVER_NAME};
 use temporal_dev_server::{DevServer, Options};
@@ -185,13 +186,9 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     worker.until_ready_is(200, Duration::from_secs(30)).await;
     // A report shows that it polls: it is ready a moment before.
     let client = world.direct().connect().await.expect("connected");
-    let before = ask(
-        &client,
-        &Installation::default(),
-        "before",
-        Duration::from_mins(1),
-    )
-    .await;
+    let before = Controller::new(&client, &Installation::default())
+        .evaluate("before", Duration::from_mins(1))
+        .await;
     before.expect("a report");
     world.proxy.set(Rules {
         key: Some("two"),
@@ -200,7 +197,8 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     worker.until_ready_is(503, Duration::from_secs(20)).await;
     world.key("two\n");
     worker.until_ready_is(200, Duration::from_secs(50)).await;
-    ask(&client, &Installation::default(), "after", Duration::from_mins(1))
+    Controller::new(&client, &Installation::default())
+        .evaluate("after", Duration::from_mins(1))
         .await
         .expect("a report: the worker polls with the new key");
     assert!(
@@ -268,13 +266,9 @@ async fn refused_completions_alone_are_repeated_and_logged() {
     });
     let client = world.direct().connect().await.expect("connected");
     let asked = tokio::spawn(async move {
-        ask(
-            &client,
-            &Installation::default(),
-            "meanwhile",
-            Duration::from_mins(3),
-        )
-        .await
+        Controller::new(&client, &Installation::default())
+            .evaluate("meanwhile", Duration::from_mins(3))
+            .await
     });
     let begun = Instant::now();
     while !worker.said().contains("refuses a call of this worker (") {

@@ -297,7 +297,11 @@ impl Apply<'_> {
         let problem = match tokio::time::timeout(NOTIFY_TIMEOUT, webhook.post(message)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer from {} within {NOTIFY_TIMEOUT:?}", webhook.host()),
+            Err(_) => format!(
+                "no answer from {} within {} s",
+                webhook.host(),
+                NOTIFY_TIMEOUT.as_secs()
+            ),
         };
         tell(&format!("warning: the channel was not notified: {problem}"));
         false

@@ -76,6 +76,9 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) set: Vec<String>,
+    /// Settings that flags of one command give: name, value, and the flag.
+    #[arg(skip)]
+    pub(crate) given: Vec<(&'static str, String, &'static str)>,
     /// Temporal service to connect to (`TEMPORAL_ADDRESS`).
     #[arg(
         long,
@@ -104,7 +107,7 @@ pub(crate) struct Global {
     /// Log format: text or json.
     #[arg(long, global = true, value_enum, hide_possible_values = true, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
-    /// Flags that the Temporal CLI hands on.
+    /// Flags that the Temporal CLI passes on.
     #[command(flatten)]
     pub(crate) temporal_cli: TemporalCliFlags,
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::bail;
 use capacity_autopilot::ActionName;
 use capacity_settings::Needs;
-use capacity_workflows::{
-    EvaluationReport, Installation, Shown, Status, ask, connection, last_evaluation, last_ticks, show,
-    ticks_since,
-};
+use capacity_workflows::controller::{self, Controller};
+use capacity_workflows::schedule::{Schedule, Shown};
+use capacity_workflows::{EvaluationReport, Installation, Status, connection};
 use comfy_table::Cell;
 use serde::Serialize;
 use temporalio_client::Client;
@@ -51,8 +50,8 @@ fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
 pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let (client, installation) = connect(global).await?;
     let bar = terminal.progress("asking the controller");
-    let answer = capacity_workflows::status(&client, &installation, BOUND).await;
-    let schedule = show(&client, &installation).await;
+    let answer = Controller::new(&client, &installation).status(BOUND).await;
+    let schedule = Schedule::new(&client, &installation).show().await;
     bar.finish_and_clear();
     let status = match answer {
         Ok(status) => status,
@@ -61,7 +60,10 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
             tell(&format!(
                 "the controller did not answer ({problem}); start `capacity-worker`"
             ));
-            for tick in last_ticks(&client, &installation, Duration::from_secs(3)).await? {
+            for tick in Schedule::new(&client, &installation)
+                .last_ticks(Duration::from_secs(3))
+                .await?
+            {
                 print(&tick)?;
             }
             return Ok(Exit::Failed);
@@ -108,7 +110,11 @@ async fn ticks(client: &Client, installation: &Installation, shown: &Shown, stat
         .saturating_sub(jiff::SignedDuration::from_hours(24))
         .unwrap_or(now);
     let since = last_good.and_then(|time| time.parse().ok()).unwrap_or(a_day_ago);
-    let counted = tokio::time::timeout(BOUND, ticks_since(client, installation, shown, since, now)).await;
+    let counted = tokio::time::timeout(
+        BOUND,
+        Schedule::new(client, installation).ticks_since(shown, since, now),
+    )
+    .await;
     let when = if last_good.is_some() {
         "since then"
     } else {
@@ -162,7 +168,10 @@ fn details(status: &Status, now: jiff::Timestamp) -> Vec<String> {
 
 pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let (client, installation) = connect(global).await?;
-    match last_evaluation(&client, &installation, BOUND).await {
+    match Controller::new(&client, &installation)
+        .last_evaluation(BOUND)
+        .await
+    {
         Ok(report) => show_report(&report, global, terminal),
         Err(problem) => bail!("the controller did not answer ({problem}); start `capacity-worker`"),
     }
@@ -171,7 +180,8 @@ pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Resu
 pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let (client, installation) = connect(global).await?;
     if !flags.wait {
-        capacity_workflows::signal(&client, &installation, capacity_workflows::Trigger::Evaluation)
+        Controller::new(&client, &installation)
+            .trigger(controller::Trigger::Evaluation)
             .await
             .map_err(anyhow::Error::msg)?;
         tell("triggered; `temporal-capacity status` shows its progress");
@@ -185,8 +195,9 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     let stops = Stops::listen(None)?;
     let bar = terminal.progress("evaluating");
     let bound = Duration::from_secs(flags.timeout);
+    let controller = Controller::new(&client, &installation);
     let answer = tokio::select! {
-        answer = ask(&client, &installation, &update_id, bound) => Ok(answer),
+        answer = controller.evaluate(&update_id, bound) => Ok(answer),
         stopped = stops.first() => Err(stopped),
     };
     bar.finish_and_clear();

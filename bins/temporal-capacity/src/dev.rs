@@ -8,7 +8,9 @@ use anyhow::Context;
 use capacity_autopilot::LedgerHandle;
 use capacity_engine::Rules;
 use capacity_ledger::Location;
-use capacity_workflows::{Installation, ScheduleOptions, Trigger, create, signal};
+use capacity_workflows::Installation;
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::schedule::{Schedule, ScheduleOptions};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use process_edge::Signals;
 use temporal_dev_server::{DevServer, Options};
@@ -106,7 +108,7 @@ impl Started {
         })
         .await?;
         let client = stack::connect(&server).await?;
-        let temporary = tempfile::tempdir().context("no temporary folder for the ledger")?;
+        let temporary = tempfile::tempdir().context("cannot create a temporary folder for the ledger")?;
         let ledger = flags
             .ledger
             .clone()
@@ -114,9 +116,11 @@ impl Started {
         if flags.speed <= 1.0 {
             let every_minute = ScheduleOptions {
                 minutes: (0..60).collect(),
-                ..ScheduleOptions::hourly(Installation::default())
+                ..ScheduleOptions::hourly()
             };
-            create(&client, &every_minute).await?;
+            Schedule::new(&client, &Installation::default())
+                .create(&every_minute)
+                .await?;
         }
         Ok(Self {
             server,
@@ -137,7 +141,10 @@ async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f6
         #[expect(clippy::cast_precision_loss, reason = "at most an hour of seconds")]
         let left = Duration::from_secs_f64(left as f64 / speed);
         tokio::time::sleep(left).await;
-        if let Err(error) = signal(client, &Installation::default(), Trigger::Evaluation).await {
+        if let Err(error) = Controller::new(client, &Installation::default())
+            .trigger(Trigger::Evaluation)
+            .await
+        {
             tell(&format!("warning: cannot query the controller: {error}"));
         }
         // Do not trigger twice in the same minute.

@@ -114,7 +114,7 @@ fn waited_for(work: Work<'_>, limit: Option<Duration>) -> anyhow::Result<Exit> {
                 None => work.await,
                 Some(limit) => tokio::time::timeout(limit, work)
                     .await
-                    .map_err(|_| anyhow::anyhow!("not done within {limit:?} (--command-timeout)"))?,
+                    .map_err(|_| anyhow::Error::msg(stops::Stopped::AfterLimit(limit).why()))?,
             }
         })
 }

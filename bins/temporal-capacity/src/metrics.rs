@@ -13,7 +13,7 @@ use crate::exit::tell;
 /// Why a document that was read to its end may be incomplete. The endpoint's documents are accepted without the end marker, since
 /// their length is declared; standard input has no declared length.
 const NO_END_MARKER: &str =
-    "the document ends without the end marker `# EOF`, so it may be cut: fetch it again";
+    "the document ends without the end marker `# EOF`, so it may be truncated: fetch it again";
 
 /// Accepts or rejects a document.
 pub(crate) fn check(strict: bool) -> anyhow::Result<()> {

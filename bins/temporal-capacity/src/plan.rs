@@ -37,7 +37,7 @@ pub(crate) async fn run(
     if let Some(duration) = flags.observe {
         if autopilot.ledger().is_none() {
             // Minutes in the temporary ledger are deleted at the end.
-            let folder = tempfile::tempdir().context("no temporary folder for the minutes")?;
+            let folder = tempfile::tempdir().context("cannot create a temporary folder for the minutes")?;
             let location = Location::Sqlite(folder.path().join("minutes.db"));
             autopilot = autopilot.with_ledger(LedgerHandle::at(location));
             kept = Some(folder);

@@ -55,6 +55,12 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
             .flags
             .push((name.trim().to_owned(), value.to_owned(), "--set".to_owned()));
     }
+    inputs.flags.extend(
+        global
+            .given
+            .iter()
+            .map(|(name, value, flag)| ((*name).to_owned(), value.clone(), (*flag).to_owned())),
+    );
     let named = [
         ("TEMPORAL_ADDRESS", &global.address, "--address"),
         ("TEMPORAL_NAMESPACE", &global.namespace, "--namespace"),

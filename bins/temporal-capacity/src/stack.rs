@@ -6,8 +6,8 @@ use std::time::Duration;
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
 use capacity_engine::Rules;
 use capacity_workflows::{
-    ActivitySettings, CapacityActivities, ConnectionSettings, EvaluationHealth, Installation,
-    SamplingSettings, Shutdown, WorkerLimits, keep_sampling, register, worker_config,
+    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, SamplingSettings, WorkerLimits,
+    worker_config,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
@@ -107,38 +107,31 @@ pub(crate) async fn with_worker<T>(
     body: impl Future<Output = T>,
 ) -> anyhow::Result<T> {
     let registry = Registry::new();
-    let shutdown = Shutdown::default();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
-    let installation = Installation::default();
-    let activities = CapacityActivities {
-        autopilot: Arc::clone(&autopilot),
-        client: registry.client(),
-        settings: ActivitySettings {
-            dry_run,
-            webhook: Some(Webhook::new(slack)),
-            sampling: SamplingSettings {
-                speed,
-                ..SamplingSettings::default()
-            },
-            // A simulated hour may be over in seconds.
-            last_minute_to_release: 60,
-            ..ActivitySettings::new(installation.clone())
+    let settings = ActivitySettings {
+        dry_run,
+        webhook: Some(Webhook::new(slack)),
+        sampling: SamplingSettings {
+            speed,
+            ..SamplingSettings::default()
         },
-        health: EvaluationHealth::default(),
-        shutdown: shutdown.clone(),
+        // A simulated hour may be over in seconds.
+        last_minute_to_release: 60,
+        ..ActivitySettings::new(Installation::default())
     };
+    let capacity = CapacityWorker::new(autopilot, registry.client()).with_settings(settings);
     let limits = WorkerLimits {
         grace: Duration::from_secs(5),
         ..WorkerLimits::default()
     };
-    let config = worker_config(connection(server), &installation, limits);
-    let kit = Kit::new(config, register(registry, activities)).on_drain(move || shutdown.begin());
+    let config = worker_config(connection(server), capacity.installation(), limits);
+    let stopped = capacity.clone();
+    let kit = Kit::new(config, capacity.register(registry)).on_drain(move || stopped.stop());
     let mut running = kit.start().await?;
-    let client = running.client();
     let result = tokio::select! {
         result = body => Ok(result),
         ended = running.wait() => Err(ended.err().map_or_else(|| anyhow::anyhow!("the worker ended"), Into::into)),
-        never = keep_sampling(&client, &installation, &autopilot) => match never {},
+        never = capacity.background() => match never {},
     };
     running.stop();
     running.wait().await?;

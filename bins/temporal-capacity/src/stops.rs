@@ -18,7 +18,7 @@ pub(crate) struct Stops {
 /// What stopped a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// Somebody, or the service manager.
+    /// Someone, or the service manager.
     By(Signal),
     /// `--command-timeout`.
     AfterLimit(Duration),
@@ -57,11 +57,16 @@ impl Stops {
 }
 
 impl Stopped {
-    /// Says what stopped the command.
+    /// Reports what stopped the command.
     pub(crate) fn why(self) -> String {
         match self {
             Self::By(signal) => format!("stopped by {}", signal.as_str()),
-            Self::AfterLimit(limit) => format!("not done within {limit:?} (--command-timeout)"),
+            Self::AfterLimit(limit) => {
+                format!(
+                    "did not finish within {} s (--command-timeout)",
+                    limit.as_secs_f64()
+                )
+            }
         }
     }
 

@@ -10,7 +10,7 @@ const LONGEST_OBSERVATION: SignedDuration = SignedDuration::from_hours(2);
 
 /// Reads how long to observe.
 pub(crate) fn observation(text: &str) -> Result<Duration, String> {
-    let problem = "write how long, up to 2h, such as 15m";
+    let problem = "write a duration up to 2h, such as 15m";
     let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
     if duration > LONGEST_OBSERVATION || duration.is_negative() {
         return Err(problem.to_owned());

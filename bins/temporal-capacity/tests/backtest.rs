@@ -191,9 +191,12 @@ fn a_name_cannot_bring_markup_into_the_report() {
 #[case::no_header("1,2\n", "line 1: the header is missing")]
 #[case::negative("aps\n1\n-2\n", "line 3: -2 is negative")]
 #[case::cut_short("aps,peak10s\n1,2\n3", "line 3: the row has fewer than 2 values")]
-#[case::no_minutes("aps\n", "the file holds no minutes")]
+#[case::no_minutes("aps\n", "the file has no minutes")]
 #[case::empty("", "line 1: the file is empty")]
-#[case::absurd("aps\n1e300\n", "line 2: 1e300 actions per second is beyond any namespace")]
+#[case::absurd(
+    "aps\n1e300\n",
+    "line 2: 1e300 actions per second is more than any namespace can have"
+)]
 #[case::semicolons("aps;peak10s\n1;2\n", "line 1: `aps;peak10s` is not separated by commas")]
 fn a_file_that_cannot_be_used_is_named_with_its_line(#[case] text: &str, #[case] expected: &str) {
     let name = expected.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");

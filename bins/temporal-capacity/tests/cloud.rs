@@ -233,7 +233,7 @@ fn a_plan_from_another_account_changes_nothing() {
     assert!(
         changes.iter().all(|it| it["error"]
             .as_str()
-            .is_some_and(|it| it.contains("may not see it"))),
+            .is_some_and(|it| it.contains("has no access to it"))),
         "{changes:?}"
     );
     assert_eq!(other.cloud.changes(), []);

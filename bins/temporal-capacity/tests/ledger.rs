@@ -305,7 +305,7 @@ fn prune_asks_and_keeps_a_day_at_least() {
     assert_eq!(book.told(&["ledger", "export", "decisions"]), before);
 }
 
-/// Root may write everything: then the program runs as somebody who may not.
+/// Root may write everything: then the program runs as someone who may not.
 #[cfg(unix)]
 #[test]
 fn a_file_that_may_only_be_read_can_be_looked_at() {

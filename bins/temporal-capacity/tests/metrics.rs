@@ -32,7 +32,7 @@ fn dump_prints_one_object_a_line_with_the_timestamp_as_written() {
 fn check_rejects_plain_text_with_exit_code_1_and_a_remedy() {
     let assert = metrics(&["check"], "Jwt is missing").code(1);
     let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(error.contains("check that address and key are right"), "{error}");
+    assert!(error.contains("check the address and the key"), "{error}");
 }
 
 #[test]

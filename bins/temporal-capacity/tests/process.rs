@@ -237,7 +237,7 @@ fn the_time_limit_of_a_command_stops_apply_like_a_signal() {
     assert_eq!(code(&mut apply, Duration::from_secs(20)), Some(1));
     let errors = text(apply.stderr.take());
     assert!(
-        errors.contains("not done within 8s (--command-timeout): 4 changes"),
+        errors.contains("did not finish within 8 s (--command-timeout): 4 changes"),
         "{errors}"
     );
     assert_eq!(
@@ -289,7 +289,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
     );
     let errors = text(first.stderr.take());
     assert!(
-        errors.contains("the channel was not notified: no answer from 127.0.0.1 within 10s"),
+        errors.contains("the channel was not notified: no answer from 127.0.0.1 within 10 s"),
         "{errors}"
     );
     assert_eq!(world.recorded(), ["changed"; 4]);

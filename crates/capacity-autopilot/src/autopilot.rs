@@ -18,7 +18,7 @@ use crate::seen::{SizesSeen, StandbySeen};
 pub struct AutopilotSettings {
     /// What decisions are made by.
     pub rules: Rules,
-    /// The namespace that this automation itself runs in, if known.
+    /// The namespace that this autopilot itself runs in, if known.
     pub home: Option<NamespaceId>,
 }
 
@@ -28,7 +28,7 @@ impl AutopilotSettings {
         Self { rules, home: None }
     }
 
-    /// Names the namespace this automation itself runs in: it is never scaled down.
+    /// Names the namespace this autopilot itself runs in: it is never scaled down.
     #[must_use]
     pub fn with_home(self, home: Option<NamespaceId>) -> Self {
         Self { home, ..self }

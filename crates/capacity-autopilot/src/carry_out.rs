@@ -14,10 +14,10 @@ use crate::change::{
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
 use crate::text::chain;
 
-/// How often a change may be decided again before it is left to the next evaluation.
+/// How often a change may be re-evaluated before it is left to the next evaluation.
 const MAX_DECISIONS: u32 = 3;
 
-const TOO_OLD: &str = "its metrics are too old by now";
+const TOO_OLD: &str = "its metrics are now too old";
 
 /// Why a run stops before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Stop {
 pub struct CarryOut {
     /// How many changes may run at a time.
     pub max_concurrent: usize,
-    /// Whether to refuse a namespace that moved since the decision, as for a saved plan, instead of deciding again.
+    /// Whether to refuse a namespace that moved since the decision, as for a saved plan, instead of re-evaluating it.
     pub refuse_moved: bool,
     /// How long one change may take in total, requests and waits included, before it counts as failed.
     pub change_timeout: Duration,
@@ -144,8 +144,8 @@ impl Autopilot {
 
 /// One change at a time, for callers that wait outside this process, such as a durable workflow.
 impl Autopilot {
-    /// Does the next step of a change, as [`Changer::step`] does; a change that has not begun and whose metrics have grown
-    /// too old must be decided again first.
+    /// Does the next step of a change, as [`Changer::step`] does; a change that has not started and whose metrics have grown
+    /// too old must be re-evaluated first.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         let changer = Changer::new(self.ops().clone());
         let fresh_enough =
@@ -269,7 +269,7 @@ impl Run<'_> {
 
     async fn to_its_end(&self, order: &mut ChangeOrder) -> Ending {
         if let Some(why) = self.stop.no_more() {
-            return end(Outcome::NotStarted, format!("not begun: {why}"));
+            return end(Outcome::NotStarted, format!("not started: {why}"));
         }
         if let Some(oldest) = self.autopilot.oldest_allowed(order)
             && !self.changer.has_begun(order).await

@@ -44,7 +44,7 @@ pub struct EvaluationRequest {
     /// Restrictions, the most important first; restrictions that the evaluation finds itself are added at the end.
     pub restrictions: Vec<Restriction>,
     /// Whether releases may be based on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are
-    /// read again. For an evaluation that only decides again on what an earlier one has read, so that it leaves the requests of the
+    /// read again. For an evaluation that only re-evaluates what an earlier one has read, so that it leaves the requests of the
     /// hour to the sampler.
     pub ledger_is_enough: bool,
 }
@@ -71,7 +71,7 @@ pub struct Judged {
     pub next_state: Option<PolicyState>,
     /// What the policy in shadow decided.
     pub shadow: Option<ShadowDecision>,
-    /// What is known of the namespace.
+    /// What is known about the namespace.
     pub snapshot: Snapshot,
     /// What the policy remembered of it.
     pub state: Option<PolicyState>,
@@ -124,7 +124,7 @@ pub struct Evaluation {
     pub account: Option<String>,
     /// One decision for each namespace in scope, by name.
     pub decisions: Vec<Judged>,
-    /// What is known of the account.
+    /// What is known about the account.
     pub view: AccountView,
     /// The rules that decided.
     pub rules: Rules,

@@ -1,6 +1,6 @@
 //! Fresh decisions for changes whose own decision has grown old, or whose namespace moved.
 //!
-//! One evaluation serves every change that is still waiting, so that deciding again does not cost one scrape per namespace.
+//! One evaluation serves every change that is still waiting, so that re-evaluating does not cost one scrape per namespace.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -50,7 +50,7 @@ struct Decided {
     by_namespace: HashMap<NamespaceId, FreshDecision>,
 }
 
-/// Decides again for a fixed set of namespaces, on demand.
+/// Re-evaluates a fixed set of namespaces, on demand.
 #[derive(Debug)]
 pub(crate) struct FreshDecisions<'a> {
     autopilot: &'a Autopilot,

@@ -18,7 +18,7 @@ pub struct OpenChange<'a> {
     pub from_trus: u32,
     /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
-    /// Our id of the operation.
+    /// The id of the operation.
     pub operation_id: &'a str,
     /// When it was started; `None` if that is not recorded.
     pub started_at: Option<Timestamp>,
@@ -225,7 +225,7 @@ pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Messag
 /// As many changes as allowed were posted and none has been verified: nothing more is started.
 pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
-        "{} posted, and no reading has shown yet that the spec is otherwise unchanged; no further change is started",
+        "{} posted, but no reading has shown yet that the spec is otherwise unchanged; no more changes are started",
         were(changes.len())
     )];
     happened.extend(listed(changes, now));
@@ -241,10 +241,10 @@ pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Me
     )
 }
 
-/// Hanging changes use up every place for changes: even scaling up has to wait.
+/// Changes that do not finish occupy all slots: even scale-ups have to wait.
 pub fn places_used_up(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
-        "Every place for a running change is taken by one that does not end ({}); no change is started, scaling up included",
+        "All slots for running changes are taken by changes that do not finish ({}); no changes are started, including scale-ups",
         counted(changes.len(), "change")
     )];
     happened.extend(listed(changes, now));

@@ -97,7 +97,7 @@ impl PlanInputs {
 }
 
 impl Plan {
-    /// Adds the inputs of the decisions, for a file: `explain` decides again on them.
+    /// Adds the inputs of the decisions, for a file: `explain` re-evaluates them.
     #[must_use]
     pub fn with_inputs(self, evaluation: &Evaluation) -> Self {
         Self {

@@ -141,7 +141,7 @@ fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
     }
 }
 
-/// Says who asked for the latest capacity, when, and from what to what, if that was somebody else; begins with a comma.
+/// Says who asked for the latest capacity, when, and from what to what, if that was someone else; begins with a comma.
 pub(crate) fn somebody_elses_change(namespace: &Namespace, from: Capacity) -> String {
     let Some(request) = latest_request(namespace).filter(|request| !request.ours) else {
         return String::new();

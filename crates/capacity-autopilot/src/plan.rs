@@ -31,7 +31,7 @@ pub struct Plan {
     pub schema: String,
     /// Identifies this evaluation; operation ids are derived from it.
     pub plan_id: String,
-    /// The account whose namespaces these are; null where there are none.
+    /// The account whose namespaces these are; null if there are none.
     pub account: Option<String>,
     /// When the evaluation was made (UTC).
     #[schemars(with = "String")]
@@ -150,13 +150,13 @@ pub struct PlannedDecision {
     pub announce: bool,
     /// What the capacity costs.
     pub price: PlannedPrice,
-    /// The share of work refused by the limit that throttles most, in percent; null where nothing is throttled.
+    /// The share of work refused by the limit that throttles most, in percent; null if nothing is throttled.
     #[schemars(with = "Option<f64>")]
     pub throttled_percent: Option<Percent>,
-    /// The minute of the newest metrics used (UTC); null where there were none.
+    /// The minute of the newest metrics used (UTC); null if there were none.
     #[schemars(with = "Option<String>")]
     pub sample_minute: Option<Timestamp>,
-    /// How many of the last 60 minutes are known; null where there were no metrics.
+    /// How many of the last 60 minutes are known; null if there were no metrics.
     #[schemars(default)]
     pub known_minutes: Option<u32>,
     /// The version of the namespace that was decided on.
@@ -263,7 +263,7 @@ pub struct PlannedPrice {
     pub per_hour_before: Option<Decimal>,
     /// US dollars an hour after.
     pub per_hour_after: Option<Decimal>,
-    /// US dollars an hour of the size in `blocked_trus`; null where there is none.
+    /// US dollars an hour of the size in `blocked_trus`; null if there is none.
     #[schemars(default)]
     pub per_hour_blocked: Option<Decimal>,
 }
@@ -344,13 +344,13 @@ pub enum PlanError {
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
     Edited,
     /// A plan from the past.
-    #[error("the plan is {age_minutes} minutes old, and {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
+    #[error("the plan is {age_minutes} minutes old, and at most {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
     TooOld {
         /// How old it is.
         age_minutes: i64,
     },
     /// A plan from the future.
-    #[error("the plan is from the future by {minutes} minutes: check the clocks, then make a new one")]
+    #[error("the plan is {minutes} minutes in the future: check the clocks, then make a new one")]
     FromTheFuture {
         /// How far.
         minutes: i64,

@@ -181,9 +181,9 @@ impl<'a> Reading<'a> {
         let within = budget.saturating_sub(spared);
         let Some(Claim::Refused { until }) = self.count(requests, within).await else {
             if spared > 0 && self.ledger_failure.is_some() {
-                // What cannot be counted might take the requests of the next sample. What is queued stays, and is decided again later.
+                // What cannot be counted might take the requests of the next sample. What is queued stays, and is re-evaluated later.
                 return Err(Unread::because(
-                    "the ledger that keeps the budget does not answer",
+                    "the ledger that stores the request budget does not answer",
                 ));
             }
             return Ok(());
@@ -193,7 +193,7 @@ impl<'a> Reading<'a> {
         Err(Unread {
             problem: MetricsProblem::OverBudget,
             why: format!(
-                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR){}; free again at {}",
+                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR){}; available again at {}",
                 if spared > 0 {
                     format!(", except {spared} for the next sample")
                 } else {

@@ -17,7 +17,7 @@ use crate::reading::LOOK_BACK;
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
 /// What is said of minutes that were folded since.
-const MINUTES_GONE: &str = "The ledger no longer has all minutes that this decision rested on; it is decided again on those that it has.";
+const MINUTES_GONE: &str = "The ledger no longer has all minutes behind this decision; it was re-evaluated with those that are left.";
 /// What is said of sizes that were not recorded.
 const SIZES_ASSUMED: &str =
     "The sizes are assumed to be the documented ones: they were not read for this decision.";
@@ -113,7 +113,7 @@ pub async fn decision_in_ledger(
         let state = remembered(ledger, account, namespace, rules, now).await?;
         if state.is_none() {
             assumed.push(format!(
-                "The ledger does not have what {} remembered before this decision; it is assumed to start without.",
+                "The ledger does not have the state of {} before this decision; it is assumed to start empty.",
                 rules.policy.name()
             ));
         }

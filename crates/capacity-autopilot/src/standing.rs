@@ -206,7 +206,7 @@ pub async fn recall_problems(
         .await?;
     let mut problems = BTreeMap::new();
     for record in records.iter().filter(|record| record.version == VERSION) {
-        // Unreadable records are announced once more.
+        // Unreadable records are announced again.
         let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
         for (problem, standing) in of_one {
             problems.insert(format!("{}: {problem}", record.namespace), standing);

@@ -141,7 +141,7 @@ impl<'a> Program<'a> {
     }
 
     /// Simulates minutes of an hour at the path's option. Ends before the first minute at which a scale-up could answer a
-    /// burst, if `stop` is set; returns the minute after the last one lived.
+    /// burst, if `stop` is set; returns the minute after the last simulated one.
     fn live(&self, hour: &Hour<'_>, path: &mut Path, from: i64, stop: bool) -> i64 {
         let end = hour.begin + hour.minutes;
         let limit = self.limit(hour, path.option);

@@ -119,7 +119,7 @@ impl BacktestPolicy for BreakEven {
 }
 
 impl BreakEven {
-    /// A cost in words: `$1.20`, or `1.2 M actions` if the price is not known.
+    /// A cost as text: `$1.20`, or `1.2 M actions` if the price is not known.
     fn money(&self, cost: i64) -> String {
         match self.price {
             Some(price) => in_dollars(price.of(u64::try_from(cost).unwrap_or(0))),

@@ -93,7 +93,7 @@ impl Trace {
             trace.add(&row, &mut latest, index + 1)?;
         }
         if trace.minutes.is_empty() {
-            return refused(2, "the file holds no minutes", "Add one row for each minute");
+            return refused(2, "the file has no minutes", "Add one row for each minute");
         }
         trace.minutes.shrink_to_fit();
         Ok(trace)
@@ -294,7 +294,7 @@ fn rate(field: &str, line: usize) -> Result<f64, TraceError> {
     if !value.is_finite() || value > MOST_APS {
         return refused(
             line,
-            format!("{field} actions per second is beyond any namespace"),
+            format!("{field} actions per second is more than any namespace can have"),
             "Check the unit: the columns hold actions per second, not per minute or per day",
         );
     }
@@ -383,11 +383,11 @@ mod tests {
     #[case::semicolons("aps;peak10s\n1;2\n", 1, "not separated by commas")]
     #[case::no_header("365,527\n", 1, "the header is missing")]
     #[case::misspelled("aps,peak\n1,2\n", 1, "unknown column `peak`")]
-    #[case::no_rows("aps\n", 2, "holds no minutes")]
+    #[case::no_rows("aps\n", 2, "has no minutes")]
     #[case::negative("aps\n1\n-4\n", 3, "-4 is negative")]
-    #[case::absurd("aps\n1\n1e300\n", 3, "beyond any namespace")]
+    #[case::absurd("aps\n1\n1e300\n", 3, "more than any namespace")]
     #[case::not_a_number("aps\n1\nabc\n", 3, "`abc` is not a number")]
-    #[case::nan("aps\nNaN\n", 2, "beyond any namespace")]
+    #[case::nan("aps\nNaN\n", 2, "more than any namespace")]
     #[case::cut_short("aps,peak10s\n1,2\n3", 3, "fewer than 2 values")]
     #[case::cut_at_the_comma("aps,peak10s\n1,2\n3,", 3, "fewer than 2 values")]
     #[case::too_many("aps\n1,000\n", 2, "more than 1 values")]

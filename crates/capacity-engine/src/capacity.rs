@@ -177,12 +177,12 @@ impl fmt::Display for ReportedMode {
             Self::OnDemand => f.write_str("on-demand"),
             Self::Provisioned(trus) => trus.fmt(f),
             Self::ProvisionedWithoutValue => f.write_str("provisioned without a value"),
-            Self::Unknown(mode) => write!(f, "a mode unknown to this version ({mode})"),
+            Self::Unknown(mode) => write!(f, "a mode that this version does not support ({mode})"),
         }
     }
 }
 
-/// How a capacity request stands.
+/// Status of a capacity request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -206,7 +206,7 @@ pub struct CapacityRequest {
     pub ended_at: Option<Timestamp>,
     /// The operation that carries it out.
     pub operation_id: Option<String>,
-    /// Whether this automation requested it, recognized by the layout of the operation id.
+    /// Whether this autopilot requested it, recognized by the layout of the operation id.
     pub ours: bool,
     /// What the namespace had before, if that is known; the service does not say.
     pub from: Option<Capacity>,

@@ -172,9 +172,9 @@ reason_codes! {
     SetBySupport = "set_by_support",
     /// The region might not be able to provide the capacity again.
     NotRegainable = "not_regainable",
-    /// Somebody else changed its capacity recently.
+    /// Someone else changed its capacity recently.
     ChangedByOthers = "changed_by_others",
-    /// This automation runs in it.
+    /// This autopilot runs in it.
     OwnNamespace = "own_namespace",
 }
 
@@ -215,9 +215,9 @@ impl From<ReasonCode> for &'static str {
 /// What a capacity costs in an hour without actions, before and after: upper bounds, exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionPrice {
-    /// US dollars an hour of the current capacity; `None` where that is unknown.
+    /// US dollars an hour of the current capacity; `None` if that is unknown.
     pub per_hour_before: Option<Decimal>,
-    /// US dollars an hour of the wanted capacity; `None` where that is unknown.
+    /// US dollars an hour of the wanted capacity; `None` if that is unknown.
     pub per_hour_after: Option<Decimal>,
     /// The price that both are based on.
     pub price: ActionPrice,
@@ -264,9 +264,9 @@ pub struct Decision {
     pub namespace: NamespaceId,
     /// The action.
     pub action: Action,
-    /// Its current capacity; `None` where it is unknown.
+    /// Its current capacity; `None` if it is unknown.
     pub current: Option<Capacity>,
-    /// Its capacity after the decision; `None` where it is unknown.
+    /// Its capacity after the decision; `None` if it is unknown.
     pub wanted: Option<Capacity>,
     /// What the policy wanted and a restriction or guard held.
     pub blocked: Option<Capacity>,
@@ -278,11 +278,11 @@ pub struct Decision {
     pub announce: bool,
     /// What it costs.
     pub price: DecisionPrice,
-    /// The share refused by the limit that throttles most; `None` where nothing is throttled.
+    /// The share refused by the limit that throttles most; `None` if nothing is throttled.
     pub throttled_share: Option<Share>,
-    /// The minute of the newest sample; `None` where there is none.
+    /// The minute of the newest sample; `None` if there is none.
     pub sample_minute: Option<Timestamp>,
-    /// How many of the last 60 minutes are known; `None` where there is no sample.
+    /// How many of the last 60 minutes are known; `None` if there is no sample.
     pub known_minutes: Option<usize>,
     /// The policy that decided.
     pub policy: String,

@@ -23,7 +23,7 @@ pub struct LimitFamilies {
     pub served_series: u32,
 }
 
-/// What is known of one limit.
+/// What is known about one limit.
 struct Facts {
     kind: LimitKind,
     noun: &'static str,

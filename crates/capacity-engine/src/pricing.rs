@@ -37,19 +37,19 @@ pub fn shortfall(highest: Capacity, actions_used: u64) -> u64 {
 #[serde(try_from = "Decimal", into = "Decimal")]
 pub struct PricePerMillion(Decimal);
 
-/// A price that no one pays.
+/// A price outside the allowed range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPrice {
     /// Zero, negative, or above what any price list shows.
     #[error("{0} is not a price: it must be above 0 and at most 10,000 dollars per million actions")]
     OutOfRange(Decimal),
-    /// Finer than can be reckoned with exactly.
+    /// More decimals than can be computed exactly.
     #[error("{0} has too many decimals for a price: at most 6 are allowed")]
     TooFine(Decimal),
     /// A tier must end after the one before it.
     #[error(
-        "a tier up to {} actions cannot follow one up to {}: tiers must ascend",
+        "a tier up to {} actions cannot follow one up to {}: tiers must be in ascending order",
         thousands(*end), thousands(*before)
     )]
     Tiers {
@@ -58,7 +58,7 @@ pub enum InvalidPrice {
         /// Where the tier ends.
         end: u64,
     },
-    /// A percentage that no support plan takes.
+    /// A percentage outside the allowed range.
     #[error("{0} is not a support plan percentage: it must be from 0 to 100, with at most 4 decimals")]
     PlanPercentage(Decimal),
 }

@@ -49,7 +49,7 @@ pub enum RestrictionScope {
 #[non_exhaustive]
 #[serde(rename_all = "snake_case")]
 pub enum RestrictionOrigin {
-    /// The kind of evaluation: one that may only scale up.
+    /// The kind of evaluation: scale-up-only evaluations.
     Evaluation,
     /// The metrics: not all of what a scale-down is based on could be read.
     Metrics,

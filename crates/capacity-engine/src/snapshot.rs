@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub running_operation: Option<String>,
     /// Current capacity, as the status says.
     pub status: ReportedMode,
-    /// Wished capacity, as the spec says.
+    /// Requested capacity, as the spec says.
     pub spec: ReportedMode,
     /// The latest request for another capacity.
     pub latest_request: Option<CapacityRequest>,
@@ -42,7 +42,7 @@ pub struct Snapshot {
     /// What standby replicas served per second. It counts against no limit and is only reported.
     #[serde(default)]
     pub standby: PerLimit<Rate>,
-    /// What the service says may be chosen.
+    /// The sizes that the service offers.
     #[serde(default)]
     pub capacity_info: CapacityInfo,
     /// Why the service refused the last change as not permitted, where it did.
@@ -166,7 +166,7 @@ pub enum UsageGap {
     NotRead,
 }
 
-/// What the service says may be chosen, read only if a change is wanted.
+/// The sizes that the service offers, read only if a change is wanted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -174,7 +174,7 @@ pub enum CapacityInfo {
     /// Not asked.
     #[default]
     NotRead,
-    /// Asked in vain.
+    /// Requested, but not reported.
     Unavailable {
         /// In words.
         why: String,
@@ -187,7 +187,7 @@ pub enum CapacityInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KnownCapacityInfo {
-    /// The values that may be chosen; empty if none were reported.
+    /// The available values; empty if none were reported.
     pub ladder: Ladder,
     /// The highest value available at the moment; `None` if not reported.
     pub ceiling: Option<Trus>,
@@ -200,7 +200,7 @@ pub struct KnownCapacityInfo {
 }
 
 impl KnownCapacityInfo {
-    /// Returns an answer with the values that may be chosen, all of them available, and with what is in effect.
+    /// Returns an answer with the available sizes and what is in effect.
     pub fn new(ladder: Ladder, current: impl Into<ReportedMode>) -> Self {
         Self {
             ceiling: ladder.highest(),
@@ -218,7 +218,7 @@ impl KnownCapacityInfo {
 pub struct AccountView {
     /// Whether the metrics can be relied on.
     pub metrics: MetricsHealth,
-    /// The namespace that this automation runs in.
+    /// The namespace that this autopilot runs in.
     pub home: Option<NamespaceId>,
     /// The restrictions of this evaluation; the first that applies to a change decides.
     #[serde(default)]
@@ -226,7 +226,7 @@ pub struct AccountView {
 }
 
 impl AccountView {
-    /// Returns an account without restrictions, in which this automation does not run itself.
+    /// Returns an account without restrictions, in which this autopilot does not run itself.
     pub const fn new(metrics: MetricsHealth) -> Self {
         Self {
             metrics,
@@ -257,7 +257,7 @@ pub enum MetricsHealth {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MetricsProblem {
-    /// The key was not accepted: somebody has to act.
+    /// The key was not accepted: someone has to act.
     Refused,
     /// No answer arrived, or the source failed.
     Unreachable,

@@ -73,7 +73,7 @@ impl<'a> Address<'a> {
         let (authority, rest) = text.split_at(end);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.contains('@') {
-            return Err(format!("it has an `@` behind the host: {ESCAPE}"));
+            return Err(format!("it has an `@` after the host: {ESCAPE}"));
         }
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, place)) => (Some(user), place),

@@ -13,9 +13,9 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Claim {
-    /// They may, and are counted.
+    /// Allowed, and counted.
     Granted,
-    /// They may not before then.
+    /// Not before this time.
     Refused {
         /// When enough of the last hour's requests are over an hour old.
         until: Timestamp,

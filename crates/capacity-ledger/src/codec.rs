@@ -12,7 +12,7 @@
 /// The only version there is.
 const VERSION: u8 = 1;
 
-/// What a block cannot be read for.
+/// Why a block cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     Version(u8),
@@ -28,9 +28,9 @@ impl Damage {
         match self {
             Self::Version(_) => "a block of an unknown version",
             Self::CutShort => "a block that is cut short",
-            Self::TooLong => "a block that continues after its end",
+            Self::TooLong => "a block with trailing data",
             Self::Number => "a number that is too large",
-            Self::Limits => "limits that the block does not hold",
+            Self::Limits => "limits that are not in the block",
             Self::Order => "namespaces out of order",
         }
     }

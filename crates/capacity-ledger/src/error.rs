@@ -214,11 +214,11 @@ mod tests {
     #[test]
     fn each_kind_says_what_to_do() {
         let kinds = [
-            (ErrorKind::Location, "it is a folder, add the name of a file"),
+            (ErrorKind::Location, "it is a folder; add a file name"),
             (ErrorKind::Missing, "no such file"),
             (ErrorKind::Unreachable, "connection refused"),
             (ErrorKind::Corrupted, "database disk image is malformed"),
-            (ErrorKind::Mixed, "the log is that of another ledger"),
+            (ErrorKind::Mixed, "the log belongs to another ledger"),
             (ErrorKind::ReadOnly, "attempt to write a readonly database"),
             (
                 ErrorKind::NotPermitted,

@@ -67,7 +67,7 @@ fn file(text: &str) -> Result<PathBuf, String> {
     } else if path.starts_with('$') || path.starts_with('%') {
         "variables are not expanded here, write the whole path"
     } else if path.ends_with(['/', '\\']) {
-        "it is a folder, add the name of a file"
+        "it is a folder; add a file name"
     } else if path.contains(":memory:") {
         "a database in memory would be lost at the end of each command"
     } else if path.contains('?') {

@@ -54,7 +54,7 @@ impl Ledger {
     ) -> Result<Recorded, LedgerError> {
         if minute.minute.duration_since(now) > FUTURE {
             return Err(self.input(format!(
-                "the minute {} is in the future (it is {now}): a clock is wrong, and nothing was recorded",
+                "the minute {} is in the future (now {now}); check the clocks. Nothing was recorded",
                 minute.minute
             )));
         }
@@ -270,7 +270,7 @@ impl Ledger {
             let number = i64::try_from(entry.namespace).unwrap_or(-1);
             let name = names.get(&number).ok_or_else(|| {
                 self.damaged(format!(
-                    "the minute {} names a namespace number {number} that is not there",
+                    "the minute {} refers to namespace number {number}, which does not exist",
                     start_of(stored.minute)
                 ))
             })?;

@@ -135,7 +135,7 @@ pub struct DecisionRecord {
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRecord {
-    /// Our id of the operation.
+    /// The id of the operation.
     pub operation_id: String,
     /// Account id.
     pub account: String,

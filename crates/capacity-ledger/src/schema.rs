@@ -48,7 +48,7 @@ impl Ledger {
         let failed = |kind, detail: String| Err(LedgerError::new(kind, &self.location, detail));
         let mut tables = self.tables().await?;
         if tables.version == 0 && opening != Opening::Create {
-            return failed(ErrorKind::Missing, "the database holds no ledger".to_owned());
+            return failed(ErrorKind::Missing, "the database has no ledger".to_owned());
         }
         if tables.version < VERSION && opening == Opening::ReadOnly {
             let detail = format!(

@@ -16,10 +16,7 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     let failed = |kind, detail: &str| LedgerError::new(kind, shown, detail);
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            return Err(failed(
-                ErrorKind::Location,
-                "it is a folder, add the name of a file",
-            ));
+            return Err(failed(ErrorKind::Location, "it is a folder; add a file name"));
         }
         Err(_) if opening == Opening::Create => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

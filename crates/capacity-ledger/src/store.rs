@@ -105,7 +105,7 @@ impl Ledger {
         }
     }
 
-    /// Returns what identifies this ledger, wherever it lies.
+    /// Returns what identifies this ledger, wherever it is stored.
     pub fn identity(&self) -> &str {
         &self.identity
     }

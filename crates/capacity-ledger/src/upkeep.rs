@@ -1,4 +1,4 @@
-//! Looking after a ledger: what it holds, whether it is whole, and keeping less.
+//! Maintenance of a ledger: its contents, its integrity, and pruning.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -101,7 +101,7 @@ pub(crate) async fn check(database: &Path) -> Result<(), String> {
 
 fn difference(file: Stamp, log: Log) -> String {
     if log.last.ledger != file.ledger && ![file.ledger, log.last.ledger].contains(&0) {
-        "the log is that of another ledger".to_owned()
+        "the log belongs to another ledger".to_owned()
     } else if file.number < log.first.number {
         format!(
             "the file is at change {} and the log begins at change {}: the file is older",

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_mins(20);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// How long the address of the download is valid.
+/// How long the download URL is valid.
 const DOWNLOAD: &str = "1800s";
 
 /// A billing report that was downloaded and read.
@@ -106,7 +106,7 @@ async fn made(
         }
         if begun.elapsed() + wait > LONGEST {
             return Err(ReportError::Asked(format!(
-                "billing report {id} is still {} after {} minutes. Only one is made at a time for an account: run the command again later",
+                "billing report {id} is still {} after {} minutes. Temporal Cloud creates one report per account at a time: run the command again later",
                 report.state,
                 LONGEST.as_secs() / 60
             )));
@@ -126,14 +126,14 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
         date.to_zoned_datetime(TimeZone::UTC)
             .map(|zoned| zoned.timestamp())
     };
-    let beyond = |_| ReportError::Asked("the range is beyond the calendar".to_owned());
+    let beyond = |_| ReportError::Asked("the range is outside the supported dates".to_owned());
     let first = month(from);
     // `to` is excluded: the first instant of a month needs only the month before.
     let last = month(to.checked_sub(1.second()).map_err(beyond)?);
     let kept = before(month(now)).map_err(beyond)?;
     if first < kept {
         return Err(ReportError::Asked(format!(
-            "Temporal Cloud keeps the bill by the hour for this month and the previous one only, from {kept}; the range begins on {}. Use a later --from",
+            "Temporal Cloud keeps hourly billing for the current and previous month only, from {kept}; the range begins on {}. Use a later --from",
             from.to_zoned_datetime(TimeZone::UTC).date()
         )));
     }

@@ -24,7 +24,7 @@ pub(crate) struct Observation {
     pub(crate) evidence: Evidence,
 }
 
-/// A size from a minute on. Within that minute the size before it held as well.
+/// A size from a minute on. The previous size was also in effect within that minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) minute: i64,

@@ -64,7 +64,7 @@ pub(crate) fn compared(saved: Decimal) -> String {
 
 fn alternatives(total: &Figures) -> Vec<String> {
     let mut lines = vec![format!(
-        "in fact: {}, {} throttled minutes, {} changes",
+        "actual: {}, {} throttled minutes, {} changes",
         in_dollars(total.idle_usd),
         total.throttled_minutes,
         total.changes

@@ -23,7 +23,7 @@ const DAY: i64 = 24 * MINUTES;
 /// A change that is recorded later than this after the range was not made in it.
 const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
 
-/// How far reading has come.
+/// Progress of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Hours of minutes that were read.
@@ -118,7 +118,7 @@ struct Reading {
     warm_up_days: i64,
     throttled: Runs,
     missing: Runs,
-    /// First and last minute that anything is known of.
+    /// First and last minute that anything is known about.
     seen: Option<(i64, i64)>,
     /// The minute after the last one with known actions.
     expected: Option<i64>,
@@ -207,7 +207,7 @@ impl Reading {
             .get_or_insert_with(|| Rebuild::starting_at(start, expected))
     }
 
-    /// The hours from the first to the last in which anything was known of the namespace; `None` if there are none.
+    /// The hours from the first to the last in which anything was known about the namespace; `None` if there are none.
     fn finish(mut self) -> Option<Namespace> {
         let (first, last) = self.seen?;
         let hours = first.div_euclid(MINUTES)..last.div_euclid(MINUTES) + 1;

@@ -132,7 +132,7 @@ impl Query {
             )),
             (None, [only]) => Ok(only.clone()),
             (None, known) => refused(format!(
-                "the ledger {ledger} holds several accounts ({}). Choose one with --account",
+                "the ledger {ledger} has several accounts ({}). Choose one with --account",
                 known.join(", ")
             )),
         }

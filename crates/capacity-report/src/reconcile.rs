@@ -17,7 +17,7 @@ use crate::report::{Report, UnitPrice};
 /// Half a cent: what is below is the same amount.
 const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 
-/// The billing report has hours that ended so long before it was made.
+/// The billing report has hours that ended this long before it was made.
 const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
 
 /// Rates have three decimals, so an hour's sum can be off by this many actions.
@@ -144,13 +144,13 @@ pub enum Explanation {
     MissingMinutes,
     /// Capacity changed so close to the edge of the hour that its hour is not certain.
     ChangeAtEdge,
-    /// The ledger does not know the capacity of the hour.
+    /// The ledger has no capacity for the hour.
     CapacityUnknown,
-    /// The ledger knows nothing of the namespace in this hour.
+    /// The ledger has no data for the namespace in this hour.
     NotInLedger,
     /// The bill counts more actions than the metrics show: background actions, replicas (twice with high availability), fairness.
     MoreActionsBilled,
-    /// Nothing that the ledger knows.
+    /// Not explained by the ledger.
     Unexplained,
 }
 
@@ -159,14 +159,14 @@ impl Explanation {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Price => {
-                "the actions agree and their price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
+                "the actions agree but the price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
             }
             Self::MissingMinutes => "minutes without metrics: what was used in them is not in the ledger",
             Self::ChangeAtEdge => {
                 "capacity changed at the edge of the hour: metrics show minutes, the bill any moment"
             }
-            Self::CapacityUnknown => "the ledger does not know the capacity of the hour",
-            Self::NotInLedger => "the ledger knows nothing of the namespace in this hour",
+            Self::CapacityUnknown => "the ledger has no capacity for this hour",
+            Self::NotInLedger => "the ledger has no data for the namespace in this hour",
             Self::MoreActionsBilled => {
                 "more actions are billed than metrics show: background actions, replicas (twice with high availability), fairness"
             }
@@ -228,7 +228,7 @@ pub fn reconcile(
 ) -> Result<Reconciliation, ReportError> {
     if bill.not_hourly {
         return Err(ReportError::Asked(
-            "the billing report is not by the hour: Temporal keeps hours for this month and the previous one only. Use a later --from".to_owned(),
+            "the billing report is not hourly: Temporal keeps hourly reports for the current and previous month only. Use a later --from".to_owned(),
         ));
     }
     let billed = &bill.hours;
@@ -238,7 +238,7 @@ pub fn reconcile(
         && !others.clone().any(|namespace| namespace.ends_with(&account))
     {
         return Err(ReportError::Asked(format!(
-            "the billing report is of another account ({other}), and the ledger of {}. Use a key of account {0}, or the ledger of the other account",
+            "the billing report is for account {other}, but the ledger is for account {}. Use a key for account {0}, or the ledger for the other account",
             report.account
         )));
     }

@@ -87,7 +87,7 @@ pub struct Report {
     pub evaluations: u64,
     /// Minutes of the range of which the ledger has no metrics of any namespace.
     pub minutes_without_metrics: i64,
-    /// What a reader of the figures must know.
+    /// Notes for readers of the figures.
     pub notes: Vec<String>,
     #[serde(skip)]
     pub(crate) gathered: Shared,
@@ -113,7 +113,7 @@ pub struct NamespaceReport {
 /// The figures of a namespace, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// Hours that count: from the first to the last in which anything is known of the namespace.
+    /// Hours that count: from the first to the last in which anything is known about the namespace.
     pub hours: i64,
     /// Of these, hours with provisioned capacity.
     pub hours_provisioned: i64,
@@ -516,7 +516,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
         .sum();
     if folded > 0 {
         notes.push(format!(
-            "{folded} hours were folded already: their minutes are gone, so the other policies are replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
+            "{folded} hours have already been folded: their minutes are gone, so the other policies are replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
         ));
     }
     let warm = gathered
@@ -531,7 +531,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
         ));
     }
     if gathered.span.hours() < 24 {
-        notes.push("the range has less than a day; it says little about other days".to_owned());
+        notes.push("the range covers less than a day, so it is not representative of other days".to_owned());
     }
     notes
 }

@@ -42,7 +42,7 @@ pub struct Rows {
     /// The source of the hour's size, for hours that are billed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,
-    /// What they contribute, in words with numbers.
+    /// What they contribute, as text with numbers.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub contribution: String,
     /// What they contribute in dollars, if the figure is money.
@@ -112,7 +112,7 @@ impl Traced<'_> {
         let used = "per hour, the sum over known minutes of actions served per second x 60, whole actions";
         let throttled = "minutes in which actions, requests or operations were throttled; throttled_actions is the sum of actions throttled \
                          per second x 60";
-        let missing = "minutes of its hours without a row of it, or with a row that did not read actions";
+        let missing = "minutes of its hours without a row for it, or with a row without actions";
         let changes = "rows with the outcome `changed`; changes_failed counts those that failed, were refused or are unknown";
         vec![
             self.figure(

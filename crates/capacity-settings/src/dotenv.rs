@@ -98,7 +98,7 @@ fn quoted(text: &str, quote: char) -> Result<String, &'static str> {
     if rest.is_empty() || rest.starts_with('#') {
         Ok(value)
     } else {
-        Err("something follows its closing quote")
+        Err("there is text after its closing quote")
     }
 }
 

@@ -365,7 +365,7 @@ impl Layers {
             }
             let ours = matches!(meaning, Name::Setting(_) | Name::FileOf(_));
             if ours && let Some(first) = seen.insert(assignment.name.clone(), assignment.line) {
-                let problem = format!("it is given twice, first on line {first}: remove one");
+                let problem = format!("it is set twice, first on line {first}: remove one");
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin), problem));
             }
         }
@@ -444,7 +444,7 @@ impl Layers {
     fn finish(mut self) -> Layered {
         for (name, origin) in std::mem::take(&mut self.by_file) {
             if self.by_value.contains(name) {
-                let problem = format!("both {name} and {name}_FILE are given: remove one");
+                let problem = format!("both {name} and {name}_FILE are set: remove one");
                 self.mistake(Mistake::of_name(name, Some(origin), problem));
             }
         }

@@ -158,7 +158,7 @@ mod tests {
     )]
     #[case::falling(
         "10M:50, 5M:45, 40",
-        "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must ascend, as in 5M:50, 10M:45, 25"
+        "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must be in ascending order, as in 5M:50, 10M:45, 25"
     )]
     fn wrong_prices_are_told_with_what_would_be_right(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(list(text).expect_err("wrong"), expected);

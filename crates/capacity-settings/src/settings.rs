@@ -18,7 +18,7 @@ use crate::{prices, values};
 pub struct Needs {
     /// The keys of the Cloud Ops API and of the metrics endpoint.
     pub cloud_keys: bool,
-    /// Address and namespace of the Temporal service this automation runs in.
+    /// Address and namespace of the Temporal service this autopilot runs in.
     pub home: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct Settings {
     pub keep: Keep,
     /// Where notifications go.
     pub slack: Option<slack_notifier::Config>,
-    /// Where this automation itself runs.
+    /// Where this autopilot itself runs.
     pub home: Home,
     /// Every setting with its value and origin, as it may be shown.
     pub effective: Vec<EffectiveSetting>,
@@ -64,7 +64,7 @@ pub struct Keep {
     pub decisions: jiff::SignedDuration,
 }
 
-/// Where this automation itself runs.
+/// Where this autopilot itself runs.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// Host and port of the service.
@@ -88,7 +88,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// Returns the full id of the namespace this automation runs in, if that is known: a full id, or a bare name with
+    /// Returns the full id of the namespace this autopilot runs in, if that is known: a full id, or a bare name with
     /// the account of a Temporal Cloud address; nothing else.
     pub fn namespace_id(&self) -> Option<NamespaceId> {
         let namespace = self.namespace.as_deref()?;
@@ -241,7 +241,7 @@ impl Reader<'_> {
             && default > max
         {
             let problem = format!(
-                "it is above MAX_TRU_COUNT ({}): lower it, or raise that",
+                "it is above MAX_TRU_COUNT ({}): lower it, or raise the maximum",
                 max.get()
             );
             let mistake = Mistake::of_value("DEFAULT_TRU_COUNT", &found.text, &found.origin, problem);

@@ -143,7 +143,7 @@ fn wrong_prices_are_all_told() {
     let mistakes = loaded(folder(&[]).path(), &environment).expect_err("wrong");
     insta::assert_snapshot!(mistakes.to_string(), @r"
     3 settings are wrong
-      PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must ascend, as in 5M:50, 10M:45, 25
+      PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must be in ascending order, as in 5M:50, 10M:45, 25
       ACTIONS_PER_MONTH = `many` (environment): `many` is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000
       SUPPORT_PLAN_PERCENTAGE = `110` (environment): write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5
     ");
@@ -188,9 +188,9 @@ fn every_mistake_is_told_at_once() {
       typo (FOLDER/capacity.toml, line 3): unknown setting; `temporal-capacity settings show` lists all settings
       .env, line 3: the line cannot be read: it is not NAME=value; fix it, or start it with # to comment it out
       DRY_RUN_MOD (.env, line 1): unknown setting; did you mean DRY_RUN_MODE? (rename or remove it)
-      MAX_TRU_COUNT (.env, line 5): it is given twice, first on line 4: remove one
+      MAX_TRU_COUNT (.env, line 5): it is set twice, first on line 4: remove one
       TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
-      TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are given: remove one
+      TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are set: remove one
       DEFAULT_TRU_COUNT = `five` (.env, line 2): write a whole number from 1 to 1000
       METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): write a duration with its unit, such as 90s, 6m or 4h
       NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
@@ -239,10 +239,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 #[case::not_utf8(&[0xff, 0xfe, b'A', b'='], "it is not UTF-8 text")]
 #[case::cut_in_a_quote(b"NAMESPACE_DENYLIST=\"pay", "its quote is not closed")]
 #[case::near_a_name(b"NAMESPACE_DENY_LIST=pay", "did you mean NAMESPACE_DENYLIST?")]
-#[case::twice(
-    b"DRY_RUN_MODE=true\nDRY_RUN_MODE=false",
-    "it is given twice, first on line 1"
-)]
+#[case::twice(b"DRY_RUN_MODE=true\nDRY_RUN_MODE=false", "it is set twice, first on line 1")]
 fn never_half_a_dotenv(#[case] bytes: &[u8], #[case] expected: &str) {
     let folder = folder(&[]);
     std::fs::write(folder.path().join(".env"), bytes).expect("written");
@@ -382,11 +379,11 @@ fn one_pair_of_quotes_is_stripped_in_every_layer() {
     "-----BEGIN PRIVATE KEY-----\nhunter2",
     "TEMPORAL_TLS_CLIENT_KEY_DATA"
 )]
-#[case::path_as_data("TEMPORAL_TLS_CLIENT_KEY_DATA", "/etc/hunter2.key", "holds no PEM text")]
+#[case::path_as_data("TEMPORAL_TLS_CLIENT_KEY_DATA", "/etc/hunter2.key", "contains no PEM text")]
 #[case::cut(
     "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
     "-----BEGIN CERTIFICATE-----hunter2",
-    "cut or damaged"
+    "truncated or damaged"
 )]
 fn a_certificate_in_the_wrong_setting_is_refused_and_not_shown(
     #[case] name: &str,

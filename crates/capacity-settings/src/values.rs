@@ -45,7 +45,7 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
 
 /// How long something is kept: days or hours, from an hour on.
 pub(crate) fn keeping(text: &str) -> Result<SignedDuration, String> {
-    let problem = "write how long, from 1h to 3650d, such as 14d or 36h";
+    let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
     let span: jiff::Span = text.parse().map_err(|_| problem.to_owned())?;
     let kept = span
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
@@ -73,7 +73,7 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
         .map(label)
         .collect::<Result<_, String>>()?;
     if labels.is_empty() {
-        return Err("it names no label, only separators; write name=value, or remove it".to_owned());
+        return Err("it has no labels, only separators; write name=value, or remove it".to_owned());
     }
     Ok(labels)
 }

@@ -17,7 +17,7 @@ pub enum AutopilotError {
     #[error("{0} is not set")]
     Missing(&'static str),
     /// A client of Prometheus that cannot be made.
-    #[error("no client of {url} can be made (PROMETHEUS_URL)")]
+    #[error("cannot create a client for {url} (PROMETHEUS_URL)")]
     Prometheus {
         /// Its address.
         url: String,

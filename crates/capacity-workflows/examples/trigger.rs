@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{ConnectionSettings, Installation, ask};
+use capacity_workflows::controller::Controller;
+use capacity_workflows::{ConnectionSettings, Installation};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,13 +15,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..ConnectionSettings::default()
     };
     let client = connection.connect().await?;
-    let report = ask(
-        &client,
-        &Installation::default(),
-        "an-example",
-        Duration::from_mins(2),
-    )
-    .await?;
+    let report = Controller::new(&client, &Installation::default())
+        .evaluate("an-example", Duration::from_mins(2))
+        .await?;
     println!("{}", report.summary);
     Ok(())
 }

@@ -10,25 +10,26 @@ use capacity_autopilot::{
 };
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
-use slack_notifier::{Message, Section, Severity, Webhook};
+use slack_notifier::{Message, Section, Severity};
 use temporal_worker_kit::SharedClient;
 use temporalio_client::WorkflowGetResultOptions;
 use temporalio_macros::activities;
-use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::change::CapacityChange;
-use crate::controller_client::{AskError, ask, status};
-use crate::evaluation::{EvaluateError, EvaluateRequest, EvaluateResult, evaluate};
+use crate::activity::{beating, failed, failure, recorder, told_at};
+use crate::controller::{AskError, Controller};
+use crate::definitions::ChangeWorkflow;
+use crate::evaluation::{EvaluateError, Evaluator, evaluate};
+use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
 use crate::health::EvaluationHealth;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
     Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
-use crate::names::Installation;
 use crate::news::{News, Standing, news};
-use crate::sampling::{SamplingSettings, Shutdown, sample};
-use crate::schedule::{Shown, show};
+use crate::sampling::{SamplingWorker, sample};
+use crate::settings::ActivitySettings;
+use crate::shutdown::Shutdown;
 
 /// What activities need. Clones share everything.
 #[derive(Debug, Clone)]
@@ -43,80 +44,6 @@ pub struct CapacityActivities {
     pub health: EvaluationHealth,
     /// Whether this worker is shutting down.
     pub shutdown: Shutdown,
-}
-
-/// How a worker's activities work.
-#[derive(Debug, Clone)]
-pub struct ActivitySettings {
-    /// Whether nothing is changed and nothing sent.
-    pub dry_run: bool,
-    /// How many changes run at a time.
-    pub max_concurrent_changes: u32,
-    /// Where notifications go.
-    pub webhook: Option<Webhook>,
-    /// Task queue and ids.
-    pub installation: Installation,
-    /// How long a change may take before it has failed.
-    pub change_timeout: Duration,
-    /// How usage is sampled.
-    pub sampling: SamplingSettings,
-    /// Version and commit of this worker: a build whose updates were verified may post side by side with others.
-    pub build: String,
-    /// Fields of a spec that are left out when it is compared after an update.
-    pub spec_fields_not_compared: Vec<String>,
-    /// How often the operation of a slow change is polled.
-    pub follow_every: Duration,
-    /// A change whose workflow does nothing for this long makes no progress, which is announced.
-    pub no_progress_after: Duration,
-    /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
-    /// 60 for a simulated cloud, whose hours may be seconds.
-    pub last_minute_to_release: i64,
-}
-
-impl ActivitySettings {
-    /// Returns the settings of an installation that changes capacity, notifies no channel, and has the defaults elsewhere.
-    pub fn new(installation: Installation) -> Self {
-        Self {
-            dry_run: false,
-            max_concurrent_changes: 5,
-            webhook: None,
-            installation,
-            change_timeout: capacity_autopilot::CHANGE_TIMEOUT,
-            sampling: SamplingSettings::default(),
-            build: build_id(),
-            spec_fields_not_compared: Vec::new(),
-            follow_every: Duration::from_mins(1),
-            no_progress_after: Duration::from_mins(10),
-            last_minute_to_release: 58,
-        }
-    }
-}
-
-/// The version and, if it was built from a checkout, the commit of this build.
-pub fn build_id() -> String {
-    match option_env!("TEMPORAL_CAPACITY_COMMIT") {
-        Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
-        None => env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-/// Failure types, as they appear in histories.
-pub(crate) mod failure {
-    pub(crate) const DRY_RUN: &str = "dry_run";
-    pub(crate) const WRONG_ACCOUNT: &str = "wrong_account";
-    pub(crate) const BAD_REQUEST: &str = "bad_request";
-    pub(crate) const NO_ANSWER: &str = "no_answer";
-    pub(crate) const JOIN: &str = "join";
-    pub(crate) const EVALUATE: &str = "observe";
-    pub(crate) const SILENT: &str = "controller_silent";
-}
-
-pub(crate) fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
-    ApplicationFailure::builder(std::io::Error::other(text.into()))
-        .type_name(kind.to_owned())
-        .non_retryable(final_word)
-        .build()
-        .into()
 }
 
 #[activities]
@@ -188,7 +115,7 @@ impl CapacityActivities {
         Ok(StepResult { next })
     }
 
-    /// Decides again about the namespace of a change, on fresh data.
+    /// Re-evaluates the namespace of a change, on fresh data.
     #[activity(name = "decide_again")]
     pub async fn decide_again(
         self: Arc<Self>,
@@ -223,9 +150,9 @@ impl CapacityActivities {
         let handle = self
             .client
             .get()
-            .get_workflow_handle::<CapacityChange>(workflow_id);
+            .get_workflow_handle::<ChangeWorkflow>(workflow_id);
         let waited = beating(&context, handle.get_result(WorkflowGetResultOptions::default())).await?;
-        waited.map_err(|error| failed(failure::JOIN, false, format!("{error:?}")))
+        waited.map_err(|error| failed(failure::JOIN, false, chain(&error)))
     }
 
     /// Announces what is new in an evaluation, in one digest. Returns the standing problems that are announced now; nothing if the
@@ -301,7 +228,7 @@ impl CapacityActivities {
         Ok(told.await?.then_some(standing))
     }
 
-    /// Announces a change that outlasted its time: the evaluation that began it may be over.
+    /// Announces a change that exceeded its time: the evaluation that began it may be over.
     #[activity(name = "announce_change")]
     pub async fn announce_change(
         self: Arc<Self>,
@@ -334,11 +261,15 @@ impl CapacityActivities {
             (Some(_), Some(told)) if !told.parse().is_ok_and(|told| is_over_a_day(told, now)) => {
                 return Ok(told_before);
             }
-            (Some(problem), _) => (Severity::Critical, "The capacity controller is silent", problem),
+            (Some(problem), _) => (
+                Severity::Critical,
+                "The capacity controller is not responding",
+                problem,
+            ),
             (None, Some(told)) => (
                 Severity::Info,
-                "The capacity controller answers again",
-                format!("its silence was announced at {told}"),
+                "The capacity controller is responding again",
+                format!("it was reported as not responding at {told}"),
             ),
             (None, None) => return Ok(None),
         };
@@ -362,7 +293,14 @@ impl CapacityActivities {
         context: ActivityContext,
         _request: SampleRequest,
     ) -> Result<(), ActivityError> {
-        sample(&self, &context).await
+        let worker = SamplingWorker {
+            autopilot: &self.autopilot,
+            client: &self.client,
+            settings: &self.settings,
+            health: &self.health,
+            shutdown: &self.shutdown,
+        };
+        sample(worker, &context).await
     }
 
     /// Asks the controller to evaluate, and waits until the changes of that evaluation have ended, within a bound.
@@ -377,9 +315,8 @@ impl CapacityActivities {
         // The same for every attempt: a repeated question joins the first.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
-        let client = self.client.get();
-        let answer = ask(&client, &self.settings.installation, &update_id, bound);
-        let error = match beating(&context, answer).await? {
+        let controller = Controller::new(&self.client.get(), &self.settings.installation);
+        let error = match beating(&context, controller.evaluate(&update_id, bound)).await? {
             Ok(report) => return Ok(report),
             Err(error @ AskError::Refused(_)) => {
                 return Err(failed(failure::NO_ANSWER, false, error.to_string()));
@@ -387,13 +324,12 @@ impl CapacityActivities {
             Err(error @ AskError::NoAnswer(_)) => error,
         };
         // An evaluation that outlasts this tick does not count as silence.
-        let client = self.client.get();
-        let asked = status(&client, &self.settings.installation, Duration::from_secs(10));
-        match beating(&context, asked).await? {
+        let controller = Controller::new(&self.client.get(), &self.settings.installation);
+        match beating(&context, controller.status(Duration::from_secs(10))).await? {
             Ok(status) => Ok(EvaluationReport {
                 number: status.evaluations,
                 account: status.account,
-                summary: format!("not done after {} s: {}", bound.as_secs(), status.summary),
+                summary: format!("not finished after {} s: {}", bound.as_secs(), status.summary),
                 ..EvaluationReport::default()
             }),
             Err(_) => Err(failed(failure::NO_ANSWER, true, error.to_string())),
@@ -407,7 +343,13 @@ impl CapacityActivities {
         context: &ActivityContext,
         request: &EvaluateRequest,
     ) -> Result<EvaluateResult, ActivityError> {
-        let evaluated = Box::pin(beating(context, evaluate(self, request))).await?;
+        let worker = Evaluator {
+            autopilot: &self.autopilot,
+            client: &self.client.get(),
+            settings: &self.settings,
+            health: &self.health,
+        };
+        let evaluated = Box::pin(beating(context, evaluate(worker, request))).await?;
         evaluated.map_err(|error| match error {
             EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
             EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),
@@ -439,43 +381,4 @@ impl CapacityActivities {
             }
         }
     }
-
-    /// The schedule, if there is one that can be read within a few seconds.
-    pub(crate) async fn schedule(&self) -> Option<Shown> {
-        let client = self.client.get();
-        let shown = show(&client, &self.settings.installation);
-        tokio::time::timeout(Duration::from_secs(5), shown)
-            .await
-            .ok()?
-            .ok()
-    }
-}
-
-/// Who recorded something: this worker, by its host, since in a container every process has the same number.
-pub(crate) fn recorder() -> String {
-    let host = gethostname::gethostname();
-    format!("capacity-worker {}/{}", host.display(), std::process::id())
-}
-
-/// In the failure of a silent tick, the prefix of the time at which it was announced.
-pub(crate) const TOLD_AT: &str = "announced at ";
-
-/// The same in releases up to 0.1.
-const TOLD_AT_0_1: &str = "people were told at "; // prose: quoted
-
-fn told_at(failure: &str) -> Option<String> {
-    let prefixes = [TOLD_AT, TOLD_AT_0_1];
-    let (_, rest) = prefixes.iter().find_map(|prefix| failure.rsplit_once(prefix))?;
-    let told = rest
-        .split(|letter: char| letter == ')' || letter.is_whitespace())
-        .next()?;
-    told.parse::<Timestamp>().ok().map(|told| told.to_string())
-}
-
-/// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.
-pub(crate) async fn beating<T>(
-    context: &ActivityContext,
-    call: impl Future<Output = T>,
-) -> Result<T, ActivityError> {
-    temporal_worker_kit::beating(context, Duration::from_secs(5), (), Box::pin(call)).await
 }

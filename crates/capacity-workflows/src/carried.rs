@@ -81,8 +81,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::controller::CapacityManagementWorkflow;
-    use crate::evaluation::{EvaluateRequest, EvaluateResult};
+    use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
+    use crate::management::CapacityManagementWorkflow;
     use crate::messages::{Announcement, ChangeEvent, ChangeRequest, Observation, ObserveRequest};
     use crate::news::news;
     use crate::observation::QuietDecisions;

@@ -14,14 +14,16 @@ use temporalio_sdk::{
     WorkflowResult,
 };
 
-use crate::change_steps::{
-    ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
-};
-use crate::controller::CapacityManagementWorkflow;
+use crate::change_steps::ChangeActivities;
+use crate::definitions::ChangeProgress;
 use crate::failures::cause_of;
 use crate::legacy_change;
-use crate::messages::{ChangeEvent, ChangeReport, ChangeRequest};
+use crate::messages::{ChangeEvent, ChangeReport, ChangeRequest, LONGEST_ERROR};
 use crate::options;
+use crate::step_messages::{
+    CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
+};
+use crate::time::milliseconds;
 
 /// Marks the changes of this release; those of 0.1.0 have no marker.
 const STEPS: &str = "change-steps-1";
@@ -66,7 +68,8 @@ impl CapacityChange {
             ));
         }
         if !context.patched(STEPS) {
-            return legacy_change::run(context, request).await;
+            let started = context.state(|it| it.started);
+            return legacy_change::run(context, started, request).await;
         }
         let mut change = Change {
             context: &context.clone(),
@@ -76,12 +79,6 @@ impl CapacityChange {
         };
         change.carry_out().await;
         Ok(change.conclude().await)
-    }
-}
-
-impl CapacityChange {
-    pub(crate) fn started(&self) -> Option<SystemTime> {
-        self.started
     }
 }
 
@@ -267,7 +264,7 @@ impl Change<'_> {
             match answer.state.as_str() {
                 "ended" => return self.take_end(answer),
                 "never_posted" if !answer.shows_posted => {
-                    let why = "the service no longer knows the operation, and the namespace does not show it";
+                    let why = "the service no longer has the operation, and the namespace does not show the new capacity";
                     return self.end("failed", Some(why.to_owned()));
                 }
                 "arriving" | "never_posted" => {
@@ -371,7 +368,7 @@ impl Change<'_> {
     }
 
     fn end(&mut self, outcome: &str, error: Option<String>) {
-        let error = error.map(|text| text.chars().take(crate::messages::LONGEST_ERROR).collect());
+        let error = error.map(|text| text.chars().take(LONGEST_ERROR).collect());
         outcome.clone_into(&mut self.report.outcome);
         self.report.error = error;
     }
@@ -395,7 +392,7 @@ impl Change<'_> {
             .external_workflow(self.request.controller_id.clone(), None);
         let signaled = controller
             .signal(
-                CapacityManagementWorkflow::change_progress,
+                ChangeProgress,
                 Lenient::from(event),
                 SignalWorkflowOptions::builder()
                     .cancellation_token(WorkflowCancellationToken::new())
@@ -409,10 +406,7 @@ impl Change<'_> {
         let incident = Incident {
             kind: kind.to_owned(),
             changes: vec![self.request.clone()],
-            started_ms: self
-                .context
-                .state(|it| it.started)
-                .and_then(crate::controller::milliseconds),
+            started_ms: self.context.state(|it| it.started).and_then(milliseconds),
             fields,
             ..Incident::default()
         };

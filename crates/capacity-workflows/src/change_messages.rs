@@ -20,7 +20,7 @@ pub struct ChangeRequest {
     pub from_trus: u32,
     /// TRUs to set; 0 means on-demand.
     pub to_trus: u32,
-    /// Our id of the operation.
+    /// The id of the operation.
     pub operation_id: String,
     /// The version of the namespace that was decided on.
     pub resource_version: String,
@@ -105,7 +105,7 @@ impl From<&ChangeOrder> for ChangeRequest {
 pub struct StepRequest {
     /// The change.
     pub request: ChangeRequest,
-    /// Where it stands; nothing before the first step.
+    /// Its current state; empty before the first step.
     pub state: Option<ChangeState>,
 }
 
@@ -116,7 +116,7 @@ pub struct StepResult {
     pub next: Next,
 }
 
-/// A question to decide again.
+/// A question to re-evaluate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redecide {
@@ -130,7 +130,7 @@ pub struct Redecide {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redecision {
-    /// The change to go on with.
+    /// The change to continue with.
     pub request: Option<ChangeRequest>,
     /// Why there is none.
     pub dropped: String,
@@ -153,7 +153,7 @@ pub struct ChangeReport {
     /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
     /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
     pub outcome: String,
-    /// Our id of the operation.
+    /// The id of the operation.
     pub operation_id: String,
     /// Why, if the outcome is not the requested one.
     pub error: Option<String>,
@@ -195,7 +195,7 @@ pub struct StalledChange {
     pub started_ms: Option<u64>,
 }
 
-/// How far a change is, as it signals it to the controller.
+/// The progress of a change, as it signals it to the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChangeEvent {
@@ -265,7 +265,7 @@ impl ChangeReport {
         matches!(self.outcome.as_str(), "changed" | "already")
     }
 
-    /// Returns whether the change announces its own end. What was superseded is decided again; what is not permitted is a
+    /// Returns whether the change announces its own end. What was superseded is re-evaluated; what is not permitted is a
     /// standing problem of the namespace, which evaluations announce.
     pub fn is_news(&self) -> bool {
         self.has_ended()

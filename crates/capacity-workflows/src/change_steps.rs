@@ -6,124 +6,25 @@ use std::time::Duration;
 
 use capacity_autopilot::incidents::{self, OpenChange};
 use capacity_autopilot::{
-    Basis, ChangeOrder, ChangeResult, ChangeSteps, Ending, Outcome, Posting, Progressed, Reading, chain,
+    ChangeOrder, ChangeResult, ChangeSteps, Ending, Outcome, Posting, Progressed, Reading, chain,
     record_change,
 };
-use cloud_ops_client::SpecDigests;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 use temporal_worker_kit::Lenient;
 use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
 use temporalio_common::MemoValues;
 use temporalio_macros::activities;
-use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::activities::{CapacityActivities, beating, failed, failure, recorder};
+use crate::activities::CapacityActivities;
+use crate::activity::{again, beating, failed, failure, recorder};
+use crate::definitions::RecordWorkflow;
 use crate::last_look::last_look;
-use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, METRICS_STALE, TOO_MANY_OPERATIONS};
+use crate::messages::{ChangeReport, ChangeRequest, EvaluationReport, TOO_MANY_OPERATIONS};
 use crate::pauses::{self, PauseKind};
-use crate::record::CapacityRecord;
-
-/// A change that is ready, posted or over, as a step reports it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StepAnswer {
-    /// `ready`, `posted`, `accepted`, `nothing_to_change`, `uncertain`, `running`, `arriving`, `never_posted`, `unreadable` or
-    /// `ended`.
-    pub state: String,
-    /// How it ended, if it has.
-    pub outcome: String,
-    /// Why.
-    pub error: Option<String>,
-    /// Why it was not started, as a stable code.
-    pub code: Option<String>,
-    /// When to look again.
-    pub check_after_ms: u64,
-    /// The inputs of the POST.
-    pub basis: Option<Basis>,
-    /// The build of the worker that answered.
-    pub build: String,
-    /// Whether the spec was read and shows the posted capacity.
-    pub shows_posted: bool,
-    /// Whether the rest of the spec could be compared.
-    pub compared: bool,
-    /// Fields that changed or were removed.
-    pub changed_fields: Vec<String>,
-    /// Fields that appeared.
-    pub appeared_fields: Vec<String>,
-}
-
-/// A change and the inputs of its POST.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PostRequest {
-    /// The change.
-    pub request: ChangeRequest,
-    /// Its inputs.
-    pub basis: Basis,
-}
-
-/// A posted change, with the digests from before the POST.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CheckRequest {
-    /// The change.
-    pub request: ChangeRequest,
-    /// The digests; `None` if an earlier run of the change posted it.
-    pub digests: Option<SpecDigests>,
-}
-
-/// An ended change, and what is still to be done about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Conclusion {
-    /// The change. Its `recorded` and `announced` say what was done before.
-    pub report: ChangeReport,
-    /// Whether half of it is a failure, so that the service tries again.
-    pub complete: bool,
-}
-
-/// What happened to a change besides its end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Incident {
-    /// `slow`, `unknown`, `spec_changed`, `spec_changed_later`, `spec_appeared`, `no_verdict`, `no_progress`, `places_used_up` or
-    /// `terminated`.
-    pub kind: String,
-    /// The changes it concerns.
-    pub changes: Vec<ChangeRequest>,
-    /// When the first of them started (milliseconds since 1970).
-    pub started_ms: Option<u64>,
-    /// Since when there is no progress (milliseconds since 1970).
-    pub since_ms: Option<u64>,
-    /// Fields of the spec.
-    pub fields: Vec<String>,
-}
-
-/// Which pause to open or end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PauseOrder {
-    /// The kind, as in the workflow id; empty means every kind that a person makes.
-    pub kind: String,
-    /// Whether it is ended.
-    pub resume: bool,
-    /// Why.
-    pub reason: String,
-    /// Who.
-    pub by: String,
-}
-
-/// The outcomes of both halves of a conclusion.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Concluded {
-    /// Whether the ledger has it, or there is no ledger.
-    pub recorded: bool,
-    /// Whether the channel was notified, or there is no channel.
-    pub announced: bool,
-}
+use crate::step_messages::{
+    CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
+};
 
 /// The activities of changes.
 #[derive(Debug)]
@@ -158,7 +59,7 @@ impl ChangeActivities {
         }
     }
 
-    /// Looks a last time whether the change may be made, and posts it: at most one POST an attempt.
+    /// Checks a last time whether the change is still allowed, and posts it: at most one POST per attempt.
     #[activity(name = "change_post")]
     pub async fn change_post(
         self: Arc<Self>,
@@ -183,9 +84,17 @@ impl ChangeActivities {
         let posting = match beating(&context, steps.prepare(&order, &post.basis)).await? {
             Err(posting) => posting,
             Ok(prepared) => {
-                match beating(&context, last_look(&self.shared, &post.request, &order)).await? {
-                    Err(why) => return Err(again(&why, None)),
-                    Ok(Some((code, why))) => return Ok(self.not_started(code, why)),
+                let (shared, client) = (&self.shared, self.shared.client.get());
+                let look = last_look(
+                    &shared.autopilot,
+                    &client,
+                    &shared.settings,
+                    &post.request,
+                    &order,
+                );
+                match beating(&context, look).await? {
+                    Err(error) => return Err(again(&chain(&error), None)),
+                    Ok(Some(not_now)) => return Ok(self.not_started(not_now.code, not_now.why)),
                     Ok(None) => {}
                 }
                 beating(&context, steps.post(&order, &prepared)).await?
@@ -326,7 +235,7 @@ impl ChangeActivities {
             } else {
                 "recorded"
             };
-            let why = format!("the change of {} could not be {missing} yet", report.namespace);
+            let why = format!("the change of {} has not been {missing} yet", report.namespace);
             return Err(again(&why, None));
         }
         Ok(concluded)
@@ -350,7 +259,7 @@ impl ChangeActivities {
             .memo(memo)
             .build();
         let client = self.shared.client.get();
-        let started = client.start_workflow(CapacityRecord::run, Lenient::from(report), options);
+        let started = client.start_workflow(RecordWorkflow, Lenient::from(report), options);
         match tokio::time::timeout(CONCLUDE, started).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(again(&error.to_string(), None)),
@@ -431,7 +340,7 @@ impl ChangeActivities {
             other => {
                 tracing::warn!(
                     kind = other,
-                    "a newer worker announces what this one does not know"
+                    "received a kind of incident that this version does not support"
                 );
                 return Ok(false);
             }
@@ -519,38 +428,6 @@ fn order(request: &ChangeRequest) -> Result<ChangeOrder, ActivityError> {
         .map_err(|problem| failed(failure::BAD_REQUEST, true, problem.to_string()))
 }
 
-/// A failure that the service tries again.
-fn again(why: &str, after: Option<Duration>) -> ActivityError {
-    let failure = ApplicationFailure::builder(std::io::Error::other(why.to_owned()));
-    match after {
-        Some(after) => failure.next_retry_delay(after).build().into(),
-        None => failure.build().into(),
-    }
-}
-
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Returns how old data may be at most before a POST, as a code and a sentence where it is older.
-pub(crate) fn too_old(
-    order: &ChangeOrder,
-    max_age: SignedDuration,
-    now: Timestamp,
-) -> Option<(&'static str, String)> {
-    let Some(minute) = order.sample_minute else {
-        return Some((
-            METRICS_STALE,
-            "the change does not name the metrics behind it".to_owned(),
-        ));
-    };
-    let age = now.duration_since(minute);
-    (age > max_age).then(|| {
-        let text = format!(
-            "the metrics behind it are {} min old (limit {} min); the namespace is evaluated again",
-            age.as_mins(),
-            max_age.as_mins()
-        );
-        (METRICS_STALE, text)
-    })
 }

@@ -1,83 +1,26 @@
-//! One evaluation for the controller: pauses, changes in progress, observe, decide, record. Bounded in what it hands back.
+//! One evaluation for the controller: pauses, changes in progress, observe, decide, record. The size of its result is bounded.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies,
+    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies,
 };
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use temporalio_client::Client;
 
-use crate::activities::{CapacityActivities, recorder};
+use crate::activity::recorder;
+use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
+use crate::health::EvaluationHealth;
 use crate::last_look::open_records;
 use crate::ledgers;
-use crate::messages::{
-    ChangeReport, ChangeRequest, EvaluationReport, NotPermitted, Observation, ObserveRequest, PauseSeen,
-    SpecChanged, StalledChange,
-};
+use crate::messages::{ChangeRequest, Observation, ObserveRequest};
+use crate::names::Installation;
 use crate::observation::QuietDecisions;
 use crate::pauses::{self, Pause, PauseKind};
 use crate::running;
-
-/// What the controller asks an evaluation for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EvaluateRequest {
-    /// The number of the evaluation.
-    pub number: u64,
-    /// Whether it may only scale up.
-    pub scale_up_only: bool,
-    /// Whether it decides again on what the evaluation of that number has read.
-    pub again: bool,
-    /// The account this controller belongs to, once it knows.
-    pub account: Option<String>,
-    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
-    pub ledgers: BTreeMap<String, i64>,
-    /// Changes in progress.
-    pub running: Vec<ChangeRequest>,
-    /// Whether that is all of them; else they are looked for.
-    pub knows_running: bool,
-    /// Namespaces that the key may not change.
-    pub not_permitted: BTreeMap<String, NotPermitted>,
-    /// Namespaces whose spec differed after their change.
-    pub spec_changed: BTreeMap<String, SpecChanged>,
-}
-
-/// What an evaluation found and decided.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EvaluateResult {
-    /// The evaluation, without what becomes of its changes.
-    pub report: EvaluationReport,
-    /// The changes, in the order in which they are carried out.
-    pub changes: Vec<ChangeRequest>,
-    /// Namespaces that need capacity, changed or not.
-    pub needed: Vec<String>,
-    /// How many changes may run at a time.
-    pub max_concurrent: u32,
-    /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
-    pub next_tick: Option<String>,
-    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
-    pub apart_ms: Option<u64>,
-    /// The ledgers of workers that evaluated lately, this one's among them.
-    pub ledgers: BTreeMap<String, i64>,
-    /// The latest pause of each kind; `None` if they could not be read.
-    pub pauses: Option<BTreeMap<String, PauseSeen>>,
-    /// Changes that ended without a signal.
-    pub ended: Vec<ChangeReport>,
-    /// Changes in progress that the controller did not know.
-    pub found: Vec<ChangeRequest>,
-    /// Changes in progress that make no progress.
-    pub stalled: Vec<StalledChange>,
-    /// Whether the changes in progress could be read.
-    pub knows_running: bool,
-    /// How long the data behind the changes stays fresh enough, in milliseconds of real time.
-    pub data_expires_in_ms: u64,
-    /// Whether the schedule runs although changes are paused.
-    pub schedule_runs_under_pause: bool,
-}
+use crate::schedule::{Schedule, Shown};
+use crate::settings::ActivitySettings;
 
 /// An evaluation that could not be made.
 pub(crate) enum EvaluateError {
@@ -91,11 +34,20 @@ pub(crate) enum EvaluateError {
 const RECORDING: Duration = Duration::from_secs(45);
 const RECORDING_SCALE_UP: Duration = Duration::from_secs(5);
 
+/// What an evaluation needs of its worker.
+#[derive(Clone, Copy)]
+pub(crate) struct Evaluator<'a> {
+    pub(crate) autopilot: &'a Autopilot,
+    pub(crate) client: &'a Client,
+    pub(crate) settings: &'a ActivitySettings,
+    pub(crate) health: &'a EvaluationHealth,
+}
+
 pub(crate) async fn evaluate(
-    activities: &CapacityActivities,
+    worker: Evaluator<'_>,
     request: &EvaluateRequest,
 ) -> Result<EvaluateResult, EvaluateError> {
-    let (installation, client) = (&activities.settings.installation, activities.client.get());
+    let (installation, client) = (&worker.settings.installation, worker.client);
     let observe = ObserveRequest {
         number: request.number,
         account: request.account.clone(),
@@ -104,15 +56,15 @@ pub(crate) async fn evaluate(
         ..ObserveRequest::default()
     };
     let (pauses, running, records, ledgers) = tokio::join!(
-        pauses::read_all(&client, installation),
+        pauses::read_all(client, installation),
         running::look(
-            &client,
+            client,
             &request.running,
             request.knows_running,
-            activities.settings.no_progress_after,
+            worker.settings.no_progress_after,
         ),
-        open_records(activities),
-        activities.ledgers(&observe),
+        open_records(client),
+        ledgers::lately(worker.autopilot, &observe),
     );
     let mut warnings = Vec::new();
     let pauses = pauses
@@ -123,9 +75,10 @@ pub(crate) async fn evaluate(
             ));
         })
         .ok();
-    let records = records.unwrap_or_else(|problem| {
+    let records = records.unwrap_or_else(|error| {
         warnings.push(format!(
-            "the records of earlier changes cannot be listed: {problem}"
+            "the records of earlier changes cannot be listed: {}",
+            chain(&error)
         ));
         Vec::new()
     });
@@ -133,57 +86,50 @@ pub(crate) async fn evaluate(
     let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(pause_restriction).collect();
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
     restrictions.extend(by_namespace(request, &running.open, &records));
-    for (namespace, refused) in &request.not_permitted {
-        if let Ok(namespace) = namespace.parse() {
-            let why = "the last update of this namespace was refused: the key lacks Namespace Admin on it";
-            activities
-                .autopilot
-                .remember_refusal(&namespace, &refused.resource_version, why.to_owned());
-        }
-    }
+    remember_refusals(worker.autopilot, request);
     let asked = EvaluationRequest {
         scope: Scope::All,
         restrictions,
         ledger_is_enough: request.again,
     };
-    let evaluation = activities
+    let evaluation = worker
         .autopilot
         .evaluate_on(&asked, &|_| ())
         .await
         .map_err(|error| {
-            activities.health.failed();
+            worker.health.failed();
             EvaluateError::Failed(chain(&error))
         })?;
     same_account(request, &evaluation)?;
     if evaluation.metrics_unavailable.is_some() {
-        activities.health.failed();
+        worker.health.failed();
     } else {
-        activities.health.evaluated();
+        worker.health.evaluated();
     }
     let plan = Plan::of(&evaluation);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.ledger_problem.clone();
-    let quiet = record(activities, request, &plan, &evaluation, &mut ledger_problem).await;
+    let quiet = record(worker, request, &plan, &evaluation, &mut ledger_problem).await;
 
-    let mut observation = Observation::of(&plan, &observe, activities.settings.dry_run, quiet);
+    let mut observation = Observation::of(&plan, &observe, worker.settings.dry_run, quiet);
     observation.report.paused = is_paused;
     observation.report.ledger_problem = ledger_problem;
     observation.report.warnings.extend(warnings);
-    if !activities.settings.dry_run {
-        observation = observation.with_changes(requests(activities, request, &plan));
+    if !worker.settings.dry_run {
+        observation = observation.with_changes(requests(worker, request, &plan));
     }
     observation.report.changes_left_out = observation.changes_left_out;
-    let shown = activities.schedule().await;
+    let shown = schedule(client, installation).await;
     Ok(EvaluateResult {
         needed: needed(&plan),
         report: observation.report,
         changes: observation.changes,
-        max_concurrent: activities.settings.max_concurrent_changes.max(1),
+        max_concurrent: worker.settings.max_concurrent_changes.max(1),
         schedule_runs_under_pause: is_paused && shown.as_ref().is_some_and(|shown| !shown.paused),
         next_tick: shown
             .filter(|shown| !shown.paused)
             .and_then(|shown| shown.next.first().map(ToString::to_string)),
-        apart_ms: activities.settings.sampling.evaluations_apart_ms(),
+        apart_ms: worker.settings.sampling.evaluations_apart_ms(),
         ledgers: ledgers.lately,
         pauses: pauses.map(|pauses| {
             let seen = |pause: Pause| (pause.kind.as_str().to_owned(), pause.seen);
@@ -193,46 +139,64 @@ pub(crate) async fn evaluate(
         stalled: running.stalled,
         found: running.new,
         knows_running: running.known,
-        data_expires_in_ms: data_expires_in_ms(activities, &plan),
+        data_expires_in_ms: data_expires_in_ms(worker, &plan),
     })
 }
 
-/// When the first of the changes has to be decided again.
-fn data_expires_in_ms(activities: &CapacityActivities, plan: &Plan) -> u64 {
-    let changes = plan.decisions.iter().filter(|it| it.action.is_change());
-    fresh_for_ms(activities, changes.filter_map(|it| it.sample_minute).min())
+/// Namespaces that the key may not change are held without another attempt, until their resource version changes.
+fn remember_refusals(autopilot: &Autopilot, request: &EvaluateRequest) {
+    for (namespace, refused) in &request.not_permitted {
+        if let Ok(namespace) = namespace.parse() {
+            let why = "the last update of this namespace was refused: the key lacks Namespace Admin on it";
+            autopilot.remember_refusal(&namespace, &refused.resource_version, why.to_owned());
+        }
+    }
 }
 
-/// A queued change is decided again when its data is too old.
-fn fresh_for_ms(activities: &CapacityActivities, sample_minute: Option<Timestamp>) -> u64 {
-    let now = activities.autopilot.now();
-    let max_age = activities.autopilot.settings().metrics_max_age();
+/// The schedule, if there is one that can be read within a few seconds.
+async fn schedule(client: &Client, installation: &Installation) -> Option<Shown> {
+    let schedule = Schedule::new(client, installation);
+    tokio::time::timeout(Duration::from_secs(5), schedule.show())
+        .await
+        .ok()?
+        .ok()
+}
+
+/// When the first of the changes has to be re-evaluated.
+fn data_expires_in_ms(worker: Evaluator<'_>, plan: &Plan) -> u64 {
+    let changes = plan.decisions.iter().filter(|it| it.action.is_change());
+    fresh_for_ms(worker, changes.filter_map(|it| it.sample_minute).min())
+}
+
+/// A queued change is re-evaluated when its data is too old.
+fn fresh_for_ms(worker: Evaluator<'_>, sample_minute: Option<Timestamp>) -> u64 {
+    let now = worker.autopilot.now();
+    let max_age = worker.autopilot.settings().metrics_max_age();
     let left = sample_minute.map_or(max_age, |minute| {
         max_age.saturating_sub(now.duration_since(minute))
     });
     let left = Duration::try_from(left).unwrap_or_default();
-    let left = left.div_f64(activities.settings.sampling.speed.max(1.0));
+    let left = left.div_f64(worker.settings.sampling.speed.max(1.0));
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn same_account(request: &EvaluateRequest, evaluation: &Evaluation) -> Result<(), EvaluateError> {
     match (&request.account, &evaluation.account) {
         (Some(ours), Some(seen)) if ours != seen => Err(EvaluateError::WrongAccount(format!(
-            "this controller belongs to account {ours}, but the worker's keys belong to account {seen}: give the other \
-             installation an id and a task queue of its own (CAPACITY_INSTALLATION)"
+            "this controller belongs to account {ours}, but the worker's keys belong to account {seen}: give the other installation its own id and task queue (CAPACITY_INSTALLATION)"
         ))),
         _ => Ok(()),
     }
 }
 
 async fn record(
-    activities: &CapacityActivities,
+    worker: Evaluator<'_>,
     request: &EvaluateRequest,
     plan: &Plan,
     evaluation: &Evaluation,
     problem: &mut Option<String>,
 ) -> QuietDecisions {
-    let Some(ledger) = activities.autopilot.ledger() else {
+    let Some(ledger) = worker.autopilot.ledger() else {
         return QuietDecisions::InReport;
     };
     let bound = if request.scale_up_only {
@@ -241,7 +205,7 @@ async fn record(
         RECORDING
     };
     let by = recorder();
-    let dry_run = activities.settings.dry_run;
+    let dry_run = worker.settings.dry_run;
     let recorded = async {
         record_evaluation(ledger, plan, dry_run, &by).await?;
         // A scale-up-only evaluation leaves the hourly plan and its policy state to the next full one.
@@ -262,13 +226,13 @@ async fn record(
     QuietDecisions::InReport
 }
 
-fn requests(activities: &CapacityActivities, request: &EvaluateRequest, plan: &Plan) -> Vec<ChangeRequest> {
-    let timeout_seconds = Some(activities.settings.change_timeout.as_secs());
+fn requests(worker: Evaluator<'_>, request: &EvaluateRequest, plan: &Plan) -> Vec<ChangeRequest> {
+    let timeout_seconds = Some(worker.settings.change_timeout.as_secs());
     let orders = plan.orders();
     let requests = orders.iter().map(|order| ChangeRequest {
-        fresh_for_ms: Some(fresh_for_ms(activities, order.sample_minute)),
+        fresh_for_ms: Some(fresh_for_ms(worker, order.sample_minute)),
         timeout_seconds,
-        controller_id: activities.settings.installation.controller_id(),
+        controller_id: worker.settings.installation.controller_id(),
         evaluation: request.number,
         plan_id: plan.plan_id.clone(),
         ..ChangeRequest::from(order)

@@ -1,8 +1,27 @@
 //! The words of a failed activity: its error alone says only that it failed.
 
 use temporalio_common::error::{ActivityExecutionError, IncomingError};
+use temporalio_common::protos::temporal::api::failure::v1::Failure;
 
-/// Returns the cause in words.
+/// Returns the texts of a failure and its causes.
+pub(crate) fn text_of(failure: &Failure) -> String {
+    let causes = std::iter::successors(Some(failure), |failure| failure.cause.as_deref());
+    let texts: Vec<&str> = causes.map(|failure| failure.message.as_str()).collect();
+    texts.join(": ")
+}
+
+/// An activity that failed, in the words of its cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ActivityFailed(String);
+
+impl From<ActivityExecutionError> for ActivityFailed {
+    fn from(error: ActivityExecutionError) -> Self {
+        Self(cause_of(&error))
+    }
+}
+
+/// Returns the cause as text.
 pub(crate) fn cause_of(error: &ActivityExecutionError) -> String {
     match error.cause() {
         Some(cause) => cause.to_string(),

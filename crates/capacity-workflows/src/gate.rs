@@ -12,9 +12,9 @@ const OPEN_FOR_MS: u64 = 60 * 60 * 1_000;
 const SCALE_UP_BEHIND_MS: u64 = 30 * 1_000;
 /// How long a scale-down waits behind a change without a verdict.
 const SCALE_DOWN_BEHIND_MS: u64 = 2 * 60 * 1_000;
-/// Posted changes without a verdict, at most.
+/// Maximum number of posted changes without a verdict.
 const MOST_WITHOUT_VERDICT: usize = 3;
-/// Scale-downs among them, at most.
+/// Maximum number of scale-downs among them.
 const MOST_SCALE_DOWNS_WITHOUT_VERDICT: usize = 2;
 
 /// The gate, as the controller carries it from run to run.
@@ -66,7 +66,7 @@ impl Gate {
         self.verdict_ms = None;
     }
 
-    /// Closes the gate and forgets what was posted without a verdict: a person has looked.
+    /// Closes the gate and forgets what was posted without a verdict: a person has checked.
     pub fn reset(&mut self) {
         *self = Self {
             verified_builds: std::mem::take(&mut self.verified_builds),

@@ -22,7 +22,7 @@ pub const CHANGE_OUTCOMES: [&str; 10] = [
     "other",
 ];
 
-/// What a worker knows of evaluations. Clones share it.
+/// What a worker knows about evaluations. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EvaluationHealth(Arc<Known>);
 

@@ -2,71 +2,100 @@
 
 use std::time::Duration;
 
-use capacity_autopilot::{ChangeOrder, chain};
+use capacity_autopilot::{Autopilot, ChangeOrder, chain};
 use futures::StreamExt;
-use temporalio_client::WorkflowListOptions;
+use jiff::{SignedDuration, Timestamp};
+use temporalio_client::errors::ClientError;
+use temporalio_client::{Client, WorkflowListOptions};
 
-use crate::activities::CapacityActivities;
-use crate::change_steps::too_old;
-use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest, LEDGER_UNAVAILABLE};
-use crate::pauses;
+use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest, LEDGER_UNAVAILABLE, METRICS_STALE};
+use crate::pauses::{self, PauseError};
+use crate::settings::ActivitySettings;
 
 /// The last look and the POST lie within five seconds.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// Returns the code and the sentence of what forbids the change; an error if that cannot be read now.
+/// What forbids a change: a stable code and a sentence.
+pub(crate) struct NotNow {
+    pub(crate) code: &'static str,
+    pub(crate) why: String,
+}
+
+impl NotNow {
+    fn new(code: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            code,
+            why: why.into(),
+        }
+    }
+}
+
+/// What a last look could not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    #[error("the pauses could not be read in time")]
+    PausesLate,
+    #[error(transparent)]
+    Pauses(#[from] PauseError),
+    #[error("the open records could not be listed in time")]
+    RecordsLate,
+    #[error(transparent)]
+    Records(#[from] ClientError),
+}
+
+/// Returns what forbids the change; an error if that cannot be read now.
 pub(crate) async fn last_look(
-    activities: &CapacityActivities,
+    autopilot: &Autopilot,
+    client: &Client,
+    settings: &ActivitySettings,
     request: &ChangeRequest,
     order: &ChangeOrder,
-) -> Result<Option<(&'static str, String)>, String> {
-    if let Some(found) = by_settings(activities, request, order) {
+) -> Result<Option<NotNow>, LookError> {
+    if let Some(found) = by_settings(autopilot, settings, request, order) {
         return Ok(Some(found));
     }
     if !request.scales_up()
-        && let Some(found) = by_ledger(activities, request).await?
+        && let Some(found) = by_ledger(autopilot, client, request).await?
     {
         return Ok(Some(found));
     }
-    let client = activities.client.get();
-    let read = pauses::read_all(&client, &activities.settings.installation);
+    let read = pauses::read_all(client, &settings.installation);
     let pauses = tokio::time::timeout(BOUND, read)
         .await
-        .map_err(|_| "the pauses could not be read in time".to_owned())?
-        .map_err(|error| chain(&error))?;
+        .map_err(|_| LookError::PausesLate)??;
     let stops = pauses
         .into_iter()
         .find(|pause| pause.seen.open && pause.kind.stops(request.scales_up()));
-    Ok(stops.map(|pause| ("paused", pause.sentence())))
+    Ok(stops.map(|pause| NotNow::new("paused", pause.sentence())))
 }
 
 fn by_settings(
-    activities: &CapacityActivities,
+    autopilot: &Autopilot,
+    settings: &ActivitySettings,
     request: &ChangeRequest,
     order: &ChangeOrder,
-) -> Option<(&'static str, String)> {
-    let settings = &activities.settings;
+) -> Option<NotNow> {
     if settings.dry_run {
         let text = "DRY_RUN_MODE is true on this worker, so nothing is changed";
-        return Some(("dry_run", text.to_owned()));
+        return Some(NotNow::new("dry_run", text));
     }
-    let filter = &activities.autopilot.settings().rules.filter;
+    let filter = &autopilot.settings().rules.filter;
     if filter.deny.matches(&order.namespace) {
-        return Some(("denied", "NAMESPACE_DENYLIST excludes it now".to_owned()));
+        return Some(NotNow::new("denied", "NAMESPACE_DENYLIST excludes it now"));
     }
     if !filter.allow.is_empty() && !filter.allow.matches(&order.namespace) {
-        return Some((
+        return Some(NotNow::new(
             "not_allowed",
-            "NAMESPACE_ALLOWLIST does not include it now".to_owned(),
+            "NAMESPACE_ALLOWLIST does not include it now",
         ));
     }
     let is_verified = request.verified_builds.contains(&settings.build);
     if !request.canary && !is_verified {
         let text = format!("no change of build {} has been verified yet", settings.build);
-        return Some((BUILD_NOT_VERIFIED, text));
+        return Some(NotNow::new(BUILD_NOT_VERIFIED, text));
     }
-    let now = activities.autopilot.now();
-    if let Some(found) = too_old(order, activities.autopilot.settings().metrics_max_age(), now) {
+    let now = autopilot.now();
+    if let Some(found) = too_old(order, autopilot.settings().metrics_max_age(), now) {
         return Some(found);
     }
     let minute = now.as_second().rem_euclid(3_600) / 60;
@@ -74,48 +103,67 @@ fn by_settings(
         let text = format!(
             "it is minute {minute} of the UTC hour; a release this late saves nothing in this hour and might take effect in the next"
         );
-        return Some(("too_late_in_hour", text));
+        return Some(NotNow::new("too_late_in_hour", text));
     }
     None
 }
 
 /// What the ledger forbids: nothing is scaled down without it, nor while an earlier outcome is not in it.
 async fn by_ledger(
-    activities: &CapacityActivities,
+    autopilot: &Autopilot,
+    client: &Client,
     request: &ChangeRequest,
-) -> Result<Option<(&'static str, String)>, String> {
-    let Some(ledger) = activities.autopilot.ledger() else {
+) -> Result<Option<NotNow>, LookError> {
+    let Some(ledger) = autopilot.ledger() else {
         return Ok(None);
     };
     let reached = ledger.call_within(BOUND, async |ledger| Ok(ledger.identity().to_owned()));
     if let Err(error) = reached.await {
         let text = format!("the ledger is unavailable ({})", chain(&error));
-        return Ok(Some((LEDGER_UNAVAILABLE, text)));
+        return Ok(Some(NotNow::new(LEDGER_UNAVAILABLE, text)));
     }
-    let open = open_records(activities).await?;
+    let open = open_records(client).await?;
     Ok(open.contains(&request.namespace).then(|| {
-        (
+        NotNow::new(
             "outcome_not_recorded",
-            "the outcome of its last change is not recorded yet".to_owned(),
+            "the outcome of its last change is not recorded yet",
         )
     }))
 }
 
 /// Returns the namespaces whose last outcome is not recorded yet.
-pub(crate) async fn open_records(activities: &CapacityActivities) -> Result<Vec<String>, String> {
+pub(crate) async fn open_records(client: &Client) -> Result<Vec<String>, LookError> {
     let query = "WorkflowType = 'CapacityRecord' AND ExecutionStatus = 'Running'";
     let options = WorkflowListOptions::builder().limit(1_000).build();
-    let client = activities.client.get();
     let listed = async {
         let mut list = client.list_workflows(query, options);
         let mut namespaces = Vec::new();
         while let Some(record) = list.next().await {
-            let record = record.map_err(|error| error.to_string())?;
+            let record = record?;
             namespaces.extend(record.memo().get::<String>("namespace").ok().flatten());
         }
-        Ok(namespaces)
+        Ok::<_, LookError>(namespaces)
     };
     tokio::time::timeout(BOUND, listed)
         .await
-        .map_err(|_| "the open records could not be listed in time".to_owned())?
+        .map_err(|_| LookError::RecordsLate)?
+}
+
+/// Returns how old data may be at most before a POST, as a code and a sentence where it is older.
+fn too_old(order: &ChangeOrder, max_age: SignedDuration, now: Timestamp) -> Option<NotNow> {
+    let Some(minute) = order.sample_minute else {
+        return Some(NotNow::new(
+            METRICS_STALE,
+            "the change does not name the metrics behind it",
+        ));
+    };
+    let age = now.duration_since(minute);
+    (age > max_age).then(|| {
+        let text = format!(
+            "the metrics behind it are {} min old (limit {} min); the namespace is evaluated again",
+            age.as_mins(),
+            max_age.as_mins()
+        );
+        NotNow::new(METRICS_STALE, text)
+    })
 }

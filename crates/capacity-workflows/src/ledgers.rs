@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use capacity_autopilot::Autopilot;
 use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::activities::CapacityActivities;
 use crate::messages::ObserveRequest;
 
 /// A ledger that has not been used for this long counts as no longer in use.
@@ -22,17 +22,16 @@ pub(crate) struct Ledgers {
     own: Option<String>,
 }
 
-impl CapacityActivities {
-    pub(crate) async fn ledgers(&self, request: &ObserveRequest) -> Ledgers {
-        let own = match self.autopilot.ledger() {
-            None => Some(NONE.to_owned()),
-            Some(ledger) => ledger
-                .call(async |ledger| Ok(ledger.identity().to_owned()))
-                .await
-                .ok(),
-        };
-        with(request.ledgers.clone(), own, self.autopilot.now())
-    }
+/// Returns the ledgers of the workers that evaluated lately, this worker's among them.
+pub(crate) async fn lately(autopilot: &Autopilot, request: &ObserveRequest) -> Ledgers {
+    let own = match autopilot.ledger() {
+        None => Some(NONE.to_owned()),
+        Some(ledger) => ledger
+            .call(async |ledger| Ok(ledger.identity().to_owned()))
+            .await
+            .ok(),
+    };
+    with(request.ledgers.clone(), own, autopilot.now())
 }
 
 fn with(mut lately: BTreeMap<String, i64>, own: Option<String>, now: Timestamp) -> Ledgers {
@@ -60,7 +59,7 @@ pub(crate) fn restrictions(request: &ObserveRequest, ledgers: &Ledgers) -> Vec<R
     scale_up_only.into_iter().chain(ledgers_differ(ledgers)).collect()
 }
 
-/// `None` as well where this worker's own ledger cannot be reached: the evaluation finds that out itself.
+/// Also `None` if this worker's own ledger cannot be reached: the evaluation detects that itself.
 fn ledgers_differ(ledgers: &Ledgers) -> Option<Restriction> {
     let own = ledgers.own.as_ref()?;
     let lately = ledgers.lately.keys();

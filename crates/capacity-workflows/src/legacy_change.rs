@@ -1,22 +1,23 @@
 //! How release 0.1.0 carried out a change. Kept for changes that one of its workers began: their histories replay here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capacity_autopilot::{CHANGE_TIMEOUT, Next};
 use temporalio_sdk::{TimerOptions, WorkflowContext, WorkflowResult, WorkflowTermination};
 
-use crate::activities::{CapacityActivities, failure};
-use crate::change::CapacityChange;
+use crate::activities::CapacityActivities;
+use crate::activity::failure;
 use crate::failures::{cause_of, type_of};
 use crate::messages::{ChangeReport, ChangeRequest, Redecide, StepRequest};
 use crate::options;
 
-/// How often a change may be decided again before it is left to the next evaluation.
+/// How often a change may be re-evaluated before it is left to the next evaluation.
 const MOST_DECISIONS: u32 = 3;
 
 /// Carries out a change as release 0.1.0 did.
-pub(crate) async fn run(
-    context: &WorkflowContext<CapacityChange>,
+pub(crate) async fn run<W>(
+    context: &WorkflowContext<W>,
+    started: Option<SystemTime>,
     mut request: ChangeRequest,
 ) -> WorkflowResult<ChangeReport> {
     let mut state = None;
@@ -25,7 +26,7 @@ pub(crate) async fn run(
         let bound = request
             .timeout_seconds
             .map_or(CHANGE_TIMEOUT, Duration::from_secs);
-        if took(context) > bound {
+        if took(context, started) > bound {
             return outlasted(context, &request, bound).await;
         }
         let step = StepRequest {
@@ -109,8 +110,8 @@ pub(crate) async fn run(
 }
 
 /// It notifies the channel itself: the evaluation that began it may be over.
-async fn outlasted(
-    context: &WorkflowContext<CapacityChange>,
+async fn outlasted<W>(
+    context: &WorkflowContext<W>,
     request: &ChangeRequest,
     bound: Duration,
 ) -> WorkflowResult<ChangeReport> {
@@ -130,8 +131,8 @@ async fn outlasted(
     Ok(report)
 }
 
-fn took(context: &WorkflowContext<CapacityChange>) -> Duration {
-    match (context.workflow_time(), context.state(CapacityChange::started)) {
+fn took<W>(context: &WorkflowContext<W>, started: Option<SystemTime>) -> Duration {
+    match (context.workflow_time(), started) {
         (Some(now), Some(started)) => now.duration_since(started).unwrap_or_default(),
         _ => Duration::ZERO,
     }

@@ -3,22 +3,22 @@
 //! # Where to start
 //!
 //! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change, [`EvaluationTick`] is what the
-//! schedule starts; [`CapacityActivities`] does the work. [`ask`], [`status`] and [`last_evaluation`] talk to the controller.
+//! schedule starts; [`CapacityActivities`] does the work. [`controller`] and [`schedule`] have the handles that clients use.
 
 // An optimized build computes the layout of nested futures that a debug build does not: the activities exceed the limit of 128.
 #![recursion_limit = "256"]
 
 mod activities;
+mod activity;
 mod carried;
 mod change;
 mod change_messages;
 mod change_steps;
 mod connection;
-mod controller;
-mod controller_client;
-mod controller_loop;
-mod controller_state;
+pub mod controller;
+mod definitions;
 mod evaluation;
+mod evaluation_messages;
 mod failures;
 mod figures;
 mod gate;
@@ -26,7 +26,7 @@ mod health;
 mod last_look;
 mod ledgers;
 mod legacy_change;
-mod legacy_controller;
+mod management;
 mod messages;
 pub mod names;
 mod news;
@@ -36,26 +36,26 @@ pub mod pauses;
 mod queue;
 mod record;
 mod running;
+mod sampler;
 mod sampling;
-mod schedule;
+pub mod schedule;
+mod settings;
+mod shutdown;
+mod step_messages;
 mod tick;
+mod time;
 mod watch;
 mod worker;
 
-pub use activities::{ActivitySettings, CapacityActivities, build_id};
+pub use activities::CapacityActivities;
 pub use change::CapacityChange;
-pub use change_steps::{
-    ChangeActivities, CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
-};
+pub use change_steps::ChangeActivities;
 pub use connection::{ConnectError, ConnectionSettings, Credential, NotSet, connection};
-pub use controller::{CapacityManagementWorkflow, LOOP_VERSION};
-pub use controller_client::{
-    AskError, ControllerError, Trigger, ask, ask_for_decisions, evaluation, last_evaluation, signal, status,
-};
-pub use evaluation::{EvaluateRequest, EvaluateResult};
+pub use evaluation_messages::{EvaluateRequest, EvaluateResult};
 pub use figures::Figures;
 pub use gate::Gate;
 pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
+pub use management::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use messages::{
     Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationQuery,
     EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation, ObserveRequest, PauseSeen,
@@ -67,12 +67,10 @@ pub use observation::QuietDecisions;
 pub use pauses::{Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
-pub use sampling::{SamplingSettings, Shutdown, UsageSampler, keep_sampling};
-pub use schedule::{
-    CreateOutcome, ScheduleError, ScheduleOptions, Shown, TicksSince, create, delete, last_ticks, pause,
-    resume, show, ticks_since, trigger,
-};
+pub use sampler::UsageSampler;
+pub use settings::{ActivitySettings, SamplingSettings, build_id};
+pub use shutdown::Shutdown;
+pub use step_messages::{CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer};
 pub use temporal_worker_kit::Lenient;
 pub use tick::EvaluationTick;
-pub use watch::watch_controller;
-pub use worker::{WorkerLimits, register, worker_config};
+pub use worker::{CapacityWorker, WorkerLimits, worker_config};

@@ -93,7 +93,7 @@ impl EvaluationReport {
         self.changes.iter().all(ChangeReport::is_settled)
     }
 
-    /// Returns the last change of each namespace, in order. One that did not start and was decided again is there once.
+    /// Returns the last change of each namespace, in order. One that did not start and was re-evaluated is there once.
     pub fn last_changes(&self) -> Vec<&ChangeReport> {
         let last: BTreeMap<&str, usize> = (self.changes.iter().enumerate())
             .map(|(at, change)| (change.namespace.as_str(), at))
@@ -170,7 +170,7 @@ pub struct ObserveRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
-    /// The evaluation, without what becomes of its changes.
+    /// The evaluation, without the outcomes of its changes.
     pub report: EvaluationReport,
     /// The changes, in the order in which they are carried out; none under dry run or brake.
     pub changes: Vec<ChangeRequest>,
@@ -210,7 +210,7 @@ pub struct Announcement {
     pub standing: BTreeMap<String, Standing>,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
     pub last_good: Option<String>,
-    /// The pause during which somebody unpaused the schedule.
+    /// The pause during which someone unpaused the schedule.
     pub unpaused_schedule: Option<PauseSeen>,
 }
 
@@ -259,7 +259,7 @@ pub struct ControllerState {
     pub spec_changed: BTreeMap<String, SpecChanged>,
     /// How many changes may run at a time, from the settings of the last evaluation.
     pub max_concurrent: u32,
-    /// What is queued is not decided again before this time (milliseconds since 1970).
+    /// What is queued is not re-evaluated before this time (milliseconds since 1970).
     pub again_after_ms: u64,
     /// When the last good evaluation began (milliseconds since 1970): one with usable metrics.
     pub last_good_ms: Option<u64>,
@@ -277,7 +277,7 @@ pub struct EvaluationQuery {
     pub number: u64,
 }
 
-/// A pause that was seen.
+/// A pause, as an evaluation read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PauseSeen {

@@ -1,4 +1,4 @@
-//! Names that people, schedules and histories hold on to. Never renamed.
+//! Names that people, schedules and histories depend on. Never renamed.
 
 /// The controller's workflow id.
 pub const CONTROLLER_ID: &str = "capacity-management-workflow";
@@ -43,7 +43,7 @@ impl PauseKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::All, Self::ScaleUp, Self::ScaleDown, Self::Spec];
 
-    /// Returns the stable word, as it stands in the workflow id.
+    /// Returns the stable word, as in the workflow id.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -88,6 +88,12 @@ impl Installation {
     /// Returns the installation that settings describe.
     pub fn of(home: &capacity_settings::Home) -> Self {
         Self::new(home.installation.clone(), home.task_queue.clone())
+    }
+
+    /// Returns the same installation on another task queue.
+    #[must_use]
+    pub fn on_task_queue(self, task_queue: impl Into<String>) -> Self {
+        Self::new(self.name, task_queue)
     }
 
     /// Returns the task queue of its workers.

@@ -16,19 +16,19 @@ pub(crate) const MOST_STANDING: usize = 400;
 /// What to announce now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct News {
-    /// The report without what people know already.
+    /// The report without what was announced before.
     pub(crate) report: EvaluationReport,
     /// What else to announce.
     pub(crate) more: Vec<Section>,
     /// The standing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
-    /// Since when evaluations fail, if that is to be announced (UTC, RFC 3339).
+    /// Since when evaluations have been failing, if that should be announced (UTC, RFC 3339).
     pub(crate) failing_since: Option<String>,
-    /// Whether it is to be announced that the schedule runs although changes are paused.
+    /// Whether to announce that the schedule runs although changes are paused.
     pub(crate) unpaused: bool,
 }
 
-/// Separates what is new in a report from what people know.
+/// Separates what is new in a report from what was announced before.
 pub(crate) fn news(
     report: EvaluationReport,
     before: &BTreeMap<String, Standing>,
@@ -87,7 +87,7 @@ pub(crate) fn news(
                 "need"
             }
         );
-        more.push(section("Needs attention as well", vec![text]));
+        more.push(section("Also needs attention", vec![text]));
     }
     let (standing, ended) = found.end(MOST_STANDING, |problem| may_stand && problem != FAILED);
     more.extend(resolved(ended));
@@ -111,7 +111,7 @@ const FAILED: &str = "the account: evaluation failed";
 
 impl From<&Standing> for Problem {
     fn from(standing: &Standing) -> Self {
-        // An unreadable time counts as none, so the problem is announced once more.
+        // An unreadable time counts as none, so the problem is announced again.
         let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         Self {
             seen: standing.seen,

@@ -87,7 +87,7 @@ pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Telling people never holds anything up for long.
+/// Notifying people never holds anything up for long.
 pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(4),
@@ -95,7 +95,7 @@ pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempts: 2,
 };
 
-/// Asking the controller: a refusal passes, and no answer is final.
+/// Asking the controller: a refusal is retried; no answer is final.
 pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(18),
     total: Duration::from_mins(25),
@@ -158,7 +158,7 @@ fn for_long(retry: RetryPolicy, total: Duration) -> ActivityOptions {
     options
 }
 
-/// Waiting for a change that somebody else began.
+/// Waiting for a change that someone else began.
 pub(crate) const WAIT: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(20),
     total: Duration::from_mins(40),

@@ -1,5 +1,5 @@
 //! Pauses. A pause is an open workflow execution: no worker runs it, so it needs neither a worker, a schedule nor a
-//! controller, and no terminated controller forgets it. Who made it, why and when stand in its memo.
+//! controller, and no terminated controller forgets it. Who made it, why and when are in its memo.
 
 use std::time::Duration;
 
@@ -95,8 +95,11 @@ pub async fn open(
     .static_summary(format!("Paused ({}): {reason}", kind.as_str()))
     .build();
     let started = client.start_workflow(UntypedWorkflow::new(TYPE), RawValue::default(), options);
-    bounded(started).await.map_err(failed)?;
-    Ok(true)
+    match tokio::time::timeout(BOUND, started).await {
+        Err(_) => Err(failed(no_answer())),
+        Ok(Err(problem)) => Err(failed(problem.to_string())),
+        Ok(Ok(_)) => Ok(true),
+    }
 }
 
 /// Ends a pause. Returns whether one was open.
@@ -186,11 +189,4 @@ pub async fn read_all(client: &Client, installation: &Installation) -> Result<Ve
 
 fn no_answer() -> String {
     format!("the Temporal service did not answer in {} s", BOUND.as_secs())
-}
-
-async fn bounded<T, E: std::fmt::Display>(call: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(BOUND, call).await {
-        Err(_) => Err(no_answer()),
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-    }
 }

@@ -10,6 +10,8 @@ use crate::gate::{Gate, Passage, Unverified};
 
 /// Operations that the account allows at a time.
 pub(crate) const MOST_OPERATIONS: usize = 10;
+/// A change that could not start or post is tried again after this long, then after longer.
+pub(crate) const TRY_AGAIN_MS: u64 = 5_000;
 /// A change that takes longer is hanging.
 const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;
 /// Slots that scale-downs may use: the rest is reserved for scale-ups.
@@ -25,7 +27,7 @@ pub struct QueuedChange {
     pub queued_ms: u64,
     /// Not to start before this time, after an attempt that could not.
     pub not_before_ms: u64,
-    /// When its data is too old, so that it is decided again.
+    /// When its data is too old, so that it is re-evaluated.
     pub expires_ms: u64,
     /// How often it could not be started.
     pub attempts: u32,
@@ -87,7 +89,7 @@ impl Changes {
     }
 
     /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. So does a release
-    /// that was put back since then, to be decided again: the evaluation saw it in progress and did not report it. Returns what
+    /// that was put back since then, to be re-evaluated: the evaluation saw it in progress and did not report it. Returns what
     /// was dropped.
     pub(crate) fn replace(
         &mut self,
@@ -206,7 +208,7 @@ impl Changes {
             if self.is_running(&queued.request.namespace) || !has_place(queued) {
                 continue;
             }
-            // The last look would refuse it: it waits until it is decided again.
+            // The last look would refuse it: it waits until it is re-evaluated.
             if queued.expires_ms <= now_ms {
                 continue;
             }
@@ -266,7 +268,7 @@ pub(crate) enum GoesBack {
     Soon,
     /// It is tried again at once, as a canary.
     AsCanary,
-    /// It is decided again before it starts.
+    /// It is re-evaluated before it starts.
     ToBeDecidedAgain,
 }
 

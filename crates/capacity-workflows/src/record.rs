@@ -5,9 +5,10 @@ use temporal_worker_kit::Lenient;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::change_steps::{ChangeActivities, Concluded, Conclusion};
+use crate::change_steps::ChangeActivities;
 use crate::messages::ChangeReport;
 use crate::options;
+use crate::step_messages::{Concluded, Conclusion};
 
 /// The record of one change.
 #[workflow]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use temporalio_client::errors::WorkflowInteractionError;
+use temporalio_client::errors::{ClientError, WorkflowInteractionError};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
@@ -16,7 +16,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
 };
 
-use crate::change::CapacityChange;
+use crate::definitions::ChangeWorkflow;
 use crate::messages::{ChangeReport, ChangeRequest, StalledChange};
 use crate::names::change_id;
 
@@ -26,7 +26,7 @@ const BOUND: Duration = Duration::from_secs(5);
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(25);
 /// Changes of an older release announced their end in the digest of their evaluation, unless it ended with them.
 const ANNOUNCED_BY_EVALUATION: SignedDuration = SignedDuration::from_mins(15);
-/// Changes that are looked at, at most.
+/// Maximum number of changes that are checked.
 const MOST: usize = 500;
 
 /// What was found.
@@ -44,7 +44,7 @@ pub(crate) struct Found {
     pub(crate) known: bool,
 }
 
-/// Describes the changes that the controller knows; where it knows none, looks for all of them. Returns which of those in progress
+/// Describes the changes that the controller knows; if it knows none, looks for all of them. Returns which of those in progress
 /// made no progress for this long.
 pub(crate) async fn look(
     client: &Client,
@@ -90,7 +90,7 @@ const POLLS: &str = "change_follow";
 /// When an open change last made progress: its last event, or the last poll of a slow one. `None` if that cannot be read now.
 async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledChange> {
     let id = change_id(&change.namespace);
-    let handle = client.get_workflow_handle::<CapacityChange>(id.clone());
+    let handle = client.get_workflow_handle::<ChangeWorkflow>(id.clone());
     let described = tokio::time::timeout(BOUND, handle.describe(WorkflowDescribeOptions::default()));
     let described = described.await.ok()?.ok()?;
     let polls = described.raw().pending_activities.iter().filter(|activity| {
@@ -121,7 +121,7 @@ async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledC
     Some(StalledChange {
         change: change.clone(),
         since_ms: last_poll.unwrap_or_default().max(last_event),
-        started_ms: described.start_time().and_then(crate::controller::milliseconds),
+        started_ms: described.start_time().and_then(crate::time::milliseconds),
     })
 }
 
@@ -136,14 +136,14 @@ enum State {
 }
 
 async fn state_of(client: &Client, change: &ChangeRequest) -> Option<State> {
-    let handle = client.get_workflow_handle::<CapacityChange>(change_id(&change.namespace));
+    let handle = client.get_workflow_handle::<ChangeWorkflow>(change_id(&change.namespace));
     let described = tokio::time::timeout(BOUND, handle.describe(WorkflowDescribeOptions::default()))
         .await
         .ok()?;
     let described = match described {
         Ok(described) => described,
         Err(WorkflowInteractionError::NotFound(_)) => {
-            let gone = "its workflow is not known to the Temporal service any more";
+            let gone = "its workflow no longer exists in the Temporal service";
             return Some(ended(change, "unknown", gone));
         }
         Err(_) => return None,
@@ -166,10 +166,21 @@ async fn state_of(client: &Client, change: &ChangeRequest) -> Option<State> {
             Some(State::Ended(Box::new(report)))
         }
         status => {
-            let why = format!("its workflow ended without an outcome ({status:?})");
+            let why = without_outcome(status);
             Some(ended(change, "terminated", &why))
         }
     }
+}
+
+fn without_outcome(status: WorkflowExecutionStatus) -> String {
+    let how = match status {
+        WorkflowExecutionStatus::Failed => "failed",
+        WorkflowExecutionStatus::Canceled => "was canceled",
+        WorkflowExecutionStatus::Terminated => "was terminated",
+        WorkflowExecutionStatus::TimedOut => "timed out",
+        _ => "ended",
+    };
+    format!("its workflow {how} without an outcome")
 }
 
 fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
@@ -179,7 +190,7 @@ fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
 }
 
 /// Lists open changes, and those that ended within the last day or so without the controller hearing of it.
-async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
+async fn list(client: &Client, found: &mut Found) -> Result<(), ClientError> {
     let now = Timestamp::now();
     let since = now.saturating_sub(LOOK_BACK).unwrap_or(now);
     let query = format!(
@@ -189,7 +200,7 @@ async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
     let options = WorkflowListOptions::builder().limit(MOST).build();
     let mut listed = client.list_workflows(query, options);
     while let Some(execution) = listed.next().await {
-        let execution = execution.map_err(|error| error.to_string())?;
+        let execution = execution?;
         let is_known = |list: &[ChangeRequest]| {
             list.iter()
                 .any(|change| change_id(&change.namespace) == execution.id())
@@ -214,7 +225,7 @@ async fn list(client: &Client, found: &mut Found) -> Result<(), String> {
                 }
             }
             status => {
-                let why = format!("its workflow ended without an outcome ({status:?})");
+                let why = without_outcome(status);
                 let mut report = ChangeReport::of(&change, "terminated", Some(why));
                 report.posted = true;
                 found.ended.push(report);
@@ -232,7 +243,7 @@ async fn unheard(
     closed: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<ChangeReport> {
-    let handle = client.get_workflow_handle::<CapacityChange>(execution.id().to_owned());
+    let handle = client.get_workflow_handle::<ChangeWorkflow>(execution.id().to_owned());
     let result = handle.get_result(WorkflowGetResultOptions::default());
     let mut report: ChangeReport = tokio::time::timeout(BOUND, result).await.ok()?.ok()?;
     if report.operation_id != change.operation_id || report.signaled || report.recorded || !report.has_ended()

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::schedules::{
-    DeleteScheduleOptions, PauseScheduleOptions, ScheduleOverlapPolicy, TriggerScheduleOptions,
-    UnpauseScheduleOptions,
+    DeleteScheduleOptions, PauseScheduleOptions, ScheduleHandle, ScheduleOverlapPolicy,
+    TriggerScheduleOptions, UnpauseScheduleOptions,
 };
 use temporalio_client::tonic::{Code, IntoRequest, Status as RpcStatus};
 use temporalio_client::{Client, RpcOptions, WorkflowCountOptions, WorkflowGetResultOptions};
@@ -22,9 +22,9 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     CreateScheduleRequest, UpdateScheduleRequest,
 };
 
+use crate::definitions::TickWorkflow;
 use crate::messages::TickRequest;
 use crate::names::Installation;
-use crate::tick::EvaluationTick;
 
 /// When evaluations are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,24 +39,21 @@ pub struct ScheduleOptions {
     pub jitter: Duration,
     /// Catch up on runs that were missed within this time.
     pub catch_up: Duration,
-    /// Whose evaluations: task queue and ids.
-    pub installation: Installation,
 }
 
 impl ScheduleOptions {
     /// Minute 45 of every hour: an hour is billed at its highest setting, so capacity is released at its end.
-    pub fn hourly(installation: Installation) -> Self {
+    pub fn hourly() -> Self {
         Self {
             minutes: vec![45],
             hours: Vec::new(),
             time_zone: "UTC".to_owned(),
             jitter: Duration::ZERO,
             catch_up: Duration::from_mins(10),
-            installation,
         }
     }
 
-    /// Returns what is odd about the minutes: outside the last quarter of the UTC hour, giving back saves nothing.
+    /// Returns what is odd about the minutes: outside the last quarter of the UTC hour, releasing saves nothing.
     pub fn oddity(&self) -> Option<String> {
         let outside: Vec<String> = self
             .minutes
@@ -155,14 +152,14 @@ impl ScheduleOptions {
         }
     }
 
-    fn wanted(&self) -> proto::Schedule {
+    fn wanted(&self, installation: &Installation) -> proto::Schedule {
         let action = NewWorkflowExecutionInfo {
-            workflow_id: self.installation.tick_id(),
+            workflow_id: installation.tick_id(),
             workflow_type: Some(WorkflowType {
                 name: "EvaluationTick".to_owned(),
             }),
             task_queue: Some(TaskQueue {
-                name: self.installation.task_queue().to_owned(),
+                name: installation.task_queue().to_owned(),
                 ..Default::default()
             }),
             workflow_run_timeout: Duration::try_into(self.run_timeout()).ok(),
@@ -190,7 +187,7 @@ impl ScheduleOptions {
     }
 }
 
-/// The outcome of `create`.
+/// The outcome of [`Schedule::create`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreateOutcome {
@@ -225,7 +222,7 @@ pub enum ScheduleError {
 pub struct Shown {
     /// Whether it is paused.
     pub paused: bool,
-    /// Its note: a person's, if somebody paused it.
+    /// Its note: a person's, if someone paused it.
     pub note: String,
     /// Runs started.
     pub runs: i64,
@@ -263,63 +260,233 @@ fn failed(what: &'static str) -> impl Fn(temporalio_client::schedules::ScheduleE
     }
 }
 
-/// Creates the schedule, or brings it to the wanted spec; a person's pause and notes stay.
-pub async fn create(client: &Client, options: &ScheduleOptions) -> Result<CreateOutcome, ScheduleError> {
-    const WHAT: &str = "create the schedule";
-    let request = CreateScheduleRequest {
-        namespace: client.options().namespace.clone(),
-        schedule_id: options.installation.schedule_id(),
-        request_id: format!("create-{}", Timestamp::now().as_nanosecond()),
-        schedule: Some(options.wanted()),
-        ..Default::default()
-    };
-    match WorkflowService::create_schedule(&mut client.clone(), request.into_request()).await {
-        Ok(_) => Ok(CreateOutcome::Created),
-        Err(status) if status.code() == Code::AlreadyExists => {
-            update(client, options).await.map(|()| CreateOutcome::Updated)
-        }
-        Err(status) => Err(refused(WHAT)(status)),
+/// A handle to the schedule of an installation.
+#[derive(Clone)]
+pub struct Schedule {
+    client: Client,
+    installation: Installation,
+}
+
+impl std::fmt::Debug for Schedule {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Schedule")
+            .field("installation", &self.installation)
+            .finish_non_exhaustive()
     }
 }
 
-async fn update(client: &Client, options: &ScheduleOptions) -> Result<(), ScheduleError> {
-    const WHAT: &str = "update the schedule";
-    let handle = client.get_schedule_handle(options.installation.schedule_id());
-    let wanted = options.wanted();
-    for _ in 0..3 {
+impl Schedule {
+    /// Returns a handle. Nothing is sent until a method is called.
+    pub fn new(client: &Client, installation: &Installation) -> Self {
+        Self {
+            client: client.clone(),
+            installation: installation.clone(),
+        }
+    }
+
+    /// Creates the schedule, or brings it to the wanted spec; a person's pause and notes stay.
+    pub async fn create(&self, options: &ScheduleOptions) -> Result<CreateOutcome, ScheduleError> {
+        const WHAT: &str = "create the schedule";
+        let request = CreateScheduleRequest {
+            namespace: self.client.options().namespace.clone(),
+            schedule_id: self.installation.schedule_id(),
+            request_id: format!("create-{}", Timestamp::now().as_nanosecond()),
+            schedule: Some(options.wanted(&self.installation)),
+            ..Default::default()
+        };
+        match WorkflowService::create_schedule(&mut self.client.clone(), request.into_request()).await {
+            Ok(_) => Ok(CreateOutcome::Created),
+            Err(status) if status.code() == Code::AlreadyExists => {
+                self.update(options).await.map(|()| CreateOutcome::Updated)
+            }
+            Err(status) => Err(refused(WHAT)(status)),
+        }
+    }
+
+    async fn update(&self, options: &ScheduleOptions) -> Result<(), ScheduleError> {
+        const WHAT: &str = "update the schedule";
+        let handle = self.handle();
+        let wanted = options.wanted(&self.installation);
+        for _ in 0..3 {
+            let described = handle
+                .describe(RpcOptions::default())
+                .await
+                .map_err(failed(WHAT))?;
+            let state = described
+                .raw()
+                .schedule
+                .as_ref()
+                .and_then(|schedule| schedule.state.clone());
+            let request = UpdateScheduleRequest {
+                namespace: self.client.options().namespace.clone(),
+                schedule_id: self.installation.schedule_id(),
+                schedule: Some(proto::Schedule {
+                    state,
+                    ..wanted.clone()
+                }),
+                conflict_token: described.conflict_token().to_vec(),
+                request_id: format!("update-{}", Timestamp::now().as_nanosecond()),
+                ..Default::default()
+            };
+            WorkflowService::update_schedule(&mut self.client.clone(), request.into_request())
+                .await
+                .map_err(refused(WHAT))?;
+            // The service accepts a stale token but ignores it.
+            let after = handle
+                .describe(RpcOptions::default())
+                .await
+                .map_err(failed(WHAT))?;
+            if after.raw().schedule.as_ref().is_some_and(|is| took(is, &wanted)) {
+                return Ok(());
+            }
+        }
+        Err(ScheduleError::Contended)
+    }
+
+    /// Shows the schedule.
+    pub async fn show(&self) -> Result<Shown, ScheduleError> {
+        let handle = self.handle();
         let described = handle
             .describe(RpcOptions::default())
             .await
-            .map_err(failed(WHAT))?;
-        let state = described
+            .map_err(failed("show the schedule"))?;
+        let spec = described
             .raw()
             .schedule
             .as_ref()
-            .and_then(|schedule| schedule.state.clone());
-        let request = UpdateScheduleRequest {
-            namespace: client.options().namespace.clone(),
-            schedule_id: options.installation.schedule_id(),
-            schedule: Some(proto::Schedule {
-                state,
-                ..wanted.clone()
-            }),
-            conflict_token: described.conflict_token().to_vec(),
-            request_id: format!("update-{}", Timestamp::now().as_nanosecond()),
-            ..Default::default()
+            .and_then(|schedule| schedule.spec.clone())
+            .unwrap_or_default();
+        let minutes = spec
+            .structured_calendar
+            .iter()
+            .flat_map(|calendar| &calendar.minute);
+        Ok(Shown {
+            paused: described.paused(),
+            note: described.note().unwrap_or_default().to_owned(),
+            runs: described.action_count(),
+            skipped: described.overlap_skipped(),
+            missed: described.missed_catchup_window(),
+            minutes: minutes.map(|range| range.start).collect(),
+            hours: spec
+                .structured_calendar
+                .iter()
+                .flat_map(|calendar| &calendar.hour)
+                .flat_map(|range| range.start..=range.end.max(range.start))
+                .collect(),
+            time_zone: if spec.timezone_name.is_empty() {
+                "UTC".to_owned()
+            } else {
+                spec.timezone_name
+            },
+            next: described
+                .future_action_times()
+                .into_iter()
+                .take(5)
+                .filter_map(timestamp)
+                .collect(),
+        })
+    }
+
+    /// Counts the runs of the schedule since a time, over a week at most. Needs no worker.
+    pub async fn ticks_since(
+        &self,
+        shown: &Shown,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<TicksSince, ScheduleError> {
+        let count = async |status: &str| {
+            let query = format!(
+                "WorkflowType = 'EvaluationTick' AND TaskQueue = '{}' AND StartTime > '{}'{status}",
+                self.installation.task_queue(),
+                since.strftime("%Y-%m-%dT%H:%M:%SZ")
+            );
+            let counted = self
+                .client
+                .count_workflows(query, WorkflowCountOptions::default())
+                .await;
+            counted
+                .map(|counted| u64::try_from(counted.count()).unwrap_or(u64::MAX))
+                .map_err(|error| ScheduleError::Refused {
+                    what: "count the runs of the schedule",
+                    text: error.to_string(),
+                })
         };
-        WorkflowService::update_schedule(&mut client.clone(), request.into_request())
-            .await
-            .map_err(refused(WHAT))?;
-        // The service accepts a stale token but ignores it.
-        let after = handle
+        let started = count("").await?;
+        let failed = count(" AND ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')").await?;
+        Ok(TicksSince {
+            skipped: shown.due_between(since, now).saturating_sub(started),
+            failed,
+        })
+    }
+
+    /// Describes the last runs that the schedule started, newest first, one line each. Needs no worker.
+    pub async fn last_ticks(&self, bound: Duration) -> Result<Vec<String>, ScheduleError> {
+        let handle = self.handle();
+        let described = handle
             .describe(RpcOptions::default())
             .await
-            .map_err(failed(WHAT))?;
-        if after.raw().schedule.as_ref().is_some_and(|is| took(is, &wanted)) {
-            return Ok(());
+            .map_err(failed("show the schedule"))?;
+        let mut lines = Vec::new();
+        for action in described.recent_actions().into_iter().rev().take(5) {
+            let when = action
+                .actual_time
+                .and_then(timestamp)
+                .map_or_else(String::new, |time| time.to_string());
+            let tick = self
+                .client
+                .get_workflow_handle::<TickWorkflow>(action.workflow_id.clone());
+            let result =
+                tokio::time::timeout(bound, tick.get_result(WorkflowGetResultOptions::default())).await;
+            lines.push(match result {
+                Ok(Ok(report)) => format!("{when} {}", report.summary),
+                Ok(Err(error)) => format!("{when} {}: {error}", action.workflow_id),
+                Err(_) => format!("{when} {}: still waiting for a worker", action.workflow_id),
+            });
         }
+        Ok(lines)
     }
-    Err(ScheduleError::Contended)
+
+    /// Pauses the schedule.
+    pub async fn pause(&self, reason: &str) -> Result<(), ScheduleError> {
+        let handle = self.handle();
+        handle
+            .pause(Some(reason), PauseScheduleOptions::default())
+            .await
+            .map_err(failed("pause the schedule"))
+    }
+
+    /// Resumes the schedule.
+    pub async fn resume(&self, note: &str) -> Result<(), ScheduleError> {
+        let handle = self.handle();
+        handle
+            .unpause(Some(note), UnpauseScheduleOptions::default())
+            .await
+            .map_err(failed("resume the schedule"))
+    }
+
+    /// Starts a run now.
+    pub async fn trigger(&self) -> Result<(), ScheduleError> {
+        let handle = self.handle();
+        let policy = ScheduleOverlapPolicy::Unspecified;
+        handle
+            .trigger(policy, TriggerScheduleOptions::default())
+            .await
+            .map_err(failed("trigger the schedule"))
+    }
+
+    /// Deletes the schedule.
+    pub async fn delete(&self) -> Result<(), ScheduleError> {
+        let handle = self.handle();
+        handle
+            .delete(DeleteScheduleOptions::default())
+            .await
+            .map_err(failed("delete the schedule"))
+    }
+
+    fn handle(&self) -> ScheduleHandle<Client> {
+        self.client.get_schedule_handle(self.installation.schedule_id())
+    }
 }
 
 /// Whether a schedule is as it was wanted, in all that we set.
@@ -345,50 +512,6 @@ fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
         )),
     };
     times(is) == times(wanted) && policies(is) == policies(wanted) && tick(is) == tick(wanted)
-}
-
-/// Shows the schedule.
-pub async fn show(client: &Client, installation: &Installation) -> Result<Shown, ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    let described = handle
-        .describe(RpcOptions::default())
-        .await
-        .map_err(failed("show the schedule"))?;
-    let spec = described
-        .raw()
-        .schedule
-        .as_ref()
-        .and_then(|schedule| schedule.spec.clone())
-        .unwrap_or_default();
-    let minutes = spec
-        .structured_calendar
-        .iter()
-        .flat_map(|calendar| &calendar.minute);
-    Ok(Shown {
-        paused: described.paused(),
-        note: described.note().unwrap_or_default().to_owned(),
-        runs: described.action_count(),
-        skipped: described.overlap_skipped(),
-        missed: described.missed_catchup_window(),
-        minutes: minutes.map(|range| range.start).collect(),
-        hours: spec
-            .structured_calendar
-            .iter()
-            .flat_map(|calendar| &calendar.hour)
-            .flat_map(|range| range.start..=range.end.max(range.start))
-            .collect(),
-        time_zone: if spec.timezone_name.is_empty() {
-            "UTC".to_owned()
-        } else {
-            spec.timezone_name
-        },
-        next: described
-            .future_action_times()
-            .into_iter()
-            .take(5)
-            .filter_map(timestamp)
-            .collect(),
-    })
 }
 
 impl Shown {
@@ -420,105 +543,8 @@ pub struct TicksSince {
     pub failed: u64,
 }
 
-/// Counts the runs of the schedule since a time, over a week at most. Needs no worker.
-pub async fn ticks_since(
-    client: &Client,
-    installation: &Installation,
-    shown: &Shown,
-    since: Timestamp,
-    now: Timestamp,
-) -> Result<TicksSince, ScheduleError> {
-    let count = async |status: &str| {
-        let query = format!(
-            "WorkflowType = 'EvaluationTick' AND TaskQueue = '{}' AND StartTime > '{}'{status}",
-            installation.task_queue(),
-            since.strftime("%Y-%m-%dT%H:%M:%SZ")
-        );
-        let counted = client
-            .count_workflows(query, WorkflowCountOptions::default())
-            .await;
-        counted
-            .map(|counted| u64::try_from(counted.count()).unwrap_or(u64::MAX))
-            .map_err(|error| ScheduleError::Refused {
-                what: "count the runs of the schedule",
-                text: error.to_string(),
-            })
-    };
-    let started = count("").await?;
-    let failed = count(" AND ExecutionStatus IN ('Failed', 'TimedOut', 'Terminated')").await?;
-    Ok(TicksSince {
-        skipped: shown.due_between(since, now).saturating_sub(started),
-        failed,
-    })
-}
-
 fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
-}
-
-/// Describes the last runs that the schedule started, newest first, one line each. Needs no worker.
-pub async fn last_ticks(
-    client: &Client,
-    installation: &Installation,
-    bound: Duration,
-) -> Result<Vec<String>, ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    let described = handle
-        .describe(RpcOptions::default())
-        .await
-        .map_err(failed("show the schedule"))?;
-    let mut lines = Vec::new();
-    for action in described.recent_actions().into_iter().rev().take(5) {
-        let when = action
-            .actual_time
-            .and_then(timestamp)
-            .map_or_else(String::new, |time| time.to_string());
-        let tick = client.get_workflow_handle::<EvaluationTick>(action.workflow_id.clone());
-        let result = tokio::time::timeout(bound, tick.get_result(WorkflowGetResultOptions::default())).await;
-        lines.push(match result {
-            Ok(Ok(report)) => format!("{when} {}", report.summary),
-            Ok(Err(error)) => format!("{when} {}: {error}", action.workflow_id),
-            Err(_) => format!("{when} {}: still waiting for a worker", action.workflow_id),
-        });
-    }
-    Ok(lines)
-}
-
-/// Pauses the schedule.
-pub async fn pause(client: &Client, installation: &Installation, reason: &str) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    handle
-        .pause(Some(reason), PauseScheduleOptions::default())
-        .await
-        .map_err(failed("pause the schedule"))
-}
-
-/// Resumes the schedule.
-pub async fn resume(client: &Client, installation: &Installation, note: &str) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    handle
-        .unpause(Some(note), UnpauseScheduleOptions::default())
-        .await
-        .map_err(failed("resume the schedule"))
-}
-
-/// Starts a run now.
-pub async fn trigger(client: &Client, installation: &Installation) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    let policy = ScheduleOverlapPolicy::Unspecified;
-    handle
-        .trigger(policy, TriggerScheduleOptions::default())
-        .await
-        .map_err(failed("trigger the schedule"))
-}
-
-/// Deletes the schedule.
-pub async fn delete(client: &Client, installation: &Installation) -> Result<(), ScheduleError> {
-    let handle = client.get_schedule_handle(installation.schedule_id());
-    handle
-        .delete(DeleteScheduleOptions::default())
-        .await
-        .map_err(failed("delete the schedule"))
 }
 
 #[cfg(test)]
@@ -529,7 +555,7 @@ mod tests {
         ScheduleOptions {
             minutes: minutes.to_vec(),
             time_zone: time_zone.to_owned(),
-            ..ScheduleOptions::hourly(Installation::default())
+            ..ScheduleOptions::hourly()
         }
     }
 

@@ -3,12 +3,12 @@
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use temporal_worker_kit::Lenient;
-use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
 
-use crate::activities::{CapacityActivities, TOLD_AT, failure};
-use crate::failures::cause_of;
+use crate::activities::CapacityActivities;
+use crate::activity::{TOLD_AT, failure};
+use crate::failures::{cause_of, text_of};
 use crate::messages::{EvaluationReport, Silence, TickRequest};
 use crate::options;
 
@@ -66,11 +66,4 @@ impl EvaluationTick {
             .build()
             .into())
     }
-}
-
-/// The texts of a failure and its causes.
-fn text_of(failure: &Failure) -> String {
-    let causes = std::iter::successors(Some(failure), |failure| failure.cause.as_deref());
-    let texts: Vec<&str> = causes.map(|failure| failure.message.as_str()).collect();
-    texts.join(": ")
 }

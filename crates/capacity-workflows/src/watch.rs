@@ -15,29 +15,30 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     GetWorkflowExecutionHistoryReverseRequest, TerminateWorkflowExecutionRequest,
 };
 
-use crate::controller::LOOP_VERSION;
-use crate::controller_client::{Trigger, rotate, signal, status};
+use crate::controller::{Controller, Trigger};
 use crate::health::EvaluationHealth;
+use crate::management::LOOP_VERSION;
 use crate::names::Installation;
 
 /// How often the controller is asked.
 const EVERY: Duration = Duration::from_mins(1);
 /// How long it may take to answer.
 const BOUND: Duration = Duration::from_secs(20);
-/// How soon a controller is looked at again whose history could not be replayed: a worker of another release may replay it.
+/// How soon a controller whose history could not be replayed is checked again: a worker of another release may replay it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// What followed its last step that was replayed: a few events are enough to see that it failed.
 const NEWEST_EVENTS: i32 = 100;
 
 /// Keeps a worker's health up to date with the controller's, and controllers moving. Never ends.
-pub async fn watch_controller(
+pub(crate) async fn watch_controller(
     client: &Client,
     installation: &Installation,
     health: &EvaluationHealth,
 ) -> Infallible {
+    let controller = Controller::new(client, installation);
     let mut stuck: Option<Stuck> = None;
     loop {
-        match status(client, installation, BOUND).await {
+        match controller.status(BOUND).await {
             Ok(status) => {
                 stuck = None;
                 health.learn(&status);
@@ -46,7 +47,7 @@ pub async fn watch_controller(
                         loop_version = status.loop_version,
                         "asking the controller to continue in the loop of this release"
                     );
-                    if let Err(error) = rotate(client, installation).await {
+                    if let Err(error) = controller.rotate().await {
                         tracing::warn!(%error, "cannot signal the controller; trying again in a minute");
                     }
                 }
@@ -146,7 +147,10 @@ async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
         Ok(Err(error)) => return tracing::warn!(%error, "the controller could not be terminated"),
         Err(_) => return tracing::warn!("the controller could not be terminated in time"),
     }
-    if let Err(error) = signal(client, installation, Trigger::Evaluation).await {
+    if let Err(error) = Controller::new(client, installation)
+        .trigger(Trigger::Evaluation)
+        .await
+    {
         tracing::warn!(%error, "the new controller could not be asked to evaluate");
     }
 }

@@ -1,18 +1,27 @@
 //! What a worker runs, and how much of it: the registrations and the limits of its task queue.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use temporal_worker_kit::{Config, ConnectionSettings, Deployment, Registry, TaskQueue};
+use capacity_autopilot::Autopilot;
+use slack_notifier::Webhook;
+use temporal_worker_kit::{Config, ConnectionSettings, Deployment, Registry, SharedClient, TaskQueue};
+use temporalio_sdk::WorkerOptions;
+use temporalio_sdk::workflows::WorkflowRegistrationError;
 
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
 use crate::change_steps::ChangeActivities;
-use crate::controller::CapacityManagementWorkflow;
+use crate::health::EvaluationHealth;
+use crate::management::CapacityManagementWorkflow;
 use crate::names::Installation;
 use crate::record::CapacityRecord;
-use crate::sampling::UsageSampler;
+use crate::sampler::{UsageSampler, keep_sampling};
+use crate::settings::ActivitySettings;
+use crate::shutdown::Shutdown;
 use crate::tick::EvaluationTick;
+use crate::watch::watch_controller;
 
 /// How much a worker takes on, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,21 +47,128 @@ impl Default for WorkerLimits {
     }
 }
 
-/// Registers every workflow and activity on the task queue of the activities' installation.
-#[must_use]
-pub fn register(registry: Registry, activities: CapacityActivities) -> Registry {
-    let queue = activities.settings.installation.task_queue().to_owned();
-    let changes = ChangeActivities {
-        shared: Arc::new(activities.clone()),
-    };
-    registry
-        .workflow::<CapacityManagementWorkflow>(&queue)
-        .workflow::<CapacityChange>(&queue)
-        .workflow::<EvaluationTick>(&queue)
-        .workflow::<UsageSampler>(&queue)
-        .workflow::<CapacityRecord>(&queue)
-        .activities(&queue, activities)
-        .activities(&queue, changes)
+/// The autopilot's workflows and activities, ready to be registered into a worker. Clones share everything.
+///
+/// Without further calls it changes capacity, notifies no channel, and uses the default installation.
+#[derive(Debug, Clone)]
+pub struct CapacityWorker {
+    activities: CapacityActivities,
+}
+
+impl CapacityWorker {
+    /// Returns the workflows of an autopilot, with the client of the worker that will run them: [`Registry::client`], or the
+    /// client of a worker that exists.
+    pub fn new(autopilot: impl Into<Arc<Autopilot>>, client: impl Into<SharedClient>) -> Self {
+        Self {
+            activities: CapacityActivities {
+                autopilot: autopilot.into(),
+                client: client.into(),
+                settings: ActivitySettings::new(Installation::default()),
+                health: EvaluationHealth::default(),
+                shutdown: Shutdown::default(),
+            },
+        }
+    }
+
+    /// Replaces all settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: ActivitySettings) -> Self {
+        self.activities.settings = settings;
+        self
+    }
+
+    /// Changes nothing and sends nothing, but decides and logs.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.activities.settings.dry_run = dry_run;
+        self
+    }
+
+    /// Uses a task queue of your own. The workflow ids stay the same.
+    #[must_use]
+    pub fn task_queue(mut self, task_queue: impl Into<String>) -> Self {
+        let settings = &mut self.activities.settings;
+        settings.installation = settings.installation.clone().on_task_queue(task_queue);
+        self
+    }
+
+    /// Notifies a channel.
+    #[must_use]
+    pub fn webhook(mut self, webhook: Webhook) -> Self {
+        self.activities.settings.webhook = Some(webhook);
+        self
+    }
+
+    /// Returns its installation: task queue and workflow ids.
+    pub fn installation(&self) -> &Installation {
+        &self.activities.settings.installation
+    }
+
+    /// Returns the outcomes of its evaluations.
+    pub fn health(&self) -> &EvaluationHealth {
+        &self.activities.health
+    }
+
+    /// Registers every workflow and activity on the task queue of the installation.
+    #[must_use]
+    pub fn register(&self, registry: Registry) -> Registry {
+        let queue = self.installation().task_queue();
+        registry
+            .workflow::<CapacityManagementWorkflow>(queue)
+            .workflow::<CapacityChange>(queue)
+            .workflow::<EvaluationTick>(queue)
+            .workflow::<UsageSampler>(queue)
+            .workflow::<CapacityRecord>(queue)
+            .activities(queue, self.activities.clone())
+            .activities(queue, self.changes())
+    }
+
+    /// Registers every workflow and activity into the options of a worker that polls the task queue of the installation, beside
+    /// what is registered there.
+    ///
+    /// # Errors
+    ///
+    /// If a workflow of the same name is registered.
+    pub fn register_into(&self, worker: &mut WorkerOptions) -> Result<(), WorkflowRegistrationError> {
+        worker
+            .register_workflow::<CapacityManagementWorkflow>()?
+            .register_workflow::<CapacityChange>()?
+            .register_workflow::<EvaluationTick>()?
+            .register_workflow::<UsageSampler>()?
+            .register_workflow::<CapacityRecord>()?
+            .register_activities(self.activities.clone())
+            .register_activities(self.changes());
+        Ok(())
+    }
+
+    /// Runs the background work of a worker: starts the usage sampler whenever it is not running, if there is a ledger, and
+    /// keeps [`health`](Self::health) up to date with the controller. Never ends.
+    pub async fn background(&self) -> Infallible {
+        let client = self.activities.client.connected().await;
+        let installation = self.installation();
+        let sampling = async {
+            if self.activities.autopilot.ledger().is_none() {
+                return std::future::pending().await;
+            }
+            keep_sampling(&client, installation).await
+        };
+        tokio::select! {
+            never = sampling => never,
+            never = watch_controller(&client, installation, self.health()) => never,
+        }
+    }
+
+    /// Stops what would otherwise run forever, so that another worker takes over immediately. Call it when the worker begins to
+    /// drain.
+    pub fn stop(&self) {
+        self.activities.shutdown.begin();
+    }
+
+    fn changes(&self) -> ChangeActivities {
+        ChangeActivities {
+            shared: Arc::new(self.activities.clone()),
+        }
+    }
 }
 
 /// Returns the configuration of a worker that serves no metrics.

@@ -18,7 +18,7 @@ use crate::namespaces::AsyncOperation;
 use crate::wire::{null_is_default, wire_enum};
 
 wire_enum!(
-    /// How far a billing report is.
+    /// Status of a billing report.
     BillingReportState, "BILLING_REPORT_STATE_", {
         /// It is being made, or waits for another one of the account.
         InProgress = 1 "IN_PROGRESS",
@@ -189,7 +189,7 @@ impl Client {
         Ok(created)
     }
 
-    /// Reads how far a billing report is.
+    /// Reads the status of a billing report.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl Client {
         const OPERATION: &str = "download the billing report";
         let failed = |text: String| Error::new(OPERATION, ErrorKind::Contradiction(text));
         let url = url::Url::parse(&file.url)
-            .map_err(|_| failed("the service sent no usable download address".to_owned()))?;
+            .map_err(|_| failed("the service sent no usable download URL".to_owned()))?;
         let body = self
             .fetch_file(url)
             .await

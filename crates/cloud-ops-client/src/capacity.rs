@@ -44,7 +44,7 @@ pub struct CapacityRequest {
     /// The operation that carries it out.
     #[serde(alias = "async_operation_id", deserialize_with = "empty_is_none")]
     pub async_operation_id: Option<String>,
-    /// What is wished.
+    /// What is requested.
     pub spec: Option<CapacitySpec>,
 }
 
@@ -53,7 +53,7 @@ pub struct CapacityRequest {
 pub struct CapacitySpec(pub CapacityMode);
 
 wire_enum!(
-    /// How a capacity request stands.
+    /// Status of a capacity request.
     CapacityRequestState, "STATE_CAPACITY_REQUEST_", {
         /// Carried out.
         Completed = 1 "COMPLETED",

@@ -188,7 +188,7 @@ impl Client {
             };
             if !tokens.insert(next.clone()) {
                 return contradiction(format!(
-                    "the service repeats a page of the list after {} namespaces: it cannot be read completely",
+                    "the service returned a page of the list twice after {} namespaces, so the list is incomplete",
                     ids.len()
                 ));
             }
@@ -224,7 +224,7 @@ impl Client {
     /// # Errors
     ///
     /// If [`Error::is_outcome_unknown`], read the namespace back before anything else; if [`Error::is_conflict`], read
-    /// it and decide again, never send the same again.
+    /// it and re-evaluate, never send the same again.
     pub async fn update_namespace(
         &self,
         id: &str,
@@ -265,7 +265,7 @@ impl Client {
         Ok(answer.async_operation)
     }
 
-    /// Reads how an operation stands.
+    /// Reads the status of an operation.
     pub async fn async_operation(&self, id: &str) -> Result<AsyncOperation, Error> {
         let path = ["cloud", "operations", id];
         let answer: OneOperation = self
@@ -274,7 +274,7 @@ impl Client {
         Ok(answer.async_operation)
     }
 
-    /// Reads who the key belongs to.
+    /// Reads the owner of the key.
     pub async fn current_identity(&self) -> Result<Identity, Error> {
         let path = ["cloud", "current-identity"];
         let answer: CurrentIdentity = self
@@ -458,8 +458,7 @@ impl Client {
         let may_be_fetched =
             url.scheme() == "https" || (url.scheme() == "http" && self.shared.config.is_loopback());
         if !may_be_fetched {
-            let text =
-                "the service sent a download address that is not encrypted, which is not used".to_owned();
+            let text = "the service sent a download URL that is not encrypted, which is not used".to_owned();
             return Err(ErrorKind::Contradiction(text));
         }
         let request = self.shared.http.get(url).timeout(LONGEST_DOWNLOAD);
@@ -469,7 +468,7 @@ impl Client {
         match status {
             200 => Ok(body),
             400 | 401 | 403 | 404 | 410 => Err(ErrorKind::Contradiction(format!(
-                "the download was refused with {status}: its address is valid for a short time only. Run the command again"
+                "the download was refused with {status}: download URLs are valid for a short time only. Run the command again"
             ))),
             _ => Err(ErrorKind::Refused(Refusal::read(status, &body, None, None))),
         }
@@ -522,7 +521,7 @@ fn paused(left: Duration) -> ErrorKind {
         status: 429,
         code: GrpcCode::ResourceExhausted,
         message: format!(
-            "the service has asked to wait for another {} s, so nothing was sent",
+            "the service asked to wait another {} s, so nothing was sent",
             left.as_secs().max(1)
         ),
         retry_after: Some(left),

@@ -159,9 +159,9 @@ impl GrpcCode {
                 Some("the Cloud Ops API key is wrong, expired or disabled: check TEMPORAL_CLOUD_OPS_API_KEY")
             }
             Self::PermissionDenied => Some(
-                "the key's role does not allow this; if it is about one namespace, the namespace is new (wait a minute) or the key lacks Namespace Admin on it",
+                "the key's role does not allow this; if this concerns one namespace, it is new (wait a minute) or the key lacks Namespace Admin on it",
             ),
-            Self::NotFound => Some("it does not exist, or the key may not see it"),
+            Self::NotFound => Some("it does not exist, or the key has no access to it"),
             Self::Unimplemented => {
                 Some("check that CLOUD_OPS_API_BASE_URL is the address of the Cloud Ops API")
             }
@@ -200,7 +200,7 @@ impl fmt::Display for Refusal {
 enum Meaning {
     /// A retry cannot help.
     Permanent,
-    /// Somebody else was faster, or the state does not allow it: read again.
+    /// The resource changed in the meantime, or the state does not allow it: read again.
     Conflict,
     /// Refused before anything was done: later it may be done.
     NotNow,
@@ -271,7 +271,7 @@ impl Error {
         self.meaning() == Meaning::OutcomeUnknown
     }
 
-    /// Returns whether the thing changed under our hands, or its state does not allow the call: read and decide again.
+    /// Returns whether the resource changed in the meantime, or its state does not allow the call: read and re-evaluate.
     pub fn is_conflict(&self) -> bool {
         self.meaning() == Meaning::Conflict
     }
@@ -307,7 +307,7 @@ impl Error {
         self.has_code(GrpcCode::ResourceExhausted)
     }
 
-    /// Returns whether the thing does not exist, or may not be seen.
+    /// Returns whether the resource does not exist, or the key has no access to it.
     pub fn is_not_found(&self) -> bool {
         self.has_code(GrpcCode::NotFound)
     }

@@ -32,7 +32,7 @@ wire_enum!(
         Admin = 1 "ADMIN",
         /// May run workflows in it.
         Write = 2 "WRITE",
-        /// May look at it.
+        /// May read it.
         Read = 3 "READ",
     }
 );

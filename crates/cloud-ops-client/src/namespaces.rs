@@ -1,4 +1,4 @@
-//! Namespaces: what they are, what may be chosen for them, and the update.
+//! Namespaces: what they are, which sizes they can have, and the update.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ pub(crate) struct OneNamespace {
     pub(crate) namespace: Namespace,
 }
 
-/// What may be chosen for a namespace.
+/// Sizes available to a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityInfo {
@@ -136,7 +136,7 @@ pub struct ModeOptions {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProvisionedOptions {
-    /// Numbers of TRUs that may be chosen.
+    /// Available numbers of TRUs.
     #[serde(alias = "valid_tru_values", deserialize_with = "doubles")]
     pub valid_tru_values: Vec<f64>,
     /// The highest of them available at the moment; absent or 0 means not reported.
@@ -179,7 +179,7 @@ pub struct Region {
     /// Its id, for example `aws-us-east-1`.
     #[serde(deserialize_with = "null_is_default")]
     pub id: String,
-    /// Where it is, in words.
+    /// Where it is, as text.
     #[serde(deserialize_with = "null_is_default")]
     pub location: String,
 }

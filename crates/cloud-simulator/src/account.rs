@@ -30,7 +30,7 @@ pub struct NamespaceSetup {
     /// Requests and operations for each action.
     pub per_action: (f64, f64),
     /// Mean actions a second of the seven days before; by default that of the load, but at most 100. Of a replayed load nothing is
-    /// known before its beginning, unless this says it: only what has been lived through counts then.
+    /// known before its beginning, unless this says it: only simulated minutes count then.
     pub usual: Option<f64>,
     /// How long callers retry work that cannot be served before they give up; none means as long as it takes, as for a replayed
     /// load. The steady loads give up after 30 seconds, or their queue would never drain.
@@ -45,7 +45,7 @@ pub struct NamespaceSetup {
     pub state: &'static str,
     /// What the operations key may do with it.
     pub access: Access,
-    /// The values that may be chosen.
+    /// The available values.
     pub ladder: Vec<u32>,
     /// The highest value that its region can give.
     pub inventory: Option<u32>,
@@ -126,7 +126,7 @@ impl Account {
         }
     }
 
-    /// Returns a small account with something of everything: throttled, forgotten, busy, bursty, replicated, set by support.
+    /// Returns a small account with one namespace of each kind: throttled, forgotten, busy, bursty, replicated, set by support.
     pub fn demo() -> Self {
         let steady = |name: &str, rate: f64| NamespaceSetup::new(name, Load::Steady(rate));
         let mut ledger = steady("ledger-eu", 40.0);

@@ -4,31 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::account::Access;
-use crate::cloud::{Cloud, Operation, capacity_spec};
 use crate::faults::OperationFault;
 use crate::namespace::{Namespace, RequestState};
-
-/// A refusal as the gateway words it.
-#[derive(Debug, Clone)]
-pub(crate) struct Refusal {
-    pub(crate) status: u16,
-    pub(crate) code: u8,
-    pub(crate) message: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(status: u16, code: u8, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub(crate) fn body(&self) -> Value {
-        json!({ "code": self.code, "message": self.message, "details": [] })
-    }
-}
+use crate::operation::Operation;
 
 /// A namespace, as list and get show it.
 pub(crate) fn namespace(namespace: &Namespace, now: Timestamp) -> Value {
@@ -145,11 +123,10 @@ pub(crate) fn operation(operation: &Operation, now: Timestamp, check_duration: &
 }
 
 /// Who the operations key belongs to.
-pub(crate) fn identity(cloud: &Cloud) -> Value {
+pub(crate) fn identity(namespaces: &[Namespace], key_expires: Timestamp) -> Value {
     // A service account can hold a role on a limited number of namespaces; large accounts give it the whole account.
-    let by_namespace = cloud.namespaces.len() <= 200;
-    let accesses: serde_json::Map<String, Value> = cloud
-        .namespaces
+    let by_namespace = namespaces.len() <= 200;
+    let accesses: serde_json::Map<String, Value> = namespaces
         .iter()
         .filter(|it| by_namespace && it.setup.access != Access::None)
         .map(|it| {
@@ -176,7 +153,7 @@ pub(crate) fn identity(cloud: &Cloud) -> Value {
             "spec": {
                 "ownerId": "sa-capacity",
                 "displayName": "capacity autopilot",
-                "expiryTime": cloud.options.ops_key_expires,
+                "expiryTime": key_expires,
             },
             "state": "RESOURCE_STATE_ACTIVE",
         },
@@ -195,4 +172,12 @@ pub(crate) fn regions() -> Value {
             "cloudProviderRegion": "us-west-2", "location": "US West (Oregon)",
         },
     ] })
+}
+
+pub(crate) fn capacity_spec(trus: u32) -> Value {
+    if trus == 0 {
+        json!({ "onDemand": {} })
+    } else {
+        json!({ "provisioned": { "value": trus } })
+    }
 }

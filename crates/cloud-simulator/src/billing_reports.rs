@@ -9,11 +9,12 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answers::Refusal;
+use crate::billing_report::BillingReport;
 use crate::cloud::Cloud;
 use crate::faults::BillingFault;
+use crate::refusal::Refusal;
 
-/// A report has hours that ended so long before it was made.
+/// A report has hours that ended this long before it was made.
 const NOT_YET: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long a download address is valid by default, and at most.
@@ -49,22 +50,6 @@ const HEADER: [&str; 27] = [
     "SKUMeter",
     "Tags",
 ];
-
-/// A report that was asked for.
-#[derive(Debug, Clone)]
-pub(crate) struct BillingReport {
-    id: String,
-    operation: String,
-    spec: Value,
-    start: Timestamp,
-    end: Timestamp,
-    download_for: SignedDuration,
-    requested: Timestamp,
-    ready: Timestamp,
-    token: u64,
-    /// The file, once it is ready.
-    file: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -169,7 +154,7 @@ impl Cloud {
         Ok(answer)
     }
 
-    /// Returns how far a report is; `host` is where it can be downloaded.
+    /// Returns the progress of a report; `host` is where it can be downloaded.
     pub(crate) fn billing_report(&mut self, id: &str, host: &str) -> Result<Value, Refusal> {
         let now = self.now();
         let fault = self.faults.billing;
@@ -220,29 +205,6 @@ impl Cloud {
             BillingFault::CutShort => file[..file.len() * 2 / 3].to_owned(),
             _ => file,
         })
-    }
-}
-
-impl BillingReport {
-    fn created(&self, now: Timestamp) -> Value {
-        let state = if now < self.ready {
-            "STATE_IN_PROGRESS"
-        } else {
-            "STATE_FULFILLED"
-        };
-        json!({
-            "billingReportId": self.id,
-            "asyncOperation": {
-                "id": self.operation,
-                "state": state,
-                "operationType": "CreateBillingReport",
-                "startedTime": self.requested,
-            },
-        })
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.ready.saturating_add(self.download_for).unwrap_or(self.ready)
     }
 }
 

@@ -6,36 +6,21 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::account::Access;
-use crate::answers::{self, Refusal};
-use crate::billing_reports::BillingReport;
+use crate::answers;
+use crate::billing_report::BillingReport;
 use crate::clock::{VirtualClock, minute_of, start_of};
 use crate::faults::{Faults, OperationFault};
 use crate::incidents::{self, Incident};
 use crate::namespace::{Namespace, Request, RequestState};
+use crate::operation::Operation;
 use crate::options::SimulatorOptions;
+use crate::refusal::Refusal;
 
 /// Mutations an account may have in progress (Temporal's documentation, Cloud Ops API page).
 const CONCURRENT_OPERATIONS: usize = 10;
 
 /// A new namespace answers 403 for its first minute.
 const FIRST_MINUTE: SignedDuration = SignedDuration::from_secs(60);
-
-/// An asynchronous operation.
-#[derive(Debug, Clone)]
-pub(crate) struct Operation {
-    pub(crate) id: String,
-    pub(crate) namespace: usize,
-    pub(crate) started: Timestamp,
-    /// When it ends, and how.
-    pub(crate) ends: Timestamp,
-    pub(crate) fault: OperationFault,
-    /// The capacity it asks for; none if it changes something else.
-    pub(crate) wanted: Option<u32>,
-    /// When a fulfilled operation's capacity takes effect.
-    pub(crate) takes_effect: Timestamp,
-    pub(crate) ended: bool,
-    pub(crate) applied: bool,
-}
 
 /// The state of the cloud.
 #[derive(Debug)]
@@ -50,7 +35,7 @@ pub(crate) struct Cloud {
     pub(crate) options: SimulatorOptions,
     pub(crate) random: fastrand::Rng,
     first_minute: i64,
-    /// The last minute that was lived through.
+    /// The last simulated minute.
     lived: i64,
     created: BTreeMap<usize, Timestamp>,
     /// When metrics were asked for in the present hour.
@@ -75,7 +60,7 @@ pub struct CapacityChange {
     pub operation_id: String,
 }
 
-/// An update that the service accepted, and how far it is.
+/// An update that the service accepted, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedUpdate {
     /// The id of its operation.
@@ -302,7 +287,7 @@ impl Cloud {
         accepted
     }
 
-    /// Finds a namespace that the operations key may look at.
+    /// Finds a namespace that the operations key may read.
     pub(crate) fn visible(&self, id: &str, now: Timestamp) -> Result<usize, Refusal> {
         let missing = || Refusal::new(404, 5, format!("namespace {id} not found"));
         let number = *self.by_id.get(id).ok_or_else(missing)?;
@@ -508,14 +493,14 @@ impl Cloud {
         json!({ "asyncOperation": answer })
     }
 
-    /// Somebody else sets a capacity, at once.
+    /// Someone else sets a capacity, at once.
     pub(crate) fn set_by_others(&mut self, id: &str, trus: u32) -> bool {
         let now = self.now();
         let Some(number) = self.by_id.get(id).copied() else {
             return false;
         };
         let namespace = &mut self.namespaces[number];
-        namespace.spec["capacitySpec"] = capacity_spec(trus);
+        namespace.spec["capacitySpec"] = answers::capacity_spec(trus);
         let operation = format!("{:08x}-0000-4000-8000-000000000000", self.random.u32(..));
         namespace.request = Some(Request {
             state: RequestState::Completed,
@@ -532,7 +517,7 @@ impl Cloud {
         true
     }
 
-    /// Somebody else edits something of the spec, at once.
+    /// Someone else edits something of the spec, at once.
     pub(crate) fn edit_by_others(&mut self, id: &str, field: &str, value: Value) -> bool {
         let now = self.now();
         let Some(number) = self.by_id.get(id).copied() else {
@@ -551,14 +536,6 @@ impl Cloud {
         self.by_id.insert(namespace.id.clone(), number);
         self.namespaces.push(namespace);
         self.created.insert(number, now);
-    }
-}
-
-pub(crate) fn capacity_spec(trus: u32) -> Value {
-    if trus == 0 {
-        json!({ "onDemand": {} })
-    } else {
-        json!({ "provisioned": { "value": trus } })
     }
 }
 
@@ -584,7 +561,7 @@ fn wanted_trus(spec: &Value) -> Result<Option<u32>, &'static str> {
             )]
             Ok(Some(value as u32))
         }
-        (Some(_), Some(_)) => Err("capacitySpec must hold exactly one of onDemand and provisioned"),
-        (None, None) => Err("capacitySpec must hold onDemand or provisioned"),
+        (Some(_), Some(_)) => Err("capacitySpec must contain exactly one of onDemand and provisioned"),
+        (None, None) => Err("capacitySpec must contain onDemand or provisioned"),
     }
 }

@@ -9,7 +9,7 @@ pub struct Faults {
     pub too_many_requests: f64,
     /// Share of requests answered with 503 and an HTML page.
     pub unavailable: f64,
-    /// Whether the Cloud Ops API answers nothing but 503, while the metrics go on.
+    /// Whether the Cloud Ops API answers nothing but 503, while metrics keep working.
     pub ops_unavailable: bool,
     /// Share of requests whose connection is dropped before anything is done.
     pub dropped_before: f64,
@@ -63,7 +63,7 @@ pub enum BillingFault {
     OtherColumns,
     /// The account is billed in another currency.
     OtherCurrency,
-    /// The address of the download has expired.
+    /// The download URL has expired.
     ExpiredAddress,
 }
 

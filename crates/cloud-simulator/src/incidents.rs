@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Incident {
     /// The namespace.
     pub namespace: String,
-    /// What happened, in words.
+    /// What happened, as text.
     pub what: String,
 }
 

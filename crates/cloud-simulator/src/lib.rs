@@ -2,12 +2,13 @@
 //!
 //! # Where to start
 //!
-//! [`start`] runs a cloud described by [`SimulatorOptions`]; [`RunningSimulator`] is a hand on its state. The state itself
+//! [`start`] runs a cloud described by [`SimulatorOptions`]; [`RunningSimulator`] is a handle to its state. The state itself
 //! lives in `cloud` and `namespace`, without any network; `server` gives it its HTTP surface.
 
 mod account;
 mod answers;
 mod billing;
+mod billing_report;
 mod billing_reports;
 mod clock;
 mod cloud;
@@ -16,8 +17,10 @@ mod incidents;
 mod load;
 mod metrics;
 mod namespace;
+mod operation;
 mod options;
 mod prometheus;
+mod refusal;
 mod running;
 mod server;
 #[cfg(test)]

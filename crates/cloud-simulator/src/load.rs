@@ -23,7 +23,7 @@ pub enum TraceError {
         row: usize,
     },
     /// No rows.
-    #[error("the trace holds no rows")]
+    #[error("the trace has no rows")]
     Empty,
 }
 

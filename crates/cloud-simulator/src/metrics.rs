@@ -12,7 +12,7 @@ use crate::namespace::{Minute, Namespace};
 
 const PREFIX: &str = "temporal_cloud_v1_";
 
-/// On offer is the minute that begins now minus so much, floored to the minute.
+/// The endpoint serves the minute that began this long ago.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
 
 /// Operation names of a namespace: a realistic number.

@@ -39,7 +39,7 @@ pub(crate) struct Minute {
     pub(crate) trus: u32,
 }
 
-/// How the latest capacity request stands.
+/// Status of the latest capacity request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestState {
     InProgress,
@@ -69,7 +69,7 @@ pub(crate) struct Namespace {
     /// TRUs in effect; 0 means on-demand.
     pub(crate) trus: u32,
     pub(crate) request: Option<Request>,
-    /// Whether its capacity was ever set: before that the service says nothing of it.
+    /// Whether its capacity was ever set: before that the service does not report it.
     pub(crate) ever_set: bool,
     pub(crate) minutes: VecDeque<Minute>,
     /// How many minutes are kept.

@@ -20,9 +20,9 @@ pub struct SimulatorOptions {
     /// Minutes that the cloud simulates before the start. The metrics endpoint shows the newest one only; the Prometheus
     /// API has as many, and those of the last hour at least.
     pub past_minutes: u16,
-    /// How many times faster than real time the cloud lives; 0 stops its clock, so that only `advance` moves it.
+    /// How many times faster than real time the cloud runs; 0 stops its clock, so that only `advance` moves it.
     pub speed: f64,
-    /// Seed of everything that is drawn.
+    /// Seed of everything random.
     pub seed: u64,
     /// What goes wrong from the start.
     pub faults: Faults,

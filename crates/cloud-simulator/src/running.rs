@@ -60,7 +60,7 @@ pub struct NamespaceView {
     pub served_actions: f64,
     /// Actions, requests or operations a second refused in the newest minute, whichever limit binds.
     pub throttled: f64,
-    /// Minutes that actions have waited, all together and from the first minute that was lived through.
+    /// Minutes that actions have waited, all together and from the first simulated minute.
     pub action_minutes: f64,
 }
 
@@ -173,12 +173,12 @@ impl RunningSimulator {
         self.shared.cloud().add(setup);
     }
 
-    /// Somebody else sets a capacity, at once. Returns whether the namespace exists.
+    /// Someone else sets a capacity, at once. Returns whether the namespace exists.
     pub fn set_capacity_by_others(&self, id: &str, trus: u32) -> bool {
         self.shared.cloud().set_by_others(id, trus)
     }
 
-    /// Somebody else edits a field of a spec, at once. Returns whether the namespace exists.
+    /// Someone else edits a field of a spec, at once. Returns whether the namespace exists.
     pub fn edit_spec_by_others(&self, id: &str, field: &str, value: Value) -> bool {
         self.shared.cloud().edit_by_others(id, field, value)
     }

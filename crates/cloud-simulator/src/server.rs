@@ -13,11 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answers::{self, Refusal};
+use crate::answers;
 use crate::cloud::{Cloud, Update};
 use crate::faults::{MetricsFault, RequestFault, ScrapeJobFault};
 use crate::metrics::{self, Filter};
 use crate::prometheus;
+use crate::refusal::Refusal;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -278,7 +279,10 @@ async fn operation(State(shared): State<Shared>, headers: HeaderMap, Path(id): P
 
 async fn identity(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     ops(&shared, "GET /cloud/current-identity", &headers, |cloud| {
-        Ok(answers::identity(cloud))
+        Ok(answers::identity(
+            &cloud.namespaces,
+            cloud.options.ops_key_expires,
+        ))
     })
 }
 

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::answers::Refusal;
 use crate::cloud::{Cloud, Update};
 use crate::metrics::{Filter, document};
+use crate::refusal::Refusal;
 use crate::{
     Access, Account, Faults, Load, MetricsFault, NamespaceSetup, OperationFault, SimulatorOptions, Trace,
 };

@@ -47,26 +47,26 @@ pub enum PemProblem {
     #[error("is not text; PEM text is expected, beginning with `-----BEGIN`")]
     Binary,
     /// No PEM at all.
-    #[error("holds no PEM text; a line beginning with `-----BEGIN` is expected")]
+    #[error("contains no PEM text; a line beginning with `-----BEGIN` is expected")]
     NotPem,
     /// A key, where a certificate is expected.
-    #[error("holds a private key, not a certificate; certificate and key may be swapped")]
+    #[error("contains a private key, not a certificate; certificate and key may be swapped")]
     KeyInstead,
     /// A certificate, where a key is expected.
-    #[error("holds a certificate, not a private key; certificate and key may be swapped")]
+    #[error("contains a certificate, not a private key; certificate and key may be swapped")]
     CertificateInstead,
     /// A key with a passphrase.
-    #[error("holds an encrypted private key; decrypt it first: `openssl pkey -in FILE`")]
+    #[error("contains an encrypted private key; decrypt it first: `openssl pkey -in FILE`")]
     EncryptedKey,
     /// A block that is cut or garbled.
-    #[error("holds PEM text that is cut or damaged; copy the whole block from BEGIN to END again")]
+    #[error("contains PEM text that is truncated or damaged; copy the whole block from BEGIN to END again")]
     Damaged,
     /// A certificate and a key that do not belong together.
     #[error("does not belong to the certificate: the key of another certificate was given")]
     Mismatch,
     /// A key of a kind that cannot be used.
     #[error(
-        "holds a private key of an unsupported kind; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519"
+        "contains a private key of an unsupported kind; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519"
     )]
     UnsupportedKey,
 }

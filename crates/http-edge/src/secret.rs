@@ -118,12 +118,12 @@ impl Secret {
         match read_secret_file(file) {
             Ok(read) if is_other(&read) && is_usable(&read) => {
                 *self.value.write().unwrap_or_else(PoisonError::into_inner) = read.clone();
-                tracing::info!(file = %file.display(), "a secret file holds a new value, using it");
+                tracing::info!(file = %file.display(), "a secret file changed, using the new value");
                 Some(read)
             }
             Ok(_) => None,
             Err(error) => {
-                tracing::warn!("cannot read a secret again, keeping the current one: {error}");
+                tracing::warn!("cannot reload a secret, keeping the current one: {error}");
                 None
             }
         }

@@ -52,7 +52,7 @@ impl ChunkedReader {
         &self.engine.summary
     }
 
-    /// Takes the next piece of the document and hands out the events of every line that is now complete.
+    /// Takes the next piece of the document and returns the events of every line that is now complete.
     ///
     /// # Errors
     ///

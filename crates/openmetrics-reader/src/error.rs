@@ -11,7 +11,7 @@ const NAMESPACE_LABEL: &str = "temporal_namespace";
 /// Longer than any name of a family or namespace.
 const LONGEST_NAME: usize = 200;
 
-/// A document, or one line of it, that is not what it should be: what was expected, where, and what stands there.
+/// A document, or one line of it, that is not what it should be: what was expected, where, and what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Details>);
 
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     TextAfterEnd,
     /// The document ends without `# EOF` (strict mode only).
     MissingEndMarker,
-    /// The last line ends in neither a line feed nor the end marker, so it may be cut.
+    /// The last line ends in neither a line feed nor the end marker, so it may be truncated.
     CutLastLine,
     /// A line is longer than [`Limits::max_line_bytes`](crate::Limits::max_line_bytes).
     LineTooLong {
@@ -96,10 +96,10 @@ impl fmt::Display for ErrorKind {
             Self::Rule(rule) => formatter.write_str(rule),
             Self::TextAfterEnd => formatter.write_str("text follows the end marker `# EOF`"),
             Self::MissingEndMarker => {
-                formatter.write_str("the document ends without the end marker `# EOF`, so it may be cut")
+                formatter.write_str("the document ends without the end marker `# EOF`, so it may be truncated")
             }
             Self::CutLastLine => formatter.write_str(
-                "the last line ends in neither a line feed nor the end marker `# EOF`, so the document is cut: fetch it again",
+                "the last line ends in neither a line feed nor the end marker `# EOF`, so the document is truncated: fetch it again",
             ),
             Self::LineTooLong { limit } => write!(formatter, "the line is longer than the limit of {limit} bytes"),
             Self::TooManyLabels { limit } => write!(formatter, "there are more labels than the limit of {limit}"),
@@ -199,7 +199,7 @@ impl fmt::Display for Error {
         if !anything_understood {
             write!(
                 formatter,
-                "; nothing before it was metrics either: check that address and key are right"
+                "; no earlier line was valid either: check the address and the key"
             )?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What a reader hands out.
+//! What a reader returns.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::sample::Sample;
 use crate::text::Text;
 
-/// One line of the document that means something. Borrows from the document.
+/// One meaningful line of the document. Borrows from the document.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// `# TYPE family kind`.

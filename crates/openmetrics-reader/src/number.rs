@@ -1,7 +1,7 @@
 //! Numbers and timestamps of the text format.
 //!
 //! The grammar is that of the `OpenMetrics` 1.0 ABNF: decimal, optional sign, fraction and exponent; values may also be an
-//! infinity or not a number. Hexadecimal, underscores and signs on `NaN` are no numbers. A finite number that does not fit a
+//! infinity or not a number. Hexadecimal, underscores and signs on `NaN` are not numbers. A finite number that does not fit a
 //! 64-bit float is refused, because reading it as infinity would be a guess.
 
 use std::cmp::Ordering;

@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 MiB a line, 128 labels, 1 GiB a document: far above any real endpoint, far below what hurts.
+    /// 1 MiB a line, 128 labels, 1 GiB a document: far above any real endpoint, far below what causes harm.
     fn default() -> Self {
         Self {
             max_line_bytes: 1 << 20,

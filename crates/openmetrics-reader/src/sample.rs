@@ -101,7 +101,7 @@ pub struct Label<'a> {
 /// The labels of one sample: an iterator that reads them from the document as they are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels<'a> {
-    /// What stands between the braces. Has been checked, so that iterating cannot fail.
+    /// What is between the braces. Has been checked, so that iterating cannot fail.
     between_braces: &'a str,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Labels<'a> {
         Self { between_braces }
     }
 
-    /// Takes a quoted text off the start: what stands between the quotes, and what follows them.
+    /// Takes a quoted text off the start: what is between the quotes, and what follows them.
     #[inline]
     fn split_quoted(text: &'a str) -> Option<(&'a str, &'a str)> {
         let text = text.strip_prefix('"')?;

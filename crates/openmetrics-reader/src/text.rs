@@ -6,7 +6,7 @@ use std::fmt;
 /// A name, a label value or a help text as written in the document.
 ///
 /// The escapes `\n`, `\"` and `\\` stand for a line feed, a quote and a backslash; the `OpenMetrics` text format leaves any
-/// other backslash as it is. Unescaping costs an allocation only where there is something to unescape.
+/// other backslash as it is. Unescaping costs an allocation only if there is something to unescape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Text<'a> {
     raw: &'a str,

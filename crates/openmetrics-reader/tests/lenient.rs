@@ -337,17 +337,17 @@ fn label_limit_holds() {
 #[case::plain_text(
     "Jwt is missing",
     "error: line 1, column 5: line not understood, expected a number, in `Jwt is missing`; \
-     nothing before it was metrics either: check that address and key are right"
+     no earlier line was valid either: check the address and the key"
 )]
 #[case::page(
     "<!DOCTYPE html>\n<html>\n",
     "error: line 1, column 1: line not understood, expected a metric name, in `<!DOCTYPE html>`; \
-     nothing before it was metrics either: check that address and key are right"
+     no earlier line was valid either: check the address and the key"
 )]
 #[case::cut(
     "a 1\nb{c=\"d",
     "error: line 2, column 7: the last line ends in neither a line feed nor the end marker `# EOF`, \
-     so the document is cut: fetch it again, in `b{c=\"d`"
+     so the document is truncated: fetch it again, in `b{c=\"d`"
 )]
 #[case::empty("", "error: line 1, column 1: the document is empty")]
 fn errors_tell_an_operator_what_to_do(#[case] document: &str, #[case] error: &str) {

@@ -10,7 +10,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     written(env!("CARGO_PKG_VERSION"), build)
 });
 
-/// Returns the version of the programs, with the commit and its date where the build was given them (`scripts/release` does).
+/// Returns the version of the programs, with the commit and its date if the build has them (`scripts/release` sets them).
 pub fn version() -> &'static str {
     &VERSION
 }

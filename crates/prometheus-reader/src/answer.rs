@@ -63,7 +63,7 @@ pub(crate) fn inspect(body: &[u8]) -> Result<Envelope, serde_json::Error> {
     visit(body, &mut Nothing)
 }
 
-/// Hands out the samples of an answer that [`inspect`] has read.
+/// Passes on the samples of an answer that [`inspect`] has read.
 pub(crate) fn hand_out(body: &[u8], sink: &mut dyn Sink) -> Result<(), serde_json::Error> {
     visit(body, sink).map(drop)
 }

@@ -198,7 +198,7 @@ impl PrometheusClient {
             if body.len() + chunk.len() > self.config.largest_answer {
                 return Err(ErrorKind::TooLarge {
                     host: self.host.clone(),
-                    message: format!("an answer is over {} bytes", self.config.largest_answer),
+                    message: format!("an answer is larger than {} bytes", self.config.largest_answer),
                 });
             }
             grow(&mut body, chunk.len(), self.config.largest_answer);
@@ -318,7 +318,10 @@ impl PrometheusClient {
     fn out_of_time(&self) -> ErrorKind {
         ErrorKind::Timeout {
             host: self.host.clone(),
-            message: format!("the answer was not complete after {:?}", self.config.timeout),
+            message: format!(
+                "the answer was incomplete after {} s",
+                self.config.timeout.as_secs_f64()
+            ),
         }
     }
 
@@ -465,7 +468,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Whether an error says that a query asks for too much, in the words of Prometheus, `VictoriaMetrics`, Thanos or Mimir.
-/// There is no word for it in the API.
+/// The API has no error code for it.
 fn is_too_large(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     let says = |words: &str| error.contains(words);

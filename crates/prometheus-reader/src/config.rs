@@ -76,11 +76,11 @@ pub enum ConfigError {
     Token,
     /// No user, or one that basic authentication cannot carry.
     #[error(
-        "the user is empty, or holds a colon or a control character, which basic authentication cannot carry"
+        "the user is empty, or contains a colon or a control character, which basic authentication cannot carry"
     )]
     User,
     /// A password that cannot be sent.
-    #[error("the password is empty, or holds a control character")]
+    #[error("the password is empty, or contains a control character")]
     Password,
     /// An additional label that no selector can hold.
     #[error("`{0}` is not a label name: use letters, digits and underscores, not beginning with a digit")]

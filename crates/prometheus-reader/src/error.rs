@@ -39,7 +39,7 @@ pub enum ErrorKind {
         #[source]
         source: reqwest::Error,
     },
-    /// No whole answer in time, by our clock or by the server's.
+    /// No complete answer in time, by our clock or by the server's.
     #[error("{host} did not answer in time: {message}")]
     Timeout {
         /// The host asked.
@@ -136,7 +136,7 @@ fn remedy(status: u16) -> &'static str {
         300..=399 => {
             "; it points to another address, which is not followed with credentials: use that address"
         }
-        429 => "; it limits the rate of requests",
+        429 => "; it limits the request rate",
         _ => "",
     }
 }

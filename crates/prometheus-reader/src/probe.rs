@@ -220,7 +220,7 @@ impl PrometheusClient {
             why,
         };
         if !answer.envelope.has_result {
-            return Err(unreadable("it holds no result".to_owned()));
+            return Err(unreadable("it has no result".to_owned()));
         }
         let mut first = FirstOnly(None, 0);
         answer::hand_out(&answer.body, &mut first).map_err(|error| unreadable(error.to_string()))?;

@@ -85,7 +85,7 @@ pub struct Coverage {
 }
 
 impl PrometheusClient {
-    /// Hands out every stored sample of the families between `from` (inclusive) and `to` (exclusive).
+    /// Passes on every stored sample of the families between `from` (inclusive) and `to` (exclusive).
     ///
     /// Samples come as they are stored, with their own times. They are read by the *instant* query of a range
     /// (`family{...}[21600000ms]` at the end of the span), not by a range query: that one answers on a grid of its own,
@@ -154,7 +154,7 @@ fn check(query: &Query<'_>) -> Result<(), String> {
             return Err(format!("`{family}` is not the name of a metric family"));
         }
         if query.families[..number].contains(family) {
-            return Err(format!("`{family}` is asked for twice"));
+            return Err(format!("`{family}` is requested twice"));
         }
     }
     Ok(())
@@ -193,7 +193,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
                     start = end;
                 }
                 Err(kind) if parts.shrink(&kind, end - start) => {
-                    tracing::debug!(family, length_ms = parts.length, error = %kind, "asking Prometheus for less at once");
+                    tracing::debug!(family, length_ms = parts.length, error = %kind, "splitting the query to Prometheus");
                 }
                 Err(kind) => return Err(kind),
             }
@@ -213,7 +213,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
         if !envelope.has_result {
             return Err(ErrorKind::Unreadable {
                 host: self.client.host.clone(),
-                why: "it holds no result".to_owned(),
+                why: "it has no result".to_owned(),
             });
         }
         let coverage = &mut *self.coverage;

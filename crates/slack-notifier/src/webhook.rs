@@ -194,7 +194,7 @@ impl Meaning {
         match self {
             Self::Final(remedy) => remedy,
             Self::Payload => {
-                "; Slack does not accept this message, which is a bug of this program: please report it"
+                "; Slack rejected this message, which is a bug in this program: please report it"
             }
             Self::RateLimited => {
                 "; too many messages are posted to this webhook: Slack allows about one per second"

@@ -82,7 +82,7 @@ pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf
     let mut problems = Vec::new();
     for (source, what) in [
         (CliSource::Download, "downloading"),
-        (CliSource::Go, "building with Go (some minutes)"),
+        (CliSource::Go, "building with Go (takes a few minutes)"),
     ] {
         progress(&format!(
             "{what} the Temporal CLI {PINNED_VERSION} into {}",
@@ -101,7 +101,7 @@ pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf
                 ));
                 return Ok((cached, source));
             }
-            Ok(()) => problems.push(format!("{what}: it succeeded but produced no file")),
+            Ok(()) => problems.push(format!("{what}: succeeded but produced no file")),
             Err(problem) => problems.push(format!("{what}: {problem}")),
         }
     }

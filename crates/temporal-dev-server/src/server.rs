@@ -25,7 +25,7 @@ wait $pid 2>/dev/null"#;
 /// How a server is run.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where its state is kept; in memory if nowhere.
+    /// Where its state is kept; in memory if not set.
     pub database_file: Option<PathBuf>,
     /// Its port; a free one if none is named.
     pub port: Option<u16>,
@@ -138,7 +138,7 @@ impl DevServer {
         self.ui
     }
 
-    /// Healthy is: it takes connections. The first request may still have to be repeated, as with any server.
+    /// Healthy means that it accepts connections. The first request may still have to be repeated, as with any server.
     async fn wait_until_healthy(&mut self) -> Result<(), StartError> {
         let begun = Instant::now();
         loop {

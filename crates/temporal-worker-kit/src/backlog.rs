@@ -68,12 +68,12 @@ impl Backlog {
         let columns: [Column; 4] = [
             (
                 "task_queue_backlog",
-                "Tasks that wait on the server, by kind.",
+                "Tasks waiting on the server, by kind.",
                 |reading| reading.tasks as f64,
             ),
             (
                 "task_queue_backlog_age_seconds",
-                "Age of the oldest task that waits.",
+                "Age of the oldest waiting task.",
                 |reading| reading.oldest_seconds,
             ),
             (

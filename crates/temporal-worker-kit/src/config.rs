@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::connection::ConnectionSettings;
+use crate::connection_settings::ConnectionSettings;
 use crate::environment::connection_settings;
 use crate::logs::{LogFormat, LogSettings};
 use crate::mistake::{Mistake, Mistakes};

@@ -8,14 +8,14 @@ use rustls::{AlertDescription, CertificateError};
 use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::Code;
 
-use crate::connection::{ConnectionSettings, Credential};
+use crate::connection_settings::{ConnectionSettings, Credential};
 
 /// A connection that was not made, or a namespace that cannot be used. Never shows a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The certificate authorities cannot be used.
-    #[error("the certificate authorities of this system cannot be used: {0}")]
+    #[error("cannot load this system's certificate authorities: {0}")]
     Authorities(rustls::Error),
     /// Not an address.
     #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
@@ -152,7 +152,7 @@ impl ConnectError {
         }
     }
 
-    /// Says what the client library's error means for this connection.
+    /// Explains the client library\'s error for this connection.
     pub(crate) fn of(error: &ClientConnectError, connection: &ConnectionSettings) -> Self {
         let address = connection.address.clone();
         let cause: &(dyn Error + 'static) = match error {
@@ -181,7 +181,7 @@ impl ConnectError {
         Self::Unreachable { address, text }
     }
 
-    /// Says what a failed handshake means for this connection; `None` if nothing more than what is known.
+    /// Explains a failed handshake for this connection; `None` if nothing more than what is known.
     pub(crate) fn of_handshake(error: &rustls::Error, connection: &ConnectionSettings) -> Option<Self> {
         Self::of_tls(&TlsFailure::of(error)?, connection)
     }
@@ -199,7 +199,8 @@ impl ConnectError {
                     address,
                     setting: connection.credential.setting(),
                     reason: format!(
-                        "{alert:?}; it has expired, or the server does not trust the authority that signed it"
+                        "{}; it has expired, or the server does not trust the authority that signed it",
+                        alert.as_str().unwrap_or("unknown TLS alert")
                     ),
                 })
             }
@@ -285,25 +286,30 @@ fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String
         CertificateError::UnknownIssuer | CertificateError::BadSignature => authority,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let name = connection.expected_name();
-            format!("it is not for the name `{name}`: set TEMPORAL_TLS_SERVER_NAME to a name that it is for")
+            format!(
+                "it is not valid for the name `{name}`: set TEMPORAL_TLS_SERVER_NAME to a name in the certificate"
+            )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired: renew it on the server, or correct the clock of this machine".to_owned()
+            "it has expired: renew it on the server, or fix this machine's clock".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet: check the clock of this machine".to_owned()
+            "it is not valid yet: check this machine's clock".to_owned()
         }
         other => format!("{other}"),
     }
 }
 
-/// The innermost cause, which is the one that says something.
+/// The innermost cause, which is the specific one.
 fn innermost(cause: &(dyn Error + 'static)) -> String {
     let status = cause.downcast_ref::<temporalio_client::tonic::Status>();
     let last = std::iter::successors(Some(cause), |error| (*error).source()).last();
     match (status, last) {
         (Some(status), Some(last)) if last.is::<temporalio_client::tonic::Status>() => {
-            format!("{:?}: {}", status.code(), status.message())
+            match status.message() {
+                "" => status.code().description().to_owned(),
+                message => message.to_owned(),
+            }
         }
         (_, Some(last)) => last.to_string(),
         (_, None) => cause.to_string(),

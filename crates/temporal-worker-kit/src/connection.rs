@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http_edge::Secret;
-pub use http_edge::pem::Pem;
-use http_edge::pem::{self, CertificateDer, PemProblem, PrivateKeyDer};
+use http_edge::pem::{self, CertificateDer, Pem, PemProblem, PrivateKeyDer};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use temporalio_client::grpc::WorkflowService;
@@ -17,6 +15,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 use temporalio_common::telemetry::metrics::TemporalMeter;
 
 use crate::connect_error::{ConnectError, told};
+use crate::connection_settings::{AUTHORITY, CERTIFICATE, ConnectionSettings, Credential, KEY, PemSettings};
 use crate::tls_probe::handshake_failure;
 
 /// How long one attempt to connect may take.
@@ -28,104 +27,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// A new server answers a moment before it has its namespaces.
 const NEW_SERVER: Duration = Duration::from_secs(5);
 
-/// Where and how to connect.
-#[derive(Debug, Clone)]
-pub struct ConnectionSettings {
-    /// Host and port.
-    pub address: String,
-    /// The namespace.
-    pub namespace: String,
-    /// How the process authenticates.
-    pub credential: Credential,
-    /// Whether TLS is used even without a credential.
-    pub encrypted: bool,
-    /// A certificate authority other than the system's.
-    pub server_ca: Option<Pem>,
-    /// The name that the server's certificate must carry, if it differs from the address.
-    pub server_name: Option<String>,
-    /// The identity of this process in the service's lists.
-    pub identity: String,
-    /// How many connections the task queues of this process share.
-    pub connections: usize,
-}
-
-impl Default for ConnectionSettings {
-    fn default() -> Self {
-        let host = gethostname::gethostname();
-        Self {
-            address: "localhost:7233".to_owned(),
-            namespace: "default".to_owned(),
-            credential: Credential::None,
-            encrypted: false,
-            server_ca: None,
-            server_name: None,
-            identity: format!("{}@{}", std::process::id(), host.to_string_lossy()),
-            connections: 1,
-        }
-    }
-}
-
-/// How the process authenticates.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub enum Credential {
-    /// No credential: a local server.
-    #[default]
-    None,
-    /// An API key, over TLS. A key that is kept in a file is read again when the file changes.
-    ApiKey(Secret),
-    /// A client certificate and its key.
-    Certificate {
-        /// The certificate.
-        certificate: Pem,
-        /// Its private key.
-        key: Pem,
-    },
-}
-
-/// The settings that hold one certificate or key: its path, and the text itself.
-type PemSettings = (&'static str, &'static str);
-
-const CERTIFICATE: PemSettings = ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA");
-const KEY: PemSettings = ("TEMPORAL_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA");
-const AUTHORITY: PemSettings = (
-    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-    "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
-);
-
-impl Credential {
-    /// Returns the setting it comes from, with its file if there is one.
-    pub fn setting(&self) -> String {
-        match self {
-            Self::None => "TEMPORAL_API_KEY, which is not set".to_owned(),
-            Self::ApiKey(key) => match key.file() {
-                Some(file) => format!("TEMPORAL_API_KEY_FILE, {}", file.display()),
-                None => "TEMPORAL_API_KEY".to_owned(),
-            },
-            Self::Certificate { certificate, .. } => place(CERTIFICATE, certificate),
-        }
-    }
-}
-
-/// Names a setting and its file.
-fn place((path, data): PemSettings, pem: &Pem) -> String {
-    match pem {
-        Pem::File(file) => format!("{path}, {}", file.display()),
-        Pem::Data(_) => data.to_owned(),
-    }
-}
-
 impl ConnectionSettings {
-    /// Returns whether the connection is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some()
-    }
-
-    /// Names the setting and the file of the certificate authority, if one is set.
-    pub(crate) fn authority_setting(&self) -> Option<String> {
-        self.server_ca.as_ref().map(|pem| place(AUTHORITY, pem))
-    }
-
     /// Connects once, for programs that start or query workflows.
     ///
     /// # Errors

@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
+/// A text that is not a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a duration such as `30s`, `5m` or `1h 30m`")]
+pub struct InvalidDuration {
+    text: String,
+}
+
 /// Parses a duration such as `250ms`, `30s`, `5m` or `1h 30m`.
 ///
 /// # Errors
 ///
 /// If the text has another format, or the duration is negative.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("`{text}` is not a duration such as `30s`, `5m` or `1h 30m`");
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    let invalid = || InvalidDuration {
+        text: text.to_owned(),
+    };
     let signed: jiff::SignedDuration = text.trim().parse().map_err(|_| invalid())?;
     Duration::try_from(signed).map_err(|_| invalid())
 }
@@ -24,7 +33,7 @@ mod tests {
         }
         for text in ["", "30", "soon", "-5s"] {
             let problem = parse_duration(text).expect_err("not a duration");
-            assert!(problem.contains("such as `30s`"), "{problem}");
+            assert!(problem.to_string().contains("such as `30s`"), "{problem}");
         }
     }
 }

@@ -10,7 +10,7 @@ use temporalio_common::envconfig::{
     ClientConfigProfile, DataSource, LoadClientConfigProfileOptions, load_client_config_profile,
 };
 
-use crate::connection::{ConnectionSettings, Credential, Pem};
+use crate::connection_settings::{ConnectionSettings, Credential, Pem};
 use crate::mistake::Mistake;
 use crate::reader::{Document, Section};
 

@@ -11,13 +11,25 @@ use tokio::sync::Mutex;
 
 use crate::client::SharedClient;
 
+/// Why a process is not ready, as `/readyz` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(String);
+
+impl NotReady {
+    /// Returns a reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer is reused, so that probes do not load the server.
 const REUSE: Duration = Duration::from_secs(1);
 
-/// Where the process is in its life.
+/// The lifecycle phase of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Connecting,
@@ -48,7 +60,7 @@ struct State {
     phase: RwLock<(Phase, Option<SharedClient>)>,
     /// Why the service refuses the polls, while it does.
     refused: RwLock<Option<String>>,
-    last: Mutex<Option<(Instant, Result<(), String>)>>,
+    last: Mutex<Option<(Instant, Result<(), NotReady>)>>,
 }
 
 impl Health {
@@ -83,7 +95,7 @@ impl Health {
     }
 
     /// Returns the phase, and why the process is not ready.
-    pub(crate) async fn check(&self) -> (Phase, Result<(), String>) {
+    pub(crate) async fn check(&self) -> (Phase, Result<(), NotReady>) {
         let (phase, client) = self
             .0
             .phase
@@ -91,10 +103,13 @@ impl Health {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let (Phase::Polling | Phase::Serving, Some(client)) = (phase, client) else {
-            return (phase, Err(format!("the worker is {}", phase.name())));
+            return (
+                phase,
+                Err(NotReady::new(format!("the worker is {}", phase.name()))),
+            );
         };
         if let Some(reason) = self.refused() {
-            return (phase, Err(reason));
+            return (phase, Err(NotReady::new(reason)));
         }
         // One probe at a time; the others wait for its answer.
         let mut last = self.0.last.lock().await;
@@ -109,7 +124,7 @@ impl Health {
     }
 }
 
-async fn describe_namespace(client: &Client) -> Result<(), String> {
+async fn describe_namespace(client: &Client) -> Result<(), NotReady> {
     let namespace = client.namespace();
     let request = DescribeNamespaceRequest {
         namespace: namespace.clone(),
@@ -119,10 +134,13 @@ async fn describe_namespace(client: &Client) -> Result<(), String> {
     let call = WorkflowService::describe_namespace(&mut service, request.into_request());
     match tokio::time::timeout(TIMEOUT, call).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => Err(format!(
+        Ok(Err(status)) => Err(NotReady::new(format!(
             "cannot describe namespace `{namespace}`: {}",
             status.message()
-        )),
-        Err(_) => Err(format!("Temporal did not answer within {} s", TIMEOUT.as_secs())),
+        ))),
+        Err(_) => Err(NotReady::new(format!(
+            "Temporal did not answer within {} s",
+            TIMEOUT.as_secs()
+        ))),
     }
 }

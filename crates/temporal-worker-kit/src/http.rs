@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::backlog::Backlog;
-use crate::health::Health;
+use crate::health::{Health, NotReady};
 use crate::metrics::{self, QueueMetrics};
 
 /// Metrics of the application, in the Prometheus text format.
@@ -27,7 +27,7 @@ pub(crate) type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub(crate) type ExtraReadiness = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
 /// A condition of the application for readiness, and why it is not met.
-pub(crate) type ExtraCondition = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub(crate) type ExtraCondition = Arc<dyn Fn() -> Result<(), NotReady> + Send + Sync>;
 
 /// Everything that the routes show.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
         shown.health.refused().is_some().into(),
     );
     if let Err(problem) = &answer {
-        body.insert("problem".to_owned(), problem.clone().into());
+        body.insert("problem".to_owned(), problem.to_string().into());
     }
     for extra in &shown.readiness {
         body.extend(contained(|| extra()));

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::backlog::Backlog;
 use crate::client::{InUse, SharedClient};
 use crate::config::{Config, TaskQueue};
-use crate::health::{Health, Phase};
+use crate::health::{Health, NotReady, Phase};
 use crate::http::{ExtraCondition, ExtraMetrics, ExtraReadiness, Server, Shown, serve};
 use crate::kit_error::KitError;
 use crate::metrics::QueueMetrics;
@@ -101,7 +101,7 @@ impl Kit {
 
     /// Adds a condition of the application: `/readyz` answers 503 with the reason while it is not met.
     #[must_use]
-    pub fn ready_if(mut self, condition: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+    pub fn ready_if(mut self, condition: impl Fn() -> Result<(), NotReady> + Send + Sync + 'static) -> Self {
         self.conditions.push(Arc::new(condition));
         self
     }
@@ -344,7 +344,7 @@ impl Fleet {
         Ok(Clients { all, contents })
     }
 
-    /// Hands the clients to the application and to the renewal of keys.
+    /// Passes the clients to the application and to the reloading of keys.
     fn use_clients(&self, clients: &Clients) {
         if let Some(first) = clients.all.first() {
             self.client.set(first.clone());
@@ -356,7 +356,7 @@ impl Fleet {
         Generation::start(&self.sdk.runtime, &clients.all, &self.queues, &self.ended.0)
     }
 
-    /// Lives until it is stopped or a worker ends by itself.
+    /// Runs until it is stopped or a worker ends.
     async fn live(
         mut self,
         mut generation: Generation,

@@ -24,21 +24,28 @@ impl Default for LogSettings {
     }
 }
 
+/// A text that is neither a log level nor a filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{level}` must be error, warn, info, debug, trace or a tracing filter")]
+pub struct InvalidLevel {
+    level: String,
+}
+
 impl LogSettings {
     /// Returns a log of this level.
     ///
     /// # Errors
     ///
     /// If it is neither a level nor a `tracing` filter.
-    pub fn try_new(level: &str, format: LogFormat) -> Result<Self, String> {
+    pub fn try_new(level: &str, format: LogFormat) -> Result<Self, InvalidLevel> {
         match EnvFilter::try_new(level) {
             Ok(_) => Ok(Self {
                 level: level.to_owned(),
                 format,
             }),
-            Err(_) => Err(format!(
-                "`{level}` must be error, warn, info, debug, trace or a tracing filter"
-            )),
+            Err(_) => Err(InvalidLevel {
+                level: level.to_owned(),
+            }),
         }
     }
 }

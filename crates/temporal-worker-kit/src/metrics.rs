@@ -193,7 +193,7 @@ pub(crate) fn write(text: &mut String, queues: &[Arc<QueueMetrics>]) {
         text,
         "activities_active",
         "gauge",
-        "Activities that run in this process.",
+        "Activities running in this process.",
     );
     for (queue, name, counts) in each(queues, |queue| &queue.activities) {
         gauge(text, "activities_active", "activity_type", (queue, name), counts);
@@ -218,7 +218,7 @@ pub(crate) fn write(text: &mut String, queues: &[Arc<QueueMetrics>]) {
         text,
         "workflows_active",
         "gauge",
-        "Open workflow runs in the memory of this process.",
+        "Open workflow runs cached in this process.",
     );
     for (queue, name, counts) in each(queues, |queue| &queue.workflows) {
         gauge(text, "workflows_active", "workflow_type", (queue, name), counts);

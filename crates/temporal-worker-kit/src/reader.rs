@@ -18,7 +18,7 @@ pub(crate) struct Document<'t> {
     pub(crate) mistakes: Vec<Mistake>,
 }
 
-/// One table of the file. Keys are taken out one by one; what remains is unknown.
+/// One table of the file. Keys are taken out one by one; the rest is unknown.
 pub(crate) struct Section<'t> {
     name: String,
     pub(crate) line: usize,

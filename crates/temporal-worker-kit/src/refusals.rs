@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use openmetrics_reader::{Event, Options, Reader};
 
 use crate::client::InUse;
-use crate::connection::ConnectionSettings;
+use crate::connection_settings::ConnectionSettings;
 use crate::health::Health;
 use crate::http::sdk_text;
 
@@ -108,7 +108,7 @@ pub(crate) async fn watch(
         if let Some(poll) = polls.first() {
             let is_renewed = settings.renew_key(&in_use.get());
             if polls_refused_at.is_none() && !is_renewed {
-                tracing::error!("{}; trying again for a minute", sentence(&settings, poll));
+                tracing::error!("{}; retrying for a minute", sentence(&settings, poll));
             }
             polls_refused_at = Some(Instant::now());
             health.set_refused(Some(sentence(&settings, poll)));
@@ -122,7 +122,7 @@ pub(crate) async fn watch(
             && logged_at.is_none_or(|at| at.elapsed() > LOGGED_EVERY)
         {
             settings.renew_key(&in_use.get());
-            tracing::warn!("{}; the call will be repeated", sentence(&settings, other));
+            tracing::warn!("{}; retrying the call", sentence(&settings, other));
             logged_at = Some(Instant::now());
         }
     }

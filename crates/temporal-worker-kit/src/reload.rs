@@ -1,7 +1,7 @@
 //! Certificates and keys in files, read again when they change.
 
 use crate::connect_error::ConnectError;
-use crate::connection::ConnectionSettings;
+use crate::connection_settings::ConnectionSettings;
 
 /// The contents of the certificate and key files that a connection was made from.
 #[derive(PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Pem;
+    use crate::connection_settings::Pem;
 
     #[test]
     fn a_changed_certificate_is_seen_and_a_missing_one_is_an_error() {

@@ -63,7 +63,7 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
         let client = connection(place, stack, namespace).connect().await;
         let client = client.map_err(|error| temporal_worker_kit::chain(&error))?;
         if autopilot_queue(&client, namespace).await?.pollers.is_empty() {
-            return Err("it does not poll its task queue yet".to_owned());
+            return Err("it is not polling its task queue yet".to_owned());
         }
         Ok(())
     })
@@ -113,7 +113,7 @@ async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, 
         &format!("the simulated cloud at {}", stack.network().cloud()),
         async || {
             let text = std::fs::read_to_string(&introduction).map_err(|error| error.to_string())?;
-            serde_json::from_str(&text).map_err(|_| "it has not said yet how to reach it".to_owned())
+            serde_json::from_str(&text).map_err(|_| "it has not reported its address yet".to_owned())
         },
     )
     .await

@@ -74,7 +74,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     readable(folder)
 }
 
-/// Checks that every file holds what it should: a role would end at its start, or be waited for in vain.
+/// Checks that every file contains what it should: a role would exit at its start otherwise, or be waited for until the time is up.
 fn readable(folder: &Path) -> anyhow::Result<()> {
     let authorities = ["internode-ca", "client-ca"];
     for name in authorities.into_iter().chain(LEAVES.map(|(name, ..)| name)) {
@@ -89,7 +89,7 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
         let is_certificate = http_edge::pem::certificates(&bytes).is_ok_and(|found| !found.is_empty());
         anyhow::ensure!(
             is_certificate,
-            "{} holds no certificate: {remedy}",
+            "{} contains no certificate: {remedy}",
             path.display()
         );
         key_of(&key_path).with_context(|| {
@@ -148,7 +148,7 @@ fn paths(folder: &Path, name: &str) -> (std::path::PathBuf, std::path::PathBuf) 
 
 fn key_of(path: &Path) -> anyhow::Result<KeyPair> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    KeyPair::from_pem(&text).with_context(|| format!("{} holds no usable key", path.display()))
+    KeyPair::from_pem(&text).with_context(|| format!("{} contains no usable key", path.display()))
 }
 
 fn distinguished(name: &str) -> DistinguishedName {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_holds_something_else_is_named_before_anything_starts() {
+    fn a_file_that_contains_something_else_is_named_before_anything_starts() {
         let folder = tempfile::tempdir().expect("a folder");
         let ensured = || ensure(folder.path(), "127.77", 90);
         ensured().expect("created");
@@ -196,7 +196,7 @@ mod tests {
         std::fs::write(&path, "not a certificate").expect("written");
         let error = format!("{:#}", ensured().expect_err("refused"));
         assert!(
-            error.contains("internode.pem holds no certificate: `temporal-stack certificates`"),
+            error.contains("internode.pem contains no certificate: `temporal-stack certificates`"),
             "{error}"
         );
         renew(folder.path(), "127.77", 90).expect("issued");

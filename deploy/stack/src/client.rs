@@ -99,7 +99,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
         if answer.into_inner().status == SERVING {
             Ok(())
         } else {
-            Err("it says that it does not serve".to_owned())
+            Err("it reports that it is not serving".to_owned())
         }
     };
     tokio::time::timeout(BOUND, ask)

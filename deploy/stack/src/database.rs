@@ -55,7 +55,7 @@ impl Account {
     fn own(account: Option<Self>, path: &Path) -> anyhow::Result<()> {
         if let Some(Self { uid, gid }) = account {
             std::os::unix::fs::chown(path, Some(uid), Some(gid))
-                .with_context(|| format!("cannot hand over {}", path.display()))?;
+                .with_context(|| format!("cannot change the owner of {}", path.display()))?;
         }
         Ok(())
     }

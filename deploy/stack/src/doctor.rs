@@ -6,85 +6,18 @@
 mod addresses;
 mod database;
 pub mod probe;
+mod report;
 mod search;
 mod settings;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+pub use self::report::{Finding, Report, Verdict};
 use crate::place::{Place, Stack};
 use crate::run::{Line, status};
 
 /// How long a change of membership may take until every process has seen it.
 const SETTLED: Duration = Duration::from_secs(15);
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// As it should be.
-    Good,
-    /// Works, and should be changed.
-    Warning,
-    /// Does not work.
-    Failure,
-}
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: String,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// What was found.
-    pub found: String,
-    /// Why it matters; empty if all is well.
-    pub why: String,
-    /// What to do; empty if all is well.
-    pub remedy: String,
-}
-
-/// All findings.
-#[derive(Debug, Default)]
-pub struct Report(Vec<Finding>);
-
-impl Report {
-    fn good(&mut self, check: &str, found: impl Into<String>) {
-        self.add(check, Verdict::Good, found, "", "");
-    }
-
-    fn warn(&mut self, check: &str, found: impl Into<String>, why: &str, remedy: impl Into<String>) {
-        self.add(check, Verdict::Warning, found, why, remedy);
-    }
-
-    fn fail(&mut self, check: &str, found: impl Into<String>, why: &str, remedy: impl Into<String>) {
-        self.add(check, Verdict::Failure, found, why, remedy);
-    }
-
-    fn add(
-        &mut self,
-        check: &str,
-        verdict: Verdict,
-        found: impl Into<String>,
-        why: &str,
-        remedy: impl Into<String>,
-    ) {
-        self.0.push(Finding {
-            check: check.to_owned(),
-            verdict,
-            found: found.into(),
-            why: why.to_owned(),
-            remedy: remedy.into(),
-        });
-    }
-
-    /// The findings.
-    pub fn findings(self) -> Vec<Finding> {
-        self.0
-    }
-}
 
 /// Checks everything. A check whose precondition has failed is left out: the failure says what to repair first.
 ///
@@ -158,18 +91,16 @@ fn processes(lines: &[Line], report: &mut Report) {
     }
 }
 
-/// What stands still without a process.
+/// What stops without a process.
 fn effect(name: &str) -> &'static str {
     let role = name.rsplit_once('-').map_or(name, |(role, _)| role);
     match role {
         "postgres" => "nothing can be read or written: every call fails",
         "pgbouncer" => "the roles reach the database through it alone: every call fails",
-        "history" => "the workflows of its shards stand still until another history process takes them over",
-        "matching" => "no task of its queues is handed out; `cluster health` does not notice",
-        "frontend" => "clients that connect to it are not answered",
-        "worker" => {
-            "Temporal's own workflows stand still: schedules, batch operations, deletion of namespaces"
-        }
+        "history" => "the workflows of its shards stop until another history process takes over",
+        "matching" => "no tasks from its queues are dispatched; `cluster health` does not detect this",
+        "frontend" => "clients that connect to it get no answers",
+        "worker" => "Temporal's own workflows stop: schedules, batch operations, deletion of namespaces",
         "ui" => "the web UI is not reachable; workflows are not affected",
         _ => "the autopilot makes no decisions",
     }

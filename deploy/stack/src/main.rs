@@ -174,7 +174,7 @@ async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let stack = place.stack()?;
             schema::apply(&place, &stack, *force)?;
             search::apply(&place, &stack)?;
-            write_error("the schema is what the server needs\n");
+            write_error("the schema is up to date\n");
         }
         Command::Apply {
             settings, dry_run, ..
@@ -231,7 +231,7 @@ async fn apply(place: &Place, settings: Option<&Path>, dry_run: bool) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-const NOTHING_TO_CHANGE: &str = "nothing to change: the namespaces are what stack.toml declares\n";
+const NOTHING_TO_CHANGE: &str = "nothing to change: the namespaces match stack.toml\n";
 
 /// Connects as the environment says, patiently: the roles of a new stack need a moment until they know each other.
 async fn connected_elsewhere() -> anyhow::Result<Client> {

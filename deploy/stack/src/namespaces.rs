@@ -63,7 +63,7 @@ pub struct Difference {
     pub is_changed: bool,
     /// Search attributes that are missing.
     pub attributes: BTreeMap<String, String>,
-    /// What stands in the way.
+    /// What prevents it.
     pub conflicts: Vec<String>,
 }
 
@@ -402,7 +402,7 @@ async fn add_attributes(
         }
         anyhow::ensure!(
             begun.elapsed() < 2 * KNOWN,
-            "the search attributes of {name} were accepted and are not listed"
+            "the search attributes of {name} were accepted but are not listed"
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use crate::place::{Place, write_whole};
 
-/// What is known of a process.
+/// What is known about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It runs under this id.
@@ -43,7 +43,7 @@ impl Signal {
     }
 }
 
-/// Returns what is known of a process.
+/// Returns what is known about a process.
 pub fn state(place: &Place, name: &str) -> State {
     let Some((pid, started)) = recorded(place, name) else {
         return State::Stopped;

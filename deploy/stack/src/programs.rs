@@ -85,7 +85,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
         folder.display()
     );
     tell(&format!(
-        "building {name} {version} with Go into {} (minutes)",
+        "building {name} {version} with Go into {} (takes a few minutes)",
         folder.display()
     ));
     // The binaries of several modules have the same name.
@@ -103,7 +103,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
         "go could not build {package}@v{version}; the lines above say why. A newer server may need a newer Go"
     );
     let mut entries = std::fs::read_dir(&own)?.flatten();
-    let entry = entries.next().context("go has built nothing")?;
+    let entry = entries.next().context("go produced no binary")?;
     std::fs::rename(entry.path(), &built)?;
     std::fs::remove_dir_all(&own)?;
     Ok(built)
@@ -185,7 +185,7 @@ pub fn own(name: &str) -> anyhow::Result<PathBuf> {
         .or_else(|| on_path(name).next())
         .with_context(|| {
             format!(
-                "{name} is neither beside temporal-stack nor on PATH: run `cargo build --workspace --bins`"
+                "{name} is neither next to temporal-stack nor on PATH: run `cargo build --workspace --bins`"
             )
         })
 }
@@ -200,7 +200,7 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
         .filter(|path| path.is_file())
 }
 
-/// Finds the folder of PostgreSQL's programs; the newest version where there are several.
+/// Finds the folder of PostgreSQL's programs; the newest version if there are several.
 ///
 /// # Errors
 ///

@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Its gRPC port. The worker role listens on none.
+    /// Its gRPC port; the worker role has none.
     pub fn grpc_port(self) -> u16 {
         match self {
             Self::Frontend => 7233,
@@ -111,7 +111,7 @@ impl Member {
         })
     }
 
-    /// The address it has for itself.
+    /// Its own address.
     pub fn ip(self, loopback: &str) -> String {
         format!("{loopback}.{}.{}", self.role.subnet(), self.number)
     }

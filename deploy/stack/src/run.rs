@@ -49,7 +49,7 @@ pub fn lock(place: &Place) -> anyhow::Result<std::fs::File> {
     let locked = file.try_lock();
     anyhow::ensure!(
         locked.is_ok(),
-        "another temporal-stack command is working in {}: wait until it has ended",
+        "another temporal-stack command is running in {}: wait until it finishes",
         place.folder().display()
     );
     Ok(file)
@@ -102,7 +102,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
     }
     for name in strangers(place, &stack) {
         tell(&format!(
-            "{name} runs and is not part of the settings any more: `temporal-stack drain {name}` stops it"
+            "{name} is running but no longer in the settings: `temporal-stack drain {name}` stops it"
         ));
     }
     tell(&format!(
@@ -148,14 +148,14 @@ fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<(
         .count();
     anyhow::ensure!(
         running == 0 || old.network == new.network,
-        "network.loopback has changed from {} to {}, and {running} processes run: run `down` first",
+        "network.loopback has changed from {} to {}, and {running} processes are running: run `down` first",
         old.network.loopback,
         new.network.loopback
     );
     let changed = differences(old, new);
     if running > 0 && !changed.is_empty() {
         tell(&format!(
-            "the settings have changed; what runs already keeps its configuration until `restart`:\n{}",
+            "the settings have changed; running processes keep their configuration until `restart`:\n{}",
             changed.trim_end()
         ));
     }
@@ -383,12 +383,12 @@ async fn stop_all(place: &Place, names: Vec<String>, signal: Signal) -> anyhow::
         }
         anyhow::ensure!(
             name != "postgres",
-            "PostgreSQL has not stopped within {} s: see its log, {}",
+            "PostgreSQL did not stop within {} s: see its log, {}",
             DRAIN.as_secs(),
             place.log(&name).display()
         );
         tell(&format!(
-            "{name} has not ended within {} s: killing it",
+            "{name} did not exit within {} s: killing it",
             DRAIN.as_secs()
         ));
         process::signal(place, &name, Signal::Kill)?;
@@ -493,13 +493,13 @@ fn running(place: &Place, members: &[Member]) -> Vec<Member> {
     members.iter().filter(is_running).copied().collect()
 }
 
-/// What becomes of a cluster whose only process of a role goes away.
+/// What happens to a cluster whose only process of a role goes away.
 fn only_one(role: Role, what: &str) -> String {
     let effect = match role {
         Role::History => "draining the only history process refused half of all workflow starts for 18 s",
-        Role::Frontend => "without a frontend no client is answered; the drain takes 9 s",
-        Role::Matching => "without matching no task is handed out",
-        Role::Worker => "without it, schedules and batch operations stand still",
+        Role::Frontend => "clients get no answers without a frontend; the drain takes 9 s",
+        Role::Matching => "no tasks are dispatched without matching",
+        Role::Worker => "schedules and batch operations stop without it",
     };
     format!(
         "{role} has one process, and to {what} it interrupts the service: {effect}. Run `up --replicas 2` first, or use --force"
@@ -516,7 +516,7 @@ pub async fn drain(place: &Place, name: &str, force: bool) -> anyhow::Result<()>
     let members = running(place, &named(place, &stack, name)?);
     let member = *members
         .last()
-        .with_context(|| format!("no process of {name} runs: see `temporal-stack status`"))?;
+        .with_context(|| format!("no {name} process is running: see `temporal-stack status`"))?;
     let of_role = running(place, &named(place, &stack, member.role.as_str())?);
     anyhow::ensure!(force || of_role.len() > 1, only_one(member.role, "drain"));
     tell(&format!("draining {member}"));
@@ -568,7 +568,7 @@ async fn roll(place: &Place, stack: &Stack, members: &[Member], force: bool) -> 
                 && !force
             {
                 anyhow::bail!(
-                    "{other} does not serve ({problem}): {member} was not restarted. Run `up`, or use --force"
+                    "{other} is not serving ({problem}): {member} was not restarted. Run `up`, or use --force"
                 );
             }
         }
@@ -617,18 +617,18 @@ pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Resul
 
 /// Refuses what Temporal does not support: going back, and leaving a minor version out.
 fn upgrade_path(from: &str, to: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(is_version(to), "`{to}` is no full version such as 1.30.8");
+    anyhow::ensure!(is_version(to), "`{to}` is not a full version such as 1.30.8");
     let parts =
         |version: &str| -> Vec<u32> { version.split('.').filter_map(|part| part.parse().ok()).collect() };
     let (old, new) = (parts(from), parts(to));
-    anyhow::ensure!(new != old, "the server is at {from} already");
+    anyhow::ensure!(new != old, "the server is already at {from}");
     anyhow::ensure!(
         new > old,
         "{to} is older than {from}: a schema cannot be downgraded"
     );
     anyhow::ensure!(
         new[0] == old[0] && new[1] <= old[1] + 1,
-        "from {from} go to {}.{}.x first: Temporal supports one minor version at a time",
+        "upgrade from {from} to {}.{}.x first: Temporal supports one minor version at a time",
         old[0],
         old[1] + 1
     );
@@ -647,7 +647,7 @@ pub fn renew_certificates(place: &Place) -> anyhow::Result<()> {
         &stack.network().loopback,
         stack.settings.tls.leaf_days.into(),
     )?;
-    tell("issued new certificates; the roles use them within a minute, clients when they connect again");
+    tell("issued new certificates; the roles use them within a minute, clients when they reconnect");
     Ok(())
 }
 
@@ -707,10 +707,10 @@ mod tests {
     #[rstest]
     #[case::patch("1.29.1", "1.29.3", None)]
     #[case::minor("1.29.1", "1.30.8", None)]
-    #[case::skipped("1.29.1", "1.31.4", Some("go to 1.30.x first"))]
+    #[case::skipped("1.29.1", "1.31.4", Some("to 1.30.x first"))]
     #[case::back("1.30.8", "1.29.1", Some("cannot be downgraded"))]
     #[case::same("1.29.1", "1.29.1", Some("already"))]
-    #[case::text("1.29.1", "latest", Some("no full version"))]
+    #[case::text("1.29.1", "latest", Some("not a full version"))]
     fn an_upgrade_goes_one_minor_version_forward(
         #[case] from: &str,
         #[case] to: &str,

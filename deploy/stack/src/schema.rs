@@ -89,14 +89,14 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
             "it has no schema_version"
         };
         return Step::Refuse(format!(
-            "the database `{name}` holds something else ({}): {why}. Use another server or database; nothing was changed",
+            "the database `{name}` contains something else ({}): {why}. Use another server or database; nothing was changed",
             shown.join(", ")
         ));
     };
     let has_signs = SIGNS[which].iter().any(|table| has(table));
     if version == Version(0, 0) && found.has_workflows {
         return Step::Refuse(format!(
-            "the database `{name}` claims schema 0.0 and holds workflows: setting it up again would drop columns. Restore \
+            "the database `{name}` claims schema 0.0 and contains workflows: setting it up again would drop columns. Restore \
              schema_version from a backup; nothing was changed"
         ));
     }
@@ -260,7 +260,7 @@ pub fn targets(place: &Place, stack: &Stack) -> anyhow::Result<[Version; 2]> {
         set_up(place, stack, &scratch, which)?;
         let version = look_at(place, stack, &scratch)?.version;
         direct(place, stack, "postgres", &drop_scratch)?;
-        *target = version.context("the schema tool has left no version")?;
+        *target = version.context("the schema tool did not record a version")?;
     }
     crate::place::write_whole(
         &target_record(place, stack),
@@ -335,7 +335,7 @@ fn tool(place: &Place, stack: &Stack, database: &str, arguments: &[&str]) -> any
     let hint = if last.contains("btree_gin") {
         "\nInstall the extension: `create extension btree_gin` in that database, or the package postgresql-contrib"
     } else {
-        "\nWhat was applied stays and is continued by `temporal-stack schema`; nothing was dropped"
+        "\nWhat was applied stays; `temporal-stack schema` continues from there. Nothing was dropped"
     };
     anyhow::bail!(
         "temporal-sql-tool {} failed for `{database}`:\n  {last}{hint}",
@@ -379,7 +379,7 @@ mod tests {
 
     #[rstest]
     #[case::newer(0, found(&MAIN, Some(Version(1, 19))), "newer than 1.18")]
-    #[case::other_product(0, found(&["invoices", "customers"], None), "holds something else (invoices, customers)")]
+    #[case::other_product(0, found(&["invoices", "customers"], None), "contains something else (invoices, customers)")]
     #[case::visibility_as_main(0, found(&["executions_visibility", "schema_version"], Some(Version(1, 9))), "mixed up")]
     #[case::main_as_visibility(1, found(&MAIN, Some(Version(1, 18))), "mixed up")]
     #[case::lost_tables(0, found(&["schema_version"], Some(Version(1, 18))), "lacks the table executions")]

@@ -483,7 +483,7 @@ impl Settings {
             }
             if (namespace.archive_history || namespace.archive_visibility) && !self.archival.enabled {
                 mistakes.push(format!(
-                    "namespace \"{name}\" archives, and archival.enabled is false"
+                    "namespace \"{name}\" archives, but archival.enabled is false"
                 ));
             }
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

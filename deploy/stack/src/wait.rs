@@ -1,4 +1,4 @@
-//! Waits on readiness: each says what it waits for, and ends immediately when the process it waits for has died.
+//! Waits on readiness: each says what it waits for, and ends immediately when the process it waits for dies.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(crate) async fn until<T>(
             && !matches!(state(place, name), State::Running(_))
         {
             anyhow::bail!(
-                "{name} has died while starting. The end of its log ({}):\n{}\n{}",
+                "{name} died while starting. The end of its log ({}):\n{}\n{}",
                 place.log(name).display(),
                 last_lines(place, name, 5),
                 remedy(&last_lines(place, name, 20))
@@ -53,7 +53,7 @@ pub(crate) async fn until<T>(
         }
         anyhow::ensure!(
             begun.elapsed() < BOUND,
-            "{what}: not within {} minutes: {missing}. What was started keeps running: see `temporal-stack status`",
+            "{what}: not ready after {} minutes: {missing}. What was started keeps running: see `temporal-stack status`",
             BOUND.as_secs() / 60
         );
         let is_due = match announced {
@@ -101,11 +101,11 @@ fn remedy(lines: &str) -> &'static str {
         ),
         (
             "tls: ",
-            "A certificate does not fit: `temporal-stack certificates` issues new ones.",
+            "A certificate does not match: `temporal-stack certificates` issues new ones.",
         ),
         (
             "x509: ",
-            "A certificate does not fit: `temporal-stack certificates` issues new ones.",
+            "A certificate does not match: `temporal-stack certificates` issues new ones.",
         ),
         (
             "no space left",
@@ -115,7 +115,7 @@ fn remedy(lines: &str) -> &'static str {
     let lines = lines.to_lowercase();
     let found = table.iter().find(|(sign, _)| lines.contains(sign));
     found.map_or(
-        "Correct that, then run `up` again: what runs already is left alone.",
+        "Fix that, then run `up` again: running processes are left alone.",
         |(_, remedy)| *remedy,
     )
 }
@@ -154,11 +154,11 @@ mod tests {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "echo 'write failed: no space left on device' >&2; exit 1"]);
         crate::process::start(&place, "history-1", &mut command).expect("started");
-        let probe = async || Err::<(), _>("it does not serve".to_owned());
+        let probe = async || Err::<(), _>("it is not serving".to_owned());
         let error = until(&place, Some("history-1"), "history-1", probe).await;
-        let said = error.expect_err("it has died").to_string();
+        let said = error.expect_err("it died").to_string();
         for part in [
-            "history-1 has died while starting",
+            "history-1 died while starting",
             "no space left on device",
             "The disk is full",
         ] {

@@ -119,10 +119,10 @@ fn up_does_not_change_what_it_cannot(#[case] from: &str, #[case] to: &str, #[cas
 #[rstest]
 #[case::restart(&["restart", "history"], "refused half of all workflow starts")]
 #[case::upgrade(&["upgrade", "1.30.8"], "--replicas 2")]
-#[case::skipped(&["upgrade", "1.31.4"], "go to 1.30.x first")]
+#[case::skipped(&["upgrade", "1.31.4"], "to 1.30.x first")]
 #[case::back(&["upgrade", "1.28.0"], "cannot be downgraded")]
 #[case::unknown(&["restart", "historian"], "not a role of this stack")]
-#[case::stopped(&["drain", "history"], "no process of history runs")]
+#[case::stopped(&["drain", "history"], "no history process is running")]
 fn what_would_interrupt_the_service_or_cannot_work_is_refused(
     #[case] arguments: &[&str],
     #[case] expected: &str,

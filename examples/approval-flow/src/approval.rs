@@ -17,7 +17,7 @@ use temporalio_sdk::{
 use crate::activities::{Approvals, patient};
 use crate::messages::{Answer, ApprovalRequest, Decision, End, Outcome, Phase, Status, Verdict};
 
-/// Since 0.2 people are reminded once more, halfway between the last regular reminder and the expiry.
+/// Since 0.2 people are reminded again, halfway between the last regular reminder and the expiry.
 pub const PATCH_LAST_REMINDER: &str = "last-reminder-before-expiry";
 
 /// A request for approval.

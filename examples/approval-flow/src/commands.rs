@@ -163,7 +163,7 @@ async fn history(handle: &Handle, id: &str) -> anyhow::Result<Vec<Entry>> {
 pub async fn audit(client: &Client, id: &str) -> anyhow::Result<(String, Vec<Entry>)> {
     let handle = client.get_workflow_handle::<ApprovalFlow>(id);
     let status = describe(&handle, id).await?.status();
-    Ok((name(status), history(&handle, id).await?))
+    Ok((name(status).to_owned(), history(&handle, id).await?))
 }
 
 /// One request in a list.
@@ -198,7 +198,7 @@ pub async fn list(client: &Client, open_only: bool) -> anyhow::Result<Vec<Listed
             .and_then(|time| jiff::Timestamp::try_from(time).ok());
         listed.push(Listed {
             id: execution.id().to_owned(),
-            status: name(execution.status()),
+            status: name(execution.status()).to_owned(),
             started: started.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         });
         if listed.len() >= MAX_LISTED {
@@ -208,9 +208,17 @@ pub async fn list(client: &Client, open_only: bool) -> anyhow::Result<Vec<Listed
     Ok(listed)
 }
 
-fn name(status: WorkflowExecutionStatus) -> String {
+/// The words of `--output json`, which scripts read.
+fn name(status: WorkflowExecutionStatus) -> &'static str {
     match status {
-        WorkflowExecutionStatus::Running => "open".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
+        WorkflowExecutionStatus::Running => "open",
+        WorkflowExecutionStatus::Completed => "completed",
+        WorkflowExecutionStatus::Failed => "failed",
+        WorkflowExecutionStatus::Canceled => "canceled",
+        WorkflowExecutionStatus::Terminated => "terminated",
+        WorkflowExecutionStatus::ContinuedAsNew => "continuedasnew",
+        WorkflowExecutionStatus::TimedOut => "timedout",
+        WorkflowExecutionStatus::Paused => "paused",
+        _ => "unknown",
     }
 }

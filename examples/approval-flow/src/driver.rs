@@ -185,7 +185,10 @@ impl Driver {
             (None, [step]) => step.clone(),
             (None, []) => return refused("no step waits for approval".to_owned()),
             (None, several) => {
-                return refused(format!("several steps wait, name one: {}", several.join(", ")));
+                return refused(format!(
+                    "several steps are waiting; name one: {}",
+                    several.join(", ")
+                ));
             }
         };
         let decision = Decision {

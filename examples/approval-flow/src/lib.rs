@@ -13,6 +13,7 @@ pub mod events;
 pub mod messages;
 pub mod node;
 pub mod policy;
+mod read;
 pub mod reference;
 pub mod schedule;
 pub mod steps;

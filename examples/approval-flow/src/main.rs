@@ -169,18 +169,15 @@ enum ScheduleCommand {
     Delete,
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+fn seconds(text: &str) -> anyhow::Result<u64> {
     // `7d`: days are not a fixed time in calendars, and 24 h here.
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
     let seconds = match days {
         Some(days) => days.saturating_mul(24 * 3_600),
         None => parse_duration(text)?.as_secs(),
     };
-    if seconds == 0 {
-        Err("must be at least 1s".to_owned())
-    } else {
-        Ok(seconds)
-    }
+    anyhow::ensure!(seconds > 0, "must be at least 1s");
+    Ok(seconds)
 }
 
 fn user(given: Option<String>) -> String {

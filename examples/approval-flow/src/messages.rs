@@ -119,7 +119,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Returns the phase in words.
+    /// Returns the phase as text.
     pub fn name(self) -> &'static str {
         match self {
             Self::Checking => "checking the policy",

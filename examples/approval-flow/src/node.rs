@@ -87,7 +87,7 @@ pub fn parse(text: &str) -> Result<Node, Mistake> {
     match documents.as_slice() {
         [document] => node(document, 0).map_err(|(line, problem)| at(line, problem)),
         [] => Err(at(1, "the file is empty".to_owned())),
-        _ => Err(at(1, "the file holds several documents; keep one".to_owned())),
+        _ => Err(at(1, "the file contains several documents; keep one".to_owned())),
     }
 }
 
@@ -155,7 +155,7 @@ impl Node {
         }
     }
 
-    /// Returns the form in words.
+    /// Returns the form as text.
     pub fn form(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar(value) => form_of(value),
@@ -165,7 +165,7 @@ impl Node {
     }
 }
 
-/// Returns the form of a value in words.
+/// Returns the form of a value as text.
 pub fn form_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

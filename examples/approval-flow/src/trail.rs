@@ -152,7 +152,7 @@ fn sentence(attributes: &Attributes, scheduled: &Names, updates: &Names) -> Opti
         Attributes::WorkflowExecutionCompletedEventAttributes(completed) => {
             if let Some(outcome) = first::<EndedDefinition>(completed.result.as_ref()) {
                 let how = if outcome.ok {
-                    "every step ended well"
+                    "every step succeeded"
                 } else {
                     "a step failed"
                 };

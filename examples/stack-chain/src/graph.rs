@@ -24,7 +24,7 @@ pub struct Node {
 pub struct Graph {
     nodes: BTreeMap<String, Node>,
     mistakes: Vec<Mistake>,
-    /// Stacks on a cycle, and that cycle in words.
+    /// Stacks on a cycle, and that cycle as text.
     cycles: BTreeMap<String, String>,
 }
 
@@ -78,7 +78,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The origin is unknown.
-    #[error("stack `{0}` does not exist, or the API key cannot see it{hint}", hint = .1.as_ref().map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
+    #[error("stack `{0}` does not exist, or the API key has no access to it{hint}", hint = .1.as_ref().map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
     UnknownStack(String, Option<String>),
     /// Too many stacks.
     #[error(
@@ -150,7 +150,7 @@ impl Graph {
                     stack: id.clone(),
                     label: label_naming(&node.stack, parent),
                     problem: format!(
-                        "stack `{parent}` does not exist, or the API key cannot see it{}",
+                        "stack `{parent}` does not exist, or the API key has no access to it{}",
                         near.unwrap_or_default()
                     ),
                 });

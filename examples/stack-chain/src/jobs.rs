@@ -1,4 +1,4 @@
-//! Any CI system that has a URL to start a run and a URL to look at it. The jobs stand in a JSON file.
+//! Any CI system that has a URL to start a run and a URL to look at it. The jobs are in a JSON file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::labels::is_stack_id;
+use crate::mistakes::Mistakes;
 use crate::provider::{Identity, Progress, Provider, ProviderError, Run, RunRef, Stack, Trouble};
 
 /// How much of an answer is read.
@@ -33,14 +34,14 @@ pub struct Job {
     pub status_url: String,
     /// `POST` here stops a run; `{run}` is the run's id.
     pub stop_url: Option<String>,
-    /// Where people can look at a run; `{run}` is the run's id. The status URL if there is none.
+    /// The URL of a run, for people; `{run}` is the run's id. The status URL if there is none.
     pub page_url: Option<String>,
     /// The variable that holds the bearer token for all of these.
     pub token_variable: Option<String>,
-    /// Where the run's id stands in the answer to the trigger, as a JSON pointer.
+    /// Where the run's id is in the answer to the trigger, as a JSON pointer.
     #[serde(default = "run_pointer")]
     pub run_pointer: String,
-    /// Where the state stands in the answer of the status, as a JSON pointer.
+    /// Where the state is in the answer of the status, as a JSON pointer.
     #[serde(default = "state_pointer")]
     pub state_pointer: String,
     /// States that are a success.
@@ -147,7 +148,7 @@ impl Jobs {
     /// # Errors
     ///
     /// If the text is not a list of jobs; every mistake is named.
-    pub fn try_new(json: &str, variables: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub fn try_new(json: &str, variables: &BTreeMap<String, String>) -> Result<Self, Mistakes> {
         let list: Vec<Job> =
             serde_json::from_str(json).map_err(|error| format!("not a list of jobs: {error}"))?;
         let mut mistakes: Vec<String> = list.iter().flat_map(|job| job.mistakes(variables)).collect();
@@ -155,7 +156,7 @@ impl Jobs {
         let twice = list.iter().filter(|job| !known.insert(job.id.as_str()));
         mistakes.extend(twice.map(|job| format!("`{}`: the id is used twice", job.id)));
         if !mistakes.is_empty() {
-            return Err(mistakes.join("; "));
+            return Err(Mistakes(mistakes));
         }
         // Another part of the program may have installed it already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -361,7 +362,7 @@ impl Provider for Jobs {
         Ok(Identity {
             id: "jobs".to_owned(),
             name: format!(
-                "nobody ({} jobs, whose URLs are called only to run them)",
+                "no login ({} jobs, whose URLs are called only to run them)",
                 self.by_id.len()
             ),
         })
@@ -466,7 +467,10 @@ mod tests {
             )
         };
         let list = format!("[{},{},{}]", job("A", "NONE"), job("b", "NONE"), job("b", "NONE"));
-        let error = Jobs::try_new(&list, &BTreeMap::new()).err().expect("mistakes");
+        let error = Jobs::try_new(&list, &BTreeMap::new())
+            .err()
+            .expect("mistakes")
+            .to_string();
         for expected in [
             "`A`: not an id",
             "`b`: `x` is not an HTTP URL",

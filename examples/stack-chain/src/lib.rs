@@ -6,6 +6,8 @@ mod graph_tests;
 pub mod jobs;
 pub mod labels;
 pub mod mail;
+pub mod metrics;
+pub mod mistakes;
 pub mod progress;
 pub mod provider;
 pub mod render;

@@ -6,8 +6,21 @@ use lettre::message::Mailbox;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::mistakes::Mistakes;
+
 /// How long one exchange with the server may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A mail that was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// The message cannot be written.
+    #[error("cannot write the mail")]
+    Message(#[source] lettre::error::Error),
+    /// The server did not take it.
+    #[error("mail not sent")]
+    Send(#[source] lettre::transport::smtp::Error),
+}
 
 /// A mail server and who is notified.
 #[derive(Debug)]
@@ -24,7 +37,7 @@ impl Mail {
     /// # Errors
     ///
     /// Every mistake, without the password.
-    pub fn try_new(url: &SecretString, from: &str, to: &str) -> Result<Self, String> {
+    pub fn try_new(url: &SecretString, from: &str, to: &str) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut mailbox = |name: &str, text: &str| {
             let parsed: Option<Mailbox> = text.trim().parse().ok();
@@ -38,12 +51,14 @@ impl Mail {
         };
         let from = mailbox("SMTP_FROM", from);
         let to: Vec<Option<Mailbox>> = to.split(',').map(|text| mailbox("SMTP_TO", text)).collect();
-        let transport = transport(url).map_err(|problem| mistakes.push(problem)).ok();
+        let transport = transport(url)
+            .map_err(|problem| mistakes.push(problem.to_owned()))
+            .ok();
         match (from, to.into_iter().collect(), transport) {
             (Some(from), Some(to), Some(transport)) if mistakes.is_empty() => {
                 Ok(Self { transport, from, to })
             }
-            _ => Err(mistakes.join("; ")),
+            _ => Err(Mistakes(mistakes)),
         }
     }
 
@@ -51,8 +66,8 @@ impl Mail {
     ///
     /// # Errors
     ///
-    /// In words, if the server did not take it.
-    pub async fn send(&self, id: &str, subject: &str, text: String) -> Result<(), String> {
+    /// If the server did not take it.
+    pub async fn send(&self, id: &str, subject: &str, text: String) -> Result<(), MailError> {
         let mut message = Message::builder()
             .from(self.from.clone())
             .message_id(Some(format!("<{id}@stack-chain>")))
@@ -60,31 +75,32 @@ impl Mail {
         for recipient in &self.to {
             message = message.to(recipient.clone());
         }
-        let message = message.body(text).map_err(|error| format!("mail: {error}"))?;
-        let sent = self.transport.send(message).await;
-        sent.map(drop)
-            .map_err(|error| format!("mail not sent: {}", temporal_worker_kit::chain(&error)))
+        let message = message.body(text).map_err(MailError::Message)?;
+        self.transport
+            .send(message)
+            .await
+            .map(drop)
+            .map_err(MailError::Send)
     }
 }
 
-fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, &'static str> {
     const FORM: &str = "SMTP_URL must have the form smtps://USER:PASSWORD@HOST or smtp://HOST?tls=required";
     let text = url.expose_secret();
-    let parsed = url::Url::parse(text).map_err(|_| FORM.to_owned())?;
+    let parsed = url::Url::parse(text).map_err(|_| FORM)?;
     let is_encrypted = match parsed.scheme() {
         "smtps" => true,
         "smtp" => parsed
             .query_pairs()
             .any(|(name, value)| name == "tls" && value == "required"),
-        _ => return Err(FORM.to_owned()),
+        _ => return Err(FORM),
     };
     if !is_encrypted && parsed.password().is_some() {
         return Err(
-            "SMTP_URL has a password that would be sent in clear text; use smtps://, or append ?tls=required"
-                .to_owned(),
+            "SMTP_URL has a password that would be sent in clear text; use smtps://, or append ?tls=required",
         );
     }
-    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(text).map_err(|_| FORM.to_owned())?;
+    let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(text).map_err(|_| FORM)?;
     Ok(builder.timeout(Some(TIMEOUT)).build())
 }
 
@@ -100,13 +116,18 @@ mod tests {
             "a@example.com, b",
         )
         .err();
-        let error = error.expect("mistakes");
+        let error = error.expect("mistakes").to_string();
         for expected in ["SMTP_FROM: `ops`", "SMTP_TO: `b`", "clear text"] {
             assert!(error.contains(expected), "{error}");
         }
         assert!(!error.contains("s3cret"), "{error}");
         let error = Mail::try_new(&"mail.example.com".into(), "ops@example.com", "a@example.com").err();
-        assert!(error.expect("no URL").starts_with("SMTP_URL must have the form"));
+        assert!(
+            error
+                .expect("no URL")
+                .to_string()
+                .starts_with("SMTP_URL must have the form")
+        );
         for url in [
             "smtps://ann:s3cret@mail.example.com",
             "smtp://ann:s3cret@mail.example.com:587?tls=required",

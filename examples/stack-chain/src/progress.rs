@@ -16,7 +16,7 @@ pub enum Outcome {
     /// Its run failed.
     #[default]
     Failed,
-    /// Its run was discarded, canceled or stopped by somebody else.
+    /// Its run was discarded, canceled or stopped by someone else.
     Canceled,
     /// Its run did not end in time.
     TimedOut,
@@ -65,7 +65,7 @@ pub struct StackResult {
     pub branch: Option<String>,
     /// The CI system's word for its state.
     pub state: Option<String>,
-    /// Where people can look at it.
+    /// Its URL, for people.
     pub url: Option<String>,
     /// Why, unless it succeeded.
     pub why: Option<String>,
@@ -96,7 +96,7 @@ impl StackResult {
 pub enum Step {
     /// Start it.
     Start,
-    /// Nothing: its result is known.
+    /// Nothing; its result is known.
     Leave,
 }
 
@@ -171,7 +171,7 @@ impl Progress {
         self.advance();
     }
 
-    /// Starts nothing any more.
+    /// Starts nothing else.
     pub fn cancel(&mut self, why: &str) {
         self.canceled.get_or_insert_with(|| why.to_owned());
         self.advance();

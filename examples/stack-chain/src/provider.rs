@@ -68,7 +68,7 @@ pub struct Run {
     pub branch: String,
     /// Who triggered it, if the CI system reports it.
     pub triggered_by: Option<String>,
-    /// Where people can look at it.
+    /// Its URL, for people.
     pub url: String,
 }
 
@@ -102,7 +102,7 @@ pub enum Trouble {
     Login,
     /// The credentials lack a right.
     Permission,
-    /// It does not exist, or we may not see it.
+    /// It does not exist, or we have no access to it.
     NotFound,
     /// The request is wrong, or the server differs from what we know.
     Permanent,

@@ -1,11 +1,11 @@
-//! Telling people what a chain came to: a Slack message, a mail, and a line in the audit log.
+//! The outcome of a chain: a Slack message, a mail, and a line in the audit log.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use slack_notifier::{Message, Section, Severity, Webhook};
 
-use crate::mail::Mail;
+use crate::mail::{Mail, MailError};
 use crate::progress::Outcome;
 use crate::workflows::ChainReport;
 
@@ -39,6 +39,25 @@ pub struct Reporter {
     pub audit_log: Option<PathBuf>,
 }
 
+/// A report that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Slack did not take it.
+    #[error(transparent)]
+    Slack(#[from] slack_notifier::Error),
+    /// The mail server did not take it.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// The audit log cannot be written.
+    #[error("cannot write the audit log {}", .path.display())]
+    Audit {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
 impl Reporter {
     /// Returns who is notified of this chain. One without stacks is not worth a message.
     pub fn channels(&self, report: &ChainReport) -> Vec<Channel> {
@@ -52,17 +71,18 @@ impl Reporter {
     ///
     /// # Errors
     ///
-    /// In words, if it was not taken.
-    pub async fn announce(&self, report: &ChainReport, channel: Channel) -> Result<(), String> {
+    /// If it was not taken.
+    pub async fn announce(&self, report: &ChainReport, channel: Channel) -> Result<(), ReportError> {
         let message = message(report);
         match (channel, &self.slack, &self.mail) {
             (Channel::Slack, Some(slack), _) => {
-                let posted = slack.post(&message).await;
-                posted
-                    .map(drop)
-                    .map_err(|error| format!("{error}: {}", error.kind()))
+                slack.post(&message).await?;
+                Ok(())
             }
-            (Channel::Mail, _, Some(mail)) => mail.send(&report.chain, &message.title, plain(&message)).await,
+            (Channel::Mail, _, Some(mail)) => {
+                mail.send(&report.chain, &message.title, plain(&message)).await?;
+                Ok(())
+            }
             (Channel::Slack | Channel::Mail, _, _) => Ok(()),
         }
     }
@@ -71,14 +91,16 @@ impl Reporter {
     ///
     /// # Errors
     ///
-    /// In words, if the file cannot be written.
-    pub fn audit(&self, report: &ChainReport) -> Result<(), String> {
+    /// If the file cannot be written.
+    pub fn audit(&self, report: &ChainReport) -> Result<(), ReportError> {
         let Some(path) = &self.audit_log else {
             return Ok(());
         };
-        let failed =
-            |error: std::io::Error| format!("the audit log {} cannot be written: {error}", path.display());
-        let mut line = serde_json::to_vec(report).map_err(|error| error.to_string())?;
+        let failed = |source: std::io::Error| ReportError::Audit {
+            path: path.clone(),
+            source,
+        };
+        let mut line = serde_json::to_vec(report).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
         let mut file = std::fs::OpenOptions::new()
             .create(true)

@@ -1,9 +1,8 @@
 //! The HTTP side: webhooks in, metrics out.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -19,6 +18,7 @@ use temporal_worker_kit::{Lenient, SharedClient};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{Client, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowStartOptions};
 
+use crate::metrics::Metrics;
 use crate::progress::Outcome;
 use crate::provider::RunRef;
 use crate::webhook::{MOST_BYTES, Received, Receiver, SIGNATURE_HEADER};
@@ -41,87 +41,6 @@ pub struct Server {
     pub settings: ChainSettings,
     /// The counters.
     pub metrics: Arc<Metrics>,
-}
-
-/// Counters of this process. Chains are counted by the worker that reports them.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    accepted: AtomicU64,
-    duplicate: AtomicU64,
-    ignored: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    chains_good: AtomicU64,
-    chains_bad: AtomicU64,
-    chain_seconds: AtomicU64,
-    /// How many chains are open, and the age of the oldest in seconds; nothing while Temporal does not answer.
-    open: Mutex<Option<(u64, u64)>>,
-}
-
-impl Metrics {
-    /// Counts a chain that has ended.
-    pub fn chain_ended(&self, is_success: bool, seconds: u64) {
-        let counter = if is_success {
-            &self.chains_good
-        } else {
-            &self.chains_bad
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.chain_seconds.fetch_add(seconds, Ordering::Relaxed);
-    }
-
-    /// Returns the metrics in the Prometheus text format.
-    pub fn text(&self) -> String {
-        let open = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        family(
-            "stack_chain_webhooks_total",
-            "counter",
-            "Webhooks by outcome.",
-            &[
-                ("{result=\"accepted\"}", read(&self.accepted)),
-                ("{result=\"duplicate\"}", read(&self.duplicate)),
-                ("{result=\"ignored\"}", read(&self.ignored)),
-                ("{result=\"refused\"}", read(&self.refused)),
-                ("{result=\"failed\"}", read(&self.failed)),
-            ],
-        );
-        let (good, bad) = (read(&self.chains_good), read(&self.chains_bad));
-        family(
-            "stack_chain_chains_total",
-            "counter",
-            "Chains that ended, by whether every stack succeeded or was left out on purpose.",
-            &[("{result=\"success\"}", good), ("{result=\"failure\"}", bad)],
-        );
-        family(
-            "stack_chain_chain_duration_seconds",
-            "summary",
-            "How long chains took.",
-            &[("_sum", read(&self.chain_seconds)), ("_count", good + bad)],
-        );
-        if let Some((count, oldest)) = open {
-            family(
-                "stack_chain_open_chains",
-                "gauge",
-                "Chains that have not ended.",
-                &[("", count)],
-            );
-            family(
-                "stack_chain_oldest_open_chain_seconds",
-                "gauge",
-                "Age of the oldest of them.",
-                &[("", oldest)],
-            );
-        }
-        text
-    }
 }
 
 /// Returns the route of the webhooks.

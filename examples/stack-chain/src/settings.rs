@@ -63,7 +63,7 @@ impl Account {
         if let Some(path) = &self.jobs {
             let name = || format!("--jobs {}", path.display());
             let text = std::fs::read_to_string(path).with_context(name)?;
-            let jobs = Jobs::try_new(&text, &process_environment()).map_err(anyhow::Error::msg);
+            let jobs = Jobs::try_new(&text, &process_environment());
             return Ok(Arc::new(jobs.with_context(name)?));
         }
         let names = [
@@ -104,7 +104,7 @@ pub struct ChainArguments {
     /// How long to wait for an approval, in seconds
     #[arg(long, default_value_t = 259_200, value_name = "SECONDS")]
     approval_timeout: u64,
-    /// Shortest time between two looks at a run, in milliseconds
+    /// Shortest time between two polls of a run, in milliseconds
     #[arg(long, default_value_t = 5_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(50..))]
     poll_ms: u64,
     /// How long a run that no chain claims is held before it starts a chain, in milliseconds
@@ -150,8 +150,7 @@ impl ReportArguments {
                 let of = |name| variable(name).unwrap_or_default();
                 Mail::try_new(&url.into(), &of("SMTP_FROM"), &of("SMTP_TO"))
             })
-            .transpose()
-            .map_err(anyhow::Error::msg)?;
+            .transpose()?;
         Ok(Reporter {
             slack,
             mail,

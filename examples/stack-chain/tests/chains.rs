@@ -264,7 +264,7 @@ async fn a_critical_stack_waits_for_approval_and_a_run_for_its_person() {
         // A decision about what has ended.
         let (code, _, error) = command(world, &["chains", "reject", &chain, "vault"]).await;
         assert_eq!(code, 1);
-        assert!(error.contains("has ended"), "{error}");
+        assert!(error.contains("has already"), "{error}");
     })
     .await;
 }
@@ -301,7 +301,7 @@ async fn a_canceled_chain_stops_its_runs_and_starts_no_others() {
         assert_eq!(runs_of(&runs, "slow")[0].state(Instant::now()), "STOPPED");
         assert!(runs_of(&runs, "app").is_empty());
         let (code, _, error) = command(world, &["chains", "cancel", &chain]).await;
-        assert_eq!((code, error.contains("has ended")), (1, true), "{error}");
+        assert_eq!((code, error.contains("has already")), (1, true), "{error}");
     })
     .await;
 }
@@ -318,7 +318,7 @@ async fn runs_per_hour_are_limited_over_all_chains() {
         let second = world.simulator.trigger_by("network", Some("ann")).expect("known");
         let chain = world.chain_of(&second).await;
         world
-            .until_phase(&chain, "app", "for room in the limit of runs per hour")
+            .until_phase(&chain, "app", "for the limit of runs per hour")
             .await;
         assert_eq!(runs_of(&world.simulator.runs(), "app").len(), 1);
     })

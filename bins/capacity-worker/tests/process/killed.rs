@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use capacity_workflows::{Installation, PauseKind, Trigger, pauses, signal, status};
+use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{Installation, PauseKind, pauses};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -55,7 +56,8 @@ fn releasing(world: &World, settings: &[(&str, &str)]) -> std::process::Child {
 }
 
 async fn evaluate(world: &World) {
-    signal(&world.client, &Installation::default(), Trigger::Evaluation)
+    Controller::new(&world.client, &Installation::default())
+        .trigger(Trigger::Evaluation)
         .await
         .expect("signaled");
 }
@@ -114,7 +116,9 @@ async fn until_evaluated(world: &World, evaluations: u64) {
 async fn until_status(world: &World, what: &str, is_so: impl Fn(&capacity_workflows::Status) -> bool) {
     let begun = std::time::Instant::now();
     loop {
-        let status = status(&world.client, &Installation::default(), PATIENT).await;
+        let status = Controller::new(&world.client, &Installation::default())
+            .status(PATIENT)
+            .await;
         if status.as_ref().is_ok_and(&is_so) {
             return;
         }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_workflows::{CapacityChange, Installation, ScheduleOptions, create, last_ticks, names, trigger};
+use capacity_workflows::schedule::{Schedule, ScheduleOptions};
+use capacity_workflows::{CapacityChange, Installation, names};
 use temporalio_client::WorkflowGetResultOptions;
 
 use super::{POST, World, count, send};
@@ -12,11 +13,10 @@ const PATIENT: Duration = Duration::from_mins(3);
 const GRACE: Duration = Duration::from_mins(1);
 
 /// Starts a run of the schedule, and waits until this number of runs has returned a report.
-async fn ticks_are(world: &World, expected: usize) {
-    let installation = Installation::default();
+async fn ticks_are(schedule: &Schedule, expected: usize) {
     let begun = Instant::now();
     loop {
-        let ticks = last_ticks(&world.client, &installation, Duration::from_secs(1)).await;
+        let ticks = schedule.last_ticks(Duration::from_secs(1)).await;
         let ticks = ticks.expect("a schedule");
         let reported = ticks.iter().filter(|tick| tick.contains(" evaluation "));
         if reported.count() >= expected {
@@ -34,17 +34,16 @@ async fn the_worker_that_is_left_finishes_the_change_of_one_that_drains() {
     let Some(world) = World::new(200, 2).await else {
         return;
     };
-    let schedule = ScheduleOptions {
+    let daily = ScheduleOptions {
         // The test starts its runs, except in the one minute of the year at which it would start one by itself.
         minutes: vec![0],
         hours: vec![0],
-        ..ScheduleOptions::hourly(Installation::default())
+        ..ScheduleOptions::hourly()
     };
-    create(&world.client, &schedule).await.expect("created");
+    let schedule = Schedule::new(&world.client, &Installation::default());
+    schedule.create(&daily).await.expect("created");
     let mut old = world.worker();
-    trigger(&world.client, &Installation::default())
-        .await
-        .expect("triggered");
+    schedule.trigger().await.expect("triggered");
     world
         .until("posted", PATIENT, |cloud| count(cloud, POST) == 1)
         .await;
@@ -63,12 +62,10 @@ async fn the_worker_that_is_left_finishes_the_change_of_one_that_drains() {
     let outcome = change.get_result(WorkflowGetResultOptions::default());
     let outcome = tokio::time::timeout(PATIENT, outcome).await.expect("in time");
     assert_eq!(outcome.expect("it ends").outcome, "changed");
-    ticks_are(&world, 1).await;
+    ticks_are(&schedule, 1).await;
     // The next run of the schedule finds the new worker alone.
-    trigger(&world.client, &Installation::default())
-        .await
-        .expect("triggered");
-    ticks_are(&world, 2).await;
+    schedule.trigger().await.expect("triggered");
+    ticks_are(&schedule, 2).await;
     assert_eq!((world.cloud.changes().len(), count(&world.cloud, POST)), (1, 1));
     assert_eq!(world.cloud.incidents(), []);
     new.kill().expect("killed");

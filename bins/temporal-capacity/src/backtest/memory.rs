@@ -462,7 +462,7 @@ impl Account {
             String::new()
         };
         tell(&format!(
-            "less than a day of data counts for {named}{more}: scaled to 30 days it says little about a month, so it is left out of the total"
+            "less than a day of data counts for {named}{more}: scaled to 30 days it is not representative of a month, so it is excluded from the total"
         ));
     }
 
@@ -511,7 +511,9 @@ impl Account {
             tables::lines(&table)
         );
         if summed < self.coverages.len() {
-            text.push_str("* less than a day of data: says little about a month, not in the total\n");
+            text.push_str(
+                "* less than a day of data: not representative of a month, excluded from the total\n",
+            );
         }
         text
     }

@@ -95,7 +95,9 @@ fn from_memory(
     let mut global = global.clone();
     let glob = global.namespace.take();
     if source == BacktestSource::Prometheus {
-        global.set.push("METRICS_SOURCE=prometheus".to_owned());
+        global
+            .given
+            .push(("METRICS_SOURCE", "prometheus".to_owned(), "--from"));
     }
     let (mut run, settings) = policies(flags, &global)?;
     let draws = format == Output::Html;
@@ -147,7 +149,9 @@ fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
 fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_settings::Settings)> {
     let mut global = global.clone();
     if let Some(price) = &flags.price {
-        global.set.push(format!("PRICE_PER_MILLION_ACTIONS={price}"));
+        global
+            .given
+            .push(("PRICE_PER_MILLION_ACTIONS", price.clone(), "--price"));
     }
     let settings = setup::settings(&global, Needs::default())?;
     let parameters = parameters::parse(&flags.policy_param, flags.delay_value.as_deref())?;
@@ -173,7 +177,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Load> {
     );
     let text = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
     let text = String::from_utf8(text)
-        .map_err(|_| anyhow::anyhow!("{shown} is not text in UTF-8. Export the load as CSV"))?;
+        .map_err(|_| anyhow::anyhow!("{shown} is not UTF-8 text. Export the load as CSV"))?;
     let trace = Trace::parse(&text).map_err(|error| anyhow::anyhow!("{shown}, {error}"))?;
     let name = file
         .file_stem()
@@ -201,7 +205,7 @@ fn notes(load: &Load, run: &Run) -> Vec<String> {
             .min(minutes);
     if counted < 24 * 60 {
         notes.push(format!(
-            "only {counted} minute{} counted, less than a day; scaled to 30 days, this says little about a month",
+            "only {counted} minute{} counted, less than a day; scaled to 30 days, this is not representative of a month",
             if counted == 1 { " is" } else { "s are" }
         ));
     }

@@ -111,7 +111,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     Ok(())
 }
 
-/// A cost compared with another one, in words.
+/// A cost compared with another one, as text.
 fn compared(ours: Decimal, other: Decimal) -> String {
     if other.round() == ours.round() {
         return "the same as".to_owned();

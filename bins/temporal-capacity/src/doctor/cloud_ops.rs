@@ -69,7 +69,7 @@ pub(super) async fn key_and_roles(
     }
     if listed.is_empty() {
         let remedy = "there is nothing to manage: grant the key Namespace Admin on the namespaces to manage";
-        report.bad("namespaces", "the key cannot see any namespace", remedy);
+        report.bad("namespaces", "the key has no access to any namespace", remedy);
         return Some(listed);
     }
     roles(&listed, &identity, report);

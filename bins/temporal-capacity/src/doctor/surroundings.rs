@@ -122,7 +122,7 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
         (Some(id), _) => match listed {
             Some(listed) if !listed.iter().any(|it| it == id.as_str()) => {
                 let remedy = "if it is in this account, grant the key Namespace Read on it";
-                report.odd(CHECK, format!("the key cannot see {id}"), remedy);
+                report.odd(CHECK, format!("the key has no access to {id}"), remedy);
             }
             _ => report.good(CHECK, format!("{id}, which is never scaled down")),
         },

@@ -24,8 +24,7 @@ use crate::terminal::Terminal;
 const NAMED: usize = 3;
 
 /// Where the decision of today differs from the one that was written down.
-const DECIDED_AGAIN: &str = "The above is decided again by this version on what was written down; the decision of that time rests on something \
-                             that was not, or on other settings.";
+const DECIDED_AGAIN: &str = "The decision above was re-evaluated by this version from the recorded inputs; the original decision used inputs that were not recorded, or other settings.";
 
 /// An explanation, in the form that is printed.
 pub(super) struct Document {
@@ -46,7 +45,7 @@ pub(super) struct Document {
     recorded: Option<Value>,
 }
 
-/// A decision in words.
+/// A decision as text.
 pub(super) struct Told {
     pub(super) action: String,
     pub(super) current: Option<u32>,
@@ -358,7 +357,7 @@ impl Document {
             let mut flips = self.flips.iter().filter(|flip| flip.is_observed == is_observed);
             let Some(smallest) = flips.next() else {
                 if is_observed {
-                    text.push_str("\nNo change of a single observed input changes the decision.\n");
+                    text.push_str("\nNo single input change would change the decision.\n");
                 }
                 continue;
             };

@@ -62,7 +62,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     let mut inputs = observed.inputs();
     ensure!(
         inputs.len() == 1,
-        "{name} matches {} namespaces; name one of them",
+        "{name} matches {} namespaces; specify one of them",
         inputs.len()
     );
     let inputs = inputs.remove(0);
@@ -109,7 +109,7 @@ async fn recorded_namespace(ledger: &Ledger, name: &str) -> anyhow::Result<Names
         .filter(|known| patterns.matches(known));
     match (matching.next(), matching.next()) {
         (Some(namespace), None) => Ok(namespace),
-        (Some(one), Some(other)) => bail!("{name} matches {one} and {other}; name one of them"),
+        (Some(one), Some(other)) => bail!("{name} matches {one} and {other}; specify one of them"),
         (None, _) => bail!(
             "the ledger has no decision about {name}; it has decisions about {} namespaces",
             known.len()
@@ -132,7 +132,7 @@ fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
     let decision = match (matching.next(), matching.next()) {
         (Some(decision), None) => decision,
         (Some(one), Some(other)) => bail!(
-            "{name} matches {} and {}; name one of them",
+            "{name} matches {} and {}; specify one of them",
             one.namespace,
             other.namespace
         ),

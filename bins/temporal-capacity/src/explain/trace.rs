@@ -240,7 +240,7 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
     costs.map(about).collect()
 }
 
-/// One number that break-even looks at.
+/// One input of break-even.
 struct Input {
     name: &'static str,
     is_observed: bool,

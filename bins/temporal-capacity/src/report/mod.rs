@@ -31,7 +31,9 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut global = global.clone();
     if let Some(price) = &flags.price {
-        global.set.push(format!("PRICE_PER_MILLION_ACTIONS={price}"));
+        global
+            .given
+            .push(("PRICE_PER_MILLION_ACTIONS", price.clone(), "--price"));
     }
     let settings = setup::settings(&global, Needs::default())?;
     let location = ledger::location_of(&settings)?;
@@ -157,8 +159,9 @@ async fn notify(webhook: &Webhook, report: &capacity_report::Report, dry_run: bo
         }
         Ok(Err(error)) => anyhow::bail!("the channel was not notified: {}", chain(&error)),
         Err(_) => anyhow::bail!(
-            "the channel was not notified: no answer from {} within {NOTIFY_TIMEOUT:?}",
-            webhook.host()
+            "the channel was not notified: no answer from {} within {} s",
+            webhook.host(),
+            NOTIFY_TIMEOUT.as_secs()
         ),
     }
 }

@@ -81,7 +81,7 @@ impl Changer {
             Ok(operation) => after(check_delay(operation.check_duration), state, Phase::Waiting),
             Err(error) => match consequence(&error, Call::Post) {
                 Consequence::ReadBack { delay } | Consequence::Repeat { delay } => {
-                    tracing::warn!(namespace = %order.namespace, error = %chain(&error), "no certain answer to a change; reading back");
+                    tracing::warn!(namespace = %order.namespace, error = %chain(&error), "the answer to a change is uncertain; reading back");
                     after(
                         delay.unwrap_or(Duration::from_secs(1)),
                         state,
@@ -221,7 +221,7 @@ impl Changer {
     }
 }
 
-/// Says that a change took longer than it may.
+/// Reports that a change took longer than it may.
 pub(crate) fn still_not_done(operation_id: &str, bound: Duration) -> String {
     let bound = match bound.as_secs() {
         seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),

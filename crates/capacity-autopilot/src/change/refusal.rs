@@ -26,7 +26,7 @@ pub(super) enum Consequence {
         /// What the service asked for.
         delay: Option<Duration>,
     },
-    /// The version changed: read again and decide again.
+    /// The version changed: read again and re-evaluate.
     DecideAgain,
     /// The service reports that the request is already fulfilled: read back.
     NothingToChange,
@@ -40,7 +40,7 @@ pub(super) enum Consequence {
 ///
 /// | answer | read | post |
 /// | --- | --- | --- |
-/// | conflict (Aborted, AlreadyExists) | repeat | decide again |
+/// | conflict (Aborted, AlreadyExists) | repeat | re-evaluate |
 /// | "nothing to change" | stop | read back |
 /// | permission denied | not permitted | not permitted |
 /// | unavailable, exhausted, internal, deadline, no answer | repeat | read back |

@@ -61,7 +61,7 @@ pub enum Phase {
 }
 
 impl ChangeState {
-    /// Returns the state of a change that has not begun.
+    /// Returns the state of a change that has not started.
     pub fn begin() -> Self {
         Self {
             phase: Phase::Begin,
@@ -82,7 +82,7 @@ pub enum Next {
         /// The state to go on with.
         state: ChangeState,
     },
-    /// The version moved since the decision: decide again on fresh data. If the decision is the same, start again with the fresh
+    /// The version moved since the decision: re-evaluate on fresh data. If the decision is the same, start again with the fresh
     /// version; otherwise drop the change.
     DecideAgain {
         /// What was found.
@@ -120,7 +120,7 @@ pub enum Outcome {
     Stuck,
     /// The service refused, or the operation failed, or it took too long.
     Failed,
-    /// Not begun: the run was stopped first.
+    /// Not started: the run was stopped first.
     NotStarted,
     /// Started and left: the run was stopped while the service was working on it.
     InProgress,

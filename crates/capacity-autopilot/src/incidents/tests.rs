@@ -149,7 +149,7 @@ fn changes_without_a_verdict_are_listed() {
     assert!(text(&one).contains("1 change was posted"), "{}", text(&one));
     insta::assert_snapshot!(text(&changes_without_verdict(&[change(); 3], at(NOW))), @r"
     Critical: Capacity of account a1b2c: changes stopped, none could be verified
-    3 changes were posted, and no reading has shown yet that the spec is otherwise unchanged; no further change is started
+    3 changes were posted, but no reading has shown yet that the spec is otherwise unchanged; no more changes are started
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
@@ -162,7 +162,7 @@ fn changes_without_a_verdict_are_listed() {
 fn hanging_changes_that_use_all_places_are_counted_and_the_remedy_stays() {
     insta::assert_snapshot!(text(&places_used_up(&[change(); 12], at(NOW))), @r"
     Critical: Capacity of account a1b2c: no change can be started
-    Every place for a running change is taken by one that does not end (12 changes); no change is started, scaling up included
+    All slots for running changes are taken by changes that do not finish (12 changes); no changes are started, including scale-ups
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)

@@ -34,7 +34,7 @@ impl Detail {
         all.filter(move |(kind, role)| self.includes(*kind, *role))
     }
 
-    /// Returns for which limits what was served is read.
+    /// Returns the limits whose served rates are read.
     pub(super) fn served(self) -> PerLimit<bool> {
         PerLimit::from_fn(|kind| self.includes(kind, Role::Served))
     }

@@ -26,13 +26,13 @@ pub(crate) struct Read {
 pub(crate) struct Unread {
     /// Why.
     pub(crate) problem: MetricsProblem,
-    /// Why, in words.
+    /// Why, as text.
     pub(crate) why: String,
     /// How long to leave the endpoint alone, where it or the budget asks for that.
     pub(crate) wait: Option<Duration>,
     /// The status, where the key was not accepted.
     pub(crate) rejected: Option<u16>,
-    /// Requests that were made in vain.
+    /// Requests that failed.
     pub(crate) requests: u32,
 }
 

@@ -54,7 +54,7 @@ pub struct RecordedNotes {
     pub has_scrape_times: bool,
 }
 
-/// Hands out the minutes of a span from a ledger, account by account, each in order of time. Hours that were
+/// Passes on the minutes of a span from a ledger, account by account, each in order of time. Hours that were
 /// folded are not looked at.
 ///
 /// # Errors
@@ -127,7 +127,7 @@ fn id_of(point: &Point<'_>) -> Option<NamespaceId> {
     }
 }
 
-/// Hands out the minutes that a Prometheus holds of some namespaces in a span, in the order of time.
+/// Passes on the minutes that a Prometheus holds of some namespaces in a span, in the order of time.
 ///
 /// # Errors
 ///

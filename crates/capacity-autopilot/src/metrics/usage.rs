@@ -68,7 +68,7 @@ impl<'a> Point<'a> {
     }
 }
 
-/// What the metrics say of one namespace.
+/// What the metrics report about one namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NamespaceMetrics {
     /// The newest minute, or why it is unknown.

@@ -1,4 +1,4 @@
-//! What a namespace had before somebody else changed it. The service does not say: this process has seen it, or the ledger has.
+//! What a namespace had before someone else changed it. The service does not say: this process has seen it, or the ledger has.
 
 use capacity_engine::{Capacity, CapacityRequest, NamespaceId, RequestState, Snapshot};
 use capacity_ledger::HistoryFilter;
@@ -11,7 +11,7 @@ const MOST: usize = 20;
 /// Older ones are not reported.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Fills in what namespaces had before somebody else changed them lately.
+/// Fills in what namespaces had before someone else changed them lately.
 pub(super) async fn look_up(reading: &mut Reading<'_>, snapshots: &mut [Snapshot], now: Timestamp) {
     let mut asked = 0;
     for snapshot in snapshots {

@@ -13,7 +13,7 @@ use crate::autopilot::Autopilot;
 use crate::evaluation::{Evaluation, EvaluationRequest, Judged, UsageSource};
 use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
 
-/// What is known of an account and of the namespaces in scope at one time.
+/// What is known about an account and the namespaces in scope at one time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Observation {
@@ -41,7 +41,7 @@ pub struct Observation {
     pub metrics_requests: u64,
 }
 
-/// What is known of one namespace.
+/// What is known about one namespace.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ObservedNamespace {
@@ -157,7 +157,7 @@ impl Observation {
         }
     }
 
-    /// Returns the inputs of each decision, so that they can be stored, decided again and explained.
+    /// Returns the inputs of each decision, so that they can be stored, re-evaluated and explained.
     pub fn inputs(&self) -> Vec<Inputs> {
         let inputs = |it: &ObservedNamespace| Inputs {
             snapshot: it.snapshot.clone(),

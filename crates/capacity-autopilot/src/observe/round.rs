@@ -1,4 +1,4 @@
-//! One round of observing: what is known of each namespace, from where it can be read best.
+//! One round of observing: what is known about each namespace, from where it can be read best.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::text::counted;
 /// How much of its allowed age a ledger's newest minute must have left to be used: the evaluation takes time as well.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// How often, and how long each time, deciding again waits for the next minute of a working sampler: one that samples every
+/// How often, and how long each time, a re-evaluation waits for the next minute of a working sampler: one that samples every
 /// minute has written it by then.
 const SAMPLER_WAITS: u32 = 8;
 const SAMPLER_WAIT: Duration = Duration::from_secs(10);
@@ -176,7 +176,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Deciding again never takes the requests of the sampler's next minute, on which it would decide as well.
+    /// Re-evaluating never takes the requests of the sampler's next minute, on which it would decide as well.
     fn purpose(&self) -> Purpose {
         if !self.ledger_is_enough {
             return Purpose::Evaluation;

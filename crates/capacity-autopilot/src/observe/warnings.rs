@@ -71,7 +71,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
             ""
         };
         warnings.push(format!(
-            "the metrics show {} namespaces that the Cloud Ops API does not list ({}{more}): the Cloud Ops key may not see them",
+            "the metrics show {} namespaces that the Cloud Ops API does not list ({}{more}): the Cloud Ops key may lack access to them",
             metrics.unlisted_count,
             named.join(", ")
         ));

@@ -170,7 +170,10 @@ impl<'a> Sampler<'a> {
         let mut whole = match read {
             Ok(read) => read.metrics,
             Err(unread) => {
-                tracing::debug!(why = unread.why, "provisioned namespaces were not read whole");
+                tracing::debug!(
+                    why = unread.why,
+                    "provisioned namespaces were not read completely"
+                );
                 return;
             }
         };

@@ -19,7 +19,7 @@ use crate::rate::Rate;
 use crate::snapshot::Snapshot;
 use crate::usage::UsageWindow;
 
-/// Turns what is known of one namespace into a target capacity.
+/// Turns what is known about one namespace into a target capacity.
 ///
 /// It is pure: the same view gives the same target.
 pub trait CapacityPolicy: fmt::Debug + Send + Sync {
@@ -32,7 +32,7 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
     /// Returns the target.
     fn target(&self, view: &PolicyView<'_>) -> PolicyTarget;
 
-    /// Returns what an operator may set of it, by name, as people write it.
+    /// Returns its parameters by name, as operators write them.
     fn parameters(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
@@ -107,7 +107,7 @@ pub struct PolicyView<'a> {
     pub now: Timestamp,
 }
 
-/// What a policy remembers of a namespace.
+/// What a policy remembers about a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyState {
     /// The version of its form.

@@ -31,7 +31,7 @@ pub fn decide(
 /// Decides about a target of your own instead of a built-in policy's: filter, state, metrics, restrictions and guards apply to it
 /// as to any other. The result is a change to make, or a hold with the reason.
 ///
-/// The target is computed from what is known of the namespace, and only if the namespace can be evaluated at all.
+/// The target is computed from what is known about the namespace, and only if the namespace can be evaluated at all.
 pub fn judge(
     snapshot: &Snapshot,
     account: &AccountView,

@@ -456,7 +456,7 @@ fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(),
     }
 }
 
-/// Changed by others: a recent change by somebody else is respected for a while.
+/// Changed by others: a recent change by someone else is respected for a while.
 fn not_in_others_hands(
     judged: &Judged<'_>,
     guards: &Guards,
@@ -492,7 +492,7 @@ fn not_in_others_hands(
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())
 }
 
-/// Own namespace: the one this automation runs in is never scaled down.
+/// Own namespace: the one this autopilot runs in is never scaled down.
 fn not_own_home(judged: &Judged<'_>, account: &AccountView, because: &str) -> Result<(), Verdict> {
     if account.home.as_ref() != Some(&judged.snapshot.namespace) {
         return Ok(());

@@ -26,7 +26,7 @@ impl Default for Freshness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Guards {
-    /// How long to leave a namespace alone after somebody else changed it (`RESPECT_FOREIGN_CHANGES`, 4 hours). Zero overrides
+    /// How long to leave a namespace alone after someone else changed it (`RESPECT_FOREIGN_CHANGES`, 4 hours). Zero overrides
     /// recent manual changes.
     pub respect_foreign_changes: SignedDuration,
     /// Whether capacity is released on an estimate of the hour (`DISABLE_ON_ESTIMATE`, `false`). `true` releases on less than an

@@ -55,7 +55,7 @@ pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
         })
 }
 
-/// Says what standby replicas served, and that it was left out.
+/// Reports what standby replicas served, and that it was left out.
 pub(super) fn standby_note(standby: &PerLimit<Rate>) -> String {
     let parts: Vec<String> = LimitKind::ALL
         .into_iter()

@@ -44,7 +44,7 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    /// Returns how many lines were written, without that of the names.
+    /// Returns how many lines were written, excluding the header line.
     pub(super) fn end(self) -> io::Result<u64> {
         match self.file {
             File::Csv(mut csv) => csv.flush()?,
@@ -54,7 +54,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Hands every line with its number to `take`; errors start with `line 7: ...`.
+/// Passes every line with its number to `take`; errors start with `line 7: ...`.
 pub(super) fn read<T: DeserializeOwned>(
     format: Format,
     input: impl BufRead,

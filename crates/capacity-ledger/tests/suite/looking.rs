@@ -145,7 +145,7 @@ async fn a_role_that_may_only_select_and_a_read_only_database_are_enough_to_look
     .await;
 }
 
-/// The tables were created by somebody else.
+/// The tables were created by someone else.
 #[tokio::test]
 async fn a_worker_needs_no_right_to_create_tables() {
     opened!(Postgres, "worker_role", place, ledger);

@@ -7,7 +7,7 @@ use crate::sample::Labels;
 use crate::scan;
 use crate::text::Text;
 
-/// What stands between braces.
+/// What is between braces.
 #[derive(Default)]
 pub(super) struct Braces<'a> {
     pub(super) text: &'a str,

@@ -66,7 +66,7 @@ impl Scraper {
                 parts += narrower.len();
                 if parts > most_parts {
                     return Err(incomplete(format!(
-                        "the endpoint declares its answers limited, even one with {} alone",
+                        "the endpoint marks its answers as limited, even for {} alone",
                         part.families.join(", ")
                     )));
                 }
@@ -97,7 +97,7 @@ impl Scraper {
             rounds += 1;
             if rounds > MINUTE_ROUNDS {
                 return Err(incomplete(
-                    "its parts are of different minutes, also when read again".to_owned(),
+                    "its parts are from different minutes, even after a retry".to_owned(),
                 ));
             }
             let (current, older): (Vec<_>, Vec<_>) = read.into_iter().partition(is_of_minute);
@@ -126,7 +126,7 @@ impl Scraper {
                 }
                 Completeness::Unknown if repeats >= UNKNOWN_REPEATS => {
                     return Err(incomplete(
-                        "the endpoint cannot tell whether its answer is complete".to_owned(),
+                        "the endpoint does not know whether its answer is complete".to_owned(),
                     ));
                 }
                 Completeness::Unknown => {
@@ -140,7 +140,7 @@ impl Scraper {
 
 fn too_large(part: &Part<'_>) -> Error {
     incomplete(format!(
-        "{} of {} does not fit one answer and cannot be split further",
+        "{} of {} does not fit in one answer and cannot be split further",
         part.families.join(", "),
         part.namespaces.first().map_or("one namespace", String::as_str)
     ))

@@ -371,7 +371,7 @@ impl Scraper {
             host: self.host.clone(),
             status: 429,
             message: format!(
-                "it has asked to wait for another {} s, so nothing was sent",
+                "it asked to wait another {} s, so nothing was sent",
                 left.as_secs().max(1)
             ),
             retry_after: Some(left),
@@ -452,6 +452,6 @@ mod tests {
         assert!(scraper.spend().is_ok());
         assert!(scraper.spend().is_ok());
         let error = scraper.spend().expect_err("spent");
-        assert!(error.to_string().contains("free again in 60 min"), "{error}");
+        assert!(error.to_string().contains("available again in 60 min"), "{error}");
     }
 }

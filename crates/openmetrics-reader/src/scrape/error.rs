@@ -90,7 +90,7 @@ pub enum ErrorKind {
     Incomplete(String),
     /// The budget of requests is spent.
     #[error(
-        "the budget of {requests_per_hour} requests an hour is spent (METRICS_REQUESTS_PER_HOUR); free again in {} min",
+        "the budget of {requests_per_hour} requests an hour is spent (METRICS_REQUESTS_PER_HOUR); available again in {} min",
         free_in.as_secs().div_ceil(60)
     )]
     OverBudget {
@@ -158,7 +158,7 @@ impl Error {
         self
     }
 
-    /// Returns how many requests were made in vain, repetitions included.
+    /// Returns how many requests failed, retries included.
     pub fn requests(&self) -> u32 {
         self.requests
     }

@@ -17,7 +17,7 @@ use crate::strict::series::Series;
 
 pub(crate) use crate::strict::rule::Broken;
 
-/// What strict mode remembers of a document.
+/// What strict mode remembers about a document.
 #[derive(Debug, Default)]
 pub(crate) struct Strict {
     /// Every family name, and every sample name that a family's type could give.

@@ -142,7 +142,7 @@ impl Point {
         if let Some((last_bound, last_value)) = self.bucket {
             demand(
                 bound > last_bound,
-                "the buckets of a histogram are sorted by `le`, each once",
+                "the buckets of a histogram are sorted by `le`, without duplicates",
             )?;
             demand(value >= last_value, "the buckets of a histogram are cumulative")?;
         }

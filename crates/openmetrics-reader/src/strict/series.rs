@@ -12,7 +12,7 @@ use crate::text::Text;
 /// not clear the huge set over and over.
 const MAX_KEPT_KEYS: usize = 1024;
 
-/// What is remembered of the current family.
+/// What is remembered about the current family.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     keys: KeyMaker,

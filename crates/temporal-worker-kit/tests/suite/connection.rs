@@ -164,13 +164,13 @@ async fn certificates_that_cannot_be_used_are_named_with_setting_and_file() {
             &key,
             &certificate,
             "TEMPORAL_CERT_PATH: the file",
-            "client.key holds a private key, not a certificate",
+            "client.key contains a private key, not a certificate",
         ),
         (
             &certificate,
             &certificate,
             "TEMPORAL_KEY_PATH: the file",
-            "holds a certificate, not a private key",
+            "contains a certificate, not a private key",
         ),
         (
             &missing,
@@ -188,7 +188,7 @@ async fn certificates_that_cannot_be_used_are_named_with_setting_and_file() {
             &cut,
             &key,
             "TEMPORAL_CERT_PATH: the file",
-            "cut.pem holds PEM text that is cut or damaged",
+            "cut.pem contains PEM text that is truncated or damaged",
         ),
         (
             &certificate,
@@ -243,7 +243,7 @@ async fn a_server_that_is_not_trusted_is_named_with_what_to_set() {
         ),
         (
             vec![("TEMPORAL_TLS_SERVER_CA_CERT_PATH", ca.as_str())],
-            "it is not for the name `127.0.0.1`: set TEMPORAL_TLS_SERVER_NAME",
+            "it is not valid for the name `127.0.0.1`: set TEMPORAL_TLS_SERVER_NAME",
         ),
     ];
     for (given, expected) in cases {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::post;
-use temporal_worker_kit::{Config, Kit, KitError, Registry, SharedClient, TaskQueue, beating};
+use temporal_worker_kit::{Config, Kit, KitError, NotReady, Registry, SharedClient, TaskQueue, beating};
 use temporalio_client::{NamespacedClient as _, WorkflowGetResultOptions, WorkflowStartOptions};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -100,7 +100,7 @@ async fn two_queues_run_report_and_drain() {
             let is_open = open.load(Ordering::Relaxed);
             is_open
                 .then_some(())
-                .ok_or_else(|| "the shop is closed".to_owned())
+                .ok_or_else(|| NotReady::new("the shop is closed"))
         })
         .on_drain(move || drained.store(true, Ordering::Relaxed))
         .metrics(|| "shop_orders 1".to_owned())

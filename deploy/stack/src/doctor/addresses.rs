@@ -14,7 +14,7 @@ use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
 use crate::place::{Place, Stack};
 use crate::roles::{Member, Role};
 
-use super::{Finding, Report, Verdict};
+use super::report::{Finding, Report, Verdict};
 
 /// A certificate that expires sooner is reported.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -92,16 +92,11 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now
     let found = format!("valid for {} more days, for {name}", left.as_hours() / 24);
     if left <= SignedDuration::ZERO {
         let found = format!("expired on {ends}, for {name}");
-        finding(
-            Verdict::Failure,
-            found,
-            "nobody can connect with it any more",
-            RENEW,
-        )
+        finding(Verdict::Failure, found, "no one can connect with it", RENEW)
     } else if !is_on_disk {
         finding(
             Verdict::Warning,
-            format!("{found}; the file holds another one"),
+            format!("{found}, but the file contains another one"),
             "the role reads its files once a minute: it has not yet, or cannot read them",
             "run this again in a minute; if it stays, restart the role",
         )
@@ -109,7 +104,7 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now
         finding(
             Verdict::Warning,
             found,
-            "when it expires, nobody can connect any more",
+            "when it expires, no one can connect",
             RENEW,
         )
     } else {
@@ -148,7 +143,7 @@ fn leaf_of(place: &Place, name: &str) -> Result<CertificateDer<'static>, String>
     certificates
         .into_iter()
         .next()
-        .ok_or_else(|| format!("{file} holds no certificate"))
+        .ok_or_else(|| format!("{file} contains no certificate"))
 }
 
 async fn served(
@@ -295,7 +290,7 @@ mod tests {
     #[rstest]
     #[case::long(90, true, Verdict::Good, "valid for 90 more days")]
     #[case::soon(13, true, Verdict::Warning, "valid for 13 more days")]
-    #[case::not_picked_up(90, false, Verdict::Warning, "the file holds another one")]
+    #[case::not_picked_up(90, false, Verdict::Warning, "but the file contains another one")]
     #[case::over(-1, true, Verdict::Failure, "expired on")]
     fn a_certificate_is_reported_before_it_expires(
         #[case] days: i64,

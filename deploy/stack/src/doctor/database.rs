@@ -11,7 +11,7 @@ use crate::process;
 use crate::roles::{Member, Role};
 use crate::schema::{Version, look, remembered_targets};
 
-use super::Report;
+use super::report::Report;
 
 /// Returns whether it answers.
 pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> bool {
@@ -22,12 +22,12 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
     let row = match direct(place, stack, "postgres", sql) {
         Ok(rows) => rows.into_iter().next().unwrap_or_default(),
         Err(error) => {
-            let why = "everything is stored there: no call is answered";
+            let why = "everything is stored there: every call fails";
             report.fail(
                 CHECK,
                 format!("{error:#}"),
                 why,
-                "`deploy/stack/up` starts it; `temporal-stack logs postgres` says why it stopped",
+                "`deploy/stack/up` starts it; `temporal-stack logs postgres` shows why it stopped",
             );
             return false;
         }
@@ -47,12 +47,12 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
     );
     let (used, limit) = (used.parse().unwrap_or(0_u32), limit.parse().unwrap_or(0_u32));
     if used * 10 > limit * 8 {
-        let why = "when no connection is left, PgBouncer and the schema tool are refused";
+        let why = "once all connections are in use, PgBouncer and the schema tool are refused";
         report.warn(
             CHECK,
             found,
             why,
-            "raise database.max_connections, or find who holds them: `select * from pg_stat_activity`",
+            "raise database.max_connections, or find out what uses them: `select * from pg_stat_activity`",
         );
     } else {
         report.good(CHECK, found);
@@ -111,7 +111,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
             (Some(_), Some(_)) => report.good(&check, format!("{shown}, as server {version} needs it")),
             (Some(_), None) => report.warn(
                 &check,
-                format!("{shown}; what server {version} needs is not on record"),
+                format!("{shown}; what server {version} needs is not recorded"),
                 "an older schema keeps the server from starting",
                 "`temporal-stack schema` compares and records it",
             ),
@@ -127,7 +127,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
         report.fail(
             "extension btree_gin",
             format!("missing in {}", DATABASES[1]),
-            "the next upgrade of the visibility schema stops half-way on an index that needs it",
+            "the next upgrade of the visibility schema fails halfway on an index that needs it",
             format!(
                 "`create extension btree_gin` in {} (package postgresql-contrib)",
                 DATABASES[1]
@@ -204,7 +204,7 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
                 POOLER,
                 format!("{address}: {problem}"),
                 why,
-                "`deploy/stack/up` starts it; `temporal-stack logs pgbouncer` says why it stopped",
+                "`deploy/stack/up` starts it; `temporal-stack logs pgbouncer` shows why it stopped",
             );
             return;
         }
@@ -359,7 +359,7 @@ fn judge_view(
                 &format!("membership as {viewer} sees it"),
                 format!("{viewer} does not see {role} at {}", unseen.join(", ")),
                 "the cluster is split: calls go to different owners of the same shard or task queue",
-                format!("`temporal-stack restart {viewer}` makes it join again"),
+                format!("`temporal-stack restart {viewer}` makes it rejoin"),
             );
         }
     }

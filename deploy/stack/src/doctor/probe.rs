@@ -24,7 +24,7 @@ use crate::namespaces::{Present, Wanted, difference, read, wanted};
 use crate::place::{Place, Stack};
 use crate::roles::Role;
 
-use super::{Finding, Report};
+use super::report::{Finding, Report};
 
 /// How long one step of the probe may take. A shard that moves takes a few seconds.
 const STEP: Duration = Duration::from_secs(15);
@@ -123,7 +123,7 @@ async fn namespaces(wanted: Vec<Wanted>, client: &Client, report: &mut Report) {
 
 /// Judges a namespace by what is declared.
 fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, report: &mut Report) {
-    const REMEDY: &str = "`temporal-stack apply` brings it to what is declared";
+    const REMEDY: &str = "`temporal-stack apply` applies what is declared";
     let difference = difference(wanted, present);
     let lines = difference.lines.join("; ");
     if difference.is_empty() {
@@ -167,7 +167,7 @@ fn archives(place: &Place, stack: &Stack, report: &mut Report) {
     }
     for uri in &uris {
         let Some(folder) = uri.strip_prefix("file://") else {
-            report.good(CHECK, format!("{uri}; what it holds is not checked"));
+            report.good(CHECK, format!("{uri}; its contents are not checked"));
             continue;
         };
         // It is created with the first archived workflow: until then the nearest folder above it counts.
@@ -223,16 +223,16 @@ async fn round_trip(client: &Client, namespace: &str, report: &mut Report) {
         Ok(()) => report.good(
             "round trip: matching",
             format!(
-                "its task was handed out and completed after {} ms",
+                "its task was dispatched and completed after {} ms",
                 begun.elapsed().as_millis()
             ),
         ),
         Err(problem) => {
             report.fail(
                 "round trip: matching",
-                format!("its task was not handed out: {problem}"),
-                "workers get no work; `temporal operator cluster health` does not notice",
-                "`temporal-stack status` shows whether matching serves; `temporal-stack logs matching` says why not",
+                format!("its task was not dispatched: {problem}"),
+                "workers get no work; `temporal operator cluster health` does not detect this",
+                "`temporal-stack status` shows whether matching serves; `temporal-stack logs matching` shows why not",
             );
             terminate(client, namespace, &id).await;
         }
@@ -258,7 +258,7 @@ async fn round_trip(client: &Client, namespace: &str, report: &mut Report) {
         ),
         Err(problem) => report.fail(
             "visibility",
-            format!("the probe is not found by a query: {problem}"),
+            format!("a query does not find the probe: {problem}"),
             "lists, counts and the web UI miss workflows; the autopilot does not find its changes",
             "check the schema of temporal_visibility above, then `temporal-stack logs history`",
         ),
@@ -503,8 +503,8 @@ fn judge_queue(pollers: usize, backlog: i64, age: i64, report: &mut Report) {
         report.fail(
             QUEUE_CHECK,
             found,
-            "no worker takes its tasks: no evaluations are made",
-            "`deploy/stack/up` starts the worker; `temporal-stack logs capacity-worker` says why it does not connect",
+            "no worker polls it: no evaluations run",
+            "`deploy/stack/up` starts the worker; `temporal-stack logs capacity-worker` shows why it does not connect",
         );
     } else if age > OLD_BACKLOG_SECONDS {
         report.warn(

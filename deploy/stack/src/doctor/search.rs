@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::place::{Place, Stack};
 use crate::search::{Found, Step, judge, look, recorded_template};
 
-use super::Report;
+use super::report::Report;
 
 const CHECK: &str = "search cluster";
 
@@ -47,7 +47,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
     let Some(template) = template else {
         report.warn(
             &check,
-            "what the server needs is not on record",
+            "what the server needs is not recorded",
             "fields of the wrong types keep lists from sorting",
             "`temporal-stack schema` compares and records it",
         );

@@ -7,7 +7,7 @@ use crate::process;
 use crate::roles::Role;
 use crate::settings::Replicas;
 
-use super::Report;
+use super::report::Report;
 
 pub(super) fn replicas(stack: &Stack, report: &mut Report) {
     judge_replicas(&stack.settings.replicas, report);
@@ -97,7 +97,7 @@ fn judge_dynamic_config(declared: &[&str], warnings: &BTreeSet<String>, report: 
     }
     if invalid.is_empty() && ignored.is_empty() {
         let keys = declared.len();
-        report.good(CHECK, format!("{keys} keys, all of them known to the server"));
+        report.good(CHECK, format!("{keys} keys, all known to the server"));
     }
 }
 

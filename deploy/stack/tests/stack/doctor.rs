@@ -206,7 +206,10 @@ fn schemas_of_another_version(running: &Running) {
     claim(1, "0.0");
     found(running, "schema of temporal_visibility: half applied");
     let said = running.refused(&["schema"]);
-    assert!(said.contains("claims schema 0.0 and holds workflows"), "{said}");
+    assert!(
+        said.contains("claims schema 0.0 and contains workflows"),
+        "{said}"
+    );
     claim(1, "1.9");
     healthy(running);
 }
@@ -218,7 +221,7 @@ fn visibility_that_loses_records(running: &Running) {
         "create function lost() returns trigger language plpgsql as 'begin return null; end'; \
          create trigger lost before insert on executions_visibility for each row execute function lost()",
     );
-    found(running, "visibility: the probe is not found by a query");
+    found(running, "visibility: a query does not find the probe");
     running.sql(DATABASES[1], "drop function lost cascade");
     healthy(running);
 }

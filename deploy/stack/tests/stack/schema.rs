@@ -31,9 +31,9 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     running.sql("postgres", &format!("create database {visibility}"));
     running.sql(visibility, "create table invoices (id int)");
     let said = running.refused(&["schema"]);
-    assert!(said.contains("holds something else (invoices)"), "{said}");
+    assert!(said.contains("contains something else (invoices)"), "{said}");
     let said = running.up_refused(&[]);
-    assert!(said.contains("holds something else (invoices)"), "{said}");
+    assert!(said.contains("contains something else (invoices)"), "{said}");
     running.sql(visibility, "drop table invoices");
     assert!(running.run(&["schema"]).contains("setting up schema 1.9"));
     // Both databases mixed up.
@@ -73,7 +73,8 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     std::fs::write(&certificate, "not a certificate").expect("written");
     let said = running.up_refused(&["--without-autopilot"]);
     assert!(
-        said.contains("internode.pem holds no certificate") && said.contains("`temporal-stack certificates`"),
+        said.contains("internode.pem contains no certificate")
+            && said.contains("`temporal-stack certificates`"),
         "{said}"
     );
     running.run(&["certificates"]);

@@ -75,7 +75,7 @@ async fn a_definition_runs_in_parallel_retries_waits_for_approval_and_passes_out
         "definition `release` started",
         "`text.upper` returned \"LINUX 1.2\"",
         "approve: approved by ada: go",
-        "closed: every step ended well",
+        "closed: every step succeeded",
     ] {
         assert!(audit.contains(part), "{part} is missing in\n{audit}");
     }

@@ -24,7 +24,7 @@ use temporalio_client::{
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
-use super::{print, who};
+use super::output::{print, who};
 
 /// Longest wait for an answer that needs a worker.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -141,7 +141,7 @@ pub(super) async fn run(command: Chains) -> anyhow::Result<ExitCode> {
                     WorkflowSignalOptions::default(),
                 )
                 .await?;
-            print("canceling; its runs are asked to stop");
+            print("canceling; stopping its runs");
         }
         Chains::Approve(deciding) => decide(&client, deciding, true).await?,
         Chains::Reject(deciding) => decide(&client, deciding, false).await?,
@@ -149,14 +149,28 @@ pub(super) async fn run(command: Chains) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn how_it_ended(status: WorkflowExecutionStatus) -> &'static str {
+    match status {
+        WorkflowExecutionStatus::Completed => "completed",
+        WorkflowExecutionStatus::Failed => "failed",
+        WorkflowExecutionStatus::Canceled => "been canceled",
+        WorkflowExecutionStatus::Terminated => "been terminated",
+        WorkflowExecutionStatus::TimedOut => "timed out",
+        _ => "ended",
+    }
+}
+
 /// Fails with a sentence unless the workflow is open.
 async fn must_be_open(client: &Client, id: &str) -> anyhow::Result<()> {
     let handle = client.get_workflow_handle::<StackDependencyChain>(id);
     let found = handle.describe(WorkflowDescribeOptions::default()).await;
     let found = found
-        .with_context(|| format!("`{id}` cannot be found; `stack-chain chains list` prints the chains"))?;
+        .with_context(|| format!("`{id}` cannot be found; `stack-chain chains list` lists the chains"))?;
     if found.status() != WorkflowExecutionStatus::Running {
-        bail!("`{id}` has ended ({:?}); nothing was changed", found.status());
+        bail!(
+            "`{id}` has already {}; nothing was changed",
+            how_it_ended(found.status())
+        );
     }
     Ok(())
 }
@@ -221,7 +235,7 @@ async fn show(client: &Client, chain: &str, json: bool) -> anyhow::Result<()> {
     let handle = client.get_workflow_handle::<StackDependencyChain>(chain);
     let found = handle.describe(WorkflowDescribeOptions::default()).await;
     found
-        .with_context(|| format!("`{chain}` cannot be found; `stack-chain chains list` prints the chains"))?;
+        .with_context(|| format!("`{chain}` cannot be found; `stack-chain chains list` lists the chains"))?;
     let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
     let status = tokio::time::timeout(ANSWER, asked)
         .await
@@ -317,7 +331,7 @@ pub(super) async fn report(wanted: &Report) -> anyhow::Result<ExitCode> {
         let ended = handle.get_result(WorkflowGetResultOptions::default()).await;
         reports.push(ended.unwrap_or_else(|error| ChainReport {
             chain: chain.id().to_owned(),
-            error: Some(format!("{:?}: {error}", chain.status())),
+            error: Some(error.to_string()),
             ..ChainReport::default()
         }));
     }
@@ -347,7 +361,7 @@ pub(super) async fn report(wanted: &Report) -> anyhow::Result<ExitCode> {
         let good = reports.iter().filter(|report| report.is_success()).count();
         let _ = writeln!(
             text,
-            "{} chains, {good} without a failure, {open} not ended",
+            "{} chains, {good} without a failure, {open} open",
             reports.len()
         );
     }

@@ -9,7 +9,7 @@ use temporalio_client::grpc::WorkflowService as _;
 use temporalio_client::tonic::IntoRequest as _;
 use temporalio_common::protos::temporal::api::workflowservice::v1::ListNamespacesRequest;
 
-use super::print;
+use super::output::print;
 
 pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
     let mut text = String::new();

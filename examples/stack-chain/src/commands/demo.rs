@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use stack_chain::graph::Graph;
 use stack_chain::labels::Dialect;
+use stack_chain::metrics::Metrics;
 use stack_chain::provider::{Provider as _, RunRef};
 use stack_chain::render;
 use stack_chain::report::Reporter;
-use stack_chain::server::{Metrics, Server, routes};
+use stack_chain::server::{Server, routes};
 use stack_chain::simulator::{self, KEY_ID, KEY_SECRET, SimStack, WEBHOOK_SECRET};
 use stack_chain::spacelift::{Config, Spacelift};
 use stack_chain::webhook::Receiver;
@@ -21,7 +22,7 @@ use temporal_dev_server::Options;
 use temporal_worker_kit::{ConnectionSettings, Kit, Registry};
 use temporalio_client::{Client, WorkflowGetResultOptions};
 
-use super::print;
+use super::output::print;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -90,7 +91,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let mut running = kit.start().await?;
     let listen = running.listen().context("the receiver listens")?;
     simulator.deliver_to(&format!("http://{listen}/webhooks/spacelift"), 1);
-    print("\nSomebody runs `network`; Spacelift's webhook says that it has finished.\n");
+    print("\nSomebody runs `network`; Spacelift's webhook reports that it finished.\n");
     let run = simulator
         .trigger_by("network", Some("ann"))
         .context("the stack is there")?;

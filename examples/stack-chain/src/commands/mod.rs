@@ -3,10 +3,10 @@
 mod chains;
 mod connection;
 mod demo;
+mod output;
 mod serve;
 mod stacks;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -61,7 +61,7 @@ enum Command {
     Report(chains::Report),
     /// Check the connections to Temporal and Spacelift, and name missing rights
     ConnectionCheck,
-    /// Run a chain on a simulated account, with a Temporal server of its own
+    /// Run a chain on a simulated account, with its own Temporal server
     Demo,
 }
 
@@ -84,17 +84,4 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::ConnectionCheck => connection::check(&account).await,
         Command::Demo => demo::run().await,
     }
-}
-
-/// Prints a text. A reader that went away, such as `head`, is not an error.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
-}
-
-/// The name of the person at the terminal, for decisions.
-fn who() -> String {
-    std::env::var("USER")
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
 }

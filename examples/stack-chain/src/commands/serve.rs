@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
-use stack_chain::server::{Metrics, Server, count_open_chains, routes};
+use stack_chain::metrics::Metrics;
+use stack_chain::server::{Server, count_open_chains, routes};
 use stack_chain::settings::{Account, ChainArguments, ReportArguments, process_config, receiver};
 use stack_chain::workflows::{ChainActivities, register};
 use temporal_worker_kit::{Config, Kit, LogFormat, LogSettings, Registry, subscriber};
@@ -41,8 +43,7 @@ pub(super) enum Role {
 }
 
 pub(super) async fn run(account: &Account, process: &Process, role: Role) -> anyhow::Result<ExitCode> {
-    let log = LogSettings::try_new(&process.log_level, LogFormat::Text)
-        .map_err(|problem| anyhow::anyhow!("--log-level: {problem}"))?;
+    let log = LogSettings::try_new(&process.log_level, LogFormat::Text).context("--log-level")?;
     let config = Config {
         listen: Some(process.listen),
         grace: Duration::from_secs(process.grace),

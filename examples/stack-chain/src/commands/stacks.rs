@@ -8,7 +8,7 @@ use stack_chain::labels::GRAMMAR;
 use stack_chain::render;
 use stack_chain::settings::Account;
 
-use super::print;
+use super::output::print;
 
 /// How a graph is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

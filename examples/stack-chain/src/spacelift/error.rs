@@ -58,7 +58,7 @@ pub enum ErrorKind {
     #[error("the API key has no permission for this: {0}")]
     Permission(String),
     /// It does not exist.
-    #[error("{0}; it does not exist, or the API key cannot see it")]
+    #[error("{0}; it does not exist, or the API key has no access to it")]
     NotFound(String),
     /// Spacelift answered differently than documented.
     #[error("unexpected answer")]

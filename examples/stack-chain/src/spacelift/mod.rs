@@ -4,6 +4,7 @@
 //! only `viewer` tells the difference.
 
 mod error;
+mod operation;
 mod queries;
 
 use std::num::NonZeroU32;
@@ -17,6 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use url::Url;
+
+use operation::{LOGIN, Operation, VIEWER};
 
 pub use error::{ConfigError, Error, ErrorKind};
 pub use queries::progress_of;
@@ -78,16 +81,6 @@ impl Config {
             timeout: Duration::from_secs(30),
         })
     }
-}
-
-/// One operation of the API.
-#[derive(Debug, Clone, Copy)]
-struct Operation {
-    name: &'static str,
-    document: &'static str,
-    /// What it does, for errors: `failed to ...`.
-    does: &'static str,
-    is_mutation: bool,
 }
 
 struct Token {
@@ -216,7 +209,7 @@ impl Spacelift {
 
     /// Permission and login problems share one text; `viewer` tells them apart.
     async fn login_or_permission(&self, token: &SecretString, message: String) -> ErrorKind {
-        match self.attempt(queries::VIEWER, &json!({}), Some(token), None).await {
+        match self.attempt(VIEWER, &json!({}), Some(token), None).await {
             Attempt::Done(data) if !data["viewer"].is_null() => ErrorKind::Permission(message),
             _ => ErrorKind::Login(message),
         }
@@ -311,7 +304,7 @@ impl Spacelift {
         let mut wait = self.config.first_wait;
         let mut attempt = 1;
         let mut data = loop {
-            match self.attempt(queries::LOGIN, &variables, None, None).await {
+            match self.attempt(LOGIN, &variables, None, None).await {
                 Attempt::Done(data) => break data,
                 Attempt::Unauthorized(message) => return Err(ErrorKind::Login(message)),
                 Attempt::Failed(kind) => return Err(kind),

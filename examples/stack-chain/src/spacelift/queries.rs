@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, ErrorKind, Operation, Spacelift};
+use super::operation::{Operation, VIEWER};
+use super::{Error, ErrorKind, Spacelift};
 use crate::provider::{Identity, Progress, Provider, ProviderError, Run, RunRef, Stack};
 
 const PAGE: u32 = 50;
@@ -22,18 +23,6 @@ macro_rules! run_fields {
     };
 }
 
-pub(super) const LOGIN: Operation = Operation {
-    name: "Login",
-    document: "mutation Login($id: ID!, $secret: String!) { apiKeyUser(id: $id, secret: $secret) { jwt validUntil } }",
-    does: "log in",
-    is_mutation: true,
-};
-pub(super) const VIEWER: Operation = Operation {
-    name: "Viewer",
-    document: "query Viewer { viewer { id name } }",
-    does: "check the login",
-    is_mutation: false,
-};
 const STACKS: Operation = Operation {
     name: "Stacks",
     document: concat!(
@@ -236,7 +225,7 @@ impl Spacelift {
             let cursor = end_cursor
                 .filter(|cursor| cursors.insert(cursor.clone()))
                 .ok_or_else(|| {
-                    let what = "a page says that more follow, and its cursor is missing or was there before";
+                    let what = "a page reports more results, but its cursor is missing or repeated";
                     Error::new(STACKS.does, ErrorKind::GraphQl(what.to_owned()))
                 })?;
             input["after"] = Value::String(cursor);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use temporal_worker_kit::{Lenient, SharedClient};
+use temporal_worker_kit::{Lenient, SharedClient, chain};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
@@ -23,18 +23,16 @@ use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::budget::{BUDGET_ID, RunBudget};
-use super::chain::StackDependencyChain;
-use super::event::RunFinished;
-use super::execution::StackExecution;
+use super::definitions::{Chain, ClaimedBy, Event, Execution, ExecutionIs, ExecutionOf, LookNow, Stacks};
 use super::messages::{
     ChainReport, ChainRequest, Offer, PrepareRequest, Prepared, Reservation, RunEvent, TASK_QUEUE,
     TriggerRequest, run_workflow_id,
 };
 use crate::graph::{Graph, Plan, PlannedStack};
 use crate::labels::{Dialect, parse};
+use crate::metrics::Metrics;
 use crate::provider::{Provider, ProviderError, Run, RunRef, Trouble};
 use crate::report::Reporter;
-use crate::server::Metrics;
 use crate::windows::{Window, next_open};
 
 /// Longest wait for the answer of a workflow.
@@ -187,7 +185,7 @@ impl ChainActivities {
         let answer = beating(&context, tokio::time::timeout(ANSWER, asked)).await?;
         let answer =
             answer.map_err(|_| transient(format!("{BUDGET_ID} did not answer in {} s", ANSWER.as_secs())))?;
-        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} refused: {error:?}")))?)
+        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} refused: {error}")))?)
     }
 
     /// Offers a run to all open chains.
@@ -207,10 +205,11 @@ impl ChainActivities {
         _context: ActivityContext,
         report: ChainReport,
     ) -> Result<(), ActivityError> {
-        Ok(self.reporter.audit(&report).map_err(transient)?)
+        let audited = self.reporter.audit(&report);
+        Ok(audited.map_err(|error| transient(chain(&error)))?)
     }
 
-    /// Tells people what the chain came to.
+    /// Notifies people what the chain came to.
     #[activity(name = "announce_chain")]
     pub async fn announce_chain(
         self: Arc<Self>,
@@ -242,7 +241,7 @@ impl ChainActivities {
                     told.push(channel.name().to_owned());
                     context.record_heartbeat(told.clone()).await?;
                 }
-                Err(problem) => problems.push(problem),
+                Err(error) => problems.push(chain(&error)),
             }
         }
         if problems.is_empty() {
@@ -262,7 +261,7 @@ impl ChainActivities {
         let id = &request.stack.id;
         let Some(stack) = self.provider.stack(id).await.map_err(failure)? else {
             return Ok(refused(
-                "the stack does not exist any more, or the API key cannot see it".to_owned(),
+                "the stack no longer exists, or the API key has no access to it".to_owned(),
             ));
         };
         if stack.is_disabled {
@@ -290,8 +289,8 @@ impl ChainActivities {
             let handle = self
                 .client
                 .get()
-                .get_workflow_handle::<StackDependencyChain>(request.chain.clone());
-            let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
+                .get_workflow_handle::<Chain>(request.chain.clone());
+            let asked = handle.query(Stacks, (), WorkflowQueryOptions::default());
             let status = tokio::time::timeout(ANSWER, asked)
                 .await
                 .map_err(|_| transient("the chain did not answer".to_owned()))?;
@@ -345,7 +344,7 @@ impl ChainActivities {
         let stack = &request.stack;
         let unknown = |why: &str| {
             permanent(format!(
-                "it is unknown whether a run of `{stack}` was started ({why}); look at it in the CI system, then run `stack-chain trigger`"
+                "it is unknown whether a run of `{stack}` was started ({why}); check the CI system, then run `stack-chain trigger`"
             ))
         };
         if !is_first {
@@ -412,13 +411,13 @@ impl ChainActivities {
         match self
             .client
             .get()
-            .start_workflow(RunFinished::run, Lenient::from(event), options)
+            .start_workflow(Event, Lenient::from(event), options)
             .await
         {
             Ok(_) => Ok(true),
             Err(WorkflowStartError::AlreadyStarted { .. }) => {
-                let handle = self.client.get().get_workflow_handle::<RunFinished>(id);
-                let asked = handle.query(RunFinished::claimed_by, (), WorkflowQueryOptions::default());
+                let handle = self.client.get().get_workflow_handle::<Event>(id);
+                let asked = handle.query(ClaimedBy, (), WorkflowQueryOptions::default());
                 let answer = tokio::time::timeout(ANSWER, asked)
                     .await
                     .map_err(|_| transient("no answer about the run".to_owned()))?;
@@ -437,28 +436,20 @@ impl ChainActivities {
         while let Some(chain) = open.next().await {
             let chain =
                 chain.map_err(|error| transient(format!("the open chains could not be listed: {error}")))?;
-            let handle = client.get_workflow_handle::<StackDependencyChain>(chain.id());
-            let asked = handle.query(
-                StackDependencyChain::execution_of,
-                run.stack.clone(),
-                WorkflowQueryOptions::default(),
-            );
+            let handle = client.get_workflow_handle::<Chain>(chain.id());
+            let asked = handle.query(ExecutionOf, run.stack.clone(), WorkflowQueryOptions::default());
             let answer = tokio::time::timeout(ANSWER, asked).await;
             let answer = answer.map_err(|_| transient(format!("chain {} did not answer", chain.id())))?;
             let execution =
                 answer.map_err(|error| transient(format!("chain {} did not answer: {error}", chain.id())))?;
             let Some(execution) = execution else { continue };
-            let handle = client.get_workflow_handle::<StackExecution>(execution.clone());
-            let asked = handle.query(StackExecution::status, (), WorkflowQueryOptions::default());
+            let handle = client.get_workflow_handle::<Execution>(execution.clone());
+            let asked = handle.query(ExecutionIs, (), WorkflowQueryOptions::default());
             match tokio::time::timeout(ANSWER, asked).await {
                 Ok(Ok(status)) if status.runs.contains(&run.run) => {
                     // It may look right now instead of at its next poll. If the signal fails, it polls.
                     let _ = handle
-                        .signal(
-                            StackExecution::run_event,
-                            RawValue::default(),
-                            WorkflowSignalOptions::default(),
-                        )
+                        .signal(LookNow, RawValue::default(), WorkflowSignalOptions::default())
                         .await;
                     return Ok(Offer {
                         claimed_by: Some(execution),

@@ -105,7 +105,7 @@ impl StackDependencyChain {
         (progress.step(&stack) == Some(Step::Start)).then(|| execution_id(&self.id, &stack))
     }
 
-    /// Starts nothing any more, and stops what runs. The argument says who and why.
+    /// Starts nothing else, and stops what runs. The argument says who and why.
     #[signal(name = "cancel")]
     pub fn cancel(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let why =

@@ -242,10 +242,7 @@ impl StackExecution {
             };
             Self::phase(
                 context,
-                format!(
-                    "waits {} s for room in the limit of runs per hour",
-                    wait.as_secs()
-                ),
+                format!("waits {} s for the limit of runs per hour", wait.as_secs()),
             );
             Self::sleep(context, wait, "runs per hour").await?;
         }
@@ -350,7 +347,7 @@ impl StackExecution {
     async fn pause(context: &WorkflowContext<Self>, wait: Duration) -> Result<(), Stop> {
         let mut timer = context.timer(
             TimerOptions::builder(wait)
-                .summary("until the next look".to_owned())
+                .summary("until the next poll".to_owned())
                 .build(),
         );
         select! {

@@ -9,7 +9,7 @@ use crate::provider::RunRef;
 /// Task queue of workflows and activities.
 pub const TASK_QUEUE: &str = "spacelift-task-queue";
 
-/// Returns the id of the workflow that decides what becomes of a run's end. There is one for each run, ever.
+/// Returns the id of the workflow that handles the end of a run. There is one for each run, ever.
 pub fn run_workflow_id(run: &str) -> String {
     format!("spacelift-run/{run}")
 }
@@ -30,7 +30,7 @@ pub fn execution_id(chain: &str, stack: &str) -> String {
 pub struct ChainSettings {
     /// Stacks that run at a time in one chain.
     pub most_running: u32,
-    /// Shortest time between two looks at a run, in milliseconds.
+    /// Shortest time between two polls of a run, in milliseconds.
     pub poll_ms: u64,
     /// Seconds to wait for one run, unless a label says otherwise.
     pub run_timeout_seconds: u64,
@@ -38,7 +38,7 @@ pub struct ChainSettings {
     pub approval_timeout_seconds: u64,
     /// Runs that all chains together start within an hour.
     pub most_runs_per_hour: Option<u32>,
-    /// How long a run that no chain claims is held before it is offered once more, in milliseconds. The list of open chains
+    /// How long a run that no chain claims is held before it is offered again, in milliseconds. The list of open chains
     /// trails behind by up to a second or so.
     pub second_look_ms: u64,
 }
@@ -194,7 +194,7 @@ pub struct ExecutionStatus {
     pub waits_for_person: bool,
     /// The CI system's word for the state of the last run.
     pub state: Option<String>,
-    /// Where people can look at it.
+    /// Its URL, for people.
     pub url: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 mod activities;
 mod budget;
 mod chain;
+mod definitions;
 mod event;
 mod execution;
 mod messages;

@@ -68,7 +68,7 @@ pub(super) const REPORT: Limits = Limits {
     attempts: 3,
 };
 
-/// Returns the cause of a failure in words: the error alone says only that an activity failed.
+/// Returns the cause of a failure as text: the error alone says only that an activity failed.
 pub(super) fn cause_of(error: &ActivityExecutionError) -> String {
     error
         .cause()

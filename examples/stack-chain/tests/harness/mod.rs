@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use stack_chain::labels::Dialect;
+use stack_chain::metrics::Metrics;
 use stack_chain::provider::RunRef;
 use stack_chain::report::Reporter;
-use stack_chain::server::{Metrics, Server, count_open_chains, routes};
+use stack_chain::server::{Server, count_open_chains, routes};
 use stack_chain::simulator::{self, KEY_ID, KEY_SECRET, SimRun, SimStack, Simulator, WEBHOOK_SECRET};
 use stack_chain::spacelift::{Config, Spacelift};
 use stack_chain::webhook::Receiver;
@@ -242,7 +243,7 @@ impl World {
         while !is_so() {
             assert!(
                 started.elapsed() < Duration::from_mins(1),
-                "waited in vain for {what}"
+                "timed out waiting for {what}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,4 +1,4 @@
-//! What a load asks for, and what becomes of it at a limit.
+//! What a load asks for, and what happens to it at a limit.
 
 /// Actions of one minute of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -68,7 +68,7 @@ pub enum Rule {
     Planned,
     /// The plan is the current option.
     Keep,
-    /// The plan is larger, and its hour has not begun.
+    /// The plan is larger, and its hour has not started.
     Later,
     /// Nothing to do.
     Hold,

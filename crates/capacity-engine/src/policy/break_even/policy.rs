@@ -174,7 +174,7 @@ fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenStat
         && changed > state.changed_minute
     {
         state.changed_minute = changed;
-        // The earlier plan was carried out, or somebody else changed the capacity.
+        // The earlier plan was carried out, or someone else changed the capacity.
         if changed >= state.last_plan_hour * 60 - 5 {
             state.planned = None;
         }

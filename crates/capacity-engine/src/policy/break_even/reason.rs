@@ -1,4 +1,4 @@
-//! A decision of the policy in words, with the numbers behind it.
+//! A decision of the policy as text, with the numbers behind it.
 
 use super::model::{Outcome, Reason, Rule, Situation};
 use super::state::MINUTES_UNTIL_EFFECT;
@@ -169,7 +169,7 @@ impl Outcome {
     }
 }
 
-/// Actions per second, of actions per minute.
+/// Converts actions per minute to actions per second.
 fn aps(per_minute: i64) -> String {
     count((per_minute + 30) / 60)
 }

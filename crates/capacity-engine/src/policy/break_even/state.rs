@@ -1,4 +1,4 @@
-//! What the policy remembers of a namespace, and its stored form.
+//! What the policy remembers about a namespace, and its stored form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -50,7 +50,7 @@ impl RememberedHour {
         [self.peak, self.mean, self.beyond]
     }
 
-    /// Returns whether anything is known of the hour.
+    /// Returns whether anything is known about the hour.
     pub const fn is_known(self) -> bool {
         self.peak != scale::UNKNOWN
     }

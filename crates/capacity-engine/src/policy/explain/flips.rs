@@ -8,7 +8,7 @@ use crate::decision::Decision;
 /// One input, changed so that the engine decides otherwise.
 #[derive(Debug, Clone)]
 pub struct Flip {
-    /// The input, in words.
+    /// The input, as text.
     pub input: String,
     /// Whether it was observed; otherwise it is a setting.
     pub is_observed: bool,

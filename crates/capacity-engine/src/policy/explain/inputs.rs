@@ -10,14 +10,14 @@ use crate::snapshot::{AccountView, Snapshot};
 /// Everything that a decision about one namespace is based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inputs {
-    /// What is known of the namespace.
+    /// What is known about the namespace.
     pub snapshot: Snapshot,
-    /// What is known of the account.
+    /// What is known about the account.
     pub account: AccountView,
     /// The rules.
     #[serde(alias = "policy")]
     pub rules: Rules,
-    /// What the policy remembers of the namespace.
+    /// What the policy remembers about the namespace.
     pub state: Option<PolicyState>,
     /// When it is decided.
     pub now: Timestamp,
@@ -42,7 +42,7 @@ impl Inputs {
 pub struct Row {
     /// Its number, from 1 to 13.
     pub number: u8,
-    /// What it looks at.
+    /// What it checks.
     pub name: &'static str,
 }
 

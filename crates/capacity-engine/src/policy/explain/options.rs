@@ -29,7 +29,7 @@ fn verdict(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> String {
         return verdict;
     }
     let row = row_of(decision.reason_code, decision.blocked.is_some());
-    let decided_before = || format!("not considered: row {} ({}) decided before", row.number, row.name);
+    let decided_before = || format!("not considered: row {} ({}) decided first", row.number, row.name);
     if row.number < 11 {
         return if decision.current == Some(capacity) {
             format!("current, kept: {}", meaning(decision))
@@ -92,6 +92,6 @@ fn when_keeping(inputs: &Inputs, decision: &Decision, current: Capacity, capacit
         ReasonCode::InUse if capacity == Capacity::OnDemand => {
             format!("not released: {}", used(inputs, "not below"))
         }
-        _ => "this policy does not change from one size to another".to_owned(),
+        _ => "this policy does not change between sizes".to_owned(),
     }
 }

@@ -10,25 +10,22 @@ use temporalio_sdk::{
     WorkflowContext, WorkflowIdReusePolicy,
 };
 
+use super::state::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER};
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
-use crate::change_steps::{ChangeActivities, Concluded, Conclusion, PauseOrder};
-use crate::controller::{APART, CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
-use crate::controller_state::as_time;
-use crate::evaluation::{EvaluateRequest, EvaluateResult};
-use crate::failures::cause_of;
+use crate::change_steps::ChangeActivities;
+use crate::failures::{ActivityFailed, cause_of};
 use crate::messages::{Announcement, ChangeReport, ChangeRequest, EvaluationReport};
 use crate::names::change_id;
 use crate::options;
 use crate::queue::NextStart;
+use crate::step_messages::{Concluded, Conclusion, PauseOrder};
+use crate::time::{as_time, milliseconds};
 
 type Context = WorkflowContext<CapacityManagementWorkflow>;
 
-/// Evaluations that decide again lie this many usual distances apart: two minutes.
-const AGAIN_APART: u32 = 6;
-
-/// Runs until the run is to end: it was canceled, or is due to continue as new.
-pub(crate) async fn run(context: &Context) {
+/// Runs until the run has to end: it was canceled, or is due to continue as new.
+pub(super) async fn run(context: &Context) {
     open_pause_of_older_release(context).await;
     futures::future::join4(
         evaluations(context, false),
@@ -58,9 +55,9 @@ async fn open_pause_of_older_release(context: &Context) {
 }
 
 /// Opens or ends a pause for an update of the controller.
-pub(crate) async fn set_pause(context: &Context, order: PauseOrder) -> Result<(), String> {
+pub(super) async fn set_pause(context: &Context, order: PauseOrder) -> Result<(), ActivityFailed> {
     let set = context.execute_activity(ChangeActivities::set_pause, order, options::CONCLUDE.options());
-    set.await.map_err(|error| cause_of(&error))
+    Ok(set.await?)
 }
 
 /// Evaluates whenever that is asked for, one at a time of each kind.
@@ -189,7 +186,7 @@ async fn start(context: &Context, request: ChangeRequest) {
     notice_time(context);
     context.state_mut(|it| match started {
         Ok(_) => {}
-        // One is closing, or somebody else started one: the id is the lock.
+        // One is closing, or someone else started one: the id is the lock.
         Err(ChildWorkflowStartError::StartFailed {
             cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
             ..
@@ -251,8 +248,8 @@ async fn conclude(context: &Context, mut report: ChangeReport) {
     }
 }
 
-/// Full evaluations start at least so far apart.
-pub(crate) async fn keep_apart(context: &Context) {
+/// Full evaluations start at least this far apart.
+pub(super) async fn keep_apart(context: &Context) {
     let now = context.workflow_time().and_then(milliseconds);
     let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
         return;
@@ -288,109 +285,4 @@ fn is_due(context: &Context) -> bool {
         // A run that ended before it evaluated would pass its callers on to the next one, and so on.
         || (context.continue_as_new_suggested() && (evaluations > 0 || is_old_enough))
         || context.history_length() > MOST_EVENTS
-}
-
-impl CapacityManagementWorkflow {
-    fn wants(&self, scale_up_only: bool) -> bool {
-        if scale_up_only {
-            self.wants_scale_up
-        } else {
-            self.wants_full || self.wants_again
-        }
-    }
-
-    /// Deciding again costs requests to the metrics endpoint: while metrics are unavailable, or changes keep finding their data
-    /// too old, this is the shortest interval.
-    fn again_apart_ms(&self) -> u64 {
-        let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
-        u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn has_notices(&self) -> bool {
-        !(self.pause_orders.is_empty() && self.incidents.is_empty() && self.unheard.is_empty())
-    }
-
-    /// Begins an evaluation. Returns what it asks for, when it began, and whether it decides again under the last number.
-    fn begin(&mut self, scale_up_only: bool) -> (EvaluateRequest, u64, bool) {
-        let now_ms = self.now_ms;
-        let mut again = false;
-        if scale_up_only {
-            self.wants_scale_up = false;
-            self.evaluating_scale_up = true;
-        } else {
-            again = !self.wants_full && self.state.full_number > 0;
-            if again {
-                self.state.again_after_ms = now_ms.saturating_add(self.again_apart_ms());
-            }
-            self.wants_again = false;
-            self.again_failed = false;
-            self.wants_full = false;
-            self.legacy.requested = false;
-            self.evaluating_full = true;
-            self.evaluating_again = again;
-            self.state.last_start_ms = Some(now_ms);
-            self.full_started += u64::from(!again);
-            self.progressed = false;
-        }
-        if !again {
-            self.state.evaluations += 1;
-        }
-        let state = &self.state;
-        let request = EvaluateRequest {
-            number: if again {
-                state.full_number
-            } else {
-                state.evaluations
-            },
-            scale_up_only,
-            again,
-            account: state.account.clone(),
-            ledgers: state.ledgers.clone(),
-            running: state
-                .changes
-                .running
-                .iter()
-                .map(|it| it.request.clone())
-                .collect(),
-            knows_running: state.knows_running,
-            not_permitted: state.not_permitted.clone(),
-            spec_changed: state.spec_changed.clone(),
-        };
-        (request, now_ms, again)
-    }
-
-    fn end(&mut self, scale_up_only: bool) {
-        self.in_run += 1;
-        self.events += 1;
-        if scale_up_only {
-            self.evaluating_scale_up = false;
-        } else {
-            self.evaluating_full = false;
-            self.full_done = self.full_started;
-        }
-    }
-
-    /// Returns whether the schedule runs although changes are paused.
-    fn end_well(&mut self, result: EvaluateResult, began_ms: u64, again: bool) -> bool {
-        let scale_up_only = result.report.scale_up_only;
-        let unpaused = result.schedule_runs_under_pause;
-        self.take_result(result, began_ms, again);
-        self.end(scale_up_only);
-        unpaused
-    }
-
-    /// One that failed removes nothing from the queue.
-    fn end_failed(&mut self, number: u64, scale_up_only: bool, again: bool, error: String) {
-        let report = EvaluationReport {
-            number,
-            scale_up_only,
-            evaluated_at: as_time(self.now_ms).unwrap_or_default(),
-            account: self.state.account.clone(),
-            error: Some(error),
-            ..EvaluationReport::default()
-        };
-        self.again_failed |= again;
-        self.take_report(report, again);
-        self.end(scale_up_only);
-    }
 }

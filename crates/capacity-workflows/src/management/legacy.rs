@@ -2,7 +2,6 @@
 //! for controllers that began under that release: their histories replay here, until a worker of this release asks them to
 //! rotate into the event loop.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,48 +13,22 @@ use temporalio_sdk::{
     WorkflowCancellationToken, WorkflowContext, WorkflowIdReusePolicy, WorkflowResult,
 };
 
+use super::event_loop::keep_apart;
+use super::state::{CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER};
 use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
-use crate::controller::{CapacityManagementWorkflow, MOST_EVENTS, ROTATE_AFTER, milliseconds};
-use crate::controller_loop::keep_apart;
 use crate::failures::cause_of;
 use crate::messages::{
     Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest,
 };
 use crate::names::change_id;
 use crate::options;
+use crate::time::milliseconds;
 
 type Context = WorkflowContext<CapacityManagementWorkflow>;
 
-/// What the loop of release 0.1.0 keeps.
-#[derive(Debug, Default)]
-pub(crate) struct LegacyLoop {
-    pub(crate) requested: bool,
-    /// Whether the evaluation that was asked for may only raise.
-    pub(crate) raise_only: bool,
-    pub(crate) evaluating_raise_only: bool,
-    /// Changes of the present evaluation.
-    pub(crate) begun: BTreeSet<String>,
-    pub(crate) ended: BTreeMap<String, ChangeReport>,
-    running: u32,
-    /// Why no other change may begin.
-    pub(crate) halt: Option<String>,
-}
-
-impl LegacyLoop {
-    /// Asks for an evaluation. One that may do everything is never turned into one that may only raise.
-    pub(crate) fn request(&mut self, raise_only: bool) {
-        self.raise_only = raise_only && (self.raise_only || !self.requested);
-        self.requested = true;
-    }
-
-    fn request_again(&mut self) {
-        self.request(self.evaluating_raise_only);
-    }
-}
-
 /// Runs the loop of release 0.1.0.
-pub(crate) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
+pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
     loop {
         if context
             .wait_condition(|it| it.legacy.requested || it.rotation_is_asked())

@@ -1,0 +1,64 @@
+//! What the bodies of all activities share: failures as histories show them, heartbeats, and who recorded something.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// Failure types, as they appear in histories.
+pub(crate) mod failure {
+    pub(crate) const DRY_RUN: &str = "dry_run";
+    pub(crate) const WRONG_ACCOUNT: &str = "wrong_account";
+    pub(crate) const BAD_REQUEST: &str = "bad_request";
+    pub(crate) const NO_ANSWER: &str = "no_answer";
+    pub(crate) const JOIN: &str = "join";
+    pub(crate) const EVALUATE: &str = "observe";
+    pub(crate) const SILENT: &str = "controller_silent";
+}
+
+pub(crate) fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> ActivityError {
+    ApplicationFailure::builder(std::io::Error::other(text.into()))
+        .type_name(kind.to_owned())
+        .non_retryable(final_word)
+        .build()
+        .into()
+}
+
+/// A failure that the service tries again.
+pub(crate) fn again(why: &str, after: Option<Duration>) -> ActivityError {
+    let failure = ApplicationFailure::builder(std::io::Error::other(why.to_owned()));
+    match after {
+        Some(after) => failure.next_retry_delay(after).build().into(),
+        None => failure.build().into(),
+    }
+}
+
+/// Who recorded something: this worker, by its host, since in a container every process has the same number.
+pub(crate) fn recorder() -> String {
+    let host = gethostname::gethostname();
+    format!("capacity-worker {}/{}", host.display(), std::process::id())
+}
+
+/// In the failure of a silent tick, the prefix of the time at which it was announced.
+pub(crate) const TOLD_AT: &str = "announced at ";
+
+/// The same in releases up to 0.1.
+const TOLD_AT_0_1: &str = "people were told at "; // prose: quoted
+
+pub(crate) fn told_at(failure: &str) -> Option<String> {
+    let prefixes = [TOLD_AT, TOLD_AT_0_1];
+    let (_, rest) = prefixes.iter().find_map(|prefix| failure.rsplit_once(prefix))?;
+    let told = rest
+        .split(|letter: char| letter == ')' || letter.is_whitespace())
+        .next()?;
+    told.parse::<Timestamp>().ok().map(|told| told.to_string())
+}
+
+/// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.
+pub(crate) async fn beating<T>(
+    context: &ActivityContext,
+    call: impl Future<Output = T>,
+) -> Result<T, ActivityError> {
+    temporal_worker_kit::beating(context, Duration::from_secs(5), (), Box::pin(call)).await
+}

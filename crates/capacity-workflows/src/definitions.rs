@@ -1,0 +1,87 @@
+//! How the workflows are addressed: their types, signals, queries and updates, without the code behind them. Clients and
+//! activities use these, so that no file below a workflow needs the workflow.
+
+use temporal_worker_kit::{Lenient, message_definition, workflow_definition};
+use temporalio_common::data_converters::RawValue;
+
+use crate::messages::{
+    ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationQuery, EvaluationReport, Status,
+    TickRequest,
+};
+use crate::step_messages::Concluded;
+
+/// What callers receive from a run that ends before it made their evaluation: the next run makes it, and answers them.
+pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
+
+workflow_definition!(pub(crate) ControllerWorkflow, "CapacityManagementWorkflow", Lenient<ControllerState> => EvaluationReport);
+workflow_definition!(pub(crate) ChangeWorkflow, "CapacityChange", Lenient<ChangeRequest> => ChangeReport);
+workflow_definition!(pub(crate) RecordWorkflow, "CapacityRecord", Lenient<ChangeReport> => Concluded);
+workflow_definition!(pub(crate) TickWorkflow, "EvaluationTick", Lenient<TickRequest> => EvaluationReport);
+
+message_definition!(pub(crate) TriggerEvaluation, SignalDefinition, ControllerWorkflow, "trigger_evaluation", RawValue);
+message_definition!(pub(crate) CapacityIsShort, SignalDefinition, ControllerWorkflow, "capacity_is_short", RawValue);
+message_definition!(pub(crate) Rotate, SignalDefinition, ControllerWorkflow, "rotate", RawValue);
+message_definition!(pub(crate) ChangeProgress, SignalDefinition, ControllerWorkflow, "change_progress", Lenient<ChangeEvent>);
+message_definition!(pub(crate) GetStatus, QueryDefinition, ControllerWorkflow, "get_status", () => Status);
+message_definition!(pub(crate) PreviewActions, QueryDefinition, ControllerWorkflow, "preview_actions", () => EvaluationReport);
+message_definition!(pub(crate) Evaluation, QueryDefinition, ControllerWorkflow, "evaluation", Lenient<EvaluationQuery> => EvaluationReport);
+message_definition!(pub(crate) Evaluate, UpdateDefinition, ControllerWorkflow, "evaluate", RawValue => EvaluationReport);
+
+#[cfg(test)]
+mod tests {
+    use temporalio_common::{QueryDefinition, SignalDefinition, UpdateDefinition, WorkflowDefinition};
+
+    use super::*;
+    use crate::change::CapacityChange;
+    use crate::management::CapacityManagementWorkflow;
+    use crate::record::CapacityRecord;
+    use crate::tick::EvaluationTick;
+
+    /// The same type name, input and output.
+    fn same_workflow<A, B>(a: &A, b: &B)
+    where
+        A: WorkflowDefinition,
+        B: WorkflowDefinition<Input = A::Input, Output = A::Output>,
+    {
+        assert_eq!(a.name(), b.name());
+    }
+
+    fn same_signal<A: SignalDefinition, B: SignalDefinition<Input = A::Input>>(a: &A, b: &B) {
+        assert_eq!(a.name(), b.name());
+    }
+
+    fn same_query<A, B>(a: &A, b: &B)
+    where
+        A: QueryDefinition,
+        B: QueryDefinition<Input = A::Input, Output = A::Output>,
+    {
+        assert_eq!(a.name(), b.name());
+    }
+
+    fn same_update<A, B>(a: &A, b: &B)
+    where
+        A: UpdateDefinition,
+        B: UpdateDefinition<Input = A::Input, Output = A::Output>,
+    {
+        assert_eq!(a.name(), b.name());
+    }
+
+    #[test]
+    fn clients_address_the_workflows_that_workers_register() {
+        same_workflow(&CapacityManagementWorkflow::run, &ControllerWorkflow);
+        same_workflow(&CapacityChange::run, &ChangeWorkflow);
+        same_workflow(&CapacityRecord::run, &RecordWorkflow);
+        same_workflow(&EvaluationTick::run, &TickWorkflow);
+        same_signal(
+            &CapacityManagementWorkflow::trigger_evaluation,
+            &TriggerEvaluation,
+        );
+        same_signal(&CapacityManagementWorkflow::capacity_is_short, &CapacityIsShort);
+        same_signal(&CapacityManagementWorkflow::rotate, &Rotate);
+        same_signal(&CapacityManagementWorkflow::change_progress, &ChangeProgress);
+        same_query(&CapacityManagementWorkflow::get_status, &GetStatus);
+        same_query(&CapacityManagementWorkflow::preview_actions, &PreviewActions);
+        same_query(&CapacityManagementWorkflow::evaluation, &Evaluation);
+        same_update(&CapacityManagementWorkflow::evaluate, &Evaluate);
+    }
+}

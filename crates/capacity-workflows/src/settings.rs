@@ -1,0 +1,95 @@
+//! How a worker's activities work.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use slack_notifier::Webhook;
+
+use crate::names::Installation;
+
+/// How a worker's activities work.
+#[derive(Debug, Clone)]
+pub struct ActivitySettings {
+    /// Whether nothing is changed and nothing sent.
+    pub dry_run: bool,
+    /// How many changes run at a time.
+    pub max_concurrent_changes: u32,
+    /// Where notifications go.
+    pub webhook: Option<Webhook>,
+    /// Task queue and ids.
+    pub installation: Installation,
+    /// How long a change may take before it has failed.
+    pub change_timeout: Duration,
+    /// How usage is sampled.
+    pub sampling: SamplingSettings,
+    /// Version and commit of this worker: a build whose updates were verified may post side by side with others.
+    pub build: String,
+    /// Fields of a spec that are left out when it is compared after an update.
+    pub spec_fields_not_compared: Vec<String>,
+    /// How often the operation of a slow change is polled.
+    pub follow_every: Duration,
+    /// A change whose workflow does nothing for this long makes no progress, which is announced.
+    pub no_progress_after: Duration,
+    /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
+    /// 60 for a simulated cloud, whose hours may be seconds.
+    pub last_minute_to_release: i64,
+}
+
+impl ActivitySettings {
+    /// Returns the settings of an installation that changes capacity, notifies no channel, and has the defaults elsewhere.
+    pub fn new(installation: Installation) -> Self {
+        Self {
+            dry_run: false,
+            max_concurrent_changes: 5,
+            webhook: None,
+            installation,
+            change_timeout: capacity_autopilot::CHANGE_TIMEOUT,
+            sampling: SamplingSettings::default(),
+            build: build_id(),
+            spec_fields_not_compared: Vec::new(),
+            follow_every: Duration::from_mins(1),
+            no_progress_after: Duration::from_mins(10),
+            last_minute_to_release: 58,
+        }
+    }
+}
+
+/// The version and, if it was built from a checkout, the commit of this build.
+pub fn build_id() -> String {
+    match option_env!("TEMPORAL_CAPACITY_COMMIT") {
+        Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// How a worker samples.
+#[derive(Debug, Clone)]
+pub struct SamplingSettings {
+    /// Whether throttling and high use trigger an evaluation.
+    pub triggers: bool,
+    /// How much faster than real time the service's time runs; 1 but for a simulated one.
+    pub speed: f64,
+    /// How long minutes are kept before they are folded into hours.
+    pub keep_minutes: SignedDuration,
+    /// How long decisions and changes are kept.
+    pub keep_decisions: SignedDuration,
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self {
+            triggers: true,
+            speed: 1.0,
+            keep_minutes: SignedDuration::from_hours(14 * 24),
+            keep_decisions: SignedDuration::from_hours(400 * 24),
+        }
+    }
+}
+
+impl SamplingSettings {
+    /// In faster simulated time, evaluations run at shorter intervals as well.
+    pub(crate) fn evaluations_apart_ms(&self) -> Option<u64> {
+        let apart = Duration::from_secs(20).div_f64(self.speed.max(1.0));
+        (self.speed > 1.0).then(|| u64::try_from(apart.as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,22 @@
+//! Asynchronous operations.
+
+use jiff::Timestamp;
+
+use crate::faults::OperationFault;
+
+/// An asynchronous operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) namespace: usize,
+    pub(crate) started: Timestamp,
+    /// When it ends, and how.
+    pub(crate) ends: Timestamp,
+    pub(crate) fault: OperationFault,
+    /// The capacity it asks for; none if it changes something else.
+    pub(crate) wanted: Option<u32>,
+    /// When a fulfilled operation's capacity takes effect.
+    pub(crate) takes_effect: Timestamp,
+    pub(crate) ended: bool,
+    pub(crate) applied: bool,
+}

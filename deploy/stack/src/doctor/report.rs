@@ -1,0 +1,82 @@
+//! Findings of the checks.
+
+use serde::Serialize;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, and should be changed.
+    Warning,
+    /// Does not work.
+    Failure,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// Why it matters; empty if all is well.
+    pub why: String,
+    /// What to do; empty if all is well.
+    pub remedy: String,
+}
+
+/// All findings.
+#[derive(Debug, Default)]
+pub struct Report(pub(crate) Vec<Finding>);
+
+impl Report {
+    pub(crate) fn good(&mut self, check: &str, found: impl Into<String>) {
+        self.add(check, Verdict::Good, found, "", "");
+    }
+
+    pub(crate) fn warn(
+        &mut self,
+        check: &str,
+        found: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Warning, found, why, remedy);
+    }
+
+    pub(crate) fn fail(
+        &mut self,
+        check: &str,
+        found: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Failure, found, why, remedy);
+    }
+
+    fn add(
+        &mut self,
+        check: &str,
+        verdict: Verdict,
+        found: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
+    ) {
+        self.0.push(Finding {
+            check: check.to_owned(),
+            verdict,
+            found: found.into(),
+            why: why.to_owned(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// The findings.
+    pub fn findings(self) -> Vec<Finding> {
+        self.0
+    }
+}
