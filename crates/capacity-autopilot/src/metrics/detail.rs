@@ -2,8 +2,9 @@
 
 use capacity_engine::{LimitKind, PerLimit};
 use openmetrics_reader::scrape::FamilyQuery;
+use openmetrics_reader::temporal_cloud::Part;
 
-use super::families::Role;
+use super::families::family_of;
 use super::source::MetricsSource;
 
 /// Which families are read.
@@ -19,37 +20,37 @@ pub(crate) enum Detail {
 const MANY_SERIES: u32 = 10;
 
 impl Detail {
-    fn includes(self, kind: LimitKind, role: Role) -> bool {
+    fn includes(self, kind: LimitKind, part: Part) -> bool {
         match self {
             Self::Everything => true,
-            Self::Candidates => role != Role::Served || kind.families().served_series <= MANY_SERIES,
+            Self::Candidates => part != Part::Served || kind.families().served_series <= MANY_SERIES,
         }
     }
 
     /// Returns what of which limit is read.
-    pub(super) fn parts(self) -> impl Iterator<Item = (LimitKind, Role)> {
+    pub(super) fn parts(self) -> impl Iterator<Item = (LimitKind, Part)> {
         let all = LimitKind::ALL
             .into_iter()
-            .flat_map(|kind| Role::ALL.map(|role| (kind, role)));
-        all.filter(move |(kind, role)| self.includes(*kind, *role))
+            .flat_map(|kind| Part::ALL.map(|part| (kind, part)));
+        all.filter(move |(kind, part)| self.includes(*kind, *part))
     }
 
     /// Returns the limits whose served rates are read.
     pub(super) fn served(self) -> PerLimit<bool> {
-        PerLimit::from_fn(|kind| self.includes(kind, Role::Served))
+        PerLimit::from_fn(|kind| self.includes(kind, Part::Served))
     }
 
     pub(super) fn queries(self) -> Vec<FamilyQuery<'static>> {
         self.parts()
-            .map(|(kind, role)| FamilyQuery {
-                name: role.of(kind.families()),
-                points_per_namespace: match role {
-                    Role::Served => f64::from(kind.families().served_series),
+            .map(|(kind, part)| FamilyQuery {
+                name: family_of(kind, part).name(),
+                points_per_namespace: match part {
+                    Part::Served => f64::from(kind.families().served_series),
                     // Few namespaces are throttled at any time.
-                    Role::Throttled => 0.1,
-                    Role::Limit | Role::Envelope => 1.0,
+                    Part::Throttled => 0.1,
+                    Part::Limit | Part::OnDemandLimit => 1.0,
                 },
-                is_rate: matches!(role, Role::Served | Role::Throttled),
+                is_rate: part.is_rate(),
             })
             .collect()
     }

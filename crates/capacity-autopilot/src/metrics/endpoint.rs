@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use capacity_engine::NamespaceId;
-use jiff::Timestamp;
 use openmetrics_reader::scrape::{AccountQuery, Scraper};
-use openmetrics_reader::{Event, Options, Reader, Sample};
+use openmetrics_reader::temporal_cloud::UsageFold;
 
 use super::detail::Detail;
 use super::read::Unread;
-use super::usage::{AccountMetrics, Point, UsageFold};
+use super::usage::{AccountMetrics, Origin, account_metrics};
 
 /// Returns how many requests it takes to read namespaces.
 pub(crate) fn requests_for(
@@ -50,46 +49,14 @@ pub(crate) async fn read(
         only_these,
     };
     let answer = scraper.read_account(&query).await?;
-    let mut fold = UsageFold::new(namespaces, detail.served());
+    let mut fold = UsageFold::of(namespaces.iter().map(NamespaceId::as_str));
     for document in &answer.documents {
         // Every line has been read once before, so an error here is a bug.
         let mistake = |error| Unread::because(format!("the metrics cannot be read: {error}"));
-        take(&mut fold, document).map_err(mistake)?;
+        fold.read(document).map_err(mistake)?;
     }
-    Ok((fold.finish(), answer.requests))
-}
-
-fn take(fold: &mut UsageFold<'_>, document: &[u8]) -> Result<(), openmetrics_reader::Error> {
-    for event in Reader::new(document, Options::lenient()) {
-        match event? {
-            Event::Type { family, .. } => fold.declare(&family.unescaped()),
-            Event::Sample(sample) => take_sample(fold, &sample),
-            Event::Help { .. } | Event::Unit { .. } | Event::Comment(_) | Event::End => {}
-        }
-    }
-    Ok(())
-}
-
-fn take_sample(fold: &mut UsageFold<'_>, sample: &Sample<'_>) {
-    let name = sample.name().unescaped();
-    let Some((kind, role)) = super::families::find(&name) else {
-        return;
-    };
-    let labels: Vec<_> = sample
-        .labels()
-        .map(|label| (label.name.unescaped(), label.value.unescaped()))
-        .collect();
-    let mut point = Point {
-        value: sample.value(),
-        time: sample
-            .timestamp_ms()
-            .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
-        ..Point::default()
-    };
-    for (name, value) in &labels {
-        point.label(name, value);
-    }
-    fold.add(kind, role, &point);
+    let metrics = account_metrics(fold.finish(), detail.served(), Origin::Scraped);
+    Ok((metrics, answer.requests))
 }
 
 #[cfg(test)]
@@ -103,7 +70,7 @@ mod tests {
 
     fn folded(lines: &str) -> AccountMetrics {
         let ids = ids(&["idle.a1b2c", "orders.a1b2c", "pay.a1b2c"]);
-        let mut fold = UsageFold::new(&ids, PerLimit::from_fn(|_| true));
+        let mut fold = UsageFold::of(ids.iter().map(NamespaceId::as_str));
         let whole = |line: &str| {
             format!(
                 "temporal_cloud_v1_{}\n",
@@ -112,8 +79,8 @@ mod tests {
         };
         let document: Vec<String> = lines.trim().lines().map(whole).collect();
         let document = document.concat();
-        take(&mut fold, document.as_bytes()).expect("readable");
-        fold.finish()
+        fold.read(document.as_bytes()).expect("readable");
+        account_metrics(fold.finish(), PerLimit::from_fn(|_| true), Origin::Scraped)
     }
 
     fn rate(per_second: u32) -> Rate {

@@ -11,8 +11,8 @@ pub(crate) mod stored;
 mod usage;
 
 pub(crate) use detail::{Detail, first_detail};
+pub(crate) use families::family_of;
 pub use families::metric_families;
-pub(crate) use families::{Role, find};
 pub(crate) use history::{Histories, keep_newest, minutes_of, sample_of};
 pub(crate) use read::{Read, Unread};
 pub use recorded::{
@@ -20,4 +20,4 @@ pub use recorded::{
 };
 pub use source::MetricsSource;
 pub use stored::{StoredSeries, stored_series};
-pub(crate) use usage::{AccountMetrics, Names, NamespaceMetrics, OVERWRITTEN_NAMESPACE, Point};
+pub(crate) use usage::{AccountMetrics, NamespaceMetrics};

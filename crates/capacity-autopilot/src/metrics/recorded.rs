@@ -9,11 +9,10 @@ use capacity_engine::break_even::MinuteActions;
 use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate};
 use capacity_ledger::{Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::temporal_cloud::{Part, Series};
 use prometheus_reader::{PrometheusClient, Span};
 
-use super::families::Role;
 use super::stored::{self, Asked};
-use super::usage::Point;
 
 /// Namespaces times minutes of a ledger that are held at a time.
 const CELLS: i64 = 100_000;
@@ -28,10 +27,10 @@ const LONGEST_PART: i64 = 360;
 const NAMES_PART: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is read of each minute. The limit comes first: a minute that has it has everything else too.
-const PARTS: [(LimitKind, Role); 3] = [
-    (LimitKind::Actions, Role::Limit),
-    (LimitKind::Actions, Role::Served),
-    (LimitKind::Actions, Role::Throttled),
+const PARTS: [(LimitKind, Part); 3] = [
+    (LimitKind::Actions, Part::Limit),
+    (LimitKind::Actions, Part::Served),
+    (LimitKind::Actions, Part::Throttled),
 ];
 
 /// One recorded minute of one namespace.
@@ -99,32 +98,17 @@ pub async fn namespaces_of_prometheus(
     span: Span,
 ) -> Result<Vec<NamespaceId>, prometheus_reader::Error> {
     let family = LimitKind::Actions.families().limit;
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<NamespaceId> = BTreeSet::new();
     let mut from = span.from;
     while from < span.to {
         let to = from.saturating_add(NAMES_PART).unwrap_or(span.to).min(span.to);
         for labels in client.series(family, Span { from, to }).await? {
-            let mut point = Point::default();
-            for (name, value) in &labels {
-                point.label(name, value);
-            }
-            found.extend(id_of(&point));
+            let series = Series::of(labels.iter().map(|(name, value)| (name, value.as_str())));
+            found.extend(series.namespace_id().and_then(|id| id.parse().ok()));
         }
         from = to;
     }
     Ok(found.into_iter().collect())
-}
-
-/// The full id, if the labels contain it.
-fn id_of(point: &Point<'_>) -> Option<NamespaceId> {
-    let label = point.namespace.filter(|_| !point.overwritten)?;
-    match point
-        .account
-        .filter(|account| !label.contains('.') && !account.is_empty())
-    {
-        Some(account) => format!("{label}.{account}").parse().ok(),
-        None => label.parse().ok(),
-    }
 }
 
 /// Passes on the minutes that a Prometheus holds of some namespaces in a span, in the order of time.
@@ -214,18 +198,5 @@ mod tests {
             in_a_minute(Rate::from_per_second(rate).expect("a rate")),
             expected
         );
-    }
-
-    #[rstest]
-    #[case::full(&[("temporal_namespace", "pay.a1b2c")], Some("pay.a1b2c"))]
-    #[case::account_label(&[("temporal_namespace", "pay"), ("temporal_account", "a1b2c")], Some("pay.a1b2c"))]
-    #[case::no_account(&[("temporal_namespace", "pay")], Some("pay"))]
-    #[case::overwritten(&[("temporal_namespace", "x"), ("exported_temporal_namespace", "pay.a1b2c")], None)]
-    fn labels_name_a_namespace(#[case] labels: &[(&str, &str)], #[case] expected: Option<&str>) {
-        let mut point = Point::default();
-        for (name, value) in labels {
-            point.label(name, value);
-        }
-        assert_eq!(id_of(&point).map(|id| id.to_string()).as_deref(), expected);
     }
 }

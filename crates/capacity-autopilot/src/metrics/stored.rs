@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capacity_engine::{LimitKind, NamespaceId, PerLimit};
 use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::temporal_cloud::{ACCOUNT, Family, NAMESPACE, Part, Series, UsageFold};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample, Span};
 
 use super::detail::Detail;
-use super::families::{Role, find};
+use super::families::family_of;
 use super::read::{Read, Unread};
-use super::usage::{
-    AccountMetrics, NamespaceMetrics, OVERWRITTEN_NAMESPACE, Point, UsageFold, is_of_service,
-};
+use super::usage::{AccountMetrics, NamespaceMetrics, Origin, account_metrics};
 
 /// A sample from the future is read, so that it is recognized as one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
@@ -31,8 +30,8 @@ pub(crate) async fn read(
 ) -> Result<Read, Unread> {
     // They are queried one after the other. A scrape in between is only seen by the later queries: a minute that has its
     // limits, which are queried first, has everything else too.
-    let mut parts: Vec<(LimitKind, Role)> = detail.parts().collect();
-    parts.sort_by_key(|(_, role)| !matches!(role, Role::Limit | Role::Envelope));
+    let mut parts: Vec<(LimitKind, Part)> = detail.parts().collect();
+    parts.sort_by_key(|(_, part)| part.is_rate());
     let asked = Asked {
         namespaces,
         only_these,
@@ -62,7 +61,7 @@ pub(super) struct Asked<'a> {
     /// Whether the server is asked for these namespaces only.
     pub(super) only_these: bool,
     /// What of which limit, in the order in which it is asked for.
-    pub(super) parts: &'a [(LimitKind, Role)],
+    pub(super) parts: &'a [(LimitKind, Part)],
     /// For which limits what was served is among that.
     pub(super) served: PerLimit<bool>,
     pub(super) from: Timestamp,
@@ -91,13 +90,13 @@ pub(super) async fn each_minute(
     let families_read: Vec<&str> = asked
         .parts
         .iter()
-        .map(|(kind, role)| role.of(kind.families()))
+        .map(|(kind, part)| family_of(*kind, *part).name())
         .collect();
     let minutes = CELLS / i64::try_from(names.len().max(1)).unwrap_or(CELLS);
     let step = SignedDuration::from_mins(minutes.clamp(5, asked.longest_part));
     let end = asked.to.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
     let mut from = whole_minute(asked.from);
-    let mut template = UsageFold::new(asked.namespaces, asked.served);
+    let mut template = UsageFold::of(names.iter().copied());
     for kind in declared(client, asked.served, asked.to).await? {
         template.declare(kind.families().served);
     }
@@ -110,16 +109,16 @@ pub(super) async fn each_minute(
             from,
             to,
         };
-        let mut folds: BTreeMap<i64, UsageFold<'_>> = BTreeMap::new();
-        let mut series = Series::default();
+        let mut folds: BTreeMap<i64, UsageFold> = BTreeMap::new();
+        let mut current = Current::default();
         let each_sample = |sample: SeriesSample<'_>| {
-            series.follow(&sample);
+            current.follow(&sample);
             let time = measured_at(sample.time);
             read.has_scrape_times |= time != sample.time;
             let minute = time.as_second().div_euclid(60);
             let fold = folds.entry(minute).or_insert_with(|| template.another());
-            if let Some((kind, role)) = series.family {
-                fold.add(kind, role, &series.point(&sample, time));
+            if let Some(family) = current.family {
+                fold.add_point(family, &current.series, sample.value, Some(time.as_millisecond()));
             }
         };
         let coverage = client.samples(&query, each_sample).await?;
@@ -128,7 +127,7 @@ pub(super) async fn each_minute(
             read.warnings.extend(coverage.warnings);
         } else {
             for fold in folds.into_values() {
-                each(fold.finish());
+                each(account_metrics(fold.finish(), asked.served, Origin::Stored));
             }
         }
         from = to;
@@ -182,11 +181,9 @@ pub async fn stored_series(
     let each = |sample: SeriesSample<'_>| {
         found.has_scrape_times |= measured_at(sample.time) != sample.time;
         for (name, _) in sample.labels {
-            if name == OVERWRITTEN_NAMESPACE {
+            if name == Series::OVERWRITTEN_NAMESPACE {
                 found.namespace_overwritten = true;
-            } else if !is_of_service(name)
-                && !matches!(name.as_str(), "temporal_namespace" | "temporal_account")
-            {
+            } else if !Series::is_label_of_service(name) && !matches!(name.as_str(), NAMESPACE | ACCOUNT) {
                 found.pipeline_labels.insert(name.clone());
             }
         }
@@ -213,50 +210,27 @@ async fn declared(
 
 /// The series that samples come from: what its labels say is worked out once for all of them.
 #[derive(Debug, Default)]
-struct Series {
+struct Current {
     run: Option<u64>,
-    family: Option<(LimitKind, Role)>,
-    namespace: Option<String>,
-    account: Option<String>,
-    background: bool,
-    standby: bool,
-    overwritten: bool,
-    identity: u64,
+    family: Option<Family>,
+    series: Series<'static>,
 }
 
-impl Series {
+impl Current {
     fn follow(&mut self, sample: &SeriesSample<'_>) {
-        if self.run == Some(sample.run) {
-            return;
+        if self.run != Some(sample.run) {
+            *self = Self {
+                run: Some(sample.run),
+                family: Family::named(sample.family),
+                series: series_of(sample.labels).into_owned(),
+            };
         }
-        let mut point = Point::default();
-        for (name, value) in sample.labels {
-            point.label(name, value);
-        }
-        *self = Self {
-            run: Some(sample.run),
-            family: find(sample.family),
-            namespace: point.namespace.map(str::to_owned),
-            account: point.account.map(str::to_owned),
-            background: point.background,
-            standby: point.standby,
-            overwritten: point.overwritten,
-            identity: point.series,
-        };
     }
+}
 
-    fn point(&self, sample: &SeriesSample<'_>, time: Timestamp) -> Point<'_> {
-        Point {
-            namespace: self.namespace.as_deref(),
-            account: self.account.as_deref(),
-            background: self.background,
-            standby: self.standby,
-            overwritten: self.overwritten,
-            series: self.identity,
-            value: sample.value,
-            time: Some(time),
-        }
-    }
+/// The series of these labels.
+pub(crate) fn series_of(labels: &[(String, String)]) -> Series<'_> {
+    Series::of(labels.iter().map(|(name, value)| (name, value.as_str())))
 }
 
 /// Adds a minute, which is newer than all before it. Of each namespace the newest minute that reports its limits is kept as the

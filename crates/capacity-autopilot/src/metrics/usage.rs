@@ -1,72 +1,23 @@
-//! Folds the samples of a metrics document into the usage of each namespace.
+//! From the minute that the service reported to what the engine judges.
 //!
-//! The rules are those of Temporal's metrics reference, aggregation section: foreground series of the
-//! active replica are summed; a limit is taken by newest time, then by maximum; the newest point of a series
-//! counts; background and standby series do not count against limits. Unknown is never zero: a rate that is
-//! NaN, infinite, negative or without a time makes the namespace's usage unknown if nothing else of the
-//! family is left, and is recorded as a gap otherwise.
+//! The vendor's rules of aggregation are those of [`UsageFold`](openmetrics_reader::temporal_cloud::UsageFold). Unknown is never zero: if a
+//! rate is NaN, infinite, negative or without a time, the namespace's usage is unknown if nothing else of the limit is left, and
+//! has a gap otherwise.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use capacity_engine::{LimitKind, MinuteSample, NamespaceId, PerLimit, Rate, Usage, UsageGap};
+use capacity_engine::{LimitKind, MinuteSample, PerLimit, Rate, Usage, UsageGap};
 use jiff::Timestamp;
-use openmetrics_reader::temporal_cloud;
+use openmetrics_reader::temporal_cloud::{self, AccountMinute, LimitUsage, NamespaceMinute, Reported};
 
-use super::families::{Role, find};
+use super::families::limit_of;
 
 /// With this many active namespaces, every limit of an account has usage somewhere.
 const SEVERAL: usize = 3;
 
 /// How many names of unlisted namespaces are kept for the warning.
 const NAMED_UNLISTED: usize = 5;
-
-/// One sample as the reader hands it out, with the labels that matter.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Point<'a> {
-    pub(crate) namespace: Option<&'a str>,
-    pub(crate) account: Option<&'a str>,
-    pub(crate) background: bool,
-    pub(crate) standby: bool,
-    /// Whether a scrape job has overwritten the namespace label, which is then useless.
-    pub(crate) overwritten: bool,
-    pub(crate) series: u64,
-    pub(crate) value: f64,
-    pub(crate) time: Option<Timestamp>,
-}
-
-/// Prometheus renames a label of the service to this where the scrape job sets its own and `honor_labels` is false.
-pub(crate) const OVERWRITTEN_NAMESPACE: &str = "exported_temporal_namespace";
-
-/// Returns whether the service gave a series this label, also where a scrape job has renamed it.
-pub(super) fn is_of_service(label: &str) -> bool {
-    temporal_cloud::SERIES_LABELS.contains(&label.strip_prefix("exported_").unwrap_or(label))
-}
-
-impl<'a> Point<'a> {
-    /// Adds one label of the series. The labels of the service distinguish series, in any order; what a scrape
-    /// pipeline adds does not, so that two scrapers of the same endpoint count once.
-    pub(crate) fn label(&mut self, name: &str, value: &'a str) {
-        match name {
-            temporal_cloud::NAMESPACE => self.namespace = Some(value),
-            temporal_cloud::ACCOUNT => self.account = Some(value),
-            OVERWRITTEN_NAMESPACE => self.overwritten = true,
-            _ if !is_of_service(name) => {}
-            _ => {
-                if name == temporal_cloud::IS_BACKGROUND {
-                    self.background = temporal_cloud::is_background(value);
-                } else if name == temporal_cloud::NAMESPACE_MODE {
-                    self.standby = temporal_cloud::is_standby(value);
-                }
-                let mut hasher = DefaultHasher::new();
-                (name, value).hash(&mut hasher);
-                self.series = self.series.wrapping_add(hasher.finish());
-            }
-        }
-    }
-}
 
 /// What the metrics report about one namespace.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,314 +53,115 @@ pub(crate) struct AccountMetrics {
     pub(crate) unlisted_count: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Newest {
-    time: Timestamp,
-    value: f64,
+/// Where a minute comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was just scraped: the document declares its families.
+    Scraped,
+    /// It was stored: nothing declares a family that has no sample in it.
+    Stored,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Cell {
-    limits: PerLimit<Option<Newest>>,
-    envelopes: PerLimit<Option<Newest>>,
-    unreadable: PerLimit<BTreeSet<String>>,
-    /// What is wrong with a rate of refused work, if it is unreadable.
-    throttled_unreadable: PerLimit<Option<String>>,
-    standby: bool,
-    active: bool,
-    seen: bool,
-}
-
-/// The listed namespaces, by full id.
-#[derive(Debug, Clone)]
-pub(crate) struct Names<'a>(Arc<HashMap<&'a str, usize>>);
-
-impl<'a> Names<'a> {
-    pub(crate) fn new(listed: &'a [NamespaceId]) -> Self {
-        let numbered = listed.iter().enumerate();
-        Self(Arc::new(
-            numbered.map(|(number, id)| (id.as_str(), number)).collect(),
-        ))
-    }
-
-    /// Returns the number of the namespace that a series is of: by its full id, or by its bare name if the account agrees.
-    pub(crate) fn number_of(&self, point: &Point<'_>) -> Option<usize> {
-        let label = point.namespace.filter(|_| !point.overwritten)?;
-        self.0.get(label).copied().or_else(|| {
-            let account = point.account.filter(|_| !label.contains('.'))?;
-            self.0.get(format!("{label}.{account}").as_str()).copied()
-        })
-    }
-}
-
-/// Collects samples, document by document.
-#[derive(Debug)]
-pub(crate) struct UsageFold<'a> {
-    names: Names<'a>,
-    listed: &'a [NamespaceId],
-    cells: Vec<Cell>,
-    rates: HashMap<(usize, LimitKind, Role, u64), Newest>,
-    /// What was served on standby.
-    standby: HashMap<(usize, LimitKind, u64), Newest>,
-    declared: PerLimit<bool>,
-    /// Of a minute that was stored: nothing declares a family that has no sample in it.
-    is_stored: bool,
-    /// Whose served family was asked for.
+/// Returns what a minute says; `asked` are the limits whose served family was asked for.
+pub(crate) fn account_metrics(
+    minute: AccountMinute,
     asked: PerLimit<bool>,
-    unlisted: BTreeSet<String>,
-    unlabelled: usize,
-    overwritten: usize,
-}
-
-impl<'a> UsageFold<'a> {
-    /// Starts a fold over the listed namespaces; `asked` says whose served family was asked for.
-    pub(crate) fn new(listed: &'a [NamespaceId], asked: PerLimit<bool>) -> Self {
-        Self {
-            names: Names::new(listed),
-            listed,
-            cells: vec![Cell::default(); listed.len()],
-            rates: HashMap::new(),
-            standby: HashMap::new(),
-            declared: PerLimit::default(),
-            is_stored: false,
-            asked,
-            unlisted: BTreeSet::new(),
-            unlabelled: 0,
-            overwritten: 0,
-        }
-    }
-
-    /// Starts a fold of another, stored minute over the same namespaces, in which the same families were declared.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            names: self.names.clone(),
-            listed: self.listed,
-            cells: vec![Cell::default(); self.listed.len()],
-            rates: HashMap::new(),
-            standby: HashMap::new(),
-            declared: self.declared,
-            is_stored: true,
-            asked: self.asked,
-            unlisted: BTreeSet::new(),
-            unlabelled: 0,
-            overwritten: 0,
-        }
-    }
-
-    /// Notes that a family was declared, with or without samples.
-    pub(crate) fn declare(&mut self, family: &str) {
-        if let Some((kind, Role::Served)) = find(family) {
-            self.declared[kind] = true;
-        }
-    }
-
-    /// Adds one sample.
-    pub(crate) fn add(&mut self, kind: LimitKind, role: Role, point: &Point<'_>) {
-        if role == Role::Served {
-            self.declared[kind] = true;
-        }
-        let Some(number) = self.number_of(point) else {
-            return;
-        };
-        let cell = &mut self.cells[number];
-        cell.seen = true;
-        match role {
-            Role::Limit => keep_newest(&mut cell.limits[kind], point),
-            Role::Envelope => keep_newest(&mut cell.envelopes[kind], point),
-            Role::Served | Role::Throttled if point.background => {}
-            Role::Served | Role::Throttled if point.standby => {
-                cell.standby = true;
-                if let (Role::Served, Some(_), Some(time)) =
-                    (role, Rate::from_per_second(point.value), point.time)
-                {
-                    let slot = self.standby.entry((number, kind, point.series));
-                    take_newer(slot, time, point.value);
-                }
-            }
-            Role::Served | Role::Throttled => self.add_rate(number, kind, role, point),
-        }
-    }
-
-    fn add_rate(&mut self, number: usize, kind: LimitKind, role: Role, point: &Point<'_>) {
-        let cell = &mut self.cells[number];
-        cell.active = true;
-        let problem = match (Rate::from_per_second(point.value), point.time) {
-            (None, _) => Some(format!("a rate of {}", point.value)),
-            (_, None) => Some("a sample without a time".to_owned()),
-            (Some(_), Some(_)) => None,
-        };
-        if let Some(problem) = problem {
-            if role == Role::Throttled {
-                cell.throttled_unreadable[kind] = Some(problem.clone());
-            }
-            cell.unreadable[kind].insert(problem);
-            return;
-        }
-        let Some(time) = point.time else { return };
-        let slot = self.rates.entry((number, kind, role, point.series));
-        take_newer(slot, time, point.value);
-    }
-
-    fn number_of(&mut self, point: &Point<'_>) -> Option<usize> {
-        if point.overwritten {
-            self.overwritten += 1;
-            return None;
-        }
-        let Some(label) = point.namespace.filter(|label| !label.is_empty()) else {
-            self.unlabelled += 1;
-            return None;
-        };
-        let number = self.names.number_of(point);
-        if number.is_none() {
-            self.unlisted.insert(label.to_owned());
-        }
-        number
-    }
-
-    /// Families of a stored minute that are silent although several namespaces show traffic of others: more likely not scraped
-    /// than idle everywhere.
-    fn silent(&self, sums: &[NamespaceSums]) -> PerLimit<bool> {
-        let has_traffic = |sums: &&NamespaceSums| {
-            LimitKind::ALL
-                .into_iter()
-                .any(|kind| !sums.usage[kind].asked().is_zero())
-        };
-        let busy = sums.iter().filter(has_traffic).count();
-        PerLimit::from_fn(|kind| {
-            self.is_stored && busy >= SEVERAL && sums.iter().all(|sums| !sums.seen[kind])
-        })
-    }
-
-    /// Ends the fold.
-    pub(crate) fn finish(self) -> AccountMetrics {
-        let mut sums: Vec<NamespaceSums> = vec![NamespaceSums::default(); self.cells.len()];
-        let mut traffic: PerLimit<bool> = PerLimit::default();
-        for ((number, kind, role, _), newest) in &self.rates {
-            // The value was read as a rate when it came in.
-            let Some(rate) = Rate::from_per_second(newest.value) else {
-                continue;
-            };
-            traffic[*kind] |= !rate.is_zero();
-            sums[*number].add(*kind, *role, rate, newest.time);
-        }
-        for ((number, kind, _), newest) in &self.standby {
-            let rate = Rate::from_per_second(newest.value).unwrap_or_default();
-            let standby = &mut sums[*number].standby[*kind];
-            *standby = standby.saturating_add(rate);
-        }
-        let any_traffic = LimitKind::ALL.into_iter().any(|kind| traffic[kind]);
-        let missing_families =
-            PerLimit::from_fn(|kind| any_traffic && self.asked[kind] && !self.declared[kind]);
-        let silent = self.silent(&sums);
-        let mut namespaces = HashMap::new();
-        for ((id, cell), sums) in self.listed.iter().zip(&self.cells).zip(&sums) {
-            if cell.seen {
-                let read =
-                    PerLimit::from_fn(|kind| self.asked[kind] && !missing_families[kind] && !silent[kind]);
-                namespaces.insert(Arc::from(id.as_str()), namespace_metrics(cell, sums, read));
-            }
-        }
-        AccountMetrics {
-            namespaces,
-            missing_families,
-            unlabelled: self.unlabelled,
-            overwritten: self.overwritten,
-            has_scrape_times: false,
-            unlisted_count: self.unlisted.len(),
-            unlisted: self.unlisted.into_iter().take(NAMED_UNLISTED).collect(),
-        }
+    origin: Origin,
+) -> AccountMetrics {
+    let all = || minute.namespaces.values();
+    let any_traffic = all().any(has_traffic);
+    let missing_families =
+        PerLimit::from_fn(|kind| any_traffic && asked[kind] && !minute.is_served_declared(limit_of(kind)));
+    // Families that are silent although several namespaces show traffic of others: more likely not scraped than idle everywhere.
+    let may_be_silent = origin == Origin::Stored && all().filter(|it| has_traffic(it)).count() >= SEVERAL;
+    let is_silent = |kind| may_be_silent && !all().any(|it| has_rate(it.of(limit_of(kind))));
+    let read = PerLimit::from_fn(|kind| asked[kind] && !missing_families[kind] && !is_silent(kind));
+    AccountMetrics {
+        missing_families,
+        unlabelled: minute.unlabelled,
+        overwritten: minute.overwritten,
+        has_scrape_times: false,
+        unlisted_count: minute.unlisted.len(),
+        unlisted: minute.unlisted.into_iter().take(NAMED_UNLISTED).collect(),
+        namespaces: minute
+            .namespaces
+            .into_iter()
+            .map(|(name, reported)| (name, namespace_metrics(&reported, read)))
+            .collect(),
     }
 }
 
-/// Keeps the newest value of a series, and of equally new ones, the largest.
-fn take_newer<K>(slot: Entry<'_, K, Newest>, time: Timestamp, value: f64) {
-    let newest = slot.or_insert(Newest { time, value });
-    if (time, value) > (newest.time, newest.value) {
-        *newest = Newest { time, value };
-    }
+fn has_rate(usage: &LimitUsage) -> bool {
+    usage.served.readable.is_some() || usage.throttled.readable.is_some()
 }
 
-/// Keeps the newest value of a limit, and of equally new ones, the largest. A value that is not a rate is unknown.
-fn keep_newest(slot: &mut Option<Newest>, point: &Point<'_>) {
-    let (Some(_), Some(time)) = (Rate::from_per_second(point.value), point.time) else {
-        return;
-    };
-    let newer = slot.is_none_or(|kept| (time, point.value) > (kept.time, kept.value));
-    if newer {
-        *slot = Some(Newest {
-            time,
-            value: point.value,
-        });
-    }
+fn has_traffic(minute: &NamespaceMinute) -> bool {
+    let is_traffic = |rate: &Reported| rate.readable.is_some_and(|rate| !rate.is_zero());
+    LimitKind::ALL.into_iter().any(|kind| {
+        let usage = minute.of(limit_of(kind));
+        is_traffic(&usage.served) || is_traffic(&usage.throttled)
+    })
 }
 
-#[derive(Debug, Clone, Default)]
-struct NamespaceSums {
-    usage: PerLimit<Usage>,
-    oldest: Option<Timestamp>,
-    reported: bool,
-    seen: PerLimit<bool>,
-    standby: PerLimit<Rate>,
+fn rate(reported: temporal_cloud::Rate) -> Rate {
+    Rate::from_micros_per_second(reported.millionths())
 }
 
-impl NamespaceSums {
-    fn add(&mut self, kind: LimitKind, role: Role, rate: Rate, time: Timestamp) {
-        let usage = &mut self.usage[kind];
-        let sum = if role == Role::Served {
-            &mut usage.served
-        } else {
-            &mut usage.throttled
-        };
-        *sum = sum.saturating_add(rate);
-        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
-        self.reported = true;
-        self.seen[kind] = true;
-    }
+/// What of a limit's usage cannot be read.
+fn unreadable(usage: &LimitUsage) -> BTreeSet<String> {
+    let both = usage.served.unreadable.iter().chain(&usage.throttled.unreadable);
+    both.map(ToString::to_string).collect()
 }
 
-fn namespace_metrics(cell: &Cell, sums: &NamespaceSums, read: PerLimit<bool>) -> NamespaceMetrics {
-    let rates = |newest: &PerLimit<Option<Newest>>| {
-        PerLimit::from_fn(|kind| newest[kind].and_then(|kept| Rate::from_per_second(kept.value)))
-    };
-    let unknown = LimitKind::ALL
-        .into_iter()
-        .find(|kind| !cell.unreadable[*kind].is_empty() && !sums.seen[*kind]);
-    let sample = if let Some((kind, problem)) = unknown_throttling(cell, sums) {
+fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> NamespaceMetrics {
+    let of = |kind| minute.of(limit_of(kind));
+    let standby = PerLimit::from_fn(|kind| rate(of(kind).standby));
+    let is_readable = PerLimit::from_fn(|kind| unreadable(of(kind)).is_empty());
+    let usage = PerLimit::from_fn(|kind| {
+        let sum = |reported: &Reported| reported.readable.map(rate).unwrap_or_default();
+        Usage {
+            served: sum(&of(kind).served),
+            throttled: sum(&of(kind).throttled),
+        }
+    });
+    let is_active = |kind| !of(kind).served.is_absent() || !of(kind).throttled.is_absent();
+    let mut kinds = LimitKind::ALL.into_iter();
+    let unknown = kinds.find(|kind| !is_readable[*kind] && !has_rate(of(*kind)));
+    let sample = if let Some((kind, problem)) = unknown_throttling(minute) {
         Err(format!(
             "how much of its {} is throttled is unknown: {problem}",
             kind.noun()
         ))
     } else if let Some(kind) = unknown {
-        let problems: Vec<&str> = cell.unreadable[kind].iter().map(String::as_str).collect();
+        let problems: Vec<String> = unreadable(of(kind)).into_iter().collect();
         Err(format!(
             "the {} of the newest minute are unknown: {}",
             kind.noun(),
             problems.join(", ")
         ))
-    } else if cell.standby && !cell.active {
+    } else if minute.has_standby && !LimitKind::ALL.into_iter().any(is_active) {
         Err(format!(
             "only standby series are reported{}, none of an active replica",
-            standby_words(&sums.standby)
+            standby_words(&standby)
         ))
     } else {
-        minute_of(cell, sums)
-            .map(|minute| {
-                let mut sample = MinuteSample::idle(minute);
-                sample.usage = sums.usage;
-                sample.served_read = PerLimit::from_fn(|kind| read[kind] && cell.unreadable[kind].is_empty());
-                sample.reported = sums.reported;
-                sample
-            })
-            .ok_or_else(|| "no sample has a time".to_owned())
+        let time = minute.timestamp_ms;
+        let time = time.and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok());
+        time.map(|time| {
+            let mut sample = MinuteSample::idle(time);
+            sample.usage = usage;
+            sample.served_read = PerLimit::from_fn(|kind| read[kind] && is_readable[kind]);
+            sample.reported = minute.has_rates();
+            sample
+        })
+        .ok_or_else(|| "no sample has a time".to_owned())
     };
     NamespaceMetrics {
         sample,
-        limits: rates(&cell.limits),
-        envelopes: rates(&cell.envelopes),
-        gaps: PerLimit::from_fn(|kind| {
-            (!cell.unreadable[kind].is_empty()).then_some(UsageGap::PartlyUnreadable)
-        }),
-        standby: sums.standby,
+        limits: PerLimit::from_fn(|kind| of(kind).limit.map(rate)),
+        envelopes: PerLimit::from_fn(|kind| of(kind).on_demand_limit.map(rate)),
+        gaps: PerLimit::from_fn(|kind| (!is_readable[kind]).then_some(UsageGap::PartlyUnreadable)),
+        standby,
     }
 }
 
@@ -428,22 +180,28 @@ fn standby_words(standby: &PerLimit<Rate>) -> String {
 }
 
 /// A limit whose throttling is unreadable, unless something is throttled for certain. Unknown never counts as quiet.
-fn unknown_throttling<'c>(cell: &'c Cell, sums: &NamespaceSums) -> Option<(LimitKind, &'c str)> {
-    let is_throttled = |kind: LimitKind| !sums.usage[kind].throttled.is_zero();
+fn unknown_throttling(minute: &NamespaceMinute) -> Option<(LimitKind, String)> {
+    let throttled = |kind: LimitKind| &minute.of(limit_of(kind)).throttled;
+    let is_throttled = |kind: LimitKind| throttled(kind).readable.is_some_and(|rate| !rate.is_zero());
     if LimitKind::ALL.into_iter().any(is_throttled) {
         return None;
     }
     LimitKind::ALL
         .into_iter()
-        .find_map(|kind| Some((kind, cell.throttled_unreadable[kind].as_deref()?)))
+        .find_map(|kind| Some((kind, throttled(kind).unreadable.first()?.to_string())))
 }
 
-/// The minute a sample counts for: the oldest of everything it is based on, so that nothing stale hides
-/// behind something fresh. An idle namespace has only limits, which then determine the minute.
-fn minute_of(cell: &Cell, sums: &NamespaceSums) -> Option<Timestamp> {
-    let limits = LimitKind::ALL
-        .into_iter()
-        .filter_map(|kind| cell.limits[kind])
-        .map(|newest| newest.time);
-    limits.chain(sums.oldest).min()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The reader and the engine round a rate in the same way, so that a figure does not depend on which of them read it.
+        #[test]
+        fn the_reader_and_the_engine_round_alike(value in prop::num::f64::ANY) {
+            let reported = temporal_cloud::Rate::from_per_second(value);
+            prop_assert_eq!(reported.map(rate), Rate::from_per_second(value));
+        }
+    }
 }

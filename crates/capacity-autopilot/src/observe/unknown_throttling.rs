@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
+use openmetrics_reader::temporal_cloud::{Family, PREFIX, Series};
 use openmetrics_reader::{Event, Options, Reader};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 
 use crate::autopilot::Autopilot;
+use crate::metrics::MetricsSource;
 use crate::metrics::endpoint::bare_names;
-use crate::metrics::{MetricsSource, Names, Point, find};
+use crate::metrics::stored::series_of;
 use crate::text::chain;
 
-const PREFIX: &str = "temporal_cloud_v1_";
 const WORD: &str = "throttled";
 /// The service gains families rarely, and each look is a request.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -25,7 +26,7 @@ const LATELY: SignedDuration = SignedDuration::from_mins(10);
 fn unknown_throttled_families(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let is_unknown = |name: &String| {
         let rest = name.strip_prefix(PREFIX);
-        rest.is_some_and(|rest| rest.contains(WORD)) && find(name).is_none()
+        rest.is_some_and(|rest| rest.contains(WORD)) && Family::named(name).is_none()
     };
     names.into_iter().filter(is_unknown).collect()
 }
@@ -120,23 +121,15 @@ async fn scraped(
         .read_account(&query)
         .await
         .map_err(|error| chain(&error))?;
-    let names = Names::new(namespaces);
     let mut throttled = Throttled::new();
     for document in &answer.documents {
         for event in Reader::new(document, Options::lenient()) {
             let event = event.map_err(|error| format!("the metrics cannot be read: {error}"))?;
             let Event::Sample(sample) = event else { continue };
             let family = sample.name().unescaped();
-            let labels: Vec<_> = sample
-                .labels()
-                .map(|label| (label.name.unescaped(), label.value.unescaped()))
-                .collect();
-            let mut point = Point::default();
-            for (name, value) in &labels {
-                point.label(name, value);
-            }
             if is_throttled(sample.value()) && families.iter().any(|it| *it == family) {
-                throttled.extend(names.number_of(&point).map(|number| (number, family.to_string())));
+                let number = number_of(&Series::of_sample(&sample), namespaces);
+                throttled.extend(number.map(|number| (number, family.to_string())));
             }
         }
     }
@@ -159,27 +152,25 @@ async fn stored(
         from: now.saturating_sub(LATELY).unwrap_or(now),
         to: now,
     };
-    let names = Names::new(namespaces);
     let mut throttled = Throttled::new();
     let each = |sample: SeriesSample<'_>| {
         if !is_throttled(sample.value) {
             return;
         }
-        let mut point = Point::default();
-        for (name, value) in sample.labels {
-            point.label(name, value);
-        }
-        throttled.extend(
-            names
-                .number_of(&point)
-                .map(|number| (number, sample.family.to_owned())),
-        );
+        let number = number_of(&series_of(sample.labels), namespaces);
+        throttled.extend(number.map(|number| (number, sample.family.to_owned())));
     };
     client
         .samples(&query, each)
         .await
         .map_err(|error| chain(&error))?;
     Ok(throttled)
+}
+
+/// Returns the number of the namespace that a series is of.
+fn number_of(series: &Series<'_>, namespaces: &[NamespaceId]) -> Option<usize> {
+    let id = series.namespace_id()?;
+    namespaces.iter().position(|namespace| namespace.as_str() == id)
 }
 
 /// What is NaN is unknown, and unknown is not zero.

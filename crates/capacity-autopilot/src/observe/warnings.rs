@@ -3,11 +3,12 @@
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
 use jiff::SignedDuration;
+use openmetrics_reader::temporal_cloud::{Part, Series};
 use rust_decimal::Decimal;
 
 use crate::autopilot::Autopilot;
 use crate::evaluation::Judged;
-use crate::metrics::{AccountMetrics, OVERWRITTEN_NAMESPACE, Role};
+use crate::metrics::{AccountMetrics, family_of};
 use crate::namespaces::Listed;
 
 /// How the warning about an account without metrics begins.
@@ -51,9 +52,10 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
     }
     if metrics.overwritten > 0 {
         warnings.push(format!(
-            "{} samples carry the label {OVERWRITTEN_NAMESPACE} and are ignored: the scrape job overwrites \
+            "{} samples carry the label {} and are ignored: the scrape job overwrites \
              temporal_namespace; set `honor_labels: true` in the scrape job",
-            metrics.overwritten
+            metrics.overwritten,
+            Series::OVERWRITTEN_NAMESPACE
         ));
     }
     if metrics.has_scrape_times {
@@ -80,7 +82,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
         if metrics.missing_families[kind] {
             warnings.push(format!(
                 "metric family {} is missing for the whole account: the {} limit cannot be judged, and nothing is scaled down",
-                Role::Served.of(kind.families()),
+                family_of(kind, Part::Served).name(),
                 kind.singular()
             ));
         }

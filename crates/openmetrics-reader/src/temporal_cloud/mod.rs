@@ -1,0 +1,174 @@
+//! Temporal Cloud's vocabulary: families, labels, and a fold from documents to the newest minute of each namespace.
+//!
+//! The endpoint reports every series of a namespace: foreground and background work, the active replica and those on standby, one series
+//! an operation. Only the foreground series of the active replica count against a limit, and they have to be summed (metrics reference of
+//! Temporal's documentation, aggregation). [`UsageFold`] does that, for documents of the endpoint and for series that a Prometheus has
+//! kept. What is absent or unreadable is never zero.
+
+mod fold;
+mod minute;
+mod series;
+
+pub use fold::UsageFold;
+pub use minute::{AccountMinute, LimitUsage, NamespaceMinute, Rate, Reported, Unreadable};
+pub use series::Series;
+
+/// What the names of all families begin with.
+pub const PREFIX: &str = "temporal_cloud_v1_";
+
+/// The label that names the namespace: `name.account`, or `name` alone next to [`ACCOUNT`].
+pub const NAMESPACE: &str = "temporal_namespace";
+/// The label that names the account.
+pub const ACCOUNT: &str = "temporal_account";
+/// `true` on work that does not count against a limit: exports, deletions and other background work.
+pub const IS_BACKGROUND: &str = "is_background";
+/// `active`, or `standby` on a replica that does not count against a limit.
+pub const NAMESPACE_MODE: &str = "namespace_mode";
+/// The label of the gRPC operation.
+pub const OPERATION: &str = "operation";
+/// The label of the region.
+pub const REGION: &str = "region";
+
+/// The labels by which the service tells series of a namespace apart. Others are added by a scrape pipeline.
+pub const SERIES_LABELS: [&str; 4] = [IS_BACKGROUND, NAMESPACE_MODE, OPERATION, REGION];
+
+/// Returns whether a value of [`IS_BACKGROUND`] is that of background work.
+pub fn is_background(value: &str) -> bool {
+    value == "true"
+}
+
+/// Returns whether a value of [`NAMESPACE_MODE`] is that of a replica on standby.
+pub fn is_standby(value: &str) -> bool {
+    value != "active"
+}
+
+/// The metric families of one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Families {
+    /// Served per second.
+    pub served: &'static str,
+    /// Refused per second because of the limit.
+    pub throttled: &'static str,
+    /// The limit in effect.
+    pub limit: &'static str,
+    /// What on-demand would provide.
+    pub on_demand_limit: &'static str,
+}
+
+/// Actions: what is billed.
+pub const ACTIONS: Families = Families {
+    served: "temporal_cloud_v1_total_action_count",
+    throttled: "temporal_cloud_v1_total_action_throttled_count",
+    limit: "temporal_cloud_v1_action_limit",
+    on_demand_limit: "temporal_cloud_v1_action_on_demand_envelope_limit",
+};
+/// gRPC requests to the frontend.
+pub const REQUESTS: Families = Families {
+    served: "temporal_cloud_v1_service_request_count",
+    throttled: "temporal_cloud_v1_service_request_throttled_count",
+    limit: "temporal_cloud_v1_service_request_limit",
+    on_demand_limit: "temporal_cloud_v1_service_request_on_demand_envelope_limit",
+};
+/// Lower-level operations.
+pub const OPERATIONS: Families = Families {
+    served: "temporal_cloud_v1_operations_count",
+    throttled: "temporal_cloud_v1_operations_throttled_count",
+    limit: "temporal_cloud_v1_operations_limit",
+    on_demand_limit: "temporal_cloud_v1_operations_on_demand_envelope_limit",
+};
+
+/// The families of every limit.
+pub const LIMITS: [Families; 3] = [ACTIONS, REQUESTS, OPERATIONS];
+
+/// A limit of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// Of [`ACTIONS`].
+    Actions,
+    /// Of [`REQUESTS`].
+    Requests,
+    /// Of [`OPERATIONS`].
+    Operations,
+}
+
+impl Limit {
+    /// All limits, in the order of [`LIMITS`].
+    pub const ALL: [Self; 3] = [Self::Actions, Self::Requests, Self::Operations];
+
+    /// Returns its families.
+    pub const fn families(self) -> Families {
+        LIMITS[self as usize]
+    }
+}
+
+/// What a family says about a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Served per second.
+    Served,
+    /// Refused per second because of the limit.
+    Throttled,
+    /// The limit in effect.
+    Limit,
+    /// What on-demand would provide.
+    OnDemandLimit,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 4] = [Self::Served, Self::Throttled, Self::Limit, Self::OnDemandLimit];
+
+    /// Returns whether its series are summed; of limits, one counts.
+    pub const fn is_rate(self) -> bool {
+        matches!(self, Self::Served | Self::Throttled)
+    }
+}
+
+/// A metric family: one part of one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Family {
+    /// Of which limit.
+    pub limit: Limit,
+    /// Which part of it.
+    pub part: Part,
+}
+
+impl Family {
+    /// Returns all families.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let limits = Limit::ALL.into_iter();
+        limits.flat_map(|limit| Part::ALL.map(|part| Self { limit, part }))
+    }
+
+    /// Returns the family of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        // Most names of a document are none of these.
+        let may_be = name.starts_with(PREFIX);
+        may_be.then(|| Self::all().find(|family| family.name() == name))?
+    }
+
+    /// Returns its full name.
+    pub const fn name(self) -> &'static str {
+        let families = self.limit.families();
+        match self.part {
+            Part::Served => families.served,
+            Part::Throttled => families.throttled,
+            Part::Limit => families.limit,
+            Part::OnDemandLimit => families.on_demand_limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_found_by_its_name() {
+        for family in Family::all() {
+            assert_eq!(Family::named(family.name()), Some(family));
+        }
+        assert_eq!(Family::named("temporal_cloud_v1_replication_lag_p50"), None);
+    }
+}
