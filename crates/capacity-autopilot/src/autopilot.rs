@@ -8,7 +8,7 @@ use cloud_ops_client::Client;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, announced_skew};
-use crate::ledger_handle::LedgerHandle;
+use crate::ledger::LedgerHandle;
 use crate::metrics::MetricsSource;
 use crate::seen::{SizesSeen, StandbySeen};
 

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
-    AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, PolicyState, ReportedMode,
-    ReportedUsage, Rules, Snapshot, UsageWindow,
+    AccountView, CapacityInfo, KnownCapacityInfo, Ladder, LimitKind, PolicyState, ReportedMode, Rules,
+    Snapshot,
 };
-use capacity_ledger::DecisionInputsRecord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, Judged, UsageSource};
+use crate::evaluation::{Evaluation, Judged};
 use crate::plan::Plan;
 
 /// What Temporal documents as the sizes.
@@ -124,66 +123,10 @@ impl Plan {
     }
 }
 
-/// Returns what the ledger keeps of an evaluation in addition to its decisions and the minutes of usage: the inputs of each
-/// decision that depended on more than usage.
-pub(crate) fn inputs_for_ledger(
-    plan: &Plan,
-    account: &str,
-    evaluation: &Evaluation,
-) -> Vec<DecisionInputsRecord> {
-    // A policy of an embedder's own cannot be written down.
-    let Ok(shared) = serde_json::to_string(&SharedInputs::from(evaluation)) else {
-        return Vec::new();
-    };
-    let record = |namespace: &str, inputs: String| DecisionInputsRecord {
-        account: account.to_owned(),
-        plan_id: plan.plan_id.clone(),
-        namespace: namespace.to_owned(),
-        inputs,
-    };
-    let mut records: Vec<DecisionInputsRecord> = evaluation
-        .decisions
-        .iter()
-        .filter(|judged| is_worth_keeping(judged))
-        .filter_map(|judged| {
-            let mut own = OwnInputs::from(judged);
-            if evaluation.usage_source == UsageSource::Ledger
-                && let ReportedUsage::Known(window) = &own.snapshot.usage
-            {
-                // The other minutes are in the ledger already.
-                own.snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(*window.newest()));
-            }
-            let inputs = serde_json::to_string(&own).ok()?;
-            Some(record(judged.decision.namespace.as_str(), inputs))
-        })
-        .collect();
-    if !records.is_empty() {
-        records.push(record("", shared));
-    }
-    records
-}
-
-fn is_worth_keeping(judged: &Judged) -> bool {
+pub(crate) fn is_worth_keeping(judged: &Judged) -> bool {
     judged.decision.action.is_change()
         || judged.decision.blocked.is_some()
         || judged.snapshot.capacity_info != CapacityInfo::NotRead
-}
-
-/// Returns what the ledger kept of a decision; `None` if it kept nothing.
-///
-/// # Errors
-///
-/// As [`Plan::inputs_of`].
-pub(crate) fn inputs_from_ledger(
-    records: &[DecisionInputsRecord],
-    now: Timestamp,
-) -> Result<Option<Inputs>, serde_json::Error> {
-    // What all decisions have in common has no name and comes first.
-    let [shared, own] = records else {
-        return Ok(None);
-    };
-    let shared: SharedInputs = serde_json::from_str(&shared.inputs)?;
-    Ok(Some(shared.with(serde_json::from_str(&own.inputs)?, now)))
 }
 
 /// If the sizes were not read, which is only done if a change is wanted, assumes the documented ones, unless that would give

@@ -5,25 +5,34 @@
 //! [`Autopilot::evaluate`] observes and decides (`observe`), [`Plan`] is the document of what was decided, and
 //! [`Autopilot::carry_out`] changes capacity: [`Changer::step`] is one step of one change, and waits for nothing.
 
+#![cfg_attr(
+    not(all(feature = "ledger", feature = "prometheus", feature = "slack")),
+    allow(dead_code, unused_imports, reason = "what only one feature uses")
+)]
+
 mod autopilot;
 mod carry_out;
 mod change;
 mod clock;
 mod evaluation;
 mod fresh;
+#[cfg(feature = "slack")]
 pub mod incidents;
 mod inputs;
-mod ledger_handle;
+#[cfg_attr(not(feature = "ledger"), path = "no_ledger.rs")]
+mod ledger;
 mod listing;
 mod metrics;
 mod namespaces;
+#[cfg(feature = "slack")]
+mod news;
+#[cfg(feature = "slack")]
 mod notify;
 mod observe;
 mod operation_id;
 mod plan;
+mod policy_state;
 mod reading;
-mod recalled;
-mod record;
 mod sampling;
 mod seen;
 mod standing;
@@ -38,13 +47,24 @@ pub use change::{
 pub use clock::Clock;
 pub use evaluation::{Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
 pub use inputs::assume_documented_sizes;
-pub use ledger_handle::LedgerHandle;
-pub use listing::{ObserveError, Progress};
-pub use metrics::{
-    MetricsSource, RecordedMinute, RecordedNotes, StoredSeries, metric_families, minutes_of_ledger,
-    minutes_of_prometheus, namespaces_of_prometheus, stored_series,
+pub use ledger::LedgerHandle;
+#[cfg(feature = "ledger")]
+pub use ledger::{
+    RecalledDecision, decision_in_ledger, minutes_of_ledger, recall_problems, record_change, record_changes,
+    record_evaluation, record_policies, store_problems,
 };
+pub use listing::{ObserveError, Progress};
+#[cfg(feature = "prometheus")]
+pub use metrics::prometheus::{
+    RecordedNotes, StoredSeries, minutes_of_prometheus, namespaces_of_prometheus, stored_series,
+};
+#[cfg(any(feature = "ledger", feature = "prometheus"))]
+pub use metrics::recorded::RecordedMinute;
+pub use metrics::{MetricsSource, metric_families};
 pub use namespaces::may_be_provisioned;
+#[cfg(feature = "slack")]
+pub use news::{PlanNews, plan_news, resolved};
+#[cfg(feature = "slack")]
 pub use notify::Digest;
 pub use observe::{Observation, ObservedNamespace, families_of_unknown_throttling};
 pub use operation_id::{is_ours, operation_id};
@@ -52,11 +72,6 @@ pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Percent, Plan, PlanError, PlanSummary, PlannedDecision,
     PlannedPolicies, PlannedPolicy, PlannedPrice,
 };
-pub use recalled::{RecalledDecision, decision_in_ledger};
-pub use record::{record_change, record_changes, record_evaluation, record_policies};
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
-pub use standing::{
-    METRICS_UNUSABLE, PlanNews, Problem, StandingProblems, is_over_a_day, plan_news, recall_problems,
-    resolved, store_problems,
-};
+pub use standing::{METRICS_UNUSABLE, Problem, StandingProblems, is_over_a_day};
 pub use text::{chain, counted};

@@ -1,17 +1,14 @@
 //! Standing problems: each is announced once, then once a day, and once when it ends. Changes are announced every time.
 //!
 //! [`StandingProblems`] is the rule. The worker keeps what it announced in the controller's state; `apply` keeps it in the ledger
-//! ([`recall_problems`], [`store_problems`]), so that an hourly `apply` does not repeat itself.
+//! (`recall_problems`, `store_problems`), so that an hourly `apply` does not repeat itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use capacity_ledger::{LedgerError, PolicyStateRecord};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use slack_notifier::Section;
 
-use crate::ledger_handle::LedgerHandle;
-use crate::plan::{ActionName, Plan, PlannedDecision};
+use crate::plan::{ActionName, PlannedDecision};
 
 /// After this long, a standing problem is announced again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -140,125 +137,4 @@ impl PlannedDecision {
             due_after,
         ))
     }
-}
-
-/// The section that lists what has ended; `None` if nothing has.
-pub fn resolved(ended: Vec<String>) -> Option<Section> {
-    (!ended.is_empty()).then(|| Section {
-        heading: Some("Resolved".to_owned()),
-        lines: ended,
-    })
-}
-
-/// What of a plan is news.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanNews {
-    /// The plan, announcing only what is new.
-    pub plan: Plan,
-    /// What else to announce.
-    pub more: Vec<Section>,
-    /// The standing problems after the announcement.
-    pub standing: BTreeMap<String, Problem>,
-}
-
-/// Separates what is new in a plan and its changes from what was announced.
-pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp) -> PlanNews {
-    let mut found = StandingProblems::new(before, now);
-    let mut plan = plan.clone();
-    for decision in &mut plan.decisions {
-        if let Some((problem, due_after)) = decision.problem() {
-            decision.announce = found.is_news(&problem, due_after);
-        }
-    }
-    if let Some(changes) = &mut plan.changes {
-        changes.retain(|change| {
-            let problem = format!("{}: change {}", change.namespace, change.outcome.as_str());
-            change.outcome.is_success() || found.is_news(&problem, 1)
-        });
-    }
-    let is_blind = plan.metrics_unavailable;
-    if is_blind {
-        plan.metrics_unavailable = found.is_news(METRICS_UNUSABLE, 1);
-    }
-    let (standing, ended) = found.end(usize::MAX, |_| is_blind);
-    PlanNews {
-        plan,
-        more: resolved(ended).into_iter().collect(),
-        standing,
-    }
-}
-
-/// Under this name the ledger keeps what was announced, next to policy state.
-const KEPT_AS: &str = "announcements";
-const VERSION: i64 = 1;
-
-/// Reads what was announced about an account, as `apply` keeps it in the ledger.
-///
-/// # Errors
-///
-/// If the ledger cannot be read.
-pub async fn recall_problems(
-    ledger: &LedgerHandle,
-    account: &str,
-) -> Result<BTreeMap<String, Problem>, LedgerError> {
-    let records = ledger
-        .call(async |ledger| ledger.policy_states(account, KEPT_AS).await)
-        .await?;
-    let mut problems = BTreeMap::new();
-    for record in records.iter().filter(|record| record.version == VERSION) {
-        // Unreadable records are announced again.
-        let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
-        for (problem, standing) in of_one {
-            problems.insert(format!("{}: {problem}", record.namespace), standing);
-        }
-    }
-    Ok(problems)
-}
-
-/// Stores what was announced about an account in the ledger, replacing what it stored before.
-///
-/// # Errors
-///
-/// If the ledger cannot be written.
-pub async fn store_problems(
-    ledger: &LedgerHandle,
-    account: &str,
-    before: &BTreeMap<String, Problem>,
-    standing: &BTreeMap<String, Problem>,
-    now: Timestamp,
-) -> Result<(), LedgerError> {
-    let subjects: BTreeSet<&str> = before
-        .keys()
-        .chain(standing.keys())
-        .map(|it| subject(it).0)
-        .collect();
-    let records: Vec<PolicyStateRecord> = subjects
-        .into_iter()
-        .map(|namespace| {
-            let of_one: BTreeMap<&str, &Problem> = standing
-                .iter()
-                .filter(|(problem, _)| subject(problem).0 == namespace)
-                .map(|(problem, standing)| (subject(problem).1, standing))
-                .collect();
-            PolicyStateRecord {
-                account: account.to_owned(),
-                namespace: namespace.to_owned(),
-                policy: KEPT_AS.to_owned(),
-                version: VERSION,
-                minute: now.as_second().div_euclid(60),
-                // Texts and times always become JSON.
-                state: serde_json::to_string(&of_one).unwrap_or_default(),
-            }
-        })
-        .filter(|record| record.state.len() <= PolicyStateRecord::LONGEST)
-        .collect();
-    ledger
-        .call(async |ledger| ledger.store_policy_states(&records).await)
-        .await
-        .map(drop)
-}
-
-/// The namespace, or the account, and what is wrong with it.
-fn subject(problem: &str) -> (&str, &str) {
-    problem.split_once(": ").unwrap_or(("the account", problem))
 }

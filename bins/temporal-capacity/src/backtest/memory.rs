@@ -200,7 +200,7 @@ impl Reading {
         let mut done: HashSet<Arc<str>> = HashSet::new();
         loop {
             let mut batch = Collected::new(self);
-            let reading = minutes_of_ledger(ledger, self.span, |minute| {
+            let reading = minutes_of_ledger(ledger, self.span.from, self.span.to, |minute| {
                 if !done.contains(minute.namespace) {
                     batch.take(&minute);
                 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use capacity_engine::NamespaceId;
-use openmetrics_reader::scrape::{AccountQuery, Scraper};
-use openmetrics_reader::temporal_cloud::UsageFold;
+use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
+use openmetrics_reader::temporal_cloud::{Series, UsageFold};
+use openmetrics_reader::{Event, Options, Reader};
 
+use super::busy::{Busy, is_not_zero, number_of};
 use super::detail::Detail;
 use super::read::Unread;
 use super::usage::{AccountMetrics, Origin, account_metrics};
+use crate::text::chain;
 
 /// Returns how many requests it takes to read namespaces.
 pub(crate) fn requests_for(
@@ -26,7 +29,7 @@ pub(crate) fn requests_for(
     u32::try_from(scraper.requests_for(&query)).unwrap_or(u32::MAX)
 }
 
-pub(crate) fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
+fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
     let names: BTreeSet<&str> = namespaces.iter().map(NamespaceId::name).collect();
     names.into_iter().collect()
 }
@@ -57,6 +60,48 @@ pub(crate) async fn read(
     }
     let metrics = account_metrics(fold.finish(), detail.served(), Origin::Scraped);
     Ok((metrics, answer.requests))
+}
+
+/// Returns which namespaces have a series of these families that is not zero.
+///
+/// # Errors
+///
+/// Describes why it cannot be read.
+pub(crate) async fn busy(
+    scraper: &Scraper,
+    namespaces: &[NamespaceId],
+    families: &[String],
+) -> Result<Busy, String> {
+    let queries: Vec<FamilyQuery<'_>> = families
+        .iter()
+        .map(|name| FamilyQuery {
+            name,
+            points_per_namespace: 1.0,
+            is_rate: false,
+        })
+        .collect();
+    let query = AccountQuery {
+        families: &queries,
+        namespaces: &bare_names(namespaces),
+        only_these: true,
+    };
+    let answer = scraper
+        .read_account(&query)
+        .await
+        .map_err(|error| chain(&error))?;
+    let mut busy = Busy::new();
+    for document in &answer.documents {
+        for event in Reader::new(document, Options::lenient()) {
+            let event = event.map_err(|error| format!("the metrics cannot be read: {error}"))?;
+            let Event::Sample(sample) = event else { continue };
+            let family = sample.name().unescaped();
+            if is_not_zero(sample.value()) && families.iter().any(|it| *it == family) {
+                let number = number_of(&Series::of_sample(&sample), namespaces);
+                busy.extend(number.map(|number| (number, family.to_string())));
+            }
+        }
+    }
+    Ok(busy)
 }
 
 #[cfg(test)]

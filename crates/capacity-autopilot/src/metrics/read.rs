@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use capacity_engine::MetricsProblem;
+use jiff::Timestamp;
 use openmetrics_reader::scrape::ErrorKind;
 
 use super::history::Histories;
@@ -85,25 +86,13 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
     }
 }
 
-impl From<prometheus_reader::Error> for Unread {
-    fn from(error: prometheus_reader::Error) -> Self {
-        use prometheus_reader::ErrorKind as Kind;
-        let rejected = match error.kind() {
-            Kind::Unauthorised { status, .. } => Some(*status),
-            _ => None,
-        };
-        let problem = match error.kind() {
-            Kind::Unauthorised { .. } => MetricsProblem::Refused,
-            Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
-            Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
-                MetricsProblem::Unreachable
-            }
-            _ => MetricsProblem::Incomplete,
-        };
-        Self {
-            problem,
-            rejected,
-            ..Self::because(chain(&error))
-        }
-    }
+/// What the ledger holds of the last hour.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled {
+    /// The newest minute of each namespace, as if it had just been read.
+    pub(crate) newest: AccountMetrics,
+    /// The newest minute in which all namespaces were read.
+    pub(crate) complete: Option<Timestamp>,
+    /// All minutes.
+    pub(crate) older: Histories,
 }

@@ -1,7 +1,8 @@
 //! Where metrics come from: Temporal's own endpoint, which shows one minute, or a Prometheus that has kept them.
 
 use openmetrics_reader::scrape::Scraper;
-use prometheus_reader::PrometheusClient;
+
+use super::prometheus::PrometheusClient;
 
 /// Where metrics come from.
 #[derive(Debug)]

@@ -74,7 +74,7 @@ async fn evaluate(
         decisions,
         rules: autopilot.settings().rules.clone(),
         usage_source: round.usage_source(),
-        ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
+        ledger_problem: round.reading.ledger.failure().map(ToString::to_string),
         warnings,
         errors: round.errors,
         view: round.account,

@@ -17,6 +17,5 @@ mod unknown_throttling;
 mod warnings;
 
 pub use observation::{Observation, ObservedNamespace};
-pub(crate) use policies::state_key;
 pub use unknown_throttling::families_of_unknown_throttling;
 pub(crate) use warnings::METRICS_UNAVAILABLE;

@@ -97,7 +97,7 @@ impl Autopilot {
             account: round.account,
             rules: self.settings().rules.clone(),
             usage_source,
-            ledger_problem: round.reading.ledger_failure.as_ref().map(ToString::to_string),
+            ledger_problem: round.reading.ledger.failure().map(ToString::to_string),
             warnings,
             errors: round.errors,
             ops_requests: self.ops().requests_made() - ops_before,

@@ -7,19 +7,8 @@ use capacity_engine::{
 };
 use jiff::Timestamp;
 
+use crate::policy_state::state_key;
 use crate::reading::Reading;
-
-/// Prefix of the name of a shadow policy: its state is kept apart from its state as the acting policy.
-const SHADOW: &str = "shadow:";
-
-/// The name under which the state of a policy is kept.
-pub(crate) fn state_key(policy: &str, in_shadow: bool) -> String {
-    if in_shadow {
-        format!("{SHADOW}{policy}")
-    } else {
-        policy.to_owned()
-    }
-}
 
 /// A policy, and what it remembers.
 pub(super) struct Judge {
@@ -51,22 +40,7 @@ impl Judge {
         if !self.rules.policy.keeps_state() {
             return;
         }
-        let key = self.key.clone();
-        let recalled = reading
-            .remember(async |ledger, account| ledger.policy_states(account, &key).await)
-            .await;
-        self.states = recalled
-            .unwrap_or_default()
-            .into_iter()
-            .map(|record| {
-                let state = PolicyState {
-                    version: record.version,
-                    minute: record.minute,
-                    text: record.state,
-                };
-                (record.namespace, state)
-            })
-            .collect();
+        self.states = reading.ledger.policy_states(&self.key).await;
     }
 
     pub(super) fn state(&self, namespace: &NamespaceId) -> Option<&PolicyState> {

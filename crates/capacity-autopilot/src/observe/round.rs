@@ -13,13 +13,14 @@ use super::policies::Judge;
 use super::{foreign, moving, unknown_throttling, warnings};
 use crate::autopilot::Autopilot;
 use crate::evaluation::{EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
-use crate::ledger_handle::ledger_unavailable;
 use crate::listing::Progress;
-use crate::metrics::{AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics, first_detail};
+use crate::metrics::{
+    AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics, Recalled, first_detail,
+};
 use crate::namespaces::{Listed, is_on_demand};
-use crate::reading::{Purpose, Reading, Recalled};
+use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
-use crate::text::counted;
+use crate::text::{chain, counted};
 
 /// How much of its allowed age a ledger's newest minute must have left to be used: the evaluation takes time as well.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
@@ -138,7 +139,7 @@ impl<'a> Round<'a> {
         for snapshot in &mut self.snapshots {
             note_unread(snapshot);
         }
-        if let Some(error) = &self.reading.ledger_failure {
+        if let Some(error) = self.reading.ledger.failure() {
             warnings.push(error.to_string());
             self.account.restrictions.push(ledger_unavailable(error));
         }
@@ -158,7 +159,7 @@ impl<'a> Round<'a> {
                 newest,
                 complete,
                 older,
-            } = self.reading.recall(now).await;
+            } = self.reading.ledger.recall(now).await;
             self.has_history = !older.is_empty();
             self.older = older;
             let age = complete.map(|minute| now.duration_since(minute));
@@ -316,7 +317,7 @@ impl<'a> Round<'a> {
     pub(super) fn usage_source(&self) -> UsageSource {
         match (self.autopilot.metrics(), self.autopilot.ledger()) {
             (MetricsSource::Prometheus(_), _) => UsageSource::Prometheus,
-            (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger_failure.is_none() => {
+            (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger.failure().is_none() => {
                 UsageSource::Ledger
             }
             (MetricsSource::Endpoint(_), _) => UsageSource::OneMinute,
@@ -350,6 +351,19 @@ impl<'a> Round<'a> {
             })
             .collect()
     }
+}
+
+/// While the ledger fails, nothing is scaled down; scaling up continues.
+fn ledger_unavailable(error: &dyn std::error::Error) -> Restriction {
+    Restriction::new(
+        Direction::ScaleDown,
+        ReasonCode::LedgerUnavailable,
+        format!(
+            "{}; nothing is scaled down while the ledger is unavailable",
+            chain(error)
+        ),
+        RestrictionOrigin::Ledger,
+    )
 }
 
 fn fill(

@@ -102,14 +102,14 @@ impl<'a> Sampler<'a> {
             self.listed_at = None;
         }
         let mut next_in = Duration::try_from(rule.every).unwrap_or_default();
-        if reading.ledger_failure.is_some() {
+        if reading.ledger.failure().is_some() {
             // Without a working ledger, sample half as often: evaluations must scrape for themselves and need the requests.
             next_in = next_in.saturating_mul(2);
         }
         Sampled {
             minute: newest_minute(&read.metrics),
             recorded,
-            problem: reading.ledger_failure.map(|error| error.to_string()),
+            problem: reading.ledger.failure().map(ToString::to_string),
             short: self.newly_short(&read.metrics),
             next_in,
         }

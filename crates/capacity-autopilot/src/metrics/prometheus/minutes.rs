@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::temporal_cloud::{ACCOUNT, Family, NAMESPACE, Part, Series, UsageFold};
 use prometheus_reader::{PrometheusClient, Query, SeriesSample, Span};
 
-use super::detail::Detail;
-use super::families::family_of;
-use super::read::{Read, Unread};
-use super::usage::{AccountMetrics, NamespaceMetrics, Origin, account_metrics};
+use crate::metrics::detail::Detail;
+use crate::metrics::families::family_of;
+use crate::metrics::read::{Read, Unread};
+use crate::metrics::usage::{AccountMetrics, NamespaceMetrics, Origin, account_metrics};
 
 /// A sample from the future is read, so that it is recognized as one.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
@@ -229,7 +229,7 @@ impl Current {
 }
 
 /// The series of these labels.
-pub(crate) fn series_of(labels: &[(String, String)]) -> Series<'_> {
+pub(super) fn series_of(labels: &[(String, String)]) -> Series<'_> {
     Series::of(labels.iter().map(|(name, value)| (name, value.as_str())))
 }
 

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
+use super::handle::LedgerHandle;
+use super::inputs::inputs_for_ledger;
 use crate::change::ChangeResult;
 use crate::evaluation::Evaluation;
-use crate::inputs::inputs_for_ledger;
-use crate::ledger_handle::LedgerHandle;
-use crate::observe::state_key;
 use crate::plan::{ActionName, Plan};
+use crate::policy_state::state_key;
 
 /// Ten thousand decisions take a while over a network.
 const RECORDING: Duration = Duration::from_secs(45);

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
 use capacity_ledger::{ErrorKind, Ledger, LedgerError, Location};
 use tokio::sync::Mutex;
 
-use crate::text::chain;
-
 /// Evaluations do not wait longer than this for a ledger.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A ledger that may be out of reach for a while.
 #[derive(Debug)]
@@ -87,17 +84,4 @@ impl From<Ledger> for LedgerHandle {
             open: Mutex::new(Some(ledger)),
         }
     }
-}
-
-/// While the ledger fails, nothing is scaled down; scaling up continues.
-pub(crate) fn ledger_unavailable(error: &LedgerError) -> Restriction {
-    Restriction::new(
-        Direction::ScaleDown,
-        ReasonCode::LedgerUnavailable,
-        format!(
-            "{}; nothing is scaled down while the ledger is unavailable",
-            chain(error)
-        ),
-        RestrictionOrigin::Ledger,
-    )
 }

@@ -8,10 +8,11 @@ use capacity_engine::{
 use capacity_ledger::{HistoryFilter, HistoryRow, Ledger, LedgerError, NamespaceMinute};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::inputs::{assume_documented_sizes, documented_sizes, inputs_from_ledger};
-use crate::metrics::{Histories, sample_of};
-use crate::observe::state_key;
-use crate::reading::LOOK_BACK;
+use super::inputs::inputs_from_ledger;
+use super::minutes::{add_to, sample_of};
+use crate::inputs::{assume_documented_sizes, documented_sizes};
+use crate::metrics::{Histories, LOOK_BACK};
+use crate::policy_state::state_key;
 
 /// The endpoint shows a minute three minutes later.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
@@ -65,7 +66,7 @@ pub async fn decision_in_ledger(
         .unwrap_or(shown);
     let (account, plan_id) = (&row.decision.account, &row.decision.plan_id);
     for minute in ledger.window(account, from, to).await? {
-        histories.take(&minute);
+        add_to(&mut histories, &minute);
         let samples = minute.samples.into_iter();
         let of_namespace = samples.filter(|sample| &*sample.namespace == namespace.as_str());
         newest = of_namespace

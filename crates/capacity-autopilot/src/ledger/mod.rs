@@ -1,0 +1,16 @@
+//! What the ledger keeps: minutes, decisions and their inputs, changes, policy state, what was announced.
+
+mod account;
+mod handle;
+mod inputs;
+mod minutes;
+mod problems;
+mod recalled;
+mod record;
+
+pub(crate) use account::AccountLedger;
+pub use handle::LedgerHandle;
+pub use minutes::minutes_of_ledger;
+pub use problems::{recall_problems, store_problems};
+pub use recalled::{RecalledDecision, decision_in_ledger};
+pub use record::{record_change, record_changes, record_evaluation, record_policies};

@@ -1,0 +1,84 @@
+//! What was announced about an account, as `apply` keeps it between its runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capacity_ledger::{LedgerError, PolicyStateRecord};
+use jiff::Timestamp;
+
+use super::handle::LedgerHandle;
+use crate::standing::Problem;
+
+/// Under this name the ledger keeps what was announced, next to policy state.
+const KEPT_AS: &str = "announcements";
+const VERSION: i64 = 1;
+
+/// Reads what was announced about an account, as `apply` keeps it in the ledger.
+///
+/// # Errors
+///
+/// If the ledger cannot be read.
+pub async fn recall_problems(
+    ledger: &LedgerHandle,
+    account: &str,
+) -> Result<BTreeMap<String, Problem>, LedgerError> {
+    let records = ledger
+        .call(async |ledger| ledger.policy_states(account, KEPT_AS).await)
+        .await?;
+    let mut problems = BTreeMap::new();
+    for record in records.iter().filter(|record| record.version == VERSION) {
+        // Unreadable records are announced again.
+        let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
+        for (problem, standing) in of_one {
+            problems.insert(format!("{}: {problem}", record.namespace), standing);
+        }
+    }
+    Ok(problems)
+}
+
+/// Stores what was announced about an account in the ledger, replacing what it stored before.
+///
+/// # Errors
+///
+/// If the ledger cannot be written.
+pub async fn store_problems(
+    ledger: &LedgerHandle,
+    account: &str,
+    before: &BTreeMap<String, Problem>,
+    standing: &BTreeMap<String, Problem>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let subjects: BTreeSet<&str> = before
+        .keys()
+        .chain(standing.keys())
+        .map(|it| subject(it).0)
+        .collect();
+    let records: Vec<PolicyStateRecord> = subjects
+        .into_iter()
+        .map(|namespace| {
+            let of_one: BTreeMap<&str, &Problem> = standing
+                .iter()
+                .filter(|(problem, _)| subject(problem).0 == namespace)
+                .map(|(problem, standing)| (subject(problem).1, standing))
+                .collect();
+            PolicyStateRecord {
+                account: account.to_owned(),
+                namespace: namespace.to_owned(),
+                policy: KEPT_AS.to_owned(),
+                version: VERSION,
+                minute: now.as_second().div_euclid(60),
+                // Texts and times always become JSON.
+                state: serde_json::to_string(&of_one).unwrap_or_default(),
+            }
+        })
+        .filter(|record| record.state.len() <= PolicyStateRecord::LONGEST)
+        .collect();
+    ledger
+        .call(async |ledger| ledger.store_policy_states(&records).await)
+        .await
+        .map(drop)
+}
+
+/// The namespace, or the account, and what is wrong with it.
+fn subject(problem: &str) -> (&str, &str) {
+    problem.split_once(": ").unwrap_or(("the account", problem))
+}

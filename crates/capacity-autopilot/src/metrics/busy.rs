@@ -1,0 +1,31 @@
+//! Namespaces that have a series which is not zero, of families that are not otherwise read.
+
+use std::collections::BTreeMap;
+
+use capacity_engine::NamespaceId;
+use openmetrics_reader::temporal_cloud::Series;
+
+/// By number of the namespace: the family.
+pub(crate) type Busy = BTreeMap<usize, String>;
+
+/// Returns the number of the namespace that a series is of.
+pub(super) fn number_of(series: &Series<'_>, namespaces: &[NamespaceId]) -> Option<usize> {
+    let id = series.namespace_id()?;
+    namespaces.iter().position(|namespace| namespace.as_str() == id)
+}
+
+/// What is NaN is unknown, and unknown is not zero.
+pub(super) fn is_not_zero(value: f64) -> bool {
+    value.is_nan() || value.abs() > 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_sample_is_not_zero() {
+        assert!(is_not_zero(f64::NAN) && is_not_zero(0.5) && is_not_zero(f64::INFINITY));
+        assert!(!is_not_zero(0.0));
+    }
+}

@@ -1,0 +1,42 @@
+//! In place of `prometheus` in a build without that feature: there is no client, so nothing here is ever called.
+
+#![expect(clippy::unused_async, reason = "as with the feature")]
+
+use capacity_engine::NamespaceId;
+use jiff::Timestamp;
+
+use super::busy::Busy;
+use super::detail::Detail;
+use super::read::{Read, Unread};
+
+/// A client of Prometheus, which this build does not have: see the feature `prometheus`.
+#[derive(Debug)]
+pub enum PrometheusClient {}
+
+pub(crate) async fn read(
+    client: &PrometheusClient,
+    _: &[NamespaceId],
+    _: Detail,
+    _: bool,
+    _: Timestamp,
+    _: Timestamp,
+) -> Result<Read, Unread> {
+    match *client {}
+}
+
+pub(crate) async fn families_like(
+    client: &PrometheusClient,
+    _: &str,
+    _: Timestamp,
+) -> Result<Vec<String>, String> {
+    match *client {}
+}
+
+pub(crate) async fn busy(
+    client: &PrometheusClient,
+    _: &[NamespaceId],
+    _: &[String],
+    _: Timestamp,
+) -> Result<Busy, String> {
+    match *client {}
+}

@@ -1,0 +1,63 @@
+//! Families that are only searched for: which there are, and of which namespaces.
+
+use capacity_engine::NamespaceId;
+use jiff::{SignedDuration, Timestamp};
+use openmetrics_reader::temporal_cloud::PREFIX;
+use prometheus_reader::{PrometheusClient, Query, SeriesSample};
+
+use super::minutes::series_of;
+use crate::metrics::busy::{Busy, is_not_zero, number_of};
+use crate::text::chain;
+
+/// How far back Prometheus is searched: this finds the newest minute even if it is late.
+const LATELY: SignedDuration = SignedDuration::from_mins(10);
+
+/// Returns the families of the service with a word in their names.
+///
+/// # Errors
+///
+/// Describes why they cannot be listed.
+pub(crate) async fn families_like(
+    client: &PrometheusClient,
+    word: &str,
+    now: Timestamp,
+) -> Result<Vec<String>, String> {
+    let families = client.families_like(PREFIX, word, now).await;
+    families.map_err(|error| chain(&error))
+}
+
+/// Returns which namespaces have had a series of these families that is not zero, lately.
+///
+/// # Errors
+///
+/// Describes why it cannot be read.
+pub(crate) async fn busy(
+    client: &PrometheusClient,
+    namespaces: &[NamespaceId],
+    families: &[String],
+    now: Timestamp,
+) -> Result<Busy, String> {
+    let (families, listed): (Vec<&str>, Vec<&str>) = (
+        families.iter().map(String::as_str).collect(),
+        namespaces.iter().map(NamespaceId::as_str).collect(),
+    );
+    let query = Query {
+        families: &families,
+        namespaces: Some(&listed),
+        from: now.saturating_sub(LATELY).unwrap_or(now),
+        to: now,
+    };
+    let mut busy = Busy::new();
+    let each = |sample: SeriesSample<'_>| {
+        if !is_not_zero(sample.value) {
+            return;
+        }
+        let number = number_of(&series_of(sample.labels), namespaces);
+        busy.extend(number.map(|number| (number, sample.family.to_owned())));
+    };
+    client
+        .samples(&query, each)
+        .await
+        .map_err(|error| chain(&error))?;
+    Ok(busy)
+}

@@ -1,0 +1,29 @@
+//! Why a Prometheus could not be read, as metrics that are unavailable.
+
+use capacity_engine::MetricsProblem;
+
+use crate::metrics::Unread;
+use crate::text::chain;
+
+impl From<prometheus_reader::Error> for Unread {
+    fn from(error: prometheus_reader::Error) -> Self {
+        use prometheus_reader::ErrorKind as Kind;
+        let rejected = match error.kind() {
+            Kind::Unauthorised { status, .. } => Some(*status),
+            _ => None,
+        };
+        let problem = match error.kind() {
+            Kind::Unauthorised { .. } => MetricsProblem::Refused,
+            Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
+            Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
+                MetricsProblem::Unreachable
+            }
+            _ => MetricsProblem::Incomplete,
+        };
+        Self {
+            problem,
+            rejected,
+            ..Self::because(chain(&error))
+        }
+    }
+}
