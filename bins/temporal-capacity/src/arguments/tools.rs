@@ -1,0 +1,141 @@
+//! Arguments of commands that need no account: settings, metrics, the simulator, dev and demo.
+
+use std::path::PathBuf;
+
+use capacity_engine::PolicyRef;
+use capacity_engine::break_even::Parameters;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Subcommands of `settings`.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) command: SettingsCommand,
+}
+
+/// What can be done with settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// Print each setting's effective value and origin; secrets are redacted.
+    Show,
+}
+
+/// Subcommands of `metrics`.
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// What to do with the document.
+    #[command(subcommand)]
+    pub(crate) command: MetricsCommand,
+}
+
+/// What can be done with a document on standard input.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsCommand {
+    /// Check a document: exit with 0 if it is valid, with 1 and the error if not.
+    Check(ReadingMode),
+    /// Print every sample as one JSON object per line.
+    Dump(ReadingMode),
+}
+
+/// How strictly to read.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct ReadingMode {
+    /// Follow the OpenMetrics 1.0 text format to the letter.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Accept what the metrics endpoint of Temporal Cloud sends (the default). The end marker is still required.
+    #[arg(long)]
+    pub(crate) lenient: bool,
+}
+
+/// Flags of `cloud-simulator`.
+#[derive(Debug, Args)]
+pub(crate) struct CloudSimulator {
+    /// Address to listen on; loopback only.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Namespaces of the account [default: the dozen of the demo].
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) namespaces: Option<usize>,
+    /// Percentage of namespaces that need a change (with --namespaces).
+    #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
+    pub(crate) wanting_change: f64,
+    /// Add a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row per minute.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
+    /// Random seed: the same seed gives the same account and the same faults.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// Speed of the simulated cloud, as a multiple of real time.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub(crate) speed: f64,
+    /// Percentage of requests answered with 429.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) too_many_requests: f64,
+    /// Send `Retry-After` with each 429.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry_after: Option<u32>,
+    /// Answer 403 on these routes of the Cloud Ops API, such as 'POST /cloud/namespaces/{id}'; repeatable.
+    #[arg(long, value_name = "ROUTE")]
+    pub(crate) deny: Vec<String>,
+    /// Percentage of requests answered with 503 and an HTML page.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) unavailable: f64,
+    /// Percentage of requests whose connection is dropped; half of them after the request was processed.
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) dropped: f64,
+}
+
+/// Flags of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Keep the Temporal server's state in this file [default: in memory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+    /// Speed of the simulated cloud, as a multiple of real time, up to 600; above 1, evaluations run at minute 45 of each simulated
+    /// hour, or at 55 and 0 with break-even.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub(crate) speed: f64,
+    /// Keep usage, decisions and changes in this SQLite file [default: a temporary one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// Show decisions without changing anything.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Policy that decides.
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    pub(crate) policy: BuiltInPolicy,
+}
+
+/// The policies of the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum BuiltInPolicy {
+    /// Provision when throttled, release when idle.
+    #[default]
+    Threshold,
+    /// The size with the lowest expected cost.
+    BreakEven,
+}
+
+impl BuiltInPolicy {
+    /// Returns it, with its usual parameters.
+    pub(crate) fn named(self) -> PolicyRef {
+        match self {
+            Self::Threshold => PolicyRef::default(),
+            Self::BreakEven => PolicyRef::break_even(Parameters::default()),
+        }
+    }
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Seed of the simulated cloud.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// Apply the changes in this process, even if the Temporal CLI is installed.
+    #[arg(long)]
+    pub(crate) in_process: bool,
+}
