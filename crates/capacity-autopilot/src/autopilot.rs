@@ -90,6 +90,10 @@ impl Autopilot {
 
     /// Gives it a ledger: minutes of usage are written there, and hours are read from there.
     #[must_use]
+    #[cfg_attr(
+        not(feature = "ledger"),
+        expect(unreachable_code, reason = "without the feature there is no ledger to give")
+    )]
     pub fn with_ledger(self, ledger: impl Into<LedgerHandle>) -> Self {
         Self {
             ledger: Some(ledger.into()),

@@ -5,6 +5,13 @@ use openmetrics_reader::scrape::Scraper;
 use super::prometheus::PrometheusClient;
 
 /// Where metrics come from.
+#[cfg_attr(
+    not(feature = "prometheus"),
+    expect(
+        clippy::large_enum_variant,
+        reason = "without the feature the other one has no values"
+    )
+)]
 #[derive(Debug)]
 pub enum MetricsSource {
     /// Temporal's OpenMetrics endpoint: the newest minute.
