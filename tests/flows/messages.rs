@@ -158,7 +158,7 @@ async fn a_region_that_is_being_added_for_hours_says_since_when_and_is_announced
 }
 
 #[tokio::test]
-async fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
+async fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let remembering = |world: &World| {
@@ -179,7 +179,7 @@ async fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation
     world.let_metrics_catch_up();
     let told = |evaluation: &Evaluation, from: &str| {
         let decision = decision(evaluation, "pay");
-        let expected = format!("somebody else changed its capacity {from}to on-demand at {changed_at} (");
+        let expected = format!("someone else changed its capacity {from}to on-demand at {changed_at} (");
         assert!(
             decision.reason.contains(&expected) && decision.announce,
             "{decision}"

@@ -477,7 +477,9 @@ async fn another_account_on_the_bill_is_told() {
     let error =
         reconcile(&report, &fetched.billing_report_id, &fetched.bill, fetched.made).expect_err("refused");
     assert!(
-        error.to_string().contains("is of another account (orders.z9y8x)"),
+        error
+            .to_string()
+            .contains("is for another account (namespace orders.z9y8x)"),
         "{error}"
     );
 }

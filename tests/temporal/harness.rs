@@ -80,7 +80,7 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
                     .as_ref()
                     .map(temporal_dev_server::DevServer::address)
                     .map_err(ToString::to_string);
-                tell.send(address).expect("somebody waits");
+                tell.send(address).expect("someone waits");
                 std::future::pending::<()>().await;
             });
         });

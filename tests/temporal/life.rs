@@ -403,18 +403,25 @@ async fn what_was_decided_and_done_is_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = capacity_ledger::Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = capacity_ledger::Ledger::open(&location).await.expect("opened");
+    let history = async || {
+        let filter = capacity_ledger::HistoryFilter::default();
+        ledger.history(Some("a1b2c"), &filter).await.expect("readable")
+    };
     let setup = Setup {
         ledger: Some(location),
         ..throttled(&["checkout", "payments"])
     };
     with_worker("recorded", setup, async |world| {
         assert_eq!(world.evaluate("first").await.changes.len(), 2);
+        // A change reports its end before it is recorded.
+        world
+            .until("recorded", Duration::from_secs(90), async || {
+                history().await.iter().all(|row| row.outcome.is_some())
+            })
+            .await;
     })
     .await;
-    let history = ledger
-        .history(Some("a1b2c"), &capacity_ledger::HistoryFilter::default())
-        .await;
-    let history = history.expect("readable");
+    let history = history().await;
     let told: Vec<_> = history
         .iter()
         .map(|row| {

@@ -276,7 +276,7 @@ mod tests {
             held: vec![HeldNamespace {
                 namespace: "pay.a1b2c".to_owned(),
                 reason_code: "changed_by_others".to_owned(),
-                reason: "somebody else changed it; automatic changes resume in 3 h".to_owned(),
+                reason: "someone else changed it; automatic changes resume in 3 h".to_owned(),
             }],
             ..Status::default()
         };
@@ -285,7 +285,7 @@ mod tests {
             [
                 "last evaluation with usable metrics: 2 h ago",
                 "changes waiting: 3; they start one at a time until one has been verified",
-                "[pay.a1b2c] on hold: somebody else changed it; automatic changes resume in 3 h",
+                "[pay.a1b2c] on hold: someone else changed it; automatic changes resume in 3 h",
             ]
         );
         assert_eq!(

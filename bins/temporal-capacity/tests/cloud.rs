@@ -541,7 +541,7 @@ fn faults_on_the_way_do_not_change_a_plan() {
 
 /// One quiet minute says nothing about an hourly job: what releasing would save is shown, and the ways to get there.
 #[test]
-fn nothing_is_released_on_one_minute_unless_somebody_asked_for_it() {
+fn nothing_is_released_on_one_minute_unless_someone_asked_for_it() {
     let world = World::new(options());
     let default = |arguments: &[&str]| {
         let mut command = world.command(arguments);

@@ -296,7 +296,7 @@ pub fn schedule_unpaused(account: Option<&str>, paused_by: &str, why: &str, sinc
         account,
         "still paused, although the schedule was unpaused",
         vec![
-            "Somebody unpaused the schedule; evaluations run, but no capacity is changed".to_owned(),
+            "Someone unpaused the schedule; evaluations run, but no capacity is changed".to_owned(),
             format!("Paused since {} by {paused_by}{reason}", minute(since)),
         ],
         vec!["Run `capacity-schedule resume` to end the pause, or pause the schedule again".to_owned()],

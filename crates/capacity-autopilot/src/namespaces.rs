@@ -142,7 +142,7 @@ fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
 }
 
 /// Says who asked for the latest capacity, when, and from what to what, if that was someone else; begins with a comma.
-pub(crate) fn somebody_elses_change(namespace: &Namespace, from: Capacity) -> String {
+pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> String {
     let Some(request) = latest_request(namespace).filter(|request| !request.ours) else {
         return String::new();
     };
@@ -154,7 +154,7 @@ pub(crate) fn somebody_elses_change(namespace: &Namespace, from: Capacity) -> St
     let when = when.map_or_else(String::new, |when| format!(" at {}", minute(when)));
     let operation = request.operation_id.as_ref();
     let operation = operation.map_or_else(String::new, |id| format!(" (operation {id})"));
-    format!(", somebody else changed it{}{when}{operation}", request.from_to())
+    format!(", someone else changed it{}{when}{operation}", request.from_to())
 }
 
 /// A state that is missing or unknown may mean that a request is in progress.

@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(
             steps(Vec::new(), &minutes, 10),
             [(0, 0), (4, 6)],
-            "by somebody else"
+            "by someone else"
         );
     }
 

@@ -238,7 +238,7 @@ pub fn reconcile(
         && !others.clone().any(|namespace| namespace.ends_with(&account))
     {
         return Err(ReportError::Asked(format!(
-            "the billing report is for account {other}, but the ledger is for account {}. Use a key for account {0}, or the ledger for the other account",
+            "the billing report is for another account (namespace {other}); the ledger is for account {}. Use a key for account {0}, or the ledger for the other account",
             report.account
         )));
     }

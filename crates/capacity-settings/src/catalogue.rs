@@ -112,7 +112,7 @@ pub const CATALOGUE: &[Entry] = &[
     setting(
         "RESPECT_FOREIGN_CHANGES",
         Some("4h"),
-        "how long to leave a namespace alone after somebody else changed its capacity",
+        "how long to leave a namespace alone after someone else changed its capacity",
     ),
     setting(
         "DISABLE_ON_ESTIMATE",

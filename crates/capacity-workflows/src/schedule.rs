@@ -213,7 +213,7 @@ pub enum ScheduleError {
     #[error("this installation has no schedule in this namespace; create it with `capacity-schedule create`")]
     Missing,
     /// An update was accepted and not carried out, three times.
-    #[error("somebody else edited the schedule at the same time: check it, then try again")]
+    #[error("someone else edited the schedule at the same time: check it, then try again")]
     Contended,
 }
 

@@ -362,7 +362,7 @@ impl Provider for Jobs {
         Ok(Identity {
             id: "jobs".to_owned(),
             name: format!(
-                "no login ({} jobs, whose URLs are called only to run them)",
+                "no one ({} jobs, whose URLs are called only to run them)",
                 self.by_id.len()
             ),
         })

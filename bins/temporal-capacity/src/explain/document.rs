@@ -489,7 +489,7 @@ fn request_words(request: &capacity_engine::CapacityRequest) -> String {
     let by = if request.ours {
         "by this autopilot"
     } else {
-        "by somebody else"
+        "by someone else"
     };
     match request.took_effect_at() {
         Some(effect) => format!("{}, {by}, in effect since {effect}", state_word(&request.state)),

@@ -7,7 +7,7 @@ use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, Resou
 
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
-use crate::namespaces::{present_capacity, request_state, somebody_elses_change, wanted_capacity};
+use crate::namespaces::{present_capacity, request_state, someone_elses_change, wanted_capacity};
 use crate::text::{chain, minute};
 
 /// Time between polls if the service sends no `checkDuration`.
@@ -277,13 +277,13 @@ pub(super) fn judge_before_post(
         return Some(refused(&format!(
             "it had {} when the decision was made, and now has {present}{}",
             order.from,
-            somebody_elses_change(namespace, order.from)
+            someone_elses_change(namespace, order.from)
         )));
     }
     if namespace.resource_version != order.resource_version {
         return Some(Next::DecideAgain {
             found: format!(
-                "somebody else changed the namespace since the decision{} (version {} instead of {})",
+                "someone else changed the namespace since the decision{} (version {} instead of {})",
                 namespace
                     .last_modified_time
                     .map_or_else(String::new, |at| format!(", at {}", minute(at))),

@@ -210,7 +210,7 @@ fn a_schedule_unpaused_behind_a_pause_changes_nothing() {
         at(NOW)
     )), @r"
     Warning: Capacity of account a1b2c: still paused, although the schedule was unpaused
-    Somebody unpaused the schedule; evaluations run, but no capacity is changed
+    Someone unpaused the schedule; evaluations run, but no capacity is changed
     Paused since 2026-11-29 10:45 UTC by sre@example.com, reason: migration
     *What to do*
     Run `capacity-schedule resume` to end the pause, or pause the schedule again

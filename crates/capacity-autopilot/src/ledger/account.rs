@@ -138,7 +138,7 @@ impl<'a> AccountLedger<'a> {
         states.collect()
     }
 
-    /// Returns what a namespace had before a change of somebody else, from the last decision before it: what was found then, or
+    /// Returns what a namespace had before a change of someone else, from the last decision before it: what was found then, or
     /// what it was changed to.
     pub(crate) async fn capacity_before(
         &mut self,

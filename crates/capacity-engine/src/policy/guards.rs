@@ -485,7 +485,7 @@ fn not_in_others_hands(
     );
     let separator = if when.ends_with('(') { "" } else { ", " };
     let reason = format!(
-        "{because}, but somebody else changed its capacity{} {when}{separator}{operation}); it is not changed for {} after that",
+        "{because}, but someone else changed its capacity{} {when}{separator}{operation}); it is not changed for {} after that",
         request.from_to(),
         span(respect)
     );

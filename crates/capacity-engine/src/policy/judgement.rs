@@ -159,7 +159,7 @@ fn in_progress(request: &CapacityRequest) -> String {
         format!("its last capacity request is in progress{details}")
     } else {
         format!(
-            "somebody else is changing its capacity{}{details}",
+            "someone else is changing its capacity{}{details}",
             request.from_to()
         )
     }

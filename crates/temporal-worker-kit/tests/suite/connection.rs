@@ -22,7 +22,7 @@ fn server() -> SocketAddr {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.block_on(async {
                 let server = crate::worker::server().await;
-                tell.send(server.address()).expect("somebody waits");
+                tell.send(server.address()).expect("someone waits");
                 std::future::pending::<()>().await;
             });
         });

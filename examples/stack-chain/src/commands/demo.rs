@@ -91,7 +91,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let mut running = kit.start().await?;
     let listen = running.listen().context("the receiver listens")?;
     simulator.deliver_to(&format!("http://{listen}/webhooks/spacelift"), 1);
-    print("\nSomebody runs `network`; Spacelift's webhook reports that it finished.\n");
+    print("\nSomeone runs `network`; Spacelift's webhook reports that it finished.\n");
     let run = simulator
         .trigger_by("network", Some("ann"))
         .context("the stack is there")?;

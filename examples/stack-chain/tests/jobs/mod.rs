@@ -99,7 +99,7 @@ async fn jobs_of_another_ci_system_run_as_a_chain_and_never_twice() {
         );
         let (code, said, error) = command(world, &["connection-check", "--jobs", file]).await;
         assert_eq!(code, 0, "{said}{error}");
-        assert!(said.contains("jobs: logged in as nobody (5 jobs, "), "{said}");
+        assert!(said.contains("jobs: logged in as no one (5 jobs, "), "{said}");
         worker.kill().await.expect("killed");
     })
     .await;

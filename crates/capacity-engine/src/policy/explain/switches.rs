@@ -97,7 +97,7 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
         } else if !request.ours {
             switches.push(observed(
                 "who made its last change",
-                "somebody else",
+                "someone else",
                 "this autopilot",
                 |inputs| {
                     if let Some(request) = &mut inputs.snapshot.latest_request {

@@ -485,7 +485,7 @@ fn a_throttled_namespace_that_waits_for_our_own_change_needs_no_attention(
 
 #[rstest]
 #[case::by_our_change(true, false)]
-#[case::by_somebody_elses_change(false, true)]
+#[case::by_someone_elses_change(false, true)]
 fn a_throttled_namespace_that_is_updating_needs_attention_unless_by_our_own_change(
     #[case] ours: bool,
     #[case] announced: bool,

@@ -144,7 +144,7 @@ fn a_namespace_that_gets_a_replica() {
 }
 
 #[test]
-fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
+fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation() {
     let reason = |from: Option<u32>, state: RequestState| {
         let mut latest = request(state, 40, false);
         latest.from = from.map(Capacity::from_trus);
@@ -157,7 +157,7 @@ fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
     };
     assert_eq!(
         reason(Some(0), RequestState::Completed),
-        "12 actions in the last hour, below the threshold of 100, but somebody else changed its capacity from on-demand \
+        "12 actions in the last hour, below the threshold of 100, but someone else changed its capacity from on-demand \
          to 4 TRUs at 2026-11-20 10:05 UTC (40 min ago, operation op-1); it is not changed for 4 h after that"
     );
     assert!(
@@ -167,7 +167,7 @@ fn a_change_by_somebody_else_says_when_from_what_to_what_and_its_operation() {
     );
     assert_eq!(
         reason(Some(8), RequestState::InProgress),
-        "somebody else is changing its capacity from 8 TRUs to 4 TRUs (operation op-1, since 2026-11-20 10:03 UTC); \
+        "someone else is changing its capacity from 8 TRUs to 4 TRUs (operation op-1, since 2026-11-20 10:03 UTC); \
          will re-evaluate when it finishes"
     );
 }
