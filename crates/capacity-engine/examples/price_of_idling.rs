@@ -1,4 +1,5 @@
-//! What provisioned capacity costs in an hour without work: `cargo run -p capacity-engine --example price_of_idling -- 50`.
+//! Prints what provisioned capacity costs in an hour without actions: `cargo run -p capacity-engine --example
+//! price_of_idling -- 50`.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use capacity_engine::pricing::{ActionPrice, PricePerMillion, in_dollars, minimum_actions_per_hour};

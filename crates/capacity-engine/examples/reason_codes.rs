@@ -6,7 +6,8 @@ use capacity_engine::ReasonCode;
 fn main() {
     println!("# Reason codes\n");
     println!(
-        "Every decision carries one. Codes are an interface: added to, never renamed. In the order in which they are judged:\n"
+        "Every decision has exactly one reason code. Codes are a stable interface: new ones may be added, \
+         and existing ones are never renamed. The table lists them in the order in which they are checked:\n"
     );
     println!("| code | meaning |\n| --- | --- |");
     for code in ReasonCode::ALL {

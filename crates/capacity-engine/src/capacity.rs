@@ -1,4 +1,4 @@
-//! Capacity, the ladder of what may be chosen, and what the service reports of both.
+//! Capacity, the ladder of available sizes, and what the service reports about both.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A number of Temporal Resource Units, at least 1.
+/// A number of Temporal Resource Units (TRUs), at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trus(NonZeroU32);
@@ -20,7 +20,7 @@ impl Trus {
         }
     }
 
-    /// Returns what a number on the wire (a double) means; `None` unless it is a whole number from 1 to 100,000.
+    /// Converts a wire value (a double); `None` unless it is a whole number from 1 to 100,000.
     pub fn from_wire(value: f64) -> Option<Self> {
         if value.fract().abs() > 0.0 || !(1.0..=100_000.0).contains(&value) {
             return None;
@@ -50,13 +50,13 @@ impl fmt::Display for Trus {
     }
 }
 
-/// The capacity of a namespace; on-demand is the lowest of one ladder.
+/// The capacity of a namespace. On-demand is the lowest option of one ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capacity {
-    /// Limits follow the usage of the last 7 days; only actions used are paid.
+    /// Limits follow the usage of the last 7 days; only the actions used are billed.
     OnDemand,
-    /// Limits are this multiple of one TRU's; a minimum number of actions is billed each hour.
+    /// Limits are this multiple of one TRU's limits, and a minimum number of actions is billed each hour.
     Provisioned(Trus),
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// The numbers of TRUs that a namespace may choose from: the API's `validTruValues`.
+/// The numbers of TRUs that a namespace can be set to: the API's `validTruValues`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Trus>", into = "Vec<Trus>")]
 pub struct Ladder {
@@ -109,7 +109,8 @@ impl From<Ladder> for Vec<Trus> {
 }
 
 impl Ladder {
-    /// Returns the ladder of the values that the API lists, without those that are not a whole number of TRUs.
+    /// Builds the ladder from the values that the API lists, skipping values that are not a whole number of
+    /// TRUs.
     pub fn from_wire(valid_tru_values: &[f64]) -> Self {
         let steps = valid_tru_values
             .iter()
@@ -127,12 +128,12 @@ impl Ladder {
         self.steps.is_empty()
     }
 
-    /// Returns whether a value may be chosen.
+    /// Returns whether this size is available.
     pub fn contains(&self, trus: Trus) -> bool {
         self.steps.binary_search(&trus).is_ok()
     }
 
-    /// Returns the lowest step that is at least this high.
+    /// Returns the lowest step that is at least `trus`.
     pub fn at_least(&self, trus: Trus) -> Option<Trus> {
         self.steps.iter().copied().find(|step| *step >= trus)
     }
@@ -143,12 +144,12 @@ impl Ladder {
     }
 }
 
-/// A mode of capacity as the service reports it, in a status, a spec or a request.
+/// A capacity mode as the service reports it in a status, a spec or a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReportedMode {
-    /// Nothing is said.
+    /// The service reports no mode.
     #[default]
     Absent,
     /// On-demand.
@@ -157,7 +158,7 @@ pub enum ReportedMode {
     Provisioned(Trus),
     /// Provisioned, but the number is missing or invalid.
     ProvisionedWithoutValue,
-    /// A mode that this program does not know.
+    /// A mode that this version does not support.
     Unknown(String),
 }
 
@@ -195,7 +196,7 @@ pub enum RequestState {
     Failed,
 }
 
-/// The latest change of capacity that someone asked for.
+/// The latest request to change a namespace's capacity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityRequest {
     /// Its current status.
@@ -208,17 +209,17 @@ pub struct CapacityRequest {
     pub operation_id: Option<String>,
     /// Whether this autopilot requested it, recognized by the layout of the operation id.
     pub ours: bool,
-    /// What the namespace had before, if that is known; the service does not say.
+    /// The capacity before the request, if known. The service does not report it.
     pub from: Option<Capacity>,
-    /// What was asked for.
+    /// The requested capacity.
     pub to: Option<Capacity>,
 }
 
-/// Temporal aims at applying a change of capacity within two minutes (documentation, capacity modes page).
+/// Temporal's target for applying a capacity change: two minutes (documentation, capacity modes page).
 const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
 
 impl CapacityRequest {
-    /// Returns when the change took effect; `None` unless it was carried out and has a time.
+    /// Returns when the change took effect; `None` unless it completed and has a timestamp.
     pub fn took_effect_at(&self) -> Option<Timestamp> {
         match self.state {
             RequestState::Completed => self.ended_at.or_else(|| {
@@ -229,7 +230,7 @@ impl CapacityRequest {
         }
     }
 
-    /// Writes from what to what: ` from 4 TRUs to 8 TRUs`, as far as it is known; begins with a blank.
+    /// Formats the change, as far as it is known: ` from 4 TRUs to 8 TRUs`. Begins with a space.
     pub fn from_to(&self) -> String {
         let part = |word: &str, capacity: Option<Capacity>| {
             capacity.map_or_else(String::new, |capacity| format!(" {word} {capacity}"))
@@ -242,12 +243,13 @@ impl CapacityRequest {
 
 /// Determines the current capacity from status and spec.
 ///
-/// The status is what is there; the spec is what was last requested. They differ legitimately only after a request that
-/// failed. No status at all counts as on-demand unless the spec says otherwise.
+/// The status is the current capacity, and the spec is the last requested one. They differ legitimately only
+/// after a failed request. If there is no status at all, the namespace is on-demand unless the spec says
+/// otherwise.
 ///
 /// # Errors
 ///
-/// Describes why it is unknown.
+/// Returns a description if the capacity cannot be determined.
 pub fn present_capacity(
     status: &ReportedMode,
     spec: &ReportedMode,

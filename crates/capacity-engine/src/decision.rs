@@ -23,14 +23,15 @@ pub enum Action {
     Disable,
     /// Evaluated: the current capacity is what the policy wants.
     Keep,
-    /// Could not be evaluated, or a change is not allowed now; the reason says what would end it.
+    /// The namespace could not be evaluated, or a change is not allowed now. The reason states what would end
+    /// the hold.
     Hold,
-    /// Excluded by the allow or deny list.
+    /// Excluded by the allowlist or denylist.
     Skip,
 }
 
 impl Action {
-    /// Returns whether capacity changes.
+    /// Returns whether this action changes the capacity.
     pub const fn is_change(self) -> bool {
         match self {
             Self::Enable(_) | Self::Resize(_) | Self::Disable => true,
@@ -54,7 +55,8 @@ impl fmt::Display for Action {
 
 macro_rules! reason_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal,)+) => {
-        /// Why a decision is what it is. Codes are an interface: added to, never renamed.
+        /// The reason for a decision. Codes are a stable interface: new ones may be added, and existing ones
+        /// are never renamed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "&'static str")]
         #[non_exhaustive]
@@ -63,7 +65,7 @@ macro_rules! reason_codes {
         }
 
         impl ReasonCode {
-            /// All of them, in the order in which they are judged.
+            /// All codes, in the order in which they are checked.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// Returns the stable code, in snake case.
@@ -73,7 +75,7 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// Returns what it means, as the documentation says.
+            /// Returns the code's meaning, as in the documentation.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
@@ -84,27 +86,27 @@ macro_rules! reason_codes {
 }
 
 reason_codes! {
-    /// It is on the deny list.
+    /// The namespace is on the denylist.
     Denied = "denied",
-    /// There is an allow list, and it is not on it.
+    /// There is an allowlist, and the namespace is not on it.
     NotAllowed = "not_allowed",
     /// The namespace is not active.
     NamespaceNotActive = "namespace_not_active",
     /// A replica is not active.
     ReplicaMoving = "replica_moving",
-    /// An operation runs on it, or its last capacity request is in progress.
+    /// An operation is running on the namespace, or its last capacity request is in progress.
     ChangeInProgress = "change_in_progress",
-    /// Its current capacity is unknown: status, spec or capacity info disagree or are unreadable.
+    /// The current capacity is unknown: status, spec or capacity info disagree or are unreadable.
     CapacityUnknown = "capacity_unknown",
     /// The metrics of the account are incomplete or could not be read.
     MetricsIncomplete = "metrics_incomplete",
     /// There are no usable metrics for this namespace.
     MetricsMissing = "metrics_missing",
-    /// Its newest metrics are too old, or from the future.
+    /// The newest metrics are too old, or from the future.
     MetricsStale = "metrics_stale",
-    /// Its newest metrics were measured before the last change took effect.
+    /// The newest metrics were measured before the last change took effect.
     WaitingForEffect = "waiting_for_effect",
-    /// One of its limits is unknown.
+    /// One of the limits is unknown.
     LimitsUnknown = "limits_unknown",
     /// Throttled while on-demand.
     Throttled = "throttled",
@@ -118,17 +120,17 @@ reason_codes! {
     Idle = "idle",
     /// Provisioned, and in use.
     InUse = "in_use",
-    /// The policy wants another size: the code of policies that are not built in.
+    /// The policy wants another size (used by policies that are not built in).
     PolicyTarget = "policy_target",
-    /// The newest minutes are missing, and the policy does not decide without them.
+    /// The newest minutes are missing, and the policy needs them to decide.
     RecentMinutesMissing = "recent_minutes_missing",
     /// Throttled, and waiting costs less than a larger size.
     CheaperToWait = "cheaper_to_wait",
     /// Throttled, and a larger size costs less than waiting.
     WaitingCostsMore = "waiting_costs_more",
-    /// The plan for the hour is a larger size.
+    /// A larger size is planned for this hour.
     PlannedForTheHour = "planned_for_the_hour",
-    /// Provisioned, and kept until the end of the hour at least.
+    /// Provisioned, and kept at least until the end of the hour.
     WorthKeeping = "worth_keeping",
     /// The coming hour is expected to cost less at a smaller size.
     NotWorthKeeping = "not_worth_keeping",
@@ -136,11 +138,12 @@ reason_codes! {
     BelowMinimum = "below_minimum",
     /// The actions of the last hour are an estimate, and capacity is not released on an estimate.
     EstimateOnly = "estimate_only",
-    /// The ledger could not be read or written, and nothing is scaled down without it.
+    /// The ledger could not be read or written, and nothing is scaled down until it works again.
     LedgerUnavailable = "ledger_unavailable",
-    /// Workers of one controller use different ledgers, and nothing is scaled down meanwhile.
+    /// Workers of one controller use different ledgers, and nothing is scaled down until they use the same
+    /// one.
     LedgersDiffer = "ledgers_differ",
-    /// This evaluation was triggered by high use and only scales up.
+    /// This evaluation was triggered by high usage and only scales up.
     ScaleUpOnly = "scale_up_only",
     /// All changes are paused.
     Paused = "paused",
@@ -148,33 +151,34 @@ reason_codes! {
     ScaleUpPaused = "scale_up_paused",
     /// Scaling down is paused.
     ScaleDownPaused = "scale_down_paused",
-    /// The outcome of its last change is not recorded yet, and it is not scaled down until it is.
+    /// The outcome of the last change is not recorded yet, and the namespace is not scaled down until it is.
     OutcomeNotRecorded = "outcome_not_recorded",
-    /// Its spec changed in more than the capacity after a change.
+    /// After a change, the spec differed in more than the capacity.
     SpecChanged = "spec_changed",
-    /// It is throttled in a way that this version does not know, and is not scaled down meanwhile.
+    /// The namespace is throttled in a way that this version does not know, and is not scaled down until the
+    /// throttling ends.
     UnknownThrottling = "unknown_throttling",
-    /// The usage of a limit is missing or partly unreadable, and capacity is not released without it.
+    /// The usage of a limit is missing or partly unreadable, and capacity is not released until it is known.
     MetricsFamilyMissing = "metrics_family_missing",
-    /// The last change was refused as not permitted.
+    /// The service refused the last change because the key lacks permission.
     NotPermitted = "not_permitted",
-    /// Its capacity info could not be read.
+    /// The capacity info of the namespace could not be read.
     CapacityInfoUnavailable = "capacity_info_unavailable",
-    /// No allowed size would help without lowering a limit.
+    /// No available size would help without lowering a limit.
     NoStepHelps = "no_step_helps",
     /// The region cannot provide a size that helps, or does not report what it can provide.
     NoInventory = "no_inventory",
-    /// On-demand is below the recent peak plus headroom.
+    /// The on-demand limit is below the recent peak plus headroom.
     OnDemandTooSmall = "on_demand_too_small",
     /// The smaller size is below the recent peak plus headroom.
     SizeTooSmall = "size_too_small",
-    /// Its limits were set by Temporal Support.
+    /// The limits of the namespace were set by Temporal Support.
     SetBySupport = "set_by_support",
     /// The region might not be able to provide the capacity again.
     NotRegainable = "not_regainable",
-    /// Someone else changed its capacity recently.
+    /// Someone else changed the capacity recently.
     ChangedByOthers = "changed_by_others",
-    /// This autopilot runs in it.
+    /// This autopilot runs in the namespace.
     OwnNamespace = "own_namespace",
 }
 
@@ -212,21 +216,22 @@ impl From<ReasonCode> for &'static str {
     }
 }
 
-/// What a capacity costs in an hour without actions, before and after: upper bounds, exact.
+/// What a capacity costs in an hour without actions, before and after the decision. Both are exact upper
+/// bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionPrice {
-    /// US dollars an hour of the current capacity; `None` if that is unknown.
+    /// Cost of the current capacity in US dollars an hour; `None` if unknown.
     pub per_hour_before: Option<Decimal>,
-    /// US dollars an hour of the wanted capacity; `None` if that is unknown.
+    /// Cost of the wanted capacity in US dollars an hour; `None` if unknown.
     pub per_hour_after: Option<Decimal>,
     /// The price that both are based on.
     pub price: ActionPrice,
 }
 
-/// The share of what was asked for that was refused.
+/// The share of the demand that was throttled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Share {
-    /// In millionths.
+    /// The share in millionths.
     pub(crate) micros: u32,
 }
 
@@ -240,23 +245,23 @@ impl Share {
 /// One option that a policy compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsideredOption {
-    /// TRUs; 0 means on-demand.
+    /// TRUs of the option; 0 means on-demand.
     pub trus: u32,
-    /// What it admits, in actions a second.
+    /// Limit of the option, in actions a second.
     pub limit: u64,
-    /// US dollars of an hour without actions.
+    /// Cost of an hour without actions, in US dollars.
     pub idle_hour: Decimal,
     /// Expected cost in actions; `None` if it was not computed.
     pub cost_actions: Option<i64>,
     /// Expected cost in US dollars; `None` if it was not computed.
     pub cost: Option<Decimal>,
-    /// Whether it is what the policy wants.
+    /// Whether the policy chose this option.
     pub chosen: bool,
-    /// Why it was or was not chosen.
+    /// Why the option was or was not chosen.
     pub verdict: String,
 }
 
-/// The decision about one namespace: the action, and why.
+/// The decision about one namespace: the action and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Decision {
@@ -268,29 +273,29 @@ pub struct Decision {
     pub current: Option<Capacity>,
     /// Its capacity after the decision; `None` if it is unknown.
     pub wanted: Option<Capacity>,
-    /// What the policy wanted and a restriction or guard held.
+    /// The capacity that the policy wanted and that a restriction or guard held back.
     pub blocked: Option<Capacity>,
-    /// Why, as a stable code.
+    /// Stable code of the reason.
     pub reason_code: ReasonCode,
-    /// Why, in one sentence with its numbers.
+    /// The reason, in one sentence with its numbers.
     pub reason: String,
-    /// Whether it is announced, in addition to changes of capacity.
+    /// Whether the decision is announced. Capacity changes are always announced.
     pub announce: bool,
-    /// What it costs.
+    /// What the capacity costs before and after.
     pub price: DecisionPrice,
-    /// The share refused by the limit that throttles most; `None` if nothing is throttled.
+    /// The throttled share of the limit that throttles most; `None` if nothing is throttled.
     pub throttled_share: Option<Share>,
     /// The minute of the newest sample; `None` if there is none.
     pub sample_minute: Option<Timestamp>,
     /// How many of the last 60 minutes are known; `None` if there is no sample.
     pub known_minutes: Option<usize>,
-    /// The policy that decided.
+    /// Name of the policy that decided.
     pub policy: String,
-    /// What that policy compared; empty where it compared nothing.
+    /// Options that the policy compared; empty if it compared none.
     pub options: Vec<ConsideredOption>,
 }
 
-/// The line an operator reads: `[orders.a1b2c] Disable: 45 actions ...`.
+/// Formats the decision as operators see it: `[orders.a1b2c] Disable: 45 actions ...`.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}: {}", self.namespace, self.action, self.reason)

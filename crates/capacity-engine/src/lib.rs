@@ -2,8 +2,9 @@
 //!
 //! # Where to start
 //!
-//! [`decide`] turns a [`Snapshot`] into a [`Decision`]; [`wants_capacity_info`] is its first pass. [`pricing`] holds the
-//! price rule. Nothing here reads a clock, a file, the environment or the network; the crate's `clippy.toml` enforces that.
+//! [`decide`] turns a [`Snapshot`] into a [`Decision`]; [`wants_capacity_info`] is its first pass.
+//! [`pricing`] contains the price rule. This crate reads no clock, file, environment or network; its
+//! `clippy.toml` enforces that.
 
 mod capacity;
 mod decision;

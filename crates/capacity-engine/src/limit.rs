@@ -1,4 +1,4 @@
-//! The limits of a namespace, as data: a fourth is one row of the table below.
+//! The limits of a namespace, as data: to add a limit, add a row to the table below.
 
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
@@ -11,19 +11,20 @@ use crate::rate::Rate;
 /// The metric families of one limit, by their full names (metrics reference of Temporal's documentation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitFamilies {
-    /// Served per second.
+    /// Operations served per second.
     pub served: &'static str,
-    /// Refused per second because of the limit.
+    /// Operations throttled per second because of this limit.
     pub throttled: &'static str,
     /// The limit in effect.
     pub limit: &'static str,
-    /// What on-demand would give.
+    /// The limit that on-demand would provide.
     pub envelope: &'static str,
-    /// About how many `served` series a namespace has: foreground and background, or one an operation name.
+    /// Approximate number of `served` series per namespace: one for foreground and one for background, or one
+    /// per operation name.
     pub served_series: u32,
 }
 
-/// What is known about one limit.
+/// The static data of one limit.
 struct Facts {
     kind: LimitKind,
     noun: &'static str,
@@ -40,7 +41,7 @@ macro_rules! limits {
         limit: $limit:literal,
         envelope: $envelope:literal,
     })+) => {
-        /// One of the limits of a namespace. Exceeding any one throttles.
+        /// One of the limits of a namespace. Exceeding any one of them causes throttling.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum LimitKind {
@@ -64,10 +65,10 @@ macro_rules! limits {
     };
 }
 
-// Rates per TRU are those of Temporal's documentation, capacity modes page, as of June 2026; for requests an older copy (December
-// 2025) says 2,000, and the newer and lower one is the safe one.
+// The rates per TRU come from Temporal's documentation, capacity modes page, as of June 2026. For requests,
+// an older copy (December 2025) has 2,000; the newer, lower value is the safe one.
 limits! {
-    /// Actions a second: what is billed, and what TRUs are sized by.
+    /// Actions a second: what is billed, and what determines the size of a TRU.
     Actions {
         "actions", "action", 500 a second for each TRU,
         served: "total_action_count" in 2 series,
@@ -94,7 +95,7 @@ limits! {
 }
 
 impl LimitKind {
-    /// All of them, in the order in which they are checked and reported.
+    /// All limits, in the order in which they are checked and reported.
     pub const ALL: [Self; FACTS.len()] = {
         let mut all = [FACTS[0].kind; FACTS.len()];
         let mut number = 0;
@@ -105,22 +106,22 @@ impl LimitKind {
         all
     };
 
-    /// Returns what is counted, for example `actions`.
+    /// Returns the plural noun for what the limit counts, for example `actions`.
     pub const fn noun(self) -> &'static str {
         FACTS[self as usize].noun
     }
 
-    /// Returns one of what is counted, for example `action`.
+    /// Returns the singular noun for what the limit counts, for example `action`.
     pub const fn singular(self) -> &'static str {
         FACTS[self as usize].singular
     }
 
-    /// Returns the metric families that feed it.
+    /// Returns the metric families of this limit.
     pub const fn families(self) -> &'static LimitFamilies {
         &FACTS[self as usize].families
     }
 
-    /// Returns the limit that some TRUs give.
+    /// Returns the limit at this number of TRUs.
     pub const fn at(self, trus: Trus) -> Rate {
         FACTS[self as usize].per_tru.saturating_mul(trus.get())
     }
@@ -131,20 +132,20 @@ impl LimitKind {
 pub struct PerLimit<T>([T; FACTS.len()]);
 
 impl<T> PerLimit<T> {
-    /// Makes one value for each limit.
+    /// Creates one value for each limit.
     pub fn from_fn(mut make: impl FnMut(LimitKind) -> T) -> Self {
         Self(LimitKind::ALL.map(&mut make))
     }
 }
 
-/// Stored by the names of the limits, so that a limit can be added.
+/// Serialized by the names of the limits, so that a limit can be added later.
 impl<T: Serialize> Serialize for PerLimit<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(LimitKind::ALL.into_iter().map(|kind| (kind, &self[kind])))
     }
 }
 
-/// A limit that is not stored has the default: nothing known.
+/// A limit that is missing from the stored form gets the default value, which means unknown.
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for PerLimit<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut stored = BTreeMap::<LimitKind, T>::deserialize(deserializer)?;

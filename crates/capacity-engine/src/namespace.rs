@@ -1,4 +1,4 @@
-//! Names of namespaces, and the globs people write to choose among them.
+//! Names of namespaces, and the globs that select them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 /// The full id of a namespace, `name.account`.
 ///
-/// A local server knows namespaces without an account; those have a name only.
+/// Namespaces of a local server have no account, only a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamespaceId(String);
 
-/// An id that no namespace can have.
+/// A string that cannot be a namespace id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{id}` is not a namespace id: {problem}")]
 pub struct InvalidNamespaceId {
@@ -86,7 +86,7 @@ impl fmt::Display for NamespaceId {
     }
 }
 
-/// Globs over bare names or full ids.
+/// Globs that match bare names or full ids.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct NamespacePatterns {
@@ -117,11 +117,12 @@ impl From<NamespacePatterns> for Vec<String> {
 }
 
 impl NamespacePatterns {
-    /// Parses globs: `*` and `?` stand for any characters, `[ab]` for one of some, `{a,b}` for alternatives.
+    /// Parses globs: `*` and `?` match any characters, `[ab]` matches one of several, and `{a,b}` lists
+    /// alternatives.
     ///
     /// # Errors
     ///
-    /// Names the first pattern that does not parse, or that is empty.
+    /// Returns the first pattern that is empty or does not parse.
     pub fn try_new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, InvalidPattern> {
         let mut builder = GlobSetBuilder::new();
         for pattern in patterns {
@@ -148,12 +149,12 @@ impl NamespacePatterns {
         })
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// Returns whether one matches the bare name or the full id.
+    /// Returns whether any pattern matches the bare name or the full id.
     pub fn matches(&self, namespace: &NamespaceId) -> bool {
         self.globs.is_match(namespace.as_str()) || self.globs.is_match(namespace.name())
     }
@@ -176,7 +177,7 @@ impl NamespacePatterns {
     }
 }
 
-/// Which namespaces are managed. Deny wins over allow; no allow list allows all.
+/// Selects the managed namespaces. The denylist takes precedence; an empty allowlist allows all.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NamespaceFilter {
     /// Namespaces to manage; empty means all.

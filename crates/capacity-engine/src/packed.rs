@@ -1,10 +1,11 @@
-//! Minutes of a namespace in a quarter of their size: an account has hundreds of thousands of them in memory during an evaluation.
+//! Stores the minutes of a namespace in a quarter of their size: during an evaluation, an account has
+//! hundreds of thousands of them in memory.
 //!
 //! ```text
-//! what is not zero, and whether anything was reported    1 byte: served and throttled of each limit, reported
-//! which served rates were read, and how the time is said 1 byte
-//! the time, where it is neither a minute later nor earlier than the one before
-//! each rate that is not zero: seven bits a byte, the lowest first
+//! flags: which rates are not zero (served and throttled of each limit), and whether anything was reported   1 byte
+//! flags: which served rates were read, and how the timestamp is encoded                                    1 byte
+//! timestamp, unless it is one minute before or after the previous one
+//! each rate that is not zero: seven bits per byte, least significant first
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,15 +16,15 @@ use crate::usage::{MinuteSample, Usage};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const LIMITS: usize = LimitKind::ALL.len();
-/// Served and throttled of each limit; with whether anything was reported they fit one byte.
+/// Served and throttled rate of each limit. Together with the flag for reported, they fit into one byte.
 const RATES: usize = 2 * LIMITS;
 const REPORTED: u8 = 1 << RATES;
 
-/// A minute after the one before.
+/// The timestamp is one minute after the previous one.
 const LATER: u8 = 0;
-/// A minute before it.
+/// The timestamp is one minute before the previous one.
 const EARLIER: u8 = 1;
-/// Nanoseconds since 1970 follow.
+/// The timestamp follows, in nanoseconds since 1970.
 const WRITTEN: u8 = 2;
 
 /// Minutes of one namespace, in the order in which they were added.
@@ -66,7 +67,7 @@ impl PackedMinutes {
         }
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no minutes.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -107,7 +108,7 @@ pub struct PackedIter<'a> {
 impl Iterator for PackedIter<'_> {
     type Item = MinuteSample;
 
-    /// Only [`PackedMinutes::push`] writes the bytes, so they never end within a minute.
+    /// Bytes are only written by [`PackedMinutes::push`], so they never end within a minute.
     fn next(&mut self) -> Option<MinuteSample> {
         let [present, how, rest @ ..] = self.left else {
             return None;
@@ -141,7 +142,7 @@ impl Iterator for PackedIter<'_> {
     }
 }
 
-/// What was served of each limit, then what was throttled.
+/// Served rate of each limit, followed by the throttled rate of each limit.
 fn rates_of(sample: &MinuteSample) -> [Rate; RATES] {
     let mut rates = [Rate::ZERO; RATES];
     for kind in LimitKind::ALL {

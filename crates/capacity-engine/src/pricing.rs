@@ -1,7 +1,8 @@
-//! What provisioned capacity costs, in exact decimals.
+//! Computes what provisioned capacity costs, in exact decimals.
 //!
-//! The rule is that of Temporal's pricing page, section on capacity modes: each calendar hour has a minimum of actions
-//! set by the highest number of TRUs in it; what the hour's actions fall short of it is billed at the ordinary price.
+//! The rule is from Temporal's pricing page, section on capacity modes: each calendar hour has a minimum
+//! number of actions, set by the highest number of TRUs in it. If the hour's actions are below it, the
+//! difference is billed at the regular price.
 
 use std::fmt;
 
@@ -11,18 +12,19 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::Capacity;
 use crate::rate::thousands;
 
-/// Actions an hour that each TRU after the first must see: 500 a second x 3,600 s x 20 %.
+/// Minimum actions an hour for each TRU after the first: 500 a second x 3,600 s x 20%.
 const MINIMUM_ACTIONS_PER_FURTHER_TRU: u64 = 360_000;
 
 const MILLION: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 
-/// Decimals that a price may have. With those of a plan, a cost of up to a trillion actions fits into a decimal exactly.
+/// Maximum decimals of a price. Together with those of a support plan, a cost of up to a trillion actions
+/// fits into a decimal exactly.
 const PRICE_DECIMALS: u32 = 6;
 
-/// Decimals that the percentage of a support plan may have.
+/// Maximum decimals of a support plan's percentage.
 const PERCENTAGE_DECIMALS: u32 = 4;
 
-/// Returns the actions that a calendar hour is billed for at least, with this the highest capacity in it.
+/// Returns the minimum number of actions billed for a calendar hour with this highest capacity.
 pub fn minimum_actions_per_hour(highest: Capacity) -> u64 {
     u64::from(highest.trus().saturating_sub(1)) * MINIMUM_ACTIONS_PER_FURTHER_TRU
 }
@@ -32,7 +34,7 @@ pub fn shortfall(highest: Capacity, actions_used: u64) -> u64 {
     minimum_actions_per_hour(highest).saturating_sub(actions_used)
 }
 
-/// US dollars for a million actions.
+/// A price in US dollars per million actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Decimal", into = "Decimal")]
 pub struct PricePerMillion(Decimal);
@@ -41,21 +43,21 @@ pub struct PricePerMillion(Decimal);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPrice {
-    /// Zero, negative, or above what any price list shows.
+    /// Zero, negative, or above any published price.
     #[error("{0} is not a price: it must be above 0 and at most 10,000 dollars per million actions")]
     OutOfRange(Decimal),
-    /// More decimals than can be computed exactly.
+    /// Too many decimals for exact arithmetic.
     #[error("{0} has too many decimals for a price: at most 6 are allowed")]
     TooFine(Decimal),
-    /// A tier must end after the one before it.
+    /// A tier that does not end after the one before it.
     #[error(
         "a tier up to {} actions cannot follow one up to {}: tiers must be in ascending order",
         thousands(*end), thousands(*before)
     )]
     Tiers {
-        /// Where the tier before it ends; 0 before the first.
+        /// Where the previous tier ends; 0 for the first one.
         before: u64,
-        /// Where the tier ends.
+        /// Where this tier ends.
         end: u64,
     },
     /// A percentage outside the allowed range.
@@ -64,7 +66,7 @@ pub enum InvalidPrice {
 }
 
 impl PricePerMillion {
-    /// The price of the first tier (Temporal's pricing page, 2026): 50 dollars.
+    /// The price of the first tier: 50 dollars (Temporal's pricing page, 2026).
     pub const FIRST_TIER: Self = Self(Decimal::from_parts(50, 0, 0, false, 0));
 
     /// Returns a price in dollars.
@@ -128,7 +130,7 @@ impl fmt::Display for PricePerMillion {
     }
 }
 
-/// Writes dollars with cents, rounded half to even: `$1,054.00`.
+/// Formats dollars with cents, rounded half to even: `$1,054.00`.
 pub fn in_dollars(money: Decimal) -> String {
     let rounded = money.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
     let text = format!("{:.2}", rounded.abs());
@@ -142,25 +144,25 @@ pub fn in_dollars(money: Decimal) -> String {
     format!("{sign}${whole}.{cents}")
 }
 
-/// One tier of a price list: actions of a month up to `up_to`, at one price.
+/// One tier of a price list: one price for the actions of a month up to `up_to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceTier {
-    /// Where the tier ends, in actions of the account and calendar month.
+    /// Where the tier ends, in actions of the account in a calendar month.
     pub up_to: u64,
-    /// What it costs.
+    /// Price of actions in this tier.
     pub price: PricePerMillion,
 }
 
-/// What a support plan adds to a price, in percent.
+/// The percentage that a support plan adds to a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Decimal", into = "Decimal")]
 pub struct PlanPercentage(Decimal);
 
 impl PlanPercentage {
-    /// Nothing is added.
+    /// No support plan.
     pub const NONE: Self = Self(Decimal::ZERO);
 
-    /// Returns a percentage: 10 where the plan charges ten percent.
+    /// Returns a percentage; 10 means 10%.
     ///
     /// # Errors
     ///
@@ -174,13 +176,14 @@ impl PlanPercentage {
         }
     }
 
-    /// Returns what money is with it, exactly.
+    /// Returns the amount including this percentage, exactly.
     fn added_to(self, money: Decimal) -> Decimal {
         money * (Decimal::ONE + self.0 / Decimal::ONE_HUNDRED)
     }
 }
 
-/// A price list: tiers by the account's actions of a calendar month, the price beyond them, and what a support plan adds.
+/// A price list: tiers by the account's actions in a calendar month, the price beyond them, and the support
+/// plan's percentage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceList {
     tiers: Vec<PriceTier>,
@@ -189,11 +192,11 @@ pub struct PriceList {
 }
 
 impl PriceList {
-    /// Returns a price list without a plan; `beyond` is the price after the last tier.
+    /// Returns a price list without a support plan; `beyond` is the price after the last tier.
     ///
     /// # Errors
     ///
-    /// Unless each tier ends after the one before it, and the first after 0.
+    /// Unless each tier ends after the one before it, and the first one after 0.
     pub fn try_new(tiers: Vec<PriceTier>, beyond: PricePerMillion) -> Result<Self, InvalidPrice> {
         let mut before = 0;
         for tier in &tiers {
@@ -210,7 +213,7 @@ impl PriceList {
         })
     }
 
-    /// Returns one price for every action, with nothing added.
+    /// Returns a price list with one price for every action, without a support plan.
     pub const fn flat(price: PricePerMillion) -> Self {
         Self {
             tiers: Vec::new(),
@@ -219,19 +222,21 @@ impl PriceList {
         }
     }
 
-    /// Returns the list with what a support plan adds.
+    /// Adds a support plan to the list.
     #[must_use]
     pub fn with_plan(self, plan: PlanPercentage) -> Self {
         Self { plan, ..self }
     }
 
-    /// Returns the price of the next action in a month that has already seen some, without the plan.
+    /// Returns the price of the next action in a month that already had `already` actions, without the
+    /// support plan.
     pub fn marginal(&self, already: u64) -> PricePerMillion {
         let tier = self.tiers.iter().find(|tier| already < tier.up_to);
         tier.map_or(self.beyond, |tier| tier.price)
     }
 
-    /// Returns the cost of more actions in a month that already had some: exactly, up to a trillion actions.
+    /// Returns the cost of `more` actions in a month that already had `already` actions. Exact up to a
+    /// trillion actions.
     pub fn cost(&self, already: u64, more: u64) -> Decimal {
         let (mut from, mut left) = (already, more);
         let mut cost = Decimal::ZERO;
@@ -253,33 +258,36 @@ pub struct ActionPrice {
 }
 
 impl ActionPrice {
-    /// Returns the price of the next action after this number in the month.
+    /// Returns the price after `already` actions in the month.
     pub const fn new(list: PriceList, already: u64) -> Self {
         Self { list, already }
     }
 
-    /// Returns one price for every action, with nothing added.
+    /// Returns one price for every action, without a support plan.
     pub const fn flat(price: PricePerMillion) -> Self {
         Self::new(PriceList::flat(price), 0)
     }
 
-    /// Returns the exact cost of this number of actions; where they cross a tier, each part at its own price.
+    /// Returns the exact cost of this number of actions. If they cross a tier, each part is billed at its own
+    /// price.
     pub fn of(&self, actions: u64) -> Decimal {
         self.list.cost(self.already, actions)
     }
 
-    /// Returns what a capacity costs in an hour without a single action: an upper bound of what it adds to the bill.
+    /// Returns what a capacity costs in an hour without any actions: an upper bound for what it adds to the
+    /// bill.
     pub fn idle_hour(&self, capacity: Capacity) -> Decimal {
         self.of(minimum_actions_per_hour(capacity))
     }
 
-    /// Returns the dollars that a million actions cost at the price of the next one, without the support plan.
+    /// Returns the price of a million actions in dollars, based on the price of the next one, without the
+    /// support plan.
     pub fn dollars(&self) -> Decimal {
         self.list.marginal(self.already).dollars()
     }
 }
 
-/// The price of the next action, and what a plan adds: `$50/M`, `$35/M + 10%`.
+/// Formats the price of the next action and the support plan: `$50/M`, `$35/M + 10%`.
 impl fmt::Display for ActionPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.list.marginal(self.already).fmt(f)?;
@@ -328,7 +336,7 @@ mod tests {
         assert_eq!((idle_hour(50).as_str(), idle_hour(25).as_str()), (at_50, at_25));
     }
 
-    /// The worked example of the pricing page: 4 TRUs for four hours.
+    /// The worked example from the pricing page: 4 TRUs for four hours.
     #[test]
     fn only_the_hour_below_the_minimum_falls_short() {
         let used = [2_000_000, 5_000_000, 4_000_000, 500_000];
@@ -363,7 +371,7 @@ mod tests {
         tiers.iter().map(tier).collect()
     }
 
-    /// The published list of 2026.
+    /// The published price list of 2026.
     fn published() -> PriceList {
         let tiers = tiers(&[(5, 50), (10, 45), (20, 40), (50, 35), (100, 30)]);
         PriceList::try_new(tiers, price(25)).expect("a list")

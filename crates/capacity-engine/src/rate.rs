@@ -1,13 +1,13 @@
-//! Rates, exact to a millionth a second.
+//! Rates, exact to a millionth per second.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Actions, requests or operations a second, exact to a millionth.
+/// Actions, requests or operations per second, exact to a millionth.
 ///
-/// The metrics endpoint prints three decimals; a whole number of millionths compares, adds and multiplies without
-/// rounding, which floats do not.
+/// The metrics endpoint prints three decimals. A whole number of millionths can be compared, added and
+/// multiplied without rounding, which floats cannot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rate {
     micros_per_second: u64,
@@ -15,14 +15,14 @@ pub struct Rate {
 
 const MICROS: u64 = 1_000_000;
 
-/// Far above any limit of the service, and far below where sums overflow.
+/// Far above any limit of the service, and far below the point at which sums overflow.
 const LARGEST_PER_SECOND: f64 = 1e12;
 
 impl Rate {
-    /// Nothing a second.
+    /// A rate of zero.
     pub const ZERO: Self = Self { micros_per_second: 0 };
 
-    /// Returns a whole number a second.
+    /// Returns a rate of a whole number per second.
     pub const fn per_second(whole: u32) -> Self {
         Self {
             micros_per_second: whole as u64 * MICROS,
@@ -48,7 +48,7 @@ impl Rate {
         Self { micros_per_second }
     }
 
-    /// Returns the number of millionths a second.
+    /// Returns the rate in millionths per second.
     pub const fn micros_per_second(self) -> u64 {
         self.micros_per_second
     }
@@ -58,7 +58,7 @@ impl Rate {
         self.micros_per_second == 0
     }
 
-    /// Adds, stopping at the largest rate there is.
+    /// Adds, saturating at the largest rate.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Rate {
         }
     }
 
-    /// Multiplies by a whole number, stopping at the largest rate there is.
+    /// Multiplies by a whole number, saturating at the largest rate.
     #[must_use]
     pub const fn saturating_mul(self, factor: u32) -> Self {
         Self {
@@ -74,9 +74,9 @@ impl Rate {
         }
     }
 
-    /// Shows a measurement: one decimal, thousands apart, as `1,070.5`.
+    /// Formats a measurement with one decimal and thousands separators, as `1,070.5`.
     pub fn measured(self) -> impl fmt::Display {
-        // In tenths, half away from zero; a small amount is never shown as zero.
+        // In tenths, rounded half away from zero. A small amount is never shown as zero.
         let tenths = (self.micros_per_second + MICROS / 20) / (MICROS / 10);
         Shown {
             whole: tenths / 10,
@@ -85,7 +85,7 @@ impl Rate {
         }
     }
 
-    /// Shows a limit: whole where it is, as `12,000`.
+    /// Formats a limit with thousands separators and no decimals if it is whole, as `12,000`.
     pub fn limit(self) -> impl fmt::Display {
         let whole = self.micros_per_second / MICROS;
         let rest = self.micros_per_second % MICROS;
@@ -117,7 +117,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// Writes a whole number with its thousands apart: `1,080,000`.
+/// Formats a whole number with thousands separators: `1,080,000`.
 pub(crate) fn thousands(number: impl Into<u128>) -> String {
     let digits = number.into().to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,8 +1,8 @@
 //! Restrictions: rules outside the policy that block scaling up, scaling down or both.
 //!
-//! A pause, a scale-up-only evaluation, an unavailable ledger: each blocks a direction, for the account or for one
-//! namespace, until some time or until it is lifted. `decide` checks them after the policy's target and before the
-//! guards; the first one in the list that applies decides.
+//! A pause, a scale-up-only evaluation or an unavailable ledger each block a direction, for the account or
+//! for one namespace, until a time or until they are lifted. `decide` checks them after the policy's target
+//! and before the guards. The first one in the list that applies decides.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Returns whether a change in one direction is covered by this one.
+    /// Returns whether this direction includes changes in direction `change`.
     pub const fn covers(self, change: Self) -> bool {
         matches!(
             (self, change),
@@ -49,9 +49,9 @@ pub enum RestrictionScope {
 #[non_exhaustive]
 #[serde(rename_all = "snake_case")]
 pub enum RestrictionOrigin {
-    /// The kind of evaluation: scale-up-only evaluations.
+    /// A scale-up-only evaluation.
     Evaluation,
-    /// The metrics: not all of what a scale-down is based on could be read.
+    /// The metrics: not everything that a scale-down needs could be read.
     Metrics,
     /// The ledger: unavailable, or not shared by all workers.
     Ledger,
@@ -64,22 +64,22 @@ pub enum RestrictionOrigin {
 /// A rule that forbids scaling up, scaling down or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restriction {
-    /// The direction that it forbids.
+    /// The forbidden direction.
     pub direction: Direction,
-    /// The namespaces that it applies to.
+    /// The namespaces that the restriction applies to.
     pub scope: RestrictionScope,
-    /// When it ends by itself; `None` if something else has to end it.
+    /// When the restriction ends by itself; `None` if it has to be lifted.
     pub until: Option<Timestamp>,
-    /// The code that held decisions carry.
+    /// Reason code of decisions that it holds.
     pub code: ReasonCode,
-    /// Why, as a clause that follows `but`, for example `scale-downs are paused`.
+    /// The reason, as a clause that follows `but`, for example `scale-downs are paused`.
     pub reason: String,
-    /// Where it comes from.
+    /// Where the restriction comes from.
     pub origin: RestrictionOrigin,
 }
 
 impl Restriction {
-    /// Returns a restriction of the whole account that does not end by itself.
+    /// Returns a restriction for the whole account that does not end by itself.
     pub fn new(
         direction: Direction,
         code: ReasonCode,
@@ -96,7 +96,7 @@ impl Restriction {
         }
     }
 
-    /// Limits it to one namespace.
+    /// Limits the restriction to one namespace.
     #[must_use]
     pub fn on(self, namespace: NamespaceId) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Restriction {
         }
     }
 
-    /// Ends it at a time.
+    /// Ends the restriction at a time.
     #[must_use]
     pub fn until(self, end: Timestamp) -> Self {
         Self {
@@ -114,7 +114,7 @@ impl Restriction {
         }
     }
 
-    /// Returns whether it forbids a change of a namespace in a direction at a time.
+    /// Returns whether the restriction forbids a change of a namespace in a direction at a time.
     pub fn forbids(&self, namespace: &NamespaceId, change: Direction, now: Timestamp) -> bool {
         let in_scope = match &self.scope {
             RestrictionScope::Account => true,

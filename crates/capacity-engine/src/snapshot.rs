@@ -1,4 +1,4 @@
-//! Everything known about one namespace, and about the account, at one `now`.
+//! Everything known about one namespace, and about the account, at the time of a decision.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,43 +14,44 @@ use crate::usage::{MinuteSample, UsageWindow};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its id.
+    /// Full id of the namespace.
     pub namespace: NamespaceId,
-    /// The state it is not `ACTIVE` in; `None` while it is.
+    /// The state of the namespace; `None` if it is `ACTIVE`.
     pub inactive_state: Option<String>,
     /// The first replica that is not `ACTIVE`.
     pub moving_replica: Option<MovingReplica>,
-    /// The operation that runs on it.
+    /// The operation that is running on the namespace.
     pub running_operation: Option<String>,
-    /// Current capacity, as the status says.
+    /// Current capacity, from the status.
     pub status: ReportedMode,
-    /// Requested capacity, as the spec says.
+    /// Requested capacity, from the spec.
     pub spec: ReportedMode,
-    /// The latest request for another capacity.
+    /// The latest request to change the capacity.
     pub latest_request: Option<CapacityRequest>,
     /// The limits in effect.
     #[serde(default)]
     pub limits: PerLimit<Option<Rate>>,
-    /// The limits that on-demand would give, as the metrics say.
+    /// The limits that on-demand would provide, from the metrics.
     #[serde(default)]
     pub envelopes: PerLimit<Option<Rate>>,
-    /// What was used.
+    /// Usage of the namespace.
     pub usage: ReportedUsage,
-    /// What is unknown about the usage. Capacity is not released on that.
+    /// Which part of the usage is unknown. Capacity is not released while it is.
     #[serde(default)]
     pub usage_gaps: PerLimit<Option<UsageGap>>,
-    /// What standby replicas served per second. It counts against no limit and is only reported.
+    /// Work that standby replicas served per second. It counts toward no limit and is only reported.
     #[serde(default)]
     pub standby: PerLimit<Rate>,
     /// The sizes that the service offers.
     #[serde(default)]
     pub capacity_info: CapacityInfo,
-    /// Why the service refused the last change as not permitted, where it did.
+    /// The service's message, if it refused the last change as not permitted.
     pub change_refused: Option<String>,
 }
 
 impl Snapshot {
-    /// Returns an active namespace of which nothing else is known: neither its capacity nor limits, usage or capacity info.
+    /// Returns an active namespace about which nothing else is known: no capacity, limits, usage or capacity
+    /// info.
     pub fn unknown(namespace: NamespaceId) -> Self {
         Self {
             namespace,
@@ -70,11 +71,11 @@ impl Snapshot {
         }
     }
 
-    /// Returns an active namespace with this capacity and its documented limits, no change in progress, no usage reported, and
-    /// capacity info not read. Set other fields afterwards.
+    /// Returns an active namespace with this capacity and its documented limits, no change in progress, no
+    /// usage reported, and capacity info not read. Set other fields afterward.
     ///
-    /// For tests and simulations: start from [`Snapshot::unknown`] for observed values, since a service's limits may differ from
-    /// the documented ones.
+    /// For tests and simulations. For observed values, start from [`Snapshot::unknown`], since a service's
+    /// limits may differ from the documented ones.
     pub fn at_rest(namespace: NamespaceId, capacity: Capacity) -> Self {
         let limits = |trus: Trus| PerLimit::from_fn(|kind| Some(kind.at(trus)));
         let one = Trus::try_new(1).expect("above zero");
@@ -90,7 +91,7 @@ impl Snapshot {
         }
     }
 
-    /// Sets what was used.
+    /// Sets the usage.
     #[must_use]
     pub fn with_usage(self, window: UsageWindow) -> Self {
         Self {
@@ -99,7 +100,7 @@ impl Snapshot {
         }
     }
 
-    /// Sets what the service says may be chosen.
+    /// Sets the capacity info.
     #[must_use]
     pub fn with_capacity_info(self, info: KnownCapacityInfo) -> Self {
         Self {
@@ -112,9 +113,9 @@ impl Snapshot {
 /// A replica that is not `ACTIVE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovingReplica {
-    /// Which, and its state: `replica aws-us-west-2 is being added`.
+    /// Which replica, and its state: `replica aws-us-west-2 is being added`.
     pub what: String,
-    /// Since when.
+    /// When that began.
     pub since: Option<Since>,
 }
 
@@ -123,24 +124,24 @@ pub struct MovingReplica {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Since {
-    /// At this time.
+    /// At exactly this time.
     Exactly(Timestamp),
     /// At this time or earlier.
     AtLeast(Timestamp),
 }
 
-/// What the metrics say about the use of a namespace.
+/// What the metrics report about the usage of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedUsage {
-    /// Not a single series.
+    /// There are no series.
     Missing,
-    /// Series without usable data, and why.
+    /// There are series without usable data.
     Unknown {
-        /// In words.
+        /// Why they are unusable.
         why: String,
     },
-    /// Minutes. An idle namespace has them too, with rates of zero.
+    /// Usage by minute. An idle namespace has minutes too, with rates of zero.
     Known(UsageWindow),
 }
 
@@ -153,54 +154,54 @@ impl From<Result<MinuteSample, String>> for ReportedUsage {
     }
 }
 
-/// Why the use of a limit is not fully known.
+/// Why the usage of a limit is not fully known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum UsageGap {
-    /// Its family appears nowhere in the account, while others show traffic.
+    /// Its family is missing from the whole account, while other families show traffic.
     FamilyMissing,
     /// Some of its series have no usable rate.
     PartlyUnreadable,
-    /// It was not asked for, to spare requests.
+    /// It was not requested, to save requests.
     NotRead,
 }
 
-/// The sizes that the service offers, read only if a change is wanted.
+/// The sizes that the service offers. They are read only if a change is wanted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CapacityInfo {
-    /// Not asked.
+    /// Not requested.
     #[default]
     NotRead,
-    /// Requested, but not reported.
+    /// Requested, but not available.
     Unavailable {
-        /// In words.
+        /// Why it is not available.
         why: String,
     },
-    /// Told.
+    /// Reported by the service.
     Known(KnownCapacityInfo),
 }
 
-/// What the service reported.
+/// Capacity info as the service reported it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KnownCapacityInfo {
-    /// The available values; empty if none were reported.
+    /// The available sizes; empty if none were reported.
     pub ladder: Ladder,
-    /// The highest value available at the moment; `None` if not reported.
+    /// The largest size that is available at the moment; `None` if not reported.
     pub ceiling: Option<Trus>,
-    /// The actions a second that on-demand would give.
+    /// The limit that on-demand would provide, in actions per second.
     pub on_demand_actions: Option<Rate>,
-    /// Whether Temporal's support has set limits.
+    /// Whether Temporal Support has set limits.
     pub has_legacy_limits: bool,
-    /// Current capacity, as this answer says.
+    /// Current capacity, from this answer.
     pub current: ReportedMode,
 }
 
 impl KnownCapacityInfo {
-    /// Returns an answer with the available sizes and what is in effect.
+    /// Returns capacity info with the available sizes and the current capacity.
     pub fn new(ladder: Ladder, current: impl Into<ReportedMode>) -> Self {
         Self {
             ceiling: ladder.highest(),
@@ -212,21 +213,21 @@ impl KnownCapacityInfo {
     }
 }
 
-/// What concerns the whole account.
+/// Everything that concerns the whole account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AccountView {
-    /// Whether the metrics can be relied on.
+    /// Whether the metrics are reliable.
     pub metrics: MetricsHealth,
     /// The namespace that this autopilot runs in.
     pub home: Option<NamespaceId>,
-    /// The restrictions of this evaluation; the first that applies to a change decides.
+    /// The restrictions of this evaluation. The first one that applies to a change decides.
     #[serde(default)]
     pub restrictions: Vec<Restriction>,
 }
 
 impl AccountView {
-    /// Returns an account without restrictions, in which this autopilot does not run itself.
+    /// Returns an account without restrictions, in which this autopilot does not run.
     pub const fn new(metrics: MetricsHealth) -> Self {
         Self {
             metrics,
@@ -236,18 +237,18 @@ impl AccountView {
     }
 }
 
-/// Whether the metrics of the account can be relied on.
+/// Whether the metrics of the account are reliable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MetricsHealth {
-    /// Everything asked for was there and could be read.
+    /// Everything that was requested was returned and could be read.
     Complete,
-    /// Something was not: absence means nothing.
+    /// Something was missing or unreadable, so absent data means nothing.
     Incomplete {
-        /// What kind of problem it is.
+        /// The kind of problem.
         problem: MetricsProblem,
-        /// In words.
+        /// Description of the problem.
         why: String,
     },
 }
@@ -257,20 +258,20 @@ pub enum MetricsHealth {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MetricsProblem {
-    /// The key was not accepted: someone has to act.
+    /// The key was rejected: someone has to act.
     Refused,
     /// No answer arrived, or the source failed.
     Unreachable,
-    /// Not everything that was asked for was there, or it could not be read.
+    /// Part of the requested data was missing or unreadable.
     Incomplete,
-    /// The budget of requests is spent, or the source asks to wait.
+    /// The request budget is used up, or the source asked to wait.
     OverBudget,
-    /// All of them are too old, or of no namespace that is listed.
+    /// All metrics are too old, or belong to no listed namespace.
     Stale,
 }
 
 impl MetricsProblem {
-    /// Returns its word, in snake case.
+    /// Returns the stable name, in snake case.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",

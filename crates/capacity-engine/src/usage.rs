@@ -1,4 +1,4 @@
-//! What a namespace used: minutes, and the window of the newest ones.
+//! Usage of a namespace: minutes, and the window of the newest ones.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,17 +7,17 @@ use crate::limit::{LimitKind, PerLimit};
 use crate::packed::PackedMinutes;
 use crate::rate::Rate;
 
-/// Use of one limit in one minute: foreground, of the active replica.
+/// Usage of one limit in one minute: foreground work of the active replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// What was served a second.
+    /// Served rate.
     pub served: Rate,
-    /// What was refused a second because of the limit.
+    /// Rate that was throttled because of the limit.
     pub throttled: Rate,
 }
 
 impl Usage {
-    /// Returns what was asked for: served and throttled. Retries are counted again, so this is an upper bound of demand.
+    /// Returns served plus throttled. Retries are counted again, so this is an upper bound of the demand.
     pub const fn asked(self) -> Rate {
         self.served.saturating_add(self.throttled)
     }
@@ -27,13 +27,13 @@ impl Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MinuteSample {
-    /// The minute's timestamp, as the metrics endpoint gives it.
+    /// Timestamp of the minute, from the metrics endpoint.
     pub minute: Timestamp,
-    /// What was used.
+    /// Usage of each limit.
     pub usage: PerLimit<Usage>,
-    /// Whether what was served was read; if not, `served` is zero and meaningless. Throttling is always read.
+    /// Whether the served rate was read. If not, `served` is zero and meaningless. Throttling is always read.
     pub served_read: PerLimit<bool>,
-    /// Whether any rate was reported at all; without one a namespace is idle.
+    /// Whether any rate was reported. A namespace without one is idle.
     pub reported: bool,
 }
 
@@ -48,19 +48,19 @@ impl MinuteSample {
         }
     }
 
-    /// Returns a minute in which everything was read, with its actions a second.
+    /// Returns a minute in which everything was read, with its action rates.
     pub fn of_actions(minute: Timestamp, served: Rate, throttled: Rate) -> Self {
         Self::idle(minute).with(LimitKind::Actions, Usage { served, throttled })
     }
 
-    /// Sets what was used of one limit.
+    /// Sets the usage of one limit.
     #[must_use]
     pub fn with(mut self, kind: LimitKind, usage: Usage) -> Self {
         self.usage[kind] = usage;
         self
     }
 
-    /// Returns the minutes since 1970.
+    /// Returns the number of minutes since 1970.
     pub fn number(&self) -> i64 {
         self.minute.as_second().div_euclid(60)
     }
@@ -69,15 +69,16 @@ impl MinuteSample {
 /// Minutes in a full window.
 const WINDOW_MINUTES: u32 = 60;
 
-/// With fewer known minutes than this an hour's total is an estimate (the `threshold` policy).
+/// With fewer known minutes than this, an hour's total is an estimate (the `threshold` policy).
 const KNOWN_ENOUGH: usize = 48;
 
-/// The newest samples of a namespace: at least one, at most one a minute, none older than an hour before the newest.
+/// The newest samples of a namespace: at least one, at most one per minute, none more than an hour older than
+/// the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<MinuteSample>", into = "Vec<MinuteSample>")]
 pub struct UsageWindow {
     newest: MinuteSample,
-    /// Older ones, newest first.
+    /// Older samples, newest first.
     older: PackedMinutes,
 }
 
@@ -112,7 +113,7 @@ impl HourlyActions {
         self.micros / 1_000_000
     }
 
-    /// Returns whether there were fewer than this number; exactly this number is not below.
+    /// Returns whether this is less than the threshold; a number equal to the threshold is not below it.
     pub const fn is_below(self, threshold: u64) -> bool {
         self.micros < threshold as u128 * 1_000_000
     }
@@ -129,8 +130,8 @@ impl UsageWindow {
 
     /// Returns the window of some samples in any order; `None` if there are none.
     ///
-    /// A minute given twice counts once: the sample of which more was read, and of those the higher use; what is more than an hour
-    /// older than the newest is left out.
+    /// If a minute occurs twice, the sample with more rates read counts, or the one with the higher usage.
+    /// Samples more than an hour older than the newest are left out.
     pub fn from_samples(samples: impl IntoIterator<Item = MinuteSample>) -> Option<Self> {
         let mut samples: Vec<MinuteSample> = samples.into_iter().collect();
         samples.sort_by_key(|sample| {
@@ -154,29 +155,30 @@ impl UsageWindow {
         &self.newest
     }
 
-    /// Returns how many of the 60 minutes are known: those in which the actions served were read. With none, the newest says
-    /// that itself.
+    /// Returns in how many of the 60 minutes the served actions were read. If it is none, the newest minute
+    /// shows that itself.
     pub fn known_minutes(&self) -> usize {
         self.known_minutes_of(LimitKind::Actions)
     }
 
-    /// Returns in how many of the 60 minutes what was served of a limit was read.
+    /// Returns in how many of the 60 minutes the served rate of a limit was read.
     pub fn known_minutes_of(&self, kind: LimitKind) -> usize {
         self.minutes().filter(|sample| sample.served_read[kind]).count()
     }
 
-    /// Returns whether too few minutes are known for an hour's total.
+    /// Returns whether too few minutes are known to compute an hour's total.
     pub fn is_estimate(&self) -> bool {
         self.known_minutes() < KNOWN_ENOUGH
     }
 
-    /// Returns how many more minutes must be known until the hour's total is not an estimate.
+    /// Returns how many more known minutes are needed until the hour's total is no longer an estimate.
     pub fn minutes_missing(&self) -> usize {
         KNOWN_ENOUGH.saturating_sub(self.known_minutes())
     }
 
-    /// Returns the limit of which the fewest minutes are known, if those are too few for its peak, with their number. A limit
-    /// whose newest minute was not read is left out: that is a gap, which reading again may close together with the older ones.
+    /// Returns the limit with the fewest known minutes and their number, if they are too few to determine its
+    /// peak. A limit whose newest minute was not read is left out: that is a gap, which another reading may
+    /// close together with the older ones.
     pub fn least_known(&self) -> Option<(LimitKind, usize)> {
         let known = LimitKind::ALL.map(|kind| (kind, self.known_minutes_of(kind)));
         let few = known
@@ -185,7 +187,8 @@ impl UsageWindow {
         few.min_by_key(|(_, minutes)| *minutes)
     }
 
-    /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an estimate.
+    /// Returns the actions of the last hour: known minutes scaled to 60, or the newest minute times 60 as an
+    /// estimate.
     pub fn actions_of_the_hour(&self) -> HourlyActions {
         let minute = |sample: MinuteSample| {
             u128::from(sample.usage[LimitKind::Actions].served.micros_per_second()) * 60
@@ -202,12 +205,12 @@ impl UsageWindow {
         HourlyActions { micros }
     }
 
-    /// Returns the highest minute of served and throttled together.
+    /// Returns the highest minute of served plus throttled.
     pub fn highest_asked(&self, kind: LimitKind) -> Rate {
         self.highest_asked_within(kind, 60)
     }
 
-    /// Returns the highest of the last `minutes` minutes of served and throttled together.
+    /// Returns the highest minute of served plus throttled in the last `minutes` minutes.
     pub fn highest_asked_within(&self, kind: LimitKind, minutes: usize) -> Rate {
         let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
         self.minutes()

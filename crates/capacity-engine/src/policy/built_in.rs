@@ -1,4 +1,4 @@
-//! A policy as rules hold it: shared, and stored if it is built in.
+//! A shared policy as it is kept in rules. Built-in policies can be stored.
 
 use std::sync::Arc;
 
@@ -8,29 +8,29 @@ use super::break_even::{BreakEven, Parameters};
 use super::contract::CapacityPolicy;
 use super::threshold::{Threshold, ThresholdSettings};
 
-/// A policy, shared.
+/// A shared policy.
 #[derive(Debug, Clone)]
 pub struct PolicyRef {
     policy: Arc<dyn CapacityPolicy>,
-    /// What it is stored as; only built-ins can be stored.
+    /// The stored form; only built-in policies have one.
     stored: Option<BuiltIn>,
 }
 
-/// A built-in policy, as it is stored.
+/// The stored form of a built-in policy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum BuiltIn {
-    /// As release 0.1 stored it: the settings were beside it.
+    /// Form of release 0.1, which stored the settings separately.
     Threshold,
     ThresholdWith(ThresholdSettings),
     BreakEven(Parameters),
 }
 
 impl PolicyRef {
-    /// Names of the built-ins.
+    /// Names of the built-in policies.
     pub const BUILT_IN: [&str; 2] = [Threshold::NAME, BreakEven::NAME];
 
-    /// Shares a policy.
+    /// Wraps a policy so that it can be shared.
     pub fn new(policy: impl CapacityPolicy + 'static) -> Self {
         Self {
             policy: Arc::new(policy),
@@ -54,7 +54,8 @@ impl PolicyRef {
         }
     }
 
-    /// Returns a built-in by its name; the parameters are those of `break-even`, and `threshold` has its default settings.
+    /// Returns a built-in policy by its name. `parameters` applies to `break-even`; `threshold` gets its
+    /// default settings.
     pub fn named(name: &str, parameters: &Parameters) -> Option<Self> {
         match name {
             Threshold::NAME => Some(Self::default()),
@@ -63,7 +64,7 @@ impl PolicyRef {
         }
     }
 
-    /// Returns the settings, if this is `threshold`.
+    /// Returns the settings of `threshold`; `None` for other policies.
     pub fn threshold_settings(&self) -> Option<ThresholdSettings> {
         match &self.stored {
             Some(BuiltIn::ThresholdWith(settings)) => Some(*settings),
@@ -72,7 +73,7 @@ impl PolicyRef {
         }
     }
 
-    /// Replaces the settings, if this is `threshold`; other policies are unchanged.
+    /// Replaces the settings of `threshold`; other policies are returned unchanged.
     #[must_use]
     pub fn with_threshold(self, settings: ThresholdSettings) -> Self {
         match self.threshold_settings() {
@@ -82,7 +83,7 @@ impl PolicyRef {
     }
 }
 
-/// Fails for a policy that is not built in: its contents are its own.
+/// Fails for a policy that is not built in, because its contents are unknown.
 impl Serialize for PolicyRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let problem = || {
@@ -119,7 +120,7 @@ impl std::ops::Deref for PolicyRef {
     }
 }
 
-/// Policies of the same name, version and settings are the same.
+/// Policies with the same name, version and settings are equal.
 impl PartialEq for PolicyRef {
     fn eq(&self, other: &Self) -> bool {
         let identity = |policy: &Self| {

@@ -1,8 +1,8 @@
-//! What a policy is: what it sees, and what it returns.
+//! The trait of a policy, its inputs and its result.
 //!
-//! A policy returns a target capacity and why, never an action: restrictions and guards apply to every target, whichever policy
-//! produced it. The built-ins are `threshold` and `break-even`; a program that embeds this crate adds its own by implementing
-//! [`CapacityPolicy`].
+//! A policy returns a target capacity and the reason, never an action: restrictions and guards apply to every
+//! target, whichever policy produced it. The built-in policies are `threshold` and `break-even`. A program
+//! that embeds this crate adds its own by implementing [`CapacityPolicy`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,21 +23,21 @@ use crate::usage::UsageWindow;
 ///
 /// It is pure: the same view gives the same target.
 pub trait CapacityPolicy: fmt::Debug + Send + Sync {
-    /// Returns its name, under which decisions are recorded and its state is kept.
+    /// Returns the policy's name, under which decisions are recorded and state is stored.
     fn name(&self) -> &str;
 
-    /// Returns the version of its rules and of the form of its state.
+    /// Returns the version of the policy's rules and of its state format.
     fn version(&self) -> i64;
 
-    /// Returns the target.
+    /// Returns the target capacity for a namespace.
     fn target(&self, view: &PolicyView<'_>) -> PolicyTarget;
 
-    /// Returns its parameters by name, as operators write them.
+    /// Returns the policy's parameters by name, in the form that operators write.
     fn parameters(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
 
-    /// Returns whether it carries state from one evaluation to the next.
+    /// Returns whether the policy carries state from one evaluation to the next.
     fn keeps_state(&self) -> bool {
         false
     }
@@ -52,13 +52,13 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns the minutes of the UTC hour at which it should be evaluated.
+    /// Returns the minutes of the UTC hour at which the policy should be evaluated.
     fn evaluation_minutes(&self) -> &[u8] {
         &[45]
     }
 }
 
-/// A target of an embedder's own, without state.
+/// A target that an embedder computed, without state.
 pub(super) struct Own<F>(pub(super) F);
 
 impl<F> fmt::Debug for Own<F> {
@@ -85,32 +85,32 @@ impl<F: Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync> CapacityPolicy for Ow
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PolicyView<'a> {
-    /// Everything known about it.
+    /// Everything known about the namespace.
     pub snapshot: &'a Snapshot,
-    /// Its current capacity.
+    /// Current capacity of the namespace.
     pub present: Capacity,
-    /// What it used in the last hour.
+    /// Usage of the namespace in the last hour.
     pub window: &'a UsageWindow,
-    /// Its limits in effect.
+    /// Limits currently in effect.
     pub limits: PerLimit<Rate>,
-    /// The sizes that may be chosen; a target outside of them is cut or held.
+    /// The allowed sizes. A larger target is reduced or held.
     pub bounds: &'a Bounds,
-    /// What actions cost.
+    /// The price of actions.
     pub prices: &'a ActionPrice,
-    /// What the guards will check, for a policy that explains a hold itself.
+    /// The guards' settings, for a policy that explains a hold itself.
     pub guards: &'a Guards,
-    /// What the policy stored last; `None` if nothing is known.
+    /// The state that the policy stored last; `None` if there is none.
     pub state: Option<&'a PolicyState>,
     /// Whether the evaluation may only scale up.
     pub scale_up_only: bool,
-    /// When this is decided.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
-/// What a policy remembers about a namespace.
+/// The state that a policy stores for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyState {
-    /// The version of its form.
+    /// Version of the state format.
     pub version: i64,
     /// Minutes since 1970 (UTC) of the evaluation that produced it.
     pub minute: i64,
@@ -118,55 +118,56 @@ pub struct PolicyState {
     pub text: String,
 }
 
-/// What a policy asks for, and what it remembers.
+/// The result of a policy: a target, and the state to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyTarget {
-    /// What it wants.
+    /// The target.
     pub wish: Wish,
-    /// What it compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty where it compared nothing.
+    /// Options that the policy compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty if it compared none.
     pub options: Vec<ConsideredOption>,
-    /// What to store. It must not take a change for granted: restrictions, guards or the service may stop it.
+    /// State to store. It must not assume that a change is made: restrictions, guards or the service may
+    /// prevent it.
     pub next_state: Option<PolicyState>,
 }
 
-/// What a policy asks for.
+/// The target of a policy.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Wish {
     /// The current capacity is right.
     Keep {
-        /// Why, as a stable code.
+        /// Stable code of the reason.
         code: ReasonCode,
-        /// Why, in one sentence with its numbers.
+        /// The reason, in one sentence with its numbers.
         reason: String,
-        /// Whether it is announced.
+        /// Whether the decision is announced.
         announce: bool,
     },
-    /// Nothing can be said.
+    /// The policy cannot decide.
     Hold {
-        /// Why, as a stable code.
+        /// Stable code of the reason.
         code: ReasonCode,
-        /// Why, in one sentence with its numbers.
+        /// The reason, in one sentence with its numbers.
         reason: String,
-        /// What would be wanted otherwise.
+        /// The capacity that the policy would otherwise want.
         blocked: Option<Capacity>,
     },
     /// Another capacity.
     Change {
-        /// That capacity.
+        /// The new capacity.
         to: Capacity,
-        /// Why, as a stable code.
+        /// Stable code of the reason.
         code: ReasonCode,
-        /// Why, as a clause with its numbers that guards and restrictions continue.
+        /// The reason, as a clause with its numbers. Guards and restrictions may append to it.
         because: String,
     },
 }
 
 impl PolicyTarget {
-    /// The most options that a decision carries.
+    /// The maximum number of options in a decision.
     pub const MOST_OPTIONS: usize = 32;
 
-    /// Returns the wish to leave everything as it is.
+    /// Returns a target that keeps the current capacity.
     pub fn keep(code: ReasonCode, reason: impl Into<String>) -> Self {
         Wish::Keep {
             code,
@@ -176,7 +177,7 @@ impl PolicyTarget {
         .into()
     }
 
-    /// Returns that the answer is unknown.
+    /// Returns a target for a namespace that the policy cannot decide on.
     pub fn hold(code: ReasonCode, reason: impl Into<String>) -> Self {
         Wish::Hold {
             code,
@@ -186,7 +187,7 @@ impl PolicyTarget {
         .into()
     }
 
-    /// Returns the wish for another capacity.
+    /// Returns a target that changes the capacity.
     pub fn change(to: Capacity, code: ReasonCode, because: impl Into<String>) -> Self {
         Wish::Change {
             to,

@@ -14,10 +14,11 @@ use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::usage::UsageWindow;
 
-/// Decides about one namespace, with what the policy remembers of it, and returns the state to store. Total: every snapshot gets a
-/// decision.
+/// Decides about one namespace, using the stored state of the policy, and returns the state to store next.
+/// Total: every snapshot gets a decision.
 ///
-/// The state that is returned never assumes that the decision is carried out; `None` if there is nothing to store.
+/// The returned state never assumes that the decision is carried out. It is `None` if there is nothing to
+/// store.
 pub fn decide(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -28,10 +29,11 @@ pub fn decide(
     decide_by(&*rules.policy, snapshot, account, rules, state, now)
 }
 
-/// Decides about a target of your own instead of a built-in policy's: filter, state, metrics, restrictions and guards apply to it
-/// as to any other. The result is a change to make, or a hold with the reason.
+/// Decides based on your own target instead of a built-in policy's. Filter, state, metrics, restrictions and
+/// guards apply to it as to any other target. The result is a change to make, or a hold with the reason.
 ///
-/// The target is computed from what is known about the namespace, and only if the namespace can be evaluated at all.
+/// `target` is computed from what is known about the namespace, and only if the namespace can be evaluated at
+/// all.
 pub fn judge(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -88,7 +90,7 @@ fn decide_by(
     (conclude(snapshot, rules, policy, verdict, options), next_state)
 }
 
-/// Check 11: what the policy wants.
+/// Check 11: the policy's target.
 fn target(
     judged: &judgement::Judged<'_>,
     account: &AccountView,
@@ -140,8 +142,8 @@ fn restricted(
     })
 }
 
-/// Returns whether capacity info must be read before a decision can be made: only if checks 1 to 12 let a change
-/// pass, and no guard holds it that works without capacity info.
+/// Returns whether capacity info must be read before a decision can be made: only if checks 1 to 12 let a
+/// change pass, and no guard that works without capacity info holds it.
 pub fn wants_capacity_info(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -210,7 +212,7 @@ fn conclude(
         policy: policy.name().to_owned(),
         options,
     };
-    // What the policy compared says more than what the guards looked at.
+    // The options that the policy compared are more detailed than those of the guards.
     match sizes {
         Some(sizes) => Decision {
             options: sizes.options(snapshot, &decision),
@@ -220,13 +222,13 @@ fn conclude(
     }
 }
 
-/// Whether a hold only waits until our own change has ended and shows in the metrics: a throttled namespace needs attention
-/// while it is held for any other reason.
+/// Whether a hold only waits until our own change has ended and shows in the metrics. A throttled namespace
+/// that is held for any other reason needs attention.
 fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
     let ours = snapshot.latest_request.as_ref().filter(|request| request.ours);
     match code {
         ReasonCode::ChangeInProgress | ReasonCode::WaitingForEffect => ours.is_some(),
-        // The service says of a namespace that it is updating while a change is in progress.
+        // The service reports a namespace as updating while a change is in progress.
         ReasonCode::NamespaceNotActive => {
             snapshot.moving_replica.is_none()
                 && ours.is_some_and(|request| request.state == RequestState::InProgress)

@@ -25,7 +25,7 @@ use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 const ROOM_NUMERATOR: u128 = 5;
 const ROOM_DENOMINATOR: u128 = 4;
 
-/// What to change, and why.
+/// The change to check, and its reason.
 #[derive(Clone, Copy)]
 struct Change<'a> {
     to: Capacity,
@@ -89,7 +89,8 @@ fn guarded_scale_up(
     }
 }
 
-/// Looks at every size of the ladder: ceiling, bounds, no regression, a limit that rises.
+/// Checks every size of the ladder against ceiling, bounds, no regression, and whether a throttled limit
+/// rises.
 fn look_at_sizes(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -131,7 +132,7 @@ fn guarded_scale_down(
     let info = known_info(judged, because)?;
     let to = match to {
         Capacity::OnDemand => to,
-        // The next size up, so that no limit is below what was wanted.
+        // The next size up, so that no limit is below the wanted one.
         Capacity::Provisioned(trus) => match info.ladder.at_least(trus) {
             Some(step) if step < from => Capacity::Provisioned(step),
             Some(_) | None => {
@@ -165,7 +166,7 @@ fn guarded_scale_down(
     Ok(Verdict::new(action, code, reason))
 }
 
-/// Nothing is scaled down on less than an hour's data, or while a part of the usage is unknown.
+/// Nothing is scaled down on less than an hour of data, or while part of the usage is unknown.
 fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<(), Verdict> {
     let window = judged.window;
     if window.is_estimate() && !guards.disable_on_estimate {
@@ -190,7 +191,8 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
     Ok(())
 }
 
-/// The last change must not have been refused, and what may be chosen must be known and agree with the list.
+/// The last change must not have been refused, and the capacity info must be known and agree with the
+/// namespace list.
 fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacityInfo, Verdict> {
     if let Some(refusal) = &judged.snapshot.change_refused {
         let reason = format!(
@@ -209,7 +211,7 @@ fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacit
         CapacityInfo::Unavailable { why } => return unavailable(why),
         CapacityInfo::Known(info) => info,
     };
-    // Absent says nothing against the list: a namespace that was never changed has no capacity at all.
+    // An absent capacity does not contradict the list: a namespace that was never changed has none.
     if info.current != ReportedMode::Absent && info.current != ReportedMode::from(judged.present) {
         let reason = format!(
             "the current capacity is unknown: the namespace list reports {}, the capacity info {}",
@@ -220,7 +222,7 @@ fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacit
     Ok(info)
 }
 
-/// Inventory unknown.
+/// Holds if the region's inventory is unknown.
 fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict> {
     let missing = match (info.ladder.is_empty(), info.ceiling) {
         (false, Some(ceiling)) => return Ok(ceiling),
@@ -228,19 +230,20 @@ fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict
         (false, None) => "the largest size that the region can currently provide",
     };
     let reason = format!(
-        "{because}, but {missing} cannot be read from the capacity info; will re-evaluate when it is there"
+        "{because}, but {missing} cannot be read from the capacity info; will re-evaluate when they are \
+         reported"
     );
     Err(Verdict::hold(ReasonCode::NoInventory, reason))
 }
 
-/// The size to scale up to, with notes for the sentence.
+/// The size to scale up to, with notes for the reason sentence.
 struct Step {
     trus: Trus,
     notes: Vec<String>,
     announce: bool,
 }
 
-/// The first size that helps, from the wanted one up.
+/// The smallest size that helps, starting with the wanted one.
 fn choose_step(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -250,7 +253,7 @@ fn choose_step(
     let ladder = &info.ladder;
     let default = sizes.wish;
     let mut notes = Vec::new();
-    // The ladder holds at least one step, as `told_ceiling` has seen.
+    // The ladder has at least one step, as `told_ceiling` has checked.
     let wanted = ladder.at_least(default).or(ladder.highest()).unwrap_or(default);
     if wanted > default {
         notes.push(format!(
@@ -279,14 +282,14 @@ fn choose_step(
             announce: *step > wanted,
         });
     }
-    // At least `wanted` is allowed, but no size is enough: the largest has the best chance.
+    // The bounds allow at least `wanted`, but no size is enough: report the largest, which comes closest.
     let highest = sizes.allowed().next_back().map_or(wanted, |(step, _)| *step);
     let why = sizes.obstacle(highest).unwrap_or_default();
     let reason = format!("{}, but {why}", need(judged, because));
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
 
-/// The wanted size is above the ceiling or the bound: the highest allowed step, if it suffices.
+/// The wanted size is above the ceiling or the bound: use the highest allowed step if it is sufficient.
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -329,7 +332,7 @@ fn step_below(
         .announced())
 }
 
-/// Returns why a step would not help: a limit below what on-demand gives, or no throttled limit that rises.
+/// Returns why a step would not help: a limit below the on-demand limit, or no throttled limit that rises.
 fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option<String> {
     for kind in LimitKind::ALL {
         let gives = on_demand_gives(judged, info, kind);
@@ -346,7 +349,7 @@ fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option
     let throttled = |kind: &LimitKind| !newest.usage[*kind].throttled.is_zero();
     let rises = |kind: LimitKind| kind.at(step) > judged.limits[kind];
     let is_throttled = LimitKind::ALL.iter().any(throttled);
-    // What is planned ahead helps if any limit rises.
+    // A size that is planned ahead helps if any limit rises.
     let helps = |kind: &LimitKind| throttled(kind) || !is_throttled;
     if LimitKind::ALL.into_iter().filter(helps).any(rises) {
         return None;
@@ -360,8 +363,8 @@ fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option
     ))
 }
 
-/// What on-demand gives now: the highest of the envelope in the metrics, the API's answer and the limit in effect, since
-/// the namespace is on-demand.
+/// The limit that on-demand provides now: the highest of the envelope in the metrics, the API's answer and
+/// the limit in effect, since the namespace is on-demand.
 fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKind) -> Rate {
     let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
     told.into_iter().flatten().fold(judged.limits[kind], Rate::max)
@@ -377,7 +380,7 @@ fn throttled_kind(judged: &Judged<'_>) -> LimitKind {
         .map_or(LimitKind::Actions, |throttling| throttling.kind)
 }
 
-/// Why more is needed, in short.
+/// States in short why more capacity is needed.
 fn need(judged: &Judged<'_>, because: &str) -> String {
     match most_throttled(judged.window.newest(), &judged.snapshot.limits) {
         Some(throttling) => format!("{} are throttled", throttling.kind.noun()),
@@ -430,7 +433,7 @@ fn room_below(
     Ok(())
 }
 
-/// Set by Support: such limits cannot be set again by an API call.
+/// Set by Support: such limits cannot be restored by an API call.
 fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
     let why = match judged.present {
         _ if info.has_legacy_limits => "its limits were set by Temporal Support".to_owned(),
@@ -443,7 +446,7 @@ fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &s
     Err(Verdict::hold(ReasonCode::SetBySupport, reason))
 }
 
-/// Not regainable: the region might not provide it again.
+/// Not regainable: the region might not provide the current size again.
 fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(), Verdict> {
     match info.ceiling {
         Some(ceiling) if ceiling < from => {
@@ -492,7 +495,7 @@ fn not_in_others_hands(
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())
 }
 
-/// Own namespace: the one this autopilot runs in is never scaled down.
+/// Own namespace: the namespace that this autopilot runs in is never scaled down.
 fn not_own_home(judged: &Judged<'_>, account: &AccountView, because: &str) -> Result<(), Verdict> {
     if account.home.as_ref() != Some(&judged.snapshot.namespace) {
         return Ok(());

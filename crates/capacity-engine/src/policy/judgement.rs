@@ -13,17 +13,17 @@ use crate::rate::Rate;
 use crate::snapshot::{AccountView, MetricsHealth, MovingReplica, ReportedUsage, Since, Snapshot};
 use crate::usage::UsageWindow;
 
-/// A namespace that can be evaluated: what was optional is known.
+/// A namespace that can be evaluated: its optional values are known.
 pub(super) struct Judged<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) present: Capacity,
     pub(super) window: &'a UsageWindow,
     pub(super) limits: PerLimit<Rate>,
-    /// Who wants a target of it.
+    /// The policy that needs a target.
     pub(super) policy: &'a dyn CapacityPolicy,
 }
 
-/// How far in the future a sample may lie: clocks are not that exact.
+/// How far in the future a sample may be, because clocks are not exact.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn judge<'a>(
@@ -65,17 +65,17 @@ pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, String> {
 fn ours(snapshot: &Snapshot, rules: &Rules) -> Result<(), Verdict> {
     let filter = &rules.filter;
     if filter.deny.matches(&snapshot.namespace) {
-        let reason = "on the deny list".to_owned();
+        let reason = "on the denylist".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::Denied, reason));
     }
     if !filter.allow.is_empty() && !filter.allow.matches(&snapshot.namespace) {
-        let reason = "not on the allow list".to_owned();
+        let reason = "not on the allowlist".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::NotAllowed, reason));
     }
     Ok(())
 }
 
-/// Row 2. The reason contains what keeps it from being active, if known.
+/// Row 2. If known, the reason includes why the namespace is not active.
 fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     let Some(state) = &snapshot.inactive_state else {
         return Ok(());
@@ -91,7 +91,8 @@ fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     Err(if is_long { held.announced() } else { held })
 }
 
-/// A region may take days to be added. After this long it is announced: the namespace is not scaled in the meantime.
+/// Adding a region may take days. After this long it is announced, because the namespace is not scaled in the
+/// meantime.
 const LONG_MOVE: SignedDuration = SignedDuration::from_hours(3);
 
 /// Row 3.
@@ -104,7 +105,7 @@ fn replicas_at_rest(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> 
     Err(if is_long { held.announced() } else { held })
 }
 
-/// A replica that moves, since when, and whether that has lasted long.
+/// A replica that is being changed, since when, and whether that has taken long.
 fn moving_replica(snapshot: &Snapshot, now: Timestamp) -> Option<(String, bool)> {
     let MovingReplica { what, since } = snapshot.moving_replica.as_ref()?;
     let (word, began) = match since {
@@ -140,7 +141,8 @@ fn request_in_progress(snapshot: &Snapshot) -> Option<&CapacityRequest> {
     latest.filter(|request| request.state == RequestState::InProgress)
 }
 
-/// A change of capacity that is in progress: whose, from what to what, since when, and its operation.
+/// Describes a capacity change in progress: who requested it, from what to what, since when, and its
+/// operation.
 fn in_progress(request: &CapacityRequest) -> String {
     let operation = request
         .operation_id

@@ -1,8 +1,10 @@
-//! From a snapshot to a decision: the order of checks, the policies, the guards.
+//! Turns a snapshot into a decision: the order of checks, the policies, the guards.
 //!
-//! Each part is a file: [`settings`] what all policies share, [`rules`] all that a decision is made by, `judgement` checks 1 to 10,
-//! `contract` the trait of a policy (check 11), `threshold` and `break_even` the built-ins, `decide` the restrictions (check 12)
-//! and the whole, `guards` the guards (check 13). A part either lets a snapshot pass or ends with a `Verdict`.
+//! One file per part: [`settings`] has the settings that all policies share, [`rules`] everything that a
+//! decision is based on besides the snapshot, `judgement` checks 1 to 10, `contract` the policy trait (check
+//! 11), `threshold` and `break_even` the built-in policies, `decide` the restrictions (check 12) and the
+//! entry points, and `guards` the guards (check 13). Each part either lets a snapshot pass or ends with a
+//! `Verdict`.
 
 pub mod break_even;
 mod built_in;

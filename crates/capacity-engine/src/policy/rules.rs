@@ -1,4 +1,4 @@
-//! All that a decision is made by, in addition to what is known.
+//! Everything that a decision is based on, besides what is known about the namespace.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -10,25 +10,25 @@ use crate::capacity::Trus;
 use crate::namespace::NamespaceFilter;
 use crate::pricing::{ActionPrice, PricePerMillion};
 
-/// What is judged, and how: what is common to all policies, and the policy itself.
+/// The rules of a decision: settings that all policies share, and the policy itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "StoredRules")]
 #[non_exhaustive]
 pub struct Rules {
     /// Which namespaces are managed. Empty lists manage every namespace of the account.
     pub filter: NamespaceFilter,
-    /// How old data may be.
+    /// Maximum age of the data.
     pub freshness: Freshness,
     /// Settings of the guards.
     pub guards: Guards,
-    /// What actions cost (`PRICE_PER_MILLION_ACTIONS`, `ACTIONS_PER_MONTH`, `SUPPORT_PLAN_PERCENTAGE`; $50 per million). Every
-    /// cost in a decision is based on it, and `break-even` chooses by it.
+    /// Price of actions (`PRICE_PER_MILLION_ACTIONS`, `ACTIONS_PER_MONTH`, `SUPPORT_PLAN_PERCENTAGE`).
+    /// Default: $50 per million. Every cost in a decision is based on it, and `break-even` chooses by it.
     pub prices: ActionPrice,
-    /// The sizes that may be chosen.
+    /// The allowed sizes.
     pub bounds: Bounds,
     /// The policy that decides.
     pub policy: PolicyRef,
-    /// The policy whose decisions are recorded in addition, and never carried out.
+    /// A second policy whose decisions are recorded and never carried out.
     pub shadow: Option<PolicyRef>,
 }
 
@@ -53,13 +53,13 @@ impl Rules {
         Self { filter, ..self }
     }
 
-    /// Sets what actions cost.
+    /// Sets the price of actions.
     #[must_use]
     pub fn with_prices(self, prices: ActionPrice) -> Self {
         Self { prices, ..self }
     }
 
-    /// Sets the sizes that may be chosen.
+    /// Sets the allowed sizes.
     #[must_use]
     pub fn with_bounds(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
@@ -71,7 +71,7 @@ impl Rules {
         Self { policy, ..self }
     }
 
-    /// Sets the policy whose decisions are recorded as well, and never carried out.
+    /// Sets a second policy whose decisions are recorded and never carried out.
     #[must_use]
     pub fn with_shadow(self, shadow: impl Into<Option<PolicyRef>>) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Rules {
         }
     }
 
-    /// Changes the settings of the `threshold` policy, wherever it is used.
+    /// Changes the settings of the `threshold` policy, whether it is active or in shadow.
     #[must_use]
     pub fn with_threshold(self, settings: ThresholdSettings) -> Self {
         Self {
@@ -91,7 +91,8 @@ impl Rules {
     }
 }
 
-/// Rules as this version stores them, or as release 0.1 did: everything but the filter and the policies in `threshold`.
+/// Rules as this version stores them, or as release 0.1 did, with everything except the filter and the
+/// policies in `threshold`.
 #[derive(Deserialize)]
 struct StoredRules {
     #[serde(default)]

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::Trus;
 
-/// How old data may be.
+/// Maximum age of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Freshness {
-    /// How old the newest metrics may be (`METRICS_MAX_AGE`, 6 minutes). The endpoint is 3 to 4 minutes behind: a lower value holds
-    /// every namespace, a higher one decides on old usage.
+    /// Maximum age of the newest metrics (`METRICS_MAX_AGE`, 6 minutes). The endpoint is 3 to 4 minutes
+    /// behind: a lower value holds every namespace, a higher one decides on old usage.
     pub metrics_max_age: SignedDuration,
 }
 
@@ -22,7 +22,7 @@ impl Default for Freshness {
     }
 }
 
-/// Settings of the guards, which every target passes, whichever policy wants it.
+/// Settings of the guards, which check the target of every policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Guards {
@@ -43,12 +43,12 @@ impl Default for Guards {
     }
 }
 
-/// The sizes that may be chosen.
+/// The allowed sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bounds {
-    /// TRUs never to be exceeded (`MAX_TRU_COUNT`, 12). Each TRU after the first costs 360,000 actions an hour, used or not; a
-    /// value below what a throttled namespace needs holds it.
+    /// Maximum TRUs (`MAX_TRU_COUNT`, 12). Each TRU after the first costs 360,000 actions an hour, used or
+    /// not. If a throttled namespace needs more, it is held.
     pub max_trus: Trus,
 }
 

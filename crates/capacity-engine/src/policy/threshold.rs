@@ -1,4 +1,4 @@
-//! Check 11: the `threshold` policy. Provisioned capacity when throttled, on-demand again when idle.
+//! Check 11: the `threshold` policy. It provisions capacity when throttled and releases it when idle.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::pricing::{ActionPrice, in_dollars, minimum_actions_per_hour, shortfal
 use crate::rate::thousands;
 use crate::usage::UsageWindow;
 
-/// A size outside the bounds.
+/// A default size above the largest allowed size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the default size of {default} is above the largest allowed size of {max}")]
 pub struct SizeOutOfBounds {
@@ -30,8 +30,8 @@ pub struct SizeOutOfBounds {
 #[non_exhaustive]
 pub struct ThresholdSettings {
     pub(crate) default_trus: Trus,
-    /// Capacity is released below this number of actions an hour (`MIN_ACTIONS_THRESHOLD`). A high value releases capacity that is
-    /// in use; zero never releases.
+    /// Capacity is released below this number of actions an hour (`MIN_ACTIONS_THRESHOLD`). A high value
+    /// releases capacity that is in use; zero never releases.
     pub min_actions_per_hour: u64,
 }
 
@@ -49,7 +49,7 @@ impl ThresholdSettings {
     ///
     /// # Errors
     ///
-    /// If it is above the bounds.
+    /// If it is above the largest allowed size.
     pub fn with_default_trus(self, default: Trus, bounds: Bounds) -> Result<Self, SizeOutOfBounds> {
         let max = bounds.max_trus;
         if default > max {
@@ -61,7 +61,8 @@ impl ThresholdSettings {
         })
     }
 
-    /// TRUs to enable (`DEFAULT_TRU_COUNT`); if this size is not available, the next one up is used.
+    /// Returns the TRUs to enable (`DEFAULT_TRU_COUNT`). If this size is not available, the next one up is
+    /// used.
     pub const fn default_trus(&self) -> Trus {
         self.default_trus
     }
@@ -77,7 +78,7 @@ impl Threshold {
     /// The name of the policy.
     pub const NAME: &str = "threshold";
 
-    /// Returns the policy with some settings.
+    /// Returns the policy with these settings.
     pub const fn new(settings: ThresholdSettings) -> Self {
         Self { settings }
     }
@@ -148,7 +149,7 @@ fn throttled_while_provisioned(judged: &PolicyView<'_>, trus: Trus, throttling: 
     .into()
 }
 
-/// `12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s`.
+/// Formats the throttling: `12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s`.
 fn throttled_words(judged: &PolicyView<'_>, throttling: &Throttling) -> String {
     let Throttling { kind, usage, share } = throttling;
     let percent = share.percent();
@@ -219,7 +220,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
     PolicyTarget::change(Capacity::OnDemand, ReasonCode::Idle, because)
 }
 
-/// What is paid for an hour below its minimum.
+/// Formats what an hour below its minimum costs.
 fn unused_minimum(actions: u128, prices: &ActionPrice, trus: Trus) -> String {
     let capacity = Capacity::Provisioned(trus);
     let missing = shortfall(capacity, u64::try_from(actions).unwrap_or(u64::MAX));
@@ -233,7 +234,7 @@ fn unused_minimum(actions: u128, prices: &ActionPrice, trus: Trus) -> String {
     )
 }
 
-/// On-demand, and nothing is throttled.
+/// Returns the target for a namespace that is on-demand and not throttled.
 pub(super) fn on_demand(judged: &PolicyView<'_>) -> PolicyTarget {
     let sample = judged.window.newest();
     let limit = judged.limits[LimitKind::Actions].limit();
@@ -256,7 +257,7 @@ fn counted(actions: u128) -> String {
     format!("{} {noun}", thousands(actions))
 }
 
-/// How many minutes the total comes from, unless it is all 60.
+/// Returns how many minutes the total is based on, unless it is all 60.
 fn estimate_note(window: &UsageWindow) -> String {
     // An estimate uses only the newest minute, no matter how many are known.
     match (window.is_estimate(), window.known_minutes()) {

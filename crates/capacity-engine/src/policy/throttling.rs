@@ -1,4 +1,4 @@
-//! Which limit throttles most.
+//! Finds the limit that throttles most.
 
 use crate::decision::Share;
 use crate::limit::{LimitKind, PerLimit};
@@ -13,8 +13,8 @@ pub(super) struct Throttling {
     pub(super) share: Share,
 }
 
-/// Returns the limit with the highest throttled share, if any is throttled. If the served rate was not read, it is assumed to
-/// be at the limit, as it is while work is throttled.
+/// Returns the limit with the highest throttled share; `None` if nothing is throttled. If the served rate was
+/// not read, it is assumed to be at the limit, as it is while work is throttled.
 pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rate>>) -> Option<Throttling> {
     let throttled = LimitKind::ALL.into_iter().filter_map(|kind| {
         let mut usage = sample.usage[kind];

@@ -1,4 +1,4 @@
-//! What a decision keeps of the sizes that its guards looked at, so that `explain` prints what the engine did.
+//! Records the sizes that the guards of a decision considered, so that `explain` prints what the engine did.
 
 use super::contract::PolicyTarget;
 use super::settings::Bounds;
@@ -9,7 +9,7 @@ use crate::limit::LimitKind;
 use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, Snapshot};
 
-/// The sizes of the ladder, each with what the guards made of it. One is chosen from this list.
+/// The sizes of the ladder, each with the result of the guards. The chosen size is one of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sizes {
     /// The size that the policy wanted.
@@ -20,12 +20,12 @@ pub(super) struct Sizes {
     pub(super) fits: Vec<(Trus, Fit)>,
 }
 
-/// Whether a size could be chosen.
+/// Whether a size is allowed and helps.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fit {
     AboveCeiling,
     AboveBounds,
-    /// It would not help, and why.
+    /// The size would not help, with the reason.
     Obstacle(String),
     Fits,
 }
@@ -46,7 +46,7 @@ impl Sizes {
         }
     }
 
-    /// Returns the options of a decision that chose from these sizes, or was held after it had looked at them.
+    /// Returns the options of a decision that chose from these sizes, or was held after considering them.
     pub(super) fn options(&self, snapshot: &Snapshot, decision: &Decision) -> Vec<ConsideredOption> {
         let steps = self.fits.iter().map(|(step, _)| Capacity::Provisioned(*step));
         let mut options = options_of(snapshot, decision, steps, |capacity| {
@@ -85,7 +85,8 @@ impl Sizes {
     }
 }
 
-/// Lists on-demand, some sizes, and the current, wanted and blocked one, smallest first, with what is said about each.
+/// Lists on-demand, the given sizes, and the current, wanted and blocked sizes, smallest first, each with its
+/// verdict.
 pub(super) fn options_of(
     snapshot: &Snapshot,
     decision: &Decision,
@@ -111,7 +112,7 @@ pub(super) fn options_of(
     capacities.into_iter().map(about).collect()
 }
 
-/// Actions a second at a size; the limit in effect for the current size.
+/// Limit at a size in actions a second; for the current size, the limit in effect.
 fn limit_of(snapshot: &Snapshot, decision: &Decision, capacity: Capacity) -> Option<Rate> {
     let in_force = snapshot.limits[LimitKind::Actions].filter(|_| decision.current == Some(capacity));
     in_force.or_else(|| match capacity {
@@ -123,7 +124,7 @@ fn limit_of(snapshot: &Snapshot, decision: &Decision, capacity: Capacity) -> Opt
     })
 }
 
-/// What is said of the size that was chosen, or that would have been.
+/// Verdict of the size that was chosen, or that would have been chosen.
 pub(super) fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<String> {
     let meaning = || meaning(decision);
     if decision.action.is_change() && decision.wanted == Some(capacity) {
@@ -135,7 +136,7 @@ pub(super) fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<
     None
 }
 
-/// What is said of the sizes that a scale-up leaves behind.
+/// Verdict of the sizes below the one that a scale-up chose.
 pub(super) fn not_larger(decision: &Decision, capacity: Capacity) -> Option<String> {
     if decision.current == Some(capacity) {
         return Some(match decision.throttled_share {
@@ -146,7 +147,7 @@ pub(super) fn not_larger(decision: &Decision, capacity: Capacity) -> Option<Stri
     (capacity == Capacity::OnDemand).then(|| "smaller than the current size".to_owned())
 }
 
-/// What its code means, as the rest of a sentence.
+/// Returns the meaning of the decision's code, as the rest of a sentence.
 pub(super) fn meaning(decision: &Decision) -> String {
     let meaning = decision.reason_code.meaning().trim_end_matches('.');
     let mut letters = meaning.chars();

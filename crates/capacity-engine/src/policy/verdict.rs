@@ -1,10 +1,10 @@
-//! How a judgment ends.
+//! The result of a check that ends the evaluation.
 
 use super::trace::Sizes;
 use crate::capacity::Capacity;
 use crate::decision::{Action, ReasonCode};
 
-/// The end of a judgment.
+/// The result of a check that ends the evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Verdict {
     pub(super) action: Action,
@@ -12,7 +12,7 @@ pub(super) struct Verdict {
     pub(super) reason: String,
     pub(super) blocked: Option<Capacity>,
     pub(super) announce: bool,
-    /// The sizes that the guards looked at.
+    /// The sizes that the guards considered.
     pub(super) sizes: Option<Sizes>,
 }
 

@@ -1,4 +1,4 @@
-//! Phrases that the sentences of several checks share.
+//! Phrases that reason sentences of several checks share.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,12 +6,12 @@ use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 use crate::snapshot::{Snapshot, UsageGap};
 
-/// Writes a point in time to the minute, in UTC.
+/// Formats a timestamp to the minute, in UTC.
 pub(super) fn at_minute(time: Timestamp) -> impl std::fmt::Display {
     time.strftime("%Y-%m-%d %H:%M UTC")
 }
 
-/// Writes a span of time in whole minutes.
+/// Formats a duration in whole minutes.
 pub(super) fn minutes(duration: SignedDuration) -> String {
     if duration.as_mins() == 0 {
         return "less than a minute".to_owned();
@@ -19,7 +19,7 @@ pub(super) fn minutes(duration: SignedDuration) -> String {
     span(SignedDuration::from_mins(duration.as_mins()))
 }
 
-/// Writes a span of time as people say it: `9 min`, `6 min 30 s`, `4 h`.
+/// Formats a duration for people: `9 min`, `6 min 30 s`, `4 h`.
 pub(super) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     let parts = [
@@ -39,7 +39,7 @@ pub(super) fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// What is unknown of the usage, if anything is.
+/// Describes which part of the usage is unknown; `None` if all of it is known.
 pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
     LimitKind::ALL
         .into_iter()
@@ -55,7 +55,7 @@ pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
         })
 }
 
-/// Reports what standby replicas served, and that it was left out.
+/// Formats the traffic of standby replicas, which is not counted.
 pub(super) fn standby_note(standby: &PerLimit<Rate>) -> String {
     let parts: Vec<String> = LimitKind::ALL
         .into_iter()

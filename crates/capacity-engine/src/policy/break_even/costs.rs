@@ -1,17 +1,17 @@
-//! What an option costs: idle minimum, waiting, and remembered hours replayed at another size.
+//! Prices an option: idle minimum, waiting, and remembered hours replayed at another size.
 
 use super::load::Queue;
 use super::model::Situation;
 use super::parameters::{Parameters, TRU_HOUR};
 use super::state::RememberedHour;
 
-/// Costs stop here, so that sums of them fit into 64 bits: beyond all real money.
+/// Upper bound of a cost, beyond any real amount, so that sums of costs fit into 64 bits.
 const HIGHEST_COST: i64 = 1_000_000_000_000_000;
 
 /// Minutes from the first throttled minute of a burst until a scale-up can take effect.
 const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 
-/// How many of the worst remembered hours are left out, so that one bad hour never keeps capacity.
+/// Number of the worst remembered hours that are ignored, so that one bad hour never keeps capacity.
 const WORST_LEFT_OUT: usize = 2;
 
 /// Actions billed in addition to those used, in a calendar hour whose highest option had this many TRUs.
@@ -19,11 +19,11 @@ fn topup(trus: u32, used: i64) -> i64 {
     (TRU_HOUR * i64::from(trus.saturating_sub(1)) - used).max(0)
 }
 
-/// What both kinds of decisions compare options with.
+/// The inputs that both kinds of decisions use to compare options.
 pub(super) struct Costs<'a> {
     pub(super) situation: &'a Situation<'a>,
     pub(super) parameters: &'a Parameters,
-    /// Options up to `max_trus`, with their limits, in order of their number.
+    /// Options up to `max_trus`, with their limits, in ascending order.
     pub(super) options: Vec<(u32, i64)>,
 }
 
@@ -40,18 +40,18 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Actions billed in addition to those used, in an hour that served this amount of what the window counts.
+    /// Actions billed in addition to those used, in an hour that served `used` units of the deciding limit.
     pub(super) fn topup(&self, trus: u32, used: i64) -> i64 {
         topup(trus, used * self.situation.billed_permille / 1000)
     }
 
-    /// Cost of action-minutes waited.
+    /// Cost of this many action-minutes of waiting.
     pub(super) fn delay(&self, action_minutes: i64) -> i64 {
         let thousandths = self.parameters.delay_milli.checked_mul(action_minutes);
         thousandths.map_or(HIGHEST_COST, |cost| (cost / 1000).min(HIGHEST_COST))
     }
 
-    /// Cost of one remembered hour if the namespace enters it at an option.
+    /// Cost of one remembered hour if the namespace enters it at this option.
     pub(super) fn of_hour(&self, hour: RememberedHour, option: u32) -> i64 {
         let (peak, mean) = (hour.peak(), hour.mean());
         let used = 60 * mean;
@@ -82,14 +82,14 @@ impl<'a> Costs<'a> {
         self.delay(queue.sum / 2 + queue.tail(scaled))
     }
 
-    /// Whether waiting in an hour would have cost enough to matter.
+    /// Whether waiting in this hour would have cost enough to matter.
     pub(super) fn had_a_need(&self, hour: RememberedHour) -> bool {
         hour.is_known()
             && hour.peak() > self.situation.envelope
             && self.of_hour(hour, 0) >= self.parameters.let_pass()
     }
 
-    /// Returns hours without the two that were worst at on-demand.
+    /// Returns the hours without the two that would have cost the most on-demand.
     pub(super) fn without_the_worst(&self, mut hours: Vec<RememberedHour>) -> Vec<RememberedHour> {
         hours.sort_by_cached_key(|hour| (self.of_hour(*hour, 0), hour.bytes()));
         hours.truncate(hours.len().saturating_sub(WORST_LEFT_OUT));

@@ -1,4 +1,4 @@
-//! One evaluation: raise now, plan the coming hour, carry the plan out, keep the bounds.
+//! One evaluation: scale up now, plan the coming hour, carry out the plan, and apply the bounds.
 
 use super::costs::Costs;
 use super::load::{Demands, MinuteActions, WINDOW_MINUTES, count};
@@ -8,10 +8,10 @@ use super::plan::plan;
 use super::raise::{Raise, raise};
 use super::state::{BreakEvenState, RememberedHour};
 
-/// Minutes that the newest sample may be behind.
+/// Number of minutes that the newest sample may lag.
 const STALE_AFTER: i64 = 4;
 
-/// Good samples that make an hour known: 80 % of 60.
+/// Good samples that an hour needs to count as known: 80% of 60.
 const KNOWN_HOUR: usize = 48;
 
 /// Minute of the hour at which the coming hour is planned.
@@ -23,9 +23,10 @@ const LAST_RELEASE_MINUTE: i64 = 57;
 /// Last minute at which a larger plan is still carried out.
 const LAST_PLANNED_MINUTE: i64 = 9;
 
-/// Decides about one namespace and returns what to remember if the decision is carried out. Total and deterministic.
+/// Decides about one namespace, and returns the state to store if the decision is carried out. Total and
+/// deterministic.
 ///
-/// Counts of the window are used from 0 to a billion actions per minute; what is outside is read as the bound.
+/// Counts in the window are clamped to 0 to 1,000,000,000 actions per minute.
 pub fn evaluate(
     situation: &Situation<'_>,
     state: &BreakEvenState,
@@ -36,7 +37,8 @@ pub fn evaluate(
     (outcome, state)
 }
 
-/// As [`evaluate`], but returns what to remember if the decision is not carried out: everything but the change.
+/// Like [`evaluate`], but returns the state to store if the decision is not carried out: everything except
+/// the change.
 pub fn evaluate_only(
     situation: &Situation<'_>,
     state: &BreakEvenState,
@@ -218,11 +220,11 @@ impl Evaluation<'_> {
     }
 }
 
-/// Most actions per minute that are computed with: all sums of a replay then fit into 64 bits.
+/// Highest actions per minute used in calculations, so that all sums of a replay fit into 64 bits.
 const MOST_ACTIONS: i64 = 1_000_000_000;
 
 impl MinuteActions {
-    /// Returns the counts from 0 to a billion; what is outside becomes the bound.
+    /// Returns the counts, clamped to 0 to 1,000,000,000.
     #[must_use]
     pub fn within_bounds(self) -> Self {
         Self {

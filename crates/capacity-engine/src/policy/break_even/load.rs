@@ -1,4 +1,4 @@
-//! What a load asks for, and what happens to it at a limit.
+//! Demand, and what happens to it at a limit.
 
 /// Actions of one minute of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +9,13 @@ pub struct MinuteActions {
     pub throttled: i64,
 }
 
-/// Sixty minutes, oldest first, the last one for the newest sample; `None` is a missing minute.
+/// Sixty minutes, oldest first. The last one is the minute of the newest sample; `None` is a missing minute.
 pub type Window = [Option<MinuteActions>; WINDOW_MINUTES];
 
 /// Minutes of a window.
 pub const WINDOW_MINUTES: usize = 60;
 
-/// Highest queue of which the tail is computed: its square just fits into 64 bits.
+/// Longest queue for which the tail is computed: its square just fits into 64 bits.
 const LONGEST_QUEUE: i64 = 3_000_000_000;
 
 /// The demand of a window.
@@ -23,12 +23,12 @@ const LONGEST_QUEUE: i64 = 3_000_000_000;
 pub(super) struct Demands {
     /// Demand of each good sample, oldest first; missing minutes are left out.
     pub(super) minutes: Vec<i64>,
-    /// Work that waits after the newest minute.
+    /// Actions still waiting after the newest minute.
     pub(super) queue: i64,
 }
 
-/// Rebuilds what was asked for, minute by minute: throttled work is retried about once a minute, so the throttled count is the
-/// growth of the queue plus the queue. Missing minutes are skipped.
+/// Reconstructs demand minute by minute. Throttled work is retried about once a minute, so the throttled
+/// count equals the growth of the queue plus the queue itself. Missing minutes are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemandRebuild {
     queue: i64,
@@ -46,7 +46,7 @@ impl DemandRebuild {
         (minute.served + growth).max(0)
     }
 
-    /// Returns the work that waits after the newest minute.
+    /// Returns the number of actions still waiting after the newest minute.
     pub const fn queue(&self) -> i64 {
         self.queue
     }
@@ -62,34 +62,35 @@ impl Demands {
         }
     }
 
-    /// Demand of the last good samples, at most this number.
+    /// Demand of the last `samples` good samples, or fewer if there are not that many.
     pub(super) fn last(&self, samples: usize) -> &[i64] {
         &self.minutes[self.minutes.len().saturating_sub(samples)..]
     }
 
-    /// Current demand: the higher mean of two adjacent ones of the last three good samples.
+    /// Current demand: of the last three good samples, the higher mean of two adjacent ones.
     pub(super) fn current(&self) -> i64 {
         best(self.last(3), 2)
     }
 
-    /// How many of the newest good samples in a row are above a rate.
+    /// Number of consecutive newest good samples above a rate.
     pub(super) fn in_a_row_above(&self, rate: i64) -> i64 {
         let above = self.minutes.iter().rev().take_while(|demand| **demand > rate);
         count(above)
     }
 
-    /// How many good samples are above a rate.
+    /// Number of good samples above a rate.
     pub(super) fn above(&self, rate: i64) -> usize {
         self.minutes.iter().filter(|demand| **demand > rate).count()
     }
 
-    /// The largest mean of three adjacent demands.
+    /// The highest mean of three adjacent demands.
     pub(super) fn peak(&self) -> i64 {
         best(&self.minutes, 3)
     }
 }
 
-/// Returns the largest mean of this number of adjacent values; of fewer values the largest, of none 0.
+/// Returns the highest mean of `adjacent` consecutive values; with fewer values the highest value, with none
+/// 0.
 pub(super) fn best(values: &[i64], adjacent: usize) -> i64 {
     if values.len() < adjacent {
         return values.iter().copied().max().unwrap_or(0);
@@ -101,15 +102,15 @@ pub(super) fn best(values: &[i64], adjacent: usize) -> i64 {
     means.max().unwrap_or(0)
 }
 
-/// Counts as the arithmetic of this module does.
+/// Counts items as `i64`, the integer type of this module.
 pub(super) fn count<T>(items: impl Iterator<Item = T>) -> i64 {
     i64::try_from(items.count()).unwrap_or(i64::MAX)
 }
 
-/// Work that waits at a limit.
+/// Actions that wait at a limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Queue {
-    /// Work that waits now.
+    /// Actions waiting now.
     pub(super) waiting: i64,
     /// Sum of the queues before and after each minute: twice the action-minutes waited.
     pub(super) sum: i64,
@@ -130,10 +131,12 @@ impl Queue {
         served
     }
 
-    /// Simulates minutes that all have the same demand and limit, as [`Queue::minute`] would, one after the other.
+    /// Simulates `minutes` minutes with the same demand and limit. Equivalent to calling [`Queue::minute`]
+    /// that many times.
     pub(super) fn minutes(&mut self, minutes: i64, demand: i64, limit: i64) {
         let growth = demand - limit;
-        // Minutes after each of which the queue has changed by the whole growth; at most one more is needed to empty it.
+        // Number of minutes in which the queue changes by the full growth. At most one more is needed to
+        // empty it.
         let whole = if growth < 0 {
             minutes.min(self.waiting / -growth)
         } else {
@@ -147,7 +150,7 @@ impl Queue {
         }
     }
 
-    /// Action-minutes until the queue has drained at a limit, without further work.
+    /// Action-minutes until the queue has drained at a limit, if no more work arrives.
     pub(super) fn tail(&self, limit: i64) -> i64 {
         let waiting = self.waiting.min(LONGEST_QUEUE);
         waiting * waiting / (2 * limit.max(1))

@@ -1,13 +1,14 @@
-//! The `break-even` policy: capacity where it is cheaper than waiting.
+//! The `break-even` policy: provision capacity when it is cheaper than waiting.
 //!
-//! Queued work costs money; high utilization does not. Within a calendar hour, money is spent once its highest option is
-//! reached. So the policy scales up only when that is cheaper than waiting, never releases before the end of an hour, and
-//! considers releasing at the end of every hour. Both decisions compute the expected cost of each option over a few scenarios
-//! from the namespace's own history, in actions; the cheapest option wins. All arithmetic is on integers: actions, actions per
+//! Queued work costs money; high utilization does not. A calendar hour is billed at its highest option, so
+//! its cost is fixed once that option is reached. The policy therefore scales up only when that is cheaper
+//! than waiting, never releases before the end of an hour, and considers a release at the end of every hour.
+//! Both decisions compute the expected cost of each option, in actions, over a few scenarios from the
+//! namespace's own history; the cheapest option wins. All arithmetic uses integers: actions, actions per
 //! minute, minutes.
 //!
-//! Start with [`evaluate()`]. `load` rebuilds the demand, `costs` prices an option, `raise` scales up now, `plan` plans the coming
-//! hour, `state` is what is remembered, and `reason` puts a decision into words.
+//! Start with [`evaluate()`]. `load` reconstructs the demand, `costs` prices an option, `raise` scales up
+//! now, `plan` plans the coming hour, `state` is what the policy remembers, and `reason` formats a decision.
 
 mod costs;
 mod evaluate;

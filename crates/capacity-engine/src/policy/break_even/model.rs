@@ -1,4 +1,4 @@
-//! The words of the policy: what it looks at, and what it says.
+//! The inputs and outputs of the policy.
 
 use super::load::Window;
 
@@ -7,15 +7,15 @@ use super::load::Window;
 pub struct Size {
     /// TRUs, at least 1.
     pub trus: u32,
-    /// Actions per minute that it admits.
+    /// Limit in actions per minute.
     pub limit: i64,
 }
 
 impl Size {
-    /// Actions per minute of one TRU where neither API nor metric reports a limit (500 a second).
+    /// Actions per minute for each TRU if neither the API nor the metrics report a limit (500 a second).
     pub const ACTIONS_PER_MINUTE_AND_TRU: i64 = 30_000;
 
-    /// Returns a size with the documented limit of 500 actions per second and TRU.
+    /// Returns a size with the documented limit of 500 actions per second for each TRU.
     pub const fn documented(trus: u32) -> Self {
         Self {
             trus,
@@ -33,13 +33,13 @@ pub struct Situation<'a> {
     pub newest: i64,
     /// Current TRUs, or those being provisioned; 0 is on-demand.
     pub current: u32,
-    /// What on-demand admits, in actions per minute.
+    /// Limit that on-demand provides, in actions per minute.
     pub envelope: i64,
-    /// Sizes that may be chosen, smallest first.
+    /// Available sizes, smallest first.
     pub ladder: &'a [Size],
     /// The last hour of samples.
     pub window: &'a Window,
-    /// How many of a thousand counted in the window are billed: 1,000 if it counts actions.
+    /// How many of every thousand counted units are billed: 1,000 if the window counts actions.
     pub billed_permille: i64,
 }
 
@@ -56,7 +56,7 @@ impl Situation<'_> {
     }
 }
 
-/// What decided.
+/// The rule that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -66,15 +66,15 @@ pub enum Rule {
     Release,
     /// The planned larger option, at the start of its hour.
     Planned,
-    /// The plan is the current option.
+    /// The plan is the current size.
     Keep,
-    /// The plan is larger, and its hour has not started.
+    /// The planned size is larger, and its hour has not started.
     Later,
     /// Nothing to do.
     Hold,
     /// The newest samples are missing or stale.
     Blind,
-    /// The option was below `min_trus`.
+    /// The current size was below `min_trus`.
     Bounds,
 }
 
@@ -99,31 +99,31 @@ impl Rule {
 pub struct OptionCost {
     /// TRUs; 0 is on-demand.
     pub trus: u32,
-    /// What it admits, in actions per minute.
+    /// Limit in actions per minute.
     pub limit: i64,
     /// Expected cost in actions; -1 if the option was not a candidate.
     pub cost: i64,
 }
 
-/// The end of one evaluation.
+/// The result of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// TRUs to request; the current ones if nothing changes.
+    /// TRUs to request; the current TRUs if nothing changes.
     pub option: u32,
-    /// What decided.
+    /// The rule that decided.
     pub rule: Rule,
     /// Expected costs of the options that were compared; empty if none were.
     pub costs: Vec<OptionCost>,
     /// The inputs of the decision.
     pub reason: Reason,
-    /// Options that were compared with waiting, if waiting turned out to be cheaper.
+    /// The comparison with waiting, if waiting turned out to be cheaper.
     pub waiting: Option<Waiting>,
 }
 
 /// A comparison that found waiting cheaper than every larger option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Expected costs; -1 where an option was no candidate.
+    /// Expected costs; -1 if an option was not a candidate.
     pub costs: Vec<OptionCost>,
     /// Its inputs.
     pub reason: Reason,
@@ -137,7 +137,7 @@ pub enum Reason {
     Nothing,
     /// The newest samples are missing or stale.
     Blind {
-        /// Of the two newest samples.
+        /// How many of the two newest samples are missing.
         missing: usize,
         /// How many minutes the newest sample lags.
         behind: i64,
@@ -148,11 +148,11 @@ pub enum Reason {
         throttled_minutes: i64,
         /// Recent minutes that are known.
         of_minutes: i64,
-        /// Actions that wait.
+        /// Actions waiting.
         queue: i64,
         /// Current demand in actions per minute.
         demand: i64,
-        /// Remembered bursts that the cost is based on; 0 if none was like this one.
+        /// Number of remembered bursts that the cost is based on; 0 if none was similar.
         similar_bursts: usize,
         /// Expected cost of the larger option, in actions.
         expected: i64,
@@ -161,25 +161,25 @@ pub enum Reason {
     },
     /// The cost of the coming hour at each option.
     Plan {
-        /// Minutes looked back on.
+        /// Length of the look-back, in minutes.
         minutes: usize,
-        /// Highest demand in those, in actions per minute.
+        /// Highest demand in the look-back, in actions per minute.
         peak: i64,
-        /// Top-up of an hour like those minutes at the current option, in actions.
+        /// Top-up at the current size for an hour like the look-back, in actions.
         kept: i64,
-        /// Busy ones among the hours as long after a busy hour, if these were counted.
+        /// Busy hours and all hours among those at the same distance from a busy hour, if they were counted.
         similar: Option<(usize, usize)>,
-        /// Busy ones among the last days at this hour, if these decided.
+        /// Busy days and all days at this hour of the day, if they decided.
         same_hour: Option<(usize, usize)>,
     },
-    /// The quietest hour of the day covers the minimum of a size.
+    /// The load of the quietest hour of the day covers the minimum of a size.
     Free {
         /// Limit of that size, in actions per minute.
         limit: i64,
     },
-    /// The option was below the smallest allowed one.
+    /// The current size was below the smallest allowed one.
     Bounds {
-        /// That option, in TRUs.
+        /// The smallest allowed size, in TRUs.
         least: u32,
     },
 }

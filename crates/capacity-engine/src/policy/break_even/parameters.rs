@@ -1,37 +1,44 @@
-//! What an operator may set, also as people write it: `delay_value=0.5`.
+//! Parameters of the policy, and their text form: `delay_value=0.5`.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-/// Actions that each TRU after the first must see in an hour, or pays for.
+/// Minimum actions an hour for each TRU after the first; unused ones are billed.
 pub(super) const TRU_HOUR: i64 = 360_000;
 
-/// Hours remembered with seven days of history.
+/// Number of hours remembered with seven days of history.
 pub(super) const MOST_HOURS: usize = 169;
 
-/// What an operator may set.
+/// Parameters of the policy that an operator can set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// Cost of delaying one action by one minute, in thousandths of an action (1,000). A low value accepts throttling.
+    /// Cost of delaying one action by one minute, in thousandths of an action. Default 1,000. A low value
+    /// accepts throttling.
     pub delay_milli: i64,
-    /// Throttling that costs less than this is ignored, in thousandths of a TRU-hour (100). A high value ignores short bursts.
+    /// Throttling that costs less than this is ignored, in thousandths of a TRU-hour. Default 100. A high
+    /// value ignores short bursts.
     pub let_pass_milli: i64,
-    /// Cost of a change, in thousandths of a TRU-hour (100). Zero changes the size for the smallest gain.
+    /// Cost of a change, in thousandths of a TRU-hour. Default 100. Zero changes the size for the smallest
+    /// gain.
     pub move_milli: i64,
-    /// A raise is sized for this percentage of the current demand (100). Below 100, it stays throttled.
+    /// A scale-up is sized for this percentage of the current demand. Default 100. Below 100, the namespace
+    /// stays throttled.
     pub margin_percent: i64,
-    /// How much of the end of an hour predicts the next one, in minutes (15). A smaller size covers the peak of these minutes only,
-    /// so that a short look-back forgets an earlier peak.
+    /// Number of minutes before the end of an hour that predict the next one. Default 15. A smaller size must
+    /// carry the peak of these minutes only, so a short look-back ignores an earlier peak.
     pub look_back_minutes: usize,
-    /// Days of history that are used: 0 to 7 (7). Zero predicts from the current hour alone and ignores daily patterns.
+    /// Days of history to use, from 0 to 7. Default 7. Zero predicts from the current hour alone and ignores
+    /// daily patterns.
     pub history_days: usize,
-    /// Also keep TRUs whose minimum this percentage of the day's quietest hour covers; 0 turns this off (0).
+    /// Also keep TRUs whose minimum is covered by this percentage of the load in the day's quietest hour.
+    /// Default 0, which turns this off.
     pub free_share_percent: i64,
-    /// TRUs that are never released; 0 for none (0). Each after the first costs 360,000 actions an hour, used or not.
+    /// TRUs that are never released. Default 0, for none. Each after the first costs 360,000 actions an hour,
+    /// used or not.
     pub min_trus: u32,
-    /// TRUs that are never exceeded (12). A namespace that needs more stays throttled.
+    /// Maximum TRUs. Default 12. A namespace that needs more stays throttled.
     pub max_trus: u32,
 }
 
@@ -65,17 +72,17 @@ impl Parameters {
     }
 }
 
-/// A parameter that cannot be used, with the remedy.
+/// An invalid parameter, with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParameterError(String);
 
 impl Parameters {
-    /// What may be set by name.
+    /// Parameters that can be set by name.
     pub const NAMES: &str =
         "delay_value, let_pass, margin, look_back_minutes, history_days, free_share, min_trus, max_trus";
 
-    /// Reads assignments separated by commas: `delay_value=0.5,history_days=0`.
+    /// Parses comma-separated assignments: `delay_value=0.5,history_days=0`.
     ///
     /// # Errors
     ///
@@ -99,7 +106,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// If the name is unknown, or the value out of range.
+    /// If the name is unknown or the value is out of range.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ParameterError> {
         match name {
             "delay_value" => self.delay_milli = in_parts(name, value, 1000, (1, 100_000))?,
@@ -120,7 +127,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Returns every parameter that may be set and its value, as [`Parameters::set`] takes them.
+    /// Returns every parameter that can be set with its value, in the form that [`Parameters::set`] accepts.
     pub fn assignments(&self) -> BTreeMap<String, String> {
         let parts = |number: i64, scale: u32| Decimal::new(number, scale).normalize().to_string();
         [
@@ -137,11 +144,11 @@ impl Parameters {
         .into()
     }
 
-    /// Checks the bounds against each other.
+    /// Checks that the bounds are consistent.
     ///
     /// # Errors
     ///
-    /// If they do not.
+    /// If they contradict each other or are not available sizes.
     pub fn check(&self) -> Result<(), ParameterError> {
         if self.min_trus <= self.max_trus {
             return Ok(());
@@ -163,7 +170,7 @@ fn trus(name: &str, value: &str) -> Result<u32, ParameterError> {
     )))
 }
 
-/// A decimal as a whole number of parts.
+/// Parses a decimal as a whole number of `1 / parts`.
 fn in_parts(name: &str, value: &str, parts: i64, (least, most): (i64, i64)) -> Result<i64, ParameterError> {
     let bound = |bound: i64| (Decimal::from(bound) / Decimal::from(parts)).normalize();
     let in_parts = Decimal::from_str_exact(value)

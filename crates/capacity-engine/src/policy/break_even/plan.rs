@@ -1,23 +1,24 @@
-//! Planning the coming hour: the cheapest option over what the last minutes, similar hours and the same hour of past days say.
+//! Plans the coming hour: the cheapest option over the last minutes, similar hours, and the same hour of past
+//! days.
 
 use super::costs::Costs;
 use super::load::{Demands, Queue};
 use super::model::{OptionCost, Reason};
 use super::state::RememberedHour;
 
-/// Days of the ring on which an hour of the day must have had a need to count as scheduled.
+/// Number of remembered days on which an hour of the day must have needed capacity to count as scheduled.
 const SCHEDULED_DAYS: usize = 6;
 
-/// Longest distance from an hour with a need that still says something, in hours.
+/// Longest distance from an hour that needed capacity, in hours, at which the comparison is still meaningful.
 const FARTHEST: usize = 23;
 
-/// Known hours that a comparison with the same hour of past days needs.
+/// Known hours required to compare with the same hour of past days.
 const ENOUGH_DAYS: usize = 4;
 
-/// What is planned for the coming hour.
+/// The plan for the coming hour.
 pub(super) struct Plan {
     pub(super) option: u32,
-    /// Expected costs of the comparison that decided, options up to `max_trus`.
+    /// Expected costs of the comparison that decided, for options up to `max_trus`.
     pub(super) costs: Vec<OptionCost>,
     pub(super) reason: Reason,
 }
@@ -52,7 +53,8 @@ impl Comparison {
         comparison
     }
 
-    /// Returns the cheapest option; a change costs something, and of equal ones the lowest is taken.
+    /// Returns the cheapest option, including the cost of a change. If several are equal, the lowest one
+    /// wins.
     fn cheapest(&self, costs: &Costs<'_>) -> (u32, i64) {
         let change = costs.parameters.change_cost() * self.weight;
         let with_change = costs
@@ -79,7 +81,8 @@ impl Comparison {
     }
 }
 
-/// Returns the plan for the coming hour. `hours` ends with the ending hour; `peak` is the peak of the ending hour, not coded.
+/// Plans the coming hour. `hours` ends with the hour that is about to end, and `peak` is that hour's exact
+/// peak.
 pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demands, peak: i64) -> Plan {
     let parameters = costs.parameters;
     let (alone, quiet) = more_of_the_same(costs, demands);
@@ -130,7 +133,7 @@ pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demand
     }
 }
 
-/// Scenario 1: the last minutes again, at every option.
+/// Scenario 1: the last minutes repeat, at every option.
 fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) {
     let look_back = costs.parameters.look_back_minutes;
     let recent = demands.last(look_back);
@@ -151,7 +154,8 @@ fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) 
     (costs.options.iter().map(cost).collect(), reason)
 }
 
-/// Scenario 2: known hours as long after an hour with a need as the coming one is; scheduled hours are left out.
+/// Scenario 2: known hours at the same distance after an hour that needed capacity as the coming hour.
+/// Scheduled hours are left out.
 fn similar_hours(hours: &[RememberedHour], needs: &[bool]) -> Vec<RememberedHour> {
     let coming = hours.len();
     let mut needs_of_day = [0; 24];
@@ -176,7 +180,7 @@ fn similar_hours(hours: &[RememberedHour], needs: &[bool]) -> Vec<RememberedHour
     known.map(|at| hours[at]).collect()
 }
 
-/// Class of a distance in hours from an hour with a need.
+/// Class of a distance, in hours, from an hour that needed capacity.
 fn class(distance: usize) -> Option<u8> {
     match distance {
         1 => Some(1),
@@ -189,7 +193,8 @@ fn class(distance: usize) -> Option<u8> {
     }
 }
 
-/// Known hours at the same time of day as the hour that lies this many hours before the coming one, on each of the last days.
+/// Known hours at the same time of day as the hour `before` hours before the coming one, on each of the last
+/// `days` days.
 fn same_hour(hours: &[RememberedHour], before: usize, days: usize) -> Vec<RememberedHour> {
     same_hour_at(hours.len(), before, days)
         .map(|at| hours[at])
@@ -201,7 +206,7 @@ fn same_hour_at(coming: usize, before: usize, days: usize) -> impl Iterator<Item
     (1..=days).filter_map(move |day| coming.checked_sub(before + 24 * day))
 }
 
-/// Whether the ending hour is a batch that comes every day: what is released after it will not be missed.
+/// Whether the hour that is about to end is a daily batch, so that releasing capacity after it does no harm.
 fn usual_batch(costs: &Costs<'_>, hours: &[RememberedHour], needs: &[bool], peak: i64) -> bool {
     let days = costs.parameters.history_days;
     let with_need = same_hour_at(hours.len(), 1, days).filter(|at| needs[*at]).count();
@@ -212,7 +217,7 @@ fn usual_batch(costs: &Costs<'_>, hours: &[RememberedHour], needs: &[bool], peak
     with_need + 1 >= days && usual.is_some_and(|usual| peak <= usual * 5 / 4)
 }
 
-/// The largest size whose minimum is covered by a share of the day's quietest hour.
+/// The largest size whose minimum is covered by a share of the load in the day's quietest hour.
 fn free(costs: &Costs<'_>, hours: &[RememberedHour]) -> Option<(u32, i64)> {
     let share = costs.parameters.free_share_percent;
     let day = hours.len().checked_sub(24).filter(|_| share > 0)?;

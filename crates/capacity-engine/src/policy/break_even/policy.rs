@@ -1,10 +1,12 @@
-//! `break-even` as a policy of the product: from a snapshot to its integers and back.
+//! Implements `break-even` as a policy: converts a snapshot to the integers of `evaluate`, and the result
+//! back.
 //!
-//! Three limits can throttle. The one that came closest to its limit in the last hour decides; its rates are converted to the
-//! actions that a TRU admits at the same time, so that the costs of waiting and of idle minimums compare.
+//! Three limits can throttle. The one that came closest to its limit in the last hour decides. Its rates are
+//! converted to the actions that a TRU admits at the same time, so that the cost of waiting and the cost of
+//! idle minimums are comparable.
 //!
-//! The state that is stored never takes a change for granted. Whether it was carried out shows in the namespace itself: the
-//! time of its latest request, read again at the next evaluation.
+//! The stored state never assumes that a change was made. The next evaluation reads that from the namespace:
+//! the time of its latest request shows whether the change was carried out.
 
 use std::collections::BTreeMap;
 
@@ -30,10 +32,10 @@ pub struct BreakEven {
     parameters: Parameters,
 }
 
-/// Sizes that are published, in place of a ladder that was not read.
+/// Published sizes, used if the ladder was not read.
 const PUBLISHED: [u32; 7] = [2, 3, 4, 6, 8, 10, 12];
 
-/// Slots in which throttling counts toward a scale-up.
+/// Number of newest slots in which throttling counts toward a scale-up.
 const RECENT_SLOTS: usize = 10;
 
 impl BreakEven {
@@ -47,7 +49,7 @@ impl BreakEven {
         Self { parameters }
     }
 
-    /// Returns what an operator has set.
+    /// Returns the parameters that the operator has set.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
@@ -107,7 +109,7 @@ impl CapacityPolicy for BreakEven {
         };
         let state = remembered(view, &situation);
         let (outcome, next) = evaluate_only(&situation, &state, &parameters);
-        // Every namespace needs a ring for the share of the quietest hour.
+        // With `free_share`, every namespace needs its remembered hours.
         let is_stored = !next.is_blank() || parameters.free_share_percent > 0 || view.state.is_some();
         let told = Told {
             view,
@@ -128,7 +130,7 @@ impl CapacityPolicy for BreakEven {
     }
 }
 
-/// Sizes that may be chosen: those of the API that the region can provide, and the current one.
+/// Available sizes: those of the API that the region can provide, and the current one.
 fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     let present = view.present.trus();
     let told = match &view.snapshot.capacity_info {
@@ -148,8 +150,8 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     sizes.into_iter().map(Size::documented).collect()
 }
 
-/// The stored state of the namespace, corrected by what is observed. If it is lost, damaged or from the future, the policy starts without state, and
-/// nothing is planned before the end of the hour.
+/// Returns the stored state of the namespace, corrected by what is observed. If it is lost, damaged or from
+/// the future, the policy starts without state, and plans nothing before the end of the hour.
 fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenState {
     let now = situation.now;
     let stored = view.state.filter(|state| state.minute <= now + 1);
@@ -180,14 +182,14 @@ fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenStat
         }
     }
     if view.scale_up_only && state.last_plan_hour != coming {
-        // The plan is left to the next full evaluation, which finds the stored state.
+        // The next full evaluation makes the plan; it reads the stored state.
         state.last_plan_hour = coming;
         state.planned = None;
     }
     state
 }
 
-/// The limit that decides, in the terms of the policy.
+/// The limit that decides, in the policy's units.
 struct Basis {
     kind: LimitKind,
     envelope: i64,
@@ -196,7 +198,7 @@ struct Basis {
 }
 
 impl Basis {
-    /// `None` if what on-demand would give is unknown.
+    /// Returns `None` if the limit that on-demand would provide is unknown.
     fn of(view: &PolicyView<'_>) -> Option<Self> {
         let mut deciding: Option<(LimitKind, Rate, Pressure)> = None;
         for kind in LimitKind::ALL {
@@ -238,7 +240,7 @@ fn api_envelope(view: &PolicyView<'_>, kind: LimitKind) -> Option<Rate> {
     }
 }
 
-/// How close a limit is.
+/// How close the usage is to a limit.
 #[derive(Clone, Copy)]
 struct Pressure {
     asked: Rate,
@@ -254,7 +256,7 @@ impl Pressure {
     }
 }
 
-/// A rate per minute, converted to the actions that a TRU admits at the same time.
+/// Converts a rate per minute to the actions that a TRU admits at the same time.
 fn as_actions(rate: Rate, kind: LimitKind) -> i64 {
     let per_tru = |kind: LimitKind| {
         Trus::try_new(1).map_or(1, |one| u128::from(kind.at(one).micros_per_second().max(1)))
@@ -263,8 +265,8 @@ fn as_actions(rate: Rate, kind: LimitKind) -> i64 {
     i64::try_from((micros + 500_000) / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// The last hour. Where what was served was not read, it is taken to be at the limit while something is throttled, and
-/// missing else.
+/// The last hour of samples. If the served rate was not read, it is assumed to be at the limit while
+/// something is throttled, and the minute counts as missing otherwise.
 fn window(view: &PolicyView<'_>, kind: LimitKind) -> Window {
     let mut window: Window = [None; WINDOW_MINUTES];
     let newest = view.window.newest().number();
@@ -309,7 +311,7 @@ fn billed_permille(view: &PolicyView<'_>, kind: LimitKind, window: &Window) -> i
     }
 }
 
-/// A decision, to be put into words.
+/// A decision, ready to be formatted.
 struct Told<'a> {
     view: &'a PolicyView<'a>,
     basis: &'a Basis,
@@ -380,7 +382,7 @@ impl Told<'_> {
         self.counted(because)
     }
 
-    /// Why nothing is done although something is throttled.
+    /// Explains why nothing is done although something is throttled.
     fn waits(&self) -> String {
         if let Some(waiting) = &self.outcome.waiting {
             let compared = waiting.reason.raised(&|cost| self.money(cost));
@@ -399,7 +401,7 @@ impl Told<'_> {
         recent.iter().flatten().map(|minute| minute.throttled).sum()
     }
 
-    /// Names what was counted, if not actions.
+    /// Adds the counted unit if it is not actions.
     fn counted(&self, because: String) -> String {
         match self.basis.kind {
             LimitKind::Actions => because,

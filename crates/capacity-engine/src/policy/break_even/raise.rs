@@ -1,4 +1,4 @@
-//! Scaling up now: how long will the burst last, and is a larger size cheaper than waiting?
+//! Scales up now: estimates how long the burst will last, and whether a larger size is cheaper than waiting.
 
 use super::costs::Costs;
 use super::load::{Demands, Queue, count};
@@ -6,18 +6,18 @@ use super::model::{OptionCost, Reason};
 use super::parameters::TRU_HOUR;
 use super::state::{BreakEvenState, MINUTES_UNTIL_EFFECT};
 
-/// Slots in which throttling counts.
+/// Number of newest slots in which throttling counts.
 const RECENT_SLOTS: usize = 10;
 
-/// Minutes after which a replay ends, even if actions still wait.
+/// Minutes after which a replay ends, even if actions are still waiting.
 const LONGEST_REPLAY: i64 = 180;
 
-/// Scenarios below which the fallback is added.
+/// With fewer scenarios than this, the fallback is added.
 const ENOUGH_SCENARIOS: usize = 3;
 
-/// A comparison of waiting with a raise.
+/// The result of comparing waiting with scaling up.
 pub(super) struct Raise {
-    /// The raise, if it is cheaper than waiting.
+    /// The size to scale up to, if that is cheaper than waiting.
     pub(super) option: Option<u32>,
     pub(super) costs: Vec<OptionCost>,
     pub(super) reason: Reason,
@@ -40,8 +40,8 @@ struct Burst<'a> {
     current_limit: i64,
 }
 
-/// Compares waiting with raising now, if there is throttling that matters. The costs hold every option of the ladder: -1 where it
-/// is not a candidate.
+/// Compares waiting with scaling up now, if there is throttling that matters. The result has a cost for every
+/// option of the ladder, or -1 if the option is not a candidate.
 pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands) -> Option<Raise> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let throttling = throttling(costs, state)?;
@@ -64,7 +64,7 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
     };
     let mut staying = expected(situation.current);
     if demands.queue <= current_limit - current_demand {
-        // Bursts shorter than a minute: a replay in minutes sees no delay.
+        // Bursts shorter than a minute: a replay in minutes shows no delay.
         let a_minute = throttling.actions / throttling.good_minutes.max(1);
         let minutes: i64 = scenarios.iter().map(|minutes| minutes.min(&60)).sum();
         staying = staying.max(costs.delay(minutes * a_minute / number));
@@ -103,7 +103,7 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
     })
 }
 
-/// Returns the throttling under the current option if it is fresh and costs more than what is let pass.
+/// Returns the throttling at the current size if it is recent and costs more than the amount that is ignored.
 fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
     let (situation, parameters) = (costs.situation, costs.parameters);
     let since = state.changed_minute.saturating_add(MINUTES_UNTIL_EFFECT);
@@ -127,7 +127,8 @@ fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
     })
 }
 
-/// Returns how many minutes the burst may still last, each a scenario; and how many similar bursts they are based on.
+/// Returns scenarios for how many more minutes the burst may last, and the number of similar bursts they are
+/// based on.
 fn scenarios(
     costs: &Costs<'_>,
     state: &BreakEvenState,
@@ -152,7 +153,7 @@ fn scenarios(
     (scenarios, similar)
 }
 
-/// Demand per minute once the burst is over.
+/// Demand per minute after the burst.
 fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64 {
     let quiet = costs
         .situation
@@ -171,7 +172,7 @@ fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64
 }
 
 impl Burst<'_> {
-    /// Cost of an option if the burst lasts this many more minutes.
+    /// Cost of an option if the burst lasts `minutes` more minutes.
     fn cost(&self, option: u32, minutes: i64) -> i64 {
         let situation = self.costs.situation;
         let limit = situation.limit(option);

@@ -1,4 +1,4 @@
-//! A decision of the policy as text, with the numbers behind it.
+//! Formats a decision of the policy, with the numbers behind it.
 
 use super::model::{Outcome, Reason, Rule, Situation};
 use super::state::MINUTES_UNTIL_EFFECT;
@@ -6,7 +6,7 @@ use crate::capacity::Capacity;
 use crate::rate::thousands;
 
 impl Reason {
-    /// The comparison of waiting with a raise, with its numbers.
+    /// Formats the comparison of waiting with scaling up.
     pub(super) fn raised(&self, money: &dyn Fn(i64) -> String) -> String {
         let Reason::Raise {
             throttled_minutes,
@@ -75,8 +75,8 @@ impl Reason {
 }
 
 impl Outcome {
-    /// Returns one sentence with the numbers behind the decision. `money` writes a cost in actions, as dollars if the price is
-    /// known.
+    /// Returns one sentence with the numbers behind the decision. `money` formats a cost in actions, in
+    /// dollars if the price is known.
     pub fn sentence(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
         let because = self.because(situation, money);
         match self.rule {
@@ -96,7 +96,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the numbers behind the decision, without what was decided.
+    /// Returns the numbers behind the decision, without the decision itself.
     pub(super) fn because(&self, situation: &Situation<'_>, money: &dyn Fn(i64) -> String) -> String {
         match &self.reason {
             Reason::Nothing => match self.rule {
@@ -159,7 +159,7 @@ impl Outcome {
         }
     }
 
-    /// The cheapest option that was compared: what is planned where it is not carried out yet.
+    /// The cheapest option of the comparison: the planned one, if it has not been carried out yet.
     fn dearest_wish(&self) -> u32 {
         if self.rule != Rule::Later {
             return self.option;
@@ -178,7 +178,7 @@ fn count(number: i64) -> String {
     thousands(number.max(0).unsigned_abs())
 }
 
-/// Time of day of a minute since a midnight.
+/// Formats a minute since midnight as a time of day.
 fn clock(minute: i64) -> String {
     let of_day = minute.rem_euclid(24 * 60);
     format!("{:02}:{:02}", of_day / 60, of_day % 60)

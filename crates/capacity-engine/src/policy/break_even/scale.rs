@@ -1,12 +1,12 @@
-//! The scale on which hours are remembered: one byte for a rate, exact below 50 actions a second, then in steps of 4 %.
+//! The scale for remembered hours: one byte per rate, exact below 50 actions a second, then in steps of 4%.
 
 /// Code of an unknown hour.
 pub(super) const UNKNOWN: u8 = 255;
 
-/// Highest code that stands for a rate.
+/// Highest code that represents a rate.
 const HIGHEST: u8 = 254;
 
-/// Actions per second that each code stands for.
+/// The rate of each code, in actions per second.
 const STEPS: [i64; 255] = steps();
 
 const fn steps() -> [i64; 255] {
@@ -24,14 +24,14 @@ const fn steps() -> [i64; 255] {
     steps
 }
 
-/// Returns the code of a rate in actions per minute.
+/// Returns the code for a rate in actions per minute.
 pub(super) fn code(actions_per_minute: i64) -> u8 {
     let per_second = (actions_per_minute + 30) / 60;
     let smaller = STEPS.partition_point(|step| *step < per_second);
     u8::try_from(smaller).map_or(HIGHEST, |code| code.min(HIGHEST))
 }
 
-/// Returns the rate that a code stands for, in actions per minute.
+/// Returns the rate for a code, in actions per minute.
 pub(super) fn decoded(code: u8) -> i64 {
     STEPS[usize::from(code.min(HIGHEST))] * 60
 }

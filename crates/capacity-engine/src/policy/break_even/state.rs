@@ -1,4 +1,4 @@
-//! What the policy remembers about a namespace, and its stored form.
+//! What the policy remembers about a namespace, and how it is stored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -6,13 +6,13 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::parameters::MOST_HOURS;
 use super::scale;
 
-/// First characters of the stored form: the policy and the version of its state.
+/// Prefix of the stored form: the policy and the version of its state.
 const VERSION_1: &str = "break-even/1:";
 
 /// Minutes from an evaluation until its change takes effect.
 pub(super) const MINUTES_UNTIL_EFFECT: i64 = 2;
 
-/// Bytes before the remembered hours.
+/// Number of bytes before the remembered hours.
 const FIXED_BYTES: usize = 32;
 
 /// One remembered hour.
@@ -24,14 +24,15 @@ pub struct RememberedHour {
 }
 
 impl RememberedHour {
-    /// An hour that is not known.
+    /// An unknown hour.
     pub const UNKNOWN: Self = Self {
         peak: scale::UNKNOWN,
         mean: scale::UNKNOWN,
         beyond: scale::UNKNOWN,
     };
 
-    /// Returns an hour with a peak and a mean in actions per minute, and this number of minutes beyond the envelope.
+    /// Returns an hour from its peak and mean in actions per minute, and the number of minutes beyond the
+    /// envelope.
     pub(super) fn new(peak: i64, mean: i64, minutes_beyond_envelope: usize) -> Self {
         Self {
             peak: scale::code(peak),
@@ -71,22 +72,22 @@ impl RememberedHour {
     }
 }
 
-/// What the policy carries from one evaluation of a namespace to the next.
+/// The state that the policy carries from one evaluation of a namespace to the next.
 ///
-/// Minutes count from any full hour; in the product that is the Unix epoch.
+/// Minutes count from any full hour; in the product, from the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakEvenState {
     /// Past hours, oldest first.
     pub hours: Vec<RememberedHour>,
-    /// The hour last planned for; the newest remembered hour is the one before it.
+    /// Number of the hour last planned for. The newest remembered hour is the one before it.
     pub last_plan_hour: i64,
     /// Minute of the evaluation that last changed the capacity.
     pub changed_minute: i64,
-    /// TRUs (0: on-demand) that were planned and have not been requested yet.
+    /// TRUs (0: on-demand) that are planned and have not been requested yet.
     pub planned: Option<u32>,
-    /// The hour that `top` belongs to.
+    /// Number of the hour that `top` belongs to.
     pub top_hour: i64,
-    /// Highest number of TRUs so far in that hour.
+    /// Highest TRUs so far in that hour.
     pub top: u32,
 }
 
@@ -103,11 +104,12 @@ impl Default for BreakEvenState {
     }
 }
 
-/// A stored state that cannot be used. Starting without a state is safe: the policy then starts without past hours.
+/// A stored state that cannot be used. It is safe to start without state: the policy then starts without past
+/// hours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// Another policy, or a newer version of this one, wrote it.
+    /// The state was written by another policy, or by a newer version of this one.
     #[error(
         "the stored policy state does not start with `{VERSION_1}`; it was written by another policy or version"
     )]
@@ -118,7 +120,8 @@ pub enum StateError {
 }
 
 impl BreakEvenState {
-    /// Returns whether the namespace never left its envelope as far as this state knows: nothing has to be stored then.
+    /// Returns whether the namespace never exceeded its envelope as far as this state knows. Such a state
+    /// need not be stored.
     pub fn is_blank(&self) -> bool {
         let fresh = Self::default();
         self.changed_minute == fresh.changed_minute
@@ -127,7 +130,7 @@ impl BreakEvenState {
             && self.hours.iter().all(|hour| !hour.is_known() || hour.beyond == 0)
     }
 
-    /// Returns what is remembered once a change has been carried out.
+    /// Returns the state after a change has been carried out.
     #[must_use]
     pub(super) fn changed(mut self, current: u32, option: u32, now: i64) -> Self {
         if option == current {
@@ -142,7 +145,7 @@ impl BreakEvenState {
         self
     }
 
-    /// Returns the stored form: versioned text of less than 1,000 characters.
+    /// Encodes the state as versioned text of less than 1,000 characters.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(FIXED_BYTES + 3 * self.hours.len());
         bytes.extend(self.last_plan_hour.to_le_bytes());
@@ -158,11 +161,11 @@ impl BreakEvenState {
         format!("{VERSION_1}{}", STANDARD_NO_PAD.encode(bytes))
     }
 
-    /// Reads the stored form.
+    /// Decodes a stored state.
     ///
     /// # Errors
     ///
-    /// If another policy or version wrote it, or it is damaged.
+    /// If another policy or version wrote it, or if it is damaged.
     pub fn decode(text: &str) -> Result<Self, StateError> {
         let encoded = text.strip_prefix(VERSION_1).ok_or(StateError::Version)?;
         let bytes = STANDARD_NO_PAD.decode(encoded).map_err(|_| StateError::Damaged)?;
@@ -189,7 +192,7 @@ impl BreakEvenState {
     }
 }
 
-/// TRUs as they are stored; no ladder comes close to the limit.
+/// Converts TRUs to their stored form. No ladder comes close to the limit of 16 bits.
 fn short(trus: u32) -> u16 {
     u16::try_from(trus).map_or(u16::MAX - 1, |trus| trus.min(u16::MAX - 1))
 }

@@ -1,4 +1,4 @@
-//! Inputs that are numbers.
+//! Numeric inputs of a decision.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,16 +11,16 @@ use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, ReportedUsage};
 use crate::usage::{MinuteSample, UsageWindow};
 
-/// Rates are changed by thousandths a second: what the metrics endpoint prints.
+/// Rates are changed in steps of a thousandth per second, the precision of the metrics endpoint.
 const RATE_GRAIN: u64 = 1_000;
 
-/// One a second.
+/// One per second, in millionths.
 const ONE: u64 = 1_000_000;
 
-/// A million a second: more than any limit.
+/// A million per second, in millionths: more than any limit.
 const MOST_RATE: u64 = 1_000_000 * ONE;
 
-/// Most seconds that an age is changed to: a week.
+/// The largest age to try, in seconds: a week.
 const WEEK: u64 = 7 * 24 * 3_600;
 
 /// Writes a number into the inputs.
@@ -33,9 +33,9 @@ pub(super) struct Dial {
     pub(super) value: u64,
     pub(super) least: u64,
     pub(super) most: u64,
-    /// By how much it changes at least.
+    /// The smallest step by which the number changes.
     pub(super) grain: u64,
-    /// What a change is compared with if the value is smaller.
+    /// A change is compared with this number if the value itself is smaller.
     pub(super) scale: u64,
     pub(super) set: Set,
     /// The value for display.
@@ -85,7 +85,7 @@ fn of_newest(inputs: &Inputs, value: impl Fn(&MinuteSample) -> Rate) -> String {
     per_second(rate)
 }
 
-/// `0.001/s`, `500/s`: exact to the thousandth.
+/// Formats a rate exactly to the thousandth: `0.001/s`, `500/s`.
 fn per_second(rate: Rate) -> String {
     let thousandths = rate.micros_per_second() / RATE_GRAIN;
     let (whole, rest) = (thousandths / 1_000, thousandths % 1_000);
@@ -150,7 +150,7 @@ fn served(window: &UsageWindow) -> Dial {
     )
 }
 
-/// Served and throttled together in the busiest minute, unless that is the newest one, which has its own dials.
+/// Served and throttled work in the busiest minute, unless that is the newest one, which has its own dials.
 fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
     if window.highest_asked(kind) == window.newest().usage[kind].asked() {
         return None;
@@ -182,13 +182,13 @@ fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
     ))
 }
 
-/// Every known minute serves more or less by the same.
+/// Changes the served rate of every known minute by the same amount.
 fn hour(window: &UsageWindow) -> Dial {
     let total =
         |window: &UsageWindow| u64::try_from(window.actions_of_the_hour().whole()).unwrap_or(u64::MAX);
     let before = total(window);
     let set = move |inputs: &mut Inputs, wanted: u64| {
-        // This number of millionths per second in each of 60 minutes is one action more, rounded up.
+        // A change of `by` millionths per second in each of 60 minutes adds one action, rounded up.
         let by = (u128::from(wanted.abs_diff(before)) * 1_000_000).div_ceil(3_600);
         let by = u64::try_from(by).unwrap_or(u64::MAX);
         change_samples(inputs, |samples| {
@@ -221,7 +221,7 @@ fn hour(window: &UsageWindow) -> Dial {
     }
 }
 
-/// More minutes are known, each as the newest one.
+/// Adds known minutes, each a copy of the newest one.
 fn known_minutes(window: &UsageWindow) -> Option<Dial> {
     let known = u64::try_from(window.known_minutes()).ok()?;
     let set = |inputs: &mut Inputs, wanted: u64| {
@@ -270,7 +270,7 @@ fn seconds_since(time: Timestamp, now: Timestamp) -> Option<u64> {
     u64::try_from(now.duration_since(time).as_secs()).ok()
 }
 
-/// Fresher metrics: all samples are later by the same.
+/// Moves all samples to a later time by the same amount.
 fn age(inputs: &Inputs, window: &UsageWindow) -> Option<Dial> {
     let value = seconds_since(window.newest().minute, inputs.now)?;
     let set = move |inputs: &mut Inputs, age: u64| {
@@ -371,7 +371,7 @@ fn ceiling(inputs: &Inputs) -> Option<Dial> {
     ))
 }
 
-/// The last change took effect earlier.
+/// Moves the time at which the last change took effect to an earlier time.
 fn since_last_change(inputs: &Inputs) -> Option<Dial> {
     let effect = inputs
         .snapshot
@@ -442,7 +442,7 @@ fn settings(inputs: &Inputs) -> Vec<Dial> {
     dials
 }
 
-/// Settings of the `threshold` policy, while it is the one that decides.
+/// Settings of the `threshold` policy, while it is the active policy.
 fn of_threshold(threshold: ThresholdSettings) -> [Dial; 2] {
     let of = |inputs: &Inputs| inputs.rules.policy.threshold_settings().unwrap_or_default();
     let set = |inputs: &mut Inputs, settings: ThresholdSettings| {

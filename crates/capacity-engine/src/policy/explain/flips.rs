@@ -1,37 +1,38 @@
-//! The smallest change of one input that changes a decision: it is reported only after the engine has decided on it.
+//! Finds the smallest change of one input that changes a decision. A change is reported only after the engine
+//! has decided on it.
 
 use super::dials::{Dial, dials};
 use super::inputs::Inputs;
 use super::switches::{Switch, switches};
 use crate::decision::Decision;
 
-/// One input, changed so that the engine decides otherwise.
+/// A change of one input that makes the engine decide differently.
 #[derive(Debug, Clone)]
 pub struct Flip {
     /// The input, as text.
     pub input: String,
-    /// Whether it was observed; otherwise it is a setting.
+    /// Whether the input was observed; otherwise it is a setting.
     pub is_observed: bool,
-    /// Its value.
+    /// The current value of the input.
     pub from: String,
-    /// The value that changes the decision: the nearest one there is.
+    /// The nearest value that changes the decision.
     pub to: String,
-    /// How large the change is: its share of the value, in thousandths; 1,000 if it is not a number.
+    /// Size of the change, in thousandths of the value; 1,000 if the input is not a number.
     pub size_milli: u64,
-    /// What the engine decides on it.
+    /// The engine's decision on the changed inputs.
     pub becomes: Decision,
-    /// The inputs with the change.
+    /// The inputs including the change.
     pub inputs: Inputs,
 }
 
-/// How far a decision differs.
+/// How much a decision differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
-    /// Another reason for the same.
+    /// Same action and size, different reason.
     Reason,
-    /// Another size.
+    /// Same action, different size.
     Size,
-    /// Another action.
+    /// Different action.
     Action,
 }
 
@@ -48,8 +49,8 @@ fn difference(one: &Decision, other: &Decision) -> Option<Difference> {
     }
 }
 
-/// Returns the smallest change of each input that changes the decision; what was observed before settings, another action before
-/// another size or reason, small changes before large ones.
+/// Returns the smallest change of each input that changes the decision. Observed values come before settings,
+/// another action before another size or reason, and small changes before large ones.
 pub(super) fn flips(inputs: &Inputs, decision: &Decision) -> Vec<Flip> {
     let mut found = Vec::new();
     for dial in dials(inputs) {
@@ -110,8 +111,8 @@ fn switched(inputs: &Inputs, decision: &Decision, switch: &Switch) -> Option<Fli
     })
 }
 
-/// Returns the value of a range nearest to the current one for which something holds, up or down, in steps of `grain`. Where it
-/// holds again and again, not beyond one value only, a nearer one may be missed.
+/// Returns the value nearest to the current one, up or down in steps of `grain`, for which `holds` returns
+/// true. If `holds` is not monotonic, a nearer value may be missed.
 pub fn nearest(
     value: u64,
     range: std::ops::RangeInclusive<u64>,
@@ -130,7 +131,8 @@ pub fn nearest(
     }
 }
 
-/// The smallest distance, up to the farthest, at which it holds. Distances double until it does; then the gap is halved.
+/// Returns the smallest distance, up to the farthest, for which `holds` returns true. The distance doubles
+/// until it does; then the gap is bisected.
 fn first(farthest: u64, grain: u64, holds: &dyn Fn(u64) -> bool) -> Option<u64> {
     if farthest == 0 {
         return None;

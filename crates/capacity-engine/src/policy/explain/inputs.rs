@@ -17,9 +17,9 @@ pub struct Inputs {
     /// The rules.
     #[serde(alias = "policy")]
     pub rules: Rules,
-    /// What the policy remembers about the namespace.
+    /// The state that the policy has stored for the namespace.
     pub state: Option<PolicyState>,
-    /// When it is decided.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
@@ -46,10 +46,11 @@ pub struct Row {
     pub name: &'static str,
 }
 
-/// Returns the row that ends a decision with a code; `wished` is whether the policy wanted a change that was held.
+/// Returns the row that produced a decision with this code. `wished` is whether the policy wanted a change
+/// that was held.
 pub fn row_of(code: ReasonCode, wished: bool) -> Row {
     let (number, name) = match code {
-        ReasonCode::Denied | ReasonCode::NotAllowed => (1, "allow and deny lists"),
+        ReasonCode::Denied | ReasonCode::NotAllowed => (1, "allowlist and denylist"),
         ReasonCode::NamespaceNotActive => (2, "namespace state"),
         ReasonCode::ReplicaMoving => (3, "replicas"),
         ReasonCode::ChangeInProgress => (4, "change in progress"),

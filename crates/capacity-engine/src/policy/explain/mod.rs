@@ -1,8 +1,8 @@
-//! Why a decision is what it is: the row that decided, every option, and the smallest changes of one input that would have
-//! changed it.
+//! Explains a decision: the row that decided, every option, and the smallest changes of one input that would
+//! have changed it.
 //!
-//! Nothing is reported that the engine did not do: options are those that the rule and its guards looked at, and a [`Flip`] is
-//! named only after the engine has decided on the changed input.
+//! The explanation contains only what the engine did: options are those that the rule and its guards
+//! compared, and a [`Flip`] is included only after the engine has decided on the changed input.
 
 mod dials;
 mod flips;
@@ -22,14 +22,14 @@ pub struct Explanation {
     pub decision: Decision,
     /// The row that decided.
     pub row: Row,
-    /// Every size that could be chosen, smallest first.
+    /// Every available size, smallest first.
     pub options: Vec<ConsideredOption>,
-    /// Single inputs whose change would have changed the decision: what was observed first, each the smallest change of its input,
-    /// the smallest of all first.
+    /// For each input, the smallest change that would have changed the decision. Observed values come first,
+    /// and small changes come before large ones.
     pub flips: Vec<Flip>,
 }
 
-/// Decides, and explains the decision.
+/// Decides on the inputs, and explains the decision.
 pub fn explain(inputs: &Inputs) -> Explanation {
     let decision = inputs.decide();
     Explanation {

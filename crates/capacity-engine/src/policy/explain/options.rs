@@ -1,4 +1,4 @@
-//! Every size that could be chosen, and what the engine made of it.
+//! Every available size, and why the engine did or did not choose it.
 
 use super::inputs::{Inputs, row_of};
 use crate::capacity::Capacity;
@@ -8,8 +8,9 @@ use crate::policy::trace::{chosen_or_held, meaning, not_larger, options_of};
 use crate::rate::thousands;
 use crate::snapshot::{CapacityInfo, ReportedUsage};
 
-/// Returns the options that the decision kept; if it kept none, on-demand and every size of the ladder, or the current, target
-/// and blocked ones if the ladder is not known, each with why it was not looked at.
+/// Returns the options that the decision recorded. If there are none, returns on-demand and every size of the
+/// ladder, or the current, target and blocked sizes if the ladder is unknown, each with the reason it was not
+/// considered.
 pub(super) fn options(inputs: &Inputs, decision: &Decision) -> Vec<ConsideredOption> {
     if !decision.options.is_empty() {
         return decision.options.clone();
@@ -47,7 +48,7 @@ fn verdict(inputs: &Inputs, decision: &Decision, capacity: Capacity) -> String {
         .to_owned();
     }
     match decision.blocked.or(decision.wanted).zip(decision.current) {
-        // A restriction or a guard held the change before any size was looked at.
+        // A restriction or a guard held the change before any size was considered.
         Some((wish, current)) if wish > current => {
             not_larger(decision, capacity).unwrap_or_else(decided_before)
         }

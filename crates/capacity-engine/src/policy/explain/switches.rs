@@ -1,4 +1,4 @@
-//! Inputs that are not numbers: each with the value that lets a decision continue.
+//! Inputs that are not numbers, each with the value that would let a decision continue.
 
 use jiff::SignedDuration;
 
@@ -16,7 +16,7 @@ use crate::usage::{MinuteSample, Usage, UsageWindow};
 /// Sizes that Temporal documents.
 const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 
-/// Something that can be otherwise.
+/// An input with one alternative value.
 pub(super) struct Switch {
     pub(super) input: String,
     pub(super) is_observed: bool,
@@ -52,7 +52,7 @@ fn setting(
     }
 }
 
-/// Returns everything that could be otherwise.
+/// Returns every input that has an alternative value.
 pub(super) fn switches(inputs: &Inputs) -> Vec<Switch> {
     let mut switches = Vec::new();
     of_namespace(inputs, &mut switches);
@@ -215,7 +215,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
     }
 }
 
-/// What a namespace on demand has at least.
+/// Documented minimum limit of an on-demand namespace.
 fn documented(kind: LimitKind) -> Rate {
     match kind {
         LimitKind::Actions => Rate::per_second(500),
