@@ -1,4 +1,4 @@
-//! The autopilot: clients, settings and a clock, and what it remembers between evaluations.
+//! The autopilot: its clients, settings and clock, and what it remembers between evaluations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -12,35 +12,35 @@ use crate::ledger::LedgerHandle;
 use crate::metrics::MetricsSource;
 use crate::seen::{SizesSeen, StandbySeen};
 
-/// What an autopilot needs in addition to its clients.
+/// The settings of an autopilot, apart from its clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AutopilotSettings {
-    /// What decisions are made by.
+    /// The rules of decisions.
     pub rules: Rules,
-    /// The namespace that this autopilot itself runs in, if known.
+    /// The namespace that this autopilot runs in, if known.
     pub home: Option<NamespaceId>,
 }
 
 impl AutopilotSettings {
-    /// Returns the settings of an automation that runs in no namespace of the account.
+    /// Returns settings for an autopilot that runs outside the account.
     pub const fn new(rules: Rules) -> Self {
         Self { rules, home: None }
     }
 
-    /// Names the namespace this autopilot itself runs in: it is never scaled down.
+    /// Sets the namespace that this autopilot runs in. It is never scaled down.
     #[must_use]
     pub fn with_home(self, home: Option<NamespaceId>) -> Self {
         Self { home, ..self }
     }
 
-    /// Returns how old the newest metrics may be.
+    /// Returns the maximum age of the newest metrics.
     pub fn metrics_max_age(&self) -> SignedDuration {
         self.rules.freshness.metrics_max_age
     }
 }
 
-/// Observes one account, decides, and carries changes out.
+/// Observes one account, decides, and carries out changes.
 #[derive(Debug)]
 pub struct Autopilot {
     ops: Client,
@@ -48,13 +48,13 @@ pub struct Autopilot {
     ledger: Option<LedgerHandle>,
     settings: AutopilotSettings,
     clock: Clock,
-    /// Namespaces whose last change was refused as not permitted: when, and in which words.
+    /// Namespaces whose last change was refused as not permitted, with the time and message of the refusal.
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
-    /// Families of throttling that this version does not know, and when the search ran.
+    /// Throttling families that this version does not know, and when they were last looked up.
     unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
-    /// Sizes of namespaces at the last evaluation.
+    /// Sizes of namespaces in the last evaluation.
     sizes_seen: SizesSeen,
-    /// Traffic of standby replicas, as last read.
+    /// Traffic of standby replicas, from the last reading.
     standby_seen: StandbySeen,
     /// Namespaces whose capacity info the last evaluation could not request.
     left_out: Mutex<BTreeSet<NamespaceId>>,
@@ -68,11 +68,11 @@ struct Refusal {
     why: String,
 }
 
-/// How long a rejection is remembered: roles rarely change, and the change is retried after that.
+/// How long a refusal is remembered. Roles rarely change, so the change is retried only after this time.
 const REFUSAL_MEMORY: SignedDuration = SignedDuration::from_hours(6);
 
 impl Autopilot {
-    /// Returns an autopilot over two clients, without a ledger.
+    /// Creates an autopilot from its clients and settings, without a ledger.
     pub fn new(ops: Client, metrics: impl Into<MetricsSource>, settings: AutopilotSettings) -> Self {
         Self {
             ops,
@@ -88,11 +88,11 @@ impl Autopilot {
         }
     }
 
-    /// Gives it a ledger: minutes of usage are written there, and hours are read from there.
+    /// Adds a ledger: minutes of usage are written to it, and hours are read from it.
     #[must_use]
     #[cfg_attr(
         not(feature = "ledger"),
-        expect(unreachable_code, reason = "without the feature there is no ledger to give")
+        expect(unreachable_code, reason = "without the feature there is no ledger to pass")
     )]
     pub fn with_ledger(self, ledger: impl Into<LedgerHandle>) -> Self {
         Self {
@@ -101,13 +101,13 @@ impl Autopilot {
         }
     }
 
-    /// Gives it another clock: that of a simulated service.
+    /// Replaces the clock, for example with that of a simulated service.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Makes it unable to change anything: every update of a namespace is refused before it is sent.
+    /// Prevents all changes: every update of a namespace is refused before it is sent.
     #[must_use]
     pub fn read_only(self) -> Self {
         Self {
@@ -116,40 +116,42 @@ impl Autopilot {
         }
     }
 
-    /// The ledger, if it has one.
+    /// Returns the ledger, if there is one.
     pub fn ledger(&self) -> Option<&LedgerHandle> {
         self.ledger.as_ref()
     }
 
-    /// The client of the Cloud Ops API.
+    /// Returns the client of the Cloud Ops API.
     pub fn ops(&self) -> &Client {
         &self.ops
     }
 
-    /// Where metrics come from.
+    /// Returns the source of metrics.
     pub fn metrics(&self) -> &MetricsSource {
         &self.metrics
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn settings(&self) -> &AutopilotSettings {
         &self.settings
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Returns how far this machine's clock was behind the service's (negative: ahead), if that is more than a minute.
+    /// Returns how far this machine's clock is behind the service's (negative: ahead), if it is more than a
+    /// minute.
     ///
-    /// A service on this machine is simulated, and its time may run at any speed, so a difference does not mean that this clock is wrong.
+    /// A service on this machine is simulated, and its time may run at any speed, so a difference does not
+    /// mean that this clock is wrong.
     pub fn clock_skew(&self) -> Option<SignedDuration> {
         announced_skew(self.clock.behind(), self.ops.is_local())
     }
 
-    /// Returns why the last change of a namespace was refused as not permitted, if the namespace has not changed since and that
-    /// is not long ago.
+    /// Returns why the last change of a namespace was refused as not permitted, if the namespace has not
+    /// changed since and the refusal is recent.
     pub(crate) fn refusal_of(&self, namespace: &NamespaceId, resource_version: &str) -> Option<String> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let refusal = refusals.get(namespace)?;
@@ -157,7 +159,7 @@ impl Autopilot {
         (is_same && self.now().duration_since(refusal.at) < REFUSAL_MEMORY).then(|| refusal.why.clone())
     }
 
-    /// Remembers that a change of a namespace was refused as not permitted, on this version of the namespace.
+    /// Remembers that a change of this version of a namespace was refused as not permitted.
     pub fn remember_refusal(&self, namespace: &NamespaceId, resource_version: &str, why: String) {
         let refusal = Refusal {
             at: self.now(),
@@ -165,7 +167,7 @@ impl Autopilot {
             why,
         };
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first refusal counts: repeated ones do not extend it.
+        // The first refusal counts: later ones do not extend it.
         let is_known = refusals
             .get(namespace)
             .is_some_and(|known| known.resource_version == resource_version);
@@ -186,17 +188,17 @@ impl Autopilot {
         &self.standby_seen
     }
 
-    /// Notes namespaces that an evaluation did not get to.
+    /// Records the namespaces that an evaluation did not get to.
     pub(crate) fn leave_out(&self, namespaces: BTreeSet<NamespaceId>) {
         *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = namespaces;
     }
 
-    /// Returns the namespaces that the last evaluation did not get to, once.
+    /// Takes the namespaces that the last evaluation did not get to.
     pub(crate) fn take_left_out(&self) -> BTreeSet<NamespaceId> {
         std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The time of the service.
+    /// Returns the service's current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

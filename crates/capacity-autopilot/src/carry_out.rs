@@ -1,4 +1,5 @@
-//! Makes the changes of a plan: the first alone, then a few at a time, none stopping another.
+//! Makes the changes of a plan: the first one alone, then several at a time. A failed change does not stop
+//! the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +20,16 @@ const MAX_DECISIONS: u32 = 3;
 
 const TOO_OLD: &str = "its metrics are now too old";
 
-/// Why a run stops before its end.
+/// How a run is stopped early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Halt {
-    /// Start nothing new; finish changes in progress.
+    /// Start no new changes; finish those in progress.
     Starting(String),
-    /// Also leave changes in progress between two steps.
+    /// Also stop following changes in progress, between two steps.
     Everything(String),
 }
 
-/// A handle to stop a run, for example on Ctrl-C.
+/// A handle that stops a run, for example on Ctrl-C.
 #[derive(Debug, Clone)]
 pub struct Stop {
     halt: Arc<watch::Sender<Option<Halt>>>,
@@ -43,12 +44,12 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Returns a handle that has not stopped anything.
+    /// Creates a handle that has not been stopped.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops between steps: starts nothing new, and leaves changes in progress to the service.
+    /// Stops between steps: starts no new changes, and leaves changes in progress to the service.
     pub fn now(&self, why: impl Into<String>) {
         self.halt.send_replace(Some(Halt::Everything(why.into())));
     }
@@ -69,7 +70,7 @@ impl Stop {
         }
     }
 
-    /// Waits until everything is stopped, and returns why.
+    /// Waits until everything is stopped, and returns the reason.
     async fn stopped(&self) -> String {
         let mut changes = self.halt.subscribe();
         let stopped = changes.wait_for(|halt| matches!(halt, Some(Halt::Everything(_))));
@@ -85,22 +86,23 @@ impl Stop {
     }
 }
 
-/// How a set of changes is carried out.
+/// Options for carrying out a set of changes.
 #[derive(Debug, Clone, Copy)]
 pub struct CarryOut {
-    /// How many changes may run at a time.
+    /// Maximum number of changes that run at the same time.
     pub max_concurrent: usize,
-    /// Whether to refuse a namespace that moved since the decision, as for a saved plan, instead of re-evaluating it.
+    /// Whether to refuse a namespace that changed since the decision, as for a saved plan, instead of
+    /// re-evaluating it.
     pub refuse_moved: bool,
-    /// How long one change may take in total, requests and waits included, before it counts as failed.
+    /// Maximum time for one change, including requests and waits, before it counts as failed.
     pub change_timeout: Duration,
 }
 
 impl Autopilot {
     /// Makes changes in the given order and returns one result for each, in the same order.
     ///
-    /// Changes run alone until one has been verified, then a few at a time; if a spec differs in more than the
-    /// capacity, nothing else starts. `progress` is called for every change that ends.
+    /// Changes run alone until one has been verified, then several at a time. If a spec differs in more than
+    /// the capacity, no more changes start. `progress` is called for every change that ends.
     pub async fn carry_out(
         &self,
         orders: Vec<ChangeOrder>,
@@ -117,14 +119,15 @@ impl Autopilot {
         };
         let (progress, run) = (&progress, &run);
         let begin = |(number, order): (usize, ChangeOrder)| async move {
-            // Boxed, because its layout gets too deep for the compiler otherwise.
+            // Boxed, because the future's type is too deeply nested for the compiler otherwise.
             let result = Box::pin(run.one(order)).await;
             progress(&result);
             (number, result)
         };
         let mut waiting = orders.into_iter().enumerate();
         let mut results = Vec::new();
-        // Changes start one at a time until one has been verified, so that a failure affects one namespace only.
+        // Changes start one at a time until one has been verified, so that a failure affects only one
+        // namespace.
         for order in waiting.by_ref() {
             let (number, result) = begin(order).await;
             let verified = result.outcome.is_success();
@@ -144,8 +147,8 @@ impl Autopilot {
 
 /// One change at a time, for callers that wait outside this process, such as a durable workflow.
 impl Autopilot {
-    /// Does the next step of a change, as [`Changer::step`] does; a change that has not started and whose metrics have grown
-    /// too old must be re-evaluated first.
+    /// Does the next step of a change, like [`Changer::step`]. A change that has not started and whose
+    /// metrics have become too old must be re-evaluated first.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         let changer = Changer::new(self.ops().clone());
         let fresh_enough =
@@ -158,8 +161,8 @@ impl Autopilot {
         }
     }
 
-    /// Decides about the namespace of an order on fresh data. If the decision is the same, the order continues with the returned
-    /// value; otherwise the error is the new decision.
+    /// Decides about the namespace of an order on fresh data. If the decision is the same, the order
+    /// continues with the returned value; otherwise the error contains the new decision.
     ///
     /// # Errors
     ///
@@ -173,7 +176,7 @@ impl Autopilot {
             .map_err(NotConfirmed)
     }
 
-    /// Returns the oldest acceptable minute if the metrics of an order are older than that.
+    /// Returns the oldest acceptable minute, if the metrics of an order are older than that.
     fn oldest_allowed(&self, order: &ChangeOrder) -> Option<Timestamp> {
         let now = self.now();
         let oldest = now
@@ -186,12 +189,12 @@ impl Autopilot {
     }
 }
 
-/// A change whose new decision differs: it is dropped.
+/// A change that was dropped because the new decision differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotConfirmed(String);
 
-/// Decides on fresh data; an order continues only if the decision is the same.
+/// Decides on fresh data. The order continues only if the decision is the same.
 async fn confirm(
     fresh: &FreshDecisions<'_>,
     order: &mut ChangeOrder,
@@ -280,7 +283,7 @@ impl Run<'_> {
         let mut state = ChangeState::begin();
         let mut decisions = 0;
         loop {
-            // Always wait for the answer of a POST. A read can be cut off without loss, and may hang.
+            // Always wait for the response to a POST. A read may hang, and can be canceled without harm.
             let (begun, only_reads) = (has_begun(&state), state.phase != Phase::Begin);
             let next = tokio::select! {
                 next = self.changer.step(order, state) => next,
@@ -311,7 +314,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether the service may be working on it: we posted it now, or an earlier attempt did.
+/// Whether the service may be working on the change, because this run or an earlier attempt posted it.
 fn has_begun(state: &ChangeState) -> bool {
     state.posts > 0 || state.phase != Phase::Begin
 }

@@ -1,20 +1,21 @@
-//! The one clock of a process, corrected by the `Date` header of the service's answers: the list's, and the metrics'.
+//! The one clock of a process, corrected by the `Date` header of the service's responses (namespace list and
+//! metrics).
 //!
-//! Ages of samples are differences between our clock and the service's; a machine whose clock is off
-//! would call fresh metrics stale, or stale ones fresh. Nothing else in the workspace reads time.
+//! The age of a sample is the difference between our clock and the service's. If a machine's clock is wrong,
+//! fresh metrics would look stale, or stale ones fresh. Nothing else in the workspace reads time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A difference from the service's clock above this is reported.
+/// A larger difference from the service's clock is reported.
 const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// The time of the service, as far as we know it: the system's clock plus a correction.
+/// The service's time as far as it is known: the system's clock plus a correction.
 #[derive(Debug)]
 pub struct Clock {
-    /// A moment by the system's clock, and by the service's.
+    /// A moment by the system's clock, and the same moment by the service's.
     corrected: Mutex<(Timestamp, Timestamp)>,
     speed: f64,
 }
@@ -26,12 +27,12 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Returns a clock that shows the system's time until it is corrected.
+    /// Creates a clock that shows the system's time until it is corrected.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns a clock for a simulated service, whose time runs faster than real time by this factor.
+    /// Creates a clock for a simulated service whose time runs `speed` times as fast as real time.
     pub fn running_at(speed: f64) -> Self {
         let now = Timestamp::now();
         Self {
@@ -48,7 +49,7 @@ impl Clock {
         service.checked_add(since).unwrap_or(service)
     }
 
-    /// Returns how long a span of the service's time takes in real time.
+    /// Converts a duration of the service's time to real time.
     pub(crate) fn in_our_time(&self, service: Duration) -> Duration {
         service.div_f64(self.speed.max(1.0))
     }
@@ -59,8 +60,9 @@ impl Clock {
         service.duration_since(system)
     }
 
-    /// Sets the clock by the time a service has just declared, and returns how far the system's clock
-    /// is behind it (negative: ahead). The header has whole seconds, so a difference of one second means nothing.
+    /// Corrects the clock with the time that a service has just sent, and returns how far the system's clock
+    /// is behind it (negative: ahead). The header has whole seconds, so a difference of one second is
+    /// meaningless.
     pub fn correct(&self, service: Timestamp) -> SignedDuration {
         let system = Timestamp::now();
         *self.corrected.lock().unwrap_or_else(PoisonError::into_inner) = (system, service);
@@ -68,7 +70,8 @@ impl Clock {
     }
 }
 
-/// Returns a difference that is worth a warning. A service on this machine is a simulated one, which may keep any time.
+/// Returns the difference if it is worth a warning. A service on this machine is simulated, and may show any
+/// time.
 pub(crate) fn announced_skew(behind: SignedDuration, is_local: bool) -> Option<SignedDuration> {
     (behind.abs() > ANNOUNCED_SKEW && !is_local).then_some(behind)
 }

@@ -1,4 +1,4 @@
-//! What is asked of an evaluation, and what it comes to.
+//! The input and the result of an evaluation.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use capacity_engine::{
 };
 use jiff::Timestamp;
 
-/// Which namespaces an evaluation decides on.
+/// The namespaces that an evaluation decides on.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Scope {
-    /// All that the account lists.
+    /// All namespaces that the account lists.
     #[default]
     All,
-    /// Only these.
+    /// Only these namespaces.
     Only(BTreeSet<NamespaceId>),
-    /// Only those that match one of these globs, by bare or full name.
+    /// Only namespaces whose bare or full name matches one of these globs.
     Matching(capacity_engine::NamespacePatterns),
 }
 
@@ -36,16 +36,16 @@ impl Scope {
     }
 }
 
-/// What an evaluation is made for.
+/// A request to evaluate.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationRequest {
-    /// Which namespaces it decides on.
+    /// The namespaces to decide on.
     pub scope: Scope,
-    /// Restrictions, the most important first; restrictions that the evaluation finds itself are added at the end.
+    /// Restrictions, most important first. Restrictions that the evaluation itself finds are appended.
     pub restrictions: Vec<Restriction>,
-    /// Whether releases may be based on a fresh minute of the ledger in which all of a namespace was read. Otherwise they are
-    /// read again. For an evaluation that only re-evaluates what an earlier one has read, so that it leaves the requests of the
-    /// hour to the sampler.
+    /// Whether releases may be based on a fresh ledger minute in which all families of the namespace were
+    /// read. If not, the metrics are read again. Set for an evaluation that only re-evaluates what an earlier
+    /// one has read, so that it leaves the requests of the hour to the sampler.
     pub ledger_is_enough: bool,
 }
 
@@ -65,19 +65,19 @@ impl EvaluationRequest {
 pub struct Judged {
     /// The decision.
     pub decision: Decision,
-    /// The version of the namespace.
+    /// The version of the namespace that was decided on.
     pub resource_version: String,
-    /// What the policy should remember, if that is new; the caller that acts on the decision stores it.
+    /// The policy state to store, if it changed. The caller that acts on the decision stores it.
     pub next_state: Option<PolicyState>,
-    /// What the policy in shadow decided.
+    /// The decision of the shadow policy.
     pub shadow: Option<ShadowDecision>,
     /// What is known about the namespace.
     pub snapshot: Snapshot,
-    /// What the policy remembered of it.
+    /// The policy state before the decision.
     pub state: Option<PolicyState>,
 }
 
-/// What the policy in shadow decided about a namespace. It is never carried out.
+/// A decision of the shadow policy about a namespace. It is never carried out.
 #[derive(Debug, Clone)]
 pub struct ShadowDecision {
     /// The decision.
@@ -86,20 +86,20 @@ pub struct ShadowDecision {
     pub next_state: Option<PolicyState>,
 }
 
-/// What fed the hour.
+/// Where the data of the last hour came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UsageSource {
-    /// The minutes that a ledger has kept.
+    /// Minutes from the ledger.
     Ledger,
-    /// The minutes that a Prometheus has kept.
+    /// Minutes from Prometheus.
     Prometheus,
-    /// The newest minute alone: nothing was kept.
+    /// The newest minute alone, because nothing was stored.
     OneMinute,
 }
 
 impl UsageSource {
-    /// Returns its words, as plans show them.
+    /// Returns the name as plans show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ledger => "ledger",
@@ -118,25 +118,26 @@ impl std::fmt::Display for UsageSource {
 /// All decisions of one evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// When it was made, by the service's clock.
+    /// Time of the evaluation, by the service's clock.
     pub evaluated_at: Timestamp,
-    /// The account, if a namespace id contains it.
+    /// The account, if a namespace id contains one.
     pub account: Option<String>,
-    /// One decision for each namespace in scope, by name.
+    /// One decision for each namespace in scope, ordered by name.
     pub decisions: Vec<Judged>,
     /// What is known about the account.
     pub view: AccountView,
     /// The rules that decided.
     pub rules: Rules,
-    /// Why no namespace of the account has usable metrics, if so: no metric-based decisions were made.
+    /// Why no namespace of the account has usable metrics, if that is so. No metric-based decisions were made
+    /// then.
     pub metrics_unavailable: Option<MetricsProblem>,
-    /// What fed the hour.
+    /// Where the data of the last hour came from.
     pub usage_source: UsageSource,
-    /// Why the ledger could not be used; it is among the warnings as well.
+    /// Why the ledger could not be used. The warnings contain it as well.
     pub ledger_problem: Option<String>,
     /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
-    /// What failed, although decisions were made; commands show it as an error.
+    /// Failures that did not prevent decisions. Commands show them as errors.
     pub errors: Vec<String>,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,

@@ -1,6 +1,7 @@
-//! Fresh decisions for changes whose own decision has grown old, or whose namespace moved.
+//! Fresh decisions for changes whose decision has become old, or whose namespace has changed.
 //!
-//! One evaluation serves every change that is still waiting, so that re-evaluating does not cost one scrape per namespace.
+//! One evaluation serves all changes that are waiting, so that re-evaluating does not take one scrape per
+//! namespace.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,10 +13,10 @@ use crate::autopilot::Autopilot;
 use crate::evaluation::{Evaluation, Scope};
 use crate::listing::ObserveError;
 
-/// A decision made again.
+/// A decision that was made again.
 #[derive(Debug, Clone)]
 pub(crate) struct FreshDecision {
-    /// Current and target capacity, where the decision is a change.
+    /// Current and target capacity, if the decision is a change.
     pub(crate) capacity: Option<(Capacity, Capacity)>,
     pub(crate) resource_version: String,
     pub(crate) sample_minute: Option<Timestamp>,
@@ -23,12 +24,12 @@ pub(crate) struct FreshDecision {
     pub(crate) line: String,
 }
 
-/// What makes a decision fresh enough.
+/// The condition for a decision to be fresh enough.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Need {
-    /// Made at or after this time: the namespace moved.
+    /// Made at or after this time, because the namespace changed.
     MadeSince(Timestamp),
-    /// Resting on metrics of this minute or later: the old ones are too old.
+    /// Based on metrics of this minute or later, because the old ones are too old.
     MeasuredSince(Timestamp),
 }
 
@@ -50,7 +51,7 @@ struct Decided {
     by_namespace: HashMap<NamespaceId, FreshDecision>,
 }
 
-/// Re-evaluates a fixed set of namespaces, on demand.
+/// Re-evaluates a fixed set of namespaces when needed.
 #[derive(Debug)]
 pub(crate) struct FreshDecisions<'a> {
     autopilot: &'a Autopilot,

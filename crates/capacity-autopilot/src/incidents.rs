@@ -1,7 +1,8 @@
-//! Messages about what went wrong outside the digest of one evaluation: a failed evaluation, a change without an outcome,
-//! a spec that changed, a controller that was terminated.
+//! Notifications about problems outside the digest of one evaluation: a failed evaluation, a change without
+//! an outcome, a changed spec, a terminated controller.
 //!
-//! Each function is pure and returns a whole message: what happened, since when, what it means for capacity, and what to do.
+//! Each function is pure and returns a complete message: what happened, since when, what it means for
+//! capacity, and what to do.
 
 use capacity_engine::Capacity;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use slack_notifier::{Message, Section, Severity};
 
 use crate::text::{age, counted, minute};
 
-/// A change that was posted, and whose outcome is not known.
+/// A change that was posted and whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenChange<'a> {
     /// Full id of the namespace.
@@ -20,11 +21,11 @@ pub struct OpenChange<'a> {
     pub to_trus: u32,
     /// The id of the operation.
     pub operation_id: &'a str,
-    /// When it was started; `None` if that is not recorded.
+    /// When it was started; `None` if that was not recorded.
     pub started_at: Option<Timestamp>,
 }
 
-/// How many changes one message lists; the rest is counted, so that the remedy stays in the message.
+/// How many changes one message lists. The rest are only counted, so that the remedy stays in the message.
 const LISTED: usize = 10;
 
 /// An evaluation failed: no decision was made.
@@ -69,11 +70,13 @@ pub fn failed_evaluation(
     message(Severity::Critical, account, "evaluation failed", happened, remedy)
 }
 
-/// A change is still running after its usual time. It keeps being followed.
+/// A change is still running after the usual time. It is still being followed.
 pub fn slow_change(change: &OpenChange<'_>, now: Timestamp) -> Message {
-    let happened = vec![
+    let happened =
+        vec![
         format!("{} is still in progress{}", line(change), running_for(change, now)),
-        "Nothing else is changed on this namespace meanwhile; the operation is followed for 24 h, and its outcome is announced"
+        "No other change is made to this namespace until then; the operation is followed for 24 h, and its \
+         outcome is announced"
             .to_owned(),
     ];
     message(
@@ -87,9 +90,11 @@ pub fn slow_change(change: &OpenChange<'_>, now: Timestamp) -> Message {
 
 /// A change has no known outcome after 24 hours, and is no longer followed.
 pub fn unknown_outcome(change: &OpenChange<'_>, now: Timestamp) -> Message {
-    let happened = vec![
+    let happened =
+        vec![
         format!("{} has no known outcome{}", line(change), running_for(change, now)),
-        "It is recorded as `unknown` and no longer followed; changes start one at a time until one has been verified"
+        "It is recorded as `unknown` and no longer followed; changes start one at a time until one has been \
+         verified"
             .to_owned(),
     ];
     message(
@@ -108,7 +113,7 @@ pub fn unknown_outcome(change: &OpenChange<'_>, now: Timestamp) -> Message {
     )
 }
 
-/// An open change has made no progress for some time: no worker continues it.
+/// An open change has made no progress for some time, because no worker continues it.
 pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: Timestamp) -> Message {
     let happened = vec![
         format!(
@@ -121,7 +126,7 @@ pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: T
                 .map(|started| format!("; it was started {} ago", age(now.duration_since(started))))
                 .unwrap_or_default()
         ),
-        "Nothing else is changed on this namespace until it ends".to_owned(),
+        "No other change is made to this namespace until it ends".to_owned(),
     ];
     message(
         Severity::Warning,
@@ -130,7 +135,8 @@ pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: T
         happened,
         vec![
             format!(
-                "Check that a worker of this version polls the task queue; `temporal workflow show -w capacity-change/{}` shows the failing step",
+                "Check that a worker of this version polls the task queue; `temporal workflow show -w \
+                 capacity-change/{}` shows the failing step",
                 change.namespace
             ),
             look_up(change),
@@ -138,7 +144,7 @@ pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: T
     )
 }
 
-/// A spec changed after our update in fields that we did not change: everything is paused.
+/// After our update, a spec changed in fields that we did not change. Everything is paused.
 pub fn spec_changed(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
@@ -170,7 +176,8 @@ pub fn spec_changed(change: &OpenChange<'_>, fields: &[String]) -> Message {
     )
 }
 
-/// A spec was as sent at first, and differs at the operation's end: this namespace is held, and the gate is closed.
+/// A spec was as sent at first, and differed when the operation ended. The namespace is held, and the gate is
+/// closed.
 pub fn spec_changed_later(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
@@ -197,7 +204,7 @@ pub fn spec_changed_later(change: &OpenChange<'_>, fields: &[String]) -> Message
     )
 }
 
-/// A field that was not in the spec before our update appeared after it. Pauses nothing.
+/// A field that was not in the spec before our update appeared after it. Nothing is paused.
 pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
@@ -222,7 +229,7 @@ pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Messag
     )
 }
 
-/// As many changes as allowed were posted and none has been verified: nothing more is started.
+/// The maximum number of changes was posted, and none has been verified. No more changes are started.
 pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "{} posted, but no reading has shown yet that the spec is otherwise unchanged; no more changes are started",
@@ -241,7 +248,7 @@ pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Me
     )
 }
 
-/// Changes that do not finish occupy all slots: even scale-ups have to wait.
+/// Changes that do not finish take all slots, so even scale-ups have to wait.
 pub fn places_used_up(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "All slots for running changes are taken by changes that do not finish ({}); no changes are started, including scale-ups",
@@ -261,7 +268,7 @@ pub fn places_used_up(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     )
 }
 
-/// The controller was terminated while changes were open, and these have no recorded outcome.
+/// The controller was terminated while changes were open, and their outcomes were not recorded.
 pub fn terminated_with_changes(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "{} ended without an outcome (terminated or timed out), recorded as `terminated`",
@@ -282,9 +289,9 @@ pub fn terminated_with_changes(changes: &[OpenChange<'_>], now: Timestamp) -> Me
     )
 }
 
-/// The schedule was unpaused while a pause is open: the pause still holds.
+/// The schedule was unpaused while a pause is open. The pause stays in effect.
 ///
-/// `paused_by` and `why` are of the pause.
+/// `paused_by` and `why` belong to the pause.
 pub fn schedule_unpaused(account: Option<&str>, paused_by: &str, why: &str, since: Timestamp) -> Message {
     let reason = if why.is_empty() {
         String::new()
@@ -331,7 +338,7 @@ fn message(
     }
 }
 
-/// The account is what follows the first dot, as in `NamespaceId`.
+/// The account is the part after the first dot, as in `NamespaceId`.
 fn account_of<'a>(change: &OpenChange<'a>) -> Option<&'a str> {
     change.namespace.split_once('.').map(|(_, account)| account)
 }

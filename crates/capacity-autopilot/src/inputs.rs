@@ -1,7 +1,7 @@
 //! The inputs of decisions, as stored in a saved plan and in the ledger.
 //!
-//! They are stored as the engine's own types. Inputs that another version wrote may not be readable: reading them returns an
-//! error, and nothing else fails.
+//! They are stored as the engine's own types. Inputs from another version may be unreadable: reading them
+//! returns an error, and nothing else fails.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::evaluation::{Evaluation, Judged};
 use crate::plan::Plan;
 
-/// What Temporal documents as the sizes.
+/// The documented sizes.
 const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 
 /// The inputs that all decisions of an evaluation share.
@@ -36,11 +36,11 @@ impl From<&Evaluation> for SharedInputs {
     }
 }
 
-/// The inputs of one decision, in addition to the shared ones.
+/// The inputs of one decision, apart from the shared ones.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OwnInputs {
     pub(crate) snapshot: Snapshot,
-    /// What the policy remembered.
+    /// The policy state before the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state: Option<PolicyState>,
 }
@@ -66,11 +66,12 @@ impl SharedInputs {
     }
 }
 
-/// In a plan of more namespaces, only the inputs of changes and of what blocked them are saved: an hour of minutes takes 16 kB.
+/// In a plan with more namespaces than this, inputs are saved only for changes and blocked changes: an hour
+/// of minutes takes 16 kB.
 const MOST_SAVED_WHOLE: usize = 1_000;
 
-/// The inputs of the decisions of a plan, as a saved plan stores them: compact JSON in strings, so that a plan is read without
-/// reading all minutes of all namespaces, and one line of the file is one namespace.
+/// The inputs of the decisions of a plan, as a saved plan stores them: compact JSON in strings, with one line
+/// of the file per namespace, so that a plan can be read without parsing all minutes of all namespaces.
 #[derive(Serialize)]
 struct PlanInputs {
     shared: String,
@@ -96,11 +97,11 @@ impl PlanInputs {
 }
 
 impl Plan {
-    /// Adds the inputs of the decisions, for a file: `explain` re-evaluates them.
+    /// Adds the inputs of the decisions to a plan that is saved to a file, for `explain`.
     #[must_use]
     pub fn with_inputs(self, evaluation: &Evaluation) -> Self {
         Self {
-            // A policy of an embedder's own cannot be written down.
+            // An embedder's own policy cannot be stored.
             inputs: PlanInputs::of(evaluation).and_then(serde_json::to_value).ok(),
             ..self
         }
@@ -110,7 +111,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If they are in a format that this version cannot read, or need a policy that this version does not have.
+    /// If they are in a format that this version cannot read, or need a policy that this version does not
+    /// have.
     pub fn inputs_of(&self, namespace: &str) -> Result<Option<Inputs>, serde_json::Error> {
         let Some(inputs) = &self.inputs else {
             return Ok(None);
@@ -129,8 +131,8 @@ pub(crate) fn is_worth_keeping(judged: &Judged) -> bool {
         || judged.snapshot.capacity_info != CapacityInfo::NotRead
 }
 
-/// If the sizes were not read, which is only done if a change is wanted, assumes the documented ones, unless that would give
-/// a different decision. Returns whether they are assumed.
+/// Assumes the documented sizes if the sizes were not read, which happens only if a change is wanted, unless
+/// they would lead to a different decision. Returns whether they are assumed.
 pub fn assume_documented_sizes(inputs: &mut Inputs) -> bool {
     if inputs.snapshot.capacity_info != CapacityInfo::NotRead {
         return false;

@@ -2,12 +2,12 @@
 //!
 //! # Where to start
 //!
-//! [`Autopilot::evaluate`] observes and decides (`observe`), [`Plan`] is the document of what was decided, and
-//! [`Autopilot::carry_out`] changes capacity: [`Changer::step`] is one step of one change, and waits for nothing.
+//! [`Autopilot::evaluate`] observes and decides (`observe`), [`Plan`] is the document of the decisions, and
+//! [`Autopilot::carry_out`] changes capacity. [`Changer::step`] is one step of one change, and never waits.
 
 #![cfg_attr(
     not(all(feature = "ledger", feature = "prometheus", feature = "slack")),
-    allow(dead_code, unused_imports, reason = "what only one feature uses")
+    allow(dead_code, unused_imports, reason = "items that only one feature uses")
 )]
 
 mod autopilot;

@@ -1,4 +1,4 @@
-//! Listing the namespaces of an account, all of them or none.
+//! Lists the namespaces of an account, all of them or none.
 
 use capacity_engine::NamespaceId;
 
@@ -6,10 +6,10 @@ use crate::autopilot::Autopilot;
 use crate::evaluation::Scope;
 use crate::namespaces::Listed;
 
-/// What an evaluation is doing.
+/// The progress of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Listing namespaces; the number found so far.
+    /// Listing namespaces, with the number found so far.
     Listing(usize),
     /// Reading the metrics of this number of namespaces.
     ReadingMetrics(usize),
@@ -17,7 +17,7 @@ pub enum Progress {
     ReadingCapacityInfo(usize),
 }
 
-/// The causes follow in the alternate form (`{error:#}`), as in the errors of the clients.
+/// The alternate form (`{error:#}`) includes the causes, as in the errors of the clients.
 fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     f.write_str("the namespaces of the account could not be listed; nothing was decided")?;
     if f.alternate() {
@@ -26,27 +26,27 @@ fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>)
     Ok(())
 }
 
-/// An account that could not be observed.
+/// Why an account could not be observed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
     /// The list of namespaces could not be read completely.
     #[error(fmt = not_listed)]
     List(#[source] cloud_ops_client::Error),
-    /// The list names a namespace in a way we cannot read.
+    /// The list contains an invalid namespace id.
     #[error("the list of namespaces contains an invalid id: {0}")]
     Id(#[source] capacity_engine::InvalidNamespaceId),
     /// A glob matches none of the listed namespaces.
     #[error("no namespace of the account matches {patterns}; the account lists {listed} namespaces")]
     NothingMatches {
-        /// The globs that match nothing.
+        /// The globs that matched nothing.
         patterns: String,
-        /// How many namespaces are listed.
+        /// How many namespaces the account lists.
         listed: usize,
     },
 }
 
-/// The account, if a namespace id contains it.
+/// Returns the account, if a namespace id contains one.
 pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
@@ -72,7 +72,7 @@ pub(crate) async fn list(
         .for_each_namespace(each)
         .await
         .map_err(ObserveError::List)?;
-    // Metrics may come from the ledger, without an answer that has the time.
+    // Metrics may come from the ledger, so that no metrics response provides the service's time.
     if let Some(date) = autopilot.ops().server_time() {
         autopilot.clock().correct(date);
     }

@@ -1,4 +1,4 @@
-//! From the service's data about a namespace to ours.
+//! Converts the service's data about a namespace to ours.
 
 use capacity_engine::{
     Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,
@@ -11,7 +11,7 @@ use cloud_ops_client::{
 use crate::operation_id::is_ours;
 use crate::text::{chain, minute};
 
-/// One namespace of the list: what is kept of it until the metrics are there.
+/// A namespace of the list, as kept until its metrics are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {
     pub(crate) id: NamespaceId,
@@ -53,7 +53,7 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
     snapshot
 }
 
-/// `replica aws-us-west-2 is being added`.
+/// Formats the state of a replica: `replica aws-us-west-2 is being added`.
 fn replica_state(region: &str, state: &ReplicaState) -> String {
     let state = match state {
         ReplicaState::Adding => "is being added".to_owned(),
@@ -65,8 +65,8 @@ fn replica_state(region: &str, state: &ReplicaState) -> String {
     format!("replica {region} {state}")
 }
 
-/// Adding or removing a replica begins with a modification of the namespace: what is in progress began with the last one, or
-/// before it.
+/// Adding or removing a replica begins with a modification of the namespace, so it began with the last one or
+/// earlier.
 fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     match state {
         ReplicaState::Adding | ReplicaState::Removing => namespace.last_modified_time.map(Since::AtLeast),
@@ -76,7 +76,7 @@ fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     }
 }
 
-/// Returns the current capacity of a namespace that was just read, as the policy does (row 5).
+/// Returns the current capacity of a namespace that was just read, like the policy (row 5).
 pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String> {
     capacity_engine::present_capacity(
         &status(namespace),
@@ -85,7 +85,7 @@ pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String
     )
 }
 
-/// Returns whether a namespace is provisioned, or may be: the sampler then reads all of its usage.
+/// Returns whether a namespace is or may be provisioned. The sampler then reads all of its usage.
 pub fn may_be_provisioned(namespace: &Namespace) -> bool {
     present_capacity(namespace) != Ok(Capacity::OnDemand)
 }
@@ -141,7 +141,8 @@ fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
     }
 }
 
-/// Says who asked for the latest capacity, when, and from what to what, if that was someone else; begins with a comma.
+/// Describes who requested the latest capacity, when, and from what to what, if it was someone else. Begins
+/// with a comma.
 pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> String {
     let Some(request) = latest_request(namespace).filter(|request| !request.ours) else {
         return String::new();
@@ -157,7 +158,7 @@ pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> Str
     format!(", someone else changed it{}{when}{operation}", request.from_to())
 }
 
-/// A state that is missing or unknown may mean that a request is in progress.
+/// A missing or unknown state may mean that a request is in progress.
 pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
     match state {
         CapacityRequestState::Completed => RequestState::Completed,
@@ -182,7 +183,7 @@ pub(crate) fn capacity_info(read: Result<cloud_ops_client::CapacityInfo, Error>)
         .map(|capacity| mode(&capacity.mode))
         .unwrap_or_default();
     let mut known = KnownCapacityInfo::new(Ladder::from_wire(&provisioned.valid_tru_values), current);
-    // A ceiling between two numbers leaves the lower one.
+    // If the ceiling is between two whole numbers, use the lower one.
     known.ceiling = provisioned
         .max_available_tru_value
         .map(f64::floor)

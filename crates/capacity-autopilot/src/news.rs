@@ -1,4 +1,4 @@
-//! What of a plan is announced: what is new in it, and which problems have ended.
+//! Determines what a plan announces: new problems, and problems that have ended.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use slack_notifier::Section;
 use crate::plan::Plan;
 use crate::standing::{METRICS_UNUSABLE, Problem, StandingProblems};
 
-/// The section that lists what has ended; `None` if nothing has.
+/// Returns the section that lists resolved problems; `None` if there are none.
 pub fn resolved(ended: Vec<String>) -> Option<Section> {
     (!ended.is_empty()).then(|| Section {
         heading: Some("Resolved".to_owned()),
@@ -16,18 +16,18 @@ pub fn resolved(ended: Vec<String>) -> Option<Section> {
     })
 }
 
-/// What of a plan is news.
+/// What a plan announces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanNews {
-    /// The plan, announcing only what is new.
+    /// The plan, reduced to new announcements.
     pub plan: Plan,
-    /// What else to announce.
+    /// Further sections to announce.
     pub more: Vec<Section>,
-    /// The standing problems after the announcement.
+    /// The ongoing problems after the announcement.
     pub standing: BTreeMap<String, Problem>,
 }
 
-/// Separates what is new in a plan and its changes from what was announced.
+/// Separates what is new in a plan and its changes from what was already announced.
 pub fn plan_news(plan: &Plan, before: &BTreeMap<String, Problem>, now: Timestamp) -> PlanNews {
     let mut found = StandingProblems::new(before, now);
     let mut plan = plan.clone();

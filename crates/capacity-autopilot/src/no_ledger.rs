@@ -1,6 +1,10 @@
-//! In place of `ledger` in a build without that feature: nothing is remembered, and nothing fails.
+//! Replaces `ledger` in a build without that feature. Nothing is stored, and nothing fails.
 
-#![expect(clippy::unused_async, clippy::unused_self, reason = "as with the feature")]
+#![expect(
+    clippy::unused_async,
+    clippy::unused_self,
+    reason = "same signatures as with the feature"
+)]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -8,14 +8,14 @@ use crate::observe::METRICS_UNAVAILABLE;
 use crate::plan::{ActionName, Plan, PlannedDecision};
 use crate::text::minute;
 
-/// What a digest says of an evaluation: a plan has all of it, and so has the report of a workflow.
+/// The content of a digest, from a plan or from the report of a workflow.
 #[derive(Debug, Clone, Default)]
 pub struct Digest<'a> {
-    /// The account, where it is known.
+    /// The account, if it is known.
     pub account: Option<&'a str>,
-    /// When the evaluation was made.
+    /// Time of the evaluation.
     pub evaluated_at: Timestamp,
-    /// Identifies the plan.
+    /// Id of the plan.
     pub plan_id: &'a str,
     /// Whether metrics were unavailable for the whole account.
     pub metrics_unavailable: bool,
@@ -124,7 +124,7 @@ impl Digest<'_> {
         })
     }
 
-    /// Why the account's metrics are unavailable, each reason once: most namespaces share it.
+    /// Why the account's metrics are unavailable. Each reason is listed once, since most namespaces share it.
     fn why_unavailable(&self) -> Vec<String> {
         let of_account: Vec<String> = self
             .warnings
@@ -275,7 +275,7 @@ mod tests {
             Some("Metrics unavailable: no metric-based decisions were made")
         );
         assert_eq!(section.lines, ["no answer"]);
-        // A problem of the account is said once, in the warnings.
+        // A problem of the whole account is reported once, in the warnings.
         plan.warnings = vec!["metrics unavailable: refused with 401".to_owned()];
         let message = digest(&plan).expect("a message");
         assert_eq!(message.sections[0].lines, ["refused with 401"]);

@@ -1,13 +1,13 @@
-//! Ids of our asynchronous operations: derived, so that a repeated request repeats its id, and
-//! recognizable, so that our own changes are distinguishable from a person's without stored state.
+//! Ids of our asynchronous operations. They are derived, so that a repeated request repeats its id, and
+//! recognizable, so that our own changes can be distinguished from a person's without stored state.
 //!
-//! An id is a version 8 UUID (the version set aside for custom layouts): 32 bits of a fixed
-//! marker, then a name-based hash of account, namespace, wanted value and evaluation.
+//! An id is a version 8 UUID (the version for custom layouts): 32 bits of a fixed marker, then a name-based
+//! hash of the namespace's full id, the wanted value and the evaluation.
 
 use capacity_engine::{Capacity, NamespaceId};
 use uuid::Uuid;
 
-/// The first 32 bits of every id we make. Never changed: older ids must stay recognizable.
+/// The first 32 bits of every id that we create. Never change it: older ids must stay recognizable.
 const MARKER: [u8; 4] = [0x7c, 0xa9, 0xac, 0x17];
 
 /// The namespace of our name-based UUIDs (a random version 4 UUID, generated once).
@@ -15,7 +15,7 @@ const NAME_SPACE: Uuid = Uuid::from_u128(0x5b0f_9c2e_3d1a_4e67_9a44_c1d2_70e8_b3
 
 /// Returns the operation id of one wanted change of one evaluation.
 ///
-/// The account is part of the namespace's full id; the same three inputs always give the same id.
+/// The namespace's full id includes the account. The same three inputs always give the same id.
 pub fn operation_id(namespace: &NamespaceId, wanted: Capacity, evaluation: &str) -> String {
     let wanted = match wanted {
         Capacity::OnDemand => 0,
@@ -36,7 +36,7 @@ pub fn is_ours(operation_id: &str) -> bool {
         .is_ok_and(|id| id.get_version_num() == 8 && id.as_bytes()[..MARKER.len()] == MARKER)
 }
 
-/// Returns a digest of a text, to notice an edit. It notices accidents, not forgery.
+/// Returns a digest of a text, to detect edits. It detects accidents, not forgery.
 pub(crate) fn digest(text: &str) -> String {
     Uuid::new_v5(&NAME_SPACE, text.as_bytes()).to_string()
 }

@@ -1,8 +1,8 @@
-//! The plan document: every decision of one evaluation, as people save it and scripts read it.
+//! The plan document: every decision of one evaluation, as users save it and scripts read it.
 //!
-//! One document serves three readers: `plan --output json`, `plan --save` with `apply FILE`, and `apply`
-//! itself, which adds `changes`. Its JSON schema lies in `docs/plan.schema.json`. A saved plan carries a
-//! digest, so that an edited one is noticed; the digest notices accidents, it is not a signature.
+//! The same document is used by `plan --output json`, by `plan --save` with `apply FILE`, and by `apply`
+//! itself, which adds `changes`. Its JSON schema is `docs/plan.schema.json`. A saved plan carries a digest,
+//! so that edits are detected. The digest detects accidents; it is not a signature.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,10 +17,11 @@ use crate::change::{ChangeOrder, ChangeResult};
 use crate::evaluation::{Evaluation, Judged};
 use crate::operation_id::{digest, operation_id};
 
-/// The name and version of the document's schema. Fields are added under the same version, never renamed.
+/// The name and version of the document's schema. Fields may be added under the same version, but are never
+/// renamed.
 pub const PLAN_SCHEMA: &str = "temporal-capacity/plan/v1";
 
-/// How old a saved plan may be when it is applied.
+/// Maximum age of a saved plan when it is applied.
 pub const PLAN_MAX_AGE: SignedDuration = SignedDuration::from_mins(15);
 
 /// All decisions of one evaluation.
@@ -31,7 +32,7 @@ pub struct Plan {
     pub schema: String,
     /// Identifies this evaluation; operation ids are derived from it.
     pub plan_id: String,
-    /// The account whose namespaces these are; null if there are none.
+    /// The account of the namespaces; null if there are no namespaces.
     pub account: Option<String>,
     /// When the evaluation was made (UTC).
     #[schemars(with = "String")]
@@ -39,24 +40,28 @@ pub struct Plan {
     /// Whether metrics were missing, stale or incomplete for the whole account: no metric-based decisions were made.
     #[serde(alias = "blind")]
     pub metrics_unavailable: bool,
-    /// Why metrics are unavailable, where they are: `refused`, `unreachable`, `incomplete`, `over_budget` or `stale`.
+    /// Why metrics are unavailable, if they are: `refused`, `unreachable`, `incomplete`, `over_budget` or
+    /// `stale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_problem: Option<String>,
-    /// What fed the hour: `ledger`, `prometheus`, or `1 minute` where nothing was kept.
+    /// Where the data of the last hour came from: `ledger`, `prometheus`, or `1 minute` if nothing was
+    /// stored.
     pub usage_window: String,
-    /// The policy that decided and the one in shadow; null in plans of older versions.
+    /// The active policy and the shadow policy; null in plans of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PlannedPolicies>,
-    /// Price of a million more actions in US dollars, without a support plan; dollar amounts use the whole price list.
+    /// Price of the next million actions in US dollars, without a support plan. Dollar amounts use the whole
+    /// price list.
     pub price_per_million_actions: Decimal,
-    /// One decision for every listed namespace in scope, by name.
+    /// One decision for every listed namespace in scope, ordered by name.
     pub decisions: Vec<PlannedDecision>,
     /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
-    /// What failed, although decisions were made: a rejected metrics key, or capacity info that could not be read.
+    /// Failures that did not prevent decisions: a rejected metrics key, or capacity info that could not be
+    /// read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
-    /// Counts and money.
+    /// Counts and costs.
     pub summary: PlanSummary,
     /// Outcomes of the changes; only after `apply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +69,7 @@ pub struct Plan {
     /// Inputs of the decisions, for `explain --plan`, in a separate format; only in a saved plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<serde_json::Value>,
-    /// Notices a document that was edited; only in a saved plan.
+    /// Digest to detect edits; only in a saved plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
@@ -73,9 +78,9 @@ pub struct Plan {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedPolicies {
-    /// The policy that decided.
+    /// The active policy.
     pub acting: PlannedPolicy,
-    /// The policy whose decisions are only recorded.
+    /// The shadow policy, whose decisions are only recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<PlannedPolicy>,
 }
@@ -86,9 +91,9 @@ pub struct PlannedPolicies {
 pub struct PlannedPolicy {
     /// Its name, as in `POLICY`.
     pub name: String,
-    /// The version of its rules.
+    /// Version of the policy's rules.
     pub version: i64,
-    /// Its parameters by name, as in `POLICY_PARAMS`; for `threshold`, the settings of its rule.
+    /// The policy's parameters by name, as in `POLICY_PARAMS`; for `threshold`, the settings of its rule.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -124,9 +129,9 @@ impl From<&Rules> for PlannedPolicies {
     }
 }
 
-// Saved plans, the reports of workflows, digests, the ledger, tables and CSV all use this one. It is read leniently: the history of
-// a workflow may hold one of another release. A field that an edited plan has more is ignored; the digest notices
-// what is read and differs.
+// Saved plans, reports of workflows, digests, the ledger, tables and CSV all use this type. It is
+// deserialized leniently, because a workflow history may contain one from another release. Additional fields
+// in an edited plan are ignored; the digest covers the fields that are read.
 /// One decision of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -140,17 +145,17 @@ pub struct PlannedDecision {
     pub current_trus: Option<u32>,
     /// TRUs after the plan is executed; 0 means on-demand, null if unknown.
     pub wanted_trus: Option<u32>,
-    /// Target that a guard held back; 0 means on-demand, null if there is none.
+    /// Target that a restriction or guard held back; 0 means on-demand, null if there is none.
     pub blocked_trus: Option<u32>,
     /// Stable code of the reason, in snake case.
     pub reason_code: String,
-    /// One sentence with its numbers.
+    /// The reason, in one sentence with its numbers.
     pub reason: String,
-    /// Whether this should be announced.
+    /// Whether the decision is announced.
     pub announce: bool,
-    /// What the capacity costs.
+    /// Cost of the capacity.
     pub price: PlannedPrice,
-    /// The share of work refused by the limit that throttles most, in percent; null if nothing is throttled.
+    /// The throttled share of the limit that throttles most, in percent; null if nothing is throttled.
     #[schemars(with = "Option<f64>")]
     pub throttled_percent: Option<Percent>,
     /// The minute of the newest metrics used (UTC); null if there were none.
@@ -163,7 +168,7 @@ pub struct PlannedDecision {
     pub resource_version: String,
 }
 
-/// A share in percent, to a tenth: a number in JSON.
+/// A share in percent, rounded to a tenth; a number in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]
 pub struct Percent {
@@ -171,7 +176,7 @@ pub struct Percent {
 }
 
 impl Percent {
-    /// Returns whether it is less than half a tenth.
+    /// Returns whether the share is less than half a tenth.
     pub const fn is_zero(self) -> bool {
         self.tenths == 0
     }
@@ -195,7 +200,7 @@ impl From<Percent> for f64 {
     }
 }
 
-/// The actions of a decision.
+/// The action of a decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum ActionName {
@@ -205,13 +210,13 @@ pub enum ActionName {
     Resize,
     /// From provisioned capacity to on-demand.
     Disable,
-    /// Looked at, nothing to do.
+    /// Evaluated; nothing to change.
     Keep,
-    /// Not judged or not allowed; the reason contains what would end it.
+    /// Not evaluated, or the change is not allowed; the reason states what would end the hold.
     Hold,
-    /// Filtered out.
+    /// Excluded by the allowlist or denylist.
     Skip,
-    /// One of another release, which this one does not know.
+    /// An action of another release that this one does not know.
     #[default]
     #[serde(other)]
     #[schemars(skip)]
@@ -219,7 +224,7 @@ pub enum ActionName {
 }
 
 impl ActionName {
-    /// Returns whether this action changes capacity.
+    /// Returns whether this action changes the capacity.
     pub fn is_change(self) -> bool {
         match self {
             Self::Enable | Self::Resize | Self::Disable => true,
@@ -227,7 +232,7 @@ impl ActionName {
         }
     }
 
-    /// Returns the word.
+    /// Returns the action's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enable => "Enable",
@@ -254,21 +259,21 @@ impl From<Action> for ActionName {
     }
 }
 
-/// What capacity costs per hour when idle: the billed minimum, an upper bound. Exact decimals, as strings.
+/// Cost of capacity per hour when idle: the billed minimum, an upper bound. Exact decimals, as strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(!default, deny_unknown_fields)]
 pub struct PlannedPrice {
-    /// US dollars an hour before.
+    /// US dollars an hour before the change.
     pub per_hour_before: Option<Decimal>,
-    /// US dollars an hour after.
+    /// US dollars an hour after the change.
     pub per_hour_after: Option<Decimal>,
-    /// US dollars an hour of the size in `blocked_trus`; null if there is none.
+    /// US dollars an hour at the size in `blocked_trus`; null if there is none.
     #[schemars(default)]
     pub per_hour_blocked: Option<Decimal>,
 }
 
-/// Counts and money of a plan.
+/// Counts and costs of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
@@ -284,15 +289,15 @@ pub struct PlanSummary {
     pub keep: usize,
     /// Decisions to hold.
     pub hold: usize,
-    /// Namespaces filtered out.
+    /// Namespaces excluded by the allowlist or denylist.
     pub skip: usize,
-    /// Idle minimum of all namespaces in US dollars an hour, before.
+    /// Idle minimum of all namespaces in US dollars an hour, before the changes.
     pub per_hour_before: Decimal,
-    /// Idle minimum of all namespaces in US dollars an hour, after.
+    /// Idle minimum of all namespaces in US dollars an hour, after the changes.
     pub per_hour_after: Decimal,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,
-    /// Requests made to the metrics endpoint, of the 180 an hour an account has.
+    /// Requests made to the metrics endpoint, which allows 180 an hour per account.
     pub metrics_requests: u64,
 }
 
@@ -320,7 +325,7 @@ impl PlanSummary {
         self.per_hour_after += decision.price.per_hour_after.unwrap_or_default();
     }
 
-    /// Returns the counts of some decisions, with no requests made.
+    /// Counts decisions; the request counts stay zero.
     pub(crate) fn of(decisions: &[PlannedDecision]) -> Self {
         let mut summary = Self::default();
         for decision in decisions {
@@ -330,43 +335,43 @@ impl PlanSummary {
     }
 }
 
-/// A saved plan that cannot be carried out.
+/// Why a saved plan cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// No plan, or one of another version.
+    /// Not a plan, or a plan of another version.
     #[error("this is not a saved plan; make one with `temporal-capacity plan --save FILE`")]
     NotAPlan(#[source] serde_json::Error),
-    /// A document of another form.
+    /// A document with another schema.
     #[error("the document has the schema `{0}`, but this version reads `{PLAN_SCHEMA}`: make a new plan")]
     Schema(String),
-    /// A document that was edited or cut.
+    /// A document that was edited or truncated.
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
     Edited,
-    /// A plan from the past.
+    /// A plan that is too old.
     #[error("the plan is {age_minutes} minutes old, and at most {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
     TooOld {
-        /// How old it is.
+        /// Its age in minutes.
         age_minutes: i64,
     },
     /// A plan from the future.
     #[error("the plan is {minutes} minutes in the future: check the clocks, then make a new one")]
     FromTheFuture {
-        /// How far.
+        /// How far in the future, in minutes.
         minutes: i64,
     },
     /// A decision whose parts contradict each other.
     #[error("the decision on `{namespace}` cannot be carried out: {problem}; make a new plan")]
     Decision {
-        /// The namespace, as the plan names it.
+        /// The namespace, as in the plan.
         namespace: String,
-        /// What is wrong with it.
+        /// The contradiction.
         problem: String,
     },
 }
 
 impl Plan {
-    /// Makes the plan of an evaluation.
+    /// Creates the plan of an evaluation.
     pub fn of(evaluation: &Evaluation) -> Self {
         let decisions: Vec<PlannedDecision> =
             evaluation.decisions.iter().map(PlannedDecision::from).collect();
@@ -401,7 +406,8 @@ impl Plan {
         }
     }
 
-    /// Describes what fed the hour, and how much of it is known: `ledger, 52 to 60 of 60 minutes known`.
+    /// Describes the source of the last hour's data, and how much of it is known: `ledger, 52 to 60 of 60
+    /// minutes known`.
     pub fn coverage(&self) -> String {
         let known = || {
             self.decisions
@@ -419,8 +425,9 @@ impl Plan {
         }
     }
 
-    /// Returns the changes as orders, in the order in which they are carried out: scale-ups before scale-downs, the most throttled
-    /// first, then by name. What cannot be carried out, as in a plan that was put together by hand, is left out.
+    /// Returns the changes as orders, in the order in which they are carried out: scale-ups before
+    /// scale-downs, the most throttled first, then by name. Decisions that cannot be carried out, for example
+    /// in an edited plan, are left out.
     pub fn orders(&self) -> Vec<ChangeOrder> {
         let orders = self.changes_in_order().into_iter();
         orders
@@ -436,7 +443,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If the plan is too old, from the future, or holds a decision that contradicts itself.
+    /// If the plan is too old, from the future, or contains a decision that contradicts itself.
     pub fn saved_orders(&self, now: Timestamp) -> Result<Vec<ChangeOrder>, PlanError> {
         let age = now.duration_since(self.evaluated_at);
         if age > PLAN_MAX_AGE {
@@ -507,7 +514,7 @@ impl Plan {
         })
     }
 
-    /// Writes the plan for a file: one JSON document with a digest.
+    /// Serializes the plan for a file: one JSON document with a digest.
     pub fn to_saved(&self) -> String {
         let plan = Self {
             digest: Some(self.own_digest()),
@@ -517,11 +524,11 @@ impl Plan {
         serde_json::to_string_pretty(&plan).expect("every part of a plan is JSON") + "\n"
     }
 
-    /// Reads a saved plan.
+    /// Parses a saved plan.
     ///
     /// # Errors
     ///
-    /// If it is not a plan of this version, or was changed after it was saved.
+    /// If it is not a plan of this version, or was edited after it was saved.
     pub fn from_saved(text: &str) -> Result<Self, PlanError> {
         #[derive(Deserialize)]
         struct Form {

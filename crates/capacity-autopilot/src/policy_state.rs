@@ -1,9 +1,10 @@
-//! Under which name the state of a policy is kept.
+//! The name under which the state of a policy is stored.
 
-/// Prefix of the name of a shadow policy: its state is kept apart from its state as the acting policy.
+/// Prefix for the name of a shadow policy, whose state is stored separately from its state as the active
+/// policy.
 const SHADOW: &str = "shadow:";
 
-/// The name under which the state of a policy is kept.
+/// Returns the name under which the state of a policy is stored.
 pub(crate) fn state_key(policy: &str, in_shadow: bool) -> String {
     if in_shadow {
         format!("{SHADOW}{policy}")

@@ -1,4 +1,5 @@
-//! One reading of metrics: from the ledger, the endpoint or Prometheus; what was read of the endpoint is remembered.
+//! Reads metrics once, from the ledger, the endpoint or Prometheus, and records what was read from the
+//! endpoint.
 
 use std::time::Duration;
 
@@ -12,29 +13,29 @@ use crate::metrics::{
 };
 use crate::seen::SizesSeen;
 
-/// The look-back that contains the newest minute, even a late one.
+/// A look-back that contains the newest minute, even if it is late.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
-/// The budget is per hour; a claim above any budget only counts.
+/// No budget applies: the requests are only counted.
 const NO_BUDGET: u32 = u32::MAX;
 
-/// What is read for.
+/// The purpose of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// An hour is evaluated.
+    /// An evaluation.
     Evaluation,
-    /// The hour is evaluated again: this number of requests is left to the sampler.
+    /// A re-evaluation, which leaves this number of requests to the sampler.
     EvaluationAgain {
-        /// What a sample takes.
+        /// Number of requests that a sample takes.
         spared: u32,
     },
-    /// The newest minute is recorded.
+    /// A sample of the newest minute.
     Sampling,
 }
 
-/// Reads metrics of one account, and remembers what failed.
+/// Reads the metrics of one account, and keeps failures.
 pub(crate) struct Reading<'a> {
     autopilot: &'a Autopilot,
-    /// The ledger, as far as it concerns the account.
+    /// The part of the ledger that belongs to the account.
     pub(crate) ledger: AccountLedger<'a>,
 }
 
@@ -50,7 +51,7 @@ impl<'a> Reading<'a> {
         self.autopilot.sizes_seen()
     }
 
-    /// Reads metrics of namespaces from where they come from.
+    /// Reads the metrics of namespaces from the configured source.
     pub(crate) async fn read(
         &mut self,
         namespaces: &[NamespaceId],
@@ -99,13 +100,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A failing ledger claims nothing: then the scraper's own budget applies.
+    /// Claims requests from the budget. If the ledger fails, nothing is claimed, and the scraper's own budget
+    /// applies.
     async fn claim(&mut self, requests: u32, budget: u32, spared: u32) -> Result<(), Unread> {
         let within = budget.saturating_sub(spared);
         let now = self.autopilot.now();
         let Some(until) = self.ledger.claim(requests, within, now).await else {
             if spared > 0 && self.ledger.failure().is_some() {
-                // What cannot be counted might take the requests of the next sample. What is queued stays, and is re-evaluated later.
+                // Requests that cannot be counted might be those of the next sample. Queued changes stay
+                // queued and are re-evaluated later.
                 return Err(Unread::because(
                     "the ledger that stores the request budget does not answer",
                 ));
@@ -116,7 +119,8 @@ impl<'a> Reading<'a> {
         Err(Unread {
             problem: MetricsProblem::OverBudget,
             why: format!(
-                "all processes together have spent the budget of {budget} requests an hour (METRICS_REQUESTS_PER_HOUR){}; available again at {}",
+                "all processes together have used up the budget of {budget} requests an hour \
+                 (METRICS_REQUESTS_PER_HOUR){}; available again at {}",
                 if spared > 0 {
                     format!(", except {spared} for the next sample")
                 } else {
@@ -130,7 +134,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Writes what was read into the ledger. Returns whether all of it is there.
+    /// Writes what was read to the ledger. Returns whether the ledger has all of it.
     pub(crate) async fn record(&mut self, metrics: &AccountMetrics, whole: bool) -> bool {
         let (now, source) = (self.autopilot.now(), self.autopilot.metrics().name());
         self.ledger.record(metrics, whole, source, now).await

@@ -1,4 +1,5 @@
-//! What this process has seen and the service does not report again: sizes before changes, and traffic of standby replicas.
+//! What this process has seen and the service does not report again: sizes before changes, and traffic of
+//! standby replicas.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,22 +10,22 @@ use jiff::{SignedDuration, Timestamp};
 use crate::evaluation::Judged;
 use crate::metrics::AccountMetrics;
 
-/// What this process saw of sizes.
+/// Sizes that this process has seen.
 #[derive(Debug, Default)]
 pub(crate) struct SizesSeen(Mutex<HashMap<NamespaceId, Seen>>);
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// What it had at the last evaluation; `None` if that was to be changed, or unknown.
+    /// Capacity in the last evaluation; `None` if it was about to change, or unknown.
     size: Option<Capacity>,
-    /// The latest request then.
+    /// The latest request at that time.
     operation: Option<String>,
-    /// What it had before that request.
+    /// The capacity before that request.
     before: Option<Capacity>,
 }
 
 impl SizesSeen {
-    /// Takes what an evaluation has seen and decided: a namespace that is about to change becomes unknown.
+    /// Records what an evaluation has seen and decided. A namespace that is about to change becomes unknown.
     pub(crate) fn take(&self, decisions: &[Judged]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Judged {
@@ -43,7 +44,7 @@ impl SizesSeen {
         }
     }
 
-    /// Returns what a namespace had before a request.
+    /// Returns the capacity of a namespace before a request.
     pub(crate) fn before(&self, namespace: &NamespaceId, request: &CapacityRequest) -> Option<Capacity> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = seen.get(namespace)?;
@@ -55,18 +56,18 @@ impl SizesSeen {
     }
 }
 
-/// What standby replicas served when this process read it last, by full id. Only the namespaces that have such traffic.
+/// Last read traffic of standby replicas, by full id. Contains only namespaces with standby traffic.
 #[derive(Debug, Default)]
 pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
 
-/// When it was read, and what it was.
+/// When the traffic was read, and its rates.
 type ReadAt = (Timestamp, PerLimit<Rate>);
 
-/// Traffic that was read longer ago is not reported.
+/// Standby traffic older than this is not reported.
 const STANDBY_MEMORY: SignedDuration = SignedDuration::from_mins(15);
 
 impl StandbySeen {
-    /// Takes what was read just now.
+    /// Records the traffic that was just read.
     pub(crate) fn take(&self, metrics: &AccountMetrics, now: Timestamp) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|name, (at, _)| {
@@ -82,7 +83,7 @@ impl StandbySeen {
         }
     }
 
-    /// Returns what was read of a namespace lately.
+    /// Returns the recently read standby traffic of a namespace.
     pub(crate) fn of(&self, namespace: &NamespaceId, now: Timestamp) -> Option<PerLimit<Rate>> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, standby) = seen.get(namespace.as_str())?;

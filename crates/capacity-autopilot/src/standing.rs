@@ -1,7 +1,9 @@
-//! Standing problems: each is announced once, then once a day, and once when it ends. Changes are announced every time.
+//! Ongoing problems: each is announced once, then daily, and once more when it ends. Changes are announced
+//! every time.
 //!
-//! [`StandingProblems`] is the rule. The worker keeps what it announced in the controller's state; `apply` keeps it in the ledger
-//! (`recall_problems`, `store_problems`), so that an hourly `apply` does not repeat itself.
+//! [`StandingProblems`] implements the rule. The worker keeps announced problems in the controller's state;
+//! `apply` keeps them in the ledger (`recall_problems`, `store_problems`), so that an hourly `apply` does not
+//! repeat itself.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +12,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{ActionName, PlannedDecision};
 
-/// After this long, a standing problem is announced again.
+/// After this time, an ongoing problem is announced again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A hold on provisioned capacity is announced when it has lasted this many evaluations, because it costs money meanwhile.
+/// A hold on provisioned capacity is announced after this many evaluations, because it costs money.
 const LONG_HOLD: u32 = 3;
 
-/// The account's metrics, as a problem.
+/// Name of the problem for the account's metrics.
 pub const METRICS_UNUSABLE: &str = "the account: metrics unusable";
 
-/// A problem that more than one evaluation may see.
+/// A problem that may persist over several evaluations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// How many evaluations in a row have seen it.
+    /// Number of consecutive evaluations that have seen it.
     pub seen: u32,
-    /// When it was last announced; `None`: not yet.
+    /// When it was last announced; `None` if it was not.
     pub told: Option<Timestamp>,
     /// When it was first seen.
     pub since: Option<Timestamp>,
 }
 
-/// The problems that one evaluation sees, in addition to those that are known.
+/// Collects the problems that one evaluation sees, and compares them with those already known.
 #[derive(Debug)]
 pub struct StandingProblems<'a> {
     before: &'a BTreeMap<String, Problem>,
@@ -40,7 +42,7 @@ pub struct StandingProblems<'a> {
 }
 
 impl<'a> StandingProblems<'a> {
-    /// Starts with what is known.
+    /// Starts with the problems that are already known.
     pub fn new(before: &'a BTreeMap<String, Problem>, now: Timestamp) -> Self {
         Self {
             before,
@@ -49,7 +51,8 @@ impl<'a> StandingProblems<'a> {
         }
     }
 
-    /// Notes a problem, and returns whether to announce it: when it has been seen often enough, and was not announced within a day.
+    /// Records a problem, and returns whether to announce it: if it has been seen often enough, and was not
+    /// announced within a day.
     pub fn is_news(&mut self, problem: &str, due_after: u32) -> bool {
         let mut standing = self.before.get(problem).copied().unwrap_or_default();
         standing.seen = standing.seen.saturating_add(1);
@@ -68,13 +71,14 @@ impl<'a> StandingProblems<'a> {
         self.found.contains_key(problem)
     }
 
-    /// Returns since when a problem that was seen stands.
+    /// Returns since when a problem that was seen has existed.
     pub fn since(&self, problem: &str) -> Option<Timestamp> {
         self.found.get(problem)?.since
     }
 
-    /// Returns which problems are ongoing now, and which announced problems have ended. A problem that was not seen but may still exist is kept.
-    /// If there are more than `most` problems, those seen now are kept first; those of the account are always kept.
+    /// Returns the ongoing problems, and the announced problems that have ended. A problem that was not seen
+    /// but may still exist is kept. If there are more than `most` problems, those seen now take precedence;
+    /// problems of the account are always kept.
     pub fn end(
         self,
         most: usize,
@@ -109,18 +113,18 @@ impl<'a> StandingProblems<'a> {
     }
 }
 
-/// No namespace can have this name: it contains a space.
+/// No namespace can have this name, because it contains a space.
 fn is_of_account(problem: &str) -> bool {
     problem.starts_with("the ")
 }
 
-/// Whether to announce it again.
+/// Returns whether the last announcement is more than a day old.
 pub fn is_over_a_day(told: Timestamp, now: Timestamp) -> bool {
     now.duration_since(told).abs() >= AGAIN_AFTER
 }
 
 impl PlannedDecision {
-    /// Returns the problem that this decision describes, and after how many evaluations it is announced.
+    /// Returns the problem of this decision, and after how many evaluations it is announced.
     pub fn problem(&self) -> Option<(String, u32)> {
         // Namespaces that wait for metrics newer than their last change need no attention.
         let is_paid_hold = self.action == ActionName::Hold

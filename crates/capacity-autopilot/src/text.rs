@@ -1,8 +1,8 @@
-//! Texts that several messages share: errors in one line, counts, ages and times.
+//! Text helpers that several messages share: errors in one line, counts, ages and times.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Writes an error with its causes, in one line.
+/// Formats an error with its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -14,13 +14,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Writes a number of things: `1 namespace`, `2 namespaces`. For nouns whose plural ends in `s`.
+/// Formats a count with its noun: `1 namespace`, `2 namespaces`. For nouns whose plural ends in `s`.
 pub fn counted(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }
 
-/// Writes an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`, `3 days 4 h`.
+/// Formats an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`,
+/// `3 days 4 h`.
 pub(crate) fn age(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
@@ -34,7 +35,7 @@ pub(crate) fn age(duration: SignedDuration) -> String {
     }
 }
 
-/// Writes a point in time to the minute, in UTC.
+/// Formats a timestamp to the minute, in UTC.
 pub(crate) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

@@ -1,4 +1,4 @@
-//! One step of a change against the service.
+//! One step of a change: its calls to the service.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::text::{chain, minute};
 /// Time between polls if the service sends no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);
 
-/// Bounds on the service's `checkDuration`, so that no answer makes us poll too often or too rarely.
+/// Bounds for the service's `checkDuration`, to keep the polling rate reasonable.
 const CHECK_BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_mins(1));
 
-/// How long after the operation is fulfilled the capacity may take to arrive. The Terraform provider's own
-/// acceptance test waits 60 s; Temporal aims at two minutes.
+/// How long the capacity may take to arrive after the operation is fulfilled. The Terraform provider's own
+/// acceptance test waits 60 s; Temporal's target is two minutes.
 const VERIFY_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How often a post may be repeated after a read-back has shown that it did not take effect.
+/// How often a POST may be repeated after a read-back has shown that it had no effect.
 const MAX_POSTS: u32 = 4;
 
 /// Carries out changes, one step at a time.
@@ -30,14 +30,14 @@ pub struct Changer {
 }
 
 impl Changer {
-    /// Returns a changer over a client whose key may change namespaces.
+    /// Creates a changer from a client whose key may change namespaces.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Does the next step of a change: at most one read of the namespace and one post, or one poll.
+    /// Does the next step of a change: at most one read of the namespace and one POST, or one poll.
     ///
-    /// Safe to repeat: a post carries the operation id of the order and the version that was read.
+    /// Safe to repeat: a POST carries the operation id of the order and the version that was read.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         if state.waited > CHANGE_TIMEOUT {
             return failed(still_not_done(&order.operation_id, CHANGE_TIMEOUT));
@@ -50,8 +50,8 @@ impl Changer {
         }
     }
 
-    /// Returns whether an order was started before: its operation is found on the namespace. Then it needs no fresh decision, and is
-    /// only followed to completion.
+    /// Returns whether an order was started before, which is the case if its operation is found on the
+    /// namespace. It then needs no fresh decision, and is only followed to completion.
     pub(crate) async fn has_begun(&self, order: &ChangeOrder) -> bool {
         let read = self.client.namespace(order.namespace.as_str()).await;
         read.is_ok_and(|namespace| is_our_operation(order, &namespace))
@@ -104,7 +104,7 @@ impl Changer {
         }
     }
 
-    /// Finds the outcome of a post without a readable answer.
+    /// Determines the outcome of a POST that got no readable response.
     async fn read_back(&self, order: &ChangeOrder, mut state: ChangeState, nothing_to_change: bool) -> Next {
         let namespace = match self.read(order, &state).await {
             Ok(namespace) => namespace,
@@ -128,7 +128,7 @@ impl Changer {
                 "the change did not take effect after {MAX_POSTS} attempts; plan again later"
             )),
             (false, false) => {
-                // It did not take effect: begin again, with the same operation id.
+                // The POST had no effect: start over with the same operation id.
                 let spec_before = state.spec_before.take();
                 state.phase = Phase::Begin;
                 state.spec_before = spec_before;
@@ -144,7 +144,7 @@ impl Changer {
         let operation = match self.client.async_operation(&order.operation_id).await {
             Ok(operation) => operation,
             Err(error) if error.is_not_found() => {
-                // The namespace itself is authoritative; operations may be forgotten sooner.
+                // The namespace itself is authoritative; the service may forget operations earlier.
                 return after(
                     DEFAULT_CHECK,
                     state,
@@ -180,7 +180,8 @@ impl Changer {
         }
     }
 
-    /// A fulfilled operation is not yet an applied capacity: request and capacity must say so too.
+    /// The capacity is not applied yet when the operation is fulfilled: the request and the capacity must
+    /// confirm it.
     async fn verify(&self, order: &ChangeOrder, state: ChangeState, waited: Duration) -> Next {
         let namespace = match self.read(order, &state).await {
             Ok(namespace) => namespace,
@@ -195,7 +196,7 @@ impl Changer {
                 verified(Outcome::Changed, order, &state, &namespace)
             }
             RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
-                // Often at first, when the end is likely, and less often later.
+                // Poll often at first, when the capacity is likely to arrive, and less often later.
                 let delay = (waited / 2).clamp(Duration::from_millis(250), Duration::from_secs(5));
                 after(
                     delay,
@@ -221,7 +222,7 @@ impl Changer {
     }
 }
 
-/// Reports that a change took longer than it may.
+/// Formats the error for a change that took longer than allowed.
 pub(crate) fn still_not_done(operation_id: &str, bound: Duration) -> String {
     let bound = match bound.as_secs() {
         seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),
@@ -239,7 +240,8 @@ pub(super) fn judge_before_post(
     namespace: &Namespace,
 ) -> Option<Next> {
     if is_our_operation(order, namespace) {
-        // Started by an earlier attempt of the same decision whose outcome was not recorded: our change is done or in progress.
+        // An earlier attempt of the same decision started it without recording its outcome: our change is
+        // complete or in progress.
         let is_done = namespace.async_operation_id.is_none() && present_capacity(namespace) == Ok(order.to);
         return Some(if is_done {
             verified(Outcome::Already, order, state, namespace)
@@ -268,7 +270,7 @@ pub(super) fn judge_before_post(
     }
     let present = match present_capacity(namespace) {
         Ok(present) => present,
-        Err(why) => return Some(refused(&format!("its current capacity is not clear: {why}"))),
+        Err(why) => return Some(refused(&format!("its current capacity is unknown: {why}"))),
     };
     if present == order.to {
         return Some(verified(Outcome::Already, order, state, namespace));
@@ -295,7 +297,7 @@ pub(super) fn judge_before_post(
     None
 }
 
-/// How our capacity request stands.
+/// The state of our capacity request.
 pub(super) enum RequestStanding {
     Running,
     Completed,
@@ -315,7 +317,7 @@ pub(super) fn standing(order: &ChangeOrder, namespace: &Namespace) -> RequestSta
                 _ => RequestStanding::Running,
             }
         }
-        // Our request is not visible: the capacity alone decides, within the bound.
+        // Our request is not visible, so the capacity alone decides, within the time limit.
         Some(_) | None => RequestStanding::Completed,
     }
 }
@@ -383,7 +385,7 @@ pub(super) fn check_delay(named: Option<Duration>) -> Duration {
 
 fn after(delay: Duration, mut state: ChangeState, phase: Phase) -> Next {
     state.phase = phase;
-    // Every step takes time, so that a cycle without delays cannot run forever.
+    // Count at least some time for every step, so that a loop without delays cannot run forever.
     state.waited += delay.max(Duration::from_millis(20));
     Next::After { delay, state }
 }

@@ -1,8 +1,8 @@
-//! Applies one decision: get, refuse if the namespace changed, post, wait, verify.
+//! Applies one decision: read, refuse if the namespace changed, post, wait, verify.
 //!
-//! A change is a small state machine. [`Changer::step`] does at most one post or one poll and returns the
-//! next state and the delay before it, so that a command line can loop over it with a timer and a workflow
-//! with durable ones; every state is serializable. Nothing here waits.
+//! A change is a small state machine. [`Changer::step`] does at most one POST or one poll, and returns the
+//! next state and the delay before it. A command line can loop over it with a timer, and a workflow with
+//! durable timers; every state is serializable. Nothing here waits.
 
 mod attempt;
 mod refusal;

@@ -1,4 +1,4 @@
-//! The typed table: what an answer of the service means for a change in progress.
+//! The table of what a response of the service means for a change in progress.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use cloud_ops_client::Error;
 /// Which call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
-    /// A read: repeating it is harmless.
+    /// A read, which is harmless to repeat.
     Read,
-    /// The post of the change.
+    /// The POST of the change.
     Post,
 }
 
@@ -18,19 +18,19 @@ pub(super) enum Call {
 pub(super) enum Consequence {
     /// Retry, after the service's delay if it sent one.
     Repeat {
-        /// What the service asked for.
+        /// The delay that the service requested.
         delay: Option<Duration>,
     },
-    /// It is unknown whether the post took effect: read back first.
+    /// It is unknown whether the POST took effect: read back first.
     ReadBack {
-        /// What the service asked for.
+        /// The delay that the service requested.
         delay: Option<Duration>,
     },
     /// The version changed: read again and re-evaluate.
     DecideAgain,
     /// The service reports that the request is already fulfilled: read back.
     NothingToChange,
-    /// The key may not do this.
+    /// The key lacks permission.
     NotPermitted,
     /// A retry cannot help.
     Stop,
@@ -38,12 +38,12 @@ pub(super) enum Consequence {
 
 /// Returns what a failed call means.
 ///
-/// | answer | read | post |
+/// | response | read | POST |
 /// | --- | --- | --- |
 /// | conflict (Aborted, AlreadyExists) | repeat | re-evaluate |
 /// | "nothing to change" | stop | read back |
 /// | permission denied | not permitted | not permitted |
-/// | unavailable, exhausted, internal, deadline, no answer | repeat | read back |
+/// | unavailable, exhausted, internal, deadline, no response | repeat | read back |
 /// | anything else | stop | stop |
 pub(super) fn consequence(error: &Error, call: Call) -> Consequence {
     let delay = error.retry_after();

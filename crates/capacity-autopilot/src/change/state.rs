@@ -1,4 +1,4 @@
-//! What to change, its progress, and how it ended.
+//! What to change, its progress, and its outcome.
 
 use std::time::Duration;
 
@@ -7,55 +7,57 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long one change may take, waits included, before it is given up and reported as failed.
+/// Maximum time for one change, waits included, before it is reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// What to change.
+/// A change to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrder {
     /// The namespace.
     pub namespace: NamespaceId,
-    /// The capacity the decision was made on; anything else found means that the namespace moved.
+    /// The capacity when the decision was made. If the current capacity differs, the namespace has changed
+    /// since.
     pub from: Capacity,
     /// The capacity to set.
     pub to: Capacity,
-    /// Our id of the operation, recorded before anything is sent.
+    /// Operation id of the change, recorded before anything is sent.
     pub operation_id: String,
-    /// The version of the namespace the decision was made on.
+    /// The version of the namespace when the decision was made.
     pub resource_version: String,
     /// The minute of the newest metrics behind the decision.
     pub sample_minute: Option<Timestamp>,
 }
 
-/// Where a change stands.
+/// The progress of a change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChangeState {
-    /// What is done next.
+    /// The next step.
     pub phase: Phase,
     /// How long the change has waited so far.
     pub waited: Duration,
     /// How often the request was posted.
     pub posts: u32,
-    /// The spec found before the change, to compare with the one after it (JSON text).
+    /// The spec before the change (JSON text), to compare with the one after it.
     pub spec_before: Option<String>,
 }
 
-/// What a change does next.
+/// The next step of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Read the namespace, refuse if it moved, post the change.
+    /// Read the namespace, refuse if it changed, and post the change.
     Begin,
-    /// The post has no readable answer, or was answered "nothing to change": read back before anything else.
+    /// The POST got no readable response, or the response "nothing to change": read back before anything
+    /// else.
     ReadBack {
-        /// Whether the service said that there is nothing to change.
+        /// Whether the service reported that there is nothing to change.
         nothing_to_change: bool,
     },
-    /// The operation runs: read its status.
+    /// The operation is running: read its status.
     Waiting,
-    /// The operation is fulfilled: wait until the request is completed and the capacity is as wanted.
+    /// The operation is fulfilled: wait until the request is completed and the capacity is the wanted one.
     Verifying {
-        /// How long has been waited for it.
+        /// How long this step has waited so far.
         waited: Duration,
     },
 }
@@ -72,18 +74,18 @@ impl ChangeState {
     }
 }
 
-/// What follows a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Next {
     /// Call again with this state after this delay.
     After {
-        /// How long to wait first.
+        /// How long to wait before the next step.
         delay: Duration,
-        /// The state to go on with.
+        /// The state to continue with.
         state: ChangeState,
     },
-    /// The version moved since the decision: re-evaluate on fresh data. If the decision is the same, start again with the fresh
-    /// version; otherwise drop the change.
+    /// The version changed since the decision: re-evaluate on fresh data. If the decision is the same, start
+    /// again with the fresh version; otherwise drop the change.
     DecideAgain {
         /// What was found.
         found: String,
@@ -92,14 +94,15 @@ pub enum Next {
     Ended(Ending),
 }
 
-/// How a change ended.
+/// The outcome of a change, with details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// Its outcome.
     pub outcome: Outcome,
-    /// Why, if there is more to report than the outcome.
+    /// The reason, if the outcome alone does not explain it.
     pub error: Option<String>,
-    /// Fields of the spec, other than the capacity, that differ from before: a reason to stop everything.
+    /// Fields of the spec, other than the capacity, that differ from before. They are a reason to stop
+    /// everything.
     pub spec_differences: Vec<String>,
 }
 
@@ -108,27 +111,27 @@ pub struct Ending {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Done and verified: operation, request and capacity.
+    /// Made and verified: operation, request and capacity.
     Changed,
-    /// The wanted capacity was already there; a read-back confirms it.
+    /// The namespace already had the wanted capacity; a read-back confirms it.
     Already,
-    /// Not attempted: the namespace moved since the decision, or the decision on fresh data differs.
+    /// Not attempted: the namespace changed since the decision, or the decision on fresh data differs.
     Refused,
-    /// The key may read the namespace but not change it.
+    /// The key can read the namespace but not change it.
     NotPermitted,
-    /// The service says "nothing to change", and a read-back denies it.
+    /// The service reports "nothing to change", and a read-back contradicts it.
     Stuck,
-    /// The service refused, or the operation failed, or it took too long.
+    /// The service refused, the operation failed, or it took too long.
     Failed,
     /// Not started: the run was stopped first.
     NotStarted,
-    /// Started and left: the run was stopped while the service was working on it.
+    /// Started and no longer followed: the run was stopped while the service was working on it.
     InProgress,
     /// The namespace changed since the decision, so nothing was sent.
     Superseded,
     /// Posted, but the service never reported the outcome.
     Unknown,
-    /// The workflow of the change was terminated or timed out before its end.
+    /// The workflow of the change was terminated or timed out before it ended.
     Terminated,
 }
 
@@ -149,7 +152,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the stable word.
+    /// Returns the stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Changed => "changed",
@@ -179,9 +182,9 @@ pub struct ChangeResult {
     pub to_trus: u32,
     /// Its outcome.
     pub outcome: Outcome,
-    /// Our id of the operation; also set where nothing was sent in the end.
+    /// Our operation id; also set if nothing was sent.
     pub operation_id: String,
-    /// Why, where the outcome is not the wanted one.
+    /// The reason, if the namespace does not have the wanted capacity.
     pub error: Option<String>,
     /// Fields of the spec, other than the capacity, that differ after the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,7 +1,9 @@
-//! The steps of a change for a caller that keeps its progress elsewhere, such as a durable workflow: read, post once, check.
+//! The steps of a change for a caller that keeps its progress elsewhere, such as a durable workflow: read,
+//! post once, check.
 //!
-//! Each call makes at most one POST and repeats none. What was read before the POST is handed back as digests, so that the
-//! caller can record them before anything is sent, and compare the spec with them afterward.
+//! Each call makes at most one POST and repeats none. The values read before the POST are returned as
+//! digests, so that the caller can record them before anything is sent, and compare the spec with them
+//! afterward.
 
 use std::time::Duration;
 
@@ -25,39 +27,39 @@ use crate::text::chain;
 pub struct Basis {
     /// The version of the namespace.
     pub resource_version: String,
-    /// Digests of every field of the spec but the capacity.
+    /// Digests of every field of the spec except the capacity.
     pub digests: SpecDigests,
 }
 
-/// What a reading before the POST found.
+/// The result of the read before the POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reading {
     /// The change can be posted on this basis.
     Ready(Basis),
-    /// The operation of this very change exists: it was posted before.
+    /// The operation of this change exists already: it was posted before.
     Posted,
     /// There is nothing to post.
     Ended(Ending),
     /// The namespace could not be read now.
     Unreadable {
-        /// Why.
+        /// The error.
         why: String,
-        /// When the service wants to be asked again.
+        /// The delay that the service requested.
         retry_after: Option<Duration>,
     },
 }
 
-/// How the service answered the POST.
+/// The result of the POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Posting {
     /// It accepted the change.
     Accepted {
-        /// When to check for the first time.
+        /// Delay before the first check.
         check_after: Duration,
     },
-    /// Nothing was sent, or the service did nothing: the change is over.
+    /// Nothing was sent, or the service changed nothing: the change has ended.
     Ended(Ending),
     /// The account has reached its limit of operations; the change can be posted later.
     TooManyOperations(String),
@@ -67,38 +69,38 @@ pub enum Posting {
     Uncertain(String),
     /// Nothing was sent, and a retry can help.
     NotSent {
-        /// Why.
+        /// The error.
         why: String,
-        /// When the service wants to be asked again.
+        /// The delay that the service requested.
         retry_after: Option<Duration>,
     },
 }
 
-/// How far a posted change is.
+/// The progress of a posted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progressed {
-    /// The service is at work.
+    /// The operation is running.
     Running {
-        /// When to check again.
+        /// Delay before the next check.
         check_after: Duration,
     },
-    /// The operation has ended; the capacity has not arrived yet.
+    /// The operation has ended, but the capacity has not arrived yet.
     Arriving,
-    /// It has ended.
+    /// The change has ended.
     Ended(Ending),
     /// The service does not know the operation, and the namespace does not show it.
     NeverPosted,
-    /// The service could not be asked now.
+    /// The service could not be reached now.
     Unreadable(String),
 }
 
 /// One check of a posted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// How far it is.
+    /// Progress of the change.
     pub progress: Progressed,
-    /// Whether the spec was read and shows the capacity that was posted.
+    /// Whether the spec was read and shows the posted capacity.
     pub shows_posted: bool,
     /// How the rest of the spec differs from the digests; `None` if unknown.
     pub difference: Option<SpecDifference>,
@@ -108,7 +110,7 @@ pub struct Checked {
 #[derive(Debug, Clone)]
 pub struct Prepared(NamespaceUpdate);
 
-/// Changes of one account, one call at a time.
+/// Makes the calls of changes, one call at a time.
 #[derive(Debug, Clone)]
 pub struct ChangeSteps {
     client: Client,
@@ -116,8 +118,8 @@ pub struct ChangeSteps {
 }
 
 impl ChangeSteps {
-    /// Returns the steps over a client whose key may change namespaces. Fields of the spec that are named here are left out of
-    /// every comparison.
+    /// Creates the steps from a client whose key may change namespaces. The given fields of the spec are left
+    /// out of every comparison.
     pub fn new(client: Client, fields_not_compared: Vec<String>) -> Self {
         Self {
             client,
@@ -125,7 +127,7 @@ impl ChangeSteps {
         }
     }
 
-    /// Reads the namespace and says whether the change can be posted.
+    /// Reads the namespace and returns whether the change can be posted.
     pub async fn read(&self, order: &ChangeOrder) -> Reading {
         match self.client.namespace(order.namespace.as_str()).await {
             Ok(namespace) => judge(order, &namespace),
@@ -144,8 +146,8 @@ impl ChangeSteps {
         }
     }
 
-    /// Reads the namespace again and returns the update to send, if nothing has moved since the basis was read; else what that
-    /// means for the change.
+    /// Reads the namespace again. Returns the update to send if nothing has changed since the basis was read,
+    /// or the resulting outcome otherwise.
     pub async fn prepare(&self, order: &ChangeOrder, basis: &Basis) -> Result<Prepared, Posting> {
         let read = self.client.namespace(order.namespace.as_str()).await;
         let namespace = read.map_err(|error| Posting::NotSent {
@@ -185,7 +187,8 @@ impl ChangeSteps {
         }
     }
 
-    /// Returns whether the service knows the operation of a change, or the namespace shows it; `None` if that is unknown for now.
+    /// Returns whether the change was posted: the service knows its operation, or the namespace shows it.
+    /// `None` if that is unknown for now.
     pub async fn was_posted(&self, order: &ChangeOrder) -> Option<bool> {
         match self.client.async_operation(&order.operation_id).await {
             Ok(_) => return Some(true),
@@ -196,7 +199,7 @@ impl ChangeSteps {
         Some(is_our_operation(order, &namespace))
     }
 
-    /// Reads a namespace back after the service said that there is nothing to change.
+    /// Reads a namespace back after the service reported that there is nothing to change.
     ///
     /// # Errors
     ///
@@ -213,7 +216,8 @@ impl ChangeSteps {
         Ok(ending(
             Outcome::Stuck,
             format!(
-                "the service answers that there is nothing to change, but the namespace has {}; set {} once manually, or contact Temporal Support",
+                "the service reports that there is nothing to change, but the namespace has {}; set {} once \
+                 manually, or contact Temporal Support",
                 describe(&namespace),
                 order.to
             ),
@@ -315,7 +319,8 @@ fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: 
     }
 }
 
-/// A fulfilled operation is not yet an applied capacity: request and capacity must say so too.
+/// The capacity is not applied yet when the operation is fulfilled: the request and the capacity must confirm
+/// it.
 fn arrival(order: &ChangeOrder, namespace: &Namespace) -> Progressed {
     match standing(order, namespace) {
         RequestStanding::Failed => Progressed::Ended(ending(

@@ -1,4 +1,4 @@
-//! Every message, as a person reads it.
+//! Every notification, as it is displayed.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The ledger during one evaluation or sample: after its first failure, it is not called again.
+//! The ledger during one evaluation or sample. After its first failure, it is not called again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::metrics::{AccountMetrics, LOOK_BACK, Recalled};
 /// The minutes of a large account take several queries, and a slow database may need seconds for each.
 const RECALL_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The ledger, as far as it concerns one account.
+/// The part of the ledger that belongs to one account.
 pub(crate) struct AccountLedger<'a> {
     handle: Option<&'a LedgerHandle>,
     account: Option<String>,
@@ -35,7 +35,8 @@ impl<'a> AccountLedger<'a> {
         self.failure.as_ref()
     }
 
-    /// Calls the ledger; `None` if there is none, or if it failed, which is noted. After a failure, the ledger is not called again.
+    /// Calls the ledger. Returns `None` if there is none or if it failed; the first failure is kept, and the
+    /// ledger is not called again.
     async fn remember<T>(
         &mut self,
         call: impl AsyncFnOnce(&Ledger, &str) -> Result<T, LedgerError>,
@@ -52,7 +53,7 @@ impl<'a> AccountLedger<'a> {
             return None;
         }
         let (ledger, account) = (self.handle?, self.account.clone()?);
-        // Boxed, or the layout of its callers gets too deep for the compiler.
+        // Boxed, because the type of its callers' futures is too deeply nested for the compiler otherwise.
         let called = Box::pin(ledger.call_within(patience, async |ledger| call(ledger, &account).await));
         match called.await {
             Ok(answer) => Some(answer),
@@ -69,7 +70,8 @@ impl<'a> AccountLedger<'a> {
         }
     }
 
-    /// Returns what the ledger holds of the last hour. One minute at a time is held: they are large.
+    /// Returns the ledger's minutes of the last hour. Only one minute at a time is in memory, because minutes
+    /// are large.
     pub(crate) async fn recall(&mut self, now: Timestamp) -> Recalled {
         let mut recalled = Recalled::default();
         let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
@@ -91,7 +93,8 @@ impl<'a> AccountLedger<'a> {
         recalled
     }
 
-    /// Claims requests of the budget of the hour. Returns until when it is spent, if so; a ledger that fails claims nothing.
+    /// Claims requests from the hourly budget. Returns until when the budget is used up, if it is. If the
+    /// ledger fails, nothing is claimed.
     pub(crate) async fn claim(&mut self, requests: u32, budget: u32, now: Timestamp) -> Option<Timestamp> {
         let claimed = self
             .remember(async |ledger, account| ledger.claim_requests(account, now, requests, budget).await)
@@ -102,7 +105,7 @@ impl<'a> AccountLedger<'a> {
         }
     }
 
-    /// Writes what was read. Returns whether all of it is there.
+    /// Writes what was read. Returns whether the ledger has all of it.
     pub(crate) async fn record(
         &mut self,
         metrics: &AccountMetrics,
@@ -122,7 +125,7 @@ impl<'a> AccountLedger<'a> {
         recorded.is_some()
     }
 
-    /// Returns what a policy remembers, by namespace.
+    /// Returns the stored state of a policy, by namespace.
     pub(crate) async fn policy_states(&mut self, policy: &str) -> BTreeMap<String, PolicyState> {
         let records = self
             .remember(async |ledger, account| ledger.policy_states(account, policy).await)
@@ -138,8 +141,8 @@ impl<'a> AccountLedger<'a> {
         states.collect()
     }
 
-    /// Returns what a namespace had before a change of someone else, from the last decision before it: what was found then, or
-    /// what it was changed to.
+    /// Returns the capacity of a namespace before someone else changed it, from the last decision before
+    /// that change: the capacity found then, or the one it was changed to.
     pub(crate) async fn capacity_before(
         &mut self,
         namespace: &NamespaceId,

@@ -1,23 +1,23 @@
-//! The ledger of an autopilot: opened when it is first needed, and again after it failed.
+//! The ledger of an autopilot: opened when it is first needed, and reopened after a failure.
 
 use std::time::Duration;
 
 use capacity_ledger::{ErrorKind, Ledger, LedgerError, Location};
 use tokio::sync::Mutex;
 
-/// Evaluations do not wait longer than this for a ledger.
+/// Maximum time that an evaluation waits for a ledger.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A ledger that may be out of reach for a while.
+/// A ledger that may be temporarily unreachable.
 #[derive(Debug)]
 pub struct LedgerHandle {
-    /// Where it is opened; `None`: it was passed in open.
+    /// Where the ledger is opened; `None` if the caller passed an open ledger.
     location: Option<Location>,
     open: Mutex<Option<Ledger>>,
 }
 
 impl LedgerHandle {
-    /// Returns the handle of a ledger that is opened when it is first needed.
+    /// Creates a handle for a ledger that is opened when it is first needed.
     pub fn at(location: Location) -> Self {
         Self {
             location: Some(location),
@@ -25,12 +25,12 @@ impl LedgerHandle {
         }
     }
 
-    /// Calls the ledger, opening it if it is not open, for ten seconds at most. After a failure, the next call opens it again: the
-    /// database may be back, or a damaged file may have been moved away.
+    /// Calls the ledger for at most ten seconds, and opens it if it is not open. After a failure, the next
+    /// call opens it again: the database may be back, or a damaged file may have been moved away.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, does not answer in time, or as the call says.
+    /// If the ledger cannot be opened or does not answer in time, or if the call fails.
     pub async fn call<T>(
         &self,
         call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,
@@ -38,7 +38,7 @@ impl LedgerHandle {
         self.call_within(PATIENCE, call).await
     }
 
-    /// As [`LedgerHandle::call`], for a call that may take longer.
+    /// Like [`LedgerHandle::call`], for a call that may take longer.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl LedgerHandle {
         if let Some(open) = self.open.lock().await.clone() {
             return Ok(open);
         }
-        // Without a location, the ledger was passed in open, and is never closed.
+        // Without a location, the caller passed an open ledger, which is never closed.
         let location = self.location.as_ref().expect("just seen: it is not open");
         let opened = Ledger::open(location).await?;
         *self.open.lock().await = Some(opened.clone());

@@ -1,4 +1,4 @@
-//! The inputs of decisions, as the ledger keeps them.
+//! The inputs of decisions, as stored in the ledger.
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{ReportedUsage, UsageWindow};
@@ -9,14 +9,14 @@ use crate::evaluation::{Evaluation, UsageSource};
 use crate::inputs::{OwnInputs, SharedInputs, is_worth_keeping};
 use crate::plan::Plan;
 
-/// Returns what the ledger keeps of an evaluation in addition to its decisions and the minutes of usage: the inputs of each
-/// decision that depended on more than usage.
+/// Returns what the ledger stores for an evaluation besides its decisions and the minutes of usage: the
+/// inputs of each decision that depended on more than usage.
 pub(super) fn inputs_for_ledger(
     plan: &Plan,
     account: &str,
     evaluation: &Evaluation,
 ) -> Vec<DecisionInputsRecord> {
-    // A policy of an embedder's own cannot be written down.
+    // An embedder's own policy cannot be stored.
     let Ok(shared) = serde_json::to_string(&SharedInputs::from(evaluation)) else {
         return Vec::new();
     };
@@ -48,7 +48,7 @@ pub(super) fn inputs_for_ledger(
     records
 }
 
-/// Returns what the ledger kept of a decision; `None` if it kept nothing.
+/// Returns the stored inputs of a decision; `None` if there are none.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub(super) fn inputs_from_ledger(
     records: &[DecisionInputsRecord],
     now: Timestamp,
 ) -> Result<Option<Inputs>, serde_json::Error> {
-    // What all decisions have in common has no name and comes first.
+    // The inputs that all decisions share have no name and come first.
     let [shared, own] = records else {
         return Ok(None);
     };

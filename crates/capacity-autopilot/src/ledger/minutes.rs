@@ -1,4 +1,4 @@
-//! Between the ledger's minutes and the engine's samples.
+//! Converts between the ledger's minutes and the engine's samples.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::metrics::{AccountMetrics, Histories, NamespaceMetrics};
 /// How far clocks may differ.
 const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
-/// Namespaces times minutes that are held at a time.
+/// Number of namespaces times minutes in memory at the same time.
 const CELLS: i64 = 100_000;
 
-/// Minutes that are read first, when it is not known how many namespaces they hold.
+/// Number of minutes read first, while the number of namespaces in them is unknown.
 const FIRST_PART: i64 = 15;
 
 /// Adds a minute of the ledger to the minutes of its namespaces.
@@ -26,7 +26,7 @@ pub(super) fn add_to(histories: &mut Histories, minute: &Minute) {
     }
 }
 
-/// Adds a minute of the ledger, which is newer than all before, as if it had just been read.
+/// Adds a minute of the ledger that is newer than all before, as if it had just been read.
 pub(super) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
     for it in &minute.samples {
         metrics.namespaces.insert(
@@ -43,9 +43,10 @@ pub(super) fn keep_newest(metrics: &mut AccountMetrics, minute: &Minute) {
     }
 }
 
-/// Returns what was read as minutes of the ledger. Most namespaces are of the same minute; who lags is of an older one. Where
-/// the `whole` account was read, the newest is complete: a namespace absent from it had no usable sample. A sample from the future
-/// is none: it would make all others look old.
+/// Converts what was read to minutes of the ledger. Most namespaces have data for the same minute; those that
+/// lag have an older one. If the `whole` account was read, the newest minute is complete: a namespace absent
+/// from it had no usable sample. Samples from the future are skipped, because they would make all others look
+/// old.
 pub(super) fn minutes_of(metrics: &AccountMetrics, whole: bool, source: &str, now: Timestamp) -> Vec<Minute> {
     let mut by_minute: BTreeMap<i64, Vec<NamespaceMinute>> = BTreeMap::new();
     for (namespace, read) in &metrics.namespaces {
@@ -103,13 +104,13 @@ fn known(micros: Option<u64>) -> Option<Rate> {
     micros.map(Rate::from_micros_per_second)
 }
 
-/// From the ledger's order, which is that of `LimitKind::ALL`.
+/// Converts from the ledger's order, which is that of `LimitKind::ALL`.
 fn per_limit<T: Copy>(values: [T; 3]) -> PerLimit<T> {
     PerLimit::from_fn(|kind| values[kind as usize])
 }
 
-/// Passes on the minutes of a span from a ledger, account by account, each in order of time. Hours that were
-/// folded are not looked at.
+/// Passes the minutes of a span from a ledger to `each`, account by account, in order of time. Minutes that
+/// were aggregated into hours are left out.
 ///
 /// # Errors
 ///

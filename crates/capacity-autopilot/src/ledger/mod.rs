@@ -1,4 +1,4 @@
-//! What the ledger keeps: minutes, decisions and their inputs, changes, policy state, what was announced.
+//! What the ledger stores: minutes, decisions and their inputs, changes, policy state, and announcements.
 
 mod account;
 mod handle;

@@ -1,4 +1,4 @@
-//! What was announced about an account, as `apply` keeps it between its runs.
+//! The announced problems of an account, which `apply` stores between its runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::handle::LedgerHandle;
 use crate::standing::Problem;
 
-/// Under this name the ledger keeps what was announced, next to policy state.
+/// The ledger stores announced problems under this name, next to policy state.
 const KEPT_AS: &str = "announcements";
 const VERSION: i64 = 1;
 
-/// Reads what was announced about an account, as `apply` keeps it in the ledger.
+/// Reads the announced problems of an account, as `apply` stores them in the ledger.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub async fn recall_problems(
         .await?;
     let mut problems = BTreeMap::new();
     for record in records.iter().filter(|record| record.version == VERSION) {
-        // Unreadable records are announced again.
+        // Problems in unreadable records are announced again.
         let of_one: BTreeMap<String, Problem> = serde_json::from_str(&record.state).unwrap_or_default();
         for (problem, standing) in of_one {
             problems.insert(format!("{}: {problem}", record.namespace), standing);
@@ -35,7 +35,7 @@ pub async fn recall_problems(
     Ok(problems)
 }
 
-/// Stores what was announced about an account in the ledger, replacing what it stored before.
+/// Stores the announced problems of an account in the ledger, replacing those stored before.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ pub async fn store_problems(
         .map(drop)
 }
 
-/// The namespace, or the account, and what is wrong with it.
+/// Splits a problem into its subject (the namespace or the account) and its description.
 fn subject(problem: &str) -> (&str, &str) {
     problem.split_once(": ").unwrap_or(("the account", problem))
 }

@@ -1,4 +1,4 @@
-//! A past decision from the ledger: its record, and the inputs as far as the ledger has them.
+//! A past decision from the ledger: its record, and its inputs as far as the ledger has them.
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
@@ -17,25 +17,27 @@ use crate::policy_state::state_key;
 /// The endpoint shows a minute three minutes later.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
-/// What is said of minutes that were folded since.
-const MINUTES_GONE: &str = "The ledger no longer has all minutes behind this decision; it was re-evaluated with those that are left.";
-/// What is said of sizes that were not recorded.
+/// Assumption if minutes have been aggregated since.
+const MINUTES_GONE: &str = "The ledger no longer has all minutes behind this decision; it was re-evaluated \
+                            with the remaining ones.";
+/// Assumption if the sizes were not recorded.
 const SIZES_ASSUMED: &str =
     "The sizes are assumed to be the documented ones: they were not read for this decision.";
 
-/// A decision that the ledger holds.
+/// A recorded decision from the ledger.
 #[derive(Debug, Clone)]
 pub struct RecalledDecision {
-    /// What was recorded.
+    /// The record.
     pub row: HistoryRow,
-    /// What it rested on. Decisions for which more than usage was looked at are recorded with all of it; of others, and of those that
-    /// older versions recorded, the ledger holds usage and limits.
+    /// The inputs of the decision. If a decision depended on more than usage, all of its inputs are recorded.
+    /// For other decisions, and for those of older versions, the ledger has only usage and limits.
     pub inputs: Inputs,
-    /// What is assumed of the rest, in sentences.
+    /// Assumptions about the missing inputs, as sentences.
     pub assumed: Vec<String>,
 }
 
-/// Returns the newest decision about a namespace, at or before a time if one is given; `None` if the ledger has none.
+/// Returns the newest decision about a namespace, or the newest one at or before `at` if given; `None` if the
+/// ledger has none.
 ///
 /// # Errors
 ///
@@ -60,7 +62,7 @@ pub async fn decision_in_ledger(
     let shown = now.saturating_sub(SHOWN_AFTER).unwrap_or(now);
     let mut histories = Histories::default();
     let mut newest = None;
-    // The end does not belong to the window.
+    // The window excludes its end.
     let to = shown
         .saturating_add(SignedDuration::from_secs(1))
         .unwrap_or(shown);
@@ -106,15 +108,16 @@ pub async fn decision_in_ledger(
     }
     assumed.push(SIZES_ASSUMED.to_owned());
     assumed.push(format!(
-        "The policy is assumed to be the one of your settings ({}), and no restriction, capacity request or moving replica to be in the way: \
-         the ledger has none for this decision.",
+        "The policy is assumed to be the one in your settings ({}), without restrictions, capacity requests \
+         or moving replicas: the ledger has none of these for this decision.",
         rules.policy.name()
     ));
     let state = if rules.policy.keeps_state() {
         let state = remembered(ledger, account, namespace, rules, now).await?;
         if state.is_none() {
             assumed.push(format!(
-                "The ledger does not have the state of {} before this decision; it is assumed to start empty.",
+                "The ledger does not have the state of {} before this decision; it is assumed to start \
+                 empty.",
                 rules.policy.name()
             ));
         }
@@ -132,7 +135,8 @@ pub async fn decision_in_ledger(
     Ok(Some(RecalledDecision { row, inputs, assumed }))
 }
 
-/// What the policy remembered before a decision: the ledger keeps the newest only, which may be the result of a later one.
+/// Returns the policy state before a decision. The ledger keeps only the newest state, which may be the
+/// result of a later decision.
 async fn remembered(
     ledger: &Ledger,
     account: &str,

@@ -1,4 +1,5 @@
-//! From a plan and its changes to what the ledger keeps. Recording never decides anything, and its failure stops nothing.
+//! Records a plan and its changes in the ledger. Recording never affects decisions, and a failure stops
+//! nothing.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::evaluation::Evaluation;
 use crate::plan::{ActionName, Plan};
 use crate::policy_state::state_key;
 
-/// Ten thousand decisions take a while over a network.
+/// Recording ten thousand decisions over a network takes a while.
 const RECORDING: Duration = Duration::from_secs(45);
 
-/// Records an evaluation with all its decisions, under the name of its author. Does nothing if no account was seen.
+/// Records an evaluation with all its decisions and its author. Does nothing if no account was seen.
 ///
 /// # Errors
 ///
@@ -68,8 +69,8 @@ pub async fn record_evaluation(
         .await
 }
 
-/// Records what policies decided and the inputs, and stores policy state. For evaluations that make changes: read-only ones and
-/// dry runs store no state.
+/// Records what policies decided and the inputs, and stores policy state. For evaluations that make changes:
+/// read-only evaluations and dry runs store no state.
 ///
 /// # Errors
 ///
@@ -134,8 +135,8 @@ pub async fn record_policies(
         .await
 }
 
-/// What the usual record of a decision does not contain: what another policy than `threshold` compared. Quiet on-demand namespaces
-/// are left out.
+/// Whether the options of a decision are recorded: those of policies other than `threshold`, except for quiet
+/// on-demand namespaces.
 fn is_worth_recording(decision: &Decision) -> bool {
     let stays_on_demand = decision.current == Some(Capacity::OnDemand)
         && !decision.action.is_change()

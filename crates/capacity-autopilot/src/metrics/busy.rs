@@ -1,20 +1,20 @@
-//! Namespaces that have a series which is not zero, of families that are not otherwise read.
+//! Finds namespaces with a nonzero series in families that are not otherwise read.
 
 use std::collections::BTreeMap;
 
 use capacity_engine::NamespaceId;
 use openmetrics_reader::temporal_cloud::Series;
 
-/// By number of the namespace: the family.
+/// The family, by the number of the namespace.
 pub(crate) type Busy = BTreeMap<usize, String>;
 
-/// Returns the number of the namespace that a series is of.
+/// Returns the number of the namespace that a series belongs to.
 pub(super) fn number_of(series: &Series<'_>, namespaces: &[NamespaceId]) -> Option<usize> {
     let id = series.namespace_id()?;
     namespaces.iter().position(|namespace| namespace.as_str() == id)
 }
 
-/// What is NaN is unknown, and unknown is not zero.
+/// NaN means unknown, and unknown is not zero.
 pub(super) fn is_not_zero(value: f64) -> bool {
     value.is_nan() || value.abs() > 0.0
 }

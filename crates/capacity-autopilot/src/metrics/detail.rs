@@ -7,16 +7,17 @@ use openmetrics_reader::temporal_cloud::Part;
 use super::families::family_of;
 use super::source::MetricsSource;
 
-/// Which families are read.
+/// The families to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// All but those with one series per operation name: enough to see which namespaces are throttled or idle.
+    /// All families except those with one series per operation name. This is enough to find namespaces that
+    /// are throttled or idle.
     Candidates,
-    /// All.
+    /// All families.
     Everything,
 }
 
-/// More series of one family than this for each namespace are read for candidates only, if the account is large.
+/// In a large account, families with more series per namespace than this are read for candidates only.
 const MANY_SERIES: u32 = 10;
 
 impl Detail {
@@ -27,7 +28,7 @@ impl Detail {
         }
     }
 
-    /// Returns what of which limit is read.
+    /// Returns the limits, and the parts of each, to read.
     pub(super) fn parts(self) -> impl Iterator<Item = (LimitKind, Part)> {
         let all = LimitKind::ALL
             .into_iter()
@@ -56,10 +57,12 @@ impl Detail {
     }
 }
 
-/// Up to this number of points per minute, everything is read from Prometheus at once: an hour of them takes a few seconds.
+/// Up to this number of points per minute, everything is read from Prometheus at once: reading an hour of
+/// them takes a few seconds.
 const STORED_POINTS: usize = 30_000;
 
-/// Returns what to read first of this number of namespaces: everything, if that fits into one answer of the source.
+/// Returns what to read first for this number of namespaces: everything, if it fits into one response of the
+/// source.
 pub(crate) fn first_detail(source: &MetricsSource, namespaces: usize) -> Detail {
     let most_points = match source {
         MetricsSource::Endpoint(scraper) => scraper.config().points_per_answer,

@@ -1,4 +1,4 @@
-//! Reading the metrics of an account from the service's endpoint, and folding them into usage.
+//! Reads the metrics of an account from the service's endpoint, and folds them into usage.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::read::Unread;
 use super::usage::{AccountMetrics, Origin, account_metrics};
 use crate::text::chain;
 
-/// Returns how many requests it takes to read namespaces.
+/// Returns the number of requests needed to read some namespaces.
 pub(crate) fn requests_for(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
@@ -34,11 +34,11 @@ fn bare_names(namespaces: &[NamespaceId]) -> Vec<&str> {
     names.into_iter().collect()
 }
 
-/// Reads the metrics of namespaces, all of one minute. Returns how many requests it took as well.
+/// Reads the metrics of namespaces, all for one minute. Also returns the number of requests.
 ///
 /// # Errors
 ///
-/// Why the metrics are unavailable: nothing may be concluded from their absence.
+/// Why the metrics are unavailable. Do not draw conclusions from their absence.
 pub(crate) async fn read(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
@@ -62,11 +62,11 @@ pub(crate) async fn read(
     Ok((metrics, answer.requests))
 }
 
-/// Returns which namespaces have a series of these families that is not zero.
+/// Returns the namespaces with a nonzero series in these families.
 ///
 /// # Errors
 ///
-/// Describes why it cannot be read.
+/// If the families cannot be read; the text contains the reason.
 pub(crate) async fn busy(
     scraper: &Scraper,
     namespaces: &[NamespaceId],

@@ -1,9 +1,9 @@
-//! The engine's limits and the families that report them.
+//! Maps the engine's limits to the families that report them.
 
 use capacity_engine::LimitKind;
 use openmetrics_reader::temporal_cloud::{Family, Limit, Part};
 
-/// Returns the vendor's name of a limit.
+/// Returns the vendor's term for a limit.
 pub(crate) const fn limit_of(kind: LimitKind) -> Limit {
     match kind {
         LimitKind::Actions => Limit::Actions,
@@ -12,7 +12,7 @@ pub(crate) const fn limit_of(kind: LimitKind) -> Limit {
     }
 }
 
-/// Returns the family of a part of a limit.
+/// Returns the family that reports a part of a limit.
 pub(crate) const fn family_of(kind: LimitKind, part: Part) -> Family {
     Family {
         limit: limit_of(kind),
@@ -20,7 +20,7 @@ pub(crate) const fn family_of(kind: LimitKind, part: Part) -> Family {
     }
 }
 
-/// Returns the full names of all metric families that are used.
+/// Returns the full names of all metric families in use.
 pub fn metric_families() -> Vec<&'static str> {
     Family::all().map(Family::name).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use capacity_engine::{MinuteSample, NamespaceId, PackedMinutes, UsageWindow};
 use jiff::SignedDuration;
 
-/// Minutes that a window may reach back, and what the newest of them may be behind.
+/// How far back a window may reach, including the delay of its newest minute.
 pub(crate) const LOOK_BACK: SignedDuration = SignedDuration::from_mins(75);
 
 /// Minutes of namespaces, by full id, in any order.
@@ -27,12 +27,12 @@ impl Histories {
         window_of(self.0.get(namespace.as_str()), newest)
     }
 
-    /// The same, and forgets the minutes: a large account has them once.
+    /// Like [`Self::window`], but removes the minutes, so that a large account holds them in memory once.
     pub(crate) fn take_window(&mut self, namespace: &NamespaceId, newest: MinuteSample) -> UsageWindow {
         window_of(self.0.remove(namespace.as_str()).as_ref(), newest)
     }
 
-    /// Takes the minutes of a window back.
+    /// Puts the minutes of a window back.
     pub(crate) fn put_back(&mut self, namespace: &NamespaceId, window: &UsageWindow) {
         self.0
             .insert(Arc::from(namespace.as_str()), window.minutes().collect());

@@ -1,4 +1,5 @@
-//! The metrics of an account, from the endpoint, from a Prometheus or from the ledger: all of them become the same minutes.
+//! The metrics of an account, from the endpoint, Prometheus or the ledger. All sources produce the same
+//! minutes.
 
 mod busy;
 mod detail;

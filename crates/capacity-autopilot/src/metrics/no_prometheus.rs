@@ -1,6 +1,6 @@
-//! In place of `prometheus` in a build without that feature: there is no client, so nothing here is ever called.
+//! Replaces `prometheus` in a build without that feature. There is no client, so nothing here is ever called.
 
-#![expect(clippy::unused_async, reason = "as with the feature")]
+#![expect(clippy::unused_async, reason = "same signatures as with the feature")]
 
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use super::busy::Busy;
 use super::detail::Detail;
 use super::read::{Read, Unread};
 
-/// A client of Prometheus, which this build does not have: see the feature `prometheus`.
+/// A Prometheus client, which this build does not have: see the feature `prometheus`.
 #[derive(Debug)]
 pub enum PrometheusClient {}
 

@@ -1,4 +1,4 @@
-//! The result of a reading of metrics, the same for every source.
+//! The result of reading metrics, the same for every source.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use crate::text::chain;
 /// How long to wait after a refusal without `Retry-After`.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
-/// What was read.
+/// Metrics that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// The newest of each namespace.
+    /// The newest minute of each namespace.
     pub(crate) metrics: AccountMetrics,
-    /// What else the source holds; the endpoint holds nothing else.
+    /// Older minutes, if the source has any. The endpoint has none.
     pub(crate) older: Histories,
 }
 
-/// Metrics that could not be read: nothing may be concluded from their absence.
+/// Metrics that could not be read. Do not draw conclusions from their absence.
 #[derive(Debug, Clone)]
 pub(crate) struct Unread {
-    /// Why.
+    /// The kind of problem.
     pub(crate) problem: MetricsProblem,
-    /// Why, as text.
+    /// Description of the problem.
     pub(crate) why: String,
-    /// How long to leave the endpoint alone, where it or the budget asks for that.
+    /// How long not to call the endpoint, if the endpoint or the budget requires a wait.
     pub(crate) wait: Option<Duration>,
-    /// The status, where the key was not accepted.
+    /// The HTTP status, if the key was rejected.
     pub(crate) rejected: Option<u16>,
-    /// Requests that failed.
+    /// Number of failed requests.
     pub(crate) requests: u32,
 }
 
@@ -48,7 +48,7 @@ impl Unread {
         }
     }
 
-    /// The key was not accepted: a person has to act.
+    /// Returns an error message if the key was rejected, because someone has to act.
     pub(crate) fn rejection(&self) -> Option<String> {
         let status = self.rejected?;
         Some(format!(
@@ -86,7 +86,7 @@ impl From<openmetrics_reader::scrape::Error> for Unread {
     }
 }
 
-/// What the ledger holds of the last hour.
+/// The ledger's minutes of the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Recalled {
     /// The newest minute of each namespace, as if it had just been read.

@@ -1,12 +1,14 @@
-//! Minutes that were recorded over weeks: what namespaces served and what was throttled, from a ledger or a Prometheus.
+//! Minutes that were recorded over weeks: what namespaces served and what was throttled, from a ledger or
+//! Prometheus.
 //!
-//! They are read one part of the span at a time and streamed, not collected, so that memory does not grow with the span. Only the
-//! limit of actions is read, which determines billing and size. A minute whose actions were not read is skipped.
+//! They are read one part of the span at a time and streamed, so that memory does not grow with the span.
+//! Only the limit of actions is read, because it determines billing and size. A minute whose actions were not
+//! read is skipped.
 
 use capacity_engine::break_even::MinuteActions;
 use capacity_engine::{LimitKind, PerLimit, Rate, Usage};
 
-/// Minutes that are read at a time, at most.
+/// Maximum number of minutes that are read at a time.
 pub(crate) const LONGEST_PART: i64 = 360;
 
 /// One recorded minute of one namespace.
@@ -16,7 +18,7 @@ pub struct RecordedMinute<'a> {
     pub namespace: &'a str,
     /// Minutes since 1970.
     pub minute: i64,
-    /// Actions that were served, and attempts that were throttled.
+    /// Served actions, and throttled attempts.
     pub actions: MinuteActions,
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn actions_of(usage: &PerLimit<Usage>) -> MinuteActions {
     }
 }
 
-/// Whole actions of a minute at a rate, rounded half up.
+/// Converts a rate to whole actions in a minute, rounded half up.
 fn in_a_minute(rate: Rate) -> i64 {
     let actions = (u128::from(rate.micros_per_second()) * 60 + 500_000) / 1_000_000;
     i64::try_from(actions).unwrap_or(i64::MAX)

@@ -1,10 +1,11 @@
-//! Where metrics come from: Temporal's own endpoint, which shows one minute, or a Prometheus that has kept them.
+//! The source of metrics: Temporal's own endpoint, which shows one minute, or a Prometheus that has stored
+//! many.
 
 use openmetrics_reader::scrape::Scraper;
 
 use super::prometheus::PrometheusClient;
 
-/// Where metrics come from.
+/// The source of metrics.
 #[cfg_attr(
     not(feature = "prometheus"),
     expect(
@@ -14,14 +15,14 @@ use super::prometheus::PrometheusClient;
 )]
 #[derive(Debug)]
 pub enum MetricsSource {
-    /// Temporal's OpenMetrics endpoint: the newest minute.
+    /// Temporal's OpenMetrics endpoint, which has only the newest minute.
     Endpoint(Scraper),
-    /// An API of Prometheus that has scraped the endpoint: as many minutes as it keeps.
+    /// The API of a Prometheus that scrapes the endpoint, with as many minutes as it keeps.
     Prometheus(PrometheusClient),
 }
 
 impl MetricsSource {
-    /// Returns its name, as the ledger and plans show it.
+    /// Returns the source's name, as the ledger and plans show it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Endpoint(_) => "metrics",
@@ -29,7 +30,7 @@ impl MetricsSource {
         }
     }
 
-    /// Returns how many requests were made of those that the service counts.
+    /// Returns how many requests were made that count toward the service's limit.
     pub fn counted_requests(&self) -> u64 {
         match self {
             Self::Endpoint(scraper) => scraper.requests_made(),

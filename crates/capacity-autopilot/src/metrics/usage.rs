@@ -1,8 +1,8 @@
-//! From the minute that the service reported to what the engine judges.
+//! Converts a minute as the service reported it to the engine's types.
 //!
-//! The vendor's rules of aggregation are those of [`UsageFold`](openmetrics_reader::temporal_cloud::UsageFold). Unknown is never zero: if a
-//! rate is NaN, infinite, negative or without a time, the namespace's usage is unknown if nothing else of the limit is left, and
-//! has a gap otherwise.
+//! The aggregation rules are those of [`UsageFold`](openmetrics_reader::temporal_cloud::UsageFold). Unknown
+//! is never zero. If a rate is NaN, infinite, negative or without a timestamp, and no other rate of the limit
+//! is left, the namespace's usage is unknown; otherwise it has a gap.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use openmetrics_reader::temporal_cloud::{self, AccountMinute, LimitUsage, Namesp
 
 use super::families::limit_of;
 
-/// With this many active namespaces, every limit of an account has usage somewhere.
+/// With at least this many active namespaces, every limit is expected to have usage somewhere.
 const SEVERAL: usize = 3;
 
 /// How many names of unlisted namespaces are kept for the warning.
@@ -26,43 +26,43 @@ pub(crate) struct NamespaceMetrics {
     pub(crate) sample: Result<MinuteSample, String>,
     /// The limits in effect.
     pub(crate) limits: PerLimit<Option<Rate>>,
-    /// What on-demand would give.
+    /// The limits that on-demand would provide.
     pub(crate) envelopes: PerLimit<Option<Rate>>,
     /// Limits whose usage is partly unknown.
     pub(crate) gaps: PerLimit<Option<UsageGap>>,
-    /// What standby replicas served: left out, and reported.
+    /// Traffic of standby replicas, which is excluded and reported.
     pub(crate) standby: PerLimit<Rate>,
 }
 
 /// What the metrics report about the whole account.
 #[derive(Debug, Default)]
 pub(crate) struct AccountMetrics {
-    /// By full id; absent: no series at all.
+    /// Metrics by full id. A namespace that is absent has no series at all.
     pub(crate) namespaces: HashMap<Arc<str>, NamespaceMetrics>,
-    /// Limits whose usage family appears nowhere although others show traffic.
+    /// Limits whose usage family is missing from the whole account although others show traffic.
     pub(crate) missing_families: PerLimit<bool>,
     /// Samples without the namespace label.
     pub(crate) unlabelled: usize,
     /// Samples whose namespace label was overwritten by a scrape job.
     pub(crate) overwritten: usize,
-    /// Whether a Prometheus stored the times of its scrapes in place of the service's.
+    /// Whether Prometheus stored the times of its scrapes instead of the service's.
     pub(crate) has_scrape_times: bool,
-    /// Namespaces the metrics show and the list does not; the first few by name.
+    /// Namespaces that have metrics but are not listed; the first few by name.
     pub(crate) unlisted: BTreeSet<String>,
-    /// How many there are.
+    /// Number of namespaces that have metrics but are not listed.
     pub(crate) unlisted_count: usize,
 }
 
 /// Where a minute comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// It was just scraped: the document declares its families.
+    /// A scrape, whose document declares its families.
     Scraped,
-    /// It was stored: nothing declares a family that has no sample in it.
+    /// Storage, where nothing declares a family that has no sample.
     Stored,
 }
 
-/// Returns what a minute says; `asked` are the limits whose served family was asked for.
+/// Converts a minute. `asked` are the limits whose served family was requested.
 pub(crate) fn account_metrics(
     minute: AccountMinute,
     asked: PerLimit<bool>,
@@ -72,7 +72,8 @@ pub(crate) fn account_metrics(
     let any_traffic = all().any(has_traffic);
     let missing_families =
         PerLimit::from_fn(|kind| any_traffic && asked[kind] && !minute.is_served_declared(limit_of(kind)));
-    // Families that are silent although several namespaces show traffic of others: more likely not scraped than idle everywhere.
+    // Families without traffic although several namespaces show traffic in other families: they are more
+    // likely not scraped than idle everywhere.
     let may_be_silent = origin == Origin::Stored && all().filter(|it| has_traffic(it)).count() >= SEVERAL;
     let is_silent = |kind| may_be_silent && !all().any(|it| has_rate(it.of(limit_of(kind))));
     let read = PerLimit::from_fn(|kind| asked[kind] && !missing_families[kind] && !is_silent(kind));
@@ -107,7 +108,7 @@ fn rate(reported: temporal_cloud::Rate) -> Rate {
     Rate::from_micros_per_second(reported.millionths())
 }
 
-/// What of a limit's usage cannot be read.
+/// Describes which part of a limit's usage cannot be read.
 fn unreadable(usage: &LimitUsage) -> BTreeSet<String> {
     let both = usage.served.unreadable.iter().chain(&usage.throttled.unreadable);
     both.map(ToString::to_string).collect()
@@ -165,7 +166,7 @@ fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> Namespac
     }
 }
 
-/// ` (300.0 actions/s)`, or nothing.
+/// Formats standby traffic as ` (300.0 actions/s)`; empty if there is none.
 fn standby_words(standby: &PerLimit<Rate>) -> String {
     let served: Vec<String> = LimitKind::ALL
         .into_iter()
@@ -179,7 +180,8 @@ fn standby_words(standby: &PerLimit<Rate>) -> String {
     }
 }
 
-/// A limit whose throttling is unreadable, unless something is throttled for certain. Unknown never counts as quiet.
+/// Returns a limit whose throttling is unreadable, unless something is throttled for certain. Unknown never
+/// counts as quiet.
 fn unknown_throttling(minute: &NamespaceMinute) -> Option<(LimitKind, String)> {
     let throttled = |kind: LimitKind| &minute.of(limit_of(kind)).throttled;
     let is_throttled = |kind: LimitKind| throttled(kind).readable.is_some_and(|rate| !rate.is_zero());

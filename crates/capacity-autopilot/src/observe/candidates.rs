@@ -1,4 +1,4 @@
-//! Which namespaces need a closer look: more of their metrics, or their capacity info.
+//! Selects the namespaces that need more of their metrics, or their capacity info.
 
 use capacity_engine::{AccountView, LimitKind, ReportedUsage, Snapshot};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::policies::Judge;
 use crate::namespaces::is_on_demand;
 
-/// What a first pass of the pure rule finds. Namespaces are numbers of snapshots.
+/// The first pass of the pure rule. Namespaces are indexes of snapshots.
 pub(super) struct Candidates<'a> {
     pub(super) acting: &'a Judge,
     pub(super) shadow: Option<&'a Judge>,
@@ -24,7 +24,7 @@ impl Candidates<'_> {
         numbers(snapshots, |snapshot| self.wants_info(snapshot))
     }
 
-    /// Namespaces for which the policy, or the one in shadow, wants a change.
+    /// Namespaces for which the active or the shadow policy wants a change.
     pub(super) fn of_both(&self, snapshots: &[Snapshot]) -> Vec<usize> {
         let in_shadow = |snapshot: &Snapshot| {
             let mut shadow = self.shadow.iter();
@@ -35,15 +35,15 @@ impl Candidates<'_> {
         })
     }
 
-    /// Namespaces for which the rule may want a change, or whose share of throttled work is reported.
+    /// Namespaces for which the rule may want a change, or whose throttled share is reported.
     pub(super) fn worth_details(&self, snapshots: &[Snapshot]) -> Vec<usize> {
         numbers(snapshots, |snapshot| {
             is_throttled(snapshot) || self.wants_info(snapshot)
         })
     }
 
-    /// Of what the ledger holds: what may be released, unless the `ledger_is_enough` for that, and what throttles and was not
-    /// read whole.
+    /// Namespaces in the ledger's data that must be read again: those that may be released, unless the
+    /// `ledger_is_enough` for that, and those that are throttled and were only partly read.
     pub(super) fn worth_reading_again(&self, snapshots: &[Snapshot], ledger_is_enough: bool) -> Vec<usize> {
         numbers(snapshots, |snapshot| {
             let wants = self.wants_info(snapshot);

@@ -1,4 +1,4 @@
-//! Reading the capacity info of namespaces for which the rule wants a change.
+//! Reads the capacity info of namespaces for which the rule wants a change.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use super::candidates::is_throttled;
 use crate::autopilot::Autopilot;
 use crate::namespaces;
 
-/// How many capacity infos are asked for at a time; the client's own rate limit bounds the rest.
+/// How many capacity infos are requested at a time. The client's own rate limit also applies.
 const CONCURRENT: usize = 8;
 
-/// After this long without an answer, stop asking: decisions on what was read do not wait for the rest. Longer than any
-/// pause that a call waits for.
+/// After this time without a response, stop requesting: decisions based on what was read do not wait for the
+/// rest. Longer than any pause in a single call.
 const NO_ANSWER: Duration = Duration::from_secs(35);
 
 /// Reads the capacity info of candidates. Returns a message about those that could not be read.
 ///
-/// Throttled namespaces come first, then those that the last evaluation left out, so that under a rate limit each gets its turn.
+/// Throttled namespaces come first, then those that the last evaluation left out, so that each gets its turn
+/// under a rate limit.
 pub(super) async fn read(
     autopilot: &Autopilot,
     snapshots: &mut [Snapshot],

@@ -1,4 +1,4 @@
-//! An evaluation: a round of observing, and a decision on each namespace.
+//! An evaluation: observe the account, then decide on each namespace.
 
 use capacity_engine::{AccountView, MetricsHealth, MetricsProblem, ReasonCode};
 
@@ -9,19 +9,19 @@ use crate::evaluation::{Evaluation, EvaluationRequest, Judged, Scope};
 use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
 
 impl Autopilot {
-    /// Observes the account and decides; changes nothing.
+    /// Observes the account and decides, without changing anything.
     ///
-    /// Metrics that cannot be read are not an error: every namespace is held then.
+    /// Metrics that cannot be read are not an error: every namespace is then held.
     ///
     /// # Errors
     ///
-    /// If the list of namespaces cannot be read completely: nothing is decided on half a list.
+    /// If the list of namespaces cannot be read completely. No decisions are made on a partial list.
     pub async fn evaluate(&self, scope: &Scope) -> Result<Evaluation, ObserveError> {
         let request = EvaluationRequest::of(scope.clone());
         self.evaluate_on(&request, &|_| ()).await
     }
 
-    /// As [`Autopilot::evaluate`], under the restrictions of a request, reporting progress.
+    /// Like [`Autopilot::evaluate`], with the restrictions of a request and with progress reports.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Autopilot {
         request: &EvaluationRequest,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Evaluation, ObserveError> {
-        // Boxed, or the layout of its callers gets too deep for the compiler.
+        // Boxed, because the type of its callers' futures is too deeply nested for the compiler otherwise.
         Box::pin(evaluate(self, request, progress)).await
     }
 }
@@ -83,12 +83,12 @@ async fn evaluate(
     })
 }
 
-/// The account's metrics are incomplete, or none of the namespaces that were judged has usable ones.
+/// The account's metrics are incomplete, or no namespace that was evaluated has usable ones.
 pub(super) fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
     let mut without_metrics = None;
     for judged in decisions {
         match judged.decision.reason_code {
-            // Also if only scaling down is blocked because of that.
+            // This also applies if only scaling down is blocked by it.
             ReasonCode::MetricsIncomplete => {
                 return match &account.metrics {
                     MetricsHealth::Incomplete { problem, .. } => Some(*problem),
@@ -98,7 +98,7 @@ pub(super) fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -
             ReasonCode::MetricsMissing | ReasonCode::MetricsStale => {
                 without_metrics = Some(MetricsProblem::Stale);
             }
-            // Decided before the metrics were checked, so it says nothing about them.
+            // These are decided before metrics are checked, so they contain no information about metrics.
             ReasonCode::Denied
             | ReasonCode::NotAllowed
             | ReasonCode::NamespaceNotActive

@@ -1,16 +1,17 @@
-//! What a namespace had before someone else changed it. The service does not say: this process has seen it, or the ledger has.
+//! Looks up the capacity of a namespace before someone else changed it. The service does not report it, but
+//! this process or the ledger may have seen it.
 
 use capacity_engine::{CapacityRequest, RequestState, Snapshot};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::reading::Reading;
 
-/// Changes of others that are looked up in one evaluation, at most.
+/// Maximum number of foreign changes that are looked up in one evaluation.
 const MOST: usize = 20;
-/// Older ones are not reported.
+/// Older changes are not reported.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Fills in what namespaces had before someone else changed them lately.
+/// Fills in the capacity of namespaces before someone else recently changed it.
 pub(super) async fn look_up(reading: &mut Reading<'_>, snapshots: &mut [Snapshot], now: Timestamp) {
     let mut asked = 0;
     for snapshot in snapshots {

@@ -1,9 +1,10 @@
-//! Observing an account and deciding on what was seen.
+//! Observes an account and decides.
 //!
-//! The order: list all namespaces; take the newest minute of the ledger if it is fresh, else read the families that name
-//! candidates, for the whole account; judge once with the pure rule; read the many per-operation series, all of one
-//! minute with the rest, and capacity info for candidates only; decide. A small account fits into one response and is read
-//! whole at once. Releases are based on metrics that were read in this evaluation.
+//! The order: list all namespaces; take the newest minute of the ledger if it is fresh, otherwise read the
+//! families that identify candidates, for the whole account; judge once with the pure rule; read the many
+//! per-operation series (for the same minute) and capacity info for candidates only; decide. A small account
+//! fits into one response and is read in full at once. Releases are based on metrics that were read in this
+//! evaluation.
 
 mod candidates;
 mod capacity_infos;

@@ -1,16 +1,17 @@
-//! Since when a replica moves, from the operation that moves it, if the service shows it.
+//! Determines since when a replica has been moving, from its operation, if the service shows it.
 
 use capacity_engine::{Since, Snapshot};
 use futures::StreamExt;
 
 use crate::autopilot::Autopilot;
 
-/// Few namespaces get or lose a region at a time; beyond this number, the value from the list is kept.
+/// Few namespaces add or remove a region at a time. Beyond this number, the value from the list is kept.
 const MOST: usize = 20;
-/// How many operations are asked for at a time.
+/// How many operations are requested at a time.
 const CONCURRENT: usize = 4;
 
-/// Fills in when the operations that move replicas began. If one cannot be read, the value from the list is kept.
+/// Fills in when the operations that move replicas began. If an operation cannot be read, the value from the
+/// list is kept.
 pub(super) async fn look_up(autopilot: &Autopilot, snapshots: &mut [Snapshot]) {
     let filter = &autopilot.settings().rules.filter;
     let is_ours = |snapshot: &Snapshot| {

@@ -1,4 +1,4 @@
-//! What was observed, before anything is decided: any rule can decide on it.
+//! An observation, before any decision. Any rule can decide on it.
 
 use capacity_engine::explain::Inputs;
 use capacity_engine::{
@@ -17,23 +17,23 @@ use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Observation {
-    /// When, by the service's clock.
+    /// Time of the observation, by the service's clock.
     pub now: Timestamp,
-    /// The account's id, where a namespace tells it.
+    /// The account's id, if a namespace id contains it.
     pub account_id: Option<String>,
-    /// What concerns the whole account: the health of its metrics, and restrictions.
+    /// State of the whole account: the health of its metrics, and restrictions.
     pub account: AccountView,
-    /// The namespaces in scope, by name.
+    /// The namespaces in scope, ordered by name.
     pub namespaces: Vec<ObservedNamespace>,
-    /// The rules of the autopilot that observed.
+    /// The rules of the autopilot that made the observation.
     pub rules: Rules,
-    /// What fed the hour.
+    /// Where the data of the last hour came from.
     pub usage_source: UsageSource,
-    /// Why the ledger could not be used.
+    /// Why the ledger could not be used, if it could not.
     pub ledger_problem: Option<String>,
-    /// What people should know of it as a whole.
+    /// Warnings about the observation as a whole.
     pub warnings: Vec<String>,
-    /// What failed, although something was observed.
+    /// Failures that did not prevent the observation.
     pub errors: Vec<String>,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,
@@ -45,17 +45,17 @@ pub struct Observation {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ObservedNamespace {
-    /// Everything that a rule may look at.
+    /// Everything that a rule may use.
     pub snapshot: Snapshot,
-    /// The version of the namespace: a change is made on this one only.
+    /// The version of the namespace. A change is made only on this version.
     pub resource_version: String,
-    /// What the policy of the autopilot remembers of it.
+    /// The stored state of the autopilot's policy for the namespace.
     pub state: Option<PolicyState>,
 }
 
 impl Autopilot {
-    /// Observes the account without deciding or changing anything. The capacity info of all namespaces in scope is read, so that
-    /// every size is known: one request for each.
+    /// Observes the account without deciding or changing anything. Reads the capacity info of all namespaces
+    /// in scope, with one request for each, so that every size is known.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Autopilot {
 }
 
 impl Observation {
-    /// Decides by the policy of the autopilot: one decision for each namespace.
+    /// Decides with the policy of the autopilot, and returns one decision for each namespace.
     pub fn decide(&self) -> Vec<Decision> {
         let decide = |it: &ObservedNamespace| {
             let state = it.state.as_ref();
@@ -116,15 +116,16 @@ impl Observation {
         self.namespaces.iter().map(decide).collect()
     }
 
-    /// Decides about targets of your own: filter, state, metrics, restrictions and guards apply to them as to a built-in policy's.
+    /// Decides on your own targets. Filter, state, metrics, restrictions and guards apply to them as to those
+    /// of a built-in policy.
     pub fn judge(&self, target: impl Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync) -> Vec<Decision> {
         let judge =
             |it: &ObservedNamespace| judge(&it.snapshot, &self.account, &self.rules, self.now, &target);
         self.namespaces.iter().map(judge).collect()
     }
 
-    /// Returns the evaluation of some decisions on this observation, to be planned, reported and carried out. A decision about a
-    /// namespace that was not observed is left out.
+    /// Returns an evaluation with these decisions, which can be planned, reported and carried out. Decisions
+    /// about namespaces that were not observed are left out.
     pub fn evaluation(&self, decisions: impl IntoIterator<Item = Decision>) -> Evaluation {
         let judged = decisions.into_iter().filter_map(|decision| {
             let mut namespaces = self.namespaces.iter();

@@ -1,4 +1,4 @@
-//! A policy with its state for the namespaces of one evaluation.
+//! A policy and its state for the namespaces of one evaluation.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::policy_state::state_key;
 use crate::reading::Reading;
 
-/// A policy, and what it remembers.
+/// A policy and its stored state.
 pub(super) struct Judge {
     rules: Rules,
     key: String,
@@ -35,7 +35,7 @@ impl Judge {
         })
     }
 
-    /// Reads the stored state. A failing ledger is noted: then nothing is scaled down.
+    /// Reads the stored state. If the ledger fails, the failure is kept, and nothing is scaled down.
     pub(super) async fn recall(&mut self, reading: &mut Reading<'_>) {
         if !self.rules.policy.keeps_state() {
             return;
@@ -57,7 +57,7 @@ impl Judge {
         wants_capacity_info(snapshot, account, &self.rules, state, now)
     }
 
-    /// Decides, and returns what is new to remember.
+    /// Decides, and returns the state to store if it changed.
     pub(super) fn decide(
         &self,
         snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! One round of observing: what is known about each namespace, from where it can be read best.
+//! One round of observing: reads what is known about each namespace from the best source.
 
 use std::time::Duration;
 
@@ -22,17 +22,18 @@ use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
 use crate::text::{chain, counted};
 
-/// How much of its allowed age a ledger's newest minute must have left to be used: the evaluation takes time as well.
+/// How much of the allowed age a ledger's newest minute must have left to be used, because the evaluation
+/// takes time too.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// How often, and how long each time, a re-evaluation waits for the next minute of a working sampler: one that samples every
-/// minute has written it by then.
+/// How many times, and how long each time, a re-evaluation waits for the next minute of a working sampler. A
+/// sampler with an interval of one minute has written it by then.
 const SAMPLER_WAITS: u32 = 8;
 const SAMPLER_WAIT: Duration = Duration::from_secs(10);
-/// A sampler whose last minute is too old by no more than this is still working.
+/// A sampler whose last minute exceeds the allowed age by at most this much still counts as working.
 const SAMPLED_LATELY: SignedDuration = SignedDuration::from_mins(3);
 
-/// The account before its metrics are read.
+/// The view of the account before its metrics are read.
 fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountView {
     let mut account = AccountView::new(MetricsHealth::Complete);
     account.home.clone_from(&autopilot.settings().home);
@@ -40,25 +41,25 @@ fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountVi
     account
 }
 
-/// The state of one evaluation: snapshots of everything in scope, in the order of their names.
+/// The state of one evaluation: snapshots of everything in scope, ordered by name.
 pub(super) struct Round<'a> {
     autopilot: &'a Autopilot,
     pub(super) reading: Reading<'a>,
     pub(super) names: Vec<NamespaceId>,
     pub(super) versions: Vec<String>,
     pub(super) snapshots: Vec<Snapshot>,
-    /// Minutes before the newest ones, of namespaces whose window was not made yet.
+    /// Minutes before the newest ones, for namespaces whose window has not been built yet.
     older: Histories,
-    /// Whether the ledger holds any.
+    /// Whether the ledger has any minutes.
     has_history: bool,
     pub(super) account: AccountView,
     /// Whether releases may be based on a fresh and complete minute of the ledger.
     ledger_is_enough: bool,
-    /// What failed and does not stop the evaluation.
+    /// Failures that do not stop the evaluation.
     pub(super) errors: Vec<String>,
-    /// The policy that decides, with its state.
+    /// The active policy and its state.
     pub(super) acting: Judge,
-    /// The policy in shadow.
+    /// The shadow policy and its state.
     pub(super) shadow: Option<Judge>,
 }
 
@@ -92,7 +93,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads everything that decisions are based on, except capacity infos.
+    /// Reads everything that decisions are based on, except capacity info.
     pub(super) async fn look(
         &mut self,
         request: &EvaluationRequest,
@@ -109,7 +110,7 @@ impl<'a> Round<'a> {
         foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
     }
 
-    /// Fills in what was used.
+    /// Fills in the usage.
     async fn observe(
         &mut self,
         whole_account: bool,
@@ -117,7 +118,8 @@ impl<'a> Round<'a> {
         warnings: &mut Vec<String>,
     ) {
         let remembered = self.remember().await;
-        // In an account too large for one answer, families with many series are read only for namespaces that need them.
+        // In an account that does not fit into one response, families with many series are read only for
+        // namespaces that need them.
         let detail = if whole_account {
             first_detail(self.autopilot.metrics(), self.names.len())
         } else {
@@ -145,10 +147,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads the hours in the ledger. Returns whether its newest minute is fresh enough to skip another reading.
+    /// Reads the last hour from the ledger. Returns whether its newest minute is fresh enough to skip another
+    /// reading.
     async fn remember(&mut self) -> bool {
         let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
-            // Prometheus has the minutes itself.
+            // Prometheus stores the minutes itself.
             return false;
         };
         let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
@@ -177,7 +180,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Re-evaluating never takes the requests of the sampler's next minute, on which it would decide as well.
+    /// A re-evaluation never uses the requests of the sampler's next minute, on which it would decide as
+    /// well.
     fn purpose(&self) -> Purpose {
         if !self.ledger_is_enough {
             return Purpose::Evaluation;
@@ -239,7 +243,7 @@ impl<'a> Round<'a> {
                     counted(names.len(), "candidate"),
                     unread.why
                 );
-                // Whatever else may be released was read: a queued release stays queued.
+                // All other namespaces that may be released were read: a queued release stays queued.
                 self.account.restrictions.extend(names.into_iter().map(|name| {
                     Restriction::new(
                         Direction::ScaleDown,
@@ -286,7 +290,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A minute of the ledger does not contain what standby replicas served: this process reports what it read last.
+    /// A ledger minute does not contain the traffic of standby replicas, so the last value that this process
+    /// read is reported.
     fn fill_in_standby(&mut self) {
         let now = self.autopilot.now();
         for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
@@ -296,14 +301,14 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes what policies remember.
+    /// Reads the stored state of policies.
     async fn recall_states(&mut self) {
         for judge in std::iter::once(&mut self.acting).chain(&mut self.shadow) {
             judge.recall(&mut self.reading).await;
         }
     }
 
-    /// The first pass of the pure rule over what is known now.
+    /// Runs the first pass of the pure rule on what is known now.
     pub(super) fn candidates(&self) -> Candidates<'_> {
         Candidates {
             acting: &self.acting,
@@ -313,7 +318,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Where the data of the hour came from.
+    /// Returns where the data of the last hour came from.
     pub(super) fn usage_source(&self) -> UsageSource {
         match (self.autopilot.metrics(), self.autopilot.ledger()) {
             (MetricsSource::Prometheus(_), _) => UsageSource::Prometheus,
@@ -392,7 +397,7 @@ fn fill(
     };
 }
 
-/// What of the newest minute was not read is a gap, unless a worse one is known.
+/// Marks what was not read of the newest minute as a gap, unless a more serious one is known.
 fn note_unread(snapshot: &mut Snapshot) {
     if let ReportedUsage::Known(window) = &snapshot.usage {
         let read = window.newest().served_read;

@@ -1,5 +1,6 @@
-//! Throttling of a kind that this version does not know: a family `temporal_cloud_v1_*throttled*` other than those of the known
-//! limits. The service announced another limit; until this version supports it, namespaces throttled by it are not scaled down.
+//! Detects kinds of throttling that this version does not know: families `temporal_cloud_v1_*throttled*`
+//! other than those of the known limits. The service has announced another limit. Until this version supports
+//! it, namespaces throttled by it are not scaled down.
 
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::{SignedDuration, Timestamp};
@@ -10,10 +11,10 @@ use crate::metrics::{MetricsSource, endpoint, prometheus};
 use crate::text::chain;
 
 const WORD: &str = "throttled";
-/// The service gains families rarely, and each look is a request.
+/// The service rarely adds families, and each lookup takes a request.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// Returns the families of throttling among some names that belong to none of the known limits.
+/// Returns the throttling families among some names that belong to none of the known limits.
 fn unknown_throttled_families(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let is_unknown = |name: &String| {
         let rest = name.strip_prefix(PREFIX);
@@ -22,11 +23,11 @@ fn unknown_throttled_families(names: impl IntoIterator<Item = String>) -> Vec<St
     names.into_iter().filter(is_unknown).collect()
 }
 
-/// Returns the families of throttling that the source has and this version does not know.
+/// Returns the throttling families of the source that this version does not know.
 ///
 /// # Errors
 ///
-/// Describes why they cannot be listed.
+/// If the families cannot be listed; the text contains the reason.
 pub async fn families_of_unknown_throttling(
     source: &MetricsSource,
     now: Timestamp,
@@ -42,7 +43,7 @@ pub async fn families_of_unknown_throttling(
 ///
 /// # Errors
 ///
-/// Describes why this cannot be determined.
+/// If this cannot be determined; the text contains the reason.
 pub(super) async fn restrictions(
     autopilot: &Autopilot,
     namespaces: &[NamespaceId],

@@ -1,4 +1,4 @@
-//! Warnings about an evaluation as a whole: shown once, not in every row.
+//! Warnings about an evaluation as a whole, shown once and not in every row.
 
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{AccountView, LimitKind, MetricsHealth, ReasonCode};
@@ -11,7 +11,7 @@ use crate::evaluation::Judged;
 use crate::metrics::{AccountMetrics, family_of};
 use crate::namespaces::Listed;
 
-/// How the warning about an account without metrics begins.
+/// Prefix of the warning about an account without metrics.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
 
 pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mut Vec<String>) {
@@ -28,7 +28,7 @@ pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mu
     }
 }
 
-/// A clock that is off. The service's time is used in any case.
+/// Warns about a wrong clock. The service's time is used in any case.
 pub(super) fn of_clock(skew: Option<SignedDuration>, warnings: &mut Vec<String>) {
     if let Some(behind) = skew {
         let word = if behind.is_positive() {
@@ -97,7 +97,7 @@ pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings
     warnings.extend(of_estimates(decisions));
 }
 
-/// What releasing would save where the hour is an estimate, and how to get there.
+/// Describes what releases on an estimate would save, and how to enable them.
 fn of_estimates(decisions: &[Judged]) -> Option<String> {
     let held = decisions
         .iter()

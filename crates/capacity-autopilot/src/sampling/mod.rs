@@ -1,4 +1,4 @@
-//! Sampling: a minute of the whole account at a time, within the budget of requests.
+//! Samples one minute of the whole account at a time, within the request budget.
 
 mod rule;
 mod sampler;

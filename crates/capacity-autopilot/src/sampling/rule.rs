@@ -1,4 +1,4 @@
-//! How much of an account is sampled, and how often, within the budget of requests.
+//! How much of an account is sampled, and how often, within the request budget.
 
 use capacity_engine::NamespaceId;
 use jiff::SignedDuration;
@@ -6,16 +6,16 @@ use jiff::SignedDuration;
 use crate::metrics::endpoint::requests_for;
 use crate::metrics::{Detail, MetricsSource, first_detail};
 
-/// The endpoint shows another minute every minute.
+/// The endpoint shows a new minute every minute.
 pub(super) const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const HOUR_SECONDS: u64 = 3_600;
-/// Known minutes of an hour that are enough to release capacity (the `threshold` policy), with some to spare for a scrape that
-/// fails.
+/// Known minutes of an hour that are enough to release capacity (the `threshold` policy), with some margin
+/// for failed scrapes.
 const ENOUGH_MINUTES: u64 = 50;
 const AIMED_MINUTES: u32 = 52;
-/// What the endpoint gives an account.
+/// Requests per hour that the endpoint allows an account.
 const MOST_REQUESTS: u32 = 180;
-/// Requests an hour that sampling leaves to evaluations.
+/// Requests per hour that sampling leaves to evaluations.
 const LEFT_TO_EVALUATIONS: u32 = 3;
 
 /// How much of an account is sampled.
@@ -24,36 +24,37 @@ const LEFT_TO_EVALUATIONS: u32 = 3;
 pub enum Sampling {
     /// All families of all namespaces.
     Everything,
-    /// Of all namespaces all families but requests and operations served, which have a series for each operation; these of
-    /// provisioned namespaces only, since releasing capacity depends on them.
+    /// All families of provisioned namespaces. For all other namespaces, all families except served requests
+    /// and operations, which have a series per operation name and are only needed to release capacity.
     ProvisionedWhole,
-    /// The same without requests and operations served: enough to scale up.
+    /// All families except served requests and operations: enough to scale up.
     Fewer,
 }
 
-/// How an account is sampled: how much of it at a time, and how often.
+/// How much of an account is sampled at a time, and how often.
 ///
-/// Of the three ways the first is taken that lets enough minutes of an hour be known within the budget; where none does, the
-/// last is taken as often as the budget allows.
+/// The first of the three modes that yields enough known minutes of an hour within the budget is used. If
+/// none does, the last one is used as often as the budget allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplingRule {
     /// How much is read.
     pub sampling: Sampling,
-    /// Requests it takes.
+    /// Number of requests for one sample.
     pub requests: u32,
-    /// How far samples are apart.
+    /// Interval between samples.
     pub every: SignedDuration,
-    /// The budget of requests per hour at which capacity can be released; `None` if the endpoint's is not enough.
+    /// The request budget per hour at which capacity can be released; `None` if even the endpoint's limit is
+    /// not enough.
     pub enough_requests_an_hour: Option<u32>,
 }
 
 impl SamplingRule {
-    /// Returns how many minutes of an hour become known, of 60.
+    /// Returns how many minutes of an hour become known, out of 60.
     pub fn minutes_an_hour(&self) -> u64 {
         HOUR_SECONDS / self.every.as_secs().unsigned_abs().max(1)
     }
 
-    /// Returns whether enough becomes known to release capacity.
+    /// Returns whether enough minutes become known to release capacity.
     pub fn is_enough(&self) -> bool {
         self.sampling != Sampling::Fewer && self.minutes_an_hour() >= ENOUGH_MINUTES
     }
@@ -66,7 +67,7 @@ impl SamplingRule {
     }
 }
 
-/// Returns the rule by which namespaces, of which some are provisioned, are sampled from this source.
+/// Returns the sampling rule for a number of namespaces, some of them provisioned, with this source.
 pub fn sampling_rule(
     source: &MetricsSource,
     namespaces: &[NamespaceId],
@@ -75,7 +76,7 @@ pub fn sampling_rule(
     match source {
         MetricsSource::Endpoint(scraper) => {
             let requests = |detail| requests_for(scraper, namespaces, detail, false);
-            // Some may be provisioned by the time they are read.
+            // More namespaces may be provisioned by the time they are read.
             let of_provisioned = requests_for(scraper, provisioned, Detail::Everything, true).max(1);
             rule_for(
                 requests(Detail::Everything),
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    /// Requests for all families and for fewer, the budget; then how much is read, and how many seconds apart.
+    /// Requests for all families and for fewer, the budget; then the mode and the interval in seconds.
     #[rstest]
     #[case::small_account(1, 1, 55, Sampling::Everything, 70)]
     #[case::more_budget(1, 1, 180, Sampling::Everything, 60)]
@@ -160,7 +161,7 @@ mod tests {
         }
     }
 
-    /// Of an account whose namespaces are all provisioned, reading these whole takes as long as reading all.
+    /// In an account with only provisioned namespaces, the second mode takes as long as the first.
     #[test]
     fn provisioned_namespaces_are_part_of_the_budget() {
         let config = openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into());

@@ -1,4 +1,4 @@
-//! The sampler: round after round, it reads a minute, records it and finds namespaces that run short.
+//! The sampler: each round reads a minute, records it, and finds namespaces that are short of capacity.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,29 +14,30 @@ use crate::namespaces::is_on_demand;
 use crate::reading::{Purpose, Reading};
 use crate::text::chain;
 
-/// A namespace that stays throttled is signaled again after this long: the scale-up did not happen.
+/// A namespace that stays throttled is signaled again after this time, because the scale-up did not happen.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
-/// Above this percentage of a limit a namespace is signaled, and again only after it has been below the other: of thousands, some
-/// are always about to cross any single one.
+/// A namespace whose usage exceeds this percentage of a limit is signaled. It is signaled again only after
+/// usage has dropped below the second percentage: among thousands of namespaces, some are always about to
+/// cross any single one.
 const CLOSE: u128 = 80;
 const STILL_CLOSE: u128 = 70;
-/// A new namespace is sampled after this long at most.
+/// Maximum time until a new namespace is sampled.
 const LIST_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// The longest sampling interval after rejections.
 const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
-/// What a round of sampling came to.
+/// The result of a round of sampling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampled {
-    /// The newest minute that was read; `None` if nothing was.
+    /// The newest minute that was read; `None` if none was.
     pub minute: Option<Timestamp>,
-    /// Whether it is in the ledger.
+    /// Whether the ledger has recorded the minute.
     pub recorded: bool,
-    /// Why it was not read, or not recorded.
+    /// Why the minute was not read or not recorded.
     pub problem: Option<String>,
-    /// Namespaces that have begun to be throttled, or to use more than 80 % of a limit.
+    /// Namespaces that have just become throttled, or have just exceeded 80% of a limit.
     pub short: Vec<NamespaceId>,
-    /// When the next round is due, in the service's time.
+    /// Time until the next round is due, in the service's time.
     pub next_in: Duration,
 }
 
@@ -45,21 +46,21 @@ pub struct Sampled {
 pub struct Sampler<'a> {
     autopilot: &'a Autopilot,
     names: Vec<NamespaceId>,
-    /// Those of them that were provisioned when they were listed, or whose capacity was unknown.
+    /// Namespaces that were provisioned when they were listed, or whose capacity was unknown.
     provisioned: Vec<NamespaceId>,
     listed_at: Option<Timestamp>,
-    /// Namespaces that use much of a limit, as of the last round.
+    /// Namespaces that were close to a limit in the last round.
     close: BTreeSet<NamespaceId>,
-    /// Namespaces that are throttled, and when that was signaled.
+    /// Throttled namespaces, with the time of their last signal.
     throttled: BTreeMap<NamespaceId, Timestamp>,
-    /// Namespaces that are in the metrics but not in the list.
+    /// Number of namespaces that are in the metrics but not in the list.
     unlisted: usize,
-    /// Refusals in a row.
+    /// Number of consecutive refusals.
     refusals: u32,
 }
 
 impl<'a> Sampler<'a> {
-    /// Returns a sampler that has seen nothing yet.
+    /// Creates a sampler.
     pub fn new(autopilot: &'a Autopilot) -> Self {
         Self {
             autopilot,
@@ -73,7 +74,8 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads a minute and records it. Never fails: the result contains what went wrong, and the next round is due in any case.
+    /// Reads a minute and records it. Never fails: the result contains any problem, and the next round is due
+    /// in any case.
     pub async fn round(&mut self) -> Sampled {
         // Use the older list while a new one is unavailable.
         if let Err(problem) = self.list().await
@@ -97,13 +99,14 @@ impl<'a> Sampler<'a> {
         self.refusals = 0;
         let recorded = reading.record(&read.metrics, true).await;
         if read.metrics.unlisted_count != self.unlisted {
-            // The metrics show a namespace that was not there when they were listed.
+            // The metrics contain a namespace that was not in the list.
             self.unlisted = read.metrics.unlisted_count;
             self.listed_at = None;
         }
         let mut next_in = Duration::try_from(rule.every).unwrap_or_default();
         if reading.ledger.failure().is_some() {
-            // Without a working ledger, sample half as often: evaluations must scrape for themselves and need the requests.
+            // Without a working ledger, sample half as often: evaluations must scrape themselves and need the
+            // requests.
             next_in = next_in.saturating_mul(2);
         }
         Sampled {
@@ -120,7 +123,7 @@ impl<'a> Sampler<'a> {
         self.throttled.keys()
     }
 
-    /// Lists the namespaces, if that was not done lately.
+    /// Lists the namespaces, unless that was done recently.
     async fn list(&mut self) -> Result<(), String> {
         let now = self.autopilot.now();
         let is_recent = |at: Timestamp| now.duration_since(at) < LIST_AGAIN;
@@ -140,7 +143,7 @@ impl<'a> Sampler<'a> {
     fn failed(&mut self, unread: Unread, every: SignedDuration) -> Sampled {
         let mut next_in = Duration::try_from(every).unwrap_or_default();
         if let Some(wait) = unread.wait {
-            // Another client needs the endpoint: each refusal in a row doubles the interval.
+            // Another client needs the endpoint: each consecutive refusal doubles the interval.
             let factor = 2_u32.saturating_pow(self.refusals);
             next_in = wait.max(next_in).saturating_mul(factor).min(LONGEST_WAIT);
             self.refusals = (self.refusals + 1).min(8);
@@ -154,8 +157,8 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Reads the rest of provisioned namespaces. If that fails, what is known is kept; if it is of a later minute by now, it is
-    /// recorded as a separate minute.
+    /// Reads the remaining families of provisioned namespaces. If that fails, the known data is kept. If the
+    /// data belongs to a later minute, it is recorded as a separate minute.
     async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
         let mut names: BTreeSet<&NamespaceId> = self.provisioned.iter().collect();
         let raised = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_raised);
@@ -199,7 +202,8 @@ impl<'a> Sampler<'a> {
                 continue;
             };
             if is_throttled(read) {
-                // A person must scale up provisioned namespaces further, unless the policy does: signal them once.
+                // If the policy does not scale provisioned namespaces up further, a person has to: signal
+                // them once.
                 let told = self.throttled.get(name).copied().filter(|_| !follows);
                 let lately = told.filter(|told| is_raised(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));
@@ -229,7 +233,7 @@ fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
     metrics.namespaces.values().filter_map(minute_of).max()
 }
 
-/// Whether its limit is above what on-demand gives, as it is when it is provisioned.
+/// Whether the limit is above the on-demand limit, as it is for a provisioned namespace.
 fn is_raised(read: &NamespaceMetrics) -> bool {
     let kind = LimitKind::Actions;
     read.limits[kind] > read.envelopes[kind]
@@ -244,7 +248,7 @@ fn is_throttled(read: &NamespaceMetrics) -> bool {
     })
 }
 
-/// Whether more than this percentage of a limit was asked for.
+/// Whether the demand exceeds this percentage of a limit.
 fn is_above(read: &NamespaceMetrics, percent: u128) -> bool {
     let above = |asked: Rate, limit: Rate| {
         u128::from(asked.micros_per_second()) * 100 > u128::from(limit.micros_per_second()) * percent

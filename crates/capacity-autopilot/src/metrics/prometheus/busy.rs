@@ -1,4 +1,4 @@
-//! Families that are only searched for: which there are, and of which namespaces.
+//! Finds families by name, and the namespaces that have them.
 
 use capacity_engine::NamespaceId;
 use jiff::{SignedDuration, Timestamp};
@@ -9,14 +9,14 @@ use super::minutes::series_of;
 use crate::metrics::busy::{Busy, is_not_zero, number_of};
 use crate::text::chain;
 
-/// How far back Prometheus is searched: this finds the newest minute even if it is late.
+/// How far back Prometheus is searched. This finds the newest minute even if it is late.
 const LATELY: SignedDuration = SignedDuration::from_mins(10);
 
-/// Returns the families of the service with a word in their names.
+/// Returns the service's families that have a word in their names.
 ///
 /// # Errors
 ///
-/// Describes why they cannot be listed.
+/// If the families cannot be listed; the text contains the reason.
 pub(crate) async fn families_like(
     client: &PrometheusClient,
     word: &str,
@@ -26,11 +26,11 @@ pub(crate) async fn families_like(
     families.map_err(|error| chain(&error))
 }
 
-/// Returns which namespaces have had a series of these families that is not zero, lately.
+/// Returns the namespaces with a nonzero series in these families within the last ten minutes.
 ///
 /// # Errors
 ///
-/// Describes why it cannot be read.
+/// If the families cannot be read; the text contains the reason.
 pub(crate) async fn busy(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],

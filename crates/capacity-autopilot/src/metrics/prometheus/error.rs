@@ -1,4 +1,4 @@
-//! Why a Prometheus could not be read, as metrics that are unavailable.
+//! Converts errors of Prometheus to the reason why metrics are unavailable.
 
 use capacity_engine::MetricsProblem;
 

@@ -1,4 +1,4 @@
-//! Reading minutes that a Prometheus has kept, and folding each as if it had just been scraped.
+//! Reads minutes that Prometheus has stored, and folds each as if it had just been scraped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::metrics::families::family_of;
 use crate::metrics::read::{Read, Unread};
 use crate::metrics::usage::{AccountMetrics, NamespaceMetrics, Origin, account_metrics};
 
-/// A sample from the future is read, so that it is recognized as one.
+/// Samples from the future are read too, so that they can be recognized.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
-/// Namespaces times minutes that are folded at a time, which bounds memory.
+/// Number of namespaces times minutes that are folded at the same time; bounds memory.
 const CELLS: i64 = 100_000;
-/// An evaluation looks at an hour and a little more.
+/// An evaluation uses a little more than an hour.
 const LONGEST_PART: i64 = 75;
 
-/// Reads the minutes of namespaces from one time to now.
+/// Reads the minutes of namespaces from a time until now.
 pub(crate) async fn read(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
@@ -28,8 +28,8 @@ pub(crate) async fn read(
     from: Timestamp,
     now: Timestamp,
 ) -> Result<Read, Unread> {
-    // They are queried one after the other. A scrape in between is only seen by the later queries: a minute that has its
-    // limits, which are queried first, has everything else too.
+    // The families are queried one after the other. If a scrape happens in between, only the later queries
+    // see it. Limits are queried first, so a minute that has its limits has everything else too.
     let mut parts: Vec<(LimitKind, Part)> = detail.parts().collect();
     parts.sort_by_key(|(_, part)| part.is_rate());
     let asked = Asked {
@@ -55,32 +55,32 @@ pub(crate) async fn read(
     Ok(read)
 }
 
-/// Minutes to read.
+/// Describes the minutes to read.
 pub(super) struct Asked<'a> {
     pub(super) namespaces: &'a [NamespaceId],
-    /// Whether the server is asked for these namespaces only.
+    /// Whether the query is limited to these namespaces.
     pub(super) only_these: bool,
-    /// What of which limit, in the order in which it is asked for.
+    /// The limits and their parts, in the order in which they are queried.
     pub(super) parts: &'a [(LimitKind, Part)],
-    /// For which limits what was served is among that.
+    /// The limits whose served rate is among the parts.
     pub(super) served: PerLimit<bool>,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
-    /// Minutes that are folded at a time, at most.
+    /// Maximum number of minutes that are folded at the same time.
     pub(super) longest_part: i64,
 }
 
-/// Facts about the minutes that were read.
+/// Notes about the minutes that were read.
 #[derive(Debug, Default)]
 pub(super) struct MinutesRead {
     pub(super) has_scrape_times: bool,
-    /// Parts of which the server says that something may be missing; their minutes were not handed out.
+    /// Spans for which the server reports that something may be missing. Their minutes were not returned.
     pub(super) partial: Vec<Span>,
-    /// What it says about that.
+    /// The server's warnings about them.
     pub(super) warnings: Vec<String>,
 }
 
-/// Folds minutes of namespaces, oldest first, a part of the span at a time.
+/// Folds minutes of namespaces, oldest first, one part of the span at a time.
 pub(super) async fn each_minute(
     client: &PrometheusClient,
     asked: &Asked<'_>,
@@ -135,11 +135,11 @@ pub(super) async fn each_minute(
     Ok(read)
 }
 
-/// How old the data at the endpoint may be.
+/// Maximum age of the endpoint's data when it is scraped.
 const SHOWN_LATE: SignedDuration = SignedDuration::from_mins(4);
 
-/// The service measures full minutes. A sample at another time has that of the scrape (`honor_timestamps: false`), and
-/// counts as old as it may be.
+/// The service measures full minutes. A sample with any other timestamp has the time of its scrape
+/// (`honor_timestamps: false`), and is treated as old as it can be.
 fn measured_at(stored: Timestamp) -> Timestamp {
     if stored.as_millisecond().rem_euclid(60_000) == 0 {
         return stored;
@@ -147,7 +147,7 @@ fn measured_at(stored: Timestamp) -> Timestamp {
     stored.saturating_sub(SHOWN_LATE).unwrap_or(stored)
 }
 
-/// How a Prometheus stores the service's series: what a scrape job may have got wrong.
+/// How Prometheus stores the service's series, to find mistakes in a scrape job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredSeries {
     /// Labels that the scrape pipeline added; they are ignored.
@@ -158,7 +158,7 @@ pub struct StoredSeries {
     pub has_scrape_times: bool,
 }
 
-/// Looks at the newest minutes of the series that every namespace has.
+/// Checks the newest minutes of the series that every namespace has.
 ///
 /// # Errors
 ///
@@ -192,7 +192,7 @@ pub async fn stored_series(
     Ok(found)
 }
 
-/// Families of which there is anything in the last hour: the others are missing, not idle.
+/// Families that have any sample in the last hour. The others are missing, not idle.
 async fn declared(
     client: &PrometheusClient,
     served: PerLimit<bool>,
@@ -208,7 +208,7 @@ async fn declared(
         .collect())
 }
 
-/// The series that samples come from: what its labels say is worked out once for all of them.
+/// The series of the current samples. Its labels are interpreted once for all of them.
 #[derive(Debug, Default)]
 struct Current {
     run: Option<u64>,
@@ -228,13 +228,13 @@ impl Current {
     }
 }
 
-/// The series of these labels.
+/// Returns the series with these labels.
 pub(super) fn series_of(labels: &[(String, String)]) -> Series<'_> {
     Series::of(labels.iter().map(|(name, value)| (name, value.as_str())))
 }
 
-/// Adds a minute, which is newer than all before it. Of each namespace the newest minute that reports its limits is kept as the
-/// newest: a minute of which only a part has arrived is not whole.
+/// Adds a minute that is newer than all before it. For each namespace, the newest minute with limits is kept
+/// as the newest one: a minute without limits has only partly arrived.
 fn add(read: &mut Read, minute: AccountMetrics) {
     let Read { metrics, older } = read;
     metrics.unlabelled += minute.unlabelled;

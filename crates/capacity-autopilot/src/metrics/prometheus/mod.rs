@@ -1,4 +1,4 @@
-//! Minutes that a Prometheus has kept.
+//! Minutes that Prometheus has stored.
 
 mod busy;
 mod error;

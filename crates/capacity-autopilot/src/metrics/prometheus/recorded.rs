@@ -1,4 +1,4 @@
-//! Minutes of weeks that a Prometheus has kept.
+//! Reads weeks of minutes that Prometheus has stored.
 
 use std::collections::BTreeSet;
 
@@ -10,30 +10,30 @@ use prometheus_reader::{PrometheusClient, Span};
 use super::minutes::{self, Asked};
 use crate::metrics::recorded::{LONGEST_PART, RecordedMinute, actions_of};
 
-/// The time range of each query for namespaces: some servers limit it.
+/// The time range of each query for namespace names, because some servers limit it.
 const NAMES_PART: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// What is read of each minute. The limit comes first: a minute that has it has everything else too.
+/// What is read for each minute. The limit is queried first: a minute that has it has everything else too.
 const PARTS: [(LimitKind, Part); 3] = [
     (LimitKind::Actions, Part::Limit),
     (LimitKind::Actions, Part::Served),
     (LimitKind::Actions, Part::Throttled),
 ];
 
-/// Facts about the minutes that were read.
+/// Notes about the minutes that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordedNotes {
-    /// Where the source reports that something may be missing: nothing was read there.
+    /// Spans for which the source reports that something may be missing. Nothing was read there.
     pub partial: Vec<Span>,
-    /// Whether a Prometheus stored the times of its scrapes in place of the service's.
+    /// Whether Prometheus stored the times of its scrapes instead of the service's.
     pub has_scrape_times: bool,
 }
 
-/// Returns the namespaces of which a Prometheus has limits in a span, by name.
+/// Returns the namespaces for which Prometheus has limits in a span, by name.
 ///
 /// # Errors
 ///
-/// If it cannot be asked.
+/// If Prometheus cannot be queried.
 pub async fn namespaces_of_prometheus(
     client: &PrometheusClient,
     span: Span,
@@ -52,11 +52,11 @@ pub async fn namespaces_of_prometheus(
     Ok(found.into_iter().collect())
 }
 
-/// Passes on the minutes that a Prometheus holds of some namespaces in a span, in the order of time.
+/// Passes the minutes that Prometheus has for some namespaces in a span to `each`, in order of time.
 ///
 /// # Errors
 ///
-/// If it cannot be asked.
+/// If Prometheus cannot be queried.
 pub async fn minutes_of_prometheus(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
