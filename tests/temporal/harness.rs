@@ -109,7 +109,7 @@ pub(crate) struct Setup {
     pub(crate) ledger: Option<Location>,
     /// Whether usage is sampled, and the worker's clock runs with the cloud's.
     pub(crate) sampled: bool,
-    /// Whether throttling and high use trigger evaluations.
+    /// Whether throttling and high usage trigger evaluations.
     pub(crate) triggers: bool,
     /// How to connect, where not plainly.
     pub(crate) connection: Option<ConnectionSettings>,

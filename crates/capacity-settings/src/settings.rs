@@ -31,7 +31,7 @@ pub struct Settings {
     pub metrics: Option<openmetrics_reader::scrape::Config>,
     /// The Prometheus that usage is read from in place of the endpoint.
     pub prometheus: Option<prometheus_reader::PrometheusConfig>,
-    /// Whether throttling and high use trigger an evaluation.
+    /// Whether throttling and high usage trigger an evaluation.
     pub evaluate_on_throttling: bool,
     /// Fields of a spec that are left out when it is compared after an update.
     pub spec_fields_not_compared: Vec<String>,

@@ -1,4 +1,5 @@
-//! Asks the controller on a local server for an evaluation, and prints its summary. A worker must be running.
+//! Requests an evaluation from the controller on a local server, and prints its summary. A worker must be
+//! running.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::time::Duration;

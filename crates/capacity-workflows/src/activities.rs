@@ -1,4 +1,4 @@
-//! The activities: thin over the autopilot. They translate, call, translate, and are safe to run twice.
+//! The activities of evaluations: thin wrappers around the autopilot that are safe to run twice.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::collections::BTreeMap;
@@ -31,16 +31,16 @@ use crate::sampling::{SamplingWorker, sample};
 use crate::settings::ActivitySettings;
 use crate::shutdown::Shutdown;
 
-/// What activities need. Clones share everything.
+/// The dependencies of activities. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct CapacityActivities {
     /// The autopilot, with its keys.
     pub autopilot: Arc<Autopilot>,
-    /// A client of the Temporal service, to wait for changes and to ask the controller.
+    /// A client of the Temporal service, to wait for changes and to query the controller.
     pub client: SharedClient,
-    /// How this worker works.
+    /// The settings of this worker's activities.
     pub settings: ActivitySettings,
-    /// The outcomes of its evaluations.
+    /// The outcomes of this worker's evaluations.
     pub health: EvaluationHealth,
     /// Whether this worker is shutting down.
     pub shutdown: Shutdown,
@@ -58,8 +58,8 @@ impl CapacityActivities {
         Box::pin(self.evaluated(&context, &request)).await
     }
 
-    /// Evaluates for a controller that release 0.1.0 began, and starts no changes: it rotates into the event loop within a
-    /// minute, and evaluates again there.
+    /// Evaluates for a controller that release 0.1.0 started, and starts no changes: the controller rotates
+    /// into the event loop within a minute, and evaluates again there.
     #[activity(name = "observe_and_decide")]
     pub async fn observe_and_decide(
         self: Arc<Self>,
@@ -92,7 +92,7 @@ impl CapacityActivities {
         })
     }
 
-    /// Does one step of a change: at most one post or poll. Refuses if this worker is in dry run.
+    /// Does one step of a change: at most one POST or poll. Refuses if this worker is in dry run.
     #[activity(name = "change_step")]
     pub async fn change_step(
         self: Arc<Self>,
@@ -115,7 +115,7 @@ impl CapacityActivities {
         Ok(StepResult { next })
     }
 
-    /// Re-evaluates the namespace of a change, on fresh data.
+    /// Re-evaluates the namespace of a change on fresh data.
     #[activity(name = "decide_again")]
     pub async fn decide_again(
         self: Arc<Self>,
@@ -155,8 +155,8 @@ impl CapacityActivities {
         waited.map_err(|error| failed(failure::JOIN, false, chain(&error)))
     }
 
-    /// Announces what is new in an evaluation, in one digest. Returns the standing problems that are announced now; nothing if the
-    /// notification failed, so that the next one repeats it.
+    /// Announces what is new in an evaluation, in one digest. Returns the ongoing problems that have now been
+    /// announced; none if the notification failed, so that the next evaluation announces them again.
     #[activity(name = "announce")]
     pub async fn announce(
         self: Arc<Self>,
@@ -228,7 +228,7 @@ impl CapacityActivities {
         Ok(told.await?.then_some(standing))
     }
 
-    /// Announces a change that exceeded its time: the evaluation that began it may be over.
+    /// Announces a change that exceeded its time, because the evaluation that started it may have ended.
     #[activity(name = "announce_change")]
     pub async fn announce_change(
         self: Arc<Self>,
@@ -248,7 +248,7 @@ impl CapacityActivities {
         beating(&context, self.tell_digest(&report, Vec::new())).await
     }
 
-    /// Announces that the controller does not answer, or answers again. Returns when that was announced.
+    /// Announces that the controller does not respond, or responds again. Returns when that was announced.
     #[activity(name = "announce_silence")]
     pub async fn announce_silence(
         self: Arc<Self>,
@@ -286,7 +286,7 @@ impl CapacityActivities {
         Ok(told.then(|| now.to_string()))
     }
 
-    /// Samples usage, minute after minute, for as long as this worker lives.
+    /// Samples usage, minute after minute, until this worker stops.
     #[activity(name = "sample_usage")]
     pub async fn sample_usage(
         self: Arc<Self>,
@@ -303,7 +303,8 @@ impl CapacityActivities {
         sample(worker, &context).await
     }
 
-    /// Asks the controller to evaluate, and waits until the changes of that evaluation have ended, within a bound.
+    /// Requests an evaluation from the controller, and waits until its changes have ended, up to a time
+    /// limit.
     #[activity(name = "ask_controller")]
     pub async fn ask_controller(
         self: Arc<Self>,
@@ -312,7 +313,7 @@ impl CapacityActivities {
     ) -> Result<EvaluationReport, ActivityError> {
         let info = context.info();
         let part = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
-        // The same for every attempt: a repeated question joins the first.
+        // Every attempt uses the same id, so that a repeated request joins the first one.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
         let controller = Controller::new(&self.client.get(), &self.settings.installation);
@@ -323,7 +324,7 @@ impl CapacityActivities {
             }
             Err(error @ AskError::NoAnswer(_)) => error,
         };
-        // An evaluation that outlasts this tick does not count as silence.
+        // An evaluation that takes longer than this tick does not count as silence.
         let controller = Controller::new(&self.client.get(), &self.settings.installation);
         match beating(&context, controller.status(Duration::from_secs(10))).await? {
             Ok(status) => Ok(EvaluationReport {
@@ -356,7 +357,7 @@ impl CapacityActivities {
         })
     }
 
-    /// Announces what is new in a report, and what else is due; with nothing to announce, it succeeds.
+    /// Announces what is new in a report, and the given sections. Succeeds if there is nothing to announce.
     pub(crate) async fn tell_digest(&self, report: &EvaluationReport, more: Vec<Section>) -> bool {
         let changes: Vec<ChangeResult> = report.changes.iter().map(ChangeResult::from).collect();
         match report.digest(&changes, more).message() {
@@ -365,7 +366,8 @@ impl CapacityActivities {
         }
     }
 
-    /// Returns whether the channel was notified. In dry run, or without a webhook, a log line counts.
+    /// Notifies the channel, and returns whether it was notified. In dry run or without a webhook, a log line
+    /// counts.
     pub(crate) async fn tell(&self, message: &Message) -> bool {
         match &self.settings.webhook {
             Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {

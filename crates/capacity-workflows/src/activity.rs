@@ -1,4 +1,4 @@
-//! What the bodies of all activities share: failures as histories show them, heartbeats, and who recorded something.
+//! Helpers of all activities: failures as histories show them, heartbeats, and the author of records.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> A
         .into()
 }
 
-/// A failure that the service tries again.
+/// A failure that the service retries.
 pub(crate) fn again(why: &str, after: Option<Duration>) -> ActivityError {
     let failure = ApplicationFailure::builder(std::io::Error::other(why.to_owned()));
     match after {
@@ -34,13 +34,13 @@ pub(crate) fn again(why: &str, after: Option<Duration>) -> ActivityError {
     }
 }
 
-/// Who recorded something: this worker, by its host, since in a container every process has the same number.
+/// The author of records: this worker's host, because every process in a container has the same process id.
 pub(crate) fn recorder() -> String {
     let host = gethostname::gethostname();
     format!("capacity-worker {}/{}", host.display(), std::process::id())
 }
 
-/// In the failure of a silent tick, the prefix of the time at which it was announced.
+/// Prefix of the announcement time in the failure of a tick that got no response.
 pub(crate) const TOLD_AT: &str = "announced at ";
 
 /// The same in releases up to 0.1.
@@ -55,7 +55,8 @@ pub(crate) fn told_at(failure: &str) -> Option<String> {
     told.parse::<Timestamp>().ok().map(|told| told.to_string())
 }
 
-/// Heartbeats while one slow call is in flight: a cancel request only arrives on the answer to a heartbeat.
+/// Sends heartbeats during one slow call, because a cancel request only arrives in the response to a
+/// heartbeat.
 pub(crate) async fn beating<T>(
     context: &ActivityContext,
     call: impl Future<Output = T>,

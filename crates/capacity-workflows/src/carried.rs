@@ -1,17 +1,17 @@
-//! What a controller carries from run to run, cut to what fits a payload.
+//! The state that a controller carries from run to run, reduced to the size of a payload.
 //!
-//! Every cut keeps items in the same order of priority: changes, what must be announced, holds, keeps. Items that must be
-//! announced are never cut before others.
+//! Items are always kept in the same order of priority: changes, announcements, holds, keeps. Announcements
+//! are never dropped before other items.
 
 use capacity_autopilot::{ActionName, PlannedDecision};
 
 use crate::messages::{ChangeReport, ControllerState, EvaluationReport};
 
-/// A payload stays below 200,000 bytes.
+/// Maximum payload size, below 200,000 bytes.
 const MOST_BYTES: usize = 190_000;
 
 impl ControllerState {
-    /// Cuts the least important first, until it fits. Queued and running changes stay.
+    /// Drops the least important items until the state fits. Queued and running changes stay.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         let is_quiet =
@@ -19,10 +19,10 @@ impl ControllerState {
         let cuts: [&dyn Fn(&mut Self); 5] = [
             &|it| it.cut_decisions(|decision| is_quiet(decision, &[ActionName::Keep, ActionName::Skip])),
             &|it| it.cut_decisions(|decision| is_quiet(decision, &[ActionName::Hold])),
-            // Recorded and announced by themselves.
+            // These were recorded and announced by their own workflows.
             &|it| it.cut_changes(ChangeReport::is_success),
             &|it| it.cut_changes(ChangeReport::is_settled),
-            // Each worker remembers those it saw as well.
+            // Each worker also remembers the refusals it saw.
             &|it| it.not_permitted.clear(),
         ];
         for cut in cuts {
@@ -31,7 +31,7 @@ impl ControllerState {
             }
             cut(&mut self);
         }
-        // The last evaluation has been announced; its announcements are among the standing problems.
+        // The last evaluation has been announced, and its announcements are among the ongoing problems.
         while self.bytes() > MOST_BYTES
             && let Some(report) = self.last.as_mut().filter(|report| !report.decisions.is_empty())
         {
@@ -44,7 +44,7 @@ impl ControllerState {
     }
 
     fn bytes(&self) -> usize {
-        // Texts, numbers and times always become JSON.
+        // Texts, numbers and times can always be serialized as JSON.
         serde_json::to_vec(self).map_or(usize::MAX, |json| json.len())
     }
 
@@ -100,8 +100,8 @@ mod tests {
         format!("a-team-with-a-rather-long-name-{number:05}.a1b2c")
     }
 
-    /// Every tenth namespace is quiet, and all those come first by name; the others are throttled. The key may change none of them:
-    /// those that were refused are held, the rest is to be enabled.
+    /// Every tenth namespace is quiet, and the quiet ones come first by name; the others are throttled. The
+    /// key may change none of them: those that were refused are held, and the rest are to be enabled.
     fn plan(refused: usize) -> Plan {
         let decisions = (0..NAMESPACES).map(|number| {
             let quiet = number < NAMESPACES / 10;
@@ -151,7 +151,7 @@ mod tests {
             .collect()
     }
 
-    /// One evaluation and the end of its changes: all of them are refused. Checks every payload.
+    /// One evaluation and the end of its changes, all of which are refused. Checks every payload.
     fn evaluate(it: &mut CapacityManagementWorkflow, number: u64, refused: usize) -> usize {
         let state = &it.state;
         let request = EvaluateRequest {
@@ -177,7 +177,7 @@ mod tests {
             changes_left_out: observation.changes_left_out,
             ..observation.report
         };
-        // Items that must be announced are never cut before optional ones.
+        // Announcements are never dropped before optional items.
         let quiet = report
             .decisions
             .iter()

@@ -1,7 +1,8 @@
-//! Carrying out one change: read, post once, check until its end, conclude. The workflow id is the lock of the namespace.
+//! Carries out one change: read, post once, check until it ends, conclude. The workflow id is the lock on the
+//! namespace.
 //!
-//! The digests of the spec are in the history before the POST, so that any remaining worker can check whether the update changed
-//! more than the capacity. Constants here change only behind a patch marker.
+//! The digests of the spec are in the history before the POST, so that any remaining worker can check whether
+//! the update changed more than the capacity. Constants here change only behind a patch marker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::{Duration, SystemTime};
@@ -25,17 +26,17 @@ use crate::step_messages::{
 };
 use crate::time::milliseconds;
 
-/// Marks the changes of this release; those of 0.1.0 have no marker.
+/// Marks the changes of this release. Those of 0.1.0 have no marker.
 const STEPS: &str = "change-steps-1";
-/// How long a change takes before it is announced as slow, where the request does not say.
+/// Time after which a change is announced as slow, unless the request sets it.
 const SLOW_AFTER: Duration = Duration::from_mins(15);
-/// How long after its operation has ended the capacity may take to arrive.
+/// Maximum time between the end of the operation and the arrival of the capacity.
 const ARRIVES_WITHIN: Duration = Duration::from_mins(3);
-/// A reading counts as a verdict from this long after the POST on.
+/// Minimum time between the POST and a reading that counts as a verdict.
 const FIRST_CHECK: Duration = Duration::from_secs(1);
-/// Polls are at most this far apart.
+/// Maximum interval between polls.
 const LONGEST_DELAY: Duration = Duration::from_mins(1);
-/// How often a POST whose fate is uncertain is followed by another reading.
+/// Maximum number of further readings after a POST with an unknown outcome.
 const MOST_READINGS: u32 = 4;
 
 /// One change of one namespace.
@@ -82,13 +83,13 @@ impl CapacityChange {
     }
 }
 
-/// What follows of reading and posting.
+/// The result of reading and posting.
 enum Posted {
-    /// The service has the change, or may have it.
+    /// The service has received the change, or may have.
     Yes,
     /// The change has ended.
     No,
-    /// It is read again.
+    /// The namespace has to be read again.
     Again,
 }
 
@@ -96,7 +97,7 @@ struct Change<'a> {
     context: &'a WorkflowContext<CapacityChange>,
     request: ChangeRequest,
     report: ChangeReport,
-    /// From before the POST; `None` if an earlier run posted it.
+    /// Digests from before the POST; `None` if an earlier run posted the change.
     digests: Option<SpecDigests>,
 }
 
@@ -176,7 +177,8 @@ impl Change<'_> {
         }
     }
 
-    /// Every attempt to post failed. Unless the service knows the operation, the change has failed.
+    /// Handles the case that every attempt to post failed. Unless the service knows the operation, the change
+    /// has failed.
     async fn after_lost_post(&mut self, why: String) -> Posted {
         match self.was_posted().await {
             Some(true) => Posted::Yes,
@@ -192,7 +194,8 @@ impl Change<'_> {
         }
     }
 
-    /// The service may have the POST: look for it, and post again only if it is not there.
+    /// The service may have received the POST: look for the operation, and post again only if it does not
+    /// exist.
     async fn after_uncertain_post(&mut self) -> Posted {
         self.wait(Duration::from_secs(2), "before looking for the operation")
             .await;
@@ -233,7 +236,7 @@ impl Change<'_> {
         Posted::No
     }
 
-    /// Sees a posted change to its end.
+    /// Follows a posted change until it ends.
     async fn follow(&mut self) {
         let slow_after = self
             .request
@@ -315,7 +318,8 @@ impl Change<'_> {
         checked.ok().filter(|answer| answer.state != "unreadable")
     }
 
-    /// Polls once a minute, for a day, without history. Returns whether the operation ended.
+    /// Polls once a minute for up to a day, without writing to the history. Returns whether the operation
+    /// ended.
     async fn follow_slowly(&self) -> bool {
         let followed = self.context.execute_activity(
             ChangeActivities::change_follow,
@@ -325,11 +329,12 @@ impl Change<'_> {
         followed.await.is_ok()
     }
 
-    /// The first reading that shows our capacity gives the verdict.
+    /// Handles the first reading that shows our capacity, which gives the verdict.
     async fn first_reading(&mut self, answer: &StepAnswer) {
         if !answer.changed_fields.is_empty() {
             self.report.spec_differences.clone_from(&answer.changed_fields);
-            // Before anything else, and until it is open: nothing more may be changed.
+            // The pause comes before anything else, and is retried until it is open: nothing more may be
+            // changed.
             let pause = PauseOrder {
                 kind: "spec".to_owned(),
                 reason: format!(
@@ -357,7 +362,8 @@ impl Change<'_> {
         self.tell(false).await;
     }
 
-    /// A difference after a clean first reading holds the namespace; the controller decides whether it pauses everything.
+    /// A difference after a clean first reading holds the namespace. The controller decides whether it pauses
+    /// everything.
     async fn later_difference(&mut self, answer: &StepAnswer) {
         if self.report.spec_differences.is_empty() {
             self.report.spec_differences.clone_from(&answer.changed_fields);
@@ -420,7 +426,8 @@ impl Change<'_> {
             .await;
     }
 
-    /// Signals, records and announces the end, and closes within a minute; what is left goes to its own workflow.
+    /// Signals, records and announces the end, and closes within a minute. Unfinished work is left to a
+    /// separate workflow.
     async fn conclude(&mut self) -> ChangeReport {
         self.tell(true).await;
         if self.report.outcome == "not_started" {

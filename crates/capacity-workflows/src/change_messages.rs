@@ -1,13 +1,13 @@
-//! What crosses the wire about one change: what to change, its steps, and how it ended. Fields are only ever added, each with a
-//! default, so that old histories keep decoding.
+//! Messages about one change: what to change, its steps, and its outcome. Fields are only ever added, each
+//! with a default, so that old histories can still be decoded.
 
 use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next};
 use capacity_engine::{Capacity, NamespaceId};
 use serde::{Deserialize, Serialize};
 
-/// Characters of an error that a change carries.
+/// Maximum characters of an error in a change.
 pub(crate) const LONGEST_ERROR: usize = 1_000;
-/// Characters of an error that the report of an evaluation carries.
+/// Maximum characters of an error in the report of an evaluation.
 const LONGEST_ERROR_IN_REPORT: usize = 300;
 
 /// A change to be carried out.
@@ -16,7 +16,7 @@ const LONGEST_ERROR_IN_REPORT: usize = 300;
 pub struct ChangeRequest {
     /// Full id of the namespace.
     pub namespace: String,
-    /// TRUs the decision was made on; 0 means on-demand.
+    /// TRUs when the decision was made; 0 means on-demand.
     pub from_trus: u32,
     /// TRUs to set; 0 means on-demand.
     pub to_trus: u32,
@@ -26,31 +26,32 @@ pub struct ChangeRequest {
     pub resource_version: String,
     /// The minute of the newest metrics used (UTC, RFC 3339).
     pub sample_minute: Option<String>,
-    /// How long its metrics stay fresh enough after the evaluation, in milliseconds of real time; `None` from older workers.
+    /// How long its metrics stay fresh enough after the evaluation, in milliseconds of real time; `None` from
+    /// older workers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh_for_ms: Option<u64>,
-    /// How long the change may take before it is announced as slow; 15 minutes by default.
+    /// How long the change may take before it is announced as slow, in seconds; 15 minutes by default.
     pub timeout_seconds: Option<u64>,
-    /// The workflow id of the controller, which is signaled of its progress.
+    /// Workflow id of the controller, which is signaled about the progress.
     pub controller_id: String,
-    /// The number of the evaluation that decided it.
+    /// Number of the evaluation that decided on the change.
     pub evaluation: u64,
     /// The plan of that evaluation.
     pub plan_id: String,
-    /// Whether it goes ahead of others, to show that an update changes nothing but the capacity.
+    /// Whether the change runs ahead of others, to verify that an update changes only the capacity.
     pub canary: bool,
-    /// Builds whose changes had a verdict; a worker of another build posts only canaries.
+    /// Builds whose changes had a verdict. A worker of another build posts only canaries.
     pub verified_builds: Vec<String>,
 }
 
-/// A request that is not a change.
+/// Why a request is not a valid change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// It names no namespace.
+    /// It contains an invalid namespace id.
     #[error("{0}")]
     Namespace(capacity_engine::InvalidNamespaceId),
-    /// It changes nothing.
+    /// It would change nothing.
     #[error("the request for {0} changes nothing")]
     NoChange(NamespaceId),
 }
@@ -61,11 +62,11 @@ impl ChangeRequest {
         self.to_trus > self.from_trus
     }
 
-    /// Returns the order that this asks for.
+    /// Converts the request to an order.
     ///
     /// # Errors
     ///
-    /// If it names no namespace, or changes nothing.
+    /// If the namespace id is invalid, or nothing would change.
     pub fn order(&self) -> Result<ChangeOrder, InvalidRequest> {
         let namespace: NamespaceId = self.namespace.parse().map_err(InvalidRequest::Namespace)?;
         if self.from_trus == self.to_trus || self.operation_id.is_empty() {
@@ -109,14 +110,14 @@ pub struct StepRequest {
     pub state: Option<ChangeState>,
 }
 
-/// What follows a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {
-    /// What is next.
+    /// The next step.
     pub next: Next,
 }
 
-/// A question to re-evaluate.
+/// A request to re-evaluate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redecide {
@@ -126,20 +127,20 @@ pub struct Redecide {
     pub found: String,
 }
 
-/// The answer: the change with fresh data, or why it is dropped.
+/// The response: the change with fresh data, or why it is dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Redecision {
     /// The change to continue with.
     pub request: Option<ChangeRequest>,
-    /// Why there is none.
+    /// Why there is no change.
     pub dropped: String,
 }
 
 /// The outcome of a change.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a document: each is a fact of its own, by a name that people query"
+    reason = "a document: each field is separate information with a name that people query"
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -150,34 +151,34 @@ pub struct ChangeReport {
     pub from_trus: u32,
     /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
-    /// `queued`, `in_progress`, `replaced`, or how it ended: `changed`, `already`, `refused`, `superseded`, `not_permitted`,
-    /// `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
+    /// `queued`, `in_progress`, `replaced`, or the final outcome: `changed`, `already`, `refused`,
+    /// `superseded`, `not_permitted`, `stuck`, `failed`, `not_started`, `unknown` or `terminated`.
     pub outcome: String,
     /// The id of the operation.
     pub operation_id: String,
-    /// Why, if the outcome is not the requested one.
+    /// The reason, if the outcome is not the requested one.
     pub error: Option<String>,
     /// Fields of the spec, other than the capacity, that differ after the change.
     pub spec_differences: Vec<String>,
-    /// Whether the channel was notified of it already, by the change itself.
+    /// Whether the change itself has already notified the channel.
     pub announced: bool,
-    /// Whether the ledger has it, or there is no ledger.
+    /// Whether the ledger has the outcome, or there is no ledger.
     pub recorded: bool,
-    /// Whether the controller was signaled of its end.
+    /// Whether the controller was signaled about the end.
     pub signaled: bool,
     /// Why it was not started: a stable code such as `paused`.
     pub code: Option<String>,
     /// Whether the service may have received its POST.
     pub posted: bool,
-    /// Whether a reading after the POST showed the posted capacity and nothing else changed.
+    /// Whether a reading after the POST showed the posted capacity and no other difference.
     pub verdict: bool,
-    /// The build of the worker that posted it.
+    /// Build of the worker that posted the change.
     pub build: String,
-    /// Fields of the spec that only appeared after the update.
+    /// Fields of the spec that were added after the update.
     pub appeared_fields: Vec<String>,
-    /// The version of the namespace that it is based on.
+    /// The version of the namespace that the change is based on.
     pub resource_version: String,
-    /// The evaluation that decided it.
+    /// Number of the evaluation that decided on the change.
     pub evaluation: u64,
     /// The plan of that evaluation.
     pub plan_id: String,
@@ -195,7 +196,7 @@ pub struct StalledChange {
     pub started_ms: Option<u64>,
 }
 
-/// The progress of a change, as it signals it to the controller.
+/// The progress of a change, as signaled to the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChangeEvent {
@@ -205,13 +206,13 @@ pub struct ChangeEvent {
     pub ended: bool,
 }
 
-/// A change that was put back because the account ran as many operations as it may.
+/// Code of a change that was put back because the account had reached its maximum number of operations.
 pub(crate) const TOO_MANY_OPERATIONS: &str = "too_many_operations";
-/// A change that was put back because its worker's build had no verdict yet.
+/// Code of a change that was put back because its worker's build had no verdict yet.
 pub(crate) const BUILD_NOT_VERIFIED: &str = "build_not_verified";
-/// A change that was not started, since the metrics it is based on were too old.
+/// Code of a change that was not started because its metrics were too old.
 pub(crate) const METRICS_STALE: &str = "metrics_stale";
-/// A release that was not started, since the ledger did not answer.
+/// Code of a release that was not started because the ledger did not respond.
 pub(crate) const LEDGER_UNAVAILABLE: &str = "ledger_unavailable";
 /// A change that waits for its turn.
 pub(crate) const QUEUED: &str = "queued";
@@ -221,7 +222,7 @@ pub(crate) const IN_PROGRESS: &str = "in_progress";
 pub(crate) const REPLACED: &str = "replaced";
 
 impl ChangeReport {
-    /// Returns the report of a request that ended without its own outcome.
+    /// Returns the report of a request that ended without reporting its own outcome.
     pub fn of(request: &ChangeRequest, outcome: &str, error: Option<String>) -> Self {
         let error = error.map(|text| text.chars().take(LONGEST_ERROR).collect());
         Self {
@@ -238,7 +239,8 @@ impl ChangeReport {
         }
     }
 
-    /// Returns it as the report of an evaluation carries it: with a shorter error, since there may be many.
+    /// Returns the report with a shorter error, as in the report of an evaluation, which may contain many
+    /// changes.
     #[must_use]
     pub(crate) fn shortened(mut self) -> Self {
         self.error = self
@@ -255,7 +257,7 @@ impl ChangeReport {
         )
     }
 
-    /// Returns whether nothing more is to come of it.
+    /// Returns whether nothing more will happen to the change.
     pub fn is_settled(&self) -> bool {
         !matches!(self.outcome.as_str(), QUEUED | IN_PROGRESS)
     }
@@ -265,8 +267,8 @@ impl ChangeReport {
         matches!(self.outcome.as_str(), "changed" | "already")
     }
 
-    /// Returns whether the change announces its own end. What was superseded is re-evaluated; what is not permitted is a
-    /// standing problem of the namespace, which evaluations announce.
+    /// Returns whether the change announces its own end. A superseded change is re-evaluated instead, and a
+    /// change that is not permitted is an ongoing problem of the namespace, which evaluations announce.
     pub fn is_news(&self) -> bool {
         self.has_ended()
             && !matches!(
@@ -283,7 +285,7 @@ impl From<&ChangeReport> for ChangeResult {
             namespace: report.namespace.clone(),
             from_trus: report.from_trus,
             to_trus: report.to_trus,
-            // An unknown outcome, from a newer worker, does not count as success.
+            // An unknown outcome from a newer worker does not count as success.
             outcome: outcome.unwrap_or(capacity_autopilot::Outcome::Failed),
             operation_id: report.operation_id.clone(),
             error: report.error.clone(),

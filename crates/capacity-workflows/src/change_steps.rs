@@ -1,4 +1,5 @@
-//! The activities of one change: read, post once, check, follow, conclude. Thin over the autopilot's steps.
+//! The activities of one change: read, post once, check, follow, conclude. Thin wrappers around the
+//! autopilot's steps.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::sync::Arc;
@@ -29,11 +30,12 @@ use crate::step_messages::{
 /// The activities of changes.
 #[derive(Debug)]
 pub struct ChangeActivities {
-    /// What they share with the activities of evaluations.
+    /// Dependencies that they share with the activities of evaluations.
     pub shared: Arc<CapacityActivities>,
 }
 
-/// How long recording and announcing may take in one attempt: the lock of the namespace is free within a minute.
+/// Maximum time for recording and announcing in one attempt, so that the lock on the namespace is released
+/// within a minute.
 const CONCLUDE: Duration = Duration::from_secs(12);
 
 #[activities]
@@ -59,7 +61,8 @@ impl ChangeActivities {
         }
     }
 
-    /// Checks a last time whether the change is still allowed, and posts it: at most one POST per attempt.
+    /// Checks a last time whether the change is still allowed, and posts it. Sends at most one POST per
+    /// attempt.
     #[activity(name = "change_post")]
     pub async fn change_post(
         self: Arc<Self>,
@@ -69,7 +72,7 @@ impl ChangeActivities {
         let order = order(&post.request)?;
         let steps = self.steps();
         if context.info().attempt > 1 {
-            // An earlier attempt may have sent it.
+            // An earlier attempt may have sent the POST.
             match beating(&context, steps.was_posted(&order)).await? {
                 Some(true) => return Ok(self.state("accepted")),
                 Some(false) => {}
@@ -120,7 +123,7 @@ impl ChangeActivities {
         }
     }
 
-    /// Finds out whether the service knows the operation of a change.
+    /// Returns whether the service knows the operation of a change.
     #[activity(name = "change_was_posted")]
     pub async fn change_was_posted(
         self: Arc<Self>,
@@ -132,7 +135,7 @@ impl ChangeActivities {
         posted.ok_or_else(|| again("the operation of the change cannot be read", None))
     }
 
-    /// Reads back after "nothing to change".
+    /// Reads the namespace back after "nothing to change".
     #[activity(name = "change_read_back")]
     pub async fn change_read_back(
         self: Arc<Self>,
@@ -177,7 +180,7 @@ impl ChangeActivities {
         Ok(answer)
     }
 
-    /// Polls a slow change once; its retries are the following polls, which write no history.
+    /// Polls a slow change once. Its retries are the following polls, which write no history.
     #[activity(name = "change_follow")]
     pub async fn change_follow(
         self: Arc<Self>,
@@ -195,7 +198,7 @@ impl ChangeActivities {
         }
     }
 
-    /// Records and announces the end of a change, as far as ledger and channel can be reached.
+    /// Records and announces the end of a change, as far as the ledger and the channel can be reached.
     #[activity(name = "change_conclude")]
     pub async fn change_conclude(
         self: Arc<Self>,
@@ -204,7 +207,7 @@ impl ChangeActivities {
     ) -> Result<Concluded, ActivityError> {
         let report = &conclusion.report;
         let shared = &self.shared;
-        // Once for each change: neither later attempts nor the workflow that continues recording repeat it.
+        // Log it once per change: later attempts and the workflow that continues recording do not repeat it.
         if !conclusion.complete && context.info().attempt <= 1 {
             shared.health.concluded(report);
         }
@@ -297,7 +300,7 @@ impl ChangeActivities {
         Ok(())
     }
 
-    /// Notifies the channel of what happened to changes besides their end. Returns whether it was notified.
+    /// Notifies the channel about events of changes other than their end. Returns whether it was notified.
     #[activity(name = "announce_incident")]
     pub async fn announce_incident(
         self: Arc<Self>,

@@ -1,18 +1,18 @@
-//! The connection that the settings describe.
+//! Builds a connection from settings.
 
 use capacity_settings::Home;
 pub use temporal_worker_kit::{ConnectError, ConnectionSettings, Credential};
 
-/// A setting that a connection needs.
+/// A required setting that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not set")]
 pub struct NotSet(&'static str);
 
-/// Returns the connection that settings describe, under a name for the service's lists.
+/// Returns the connection that the settings describe, with this identity in the service's lists.
 ///
 /// # Errors
 ///
-/// If address or namespace is not set.
+/// If the address or the namespace is not set.
 pub fn connection(home: &Home, identity: String) -> Result<ConnectionSettings, NotSet> {
     let credential = match (&home.api_key, &home.certificate) {
         (Some(key), _) => Credential::ApiKey(key.clone()),

@@ -1,5 +1,5 @@
-//! The controller as its clients see it: ticks, the sampler, the command line, other programs. Every call is bounded in time:
-//! without a worker the client library would wait forever.
+//! The controller as its clients see it: ticks, the sampler, the command line, other programs. Every call has
+//! a time limit, because the client library would wait forever without a worker.
 
 use std::time::{Duration, Instant};
 
@@ -25,40 +25,41 @@ use crate::failures::text_of;
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
 
-/// How long a worker may take to answer a query: less than the service waits for the one that has the run.
+/// Maximum time for a worker to answer a query. Shorter than the time that the service waits for the worker
+/// that has the run.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// A controller that did not do what it was asked.
+/// Why a request to the controller failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControllerError {
     /// No answer in time.
     #[error("no answer in {} s: no worker is polling", .0.as_secs())]
     NoAnswer(Duration),
-    /// The service refused, or there is no controller.
+    /// The service refused the request, or there is no controller.
     #[error("{0}")]
     Refused(String),
 }
 
-/// An evaluation that was asked for and not reported.
+/// Why a requested evaluation returned no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// No answer in time: no worker polls, or the evaluation takes longer.
+    /// No answer in time: no worker is polling, or the evaluation takes longer.
     #[error("the controller did not answer in {} s; is a worker polling?", .0.as_secs())]
     NoAnswer(Duration),
-    /// The service or the controller refused.
+    /// The service or the controller refused the request.
     #[error("cannot query the controller: {0}")]
     Refused(String),
 }
 
-/// Why an evaluation is asked for.
+/// The reason for an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trigger {
-    /// Someone wants one.
+    /// Someone requested one.
     Evaluation,
-    /// A namespace is throttled, or close to its limit: the evaluation may only scale up.
+    /// A namespace is throttled or close to its limit, so the evaluation may only scale up.
     CapacityIsShort,
 }
 
@@ -79,7 +80,7 @@ impl std::fmt::Debug for Controller {
 }
 
 impl Controller {
-    /// Returns a handle. Nothing is sent until a method is called.
+    /// Creates a handle. Nothing is sent until a method is called.
     pub fn new(client: &Client, installation: &Installation) -> Self {
         Self {
             client: client.clone(),
@@ -87,11 +88,12 @@ impl Controller {
         }
     }
 
-    /// Asks for a full evaluation, creating the controller if there is none. Returns its report as soon as its changes are queued.
+    /// Requests a full evaluation, and creates the controller if there is none. Returns the report as soon as
+    /// the changes are queued.
     ///
     /// # Errors
     ///
-    /// If there is no answer in time, or a refusal.
+    /// If there is no answer in time, or if the request is refused.
     pub async fn decide(&self, update_id: &str, bound: Duration) -> Result<EvaluationReport, AskError> {
         let begun = Instant::now();
         let mut runs = 0;
@@ -127,8 +129,8 @@ impl Controller {
         }
     }
 
-    /// Asks for a full evaluation as [`decide`](Self::decide) does, and waits until each of its changes has ended or was replaced, up
-    /// to the bound. The report carries their outcomes so far.
+    /// Requests a full evaluation like [`decide`](Self::decide), and waits until each of its changes has
+    /// ended or was replaced, for at most `bound`. The report contains their outcomes so far.
     ///
     /// # Errors
     ///
@@ -140,7 +142,7 @@ impl Controller {
         while !report.is_settled() && begun.elapsed() + wait < bound {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
-            // A worker that restarts answers the next question.
+            // A worker that is restarting answers the next query.
             if let Ok(now) = self.evaluation(report.number, Duration::from_secs(10)).await
                 && now.number == report.number
             {
@@ -150,7 +152,7 @@ impl Controller {
         Ok(report)
     }
 
-    /// Asks for an evaluation without waiting for it, creating the controller if there is none.
+    /// Requests an evaluation without waiting for it, and creates the controller if there is none.
     ///
     /// # Errors
     ///
@@ -186,7 +188,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// If there is no answer in time: no worker, or no controller.
+    /// If there is no answer in time, because there is no worker or no controller.
     pub async fn status(&self, bound: Duration) -> Result<Status, ControllerError> {
         let handle = self.handle();
         let query = || handle.query(GetStatus, (), WorkflowQueryOptions::default());
@@ -204,7 +206,7 @@ impl Controller {
         self.answer(query, bound).await
     }
 
-    /// Returns one evaluation, by its number; an empty report if the controller no longer has it.
+    /// Returns the evaluation with this number; an empty report if the controller no longer has it.
     ///
     /// # Errors
     ///
@@ -222,7 +224,7 @@ impl Controller {
         self.answer(query, bound).await
     }
 
-    /// Asks a controller that an older release began to continue in the loop of this one.
+    /// Signals a controller that an older release started to continue in the event loop of this release.
     pub(crate) async fn rotate(&self) -> Result<(), ControllerError> {
         let handle = self.handle();
         let call = handle.signal(Rotate, RawValue::default(), WorkflowSignalOptions::default());
@@ -242,12 +244,13 @@ impl Controller {
         bounded(Box::pin(self.in_time(query)), bound).await
     }
 
-    /// Retries for a short time, and never queries while a step of the controller waits for a worker.
+    /// Retries a query for a short time, but never sends it while a workflow task of the controller waits for
+    /// a worker.
     ///
-    /// A query waits for the worker that has the run; if that one was killed, another gets it ten seconds later, perhaps before it
-    /// gets a step that was scheduled in the meantime. It then hands the newest events to the run with the time of the step before,
-    /// and what the run does with them cannot be replayed. So callers do not wait that long: the service is asked to forget the
-    /// worker, then queried again.
+    /// A query waits for the worker that has the run. If that worker was killed, another one gets the query
+    /// ten seconds later, perhaps before a workflow task that was scheduled in the meantime. The run then
+    /// processes the newest events at the time of the previous task, and what it does with them cannot be
+    /// replayed. To avoid this, the service is told early to forget the worker, and the query is sent again.
     async fn in_time<T, E, F: Future<Output = Result<T, E>>>(&self, query: impl Fn() -> F) -> Result<T, E> {
         loop {
             Box::pin(self.until_step_is_taken()).await;
@@ -262,14 +265,14 @@ impl Controller {
                 }),
             };
             let mut service = self.client.clone();
-            // If that fails, the next attempt takes as long.
+            // If that fails, the next attempt takes as long as this one.
             let _ = WorkflowService::reset_sticky_task_queue(&mut service, request.into_request()).await;
         }
     }
 
     async fn until_step_is_taken(&self) {
         let handle = self.handle();
-        // If describing fails, the query fails too, and reports why.
+        // If describing fails, the query fails too and reports the reason.
         while let Ok(described) = handle.describe(WorkflowDescribeOptions::default()).await {
             let pending = described.raw_description.pending_workflow_task.as_ref();
             if pending.is_none_or(|task| task.state() != PendingWorkflowTaskState::Scheduled) {
@@ -290,7 +293,8 @@ async fn bounded<T, E: std::fmt::Display>(
     }
 }
 
-/// Returns what the service or the workflow answered; the library's own text of a failed update is its debug output.
+/// Formats the error from the service or the workflow, because the client library formats a failed update
+/// with its debug output.
 fn refusal(error: &WorkflowUpdateWithStartError) -> String {
     match error {
         WorkflowUpdateWithStartError::Update(WorkflowUpdateError::Failed(failure)) => text_of(failure),

@@ -1,5 +1,5 @@
-//! How the workflows are addressed: their types, signals, queries and updates, without the code behind them. Clients and
-//! activities use these, so that no file below a workflow needs the workflow.
+//! How the workflows are addressed: their types, signals, queries and updates, without their code. Clients
+//! and activities use these definitions, so that no module below a workflow depends on the workflow.
 
 use temporal_worker_kit::{Lenient, message_definition, workflow_definition};
 use temporalio_common::data_converters::RawValue;
@@ -10,7 +10,8 @@ use crate::messages::{
 };
 use crate::step_messages::Concluded;
 
-/// What callers receive from a run that ends before it made their evaluation: the next run makes it, and answers them.
+/// Error for callers of a run that ends before it made their evaluation. They ask again, and the next run
+/// makes it.
 pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
 
 workflow_definition!(pub(crate) ControllerWorkflow, "CapacityManagementWorkflow", Lenient<ControllerState> => EvaluationReport);
@@ -37,7 +38,7 @@ mod tests {
     use crate::record::CapacityRecord;
     use crate::tick::EvaluationTick;
 
-    /// The same type name, input and output.
+    /// Asserts the same type name, input and output.
     fn same_workflow<A, B>(a: &A, b: &B)
     where
         A: WorkflowDefinition,

@@ -1,4 +1,5 @@
-//! One evaluation for the controller: pauses, changes in progress, observe, decide, record. The size of its result is bounded.
+//! One evaluation for the controller: read pauses and changes in progress, observe, decide, record. The size
+//! of its result is bounded.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::running;
 use crate::schedule::{Schedule, Shown};
 use crate::settings::ActivitySettings;
 
-/// An evaluation that could not be made.
+/// Why an evaluation failed.
 pub(crate) enum EvaluateError {
     /// A retry can help.
     Failed(String),
@@ -30,11 +31,11 @@ pub(crate) enum EvaluateError {
     WrongAccount(String),
 }
 
-/// Recording ten thousand decisions takes a while; a scale-up does not wait for it.
+/// Recording ten thousand decisions takes a while, and a scale-up does not wait for it.
 const RECORDING: Duration = Duration::from_secs(45);
 const RECORDING_SCALE_UP: Duration = Duration::from_secs(5);
 
-/// What an evaluation needs of its worker.
+/// The dependencies of an evaluation.
 #[derive(Clone, Copy)]
 pub(crate) struct Evaluator<'a> {
     pub(crate) autopilot: &'a Autopilot,
@@ -143,7 +144,8 @@ pub(crate) async fn evaluate(
     })
 }
 
-/// Namespaces that the key may not change are held without another attempt, until their resource version changes.
+/// Namespaces that the key may not change are held without another attempt until their resource version
+/// changes.
 fn remember_refusals(autopilot: &Autopilot, request: &EvaluateRequest) {
     for (namespace, refused) in &request.not_permitted {
         if let Ok(namespace) = namespace.parse() {
@@ -153,7 +155,7 @@ fn remember_refusals(autopilot: &Autopilot, request: &EvaluateRequest) {
     }
 }
 
-/// The schedule, if there is one that can be read within a few seconds.
+/// Returns the schedule, if there is one and it can be read within a few seconds.
 async fn schedule(client: &Client, installation: &Installation) -> Option<Shown> {
     let schedule = Schedule::new(client, installation);
     tokio::time::timeout(Duration::from_secs(5), schedule.show())
@@ -162,13 +164,14 @@ async fn schedule(client: &Client, installation: &Installation) -> Option<Shown>
         .ok()
 }
 
-/// When the first of the changes has to be re-evaluated.
+/// Returns when the first of the changes has to be re-evaluated.
 fn data_expires_in_ms(worker: Evaluator<'_>, plan: &Plan) -> u64 {
     let changes = plan.decisions.iter().filter(|it| it.action.is_change());
     fresh_for_ms(worker, changes.filter_map(|it| it.sample_minute).min())
 }
 
-/// A queued change is re-evaluated when its data is too old.
+/// Returns how long the data of a change stays fresh. A queued change is re-evaluated when its data is too
+/// old.
 fn fresh_for_ms(worker: Evaluator<'_>, sample_minute: Option<Timestamp>) -> u64 {
     let now = worker.autopilot.now();
     let max_age = worker.autopilot.settings().metrics_max_age();
@@ -220,7 +223,7 @@ async fn record(
             bound.as_secs()
         ),
     };
-    // A failure to record is reported, but stops nothing.
+    // A failure to record is reported and stops nothing.
     tracing::warn!(error = why, "cannot record the evaluation in the ledger");
     problem.get_or_insert(why);
     QuietDecisions::InReport
@@ -242,7 +245,7 @@ fn requests(worker: Evaluator<'_>, request: &EvaluateRequest, plan: &Plan) -> Ve
         .collect()
 }
 
-/// Namespaces for which a queued scale-down would be wrong now.
+/// Namespaces for which a queued scale-down is no longer right.
 fn needed(plan: &Plan) -> Vec<String> {
     let needs = plan.decisions.iter().filter(|decision| {
         let grows = decision.wanted_trus > decision.current_trus;
@@ -279,7 +282,7 @@ fn pause_restriction(pause: &Pause) -> Option<Restriction> {
     })
 }
 
-/// What forbids changes of single namespaces.
+/// Returns the restrictions on single namespaces.
 fn by_namespace(request: &EvaluateRequest, open: &[ChangeRequest], records: &[String]) -> Vec<Restriction> {
     let on = |namespace: &str, direction, code, reason: String| {
         let namespace: NamespaceId = namespace.parse().ok()?;

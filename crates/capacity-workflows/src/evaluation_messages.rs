@@ -1,4 +1,5 @@
-//! What the controller and an evaluation exchange. Everything has a default, so that histories of other releases decode.
+//! Messages between the controller and an evaluation. Every field has a default, so that histories of other
+//! releases can be decoded.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use crate::messages::{
     ChangeReport, ChangeRequest, EvaluationReport, NotPermitted, PauseSeen, SpecChanged, StalledChange,
 };
 
-/// What the controller asks an evaluation for.
+/// A request for an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluateRequest {
@@ -16,15 +17,16 @@ pub struct EvaluateRequest {
     pub number: u64,
     /// Whether it may only scale up.
     pub scale_up_only: bool,
-    /// Whether it re-evaluates what the evaluation of that number has read.
+    /// Whether it re-evaluates the data that the evaluation with this number has read.
     pub again: bool,
-    /// The account this controller belongs to, once it knows.
+    /// The account that this controller belongs to, once known.
     pub account: Option<String>,
-    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
+    /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
+    /// 1970).
     pub ledgers: BTreeMap<String, i64>,
     /// Changes in progress.
     pub running: Vec<ChangeRequest>,
-    /// Whether those are all of them; otherwise they are looked up.
+    /// Whether `running` is complete; if not, the evaluation looks them up.
     pub knows_running: bool,
     /// Namespaces that the key may not change.
     pub not_permitted: BTreeMap<String, NotPermitted>,
@@ -32,7 +34,7 @@ pub struct EvaluateRequest {
     pub spec_changed: BTreeMap<String, SpecChanged>,
 }
 
-/// What an evaluation found and decided.
+/// The result of an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluateResult {
@@ -40,21 +42,21 @@ pub struct EvaluateResult {
     pub report: EvaluationReport,
     /// The changes, in the order in which they are carried out.
     pub changes: Vec<ChangeRequest>,
-    /// Namespaces that need capacity, changed or not.
+    /// Namespaces that need capacity, whether or not they are changed.
     pub needed: Vec<String>,
-    /// How many changes may run at a time.
+    /// How many changes may run at the same time.
     pub max_concurrent: u32,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
-    /// The ledgers of workers that evaluated lately, this one's among them.
+    /// Ledgers of workers that evaluated recently, including this worker's.
     pub ledgers: BTreeMap<String, i64>,
     /// The latest pause of each kind; `None` if they could not be read.
     pub pauses: Option<BTreeMap<String, PauseSeen>>,
     /// Changes that ended without a signal.
     pub ended: Vec<ChangeReport>,
-    /// Changes in progress that the controller did not know.
+    /// Changes in progress that the controller did not know about.
     pub found: Vec<ChangeRequest>,
     /// Changes in progress that make no progress.
     pub stalled: Vec<StalledChange>,
@@ -62,6 +64,6 @@ pub struct EvaluateResult {
     pub knows_running: bool,
     /// How long the data behind the changes stays fresh enough, in milliseconds of real time.
     pub data_expires_in_ms: u64,
-    /// Whether the schedule runs although changes are paused.
+    /// Whether the schedule is running although changes are paused.
     pub schedule_runs_under_pause: bool,
 }

@@ -1,4 +1,4 @@
-//! The words of a failed activity: its error alone says only that it failed.
+//! Formats failed activities, whose own error says only that they failed.
 
 use temporalio_common::error::{ActivityExecutionError, IncomingError};
 use temporalio_common::protos::temporal::api::failure::v1::Failure;
@@ -10,7 +10,7 @@ pub(crate) fn text_of(failure: &Failure) -> String {
     texts.join(": ")
 }
 
-/// An activity that failed, in the words of its cause.
+/// An activity that failed, formatted as its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct ActivityFailed(String);

@@ -1,4 +1,4 @@
-//! What an evaluation found, in numbers: every worker serves those of the last one as metrics.
+//! The last evaluation in numbers, which every worker serves as metrics.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {
-    /// How many decisions, by action and reason code.
+    /// Number of decisions, by action and reason code.
     pub decisions: BTreeMap<String, BTreeMap<String, u64>>,
     /// Idle minimum of all namespaces, in US dollars an hour.
     pub dollars_per_hour: Decimal,
-    /// The same after the changes of this evaluation are made.
+    /// The same amount after the changes of this evaluation.
     pub planned_dollars_per_hour: Decimal,
     /// Namespaces with provisioned capacity.
     pub provisioned_namespaces: u64,
@@ -27,7 +27,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Takes the numbers of a plan.
+    /// Computes the numbers of a plan.
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut figures = Self {
             dollars_per_hour: plan.summary.per_hour_before,

@@ -1,8 +1,8 @@
-//! The gate: how many changes may be in progress before one is known to have changed nothing but the capacity.
+//! The gate: how many changes may be in progress before one is known to have changed only the capacity.
 //!
-//! While the gate is closed, changes start one at a time. A *verdict* opens it: a reading of a namespace after the POST whose
-//! spec shows the capacity that was posted, and equals the digests taken before everywhere else. Pure; times are milliseconds
-//! since 1970 of the workflow's clock.
+//! While the gate is closed, changes start one at a time. A *verdict* opens it: a reading of a namespace
+//! after the POST whose spec shows the posted capacity and otherwise equals the digests taken before. Pure;
+//! times are milliseconds since 1970 of the workflow's clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,19 +21,19 @@ const MOST_SCALE_DOWNS_WITHOUT_VERDICT: usize = 2;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gate {
-    /// When the last verdict was given; `None` while the gate is closed for another reason than age.
+    /// Time of the last verdict; `None` if the gate is closed for a reason other than age.
     pub verdict_ms: Option<u64>,
     /// Scale-ups that posted and ended without a verdict since the gate closed.
     pub scale_ups_without_verdict: usize,
     /// Scale-downs that posted and ended without a verdict since the gate closed.
     pub scale_downs_without_verdict: usize,
-    /// When the last of them started.
+    /// When the last of these changes started.
     pub last_without_verdict_ms: Option<u64>,
     /// Builds (version and commit) whose changes had a verdict.
     pub verified_builds: Vec<String>,
 }
 
-/// A change that has started and has no verdict.
+/// A change that has started and has no verdict yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unverified {
     /// Whether it scales up.
@@ -50,12 +50,12 @@ pub enum Passage {
     Now,
     /// Not before this time, unless a verdict comes first.
     At(u64),
-    /// Not before a verdict or a person.
+    /// Not before a verdict, or before a person resumes.
     Blocked,
 }
 
 impl Gate {
-    /// Returns whether changes may start side by side.
+    /// Returns whether changes may run at the same time.
     pub fn is_open(&self, now_ms: u64) -> bool {
         self.verdict_ms
             .is_some_and(|verdict| now_ms.saturating_sub(verdict) < OPEN_FOR_MS)
@@ -66,7 +66,7 @@ impl Gate {
         self.verdict_ms = None;
     }
 
-    /// Closes the gate and forgets what was posted without a verdict: a person has checked.
+    /// Closes the gate and forgets the posted changes without a verdict, because a person has checked them.
     pub fn reset(&mut self) {
         *self = Self {
             verified_builds: std::mem::take(&mut self.verified_builds),
@@ -74,20 +74,20 @@ impl Gate {
         };
     }
 
-    /// Takes a verdict on a change that a build posted.
+    /// Records a verdict on a change that a build posted.
     pub fn verdict(&mut self, now_ms: u64, build: &str) {
         self.reset();
         self.verdict_ms = Some(now_ms);
         if !build.is_empty() && !self.verified_builds.iter().any(|known| known == build) {
             self.verified_builds.push(build.to_owned());
-            // A fleet runs few builds at a time; the oldest are gone.
+            // A fleet runs few builds at a time; the oldest ones are dropped.
             if self.verified_builds.len() > 8 {
                 self.verified_builds.remove(0);
             }
         }
     }
 
-    /// Takes the end of a change that posted and had no verdict.
+    /// Records the end of a change that was posted and had no verdict.
     pub fn ended_without_verdict(&mut self, change: Unverified) {
         self.close();
         if change.scales_up {
@@ -98,7 +98,7 @@ impl Gate {
         self.last_without_verdict_ms = self.last_without_verdict_ms.max(Some(change.started_ms));
     }
 
-    /// Returns whether another change may start as a canary, behind those in progress that have no verdict.
+    /// Returns whether another change may start as a canary while changes in progress have no verdict.
     pub fn canary(&self, scales_up: bool, under_way: &[Unverified], now_ms: u64) -> Passage {
         let downs = under_way.iter().filter(|change| !change.scales_up).count();
         let downs = downs + self.scale_downs_without_verdict;
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(gate.canary(false, &[DOWN, DOWN], late), Passage::Blocked);
         assert_eq!(gate.canary(true, &[DOWN, DOWN], late), Passage::Now);
         assert_eq!(gate.canary(true, &[DOWN, DOWN, UP], late), Passage::Blocked);
-        // Those that ended without one count as well, until there is a verdict or someone resumes.
+        // Changes that ended without a verdict count as well, until there is a verdict or someone resumes.
         gate.ended_without_verdict(DOWN);
         gate.ended_without_verdict(DOWN);
         assert_eq!(gate.canary(false, &[], late), Passage::Blocked);

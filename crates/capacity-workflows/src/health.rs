@@ -1,4 +1,5 @@
-//! How evaluations are, as each worker knows it: from its own attempts, and once a minute from the controller.
+//! The health of evaluations as each worker knows it, from its own attempts and, once a minute, from the
+//! controller.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::messages::{ChangeReport, Status};
 
-/// How changes end, as the counters name it; anything else is counted as `other`.
+/// The outcomes of changes, as labels of a counter. Any other outcome is counted as `other`.
 pub const CHANGE_OUTCOMES: [&str; 10] = [
     "changed",
     "already",
@@ -39,10 +40,10 @@ struct Known {
 
 #[derive(Debug, Clone, Default)]
 struct Latest {
-    /// The last good evaluation, with when this worker heard of it and how old it was then.
+    /// The last good evaluation: when this worker learned of it, and how old it was then.
     last_good: Option<(Instant, Duration)>,
     controller: Option<Status>,
-    /// Since when this worker's own attempts fail.
+    /// Since when this worker's own attempts have been failing.
     failing_since: Option<Instant>,
 }
 
@@ -59,7 +60,7 @@ impl Default for EvaluationHealth {
 }
 
 impl EvaluationHealth {
-    /// Takes a good evaluation that this worker made just now.
+    /// Records a good evaluation that this worker has just made.
     pub(crate) fn evaluated(&self) {
         self.0.good.fetch_add(1, Ordering::Relaxed);
         self.with(|latest| {
@@ -68,19 +69,19 @@ impl EvaluationHealth {
         });
     }
 
-    /// Takes an evaluation of this worker that failed, or had no usable metrics.
+    /// Records an evaluation of this worker that failed or had no usable metrics.
     pub(crate) fn failed(&self) {
         self.with(|latest| {
             latest.failing_since.get_or_insert_with(Instant::now);
         });
     }
 
-    /// Takes a sample that failed.
+    /// Records a failed sample.
     pub(crate) fn sample_failed(&self) {
         self.0.samples_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a change that ended on this worker.
+    /// Records a change that ended on this worker.
     pub(crate) fn concluded(&self, change: &ChangeReport) {
         let position = |outcome: &str| CHANGE_OUTCOMES.iter().position(|it| *it == outcome);
         let outcome = position(&change.outcome).unwrap_or(CHANGE_OUTCOMES.len() - 1);
@@ -88,7 +89,7 @@ impl EvaluationHealth {
         counts[outcome].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes the controller's own word.
+    /// Records the status that the controller reported.
     pub(crate) fn learn(&self, status: &Status) {
         let age = status.last_good_evaluation.as_deref().and_then(|last| {
             let last: Timestamp = last.parse().ok()?;

@@ -1,4 +1,5 @@
-//! The last look before a POST: whether current settings, pauses and restrictions still allow the change.
+//! The last look before a POST: checks whether current settings, pauses and restrictions still allow the
+//! change.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest, LEDGER_UNAVAILABLE, MET
 use crate::pauses::{self, PauseError};
 use crate::settings::ActivitySettings;
 
-/// The last look and the POST lie within five seconds.
+/// Time limit, so that the last look and the POST are at most five seconds apart.
 const BOUND: Duration = Duration::from_secs(4);
 
 /// What forbids a change: a stable code and a sentence.
@@ -30,7 +31,7 @@ impl NotNow {
     }
 }
 
-/// What a last look could not read.
+/// What could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookError {
     #[error("the pauses could not be read in time")]
@@ -108,7 +109,8 @@ fn by_settings(
     None
 }
 
-/// What the ledger forbids: nothing is scaled down without it, nor while an earlier outcome is not in it.
+/// Returns what the ledger forbids: nothing is scaled down without it, or while an earlier outcome is missing
+/// from it.
 async fn by_ledger(
     autopilot: &Autopilot,
     client: &Client,
@@ -149,12 +151,12 @@ pub(crate) async fn open_records(client: &Client) -> Result<Vec<String>, LookErr
         .map_err(|_| LookError::RecordsLate)?
 }
 
-/// Returns how old data may be at most before a POST, as a code and a sentence where it is older.
+/// Returns a code and a sentence if the data of a change is too old for a POST.
 fn too_old(order: &ChangeOrder, max_age: SignedDuration, now: Timestamp) -> Option<NotNow> {
     let Some(minute) = order.sample_minute else {
         return Some(NotNow::new(
             METRICS_STALE,
-            "the change does not name the metrics behind it",
+            "the change does not say which metrics it is based on",
         ));
     };
     let age = now.duration_since(minute);

@@ -1,4 +1,5 @@
-//! Workers of one controller must share a ledger: an hour that another worker has seen is unknown to this one.
+//! Checks that the workers of one controller share a ledger. If they do not, an hour that one worker has
+//! recorded is unknown to another.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +11,19 @@ use crate::messages::ObserveRequest;
 
 /// A ledger that has not been used for this long counts as no longer in use.
 const LATELY: SignedDuration = SignedDuration::from_hours(2);
-/// The value that means no ledger.
+/// The value for a worker without a ledger.
 const NONE: &str = "no ledger";
 
-/// Ledgers of workers that evaluated lately.
+/// Ledgers of workers that evaluated recently.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ledgers {
-    /// With the time of each one's last evaluation (milliseconds since 1970).
+    /// Ledgers, with the time of each one's last evaluation (milliseconds since 1970).
     pub(crate) lately: BTreeMap<String, i64>,
-    /// This worker's; `None` while it cannot be reached.
+    /// This worker's ledger; `None` while it cannot be reached.
     own: Option<String>,
 }
 
-/// Returns the ledgers of the workers that evaluated lately, this worker's among them.
+/// Returns the ledgers of the workers that evaluated recently, including this worker's.
 pub(crate) async fn lately(autopilot: &Autopilot, request: &ObserveRequest) -> Ledgers {
     let own = match autopilot.ledger() {
         None => Some(NONE.to_owned()),
@@ -46,20 +47,21 @@ fn with(mut lately: BTreeMap<String, i64>, own: Option<String>, now: Timestamp) 
     Ledgers { lately, own }
 }
 
-/// Returns what forbids changes in an evaluation.
+/// Returns the restrictions on changes in an evaluation.
 pub(crate) fn restrictions(request: &ObserveRequest, ledgers: &Ledgers) -> Vec<Restriction> {
     let scale_up_only = request.scale_up_only.then(|| {
         Restriction::new(
             Direction::ScaleDown,
             ReasonCode::ScaleUpOnly,
-            "this evaluation was triggered by high use and only scales up; scale-downs wait for the next scheduled one",
+            "this evaluation was triggered by high usage and only scales up; scale-downs wait for the next scheduled one",
             RestrictionOrigin::Evaluation,
         )
     });
     scale_up_only.into_iter().chain(ledgers_differ(ledgers)).collect()
 }
 
-/// Also `None` if this worker's own ledger cannot be reached: the evaluation detects that itself.
+/// Returns a restriction if ledgers differ. Returns `None` if this worker's own ledger cannot be reached,
+/// which the evaluation detects itself.
 fn ledgers_differ(ledgers: &Ledgers) -> Option<Restriction> {
     let own = ledgers.own.as_ref()?;
     let lately = ledgers.lately.keys();

@@ -1,4 +1,5 @@
-//! How release 0.1.0 carried out a change. Kept for changes that one of its workers began: their histories replay here.
+//! Carries out a change as release 0.1.0 did. Kept for changes that one of its workers started, whose
+//! histories are replayed here.
 
 use std::time::{Duration, SystemTime};
 
@@ -67,7 +68,7 @@ pub(crate) async fn run<W>(
                                 .build(),
                         )
                         .await;
-                    // A cancelled timer returns at once: without this look the loop would spin.
+                    // A canceled timer returns immediately; without this check the loop would spin.
                     if context.cancellation_token().is_cancelled() {
                         return Err(WorkflowTermination::cancelled());
                     }
@@ -109,7 +110,7 @@ pub(crate) async fn run<W>(
     }
 }
 
-/// It notifies the channel itself: the evaluation that began it may be over.
+/// Announces the change itself, because the evaluation that started it may have ended.
 async fn outlasted<W>(
     context: &WorkflowContext<W>,
     request: &ChangeRequest,

@@ -2,10 +2,12 @@
 //!
 //! # Where to start
 //!
-//! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change, [`EvaluationTick`] is what the
-//! schedule starts; [`CapacityActivities`] does the work. [`controller`] and [`schedule`] have the handles that clients use.
+//! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change,
+//! [`EvaluationTick`] is started by the schedule, and [`CapacityActivities`] does the work. [`controller`]
+//! and [`schedule`] have the handles for clients.
 
-// An optimized build computes the layout of nested futures that a debug build does not: the activities exceed the limit of 128.
+// An optimized build computes the layout of nested futures, which a debug build does not: the activities
+// exceed the limit of 128.
 #![recursion_limit = "256"]
 
 mod activities;

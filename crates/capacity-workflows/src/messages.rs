@@ -1,5 +1,5 @@
-//! What crosses the wire between workflows, activities and people. Fields are only ever added, each with a default, so that old
-//! histories keep decoding.
+//! Messages between workflows, activities and people. Fields are only ever added, each with a default, so
+//! that old histories can still be decoded.
 
 use std::collections::BTreeMap;
 
@@ -18,41 +18,41 @@ use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
 
-/// An evaluation: what was decided, and its outcome.
+/// An evaluation: its decisions and their outcome.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a document: each is a fact of its own, by a name that people query"
+    reason = "a document: each field is separate information with a name that people query"
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluationReport {
-    /// One sentence.
+    /// Summary in one sentence.
     pub summary: String,
-    /// Counts up from 1 over the controller's life.
+    /// Number of the evaluation, counting from 1 over all runs of the controller.
     pub number: u64,
-    /// When it was made (UTC, RFC 3339).
+    /// Time of the evaluation (UTC, RFC 3339).
     pub evaluated_at: String,
     /// The account.
     pub account: Option<String>,
-    /// Identifies the plan; operation ids are derived from it.
+    /// Id of the plan. Operation ids are derived from it.
     pub plan_id: String,
-    /// Whether this was a dry run, by `DRY_RUN_MODE`.
+    /// Whether this was a dry run (`DRY_RUN_MODE`).
     pub dry_run: bool,
     /// Whether changes were paused in the controller.
     pub paused: bool,
-    /// Whether it could only scale up, since throttling or high use triggered it.
+    /// Whether it could only scale up, because throttling or high usage triggered it.
     #[serde(alias = "raise_only")]
     pub scale_up_only: bool,
     /// Whether the metrics of the account were unavailable.
     #[serde(alias = "blind")]
     pub metrics_unavailable: bool,
-    /// What fed the hour, and how much of it is known.
+    /// Where the data of the last hour came from, and how much of it is known.
     pub coverage: String,
-    /// How many decisions of each action.
+    /// Number of decisions, by action.
     pub counts: BTreeMap<String, usize>,
     /// Decisions: changes first, then holds, then the rest, as many as fit.
     pub decisions: Vec<PlannedDecision>,
-    /// Decisions that did not fit, counted.
+    /// Number of decisions that did not fit.
     pub decisions_left_out: usize,
     /// The outcomes of the changes.
     pub changes: Vec<ChangeReport>,
@@ -62,19 +62,19 @@ pub struct EvaluationReport {
     pub ledger_problem: Option<String>,
     /// Why there was no evaluation.
     pub error: Option<String>,
-    /// Changes that this evaluation left out, since a payload has limited room.
+    /// Number of changes that this evaluation left out, because a payload has limited space.
     pub changes_left_out: usize,
-    /// Decisions that should be announced, among those that did not fit.
+    /// Number of announcements among the decisions that did not fit.
     pub announcements_left_out: usize,
-    /// Changes that were carried out and are no longer listed, since a payload has limited room.
+    /// Number of completed changes that are no longer listed, because a payload has limited space.
     pub changes_done: usize,
-    /// The evaluation in numbers; `None` from a release that did not count.
+    /// The evaluation in numbers; `None` from releases that did not compute them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
 }
 
 impl EvaluationReport {
-    /// Returns the digest of this report, with these outcomes of its changes and further sections.
+    /// Returns the digest of this report, with the given outcomes of its changes and further sections.
     pub(crate) fn digest<'a>(&'a self, changes: &'a [ChangeResult], more: Vec<Section>) -> Digest<'a> {
         Digest {
             account: self.account.as_deref(),
@@ -88,12 +88,13 @@ impl EvaluationReport {
         }
     }
 
-    /// Returns whether every change of it has ended or was replaced.
+    /// Returns whether every change of the evaluation has ended or was replaced.
     pub fn is_settled(&self) -> bool {
         self.changes.iter().all(ChangeReport::is_settled)
     }
 
-    /// Returns the last change of each namespace, in order. One that did not start and was re-evaluated is there once.
+    /// Returns the last change of each namespace, in order. A change that did not start and was re-evaluated
+    /// appears once.
     pub fn last_changes(&self) -> Vec<&ChangeReport> {
         let last: BTreeMap<&str, usize> = (self.changes.iter().enumerate())
             .map(|(at, change)| (change.namespace.as_str(), at))
@@ -105,14 +106,14 @@ impl EvaluationReport {
             .collect()
     }
 
-    /// Returns whether there was no evaluation, or a namespace was left without the capacity that was decided. A change that a
-    /// newer decision replaced has not failed.
+    /// Returns whether the evaluation failed, or left a namespace without the capacity it decided on. A
+    /// change that a newer decision replaced has not failed.
     pub fn has_failed(&self) -> bool {
         let failed = |change: &&ChangeReport| !change.is_success() && change.outcome != REPLACED;
         self.error.is_some() || self.last_changes().iter().any(failed)
     }
 
-    /// Writes the sentence that sums it up.
+    /// Adds the summary sentence.
     #[must_use]
     pub fn summed_up(mut self) -> Self {
         let counts: Vec<String> = self
@@ -123,7 +124,7 @@ impl EvaluationReport {
         let mode = match (self.dry_run, self.paused) {
             (true, _) => ", dry run: nothing was changed",
             (false, true) => ", paused: nothing was changed",
-            (false, false) if self.scale_up_only => ", triggered by high use: scales up only",
+            (false, false) if self.scale_up_only => ", triggered by high usage: scales up only",
             (false, false) => "",
         };
         let changes = self.last_changes();
@@ -149,20 +150,21 @@ impl EvaluationReport {
     }
 }
 
-/// What the controller asks to observe.
+/// A request to observe, from a controller of release 0.1.0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ObserveRequest {
     /// The number of the evaluation.
     pub number: u64,
-    /// The account this controller belongs to, once it knows.
+    /// The account that this controller belongs to, once known.
     pub account: Option<String>,
-    /// Whether the brake is on.
+    /// Whether changes are paused.
     pub paused: bool,
-    /// Whether throttling or high use triggered it: then it may only scale up.
+    /// Whether throttling or high usage triggered it, so that it may only scale up.
     #[serde(rename = "raise_only", alias = "scale_up_only")]
     pub scale_up_only: bool,
-    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
+    /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
+    /// 1970).
     pub ledgers: BTreeMap<String, i64>,
 }
 
@@ -172,41 +174,42 @@ pub struct ObserveRequest {
 pub struct Observation {
     /// The evaluation, without the outcomes of its changes.
     pub report: EvaluationReport,
-    /// The changes, in the order in which they are carried out; none under dry run or brake.
+    /// The changes, in the order in which they are carried out; none in dry run or while paused.
     pub changes: Vec<ChangeRequest>,
-    /// How many may run at a time.
+    /// How many changes may run at the same time.
     pub max_concurrent: u32,
-    /// How long the evaluation waits for them.
+    /// How long the evaluation waits for its changes, in seconds.
     pub wait_seconds: u64,
-    /// Changes left to the next evaluation, which follows immediately: a payload has limited room.
+    /// Number of changes left to the next evaluation, which follows immediately, because a payload has
+    /// limited space.
     pub changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
-    /// The ledgers of workers that evaluated lately, this one's among them.
+    /// Ledgers of workers that evaluated recently, including this worker's.
     pub ledgers: BTreeMap<String, i64>,
 }
 
-/// A problem that more than one evaluation may see.
+/// A problem that may persist over several evaluations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// How many evaluations in a row have seen it.
+    /// Number of consecutive evaluations that have seen it.
     pub seen: u32,
-    /// When it was last announced (UTC, RFC 3339); `None`: not yet.
+    /// When it was last announced (UTC, RFC 3339); `None` if it was not.
     pub told: Option<String>,
     /// When it was first seen (UTC, RFC 3339).
     pub since: Option<String>,
 }
 
-/// What to announce, and what was announced before.
+/// A report to announce, and earlier announcements.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Announcement {
     /// The evaluation.
     pub report: EvaluationReport,
-    /// Standing problems, and when each was announced.
+    /// Ongoing problems, with the time of each announcement.
     pub standing: BTreeMap<String, Standing>,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
     pub last_good: Option<String>,
@@ -214,30 +217,32 @@ pub struct Announcement {
     pub unpaused_schedule: Option<PauseSeen>,
 }
 
-/// What a controller carries from run to run.
+/// The state that a controller carries from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ControllerState {
-    /// Evaluations made.
+    /// Number of evaluations made.
     pub evaluations: u64,
-    /// The account it belongs to.
+    /// The account that the controller belongs to.
     pub account: Option<String>,
-    /// Whether an evaluation was asked for and not made yet.
+    /// Whether an evaluation was requested and not made yet.
     pub pending: bool,
-    /// Whether that one may only scale up.
+    /// Whether the requested evaluation may only scale up.
     #[serde(rename = "pending_raise_only")]
     pub pending_scale_up_only: bool,
-    /// Why it is paused, if it is.
+    /// The reason for the pause, if changes are paused.
     pub paused: Option<String>,
-    /// When the last evaluation began (milliseconds since 1970): the next keeps its distance, also after continuing as new.
+    /// When the last evaluation began (milliseconds since 1970). The next one keeps its distance, even after
+    /// continue-as-new.
     pub last_start_ms: Option<u64>,
-    /// Standing problems, and when each was announced.
+    /// Ongoing problems, with the time of each announcement.
     pub standing: BTreeMap<String, Standing>,
-    /// The next scheduled evaluation, as the schedule reported at the last one (UTC, RFC 3339).
+    /// The next scheduled evaluation, as reported by the last evaluation (UTC, RFC 3339).
     pub next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
     pub apart_ms: Option<u64>,
-    /// The ledgers of workers that evaluated lately, and when each did (milliseconds since 1970).
+    /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
+    /// 1970).
     pub ledgers: BTreeMap<String, i64>,
     /// The last evaluation, of either kind.
     pub last: Option<EvaluationReport>,
@@ -245,11 +250,11 @@ pub struct ControllerState {
     pub unsettled: Vec<EvaluationReport>,
     /// The number of the last full evaluation.
     pub full_number: u64,
-    /// Changes that wait and changes in progress.
+    /// Queued changes and changes in progress.
     pub changes: Changes,
-    /// Whether changes may run side by side.
+    /// Whether changes may run at the same time.
     pub gate: Gate,
-    /// Whether the running set is known: not in a new controller, nor in one of an older release.
+    /// Whether the running set is known. It is not in a new controller, or in one of an older release.
     pub knows_running: bool,
     /// The run id of the last pause seen of each kind, and whether it was open.
     pub pauses: BTreeMap<String, PauseSeen>,
@@ -257,23 +262,23 @@ pub struct ControllerState {
     pub not_permitted: BTreeMap<String, NotPermitted>,
     /// Namespaces whose spec differed only when their change had ended.
     pub spec_changed: BTreeMap<String, SpecChanged>,
-    /// How many changes may run at a time, from the settings of the last evaluation.
+    /// How many changes may run at the same time, from the settings of the last evaluation.
     pub max_concurrent: u32,
-    /// What is queued is not re-evaluated before this time (milliseconds since 1970).
+    /// Earliest time to re-evaluate the queue (milliseconds since 1970).
     pub again_after_ms: u64,
-    /// When the last good evaluation began (milliseconds since 1970): one with usable metrics.
+    /// When the last evaluation with usable metrics began (milliseconds since 1970).
     pub last_good_ms: Option<u64>,
     /// Since when the metrics are unavailable (milliseconds since 1970).
     pub metrics_unavailable_since_ms: Option<u64>,
-    /// What was announced of the gate and of hanging changes, so that it is announced once.
+    /// Announcements about the gate and about hanging changes, so that each is made once.
     pub announced: Vec<String>,
 }
 
-/// Which evaluation is asked for.
+/// Selects an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluationQuery {
-    /// Its number.
+    /// Number of the evaluation.
     pub number: u64,
 }
 
@@ -281,15 +286,15 @@ pub struct EvaluationQuery {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PauseSeen {
-    /// Identifies the pause.
+    /// Run id of the pause.
     pub run_id: String,
     /// Whether it was open.
     pub open: bool,
-    /// Why it was made.
+    /// Reason for the pause.
     pub reason: String,
-    /// Who made it.
+    /// Who paused.
     pub by: String,
-    /// When it was made (UTC, RFC 3339).
+    /// When it was opened (UTC, RFC 3339).
     pub since: String,
     /// When it ends by itself (UTC, RFC 3339).
     pub until: Option<String>,
@@ -299,7 +304,7 @@ pub struct PauseSeen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotPermitted {
-    /// The version that was refused: another one is tried again.
+    /// The version that was refused. A change of another version is attempted again.
     pub resource_version: String,
     /// When it was refused (milliseconds since 1970).
     pub at_ms: u64,
@@ -309,17 +314,17 @@ pub struct NotPermitted {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpecChanged {
-    /// The fields.
+    /// The fields that differed.
     pub fields: Vec<String>,
-    /// When that was seen (milliseconds since 1970).
+    /// When the difference was seen (milliseconds since 1970).
     pub at_ms: u64,
 }
 
-/// What `get_status` answers.
+/// The result of the query `get_status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// One sentence.
+    /// Summary in one sentence.
     pub summary: String,
     /// `waiting`, `evaluating` or `draining`.
     pub phase: String,
@@ -327,21 +332,21 @@ pub struct Status {
     pub evaluations: u64,
     /// The account.
     pub account: Option<String>,
-    /// Why it is paused, if it is.
+    /// The reason for the pause, if changes are paused.
     pub paused: Option<String>,
     /// When the last evaluation was made (UTC, RFC 3339).
     pub last_evaluation: Option<String>,
-    /// How many decisions of each action it made.
+    /// Number of decisions in the last evaluation, by action.
     pub counts: BTreeMap<String, usize>,
-    /// What fed its hours, and how much of them was known.
+    /// Where the data of the last hour came from, and how much of it was known.
     pub coverage: Option<String>,
-    /// The next scheduled evaluation, as the schedule reported at the last one (UTC, RFC 3339).
+    /// The next scheduled evaluation, as reported by the last evaluation (UTC, RFC 3339).
     pub next_tick: Option<String>,
-    /// Changes that have begun and not ended.
+    /// Changes in progress.
     pub changes_in_progress: Vec<String>,
-    /// How many changes wait for their turn.
+    /// Number of changes waiting for their turn.
     pub changes_queued: usize,
-    /// What was wrong with the input it was started with.
+    /// Problem with the input that the workflow was started with.
     pub input_problem: Option<String>,
     /// The version of the controller's loop; 0 in releases that did not report it.
     #[serde(rename = "loop")]
@@ -350,9 +355,9 @@ pub struct Status {
     pub last_good_evaluation: Option<String>,
     /// Since when the metrics are unavailable (UTC, RFC 3339).
     pub metrics_unavailable_since: Option<String>,
-    /// Whether changes may run side by side; else the next one is a canary.
+    /// Whether changes may run at the same time. If not, the next one is a canary.
     pub gate_open: bool,
-    /// Namespaces that are held, why, and until when.
+    /// Namespaces that are held, with the reason.
     pub held: Vec<HeldNamespace>,
     /// The last evaluation in numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -367,21 +372,21 @@ pub struct HeldNamespace {
     pub namespace: String,
     /// Stable code of the reason.
     pub reason_code: String,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub reason: String,
 }
 
-/// What a tick saw of the controller.
+/// A tick's observation of whether the controller responds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Silence {
-    /// Why there was no answer; `None`: it answers again.
+    /// Why there was no answer; `None` if the controller responds again.
     pub problem: Option<String>,
-    /// What the previous tick failed with, if it failed; contains when that was announced.
+    /// The failure of the previous tick, if it failed. Contains the time of the announcement.
     pub before: Option<String>,
 }
 
-/// The sampler's input: nothing yet.
+/// The input of the sampler, which has no fields yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SampleRequest {}
@@ -390,7 +395,7 @@ pub struct SampleRequest {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TickRequest {
-    /// How long the controller may take to answer.
+    /// How long the controller may take to respond, in seconds.
     pub wait_seconds: Option<u64>,
 }
 

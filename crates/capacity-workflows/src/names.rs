@@ -1,4 +1,4 @@
-//! Names that people, schedules and histories depend on. Never renamed.
+//! Names that people, schedules and histories depend on. They are never renamed.
 
 /// The controller's workflow id.
 pub const CONTROLLER_ID: &str = "capacity-management-workflow";
@@ -9,13 +9,13 @@ pub const SCHEDULE_ID: &str = "capacity-management-schedule";
 /// The sampler's workflow id.
 pub const SAMPLER_ID: &str = "capacity-usage-sampler";
 
-/// What the ids of ticks begin with.
+/// Prefix of the workflow ids of ticks.
 pub const TICK_ID: &str = "capacity-evaluation";
 
 /// The default task queue.
 pub const TASK_QUEUE: &str = "capacity-management-task-queue";
 
-/// Returns the workflow id of the change of a namespace: the id is the mutual exclusion, whichever installation changes it.
+/// Returns the workflow id of a namespace's change. The id is the lock, regardless of the installation.
 pub fn change_id(namespace: &str) -> String {
     format!("capacity-change/{namespace}")
 }
@@ -43,7 +43,7 @@ impl PauseKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::All, Self::ScaleUp, Self::ScaleDown, Self::Spec];
 
-    /// Returns the stable word, as in the workflow id.
+    /// Returns the stable name, as in the workflow id.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -53,12 +53,12 @@ impl PauseKind {
         }
     }
 
-    /// Returns the kind of a stable word.
+    /// Returns the kind with this stable name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// Returns whether it stops a change in this direction.
+    /// Returns whether the pause stops a change in this direction.
     pub fn stops(self, scales_up: bool) -> bool {
         match self {
             Self::All | Self::Spec => true,
@@ -68,8 +68,8 @@ impl PauseKind {
     }
 }
 
-/// An installation: its task queue, and the ids of its controller, schedule and ticks. A second one in the same home namespace,
-/// for another account, has a name that its ids end with.
+/// An installation: its task queue, and the ids of its controller, schedule and ticks. A second installation
+/// in the same Temporal namespace, for another account, has a name, which is the suffix of its ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
     name: Option<String>,
@@ -77,7 +77,7 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Returns the installation of a name (none for the only one) with its task queue.
+    /// Creates the installation with this name (`None` for the only one) and task queue.
     pub fn new(name: Option<String>, task_queue: impl Into<String>) -> Self {
         Self {
             name,
@@ -116,12 +116,12 @@ impl Installation {
         self.named(SCHEDULE_ID)
     }
 
-    /// Returns what the workflow ids of its ticks begin with.
+    /// Returns the prefix of the workflow ids of its ticks.
     pub fn tick_id(&self) -> String {
         self.named(TICK_ID)
     }
 
-    /// Returns the workflow id of its pause of a kind.
+    /// Returns the workflow id of its pause of this kind.
     pub fn pause_id(&self, kind: PauseKind) -> String {
         self.named(&format!("capacity-pause/{}", kind.as_str()))
     }

@@ -1,4 +1,5 @@
-//! What is new. A standing problem is announced once, then once a day, and once when it ends; changes are announced every time.
+//! Determines what is new. An ongoing problem is announced once, then daily, and once more when it ends.
+//! Changes are announced every time.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,26 @@ use crate::messages::{EvaluationReport, PauseSeen};
 
 pub use crate::messages::Standing;
 
-/// Standing problems that are remembered. More than this at once are one problem, whose lines the digest counts.
+/// Maximum number of ongoing problems that are remembered. More than this are combined into one problem,
+/// whose lines the digest counts.
 pub(crate) const MOST_STANDING: usize = 400;
 
 /// What to announce now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct News {
-    /// The report without what was announced before.
+    /// The report without earlier announcements.
     pub(crate) report: EvaluationReport,
-    /// What else to announce.
+    /// Further sections to announce.
     pub(crate) more: Vec<Section>,
-    /// The standing problems, if the channel is notified.
+    /// The ongoing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
-    /// Since when evaluations have been failing, if that should be announced (UTC, RFC 3339).
+    /// Since when evaluations have been failing, if that is to be announced (UTC, RFC 3339).
     pub(crate) failing_since: Option<String>,
-    /// Whether to announce that the schedule runs although changes are paused.
+    /// Whether to announce that the schedule is running although changes are paused.
     pub(crate) unpaused: bool,
 }
 
-/// Separates what is new in a report from what was announced before.
+/// Separates what is new in a report from earlier announcements.
 pub(crate) fn news(
     report: EvaluationReport,
     before: &BTreeMap<String, Standing>,
@@ -43,7 +45,8 @@ pub(crate) fn news(
     let mut report = report;
     for decision in &mut report.decisions {
         if let Some((problem, due_after)) = decision.problem() {
-            // A scale-up-only evaluation holds every release and comes at any time: its holds do not count as lasting.
+            // A scale-up-only evaluation holds every release and can happen at any time, so its holds do not
+            // count as lasting.
             decision.announce =
                 (due_after == 1 || !report.scale_up_only) && found.is_news(&problem, due_after);
         }
@@ -72,7 +75,8 @@ pub(crate) fn news(
         let meanwhile = "no capacity is released until it works again; scaling up continues".to_owned();
         more.push(section("Ledger unavailable", vec![problem, meanwhile]));
     }
-    // Problems that a failed, blind or shortened evaluation does not show may still stand.
+    // Problems may still exist if a failed or shortened evaluation, or one without metrics, does not show
+    // them.
     let may_stand = report.error.is_some()
         || report.scale_up_only
         || report.decisions_left_out > 0
@@ -111,7 +115,7 @@ const FAILED: &str = "the account: evaluation failed";
 
 impl From<&Standing> for Problem {
     fn from(standing: &Standing) -> Self {
-        // An unreadable time counts as none, so the problem is announced again.
+        // An unreadable time is ignored, so the problem is announced again.
         let time = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         Self {
             seen: standing.seen,
@@ -242,7 +246,7 @@ mod tests {
             standing = news.standing;
         }
         assert_eq!(announced, [false, false, true, false]);
-        // One that ends before it was announced ends silently.
+        // A problem that ends before it was announced is not announced.
         let early = news(held(4, false), &BTreeMap::new(), at(0));
         assert_eq!(
             told(&news(EvaluationReport::default(), &early.standing, at(1))),

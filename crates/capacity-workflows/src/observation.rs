@@ -1,4 +1,4 @@
-//! From a plan to what a payload carries of it: bounded, since a history keeps every payload.
+//! Reduces a plan to what fits into a payload. Its size is bounded, because a history keeps every payload.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,26 @@ use capacity_autopilot::{ActionName, Plan, PlannedDecision};
 use crate::figures::Figures;
 use crate::messages::{ChangeRequest, EvaluationReport, Observation, ObserveRequest};
 
-/// Bytes of decisions in one payload: with changes and their outcomes every payload stays below 200,000.
+/// Maximum bytes of decisions in one payload, so that every payload, including changes and their outcomes,
+/// stays below 200,000.
 const DECISION_BYTES: usize = 42_000;
 
-/// Changes of one evaluation, by number: each is carried in full, once as a request and once with its outcome.
+/// Maximum number of changes in one evaluation. Each is carried in full, once as a request and once with its
+/// outcome.
 pub(crate) const MOST_CHANGES: usize = 150;
 
-/// Where decisions are kept that change nothing and need no announcement.
+/// Where to keep decisions that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuietDecisions {
     /// In the report, as many as fit.
     InReport,
-    /// In the ledger: the history does not grow with the number of quiet namespaces.
+    /// In the ledger, so that the history does not grow with the number of quiet namespaces.
     InLedger,
 }
 
 impl Observation {
-    /// Adds the changes, as many as one evaluation carries.
+    /// Adds the changes, as many as one evaluation can carry.
     #[must_use]
     pub fn with_changes(mut self, mut changes: Vec<ChangeRequest>) -> Self {
         self.changes_left_out = changes.len().saturating_sub(MOST_CHANGES);
@@ -33,8 +35,8 @@ impl Observation {
         self
     }
 
-    /// Makes the observation of a plan. Decisions are limited by bytes, since a reason may be long; quiet namespaces are only
-    /// counted if a ledger has them.
+    /// Creates the observation of a plan. Decisions are limited by bytes, because a reason may be long. Quiet
+    /// namespaces are only counted if a ledger has them.
     pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
         let mut counts = BTreeMap::new();
         for decision in &plan.decisions {
@@ -50,7 +52,7 @@ impl Observation {
         let mut announcements_left_out = 0;
         let mut bytes = 0;
         for decision in &sorted {
-            // Texts, numbers and times always become JSON.
+            // Texts, numbers and times can always be serialized as JSON.
             bytes += serde_json::to_vec(decision).map_or(0, |json| json.len());
             if bytes <= DECISION_BYTES {
                 decisions.push((*decision).clone());
@@ -88,7 +90,7 @@ impl Observation {
     }
 }
 
-/// One order for every cut: changes, what must be announced, holds, keeps.
+/// Priority for dropping items: changes, announcements, holds, keeps.
 fn rank(decision: &PlannedDecision) -> u8 {
     match decision.action {
         action if action.is_change() => 0,

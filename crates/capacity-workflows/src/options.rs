@@ -1,11 +1,11 @@
-//! How long activities may take, and how often they are tried.
+//! Timeouts and retries of activities.
 
 use std::time::Duration;
 
 use temporalio_client::RetryPolicy;
 use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions, WorkflowCancellationToken};
 
-/// Options of an activity: one attempt, all attempts, heartbeat, and how many attempts.
+/// Timeouts of an activity (one attempt, all attempts, heartbeat), and its maximum number of attempts.
 pub(crate) struct ActivityTimeouts {
     pub(crate) attempt: Duration,
     pub(crate) total: Duration,
@@ -14,7 +14,7 @@ pub(crate) struct ActivityTimeouts {
 }
 
 impl ActivityTimeouts {
-    /// The options for work that continues after its workflow was canceled.
+    /// Options for work that continues after its workflow was canceled.
     pub(crate) fn detached(&self) -> ActivityOptions {
         let mut options = self.options();
         options.cancellation_token = Some(WorkflowCancellationToken::new());
@@ -39,7 +39,7 @@ impl ActivityTimeouts {
     }
 }
 
-/// Observing a large account takes a while at the pace the API allows.
+/// Observing a large account takes a while at the rate that the API allows.
 pub(crate) const OBSERVE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(5),
     total: Duration::from_mins(15),
@@ -47,7 +47,7 @@ pub(crate) const OBSERVE: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// A step is one read and one post, each repeated by the client within bounds.
+/// A step is one read and one POST, each retried by the client within limits.
 pub(crate) const STEP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(4),
     total: Duration::from_mins(12),
@@ -55,7 +55,7 @@ pub(crate) const STEP: ActivityTimeouts = ActivityTimeouts {
     attempts: 5,
 };
 
-/// A read of a namespace, tried again while the service does not answer.
+/// A read of a namespace, retried while the service does not respond.
 pub(crate) const READ: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(10),
@@ -63,7 +63,7 @@ pub(crate) const READ: ActivityTimeouts = ActivityTimeouts {
     attempts: 0,
 };
 
-/// A POST: each attempt looks first whether an earlier one got through.
+/// A POST. Each attempt first checks whether an earlier one got through.
 pub(crate) const POST: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(6),
@@ -71,7 +71,7 @@ pub(crate) const POST: ActivityTimeouts = ActivityTimeouts {
     attempts: 0,
 };
 
-/// Recording and announcing a change: its namespace is free within a minute.
+/// Recording and announcing a change, so that its namespace is unlocked within a minute.
 pub(crate) const CONCLUDE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(20),
     total: Duration::from_secs(25),
@@ -87,7 +87,7 @@ pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Notifying people never holds anything up for long.
+/// Notifications never block other work for long.
 pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(4),
@@ -95,7 +95,7 @@ pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempts: 2,
 };
 
-/// Asking the controller: a refusal is retried; no answer is final.
+/// Requests to the controller. A refusal is retried; a missing answer is final.
 pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(18),
     total: Duration::from_mins(25),
@@ -103,11 +103,12 @@ pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Sampling: one attempt lives as long as its worker, and another one continues immediately.
+/// Sampling. One attempt lasts as long as its worker, and another worker continues immediately.
 pub(crate) fn sampling() -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
-        // Attempts are counted over the life of the sampler: a distance that grows with them would never shrink.
+        // Attempts are counted over the lifetime of the sampler: an interval that grows with them would never
+        // shrink.
         .backoff_coefficient(1.0)
         .build();
     let timeouts = ActivityCloseTimeouts::StartToClose(Duration::from_hours(24 * 365));
@@ -118,7 +119,7 @@ pub(crate) fn sampling() -> ActivityOptions {
     options
 }
 
-/// Following a slow change: the retries are the polls.
+/// Following a slow change. The retries are the polls.
 pub(crate) fn follow() -> ActivityOptions {
     let every_minute = RetryPolicy::builder()
         .initial_interval(Duration::from_mins(1))
@@ -136,7 +137,8 @@ pub(crate) fn record() -> ActivityOptions {
     for_long(patient, Duration::from_hours(7 * 24))
 }
 
-/// What must happen before anything else: a pause that is open, the workflow that continues recording.
+/// Work that must complete before anything else: opening a pause, starting the workflow that continues
+/// recording.
 pub(crate) fn until_done() -> ActivityOptions {
     let quick = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
@@ -158,7 +160,7 @@ fn for_long(retry: RetryPolicy, total: Duration) -> ActivityOptions {
     options
 }
 
-/// Waiting for a change that someone else began.
+/// Waiting for a change that someone else started.
 pub(crate) const WAIT: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(20),
     total: Duration::from_mins(40),

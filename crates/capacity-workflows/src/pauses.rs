@@ -1,5 +1,6 @@
-//! Pauses. A pause is an open workflow execution: no worker runs it, so it needs neither a worker, a schedule nor a
-//! controller, and no terminated controller forgets it. Who made it, why and when are in its memo.
+//! Pauses. A pause is an open workflow execution that no worker runs, so it works without a worker, a
+//! schedule or a controller, and stays open if a controller is terminated. Its memo has the author, reason
+//! and time.
 
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use crate::messages::PauseSeen;
 use crate::names::Installation;
 pub use crate::names::PauseKind;
 
-/// How long one call may take.
+/// Maximum time for one call.
 const BOUND: Duration = Duration::from_secs(10);
-/// The type under which a pause appears in lists of workflows.
+/// The workflow type of a pause, as it appears in lists of workflows.
 const TYPE: &str = "CapacityPause";
 
-/// A pause that could not be made, ended or read.
+/// A pause that could not be opened, ended or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {why}")]
 pub struct PauseError {
@@ -36,14 +37,14 @@ fn error(what: &'static str) -> impl Fn(String) -> PauseError {
 /// The latest pause of one kind, open or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// What it stops.
+    /// What the pause stops.
     pub kind: PauseKind,
     /// Its current status.
     pub seen: PauseSeen,
 }
 
 impl Pause {
-    /// Returns what it stops, who made it, why, and until when, in one clause.
+    /// Describes in one clause what the pause stops, who opened it, why, and until when.
     pub fn sentence(&self) -> String {
         let what = match self.kind {
             PauseKind::All | PauseKind::Spec => "changes are paused",
@@ -61,11 +62,11 @@ impl Pause {
     }
 }
 
-/// Opens a pause. An open pause stays unchanged. Returns whether a new one was opened.
+/// Opens a pause. A pause that is already open stays unchanged. Returns whether a new one was opened.
 ///
 /// # Errors
 ///
-/// If the service refuses or does not answer: then nothing is paused.
+/// If the service refuses or does not answer. Nothing is paused then.
 pub async fn open(
     client: &Client,
     installation: &Installation,

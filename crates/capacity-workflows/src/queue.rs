@@ -1,5 +1,5 @@
-//! What is queued and what is in progress, and which change starts next. Pure; times are milliseconds since 1970 of the
-//! workflow's clock.
+//! The queue and the changes in progress, and which change starts next. Pure; times are milliseconds since
+//! 1970 of the workflow's clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::change_messages::{
 };
 use crate::gate::{Gate, Passage, Unverified};
 
-/// Operations that the account allows at a time.
+/// Maximum number of operations that the account allows at the same time.
 pub(crate) const MOST_OPERATIONS: usize = 10;
-/// A change that could not start or post is tried again after this long, then after longer.
+/// Time after which a change that could not start or post is retried. Later retries wait longer.
 pub(crate) const TRY_AGAIN_MS: u64 = 5_000;
-/// A change that takes longer is hanging.
+/// A change that takes longer than this is hanging.
 const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;
-/// Slots that scale-downs may use: the rest is reserved for scale-ups.
+/// Slots that scale-downs may use. The rest is reserved for scale-ups.
 pub(crate) const MOST_SCALE_DOWNS: usize = 8;
 
 /// A change that waits for its turn.
@@ -25,13 +25,13 @@ pub struct QueuedChange {
     pub request: ChangeRequest,
     /// When it was queued.
     pub queued_ms: u64,
-    /// Not to start before this time, after an attempt that could not.
+    /// Earliest start, after an attempt that could not start.
     pub not_before_ms: u64,
-    /// When its data is too old, so that it is re-evaluated.
+    /// When its data becomes too old, so that it is re-evaluated.
     pub expires_ms: u64,
     /// How often it could not be started.
     pub attempts: u32,
-    /// Whether it starts as a canary although the gate is open: its worker's build was not verified.
+    /// Whether it starts as a canary although the gate is open, because its worker's build was not verified.
     pub canary: bool,
 }
 
@@ -45,24 +45,24 @@ pub struct RunningChange {
     pub started_ms: u64,
     /// Whether its POST was accepted.
     pub posted: bool,
-    /// Whether it had its verdict.
+    /// Whether it had a verdict.
     pub verdict: bool,
     /// How often it could not be started before.
     pub attempts: u32,
-    /// Whether it was announced that it makes no progress.
+    /// Whether its lack of progress was announced.
     pub stalled: bool,
 }
 
-/// What happens next.
+/// What starts next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextStart {
     /// The queued change at this index starts.
     Start(usize),
-    /// Nothing before this time.
+    /// Nothing until this time.
     At(u64),
     /// Nothing until something changes.
     Wait,
-    /// Nothing until a verdict or a person: too many changes posted without a verdict.
+    /// Nothing until a verdict or until a person resumes: too many changes were posted without a verdict.
     Blocked,
 }
 
@@ -70,9 +70,9 @@ pub(crate) enum NextStart {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Changes {
-    /// Waiting, scale-ups first.
+    /// Queued changes, scale-ups first.
     pub queued: Vec<QueuedChange>,
-    /// In progress.
+    /// Changes in progress.
     pub running: Vec<RunningChange>,
 }
 
@@ -88,9 +88,9 @@ impl Changes {
         self.running.iter().any(|it| it.request.namespace == namespace)
     }
 
-    /// Replaces what a full evaluation finds queued. Scale-ups that were queued after it began to observe stay. So does a release
-    /// that was put back since then, to be re-evaluated: the evaluation saw it in progress and did not report it. Returns what
-    /// was dropped.
+    /// Replaces the queue with the changes of a full evaluation. Scale-ups that were queued after it began to
+    /// observe stay. A release that was put back since then to be re-evaluated stays too: the evaluation saw
+    /// it in progress and did not report it. Returns the changes that were dropped.
     pub(crate) fn replace(
         &mut self,
         wanted: Vec<ChangeRequest>,
@@ -118,8 +118,8 @@ impl Changes {
         dropped
     }
 
-    /// Adds the scale-ups of a scale-up-only evaluation. A queued scale-down of a namespace that needs capacity goes. Returns what
-    /// was dropped.
+    /// Adds the scale-ups of a scale-up-only evaluation, and drops queued scale-downs of namespaces that need
+    /// capacity. Returns the changes that were dropped.
     pub(crate) fn add_scale_ups(
         &mut self,
         wanted: Vec<ChangeRequest>,
@@ -144,7 +144,7 @@ impl Changes {
         dropped
     }
 
-    /// Empties the queue. Returns what was dropped.
+    /// Empties the queue. Returns the changes that were dropped.
     pub(crate) fn clear(&mut self) -> Vec<ChangeRequest> {
         std::mem::take(&mut self.queued)
             .into_iter()
@@ -152,7 +152,7 @@ impl Changes {
             .collect()
     }
 
-    /// Puts a change back that could not start or post now.
+    /// Puts back a change that cannot start or post now.
     pub(crate) fn put_back(&mut self, queued: QueuedChange) {
         if !self.is_queued(&queued.request.namespace) {
             self.queued.insert(0, queued);
@@ -166,7 +166,7 @@ impl Changes {
 
     fn push(&mut self, request: ChangeRequest, now_ms: u64, expires_ms: u64) {
         if !self.is_queued(&request.namespace) && !self.is_running(&request.namespace) {
-            // A namespace whose metrics lag does not hold up the others.
+            // A namespace whose metrics lag does not delay the others.
             let expires_ms = request
                 .fresh_for_ms
                 .map_or(expires_ms, |fresh_for_ms| now_ms.saturating_add(fresh_for_ms));
@@ -179,12 +179,12 @@ impl Changes {
         }
     }
 
-    /// Scale-ups first; each group keeps its order.
+    /// Sorts scale-ups first; each group keeps its order.
     fn sort(&mut self) {
         self.queued.sort_by_key(|it| !it.scales_up());
     }
 
-    /// Takes the end of a change. Returns it, if it was in progress.
+    /// Removes a change that has ended. Returns it, if it was in progress.
     pub(crate) fn end(&mut self, namespace: &str) -> Option<RunningChange> {
         let place = self
             .running
@@ -208,7 +208,7 @@ impl Changes {
             if self.is_running(&queued.request.namespace) || !has_place(queued) {
                 continue;
             }
-            // The last look would refuse it: it waits until it is re-evaluated.
+            // The last look would refuse it, so it waits until it is re-evaluated.
             if queued.expires_ms <= now_ms {
                 continue;
             }
@@ -237,7 +237,8 @@ impl Changes {
         }
     }
 
-    /// Changes in progress without a verdict. Behind an open gate only canaries are counted: the others need none.
+    /// Changes in progress without a verdict. While the gate is open, only canaries count, because the others
+    /// need no verdict.
     fn unverified(&self, gate_is_open: bool) -> Vec<Unverified> {
         self.running
             .iter()
@@ -248,7 +249,7 @@ impl Changes {
 }
 
 impl RunningChange {
-    /// Whether it has taken longer than a change should.
+    /// Whether the change has taken longer than it should.
     pub(crate) fn is_slow(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.started_ms) > SLOW_AFTER_MS
     }
@@ -261,19 +262,19 @@ impl RunningChange {
     }
 }
 
-/// How a change that sent nothing goes back into the queue.
+/// How a change that sent nothing returns to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GoesBack {
-    /// It is tried again soon.
+    /// It is retried soon.
     Soon,
-    /// It is tried again at once, as a canary.
+    /// It is retried immediately, as a canary.
     AsCanary,
     /// It is re-evaluated before it starts.
     ToBeDecidedAgain,
 }
 
 impl GoesBack {
-    /// Returns how a change that ended goes back; `None` if it does not.
+    /// Returns how a change that ended returns to the queue; `None` if it does not.
     pub(crate) fn of(report: &ChangeReport) -> Option<Self> {
         match report.code.as_deref()? {
             TOO_MANY_OPERATIONS => Some(Self::Soon),

@@ -1,4 +1,4 @@
-//! Recording and announcing the outcome of a change whose own workflow could not do so: retried for up to seven days.
+//! Records and announces the outcome of a change whose own workflow could not. Retried for up to seven days.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use temporal_worker_kit::Lenient;

@@ -1,4 +1,4 @@
-//! The changes in progress, as the server knows them: the controller's own list is only a cache.
+//! The changes in progress according to the server. The controller's own list is only a cache.
 
 use std::time::Duration;
 
@@ -20,32 +20,33 @@ use crate::definitions::ChangeWorkflow;
 use crate::messages::{ChangeReport, ChangeRequest, StalledChange};
 use crate::names::change_id;
 
-/// How long one question may take.
+/// Maximum time for one request.
 const BOUND: Duration = Duration::from_secs(5);
 /// How far back a controller without known changes looks for changes whose outcome it missed.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(25);
-/// Changes of an older release announced their end in the digest of their evaluation, unless it ended with them.
+/// In older releases, the digest of an evaluation announced the end of its changes, unless the evaluation
+/// ended with them.
 const ANNOUNCED_BY_EVALUATION: SignedDuration = SignedDuration::from_mins(15);
 /// Maximum number of changes that are checked.
 const MOST: usize = 500;
 
-/// What was found.
+/// The changes that were found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// In progress.
+    /// Changes in progress.
     pub(crate) open: Vec<ChangeRequest>,
-    /// Those of them that the controller did not know.
+    /// Changes in progress that the controller did not know about.
     pub(crate) new: Vec<ChangeRequest>,
-    /// Ended without a signal to the controller.
+    /// Changes that ended without a signal to the controller.
     pub(crate) ended: Vec<ChangeReport>,
-    /// In progress, but without progress for too long.
+    /// Changes in progress that have made no progress for too long.
     pub(crate) stalled: Vec<StalledChange>,
     /// Whether everything could be read.
     pub(crate) known: bool,
 }
 
-/// Describes the changes that the controller knows; if it knows none, looks for all of them. Returns which of those in progress
-/// made no progress for this long.
+/// Describes the changes that the controller knows, or looks for all of them if it knows none. `stalled` in the
+/// result contains those that have made no progress for `no_progress_after`.
 pub(crate) async fn look(
     client: &Client,
     known: &[ChangeRequest],
@@ -61,7 +62,7 @@ pub(crate) async fn look(
         .map(|change| async move { (change, state_of(client, change).await) });
     for (change, state) in futures::future::join_all(looked).await {
         match state {
-            // Unreadable changes count as in progress.
+            // Changes that cannot be read count as in progress.
             None | Some(State::Open) => found.open.push(change.clone()),
             Some(State::Ended(report)) => found.ended.push(*report),
         }
@@ -84,10 +85,11 @@ pub(crate) async fn look(
     found
 }
 
-/// The polls of a slow change are retries of one activity, which write no events.
+/// The activity that polls a slow change. Its polls are retries, which write no events.
 const POLLS: &str = "change_follow";
 
-/// When an open change last made progress: its last event, or the last poll of a slow one. `None` if that cannot be read now.
+/// Returns when an open change last made progress: its last event, or the last poll of a slow one. `None` if
+/// that cannot be read now.
 async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledChange> {
     let id = change_id(&change.namespace);
     let handle = client.get_workflow_handle::<ChangeWorkflow>(id.clone());
@@ -97,7 +99,7 @@ async fn progress_of(client: &Client, change: &ChangeRequest) -> Option<StalledC
         let kind = activity.activity_type.as_ref();
         kind.is_some_and(|kind| kind.name == POLLS)
     });
-    // Between two polls the service reports when the next one is due.
+    // Between two polls, the service reports when the next one is due.
     let last_poll = polls
         .flat_map(|activity| [&activity.last_started_time, &activity.scheduled_time])
         .filter_map(|time| time.as_ref())
@@ -153,7 +155,7 @@ async fn state_of(client: &Client, change: &ChangeRequest) -> Option<State> {
         WorkflowExecutionStatus::Completed => {
             let result = handle.get_result(WorkflowGetResultOptions::default());
             let report: ChangeReport = tokio::time::timeout(BOUND, result).await.ok()?.ok()?;
-            // A later change of the same namespace has its own signals.
+            // A later change of the same namespace sends its own signals.
             let report = if report.operation_id == change.operation_id {
                 report
             } else {
@@ -189,7 +191,7 @@ fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
     State::Ended(Box::new(report))
 }
 
-/// Lists open changes, and those that ended within the last day or so without the controller hearing of it.
+/// Lists open changes, and those that ended within about the last day without a signal to the controller.
 async fn list(client: &Client, found: &mut Found) -> Result<(), ClientError> {
     let now = Timestamp::now();
     let since = now.saturating_sub(LOOK_BACK).unwrap_or(now);
@@ -235,7 +237,8 @@ async fn list(client: &Client, found: &mut Found) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// The report of a completed change that the controller never heard of, and that is not recorded for sure.
+/// Returns the report of a completed change without a signal to the controller, unless it is certain that it
+/// was recorded.
 async fn unheard(
     client: &Client,
     execution: &temporalio_client::WorkflowExecution,
@@ -250,7 +253,7 @@ async fn unheard(
     {
         return None;
     }
-    // Changes of this release announce themselves; those of an older one left it to their evaluation.
+    // Changes of this release announce themselves; those of an older one left that to their evaluation.
     let is_older_release = report.plan_id.is_empty();
     let is_recent = closed.is_some_and(|closed| now.duration_since(closed) < ANNOUNCED_BY_EVALUATION);
     report.announced = report.announced || !is_older_release || !is_recent;

@@ -1,4 +1,4 @@
-//! The sampler workflow: it has another worker continue sampling when the one that samples ends.
+//! The sampler workflow: when the worker that samples stops, another one continues.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ impl UsageSampler {
     #[run(name = "UsageSampler")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
         let request = context.state(|it| it.request.clone());
-        // Retries of an activity write nothing into the history, however many there are.
+        // Retries of an activity write nothing to the history, regardless of their number.
         context
             .execute_activity(CapacityActivities::sample_usage, request, options::sampling())
             .await?;

@@ -1,4 +1,4 @@
-//! Sampling: the body of one activity that lives as long as its worker.
+//! Sampling: the body of one activity that runs as long as its worker.
 
 use std::time::Duration;
 
@@ -15,23 +15,25 @@ use crate::health::EvaluationHealth;
 use crate::settings::{ActivitySettings, SamplingSettings};
 use crate::shutdown::Shutdown;
 
-/// Triggers are at least this far apart.
+/// Minimum interval between triggers.
 const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
-/// The same after an evaluation that failed.
+/// Minimum interval after an evaluation that failed.
 const FAILED_APART: SignedDuration = SignedDuration::from_mins(1);
-/// How long the controller may take to report its last evaluation.
+/// Maximum time for the controller to report its last evaluation.
 const LAST_EVALUATION: Duration = Duration::from_secs(5);
-/// A cancel request only arrives on the answer to a heartbeat, and a worker that ends is not waited for.
+/// A cancel request only arrives in the response to a heartbeat, and a worker that stops does not wait for
+/// this activity.
 const HEARTBEAT: Duration = Duration::from_secs(4);
-/// Another worker takes over immediately; if no worker has a ledger, attempts are rarer, since the library keeps something for each.
+/// Another worker takes over immediately. If no worker has a ledger, attempts are less frequent, because the
+/// library keeps data for each.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const NO_LEDGER: Duration = Duration::from_secs(20);
-/// How long pruning may take; the rest is done the next time.
+/// Maximum time for pruning. The rest is done the next time.
 const PRUNING: Duration = Duration::from_mins(2);
 /// How often the ledger is pruned, in the service's time.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the next attempt continues with.
+/// The progress with which the next attempt continues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Progress {
@@ -41,7 +43,7 @@ struct Progress {
     triggered_ms: Option<i64>,
 }
 
-/// What sampling needs of its worker.
+/// The dependencies of sampling.
 #[derive(Clone, Copy)]
 pub(crate) struct SamplingWorker<'a> {
     pub(crate) autopilot: &'a Autopilot,
@@ -51,7 +53,7 @@ pub(crate) struct SamplingWorker<'a> {
     pub(crate) shutdown: &'a Shutdown,
 }
 
-/// Samples until the worker ends.
+/// Samples until the worker stops.
 pub(crate) async fn sample(
     worker: SamplingWorker<'_>,
     context: &ActivityContext,
@@ -85,7 +87,7 @@ pub(crate) async fn sample(
                 () = &mut turn => break,
                 _ = heartbeat.tick() => {}
             }
-            // The next attempt continues from the newest heartbeat details.
+            // The next attempt continues from the latest heartbeat details.
             context.record_heartbeat(progress).await?;
         }
     }
@@ -95,13 +97,13 @@ struct Sampling<'a> {
     worker: SamplingWorker<'a>,
     sampler: Sampler<'a>,
     progress: Progress,
-    /// Namespaces that are short of capacity and not yet signaled to the controller.
+    /// Namespaces that are short of capacity and have not been signaled to the controller yet.
     waiting: Vec<NamespaceId>,
     pruned_at: Option<Timestamp>,
 }
 
 impl Sampling<'_> {
-    /// Waits until a round is due, makes it, and does what follows of it.
+    /// Waits until a round is due, runs it, and handles its result.
     async fn turn(&mut self) {
         let now = self.worker.autopilot.now();
         if let Some(due) = self.progress.due_ms {
@@ -133,7 +135,7 @@ impl Sampling<'_> {
             apart = FAILED_APART;
         }
         self.trigger(now, apart).await;
-        // Judge age by the service's clock only.
+        // Determine the age by the service's clock only.
         if minute.is_some() {
             self.prune(now).await;
         }
@@ -150,8 +152,8 @@ impl Sampling<'_> {
         tokio::time::sleep(service.div_f64(self.worker.settings.sampling.speed.max(1.0))).await;
     }
 
-    /// Whether something is still throttled, and the controller's last evaluation failed or had no metrics: it was asked
-    /// before, and the service that it needed may be back.
+    /// Whether something is still throttled and the controller's last evaluation failed or had no metrics. If
+    /// so, it is worth triggering another one, because the service that it needed may be back.
     async fn was_in_vain(&self) -> bool {
         if !self.worker.settings.sampling.triggers
             || self.progress.triggered_ms.is_none()
@@ -165,7 +167,8 @@ impl Sampling<'_> {
             .is_ok_and(|report| report.error.is_some() || report.metrics_unavailable)
     }
 
-    /// Asks the controller for an evaluation that may only scale up, unless it was asked just now: then the next turn does.
+    /// Requests an evaluation that may only scale up, unless one was requested just before. In that case, the
+    /// next turn does.
     async fn trigger(&mut self, now: Timestamp, apart: SignedDuration) {
         if self.waiting.is_empty() || !self.worker.settings.sampling.triggers {
             self.waiting.clear();
@@ -195,7 +198,7 @@ impl Sampling<'_> {
         }
     }
 
-    /// Folds old minutes into hours, and drops old decisions.
+    /// Aggregates old minutes into hours, and deletes old decisions.
     async fn prune(&mut self, now: Timestamp) {
         let is_recent = |at: Timestamp| now.duration_since(at) < PRUNE_AGAIN;
         let Some(ledger) = self.worker.autopilot.ledger() else {
@@ -216,7 +219,7 @@ impl Sampling<'_> {
                     .await
             })
             .await;
-        // Even after a failure: the next hour tries again.
+        // This also applies after a failure: the next hour tries again.
         self.pruned_at = Some(now);
         match pruned {
             Ok(pruned) => tracing::debug!(?pruned, "the ledger was pruned"),

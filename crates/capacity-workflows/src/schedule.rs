@@ -1,7 +1,7 @@
 //! The schedule: created or updated to the wanted spec, shown, paused, resumed, triggered, deleted.
 //!
-//! It is written with the raw messages: the typed ones leave the catch-up window at a year. An update with a stale token is
-//! dropped silently by the server, so what was written is read back and compared.
+//! It is written with raw messages, because the typed ones leave the catch-up window at a year. The server
+//! silently drops an update with a stale token, so the result is read back and compared.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,12 +26,12 @@ use crate::definitions::TickWorkflow;
 use crate::messages::TickRequest;
 use crate::names::Installation;
 
-/// When evaluations are made.
+/// When evaluations run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleOptions {
     /// Minutes of the hour.
     pub minutes: Vec<u8>,
-    /// Hours of the day; none means all.
+    /// Hours of the day; empty means all.
     pub hours: Vec<u8>,
     /// IANA name of the time zone.
     pub time_zone: String,
@@ -42,7 +42,8 @@ pub struct ScheduleOptions {
 }
 
 impl ScheduleOptions {
-    /// Minute 45 of every hour: an hour is billed at its highest setting, so capacity is released at its end.
+    /// Minute 45 of every hour. An hour is billed at its highest setting, so capacity is released near its
+    /// end.
     pub fn hourly() -> Self {
         Self {
             minutes: vec![45],
@@ -53,7 +54,8 @@ impl ScheduleOptions {
         }
     }
 
-    /// Returns what is odd about the minutes: outside the last quarter of the UTC hour, releasing saves nothing.
+    /// Returns a warning about unusual minutes: a release outside the last quarter of the UTC hour saves
+    /// nothing.
     pub fn oddity(&self) -> Option<String> {
         let outside: Vec<String> = self
             .minutes
@@ -70,7 +72,7 @@ impl ScheduleOptions {
         })
     }
 
-    /// The minute of the UTC hour: zones differ by half and quarter hours as well.
+    /// Converts to the minute of the UTC hour, because time zones may differ by half and quarter hours.
     fn minute_in_utc(&self, minute: u8) -> u8 {
         let zone = jiff::tz::TimeZone::get(&self.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
         let offset = zone.to_offset(Timestamp::now()).seconds();
@@ -88,7 +90,7 @@ impl ScheduleOptions {
         minutes
     }
 
-    /// Every hour in a zone is every hour in UTC, in which no night has a doubled or a missing hour.
+    /// Every hour in a time zone is every hour in UTC, where no night has a doubled or missing hour.
     fn spec(&self) -> proto::ScheduleSpec {
         let (minutes, time_zone) = if self.hours.is_empty() {
             (self.minutes_in_utc(), "UTC".to_owned())
@@ -124,7 +126,7 @@ impl ScheduleOptions {
         }
     }
 
-    /// Returns how long a tick may run: a little below the shortest interval.
+    /// Returns how long a tick may run: slightly less than the shortest interval.
     fn run_timeout(&self) -> Duration {
         let mut minutes: Vec<u64> = self.minutes.iter().map(|minute| u64::from(*minute)).collect();
         minutes.sort_unstable();
@@ -139,7 +141,7 @@ impl ScheduleOptions {
         Duration::from_secs((shortest * 60).saturating_sub(60).max(60))
     }
 
-    /// A tick gives up before its time is over, so that it can still notify the channel.
+    /// A tick stops waiting before its timeout, so that it can still notify the channel.
     fn tick_input(&self) -> Payload {
         let wait = (self.run_timeout() * 3 / 4).min(Duration::from_mins(16));
         let request = TickRequest {
@@ -191,13 +193,13 @@ impl ScheduleOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CreateOutcome {
-    /// There was none.
+    /// There was no schedule.
     Created,
-    /// There was one, with another spec.
+    /// There was a schedule with another spec.
     Updated,
 }
 
-/// A schedule that could not be handled.
+/// Why a schedule request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
@@ -206,29 +208,29 @@ pub enum ScheduleError {
     Refused {
         /// What was attempted.
         what: &'static str,
-        /// What it said.
+        /// The service's message.
         text: String,
     },
-    /// There is none.
+    /// There is no schedule.
     #[error("this installation has no schedule in this namespace; create it with `capacity-schedule create`")]
     Missing,
-    /// An update was accepted and not carried out, three times.
+    /// An update was accepted but not applied, three times.
     #[error("someone else edited the schedule at the same time: check it, then try again")]
     Contended,
 }
 
-/// The schedule as it is.
+/// The current state of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Whether it is paused.
     pub paused: bool,
-    /// Its note: a person's, if someone paused it.
+    /// Its note, written by a person if someone paused it.
     pub note: String,
     /// Runs started.
     pub runs: i64,
-    /// Runs skipped because the one before was still running.
+    /// Runs skipped because the previous one was still running.
     pub skipped: i64,
-    /// Runs missed for longer than the catch-up window.
+    /// Runs missed by more than the catch-up window.
     pub missed: i64,
     /// Minutes of the hour it runs at.
     pub minutes: Vec<i32>,
@@ -277,7 +279,7 @@ impl std::fmt::Debug for Schedule {
 }
 
 impl Schedule {
-    /// Returns a handle. Nothing is sent until a method is called.
+    /// Creates a handle. Nothing is sent until a method is called.
     pub fn new(client: &Client, installation: &Installation) -> Self {
         Self {
             client: client.clone(),
@@ -285,7 +287,7 @@ impl Schedule {
         }
     }
 
-    /// Creates the schedule, or brings it to the wanted spec; a person's pause and notes stay.
+    /// Creates the schedule, or updates it to the wanted spec. A person's pause and notes are kept.
     pub async fn create(&self, options: &ScheduleOptions) -> Result<CreateOutcome, ScheduleError> {
         const WHAT: &str = "create the schedule";
         let request = CreateScheduleRequest {
@@ -388,7 +390,7 @@ impl Schedule {
         })
     }
 
-    /// Counts the runs of the schedule since a time, over a week at most. Needs no worker.
+    /// Counts the runs of the schedule since a time, for at most a week. Needs no worker.
     pub async fn ticks_since(
         &self,
         shown: &Shown,
@@ -489,7 +491,7 @@ impl Schedule {
     }
 }
 
-/// Whether a schedule is as it was wanted, in all that we set.
+/// Whether everything that we set in a schedule has the wanted value.
 fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
     let times = |schedule: &proto::Schedule| {
         let spec = schedule.spec.clone().unwrap_or_default();
@@ -515,7 +517,7 @@ fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
 }
 
 impl Shown {
-    /// Returns how many runs are due between two times, over a week at most.
+    /// Returns how many runs are due between two times, for at most a week.
     fn due_between(&self, since: Timestamp, now: Timestamp) -> u64 {
         let zone = jiff::tz::TimeZone::get(&self.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
         let first = since.max(now.saturating_sub(LONGEST_LOOK_BACK).unwrap_or(since));
@@ -531,15 +533,16 @@ impl Shown {
     }
 }
 
-/// Runs of the schedule are counted over this long at most.
+/// How far back runs of the schedule are counted at most.
 const LONGEST_LOOK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
 /// The outcomes of the runs of a schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TicksSince {
-    /// Due and not started: the schedule was paused, or the one before was still running.
+    /// Runs that were due and not started, because the schedule was paused or the previous run was still
+    /// running.
     pub skipped: u64,
-    /// Started and failed: the controller did not answer, mostly.
+    /// Runs that started and failed, usually because the controller did not respond.
     pub failed: u64,
 }
 
@@ -563,7 +566,7 @@ mod tests {
     fn a_minute_outside_the_last_quarter_of_the_utc_hour_is_odd() {
         assert_eq!(at(&[45, 50], "UTC").oddity(), None);
         assert!(at(&[15], "UTC").oddity().is_some());
-        // Half an hour off: minute 15 there is minute 45 in UTC.
+        // Half an hour off: minute 15 in Kolkata is minute 45 in UTC.
         assert_eq!(at(&[15], "Asia/Kolkata").oddity(), None);
         assert!(at(&[45], "Asia/Kolkata").oddity().is_some());
     }

@@ -1,4 +1,4 @@
-//! How a worker's activities work.
+//! Settings of a worker's activities.
 
 use std::time::Duration;
 
@@ -7,36 +7,37 @@ use slack_notifier::Webhook;
 
 use crate::names::Installation;
 
-/// How a worker's activities work.
+/// Settings of a worker's activities.
 #[derive(Debug, Clone)]
 pub struct ActivitySettings {
-    /// Whether nothing is changed and nothing sent.
+    /// Whether nothing is changed and nothing is sent.
     pub dry_run: bool,
-    /// How many changes run at a time.
+    /// Maximum number of changes that run at the same time.
     pub max_concurrent_changes: u32,
-    /// Where notifications go.
+    /// Webhook for notifications.
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
     pub installation: Installation,
-    /// How long a change may take before it has failed.
+    /// How long a change may take before it counts as failed.
     pub change_timeout: Duration,
     /// How usage is sampled.
     pub sampling: SamplingSettings,
-    /// Version and commit of this worker: a build whose updates were verified may post side by side with others.
+    /// Version and commit of this worker. A build whose updates were verified may post concurrently with
+    /// others.
     pub build: String,
-    /// Fields of a spec that are left out when it is compared after an update.
+    /// Top-level fields of a spec that are not compared after an update.
     pub spec_fields_not_compared: Vec<String>,
     /// How often the operation of a slow change is polled.
     pub follow_every: Duration,
-    /// A change whose workflow does nothing for this long makes no progress, which is announced.
+    /// A change whose workflow does nothing for this long is announced as making no progress.
     pub no_progress_after: Duration,
-    /// From this minute of the UTC hour on nothing is released: it saves nothing before the next hour, and may land in it.
-    /// 60 for a simulated cloud, whose hours may be seconds.
+    /// Last minute of the UTC hour in which capacity is released. A later release saves nothing in this hour,
+    /// and may take effect in the next. 60 for a simulated cloud, whose hours may take seconds.
     pub last_minute_to_release: i64,
 }
 
 impl ActivitySettings {
-    /// Returns the settings of an installation that changes capacity, notifies no channel, and has the defaults elsewhere.
+    /// Returns settings that change capacity and notify no channel, with defaults for everything else.
     pub fn new(installation: Installation) -> Self {
         Self {
             dry_run: false,
@@ -54,7 +55,7 @@ impl ActivitySettings {
     }
 }
 
-/// The version and, if it was built from a checkout, the commit of this build.
+/// The version of this build, with the commit if it was built from a checkout.
 pub fn build_id() -> String {
     match option_env!("TEMPORAL_CAPACITY_COMMIT") {
         Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
@@ -65,11 +66,11 @@ pub fn build_id() -> String {
 /// How a worker samples.
 #[derive(Debug, Clone)]
 pub struct SamplingSettings {
-    /// Whether throttling and high use trigger an evaluation.
+    /// Whether throttling and high usage trigger an evaluation.
     pub triggers: bool,
-    /// How much faster than real time the service's time runs; 1 but for a simulated one.
+    /// How many times faster than real time the service's time runs; 1 except for a simulated service.
     pub speed: f64,
-    /// How long minutes are kept before they are folded into hours.
+    /// How long minutes are kept before they are aggregated into hours.
     pub keep_minutes: SignedDuration,
     /// How long decisions and changes are kept.
     pub keep_decisions: SignedDuration,
@@ -87,7 +88,7 @@ impl Default for SamplingSettings {
 }
 
 impl SamplingSettings {
-    /// In faster simulated time, evaluations run at shorter intervals as well.
+    /// In faster simulated time, evaluations run at shorter intervals too.
     pub(crate) fn evaluations_apart_ms(&self) -> Option<u64> {
         let apart = Duration::from_secs(20).div_f64(self.speed.max(1.0));
         (self.speed > 1.0).then(|| u64::try_from(apart.as_millis()).unwrap_or(u64::MAX))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Whether a worker is shutting down. Clones share it.
+/// Whether a worker is shutting down. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct Shutdown(Arc<watch::Sender<bool>>);
 
@@ -15,7 +15,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Stops what would otherwise run forever, so that another worker takes it immediately.
+    /// Stops work that would otherwise run forever, so that another worker takes over immediately.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,5 @@
-//! What the steps of a change receive and report. Everything has a default, so that histories of other releases decode.
+//! Inputs and results of the steps of a change. Every field has a default, so that histories of other
+//! releases can be decoded.
 
 use capacity_autopilot::Basis;
 use cloud_ops_client::SpecDigests;
@@ -6,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::{ChangeReport, ChangeRequest};
 
-/// A change that is ready, posted or over, as a step reports it.
+/// The state of a change after a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepAnswer {
     /// `ready`, `posted`, `accepted`, `nothing_to_change`, `uncertain`, `running`, `arriving`, `never_posted`, `unreadable` or
     /// `ended`.
     pub state: String,
-    /// How it ended, if it ended.
+    /// The outcome, if the change has ended.
     pub outcome: String,
-    /// Why.
+    /// The reason.
     pub error: Option<String>,
-    /// Why it was not started, as a stable code.
+    /// Stable code of the reason why it was not started.
     pub code: Option<String>,
-    /// When to check again.
+    /// Delay before the next check, in milliseconds.
     pub check_after_ms: u64,
     /// The inputs of the POST.
     pub basis: Option<Basis>,
-    /// The build of the worker that answered.
+    /// Build of the worker that ran the step.
     pub build: String,
     /// Whether the spec was read and shows the posted capacity.
     pub shows_posted: bool,
@@ -31,7 +32,7 @@ pub struct StepAnswer {
     pub compared: bool,
     /// Fields that changed or were removed.
     pub changed_fields: Vec<String>,
-    /// Fields that appeared.
+    /// Fields that were added.
     pub appeared_fields: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ pub struct StepAnswer {
 pub struct PostRequest {
     /// The change.
     pub request: ChangeRequest,
-    /// Its inputs.
+    /// Inputs of the POST.
     pub basis: Basis,
 }
 
@@ -55,52 +56,52 @@ pub struct CheckRequest {
     pub digests: Option<SpecDigests>,
 }
 
-/// An ended change, and what is still to be done about it.
+/// A change that has ended, and the work that is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Conclusion {
-    /// The change. Its `recorded` and `announced` say what was done before.
+    /// The change. Its `recorded` and `announced` show what is already done.
     pub report: ChangeReport,
-    /// Whether half of it is a failure, so that the service tries again.
+    /// Whether incomplete work is a failure, so that the service retries it.
     pub complete: bool,
 }
 
-/// What happened to a change besides its end.
+/// An event of a change other than its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incident {
     /// `slow`, `unknown`, `spec_changed`, `spec_changed_later`, `spec_appeared`, `no_verdict`, `no_progress`, `places_used_up` or
     /// `terminated`.
     pub kind: String,
-    /// The changes it concerns.
+    /// The changes that it concerns.
     pub changes: Vec<ChangeRequest>,
     /// When the first of them started (milliseconds since 1970).
     pub started_ms: Option<u64>,
-    /// Since when there is no progress (milliseconds since 1970).
+    /// Since when there has been no progress (milliseconds since 1970).
     pub since_ms: Option<u64>,
-    /// Fields of the spec.
+    /// Fields of the spec that differ.
     pub fields: Vec<String>,
 }
 
-/// Which pause to open or end.
+/// A pause to open or end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PauseOrder {
-    /// The kind, as in the workflow id; empty means every kind that a person makes.
+    /// The kind, as in the workflow id; empty means all kinds that a person can open.
     pub kind: String,
-    /// Whether it is ended.
+    /// Whether to end the pause.
     pub resume: bool,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who.
+    /// Who pauses or resumes.
     pub by: String,
 }
 
-/// The outcomes of both halves of a conclusion.
+/// The outcome of both parts of a conclusion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Concluded {
-    /// Whether the ledger has it, or there is no ledger.
+    /// Whether the ledger has the outcome, or there is no ledger.
     pub recorded: bool,
     /// Whether the channel was notified, or there is no channel.
     pub announced: bool,

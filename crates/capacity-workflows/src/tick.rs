@@ -1,5 +1,5 @@
-//! The tick: what the schedule starts. It asks the controller to evaluate and returns the report as its own result, so that the
-//! schedule's recent runs show what happened, also without a worker.
+//! The tick, which the schedule starts. It requests an evaluation from the controller and returns the report
+//! as its own result, so that the schedule's recent runs show what happened even without a worker.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use temporal_worker_kit::Lenient;
@@ -28,7 +28,8 @@ impl EvaluationTick {
     #[run(name = "EvaluationTick")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
         let request = context.state(|it| it.request.clone());
-        // The previous tick, if it failed: silence is announced once, then daily, and once when it is over.
+        // The failure of the previous tick, if it failed: silence is announced once, then daily, and once
+        // more when it ends.
         let before = context.info().raw().continued_failure.as_ref().map(text_of);
         let asked = context
             .execute_activity(

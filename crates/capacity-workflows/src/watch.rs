@@ -1,5 +1,6 @@
-//! What each worker does about the controller once a minute: it reads the controller's status, asks a controller that an older
-//! release started to rotate into the loop of this release, and ends one whose history cannot be replayed.
+//! What each worker does about the controller once a minute: it reads the status, asks a controller that an
+//! older release started to rotate into the event loop of this release, and terminates one whose history
+//! cannot be replayed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,16 +21,18 @@ use crate::health::EvaluationHealth;
 use crate::management::LOOP_VERSION;
 use crate::names::Installation;
 
-/// How often the controller is asked.
+/// How often the controller is queried.
 const EVERY: Duration = Duration::from_mins(1);
-/// How long it may take to answer.
+/// Maximum time for its answer.
 const BOUND: Duration = Duration::from_secs(20);
-/// How soon a controller whose history could not be replayed is checked again: a worker of another release may replay it.
+/// Time until a controller whose history could not be replayed is checked again, because a worker of another
+/// release may be able to replay it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// What followed its last step that was replayed: a few events are enough to see that it failed.
+/// How many of the newest events are read: a few are enough to see whether replay failed after the last
+/// completed task.
 const NEWEST_EVENTS: i32 = 100;
 
-/// Keeps a worker's health up to date with the controller's, and controllers moving. Never ends.
+/// Keeps a worker's health up to date with the controller's, and keeps controllers running. Never returns.
 pub(crate) async fn watch_controller(
     client: &Client,
     installation: &Installation,
@@ -52,7 +55,7 @@ pub(crate) async fn watch_controller(
                     }
                 }
             }
-            // No controller yet, or none that answers: the age of the last evaluation says so.
+            // There is no controller yet, or it does not answer: the age of the last evaluation shows that.
             Err(problem) => {
                 tracing::debug!(%problem, "the controller did not answer");
                 let now = look_at_history(client, installation).await;
@@ -68,11 +71,11 @@ pub(crate) async fn watch_controller(
     }
 }
 
-/// A controller whose history no worker could replay since its last step.
+/// A controller whose history no worker could replay since its last completed task.
 #[derive(Debug, PartialEq, Eq)]
 struct Stuck {
     run_id: String,
-    /// The event of that step: it stays the same while no worker replays the history.
+    /// Event id of that task. It stays the same while no worker can replay the history.
     last_step: i64,
     why: String,
 }
@@ -102,7 +105,8 @@ async fn look_at_history(client: &Client, installation: &Installation) -> Option
     })
 }
 
-/// Looks through the newest events, newest first: whether replay failed after the last step, which step that was, and why.
+/// Searches the newest events, newest first, for a failed replay after the last completed task. Returns that
+/// task's event id and the error.
 fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
     let mut why = None;
     for event in newest_first {
@@ -122,8 +126,8 @@ fn stuck_since(newest_first: &[HistoryEvent]) -> Option<(i64, String)> {
     None
 }
 
-/// Ends a controller that cannot continue, and triggers an evaluation by a new one. Only its queue is lost: pauses and changes in progress are
-/// separate workflows, and a new controller looks for them.
+/// Terminates a controller that cannot continue, and triggers an evaluation by a new one. Only its queue is
+/// lost: pauses and changes in progress are separate workflows, and a new controller looks for them.
 async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
     tracing::error!(
         run_id = stuck.run_id,
@@ -132,7 +136,7 @@ async fn replace(client: &Client, installation: &Installation, stuck: &Stuck) {
     );
     let request = TerminateWorkflowExecutionRequest {
         namespace: client.options().namespace.clone(),
-        // This run only: another worker may have been first.
+        // Only this run: another worker may have been first.
         workflow_execution: Some(WorkflowExecution {
             workflow_id: installation.controller_id(),
             run_id: stuck.run_id.clone(),

@@ -1,4 +1,4 @@
-//! What a worker runs, and how much of it: the registrations and the limits of its task queue.
+//! Registers the workflows and activities in a worker, and sets the limits of its task queue.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::shutdown::Shutdown;
 use crate::tick::EvaluationTick;
 use crate::watch::watch_controller;
 
-/// How much a worker takes on, and how it ends.
+/// The limits of a worker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorkerLimits {
-    /// Concurrent activities in addition to the sampler, at least 3.
+    /// Concurrent activities besides the sampler, at least 3.
     pub activities: usize,
-    /// Workflow tasks at a time, at least 2.
+    /// Concurrent workflow tasks, at least 2.
     pub workflow_tasks: usize,
-    /// Activities begun a second; `None` for no limit.
+    /// Activities started per second; `None` for no limit.
     pub activities_per_second: Option<f64>,
-    /// How long running activities may take to end at a shutdown.
+    /// How long running activities may take to finish at shutdown.
     pub grace: Duration,
 }
 
@@ -47,17 +47,17 @@ impl Default for WorkerLimits {
     }
 }
 
-/// The autopilot's workflows and activities, ready to be registered into a worker. Clones share everything.
+/// The autopilot's workflows and activities, ready to be registered in a worker. Clones share everything.
 ///
-/// Without further calls it changes capacity, notifies no channel, and uses the default installation.
+/// Without further calls, it changes capacity, notifies no channel, and uses the default installation.
 #[derive(Debug, Clone)]
 pub struct CapacityWorker {
     activities: CapacityActivities,
 }
 
 impl CapacityWorker {
-    /// Returns the workflows of an autopilot, with the client of the worker that will run them: [`Registry::client`], or the
-    /// client of a worker that exists.
+    /// Creates the workflows of an autopilot. `client` belongs to the worker that will run them:
+    /// [`Registry::client`], or the client of an existing worker.
     pub fn new(autopilot: impl Into<Arc<Autopilot>>, client: impl Into<SharedClient>) -> Self {
         Self {
             activities: CapacityActivities {
@@ -77,14 +77,14 @@ impl CapacityWorker {
         self
     }
 
-    /// Changes nothing and sends nothing, but decides and logs.
+    /// In dry run, decides and logs, but changes nothing and sends nothing.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.activities.settings.dry_run = dry_run;
         self
     }
 
-    /// Uses a task queue of your own. The workflow ids stay the same.
+    /// Sets the task queue. The workflow ids stay the same.
     #[must_use]
     pub fn task_queue(mut self, task_queue: impl Into<String>) -> Self {
         let settings = &mut self.activities.settings;
@@ -92,19 +92,19 @@ impl CapacityWorker {
         self
     }
 
-    /// Notifies a channel.
+    /// Sets the webhook for notifications.
     #[must_use]
     pub fn webhook(mut self, webhook: Webhook) -> Self {
         self.activities.settings.webhook = Some(webhook);
         self
     }
 
-    /// Returns its installation: task queue and workflow ids.
+    /// Returns the installation: its task queue and workflow ids.
     pub fn installation(&self) -> &Installation {
         &self.activities.settings.installation
     }
 
-    /// Returns the outcomes of its evaluations.
+    /// Returns the outcomes of this worker's evaluations.
     pub fn health(&self) -> &EvaluationHealth {
         &self.activities.health
     }
@@ -123,12 +123,12 @@ impl CapacityWorker {
             .activities(queue, self.changes())
     }
 
-    /// Registers every workflow and activity into the options of a worker that polls the task queue of the installation, beside
-    /// what is registered there.
+    /// Registers every workflow and activity in the options of a worker that polls the task queue of the
+    /// installation, in addition to what is already registered.
     ///
     /// # Errors
     ///
-    /// If a workflow of the same name is registered.
+    /// If a workflow of the same name is already registered.
     pub fn register_into(&self, worker: &mut WorkerOptions) -> Result<(), WorkflowRegistrationError> {
         worker
             .register_workflow::<CapacityManagementWorkflow>()?
@@ -141,8 +141,8 @@ impl CapacityWorker {
         Ok(())
     }
 
-    /// Runs the background work of a worker: starts the usage sampler whenever it is not running, if there is a ledger, and
-    /// keeps [`health`](Self::health) up to date with the controller. Never ends.
+    /// Runs the background work of a worker: starts the usage sampler whenever it is not running, if there is
+    /// a ledger, and keeps [`health`](Self::health) up to date with the controller. Never returns.
     pub async fn background(&self) -> Infallible {
         let client = self.activities.client.connected().await;
         let installation = self.installation();
@@ -158,8 +158,8 @@ impl CapacityWorker {
         }
     }
 
-    /// Stops what would otherwise run forever, so that another worker takes over immediately. Call it when the worker begins to
-    /// drain.
+    /// Stops work that would otherwise run forever, so that another worker takes over immediately. Call it
+    /// when the worker begins to drain.
     pub fn stop(&self) {
         self.activities.shutdown.begin();
     }
@@ -179,7 +179,8 @@ pub fn worker_config(
 ) -> Config {
     let queue = TaskQueue {
         max_concurrent_workflow_tasks: limits.workflow_tasks.max(2),
-        // The sampler permanently takes one, and a tick in a second waits for the evaluation that needs a third.
+        // The sampler permanently takes one slot. A tick in a second slot waits for the evaluation, which
+        // needs a third.
         max_concurrent_activities: (limits.activities + 1).max(4),
         activities_per_second_per_worker: limits.activities_per_second,
         ..TaskQueue::new(installation.task_queue())

@@ -1,4 +1,4 @@
-//! What the controller does about the progress and the end of changes: pure, and the same in every replay.
+//! How the controller handles the progress and the end of changes. Pure, and the same in every replay.
 
 use super::state::CapacityManagementWorkflow;
 use crate::gate::Unverified;
@@ -9,15 +9,15 @@ use crate::pauses::PauseKind;
 use crate::queue::{GoesBack, QueuedChange, RunningChange, TRY_AGAIN_MS};
 use crate::step_messages::PauseOrder;
 
-/// A refusal is remembered at most this long.
+/// How long a refusal is remembered at most.
 const REFUSED_FOR_MS: u64 = 6 * 60 * 60 * 1_000;
-/// Refusals that are carried; each worker remembers those it saw as well.
+/// Maximum number of refusals that are carried over. Each worker also remembers the refusals it saw.
 const MOST_REFUSALS: usize = 400;
-/// The same field on two namespaces within this time pauses everything.
+/// If the same field changes on two namespaces within this time, everything is paused.
 const SAME_FIELD_WITHIN_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl CapacityManagementWorkflow {
-    /// Takes what a change signals.
+    /// Handles a signal from a change.
     pub(crate) fn take_event(&mut self, event: ChangeEvent) {
         let ChangeEvent { report, ended } = event;
         if report.namespace.is_empty() {
@@ -45,7 +45,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// The change in progress that a report is about; one that was not known is taken in.
+    /// Returns the change in progress that a report is about, and adds it if it was unknown.
     fn running(&mut self, report: &ChangeReport) -> &mut RunningChange {
         let running = &mut self.state.changes.running;
         let place = running
@@ -69,7 +69,8 @@ impl CapacityManagementWorkflow {
         &mut running[place]
     }
 
-    /// A spec that differs closes the gate. The change itself has opened the pause where the first reading differed.
+    /// Handles a changed spec, which closes the gate. If the first reading differed, the change itself has
+    /// opened the pause.
     fn take_difference(&mut self, report: &ChangeReport) {
         self.state.gate.close();
         self.empty_queue();
@@ -167,7 +168,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Writes the outcome of a change into the report of its evaluation.
+    /// Writes the outcome of a change to the report of its evaluation.
     pub(crate) fn settle(&mut self, report: &ChangeReport, outcome: &str) {
         let number = report.evaluation;
         let reports = self.state.last.iter_mut().chain(&mut self.state.unsettled);
@@ -199,7 +200,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Drops everything that has not started.
+    /// Drops every change that has not started.
     pub(crate) fn empty_queue(&mut self) {
         let dropped = self.state.changes.clear();
         self.replaced(&dropped);

@@ -1,4 +1,4 @@
-//! The beginning and the end of evaluations: pure, and the same in every replay.
+//! The start and the end of evaluations. Pure, and the same in every replay.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::queue::RunningChange;
 use crate::step_messages::Incident;
 use crate::time::as_time;
 
-/// Evaluations that re-evaluate lie this many usual distances apart: two minutes.
+/// Minimum distance of re-evaluations, in multiples of the usual one: two minutes.
 const AGAIN_APART: u32 = 6;
-/// Evaluations whose changes have not all ended that are carried.
+/// Maximum number of evaluations with unfinished changes that are carried over.
 const MOST_UNSETTLED: usize = 6;
 
 impl CapacityManagementWorkflow {
@@ -28,8 +28,8 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Re-evaluating costs requests to the metrics endpoint: while metrics are unavailable, or changes keep finding their data
-    /// too old, this is the shortest interval.
+    /// Shortest interval between re-evaluations while metrics are unavailable or changes keep finding their
+    /// data too old. Re-evaluating costs requests to the metrics endpoint.
     fn again_apart_ms(&self) -> u64 {
         let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
         u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)
@@ -39,7 +39,8 @@ impl CapacityManagementWorkflow {
         !(self.pause_orders.is_empty() && self.incidents.is_empty() && self.unheard.is_empty())
     }
 
-    /// Begins an evaluation. Returns what it asks for, when it began, and whether it re-evaluates under the last number.
+    /// Starts an evaluation. Returns the request, the start time, and whether it re-evaluates under the last
+    /// number.
     pub(crate) fn begin(&mut self, scale_up_only: bool) -> (EvaluateRequest, u64, bool) {
         let now_ms = self.now_ms;
         let mut again = false;
@@ -99,7 +100,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Returns whether the schedule runs although changes are paused.
+    /// Handles a successful evaluation. Returns whether the schedule is running although changes are paused.
     pub(crate) fn end_well(&mut self, result: EvaluateResult, began_ms: u64, again: bool) -> bool {
         let scale_up_only = result.report.scale_up_only;
         let unpaused = result.schedule_runs_under_pause;
@@ -108,7 +109,7 @@ impl CapacityManagementWorkflow {
         unpaused
     }
 
-    /// One that failed removes nothing from the queue.
+    /// Handles a failed evaluation, which removes nothing from the queue.
     pub(crate) fn end_failed(&mut self, number: u64, scale_up_only: bool, again: bool, error: String) {
         let report = EvaluationReport {
             number,
@@ -123,7 +124,8 @@ impl CapacityManagementWorkflow {
         self.end(scale_up_only);
     }
 
-    /// Takes the pauses that an evaluation read: a new one, or one that ended, empties the queue and closes the gate.
+    /// Handles the pauses that an evaluation read. A pause that is new or has ended empties the queue and
+    /// closes the gate.
     pub(crate) fn take_pauses(&mut self, pauses: BTreeMap<String, PauseSeen>) {
         let is_news = |(kind, seen): (&String, &PauseSeen)| {
             let known = self.state.pauses.get(kind);
@@ -150,7 +152,7 @@ impl CapacityManagementWorkflow {
         self.state.pauses = pauses;
     }
 
-    /// Takes the result of a full or a scale-up-only evaluation, or of a full one that re-evaluated.
+    /// Handles the result of a full evaluation, a scale-up-only one, or a re-evaluation.
     pub(crate) fn take_result(&mut self, result: EvaluateResult, observed_from_ms: u64, again: bool) {
         let EvaluateResult {
             mut report,
@@ -205,7 +207,7 @@ impl CapacityManagementWorkflow {
                 .replace(changes, observed_from_ms, now_ms, expires_ms)
         };
         self.replaced(&dropped);
-        // Changes already in progress, or queued by a newer evaluation, were not queued again.
+        // Changes that are already in progress, or queued by a newer evaluation, were not queued again.
         let queued = &self.state.changes.queued;
         report.changes.retain(|change| {
             queued
@@ -215,7 +217,7 @@ impl CapacityManagementWorkflow {
         self.take_report(report, again);
     }
 
-    /// A change that no worker carries on is announced, once.
+    /// Announces a change that no worker continues, once.
     fn take_stalled(&mut self, stalled: Vec<StalledChange>) {
         for StalledChange {
             change,
@@ -240,7 +242,7 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Changes that ended without a signal are recorded and announced by the controller.
+    /// Records and announces changes that ended without a signal.
     fn take_unheard(&mut self, ended: Vec<ChangeReport>) {
         let lost: Vec<ChangeRequest> = ended
             .iter()
@@ -264,7 +266,7 @@ impl CapacityManagementWorkflow {
         self.state.account = self.state.account.take().or_else(|| report.account.clone());
         let last = self.state.last.take();
         if again {
-            // The same evaluation, re-evaluated: changes already made under its number stay in it.
+            // A re-evaluation of the same number: changes that were already made under it stay in the report.
             let known = last.as_ref().filter(|it| it.number == report.number);
             let known = known.or_else(|| self.state.unsettled.iter().find(|it| it.number == report.number));
             let done = known
@@ -274,7 +276,8 @@ impl CapacityManagementWorkflow {
             let mut changes: Vec<ChangeReport> = done.cloned().collect();
             changes.append(&mut report.changes);
             report.changes_done = known.map_or(0, |it| it.changes_done);
-            // Even if it is re-evaluated: completed changes are counted, and record and announce themselves.
+            // This applies to re-evaluations too. Completed changes are counted, and they record and announce
+            // themselves.
             while changes.len() > MOST_CHANGES
                 && let Some(place) = changes.iter().position(ChangeReport::is_success)
             {
@@ -289,7 +292,7 @@ impl CapacityManagementWorkflow {
         }
         let full = self.state.full_number;
         let mut report = report.summed_up();
-        // The two kinds may end in another order than they began.
+        // Evaluations of the two kinds may end in a different order than they started.
         let mut last = last;
         if let Some(newer) = last.take_if(|last| last.number > report.number) {
             last = Some(std::mem::replace(&mut report, newer));

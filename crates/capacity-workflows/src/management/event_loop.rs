@@ -1,4 +1,5 @@
-//! The parts of the controller's event loop, side by side: evaluations of both kinds, starts of changes, notices.
+//! The concurrent parts of the controller's event loop: evaluations of both kinds, starts of changes,
+//! notices.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::time::{as_time, milliseconds};
 
 type Context = WorkflowContext<CapacityManagementWorkflow>;
 
-/// Runs until the run has to end: it was canceled, or is due to continue as new.
+/// Runs until the run has to end, because it was canceled or is due to continue as new.
 pub(super) async fn run(context: &Context) {
     open_pause_of_older_release(context).await;
     futures::future::join4(
@@ -36,7 +37,7 @@ pub(super) async fn run(context: &Context) {
     .await;
 }
 
-/// Up to release 0.1.0 a pause was a field of the state.
+/// Up to release 0.1.0, a pause was a field of the state.
 async fn open_pause_of_older_release(context: &Context) {
     let why = context.state(|it| {
         let is_older = it.state.pauses.is_empty() && !it.state.knows_running;
@@ -60,7 +61,7 @@ pub(super) async fn set_pause(context: &Context, order: PauseOrder) -> Result<()
     Ok(set.await?)
 }
 
-/// Evaluates whenever that is asked for, one at a time of each kind.
+/// Evaluates whenever requested, one evaluation of each kind at a time.
 async fn evaluations(context: &Context, scale_up_only: bool) {
     loop {
         let woken = context
@@ -98,7 +99,7 @@ async fn evaluations(context: &Context, scale_up_only: bool) {
     }
 }
 
-/// That the channel cannot be notified never fails an evaluation.
+/// Announces an evaluation. A failed notification never fails the evaluation.
 async fn announce(context: &Context, number: u64, unpaused: bool) {
     let announcement = context.state(|it| {
         let report = it.state.report(number).cloned().unwrap_or_default();
@@ -170,12 +171,12 @@ async fn starts(context: &Context) {
     }
 }
 
-/// Starts the workflow of a change, and waits for no more than its start.
+/// Starts the workflow of a change, and waits only until it has started.
 async fn start(context: &Context, request: ChangeRequest) {
     let child = ChildWorkflowOptions::builder()
         .workflow_id(change_id(&request.namespace))
         .static_summary(format!("capacity of {}", request.namespace))
-        // A change outlives the controller's run and its cancellation: it is followed to its end.
+        // A change outlives the controller's run and its cancellation: it is followed until it ends.
         .parent_close_policy(ParentClosePolicy::Abandon)
         .cancellation_token(WorkflowCancellationToken::new())
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
@@ -186,7 +187,7 @@ async fn start(context: &Context, request: ChangeRequest) {
     notice_time(context);
     context.state_mut(|it| match started {
         Ok(_) => {}
-        // One is closing, or someone else started one: the id is the lock.
+        // Another one is closing, or someone else started one: the id is the lock.
         Err(ChildWorkflowStartError::StartFailed {
             cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
             ..
@@ -248,7 +249,7 @@ async fn conclude(context: &Context, mut report: ChangeReport) {
     }
 }
 
-/// Full evaluations start at least this far apart.
+/// Waits until full evaluations are at least this far apart.
 pub(super) async fn keep_apart(context: &Context) {
     let now = context.workflow_time().and_then(milliseconds);
     let (Some(now), Some(last)) = (now, context.state(|it| it.state.last_start_ms)) else {
@@ -272,7 +273,8 @@ fn notice_time(context: &Context) {
     context.state_mut(|it| it.notice_time(now));
 }
 
-/// The marker's id holds the number of signals seen, so that a signal that an older worker ignored stays ignored in replay.
+/// Returns whether a rotation was requested. The marker's id contains the number of signals seen, so that a
+/// signal that an older worker ignored stays ignored in replay.
 fn asked_to_rotate(context: &Context) -> bool {
     let asked = context.state_mut(CapacityManagementWorkflow::take_rotation);
     asked.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
@@ -282,7 +284,7 @@ fn is_due(context: &Context) -> bool {
     let evaluations = context.state(|it| it.in_run);
     let is_old_enough = CapacityManagementWorkflow::is_old_enough(context);
     (evaluations >= ROTATE_AFTER && is_old_enough)
-        // A run that ended before it evaluated would pass its callers on to the next one, and so on.
+        // A run that ends before it has evaluated would pass its callers on to the next run, and so on.
         || (context.continue_as_new_suggested() && (evaluations > 0 || is_old_enough))
         || context.history_length() > MOST_EVENTS
 }

@@ -1,6 +1,6 @@
-//! How release 0.1.0 controlled: it evaluated, carried out the changes of the evaluation, and only then listened again. Kept
-//! for controllers that began under that release: their histories replay here, until a worker of this release asks them to
-//! rotate into the event loop.
+//! The controller of release 0.1.0: it evaluated, carried out the changes of the evaluation, and only then
+//! handled new events. Kept for controllers that started under that release. Their histories are replayed
+//! here until a worker of this release asks them to rotate into the event loop.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::time::milliseconds;
 
 type Context = WorkflowContext<CapacityManagementWorkflow>;
 
-/// Runs the loop of release 0.1.0.
+/// Runs the controller loop of release 0.1.0.
 pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
     loop {
         if context
@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             it.state.last_start_ms = now;
             it.legacy.begun.clear();
             it.legacy.ended.clear();
-            // Changes that outlived the last evaluation keep running; their ids keep them apart.
+            // Changes that outlived the last evaluation keep running; their ids prevent collisions.
             it.legacy.running = 0;
             it.legacy.halt = None;
         });
@@ -65,9 +65,9 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             it.state.evaluations += 1;
             it.full_done = it.full_started;
             it.in_run += 1;
-            // A failed evaluation knows no account; the one it had stays.
+            // A failed evaluation does not know the account, so the earlier one is kept.
             it.state.account = it.state.account.take().or_else(|| report.account.clone());
-            // Re-evaluate immediately for what was left out.
+            // Re-evaluate immediately for the changes that were left out.
             if report
                 .changes
                 .iter()
@@ -93,16 +93,17 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
     }
 }
 
-/// Whether a worker of a newer release asked for the event loop. The marker's id holds the number of signals seen, so that a
-/// signal that a worker of release 0.1.0 ignored stays ignored in replay.
+/// Whether a worker of a newer release requested the event loop. The marker's id contains the number of
+/// signals seen, so that a signal that a worker of release 0.1.0 ignored stays ignored in replay.
 fn rotates(context: &Context) -> bool {
     let seen = context.state_mut(CapacityManagementWorkflow::take_rotation);
     seen.is_some_and(|seen| context.patched(&format!("rotate-{seen}")))
 }
 
-/// Hands the state on to a new run, which starts in the event loop of the release that runs it first.
+/// Passes the state on to a new run, which starts in the event loop of the release that runs it first.
 async fn hand_on(context: &Context) -> WorkflowResult<EvaluationReport> {
-    // From here on callers get the report just made: waiting for a next one would deadlock the drain.
+    // From here on, callers get the report that was just made: waiting for the next one would deadlock the
+    // drain.
     context.state_mut(|it| it.phase = "draining");
     CapacityManagementWorkflow::drain(context).await;
     let next = context.state(|it| ControllerState {
@@ -142,7 +143,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
                 it.state.next_tick = observation.next_tick;
                 it.state.apart_ms = observation.apart_ms;
                 it.state.ledgers = observation.ledgers;
-                // Re-evaluate immediately for what one evaluation cannot carry.
+                // Re-evaluate immediately for the changes that did not fit into one evaluation.
                 if observation.changes_left_out > 0 {
                     it.legacy.request_again();
                 }
@@ -176,7 +177,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
     }
     report
 }
-/// Changes run alone until one was verified, then a few at a time; all within a bounded time.
+/// Changes run alone until one was verified, then several at a time, all within a time limit.
 async fn carry_out(
     context: &Context,
     changes: &[ChangeRequest],
@@ -236,7 +237,7 @@ async fn one_change(context: &Context, change: &ChangeRequest, most: u32) {
     {
         return;
     }
-    // Nothing awaits between the condition and here, so no other change has taken the place.
+    // Nothing awaits between the condition and this point, so no other change has taken the slot.
     let may_begin = context.state_mut(|it| {
         if it.legacy.halt.is_some() {
             return false;
@@ -266,7 +267,7 @@ async fn child(context: &Context, change: &ChangeRequest) -> ChangeReport {
     let child = ChildWorkflowOptions::builder()
         .workflow_id(id.clone())
         .static_summary(format!("capacity of {}", change.namespace))
-        // A change outlives the controller's run and its cancellation: it is followed to its end.
+        // A change outlives the controller's run and its cancellation: it is followed until it ends.
         .parent_close_policy(ParentClosePolicy::Abandon)
         .cancellation_token(WorkflowCancellationToken::new())
         .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
@@ -279,7 +280,7 @@ async fn child(context: &Context, change: &ChangeRequest) -> ChangeReport {
             Ok(report) => report,
             Err(error) => ChangeReport::of(change, "failed", Some(error.to_string())),
         },
-        // One is running: the id is the mutual exclusion. Join it.
+        // One is running, and the id is the lock: join it.
         Err(ChildWorkflowStartError::StartFailed {
             cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
             ..

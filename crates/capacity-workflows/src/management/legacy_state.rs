@@ -1,26 +1,27 @@
-//! What the loop of release 0.1.0 keeps.
+//! The state of the controller loop of release 0.1.0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::messages::ChangeReport;
 
-/// What the loop of release 0.1.0 keeps.
+/// The state of the controller loop of release 0.1.0.
 #[derive(Debug, Default)]
 pub(crate) struct LegacyLoop {
     pub(crate) requested: bool,
-    /// Whether the evaluation that was asked for may only scale up.
+    /// Whether the requested evaluation may only scale up.
     pub(crate) raise_only: bool,
     pub(crate) evaluating_raise_only: bool,
-    /// Changes of the present evaluation.
+    /// Changes of the current evaluation.
     pub(crate) begun: BTreeSet<String>,
     pub(crate) ended: BTreeMap<String, ChangeReport>,
     pub(crate) running: u32,
-    /// Why no other change may begin.
+    /// Why no other change may start.
     pub(crate) halt: Option<String>,
 }
 
 impl LegacyLoop {
-    /// Asks for an evaluation. One that may do everything is never turned into one that may only scale up.
+    /// Requests an evaluation. A request for a full evaluation is never reduced to one that may only scale
+    /// up.
     pub(crate) fn request(&mut self, raise_only: bool) {
         self.raise_only = raise_only && (self.raise_only || !self.requested);
         self.requested = true;

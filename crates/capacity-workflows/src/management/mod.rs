@@ -1,9 +1,9 @@
 //! The controller: an event loop that evaluates, queues changes and starts them, and never waits for one.
 //!
-//! Four parts run concurrently: full evaluations, scale-up-only evaluations, starts of changes, and notices. They share the
-//! state (`state`), and each file beside it holds one idea about that state; the progress of changes arrives as signals. Workflow
-//! code holds no rules, no I/O, no settings. Constants here change only behind a patch marker, since a running controller must
-//! replay.
+//! Four parts run concurrently: full evaluations, scale-up-only evaluations, starts of changes, and notices.
+//! They share one state (`state`), and each of the other files covers one aspect of it. Changes report their
+//! progress by signals. Workflow code has no rules, no I/O and no settings. Constants here change only behind
+//! a patch marker, because a running controller must be able to replay.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 mod changes;
@@ -32,9 +32,9 @@ use crate::step_messages::PauseOrder;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Marks runs in the event loop; those that release 0.1.0 began have no marker.
+/// Marks runs in the event loop. Those that release 0.1.0 started have no marker.
 const EVENT_LOOP: &str = "event-loop-1";
-/// Marks that a pause is its own workflow.
+/// Marks that a pause is a separate workflow.
 const PAUSE_WORKFLOWS: &str = "pause-workflows-1";
 
 #[workflow_methods]
@@ -65,7 +65,7 @@ impl CapacityManagementWorkflow {
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 
-    /// Zero, one or junk arguments all count as a trigger.
+    /// Zero, one or invalid arguments all count as a trigger.
     #[signal(name = "trigger_evaluation")]
     pub fn trigger_evaluation(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.legacy.request(false);
@@ -73,7 +73,7 @@ impl CapacityManagementWorkflow {
         self.events += 1;
     }
 
-    /// Something is throttled, or close to it: an evaluation that may only scale up.
+    /// A namespace is throttled or close to its limit: requests an evaluation that may only scale up.
     #[signal(name = "capacity_is_short")]
     pub fn capacity_is_short(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.legacy.request(true);
@@ -81,7 +81,7 @@ impl CapacityManagementWorkflow {
         self.events += 1;
     }
 
-    /// A worker of a newer release asks for a new run.
+    /// A worker of a newer release requests a new run.
     #[signal(name = "rotate")]
     pub fn rotate(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.rotations_asked += 1;
@@ -96,14 +96,15 @@ impl CapacityManagementWorkflow {
         self.events += 1;
     }
 
-    /// The decisions of the last evaluation, also of a dry run.
+    /// Returns the decisions of the last evaluation, including those of a dry run.
     #[query(name = "preview_actions")]
     pub fn preview_actions(&self, _context: &WorkflowContextView) -> EvaluationReport {
         self.state.last.clone().unwrap_or_default()
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the macro hands the argument over")]
-    /// An evaluation by its number, and how far along its changes are; an empty report if it is no longer known.
+    /// Returns an evaluation by its number, with the progress of its changes; an empty report if it is no
+    /// longer known.
     #[query(name = "evaluation")]
     pub fn evaluation(
         &self,
@@ -118,7 +119,8 @@ impl CapacityManagementWorkflow {
         self.status()
     }
 
-    /// Joins the full evaluation in progress, else asks for one; returns its report as soon as its changes are queued.
+    /// Joins the full evaluation in progress or requests one, and returns its report as soon as its changes
+    /// are queued.
     #[update(name = "evaluate")]
     pub async fn evaluate(
         context: &mut WorkflowContext<Self>,
@@ -138,7 +140,7 @@ impl CapacityManagementWorkflow {
             .unwrap_or_default())
     }
 
-    /// Pauses all changes. An argument that is text says why.
+    /// Pauses all changes. A text argument is the reason.
     #[update(name = "pause")]
     pub async fn pause(context: &mut WorkflowContext<Self>, raw: RawValue) -> Result<Status, BoxError> {
         let why = text_of(context, raw).unwrap_or_else(|| "no reason given".to_owned());
@@ -161,7 +163,8 @@ impl CapacityManagementWorkflow {
         Ok(context.state(Self::status))
     }
 
-    /// Ends what a person paused, and evaluates. A pause after a spec difference needs the argument `spec-checked`.
+    /// Ends pauses that a person opened, and evaluates. A pause after a spec difference needs the argument
+    /// `spec-checked`.
     #[update(name = "resume")]
     pub async fn resume(context: &mut WorkflowContext<Self>, raw: RawValue) -> Result<Status, BoxError> {
         let text = text_of(context, raw).unwrap_or_default();

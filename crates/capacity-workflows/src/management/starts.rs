@@ -1,4 +1,4 @@
-//! Which change starts next: pure, and the same in every replay.
+//! Selects the change that starts next. Pure, and the same in every replay.
 
 use super::state::CapacityManagementWorkflow;
 use crate::messages::{ChangeReport, ChangeRequest, IN_PROGRESS, QUEUED};
@@ -6,14 +6,14 @@ use crate::queue::{MOST_OPERATIONS, NextStart, QueuedChange, RunningChange, TRY_
 use crate::step_messages::Incident;
 
 impl CapacityManagementWorkflow {
-    /// Returns what starts next, and notes what needs a new decision or an announcement first.
+    /// Returns what starts next, and records what needs a re-evaluation or an announcement first.
     pub(crate) fn consider(&mut self) -> NextStart {
         let now_ms = self.now_ms;
         let max_concurrent = usize::try_from(self.state.max_concurrent.max(1)).unwrap_or(1);
         let expires = self.state.changes.queued.iter().map(|it| it.expires_ms).min();
         let expires = expires.or(self.again_failed.then_some(now_ms));
         let expires = expires.map(|at| at.max(self.state.again_after_ms));
-        // The evaluation in progress re-evaluates everything that is queued by then.
+        // The evaluation in progress re-evaluates everything that is queued when it ends.
         if !self.evaluating_full && expires.is_some_and(|at| at <= now_ms) {
             self.wants_again = true;
         }
@@ -54,7 +54,7 @@ impl CapacityManagementWorkflow {
         });
     }
 
-    /// Takes a change out of the queue and into the running set. Returns it.
+    /// Moves a change from the queue to the running set, and returns it.
     pub(crate) fn start(&mut self, index: usize) -> ChangeRequest {
         let now_ms = self.now_ms;
         let queued = self.state.changes.queued.remove(index);
@@ -73,7 +73,7 @@ impl CapacityManagementWorkflow {
         request
     }
 
-    /// A change of the namespace is still closing, or is not ours: it is tried again later.
+    /// A change of the namespace is still closing, or is not ours: try again later.
     pub(crate) fn could_not_start(&mut self, request: &ChangeRequest) {
         let attempts = self
             .state

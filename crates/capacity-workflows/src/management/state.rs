@@ -1,4 +1,4 @@
-//! What a run of the controller keeps, and what every part of its loop asks of it.
+//! The state of a run of the controller, and the operations that every part of its loop uses.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::{Duration, SystemTime};
@@ -14,51 +14,52 @@ use crate::messages::{ChangeReport, ControllerState, EvaluationReport, Status};
 use crate::step_messages::{Incident, PauseOrder};
 use crate::time::milliseconds;
 
-/// The version of the loop. Raised with every patch marker, so that workers ask an older run to rotate.
+/// The version of the loop. Increased with every patch marker, so that workers request a rotation of older
+/// runs.
 pub const LOOP_VERSION: u32 = 1;
-/// Evaluations after which a run continues as new, once it is old enough.
+/// Number of evaluations after which a run continues as new, once it is old enough.
 pub(crate) const ROTATE_AFTER: u64 = 24;
-/// A run that follows its predecessor too quickly is delayed by the server.
+/// Minimum age of a run: the server delays a run that follows its predecessor too quickly.
 const OLD_ENOUGH: Duration = Duration::from_secs(10);
-/// Events after which a run continues as new in any case.
+/// Number of events after which a run continues as new in any case.
 pub(crate) const MOST_EVENTS: u32 = 4_000;
-/// Full evaluations start at least this far apart; triggers in between are one.
+/// Minimum interval between the starts of full evaluations. Triggers in between are combined.
 pub(crate) const APART: Duration = Duration::from_secs(20);
 
 /// The controller.
 #[workflow]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is an event that a part of the loop waits for"
+    reason = "each is an event that part of the loop waits for"
 )]
 pub struct CapacityManagementWorkflow {
     pub(crate) state: ControllerState,
     pub(crate) legacy: LegacyLoop,
     pub(crate) input_problem: Option<String>,
     pub(crate) started: Option<SystemTime>,
-    /// The loop that this run is in: 0 where release 0.1.0 began it.
+    /// The version of the loop that this run is in: 0 if release 0.1.0 started it.
     pub(crate) loop_version: u32,
     pub(crate) phase: &'static str,
     pub(crate) in_run: u64,
-    /// Full evaluations started and done in this run, for the callers that wait for one.
+    /// Full evaluations started and finished in this run, for the callers that wait for one.
     pub(crate) full_started: u64,
     pub(crate) full_done: u64,
     pub(crate) wants_full: bool,
     pub(crate) wants_scale_up: bool,
-    /// Whether what is queued is re-evaluated, under the same number.
+    /// Whether the queue is to be re-evaluated under the same number.
     pub(crate) wants_again: bool,
     pub(crate) evaluating_full: bool,
     pub(crate) evaluating_again: bool,
     pub(crate) evaluating_scale_up: bool,
-    /// Whether a change ended since the last full evaluation: without progress nothing is re-evaluated.
+    /// Whether a change ended since the last full evaluation. Without progress, nothing is re-evaluated.
     pub(crate) progressed: bool,
-    /// Whether the last one that re-evaluated had no usable metrics: its remaining changes are re-evaluated.
+    /// Whether the last re-evaluation had no usable metrics, so that the remaining changes are re-evaluated.
     pub(crate) again_failed: bool,
-    /// Nothing new is begun: the run ends as soon as it can.
+    /// Nothing new starts: the run ends as soon as it can.
     pub(crate) rotating: bool,
     pub(crate) rotations_asked: u32,
     pub(crate) rotations_taken: u32,
-    /// Counts what happened, for the part that starts changes.
+    /// Counts events, for the part that starts changes.
     pub(crate) events: u64,
     pub(crate) now_ms: u64,
     pub(crate) incidents: Vec<Incident>,
@@ -113,7 +114,8 @@ impl CapacityManagementWorkflow {
         Self::begin_at(Some(started), Lenient::default())
     }
 
-    /// Asks for a full evaluation, or joins the one in flight; returns the number of the one that answers.
+    /// Requests a full evaluation or joins the one in progress, and returns the number of the one that
+    /// answers.
     pub(crate) fn ask_for_full(&mut self) -> u64 {
         let in_flight = self.full_started > self.full_done;
         match self.phase {
@@ -142,7 +144,7 @@ impl CapacityManagementWorkflow {
         self.rotations_asked > self.rotations_taken
     }
 
-    /// Returns how often rotation was asked for, if that is new.
+    /// Returns how often a rotation was requested, if there was a new request.
     pub(crate) fn take_rotation(&mut self) -> Option<u32> {
         let is_new = self.rotation_is_asked();
         self.rotations_taken = self.rotations_asked;
@@ -158,7 +160,7 @@ impl CapacityManagementWorkflow {
         let in_flight =
             u64::from(self.evaluating_full && !self.evaluating_again) + u64::from(self.evaluating_scale_up);
         status.evaluations = status.evaluations.saturating_sub(in_flight);
-        // Both kinds of evaluation may run.
+        // Evaluations of both kinds may be running.
         let is_evaluating = self.phase == "waiting" && (self.evaluating_full || self.evaluating_scale_up);
         let phase = if is_evaluating { "evaluating" } else { self.phase };
         phase.clone_into(&mut status.phase);
@@ -174,7 +176,7 @@ impl CapacityManagementWorkflow {
     }
 
     pub(crate) async fn cancelled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
-        // Waiting callers get a refusal before the run closes.
+        // Waiting callers are refused before the run closes.
         Self::drain(context).await;
         Err(WorkflowTermination::cancelled())
     }

@@ -1,11 +1,11 @@
-//! What the queries of the controller report.
+//! The results of the controller's queries.
 
 use capacity_autopilot::ActionName;
 
 use crate::messages::{ControllerState, EvaluationReport, HeldNamespace, Status};
 use crate::time::as_time;
 
-/// Namespaces that the status lists.
+/// Maximum number of namespaces in the status.
 const MOST_HELD: usize = 100;
 
 impl ControllerState {
@@ -63,7 +63,7 @@ impl ControllerState {
 }
 
 impl Status {
-    /// Writes the sentence that sums it up.
+    /// Adds the summary sentence.
     pub(crate) fn summed_up(mut self, last: Option<&EvaluationReport>) -> Self {
         let what = match (&self.paused, self.phase.as_str()) {
             (Some(why), _) => format!("paused ({why}): evaluations run and change nothing"),

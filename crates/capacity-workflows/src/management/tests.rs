@@ -55,7 +55,8 @@ fn old_data_is_decided_again_but_not_more_often_than_every_two_minutes() {
     assert!(it.wants_again);
 }
 
-/// The last look refuses changes whose data has grown too old on the way: none of them waits for the next hour.
+/// The last look refuses changes whose data has become too old in the meantime. None of them waits for the
+/// next hour.
 #[test]
 fn changes_that_found_their_data_too_old_are_decided_again_also_shortly_after_the_last_time() {
     let mut it = CapacityManagementWorkflow::at(1_000);
