@@ -1,4 +1,4 @@
-//! Writing a minute of 10,000 namespaces, and reading the last hour of 1,000, in SQLite.
+//! Benchmarks writing a minute of 10,000 namespaces, and reading the last hour of 1,000, in SQLite.
 #![allow(missing_docs, reason = "a benchmark has no readers of its documentation")]
 
 use std::sync::Arc;

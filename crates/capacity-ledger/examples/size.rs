@@ -1,4 +1,4 @@
-//! How large a ledger is that holds 14 days of minutes of 1,000 namespaces, most of them busy.
+//! Measures the size of a ledger with 14 days of minutes of 1,000 namespaces, most of them busy.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for number in 0..minutes {
         let minute = Timestamp::from_second(1_790_000_040 + number * 60)?;
         let samples = names.iter().enumerate().map(|(index, name)| {
-            // Four in five are busy, with rates to the millionth, as measured rates are.
+            // Four in five are busy, with rates to the millionth, like measured rates.
             let served = if index % 5 == 0 {
                 [0; 3]
             } else {

@@ -1,5 +1,5 @@
-//! The address of a PostgreSQL database: read strictly, so that a password with an unescaped `/`, `?`, `#` or `@` never ends up as
-//! part of a host, a database or a message.
+//! Parses the address of a PostgreSQL database strictly, so that a password with an unescaped `/`, `?`, `#`
+//! or `@` never becomes part of a host, a database name or a message.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,7 +36,7 @@ const SSL_MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// Parameters of other clients, and why they are refused. Their names are safe to repeat.
+/// Parameters of other clients, and why they are rejected. It is safe to repeat their names in a message.
 const REFUSED: [(&str, &str); 9] = [
     ("sslpassword", "use a client key without a passphrase"),
     ("passfile", "set the environment variable PGPASSFILE"),
@@ -52,19 +52,20 @@ const REFUSED: [(&str, &str); 9] = [
 const ESCAPE: &str =
     "in a user name or password write `/` as %2F, `?` as %3F, `#` as %23, `@` as %40 and `%` as %25";
 
-/// Shown without user, password and parameters.
+/// An address. Its displayed form has no user, password and parameters.
 pub(crate) struct Address<'a> {
     user: Option<Cow<'a, str>>,
     password: Option<Cow<'a, str>>,
     host: Option<Cow<'a, str>>,
     port: Option<u16>,
     database: Option<Cow<'a, str>>,
-    /// Without `host`, `hostaddr`, `dbname`, `user` and `password`, which are above.
+    /// Parameters other than `host`, `hostaddr`, `dbname`, `user` and `password`, which have their own
+    /// fields.
     parameters: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 impl<'a> Address<'a> {
-    /// Reads what follows the scheme.
+    /// Parses the part after the scheme.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         if text.contains('#') {
             return Err(format!("it contains a `#`: {ESCAPE}"));
@@ -94,7 +95,7 @@ impl<'a> Address<'a> {
         };
         for parameter in query.split('&').filter(|it| !it.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            // A `?` in a password begins what looks like parameters: then no name is repeated.
+            // A `?` in a password looks like the beginning of parameters. No name is repeated in that case.
             let is_doubtful = query
                 .rsplit_once('@')
                 .is_some_and(|(before, _)| !is_value_of_known(before));
@@ -130,8 +131,8 @@ impl<'a> Address<'a> {
         Ok(())
     }
 
-    /// Returns the options of a connection. What is not given comes from the environment (`PGHOST`, `PGUSER` ...) and the password
-    /// file, as in every client of PostgreSQL.
+    /// Returns the options of a connection. Missing values come from the environment (`PGHOST`, `PGUSER` ...)
+    /// and the password file, as in every PostgreSQL client.
     pub(crate) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
         let database = self.database.as_deref().map(encoded).unwrap_or_default();
         let port = self.port.map(|port| port.to_string());
@@ -148,10 +149,11 @@ impl<'a> Address<'a> {
             .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
             .collect();
         let url = format!("postgres:///{database}?{}", parameters.join("&"));
-        // The library logs lines of a password file that it cannot read.
+        // The library logs lines of a password file that it cannot parse.
         let silence = tracing::subscriber::NoSubscriber::default();
         let options = tracing::subscriber::with_default(silence, || PgConnectOptions::from_str(&url))?;
-        // A pooler refuses startup parameters that it does not know, and no column holds a float.
+        // A pooler rejects startup parameters that it does not know. This one is not needed, because no
+        // column has a float.
         Ok(options.extra_float_digits(None))
     }
 }
@@ -205,7 +207,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Str
     }
 }
 
-/// The text may be part of a password: it is not repeated.
+/// Parses a port. The text may be part of a password, so errors do not repeat it.
 fn port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port > 0);
     port.ok_or_else(|| format!("its port is not a number from 1 to 65535; {ESCAPE}"))
@@ -225,7 +227,7 @@ fn is_word(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
 }
 
-/// Whether text ends within the value of a parameter that is known.
+/// Whether the text ends within the value of a known parameter.
 fn is_value_of_known(text: &str) -> bool {
     let last = text.rsplit('&').next().unwrap_or_default();
     last.split_once('=')
@@ -236,7 +238,7 @@ fn non_empty(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Reads `%2F` and the like; a `%` that begins none stays.
+/// Decodes `%2F` and the like. A `%` that does not begin an escape is kept.
 fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));

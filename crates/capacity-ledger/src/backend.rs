@@ -1,7 +1,7 @@
-//! What the two databases do differently.
+//! The differences between the two databases.
 //!
-//! Every statement runs in a transaction, and PostgreSQL keeps no prepared statement: a pooler in transaction mode hands each
-//! transaction, and nothing else, to one server connection.
+//! Every statement runs in a transaction, and PostgreSQL keeps no prepared statement, because a pooler in
+//! transaction mode assigns a server connection to a single transaction only.
 
 use sqlx::database::HasStatementCache;
 use sqlx::query::{Query, QueryAs};
@@ -9,18 +9,18 @@ use sqlx::{Database, Postgres, SqlSafeStr, Sqlite, Transaction};
 
 use crate::write_ahead_log;
 
-/// What a transaction is for.
+/// The purpose of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Access {
     Read,
     Write,
-    /// Locks the table against other writers.
+    /// Writes, and locks the table against other writers.
     WriteAlone(&'static str),
 }
 
 /// A database behind a ledger.
 pub(crate) trait Backend: Database + HasStatementCache {
-    /// The order of text that does not depend on where the database runs.
+    /// The collation that orders text the same way on every machine.
     const BYTEWISE: &'static str;
     const KEEPS_STATEMENTS: bool;
 
@@ -40,7 +40,7 @@ impl Backend for Sqlite {
     ) -> Result<Transaction<'static, Self>, sqlx::Error> {
         match access {
             Access::Read => pool.begin_with("BEGIN").await,
-            // There is one writer at a time.
+            // Only one transaction can write at a time.
             Access::Write | Access::WriteAlone(_) => {
                 let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
                 write_ahead_log::stamp(&mut transaction).await?;
@@ -75,19 +75,19 @@ pub(crate) fn query<'q, DB: Backend>(sql: impl SqlSafeStr) -> Query<'q, DB, DB::
     kept(sqlx::query(sql))
 }
 
-/// A statement whose rows are records.
+/// A statement whose rows are parsed as records.
 pub(crate) fn query_as<'q, DB: Backend, T: for<'r> sqlx::FromRow<'r, DB::Row>>(
     sql: impl SqlSafeStr,
 ) -> QueryAs<'q, DB, T, DB::Arguments> {
     sqlx::query_as(sql).persistent(DB::KEEPS_STATEMENTS)
 }
 
-/// A statement that was built elsewhere.
+/// Applies this backend's settings to a statement that was built elsewhere.
 pub(crate) fn kept<DB: Backend>(query: Query<'_, DB, DB::Arguments>) -> Query<'_, DB, DB::Arguments> {
     query.persistent(DB::KEEPS_STATEMENTS)
 }
 
-/// Runs the same statements on either database, in a transaction that is committed after them.
+/// Runs the same statements on either database, in one transaction, and commits it.
 macro_rules! within {
     ($ledger:expr, $access:expr, $transaction:ident => $body:expr) => {
         match &$ledger.pool {
@@ -106,7 +106,7 @@ macro_rules! within {
             $transaction.commit().await?;
             Ok::<_, sqlx::Error>(answer)
         };
-        // Boxed, or the layout of its callers gets too deep for the compiler.
+        // Boxed, because the type of its callers' futures is too deeply nested for the compiler otherwise.
         Box::pin(run).await.map_err(|error| $ledger.sorted(&error))
     }};
 }

@@ -1,4 +1,4 @@
-//! The requests to the metrics endpoint that all processes of an account share.
+//! The budget of requests to the metrics endpoint, which all processes of an account share.
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
@@ -9,21 +9,21 @@ use crate::store::Ledger;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Whether requests may be made.
+/// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Claim {
-    /// Allowed, and counted.
+    /// The requests are allowed, and counted.
     Granted,
-    /// Not before this time.
+    /// The requests are not allowed yet.
     Refused {
-        /// When enough of the last hour's requests are over an hour old.
+        /// The time from which they are allowed, because enough earlier requests are more than an hour old.
         until: Timestamp,
     },
 }
 
 impl Ledger {
-    /// Claims requests within a budget for any hour, of all processes that share the ledger.
+    /// Claims requests from a budget per hour that all processes with this ledger share.
     ///
     /// # Errors
     ///

@@ -1,18 +1,18 @@
-//! A minute of an account as a compact block of bytes.
+//! Encodes a minute of an account as a compact block of bytes.
 //!
 //! ```text
 //! version, limits: count, each: which are known, values      most namespaces share few of them
-//! entries: count, each: namespace (difference), flags, served rates that were not read if any, limits (number), rates that are
-//! not zero
+//! entries: count, each: namespace (difference), flags, unread served rates if any, limits (number), nonzero rates
 //! ```
 //!
-//! Whole numbers are written seven bits a byte, the lowest first. Reading is strict: a block that is cut short, continues after its
-//! end, or names limits that it does not hold is damaged, never guessed at.
+//! Whole numbers are encoded with seven bits per byte, least significant first. Decoding is strict: a block
+//! that is truncated, has trailing data, or refers to limits that it does not contain is reported as damaged,
+//! and nothing is guessed.
 
-/// The only version there is.
+/// The only version so far.
 const VERSION: u8 = 1;
 
-/// Why a block cannot be read.
+/// Why a block cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     Version(u8),
@@ -36,7 +36,7 @@ impl Damage {
     }
 }
 
-/// Limits and envelopes: actions, requests, operations of each, in millionths a second.
+/// Limits and envelopes, each for actions, requests and operations, in millionths per second.
 pub(crate) type Limits = [Option<u64>; 6];
 
 /// One namespace in one minute.
@@ -46,12 +46,12 @@ pub(crate) struct Entry {
     pub(crate) reported: bool,
     /// Which served rates were not read: actions, requests, operations.
     pub(crate) unread: [bool; 3],
-    /// Served and throttled: actions, requests, operations of each, in millionths a second.
+    /// Served and throttled rates, each for actions, requests and operations, in millionths per second.
     pub(crate) rates: [u64; 6],
     pub(crate) limits: Limits,
 }
 
-/// Writes entries, which must be in the order of their namespaces, each once.
+/// Encodes entries, which must be ordered by namespace, without duplicates.
 pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
     let mut limits: Vec<Limits> = entries.iter().map(|entry| entry.limits).collect();
     limits.sort_unstable();
@@ -79,7 +79,7 @@ pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
         if unread > 0 {
             bytes.push(unread);
         }
-        // It was collected from these entries.
+        // Every entry's limits are in the list, because it was built from these entries.
         let number = limits.binary_search(&entry.limits).unwrap_or_default();
         write(&mut bytes, number as u64);
         for rate in entry.rates.iter().filter(|rate| **rate > 0) {
@@ -102,7 +102,7 @@ fn write(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(u8::try_from(number).unwrap_or_default());
 }
 
-/// Reads a block.
+/// Decodes a block.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
     let mut left = bytes;
     match byte(&mut left)? {
@@ -176,7 +176,7 @@ fn number(left: &mut &[u8]) -> Result<u64, Damage> {
     Err(Damage::Number)
 }
 
-/// A count of things that take at least a byte each, so that a damaged one cannot ask for all memory.
+/// Decodes the count of items that take at least one byte each. A damaged count cannot allocate all memory.
 fn length(left: &mut &[u8]) -> Result<usize, Damage> {
     let count = usize::try_from(number(left)?).map_err(|_| Damage::Number)?;
     if count > left.len() {

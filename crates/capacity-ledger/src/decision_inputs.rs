@@ -1,4 +1,4 @@
-//! The inputs of decisions, in addition to the minutes of usage.
+//! The inputs of decisions, apart from the minutes of usage.
 
 use crate::backend::{Access, kept, query_as, within};
 use crate::error::{ErrorKind, LedgerError};
@@ -8,8 +8,8 @@ use crate::store::{AT_A_TIME, Ledger};
 use crate::tables::WITH_DECISION_INPUTS;
 
 impl Ledger {
-    /// Records the inputs of decisions, once: recording them again changes nothing. A database without these tables, or a role
-    /// that may not write them, keeps none; decisions are still recorded.
+    /// Records the inputs of decisions once; recording them again changes nothing. If the database has no
+    /// table for them, or the role may not write to it, nothing is recorded and no error is returned.
     ///
     /// # Errors
     ///
@@ -25,7 +25,8 @@ impl Ledger {
         }))
     }
 
-    /// Returns the inputs of the decision of a plan about a namespace: first those that all decisions of the plan share.
+    /// Returns the inputs of a plan's decision about a namespace. The inputs that all decisions of the plan
+    /// share come first.
     ///
     /// # Errors
     ///
@@ -48,7 +49,7 @@ impl Ledger {
     }
 }
 
-/// A role keeps the rights that it was given before the table existed: to it, the table is as good as absent.
+/// A role's permissions may predate the table. For such a role, the table counts as missing.
 fn permitted<T: Default>(result: Result<T, LedgerError>) -> Result<T, LedgerError> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotPermitted => Ok(T::default()),

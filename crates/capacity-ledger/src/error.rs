@@ -1,4 +1,4 @@
-//! What can go wrong with a ledger, by what to do about it.
+//! Errors of a ledger, by their remedy.
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ pub struct LedgerError {
     detail: String,
 }
 
-/// What is wrong.
+/// The kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The setting does not name a place where a ledger can be.
+    /// The setting is not a location at which a ledger can be.
     Location,
-    /// There is no ledger in that place, and the command does not create one.
+    /// There is no ledger at the location, and the command does not create one.
     Missing,
-    /// The database does not answer, or refuses us.
+    /// The database does not answer, or refuses the connection.
     Unreachable,
-    /// The database says that it is damaged; or a row cannot be read.
+    /// The database reports that it is damaged, or a row cannot be decoded.
     Corrupted,
-    /// The database file and its write-ahead log belong to different states.
+    /// The database file and its write-ahead log are from different points in time.
     Mixed,
-    /// It can be read but not written.
+    /// The ledger can be read but not written.
     ReadOnly,
-    /// The role lacks a right.
+    /// The role lacks a permission.
     NotPermitted,
-    /// No room is left.
+    /// There is no space left.
     Full,
-    /// Its tables are too old to be read without changing them.
+    /// The tables are too old to be read without an upgrade.
     Older,
-    /// It was written by a newer version of this program.
+    /// The ledger was written by a newer version of this program.
     Newer,
-    /// What was given cannot be recorded: a minute in the future, a line that cannot be read.
+    /// The input cannot be recorded: a minute in the future, or a line that cannot be parsed.
     Input,
     /// Anything else.
     Other,
@@ -49,7 +49,7 @@ impl LedgerError {
         }
     }
 
-    /// Returns the error of a ledger that did not answer in time.
+    /// Returns the error for a ledger that did not answer in time.
     pub fn unanswered(location: &str, waited: std::time::Duration) -> Self {
         let detail = format!("no answer in {} s", waited.as_secs());
         Self::new(ErrorKind::Unreachable, location, detail)
@@ -131,12 +131,14 @@ impl fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
-/// Sorts a database's error by its code. Only what a database itself calls damage is damage, and only what it calls full is full.
+/// Classifies a database error by its code. Only what the database itself reports as damaged counts as
+/// damaged, and only what it reports as full counts as full.
 pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
     let kind = match error {
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
-            // SQLite's primary codes are the low byte of a number; PostgreSQL's are five letters or digits.
+            // SQLite's primary codes are the low byte of a number; PostgreSQL's codes are five letters or
+            // digits.
             match code.parse::<u32>().ok().filter(|_| code.len() < 5) {
                 Some(code) => of_sqlite(code & 0xff),
                 None => of_postgres(&code),
@@ -148,7 +150,7 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed => ErrorKind::Unreachable,
         sqlx::Error::Configuration(_) => ErrorKind::Location,
-        // Text that is not UTF-8 and similar: a server would have rejected it.
+        // Text that is not UTF-8, for example. A server would have rejected it.
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) if !location.starts_with("postgres://") => {
             ErrorKind::Corrupted
         }
@@ -173,7 +175,7 @@ fn of_sqlite(code: u32) -> ErrorKind {
     }
 }
 
-/// A pooler's own refusals have the codes 08P01, 53300, 57xxx or 58000.
+/// Errors of a pooler itself have the codes 08P01, 53300, 57xxx or 58000.
 fn of_postgres(code: &str) -> ErrorKind {
     match (code, code.get(..2).unwrap_or_default()) {
         ("XX001" | "XX002", _) => ErrorKind::Corrupted,
@@ -195,7 +197,7 @@ mod tests {
     use crate::records::ChangeRecord;
     use crate::store::Ledger;
 
-    /// The limit is each connection's own; lower than what is there, it is what is there.
+    /// Sets the page limit of one connection. A limit below the current size becomes the current size.
     async fn limit_pages(ledger: &Ledger, pages: u32) {
         let Pool::Sqlite(pool) = &ledger.pool else { return };
         let mut connections = Vec::new();

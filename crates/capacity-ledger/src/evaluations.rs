@@ -10,7 +10,7 @@ use crate::rows;
 use crate::store::{AT_A_TIME, Ledger};
 
 impl Ledger {
-    /// Records an evaluation with its decisions, once: the same plan again changes nothing.
+    /// Records an evaluation with its decisions once; recording the same plan again changes nothing.
     ///
     /// # Errors
     ///
@@ -28,21 +28,21 @@ impl Ledger {
         })
     }
 
-    /// Records the outcomes of changes, each operation once. Recording is idempotent and the order does not matter: the same change
-    /// again leaves its row as it is, `in_progress`, `unknown` and the outcomes that sent nothing give way to a final outcome, and a
-    /// final one never gives way to these.
+    /// Records the outcomes of changes, once per operation. Recording is idempotent and independent of order:
+    /// the same change again does not modify its row, and a final outcome replaces `in_progress`, `unknown`
+    /// and outcomes without a POST, never the reverse.
     ///
     /// # Errors
     ///
     /// If the database cannot be written.
     pub async fn record_changes(&self, changes: &[ChangeRecord]) -> Result<(), LedgerError> {
-        // Two writers that lock rows in the same order cannot block each other for good.
+        // Two writers that lock rows in the same order cannot deadlock.
         let mut changes: Vec<&ChangeRecord> = changes.iter().collect();
         changes.sort_by(|one, other| one.operation_id.cmp(&other.operation_id));
         self.write_records(changes.into_iter()).await.map(drop)
     }
 
-    /// Returns what was decided and changed, oldest first; of an account, or of all if none is named.
+    /// Returns decisions and changes, oldest first, of one account or, without `account`, of all.
     ///
     /// # Errors
     ///
@@ -61,11 +61,11 @@ impl Ledger {
         Ok(history)
     }
 
-    /// As [`Ledger::history`], one row at a time.
+    /// Like [`Ledger::history`], one row at a time.
     ///
     /// # Errors
     ///
-    /// If the database cannot be read, or `take` fails: nothing follows then.
+    /// If the database cannot be read or `take` fails. No more rows are passed then.
     pub async fn each_in_history(
         &self,
         account: Option<&str>,
@@ -107,7 +107,7 @@ impl Ledger {
         taken.map_err(|problem| self.unwritten(&problem))
     }
 
-    /// Returns the namespaces that something was decided about, by name.
+    /// Returns the namespaces that have decisions, by name.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Ledger {
     }
 }
 
-/// Oldest first; of a limited history the newest rows.
+/// Builds the query for the history, oldest first. With a limit, it returns the newest rows.
 fn history_of<'q, DB>(account: Option<&'q str>, filter: &'q HistoryFilter, bytewise: &str) -> QueryBuilder<DB>
 where
     DB: Backend,

@@ -1,19 +1,19 @@
-//! Lines of files: their formats, and the names of their fields.
+//! Lines of exported files: their formats and field names.
 
 use serde::Serialize;
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Comma-separated values with a line of names.
+    /// Comma-separated values with a header line.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     JsonLines,
 }
 
-/// What a line of a file consists of.
+/// A line of an exported file.
 pub(crate) trait Line: Serialize {
-    /// The names of its fields, in their order.
+    /// The names of its fields, in order.
     const NAMES: &'static [&'static str];
 }
 

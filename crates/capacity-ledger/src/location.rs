@@ -1,4 +1,4 @@
-//! Where a ledger is.
+//! The location of a ledger.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::address::Address;
 use crate::error::{ErrorKind, LedgerError};
 
-/// Where a ledger is. Shown without its password.
+/// The location of a ledger. Its displayed form has no password.
 #[derive(Debug, Clone)]
 pub enum Location {
     /// An SQLite file, created on first use.
@@ -17,18 +17,18 @@ pub enum Location {
     Postgres(SecretString),
 }
 
-/// Words of an address in the form `host=db dbname=capacity`.
+/// Keywords of an address in the form `host=db dbname=capacity`.
 const KEYWORDS: [&str; 7] = [
     "host", "hostaddr", "port", "dbname", "user", "password", "sslmode",
 ];
 
 impl Location {
-    /// Reads a location: a path, `sqlite:PATH`, or `postgres://...`.
+    /// Parses a location: a path, `sqlite:PATH`, or `postgres://...`.
     ///
     /// # Errors
     ///
-    /// If it is empty, names another kind of database, or does not look like the path of a file. The error repeats nothing that may
-    /// be part of a password.
+    /// If it is empty, refers to another kind of database, or does not look like the path of a file. The
+    /// error contains nothing that may be part of a password.
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
         let text = text.trim();
         let read = match postgres_address(text) {
@@ -38,14 +38,14 @@ impl Location {
         read.map_err(|problem| LedgerError::new(ErrorKind::Location, "", problem))
     }
 
-    /// Returns the address of a PostgreSQL database, if it is one.
+    /// Parses the address of a PostgreSQL database.
     pub(crate) fn address(url: &SecretString) -> Result<Address<'_>, String> {
         let url = url.expose_secret();
         Address::parse(postgres_address(url).unwrap_or(url))
     }
 }
 
-/// Returns what follows the scheme.
+/// Returns the part after the scheme, if the text is a PostgreSQL address.
 fn postgres_address(text: &str) -> Option<&str> {
     let (scheme, address) = text.split_once("://")?;
     let is_ours = ["postgres", "postgresql"]
@@ -80,15 +80,15 @@ fn file(text: &str) -> Result<PathBuf, String> {
     Err(problem.to_owned())
 }
 
-/// Whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`, `me@db/led`,
-/// `mysql://db/led`.
+/// Whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`,
+/// `me@db/led`, `mysql://db/led`.
 fn is_address(text: &str) -> bool {
     let has_keywords = text.split_whitespace().any(|word| {
         word.split_once('=')
             .is_some_and(|(keyword, _)| KEYWORDS.contains(&keyword))
     });
     let first = text.split(['/', '\\']).next().unwrap_or_default();
-    // A single letter is a drive.
+    // A single letter before the colon is a drive.
     let has_port_or_scheme = first.find(':').is_some_and(|place| place > 1);
     has_keywords || has_port_or_scheme || (first.contains('@') && text.contains('/'))
 }

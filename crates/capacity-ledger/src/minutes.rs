@@ -13,7 +13,7 @@ use crate::pool::Pool;
 use crate::records::{Minute, NamespaceMinute, Recorded};
 use crate::store::Ledger;
 
-/// A minute this far in the future means that a clock jumped.
+/// A minute that is further in the future than this means that a clock jumped.
 const FUTURE: SignedDuration = SignedDuration::from_mins(5);
 
 pub(crate) fn minute_number(time: Timestamp) -> i64 {
@@ -24,7 +24,7 @@ pub(crate) fn start_of(minute: i64) -> Timestamp {
     Timestamp::from_second(minute.saturating_mul(60)).unwrap_or_default()
 }
 
-/// A row as it is stored.
+/// A row in its stored form.
 pub(crate) struct Stored {
     pub(crate) account: String,
     pub(crate) minute: i64,
@@ -33,15 +33,15 @@ pub(crate) struct Stored {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Minutes whose blocks are held at a time.
+/// Number of minutes whose blocks are in memory at the same time.
 const BLOCKS_AT_A_TIME: i64 = 15;
 
 /// A row: minute, whether it is complete, source, and the block.
 type Block = (i64, i64, String, Vec<u8>);
 
 impl Ledger {
-    /// Records a minute of an account, once, however many workers there are: what is there stays, and what it lacks is added. A
-    /// namespace given twice counts once, with the higher use.
+    /// Records a minute of an account once, regardless of the number of workers. Existing data stays, and
+    /// missing data is added. If a namespace occurs twice, the one with the higher usage counts.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Ledger {
                     written.push(Recorded::Written);
                     continue;
                 }
-                // SQLite's writer is alone as it is.
+                // SQLite has only one writer, so no lock is needed.
                 let lock = match self.pool {
                     Pool::Sqlite(_) => "",
                     Pool::Postgres(_) => " FOR UPDATE",
@@ -128,7 +128,7 @@ impl Ledger {
                 .fetch_one(&mut *transaction)
                 .await?;
                 let (complete, block): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-                // A damaged block is replaced by what is known now.
+                // A damaged block is replaced by the current data.
                 let there = codec::decode(&block).unwrap_or_default();
                 let merged = merge(&there, &minute.entries);
                 let complete = complete != 0;
@@ -153,7 +153,7 @@ impl Ledger {
         })
     }
 
-    /// Returns the minutes of an account from one time, included, to another, excluded, oldest first.
+    /// Returns the minutes of an account from `from` (inclusive) to `to` (exclusive), oldest first.
     ///
     /// # Errors
     ///
@@ -170,11 +170,12 @@ impl Ledger {
         Ok(minutes)
     }
 
-    /// As [`Ledger::window`], but hands out one minute at a time: those of a large account are large, and their blocks are not.
+    /// Like [`Ledger::window`], but passes one minute at a time to `take`, because decoded minutes of a large
+    /// account take a lot of memory.
     ///
     /// # Errors
     ///
-    /// As [`Ledger::window`]; the minutes before a damaged one have been handed out then.
+    /// As [`Ledger::window`]. Minutes before a damaged one have been passed to `take` by then.
     pub async fn each_minute(
         &self,
         account: &str,
@@ -196,7 +197,7 @@ impl Ledger {
                     .iter()
                     .all(|entry| names.contains_key(&number(entry)))
                 {
-                    // A writer may have added one since.
+                    // A writer may have added a namespace since.
                     names = self.names_of(account).await?;
                 }
                 each(self.named(stored, &names)?);
@@ -220,7 +221,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Reads the oldest stored minutes of a range, `limit` at most.
+    /// Reads the oldest stored minutes of a range, at most `limit` of them.
     async fn blocks(&self, account: &str, from: i64, to: i64, limit: i64) -> Result<Vec<Block>, LedgerError> {
         within!(self, Access::Read, transaction => {
             let rows = query(
@@ -289,7 +290,7 @@ fn count<T>(these: &[T]) -> i64 {
     i64::try_from(these.len()).unwrap_or(i64::MAX)
 }
 
-/// Existing entries stay, unless more was read of a namespace.
+/// Merges entries. An existing entry is kept, unless the other one has more rates of its namespace.
 fn merge(there: &[Entry], more: &[Entry]) -> Vec<Entry> {
     let read = |entry: &Entry| entry.unread.iter().filter(|unread| !**unread).count();
     let mut merged: BTreeMap<u64, Entry> = there.iter().map(|entry| (entry.namespace, *entry)).collect();
@@ -302,7 +303,7 @@ fn merge(there: &[Entry], more: &[Entry]) -> Vec<Entry> {
     merged.into_values().collect()
 }
 
-/// The first minute that does not begin before a time.
+/// Returns the first minute that does not begin before a time.
 fn ceiling(time: Timestamp) -> i64 {
     minute_number(time) + i64::from(time.as_second().rem_euclid(60) != 0 || time.subsec_nanosecond() != 0)
 }

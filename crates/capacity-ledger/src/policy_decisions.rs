@@ -1,4 +1,4 @@
-//! What policies decided, in addition to the decisions that were acted on.
+//! Decisions of policies, in addition to the decisions that were acted on.
 
 use sqlx::{Encode, FromRow, QueryBuilder, Row, Type};
 
@@ -10,7 +10,7 @@ use crate::store::{AT_A_TIME, Ledger};
 use crate::tables::WITH_POLICY_DECISIONS;
 
 impl Ledger {
-    /// Records what policies decided, once: the same again changes nothing.
+    /// Records decisions of policies once; recording them again changes nothing.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Ledger {
         })
     }
 
-    /// Returns what policies decided, oldest first; of an account, or of all if none is named.
+    /// Returns decisions of policies, oldest first, of one account or, without `account`, of all.
     ///
     /// # Errors
     ///

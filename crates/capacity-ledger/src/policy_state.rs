@@ -1,4 +1,4 @@
-//! What policies remember of namespaces.
+//! The stored state of policies.
 
 use std::collections::BTreeMap;
 
@@ -33,14 +33,16 @@ impl Ledger {
         })
     }
 
-    /// Stores policy state, all or nothing. State only moves forward in time: a record of an earlier minute than
-    /// the stored one is ignored, one of the same minute replaces it. Returns how many records were stored.
+    /// Stores policy state, all or nothing. State only moves forward in time: a record of an earlier minute
+    /// than the stored one is ignored, and one of the same minute replaces it. Returns how many records were
+    /// stored.
     ///
     /// # Errors
     ///
     /// If a state is longer than [`PolicyStateRecord::LONGEST`], or the database cannot be written.
     pub async fn store_policy_states(&self, states: &[PolicyStateRecord]) -> Result<u64, LedgerError> {
-        // A statement may touch a row only once, and writers that lock rows in the same order cannot block each other for good.
+        // A statement may modify a row only once, and writers that lock rows in the same order cannot
+        // deadlock.
         let mut newest: BTreeMap<[&str; 3], &PolicyStateRecord> = BTreeMap::new();
         for state in states {
             if let Some(problem) = state.problem() {

@@ -1,11 +1,11 @@
-//! The connections of a ledger, and how they are opened.
+//! The connections of a ledger.
 
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 
-/// How long to wait for a connection, or for another writer.
+/// Maximum time to wait for a connection or for another writer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connections to either database.

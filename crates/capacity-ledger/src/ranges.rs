@@ -1,4 +1,4 @@
-//! Rows of a range of time, for reports.
+//! Rows of a time range, for reports.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -10,7 +10,7 @@ use crate::rows;
 use crate::store::Ledger;
 
 impl Ledger {
-    /// Returns the accounts that something is recorded of, by id.
+    /// Returns the accounts with recorded data, by id.
     ///
     /// # Errors
     ///
@@ -27,7 +27,8 @@ impl Ledger {
         })
     }
 
-    /// Returns the changes of an account that were recorded from one time, included, to another, excluded, oldest first.
+    /// Returns the changes of an account that were recorded from `from` (inclusive) to `to` (exclusive),
+    /// oldest first.
     ///
     /// # Errors
     ///
@@ -53,7 +54,8 @@ impl Ledger {
         })
     }
 
-    /// Returns the folded hours of an account from one hour since 1970, included, to another, excluded.
+    /// Returns the aggregated hours of an account from one hour since 1970 (inclusive) to another
+    /// (exclusive).
     ///
     /// # Errors
     ///

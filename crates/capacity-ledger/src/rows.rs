@@ -1,4 +1,4 @@
-//! Plain rows: each record's columns are named once, for reading, writing and moving them alike.
+//! Rows of tables: each record names its columns once, for reading, writing and transferring.
 
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
@@ -14,16 +14,16 @@ use crate::records::{
 };
 use crate::tables::{WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS, WITH_POLICY_STATE};
 
-/// What a column holds.
+/// The value of a column.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cell<'a> {
     Text(Option<&'a str>),
     Number(Option<i64>),
 }
 
-/// A field that is a column.
+/// A field that is stored in a column.
 trait Field {
-    /// How a database holds it.
+    /// The type of the stored value.
     type Stored;
 
     fn read(stored: Self::Stored) -> Self;
@@ -78,7 +78,7 @@ impl Field for Option<i64> {
     }
 }
 
-/// SQLite has no booleans, so neither database stores any.
+/// SQLite has no booleans, so they are stored as integers in both databases.
 impl Field for bool {
     type Stored = i64;
 
@@ -91,25 +91,25 @@ impl Field for bool {
     }
 }
 
-/// A record that is one row of one table, and one line of a file.
+/// A record that is one row of a table and one line of a file.
 pub(crate) trait Record:
     Line + DeserializeOwned + Send + Sync + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>
 {
     const TABLE: &'static str;
     const COLUMNS: &'static [&'static str];
-    /// The order of an export, the same in both databases: `{bytewise}` stands for the order of text that does not depend on where
-    /// it is run.
+    /// The order of an export, which is the same in both databases. `{bytewise}` is replaced by the collation
+    /// that orders text the same way on every machine.
     const ORDER: &'static str;
-    /// How many additions a database has at least, if it has the table.
+    /// The minimum number of additions of a database that has the table.
     const ADDITIONS: usize = 0;
-    /// What must hold, of the values `$1`, `$2`..., for a record to be taken in.
+    /// The condition for inserting a record, in terms of the values `$1`, `$2`...
     const TAKEN_IN_IF: &'static str = "true";
-    /// What happens to an existing row: `{bytewise}` as in [`Record::ORDER`].
+    /// How to handle an existing row. `{bytewise}` as in [`Record::ORDER`].
     const ON_CONFLICT: &'static str = "DO NOTHING";
 
     fn cells(&self) -> Vec<Cell<'_>>;
 
-    /// Finds what no database would reject but no reader could use.
+    /// Returns a problem that no database would reject, but that makes the record unusable.
     fn problem(&self) -> Option<String> {
         None
     }
@@ -162,7 +162,7 @@ record! {
     requests_known_minutes = "requests_known_minutes",
     operations_known_minutes = "operations_known_minutes";
 
-    /// Its minutes still exist and will be folded: they would count twice.
+    /// If its minutes still exist and will be aggregated, the hour would be counted twice.
     const TAKEN_IN_IF: &'static str = "NOT EXISTS (SELECT 1 FROM capacity_minutes \
         WHERE account = $1 AND minute >= $3 * 60 AND minute < $3 * 60 + 60)";
 
@@ -234,8 +234,8 @@ record! {
     const ADDITIONS: usize = WITH_DECISION_INPUTS;
 }
 
-/// How much an outcome says: one that sent nothing may be queued again under the same operation id, and one that is still open, or
-/// whose workflow was lost, gives way to the outcome that was seen.
+/// How final an outcome is. A change without a POST may be queued again under the same operation id. An
+/// outcome that is still open, or whose workflow was lost, is replaced by an observed outcome.
 macro_rules! finality {
     ($row:literal) => {
         concat!(
@@ -260,8 +260,8 @@ record! {
     ended_at_ms = "ended_at_ms",
     by = "made_by";
 
-    /// The order in which rows of one operation arrive does not matter: the more final outcome stays, and of equally final ones
-    /// the earlier, and text decides between rows of the same millisecond.
+    /// The order in which rows of one operation arrive does not matter: the more final outcome wins. Among
+    /// equally final ones, the earlier one wins; in the same millisecond, text order decides.
     const ON_CONFLICT: &'static str = concat!(
         "(operation_id) DO UPDATE SET account = excluded.account, plan_id = excluded.plan_id, namespace = excluded.namespace, \
          from_trus = excluded.from_trus, to_trus = excluded.to_trus, outcome = excluded.outcome, error = excluded.error, \
@@ -290,7 +290,7 @@ record! {
 
     const ADDITIONS: usize = WITH_POLICY_STATE;
 
-    /// It only moves forward in time; in the same minute the later write counts.
+    /// State only moves forward in time. In the same minute, the later write wins.
     const ON_CONFLICT: &'static str = "(account, namespace, policy) DO UPDATE SET version = excluded.version, \
         minute = excluded.minute, state = excluded.state WHERE excluded.minute > capacity_policy_state.minute \
         OR (excluded.minute = capacity_policy_state.minute \
@@ -314,7 +314,7 @@ fn no_time(milliseconds: i64) -> Option<String> {
     (!is_time).then(|| format!("{milliseconds} is not a time in milliseconds"))
 }
 
-/// The columns of a record, to be read with `sqlx::query_as`.
+/// Selects the columns of a record, to be read with `sqlx::query_as`.
 pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
     AssertSqlSafe(format!(
         "SELECT {} FROM {} {rest}",
@@ -324,7 +324,7 @@ pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
     .into_sql_str()
 }
 
-/// Writes a record where it may be taken in.
+/// Inserts a record if its condition holds.
 pub(crate) fn insert<DB: Backend, T: Record>(_: &Transaction<'_, DB>) -> SqlStr {
     let values: Vec<String> = (1..=T::COLUMNS.len())
         .map(|number| format!("${number}"))
@@ -340,7 +340,7 @@ pub(crate) fn insert<DB: Backend, T: Record>(_: &Transaction<'_, DB>) -> SqlStr 
     .into_sql_str()
 }
 
-/// A statement that writes some records, of which no two may be about the same row.
+/// A statement that inserts several records, which must belong to different rows.
 pub(crate) fn insert_all<'q, DB, T: Record + 'q>(records: impl IntoIterator<Item = &'q T>) -> QueryBuilder<DB>
 where
     DB: Backend,

@@ -1,4 +1,4 @@
-//! Bringing a database to the tables of this version.
+//! Creates and upgrades the tables of a database to this version.
 
 use sqlx::{AssertSqlSafe, Row};
 
@@ -8,7 +8,7 @@ use crate::pool::{Opening, Pool};
 use crate::store::Ledger;
 use crate::tables::{ADDITIONS, STEPS, VERSION};
 
-/// The tables that a database has.
+/// The version of a database's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Tables {
     version: i64,
@@ -41,9 +41,9 @@ impl Tables {
 }
 
 impl Ledger {
-    /// Creates missing tables and brings older ones to this version, as far as the opening allows. A database that is up to date is
-    /// only read, so that a role without the right to create tables can use them. If two workers start together, the second waits
-    /// for the first. Returns how many additions it has.
+    /// Creates missing tables and upgrades older ones to this version, as far as the mode of opening allows.
+    /// An up-to-date database is only read, so that a role that may not create tables can use it. If two
+    /// workers start together, the second waits for the first. Returns how many additions the database has.
     pub(crate) async fn prepare(&self, opening: Opening) -> Result<usize, LedgerError> {
         let failed = |kind, detail: String| Err(LedgerError::new(kind, &self.location, detail));
         let mut tables = self.tables().await?;
@@ -60,7 +60,7 @@ impl Ledger {
         let is_behind = tables.version < VERSION || tables.additions < ADDITIONS.len();
         if tables.version <= VERSION && is_behind && opening != Opening::ReadOnly {
             tables = match self.add_missing().await {
-                // A role without the right to create tables works with those that there are.
+                // A role that may not create tables uses the existing ones.
                 Err(error) if tables.version == VERSION && error.kind() == ErrorKind::NotPermitted => tables,
                 added => added?,
             };
@@ -75,7 +75,7 @@ impl Ledger {
         Ok(tables.additions)
     }
 
-    /// Each is read on its own: an error ends a transaction of PostgreSQL.
+    /// Each table is read separately, because an error ends a transaction in PostgreSQL.
     async fn tables(&self) -> Result<Tables, LedgerError> {
         let read = async |sql: &'static str| {
             within!(self, Access::Read, transaction => {
@@ -91,7 +91,7 @@ impl Ledger {
         Ok(Tables::of(version, additions))
     }
 
-    /// Creates the table of the version. Of two that create it at once, one finds it created.
+    /// Creates the table of the version. If two workers create it at the same time, the second one finds it.
     async fn add_version(&self) -> Result<(), LedgerError> {
         within!(self, Access::Write, transaction => {
             let created = query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")
@@ -104,7 +104,7 @@ impl Ledger {
         })
     }
 
-    /// Returns the tables as they are then.
+    /// Returns the tables after the upgrade.
     async fn add_missing(&self) -> Result<Tables, LedgerError> {
         self.add_version().await?;
         within!(self, Access::WriteAlone("capacity_ledger"), transaction => {
@@ -135,7 +135,7 @@ impl Ledger {
         })
     }
 
-    /// Writes a statement of the schema in the words of the database.
+    /// Writes a schema statement in the dialect of the database.
     fn in_dialect(&self, statement: &str) -> String {
         let (bytes, random) = match self.pool {
             Pool::Sqlite(_) => ("BLOB", "lower(hex(randomblob(8)))"),

@@ -1,4 +1,4 @@
-//! The file of a ledger: opening it, also read-only.
+//! Opens the file of a ledger, for writing or read-only.
 
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
@@ -44,7 +44,8 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     let begun = Instant::now();
     loop {
         match pool(options.clone()).await {
-            // The switch of a new file to its write-ahead log does not wait for another process that opens it as well.
+            // Switching a new file to a write-ahead log does not wait for another process that opens the file
+            // at the same time.
             Err(error) if has_code(&error, &[BUSY]) && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -63,7 +64,8 @@ async fn read_only(
         Err(error) if is_denied(&error) => error,
         pool => return pool.map_err(|error| sorted(&error, shown)),
     };
-    // Readers share an index of the log, which they may have to create. Without a log, the file alone is complete.
+    // Readers share an index of the log, which they may have to create. Without a log, the file alone is
+    // complete.
     if write_ahead_log::is_empty(path) {
         return tried(options.immutable(true))
             .await
@@ -76,7 +78,7 @@ async fn read_only(
 
 async fn tried(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let pool = pool(options).await?;
-    // Only the first statement opens the file.
+    // The file is only opened by the first statement.
     sqlx::query("SELECT COUNT(*) FROM sqlite_master")
         .execute(&pool)
         .await?;

@@ -1,4 +1,4 @@
-//! Opening a ledger, and the two databases behind it.
+//! Opens a ledger, in either database.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::pool::{Opening, PATIENCE, Pool};
 use crate::rows::{self, Record};
 use crate::{sqlite, write_ahead_log};
 
-/// Rows of one statement: their values stay far below what either database takes.
+/// Maximum rows per statement, so that the number of values stays far below the limits of both databases.
 pub(crate) const AT_A_TIME: usize = 250;
 
 /// A ledger. Clones share its connections.
@@ -22,9 +22,10 @@ pub struct Ledger {
     pub(crate) pool: Pool,
     pub(crate) location: Arc<str>,
     identity: Arc<str>,
-    /// Additions to its tables; fewer in a ledger of an earlier release that is only read.
+    /// Number of additions to its tables. It is lower if the ledger of an earlier release is opened
+    /// read-only.
     pub(crate) additions: usize,
-    /// Numbers of namespaces by account and name: they are only ever added.
+    /// Numbers of namespaces, by account and name. Entries are only added.
     numbers: Arc<Mutex<Numbers>>,
 }
 
@@ -32,11 +33,12 @@ pub struct Ledger {
 type Numbers = HashMap<(String, Arc<str>), i64>;
 
 impl Ledger {
-    /// Opens a ledger; an SQLite file and its folder are created on first use, and the tables upgraded to this version.
+    /// Opens a ledger. An SQLite file and its folder are created on first use, and the tables are upgraded to
+    /// this version.
     ///
     /// # Errors
     ///
-    /// If the database cannot be reached within some seconds, is damaged, or was written by a newer version.
+    /// If the database cannot be reached within a few seconds, is damaged, or was written by a newer version.
     pub async fn open(location: &Location) -> Result<Self, LedgerError> {
         Self::open_as(location, Opening::Create).await
     }
@@ -45,17 +47,17 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As [`Ledger::open`], and if there is none.
+    /// As [`Ledger::open`], or if there is none.
     pub async fn open_existing(location: &Location) -> Result<Self, LedgerError> {
         Self::open_as(location, Opening::Existing).await
     }
 
-    /// Opens an existing ledger without changing it. The right to read is enough: SELECT in PostgreSQL, a replica, a
-    /// file and a folder that this user may not write.
+    /// Opens an existing ledger without changing it. Read access is enough: SELECT in PostgreSQL, a replica,
+    /// or a file and folder that this user cannot write.
     ///
     /// # Errors
     ///
-    /// As [`Ledger::open`], and if there is none or its tables are older than this version.
+    /// As [`Ledger::open`], or if there is none or its tables are older than this version.
     pub async fn open_read_only(location: &Location) -> Result<Self, LedgerError> {
         Self::open_as(location, Opening::ReadOnly).await
     }
@@ -92,12 +94,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Returns where it is, without its password.
+    /// Returns the location, without its password.
     pub fn location(&self) -> &str {
         &self.location
     }
 
-    /// Ends all connections. Dropping the ledger does so as well, later.
+    /// Closes all connections. Dropping the ledger does the same, but later.
     pub async fn close(&self) {
         match &self.pool {
             Pool::Sqlite(pool) => pool.close().await,
@@ -105,12 +107,12 @@ impl Ledger {
         }
     }
 
-    /// Returns what identifies this ledger, wherever it is stored.
+    /// Returns the id of this ledger, which does not depend on where it is stored.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Returns the database's name of the order of text that does not depend on where it runs.
+    /// Returns the database's name for the collation that orders text the same way on every machine.
     pub(crate) fn bytewise(&self) -> &'static str {
         match self.pool {
             Pool::Sqlite(_) => Sqlite::BYTEWISE,
@@ -145,7 +147,7 @@ impl Ledger {
         LedgerError::new(ErrorKind::Input, &self.location, detail)
     }
 
-    /// Writes the identity into the head of an SQLite file.
+    /// Writes the id into the header of an SQLite file.
     async fn mark_file(&self, identity: &str) -> Result<(), LedgerError> {
         let Pool::Sqlite(pool) = &self.pool else {
             return Ok(());
@@ -170,7 +172,7 @@ impl Ledger {
         })
     }
 
-    /// Returns the numbers of namespaces, giving new ones to those that have none.
+    /// Returns the numbers of namespaces, and assigns new ones to those without a number.
     pub(crate) async fn numbers_of(
         &self,
         account: &str,
@@ -190,7 +192,7 @@ impl Ledger {
             within!(self, Access::WriteAlone("capacity_namespaces"), transaction => {
                 let row = query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
                 let mut numbers = row.try_get::<i64, _>(0)? + 1..;
-                // Many names per statement, because each statement costs a network round trip.
+                // Many names per statement, because each statement takes a network round trip.
                 for names in missing.chunks(AT_A_TIME) {
                     let mut insert = QueryBuilder::new("INSERT INTO capacity_namespaces (id, account, name) ");
                     insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {

@@ -1,9 +1,10 @@
-//! The tables, in append-only steps.
+//! The tables, as append-only migration steps.
 
-/// The newest version this program knows. A program that knows only a lower one refuses the ledger.
+/// The newest version that this program knows. A program that only knows a lower one refuses to open the
+/// ledger.
 pub(crate) const VERSION: i64 = 2;
 
-/// `{bytes}` stands for the database's type of bytes, `{random}` for sixteen random digits.
+/// `{bytes}` is replaced by the database's type for bytes, `{random}` by sixteen random digits.
 pub(crate) const STEPS: &[&[&str]] = &[
     &[
         "CREATE TABLE capacity_namespaces (id BIGINT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (account, name))",
@@ -33,7 +34,7 @@ pub(crate) const STEPS: &[&[&str]] = &[
         "ALTER TABLE capacity_hours ADD COLUMN actions_known_minutes BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE capacity_hours ADD COLUMN requests_known_minutes BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE capacity_hours ADD COLUMN operations_known_minutes BIGINT NOT NULL DEFAULT 0",
-        // Earlier versions read everything in every minute.
+        // Earlier versions read all rates in every minute.
         "UPDATE capacity_hours SET actions_known_minutes = known_minutes, requests_known_minutes = known_minutes, \
          operations_known_minutes = known_minutes",
         "CREATE TABLE capacity_identity (id TEXT NOT NULL)",
@@ -41,10 +42,11 @@ pub(crate) const STEPS: &[&[&str]] = &[
     ],
 ];
 
-/// Steps that programs of the same [`VERSION`] do not notice, so that a release can be rolled back without losing its ledger.
+/// Steps that do not affect programs with the same [`VERSION`], so that a release can be rolled back without
+/// losing its ledger.
 pub(crate) const ADDITIONS: &[&[&str]] = &[
     &[
-        // Only imports ever wrote this table, and its rows have neither the policy nor the time.
+        // Only imports ever wrote to this table, and its rows have neither a policy nor a time.
         "DROP TABLE capacity_policy_state",
         "CREATE TABLE capacity_policy_state (account TEXT NOT NULL, namespace TEXT NOT NULL, policy TEXT NOT NULL, \
      version BIGINT NOT NULL, minute BIGINT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (account, namespace, policy))",
@@ -62,9 +64,9 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
     ],
 ];
 
-/// How many additions a database has at least, if it has the table.
+/// The minimum number of additions of a database with the table for policy state.
 pub(crate) const WITH_POLICY_STATE: usize = 1;
-/// The same of the decisions of policies.
+/// The same for decisions of policies.
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
 /// The same for the inputs of decisions.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;

@@ -16,35 +16,35 @@ use crate::rows;
 use crate::store::{AT_A_TIME, Ledger};
 use crate::tables::{VERSION, WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS};
 
-/// What a ledger holds.
+/// The contents of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
-    /// Where it is, without a password.
+    /// Location of the ledger, without its password.
     pub location: String,
     /// Version of its tables.
     pub schema_version: i64,
-    /// Rows of each table, by the table's short name.
+    /// Number of rows in each table, by the table's short name.
     pub rows: BTreeMap<&'static str, i64>,
-    /// The oldest minute.
+    /// The oldest minute in the ledger.
     pub oldest_minute: Option<Timestamp>,
-    /// The newest minute.
+    /// The newest minute in the ledger.
     pub newest_minute: Option<Timestamp>,
-    /// Bytes that the database takes.
+    /// Size of the database in bytes.
     pub bytes: i64,
 }
 
-/// What pruning did.
+/// The result of pruning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// Minutes folded into hours.
+    /// Minutes aggregated into hours.
     pub minutes: u64,
-    /// Hours dropped.
+    /// Hours deleted.
     pub hours: u64,
-    /// Evaluations dropped.
+    /// Evaluations deleted.
     pub evaluations: u64,
-    /// Decisions dropped, with their evaluations.
+    /// Decisions deleted, with their evaluations.
     pub decisions: u64,
-    /// Changes dropped, with their evaluations or for their own age.
+    /// Changes deleted, with their evaluations or because of their own age.
     pub changes: u64,
 }
 
@@ -68,14 +68,14 @@ const COUNTS: [(&str, &str, usize); 9] = [
     ),
 ];
 
-/// Where the evaluation of a decision or a change is old.
+/// A condition for rows whose evaluation is old.
 macro_rules! of_an_old_evaluation {
     () => {
         "(account, plan_id) IN (SELECT account, plan_id FROM capacity_evaluations WHERE evaluated_at_ms < $1)"
     };
 }
 
-/// A change may have no evaluation: then its own age counts.
+/// A change may have no evaluation. In that case, its own age counts.
 const OLD_CHANGES: &str = concat!(
     "DELETE FROM capacity_changes WHERE ended_at_ms < $1 OR ",
     of_an_old_evaluation!()
@@ -85,7 +85,7 @@ const OLD_POLICY_DECISIONS: &str = concat!(
     "DELETE FROM capacity_policy_decisions WHERE ",
     of_an_old_evaluation!()
 );
-/// An older release drops evaluations and does not know this table.
+/// An older release deletes evaluations and does not know this table.
 const OLD_DECISION_INPUTS: &str = concat!(
     "DELETE FROM capacity_decision_inputs WHERE ",
     of_an_old_evaluation!(),
@@ -115,7 +115,7 @@ impl Ledger {
             });
             match counted {
                 Ok(counted) => additions.extend([(name, counted)]),
-                // A reader keeps the rights that it was given before the table existed.
+                // A reader's permissions may predate the table.
                 Err(error) if error.kind() == ErrorKind::NotPermitted => {}
                 Err(error) => return Err(error),
             }
@@ -139,7 +139,7 @@ impl Ledger {
         })
     }
 
-    /// Checks everything, and returns what is wrong; empty if all is well.
+    /// Checks everything, and returns the problems; empty if there are none.
     ///
     /// # Errors
     ///
@@ -171,14 +171,16 @@ impl Ledger {
         Ok(problems)
     }
 
-    /// Folds minutes older than `keep_minutes` into hours that stay, drops hours older than `keep_hours`, and evaluations, their
-    /// decisions and changes older than `keep_decisions`. Inputs of decisions go with the minutes that complete them. Folding an hour is one transaction, so that an interruption loses nothing
-    /// and counts nothing twice; so is dropping evaluations, so that none stands without its decisions. What policies remember
-    /// stays.
+    /// Aggregates minutes older than `keep_minutes` into hours, and deletes hours older than `keep_hours`.
+    /// Deletes evaluations, with their decisions and changes, older than `keep_decisions`. Inputs of
+    /// decisions are deleted with the minutes that complete them; policy state is kept. Each hour is
+    /// aggregated in one transaction, so an interruption loses nothing and counts nothing twice. Evaluations
+    /// are deleted in one transaction with their decisions.
     ///
     /// # Errors
     ///
-    /// If the database cannot be read or written; if a minute is damaged, after all else was pruned.
+    /// If the database cannot be read or written. If a minute is damaged, the error is returned after
+    /// everything else was pruned.
     pub async fn prune(
         &self,
         now: Timestamp,
@@ -202,7 +204,7 @@ impl Ledger {
             for hour in hours {
                 match self.fold(&account, hour).await {
                     Ok(minutes) => pruned.minutes += minutes,
-                    // A damaged minute stays, but does not prevent pruning of others.
+                    // A damaged minute stays, and the others are pruned.
                     Err(error) if error.kind() == ErrorKind::Corrupted => {
                         damaged.get_or_insert(error);
                     }
@@ -273,7 +275,8 @@ impl Ledger {
                         .bind(hour * 60 + 60)
                         .execute(&mut *transaction)
                         .await?;
-                    // Minutes of a folded hour are never imported again: they would not be counted.
+                    // Minutes of an aggregated hour must never be imported again, because they would not be
+                    // counted.
                     query(
                         "INSERT INTO capacity_folded (account, before_hour) VALUES ($1, $2) ON CONFLICT (account) DO UPDATE SET \
                          before_hour = excluded.before_hour WHERE capacity_folded.before_hour < excluded.before_hour",
@@ -288,7 +291,7 @@ impl Ledger {
         })?
     }
 
-    /// Adds the minutes of an hour up.
+    /// Adds up the minutes of an hour.
     fn hours_of(
         &self,
         account: &str,
@@ -319,7 +322,8 @@ impl Ledger {
         Ok(hours.into_values().collect())
     }
 
-    /// Returns the hours of a namespace that were folded, oldest first; of all its account's namespaces if none is named.
+    /// Returns the aggregated hours of a namespace, oldest first; of all namespaces of the account if
+    /// `namespace` is empty.
     ///
     /// # Errors
     ///
@@ -341,7 +345,7 @@ impl Ledger {
         })
     }
 
-    /// Returns the accounts that there are minutes of.
+    /// Returns the accounts with minutes.
     ///
     /// # Errors
     ///
@@ -355,7 +359,7 @@ impl Ledger {
         })
     }
 
-    /// Numbers of the minutes of an account before one, in their order.
+    /// Returns the numbers of an account's minutes before `before`, in order.
     pub(crate) async fn minute_numbers(&self, account: &str, before: i64) -> Result<Vec<i64>, LedgerError> {
         within!(self, Access::Read, transaction => {
             let rows = query("SELECT minute FROM capacity_minutes WHERE account = $1 AND minute < $2 ORDER BY minute")

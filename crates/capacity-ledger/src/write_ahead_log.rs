@@ -1,9 +1,10 @@
-//! Whether a database file and the write-ahead log next to it belong together.
+//! Checks whether a database file and the write-ahead log next to it belong together.
 //!
-//! SQLite replays any intact log into any file: a file restored from a backup next to the log of a later time, or the reverse, ends
-//! up as a mixture of both, silently. So every transaction that writes raises `user_version` by one, which puts the first page of
-//! the file, with that number and the ledger's own `application_id`, into the log. A log continues a file whose number is the one
-//! before the log's first, or one of the log's own where some of it was already copied into the file.
+//! SQLite replays any intact log into any file. If a file is restored from a backup next to the log of a
+//! later time, or the reverse, the result is silently a mixture of both. To detect this, every transaction
+//! that writes increments `user_version`, which puts the first page of the file, with that number and the
+//! ledger's own `application_id`, into the log. A log belongs to a file if the file's number is the one
+//! before the log's first, or one of the log's own if part of the log was already copied into the file.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,14 +17,14 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// How often to retry: another process may be writing at the same time.
+/// How often to retry, because another process may be writing at the same time.
 const LOOKS: u8 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(30);
 
-/// What the first page of a file says.
+/// The stamp on the first page of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    /// 0 before it was set.
+    /// Id of the ledger; 0 before it was set.
     ledger: i64,
     number: i64,
 }
@@ -42,20 +43,20 @@ impl Log {
     }
 }
 
-/// Raises the number of the file.
+/// Increments the number of the file.
 pub(crate) async fn stamp(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
     let row = sqlx::query("PRAGMA user_version")
         .fetch_one(&mut **transaction)
         .await?;
     let next = i32::try_from(row.try_get::<i64, _>(0)? + 1).unwrap_or_default();
-    // Not kept: it is another statement each time.
+    // Not cached, because the statement is different each time.
     sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {next}")))
         .execute(&mut **transaction)
         .await
         .map(drop)
 }
 
-/// Returns the `application_id` of a ledger, made of its identity.
+/// Returns the `application_id` of a ledger, derived from its id.
 pub(crate) fn application_id(identity: &str) -> i64 {
     let digits = identity.get(..8).unwrap_or_default();
     i64::from_str_radix(digits, 16).unwrap_or_default() & 0x7fff_ffff
@@ -67,17 +68,18 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
     path.into()
 }
 
-/// Whether there is no log, or nothing in it.
+/// Returns whether there is no log, or the log is empty.
 pub(crate) fn is_empty(database: &Path) -> bool {
     let length = path_of(database).metadata().map_or(0, |found| found.len());
     length <= (LOG_HEADER + FRAME_HEADER) as u64
 }
 
-/// Compares a file with the log next to it before SQLite opens them. If they cannot be compared, SQLite decides.
+/// Compares a file with the log next to it before SQLite opens them. If they cannot be compared, SQLite
+/// decides.
 ///
 /// # Errors
 ///
-/// If the log does not continue the file: in what they differ.
+/// If the log does not belong to the file; the text describes how they differ.
 pub(crate) async fn check(database: &Path) -> Result<(), String> {
     let mut problem = Ok(());
     for _ in 0..LOOKS {
@@ -115,7 +117,8 @@ fn difference(file: Stamp, log: Log) -> String {
     }
 }
 
-/// Reads the file alone, through SQLite: closing the file ourselves would release the locks that SQLite holds in this process.
+/// Reads the stamp of the file alone, through SQLite. Closing the file ourselves would release the locks that
+/// SQLite holds in this process.
 async fn file_stamp(database: &Path) -> Option<Stamp> {
     let options = SqliteConnectOptions::new()
         .filename(database)
@@ -139,7 +142,7 @@ async fn file_stamp(database: &Path) -> Option<Stamp> {
     Some(Stamp { ledger, number })
 }
 
-/// Reads the stamps of a log's transactions that are complete; `None` if there is none.
+/// Reads the stamps of the log's complete transactions; `None` if there are none.
 fn read(file: impl Read) -> Option<Log> {
     let mut file = BufReader::new(file);
     let mut header = [0; LOG_HEADER];
@@ -187,7 +190,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(word))
 }
 
-/// SQLite's running checksum, over pairs of words.
+/// SQLite's running checksum over pairs of words.
 fn add((mut one, mut other): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
     let number = |word: &[u8]| {
         let word = word.try_into().unwrap_or_default();

@@ -1,17 +1,18 @@
-//! Every setting there is: one table, from which names are checked, values are shown, and documents are tested.
+//! The table of all settings. Names are checked against it, values are displayed from it, and documents are
+//! tested against it.
 
 use crate::synonyms::synonym;
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// The name of its variable; the key in a file is the same in lower case.
+    /// Name of the environment variable. In a file, the key is the same name in lower case.
     pub name: &'static str,
     /// The default; `None` if there is none.
     pub default: Option<&'static str>,
-    /// Whether its value is never shown, and may come from a file named by `<NAME>_FILE`.
+    /// Whether the value is secret: it is never displayed, and may come from a file set in `<NAME>_FILE`.
     pub is_secret: bool,
-    /// What it does, in one line.
+    /// Description in one line.
     pub help: &'static str,
 }
 
@@ -33,7 +34,7 @@ const fn secret(name: &'static str, help: &'static str) -> Entry {
     }
 }
 
-/// Every setting, in the order in which they are shown.
+/// Every setting, in display order.
 pub const CATALOGUE: &[Entry] = &[
     secret(
         "TEMPORAL_CLOUD_OPS_API_KEY",
@@ -191,7 +192,7 @@ pub const CATALOGUE: &[Entry] = &[
     setting(
         "LEDGER_KEEP_MINUTES",
         Some("14d"),
-        "how long the ledger keeps minutes of usage before it folds them into hours, which it keeps",
+        "how long the ledger keeps minutes of usage before it aggregates them into hours, which it keeps",
     ),
     setting(
         "LEDGER_KEEP_DECISIONS",
@@ -265,16 +266,16 @@ pub const CATALOGUE: &[Entry] = &[
     ),
 ];
 
-/// Names of the SDK that stand for ours.
+/// Names used by the SDK for some of our settings.
 const ALIASES: &[(&str, &str)] = &[
     ("TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_CERT_PATH"),
     ("TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_KEY_PATH"),
 ];
 
-/// The variable that names the settings file.
+/// The variable with the path of the settings file.
 pub(crate) const CONFIG_VARIABLE: &str = "TEMPORAL_CAPACITY_CONFIG";
 
-/// Names that are others' or not a setting, however near they are to one.
+/// Names that belong to other programs or are not settings, even if they are similar to one.
 const NOT_OURS: &[&str] = &[
     CONFIG_VARIABLE,
     "TEMPORAL_CLI_PATH",
@@ -283,14 +284,14 @@ const NOT_OURS: &[&str] = &[
     "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
 ];
 
-/// What a name means.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
     /// A setting.
     Setting(&'static str),
-    /// The file that holds a setting.
+    /// The file that contains a setting.
     FileOf(&'static str),
-    /// Nearly a setting.
+    /// Similar to a setting.
     Near(&'static str),
     /// Something else.
     Other,
@@ -300,7 +301,7 @@ pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name == name)
 }
 
-/// Returns what a variable's name means.
+/// Returns the meaning of a variable's name.
 pub(crate) fn meaning(name: &str) -> Name {
     if let Some(entry) = entry(name) {
         return Name::Setting(entry.name);
@@ -321,7 +322,7 @@ pub(crate) fn meaning(name: &str) -> Name {
     nearest(name).map_or(Name::Other, Name::Near)
 }
 
-/// Returns the setting that a name was probably meant to be: another word for it, or a typo.
+/// Returns the setting that a name probably stands for: a synonym or a typo.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     if let Some(setting) = synonym(name) {
         return Some(setting);
@@ -329,7 +330,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_suffix("_FILE").unwrap_or(&name);
     let close = |entry: &&Entry| {
-        // Two typos in a long name are a typo; in a short name they make another word.
+        // Two edits in a long name are a typo; in a short name they make another word.
         let allowed = if entry.name.len() < 12 { 1 } else { 2 };
         strsim::damerau_levenshtein(name, entry.name) <= allowed
     };

@@ -12,7 +12,8 @@ pub(crate) const SHADOW: &str = "POLICY_SHADOW";
 pub(crate) const BUDGET: &str = "METRICS_REQUESTS_PER_HOUR";
 pub(crate) const KEEP: &str = "LEDGER_KEEP_MINUTES";
 
-/// Puts the defaults that `break-even` needs in place of the usual ones: a sample every minute, and minutes to test it against.
+/// Applies the defaults that `break-even` needs: a sample every minute, and enough stored minutes for
+/// backtests.
 pub(crate) fn adapt_defaults(values: &mut BTreeMap<&'static str, Found>) {
     let is_break_even = |name: &str| {
         values
@@ -31,7 +32,7 @@ pub(crate) fn adapt_defaults(values: &mut BTreeMap<&'static str, Found>) {
     }
 }
 
-/// Whether a setting names this policy.
+/// Returns whether a setting's value is this policy name.
 pub(crate) fn is(text: &str, name: &str) -> bool {
     text.trim().eq_ignore_ascii_case(name)
 }

@@ -1,8 +1,8 @@
-//! Reads a `.env`, completely or not at all.
+//! Parses a `.env` file completely or not at all.
 //!
-//! What comes after a line that cannot be read may be the denylist or the dry run, so such a line is a mistake and
-//! never skipped. Nothing is expanded: a `$` in a key is a `$`. (The well-known library for this expands, and quotes the line,
-//! with its secret, in its errors; hence these few lines.)
+//! The lines after one that cannot be parsed may contain the denylist or the dry run, so such a line is a
+//! mistake and never skipped. Nothing is expanded: a `$` in a key is a `$`. (The well-known library for this
+//! expands variables, and its errors contain the line with its secret.)
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Assignment {
     pub(crate) line: usize,
 }
 
-/// A line that cannot be read; never holds its text.
+/// A line that cannot be parsed. Never contains its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unreadable {
     pub(crate) line: usize,
@@ -67,7 +67,7 @@ fn value_of(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A comment begins at a `#` after a blank; one inside a word is part of it.
+/// A comment begins at a `#` after a space; a `#` inside a word is part of it.
 fn unquoted(text: &str) -> String {
     let comment = text
         .char_indices()
@@ -83,7 +83,7 @@ fn quoted(text: &str, quote: char) -> Result<String, &'static str> {
         match chars.next() {
             None => return Err("its quote is not closed on the same line"),
             Some(c) if c == quote => break,
-            // Single quotes keep everything as it is.
+            // Single quotes keep everything unchanged.
             Some('\\') if quote == '"' => match chars.next() {
                 Some('n') => value.push('\n'),
                 Some('t') => value.push('\t'),

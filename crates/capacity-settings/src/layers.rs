@@ -1,6 +1,6 @@
-//! The layers a value can come from, lowest first: defaults, file, `.env`, environment, flags.
+//! The layers of settings, from lowest to highest precedence: defaults, file, `.env`, environment, flags.
 //!
-//! Layers are laid over each other by the `config` crate; each value carries its origin along.
+//! The `config` crate merges the layers. Each value keeps its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,18 +16,19 @@ use crate::profile;
 use crate::synonyms::looks_like_ours;
 use crate::toml;
 
-/// Everything settings can come from.
+/// The sources of settings.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
-    /// Variables of the environment whose value is not text.
+    /// Environment variables whose value is not text.
     pub unreadable: Vec<String>,
-    /// Where `.env` and `capacity.toml` are looked for, and what relative paths start from; `None`: neither is read.
+    /// The folder that contains `.env` and `capacity.toml`, and that relative paths start from; `None` reads
+    /// neither.
     pub directory: Option<PathBuf>,
-    /// The settings file, if one was named; it must exist then.
+    /// The settings file, if one was specified. It must exist.
     pub file: Option<PathBuf>,
-    /// Settings given by flags: name, value, and the flag.
+    /// Settings from flags: name, value, and the flag.
     pub flags: Vec<(String, String, String)>,
 }
 
@@ -60,24 +61,24 @@ impl Inputs {
     }
 }
 
-/// A value and where it comes from.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) text: String,
     pub(crate) origin: Origin,
 }
 
-/// All layers in one.
+/// The merged layers.
 #[derive(Debug, Default)]
 pub(crate) struct Layered {
     pub(crate) values: BTreeMap<&'static str, Found>,
-    /// The files that secrets are kept in.
+    /// The files that contain secrets.
     pub(crate) secret_files: BTreeMap<&'static str, PathBuf>,
     pub(crate) mistakes: Vec<Mistake>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// One layer for the `config` crate: values by name, their origins as numbers of a table.
+/// One layer for the `config` crate: values by name, with origins as indexes of a table.
 #[derive(Debug, Clone, Default)]
 struct Layer(Map<String, Value>);
 
@@ -96,7 +97,7 @@ struct Layers {
     origins: Vec<Origin>,
     stack: Vec<Layer>,
     layered: Layered,
-    /// Secrets given by value, by file.
+    /// Secrets that are set by value, and by file.
     by_value: BTreeSet<&'static str>,
     by_file: BTreeMap<&'static str, Origin>,
 }
@@ -123,7 +124,7 @@ impl Layers {
         self.push(values);
     }
 
-    /// A profile of Temporal's own configuration file, as its command line and every SDK read it.
+    /// Adds a profile of Temporal's own configuration file, as the Temporal CLI and every SDK read it.
     fn profile(&mut self, inputs: &Inputs) {
         match profile::read(&inputs.environment) {
             Ok(profile) => {
@@ -159,7 +160,7 @@ impl Layers {
         self.layered.mistakes.push(mistake);
     }
 
-    /// Takes one assignment; an empty value counts as not set.
+    /// Adds one assignment. An empty value counts as not set.
     fn take(
         &mut self,
         name: &str,
@@ -369,7 +370,7 @@ impl Layers {
                 self.mistake(Mistake::of_name(&assignment.name, Some(origin), problem));
             }
         }
-        // Another program's `.env` may be in the same folder: ignore it if it has none of our settings.
+        // Another program's `.env` may be in the same folder. Ignore it if it has none of our settings.
         if !seen.is_empty() {
             for (name, origin) in unknown {
                 let problem = "unknown setting, and the name looks like one of this program; rename or remove it \
@@ -389,13 +390,13 @@ impl Layers {
         for (name, text) in &inputs.environment {
             let text = without_quotes(text.trim());
             let meaning = self.take(name, text, Origin::Environment, inputs, &mut values);
-            // Other programs put names into the environment as well, so this is a warning only.
+            // Other programs also set environment variables, so this is only a warning.
             if let (Name::Near(near), false) = (meaning, text.is_empty()) {
                 near_names.push((name, near));
             }
         }
         for (name, near) in near_names {
-            // Terraform and tcld read TEMPORAL_CLOUD_API_KEY: next to our key it is not a mistake.
+            // Terraform and tcld read TEMPORAL_CLOUD_API_KEY, so it is not a mistake next to our key.
             let is_set = self.by_value.contains(near) || self.by_file.contains_key(near);
             if !(is_set && entry(near).is_some_and(|entry| entry.is_secret)) {
                 self.layered.warnings.push(format!(
@@ -475,7 +476,7 @@ impl Layers {
     }
 }
 
-/// The line that a key of a TOML document is on, or the first.
+/// Returns the line of a key in a TOML document, or the first line.
 fn line_of(key: &str, text: &str) -> usize {
     let is_of_key = |line: &str| {
         let written = line.trim_start().trim_start_matches(['"', '\'', '[']);
@@ -488,7 +489,7 @@ fn line_of(key: &str, text: &str) -> usize {
     text.lines().position(is_of_key).map_or(1, |index| index + 1)
 }
 
-/// A value of a file as it would be written in a variable.
+/// Formats a value of a file as it would be written in a variable.
 fn plain_text(kind: ValueKind) -> Option<String> {
     match kind {
         ValueKind::Array(items) => {

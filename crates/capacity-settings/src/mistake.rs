@@ -1,20 +1,21 @@
-//! Mistakes in settings: all of a run at once, each with key, value, origin and remedy; never the value of a secret.
+//! Mistakes in settings, reported all at once, each with key, value, origin and remedy. The value of a secret
+//! is never included.
 
 use std::fmt;
 
 use crate::catalogue::entry;
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nothing was said.
+    /// Not set.
     Default,
     /// A line of a settings file or a `.env`.
     Line {
         /// The file.
         file: String,
-        /// The line, from 1.
+        /// The line number, starting from 1.
         line: usize,
     },
     /// A file as a whole.
@@ -40,13 +41,13 @@ impl fmt::Display for Origin {
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// The setting, or the file.
+    /// Name of the setting or of the file.
     pub name: String,
     /// The value, unless it is a secret.
     pub value: Option<String>,
-    /// Where it comes from.
+    /// Origin of the value.
     pub origin: Option<Origin>,
-    /// What is wrong, and what to do.
+    /// What is wrong, and how to fix it.
     pub problem: String,
 }
 
@@ -101,7 +102,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake of a run.
+/// All mistakes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -1,4 +1,4 @@
-//! Which policy decides, and which one is recorded in addition.
+//! Selects the active policy and the shadow policy.
 
 use capacity_engine::PolicyRef;
 use capacity_engine::break_even::{BreakEven, Parameters};
@@ -10,11 +10,11 @@ use crate::settings::{Needs, Reader};
 const PARAMS: &str = "POLICY_PARAMS";
 const LEDGER: &str = "LEDGER_URL";
 
-/// A sample every minute and what evaluations need.
+/// Requests per hour for a sample every minute, and for evaluations.
 const EVERY_MINUTE: u64 = 63;
 
 impl Reader<'_> {
-    /// Returns the policy that decides, and the one in shadow.
+    /// Returns the active policy and the shadow policy.
     pub(crate) fn policies(&mut self, needs: Needs) -> Option<(PolicyRef, Option<PolicyRef>)> {
         let parameters = match self.found(PARAMS) {
             None => Some(Parameters::default()),

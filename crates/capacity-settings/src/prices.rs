@@ -1,16 +1,17 @@
-//! What actions cost, from text: one price, or tiers of the account's actions in a calendar month.
+//! Parses the price of actions: one price, or tiers by the account's actions in a calendar month.
 
 use capacity_engine::PriceList;
 use capacity_engine::pricing::{PlanPercentage, PricePerMillion, PriceTier};
 use rust_decimal::Decimal;
 
-/// More than any account uses in a month.
+/// More actions than any account uses in a month.
 const MOST_ACTIONS: u64 = 1_000_000_000_000;
 
-/// A list as it should be.
+/// An example for error messages.
 const TIERS: &str = "5M:50, 10M:45, 25";
 
-/// Reads `50`, or `5M:50, 10M:45, 25`: each price applies up to its number of actions, and the last one has no limit.
+/// Parses `50`, or `5M:50, 10M:45, 25`. Each price applies up to its number of actions, and the last one has
+/// no limit.
 pub(crate) fn list(text: &str) -> Result<PriceList, String> {
     let (tiers, last) = match text.rsplit_once(',') {
         Some((tiers, last)) => (tiers.split(',').map(tier).collect::<Result<_, _>>()?, last),
@@ -55,7 +56,7 @@ fn price(text: &str) -> Result<PricePerMillion, String> {
     PricePerMillion::try_new(dollars).map_err(|error| error.to_string())
 }
 
-/// Reads `5M`, `2.5B` or `5_000_000`.
+/// Parses `5M`, `2.5B` or `5_000_000`.
 pub(crate) fn actions(text: &str) -> Result<u64, String> {
     let number = text.trim();
     let (number, unit) = match number.char_indices().last() {
@@ -77,7 +78,7 @@ pub(crate) fn actions(text: &str) -> Result<u64, String> {
         })
 }
 
-/// Reads `10` or `7.5%`.
+/// Parses `10` or `7.5%`.
 pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     Decimal::from_str_exact(number)
@@ -88,7 +89,7 @@ pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, String> {
         })
 }
 
-/// A part of a text for a message, shortened if it is long.
+/// Quotes part of the input in a message, shortened if it is long.
 fn quoted(text: &str) -> String {
     let part: String = text.trim().chars().take(40).collect();
     format!("`{}`", part.escape_debug())
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    /// Dollars of 12 million actions from the start of a month.
+    /// Cost in dollars of 12 million actions from the start of a month.
     #[rstest]
     #[case::flat("50", "600")]
     #[case::cents("47.50", "570")]

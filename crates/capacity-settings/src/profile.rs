@@ -1,8 +1,8 @@
-//! A profile of Temporal's own configuration file, the lowest layer above the defaults.
+//! Reads a profile of Temporal's own configuration file, the lowest layer above the defaults.
 //!
-//! The file is the one that the Temporal CLI and every SDK read: `temporal.toml` in the user's configuration folder, or what
-//! `TEMPORAL_CONFIG_FILE` names; the profile is `default`, or what `TEMPORAL_PROFILE` names. Codecs and request headers in it
-//! are not ours to use.
+//! The Temporal CLI and every SDK read the same file: `temporal.toml` in the user's configuration folder, or
+//! the file set in `TEMPORAL_CONFIG_FILE`. The profile is `default`, or the one set in `TEMPORAL_PROFILE`.
+//! Codecs and request headers in it are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use config::{Value, ValueKind};
 
 use crate::toml;
 
-/// The variables of a profile's keys.
+/// The environment variables that correspond to a profile's keys.
 const KEYS: &[(&[&str], &str)] = &[
     (&["address"], "TEMPORAL_ADDRESS"),
     (&["namespace"], "TEMPORAL_NAMESPACE"),
@@ -31,20 +31,21 @@ const KEYS: &[(&[&str], &str)] = &[
     (&["tls", "server_name"], "TEMPORAL_TLS_SERVER_NAME"),
 ];
 
-/// What a profile sets, and in which file.
+/// The values of a profile, and its file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Profile {
-    /// The file and the profile, for people.
+    /// The file and the profile, for display.
     pub(crate) origin: String,
     /// Names of variables and their values.
     pub(crate) values: Vec<(&'static str, String)>,
 }
 
-/// Reads the profile that the environment names, or the default one if there is a file.
+/// Reads the profile that the environment selects, or the default one if there is a file.
 ///
 /// # Errors
 ///
-/// If the named file or profile does not exist, or the file is not TOML; never shows a line of it.
+/// If the selected file or profile does not exist, or the file is not TOML. The error never contains a line
+/// of the file.
 pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (String, String)> {
     let named = |name: &str| environment.get(name).filter(|value| !value.trim().is_empty());
     let (named_file, named_profile) = (named("TEMPORAL_CONFIG_FILE"), named("TEMPORAL_PROFILE"));

@@ -1,4 +1,4 @@
-//! A Prometheus in place of the metrics endpoint.
+//! Settings of a Prometheus that replaces the metrics endpoint.
 
 use prometheus_reader::{Auth, ConfigError, PrometheusConfig};
 
@@ -16,7 +16,7 @@ const TENANT: &str = "PROMETHEUS_TENANT";
 const CA: &str = "PROMETHEUS_CA_PATH";
 
 impl Reader<'_> {
-    /// Returns whether usage is read from a Prometheus.
+    /// Returns whether usage is read from Prometheus.
     pub(crate) fn reads_prometheus(&self) -> bool {
         self.found(SOURCE)
             .is_some_and(|found| found.text.eq_ignore_ascii_case("prometheus"))
@@ -56,7 +56,7 @@ impl Reader<'_> {
             builder = builder.custom_ca(pem);
         }
         match builder.build() {
-            // Check it even if unused: a mistake may be a secret in the wrong place.
+            // Check it even if it is unused: a mistake may be a secret in the wrong place.
             Ok(config) => self.reads_prometheus().then_some(config),
             Err(errors) => {
                 for error in errors.errors() {
@@ -91,7 +91,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Attributes a mistake to the setting it is in. No value is shown: an address may hold a password.
+    /// Assigns a mistake to its setting. The value is not included, because an address may contain a
+    /// password.
     fn mistaken(&mut self, error: &ConfigError) {
         let (name, remedy) = match error {
             ConfigError::NotEncrypted => (URL, " (PROMETHEUS_ALLOW_HTTP=true)"),
@@ -101,7 +102,7 @@ impl Reader<'_> {
             ConfigError::LabelName(_) => (LABELS, ""),
             ConfigError::Certificates(_) => (CA, ""),
             ConfigError::Header(_) => (TENANT, ""),
-            // What is wrong with the address and with the limits, which no setting changes.
+            // Problems with the address, and with limits that no setting changes.
             _ => (URL, ""),
         };
         self.wrong(name, format!("{error}{remedy}"));

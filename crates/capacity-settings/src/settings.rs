@@ -13,83 +13,83 @@ use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
 use crate::{prices, values};
 
-/// What a program cannot do without.
+/// The settings that a program requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// The keys of the Cloud Ops API and of the metrics endpoint.
+    /// The keys for the Cloud Ops API and the metrics endpoint.
     pub cloud_keys: bool,
-    /// Address and namespace of the Temporal service this autopilot runs in.
+    /// Address and namespace of the Temporal service that this autopilot runs on.
     pub home: bool,
 }
 
 /// Valid settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The Cloud Ops API, where its key is given.
+    /// The Cloud Ops API, if its key is set.
     pub cloud_ops: Option<cloud_ops_client::Config>,
-    /// The metrics endpoint, where its key is given.
+    /// The metrics endpoint, if its key is set.
     pub metrics: Option<openmetrics_reader::scrape::Config>,
-    /// The Prometheus that usage is read from in place of the endpoint.
+    /// The Prometheus to read usage from instead of the endpoint.
     pub prometheus: Option<prometheus_reader::PrometheusConfig>,
     /// Whether throttling and high usage trigger an evaluation.
     pub evaluate_on_throttling: bool,
-    /// Fields of a spec that are left out when it is compared after an update.
+    /// Top-level fields of a spec that are not compared after an update.
     pub spec_fields_not_compared: Vec<String>,
-    /// What decisions are made by.
+    /// The rules of decisions.
     pub rules: Rules,
-    /// How many changes run at a time.
+    /// Maximum number of changes that run at the same time.
     pub max_concurrent_changes: usize,
-    /// Whether nothing is changed and nothing sent.
+    /// Whether nothing is changed and nothing is sent.
     pub dry_run: bool,
-    /// Where usage, decisions and changes are kept.
+    /// Location of the ledger for usage, decisions and changes.
     pub ledger: Option<capacity_ledger::Location>,
     /// How long the ledger keeps each kind of row.
     pub keep: Keep,
-    /// Where notifications go.
+    /// Slack webhook for notifications.
     pub slack: Option<slack_notifier::Config>,
-    /// Where this autopilot itself runs.
+    /// The Temporal service and namespace that this autopilot runs on.
     pub home: Home,
-    /// Every setting with its value and origin, as it may be shown.
+    /// Every setting with its displayable value and its origin.
     pub effective: Vec<EffectiveSetting>,
-    /// What is odd and yet no mistake.
+    /// Warnings about settings that are valid but unusual.
     pub warnings: Vec<String>,
 }
 
 /// How long the ledger keeps each kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Minutes of usage, before they are folded into hours.
+    /// Minutes of usage, before they are aggregated into hours.
     pub minutes: jiff::SignedDuration,
     /// Decisions and changes.
     pub decisions: jiff::SignedDuration,
 }
 
-/// Where this autopilot itself runs.
+/// The Temporal service and namespace that this autopilot runs on.
 #[derive(Debug, Clone, Default)]
 pub struct Home {
     /// Host and port of the service.
     pub address: Option<String>,
-    /// Its namespace, as given.
+    /// The namespace, as configured.
     pub namespace: Option<String>,
     /// Its key.
     pub api_key: Option<Secret>,
-    /// Its client certificate and that certificate's key.
+    /// The client certificate and its private key.
     pub certificate: Option<(Pem, Pem)>,
-    /// Whether the connection is encrypted; `None`: with a key or a certificate only.
+    /// Whether to use TLS; `None` uses it only with a key or a certificate.
     pub encrypted: Option<bool>,
-    /// The certificate authority of the service, if the system does not know it.
+    /// The certificate authority of the service, if the system does not trust it.
     pub server_ca: Option<Pem>,
-    /// The name in the service's certificate, if it is another than the address's.
+    /// The name in the service's certificate, if it differs from the address.
     pub server_name: Option<String>,
     /// Its task queue.
     pub task_queue: String,
-    /// The name of this installation, if it is not the only one in its home namespace.
+    /// The name of this installation, if it is not the only one in its Temporal namespace.
     pub installation: Option<String>,
 }
 
 impl Home {
-    /// Returns the full id of the namespace this autopilot runs in, if that is known: a full id, or a bare name with
-    /// the account of a Temporal Cloud address; nothing else.
+    /// Returns the full id of the namespace that this autopilot runs in, if it is known: a full id, or a bare
+    /// name with the account of a Temporal Cloud address.
     pub fn namespace_id(&self) -> Option<NamespaceId> {
         let namespace = self.namespace.as_deref()?;
         if namespace.contains('.') {
@@ -106,21 +106,21 @@ impl Home {
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveSetting {
-    /// Its name.
+    /// Name of the setting.
     pub name: &'static str,
-    /// Its value as it may be shown; `None` if nothing is set.
+    /// Displayable value; `None` if nothing is set.
     pub value: Option<String>,
-    /// Where it comes from.
+    /// Origin of the value.
     pub origin: Origin,
-    /// What it does.
+    /// Description of the setting.
     pub help: &'static str,
 }
 
-/// Reads all layers into valid settings.
+/// Loads valid settings from all layers.
 ///
 /// # Errors
 ///
-/// Every mistake of the run at once.
+/// All mistakes at once.
 pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let Layered {
         mut values,
@@ -211,7 +211,8 @@ impl Reader<'_> {
         self.values.get(name)
     }
 
-    /// Reads a value; `None` if there is none, or if it is wrong, which is noted then.
+    /// Parses a value. Returns `None` if it is not set, or if it is invalid, in which case the mistake is
+    /// recorded.
     pub(crate) fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let Found { text, origin } = self.values.get(name)?;
         match read(text) {
@@ -223,7 +224,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns a secret, together with the file it is kept in.
+    /// Returns a secret, together with the file that contains it.
     pub(crate) fn secret(&self, name: &str) -> Option<Secret> {
         let secret = Secret::from(self.found(name)?.text.clone());
         Some(match self.secret_files.get(name) {
@@ -232,7 +233,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Returns the rules but for the policies, and the settings of `threshold`.
+    /// Returns the rules except for the policies, and the settings of `threshold`.
     fn rules(&mut self) -> Option<(Rules, ThresholdSettings)> {
         let default_trus = self.read("DEFAULT_TRU_COUNT", values::trus);
         let max_trus = self.read("MAX_TRU_COUNT", values::trus);
@@ -256,7 +257,7 @@ impl Reader<'_> {
         let price = self.price();
         let allow = self.read("NAMESPACE_ALLOWLIST", values::patterns);
         let deny = self.read("NAMESPACE_DENYLIST", values::patterns);
-        // Sizes that contradict each other are a mistake above, with the settings' names.
+        // If sizes contradict each other, that was already reported above, with the names of the settings.
         let bounds = Bounds::up_to(max_trus?);
         let mut threshold = ThresholdSettings::default()
             .with_default_trus(default_trus?, bounds)
@@ -292,12 +293,12 @@ impl Reader<'_> {
         self.mistakes.push(Mistake::of_name(name, None, problem));
     }
 
-    /// Assigns a leaf's refusal of its configuration to the key or to the address.
+    /// Assigns a client's configuration error to the key or to the address.
     fn refused(&mut self, key: &str, url: &str, is_key: bool, problem: String) {
         let name = if is_key { key } else { url };
         if let Some(found) = self.found(name) {
             let (text, origin) = (found.text.clone(), found.origin.clone());
-            // The address may contain a password: the parser's message is already safe to show.
+            // The address may contain a password; the parser's message is safe to display.
             let mistake = Mistake {
                 value: None,
                 ..Mistake::of_value(name, &text, &origin, problem)
@@ -317,7 +318,7 @@ impl Reader<'_> {
         if key.is_none() && needs.cloud_keys {
             self.missing(KEY);
         }
-        // The address is checked without a key as well.
+        // The address is checked even without a key.
         match cloud_ops_client::Config::try_new(&url, key.clone().unwrap_or_else(|| "none".into())) {
             Ok(config) => key.map(|_| config),
             Err(error) => {
@@ -461,7 +462,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses PEM text where a path is expected, and anything but PEM text where that is expected.
+    /// Reports PEM text in place of a path, and anything other than PEM text where that is expected.
     fn check_pems(&mut self) {
         const PAIRS: [(&str, &str, bool); 3] = [
             ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA", false),
@@ -492,7 +493,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns a certificate or key with the name of the setting it comes from. The path wins over the data.
+    /// Returns a certificate or key with the name of its setting. The path takes precedence over the data.
     fn pem(&self, path: &'static str, data: &'static str) -> Option<(&'static str, Pem)> {
         match (self.found(path), self.secret(data)) {
             (Some(found), _) => Some((path, Pem::File((&found.text).into()))),

@@ -1,9 +1,10 @@
 //! Other names that people try for our settings.
 //!
-//! A typo of a letter or two is found by edit distance; a different word is not. A `DRY_RUN=true` or `NAMESPACE_WHITELIST=...` that
-//! silently does nothing would change the capacity of an account that its operator believed to be protected.
+//! A typo of one or two letters is found by edit distance; a different word is not. If `DRY_RUN=true` or
+//! `NAMESPACE_WHITELIST=...` were silently ignored, the autopilot would change an account that its operator
+//! believes to be protected.
 
-/// Words that change nothing about what is meant.
+/// Words that do not change the meaning of a name.
 const FILLERS: &[&str] = &[
     "TEMPORAL",
     "CLOUD",
@@ -19,7 +20,7 @@ const FILLERS: &[&str] = &[
 
 const NAMESPACE_WORDS: &[&str] = &["NAMESPACES", "NAMESPACE", "NS"];
 
-/// What a list of namespaces to take is called; those in the second row only together with a word for namespaces.
+/// Words for an allowlist. Those in the second row count only together with a word for namespaces.
 const ALLOW: [&[&str]; 2] = [
     &["ALLOWLIST", "WHITELIST"],
     &[
@@ -35,7 +36,7 @@ const ALLOW: [&[&str]; 2] = [
     ],
 ];
 
-/// What a list of namespaces to leave alone is called; likewise.
+/// Words for a denylist, in the same form.
 const DENY: [&[&str]; 2] = [
     &["DENYLIST", "BLACKLIST", "BLOCKLIST"],
     &[
@@ -56,7 +57,7 @@ const DENY: [&[&str]; 2] = [
     ],
 ];
 
-/// Names without underscores and fillers, and what they mean.
+/// Names without underscores and filler words, with the settings that they mean.
 const WORDS: &[(&str, &[&str])] = &[
     ("DRY_RUN_MODE", &["DRYRUN", "DRYRUNONLY"]),
     (
@@ -116,7 +117,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("TASK_QUEUE", &["TASKQUEUE", "TASKQUEUENAME"]),
 ];
 
-/// Whole names, where a filler carries the meaning.
+/// Whole names in which a filler word carries the meaning.
 const NAMES: &[(&str, &[&str])] = &[
     (
         "TEMPORAL_CLOUD_OPS_API_KEY",
@@ -192,10 +193,10 @@ const NAMES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Prefixes of names in our own files: such a name is one of our settings or a mistake.
+/// Name prefixes in our own files: such a name is either one of our settings or a mistake.
 const OUR_PREFIXES: &[&str] = &["DRY", "NAMESPACE_", "TEMPORAL_CLOUD_", "SLACK_", "CAPACITY"];
 
-/// Returns the setting that another name for it stands for.
+/// Returns the setting that a synonym stands for.
 pub(crate) fn synonym(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_suffix("_FILE").unwrap_or(&name);

@@ -1,13 +1,13 @@
-//! TOML documents, read without showing their lines.
+//! Parses TOML documents without displaying their lines.
 
 use config::{FileFormat, Map, Source, Value};
 
-/// Reads a TOML document. Errors do not show the line, which may contain a secret.
+/// Parses a TOML document. Errors do not contain the line, which may be secret.
 pub(crate) fn table(text: &str) -> Result<Map<String, Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let read = config::File::from_str(text, FileFormat::Toml).collect();
     read.map_err(|error| {
-        // Its first line is the place.
+        // The first line of the error is the position.
         let place = error.to_string().lines().next().unwrap_or_default().to_owned();
         format!("this is not valid TOML: {place}")
     })

@@ -1,4 +1,4 @@
-//! From text to valid values. Each reader reports what is wrong and how to fix it.
+//! Parses text into valid values. Each parser returns what is wrong and how to fix it.
 
 use capacity_engine::{NamespacePatterns, Trus};
 use jiff::SignedDuration;
@@ -43,7 +43,7 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
     Ok(duration)
 }
 
-/// How long something is kept: days or hours, from an hour on.
+/// Parses a retention time: days or hours, at least one hour.
 pub(crate) fn keeping(text: &str) -> Result<SignedDuration, String> {
     let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
     let span: jiff::Span = text.parse().map_err(|_| problem.to_owned())?;
@@ -58,7 +58,7 @@ pub(crate) fn keeping(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
-/// Labels as people write them: `cluster=eu, replica="a"`.
+/// Parses labels in the usual notation: `cluster=eu, replica="a"`.
 pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
     let label = |item: &str| {
         let (name, value) = item
@@ -78,7 +78,7 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(labels)
 }
 
-/// A list as people write it: blanks after commas, quotes around items, a comma at the end.
+/// Parses a list in the usual notation: spaces after commas, quotes around items, a trailing comma.
 pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
     let items: Vec<&str> = text
         .split(',')
@@ -92,7 +92,7 @@ pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
         .map_err(|error| format!("{error}; globs support *, ?, [ab] and {{a,b}}"))
 }
 
-/// Reads names of top-level fields of a spec.
+/// Parses names of top-level fields of a spec.
 pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, String> {
     let fields: Vec<String> = text
         .split(',')

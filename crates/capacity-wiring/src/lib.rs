@@ -2,36 +2,37 @@
 //!
 //! # Where to start
 //!
-//! [`autopilot`] makes an autopilot of settings.
+//! [`autopilot`] builds an autopilot from settings.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, LedgerHandle, MetricsSource};
 use capacity_settings::Settings;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::PrometheusClient;
 
-/// Settings from which no autopilot can be built.
+/// Why no autopilot can be built from settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AutopilotError {
-    /// A key that programs ask for when they load their settings.
+    /// A required setting is missing. Programs request it in [`Needs`](capacity_settings::Needs) when they
+    /// load their settings.
     #[error("{0} is not set")]
     Missing(&'static str),
-    /// A client of Prometheus that cannot be made.
+    /// The client for Prometheus cannot be created.
     #[error("cannot create a client for {url} (PROMETHEUS_URL)")]
     Prometheus {
-        /// Its address.
+        /// Address of the Prometheus.
         url: String,
-        /// Why.
+        /// The error.
         #[source]
         source: prometheus_reader::Error,
     },
 }
 
-/// Returns the autopilot that settings describe; its ledger is opened when it is first needed.
+/// Builds the autopilot that the settings describe. Its ledger is opened when it is first needed.
 ///
 /// # Errors
 ///
-/// If a key is missing, or a client cannot be made.
+/// If a key is missing, or a client cannot be created.
 pub fn autopilot(settings: &Settings) -> Result<Autopilot, AutopilotError> {
     let ops = settings
         .cloud_ops

@@ -250,7 +250,7 @@ impl Controller {
     /// A query waits for the worker that has the run. If that worker was killed, another one gets the query
     /// ten seconds later, perhaps before a workflow task that was scheduled in the meantime. The run then
     /// processes the newest events at the time of the previous task, and what it does with them cannot be
-    /// replayed. To avoid this, the service is told early to forget the worker, and the query is sent again.
+    /// replayed. To avoid this, the client makes the service forget the worker early, and sends the query again.
     async fn in_time<T, E, F: Future<Output = Result<T, E>>>(&self, query: impl Fn() -> F) -> Result<T, E> {
         loop {
             Box::pin(self.until_step_is_taken()).await;

@@ -1,9 +1,9 @@
-//! What a service says about a key that it did not accept.
+//! Explains a service's message about a rejected key.
 
-/// Returns what the service's own words about a key mean, and the remedy; `None` if they are not about the key. A proxy in
-/// front of the service writes them, as plain text (words of Envoy's JWT filter).
+/// Returns the meaning of a service's message about a key, with the remedy; `None` if the message is not
+/// about the key. The messages are plain text from the proxy in front of the service (Envoy's JWT filter).
 ///
-/// `key` and `address` are the settings that hold the key and the base URL.
+/// `key` and `address` are the names of the settings for the key and the base URL.
 pub fn key_remedy(message: &str, key: &str, address: &str) -> Option<String> {
     let message = message.to_ascii_lowercase();
     if !message.contains("jwt") && !message.contains("jwks") {

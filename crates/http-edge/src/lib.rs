@@ -3,7 +3,7 @@
 //! # Where to start
 //!
 //! [`Secret`] for keys, [`tls`] for connections, [`pem`] for certificates, [`SharedPause`] for rate limits,
-//! [`key_remedy`] for keys that were not accepted.
+//! [`key_remedy`] for rejected keys.
 
 mod causes;
 mod key_remedy;

@@ -1,25 +1,26 @@
 //! A pause that all requests to one host share.
 //!
-//! A rate limit is the account's, not the request's: a request that is sent while another one has just been refused is refused as
-//! well, and uses up the attempts that it has.
+//! A rate limit applies to the account, not to one request: a request that is sent right after another one
+//! was refused is refused too, and uses up one of its attempts.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest pause: a service that asks for more is retried after that, so that one wrong answer does not stop everything for a
-/// day.
+/// The longest pause. If a service asks for more, the request is retried after this time, so that one wrong
+/// answer does not stop everything for a day.
 const LONGEST: Duration = Duration::from_mins(15);
 
-/// When requests may be sent again. Until then all of them wait.
+/// The time until which all requests to a host wait.
 #[derive(Debug, Default)]
 pub struct SharedPause {
     until: Mutex<Option<Instant>>,
 }
 
 impl SharedPause {
-    /// Pauses all requests for this long from now, 15 minutes at most; a pause that lasts longer already stays.
+    /// Pauses all requests for this long from now, at most 15 minutes. A pause that already lasts longer is
+    /// kept.
     pub fn begin(&self, wait: Duration) {
         let end = Instant::now() + wait.min(LONGEST);
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +29,7 @@ impl SharedPause {
         }
     }
 
-    /// Returns how long the pause lasts from now; zero if there is none.
+    /// Returns the remaining time of the pause; zero if there is none.
     pub fn left(&self) -> Duration {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.map_or(Duration::ZERO, |until| {
@@ -40,7 +41,7 @@ impl SharedPause {
     ///
     /// # Errors
     ///
-    /// With the remaining time, if that is longer than the caller is willing to wait.
+    /// The remaining time, if it is longer than `longest`.
     pub async fn over(&self, longest: Duration) -> Result<(), Duration> {
         loop {
             let left = self.left();
@@ -50,7 +51,7 @@ impl SharedPause {
             if left > longest {
                 return Err(left);
             }
-            // Another refusal may have made it longer meanwhile.
+            // Another refusal may have extended the pause in the meantime.
             tokio::time::sleep(left).await;
         }
     }

@@ -1,5 +1,5 @@
-//! Certificates and private keys in PEM, as people write them: with Windows line ends, a byte-order mark, quotes, or
-//! `\n` spelled out, as environment variables and secret stores produce them.
+//! Certificates and private keys in PEM, in the variants that environment variables and secret stores
+//! produce: with Windows line endings, a byte-order mark, quotes, or `\n` written as two characters.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,17 @@ use secrecy::SecretString;
 
 use crate::secret::without_quotes;
 
-/// A certificate or a key: the file that holds it, or the PEM text.
+/// A certificate or a key: a file, or the PEM text itself.
 #[derive(Debug, Clone)]
 pub enum Pem {
-    /// A file, read when it is used.
+    /// A file, which is read when it is used.
     File(PathBuf),
-    /// The text.
+    /// The PEM text.
     Data(SecretString),
 }
 
 impl Pem {
-    /// Returns the PEM text itself if `text` is one, else the file of that name.
+    /// Returns the PEM text itself if `text` is PEM, or the file with that name.
     pub fn of(text: &str) -> Self {
         if text.contains("-----BEGIN") {
             Self::Data(text.to_owned().into())
@@ -31,34 +31,34 @@ impl Pem {
     }
 }
 
-/// Why something cannot be used as a certificate or a private key. Never shows any of it.
+/// Why something cannot be used as a certificate or a private key. Never contains any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemProblem {
-    /// Nothing.
+    /// There is no content.
     #[error("is empty")]
     Empty,
-    /// The binary form.
+    /// DER, the binary form.
     #[error(
         "is in DER (binary) form; convert it to PEM: `openssl x509 -inform der -in FILE` for a certificate, `openssl pkey -inform der -in FILE` for a key"
     )]
     Der,
-    /// A PKCS#12 bundle is DER as well, so any other binary content ends here.
+    /// Other binary content. A PKCS#12 bundle is DER too.
     #[error("is not text; PEM text is expected, beginning with `-----BEGIN`")]
     Binary,
-    /// No PEM at all.
+    /// Text that is not PEM.
     #[error("contains no PEM text; a line beginning with `-----BEGIN` is expected")]
     NotPem,
-    /// A key, where a certificate is expected.
+    /// A private key instead of a certificate.
     #[error("contains a private key, not a certificate; certificate and key may be swapped")]
     KeyInstead,
-    /// A certificate, where a key is expected.
+    /// A certificate instead of a private key.
     #[error("contains a certificate, not a private key; certificate and key may be swapped")]
     CertificateInstead,
-    /// A key with a passphrase.
+    /// A private key with a passphrase.
     #[error("contains an encrypted private key; decrypt it first: `openssl pkey -in FILE`")]
     EncryptedKey,
-    /// A block that is cut or garbled.
+    /// A truncated or damaged block.
     #[error("contains PEM text that is truncated or damaged; copy the whole block from BEGIN to END again")]
     Damaged,
     /// A certificate and a key that do not belong together.
@@ -71,7 +71,7 @@ pub enum PemProblem {
     UnsupportedKey,
 }
 
-/// Reads all certificates of a PEM text.
+/// Parses all certificates of a PEM text.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemPro
     }
 }
 
-/// Reads the first private key of a PEM text.
+/// Parses the first private key of a PEM text.
 ///
 /// # Errors
 ///
@@ -100,11 +100,11 @@ pub fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, PemProblem> {
     }
 }
 
-/// Checks that a key can be used and belongs to a certificate.
+/// Checks that a key is supported and belongs to a certificate.
 ///
 /// # Errors
 ///
-/// If it does not, or its kind is not supported.
+/// If it does not belong to it, or its kind is not supported.
 pub fn check_pair(
     certificates: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
@@ -120,13 +120,13 @@ pub fn check_pair(
     }
 }
 
-/// Returns clean PEM text of what was given, with all of its blocks.
+/// Returns normalized PEM text with all blocks of the input.
 ///
 /// # Errors
 ///
-/// If it is not PEM text.
+/// If the input is not PEM text.
 pub fn plain(bytes: &[u8]) -> Result<String, PemProblem> {
-    // An ASN.1 sequence with a length of two bytes, which is how certificates and keys begin.
+    // An ASN.1 sequence with a length of two bytes: certificates and keys begin like this.
     let is_der = matches!(bytes, [0x30, 0x81..=0x84, ..]);
     let text = std::str::from_utf8(bytes).map_err(|_| {
         if is_der {
@@ -151,7 +151,7 @@ pub fn plain(bytes: &[u8]) -> Result<String, PemProblem> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// Why PEM text does not hold what is expected.
+/// Returns why PEM text does not contain what is expected.
 fn missing(text: &str, key_is_expected: bool) -> PemProblem {
     let holds = |label: &str| text.contains(&format!("-----BEGIN {label}"));
     if holds("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {

@@ -1,6 +1,6 @@
-//! A secret that may be kept in a file, which is read again when the service refuses the secret.
+//! A secret that may be kept in a file, which is read again when the service rejects the secret.
 //!
-//! Clones share the value: what one of them reads again, all of them use.
+//! Clones share the value: if one of them reads it again, all of them use the new value.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,38 +8,38 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A key, token, password or secret address. `Debug` shows its file at most.
+/// A key, token, password or secret address. `Debug` shows at most its file.
 #[derive(Debug, Clone)]
 pub struct Secret {
     value: Arc<RwLock<SecretString>>,
     file: Option<Arc<Path>>,
 }
 
-/// A secret file that cannot be used.
+/// Why a secret file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the file {} cannot be read: {source}", .path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// It does not hold text.
+    /// The file is not text.
     #[error("the file {} is not UTF-8 text: save it as UTF-8", .0.display())]
     NotText(PathBuf),
-    /// It holds nothing.
+    /// The file is empty.
     #[error("the file {} is empty: write the secret into it", .0.display())]
     Empty(PathBuf),
 }
 
-/// Reads a secret from a file: without surrounding blanks, a byte-order mark, and one pair of quotes.
+/// Reads a secret from a file, and strips surrounding whitespace, a byte-order mark, and one pair of quotes.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, does not hold UTF-8 text, or is empty.
+/// If the file cannot be read, is not UTF-8 text, or is empty.
 pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretFileError> {
     let bytes = std::fs::read(path).map_err(|source| SecretFileError::Unreadable {
         path: path.to_owned(),
@@ -53,9 +53,9 @@ pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretFileError> {
     }
 }
 
-/// Strips one pair of quotes around a whole value, such as `docker run --env-file` passes on.
+/// Strips one pair of quotes around a whole value, as `docker run --env-file` passes it on.
 ///
-/// `"a","b"` is a list of quoted items, not one quoted value, and stays.
+/// `"a","b"` is a list of quoted items, not one quoted value, and is returned unchanged.
 pub fn without_quotes(text: &str) -> &str {
     for quote in ['"', '\''] {
         let inner = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
@@ -66,7 +66,8 @@ pub fn without_quotes(text: &str) -> &str {
     text
 }
 
-/// Returns the `Authorization` header of a bearer key; `None` if a header cannot carry it.
+/// Returns the `Authorization` header for a bearer key; `None` if the key contains characters that are not
+/// allowed in a header.
 pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
     let text = key.expose_secret();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -78,7 +79,7 @@ pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
 }
 
 impl Secret {
-    /// Names the file that the secret is kept in.
+    /// Sets the file that contains the secret.
     #[must_use]
     pub fn kept_in(self, file: &Path) -> Self {
         Self {
@@ -87,7 +88,7 @@ impl Secret {
         }
     }
 
-    /// Returns the file that the secret is kept in.
+    /// Returns the file that contains the secret.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -97,13 +98,13 @@ impl Secret {
         self.value.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the secret to try after `refused` was refused: what a clone has read in the meantime, or what the file contains now.
-    /// `None` if there is no other one.
+    /// Returns the secret to try after `refused` was rejected: the one that a clone has read in the meantime,
+    /// or the current content of the file. `None` if it is the same.
     pub fn renew(&self, refused: &SecretString) -> Option<SecretString> {
         self.renew_if(refused, |_| true)
     }
 
-    /// Like [`Secret::renew`], and ignores a file whose content is not usable, such as one that is being written.
+    /// Like [`Secret::renew`], but ignores unusable file content, such as a file that is being written.
     pub fn renew_if(
         &self,
         refused: &SecretString,

@@ -1,7 +1,8 @@
-//! TLS settings of one client, and the certificate authorities it trusts.
+//! The TLS settings of one client, and the certificate authorities that it trusts.
 //!
-//! The system's authorities are loaded once in a process. Where it has none, as in an image built from scratch, the
-//! authorities of Mozilla that are built into the program are trusted, so that no client fails for want of a file.
+//! The system's authorities are loaded once per process. If there are none, as in an image built from
+//! scratch, Mozilla's authorities, which are built into the program, are trusted instead, so that clients
+//! still work.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 ///
 /// # Panics
 ///
-/// Never: the cryptography that is named here supports the protocol versions asked for.
+/// Never: the crypto provider supports the requested protocol versions.
 pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let mut roots = system_roots().clone();
     for certificate in extra {
@@ -34,7 +35,8 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
     Ok(config)
 }
 
-/// Returns a verifier of server certificates that trusts only `authorities`, or the system's if there are none.
+/// Returns a verifier for server certificates that trusts only `authorities`, or the system's if there are
+/// none.
 ///
 /// # Errors
 ///
@@ -42,7 +44,7 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
 ///
 /// # Panics
 ///
-/// Never: the built-in roots are the fallback, so that there are always some.
+/// Never: the built-in roots are the fallback, so there is always at least one.
 pub fn verifier(
     authorities: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
@@ -61,15 +63,15 @@ pub fn verifier(
     Ok(verifier)
 }
 
-/// Returns the cryptography that every connection uses: the one that the program has installed for the process, else ring.
-/// Installs nothing.
+/// Returns the crypto provider for all connections: the one that the program has installed for the process,
+/// or ring. Installs nothing.
 pub fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default()
         .filter(|provider| !provider.cipher_suites.is_empty() && !provider.kx_groups.is_empty())
         .map_or_else(|| Arc::new(rustls::crypto::ring::default_provider()), Arc::clone)
 }
 
-/// The system's authorities, or the built-in ones.
+/// Returns the system's authorities, or the built-in ones.
 fn system_roots() -> &'static RootCertStore {
     static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
     ROOTS.get_or_init(|| {
@@ -89,7 +91,7 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
-/// Returns the store of these certificates; of the built-in ones, if none can be used.
+/// Returns a store with these certificates, or with the built-in ones if none can be used.
 fn roots_of(certificates: Vec<CertificateDer<'static>>) -> (RootCertStore, bool) {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);

@@ -1,4 +1,5 @@
-//! The cryptography of a program that embeds the clients. In its own process, since a provider can be installed once.
+//! The crypto provider of a program that embeds the clients. It runs in a separate process, because a
+//! provider can only be installed once.
 
 use rustls::crypto::{CryptoProvider, ring};
 

@@ -13,22 +13,23 @@ fn errors() -> &'static Queue {
     ERRORS.get_or_init(|| Queue::to(std::io::stderr()))
 }
 
-/// Writes text to standard error. Never fails and never waits: what cannot be written is lost.
+/// Writes text to standard error. Never fails and never waits: text that cannot be written is lost.
 pub fn write_error(text: impl AsRef<[u8]>) {
     errors().push(text.as_ref());
 }
 
-/// Waits until everything written so far has left this process, for at most this long. Returns whether it has.
+/// Waits until everything written so far has left this process, for at most `bound`. Returns whether it has.
 pub fn flush_errors(bound: Duration) -> bool {
     ERRORS.get().is_none_or(|queue| queue.flush(bound))
 }
 
-/// A writer over [`write_error`], for a logger. `LogWriter::new` is what `tracing_subscriber` calls a `MakeWriter`.
+/// A writer that uses [`write_error`], for a logger. `LogWriter::new` is a `MakeWriter` for
+/// `tracing_subscriber`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogWriter;
 
 impl LogWriter {
-    /// Returns a writer.
+    /// Creates a writer.
     pub fn new() -> Self {
         Self
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::errors::flush_errors;
 
-/// How long output waits for the lines on standard error that came before it, so that a terminal shows both in their order.
+/// How long output waits for earlier lines on standard error, so that a terminal shows both in order.
 const IN_ORDER: Duration = Duration::from_millis(100);
 
-/// Writes text to standard output and ends it with a line break. A reader that has seen enough (`| head -1`) is not an error.
+/// Writes text to standard output, followed by a line break. A reader that has closed the pipe (`| head -1`)
+/// is not an error.
 ///
 /// # Errors
 ///

@@ -1,14 +1,14 @@
-//! Panics as log lines.
+//! Reports panics as log lines.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::time::Duration;
 
 use crate::errors::{flush_errors, write_error};
 
-/// The process may end right after the panic.
+/// Time to flush, because the process may end right after the panic.
 const FLUSH_BOUND: Duration = Duration::from_millis(500);
 
-/// Sends panics to the log from now on, in the log's own format; to standard error if the log is off.
+/// From now on, writes panics to the log in the log's own format, or to standard error if the log is off.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

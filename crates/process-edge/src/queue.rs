@@ -1,6 +1,6 @@
-//! Lines on their way to a stream that may be slow, closed or full: bounded, written by its own thread.
+//! A bounded queue of lines for a stream that may be slow, closed or full. A separate thread writes them.
 //!
-//! Callers never wait for the stream. What does not fit is dropped and counted.
+//! Callers never wait for the stream. Lines that do not fit are dropped and counted.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 /// Enough for every line of an evaluation of 10,000 namespaces.
 pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
-/// A stream that another process has set to non-blocking is tried again after this.
+/// Time to wait before writing again to a stream that another process has set to non-blocking.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines that did not fit since lines were last written.
+    /// Number of lines that did not fit since the last successful write.
     lost: u64,
-    /// Whether the thread is writing a line that it has taken.
+    /// Whether the thread is currently writing a line.
     writing: bool,
 }
 
@@ -33,12 +33,12 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
-    /// Signaled when a line was added, and when one was written.
+    /// Signaled when a line is added or written.
     changed: Condvar,
 }
 
 impl Queue {
-    /// Returns a queue whose lines are written to a stream. Without a thread to spare, lines are lost.
+    /// Creates a queue whose lines are written to a stream. If no thread can be started, lines are lost.
     pub(crate) fn to(stream: impl Write + Send + 'static) -> Arc<Self> {
         let queue = Arc::new(Self::default());
         let source = Arc::clone(&queue);
@@ -62,7 +62,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits until everything is written, for at most this long. Returns whether it is.
+    /// Waits until everything is written, for at most `bound`. Returns whether it is.
     pub(crate) fn flush(&self, bound: Duration) -> bool {
         let begun = Instant::now();
         let mut waiting = self.lock();

@@ -1,4 +1,4 @@
-//! The history as flat lines.
+//! Exports the history as flat lines.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::records::{HistoryFilter, HistoryRow};
 use crate::store::Ledger;
 
 line! {
-/// A decision as a flat line, which CSV can hold as well.
+/// A decision as a flat line, which also fits into CSV.
 #[derive(Debug, Serialize)]
 struct HistoryLine<'a> {
     evaluated_at: jiff::Timestamp,
@@ -62,11 +62,11 @@ impl<'a> HistoryLine<'a> {
 }
 
 impl Ledger {
-    /// Writes what was decided and changed to `out`, oldest first, a row at a time. Returns how many lines it wrote.
+    /// Writes decisions and changes to `out`, oldest first, one row at a time. Returns the number of lines.
     ///
     /// # Errors
     ///
-    /// If the database cannot be read, or `out` not be written.
+    /// If the database cannot be read, or `out` cannot be written.
     pub async fn export_history(
         &self,
         filter: &HistoryFilter,

@@ -1,4 +1,4 @@
-//! Files of lines: writing them, and reading them so that errors name the line.
+//! Writes files of lines, and reads them with errors that include the line number.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write};
@@ -20,7 +20,7 @@ enum File<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Begins a file. CSV has a header line, even if no rows follow.
+    /// Starts a file. CSV gets a header line, even if no rows follow.
     pub(super) fn begin<T: Line>(format: Format, out: W) -> io::Result<Self> {
         let file = match format {
             Format::Csv => {
@@ -54,7 +54,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Passes every line with its number to `take`; errors start with `line 7: ...`.
+/// Passes every line with its number to `take`. Errors start with `line 7: ...`.
 pub(super) fn read<T: DeserializeOwned>(
     format: Format,
     input: impl BufRead,
@@ -82,7 +82,7 @@ fn read_json<T: DeserializeOwned>(
     Ok(())
 }
 
-/// The line of the error would be that within the line, always 1.
+/// Formats a JSON error without its own line number, which is always 1.
 fn json_problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let problem = text
@@ -140,7 +140,8 @@ fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String 
     format!("line {number}: {problem}")
 }
 
-/// How a CSV file ends. Cut short within its last field it would be read as complete, with another value.
+/// The end of a CSV file. A file that is truncated within its last field would otherwise be read as complete,
+/// with a wrong value.
 #[derive(Default)]
 struct End {
     last: Cell<Option<u8>>,

@@ -1,4 +1,4 @@
-//! Minutes as lines.
+//! Exports and imports minutes as lines.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, Write};
@@ -42,7 +42,7 @@ struct MinuteLine {
 }
 }
 
-/// Whose served rates were not read, as words: `requests operations`.
+/// Limits whose served rates were not read, as text: `requests operations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 struct Unread([bool; 3]);
@@ -140,7 +140,7 @@ impl MinuteLine {
     }
 }
 
-/// Minutes of an account while a file is read, with its namespaces numbered as they come.
+/// Minutes of an account while a file is read, with its namespaces numbered in order of appearance.
 #[derive(Default)]
 struct Draft {
     names: Vec<Arc<str>>,
@@ -182,7 +182,7 @@ impl Draft {
 }
 
 impl DraftMinute {
-    /// A namespace given twice counts once, as given last.
+    /// If a namespace occurs twice, the last one counts.
     fn stored(self, account: &str, minute: i64, numbers: &[i64]) -> Stored {
         let numbered = self.entries.into_iter().filter_map(|(place, entry)| {
             let namespace = u64::try_from(*numbers.get(place)?).ok()?;
@@ -233,7 +233,7 @@ impl Ledger {
         if samples.is_empty() {
             samples.push((None, Entry::default()));
         }
-        // Their numbers depend on the order of insertion.
+        // The numbers of namespaces depend on the order of insertion.
         samples.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (name, entry) in samples {
             lines

@@ -1,7 +1,7 @@
-//! Exporting and importing a ledger's tables.
+//! Exports and imports the tables of a ledger.
 //!
-//! A table is a file of lines in an order that depends on nothing but its rows: exporting, importing and exporting again gives the
-//! same bytes, with either database on either side.
+//! The order of lines in an exported file depends only on the rows of the table: exporting, importing and
+//! exporting again gives the same bytes, regardless of the two databases.
 
 mod history;
 mod lines;
@@ -24,34 +24,34 @@ use crate::rows::{self, Record};
 use crate::store::Ledger;
 use lines::Lines;
 
-/// A table that can be taken out, and in unless it says otherwise.
+/// A table that can be exported and, unless noted otherwise, imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Table {
-    /// One line a namespace and minute.
+    /// One line per namespace and minute.
     Minutes,
-    /// One line a namespace and hour.
+    /// One line per namespace and hour.
     Hours,
-    /// One line an evaluation.
+    /// One line per evaluation.
     Evaluations,
-    /// One line a decision. Taken in only after its evaluation.
+    /// One line per decision. Imported only after its evaluation.
     Decisions,
-    /// One line a change.
+    /// One line per change.
     Changes,
-    /// One line a namespace and policy that remembers something of it.
+    /// One line per namespace and policy with stored state.
     PolicyState,
-    /// One line a decision of a policy that is not `threshold`, or that is in shadow.
+    /// One line per decision of a policy that is not `threshold` or is in shadow.
     PolicyDecisions,
-    /// One line a decision, with its evaluation and its outcome. Only exported.
+    /// One line per decision, with its evaluation and its outcome. Export only.
     History,
 }
 
 impl Ledger {
-    /// Writes a table to `out`, a row or a minute at a time. Returns how many lines it wrote.
+    /// Writes a table to `out`, one row or minute at a time. Returns the number of lines.
     ///
     /// # Errors
     ///
-    /// If the database cannot be read, or `out` not be written.
+    /// If the database cannot be read, or `out` cannot be written.
     pub async fn export(&self, table: Table, format: Format, out: impl Write) -> Result<u64, LedgerError> {
         match table {
             Table::Minutes => self.export_minutes(format, out).await,
@@ -65,19 +65,21 @@ impl Ledger {
         }
     }
 
-    /// Imports an exported table. Existing rows stay unchanged, except that a complete minute replaces an incomplete one, a
-    /// change's final outcome one that is still open, and policy state that of an earlier minute. An error names the line that
-    /// cannot be read, and nothing of the file is written then. The file is held in memory until it was read to its end; one that
-    /// ends between two lines is indistinguishable from a complete one.
+    /// Imports an exported table. Existing rows stay unchanged, except that a complete minute replaces an
+    /// incomplete one, a change's final outcome replaces an open one, and policy state replaces that of an
+    /// earlier minute. If a line cannot be parsed, the error contains its number, and nothing is written. The
+    /// file is kept in memory until it has been read to its end. A file that was truncated between two lines
+    /// cannot be distinguished from a complete one.
     ///
-    /// An hour whose minutes are there is left out, and a minute whose hour is there: they would count twice.
+    /// An hour is skipped if its minutes exist, and a minute is skipped if its hour exists, because they
+    /// would be counted twice.
     ///
     /// Returns how many minutes or rows were new or replaced.
     ///
     /// # Errors
     ///
-    /// If a line cannot be read, a decision's evaluation is not there, the table is only taken out, or the database cannot be
-    /// written.
+    /// If a line cannot be parsed, a decision's evaluation does not exist, the table is export-only, or the
+    /// database cannot be written.
     pub async fn import(
         &self,
         table: Table,
@@ -155,7 +157,7 @@ impl Ledger {
         })
     }
 
-    /// Reads a whole file, each record with the number of its line.
+    /// Reads a whole file, each record with its line number.
     fn read_records<T: Record>(
         &self,
         format: Format,

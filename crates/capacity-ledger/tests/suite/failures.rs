@@ -1,4 +1,4 @@
-//! What goes wrong, each with a real cause: distinguished, reported without a password, and nothing lost.
+//! Failures with real causes: they are distinguished, reported without a password, and lose nothing.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -62,7 +62,8 @@ async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
     ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
     ledger.close().await;
     match &place.location {
-        // The write version in the file header, set to that of a later SQLite. File permissions would not stop every user.
+        // Sets the write version in the file header to that of a later SQLite. File permissions would not
+        // stop every user.
         Location::Sqlite(path) => overwrite(path, 18, &[3]),
         Location::Postgres(url) => {
             let pool = sqlx::PgPool::connect(url.expose_secret())
@@ -93,7 +94,7 @@ async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
 }
 
-/// Copies a file of the database and its log, as they are on disk.
+/// Copies a database file and its log as they are on disk.
 fn copied(path: &Path, to: &Path) -> PathBuf {
     let copy = to.join("copy.db");
     std::fs::copy(path, &copy).expect("copied");

@@ -1,4 +1,4 @@
-//! Commands that only look: nothing is created or changed, and the right to read is enough.
+//! Read-only commands: they create and change nothing, and read access is enough.
 
 use capacity_ledger::{ErrorKind, Format, HistoryFilter, Ledger, Location, Table};
 use rstest::rstest;
@@ -89,7 +89,7 @@ async fn looking_refuses_where_there_is_no_ledger_and_creates_none(#[case] kind:
     }
     if let Location::Sqlite(path) = location {
         assert!(!path.exists() && !path.parent().expect("a folder").exists());
-        // A file, and not a ledger.
+        // A file that is not a ledger.
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, "").expect("written");
         let error = Ledger::open_read_only(location).await.expect_err("there is none");
@@ -165,7 +165,7 @@ async fn a_worker_needs_no_right_to_create_tables() {
     execute(&place.location, "DROP OWNED BY writer; DROP ROLE writer").await;
 }
 
-/// An upgrade adds a table. The worker's role may not create it, and a reader's rights are older than it.
+/// An upgrade adds a table. The worker's role may not create it, and the reader's permissions predate it.
 #[tokio::test]
 async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
     opened!(Postgres, "upgraded_roles", place, ledger);

@@ -1,4 +1,5 @@
-//! A ledger behind a real `PgBouncer`: found, else fetched from Debian's packages and unpacked; ended with the test.
+//! A ledger behind a real `PgBouncer`, which is searched, or downloaded from Debian's packages and unpacked.
+//! It stops with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,8 @@ use rstest::rstest;
 use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, policy_state, sample};
 use crate::postgres::{GUARDIAN, free_port, hand_over, new_database, unprivileged};
 
-/// The library of names has another package name in later releases, and that of events is nearly everywhere. Nothing is installed.
+/// The package of the name resolver library is renamed in later releases, and the event library is installed
+/// on almost every system. Nothing is installed.
 const FETCH: &str = r#"
 fetch() {
   apt-get "$@" download pgbouncer libc-ares2 || apt-get "$@" download pgbouncer libcares2 || return 1
@@ -25,9 +27,9 @@ for package in *.deb; do dpkg -x "$package" .; done"#;
 
 static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
-/// A pooler in front of a database. Its guardian ends it when this is dropped.
+/// A pooler in front of a database. Its guardian stops it when this is dropped.
 struct Pooler {
-    /// Without the name of a database.
+    /// The address without the name of a database.
     address: String,
     guardian: Child,
 }
@@ -40,7 +42,7 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
-    /// `None` if these tests are skipped.
+    /// Starts a pooler; `None` if these tests are skipped.
     fn start(test: &str, mode: &str, servers: u8) -> Option<(Self, String)> {
         let url = new_database(test)?;
         let program = PROGRAM.get_or_init(program).as_ref();
@@ -123,7 +125,7 @@ fn program() -> Result<PathBuf, String> {
     Ok(unpacked)
 }
 
-/// Folders of libraries that came with the program.
+/// Folders of libraries that were unpacked with the program.
 fn libraries(program: &Path) -> String {
     let root = program
         .ancestors()
@@ -139,7 +141,7 @@ fn libraries(program: &Path) -> String {
     folders.join(":")
 }
 
-/// Everything a worker and the commands do, with more connections than there are servers.
+/// Everything that a worker and the commands do, with more client connections than server connections.
 #[rstest]
 #[case::session("session", 20)]
 #[case::transaction("transaction", 2)]

@@ -1,4 +1,4 @@
-//! Ledgers of a test's own, and what is put into them.
+//! Creates a separate ledger for each test, and fills it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Postgres,
 }
 
-/// A ledger of the test's own. The folder goes with it.
+/// A ledger of one test. Its folder is deleted with it.
 pub(crate) struct Place {
     pub(crate) location: Location,
     _folder: tempfile::TempDir,
@@ -37,7 +37,7 @@ pub(crate) fn place(kind: Kind, test: &str) -> Option<Place> {
     })
 }
 
-/// Opens a new ledger; ends the test if its server is skipped.
+/// Opens a new ledger. Returns from the test if its server is skipped.
 macro_rules! opened {
     ($kind:expr, $test:expr, $place:ident, $ledger:ident) => {
         let Some($place) = $crate::places::place($kind, $test) else {
@@ -157,7 +157,7 @@ pub(crate) fn policy_state(namespace: &str, minute: i64, state: &str) -> PolicyS
     }
 }
 
-/// Runs statements on the database itself.
+/// Runs statements on the database directly.
 pub(crate) async fn execute(location: &Location, statements: &str) {
     match location {
         Location::Sqlite(path) => {
@@ -178,7 +178,7 @@ pub(crate) async fn execute(location: &Location, statements: &str) {
     }
 }
 
-/// Takes the tables back to those of the release before policies had state.
+/// Downgrades the tables to the release before policies had state.
 pub(crate) async fn downgrade(location: &Location) {
     execute(
         location,

@@ -1,4 +1,5 @@
-//! A PostgreSQL server for the tests: found, else fetched from Debian's packages and unpacked; ended with this process.
+//! A PostgreSQL server for the tests, which is searched, or downloaded from Debian's packages and unpacked.
+//! It stops with this process.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -7,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Set to 1, the tests that need a server are skipped; nothing else does that.
+/// If this is 1, tests that need a server are skipped. Nothing else skips them.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
-/// Downloads and unpacks the available version; a system without package lists, such as a fresh container, gets separate lists.
-/// Nothing is installed.
+/// Downloads and unpacks the available version. A system without package lists, such as a fresh container,
+/// gets separate lists. Nothing is installed.
 const FETCH: &str = r#"
 fetch() {
   for version in 15 17 16 18 14; do
@@ -24,10 +25,10 @@ own="-oDir::State::Lists=$PWD/lists -oDir::Cache=$PWD/cache"
 fetch || { apt-get $own update && fetch $own; } || exit 1
 for package in *.deb; do dpkg -x "$package" .; done"#;
 
-/// Who must show a password.
+/// Users that must use a password.
 const ACCESS: &str = "host all guarded all scram-sha-256\nhost all all all trust\n";
 
-/// Ends the server when its standard input closes, also when this process is killed.
+/// Stops the server when its standard input closes, even if this process is killed.
 pub(crate) const GUARDIAN: &str = r#""$@" </dev/null >/dev/null 2>&1 & pid=$!
 cat >/dev/null
 kill -INT $pid 2>/dev/null
@@ -127,7 +128,7 @@ fn start() -> Result<(PathBuf, u16, Child), String> {
     Err("PostgreSQL did not come up within 30 s".to_owned())
 }
 
-/// Servers refuse to run as root; this is the user they run as instead.
+/// Servers refuse to run as root; this is the user to run them as instead.
 pub(crate) fn unprivileged() -> Option<&'static str> {
     Command::new("id")
         .arg("-u")
@@ -171,20 +172,20 @@ fn find() -> Option<PathBuf> {
         .find(|folder| is_whole(folder))
 }
 
-/// Some machines have links to a few of the programs only.
+/// Some machines have links to only a few of the programs.
 fn is_whole(folder: &Path) -> bool {
     ["initdb", "postgres", "createdb", "pg_isready"]
         .iter()
         .all(|program| folder.join(program).is_file())
 }
 
-/// The folders of programs under Debian's folder of versions.
+/// The folders of programs in Debian's folder of versions.
 fn under(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin")).collect()
 }
 
-/// Downloads the packages and unpacks them next to the build; nothing is installed.
+/// Downloads the packages and unpacks them next to the build. Nothing is installed.
 fn fetch() -> Result<PathBuf, String> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql");
     let unpacked = || {

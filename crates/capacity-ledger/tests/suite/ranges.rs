@@ -1,4 +1,4 @@
-//! Rows of a range of time.
+//! Rows of a time range.
 
 use jiff::SignedDuration;
 use rstest::rstest;

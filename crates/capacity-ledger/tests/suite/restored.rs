@@ -1,4 +1,4 @@
-//! A database file restored next to a log of another time: refused with a reason, never mixed.
+//! A database file restored next to a log from another time is rejected with a reason, and never mixed.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use crate::places::{ACCOUNT, at, minute, sample};
 
-/// A ledger through three lives, with copies of its file and its log.
+/// A ledger that is opened three times, with copies of its file and log.
 struct Lives {
     folder: tempfile::TempDir,
 }
@@ -34,8 +34,8 @@ impl Lives {
         }
     }
 
-    /// `first`: a file and its log. `closed`: a file that holds everything of then. `last`: a file and its log, three minutes
-    /// later.
+    /// `first`: a file and its log. `closed`: a file with everything recorded until then. `last`: a file and
+    /// its log, three minutes later.
     async fn new() -> Self {
         let lives = Self {
             folder: tempfile::tempdir().expect("a folder"),
@@ -59,7 +59,7 @@ impl Lives {
         lives
     }
 
-    /// Puts one file next to the log of another.
+    /// Puts a file next to the log of another.
     fn put(&self, file: &str, log: &str) -> PathBuf {
         let path = self.path("restored");
         std::fs::copy(self.path(file), &path).expect("copied");
@@ -122,7 +122,7 @@ async fn a_file_beside_a_log_of_another_time_is_refused_and_both_are_named(
         std::fs::read(wal(&path)).expect("read"),
     );
     assert!(before == after, "nothing was changed");
-    // As the message says.
+    // As the message recommends.
     std::fs::remove_file(wal(&path)).expect("moved away");
     assert_eq!(minutes(&path).await, minutes_of_the_file);
 }
@@ -152,7 +152,7 @@ async fn a_log_without_its_file_is_refused() {
     assert!(!path.exists());
 }
 
-/// The log is written, copied into the file and restarted all the time.
+/// The log is written, copied into the file and restarted repeatedly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_ledger_in_use_is_never_taken_for_a_restored_one() {
     let folder = tempfile::tempdir().expect("a folder");

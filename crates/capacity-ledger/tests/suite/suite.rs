@@ -1,4 +1,4 @@
-//! What a ledger promises, on either database.
+//! What a ledger guarantees, on either database.
 
 use capacity_ledger::{
     ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute,
@@ -47,7 +47,8 @@ async fn minutes_come_back_as_they_were_in_any_order_each_once(#[case] kind: Kin
     assert_eq!(ledger.window("other", at(0), at(9)).await.expect("readable"), []);
 }
 
-/// Who lags behind comes into the minute later; what was read whole takes the place of what was not, and not the other way round.
+/// A namespace that lags is added to the minute later. Fully read data replaces partly read data, never the
+/// reverse.
 #[rstest]
 #[case(Sqlite)]
 #[case(Postgres)]
@@ -373,7 +374,7 @@ async fn inputs_of_decisions_go_with_the_minutes_that_complete_them(#[case] kind
     assert_eq!(left, [0, 1, 0]);
 }
 
-/// The earlier release can be started again: it refuses higher versions only.
+/// The earlier release can be started again, because it only rejects higher versions.
 #[rstest]
 #[case(Sqlite)]
 #[case(Postgres)]
@@ -474,7 +475,7 @@ async fn a_change_is_recorded_once_whichever_order_its_outcomes_arrive_in(#[case
             ],
             2,
         ),
-        // Sent nothing, and started again under the same operation id.
+        // Nothing was sent, and it was started again under the same operation id.
         (
             vec![row("not_started", 2, "worker-1"), row("changed", 5, "worker-2")],
             1,

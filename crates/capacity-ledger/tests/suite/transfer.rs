@@ -1,4 +1,5 @@
-//! Tables taken out and in: nothing is lost, nothing counts twice, and a bad file changes nothing.
+//! Exports and imports tables: nothing is lost, nothing is counted twice, and an invalid file changes
+//! nothing.
 
 use capacity_ledger::{DecisionRecord, ErrorKind, Format, HistoryFilter, Ledger, Minute, Table};
 use jiff::SignedDuration;
@@ -9,7 +10,7 @@ use crate::places::{
     ACCOUNT, at, change, decision, evaluation, minute, opened, policy_decision, policy_state, sample,
 };
 
-/// In an order in which each can be taken in.
+/// In an order in which they can be imported.
 const TABLES: [Table; 7] = [
     Table::Minutes,
     Table::Hours,
@@ -20,9 +21,10 @@ const TABLES: [Table; 7] = [
     Table::PolicyDecisions,
 ];
 
-/// Something in every table, with text that is hard to write down.
+/// Fills every table, with text that is hard to encode.
 async fn fill(ledger: &Ledger) {
-    // The last of an hour, which is folded, and the first of the next; the first one gets the lowest number.
+    // The last minute of an hour, which is aggregated, and the first of the next; the first one gets the
+    // lowest number.
     let begin = 60 - at(0).as_second().div_euclid(60).rem_euclid(60);
     let minutes = [
         minute(
