@@ -1,9 +1,8 @@
-//! Billing reports: asked for, waited for, downloaded, and read row by row.
+//! Billing reports: create, wait, download, and parse row by row.
 //!
-//! The service writes a CSV file with FOCUS columns (Temporal's documentation, Cloud Billing API page). Money in it is in the unit
-//! that
-//! `BillingCurrency` names, `USD (cents)` as documented; quantities of actions are in `PricingUnit`, `1 Million Actions` as
-//! documented.
+//! The service writes a CSV file with FOCUS columns (Temporal's documentation, Cloud Billing API page).
+//! Amounts are in the unit given in `BillingCurrency`, which is documented as `USD (cents)`. Quantities of
+//! actions are in `PricingUnit`, which is documented as `1 Million Actions`.
 
 use std::collections::HashMap;
 
@@ -20,28 +19,28 @@ use crate::wire::{null_is_default, wire_enum};
 wire_enum!(
     /// Status of a billing report.
     BillingReportState, "BILLING_REPORT_STATE_", {
-        /// It is being made, or waits for another one of the account.
+        /// Being generated, or waiting for another report of the account.
         InProgress = 1 "IN_PROGRESS",
-        /// It can be downloaded.
+        /// Ready to be downloaded.
         Generated = 2 "GENERATED",
-        /// It could not be made.
+        /// Failed.
         Failed = 3 "FAILED",
     }
 );
 
 wire_enum!(
-    /// Format of a file of a billing report.
+    /// File format of a billing report.
     BillingFileFormat, "FILE_FORMAT_", {
         /// Comma-separated values.
         Csv = 1 "CSV",
     }
 );
 
-/// What a row of a billing report is about.
+/// The period that one row of a billing report covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum BillingGranularity {
-    /// An hour; for the current and the previous month only.
+    /// An hour. Only available for the current and the previous month.
     #[serde(rename = "BILLING_REPORT_GRANULARITY_HOURLY")]
     Hourly,
     /// A day.
@@ -52,19 +51,19 @@ pub enum BillingGranularity {
     Monthly,
 }
 
-/// Which billing report is asked for. Both times must be the first instants of months (UTC).
+/// The parameters of a billing report. Both times must be the beginning of a month (UTC).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BillingReportSpec {
-    /// The first month.
+    /// Beginning of the first month.
     pub start_time_inclusive: Timestamp,
-    /// The month after the last.
+    /// Beginning of the month after the last.
     pub end_time_exclusive: Timestamp,
-    /// What a row is about.
+    /// The period that one row covers.
     pub granularity: BillingGranularity,
-    /// How long the download address is valid, such as `1800s`; at most an hour.
+    /// How long the download URL is valid, such as `1800s`; at most an hour.
     pub download_url_expiration_duration: String,
-    /// For people.
+    /// A description for people.
     pub description: String,
 }
 
@@ -75,14 +74,14 @@ struct CreateBillingReport<'a> {
     async_operation_id: &'a str,
 }
 
-/// A billing report that was asked for.
+/// A billing report that was requested.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BillingReportCreated {
-    /// Its id.
+    /// Id of the report.
     #[serde(alias = "billing_report_id", deserialize_with = "null_is_default")]
     pub billing_report_id: String,
-    /// The operation that makes it.
+    /// The operation that generates it.
     #[serde(alias = "async_operation")]
     pub async_operation: Option<AsyncOperation>,
 }
@@ -97,36 +96,36 @@ struct OneBillingReport {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BillingReport {
-    /// Its id.
+    /// Id of the report.
     #[serde(deserialize_with = "null_is_default")]
     pub id: String,
-    /// How far it is.
+    /// State of the report.
     #[serde(deserialize_with = "null_is_default")]
     pub state: BillingReportState,
-    /// Its files, once it is ready.
+    /// Files of the report, once it is ready.
     #[serde(alias = "download_info", deserialize_with = "null_is_default")]
     pub download_info: Vec<BillingDownload>,
-    /// When it was asked for.
+    /// When it was requested.
     #[serde(alias = "requested_time")]
     pub requested_time: Option<Timestamp>,
-    /// When it was made.
+    /// When it was generated.
     #[serde(alias = "generated_time")]
     pub generated_time: Option<Timestamp>,
 }
 
-/// One file of a billing report. Its address is a secret for as long as it is valid: it is never shown.
+/// One file of a billing report. Its URL is a secret while it is valid, and is never displayed.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BillingDownload {
     #[serde(deserialize_with = "null_is_default")]
     url: String,
-    /// When the address becomes invalid.
+    /// When the URL expires.
     #[serde(alias = "url_expiration_time")]
     pub url_expiration_time: Option<Timestamp>,
-    /// The format.
+    /// File format.
     #[serde(alias = "file_format", deserialize_with = "null_is_default")]
     pub file_format: BillingFileFormat,
-    /// The size in bytes, if known.
+    /// Size in bytes, if known.
     #[serde(alias = "file_size_bytes", deserialize_with = "whole_number")]
     pub file_size_bytes: Option<u64>,
 }
@@ -140,7 +139,7 @@ impl std::fmt::Debug for BillingDownload {
     }
 }
 
-/// A 64-bit number, as a string or a number; 0 and absent: none.
+/// Deserializes a 64-bit number from a string or a number; 0 and absent mean none.
 fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -157,11 +156,13 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 impl Client {
-    /// Asks for a billing report. The operation id makes repetitions harmless, so the call is repeated like a read.
+    /// Requests a billing report. The operation id makes retries harmless, so the call is retried like a
+    /// read.
     ///
     /// # Errors
     ///
-    /// As any call; [`Error::is_permission_denied`] unless the key has the account role Finance Admin or Owner.
+    /// As any call. [`Error::is_permission_denied`] is true unless the key has the account role Finance Admin
+    /// or Owner.
     pub async fn create_billing_report(
         &self,
         spec: &BillingReportSpec,
@@ -189,7 +190,7 @@ impl Client {
         Ok(created)
     }
 
-    /// Reads the status of a billing report.
+    /// Reads a billing report's state and files.
     ///
     /// # Errors
     ///
@@ -201,11 +202,12 @@ impl Client {
         Ok(answer.billing_report)
     }
 
-    /// Downloads one file of a billing report, without the key: its address carries its own permission.
+    /// Downloads one file of a billing report, without the key, because the URL itself grants access.
     ///
     /// # Errors
     ///
-    /// If the address is not https (or loopback), has expired, or sends fewer bytes than the service announced.
+    /// If the URL is not https (or loopback) or has expired, or if fewer bytes arrive than the service
+    /// announced.
     pub async fn download_billing_file(&self, file: &BillingDownload) -> Result<Vec<u8>, Error> {
         const OPERATION: &str = "download the billing report";
         let failed = |text: String| Error::new(OPERATION, ErrorKind::Contradiction(text));
@@ -225,24 +227,24 @@ impl Client {
     }
 }
 
-/// One row of a billing report that is about a namespace.
+/// One row of a billing report that belongs to a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// Full id of the namespace (`ResourceID`).
     pub namespace: String,
-    /// When the period begins (`ChargePeriodStart`).
+    /// Start of the period (`ChargePeriodStart`).
     pub start: Timestamp,
-    /// When it has ended (`ChargePeriodEnd`).
+    /// End of the period (`ChargePeriodEnd`).
     pub end: Timestamp,
-    /// What is metered (`SKUMeter`): `Actions`, or storage.
+    /// The metered quantity (`SKUMeter`): `Actions`, or storage.
     pub meter: String,
-    /// Actions, where these are metered (`PricingQuantity` in `PricingUnit`).
+    /// Number of actions, if the row meters actions (`PricingQuantity` in `PricingUnit`).
     pub actions: Option<Decimal>,
-    /// What they cost in dollars (`ContractedCost` in `BillingCurrency`).
+    /// Cost in dollars (`ContractedCost` in `BillingCurrency`).
     pub cost_usd: Decimal,
 }
 
-/// Columns that are read; the others are ignored.
+/// The columns that are read. All others are ignored.
 const COLUMNS: [&str; 9] = [
     "BillingCurrency",
     "ChargePeriodStart",
@@ -255,12 +257,13 @@ const COLUMNS: [&str; 9] = [
     "SKUMeter",
 ];
 
-/// Hands the rows of a billing file about namespaces to `each`, in their order. Returns how many rows the file has.
+/// Passes the rows of a billing file that belong to namespaces to `each`, in order. Returns the total number
+/// of rows.
 ///
 /// # Errors
 ///
-/// With the line and the remedy: a column is missing, a row is cut off, a number or time cannot be read, the currency is not the US
-/// dollar, actions are counted in an unknown unit.
+/// If a column is missing, a row is truncated, a number or time cannot be parsed, the currency is not the US
+/// dollar, or actions are counted in an unknown unit. The error contains the line and the remedy.
 pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, Error> {
     let failed = |text: String| Error::new("read the billing report", ErrorKind::Contradiction(text));
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
@@ -297,7 +300,8 @@ struct Columns {
 }
 
 impl Columns {
-    /// Finds the columns by name; case does not matter, since FOCUS and Temporal write `ResourceId` and `ResourceID`.
+    /// Finds the columns by name, regardless of case, because FOCUS and Temporal write `ResourceId` and
+    /// `ResourceID`.
     fn of(header: &csv::StringRecord) -> Result<Self, String> {
         let mut at = HashMap::new();
         for name in COLUMNS {
@@ -382,7 +386,7 @@ fn text_cut(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(60).collect()
 }
 
-/// A decimal number, also in scientific notation; an empty text means zero.
+/// Parses a decimal number, also in scientific notation. An empty text means zero.
 fn decimal(text: &str) -> Option<Decimal> {
     if text.is_empty() {
         return Some(Decimal::ZERO);
@@ -390,7 +394,7 @@ fn decimal(text: &str) -> Option<Decimal> {
     text.parse().ok().or_else(|| Decimal::from_scientific(text).ok())
 }
 
-/// What one of a currency is in dollars.
+/// Returns the dollar value of one unit of a currency.
 fn in_dollars(currency: &str) -> Option<Decimal> {
     let currency: String = currency.to_ascii_lowercase().split_whitespace().collect();
     match currency.as_str() {
@@ -400,7 +404,7 @@ fn in_dollars(currency: &str) -> Option<Decimal> {
     }
 }
 
-/// How many actions are one unit: `1 Million Actions`, `Actions`.
+/// Returns how many actions one unit has: `1 Million Actions`, `Actions`.
 fn unit(text: &str) -> Option<Decimal> {
     let text = text.to_ascii_lowercase();
     let mut words = text.split_whitespace().peekable();

@@ -1,34 +1,34 @@
-//! Capacity as the service writes it, in a status, a spec and a request.
+//! Capacity as the service represents it in a status, a spec and a request.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use crate::wire::{Double, empty_is_none, wire_enum};
 
-/// A mode of capacity. On-demand, provisioned, and neither are three different things.
+/// A capacity mode. On-demand, provisioned and absent are three different things.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum CapacityMode {
-    /// Nothing is said.
+    /// No mode is given.
     #[default]
     Absent,
     /// On-demand.
     OnDemand,
-    /// Provisioned, with the number of TRUs as written (a double); `None` if none or 0 is written.
+    /// Provisioned, with the number of TRUs as received (a double); `None` if it is absent or 0.
     Provisioned(Option<f64>),
-    /// Something this version of the client does not know, by its name.
+    /// A mode that this version of the client does not know, by its name.
     Unknown(String),
 }
 
-/// What a namespace has.
+/// The capacity of a namespace.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Capacity {
-    /// The mode in effect, with the current number of TRUs.
+    /// The mode in effect, including the current number of TRUs.
     pub mode: CapacityMode,
-    /// The latest request for another one.
+    /// The latest request to change the capacity.
     pub latest_request: Option<CapacityRequest>,
 }
 
-/// A request for another capacity.
+/// A request to change the capacity.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityRequest {
@@ -44,16 +44,16 @@ pub struct CapacityRequest {
     /// The operation that carries it out.
     #[serde(alias = "async_operation_id", deserialize_with = "empty_is_none")]
     pub async_operation_id: Option<String>,
-    /// What is requested.
+    /// The requested capacity.
     pub spec: Option<CapacitySpec>,
 }
 
-/// The capacity part of a spec.
+/// The capacity field of a spec.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CapacitySpec(pub CapacityMode);
 
 wire_enum!(
-    /// Status of a capacity request.
+    /// State of a capacity request.
     CapacityRequestState, "STATE_CAPACITY_REQUEST_", {
         /// Carried out.
         Completed = 1 "COMPLETED",
@@ -61,14 +61,14 @@ wire_enum!(
         InProgress = 2 "IN_PROGRESS",
         /// Failed.
         Failed = 3 "FAILED",
-        /// Rejected: not in the published description, known from operations.
+        /// Rejected. Not in the published description, but known from operations.
         Rejected = 4 "REJECTED",
-        /// Cancelled: not in the published description, known from operations.
+        /// Cancelled. Not in the published description, but known from operations.
         Cancelled = 5 "CANCELLED",
     }
 );
 
-/// The members of both messages: `value` in a spec, `currentValue` in a status.
+/// The fields of both messages: `value` in a spec, `currentValue` in a status.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct ProvisionedMember {
@@ -98,7 +98,7 @@ impl Members {
                 let value = member.value.map(|double| double.0);
                 CapacityMode::Provisioned(value.filter(|value| value.abs() > 0.0 || value.is_nan()))
             }
-            // An unknown member with an object may be an unknown mode.
+            // An unknown field that contains an object may be an unknown mode.
             (None, None) => match self.others.iter().find(|(_, value)| value.is_object()) {
                 Some((name, _)) => CapacityMode::Unknown(name.chars().take(60).collect()),
                 None => CapacityMode::Absent,

@@ -1,4 +1,5 @@
-//! The client: one HTTP client, one key, one pace; send, classify, retry where that is harmless, decode.
+//! The client: one HTTP client, one key, one rate limit. Sends requests, classifies responses, retries where
+//! that is harmless, and decodes.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -24,22 +25,22 @@ use crate::namespaces::{
 };
 use crate::retry::{self, LONGEST_ASKED};
 
-/// The largest page the service gives (Cloud Ops API, `GetNamespaces`).
+/// The largest page that the service returns (Cloud Ops API, `GetNamespaces`).
 const PAGE_SIZE: &str = "1000";
 
-/// The minimum wait after a rate limit, even if the service says less.
+/// The minimum wait after a rate limit, even if the service requests less.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// A write that the caller has just checked does not wait long, because the check becomes stale.
+/// Maximum wait before a write. The caller has just checked the namespace, and the check becomes stale.
 const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 
-/// No answer of the API is anywhere near this large; a larger one is not read completely.
+/// Maximum size of a response, far above any response of the API. A larger one is not read to its end.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
 
-/// How long the download of a file may take.
+/// Maximum time to download a file.
 const LONGEST_DOWNLOAD: Duration = Duration::from_mins(10);
 
-/// A client of the Cloud Ops API. Cheap to clone: clones share connections, pace and counters.
+/// A client of the Cloud Ops API. Cheap to clone: clones share connections, rate limit and counters.
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -52,28 +53,28 @@ struct Shared {
     config: Config,
     host: String,
     pace: DefaultDirectRateLimiter,
-    /// After a 429 all requests wait, not only the refused one.
+    /// After a 429, all requests wait, not only the rejected one.
     pause: SharedPause,
     requests: AtomicU64,
-    /// Whether the newest answer was a 429.
+    /// Whether the latest response was a 429.
     is_rate_limited: AtomicBool,
-    /// The `Date` of the newest answer in seconds since 1970; 0 before the first.
+    /// The `Date` of the latest response in seconds since 1970; 0 before the first response.
     server_time: AtomicI64,
 }
 
-/// Whether a call may be made twice.
+/// Whether a call may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// A read.
+    /// A read, which is harmless to repeat.
     Harmless,
-    /// A write: only while it is certain that nothing was done.
+    /// A write, which is repeated only if it certainly had no effect.
     OnlyIfNotDone,
-    /// A write that the caller repeats, or does not.
+    /// A write that is never repeated here; the caller decides.
     Never,
 }
 
 pub(crate) struct Call<'a> {
-    /// What is tried, for the error: "list namespaces".
+    /// What the call does, for error messages: "list namespaces".
     pub(crate) operation: String,
     pub(crate) method: Method,
     pub(crate) path: &'a [&'a str],
@@ -83,18 +84,18 @@ pub(crate) struct Call<'a> {
 }
 
 impl Client {
-    /// Returns a client.
+    /// Creates a client.
     ///
     /// # Panics
     ///
-    /// Never: TLS settings without certificates of your own always work.
+    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(
                 http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // A redirect would send the key to an address that nobody configured.
+            // Following a redirect would send the key to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
@@ -108,8 +109,9 @@ impl Client {
         Self::with_http(config, http)
     }
 
-    /// Returns a client that sends its requests through a ready HTTP client, with that client's proxies, certificates and user agent.
-    /// Timeouts of the configuration apply, but `connect_timeout`. The HTTP client should not follow redirects.
+    /// Creates a client that uses an existing HTTP client, with that client's proxies, certificates and user
+    /// agent. The configured timeouts apply, except `connect_timeout`. The HTTP client should not follow
+    /// redirects.
     pub fn with_http(config: Config, http: reqwest::Client) -> Self {
         let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let shared = Shared {
@@ -128,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Returns a clone that changes nothing: every call that could is refused before it is sent.
+    /// Returns a clone that cannot change anything: every call that would is refused before it is sent.
     #[must_use]
     pub fn read_only(&self) -> Self {
         Self {
@@ -137,22 +139,22 @@ impl Client {
         }
     }
 
-    /// Returns how many requests were sent, repetitions included.
+    /// Returns how many requests were sent, including retries.
     pub fn requests_made(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the newest answer was a 429: all requests wait then.
+    /// Returns whether the latest response was a 429, so that all requests wait.
     pub fn is_rate_limited(&self) -> bool {
         self.shared.is_rate_limited.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the service runs on this machine (its address is loopback), as a simulated one does.
+    /// Returns whether the service runs on this machine (its address is loopback), like a simulated one.
     pub fn is_local(&self) -> bool {
         self.shared.config.is_loopback()
     }
 
-    /// Returns the service's clock as of its newest answer, in whole seconds.
+    /// Returns the service's time from its latest response, in whole seconds.
     pub fn server_time(&self) -> Option<Timestamp> {
         match self.shared.server_time.load(Ordering::Relaxed) {
             0 => None,
@@ -160,13 +162,13 @@ impl Client {
         }
     }
 
-    /// Hands every namespace of the account to `each`, page by page, so that no more than one page is held.
+    /// Passes every namespace of the account to `each`, page by page, so that at most one page is in memory.
     ///
-    /// Returns how many there were.
+    /// Returns the number of namespaces.
     ///
     /// # Errors
     ///
-    /// When the list cannot be read to its end: what was handed out then is *not* the account.
+    /// If the list cannot be read to its end. The namespaces passed so far are then *not* the whole account.
     pub async fn for_each_namespace(&self, mut each: impl FnMut(Namespace)) -> Result<usize, Error> {
         const OPERATION: &str = "list namespaces";
         let contradiction = |what: String| Err(Error::new(OPERATION, ErrorKind::Contradiction(what)));
@@ -178,7 +180,7 @@ impl Client {
             query.extend(token.take().map(|token| ("pageToken", token)));
             let page: NamespacesPage = self.get(OPERATION, &["cloud", "namespaces"], query).await?;
             for namespace in page.namespaces {
-                // A namespace that moves from one page to the next while the list is read appears twice.
+                // A namespace that moves to another page while the list is being read appears twice.
                 if ids.insert(namespace.namespace.clone()) {
                     each(namespace);
                 }
@@ -208,7 +210,7 @@ impl Client {
         Ok(answer.namespace)
     }
 
-    /// Reads which sizes a namespace can have.
+    /// Reads which sizes are available to a namespace.
     pub async fn capacity_info(&self, id: &str) -> Result<CapacityInfo, Error> {
         let path = ["cloud", "namespaces", id, "capacity-info"];
         let answer: OneCapacityInfo = self
@@ -219,12 +221,12 @@ impl Client {
 
     /// Replaces the spec of a namespace.
     ///
-    /// It is repeated here only while it is certain that nothing was done (no connection, or a 429).
+    /// The request is retried only if it certainly had no effect (no connection, or a 429).
     ///
     /// # Errors
     ///
-    /// If [`Error::is_outcome_unknown`], read the namespace back before anything else; if [`Error::is_conflict`], read
-    /// it and re-evaluate, never send the same again.
+    /// If [`Error::is_outcome_unknown`], read the namespace back before anything else. If
+    /// [`Error::is_conflict`], read it and re-evaluate; never send the same request again.
     pub async fn update_namespace(
         &self,
         id: &str,
@@ -233,7 +235,7 @@ impl Client {
         self.update(id, update, Repeat::OnlyIfNotDone).await
     }
 
-    /// Replaces the spec of a namespace with exactly one request, and never retries.
+    /// Replaces the spec of a namespace with exactly one request, without retries.
     ///
     /// # Errors
     ///
@@ -265,7 +267,7 @@ impl Client {
         Ok(answer.async_operation)
     }
 
-    /// Reads the status of an operation.
+    /// Reads the state of an operation.
     pub async fn async_operation(&self, id: &str) -> Result<AsyncOperation, Error> {
         let path = ["cloud", "operations", id];
         let answer: OneOperation = self
@@ -313,7 +315,7 @@ impl Client {
         .await
     }
 
-    /// Makes a call, again and again where that is harmless and may help, within bounds.
+    /// Makes a call, and repeats it within limits where that is harmless and can help.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         if self.is_read_only && call.method != Method::GET {
             return Err(Error::new(call.operation, ErrorKind::ReadOnly));
@@ -328,7 +330,7 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => Error::new(&call.operation, kind),
             };
-            // A refused key means that nothing was done, so a write may be repeated as well.
+            // A rejected key means that the request had no effect, so a write may be repeated too.
             if error.is_unauthenticated()
                 && !key_was_renewed
                 && let Some(renewed) = self.renewed_key(&key)
@@ -344,7 +346,8 @@ impl Client {
             };
             let asked = error.retry_after();
             if error.is_rate_limited() {
-                // The limit is the account's. Waiting for it is not a failure, so it is bounded by time, not by attempts.
+                // The rate limit is the account's. Waiting for it is not a failure, so the wait is limited by
+                // time and not by attempts.
                 refusals += 1;
                 let wait = asked
                     .unwrap_or_else(|| retry::backoff(refusals))
@@ -375,7 +378,7 @@ impl Client {
         }
     }
 
-    /// Reads a refused key again from its file.
+    /// Reads a rejected key again from its file.
     fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
         let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
         self.shared.config.api_key.renew_if(refused, is_usable)
@@ -453,7 +456,8 @@ impl Client {
         })
     }
 
-    /// Fetches a file from an address that the service gave out. Neither key nor address reach anybody else, not even an error.
+    /// Fetches a file from a URL that the service sent. Neither the key nor the URL is sent or shown to
+    /// anyone else, not even in an error.
     pub(crate) async fn fetch_file(&self, url: Url) -> Result<Vec<u8>, ErrorKind> {
         let may_be_fetched =
             url.scheme() == "https" || (url.scheme() == "http" && self.shared.config.is_loopback());
@@ -480,7 +484,7 @@ impl Client {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST_BODY {
                 return Err(ErrorKind::Contradiction(format!(
-                    "{} sent more than {} MiB: that is not an answer of this API",
+                    "{} sent more than {} MiB, which is not a response of this API",
                     self.shared.host,
                     LARGEST_BODY >> 20
                 )));
@@ -505,7 +509,7 @@ impl Client {
         }
     }
 
-    /// Appends path segments to the base URL, each escaped: an id can never reach another resource.
+    /// Appends path segments to the base URL, each escaped, so that an id can never address another resource.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.shared.config.base_url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -515,7 +519,8 @@ impl Client {
     }
 }
 
-/// A request that was not sent, since the service asked all of them to wait for longer than a call can.
+/// The error for a request that was not sent because the service requested a longer wait than a call may
+/// take.
 fn paused(left: Duration) -> ErrorKind {
     ErrorKind::Refused(Refusal {
         status: 429,

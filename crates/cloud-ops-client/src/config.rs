@@ -1,4 +1,4 @@
-//! What a client needs to know, validated once.
+//! The configuration of a client, validated once.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use url::{Host, Url};
 /// The public address of the Cloud Ops API (Temporal's documentation, Cloud Ops API page).
 pub const PUBLIC_BASE_URL: &str = "https://saas-api.tmprl.cloud";
 
-/// The version of the API this client was written against. Without the header, the service assumes the latest version, and that
-/// its caller knows every field of it.
+/// The version of the API that this client was written for. Without the header, the service assumes the
+/// latest version, and that the caller knows every field of it.
 pub const API_VERSION: &str = "v0.19.1";
 
 /// The address of the API, the key, the timeouts and the retries.
@@ -19,26 +19,27 @@ pub const API_VERSION: &str = "v0.19.1";
 pub struct Config {
     pub(crate) base_url: Url,
     pub(crate) api_key: Secret,
-    /// How long a connection may take to be made.
+    /// Maximum time to establish a connection.
     pub connect_timeout: Duration,
-    /// How long a request may take, its answer included.
+    /// Maximum time for a request, including its response.
     pub request_timeout: Duration,
-    /// How often a call that may be repeated is made in total.
+    /// Maximum number of attempts for a call that may be retried.
     pub max_attempts: u32,
-    /// How long a call may be repeated.
+    /// Maximum time for retries of a call.
     pub max_elapsed: Duration,
-    /// How long a call may wait for the rate limit of the account, regardless of how many requests are refused in the meantime.
+    /// Maximum time that a call waits for the account's rate limit, regardless of how many requests are
+    /// rejected in the meantime.
     pub max_rate_limited: Duration,
-    /// Requests a second that this client makes at most. The service allows 40 for a user and 80 for a service account,
-    /// over all their clients.
+    /// Maximum number of requests per second from this client. The service allows 40 for a user and 80 for a
+    /// service account, over all of their clients.
     pub requests_per_second: u32,
 }
 
-/// A base URL or key that cannot be used. Never shows what it refuses if that may hold a secret.
+/// An invalid base URL or key. Never contains a rejected value that may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URL.
+    /// Not a URL.
     #[error("`{0}` is not a URL; it should look like {PUBLIC_BASE_URL}")]
     NotAUrl(String),
     /// A user or password in the URL.
@@ -47,21 +48,22 @@ pub enum ConfigError {
     /// A query or fragment in the URL.
     #[error("the URL contains a query or a fragment; remove it")]
     QueryOrFragment,
-    /// Not encrypted, and not on this machine.
+    /// Plain http to another machine.
     #[error("`{0}` is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted(String),
-    /// No key, or one that cannot be sent.
+    /// The key is empty, or cannot be sent in a header.
     #[error("the API key is empty, or contains a character that cannot be sent in a header")]
     Key,
 }
 
 impl Config {
-    /// Returns a configuration with default timeouts and retries. A `/cloud` at the end of the URL, which every path of the API
-    /// starts with, is accepted and dropped.
+    /// Creates a configuration with default timeouts and retries. A `/cloud` at the end of the URL, with
+    /// which every path of the API starts, is accepted and dropped.
     ///
     /// # Errors
     ///
-    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
+    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can
+    /// be sent in a header.
     pub fn try_new(base_url: &str, api_key: Secret) -> Result<Self, ConfigError> {
         let base_url = parse_base_url(base_url)?;
         if http_edge::bearer(&api_key.current()).is_none() {
@@ -79,7 +81,7 @@ impl Config {
         })
     }
 
-    /// Returns the address without a path, for messages.
+    /// Returns the address without its path, for messages.
     pub fn base_url(&self) -> &str {
         self.base_url.as_str()
     }
@@ -105,7 +107,7 @@ fn parse_base_url(text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-/// Drops the `/cloud` that every path of the API begins with.
+/// Drops the `/cloud` with which every path of the API starts.
 fn without_prefix_of_paths(mut url: Url) -> Url {
     let path = url.path().trim_end_matches('/').to_owned();
     if let Some(before) = path.strip_suffix("/cloud") {
@@ -114,7 +116,8 @@ fn without_prefix_of_paths(mut url: Url) -> Url {
     url
 }
 
-/// What does not parse may hold anything: only a part before any `@` or `?` is never shown.
+/// Text that is not a URL may contain anything, so the part before any `@`, and the part after any `?`, is
+/// never displayed.
 fn without_secrets(text: &str) -> String {
     let hidden = text.contains(['@', '?', '#']);
     if hidden {

@@ -1,4 +1,4 @@
-//! Failures of a call: what was tried, how it failed, and whether a retry can help.
+//! Errors of a call: what was attempted, how it failed, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
@@ -32,55 +32,56 @@ pub enum ErrorKind {
     /// No connection was made: nothing was sent.
     #[error("{host} could not be reached: check the network, any proxy, and CLOUD_OPS_API_BASE_URL")]
     Connect {
-        /// The host tried.
+        /// The host.
         host: String,
-        /// What the HTTP library says.
+        /// The HTTP library's error.
         #[source]
         source: reqwest::Error,
     },
-    /// The request may have been sent, but no whole answer came back.
-    #[error("the connection to {host} broke or timed out before the whole answer arrived")]
+    /// The request may have been sent, but no complete response arrived.
+    #[error("the connection to {host} broke or timed out before the whole response arrived")]
     Transport {
-        /// The host tried.
+        /// The host.
         host: String,
-        /// What the HTTP library says.
+        /// The HTTP library's error.
         #[source]
         source: reqwest::Error,
     },
-    /// The service refused.
+    /// The service refused the call.
     #[error("{0}")]
     Refused(Refusal),
-    /// A successful answer that does not come from this API.
+    /// A successful response that does not come from this API.
     #[error(
-        "{url} sent an answer that cannot be read as JSON of the Cloud Ops API (content type {content_type}), beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy in between"
+        "{url} sent a response that is not JSON of the Cloud Ops API (content type {content_type}), \
+         beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy in between"
     )]
     Unreadable {
-        /// The address that answered.
+        /// The URL that responded.
         url: String,
-        /// The content type of the answer, or `none`.
+        /// Content type of the response, or `none`.
         content_type: String,
-        /// The beginning of the answer.
+        /// The beginning of the response.
         excerpt: String,
-        /// What is wrong with it.
+        /// The JSON error.
         #[source]
         source: serde_json::Error,
     },
-    /// A change by a client that is read-only: nothing was sent.
+    /// A change by a read-only client. Nothing was sent.
     #[error("this client is read-only")]
     ReadOnly,
-    /// An answer that can be read and contradicts itself, for example pages that never end.
+    /// A readable response that contradicts itself, for example pages that never end.
     #[error("{0}")]
     Contradiction(String),
 }
 
-/// The service's own words on why it refused.
+/// The service's own explanation of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The gRPC code: of the body where it has one, else what the status stands for.
+    /// The gRPC code from the body, or the one that corresponds to the HTTP status.
     pub code: GrpcCode,
-    /// The service's explanation, capped.
+    /// The service's message, truncated.
     pub message: String,
     /// How long the service asks to wait.
     pub retry_after: Option<Duration>,
@@ -88,17 +89,18 @@ pub struct Refusal {
 
 macro_rules! grpc_codes {
     ($($variant:ident = $number:literal $words:literal,)+) => {
-        /// The status codes of gRPC, which the API's error bodies carry.
+        /// gRPC status codes, which the API's error bodies contain.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum GrpcCode {
             $(#[doc = concat!("Code ", $number, ": ", $words, ".")] $variant,)+
         }
 
         impl GrpcCode {
-            /// All failures.
+            /// All error codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// Returns the failure of a number; `None` for 0, which is success, and for a value that is not a code.
+            /// Returns the error with this number; `None` for 0, which means success, and for numbers that
+            /// are not codes.
             pub const fn from_number(number: i64) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$variant),)+
@@ -152,7 +154,7 @@ impl GrpcCode {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns what an operator can do about it.
     const fn remedy(self) -> Option<&'static str> {
         match self {
             Self::Unauthenticated => {
@@ -195,16 +197,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a failed call means, from its code or its way of failing.
+/// The meaning of a failed call, from its code or its kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// A retry cannot help.
     Permanent,
-    /// The resource changed in the meantime, or the state does not allow it: read again.
+    /// The resource has changed in the meantime, or its state does not allow the call: read it again.
     Conflict,
-    /// Refused before anything was done: later it may be done.
+    /// Refused without effect; it may be allowed later.
     NotNow,
-    /// It may or may not have been done.
+    /// The call may or may not have had an effect.
     OutcomeUnknown,
 }
 
@@ -216,12 +218,12 @@ impl Error {
         }
     }
 
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Returns the service's refusal, if it answered with one.
+    /// Returns the service's refusal, if it sent one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.kind {
             ErrorKind::Refused(refusal) => Some(refusal),
@@ -259,8 +261,9 @@ impl Error {
         }
     }
 
-    /// Returns whether the same *read* may succeed when it is repeated. A write must be read back first, unless
-    /// [`Error::is_outcome_unknown`] says that nothing was done. An answer that cannot be read stays unreadable.
+    /// Returns whether repeating the same *read* may succeed. A write must be read back first, unless
+    /// [`Error::is_outcome_unknown`] is false. A response that cannot be parsed will not be parsed on a retry
+    /// either.
     pub fn is_retryable(&self) -> bool {
         let unreadable = matches!(self.kind, ErrorKind::Unreadable { .. });
         !unreadable && matches!(self.meaning(), Meaning::NotNow | Meaning::OutcomeUnknown)
@@ -271,12 +274,13 @@ impl Error {
         self.meaning() == Meaning::OutcomeUnknown
     }
 
-    /// Returns whether the resource changed in the meantime, or its state does not allow the call: read and re-evaluate.
+    /// Returns whether the resource has changed in the meantime, or its state does not allow the call: read
+    /// it and re-evaluate.
     pub fn is_conflict(&self) -> bool {
         self.meaning() == Meaning::Conflict
     }
 
-    /// Returns whether the service holds that the wanted state is there already. Believed only after a read-back.
+    /// Returns whether the service reports that there is nothing to change. Confirm it with a read-back.
     pub fn is_nothing_to_change(&self) -> bool {
         self.refusal().is_some_and(|refusal| {
             refusal.code == GrpcCode::InvalidArgument
@@ -284,7 +288,8 @@ impl Error {
         })
     }
 
-    /// Returns whether the account has reached its limit of asynchronous operations (10), so that nothing was done.
+    /// Returns whether the account has reached its limit of asynchronous operations (10), so that the call
+    /// had no effect.
     pub fn is_too_many_operations(&self) -> bool {
         self.refusal().is_some_and(|refusal| {
             let message = refusal.message.to_ascii_lowercase();
@@ -297,12 +302,12 @@ impl Error {
         self.has_code(GrpcCode::PermissionDenied)
     }
 
-    /// Returns whether the key was not accepted at all.
+    /// Returns whether the key was rejected.
     pub fn is_unauthenticated(&self) -> bool {
         self.has_code(GrpcCode::Unauthenticated)
     }
 
-    /// Returns whether the account has made too many requests: all of them have to wait.
+    /// Returns whether the account has made too many requests, so that all of them have to wait.
     pub fn is_rate_limited(&self) -> bool {
         self.has_code(GrpcCode::ResourceExhausted)
     }
@@ -322,13 +327,13 @@ impl Error {
     }
 }
 
-/// Longest explanation kept: the service's whole sentence.
+/// Maximum length of the service's message, enough for its whole sentence.
 const MESSAGE_CAP: usize = 1_000;
 
-/// Most characters of a foreign answer that an error repeats.
+/// Maximum number of characters of a foreign response in an error.
 const EXCERPT: usize = 60;
 
-/// Longest explanation kept of a refusal in plain text, as a proxy writes it.
+/// Maximum length of a plain-text refusal, as a proxy writes it.
 const PLAIN_MESSAGE: usize = 300;
 
 #[derive(serde::Deserialize)]
@@ -340,9 +345,9 @@ struct Body {
 }
 
 impl Refusal {
-    /// Reads a refusal: the status first, the body leniently, since proxies answer in HTML.
+    /// Parses a refusal: the status first, and the body leniently, because proxies respond with HTML.
     ///
-    /// `redirect` is where a redirect points to.
+    /// `redirect` is the target of a redirect.
     pub(crate) fn read(
         status: u16,
         body: &[u8],
@@ -378,14 +383,14 @@ impl Refusal {
     }
 }
 
-/// What a redirect means; shows its target without what may hold a secret.
+/// Explains a redirect. Shows its target without parts that may contain a secret.
 fn redirected_to(target: Option<&Url>) -> String {
     let target = target.cloned().map_or_else(
         || "another address".to_owned(),
         |mut target| {
             target.set_query(None);
             target.set_fragment(None);
-            // Fails only for addresses that cannot hold a user.
+            // This fails only for URLs that cannot have a user.
             let _ = target.set_username("");
             let _ = target.set_password(None);
             format!("`{}`", printable(target.as_str(), 200))
@@ -396,12 +401,12 @@ fn redirected_to(target: Option<&Url>) -> String {
     )
 }
 
-/// The beginning of a response that is not from this API.
+/// Returns the beginning of a response that is not from this API.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     beginning(body, EXCERPT)
 }
 
-/// The beginning of an answer, in one printable line.
+/// Returns the beginning of a response in one printable line.
 fn beginning(body: &[u8], longest: usize) -> String {
     if body.starts_with(&[0x1f, 0x8b]) {
         return "(gzip-compressed data without a `Content-Encoding` header)".to_owned();

@@ -1,4 +1,4 @@
-//! Who a key belongs to, and what it may do.
+//! The owner of a key, and its permissions.
 
 use std::collections::BTreeMap;
 
@@ -28,27 +28,27 @@ wire_enum!(
 wire_enum!(
     /// Permission on one namespace.
     NamespacePermission, "PERMISSION_", {
-        /// May change it.
+        /// Can change the namespace.
         Admin = 1 "ADMIN",
-        /// May run workflows in it.
+        /// Can run workflows in the namespace.
         Write = 2 "WRITE",
-        /// May read it.
+        /// Can read the namespace.
         Read = 3 "READ",
     }
 );
 
-/// Who a key belongs to.
+/// The owner of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// What it is called: the name of a service account, or the address of a user.
+    /// Name of a service account, or email address of a user.
     pub name: String,
-    /// Whether it is a service account.
+    /// Whether the owner is a service account.
     pub is_service_account: bool,
-    /// Its role in the account.
+    /// Role in the account.
     pub account_role: AccountRole,
-    /// Custom roles it has.
+    /// Custom roles.
     pub custom_roles: Vec<String>,
-    /// Its permissions on namespaces, by full id.
+    /// Permissions on namespaces, by full id.
     pub namespace_permissions: BTreeMap<String, NamespacePermission>,
     /// When the key expires.
     pub key_expires_at: Option<Timestamp>,
@@ -57,9 +57,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns whether it may change the capacity of a namespace; `None` if custom roles decide, which are not shown.
+    /// Returns whether the owner can change the capacity of a namespace; `None` if custom roles decide,
+    /// because their permissions are not shown.
     ///
-    /// Namespace Admin, Global Admin and Account Owner may (Temporal's documentation, roles and permissions).
+    /// Namespace Admin, Global Admin and Account Owner can (Temporal's documentation, roles and permissions).
     pub fn may_change(&self, namespace: &str) -> Option<bool> {
         if matches!(self.account_role, AccountRole::Owner | AccountRole::Admin) {
             return Some(true);

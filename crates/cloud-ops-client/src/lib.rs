@@ -2,8 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`Client`] has a method for each call; [`Spec`] is the part of a namespace that must never lose a field; [`Error`] says
-//! what a failure means.
+//! [`Client`] has a method for each call, [`Spec`] is the part of a namespace that must never lose a field,
+//! and [`Error`] explains a failure.
 
 mod billing;
 mod capacity;
@@ -31,5 +31,5 @@ pub use namespaces::{
 };
 pub use spec::{Spec, SpecDifference, SpecDigests, WantedCapacity};
 
-/// The HTTP library, for a client of your own.
+/// The HTTP library, for callers that pass their own client.
 pub use reqwest;

@@ -1,4 +1,4 @@
-//! Namespaces: what they are, which sizes they can have, and the update.
+//! Namespaces, their available sizes, and updates.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,23 +8,23 @@ use crate::spec::Spec;
 use crate::wire::{doubles, empty_is_none, null_is_default, wire_enum, zero_is_none};
 
 wire_enum!(
-    /// State of a namespace. Only an active one may be changed.
+    /// State of a namespace. Only an active one can be changed.
     ResourceState, "RESOURCE_STATE_", {
-        /// Being made.
+        /// Being created.
         Activating = 1 "ACTIVATING",
-        /// Could not be made.
+        /// Creation failed.
         ActivationFailed = 2 "ACTIVATION_FAILED",
         /// In service.
         Active = 3 "ACTIVE",
-        /// Being changed.
+        /// Being updated.
         Updating = 4 "UPDATING",
-        /// A change failed; support is needed.
+        /// An update failed; support is needed.
         UpdateFailed = 5 "UPDATE_FAILED",
         /// Being deleted.
         Deleting = 6 "DELETING",
-        /// Could not be deleted.
+        /// Deletion failed.
         DeleteFailed = 7 "DELETE_FAILED",
-        /// Gone.
+        /// Deleted.
         Deleted = 8 "DELETED",
         /// Suspended.
         Suspended = 9 "SUSPENDED",
@@ -54,21 +54,22 @@ pub struct Namespace {
     /// Full id, `name.account`.
     #[serde(deserialize_with = "null_is_default")]
     pub namespace: String,
-    /// Changes with every edit, also by other people: the optimistic lock.
+    /// Version of the namespace for optimistic locking. It changes with every edit, including those of other
+    /// people.
     #[serde(alias = "resource_version", deserialize_with = "null_is_default")]
     pub resource_version: String,
-    /// The requested state, as received.
+    /// The spec, which is the requested state, as received.
     #[serde(deserialize_with = "null_is_default")]
     pub spec: Spec,
-    /// Its state.
+    /// State of the namespace.
     #[serde(deserialize_with = "null_is_default")]
     pub state: ResourceState,
-    /// The operation that runs on it.
+    /// Id of the operation that is running on the namespace.
     #[serde(alias = "async_operation_id", deserialize_with = "empty_is_none")]
     pub async_operation_id: Option<String>,
-    /// What it has; absent if it was never changed.
+    /// Current capacity; absent if it was never changed.
     pub capacity: Option<Capacity>,
-    /// Its replicas.
+    /// Replicas of the namespace.
     #[serde(deserialize_with = "null_is_default")]
     pub replicas: Vec<Replica>,
     /// When it was last modified; absent if it never was.
@@ -80,13 +81,13 @@ pub struct Namespace {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Replica {
-    /// Its id.
+    /// Id of the replica.
     #[serde(deserialize_with = "null_is_default")]
     pub id: String,
-    /// Its state.
+    /// State of the replica.
     #[serde(deserialize_with = "null_is_default")]
     pub state: ReplicaState,
-    /// Its region, for example `aws-us-east-1`.
+    /// Region of the replica, for example `aws-us-east-1`.
     #[serde(deserialize_with = "null_is_default")]
     pub region: String,
 }
@@ -109,46 +110,46 @@ pub(crate) struct OneNamespace {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityInfo {
-    /// Whether Temporal's support has set its limits.
+    /// Whether Temporal Support has set its limits.
     #[serde(alias = "has_legacy_limits", deserialize_with = "null_is_default")]
     pub has_legacy_limits: bool,
-    /// What it has.
+    /// Current capacity.
     #[serde(alias = "current_capacity")]
     pub current_capacity: Option<Capacity>,
-    /// What each mode offers.
+    /// Options of each mode.
     #[serde(alias = "mode_options", deserialize_with = "null_is_default")]
     pub mode_options: ModeOptions,
 }
 
-/// What each mode offers.
+/// Options of each capacity mode.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ModeOptions {
-    /// Provisioned.
+    /// Options of provisioned capacity.
     #[serde(deserialize_with = "null_is_default")]
     pub provisioned: ProvisionedOptions,
-    /// On-demand.
+    /// Options of on-demand capacity.
     #[serde(alias = "on_demand", deserialize_with = "null_is_default")]
     pub on_demand: OnDemandOptions,
 }
 
-/// What may be provisioned.
+/// Options of provisioned capacity.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProvisionedOptions {
     /// Available numbers of TRUs.
     #[serde(alias = "valid_tru_values", deserialize_with = "doubles")]
     pub valid_tru_values: Vec<f64>,
-    /// The highest of them available at the moment; absent or 0 means not reported.
+    /// The highest of them that is available at the moment; absent or 0 means not reported.
     #[serde(alias = "max_available_tru_value", deserialize_with = "zero_is_none")]
     pub max_available_tru_value: Option<f64>,
 }
 
-/// What on-demand gives.
+/// Limits of on-demand capacity.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OnDemandOptions {
-    /// Actions per second; none or 0 means that it was not reported.
+    /// Actions per second; absent or 0 means not reported.
     #[serde(alias = "aps_limit", deserialize_with = "zero_is_none")]
     pub aps_limit: Option<f64>,
 }
@@ -160,15 +161,15 @@ pub(crate) struct OneCapacityInfo {
     pub(crate) capacity_info: CapacityInfo,
 }
 
-/// The body of an update: these three fields and no other, since status fields are not part of a request.
+/// The body of an update: these three fields and no others, because status fields do not belong in a request.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceUpdate {
-    /// The whole spec as received, but for the capacity.
+    /// The whole spec as received, with only the capacity replaced.
     pub spec: Spec,
-    /// The version that was read with it.
+    /// The version that was read together with the spec.
     pub resource_version: String,
-    /// The id of the operation, chosen by the caller: a repeated request repeats it.
+    /// Id of the operation, chosen by the caller. A retry uses the same id.
     pub async_operation_id: String,
 }
 
@@ -176,10 +177,10 @@ pub struct NamespaceUpdate {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Region {
-    /// Its id, for example `aws-us-east-1`.
+    /// Id of the region, for example `aws-us-east-1`.
     #[serde(deserialize_with = "null_is_default")]
     pub id: String,
-    /// Where it is, as text.
+    /// Location of the region, as text.
     #[serde(deserialize_with = "null_is_default")]
     pub location: String,
 }
@@ -193,7 +194,7 @@ pub(crate) struct Regions {
 wire_enum!(
     /// State of an asynchronous operation. The last four are final.
     OperationState, "STATE_", {
-        /// Waits for its turn.
+        /// Waiting for its turn.
         Pending = 1 "PENDING",
         /// In progress.
         InProgress = 2 "IN_PROGRESS",
@@ -201,7 +202,7 @@ wire_enum!(
         Failed = 3 "FAILED",
         /// Cancelled.
         Cancelled = 4 "CANCELLED",
-        /// Done. For a capacity change that is not yet "applied".
+        /// Fulfilled. A capacity change is not applied yet at this point.
         Fulfilled = 5 "FULFILLED",
         /// Rejected.
         Rejected = 6 "REJECTED",
@@ -212,13 +213,13 @@ wire_enum!(
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AsyncOperation {
-    /// Its id.
+    /// Id of the operation.
     #[serde(deserialize_with = "null_is_default")]
     pub id: String,
-    /// Its state.
+    /// State of the operation.
     #[serde(deserialize_with = "null_is_default")]
     pub state: OperationState,
-    /// How long to wait before asking again.
+    /// How long to wait before the next check.
     #[serde(alias = "check_duration", deserialize_with = "crate::wire::duration")]
     pub check_duration: Option<std::time::Duration>,
     /// Why it failed.

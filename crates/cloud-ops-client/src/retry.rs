@@ -1,19 +1,19 @@
-//! When and how long to wait before a call is repeated.
+//! When to retry a call, and how long to wait.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use jiff::Timestamp;
 
-/// The first wait; each further one may be twice as long.
+/// The first wait. Each further one is up to twice as long.
 const FIRST: Duration = Duration::from_millis(250);
-/// No wait that we choose is longer.
+/// The longest wait of our own choice.
 const LONGEST: Duration = Duration::from_secs(8);
-/// A wait that the service asks for is honored up to this; longer ones are left to the caller.
+/// Maximum wait that is honored if the service asks for one. Longer waits are left to the caller.
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// Returns how long to wait after this number of failed attempts: exponential, with full jitter above a floor, since many
-/// clients that fail together should not come back together.
+/// Returns how long to wait after this number of failed attempts: exponential, with full jitter above a
+/// minimum, so that clients that fail together do not retry together.
 pub(crate) fn backoff(failed_attempts: u32) -> Duration {
     let ceiling = FIRST
         .saturating_mul(1 << failed_attempts.saturating_sub(1).min(10))
@@ -21,7 +21,7 @@ pub(crate) fn backoff(failed_attempts: u32) -> Duration {
     ceiling.mul_f64(fastrand::f64().mul_add(0.8, 0.2))
 }
 
-/// Reads `Retry-After`: seconds, or a date. `now` is the answer's own `Date` where it has one.
+/// Parses `Retry-After`: seconds, or a date relative to the response's own `Date`, if present.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -32,7 +32,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from(at.duration_since(now)).ok()
 }
 
-/// Reads the `Date` header.
+/// Parses the `Date` header.
 pub(crate) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(http::header::DATE)?.to_str().ok()?)
 }

@@ -1,7 +1,8 @@
-//! A namespace's spec: an opaque tree of which exactly one field is ever replaced.
+//! The spec of a namespace: an opaque JSON tree of which exactly one field is ever replaced.
 //!
-//! An update replaces the whole spec. A field we dropped would be switched off (authentication, delete protection), so
-//! every field keeps its very text and its place; only the value of `capacitySpec` is exchanged.
+//! An update replaces the whole spec. A field that is left out would be switched off (authentication, delete
+//! protection), so every field keeps its exact text and position; only the value of `capacitySpec` is
+//! replaced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,7 @@ pub struct Spec {
     fields: Vec<(String, Box<RawValue>)>,
 }
 
-/// The capacity to ask for.
+/// The capacity to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WantedCapacity {
     /// On-demand.
@@ -29,10 +30,10 @@ pub enum WantedCapacity {
     Provisioned(u32),
 }
 
-/// Both spellings the service reads.
+/// Both spellings that the service accepts.
 const CAPACITY_FIELD: [&str; 2] = ["capacitySpec", "capacity_spec"];
 
-/// Fields whose order means nothing.
+/// Fields whose order is irrelevant.
 const SETS: [&str; 2] = ["connectivityRuleIds", "connectivity_rule_ids"];
 
 impl WantedCapacity {
@@ -46,26 +47,26 @@ impl WantedCapacity {
 }
 
 impl Spec {
-    /// Reads a spec from JSON text.
+    /// Parses a spec from JSON.
     ///
     /// # Errors
     ///
-    /// Unless it is one JSON object without a field given twice.
+    /// Unless the text is one JSON object without duplicate fields.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
 
-    /// Returns the spec as JSON text: every value as it was received.
+    /// Returns the spec as JSON, with every value as it was received.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("raw values are JSON already")
     }
 
-    /// Returns whether no field is there.
+    /// Returns whether the spec has no fields.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// Returns the requested capacity in the spec. If it cannot be read, it is unknown, not absent.
+    /// Returns the requested capacity. If the field cannot be parsed, the capacity is unknown, not absent.
     pub fn capacity(&self) -> CapacityMode {
         let Some((_, raw)) = self
             .fields
@@ -80,7 +81,8 @@ impl Spec {
         }
     }
 
-    /// Returns the same spec with another capacity: in its place if it is there, else at the end.
+    /// Returns the same spec with another capacity. The field keeps its position, or is appended if it was
+    /// absent.
     #[must_use]
     pub fn with_capacity(&self, wanted: WantedCapacity) -> Self {
         let mut fields = self.fields.clone();
@@ -94,10 +96,11 @@ impl Spec {
         Self { fields }
     }
 
-    /// Returns the names of fields, other than the capacity, that differ in meaning.
+    /// Returns the names of fields, other than the capacity, whose meaning differs.
     ///
-    /// Absent, null, false, zero and empty are the same, since the service may print defaults or not. Order counts
-    /// everywhere (of replicas and regions the first is the preferred primary) but in the ids of connectivity rules.
+    /// Absent, null, false, zero and empty are equal, because the service may or may not print defaults.
+    /// Order matters everywhere (the first replica and region is the preferred primary), except in the ids of
+    /// connectivity rules.
     pub fn differences_but_for_capacity(&self, other: &Self) -> Vec<String> {
         let names = self
             .fields
@@ -114,7 +117,8 @@ impl Spec {
         different
     }
 
-    /// Returns a digest of each field other than the capacity, so that two readings can be compared without keeping either.
+    /// Returns a digest of each field other than the capacity, so that two readings can be compared without
+    /// storing them.
     pub fn digests(&self) -> SpecDigests {
         let names = self.fields.iter().map(|(name, _)| name.as_str());
         let fields = names
@@ -143,39 +147,40 @@ impl Spec {
                 }
                 Meaning::Value(value)
             }),
-            // The number is too large for any type: compare its text.
+            // The number does not fit any type: compare its text.
             Err(_) => Some(Meaning::Text(raw.get())),
         }
     }
 }
 
-/// The version of the rules by which fields are normalized before they are digested. Raised with every change of those rules,
-/// since digests of different versions cannot be compared.
+/// The version of the rules that normalize fields before they are digested. It increases with every change of
+/// those rules, because digests of different versions cannot be compared.
 const NORMALIZER: u32 = 1;
 
-/// Digests of the fields of a spec, other than the capacity. Absent fields and defaults have none.
+/// Digests of the fields of a spec, other than the capacity. Absent fields and fields with default values
+/// have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpecDigests {
-    /// The version of the normalization.
+    /// The version of the normalization rules.
     pub normalizer: u32,
-    /// A digest for each field that holds something other than its default.
+    /// A digest for each field with a value other than its default.
     pub fields: BTreeMap<String, String>,
 }
 
-/// How a spec differs from an earlier reading, by field names in order.
+/// The difference between a spec and an earlier reading, as sorted field names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpecDifference {
     /// Fields that changed or were removed.
     pub changed: Vec<String>,
-    /// Fields that were at their default before and hold something now.
+    /// Fields that had their default value before and have another value now.
     pub appeared: Vec<String>,
 }
 
 impl SpecDigests {
-    /// Returns how a later reading differs, leaving out the fields named in `ignored`; `None` if the digests were made
-    /// under rules that this version does not know, so that the difference is unknown.
+    /// Returns how a later reading differs, ignoring the fields in `ignored`. Returns `None` if the digests
+    /// use rules that this version does not know, so that the difference is unknown.
     pub fn difference(&self, later: &Spec, ignored: &[String]) -> Option<SpecDifference> {
         if self.normalizer != NORMALIZER {
             return None;
@@ -203,7 +208,8 @@ enum Meaning<'a> {
     Text(&'a str),
 }
 
-/// Drops defaults from objects, at every depth; `None` if nothing but a default is left. Items of arrays stay.
+/// Removes default values from objects, at every depth. Returns `None` if nothing else is left. Items of
+/// arrays stay.
 fn without_defaults(value: Value) -> Option<Value> {
     match value {
         Value::Null | Value::Bool(false) => None,
@@ -233,7 +239,7 @@ fn number_meaning(number: &serde_json::Number) -> Option<serde_json::Number> {
     if float.abs() <= 0.0 {
         return None;
     }
-    // Whole numbers beyond what a double holds exactly are compared as they are.
+    // Whole numbers that a double cannot represent exactly are compared unchanged.
     if number.is_f64() {
         serde_json::Number::from_f64(float).map(whole)
     } else {
@@ -400,7 +406,7 @@ mod tests {
         assert_eq!(spec(after).differences_but_for_capacity(&spec(before)), expected);
     }
 
-    /// JSON values as text, numbers in forms that no type keeps.
+    /// JSON values as text, with numbers in forms that no type preserves.
     fn any_json() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
             Just("null".to_owned()),

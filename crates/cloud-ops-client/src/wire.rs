@@ -1,13 +1,13 @@
-//! How the service writes values: proto3 JSON, read tolerantly.
+//! The service's representation of values: proto3 JSON, parsed leniently.
 //!
-//! Absent, null and the default are the same; enums are names or numbers, and new values appear; 64-bit numbers are
-//! strings. (Proto3 JSON mapping; Temporal's API description v0.19.1.)
+//! Absent, null and the default are equal. Enums are names or numbers, and new values may appear. 64-bit
+//! numbers are strings. (Proto3 JSON mapping; Temporal's API description v0.19.1.)
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// Absent or null: the default.
+/// Deserializes absent or null as the default.
 pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -16,12 +16,12 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Absent, null or empty: none.
+/// Deserializes absent, null or empty as `None`.
 pub(crate) fn empty_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
-/// A double, as a number or as a string (`"NaN"` and `"Infinity"` are legal there); anything else is `None`.
+/// A double, from a number or a string (`"NaN"` and `"Infinity"` are valid); anything else is `None`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Double(pub(crate) f64);
 
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Double {
     }
 }
 
-/// Absent, null or 0: none.
+/// Deserializes absent, null or 0 as `None`.
 pub(crate) fn zero_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     let number = Option::<Double>::deserialize(deserializer)?.map(|double| double.0);
     Ok(number.filter(|number| number.abs() > 0.0 || number.is_nan()))
@@ -51,7 +51,7 @@ pub(crate) fn doubles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     Ok(numbers.into_iter().map(|double| double.0).collect())
 }
 
-/// A duration such as `10s` or `0.5s`; absent, null, zero, or unreadable: none.
+/// Deserializes a duration such as `10s` or `0.5s`. Absent, null, zero and invalid values are `None`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     let seconds = text.and_then(|text| {
@@ -63,17 +63,17 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
         .filter(|span| !span.is_zero()))
 }
 
-/// An enum of the API: a prefix, names and numbers; what is new stays as it was written.
+/// An enum of the API with its prefix, names and numbers. Unknown values keep their text.
 macro_rules! wire_enum {
     ($(#[doc = $doc:literal])* $name:ident, $prefix:literal, { $($(#[doc = $variant_doc:literal])* $variant:ident = $number:literal $text:literal,)+ }) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
         pub enum $name {
-            /// Not said.
+            /// Not given.
             #[default]
             Unspecified,
             $($(#[doc = $variant_doc])* $variant,)+
-            /// A value that this version of the client does not know, as it was written.
+            /// A value that this version of the client does not know, as received.
             Other(String),
         }
 

@@ -1,7 +1,8 @@
-//! How fast documents are read, beside `prometheus-scraper` and a bare walk over the line feeds.
+//! Measures reading speed, compared with `prometheus-scraper` and a bare walk over the line feeds.
 //!
-//! `lenient`, `strict` and `chunked` take every event and add up the values; `lenient, labels` also visits every label, as
-//! `prometheus-scraper` does on its own. The walk only counts lines. A summary with the ratios follows the measurements.
+//! `lenient`, `strict` and `chunked` read every event and add up the values. `lenient, labels` also visits
+//! every label, as `prometheus-scraper` always does. The walk only counts lines. A summary with the ratios
+//! follows the measurements.
 
 mod documents;
 mod ratios;
@@ -15,7 +16,7 @@ use prometheus_scraper::{Format, TextFormat};
 const POINTS: [usize; 2] = [30_000, 1_000_000];
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a reading gathers, so that it has a use.
+/// Accumulates values, so that the reading is not optimized away.
 #[derive(Default)]
 struct Totals {
     samples: usize,

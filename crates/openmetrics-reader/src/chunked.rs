@@ -1,4 +1,4 @@
-//! Reading a document that arrives in pieces.
+//! Reads a document that arrives in chunks.
 
 use crate::engine::{EndedBy, Engine};
 use crate::error::Error;
@@ -32,13 +32,13 @@ use crate::scan;
 #[derive(Debug)]
 pub struct ChunkedReader {
     engine: Engine,
-    /// The start of a line whose end has not arrived.
+    /// The beginning of a line whose end has not arrived yet.
     unfinished: Vec<u8>,
     failed: Option<Error>,
 }
 
 impl ChunkedReader {
-    /// Makes a reader that has seen nothing yet.
+    /// Creates a reader.
     pub fn new(options: Options) -> Self {
         Self {
             engine: Engine::new(options),
@@ -47,25 +47,27 @@ impl ChunkedReader {
         }
     }
 
-    /// Returns what has been read so far.
+    /// Returns the summary of what has been read so far.
     pub fn summary(&self) -> &Summary {
         &self.engine.summary
     }
 
-    /// Takes the next piece of the document and returns the events of every line that is now complete.
+    /// Reads the next chunk of the document, and passes the events of every line that is now complete to
+    /// `on_event`.
     ///
     /// # Errors
     ///
-    /// The first [`Error`] of the document; events before it have been handed out.
+    /// The first [`Error`] of the document. Events before it have been passed to `on_event`.
     pub fn push<F: FnMut(Event<'_>)>(&mut self, chunk: &[u8], mut on_event: F) -> Result<(), Error> {
         self.guard(|reader| reader.lines(chunk, &mut on_event))
     }
 
-    /// Ends the document: reads a last line without line feed, checks it as a whole, and returns its summary.
+    /// Ends the document: reads a last line without a line feed, checks the document as a whole, and returns
+    /// its summary.
     ///
     /// # Errors
     ///
-    /// The first [`Error`] of the document, among them that it is empty or cut.
+    /// The first [`Error`] of the document, including that it is empty or truncated.
     pub fn finish<F: FnMut(Event<'_>)>(mut self, mut on_event: F) -> Result<Summary, Error> {
         self.guard(|reader| {
             if !reader.unfinished.is_empty()
@@ -108,7 +110,7 @@ impl ChunkedReader {
         self.buffer(chunk)
     }
 
-    /// Keeps the start of a line, unless it is already longer than a line may be.
+    /// Keeps the beginning of a line, unless it already exceeds the maximum line length.
     fn buffer(&mut self, start_of_line: &[u8]) -> Result<(), Error> {
         let room = (self.engine.max_line_bytes() - self.unfinished.len()).saturating_add(1);
         let kept = &start_of_line[..start_of_line.len().min(room)];

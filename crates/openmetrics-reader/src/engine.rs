@@ -1,4 +1,4 @@
-//! From lines to events: what one-shot and chunked reading have in common.
+//! Turns lines into events. Shared by one-shot and chunked reading.
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Summary};
@@ -12,16 +12,16 @@ use crate::strict::{Broken, Strict};
 #[derive(Debug)]
 pub(crate) struct Engine {
     options: Options,
-    /// The rules that span lines; absent in lenient mode.
+    /// The rules that span lines; `None` in lenient mode.
     strict: Option<Box<Strict>>,
     pub(crate) summary: Summary,
-    /// Bytes of all lines so far, line feeds included.
+    /// Bytes of all lines so far, including line feeds.
     bytes: u64,
     anything_understood: bool,
     shape: Shape,
 }
 
-/// Whether a line ended in a line feed or with the document.
+/// Whether a line ended with a line feed or with the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndedBy {
     LineFeed,
@@ -44,8 +44,8 @@ impl Engine {
         self.options.limits.max_line_bytes
     }
 
-    /// Reads a sample line as nearly all are: sound, of the same shape as the one before, in lenient mode. `None` says nothing
-    /// about any other line and changes nothing; [`line`](Self::line) reads it then.
+    /// Fast path for nearly all sample lines: valid, of the same shape as the previous one, in lenient mode.
+    /// `None` means that the line needs the general path, [`line`](Self::line); it changes nothing.
     #[expect(
         clippy::inline_always,
         reason = "the sample is built where it is wanted; moving it takes longer than reading it"
@@ -68,7 +68,7 @@ impl Engine {
         Some(sample)
     }
 
-    /// Reads one line, without its line feed. A line that means nothing (blank, skipped) gives no event.
+    /// Reads one line, without its line feed. A line without meaning (blank, skipped) returns no event.
     #[inline(never)]
     pub(crate) fn line<'a>(&mut self, line: &'a [u8], ended_by: EndedBy) -> Result<Option<Event<'a>>, Error> {
         self.summary.lines += 1;
@@ -101,7 +101,7 @@ impl Engine {
         match event {
             Event::Sample(_) => self.summary.samples += 1,
             Event::End => self.summary.end_marker_seen = true,
-            // Any text can contain a comment.
+            // A comment may contain any text.
             Event::Comment(_) => return Ok(Some(event)),
             Event::Type { .. } | Event::Help { .. } | Event::Unit { .. } => {}
         }
@@ -109,7 +109,7 @@ impl Engine {
         Ok(Some(event))
     }
 
-    /// Judges the document as a whole, after its last line.
+    /// Checks the document as a whole, after its last line.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
         if self.summary.end_marker_seen {
             return Ok(());
@@ -123,7 +123,7 @@ impl Engine {
         Err(Error::new(kind, self.summary.lines + 1, 0, b"", true))
     }
 
-    /// Reports a line that outgrew the limit before its end came.
+    /// Reports a line that exceeds the limit before its end.
     #[cold]
     pub(crate) fn line_too_long(&mut self, start_of_line: &[u8]) -> Error {
         self.summary.lines += 1;
@@ -169,7 +169,7 @@ impl Engine {
         error: std::str::Utf8Error,
         ended_by: EndedBy,
     ) -> Result<Option<Event<'a>>, Error> {
-        // A sequence that wants more bytes may have been cut.
+        // A sequence that needs more bytes may have been truncated.
         let may_be_cut = error.error_len().is_none();
         self.unreadable(
             line,

@@ -1,17 +1,17 @@
-//! Why a document was not read to its end.
+//! Errors of reading a document.
 
 use std::fmt;
 
-/// Most bytes of a document that an error repeats.
+/// Maximum number of bytes of a document in an error.
 const EXCERPT_BYTES: usize = 80;
 
 /// The label that identifies the namespace of a series in the metrics of Temporal Cloud.
 const NAMESPACE_LABEL: &str = "temporal_namespace";
 
-/// Longer than any name of a family or namespace.
+/// Longer than the name of any family or namespace.
 const LONGEST_NAME: usize = 200;
 
-/// A document, or one line of it, that is not what it should be: what was expected, where, and what is there.
+/// An invalid document or line: what was expected, where, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Details>);
 
@@ -25,25 +25,25 @@ struct Details {
     anything_understood: bool,
 }
 
-/// Whose line it is, as far as the line shows it.
+/// The family and namespace of a line, as far as they can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Subject {
     family: String,
     namespace: Option<String>,
 }
 
-/// What is wrong.
+/// The kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The document is empty: no metric, no metadata, no end marker.
     EmptyDocument,
     /// A line is not UTF-8.
     NotUtf8,
-    /// A line is not understood; the text says what was expected at the column.
+    /// A line that cannot be parsed. The text states what was expected at the column.
     Syntax(&'static str),
-    /// A rule that spans lines is broken (strict mode only); the words say which.
+    /// A violated rule that spans lines (strict mode only). The text states the rule.
     Rule(&'static str),
-    /// Something follows the end marker, such as a second body.
+    /// Text follows the end marker, such as a second body.
     TextAfterEnd,
     /// The document ends without `# EOF` (strict mode only).
     MissingEndMarker,
@@ -69,8 +69,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the fault is the syntax of one line, which
-    /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) passes over.
+    /// Whether the error is the syntax of a single line, which
+    /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) skips.
     pub(crate) fn is_one_unreadable_line(self) -> bool {
         match self {
             Self::NotUtf8 | Self::Syntax(_) => true,
@@ -142,33 +142,33 @@ impl Error {
         }))
     }
 
-    /// Returns what is wrong.
+    /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Returns the line, counting from 1.
+    /// Returns the line number, starting from 1.
     pub fn line(&self) -> u64 {
         self.0.line
     }
 
-    /// Returns the byte of the line, counting from 1; 1 if the whole line is meant.
+    /// Returns the byte position in the line, starting from 1; 1 if it concerns the whole line.
     pub fn column(&self) -> usize {
         self.0.column
     }
 
-    /// Returns the text there: at most 80 bytes of the line, with control characters escaped. For a rule that is found
-    /// broken only after its lines have passed, the name of the family.
+    /// Returns the text at the position: at most 80 bytes of the line, with control characters escaped. For a
+    /// rule whose violation is only found after its lines, returns the name of the family.
     pub fn excerpt(&self) -> &str {
         &self.0.excerpt
     }
 
-    /// Returns the metric name that a malformed line begins with, if labels follow it.
+    /// Returns the metric name at the beginning of an invalid line, if labels follow it.
     pub fn family(&self) -> Option<&str> {
         self.0.subject.as_ref().map(|subject| subject.family.as_str())
     }
 
-    /// Returns the value of the label `temporal_namespace` of a malformed line, if it can be read.
+    /// Returns the value of the label `temporal_namespace` of an invalid line, if it can be read.
     pub fn namespace(&self) -> Option<&str> {
         self.0.subject.as_ref()?.namespace.as_deref()
     }
@@ -209,7 +209,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Subject {
-    /// Reads what it can of a line that is not understood: the name before the labels, and the namespace among them.
+    /// Reads what it can from an invalid line: the name before the labels, and the namespace among them.
     fn of(line: &[u8]) -> Option<Self> {
         let brace = line.iter().position(|byte| *byte == b'{')?;
         let family = std::str::from_utf8(&line[..brace]).ok()?.trim();
@@ -248,7 +248,7 @@ impl Subject {
     }
 }
 
-/// Returns the part of the line that shows the column, with marks where something was left out.
+/// Returns the part of the line around the column, with ellipses where text was left out.
 fn excerpt(bytes: &[u8], column: usize) -> String {
     let start = if column < EXCERPT_BYTES * 3 / 4 {
         0
@@ -274,7 +274,7 @@ fn excerpt(bytes: &[u8], column: usize) -> String {
     text
 }
 
-/// Characters that would hide or reorder what an operator reads: byte order marks, zero-width and direction marks.
+/// Characters that hide or reorder text: byte-order marks, zero-width and direction marks.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

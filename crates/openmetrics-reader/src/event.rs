@@ -1,4 +1,4 @@
-//! What a reader returns.
+//! The events that a reader returns.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum Event<'a> {
     Type {
         /// Name of the family.
         family: Text<'a>,
-        /// Its type.
+        /// Type of the family.
         kind: Kind,
     },
     /// `# HELP family text`.
@@ -30,7 +30,7 @@ pub enum Event<'a> {
         /// The unit, which may be empty.
         unit: &'a str,
     },
-    /// Any other line that begins with `#`, without the `#`. Lenient mode only.
+    /// Any other line that begins with `#`, without the `#` (lenient mode only).
     Comment(&'a str),
     /// A sample.
     Sample(Sample<'a>),
@@ -41,13 +41,13 @@ pub enum Event<'a> {
 /// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No type is known; also what `untyped` of the older Prometheus text format is read as in lenient mode.
+    /// Unknown type. In lenient mode, also used for `untyped` of the older Prometheus text format.
     Unknown,
     /// A current measurement.
     Gauge,
     /// A count that only grows.
     Counter,
-    /// A set of states that are each on or off.
+    /// A set of states, each of which is on or off.
     StateSet,
     /// Text that does not change, carried in labels.
     Info,
@@ -71,7 +71,7 @@ impl Kind {
         Self::Summary,
     ];
 
-    /// Returns the word of the `OpenMetrics` text format.
+    /// Returns the type's name in the `OpenMetrics` text format.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -85,12 +85,12 @@ impl Kind {
         }
     }
 
-    /// Reads the word of the `OpenMetrics` text format.
+    /// Returns the type with this name in the `OpenMetrics` text format.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// What sample names of a family of this type append to the family's name.
+    /// Returns the suffixes that sample names of this type append to the family's name.
     pub(crate) fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Unknown | Self::Gauge | Self::StateSet => &[""],
@@ -109,19 +109,19 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What has been read so far; after the last event, what the whole document held.
+/// What has been read so far. After the last event, it describes the whole document.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
-    /// Lines read, the blank, skipped and comment ones included.
+    /// Number of lines read, including blank, skipped and comment lines.
     pub lines: u64,
-    /// Samples handed out.
+    /// Number of samples returned.
     pub samples: u64,
-    /// Lines that could not be read and were skipped, as
-    /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) asks for.
+    /// Number of lines that could not be parsed and were skipped, if
+    /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) is set.
     pub skipped_lines: u64,
-    /// Why the first skipped line could not be read.
+    /// Why the first skipped line could not be parsed.
     pub first_skipped: Option<Error>,
-    /// Whether the end marker `# EOF` was there. Without it, a document cut exactly at a line end looks whole: check it by other
-    /// means, such as a `Content-Length`.
+    /// Whether the document had the end marker `# EOF`. Without it, a document that was truncated exactly at
+    /// the end of a line looks complete. Detect that by other means, such as a `Content-Length`.
     pub end_marker_seen: bool,
 }

@@ -2,8 +2,9 @@
 //!
 //! # Where to start
 //!
-//! [`Reader`] reads a document that is wholly in memory, [`ChunkedReader`] one that arrives in pieces; both give the
-//! same [`Event`]s, the same [`Summary`] and the same [`Error`]s. [`Options`] chooses between strict and lenient reading.
+//! [`Reader`] reads a document that is completely in memory, and [`ChunkedReader`] one that arrives in
+//! chunks. Both return the same [`Event`]s, the same [`Summary`] and the same [`Error`]s. [`Options`] selects
+//! strict or lenient reading.
 
 mod chunked;
 mod engine;

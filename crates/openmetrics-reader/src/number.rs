@@ -1,33 +1,35 @@
 //! Numbers and timestamps of the text format.
 //!
-//! The grammar is that of the `OpenMetrics` 1.0 ABNF: decimal, optional sign, fraction and exponent; values may also be an
-//! infinity or not a number. Hexadecimal, underscores and signs on `NaN` are not numbers. A finite number that does not fit a
-//! 64-bit float is refused, because reading it as infinity would be a guess.
+//! The grammar is that of the `OpenMetrics` 1.0 ABNF: decimal with optional sign, fraction and exponent;
+//! values may also be infinite or not a number. Hexadecimal, underscores and a sign before `NaN` are not
+//! allowed. A finite number that does not fit into a 64-bit float is an error, because reading it as infinity
+//! would be a guess.
 
 use std::cmp::Ordering;
 
-/// Powers of ten that a 64-bit float holds exactly.
+/// Powers of ten that a 64-bit float represents exactly.
 const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Digits that always fit the 53-bit mantissa of a float.
+/// Number of digits that always fit into the 53-bit mantissa of a float.
 const EXACT_DIGITS: usize = 15;
 
-/// Above this magnitude, a timestamp is treated as milliseconds: as seconds it would be after the year 5000; as milliseconds,
-/// 1e11 is in 1973. Temporal's documentation shows milliseconds, a capture of the live endpoint seconds.
+/// A timestamp above this magnitude is treated as milliseconds: as seconds, it would be after the year 5000;
+/// as milliseconds, 1e11 is in 1973. Temporal's documentation shows milliseconds, a capture of the live
+/// endpoint shows seconds.
 const MILLISECONDS_FROM: f64 = 1e11;
 
 /// Largest magnitude at which every integer is a distinct float.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
-/// Reads a sample's value.
+/// Parses a sample's value.
 pub(crate) fn number(text: &str) -> Option<f64> {
     real(text).or_else(|| not_finite(text))
 }
 
-/// Reads a finite decimal number, the only form a timestamp may have.
+/// Parses a finite decimal number, the only form that a timestamp may have.
 pub(crate) fn real(text: &str) -> Option<f64> {
     match short_decimal(text.as_bytes()) {
         Some((value, length)) if length == text.len() => Some(value),
@@ -35,8 +37,8 @@ pub(crate) fn real(text: &str) -> Option<f64> {
     }
 }
 
-/// Reads a decimal of at most 15 digits and no exponent, as nearly all are, up to the first byte that belongs to neither;
-/// returns it with its length.
+/// Parses a decimal with at most 15 digits and no exponent, as nearly all are, up to the first byte that is
+/// not part of it. Returns the number and its length.
 #[inline]
 pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
     let sign_bytes = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
@@ -74,7 +76,7 @@ pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
     ))
 }
 
-/// Whether the text is a short number without sign, point and exponent, as timestamps usually are.
+/// Whether the text is a short number without sign, decimal point and exponent, as timestamps usually are.
 #[inline]
 pub(crate) fn is_short_integer(bytes: &[u8]) -> bool {
     (1..=EXACT_DIGITS).contains(&bytes.len()) && are_digits(bytes)
@@ -85,7 +87,7 @@ fn are_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// Long numbers and those with an exponent: checked here, converted by the standard library.
+/// Long numbers and those with an exponent. They are validated here and converted by the standard library.
 #[cold]
 fn rare_real(text: &str) -> Option<f64> {
     let unsigned = match text.as_bytes() {
@@ -117,7 +119,7 @@ fn rare_real(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// Infinities and `NaN`, in any case.
+/// Parses infinities and `NaN`, in any case.
 fn not_finite(text: &str) -> Option<f64> {
     if text.eq_ignore_ascii_case("nan") {
         return Some(f64::NAN);
@@ -130,7 +132,7 @@ fn not_finite(text: &str) -> Option<f64> {
     (word.eq_ignore_ascii_case("inf") || word.eq_ignore_ascii_case("infinity")).then_some(infinity)
 }
 
-/// Converts a timestamp to milliseconds since 1970, judging by its magnitude whether it is written in seconds or in
+/// Converts a timestamp to milliseconds since 1970. Its magnitude determines whether it is in seconds or
 /// milliseconds.
 pub(crate) fn timestamp_ms(text: &str) -> Option<i64> {
     let written = real(text)?;
@@ -147,7 +149,8 @@ pub(crate) fn timestamp_ms(text: &str) -> Option<i64> {
     (milliseconds.abs() <= EXACT_INTEGERS).then_some(milliseconds as i64)
 }
 
-/// Orders two timestamps, exactly where neither has an exponent: nanoseconds of today do not fit a float.
+/// Compares two timestamps, exactly if neither has an exponent: current timestamps in nanoseconds do not fit
+/// into a float.
 pub(crate) fn compare_timestamps(left: &str, right: &str) -> Ordering {
     let by_float = real(left).partial_cmp(&real(right)).unwrap_or(Ordering::Equal);
     if by_float != Ordering::Equal || left == right {
@@ -159,12 +162,12 @@ pub(crate) fn compare_timestamps(left: &str, right: &str) -> Ordering {
     match (left.negative, right.negative) {
         (false, false) => left.magnitude().cmp(&right.magnitude()),
         (true, true) => right.magnitude().cmp(&left.magnitude()),
-        // Equal as floats with different signs: both are zero, or one is too small to matter.
+        // Equal as floats with different signs: both are zero, or too small to matter.
         _ => Ordering::Equal,
     }
 }
 
-/// A decimal number without exponent, taken apart for an exact comparison.
+/// A decimal number without an exponent, split into parts for an exact comparison.
 struct Decimal<'a> {
     negative: bool,
     integer: &'a str,

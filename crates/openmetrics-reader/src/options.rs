@@ -1,47 +1,50 @@
-//! How to read: which rules, what to do with a line that cannot be read, and how much to take.
+//! Reading options: the rules, the handling of unreadable lines, and limits.
 
-/// Which rules a document is held to.
+/// The rules that a document must follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// The whole of the `OpenMetrics` 1.0 text format: line syntax, end marker, families, units, the order of series and
-    /// the rules of each type.
+    /// The complete `OpenMetrics` 1.0 text format: line syntax, end marker, families, units, the order of
+    /// series and the rules of each type.
     Strict,
-    /// Line by line, as the metrics endpoint of Temporal Cloud needs it: also blank and comment lines, blanks and tabs
-    /// between tokens, a trailing comma, CRLF, the type `untyped`, quoted UTF-8 names, and a missing end marker when the
-    /// last line ends in a line feed. Rules that span lines are not checked.
+    /// Line by line, as the metrics endpoint of Temporal Cloud needs it. Also allows blank and comment lines,
+    /// spaces and tabs between tokens, a trailing comma, CRLF, the type `untyped`, quoted UTF-8 names, and a
+    /// missing end marker if the last line ends in a line feed. Rules that span lines are not checked.
     #[default]
     Lenient,
 }
 
-/// What happens at a line that cannot be read.
+/// The handling of lines that cannot be parsed.
 ///
-/// Only the syntax of one line can be skipped. A broken rule of strict mode, a limit, text after the end marker, a cut
-/// last line and an empty document are errors always, because no single line is to blame or the rest cannot be trusted.
+/// Only syntax errors of a single line can be skipped. A violated rule of strict mode, a limit, text after
+/// the end marker, a truncated last line and an empty document are always errors, because they do not belong
+/// to a single line, or because the rest cannot be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnUnreadable {
     /// Reading ends with an error.
     #[default]
     Error,
-    /// The line is counted in [`Summary::skipped_lines`](crate::Summary::skipped_lines) and reading continues. A document without
-    /// any readable line is still an error.
+    /// The line is counted in [`Summary::skipped_lines`](crate::Summary::skipped_lines), and reading
+    /// continues. A document without any readable line is still an error.
     Skip,
 }
 
-/// How much a reader takes before it gives up, so that a broken or hostile endpoint cannot exhaust memory or time.
+/// Limits of a document, so that a broken or hostile endpoint cannot exhaust memory or time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest line in bytes, without its line feed. Also the most that [`ChunkedReader`](crate::ChunkedReader) buffers.
+    /// Maximum length of a line in bytes, without its line feed. [`ChunkedReader`](crate::ChunkedReader)
+    /// buffers at most this much.
     pub max_line_bytes: usize,
-    /// Most labels of one sample (and of one exemplar).
+    /// Maximum number of labels of one sample, or of one exemplar.
     pub max_labels: usize,
-    /// Longest document in bytes.
+    /// Maximum length of the document in bytes.
     pub max_document_bytes: u64,
 }
 
 impl Default for Limits {
-    /// 1 MiB a line, 128 labels, 1 GiB a document: far above any real endpoint, far below what causes harm.
+    /// 1 MiB per line, 128 labels, 1 GiB per document: far above any real endpoint, and low enough to be
+    /// harmless.
     fn default() -> Self {
         Self {
             max_line_bytes: 1 << 20,
@@ -51,19 +54,19 @@ impl Default for Limits {
     }
 }
 
-/// All choices of a reader. The default is lenient, with an error at the first unreadable line.
+/// Options of a reader. The default is lenient, with an error at the first unreadable line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Which rules the document is held to.
+    /// The rules that the document must follow.
     pub mode: Mode,
-    /// What happens at a line that cannot be read.
+    /// The handling of lines that cannot be parsed.
     pub on_unreadable: OnUnreadable,
-    /// How much is taken.
+    /// Limits of the document.
     pub limits: Limits,
 }
 
 impl Options {
-    /// Strict reading, with an error at the first unreadable line and the default limits.
+    /// Returns options for strict reading, with an error at the first unreadable line and the default limits.
     pub fn strict() -> Self {
         Self {
             mode: Mode::Strict,
@@ -71,7 +74,8 @@ impl Options {
         }
     }
 
-    /// Lenient reading, with an error at the first unreadable line and the default limits.
+    /// Returns options for lenient reading, with an error at the first unreadable line and the default
+    /// limits.
     pub fn lenient() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! Reading a document that is wholly in memory.
+//! Reads a document that is completely in memory.
 
 use std::iter::FusedIterator;
 
@@ -34,7 +34,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Makes a reader of a document.
+    /// Creates a reader for a document.
     pub fn new(document: &'a [u8], options: Options) -> Self {
         Self {
             rest: document,
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns what has been read so far.
+    /// Returns the summary of what has been read so far.
     pub fn summary(&self) -> &Summary {
         &self.engine.summary
     }

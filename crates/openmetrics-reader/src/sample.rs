@@ -4,7 +4,7 @@ use crate::number;
 use crate::scan;
 use crate::text::Text;
 
-/// One sample line. Borrows from the document; nothing is copied and nothing allocated.
+/// One sample line. Borrows from the document, without copies or allocations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
     pub(crate) name: Text<'a>,
@@ -12,12 +12,12 @@ pub struct Sample<'a> {
     pub(crate) value: f64,
     pub(crate) value_text: &'a str,
     pub(crate) timestamp: Option<&'a str>,
-    /// Checked, and read again when asked for: hardly any sample has one.
+    /// Validated, and parsed again on request, because hardly any sample has one.
     pub(crate) exemplar: Option<&'a str>,
 }
 
 impl<'a> Sample<'a> {
-    /// Returns the sample's name. Only a quoted name (lenient mode) can hold escapes.
+    /// Returns the sample's name. Only a quoted name (lenient mode) can contain escapes.
     pub fn name(&self) -> Text<'a> {
         self.name
     }
@@ -27,14 +27,14 @@ impl<'a> Sample<'a> {
         Labels::new(self.between_braces)
     }
 
-    /// Returns the value of the first label of this name.
+    /// Returns the value of the first label with this name.
     pub fn label(&self, name: &str) -> Option<Text<'a>> {
         self.labels()
             .find(|label| label.name == *name)
             .map(|label| label.value)
     }
 
-    /// Returns the value, which may be infinite or `NaN`. `NaN` is a value, not a missing one.
+    /// Returns the value, which may be infinite or `NaN`. `NaN` is a value, not a missing value.
     pub fn value(&self) -> f64 {
         self.value
     }
@@ -44,16 +44,16 @@ impl<'a> Sample<'a> {
         self.value_text
     }
 
-    /// Returns the timestamp as written, if there is one: a decimal number, never `NaN` or infinite.
+    /// Returns the timestamp as written, if present: a decimal number, never `NaN` or infinite.
     pub fn timestamp_text(&self) -> Option<&'a str> {
         self.timestamp
     }
 
     /// Returns the timestamp in milliseconds since 1970, rounded.
     ///
-    /// The `OpenMetrics` 1.0 text format says seconds, Temporal's documentation shows milliseconds: a magnitude above 1e11
-    /// is taken for milliseconds, anything else for seconds. `None` if there is no timestamp or if it lies beyond what a
-    /// float counts exactly (some 285,000 years).
+    /// The `OpenMetrics` 1.0 text format specifies seconds, and Temporal's documentation shows milliseconds.
+    /// A magnitude above 1e11 is treated as milliseconds, anything else as seconds. Returns `None` if there
+    /// is no timestamp, or if a float cannot represent it exactly (beyond some 285,000 years).
     pub fn timestamp_ms(&self) -> Option<i64> {
         self.timestamp.and_then(number::timestamp_ms)
     }
@@ -78,12 +78,12 @@ impl<'a> Exemplar<'a> {
         self.value
     }
 
-    /// Returns the timestamp as written, if there is one.
+    /// Returns the timestamp as written, if present.
     pub fn timestamp_text(&self) -> Option<&'a str> {
         self.timestamp
     }
 
-    /// Returns the timestamp in milliseconds since 1970, as [`Sample::timestamp_ms`] does.
+    /// Returns the timestamp in milliseconds since 1970, like [`Sample::timestamp_ms`].
     pub fn timestamp_ms(&self) -> Option<i64> {
         self.timestamp.and_then(number::timestamp_ms)
     }
@@ -92,16 +92,17 @@ impl<'a> Exemplar<'a> {
 /// One label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label<'a> {
-    /// Its name. Only a quoted name (lenient mode) can hold escapes.
+    /// Name of the label. Only a quoted name (lenient mode) can contain escapes.
     pub name: Text<'a>,
-    /// Its value, which may be empty; the format says that an empty value should count as no label.
+    /// Value of the label, which may be empty. According to the format, an empty value is equivalent to no
+    /// label.
     pub value: Text<'a>,
 }
 
-/// The labels of one sample: an iterator that reads them from the document as they are asked for.
+/// The labels of one sample: an iterator that parses them from the document on request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels<'a> {
-    /// What is between the braces. Has been checked, so that iterating cannot fail.
+    /// The content between the braces. It has been validated, so iterating cannot fail.
     between_braces: &'a str,
 }
 
@@ -110,7 +111,7 @@ impl<'a> Labels<'a> {
         Self { between_braces }
     }
 
-    /// Takes a quoted text off the start: what is between the quotes, and what follows them.
+    /// Splits off a quoted text: returns the text between the quotes, and the rest.
     #[inline]
     fn split_quoted(text: &'a str) -> Option<(&'a str, &'a str)> {
         let text = text.strip_prefix('"')?;
@@ -118,7 +119,7 @@ impl<'a> Labels<'a> {
         Some((text.get(..end)?, text.get(end + 1..)?))
     }
 
-    /// Takes a name off the start, quoted or not, and the blanks after it.
+    /// Splits off a name, quoted or not, and the spaces after it.
     #[inline]
     fn split_name(text: &'a str) -> Option<(Text<'a>, &'a str)> {
         if let Some((name, rest)) = Self::split_quoted(text) {
@@ -128,7 +129,7 @@ impl<'a> Labels<'a> {
         Some((Text::new(name.trim_ascii_end()), rest))
     }
 
-    /// Takes the next label, with all that lenient mode allows.
+    /// Takes the next label, with everything that lenient mode allows.
     #[cold]
     fn next_unusual(&mut self) -> Option<Label<'a>> {
         loop {
@@ -148,7 +149,7 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// Skips blanks, tabs and the byte `also` at the start.
+/// Skips spaces, tabs and the byte `also` at the beginning.
 #[inline]
 fn skip(text: &str, also: u8) -> &str {
     let length = text
@@ -169,7 +170,7 @@ impl<'a> Iterator for Labels<'a> {
         let name_bytes = bytes.get(name_from..)?;
         let name_end = name_from + scan::find(name_bytes, b'=')?;
         let value_from = name_end + 2;
-        // Nearly all labels have a plain name and no blanks around it, before or behind the equals sign.
+        // Nearly all labels have an unquoted name, without spaces around it or around the equals sign.
         let is_usual = bytes.get(name_end + 1) == Some(&b'"')
             && !matches!(name_bytes.first(), Some(b'"' | b' ' | b'\t'))
             && !bytes[..name_end].ends_with(b" ")

@@ -1,13 +1,13 @@
-//! Finding bytes quickly in safe code, without a dependency.
+//! Finds bytes quickly in safe code, without dependencies.
 //!
-//! Long runs go through fixed blocks whose comparison the compiler vectorizes; short ones through eight bytes at a time in
-//! one integer.
+//! Long ranges are searched in fixed blocks, whose comparison the compiler vectorizes; short ones eight bytes
+//! at a time in one integer.
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const BLOCK: usize = 32;
 
-/// Returns up to eight bytes as one integer, the first byte lowest, missing ones as zeros.
+/// Returns up to eight bytes as one integer, the first byte lowest, missing bytes as zeros.
 #[inline]
 pub(crate) fn word(bytes: &[u8]) -> u64 {
     bytes
@@ -16,7 +16,7 @@ pub(crate) fn word(bytes: &[u8]) -> u64 {
         .fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
-/// Marks the high bit of zero bytes; exact up to and including the lowest one.
+/// Sets the high bit of zero bytes. Exact up to and including the lowest one.
 #[inline]
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
@@ -32,12 +32,12 @@ fn first(marks: u64) -> usize {
     marks.trailing_zeros() as usize / 8
 }
 
-/// Returns where the first line feed is.
+/// Returns the position of the first line feed.
 #[inline]
 pub(crate) fn line_feed(bytes: &[u8]) -> Option<usize> {
     let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
-        // No early exit inside the block: that is what lets the compiler compare all bytes at once.
+        // There is no early exit inside the block, so that the compiler can compare all bytes at once.
         if block
             .iter()
             .fold(0, |found, &byte| found | u8::from(byte == b'\n'))
@@ -49,7 +49,7 @@ pub(crate) fn line_feed(bytes: &[u8]) -> Option<usize> {
     find(tail, b'\n').map(|at| blocks.len() * BLOCK + at)
 }
 
-/// Returns where the first `wanted` is; meant for short distances.
+/// Returns the position of the first `wanted`. Meant for short distances.
 #[inline]
 pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     let (words, tail) = bytes.as_chunks::<8>();
@@ -64,7 +64,8 @@ pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
         .map(|at| words.len() * 8 + at)
 }
 
-/// Returns where the quote is that ends a quoted text beginning at `bytes`, past every escaped character.
+/// Returns the position of the quote that ends a quoted text beginning at `bytes`, skipping escaped
+/// characters.
 #[inline]
 pub(crate) fn closing_quote(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
@@ -96,7 +97,7 @@ const NAME_START: u8 = 1;
 const NAME: u8 = 2;
 const COLON: u8 = 4;
 
-/// What each byte may be in a name.
+/// The character classes of each byte in a name.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
@@ -115,13 +116,13 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Returns the length of the metric name that `bytes` begin with; 0 if they begin with none.
+/// Returns the length of the metric name at the beginning of `bytes`; 0 if there is none.
 #[inline]
 pub(crate) fn metric_name(bytes: &[u8]) -> usize {
     name(bytes, NAME_START | COLON, NAME | COLON)
 }
 
-/// Returns the length of the label name that `bytes` begin with; 0 if they begin with none.
+/// Returns the length of the label name at the beginning of `bytes`; 0 if there is none.
 #[inline]
 pub(crate) fn label_name(bytes: &[u8]) -> usize {
     name(bytes, NAME_START, NAME)
@@ -138,7 +139,7 @@ fn name(bytes: &[u8], start: u8, rest: u8) -> usize {
     }
 }
 
-/// Whether all of `text` may stand inside a metric name.
+/// Whether all of `text` is allowed inside a metric name.
 pub(crate) fn is_metric_name_part(text: &str) -> bool {
     text.bytes()
         .all(|byte| CLASSES[usize::from(byte)] & (NAME | COLON) != 0)

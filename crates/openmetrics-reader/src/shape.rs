@@ -1,8 +1,9 @@
-//! The shape of the last sample line: everything up to the end of its labels but for the label values.
+//! The shape of the last sample line: everything up to the end of its labels except the label values.
 //!
-//! Documents repeat their shapes: a thousand series of one family differ in values only. A line whose fixed parts are those
-//! of a line that has been read does not need its names checked again, commas and braces, nor at names that may repeat; only the
-//! ends of its label values have to be found. This is what makes reading fast, and it changes no outcome.
+//! Documents repeat their shapes: a thousand series of one family differ only in their values. If the fixed
+//! parts of a line equal those of a previous line, its names, commas, braces and duplicate names need not be
+//! checked again, and only the ends of its label values have to be found. This makes reading fast and never
+//! changes a result.
 
 use crate::scan;
 use crate::text::Text;
@@ -15,7 +16,7 @@ pub(crate) struct Shape {
     /// The bytes of all parts, each padded to whole words.
     words: Vec<Word>,
     name_bytes: usize,
-    /// Where the labels begin, after the opening brace.
+    /// Position of the labels, after the opening brace.
     labels_from: usize,
 }
 
@@ -25,25 +26,26 @@ struct Part {
     words_end: usize,
 }
 
-/// Eight bytes of a part, compared at once: calling for a comparison of a dozen bytes takes longer than comparing them.
+/// Eight bytes of a part that are compared at once, because calling a comparison function for a dozen bytes
+/// takes longer than comparing them.
 #[derive(Debug)]
 struct Word {
     value: u64,
-    /// Which of the bytes belong to the part.
+    /// The bytes that belong to the part.
     mask: u64,
 }
 
-/// The start of a sample line as its shape gives it.
+/// The beginning of a sample line that matches the shape.
 pub(crate) struct Matched<'a> {
     pub(crate) name: Text<'a>,
     pub(crate) between_braces: &'a str,
-    /// Length of what has been read: up to and with the closing brace.
+    /// Length of the match, including the closing brace.
     pub(crate) length: usize,
 }
 
 impl Shape {
-    /// Remembers a line that begins with a name of that length, and whose braces hold this, which is not empty and has no quoted
-    /// name.
+    /// Remembers a line that begins with a name of this length and has this content between its braces. The
+    /// content is not empty and has no quoted name.
     pub(crate) fn remember(&mut self, line: &str, name_bytes: usize, between_braces: &str) {
         self.parts.clear();
         self.words.clear();
@@ -55,7 +57,7 @@ impl Shape {
         let bytes = &line.as_bytes()[..=self.labels_from + between_braces.len()];
         let mut from = 0;
         let mut at = self.labels_from;
-        // Only values are quoted, so that every other quote opens one.
+        // Only values are quoted, so every other quote is an opening one.
         while let Some(opening) = scan::find(&bytes[at..], b'"') {
             let value_from = at + opening + 1;
             let Some(length) = scan::closing_quote(&bytes[value_from..]) else {
@@ -82,7 +84,7 @@ impl Shape {
         });
     }
 
-    /// Reads the start of a line that has this shape.
+    /// Matches the beginning of a line against this shape.
     #[expect(
         clippy::inline_always,
         reason = "part of reading a repeated line, which is one step"
@@ -122,7 +124,7 @@ fn begins_with(bytes: &[u8], words: &[Word]) -> bool {
     if words.len() <= whole.len() {
         return different == 0;
     }
-    // Close to the end of the line; bytes missing there count as zeros, which no part holds.
+    // Close to the end of the line. Missing bytes count as zeros, which no part contains.
     different == 0
         && words.len() == whole.len() + 1
         && words

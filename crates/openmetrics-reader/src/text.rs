@@ -1,12 +1,12 @@
-//! A piece of the document that may hold escapes.
+//! A piece of the document that may contain escapes.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// A name, a label value or a help text as written in the document.
+/// A name, label value or help text as written in the document.
 ///
-/// The escapes `\n`, `\"` and `\\` stand for a line feed, a quote and a backslash; the `OpenMetrics` text format leaves any
-/// other backslash as it is. Unescaping costs an allocation only if there is something to unescape.
+/// The escapes `\n`, `\"` and `\\` mean a line feed, a quote and a backslash. The `OpenMetrics` text format
+/// keeps any other backslash unchanged. Unescaping allocates only if there is something to unescape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Text<'a> {
     raw: &'a str,
@@ -17,12 +17,12 @@ impl<'a> Text<'a> {
         Self { raw }
     }
 
-    /// Returns the text as written, escapes included, surrounding quotes excluded.
+    /// Returns the text as written, including escapes, without surrounding quotes.
     pub fn raw(self) -> &'a str {
         self.raw
     }
 
-    /// Returns what the text means. Unknown escapes keep their backslash.
+    /// Returns the unescaped text. Unknown escapes keep their backslash.
     pub fn unescaped(self) -> Cow<'a, str> {
         let Some(first) = self.raw.find('\\') else {
             return Cow::Borrowed(self.raw);
@@ -46,7 +46,7 @@ impl<'a> Text<'a> {
         Cow::Owned(text)
     }
 
-    /// Whether two texts mean the same, however they are escaped.
+    /// Whether two texts are equal after unescaping.
     pub(crate) fn means_same(self, other: Text<'_>) -> bool {
         self.raw == other.raw
             || ((self.raw.contains('\\') || other.raw.contains('\\'))
@@ -54,7 +54,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Compares what the text means with a plain string.
+/// Compares the unescaped text with a plain string.
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
         if self.raw.contains('\\') {
@@ -65,14 +65,14 @@ impl PartialEq<str> for Text<'_> {
     }
 }
 
-/// Compares what the text means with a plain string.
+/// Compares the unescaped text with a plain string.
 impl PartialEq<&str> for Text<'_> {
     fn eq(&self, other: &&str) -> bool {
         *self == **other
     }
 }
 
-/// Writes what the text means.
+/// Writes the unescaped text.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.unescaped())

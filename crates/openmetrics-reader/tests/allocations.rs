@@ -1,4 +1,4 @@
-//! Reading allocates nothing per sample. In its own test binary, because counting replaces the allocator.
+//! Reading allocates nothing per sample. A separate test binary, because counting replaces the allocator.
 
 #[path = "../benches/documents/mod.rs"]
 mod documents;
@@ -13,7 +13,7 @@ fn allocations(document: &str, samples: usize, read: impl Fn(&[u8]) -> usize) ->
     counted.count_total
 }
 
-/// Reads all that a sample has.
+/// Reads every part of a sample.
 fn visit(event: &Event<'_>) -> usize {
     let Event::Sample(sample) = event else { return 0 };
     assert!(sample.value().is_finite() && sample.timestamp_ms().is_some());

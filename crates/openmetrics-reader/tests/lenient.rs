@@ -1,9 +1,9 @@
-//! What lenient mode accepts, and what it still refuses.
+//! What lenient mode accepts, and what it still rejects.
 
 use openmetrics_reader::{ErrorKind, Event, Kind, Limits, OnUnreadable, Options, Reader, Summary};
 use rstest::rstest;
 
-/// Renders a document's events one a line, and its error after them.
+/// Renders a document's events, one per line, followed by its error.
 fn read(document: impl AsRef<[u8]>) -> Vec<String> {
     Reader::new(document.as_ref(), Options::lenient())
         .map(|event| event.map_or_else(|error| format!("error: {error}"), render))
@@ -108,7 +108,8 @@ fn the_shape_that_temporal_documents_is_read() {
 #[case::comment_without_blank("#a_sum 0", "comment \"a_sum 0\"")]
 #[case::keyword_without_blank("#TYPE a gauge", "comment \"TYPE a gauge\"")]
 fn a_line_is_read(#[case] line: &str, #[case] event: &str) {
-    // The first line keeps a comment from being all there is; the last shows that reading continues.
+    // The first line makes sure that the document is not only a comment; the last one shows that reading
+    // continues.
     assert_eq!(
         read(format!("first 0\n{line}\nlast 0\n")),
         ["first [] 0 -", event, "last [] 0 -"]

@@ -1,11 +1,11 @@
-//! What holds for every document: no panic, one outcome for every split, and what is written is what is read.
+//! Properties of every document: no panic, the same result for every split, and a round trip.
 
 use std::fmt::Write as _;
 
 use openmetrics_reader::{ChunkedReader, Error, Event, Limits, Mode, OnUnreadable, Options, Reader, Summary};
 use proptest::prelude::*;
 
-/// Documents that have bitten parsers before: every kind of line, and every place where a split hurts.
+/// Documents that have broken parsers before: every kind of line, and every place where a split can go wrong.
 const NASTY: [&[u8]; 12] = [
     b"# TYPE a counter\n# HELP a h\\n\\\\\\\"\na_total{b=\"c\\\"\\\\\",d=\"\\n\"} 1 2 # {e=\"f\"} 3 4\n# EOF\n",
     b"a{b=\"1\"} 1 1\na{b=\"2\"} 2 2\na{b=\"\\\\\"} 3 3\na{b=\"} # \"} 4 4\n# EOF",
@@ -44,7 +44,7 @@ fn whole(document: &[u8], options: Options) -> Outcome {
     }
 }
 
-/// Reads in chunks; an error ends the reading, as it does for a caller.
+/// Reads in chunks. An error ends the reading, as it does for a caller.
 fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, options: Options) -> Outcome {
     let mut events = Vec::new();
     let mut keep = |event: Event<'_>| events.push(format!("{event:?}"));
@@ -79,7 +79,8 @@ fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, options: Options) -
     }
 }
 
-/// The summary of a reader that failed at the very end cannot be asked for any more, hence only that of a success counts.
+/// The summary of a reader that fails at the very end is not available, so only the summary of a success is
+/// compared.
 fn assert_same(whole: &Outcome, chunked: &Outcome) {
     assert_eq!(whole.events, chunked.events);
     assert_eq!(whole.error, chunked.error);
@@ -120,7 +121,7 @@ fn splits_at_every_byte_change_nothing() {
     }
 }
 
-/// Bytes of the format's alphabet, mostly, so that many lines are nearly right.
+/// Bytes mostly from the format's alphabet, so that many lines are nearly valid.
 fn scraps() -> impl Strategy<Value = Vec<u8>> {
     let scrap = prop_oneof![
         8 => prop::sample::select(vec![
@@ -225,7 +226,7 @@ proptest! {
 
     #[test]
     fn what_is_written_is_what_is_read(points in prop::collection::vec(point(), 0..8), repeats in 1_usize..4) {
-        // Repeated lines have the shape of the line before them.
+        // Repeated lines have the shape of the previous line.
         let points: Vec<_> = points.iter().flat_map(|point| std::iter::repeat_n(point, repeats)).cloned().collect();
         let document = write(&points);
         let samples: Vec<_> = Reader::new(document.as_bytes(), Options::lenient())

@@ -89,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// Waits for the next line. What was lost is reported after the lines that came before it.
+    /// Waits for the next line. The number of lost lines is reported after the lines that came before them.
     fn next(&self) -> Vec<u8> {
         let mut waiting = self.lock();
         loop {
@@ -112,7 +112,7 @@ impl Queue {
     }
 }
 
-/// Writes a line, or as much of it as the stream takes.
+/// Writes a line, or as much of it as the stream accepts.
 fn write(stream: &mut impl Write, mut line: &[u8]) {
     while !line.is_empty() {
         match stream.write(line) {
@@ -132,7 +132,7 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(10);
 
-    /// Passes what is written on, once it is allowed to.
+    /// Forwards what is written, once it is allowed to.
     struct Gated {
         allowed: Receiver<()>,
         written: SyncSender<Vec<u8>>,

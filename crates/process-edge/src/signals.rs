@@ -1,4 +1,4 @@
-//! Signals that ask a program to stop: the first one asks, the second one ends the process.
+//! Signals that stop a program: the first one requests a stop, the second one ends the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,14 @@ use tokio::sync::watch;
 
 use crate::errors::flush_errors;
 
-/// `timeout` and some init systems send the same request twice within microseconds.
+/// Signals within this time count as one request, because `timeout` and some init systems send a signal twice
+/// within microseconds.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
 
-/// How long lines may take to be written once the process is to end at once.
+/// How long lines may take to be written when the process has to end at once.
 const FLUSH_BOUND: Duration = Duration::from_millis(200);
 
-/// A signal that asks a program to stop.
+/// A signal that requests a program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGHUP: the terminal was closed.
@@ -26,7 +27,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Returns the exit code that shells know for it: 128 and the number of the signal.
+    /// Returns the exit code that shells use for the signal: 128 plus its number.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Hangup => 129,
@@ -35,7 +36,7 @@ impl Signal {
         }
     }
 
-    /// Returns its name.
+    /// Returns the name of the signal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hangup => "SIGHUP",
@@ -45,16 +46,17 @@ impl Signal {
     }
 }
 
-/// Listens for signals as long as the process lives. Cheap to clone.
+/// Listens for signals for the lifetime of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Signals {
     first: watch::Receiver<Option<Signal>>,
-    /// Whether nothing is left that a signal would have to wait for.
+    /// Whether there is no work left that a signal would have to wait for.
     is_done: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Starts to listen on its own thread: a second signal ends the process even if everything else is blocked.
+    /// Starts to listen on a separate thread, so that a second signal ends the process even if everything
+    /// else is blocked.
     ///
     /// # Errors
     ///
@@ -92,12 +94,12 @@ impl Signals {
         Ok(Self { first, is_done })
     }
 
-    /// From now on the first signal ends the process at once: only output is left to be written.
+    /// From now on, the first signal ends the process at once, because only output is left to be written.
     pub fn work_is_done(&self) {
         self.is_done.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the first signal, if one has come.
+    /// Returns the first signal, if one was received.
     pub fn received(&self) -> Option<Signal> {
         *self.first.borrow()
     }
@@ -111,7 +113,7 @@ impl Signals {
         };
         match signal {
             Some(signal) => signal,
-            // The listener ends with the process only.
+            // The listener lives as long as the process.
             None => std::future::pending().await,
         }
     }
@@ -155,14 +157,14 @@ impl Source {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored, as `nohup` does: it should then outlive the terminal.
-/// Known on Linux only.
+/// Whether this process was started with SIGHUP ignored, as by `nohup`, so that it should keep running when
+/// the terminal closes. Only known on Linux.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
 
-/// Reads the mask of ignored signals; SIGHUP is number 1, the lowest bit.
+/// Reads the mask of ignored signals. SIGHUP is number 1, the lowest bit.
 #[cfg(unix)]
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! What `--version` prints.
+//! The output of `--version`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     written(env!("CARGO_PKG_VERSION"), build)
 });
 
-/// Returns the version of the programs, with the commit and its date if the build has them (`scripts/release` sets them).
+/// Returns the version of the programs, with the commit and its date if they are known at build time
+/// (`scripts/release` sets them).
 pub fn version() -> &'static str {
     &VERSION
 }

@@ -1,27 +1,28 @@
-//! Pure: the body of an answer, visited series by series without a tree of it.
+//! Pure: the body of a response, visited series by series without building a tree.
 //!
-//! An answer is visited twice: first by [`inspect`], which reads it to its end and keeps nothing but what the server says
-//! of it, then by [`hand_out`]. So nothing is handed out of an answer that turns out to be cut, refused or malformed.
+//! A response is visited twice: first by [`inspect`], which reads it to its end and keeps only what the
+//! server reports about it, then by [`hand_out`]. This way, no samples are taken from a response that turns
+//! out to be truncated, refused or malformed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Maximum number of remarks kept of one answer.
+/// Maximum number of warnings that are kept per response.
 const MOST_REMARKS: usize = 20;
 /// A label set of the API, without the metric's name.
 pub(crate) type LabelSet = [(String, String)];
 
-/// Takes the samples of an answer.
+/// Receives the samples of a response.
 pub(crate) trait Sink {
-    /// A series begins; returns whether its samples are wanted.
+    /// A series begins. Returns whether its samples are wanted.
     fn series(&mut self, labels: &LabelSet) -> bool;
     /// A sample of the series, with its time in milliseconds.
     fn sample(&mut self, labels: &LabelSet, time_ms: i64, value: f64);
 }
 
-/// Takes nothing.
+/// Ignores all samples.
 #[derive(Debug, Default)]
 pub(crate) struct Nothing;
 
@@ -32,43 +33,44 @@ impl Sink for Nothing {
     fn sample(&mut self, _: &LabelSet, _: i64, _: f64) {}
 }
 
-/// What the server says of its answer.
+/// What the server reports about its response.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    /// `success` or `error`; nothing in what no Prometheus API wrote.
+    /// `success` or `error`; empty if the response is not from a Prometheus API.
     pub(crate) status: String,
     /// The kind of error.
     pub(crate) error_type: String,
-    /// The error's explanation.
+    /// The server's error message.
     pub(crate) error: String,
-    /// Remarks that an answer may be incomplete or wrong.
+    /// Warnings that the response may be incomplete or wrong.
     pub(crate) warnings: Vec<String>,
-    /// Remarks without consequence.
+    /// Informational messages.
     pub(crate) infos: Vec<String>,
-    /// What the cluster version of `VictoriaMetrics` says when nodes are missing.
+    /// Set by the cluster version of `VictoriaMetrics` if nodes are missing.
     pub(crate) is_partial: bool,
     /// Whether there was a result to visit.
     pub(crate) has_result: bool,
 }
 
 impl Envelope {
-    /// Returns whether something may be missing. Remarks of the query language itself concern the query, not the data.
+    /// Returns whether data may be missing. Warnings of the query language itself concern the query, not the
+    /// data.
     pub(crate) fn is_partial(&self) -> bool {
         self.is_partial || self.warnings.iter().any(|warning| !warning.starts_with("PromQL"))
     }
 }
 
-/// Reads an answer to its end.
+/// Reads a response to its end.
 pub(crate) fn inspect(body: &[u8]) -> Result<Envelope, serde_json::Error> {
     visit(body, &mut Nothing)
 }
 
-/// Passes on the samples of an answer that [`inspect`] has read.
+/// Passes the samples of a response that [`inspect`] has read to `sink`.
 pub(crate) fn hand_out(body: &[u8], sink: &mut dyn Sink) -> Result<(), serde_json::Error> {
     visit(body, sink).map(drop)
 }
 
-/// Reads the label sets of an answer that [`inspect`] has read.
+/// Parses the label sets of a response that [`inspect`] has read.
 pub(crate) fn label_sets(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, serde_json::Error> {
     #[derive(serde::Deserialize)]
     struct Page {
@@ -117,7 +119,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     }
 }
 
-/// Implements [`DeserializeSeed`] by a visitor of the same type, through the given method.
+/// Implements [`DeserializeSeed`] with a visitor of the same type, through the given method.
 macro_rules! seed {
     ($type:ty, $value:ty, $method:ident) => {
         impl<'de> DeserializeSeed<'de> for $type {
@@ -129,7 +131,7 @@ macro_rules! seed {
     };
 }
 
-/// A list of remarks, or none.
+/// A list of messages, or null.
 struct Remarks;
 seed!(Remarks, Vec<String>, deserialize_any);
 
@@ -155,7 +157,7 @@ impl<'de> Visitor<'de> for Remarks {
     }
 }
 
-/// The data, or none; says whether there was a result in it.
+/// The data, or null. Returns whether it contained a result.
 struct Data<'s> {
     sink: &'s mut dyn Sink,
 }
@@ -237,7 +239,8 @@ impl<'de> Visitor<'de> for Series<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // Labels come first from every server known, but JSON does not promise it: then samples wait for them.
+        // Every known server sends labels first, but JSON does not guarantee it: samples that come first are
+        // kept until the labels arrive.
         let mut waiting: Vec<(i64, f64)> = Vec::new();
         let mut wanted: Option<bool> = None;
         self.labels.clear();
@@ -340,9 +343,9 @@ impl<'de> Visitor<'de> for Point {
     }
 }
 
-/// Servers keep whole milliseconds, and these survive the way through seconds for the next 250,000 years.
+/// Servers store whole milliseconds. Converting them to seconds and back is exact for the next 250,000 years.
 fn milliseconds(seconds: f64) -> Result<i64, &'static str> {
-    /// Year 9999: what a `Timestamp` holds.
+    /// The year 9999, the limit of a `Timestamp`.
     const LAST: f64 = 253_402_207_200.0;
     if !(-LAST..=LAST).contains(&seconds) {
         return Err("a sample of no known time");
@@ -351,7 +354,7 @@ fn milliseconds(seconds: f64) -> Result<i64, &'static str> {
     Ok((seconds * 1_000.0).round() as i64)
 }
 
-/// A value: a string, since JSON has no NaN and no infinities.
+/// A value, which is a string, because JSON has no NaN and no infinities.
 struct Value;
 seed!(Value, f64, deserialize_any);
 

@@ -1,4 +1,4 @@
-//! One request: credentials, repetition, a bounded body, and what kind of answer it is.
+//! Makes one request: credentials, retries, a bounded body, and the kind of response.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::answer::{self, Envelope};
 use crate::config::{Auth, PrometheusConfig, is_password};
 use crate::error::{Error, ErrorKind};
 
-/// The longest wait requested by the server that is honored; longer ones are left to the caller.
+/// The longest wait requested by the server that is honored. Longer waits are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Characters of a server's own message that are shown.
+/// Maximum number of characters of a server's message in an error.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Reads a Prometheus-compatible API.
+/// A client for a Prometheus-compatible API.
 #[derive(Debug)]
 pub struct PrometheusClient {
     http: reqwest::Client,
     pub(crate) config: PrometheusConfig,
     pub(crate) host: String,
-    /// What every request carries.
+    /// Headers of every request.
     headers: HeaderMap,
-    /// Secrets that no text may show, in addition to those that were read again since.
+    /// Secrets that must not appear in any text, in addition to those that were read again since.
     secrets: Vec<SecretString>,
-    /// Whether a gateway refuses POST and allows GET.
+    /// Whether a gateway rejects POST and allows GET.
     get_only: AtomicBool,
 }
 
-/// A whole, successful answer.
+/// A complete, successful response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
@@ -43,7 +43,7 @@ pub(crate) struct Answer {
 }
 
 impl PrometheusClient {
-    /// Returns a client. It connects with its first request.
+    /// Creates a client. It connects with its first request.
     ///
     /// # Errors
     ///
@@ -51,13 +51,13 @@ impl PrometheusClient {
     ///
     /// # Panics
     ///
-    /// Never for a valid configuration: its authorities were used once when it was made.
+    /// Never for a valid configuration: its authorities were checked when it was built.
     pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
             .expect("the configuration accepts only authorities that can be used");
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            // A redirect would send the credentials to an address that nobody configured.
+            // Following a redirect would send the credentials to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT);
         if config.is_loopback() {
@@ -75,8 +75,8 @@ impl PrometheusClient {
         Ok(Self::with_http(config, http))
     }
 
-    /// Returns a client that sends its requests through a ready HTTP client, with that client's proxies and certificates: those of
-    /// the configuration (`custom_ca`) are not used. The HTTP client should not follow redirects.
+    /// Creates a client that uses an existing HTTP client, with that client's proxies and certificates. The
+    /// configured certificates (`custom_ca`) are not used. The HTTP client should not follow redirects.
     pub fn with_http(config: PrometheusConfig, http: reqwest::Client) -> Self {
         let secrets = secret(&config.auth)
             .map(|secret| Credentials::of(&config.auth, secret.current()).secrets)
@@ -96,7 +96,7 @@ impl PrometheusClient {
         &self.config
     }
 
-    /// Asks one query at a time, given in seconds; adds the requests made to `requests`.
+    /// Sends a query for a time in seconds. Adds the number of requests to `requests`.
     pub(crate) async fn query(
         &self,
         query: &str,
@@ -107,7 +107,7 @@ impl PrometheusClient {
             .await
     }
 
-    /// Asks one endpoint of the API, by POST where that is allowed; adds the requests made to `requests`.
+    /// Calls an endpoint of the API, by POST if that is allowed. Adds the number of requests to `requests`.
     pub(crate) async fn ask(
         &self,
         endpoint: &str,
@@ -125,7 +125,7 @@ impl PrometheusClient {
                     .body(form.clone())
             };
             match self.repeated(post, requests).await {
-                // A gateway in front may allow reading only, which it recognizes by the method.
+                // A gateway may allow only reading, which it recognizes by the method.
                 Err(kind) if kind.may_be_the_method() => {}
                 result => return result,
             }
@@ -139,7 +139,7 @@ impl PrometheusClient {
         Ok(answer)
     }
 
-    /// Reads a page of the API's status.
+    /// Reads a status page of the API.
     pub(crate) async fn status(&self, page: &str) -> Result<Answer, ErrorKind> {
         let request = || self.http.get(self.url(&["status", page]));
         self.repeated(request, &mut 0).await
@@ -208,7 +208,8 @@ impl PrometheusClient {
         self.classify(status, &headers, body)
     }
 
-    /// Status first, the body leniently: an HTML 502 stays a 502, and a JSON refusal keeps its message.
+    /// Classifies by status first and parses the body leniently: an HTML 502 stays a 502, and a JSON refusal
+    /// keeps its message.
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, ErrorKind> {
         let envelope = answer::inspect(&body);
         let host = self.host.clone();
@@ -325,7 +326,7 @@ impl PrometheusClient {
         }
     }
 
-    /// The beginning of a body, in one printable line.
+    /// Returns the beginning of a body in one printable line.
     pub(crate) fn excerpt(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(&body[..body.len().min(4 * 1024)]);
         if text.trim_start().starts_with('<') {
@@ -339,7 +340,8 @@ impl PrometheusClient {
         }
     }
 
-    /// What a server says, in one printable line, cut, and without any of our secrets: some echo what they were sent.
+    /// Returns a server's message in one printable line, truncated, and without our secrets: some servers
+    /// echo what they received.
     pub(crate) fn cleaned(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let current = secret(&self.config.auth)
@@ -366,7 +368,7 @@ impl PrometheusClient {
     }
 }
 
-/// Makes room as a `Vec` does, by doubling, but never for more than the bound.
+/// Grows the buffer like a `Vec`, by doubling, but never beyond the limit.
 fn grow(body: &mut Vec<u8>, by: usize, bound: usize) {
     let needed = body.len() + by;
     if needed > body.capacity() {
@@ -375,13 +377,13 @@ fn grow(body: &mut Vec<u8>, by: usize, bound: usize) {
     }
 }
 
-/// What one request says of who we are.
+/// The credentials of a request.
 struct Credentials {
     /// The token or password itself.
     secret: SecretString,
-    /// The header; `None` if a header cannot carry it.
+    /// The header; `None` if the secret contains characters that are not allowed in a header.
     header: Option<HeaderValue>,
-    /// What no text may show.
+    /// Secrets that must not appear in any text.
     secrets: Vec<SecretString>,
 }
 
@@ -409,7 +411,7 @@ impl Credentials {
     }
 }
 
-/// The secret of the credentials, if there are any.
+/// Returns the secret of the credentials, if there is one.
 fn secret(auth: &Auth) -> Option<&Secret> {
     match auth {
         Auth::None => None,
@@ -425,7 +427,7 @@ fn authorized(request: RequestBuilder, header: Option<HeaderValue>) -> RequestBu
     }
 }
 
-/// Returns the host with its port, for messages.
+/// Returns the host and port, for messages.
 fn host(config: &PrometheusConfig) -> String {
     match (config.base_url.host_str(), config.base_url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -433,7 +435,7 @@ fn host(config: &PrometheusConfig) -> String {
     }
 }
 
-/// Returns what every request carries: the user agent, and the tenant if there is one.
+/// Returns the headers of every request: the user agent, and the tenant if there is one.
 fn headers(config: &PrometheusConfig) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let user_agent = HeaderValue::from_str(&config.user_agent)
@@ -467,8 +469,8 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether an error says that a query asks for too much, in the words of Prometheus, `VictoriaMetrics`, Thanos or Mimir.
-/// The API has no error code for it.
+/// Whether an error means that a query is too large, based on the messages of Prometheus, `VictoriaMetrics`,
+/// Thanos and Mimir. The API has no error code for it.
 fn is_too_large(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     let says = |words: &str| error.contains(words);

@@ -1,4 +1,4 @@
-//! What a client needs to know, validated once, with every mistake reported at once.
+//! The configuration of a client, validated once, with all mistakes reported together.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use crate::selector::is_label_name;
 
-/// The shortest span that one request may be asked to cover: a longer answer cannot be split further.
+/// The shortest span of one request. A response that is still too large cannot be split further.
 pub(crate) const SHORTEST_SPAN: SignedDuration = SignedDuration::from_mins(1);
 /// The longest timeout of a request that makes sense.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
@@ -26,16 +26,16 @@ pub enum Auth {
     None,
     /// A bearer token.
     Bearer(Secret),
-    /// A user and a password, as HTTP's basic authentication has them.
+    /// A user and a password for HTTP basic authentication.
     Basic {
-        /// The user's name.
+        /// Name of the user.
         user: String,
-        /// The password.
+        /// Password of the user.
         password: Secret,
     },
 }
 
-/// The address of a Prometheus-compatible API, and how to query it. Made by [`PrometheusConfig::builder`].
+/// The address of a Prometheus-compatible API, and how to query it. Built by [`PrometheusConfig::builder`].
 #[derive(Debug, Clone)]
 pub struct PrometheusConfig {
     pub(crate) base_url: Url,
@@ -50,11 +50,11 @@ pub struct PrometheusConfig {
     pub(crate) longest_span: SignedDuration,
 }
 
-/// One thing that is wrong with a configuration. Never shows what may hold a secret.
+/// A mistake in a configuration. Never contains a value that may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URL.
+    /// Not a URL.
     #[error("the base URL is not a URL; it should look like https://prometheus.example.com/prefix")]
     NotAUrl,
     /// A user or password in the URL.
@@ -63,45 +63,45 @@ pub enum ConfigError {
     /// A query or fragment in the URL.
     #[error("the base URL contains a query or a fragment; remove it")]
     QueryOrFragment,
-    /// The URL of one route instead of the base of all.
+    /// The URL of one route instead of the base URL.
     #[error("the base URL ends in a route of the API; remove /api/v1 and everything after it")]
     Route,
-    /// Not encrypted, and not on this machine.
+    /// Plain http to another machine.
     #[error(
         "the base URL is not encrypted; use https, or allow plain http explicitly for a network you trust"
     )]
     NotEncrypted,
-    /// No token, or one that cannot be sent.
+    /// The token is empty, or cannot be sent in a header.
     #[error("the bearer token is empty, or contains a character that cannot be sent in a header")]
     Token,
-    /// No user, or one that basic authentication cannot carry.
+    /// The user is empty, or cannot be sent with basic authentication.
     #[error(
         "the user is empty, or contains a colon or a control character, which basic authentication cannot carry"
     )]
     User,
-    /// A password that cannot be sent.
+    /// The password is empty, or cannot be sent.
     #[error("the password is empty, or contains a control character")]
     Password,
-    /// An additional label that no selector can hold.
+    /// An additional label whose name is invalid.
     #[error("`{0}` is not a label name: use letters, digits and underscores, not beginning with a digit")]
     LabelName(String),
-    /// No certificates that can be used.
+    /// Certificates that cannot be used.
     #[error("the certificate authority {0}")]
     Certificates(PemProblem),
-    /// A tenant or user agent that cannot be sent.
+    /// A tenant or user agent that cannot be sent in a header.
     #[error("the {0} is empty, or contains a character that cannot be sent in a header")]
     Header(&'static str),
-    /// A value out of its bounds.
+    /// A value that is out of bounds.
     #[error("the {what} is out of bounds: {bounds}")]
     OutOfBounds {
-        /// Which value.
+        /// Name of the value.
         what: &'static str,
-        /// What is allowed.
+        /// The allowed range.
         bounds: &'static str,
     },
 }
 
-/// Everything that is wrong with a configuration; at least one thing.
+/// All mistakes in a configuration; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -140,10 +140,12 @@ pub struct PrometheusConfigBuilder {
 }
 
 impl PrometheusConfig {
-    /// Starts a configuration with its defaults: no authentication, no additional labels, the system's certificate
-    /// authorities, a timeout of 60 s, 4 attempts, answers of at most 64 MiB, and at most 6 h asked for at once.
+    /// Starts a configuration with its defaults: no authentication, no additional labels, the system's
+    /// certificate authorities, a timeout of 60 s, 4 attempts, responses of at most 64 MiB, and at most 6 h
+    /// per request.
     ///
-    /// The base URL is what stands before `/api/v1`; it may have a path, as in `https://mimir.example.com/prometheus`.
+    /// The base URL is the part before `/api/v1`. It may have a path, as in
+    /// `https://mimir.example.com/prometheus`.
     pub fn builder(base_url: impl Into<String>) -> PrometheusConfigBuilder {
         PrometheusConfigBuilder {
             base_url: base_url.into(),
@@ -160,7 +162,7 @@ impl PrometheusConfig {
         }
     }
 
-    /// Returns the address, for messages. It holds no credentials.
+    /// Returns the address, for messages. It contains no credentials.
     pub fn base_url(&self) -> &str {
         self.base_url.as_str()
     }
@@ -176,28 +178,29 @@ impl PrometheusConfig {
 }
 
 impl PrometheusConfigBuilder {
-    /// Sets who we are to the server.
+    /// Sets the credentials.
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Adds a label that every series read must have, such as `cluster="eu"` where many Prometheus share one storage.
+    /// Adds a label that every series must have, such as `cluster="eu"` if several Prometheus servers share
+    /// one storage.
     #[must_use]
     pub fn extra_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.extra_labels.push((name.into(), value.into()));
         self
     }
 
-    /// Sets certificate authorities in PEM that are trusted in addition to those of the system.
+    /// Adds certificate authorities in PEM that are trusted in addition to those of the system.
     #[must_use]
     pub fn custom_ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.custom_ca = Some(pem.into());
         self
     }
 
-    /// Sets the tenant, which Mimir and other shared storages want as `X-Scope-OrgID`.
+    /// Sets the tenant, which Mimir and other shared storages require as `X-Scope-OrgID`.
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
@@ -211,7 +214,7 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Sets how long one request may take, its answer included; above zero, at most 30 min.
+    /// Sets the maximum time for one request, including its response; above zero, at most 30 min.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -225,32 +228,34 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Sets how often one request is made in total if it fails for a passing reason; 1 to 10.
+    /// Sets the maximum number of attempts for a request that fails for a transient reason; 1 to 10.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Sets how many bytes of one (unpacked) answer are held at most; 4 KiB to 1 GiB. This bounds the memory of a read.
+    /// Sets the maximum size of one (decompressed) response in bytes; 4 KiB to 1 GiB. This bounds the memory
+    /// of a read.
     #[must_use]
     pub fn largest_answer(mut self, bytes: usize) -> Self {
         self.largest_answer = bytes;
         self
     }
 
-    /// Sets the span that one request covers at most; 1 min to 31 days. It is halved where the server finds it too much.
+    /// Sets the maximum span of one request; 1 min to 31 days. It is halved if the server reports that a part
+    /// is too large.
     #[must_use]
     pub fn longest_span(mut self, span: SignedDuration) -> Self {
         self.longest_span = span;
         self
     }
 
-    /// Validates the whole.
+    /// Validates the configuration.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong: a URL that is not https (or http to loopback, or explicitly allowed), or that holds
+    /// All mistakes: a URL that is not https (or http to loopback, or explicitly allowed), or that contains
     /// credentials, a query or a route; credentials that cannot be sent; labels, certificates and bounds.
     pub fn build(self) -> Result<PrometheusConfig, ConfigErrors> {
         let mut errors = Vec::new();

@@ -1,4 +1,4 @@
-//! Failures of a read: what was tried, how it failed, and whether a retry can help.
+//! Errors of a read: what was attempted, how it failed, and whether a retry can help.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,103 +23,107 @@ impl std::error::Error for Error {
     }
 }
 
-/// How a read failed. No text holds a credential, and what the server says is cut and cleaned of ours.
+/// The kind of failure. Texts never contain credentials; the server's messages are truncated, and our secrets
+/// are removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A question that no server need be asked.
+    /// An invalid query, which was not sent.
     #[error("{0}")]
     Question(String),
-    /// No connection, or one that ended before an answer began.
-    #[error("no answer from {host}{}", connection_remedy(source))]
+    /// No connection, or a connection that ended before a response began.
+    #[error("no response from {host}{}", connection_remedy(source))]
     Unreachable {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// What the HTTP library says.
+        /// The HTTP library's error.
         #[source]
         source: reqwest::Error,
     },
-    /// No complete answer in time, by our clock or by the server's.
+    /// No complete response in time, according to our timeout or the server's.
     #[error("{host} did not answer in time: {message}")]
     Timeout {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// Whose clock it was.
+        /// Which timeout expired.
         message: String,
     },
-    /// An answer that ends before its end.
-    #[error("{host} sent an answer that was cut short: {why}")]
+    /// A truncated response.
+    #[error("{host} sent a truncated response: {why}")]
     CutShort {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// How that was noticed.
+        /// How the truncation was detected.
         why: String,
     },
-    /// The credentials are not taken.
+    /// The credentials were rejected.
     #[error(
         "{host} refused {} with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
         if *.status == 403 { "POST and GET of /api/v1/query" } else { "the credentials" },
         if *.has_tenant { "" } else { " (multi-tenant storage may also require a tenant)" }
     )]
     Unauthorised {
-        /// The host asked.
+        /// The host.
         host: String,
         /// The HTTP status: 401 or 403.
         status: u16,
-        /// The beginning of its explanation.
+        /// The beginning of the server's message.
         message: String,
-        /// Whether a tenant was named.
+        /// Whether a tenant was set.
         has_tenant: bool,
     },
-    /// Something answers, but not a Prometheus API.
+    /// A response that is not from a Prometheus API.
     #[error(
         "{host} answered with {status}, but not as a Prometheus API does, beginning `{excerpt}`; {}",
         not_prometheus_remedy(*.status)
     )]
     NotPrometheus {
-        /// The host asked.
+        /// The host.
         host: String,
         /// The HTTP status.
         status: u16,
-        /// The beginning of the answer.
+        /// The beginning of the response.
         excerpt: String,
     },
-    /// The server does not take the query.
+    /// The server rejected the query.
     #[error("{host} cannot answer the query ({error_type}): {message}")]
     BadQuery {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// The API's word for the kind of error.
+        /// The API's name for the kind of error.
         error_type: String,
-        /// Its explanation.
+        /// The server's message.
         message: String,
     },
-    /// More than the server gives or we hold, even over the shortest span.
-    #[error("{host} has more data than fits one answer: {message}; query fewer namespaces or families")]
+    /// More data than the server or the client allows, even over the shortest span.
+    #[error(
+        "{host} has more data than fits into one response: {message}; query fewer namespaces or \
+             families"
+    )]
     TooLarge {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// Whose limit it is.
+        /// Which limit was exceeded.
         message: String,
     },
-    /// The server refuses for another reason.
+    /// The server refused the request for another reason.
     #[error("{host} refused with {status}: {message}{}", remedy(*.status))]
     Refused {
-        /// The host asked.
+        /// The host.
         host: String,
         /// The HTTP status.
         status: u16,
-        /// The beginning of its explanation.
+        /// The beginning of the server's message.
         message: String,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
     },
-    /// A successful answer of another shape than documented.
-    #[error("{host} sent an answer that cannot be read: {why}")]
+    /// A successful response with an unexpected structure.
+    #[error("{host} sent a response that cannot be read: {why}")]
     Unreadable {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// Where and what; contains nothing from the answer but the place.
+        /// Position and kind of the problem. Contains nothing else from the response.
         why: String,
     },
 }
@@ -161,7 +165,7 @@ impl Error {
         }
     }
 
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
@@ -174,12 +178,12 @@ impl Error {
         }
     }
 
-    /// Returns whether the server does not take the credentials.
+    /// Returns whether the server rejected the credentials.
     pub fn is_unauthorised(&self) -> bool {
         matches!(*self.kind, ErrorKind::Unauthorised { .. })
     }
 
-    /// Returns whether the server has had too many requests: all of them have to wait.
+    /// Returns whether the server has received too many requests, so that all of them have to wait.
     pub fn is_rate_limited(&self) -> bool {
         matches!(*self.kind, ErrorKind::Refused { status: 429, .. })
     }
@@ -191,7 +195,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// Whether another method may succeed: a gateway may allow GET only.
+    /// Whether another method may succeed, because a gateway may allow GET only.
     pub(crate) fn may_be_the_method(&self) -> bool {
         matches!(
             self,
@@ -199,7 +203,7 @@ impl ErrorKind {
         )
     }
 
-    /// Whether to retry the same request immediately. A request that takes too long would take as long again.
+    /// Whether to retry the same request immediately. A request that timed out would take as long again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::CutShort { .. } => true,

@@ -2,8 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`PrometheusConfig::builder`] describes a server, [`PrometheusClient`] asks it. `selector` and `answer` are pure: the
-//! text of a query, and the body of an answer.
+//! [`PrometheusConfig::builder`] describes a server, and [`PrometheusClient`] queries it. `selector` and
+//! `answer` are pure: the text of a query, and the body of a response.
 
 mod answer;
 mod client;
@@ -20,5 +20,5 @@ pub use probe::{Presence, ServerInfo};
 pub use samples::{Coverage, FamilyCoverage, SeriesSample, Span};
 pub use selector::Query;
 
-/// The HTTP library, for a client of your own.
+/// The HTTP library, for callers that pass their own client.
 pub use reqwest;

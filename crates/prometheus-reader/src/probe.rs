@@ -1,4 +1,5 @@
-//! Small questions that come before a long read: is it a Prometheus, what is there, and how often is it stored.
+//! Short queries before a long read: is this a Prometheus API, which families does it have, and at what
+//! interval are samples stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,47 +13,48 @@ use crate::error::{Error, ErrorKind};
 use crate::samples::Span;
 use crate::selector::{ceil_ms, is_family_name, is_label_name, quoted, range, seconds, selector};
 
-/// How far back a family or an interval is looked for.
+/// How far back to look for a family or an interval.
 const LOOK_BACK_MS: i64 = 60 * 60 * 1_000;
 
 /// Whether a family has samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
-    /// It has.
+    /// It has samples.
     Present,
-    /// It has none.
+    /// It has no samples.
     Absent,
-    /// The server found none, but says that something may be missing from its answer.
+    /// The server found none, but reported that its response may be incomplete.
     Unknown,
 }
 
 impl Presence {
-    /// Returns whether there are samples for certain.
+    /// Returns whether there are certainly samples.
     pub fn is_present(self) -> bool {
         self == Self::Present
     }
 }
 
-/// What a server says about itself.
+/// What a server reports about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Its name, if it gives one (Mimir does).
+    /// Name of the server, if it reports one (Mimir does).
     pub application: Option<String>,
-    /// Its version, if it gives one. `VictoriaMetrics` gives that of the Prometheus it resembles.
+    /// Version of the server, if it reports one. `VictoriaMetrics` reports the version of the Prometheus it
+    /// is compatible with.
     pub version: Option<String>,
 }
 
 impl PrometheusClient {
-    /// Returns for each family whether it has samples in the hour that ends with `at`, under the additional labels of the
-    /// configuration.
+    /// Returns whether each family has samples in the hour that ends at `at`, under the additional labels of
+    /// the configuration.
     ///
-    /// A family without samples is not always missing: Temporal Cloud's families of throttling have no samples while nothing is
-    /// throttled.
+    /// A family without samples is not necessarily missing: Temporal Cloud's throttling families have no
+    /// samples while nothing is throttled.
     ///
     /// # Errors
     ///
-    /// If a name is not the name of a family, or the server cannot be asked.
+    /// If a name is not a valid family name, or the server cannot be queried.
     pub async fn families_present(&self, families: &[&str], at: Timestamp) -> Result<Vec<Presence>, Error> {
         const OPERATION: &str = "look for metric families in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -74,11 +76,11 @@ impl PrometheusClient {
         Ok(found)
     }
 
-    /// Returns the families whose name begins with one text and contains another, that have samples at a time.
+    /// Returns the families with samples at a time whose name starts with `prefix` and contains `word`.
     ///
     /// # Errors
     ///
-    /// If the texts are not parts of a family's name, or the server cannot be asked.
+    /// If the texts cannot be part of a family name, or the server cannot be queried.
     pub async fn families_like(&self, prefix: &str, word: &str, at: Timestamp) -> Result<Vec<String>, Error> {
         const OPERATION: &str = "look for metric families in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -86,7 +88,8 @@ impl PrometheusClient {
             let why = format!("`{prefix}` or `{word}` is not part of a metric family's name");
             return Err(failed(ErrorKind::Question(why)));
         }
-        // What was measured is shown three to four minutes later, and an instant query looks back for five.
+        // Samples appear three to four minutes after they were measured, and an instant query looks back five
+        // minutes.
         let query = format!(
             "group by (family) (label_replace({{__name__=~\"{prefix}.*{word}.*\"}} offset 3m, \"family\", \"$1\", \"__name__\", \"(.*)\"))"
         );
@@ -104,12 +107,12 @@ impl PrometheusClient {
         Ok(names.0)
     }
 
-    /// Returns the label sets of the series of a family that have samples in a span, without the metric's name. Servers look
-    /// into their index for this, so a series of shortly before or after the span may be among them.
+    /// Returns the label sets, without the metric's name, of a family's series that have samples in a span.
+    /// Servers use their index for this, so series from shortly before or after the span may be included.
     ///
     /// # Errors
     ///
-    /// If the name is not the name of a family, or the server cannot be asked.
+    /// If the name is not a valid family name, or the server cannot be queried.
     pub async fn series(&self, family: &str, span: Span) -> Result<Vec<BTreeMap<String, String>>, Error> {
         const OPERATION: &str = "list series in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -129,16 +132,17 @@ impl PrometheusClient {
         Ok(found)
     }
 
-    /// Returns the usual distance between stored samples of a family in the hour that ends with `at`: the median over
-    /// the series with the most samples. `None` means too few samples.
+    /// Returns the usual interval between stored samples of a family in the hour that ends at `at`: the
+    /// median over the series with the most samples. `None` means that there are too few samples.
     ///
-    /// Where a scrape honors the times that Temporal Cloud gives (`honor_timestamps: true`, the default), this is a
-    /// minute however often the endpoint is scraped in between, since the same minute is stored once. Less than a
-    /// minute means that the times are those of the scrape, and one minute of usage is stored many times.
+    /// If a scrape honors Temporal Cloud's timestamps (`honor_timestamps: true`, the default), this is a
+    /// minute, however often the endpoint is scraped in between, because the same minute is stored once. A
+    /// shorter interval means that samples have the time of the scrape, and one minute of usage is stored
+    /// many times.
     ///
     /// # Errors
     ///
-    /// If the name is not the name of a family, or the server cannot be asked.
+    /// If the name is not a valid family name, or the server cannot be queried.
     pub async fn scrape_interval(&self, family: &str, at: Timestamp) -> Result<Option<Duration>, Error> {
         const OPERATION: &str = "find the scrape interval in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
@@ -158,11 +162,12 @@ impl PrometheusClient {
         Ok(series.and_then(|series| median_distance(series.times)))
     }
 
-    /// Sends a query that every Prometheus API can answer, and asks for the server's version.
+    /// Sends a query that every Prometheus API can answer, and requests the server's version.
     ///
     /// # Errors
     ///
-    /// If there is no Prometheus API, or it rejects our credentials. A server that does not identify itself does not count.
+    /// If there is no Prometheus API, or it rejects the credentials. A server that does not report its
+    /// version is not an error.
     pub async fn check(&self) -> Result<ServerInfo, Error> {
         const OPERATION: &str = "ask Prometheus";
         let now = seconds(ceil_ms(Timestamp::now()));
@@ -228,14 +233,14 @@ impl PrometheusClient {
     }
 }
 
-/// The first series of an answer.
+/// The first series of a response.
 #[derive(Debug, Default)]
 struct First {
     labels: Vec<(String, String)>,
     times: Vec<i64>,
 }
 
-/// The names of the series of an answer.
+/// The names of the series of a response.
 #[derive(Debug, Default)]
 struct Names(Vec<String>);
 
@@ -270,7 +275,7 @@ impl Sink for FirstOnly {
     }
 }
 
-/// Writes the selector of one series. Names that the query language cannot write are left out.
+/// Returns the selector of one series. Label names that the query language does not support are left out.
 fn exactly(family: &str, labels: &LabelSet) -> String {
     let mut text = format!("{family}{{");
     for (name, value) in labels.iter().filter(|(name, _)| is_label_name(name)) {

@@ -1,7 +1,8 @@
-//! Raw samples over any span, in parts that the server gives and we can hold.
+//! Reads raw samples over any span, in parts that both the server and the client can handle.
 //!
-//! One family and one part of the span are asked for at a time. A part that is too much is halved and asked for again;
-//! after a while without trouble parts grow back. The parts are half-open, so a sample on a border comes once.
+//! One family and one part of the span are requested at a time. A part that is too large is halved and
+//! requested again; after a while without problems, parts grow again. Parts are half-open, so a sample on a
+//! boundary is returned once.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,24 +13,24 @@ use crate::error::{Error, ErrorKind};
 use crate::selector::{Namespaces, Query, ceil_ms, is_family_name, range, selector};
 
 const OPERATION: &str = "read samples from Prometheus";
-/// After this number of parts without trouble, the next may be twice as long.
+/// After this number of parts without problems, the next one may be twice as long.
 const PARTS_TO_GROW: u32 = 16;
-/// Maximum number of remarks kept.
+/// Maximum number of messages that are kept.
 const MOST_REMARKS: usize = 20;
 
 /// One stored sample.
 #[derive(Debug, Clone, Copy)]
 pub struct SeriesSample<'a> {
-    /// The family that was asked for.
+    /// The requested family.
     pub family: &'a str,
-    /// The labels of the series, as (name, value), without the metric's name, in the server's order.
+    /// Labels of the series as (name, value), without the metric's name, in the server's order.
     pub labels: &'a [(String, String)],
-    /// Equal for consecutive samples of one series: what is worked out from the labels need be worked out only when
-    /// this changes. A series gets another number in each part of the span.
+    /// Equal for consecutive samples of one series, so that values derived from the labels need to be
+    /// computed only when this changes. A series gets another number in each part of the span.
     pub run: u64,
-    /// When it was measured, as stored: whole milliseconds.
+    /// Time of the measurement as stored, in whole milliseconds.
     pub time: Timestamp,
-    /// Its value in the family's unit; may be NaN or infinite.
+    /// Value in the family's unit; may be NaN or infinite.
     pub value: f64,
 }
 
@@ -41,68 +42,69 @@ impl SeriesSample<'_> {
     }
 }
 
-/// A part of time: `from` belongs to it, `to` does not.
+/// A span of time that includes `from` and excludes `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Its first moment.
+    /// Start (inclusive).
     pub from: Timestamp,
-    /// The first moment after it.
+    /// End (exclusive).
     pub to: Timestamp,
 }
 
-/// What was read of one family.
+/// Coverage of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FamilyCoverage {
-    /// Its name.
+    /// Name of the family.
     pub family: String,
-    /// How many samples were handed out.
+    /// Number of samples returned.
     pub samples: u64,
-    /// The time of the oldest.
+    /// Time of the oldest sample.
     pub first: Option<Timestamp>,
-    /// The time of the newest.
+    /// Time of the newest sample.
     pub last: Option<Timestamp>,
-    /// Where the server says that something may be missing: there, no sample does not mean no series.
+    /// Spans for which the server reports that data may be missing. There, no sample does not mean no series.
     pub partial: Vec<Span>,
 }
 
 /// Totals of what was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// By family, in the order of the query.
+    /// Coverage by family, in the order of the query.
     pub families: Vec<FamilyCoverage>,
-    /// How many samples were handed out.
+    /// Number of samples returned.
     pub samples: u64,
-    /// Requests made, repetitions included.
+    /// Number of requests, including retries.
     pub requests: u64,
-    /// Whether the server warned that something may be missing from an answer.
+    /// Whether the server warned that a response may be incomplete.
     pub partial: bool,
-    /// Its warnings about that; the first few, each once.
+    /// The server's warnings; the first few, without duplicates.
     pub warnings: Vec<String>,
-    /// What else it remarked; the first few, each once.
+    /// The server's informational messages; the first few, without duplicates.
     pub infos: Vec<String>,
-    /// The largest answer held, in bytes.
+    /// Size of the largest response, in bytes.
     pub largest_answer: usize,
 }
 
 impl PrometheusClient {
-    /// Passes on every stored sample of the families between `from` (inclusive) and `to` (exclusive).
+    /// Passes every stored sample of the families between `from` (inclusive) and `to` (exclusive) to `each`.
     ///
-    /// Samples come as they are stored, with their own times. They are read by the *instant* query of a range
-    /// (`family{...}[21600000ms]` at the end of the span), not by a range query: that one answers on a grid of its own,
-    /// repeats each sample for up to five minutes, and so turns gaps into usage.
+    /// Samples have the timestamps with which they were stored. They are read with an *instant* query that
+    /// has a range selector (`family{...}[21600000ms]` at the end of the span), not with a range query, which
+    /// returns values on its own grid, repeats each sample for up to five minutes, and so turns gaps into
+    /// usage.
     ///
-    /// Memory is bounded for any span: one answer of at most [`largest_answer`] is held at a time (twice that for
-    /// the moment in which its buffer grows), and nothing is collected. `each` runs on the caller's task, between
-    /// requests: an answer of 52 MB with 2.2 million samples took 0.4 s, and 60 MB of memory at its peak. An answer that
-    /// fails is never handed out in part, and no sample comes twice. Samples of one series come in the order of time;
-    /// families come one after the other.
+    /// Memory is bounded for any span: one response of at most [`largest_answer`] is in memory at a time
+    /// (twice that while its buffer grows), and nothing is collected. `each` runs on the caller's task,
+    /// between requests: a response of 52 MB with 2.2 million samples took 0.4 s and 60 MB of memory at its
+    /// peak. A response that fails returns no samples, and no sample is returned twice. Samples of one series
+    /// come in order of time, and families come one after the other.
     ///
     /// [`largest_answer`]: crate::PrometheusConfigBuilder::largest_answer
     ///
     /// # Errors
     ///
-    /// If the question makes no sense, the server cannot be reached or refuses for good, or a minute is more than it
-    /// gives at once. What was handed out before is true; what follows is unknown.
+    /// If the query is invalid, the server cannot be reached or refuses permanently, or a single minute is
+    /// too large for one response. Samples returned before the error are valid; what follows is unknown.
     pub async fn samples(
         &self,
         query: &Query<'_>,
@@ -233,7 +235,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
             coverage: &mut self.of_family,
             each: &mut *self.each,
         };
-        // It has been read once before, so an error here is a bug.
+        // It has been parsed once before, so an error here is a bug.
         answer::hand_out(&answer.body, &mut out).map_err(|error| ErrorKind::Unreadable {
             host: self.client.host.clone(),
             why: error.to_string(),
@@ -241,13 +243,13 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
     }
 }
 
-/// How much of the span is asked for at once, in milliseconds.
+/// How much of the span to request at once, in milliseconds.
 #[derive(Debug)]
 struct Parts {
     length: i64,
     longest: i64,
     quiet: u32,
-    /// How many more parts in a row may take too long.
+    /// How many more consecutive parts may time out.
     patience: u32,
     most_patience: u32,
 }
@@ -273,7 +275,7 @@ impl Parts {
         }
     }
 
-    /// Halves the part that failed, if that may help.
+    /// Halves the part that failed, if that can help.
     fn shrink(&mut self, failure: &ErrorKind, asked: i64) -> bool {
         match failure {
             ErrorKind::TooLarge { .. } => {}
@@ -336,7 +338,7 @@ fn remember(client: &PrometheusClient, kept: &mut Vec<String>, said: &[String]) 
     }
 }
 
-/// Adds a span, joined with the one before where they touch.
+/// Adds a span, and merges it with the previous one if they touch.
 fn add_span(spans: &mut Vec<Span>, from: i64, to: i64) {
     let (Ok(from), Ok(to)) = (Timestamp::from_millisecond(from), Timestamp::from_millisecond(to)) else {
         return;

@@ -1,41 +1,42 @@
-//! Pure: families, namespaces and times to the text of a query.
+//! Pure: converts families, namespaces and times to the text of a query.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-/// The label that holds a namespace, with or without its account.
+/// The label of the namespace, with or without its account.
 pub(crate) const NAMESPACE: &str = "temporal_namespace";
-/// The label that holds the account, if there is one.
+/// The label of the account, if there is one.
 pub(crate) const ACCOUNT: &str = "temporal_account";
 
-/// Names of one matcher are kept under this, since servers bound a query's length (`VictoriaMetrics`: 16 KiB), and so that
-/// a query also fits a request line (8 KiB as a rule), where `|` and backslashes become three bytes each.
+/// Maximum length of the names in one matcher. Servers limit the length of a query (`VictoriaMetrics`: 16
+/// KiB), and a query should also fit into a request line (usually 8 KiB), where `|` and backslashes become
+/// three bytes each.
 const LONGEST_MATCHER: usize = 3 * 1024;
 
-/// What to read: `from` belongs to the span, `to` does not.
+/// What to read, from `from` (inclusive) to `to` (exclusive).
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
-    /// Full names of metric families, each once.
+    /// Full names of metric families, without duplicates.
     pub families: &'a [&'a str],
-    /// Namespaces, as `name.account` or as a bare `name`, which means that name in every account; none means all, and
-    /// an empty list means none at all.
+    /// Namespaces, as `name.account` or as a bare `name`, which matches that name in every account. `None`
+    /// means all namespaces; an empty list means none.
     pub namespaces: Option<&'a [&'a str]>,
-    /// The first moment that belongs to the span.
+    /// Start of the span (inclusive).
     pub from: Timestamp,
-    /// The first moment after the span.
+    /// End of the span (exclusive).
     pub to: Timestamp,
 }
 
-/// Namespaces that are asked for together: by bare name, the accounts wanted; `None` is every account.
+/// Namespaces that are queried together: the wanted accounts by bare name; `None` is every account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Namespaces {
     wanted: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 impl Namespaces {
-    /// Groups names so that each group fits one matcher and no series belongs to two groups.
+    /// Groups names so that each group fits into one matcher and no series belongs to two groups.
     pub(crate) fn groups(names: &[&str]) -> Vec<Self> {
         let mut all = Self::default();
         for name in names {
@@ -70,7 +71,8 @@ impl Namespaces {
         groups
     }
 
-    /// Returns whether a series belongs to the group: the matcher also finds a bare name of another account.
+    /// Returns whether a series belongs to the group, because the matcher also matches a bare name in another
+    /// account.
     pub(crate) fn includes(&self, labels: &[(String, String)]) -> bool {
         let value = |name: &str| {
             let label = labels.iter().find(|(label, _)| label == name);
@@ -95,7 +97,7 @@ impl Namespaces {
     }
 }
 
-/// The alternatives of a regular expression that find a namespace, whichever way the label writes it.
+/// The alternatives of a regular expression that match a namespace in each form that the label may have.
 fn alternatives(bare: &str, accounts: Option<&BTreeSet<String>>) -> String {
     let name = escape_regex(bare);
     match accounts {
@@ -107,7 +109,7 @@ fn alternatives(bare: &str, accounts: Option<&BTreeSet<String>>) -> String {
     }
 }
 
-/// Writes the selector of a family.
+/// Formats the selector of a family.
 pub(crate) fn selector(
     family: &str,
     namespaces: Option<&Namespaces>,
@@ -127,32 +129,33 @@ pub(crate) fn selector(
     text
 }
 
-/// Writes the query of raw samples from `from` to before `to`, in milliseconds, and the time to ask it at.
+/// Formats the query for raw samples from `from_ms` (inclusive) to `to_ms` (exclusive), and returns it with
+/// its evaluation time.
 ///
-/// A range reaches back from its end. Its end belongs to it everywhere; its beginning belongs to it in Prometheus 2 and
-/// not in Prometheus 3 or `VictoriaMetrics`. So the beginning asked for is one millisecond early, where no wanted sample can be,
-/// and the reader of the answer drops what lies there.
+/// A range selector looks back from its end. It always includes its end. It includes its start in Prometheus
+/// 2, but not in Prometheus 3 or `VictoriaMetrics`. The requested start is therefore one millisecond early,
+/// where no wanted sample can be, and samples there are dropped.
 pub(crate) fn range(selector: &str, from_ms: i64, to_ms: i64) -> (String, String) {
     let query = format!("{selector}[{}ms]", to_ms - from_ms);
     (query, seconds(to_ms - 1))
 }
 
-/// Writes a time in seconds, exact to the millisecond.
+/// Formats a time in seconds, exact to the millisecond.
 pub(crate) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let ms = ms.unsigned_abs();
     format!("{sign}{}.{:03}", ms / 1_000, ms % 1_000)
 }
 
-/// The first whole millisecond that is not before a time.
+/// Returns the first whole millisecond that is not before a time.
 pub(crate) fn ceil_ms(time: Timestamp) -> i64 {
     let floor = time.as_nanosecond().div_euclid(1_000_000);
     let up = i128::from(time.as_nanosecond().rem_euclid(1_000_000) > 0);
-    // Far larger than any timestamp in milliseconds.
+    // The limit is far larger than any timestamp in milliseconds.
     i64::try_from(floor + up).unwrap_or(i64::MAX)
 }
 
-/// Writes a string of the query language.
+/// Formats a string of the query language.
 pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

@@ -1,4 +1,4 @@
-//! Posts a small digest to the webhook in `SLACK_WEBHOOK_URL`; prints the payload if there is none.
+//! Posts a small digest to the webhook in `SLACK_WEBHOOK_URL`, or prints the payload if it is not set.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use slack_notifier::{Config, Message, Section, Severity, Webhook};

@@ -12,6 +12,6 @@ pub use message::{Message, Section, Severity};
 #[cfg(feature = "post")]
 pub use webhook::{Config, ConfigError, Error, ErrorKind, Webhook};
 
-/// The HTTP library, for a client of your own.
+/// The HTTP library, for callers that pass their own client.
 #[cfg(feature = "post")]
 pub use reqwest;

@@ -1,8 +1,8 @@
-//! A message, and its Block Kit payload: always inside Slack's limits, and never able to mention anybody.
+//! A message and its Block Kit payload, which always fits Slack's limits and never mentions anybody.
 
 use serde_json::{Value, json};
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Severity {
@@ -24,7 +24,7 @@ impl Severity {
         }
     }
 
-    /// The title of a message that has none.
+    /// Title of a message without its own title.
     const fn title(self) -> &'static str {
         match self {
             Self::Info => ":information_source: Notification",
@@ -37,9 +37,9 @@ impl Severity {
 /// A message: a title, groups of lines, and small print.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
-    /// How much it matters.
+    /// Severity of the message.
     pub severity: Severity,
-    /// What it is about, in one line.
+    /// Title in one line.
     pub title: String,
     /// Groups of lines.
     pub sections: Vec<Section>,
@@ -50,27 +50,28 @@ pub struct Message {
 /// A group of lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
-    /// What they have in common.
+    /// Heading of the group.
     pub heading: Option<String>,
     /// The lines.
     pub lines: Vec<String>,
 }
 
-// Limits of Slack's Block Kit reference (blocks: 50 a message, header 150, section 3,000 characters, context 10 elements),
-// and about 13,000 characters of text in total, above which a webhook answers `invalid_blocks`.
+// Limits from Slack's Block Kit reference (blocks: 50 per message, header 150, section 3,000 characters,
+// context 10 elements). With more than about 13,000 characters of text in total, a webhook answers
+// `invalid_blocks`.
 const MOST_BLOCKS: usize = 50;
 const LONGEST_HEADER: usize = 150;
 const LONGEST_SECTION: usize = 3_000;
 const LONGEST_CONTEXT: usize = 1_000;
 const MOST_CONTEXT: usize = 10;
 const LONGEST_FALLBACK: usize = 3_000;
-/// Leaves room for header, context and fallback.
+/// Leaves room for the header, the context and the fallback text.
 const LONGEST_SECTIONS: usize = 8_000;
-/// One line of a digest is a sentence; a longer one is cut, so that it cannot crowd out the others.
+/// A line of a digest is one sentence. A longer one is truncated, so that it does not displace the others.
 const LONGEST_LINE: usize = 600;
 
 impl Message {
-    /// Returns the payload for an incoming webhook: blocks, and a plain text for notifications and old clients.
+    /// Returns the payload for an incoming webhook: blocks, and plain text for notifications and old clients.
     pub fn payload(&self) -> Value {
         let title = self.headline();
         let mut blocks = vec![json!({
@@ -86,7 +87,7 @@ impl Message {
             .context
             .iter()
             .map(|text| escaped(&one_line(text), LONGEST_CONTEXT / MOST_CONTEXT * 2))
-            // Slack refuses an element without text.
+            // Slack rejects an element without text.
             .filter(|text| !text.trim().is_empty())
             .take(MOST_CONTEXT)
             .map(|text| json!({ "type": "mrkdwn", "text": text }))
@@ -97,7 +98,7 @@ impl Message {
         json!({ "text": self.fallback(), "blocks": blocks })
     }
 
-    /// The title after the mark of its severity.
+    /// The title, prefixed with the emoji of its severity.
     fn headline(&self) -> String {
         match one_line(&self.title).as_str() {
             "" => self.severity.title().to_owned(),
@@ -105,15 +106,15 @@ impl Message {
         }
     }
 
-    /// The texts of all sections, as many lines as there is room for; the rest is counted.
+    /// The texts of all sections, with as many lines as fit. The remaining lines are counted.
     fn section_texts(&self) -> Vec<String> {
-        // Header and context are blocks as well.
+        // Header and context are blocks too.
         let most = MOST_BLOCKS - 2;
         let mut room = LONGEST_SECTIONS;
         let mut texts = Vec::new();
         let mut unsaid = 0;
         for section in self.sections.iter().filter(|section| !section.lines.is_empty()) {
-            // The last block states how much is left out.
+            // The last block states how many lines are left out.
             if texts.len() + 1 >= most || room < LONGEST_LINE {
                 unsaid += section.lines.len();
                 continue;
@@ -161,7 +162,7 @@ fn section_text(section: &Section, room: usize) -> String {
     fitted(&lines, room)
 }
 
-/// Joins as many lines as fit, and counts the rest.
+/// Joins as many lines as fit, and adds the number of the remaining ones.
 fn fitted(lines: &[String], room: usize) -> String {
     const NOTE: usize = 40;
     let whole: usize = lines.iter().map(|line| line.chars().count() + 1).sum();
@@ -182,7 +183,7 @@ fn more(count: usize) -> String {
     format!("... and {count} more")
 }
 
-/// A line break in data may not look like another of our lines.
+/// Removes line breaks, so that data cannot look like another line of ours.
 fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -199,8 +200,8 @@ fn cut(text: &str, longest: usize) -> String {
     kept
 }
 
-/// Escapes what Slack reads as control (`&`, `<`, `>`), so that data can neither link nor mention; cut without cutting an
-/// escape in two.
+/// Escapes Slack's control characters (`&`, `<`, `>`), so that data can neither create links nor mention
+/// anybody. Truncates the text without splitting an escape.
 fn escaped(text: &str, longest: usize) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut used = 0;

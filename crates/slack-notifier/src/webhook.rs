@@ -1,4 +1,4 @@
-//! Posting to an incoming webhook, whose address is a secret: only its host is ever shown.
+//! Posts to an incoming webhook. Its address is a secret, so only its host is ever displayed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const MOST_ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// A wait that Slack asks for is honored up to this: a notification is not worth more.
+/// Maximum wait that is honored if Slack asks for one. A notification is not worth a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Where to post.
+/// The address of a webhook.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -26,28 +26,28 @@ pub struct Config {
     is_loopback: bool,
 }
 
-/// An address that cannot be posted to. Never shows it.
+/// Why an address is not a valid webhook. Never contains the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URL.
+    /// Not a URL.
     #[error("this is not a URL; an incoming webhook looks like https://hooks.slack.com/services/...")]
     NotAUrl,
     /// A user or password in the URL.
     #[error("the URL contains a user or password, which a webhook does not have; remove them")]
     Credentials,
-    /// Not encrypted, and not on this machine.
+    /// Plain http to another machine.
     #[error("the URL is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted,
-    /// The trigger of a workflow in Slack, which is another kind of webhook.
+    /// The trigger URL of a workflow in Slack, which is another kind of webhook.
     #[error(
         "this is the trigger URL of a Slack workflow (`/{0}/`), which ignores the messages sent here; create an incoming webhook instead, whose URL looks like https://hooks.slack.com/services/..."
     )]
     WorkflowTrigger(&'static str),
 }
 
-/// First path segments of the webhooks that start a workflow in Slack, present and legacy. They take the workflow's own
-/// variables only, and answer 200 to anything that is valid JSON.
+/// First path segments of webhooks that start a workflow in Slack, current and legacy. They accept only the
+/// workflow's own variables, and answer 200 to any valid JSON.
 const WORKFLOW_PATHS: [&str; 2] = ["triggers", "workflows"];
 
 impl Config {
@@ -55,7 +55,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Unless it is https (or http to loopback) without credentials, and not the trigger of a workflow.
+    /// Unless it is https (or http to loopback) without credentials, and not the trigger URL of a workflow.
     pub fn try_new(webhook_url: Secret) -> Result<Self, ConfigError> {
         let (host, is_loopback) = checked(&webhook_url.current())?;
         Ok(Self {
@@ -65,7 +65,7 @@ impl Config {
         })
     }
 
-    /// Returns the host, which may be shown.
+    /// Returns the host, which is safe to display.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -123,26 +123,26 @@ impl std::error::Error for Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No answer arrived.
+    /// No response arrived.
     #[error("no answer")]
     Transport(#[source] reqwest::Error),
-    /// Slack refused.
+    /// Slack refused the message.
     #[error("refused with {status}: `{answer}`{}", Meaning::of(.answer).remedy())]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Slack's answer in one line, capped.
+        /// Slack's response in one line, truncated.
         answer: String,
     },
 }
 
 impl Error {
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Returns whether too many messages were posted: all of them have to wait.
+    /// Returns whether too many messages were posted, so that all messages have to wait.
     pub fn is_rate_limited(&self) -> bool {
         match &self.kind {
             ErrorKind::Transport(_) => false,
@@ -153,16 +153,17 @@ impl Error {
     }
 }
 
-/// What an answer of an incoming webhook means (Slack's documentation, sending messages using incoming webhooks).
+/// The meaning of a response from an incoming webhook (Slack's documentation, sending messages using incoming
+/// webhooks).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// Final, regardless of the status: the webhook, its channel or the workspace refuses.
+    /// Final, regardless of the status: the webhook, its channel or the workspace rejects messages.
     Final(&'static str),
-    /// The payload was refused: plain text may be accepted.
+    /// The payload was rejected, but plain text may be accepted.
     Payload,
     /// Too many messages.
     RateLimited,
-    /// Anything else: the status decides.
+    /// Anything else: the HTTP status decides.
     Other,
 }
 
@@ -204,7 +205,7 @@ impl Meaning {
     }
 }
 
-/// Where the answer is JSON: the error's name, and how long Slack asks to wait.
+/// A JSON response: the name of the error, and how long Slack asks to wait.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct JsonAnswer {
     error: Option<String>,
@@ -237,11 +238,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Returns a webhook.
+    /// Creates a webhook.
     ///
     /// # Panics
     ///
-    /// Never: TLS settings without certificates of your own always work.
+    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(
@@ -259,19 +260,19 @@ impl Webhook {
         Self::with_http(config, http)
     }
 
-    /// Returns a webhook that posts through a ready HTTP client, with that client's proxies, certificates and user agent. The HTTP
-    /// client should not follow redirects.
+    /// Creates a webhook that uses an existing HTTP client, with that client's proxies, certificates and user
+    /// agent. The client should not follow redirects.
     pub fn with_http(config: Config, http: reqwest::Client) -> Self {
         Self { http, config }
     }
 
-    /// Returns the host, which may be shown.
+    /// Returns the host, which is safe to display.
     pub fn host(&self) -> &str {
         &self.config.host
     }
 
-    /// Posts a message, repeated within bounds where that may help. If Slack refuses the payload with a 400, it is sent once
-    /// more as plain text.
+    /// Posts a message, and retries within limits if that can help. If Slack rejects the payload with a 400,
+    /// it is sent once more as plain text.
     pub async fn post(&self, message: &Message) -> Result<(), Error> {
         let payload = message.payload();
         let mut body = payload.to_string();
@@ -311,7 +312,7 @@ impl Webhook {
     }
 
     async fn attempt(&self, url: &SecretString, body: String) -> Result<(), Failure> {
-        // The library's errors contain the whole address.
+        // The HTTP library's errors contain the whole address.
         let no_answer = |error: reqwest::Error| Failure {
             kind: ErrorKind::Transport(error.without_url()),
             wait: None,
@@ -358,7 +359,7 @@ struct Failure {
 }
 
 impl ErrorKind {
-    /// Whether the address itself was refused: a webhook that was removed or disabled answers with these.
+    /// Whether the address itself was rejected, which is the case if the webhook was removed or disabled.
     fn is_of_address(&self) -> bool {
         match self {
             Self::Refused { status, .. } => matches!(status, 401 | 403 | 404 | 410),
@@ -378,7 +379,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the form of the message may be why it was refused.
+    /// Whether the message may have been rejected because of its format.
     fn is_refused_payload(&self) -> bool {
         match self {
             Self::Transport(_) => false,

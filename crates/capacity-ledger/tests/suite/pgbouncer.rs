@@ -1,4 +1,4 @@
-//! A ledger behind a real `PgBouncer`, which is searched, or downloaded from Debian's packages and unpacked.
+//! A ledger behind a real `PgBouncer`, found on the system, or downloaded from Debian's packages and unpacked.
 //! It stops with the test.
 
 use std::path::{Path, PathBuf};

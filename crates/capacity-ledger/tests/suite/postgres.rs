@@ -1,4 +1,4 @@
-//! A PostgreSQL server for the tests, which is searched, or downloaded from Debian's packages and unpacked.
+//! A PostgreSQL server for the tests, found on the system, or downloaded from Debian's packages and unpacked.
 //! It stops with this process.
 
 use std::io::Write;

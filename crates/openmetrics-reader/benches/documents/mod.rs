@@ -1,8 +1,9 @@
-//! Documents shaped like those of the metrics endpoint of Temporal Cloud, for benchmarks and allocation tests.
+//! Generates documents like those of the Temporal Cloud metrics endpoint, for benchmarks and allocation
+//! tests.
 
 use std::fmt::Write as _;
 
-/// Families as Temporal's metrics reference lists them, with the labels each has beyond namespace and account.
+/// Families from Temporal's metrics reference, with their labels besides namespace and account.
 const FAMILIES: [(&str, &str); 6] = [
     (
         "temporal_cloud_v1_total_action_count",
@@ -35,7 +36,8 @@ const TEAMS: [&str; 8] = [
     "customer-notifications",
 ];
 
-/// Writes a document of `points` samples: every family with an equal share, one series per namespace, all of one minute.
+/// Writes a document of `points` samples: every family has an equal share, with one series per namespace, all
+/// for one minute.
 pub(crate) fn temporal_like(points: usize) -> String {
     let mut text = String::with_capacity(points * 190);
     let per_family = points.div_ceil(FAMILIES.len());

@@ -1,4 +1,4 @@
-//! The ratios of a benchmark run, from the estimates that criterion leaves behind.
+//! Prints the ratios of a benchmark run from criterion's estimates.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ pub(crate) const STRICT: &str = "strict";
 pub(crate) const SCRAPER: &str = "prometheus-scraper";
 pub(crate) const WALK: &str = "memchr line walk";
 
-/// Prints a table per document size, or nothing if there are no estimates (`cargo test` runs benchmarks without measuring).
+/// Prints a table per document size, or nothing if there are no estimates (`cargo test` runs benchmarks
+/// without measuring).
 #[expect(clippy::print_stdout, reason = "the summary is what the run is for")]
 pub(crate) fn print(points: &[usize]) {
     let Some(folder) = criterion_folder() else { return };
@@ -34,7 +35,7 @@ pub(crate) fn print(points: &[usize]) {
     }
 }
 
-/// Criterion writes next to the folder of the binary that runs.
+/// Criterion writes to a folder next to the binary that runs.
 fn criterion_folder() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("CRITERION_HOME") {
         return Some(folder.into());
@@ -43,7 +44,7 @@ fn criterion_folder() -> Option<PathBuf> {
     program.ancestors().nth(3).map(|target| target.join("criterion"))
 }
 
-/// Mean time of one reading.
+/// Mean time of one reading, in nanoseconds.
 fn nanoseconds(folder: &Path, name: &str, points: usize) -> Option<f64> {
     let file = folder
         .join(GROUP)

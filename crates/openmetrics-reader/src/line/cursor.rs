@@ -1,23 +1,24 @@
-//! The position in a line, and the tokens of every kind of line.
+//! The position in a line, and the tokens that all kinds of lines share.
 
 use crate::error::ErrorKind;
 use crate::number;
 use crate::scan;
 use crate::text::Text;
 
-/// Why a line is not understood, and at which byte.
+/// Why a line cannot be parsed, and at which byte.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) kind: ErrorKind,
     pub(crate) at: usize,
-    /// Whether the line might be sound if it went on: in a last line without line feed, a sign that it was cut.
+    /// Whether the line could be valid if it continued. In a last line without a line feed, this indicates
+    /// truncation.
     pub(crate) may_be_cut: bool,
 }
 
 /// A token, or why there is none.
 pub(super) type Result<T> = std::result::Result<T, Problem>;
 
-/// A line, how far it has been read, and what is allowed.
+/// A line, the position in it, and the rules that apply.
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
@@ -61,7 +62,7 @@ impl<'a> Cursor<'a> {
         Err(self.problem(ErrorKind::Syntax(what), self.at, self.at))
     }
 
-    /// Skips blanks and tabs between tokens, which only lenient mode allows.
+    /// Skips spaces and tabs between tokens, which only lenient mode allows.
     #[inline]
     pub(super) fn blanks(&mut self) {
         if self.lenient {
@@ -71,7 +72,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes what separates two tokens: exactly one blank, or in lenient mode any number of blanks and tabs.
+    /// Consumes the separator between two tokens: exactly one space, or in lenient mode any number of spaces
+    /// and tabs.
     #[inline]
     pub(super) fn separator(&mut self) -> Result<()> {
         match self.peek() {
@@ -83,7 +85,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Takes everything up to the next blank, tab or end.
+    /// Takes everything up to the next space, tab or end of line.
     #[inline]
     pub(super) fn word(&mut self) -> &'a str {
         let rest = self.rest();
@@ -140,7 +142,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes a quoted text; the cursor is at its opening quote.
+    /// Takes a quoted text. The cursor must be at its opening quote.
     #[inline]
     pub(super) fn quoted(&mut self) -> Result<Text<'a>> {
         let opening = self.at;
@@ -155,7 +157,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes a quoted name (lenient mode only), which may be any text but an empty one.
+    /// Takes a quoted name (lenient mode only), which may be any text that is not empty.
     pub(super) fn quoted_name(&mut self) -> Result<Text<'a>> {
         let opening = self.at;
         let name = self.quoted()?;

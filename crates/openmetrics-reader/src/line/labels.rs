@@ -7,13 +7,13 @@ use crate::sample::Labels;
 use crate::scan;
 use crate::text::Text;
 
-/// What is between braces.
+/// The content between braces.
 #[derive(Default)]
 pub(super) struct Braces<'a> {
     pub(super) text: &'a str,
     /// A quoted metric name.
     pub(super) name: Option<Text<'a>>,
-    /// Whether any name is quoted, the metric's or a label's.
+    /// Whether any name is quoted, whether the metric's or a label's.
     pub(super) has_quoted_name: bool,
     label_count: usize,
     /// The marks of all label names so far; see [`name_mark`].
@@ -21,7 +21,7 @@ pub(super) struct Braces<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads braces with labels; the cursor is at the opening one.
+    /// Parses braces with labels. The cursor must be at the opening brace.
     pub(super) fn braces(&mut self) -> Result<Braces<'a>> {
         self.at += 1;
         let from = self.at;
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         Ok(braces)
     }
 
-    /// Reads what is between two commas; the braces' content begins at `content_from`.
+    /// Parses the text between two commas. The content of the braces begins at `content_from`.
     fn label_or_metric_name(&mut self, braces: &mut Braces<'a>, content_from: usize) -> Result<()> {
         let from = self.at;
         let is_quoted = self.lenient && self.peek() == Some(b'"');
@@ -102,11 +102,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// One of 64 bits for a label name, so that most samples are known to have no duplicate name without comparing any two.
+/// Returns one of 64 bits for a label name. If all bits differ, the names differ, so most samples need no
+/// comparison of names.
 #[inline]
 fn name_mark(name: Text<'_>) -> u64 {
     let bytes = name.raw().as_bytes();
-    // A name with escapes means the same only as another with escapes: they share one mark.
+    // A name with escapes can only equal another name with escapes, so they share one mark.
     let (Some(&first), Some(&last), false) = (bytes.first(), bytes.last(), bytes.contains(&b'\\')) else {
         return 1;
     };

@@ -8,7 +8,7 @@ use crate::scan;
 use crate::text::Text;
 
 impl<'a> Cursor<'a> {
-    /// Reads a line that begins with `#`, on which the cursor stands.
+    /// Parses a line that begins with `#`. The cursor must be at the `#`.
     pub(super) fn metadata(&mut self) -> Result<Event<'a>> {
         let hash = self.at;
         self.at += 1;

@@ -1,7 +1,7 @@
 //! The syntax of one line.
 //!
-//! Strict and lenient reading share one grammar; lenient allows more at the places marked by `self.lenient`. Nothing here
-//! allocates.
+//! Strict and lenient reading share one grammar; `self.lenient` marks the places where lenient mode allows
+//! more. Nothing here allocates.
 //!
 //! [`cursor`] takes the tokens; [`sample`], [`labels`] and [`metadata`] know their order.
 
@@ -18,7 +18,7 @@ use crate::options::Mode;
 use crate::sample::{Exemplar, Sample};
 use crate::shape::Shape;
 
-/// Reads one line, without its line feed. `None` is a blank line of lenient mode.
+/// Parses one line, without its line feed. `None` is a blank line in lenient mode.
 pub(crate) fn read<'a>(
     line: &'a str,
     mode: Mode,
@@ -49,8 +49,8 @@ pub(crate) fn read<'a>(
     }
 }
 
-/// Reads a sample of the same shape as the last, whose value and timestamp have their usual forms: what nearly every line
-/// is. `None` says nothing about any other line.
+/// Fast path for nearly all lines: a sample of the same shape as the last one, with a value and timestamp in
+/// their usual forms. `None` means that the line needs the general path.
 #[expect(
     clippy::inline_always,
     reason = "the sample is built where it is wanted; moving it takes longer than reading it"
@@ -83,7 +83,7 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// Reads an exemplar, from its opening brace on, that has been checked before.
+/// Parses an exemplar that has been validated before, starting at its opening brace.
 fn exemplar(text: &str) -> Option<Exemplar<'_>> {
     let mut cursor = Cursor {
         text,

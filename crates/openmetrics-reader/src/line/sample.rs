@@ -1,4 +1,4 @@
-//! Sample lines: a name, labels, a value, perhaps a timestamp, perhaps an exemplar.
+//! Sample lines: a name, labels, a value, and optionally a timestamp and an exemplar.
 
 use crate::error::ErrorKind;
 use crate::line::cursor::Cursor;
@@ -8,7 +8,7 @@ use crate::sample::{Exemplar, Sample};
 use crate::shape::Shape;
 use crate::text::Text;
 
-/// Most characters in the labels of an exemplar (`OpenMetrics` 1.0, section on exemplars).
+/// Maximum number of characters in the labels of an exemplar (`OpenMetrics` 1.0, section on exemplars).
 const MAX_EXEMPLAR_CHARACTERS: usize = 128;
 
 impl<'a> Cursor<'a> {
@@ -40,7 +40,8 @@ impl<'a> Cursor<'a> {
         Err(self.problem(ErrorKind::Syntax(expected), from, from))
     }
 
-    /// Reads what follows the labels; the cursor is after the closing brace, or after the name if there are no labels.
+    /// Parses what follows the labels. The cursor must be after the closing brace, or after the name if there
+    /// are no labels.
     #[inline]
     fn rest_of_sample(&mut self, name: Text<'a>, between_braces: &'a str) -> Result<Sample<'a>> {
         self.separator()?;
@@ -74,7 +75,7 @@ impl<'a> Cursor<'a> {
         Ok(sample)
     }
 
-    /// Reads an exemplar to the end of the line; the cursor is at its opening brace.
+    /// Parses an exemplar to the end of the line. The cursor must be at its opening brace.
     pub(super) fn exemplar(&mut self) -> Result<Exemplar<'a>> {
         if self.peek() != Some(b'{') {
             return self.expected("the opening brace of an exemplar");

@@ -1,4 +1,4 @@
-//! Reading a whole account: part by part, all of the same minute, or not at all.
+//! Reads a whole account: part by part, all for the same minute, or not at all.
 
 use std::collections::VecDeque;
 
@@ -8,41 +8,42 @@ use super::client::{Answer, Completeness, Query, Scraper};
 use super::error::{Error, ErrorKind};
 use super::parts::{AccountQuery, Part, narrowed, plan};
 
-/// All that was asked for, of one minute.
+/// The complete result for one minute.
 #[derive(Debug)]
 pub struct AccountAnswer {
-    /// The documents, each whole and complete.
+    /// The documents, each of them complete.
     pub documents: Vec<Vec<u8>>,
-    /// The minute they are of; `None` if no sample has a time.
+    /// The minute of the documents; `None` if no sample has a timestamp.
     pub minute: Option<Timestamp>,
-    /// Requests it took: parts that were read again and repetitions included.
+    /// Number of requests, including parts that were read again and retries.
     pub requests: u32,
 }
 
-/// How often a part is requested again because the endpoint does not know whether it is complete.
+/// How often a part is requested again if the endpoint does not know whether it is complete.
 const UNKNOWN_REPEATS: u32 = 2;
 
-/// A part that does not fit is split, into at most this number of parts for each planned one. An endpoint that declares more of
-/// them limited is not asked until the budget is spent.
+/// A part that does not fit is split into at most this number of parts. If the endpoint marks more of them as
+/// limited, the request budget is not used up on it.
 const PARTS_OF_ONE: usize = 4;
 
-/// How often parts are read again because others turned out to be of a newer minute.
+/// How often parts are read again because others turned out to be from a newer minute.
 const MINUTE_ROUNDS: u32 = 2;
 
 const OPERATION: &str = "read the metrics of the account";
 
 impl Scraper {
-    /// Returns how many requests it takes to read families of an account, if every guess of their size is right.
+    /// Returns how many requests it takes to read families of an account, if every estimate of their size is
+    /// right.
     pub fn requests_for(&self, query: &AccountQuery<'_>) -> usize {
         plan(query, self.config().points_per_answer).len()
     }
 
-    /// Reads families of an account in as few requests as it takes.
+    /// Reads families of an account in as few requests as possible.
     ///
     /// # Errors
     ///
-    /// Unless every part was declared complete, was read to its end, and all are of the same minute. Data read before an error must
-    /// not be used: what is absent from a part is not zero.
+    /// Unless every part was declared complete and was read to its end, and all parts are for the same
+    /// minute. Data read before an error must not be used: what is absent from a part is not zero.
     pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
         let mut requests = 0;
         self.read_parts(query, &mut requests)

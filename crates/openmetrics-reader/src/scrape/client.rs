@@ -1,4 +1,4 @@
-//! One request: key, budget, repetition, and whether the answer is whole.
+//! Makes one request: key, budget, retries, and a check that the response is complete.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -16,34 +16,35 @@ use super::error::{EXCERPT, Error, ErrorKind, MESSAGE, beginning, redirect};
 use crate::{Event, Options, Reader, Summary};
 
 const HOUR: Duration = Duration::from_hours(1);
-/// A wait that the endpoint asks for is honored up to this; longer ones are left to the caller.
+/// Maximum wait that is honored if the endpoint asks for one. Longer waits are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// 30,000 points of long labels are a tenth of this.
+/// 30,000 points with long labels are a tenth of this.
 const LARGEST_BODY: usize = 128 * 1024 * 1024;
 
-/// Scrapes the endpoint, within its budget.
+/// Scrapes the endpoint within a request budget.
 #[derive(Debug)]
 pub struct Scraper {
     http: reqwest::Client,
     pub(super) config: Config,
     pub(super) host: String,
-    /// When the requests of the last hour were made.
+    /// Times of the requests in the last hour.
     recent: Mutex<VecDeque<Instant>>,
-    /// After a 429 all requests wait, not only the refused one.
+    /// After a 429, all requests wait, not only the rejected one.
     pause: SharedPause,
     requests: AtomicU64,
     server_time_ms: AtomicI64,
-    /// Whether this endpoint ends its documents with the end marker: then one without it was cut.
+    /// Whether this endpoint ends its documents with the end marker. If so, a document without one was
+    /// truncated.
     ends_with_marker: AtomicBool,
 }
 
-/// What to ask for.
+/// The parameters of a scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<'a> {
-    /// Full names of metric families; none means all.
+    /// Full names of metric families; empty means all.
     pub metrics: &'a [&'a str],
-    /// Names or wildcards of namespaces; none means all.
+    /// Names or wildcards of namespaces; empty means all.
     pub namespaces: &'a [String],
 }
 
@@ -51,54 +52,54 @@ pub struct Query<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Completeness {
-    /// Everything that was asked for is there.
+    /// Everything that was requested is there.
     Complete,
-    /// Cut at the size limit.
+    /// Truncated at the size limit.
     Limited,
     /// The endpoint does not know.
     Unknown,
-    /// The header is missing or unknown: not complete.
+    /// The header is missing or has an unknown value: not complete.
     Undeclared,
 }
 
-/// A whole document, and what the endpoint says of it.
+/// A whole document, and what the endpoint reports about it.
 #[derive(Debug)]
 pub struct Answer {
     /// The document.
     pub body: Vec<u8>,
-    /// Whether everything that was asked for is in it.
+    /// Whether it contains everything that was requested.
     pub completeness: Completeness,
-    /// The newest timestamp in it; `None` if no sample has one.
+    /// The newest timestamp in the document; `None` if no sample has one.
     pub newest: Option<Timestamp>,
-    /// Lines, samples, and how it ended.
+    /// Number of lines and samples, and how the document ended.
     pub summary: Summary,
-    /// Requests it took, repetitions included.
+    /// Number of requests, including retries.
     pub requests: u32,
 }
 
-/// An answer as it came.
+/// A response as received.
 struct Answered {
-    /// The address that answered.
+    /// The URL that responded.
     url: Url,
     headers: HeaderMap,
     body: Vec<u8>,
-    /// Whether its end was declared.
+    /// Whether its length or end was declared.
     framed: bool,
 }
 
 impl Scraper {
-    /// Returns a scraper.
+    /// Creates a scraper.
     ///
     /// # Panics
     ///
-    /// Never: TLS settings without certificates of your own always work.
+    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(
                 http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
             )
             .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // A redirect would send the key to an address that nobody configured.
+            // Following a redirect would send the key to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(config.connect_timeout);
         if config.is_loopback() {
@@ -112,8 +113,9 @@ impl Scraper {
         Self::with_http(config, http)
     }
 
-    /// Returns a scraper that sends its requests through a ready HTTP client, with that client's proxies, certificates and user
-    /// agent. Timeouts of the configuration apply, but `connect_timeout`. The HTTP client should not follow redirects.
+    /// Creates a scraper that uses an existing HTTP client, with that client's proxies, certificates and user
+    /// agent. The configured timeouts apply, except `connect_timeout`. The HTTP client should not follow
+    /// redirects.
     pub fn with_http(config: Config, http: reqwest::Client) -> Self {
         Self {
             http,
@@ -132,20 +134,20 @@ impl Scraper {
         &self.config
     }
 
-    /// Returns how many requests were sent, repetitions included.
+    /// Returns how many requests were sent, including retries.
     pub fn requests_made(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Returns the endpoint's clock as of its newest answer, in whole seconds.
+    /// Returns the endpoint's time from its latest response, in whole seconds.
     pub fn server_time(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.server_time_ms.load(Ordering::Relaxed)).ok()
     }
 
-    /// Makes one request, repeated within bounds if it fails for a transient reason.
+    /// Makes one request, and retries within limits if it fails for a transient reason.
     ///
-    /// The document is read once to its end: unreadable lines, a cut and foreign text are errors here. The caller checks whether it
-    /// is *complete*.
+    /// The document is parsed once to its end: unreadable lines, truncation and foreign text are errors here.
+    /// The caller checks whether it is *complete*.
     pub async fn scrape(&self, query: &Query<'_>) -> Result<Answer, Error> {
         let url = self.url("metrics");
         let mut pairs: Vec<(&str, &str)> = query.metrics.iter().map(|metric| ("metrics", *metric)).collect();
@@ -160,7 +162,7 @@ impl Scraper {
             .map_err(|kind| Error::new("scrape the metrics", kind).after(requests))
     }
 
-    /// Reads the names of all metric families that the endpoint offers.
+    /// Returns the names of all metric families that the endpoint offers.
     pub async fn families(&self) -> Result<Vec<String>, Error> {
         #[derive(serde::Deserialize)]
         struct Page {
@@ -291,7 +293,7 @@ impl Scraper {
         }
     }
 
-    /// Reads a refused key again from its file.
+    /// Reads a rejected key again from its file.
     fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
         let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
         self.config.api_key.renew_if(refused, is_usable)
@@ -312,7 +314,7 @@ impl Scraper {
         let mut request = self
             .http
             .get(url.clone())
-            // Unpacking hides how an answer was framed, and with it whether it was cut.
+            // Decompressing would hide how a response was framed, and thus whether it was truncated.
             .header(header::ACCEPT_ENCODING, "identity")
             .timeout(self.config.request_timeout)
             .query(pairs);
@@ -365,7 +367,8 @@ impl Scraper {
         })
     }
 
-    /// A request that was not sent, since the endpoint asked all of them to wait for longer than one can.
+    /// The error for a request that was not sent because the endpoint requested a longer wait than a request
+    /// may take.
     fn paused(&self, left: Duration) -> ErrorKind {
         ErrorKind::Refused {
             host: self.host.clone(),
@@ -379,7 +382,7 @@ impl Scraper {
         }
     }
 
-    /// Takes one request out of the hour's budget.
+    /// Takes one request out of the hourly budget.
     fn spend(&self) -> Result<(), ErrorKind> {
         let now = Instant::now();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

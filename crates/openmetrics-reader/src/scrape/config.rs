@@ -1,4 +1,4 @@
-//! What a scraper needs to know, validated once.
+//! The configuration of a scraper, validated once.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,24 +15,24 @@ pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
 pub struct Config {
     pub(super) base_url: Url,
     pub(super) api_key: Secret,
-    /// How long a connection may take to be made.
+    /// Maximum time to establish a connection.
     pub connect_timeout: Duration,
-    /// How long a request may take, its answer included.
+    /// Maximum time for a request, including its response.
     pub request_timeout: Duration,
-    /// How often one request is made in total, if it fails for a transient reason.
+    /// Maximum number of attempts for a request that fails for a transient reason.
     pub max_attempts: u32,
-    /// Requests an hour that this scraper makes at most. The account has 180, and another scraper that asks every 30 seconds takes
-    /// 120 of them.
+    /// Maximum number of requests per hour from this scraper. The account has 180, and another scraper with
+    /// an interval of 30 seconds uses 120 of them.
     pub requests_per_hour: u32,
-    /// Points that one answer can hold before it is cut.
+    /// Maximum number of points in one response before the endpoint truncates it.
     pub points_per_answer: usize,
 }
 
-/// A base URL or key that cannot be used. Never shows what may hold a secret.
+/// An invalid base URL or key. Never contains a value that may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URL.
+    /// Not a URL.
     #[error("this is not a URL; it should look like {PUBLIC_BASE_URL}")]
     NotAUrl,
     /// A user or password in the URL.
@@ -41,21 +41,22 @@ pub enum ConfigError {
     /// A query or fragment in the URL.
     #[error("the URL contains a query or a fragment; remove it")]
     QueryOrFragment,
-    /// Not encrypted, and not on this machine.
+    /// Plain http to another machine.
     #[error("the URL is not encrypted; use https (plain http is for loopback addresses only)")]
     NotEncrypted,
-    /// No key, or one that cannot be sent.
+    /// The key is empty, or cannot be sent in a header.
     #[error("the metrics key is empty, or contains a character that cannot be sent in a header")]
     Key,
 }
 
 impl Config {
-    /// Returns a configuration with a budget of 55 requests an hour. A `/v1/metrics` or `/v1` at the end of the URL, as in
-    /// the configuration of a Prometheus, is accepted and dropped.
+    /// Creates a configuration with a budget of 55 requests an hour. A `/v1/metrics` or `/v1` at the end of
+    /// the URL, as in a Prometheus configuration, is accepted and dropped.
     ///
     /// # Errors
     ///
-    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can be sent.
+    /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can
+    /// be sent in a header.
     pub fn try_new(base_url: &str, api_key: Secret) -> Result<Self, ConfigError> {
         let mut base_url = Url::parse(base_url).map_err(|_| ConfigError::NotAUrl)?;
         if !base_url.username().is_empty() || base_url.password().is_some() {

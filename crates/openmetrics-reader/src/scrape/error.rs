@@ -1,4 +1,4 @@
-//! Failures of a scrape.
+//! Errors of a scrape.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,81 +27,82 @@ impl std::error::Error for Error {
     }
 }
 
-/// How a scrape failed.
+/// The kind of failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No whole answer arrived.
-    #[error("no complete answer from {host}")]
+    /// No complete response arrived.
+    #[error("no complete response from {host}")]
     Transport {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// What the HTTP library says.
+        /// The HTTP library's error.
         #[source]
         source: reqwest::Error,
     },
-    /// The endpoint refused.
+    /// The endpoint refused the request.
     #[error("{host} refused with {status}: {message}{}", remedy(*.status, .message, *.retry_at, *.retry_after))]
     Refused {
-        /// The host asked.
+        /// The host.
         host: String,
         /// The HTTP status.
         status: u16,
-        /// The beginning of its explanation.
+        /// The beginning of the endpoint's message.
         message: String,
         /// How long it asks to wait.
         retry_after: Option<Duration>,
-        /// When that is over, by the endpoint's own clock.
+        /// When the wait is over, by the endpoint's own clock.
         retry_at: Option<Timestamp>,
     },
-    /// An answer that is not a metrics document, with any status.
+    /// A response that is not a metrics document, with any status.
     #[error(
         "{url} answered with something other than metrics (content type {content_type}), beginning `{excerpt}`{}; {}",
         if .excerpt.starts_with('<') { " (an HTML page)" } else { "" },
         not_metrics_remedy(.excerpt)
     )]
     NotMetrics {
-        /// The address that answered.
+        /// The URL that responded.
         url: String,
-        /// The content type of the answer, or `none`.
+        /// Content type of the response, or `none`.
         content_type: String,
-        /// The beginning of the answer.
+        /// The beginning of the response.
         excerpt: String,
     },
-    /// A document that holds something unreadable.
+    /// A document that cannot be parsed.
     #[error("{host} sent a document that cannot be read")]
     Unreadable {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// Where and what.
+        /// Position and kind of the error.
         #[source]
         source: crate::Error,
     },
-    /// A document that ends before its end.
+    /// A truncated document.
     #[error("{host} sent a document that was cut off: {why}")]
     Cut {
-        /// The host asked.
+        /// The host.
         host: String,
-        /// How that was noticed.
+        /// How the truncation was detected.
         why: &'static str,
     },
-    /// Not everything that was asked for was there.
+    /// Part of what was requested is missing.
     #[error("{0}")]
     Incomplete(String),
-    /// The budget of requests is spent.
+    /// The request budget is used up.
     #[error(
-        "the budget of {requests_per_hour} requests an hour is spent (METRICS_REQUESTS_PER_HOUR); available again in {} min",
+        "the budget of {requests_per_hour} requests an hour is used up (METRICS_REQUESTS_PER_HOUR); \
+         available again in {} min",
         free_in.as_secs().div_ceil(60)
     )]
     OverBudget {
-        /// The budget.
+        /// The budget, in requests per hour.
         requests_per_hour: u32,
-        /// When a request is free again.
+        /// Time until a request is available again.
         free_in: Duration,
     },
 }
 
-/// The remedy for a refusal, by its status and the endpoint's own words.
+/// Returns the remedy for a refusal, based on its status and the endpoint's own message.
 fn remedy(status: u16, message: &str, retry_at: Option<Timestamp>, retry_after: Option<Duration>) -> String {
     if let Some(remedy) = key_remedy(message) {
         return format!("; {remedy}");
@@ -152,18 +153,18 @@ impl Error {
         }
     }
 
-    /// Adds requests that were made before it.
+    /// Adds requests that were made before the failed one.
     pub(super) fn after(mut self, requests: u32) -> Self {
         self.requests += requests;
         self
     }
 
-    /// Returns how many requests failed, retries included.
+    /// Returns how many requests failed, including retries.
     pub fn requests(&self) -> u32 {
         self.requests
     }
 
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
@@ -173,7 +174,7 @@ impl Error {
         self.kind.is_passing()
     }
 
-    /// Returns whether the account has made too many requests: all of them have to wait.
+    /// Returns whether the account has made too many requests, so that all of them have to wait.
     pub fn is_rate_limited(&self) -> bool {
         matches!(self.kind, ErrorKind::Refused { status: 429, .. })
     }
@@ -211,13 +212,13 @@ impl ErrorKind {
 
 const GZIP: &str = "(gzip-compressed data";
 
-/// Most characters of an answer other than metrics that an error repeats.
+/// Maximum number of characters of a foreign response in an error.
 pub(super) const EXCERPT: usize = 60;
 
-/// Longest explanation kept of a refusal.
+/// Maximum length of the message of a refusal.
 pub(super) const MESSAGE: usize = 300;
 
-/// The beginning of an answer, in one printable line of limited length.
+/// Returns the beginning of a response in one printable line of limited length.
 pub(super) fn beginning(body: &[u8], longest: usize) -> String {
     if body.starts_with(&[0x1f, 0x8b]) {
         return format!("{GZIP} without a `Content-Encoding` header)");
@@ -234,7 +235,7 @@ pub(super) fn beginning(body: &[u8], longest: usize) -> String {
     line.chars().take(longest).collect()
 }
 
-/// What a redirect means; shows its target without what may hold a secret.
+/// Explains a redirect. Shows its target without parts that may contain a secret.
 pub(super) fn redirect(asked: &Url, location: Option<&str>) -> String {
     let target = location
         .and_then(|location| asked.join(location).ok())
@@ -243,7 +244,7 @@ pub(super) fn redirect(asked: &Url, location: Option<&str>) -> String {
             |mut target| {
                 target.set_query(None);
                 target.set_fragment(None);
-                // Fails only for addresses that cannot hold a user.
+                // This fails only for URLs that cannot have a user.
                 let _ = target.set_username("");
                 let _ = target.set_password(None);
                 format!("`{}`", target.as_str().chars().take(200).collect::<String>())

@@ -1,30 +1,33 @@
-//! Pure: how an account is cut into requests that each fit into one response, and how a part that did not fit is cut again.
+//! Pure: splits an account into requests that each fit into one response, and splits a part that did not fit
+//! again.
 
-/// What to read of an account.
+/// What to read from an account.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountQuery<'a> {
-    /// The families, each with about how many points a namespace has of it.
+    /// The families, each with an estimate of its points per namespace.
     pub families: &'a [FamilyQuery<'a>],
     /// The bare names of the namespaces, sorted.
     pub namespaces: &'a [&'a str],
-    /// Whether to read only these; otherwise they are all there are, and more may be shown.
+    /// Whether to read only these namespaces. Otherwise, they are all known ones, and the response may
+    /// contain more.
     pub only_these: bool,
 }
 
 /// A family to read.
 #[derive(Debug, Clone, Copy)]
 pub struct FamilyQuery<'a> {
-    /// Its full name.
+    /// Full name of the family.
     pub name: &'a str,
-    /// About how many points a namespace has of it on average, also below one. A wrong guess costs a request, nothing else.
+    /// Estimated average number of points per namespace, which may be below one. A wrong estimate costs one
+    /// request and nothing else.
     pub points_per_namespace: f64,
-    /// Whether it is a rate, whose points are of the minute itself. Other values are the latest of a look-back window and
-    /// may be older, so they do not show which minute an answer is of.
+    /// Whether the family is a rate, whose points belong to the minute itself. Other values are the latest
+    /// within a look-back window and may be older, so they do not show which minute a response is for.
     pub is_rate: bool,
 }
 
 impl FamilyQuery<'_> {
-    /// Estimated points of this family for a number of namespaces, at least one.
+    /// Returns the estimated number of points of this family for some namespaces, at least one.
     pub fn points_of(&self, namespaces: usize) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
@@ -41,19 +44,19 @@ impl FamilyQuery<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part<'a> {
     pub(super) families: Vec<&'a str>,
-    /// Wildcards; none means all namespaces.
+    /// Wildcards; empty means all namespaces.
     pub(super) namespaces: Vec<String>,
 }
 
-/// Proxies cut request lines somewhere above 8,000 bytes.
+/// Proxies reject request lines somewhere above 8,000 bytes.
 const LONGEST_FILTER: usize = 6_000;
 
-/// A guess of points is never exact: this much of an answer is planned to be filled.
+/// Returns the share of a response that is planned to be filled, because estimates are never exact.
 fn usable(points_per_answer: usize) -> usize {
     points_per_answer / 100 * 95
 }
 
-/// Cuts an account into as few requests as its expected size allows.
+/// Splits an account into as few requests as its expected size allows.
 pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Vec<Part<'a>> {
     let usable = usable(points_per_answer).max(1);
     if query.only_these {
@@ -65,7 +68,7 @@ pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Ve
         .iter()
         .map(|family| (family.points_of(count), family.name))
         .collect();
-    // The largest first: each then goes where it still fits.
+    // The largest first, so that each one goes where it still fits.
     weighed.sort_by(|one, other| other.cmp(one));
     let mut bins: Vec<(usize, Part<'a>)> = Vec::new();
     let mut cut = Vec::new();
@@ -120,8 +123,8 @@ fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
         .collect()
 }
 
-/// Cuts a part that did not fit into one response: its families into three parts of about the same size, or the namespaces of a
-/// single family in two. None if it cannot be cut.
+/// Splits a part that did not fit into one response: its families into three parts of about the same size, or
+/// the namespaces of a single family into two. Returns nothing if it cannot be split.
 pub(super) fn narrowed<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Option<Vec<Part<'a>>> {
     if part.families.len() > 1 {
         return Some(by_families(part, query));
@@ -152,7 +155,8 @@ pub(super) fn narrowed<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Option<
     Some(halves.into())
 }
 
-/// The largest family first, each into the part that holds least: few requests show which family it was.
+/// Puts each family, the largest first, into the smallest part. Few requests then show which family was too
+/// large.
 fn by_families<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Vec<Part<'a>> {
     let points = |name: &str| {
         let mut families = query.families.iter();
@@ -176,7 +180,7 @@ fn by_families<'a>(part: &Part<'a>, query: &AccountQuery<'a>) -> Vec<Part<'a>> {
         .collect()
 }
 
-/// Groups of wildcards that together match every name once, each group about `largest` names.
+/// Returns groups of wildcards that together match every name once, with about `largest` names per group.
 fn groups(names: &[&str], largest: usize) -> Vec<Vec<String>> {
     packed(prefixes(names, "", largest), largest)
 }
@@ -201,15 +205,16 @@ fn packed(patterns: impl IntoIterator<Item = (String, usize)>, largest: usize) -
     groups
 }
 
-/// Wildcards by prefix that together match every name exactly once, each at most `largest` names (unless names are the
-/// prefix of too many others for a longer prefix to separate them).
+/// Returns prefix wildcards that together match every name exactly once, each at most `largest` names (unless
+/// a name is the prefix of too many others to be separated by a longer prefix).
 fn prefixes(names: &[&str], prefix: &str, largest: usize) -> Vec<(String, usize)> {
     let mut patterns = Vec::new();
     let mut rest = names;
     while let Some(first) = rest.first() {
         let Some(next) = first[prefix.len()..].chars().next() else {
-            // The prefix is itself a name. No wildcard parts it from the names it begins, and without a wildcard it
-            // would not match where the endpoint compares full ids: the dot is what follows a name there.
+            // The prefix is itself a name. No wildcard separates it from the names that begin with it.
+            // Without a wildcard, it would not match if the endpoint compares full ids, in which a dot
+            // follows the name.
             patterns.push((format!("{prefix}*"), rest.len()));
             return patterns;
         };
@@ -300,7 +305,7 @@ mod tests {
             .map_or(pattern == name, |prefix| name.starts_with(prefix))
     }
 
-    /// How often each family of each name is read.
+    /// Counts how often each family of each name is read.
     fn coverage<'a>(parts: &[Part<'a>], names: &'a [String]) -> BTreeMap<(&'a str, &'a str), usize> {
         let mut coverage = BTreeMap::new();
         for part in parts {
@@ -331,7 +336,7 @@ mod tests {
             let query = AccountQuery { families: &families, namespaces: &namespaces, only_these: false };
             let mut parts = plan(&query, points);
             for _ in 0..cut {
-                // As when an answer is cut: the first part that can be halved is.
+                // Like a truncated response: the first part that can be split is split.
                 let Some(number) = parts.iter().position(|part| narrowed(part, &query).is_some()) else { break };
                 let part = parts.remove(number);
                 parts.extend(narrowed(&part, &query).expect("just seen"));

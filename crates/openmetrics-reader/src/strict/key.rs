@@ -1,13 +1,13 @@
-//! Keys of label sets, so that a series seen before is recognized without keeping its text.
+//! Keys of label sets, which identify a series without storing its text.
 //!
-//! A key is the sum of its labels' keys, which makes it independent of their order. Each label's key is 128 bits of hashes
-//! under keys that are drawn again for each reader: two different label sets of one document share a key with a chance that
-//! stays below 1e-20 for a billion series, and nobody can aim for it.
+//! A key is the sum of its labels' keys, so it does not depend on their order. Each label's key is a 128-bit
+//! hash with random keys per reader. The probability that two different label sets of a document have the
+//! same key is below 1e-20 for a billion series, and nobody can provoke it.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
-/// The key of a label set, or of a part of it.
+/// The key of a label set, or of part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Key(u128);
 
@@ -30,7 +30,7 @@ impl Hash for Key {
 /// A set of keys.
 pub(super) type Keys = HashSet<Key, BuildHasherDefault<FirstHalf>>;
 
-/// Takes a key, which is a hash already, for its own hash.
+/// Uses a key, which is already a hash, as its own hash.
 #[derive(Debug, Default)]
 pub(super) struct FirstHalf(u64);
 

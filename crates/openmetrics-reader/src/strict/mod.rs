@@ -1,7 +1,7 @@
-//! The rules of strict mode that span lines: families here, the series of one family in [`series`], the values of each type
-//! in [`point`].
+//! The rules of strict mode that span lines: those of families here, those of a family's series in
+//! [`series`], and those of each type's values in [`point`].
 //!
-//! Memory grows with families and series, never with samples.
+//! Memory grows with the number of families and series, never with samples.
 
 mod key;
 mod point;
@@ -17,10 +17,10 @@ use crate::strict::series::Series;
 
 pub(crate) use crate::strict::rule::Broken;
 
-/// What strict mode remembers about a document.
+/// The state of strict mode for a document.
 #[derive(Debug, Default)]
 pub(crate) struct Strict {
-    /// Every family name, and every sample name that a family's type could give.
+    /// Every family name, and every sample name that a family's type may produce.
     claimed: HashSet<Box<str>>,
     family: Option<Family>,
     series: Series,
@@ -31,7 +31,7 @@ struct Family {
     name: String,
     kind: Option<Kind>,
     has_help: bool,
-    /// Empty where a UNIT line gives none.
+    /// Empty if the UNIT line has no unit.
     unit: Option<String>,
     has_samples: bool,
 }
@@ -41,7 +41,8 @@ impl Family {
         self.kind.unwrap_or(Kind::Unknown)
     }
 
-    /// What the sample name appends to the family's, if it belongs to the family.
+    /// Returns the suffix that the sample name appends to the family's name, if the sample belongs to the
+    /// family.
     fn suffix_of(&self, sample_name: &str) -> Option<&'static str> {
         let rest = sample_name.strip_prefix(self.name.as_str())?;
         self.kind()
@@ -61,7 +62,7 @@ impl Family {
 }
 
 impl Strict {
-    /// Judges one event by those before it.
+    /// Checks one event against the previous ones.
     pub(crate) fn check(&mut self, event: &Event<'_>, line: u64) -> Result {
         match event {
             Event::Sample(sample) => self.sample(sample, line),
@@ -101,7 +102,7 @@ impl Strict {
         family.check_unit()
     }
 
-    /// Returns the family that a metadata line describes, opening it if it is not the current one.
+    /// Returns the family that a metadata line describes, and opens it if it is not the current one.
     fn described(&mut self, name: &str) -> std::result::Result<&mut Family, Broken> {
         let is_current = self.family.as_ref().is_some_and(|family| family.name == name);
         if !is_current {

@@ -1,4 +1,4 @@
-//! The rules of each type: which samples a point consists of, and what values they may have.
+//! The rules of each type: the samples of a point, and their allowed values.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use crate::sample::Sample;
 use crate::strict::rule::{Broken, Result, broken, demand};
 use crate::text::Text;
 
-/// What a sample is within its metric point.
+/// The role of a sample within its metric point.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     /// The value of a gauge or of an unknown family.
@@ -91,19 +91,19 @@ fn quantile(label: Option<Text<'_>>) -> Result {
     demand(is_share, "the label `quantile` is a number from 0 to 1")
 }
 
-/// What has been seen of the current metric point.
+/// The state of the current metric point.
 #[derive(Debug, Default)]
 pub(super) struct Point {
     has_total: bool,
     has_negative_bound: bool,
     count: Option<f64>,
     sum: Option<f64>,
-    /// Upper bound and value of the newest bucket.
+    /// Upper bound and value of the latest bucket.
     bucket: Option<(f64, f64)>,
 }
 
 impl Point {
-    /// Judges one sample of the point.
+    /// Checks one sample of the point.
     pub(super) fn add(&mut self, kind: Kind, part: Part, sample: &Sample<'_>) -> Result {
         let value = sample.value();
         match part {
@@ -151,7 +151,7 @@ impl Point {
         Ok(())
     }
 
-    /// Judges the point as a whole; the error is the broken rule.
+    /// Checks the point as a whole. The error is the violated rule.
     pub(super) fn end(self, kind: Kind) -> std::result::Result<(), &'static str> {
         match kind {
             Kind::Counter if !self.has_total => Err("a counter has a `_total`"),
@@ -185,7 +185,7 @@ impl Point {
     }
 }
 
-/// Counts are kept as floats, as the format does; both have been checked not to be NaN.
+/// Counts are stored as floats, like in the format. Both have been checked not to be NaN.
 fn same(left: f64, right: f64) -> bool {
     left.partial_cmp(&right) == Some(Ordering::Equal)
 }

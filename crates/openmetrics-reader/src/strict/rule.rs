@@ -1,30 +1,30 @@
-//! A rule, and how it is broken.
+//! A rule, and its violation.
 
-/// A broken rule.
+/// A violated rule.
 #[derive(Debug)]
 pub(crate) struct Broken {
-    /// The rule, as an error says it.
+    /// The rule, as errors state it.
     pub(crate) rule: &'static str,
-    /// Where the fault is, if not on the line just read.
+    /// Position of the error, if it is not on the line that was just read.
     pub(crate) earlier: Option<Earlier>,
 }
 
-/// The end of a metric point that turned out to lack something.
+/// The end of a metric point that turned out to be incomplete.
 #[derive(Debug)]
 pub(crate) struct Earlier {
     pub(crate) line: u64,
     pub(crate) family: String,
 }
 
-/// Whether a rule holds.
+/// Whether a rule is met.
 pub(super) type Result = std::result::Result<(), Broken>;
 
-/// A rule broken on the line just read.
+/// Returns a violation on the line that was just read.
 pub(super) fn broken(rule: &'static str) -> Broken {
     Broken { rule, earlier: None }
 }
 
-/// Requires that a rule holds.
+/// Requires that a rule is met.
 pub(super) fn demand(holds: bool, rule: &'static str) -> Result {
     if holds { Ok(()) } else { Err(broken(rule)) }
 }

@@ -1,4 +1,4 @@
-//! The series of one family: one metric after the other, points in the order of time, nothing twice.
+//! The series of one family: metrics one after the other, points in order of time, without duplicates.
 
 use crate::event::Kind;
 use crate::number;
@@ -8,27 +8,27 @@ use crate::strict::point::{Part, Point};
 use crate::strict::rule::{Broken, Earlier, Result, broken, demand};
 use crate::text::Text;
 
-/// Sets with more capacity than this are freed after a family, so that a document of one huge and many tiny families does
-/// not clear the huge set over and over.
+/// Sets with a larger capacity are freed after a family, so that a document with one huge and many tiny
+/// families does not clear the huge set repeatedly.
 const MAX_KEPT_KEYS: usize = 1024;
 
-/// What is remembered about the current family.
+/// The state of the current family.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     keys: KeyMaker,
-    /// The current metric: the labels without the one that distinguishes the parts of a point.
+    /// The current metric: its labels without the one that distinguishes the parts of a point.
     metric: Option<Key>,
     has_timestamp: bool,
     timestamp: String,
     metrics_seen: Keys,
-    /// Series without timestamp, of those types whose metrics have several series.
+    /// Series without a timestamp, for types whose metrics have several series.
     seen_without_timestamp: Keys,
     point: Point,
-    /// Line of the newest sample.
+    /// Line of the latest sample.
     line: u64,
 }
 
-/// What the labels of a sample amount to.
+/// The keys of a sample's labels.
 struct LabelKeys<'a> {
     metric: Key,
     series: Key,
@@ -37,7 +37,7 @@ struct LabelKeys<'a> {
 }
 
 impl Series {
-    /// Judges one sample of the family.
+    /// Checks one sample of the family.
     pub(super) fn sample(
         &mut self,
         family: &str,
@@ -64,7 +64,7 @@ impl Series {
         self.point.add(kind, part, sample)
     }
 
-    /// Ends the family.
+    /// Ends the family, and checks it.
     pub(super) fn close(&mut self, family: &str, kind: Kind) -> Result {
         self.end_point(family, kind)?;
         self.metric = None;
@@ -118,7 +118,8 @@ impl Series {
     fn next_metric(&mut self, family: &str, kind: Kind, metric: Key) -> Result {
         self.end_point(family, kind)?;
         self.metric = Some(metric);
-        // Which labels of an info belong to its metric and which to its value is unknown: any order may be right.
+        // It is unknown which labels of an info identify the metric and which are its value, so any order may
+        // be right.
         let is_new = kind == Kind::Info || self.metrics_seen.insert(metric);
         demand(
             is_new,
@@ -173,7 +174,7 @@ impl Series {
     }
 }
 
-/// Whether one metric of this type consists of more than one series, or is indistinguishable from one that does.
+/// Whether one metric of this type has more than one series, or cannot be distinguished from one that does.
 fn has_several_series(kind: Kind) -> bool {
     match kind {
         Kind::Unknown | Kind::Gauge => false,

@@ -1,4 +1,4 @@
-//! The fold: the newest point of each series, and what they add up to.
+//! Folds documents: keeps the newest point of each series, and sums the points.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::series::Series;
 use super::{Family, Limit, Part};
 use crate::{Error, Event, Options, Reader, Sample};
 
-/// The year 9999: a later time is none.
+/// The year 9999. A later time is invalid.
 const LATEST_MS: i64 = 253_402_207_200_000;
 
 /// The newest point of a series.
@@ -18,7 +18,7 @@ struct Newest {
     rate: Rate,
 }
 
-/// What was seen of one namespace.
+/// What was read about one namespace.
 #[derive(Debug, Clone, Default)]
 struct Cell {
     limits: [Option<Newest>; 3],
@@ -28,7 +28,7 @@ struct Cell {
     is_seen: bool,
 }
 
-/// A series: number of the namespace, family, whether on standby, and its labels.
+/// A series: number of the namespace, family, whether it is standby, and the hash of its labels.
 type Key = (usize, Family, bool, u64);
 
 /// Namespaces and their numbers.
@@ -64,7 +64,7 @@ impl Names {
 #[derive(Debug, Clone, Default)]
 pub struct UsageFold {
     names: Arc<Names>,
-    /// Whether a namespace that is not among the names is left out.
+    /// Whether namespaces other than the given ones are left out.
     is_closed: bool,
     cells: Vec<Cell>,
     rates: HashMap<Key, Newest>,
@@ -75,7 +75,7 @@ pub struct UsageFold {
 }
 
 impl UsageFold {
-    /// Returns a fold of these namespaces only, by full id. Others are named as unlisted.
+    /// Creates a fold of these namespaces only, by full id. Others are reported as unlisted.
     pub fn of(namespaces: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         let mut names = Names::default();
         for name in namespaces {
@@ -88,7 +88,7 @@ impl UsageFold {
         }
     }
 
-    /// Returns a fold of another minute: of the same namespaces, with the same families declared, without samples.
+    /// Creates a fold of another minute, with the same namespaces and declared families, without samples.
     #[must_use]
     pub fn another(&self) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl UsageFold {
         }
     }
 
-    /// Notes that a family was declared, with or without samples.
+    /// Records that a family was declared, with or without samples.
     pub fn declare(&mut self, family: &str) {
         if let Some(family) = Family::named(family) {
             self.note(family);
@@ -112,11 +112,11 @@ impl UsageFold {
         }
     }
 
-    /// Takes in a document, leniently.
+    /// Adds a document, parsed leniently.
     ///
     /// # Errors
     ///
-    /// The first line that cannot be read. What was taken in before it stays: drop the fold.
+    /// The first line that cannot be parsed. Samples before it have been added, so drop the fold.
     pub fn read(&mut self, document: &[u8]) -> Result<(), Error> {
         for event in Reader::new(document, Options::lenient()) {
             match event? {
@@ -128,7 +128,7 @@ impl UsageFold {
         Ok(())
     }
 
-    /// Takes in one sample; one of another family is left out.
+    /// Adds one sample. Samples of other families are ignored.
     pub fn add(&mut self, sample: &Sample<'_>) {
         if let Some(family) = Family::named(&sample.name().unescaped()) {
             let series = Series::of_sample(sample);
@@ -136,7 +136,7 @@ impl UsageFold {
         }
     }
 
-    /// Takes in one point of a series. Background work and replicas on standby do not count as usage.
+    /// Adds one point of a series. Background work and standby replicas do not count as usage.
     pub fn add_point(&mut self, family: Family, series: &Series<'_>, value: f64, timestamp_ms: Option<i64>) {
         self.note(family);
         let Some(number) = self.number_of(series) else {
@@ -155,7 +155,8 @@ impl UsageFold {
         let time = timestamp_ms.filter(|time| (0..=LATEST_MS).contains(time));
         let newest = match (Rate::from_per_second(value), time) {
             (Some(rate), Some(timestamp_ms)) => Newest { timestamp_ms, rate },
-            // What is unreadable of a limit in one region is known from another, and standby is not judged.
+            // An unreadable limit of one region may be known from another region, and standby replicas are
+            // not checked.
             _ if is_standby || !family.part.is_rate() => return,
             (rate, _) => {
                 let why = match rate {
@@ -175,7 +176,7 @@ impl UsageFold {
                 self.rates.entry(key).or_insert(newest)
             }
         };
-        // Of equally new points, the largest.
+        // Among points with the same timestamp, the largest value counts.
         if (newest.timestamp_ms, newest.rate) > (slot.timestamp_ms, slot.rate) {
             *slot = newest;
         }
@@ -228,7 +229,7 @@ impl UsageFold {
     }
 }
 
-/// A minute with everything but its rates.
+/// A minute without its rates.
 fn start(cell: &Cell) -> NamespaceMinute {
     let mut minute = NamespaceMinute {
         has_standby: cell.has_standby,

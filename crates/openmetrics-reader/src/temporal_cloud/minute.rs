@@ -1,4 +1,4 @@
-//! What a fold comes to: the newest minute of each namespace.
+//! The result of a fold: the newest minute of each namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::{Limit, Part};
 
-/// What is above this, per second, is no rate.
+/// A larger value per second is not a valid rate.
 const LARGEST: f64 = 1e12;
 
-/// A rate: whole millionths per second, so that sums are exact.
+/// A rate in whole millionths per second, so that sums are exact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
     millionths: u64,
@@ -30,12 +30,12 @@ impl Rate {
         Some(Self { millionths })
     }
 
-    /// Returns the number of millionths per second.
+    /// Returns the rate in millionths per second.
     pub const fn millionths(self) -> u64 {
         self.millionths
     }
 
-    /// Returns the rate per second, as near as a float is.
+    /// Returns the rate per second, rounded to the nearest float.
     #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion per second")]
     pub fn per_second(self) -> f64 {
         self.millionths as f64 / 1e6
@@ -53,13 +53,13 @@ impl Rate {
     }
 }
 
-/// Why a point of a series counts for nothing.
+/// Why a point of a series is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Unreadable {
     /// Its value is not a rate: `NaN`, infinite or negative.
     NotARate(String),
-    /// It has no time.
+    /// It has no timestamp.
     WithoutTime,
 }
 
@@ -67,23 +67,23 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotARate(value) => write!(f, "a rate of {value}"),
-            Self::WithoutTime => f.write_str("a sample without a time"),
+            Self::WithoutTime => f.write_str("a sample without a timestamp"),
         }
     }
 }
 
-/// What the series of one rate add up to. Without any series, both are empty: absent, not zero.
+/// The total of the series of one rate. Without any series, both fields are empty: absent, not zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reported {
-    /// The sum of the series that can be read; `None` if there is none.
+    /// The sum of the series that can be read; `None` if there are none.
     pub readable: Option<Rate>,
-    /// What is wrong with series that cannot be read: if there are any, the sum is not all.
+    /// The problems of series that cannot be read. If there are any, the sum is incomplete.
     pub unreadable: BTreeSet<Unreadable>,
 }
 
 impl Reported {
-    /// Returns whether there is no series at all.
+    /// Returns whether there are no series at all.
     pub fn is_absent(&self) -> bool {
         self.readable.is_none() && self.unreadable.is_empty()
     }
@@ -99,19 +99,20 @@ impl Reported {
     }
 }
 
-/// What was reported of one limit of a namespace.
+/// Usage of one limit of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitUsage {
-    /// Served per second: foreground, active replica.
+    /// Served rate of foreground work on the active replica.
     pub served: Reported,
-    /// Refused per second because of the limit.
+    /// Rate that was throttled because of the limit.
     pub throttled: Reported,
-    /// Served per second by replicas on standby, as far as it can be read: it does not count against the limit.
+    /// Rate served by standby replicas, as far as it can be read. It does not count toward the limit.
     pub standby: Rate,
-    /// The limit in effect: the newest, and of equally new ones, the largest; `None` if no series of it can be read.
+    /// The limit in effect: the newest one, or the largest of equally new ones; `None` if no series of it can
+    /// be read.
     pub limit: Option<Rate>,
-    /// What on-demand would provide, likewise.
+    /// The limit that on-demand would provide, chosen the same way.
     pub on_demand_limit: Option<Rate>,
 }
 
@@ -119,8 +120,9 @@ pub struct LimitUsage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NamespaceMinute {
-    /// When it was measured, in milliseconds since 1970: the oldest of all rates and limits, so that nothing stale hides behind
-    /// something fresh. An idle namespace has limits only. `None` if nothing that can be read has a time.
+    /// Time of the measurement, in milliseconds since 1970: the oldest timestamp of all rates and limits, so
+    /// that stale data is not hidden by fresh data. An idle namespace has limits only. `None` if no readable
+    /// sample has a timestamp.
     pub timestamp_ms: Option<i64>,
     /// Actions.
     pub actions: LimitUsage,
@@ -128,12 +130,12 @@ pub struct NamespaceMinute {
     pub requests: LimitUsage,
     /// Operations.
     pub operations: LimitUsage,
-    /// Whether a replica on standby has reported a rate.
+    /// Whether a standby replica has reported a rate.
     pub has_standby: bool,
 }
 
 impl NamespaceMinute {
-    /// Returns what was reported of a limit.
+    /// Returns the usage of a limit.
     pub const fn of(&self, limit: Limit) -> &LimitUsage {
         match limit {
             Limit::Actions => &self.actions,
@@ -150,7 +152,8 @@ impl NamespaceMinute {
         }
     }
 
-    /// Returns whether any rate of the active replica was reported that can be read: if not, and the limits are there, it is idle.
+    /// Returns whether the active replica reported any readable rate. If it did not, and the limits are
+    /// there, the namespace is idle.
     pub fn has_rates(&self) -> bool {
         let mut limits = Limit::ALL.into_iter().map(|limit| self.of(limit));
         limits.any(|usage| usage.served.readable.is_some() || usage.throttled.readable.is_some())
@@ -171,19 +174,20 @@ impl LimitUsage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountMinute {
-    /// By full id where an account is known. A namespace of which only background work was reported is among them, without rates.
+    /// Namespaces, by full id if the account is known. A namespace with only background work is included,
+    /// without rates.
     pub namespaces: BTreeMap<Arc<str>, NamespaceMinute>,
-    /// Samples without the label of the namespace.
+    /// Number of samples without the namespace label.
     pub unlabelled: usize,
-    /// Samples whose label of the namespace was overwritten by a scrape job.
+    /// Number of samples whose namespace label was overwritten by a scrape job.
     pub overwritten: usize,
-    /// Namespaces that were reported and not asked for.
+    /// Namespaces that were reported but not requested.
     pub unlisted: BTreeSet<String>,
     pub(super) declared: [bool; 3],
 }
 
 impl AccountMinute {
-    /// Returns whether the family of what was served of a limit was declared, with or without samples.
+    /// Returns whether the family for the served rate of a limit was declared, with or without samples.
     pub const fn is_served_declared(&self, limit: Limit) -> bool {
         self.declared[limit as usize]
     }

@@ -1,9 +1,11 @@
-//! Temporal Cloud's vocabulary: families, labels, and a fold from documents to the newest minute of each namespace.
+//! Temporal Cloud's vocabulary: families, labels, and a fold from documents to the newest minute of each
+//! namespace.
 //!
-//! The endpoint reports every series of a namespace: foreground and background work, the active replica and those on standby, one series
-//! an operation. Only the foreground series of the active replica count against a limit, and they have to be summed (metrics reference of
-//! Temporal's documentation, aggregation). [`UsageFold`] does that, for documents of the endpoint and for series that a Prometheus has
-//! kept. What is absent or unreadable is never zero.
+//! The endpoint reports every series of a namespace: foreground and background work, the active replica and
+//! standby replicas, and one series per operation. Only the foreground series of the active replica count
+//! toward a limit, and they have to be summed (metrics reference of Temporal's documentation, aggregation).
+//! [`UsageFold`] does that, for documents of the endpoint and for series that Prometheus has stored. Absent
+//! or unreadable data is never zero.
 
 mod fold;
 mod minute;
@@ -13,31 +15,32 @@ pub use fold::UsageFold;
 pub use minute::{AccountMinute, LimitUsage, NamespaceMinute, Rate, Reported, Unreadable};
 pub use series::Series;
 
-/// What the names of all families begin with.
+/// Prefix of the names of all families.
 pub const PREFIX: &str = "temporal_cloud_v1_";
 
-/// The label that names the namespace: `name.account`, or `name` alone next to [`ACCOUNT`].
+/// The label of the namespace: `name.account`, or `name` alone next to [`ACCOUNT`].
 pub const NAMESPACE: &str = "temporal_namespace";
-/// The label that names the account.
+/// The label of the account.
 pub const ACCOUNT: &str = "temporal_account";
-/// `true` on work that does not count against a limit: exports, deletions and other background work.
+/// `true` for work that does not count toward a limit: exports, deletions and other background work.
 pub const IS_BACKGROUND: &str = "is_background";
-/// `active`, or `standby` on a replica that does not count against a limit.
+/// `active`, or `standby` for a replica that does not count toward a limit.
 pub const NAMESPACE_MODE: &str = "namespace_mode";
 /// The label of the gRPC operation.
 pub const OPERATION: &str = "operation";
 /// The label of the region.
 pub const REGION: &str = "region";
 
-/// The labels by which the service tells series of a namespace apart. Others are added by a scrape pipeline.
+/// The labels with which the service distinguishes the series of a namespace. Other labels are added by a
+/// scrape pipeline.
 pub const SERIES_LABELS: [&str; 4] = [IS_BACKGROUND, NAMESPACE_MODE, OPERATION, REGION];
 
-/// Returns whether a value of [`IS_BACKGROUND`] is that of background work.
+/// Returns whether a value of [`IS_BACKGROUND`] means background work.
 pub fn is_background(value: &str) -> bool {
     value == "true"
 }
 
-/// Returns whether a value of [`NAMESPACE_MODE`] is that of a replica on standby.
+/// Returns whether a value of [`NAMESPACE_MODE`] means a standby replica.
 pub fn is_standby(value: &str) -> bool {
     value != "active"
 }
@@ -46,13 +49,13 @@ pub fn is_standby(value: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Families {
-    /// Served per second.
+    /// Family of the served rate.
     pub served: &'static str,
-    /// Refused per second because of the limit.
+    /// Family of the rate that was throttled because of the limit.
     pub throttled: &'static str,
-    /// The limit in effect.
+    /// Family of the limit in effect.
     pub limit: &'static str,
-    /// What on-demand would provide.
+    /// Family of the limit that on-demand would provide.
     pub on_demand_limit: &'static str,
 }
 
@@ -84,11 +87,11 @@ pub const LIMITS: [Families; 3] = [ACTIONS, REQUESTS, OPERATIONS];
 /// A limit of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
-    /// Of [`ACTIONS`].
+    /// Limit of [`ACTIONS`].
     Actions,
-    /// Of [`REQUESTS`].
+    /// Limit of [`REQUESTS`].
     Requests,
-    /// Of [`OPERATIONS`].
+    /// Limit of [`OPERATIONS`].
     Operations,
 }
 
@@ -96,22 +99,22 @@ impl Limit {
     /// All limits, in the order of [`LIMITS`].
     pub const ALL: [Self; 3] = [Self::Actions, Self::Requests, Self::Operations];
 
-    /// Returns its families.
+    /// Returns the families of the limit.
     pub const fn families(self) -> Families {
         LIMITS[self as usize]
     }
 }
 
-/// What a family says about a limit.
+/// What a family reports about a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// Served per second.
+    /// The served rate.
     Served,
-    /// Refused per second because of the limit.
+    /// The rate that was throttled because of the limit.
     Throttled,
     /// The limit in effect.
     Limit,
-    /// What on-demand would provide.
+    /// The limit that on-demand would provide.
     OnDemandLimit,
 }
 
@@ -119,7 +122,7 @@ impl Part {
     /// All parts.
     pub const ALL: [Self; 4] = [Self::Served, Self::Throttled, Self::Limit, Self::OnDemandLimit];
 
-    /// Returns whether its series are summed; of limits, one counts.
+    /// Returns whether its series are summed. For limits, only one series counts.
     pub const fn is_rate(self) -> bool {
         matches!(self, Self::Served | Self::Throttled)
     }
@@ -128,9 +131,9 @@ impl Part {
 /// A metric family: one part of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Family {
-    /// Of which limit.
+    /// The limit that the family belongs to.
     pub limit: Limit,
-    /// Which part of it.
+    /// What the family reports about the limit.
     pub part: Part,
 }
 
@@ -141,14 +144,14 @@ impl Family {
         limits.flat_map(|limit| Part::ALL.map(|part| Self { limit, part }))
     }
 
-    /// Returns the family of a name.
+    /// Returns the family with this name.
     pub fn named(name: &str) -> Option<Self> {
-        // Most names of a document are none of these.
+        // Most names in a document belong to other families.
         let may_be = name.starts_with(PREFIX);
         may_be.then(|| Self::all().find(|family| family.name() == name))?
     }
 
-    /// Returns its full name.
+    /// Returns the full name of the family.
     pub const fn name(self) -> &'static str {
         let families = self.limit.families();
         match self.part {

@@ -1,4 +1,4 @@
-//! What the labels of a series say.
+//! Interprets the labels of a series.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,13 +6,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::{ACCOUNT, IS_BACKGROUND, NAMESPACE, NAMESPACE_MODE, SERIES_LABELS, is_background, is_standby};
 use crate::Sample;
 
-/// Prometheus renames a label of the service to this where the scrape job sets its own and `honor_labels` is false.
+/// Prometheus renames a label of the service with this prefix if the scrape job sets its own and
+/// `honor_labels` is false.
 const RENAMED: &str = "exported_";
 
-/// One series of a namespace, as its labels describe it.
+/// One series of a namespace, as described by its labels.
 ///
-/// The labels of the service distinguish series, in any order; those that a scrape pipeline adds do not, so that two scrapers of the
-/// same endpoint count once.
+/// The service's labels distinguish series, in any order. Labels that a scrape pipeline adds do not, so that
+/// two scrapers of the same endpoint count once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Series<'a> {
     namespace: Option<Cow<'a, str>>,
@@ -24,10 +25,11 @@ pub struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    /// The label that carries the namespace where a scrape job has overwritten [`NAMESPACE`], which is useless then.
+    /// The label that contains the namespace if a scrape job has overwritten [`NAMESPACE`], which is useless
+    /// in that case.
     pub const OVERWRITTEN_NAMESPACE: &'static str = "exported_temporal_namespace";
 
-    /// Returns the series of these labels.
+    /// Returns the series with these labels.
     pub fn of<N: AsRef<str>, V: Into<Cow<'a, str>>>(labels: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut series = Self::default();
         for (name, value) in labels {
@@ -61,18 +63,18 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// Returns whether the service gave a series this label, also where a scrape job has renamed it.
+    /// Returns whether the service sets this label, including labels that a scrape job has renamed.
     pub fn is_label_of_service(label: &str) -> bool {
         SERIES_LABELS.contains(&label.strip_prefix(RENAMED).unwrap_or(label))
     }
 
-    /// Returns the label of the namespace, unless it is empty or overwritten.
+    /// Returns the namespace label, unless it is empty or overwritten.
     pub fn namespace(&self) -> Option<&str> {
         let namespace = self.namespace.as_deref().filter(|name| !name.is_empty());
         namespace.filter(|_| !self.is_overwritten)
     }
 
-    /// Returns the full id of the namespace; its name alone where no label says the account.
+    /// Returns the full id of the namespace, or only its name if no label contains the account.
     pub fn namespace_id(&self) -> Option<Cow<'_, str>> {
         let name = self.namespace()?;
         let account = self.account.as_deref().filter(|account| !account.is_empty());
@@ -82,27 +84,27 @@ impl<'a> Series<'a> {
         })
     }
 
-    /// Returns whether this is work that does not count against a limit.
+    /// Returns whether this is background work, which does not count toward a limit.
     pub const fn is_background(&self) -> bool {
         self.is_background
     }
 
-    /// Returns whether this is a replica on standby, which does not count against a limit.
+    /// Returns whether this is a standby replica, which does not count toward a limit.
     pub const fn is_standby(&self) -> bool {
         self.is_standby
     }
 
-    /// Returns whether a scrape job has overwritten the label of the namespace.
+    /// Returns whether a scrape job has overwritten the namespace label.
     pub const fn is_overwritten(&self) -> bool {
         self.is_overwritten
     }
 
-    /// Tells the series of one family and namespace apart.
+    /// Returns a value that distinguishes the series of one family and namespace.
     pub(super) const fn identity(&self) -> u64 {
         self.identity
     }
 
-    /// Returns the series without borrowing from the labels it was made of.
+    /// Returns the series without borrowing from its labels.
     pub fn into_owned(self) -> Series<'static> {
         let owned = |text: Option<Cow<'a, str>>| text.map(|text| Cow::Owned(text.into_owned()));
         Series {

@@ -1,4 +1,4 @@
-//! What goes wrong: every failure is classified, and none shows a secret.
+//! Failures: each is classified, and none shows a secret.
 
 use std::time::{Duration, Instant};
 
@@ -315,7 +315,7 @@ async fn a_secret_is_never_shown_even_if_the_server_echoes_it(#[case] auth: Auth
         .await
         .expect_err("refused");
     let shown = format!("{} {error:?} {client:?}", chain(&error));
-    // The token is longer than the word that the server adds of its own.
+    // The token is longer than any word that the server adds on its own.
     let secret = if is_token { "hunter2-token" } else { secret };
     assert!(shown.contains("***") && !shown.contains(secret), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! Reading a Prometheus API: what goes wrong, against mocks; what is stored, against a real server.
+//! Reads a Prometheus API: failures against mocks, stored samples against a real server.
 
 mod failures;
 mod requests;
@@ -14,7 +14,7 @@ use prometheus_reader::{PrometheusClient, PrometheusConfig, PrometheusConfigBuil
 
 const FAMILY: &str = "temporal_cloud_v1_total_action_count";
 
-/// A configuration for tests: one attempt, so that nothing waits.
+/// A configuration for tests with a single attempt, so that nothing waits.
 fn builder(url: &str) -> PrometheusConfigBuilder {
     PrometheusConfig::builder(url)
         .max_attempts(1)
@@ -29,7 +29,7 @@ fn time(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
 }
 
-/// The family of actions, all namespaces, between two seconds.
+/// The family of actions, all namespaces, between two times in seconds.
 fn actions(from: i64, to: i64) -> Query<'static> {
     Query {
         families: &[FAMILY],
@@ -39,7 +39,7 @@ fn actions(from: i64, to: i64) -> Query<'static> {
     }
 }
 
-/// An error with all its causes, as an operator sees it.
+/// Formats an error with all its causes, as an operator sees it.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -66,9 +66,9 @@ async fn a_user_and_a_password_are_sent_as_basic_authentication() {
 
 #[tokio::test]
 async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
-    // Ten times a second, and just before.
+    // Ten times per second, and just before.
     let stored = || (1..6_000).flat_map(|tenth| [tenth * 100 - 1, tenth * 100]);
-    // Prometheus 2 includes both ends of a range, Prometheus 3 and VictoriaMetrics only its later one.
+    // Prometheus 2 includes both ends of a range, Prometheus 3 and VictoriaMetrics only the later one.
     for left_included in [true, false] {
         let server = MockServer::start().await;
         let answer = move |request: &Request| {

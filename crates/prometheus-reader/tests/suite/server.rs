@@ -1,6 +1,8 @@
-//! A real Prometheus: found or unpacked, started on loopback with its own folder, and ended with its test.
+//! A real Prometheus, found on the system or unpacked, started on loopback with its own folder, and stopped
+//! with its test.
 //!
-//! Other tests may use it by `#[path]`; it needs `tokio`, `reqwest` and `tempfile`, and nothing of this crate.
+//! Other tests can include it with `#[path]`. It needs `tokio`, `reqwest` and `tempfile`, and nothing from
+//! this crate.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,42 +11,43 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The variable that names the server's program.
+/// The variable with the path of the server's program.
 const VARIABLE: &str = "TEMPORAL_CAPACITY_PROMETHEUS";
-/// The variable that has tests on real servers skipped.
+/// The variable that skips tests on real servers.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
-/// How long a server may take to start; usually it takes less than a second.
+/// How long a server may take to start. Usually it takes less than a second.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Ends the server and removes its folder when its own standard input closes, which happens also when the process at the
-/// other end is killed.
+/// Stops the server and removes its folder when its own standard input closes, which also happens when the
+/// process at the other end is killed.
 const GUARDIAN: &str = r#""$@" >"$GUARDED_LOG" 2>&1 </dev/null & pid=$!
 cat >/dev/null
 kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
 rm -rf "$GUARDED_FOLDER""#;
 
-/// A running server. It ends when this is dropped, and when this process ends in any way.
+/// A running server. It stops when this is dropped, and when this process ends in any way.
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     address: SocketAddr,
     guardian: Child,
-    /// Closing it ends the server.
+    /// Closing it stops the server.
     leash: Option<ChildStdin>,
     folder: PathBuf,
 }
 
 impl Prometheus {
-    /// Starts a server with a configuration and further flags, or returns none where tests on servers are skipped.
+    /// Starts a server with a configuration and additional flags; `None` if tests on servers are skipped.
     ///
     /// # Panics
     ///
-    /// If there is none available, or it does not start; the message contains the remedy.
+    /// If no server is available, or it does not start. The message contains the remedy.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Option<Self> {
         Self::start_filled(config, flags, None).await
     }
 
-    /// As [`Prometheus::start`], with what a file in the `OpenMetrics` format holds already stored, whenever that was.
+    /// Like [`Prometheus::start`], with the samples of a file in the `OpenMetrics` format already stored,
+    /// regardless of their age.
     ///
     /// # Panics
     ///
@@ -134,18 +137,18 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // The guardian process sees that its standard input is closed, and stops the server.
+        // The guardian process detects that its standard input is closed, and stops the server.
         self.leash = None;
         let _ = self.guardian.wait();
     }
 }
 
-/// The server's program; none where tests on servers are skipped.
+/// Returns the server's program; `None` if tests on servers are skipped.
 fn program() -> Option<&'static PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
-            // Not by a macro: what those print is kept from view where a test passes.
+            // Not with a macro, because the output of a passing test's macros is hidden.
             let _ = writeln!(
                 std::io::stderr(),
                 "{SKIP}=1: the tests on a real Prometheus are skipped"
@@ -162,7 +165,7 @@ fn program() -> Option<&'static PathBuf> {
     program.as_ref()
 }
 
-/// The tool that comes with the server; none where tests on servers are skipped.
+/// Returns the tool that comes with the server; `None` if tests on servers are skipped.
 #[allow(
     dead_code,
     reason = "only some of the test binaries that include this file have rules"
@@ -200,7 +203,8 @@ fn find_or_unpack() -> Result<PathBuf, String> {
     }
 }
 
-/// Downloads and unpacks; installs nothing and needs no rights. Besides itself, it only needs libc.
+/// Downloads and unpacks the package. Installs nothing, and needs no root access. Besides itself, it only
+/// needs libc.
 fn unpack_debian_package(cache: &Path) -> Result<(), String> {
     let parent = cache.parent().ok_or("no folder to unpack into")?;
     std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
@@ -210,7 +214,7 @@ fn unpack_debian_package(cache: &Path) -> Result<(), String> {
         run(command.args(options).args(arguments).current_dir(work.path()))
     };
     if apt(&[], &["download", "prometheus"]).is_err() {
-        // The system may have no lists of packages, as fresh containers do: so have lists of our own.
+        // The system may have no package lists, as in fresh containers, so use separate ones.
         let own = [
             ("State::Lists", "lists/partial"),
             ("Cache", "cache/archives/partial"),
@@ -233,7 +237,7 @@ fn unpack_debian_package(cache: &Path) -> Result<(), String> {
         .ok_or("apt-get left no package")?;
     let unpacked = work.path().join("unpacked");
     run(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
-    // Another test binary may have been faster, which is as good.
+    // Another test binary may have been faster, which is fine.
     let _ = std::fs::rename(&unpacked, cache);
     Ok(())
 }

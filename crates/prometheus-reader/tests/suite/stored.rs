@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes a simulated Temporal Cloud: what is stored is what was exposed.
+//! A real Prometheus that scrapes a simulated Temporal Cloud: it stores what was exposed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,25 +17,25 @@ const FAMILIES: [&str; 3] = [
     "temporal_cloud_v1_action_limit",
     "temporal_cloud_v1_operations_count",
 ];
-/// Scrapes as it should be.
+/// A correct scrape job.
 const JOB: &str = "temporal-cloud";
-/// The same, with bare names of namespaces.
+/// The same, with bare namespace names.
 const JOB_BARE: &str = "bare-names";
-/// The same, with the times of the scrape.
+/// The same, with the time of the scrape.
 const JOB_SCRAPE_TIME: &str = "scrape-time";
 
 /// Values by family and labels, then by time in milliseconds.
 type Exposed = BTreeMap<(String, Vec<(String, String)>), BTreeMap<i64, f64>>;
 
-/// What the tests of this file share; made by the first of them.
+/// State that the tests in this file share. The first test creates it.
 struct World {
     prometheus: Prometheus,
-    /// What the simulated cloud exposed.
+    /// The samples that the simulated cloud exposed.
     exposed: Exposed,
-    /// The minute that was shown first, and the one that was shown last.
+    /// The first minute that was shown, and the last one.
     first: Timestamp,
     last: Timestamp,
-    /// The first minute of three that nobody scraped.
+    /// The first of three minutes that nobody scraped.
     gap: Timestamp,
 }
 
@@ -52,7 +52,7 @@ async fn make_world() -> Option<World> {
     ];
     let now = Timestamp::now().as_second();
     let simulator = cloud_simulator::start(SimulatorOptions {
-        // Prometheus takes nothing older than an hour before its newest sample.
+        // Prometheus accepts nothing older than an hour before its newest sample.
         start: Timestamp::from_second(now - now % 60 - 40 * 60).expect("a time"),
         speed: 0.0,
         scrapes_per_hour: None,
@@ -71,7 +71,7 @@ async fn make_world() -> Option<World> {
         first_minutes.push(Timestamp::from_millisecond(*newest.expect("samples")).expect("a time"));
         scraped_again(&simulator).await;
     }
-    // The end of its target makes Prometheus mark the series with the times of the scrape as stale.
+    // When its target disappears, Prometheus marks the series with the times of the scrape as stale.
     simulator.shutdown().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     Some(World {
@@ -103,7 +103,7 @@ fn config(simulator: &RunningSimulator) -> String {
     )
 }
 
-/// Reads the document as Prometheus does.
+/// Parses the document like Prometheus.
 async fn take_exposed(simulator: &RunningSimulator, exposed: &mut Exposed) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let url = simulator.metrics_url();
@@ -136,7 +136,7 @@ async fn take_exposed(simulator: &RunningSimulator, exposed: &mut Exposed) {
     }
 }
 
-/// Waits until each job has begun, and so surely ended, a scrape of what is exposed now.
+/// Waits until each job has started a scrape of the current data after the previous one ended.
 async fn scraped_again(simulator: &RunningSimulator) {
     let scrapes = || {
         simulator
@@ -146,7 +146,7 @@ async fn scraped_again(simulator: &RunningSimulator) {
             .unwrap_or_default()
     };
     let before = scrapes();
-    // Three jobs at the same pace: twelve scrapes are four of each.
+    // Three jobs with the same interval: twelve scrapes are four of each.
     for _ in 0..600 {
         if scrapes() >= before + 12 {
             return;
@@ -227,7 +227,7 @@ async fn what_the_real_server_finds_too_much_is_halved() {
 async fn short_parts_give_the_same_and_nothing_twice() {
     let Some(world) = world().await else { return };
     let parts = world.job(JOB).longest_span(SignedDuration::from_mins(1));
-    // The borders of the parts are the very times of the samples.
+    // The boundaries of the parts are exactly the times of the samples.
     let query = Query {
         from: world.first,
         to: world.last + SignedDuration::from_mins(1),

@@ -1,4 +1,4 @@
-//! Encrypted connections: a certificate authority of your own is trusted when it is given, and only then.
+//! Encrypted connections: a custom certificate authority is trusted if it is configured, and only then.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{actions, builder, chain, client};
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 46\r\nconnection: close\r\n\r\n{\"status\":\"success\",\"data\":{\"result\":[     ]}}";
 
-/// Starts a server for `localhost` and returns its URL and its authority in PEM.
+/// Starts a server for `localhost`, and returns its URL and its authority in PEM.
 async fn start() -> (String, String) {
     let mut of_authority = CertificateParams::new(Vec::new()).expect("no names");
     of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! A year of minutes, in bounded memory, from a server that has limits of its own.
+//! Reads a year of minutes in bounded memory, from a server with its own limits.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::{FAMILY, actions, builder, client};
 const YEAR: i64 = 365 * 24 * 3_600;
 const SERIES: i64 = 2;
 
-/// How the server that is played behaves.
+/// The behavior of the mock server.
 #[derive(Debug, Default)]
 struct Played {
-    /// It loads no more samples than this for one query.
+    /// Maximum number of samples that it loads for one query.
     most_samples: i64,
     refused: AtomicU64,
 }
@@ -77,7 +77,7 @@ async fn answer(State(played): State<Arc<Played>>, body: String) -> Response {
     Body::from_stream(stream::iter(parts)).into_response()
 }
 
-/// Reads a year, and sees each minute of each series once.
+/// Reads a year, and checks that each minute of each series is returned once.
 async fn read(builder: prometheus_reader::PrometheusConfigBuilder) -> prometheus_reader::Coverage {
     let mut seen = 0_i64;
     let mut sum = 0.0;
@@ -130,7 +130,7 @@ async fn what_is_too_much_for_the_server_is_halved() {
     let coverage = read(builder(&url).longest_span(SignedDuration::from_hours(24))).await;
     let refused = played.refused.load(Ordering::Relaxed);
     assert!(refused > 0);
-    // Increasing it again costs at most one rejection in seventeen requests.
+    // Growing again costs at most one rejection in seventeen requests.
     assert!(
         refused * 16 <= coverage.requests,
         "{refused} of {}",
