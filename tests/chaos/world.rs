@@ -191,7 +191,7 @@ impl World {
                 )
             }
             Ok(Err(error)) => (false, error.to_string()),
-            Err(_) => (false, "no answer within a minute".to_owned()),
+            Err(_) => (false, "no response within a minute".to_owned()),
         }
     }
 }

@@ -506,7 +506,7 @@ async fn a_part_that_can_be_cut_no_further_leaves_the_account_incomplete() {
         .await
         .expect_err("too large");
     assert!(
-        chain(&error).contains("marks its answers as limited"),
+        chain(&error).contains("marks its responses as limited"),
         "{}",
         chain(&error)
     );

@@ -18,7 +18,7 @@ const NAMESPACES: usize = 40;
 /// What the endpoint gives an account.
 const REQUESTS_AN_HOUR: u32 = 180;
 
-/// How an account is sampled if an answer holds this number of points.
+/// How an account is sampled if a response holds this number of points.
 fn rule_at(points: usize) -> SamplingRule {
     let mut config =
         openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");
@@ -85,7 +85,7 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
     let (points, rule) = (1..100)
         .map(|hundreds| (hundreds * 100, rule_at(hundreds * 100)))
         .find(|(_, rule)| rule.is_enough())
-        .expect("a large answer holds everything");
+        .expect("a large response holds everything");
     assert!(rule.requests >= 3, "several requests a minute: {rule:?}");
     let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
     let setup = Setup {

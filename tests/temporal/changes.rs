@@ -76,7 +76,7 @@ async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
         let status = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await
-            .expect("an answer");
+            .expect("a response");
         assert!(status.changes_queued > 20, "the releases still wait: {status:?}");
     })
     .await;

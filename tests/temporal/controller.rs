@@ -76,7 +76,7 @@ async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
         let status = Controller::new(&world.client, &Installation::default())
             .status(PATIENT)
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(
             (
                 status.phase.as_str(),

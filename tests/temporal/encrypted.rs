@@ -36,7 +36,7 @@ fn connection_of(environment: Vec<(String, String)>) -> ConnectionSettings {
 /// Why a connection is not made: one sentence that is not made of a library's Debug text, and is not tried again.
 async fn refusal(connection: &ConnectionSettings) -> String {
     let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect()).await;
-    let Err(error) = connected.expect("an answer in time") else {
+    let Err(error) = connected.expect("a response in time") else {
         panic!("it was let in");
     };
     let text = capacity_autopilot::chain(&error);

@@ -131,7 +131,7 @@ pub(crate) struct Setup {
     pub(crate) start: Option<Timestamp>,
     pub(crate) change_timeout: Duration,
     pub(crate) no_progress_after: Duration,
-    /// Points that one answer of the metrics endpoint holds, as the scraper reckons; the real number by default.
+    /// Points that one response of the metrics endpoint holds, as the scraper reckons; the real number by default.
     pub(crate) points_per_answer: Option<usize>,
 }
 

@@ -235,7 +235,7 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
         let status = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(
             (status.account.as_deref(), status.paused.as_deref()),
             (Some("a1b2c"), Some("rotating, by a test"))
@@ -393,7 +393,7 @@ async fn a_second_installation_has_a_controller_of_its_own() {
         let own = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await;
-        assert_eq!(own.expect("an answer").evaluations, 1);
+        assert_eq!(own.expect("a response").evaluations, 1);
     })
     .await;
 }

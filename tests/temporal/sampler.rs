@@ -162,7 +162,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         let told = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await
-            .expect("an answer");
+            .expect("a response");
         let mut kinds = Vec::new();
         for number in 1..=told.evaluations {
             let report = Controller::new(&world.client, &world.installation)

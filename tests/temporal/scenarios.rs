@@ -62,7 +62,7 @@ async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() 
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
         let status = controller.status(PATIENT).await;
-        let evaluations = status.expect("an answer").evaluations;
+        let evaluations = status.expect("a response").evaluations;
         // The first evaluates at once; all others are one more, twenty seconds later, where the machine is as fast as that.
         let most = 2 + begun.elapsed().as_secs() / 20;
         assert!(evaluations <= most, "{evaluations} of at most {most}");

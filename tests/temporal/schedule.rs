@@ -205,7 +205,7 @@ async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
     };
     let mut client = world.client.clone();
     let answer = WorkflowService::list_schedule_matching_times(&mut client, request.into_request());
-    let times = answer.await.expect("an answer").into_inner().start_time;
+    let times = answer.await.expect("a response").into_inner().start_time;
     let begin = at(from).as_second();
     times.iter().map(|time| (time.seconds - begin) / 60).collect()
 }

@@ -73,7 +73,7 @@ async fn one_damaged_spec_pauses_everything_until_a_person_resumes() {
         let told = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await
-            .expect("an answer");
+            .expect("a response");
         assert!(told.paused.is_some_and(|why| why.contains("retentionDays")));
         assert_eq!(world.posts(), 1);
         // A person has checked the spec.

@@ -32,7 +32,7 @@ struct Arguments {
     /// Check settings and all connections, including the ledger, then exit.
     #[arg(long)]
     check: bool,
-    /// Ask the worker at --listen whether it is ready, print its answer, then exit: for health checks of containers.
+    /// Ask the worker at --listen whether it is ready, print its response, then exit: for health checks of containers.
     #[arg(long, conflicts_with = "check")]
     probe: bool,
     /// Address of /metrics, /healthz and /readyz.

@@ -9,7 +9,7 @@ use process_edge::{write_error, write_output};
 
 /// How long the worker may take: it asks the Temporal service, which has 5 s.
 const BOUND: Duration = Duration::from_secs(9);
-/// More than any answer has.
+/// More than any response has.
 const MOST_BYTES: u64 = 64 * 1024;
 
 /// Prints what the worker at this address says about itself, and fails unless it is ready.

@@ -298,7 +298,7 @@ impl Apply<'_> {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => chain(&error),
             Err(_) => format!(
-                "no answer from {} within {} s",
+                "no response from {} within {} s",
                 webhook.host(),
                 NOTIFY_TIMEOUT.as_secs()
             ),

@@ -123,7 +123,7 @@ async fn ticks(client: &Client, installation: &Installation, shown: &Shown, stat
     match counted {
         Ok(Ok(ticks)) => format!("ticks {when}: {} skipped, {} failed", ticks.skipped, ticks.failed),
         Ok(Err(error)) => format!("ticks {when}: unknown ({error})"),
-        Err(_) => format!("ticks {when}: unknown (no answer in {} s)", BOUND.as_secs()),
+        Err(_) => format!("ticks {when}: unknown (no response in {} s)", BOUND.as_secs()),
     }
 }
 

@@ -289,7 +289,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
     );
     let errors = text(first.stderr.take());
     assert!(
-        errors.contains("the channel was not notified: no answer from 127.0.0.1 within 10 s"),
+        errors.contains("the channel was not notified: no response from 127.0.0.1 within 10 s"),
         "{errors}"
     );
     assert_eq!(world.recorded(), ["changed"; 4]);

@@ -262,7 +262,7 @@ mod tests {
             plan.decisions.push(PlannedDecision {
                 action: ActionName::Hold,
                 reason_code: "metrics_incomplete".to_owned(),
-                reason: "no answer".to_owned(),
+                reason: "no response".to_owned(),
                 announce: false,
                 ..throttled(namespace)
             });
@@ -274,7 +274,7 @@ mod tests {
             section.heading.as_deref(),
             Some("Metrics unavailable: no metric-based decisions were made")
         );
-        assert_eq!(section.lines, ["no answer"]);
+        assert_eq!(section.lines, ["no response"]);
         // A problem of the whole account is reported once, in the warnings.
         plan.warnings = vec!["metrics unavailable: refused with 401".to_owned()];
         let message = digest(&plan).expect("a message");

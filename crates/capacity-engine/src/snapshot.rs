@@ -196,7 +196,7 @@ pub struct KnownCapacityInfo {
     pub on_demand_actions: Option<Rate>,
     /// Whether Temporal Support has set limits.
     pub has_legacy_limits: bool,
-    /// Current capacity, from this answer.
+    /// Current capacity, from this response.
     pub current: ReportedMode,
 }
 

@@ -51,7 +51,7 @@ impl LedgerError {
 
     /// Returns the error for a ledger that did not answer in time.
     pub fn unanswered(location: &str, waited: std::time::Duration) -> Self {
-        let detail = format!("no answer in {} s", waited.as_secs());
+        let detail = format!("no response in {} s", waited.as_secs());
         Self::new(ErrorKind::Unreachable, location, detail)
     }
 

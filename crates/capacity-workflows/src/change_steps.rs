@@ -119,7 +119,7 @@ impl ChangeActivities {
                 ..self.state("uncertain")
             }),
             Posting::NotSent { why, retry_after } => Err(again(&why, retry_after)),
-            _ => Err(again("the answer cannot be interpreted by this version", None)),
+            _ => Err(again("the response cannot be interpreted by this version", None)),
         }
     }
 

@@ -34,7 +34,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum ControllerError {
     /// No answer in time.
-    #[error("no answer in {} s: no worker is polling", .0.as_secs())]
+    #[error("no response in {} s: no worker is polling", .0.as_secs())]
     NoAnswer(Duration),
     /// The service refused the request, or there is no controller.
     #[error("{0}")]
@@ -93,7 +93,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// If there is no answer in time, or if the request is refused.
+    /// If there is no response in time, or if the request is refused.
     pub async fn decide(&self, update_id: &str, bound: Duration) -> Result<EvaluationReport, AskError> {
         let begun = Instant::now();
         let mut runs = 0;
@@ -188,7 +188,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// If there is no answer in time, because there is no worker or no controller.
+    /// If there is no response in time, because there is no worker or no controller.
     pub async fn status(&self, bound: Duration) -> Result<Status, ControllerError> {
         let handle = self.handle();
         let query = || handle.query(GetStatus, (), WorkflowQueryOptions::default());

@@ -138,7 +138,7 @@ impl EvaluationHealth {
         self.with(|latest| latest.failing_since.map(|since| since.elapsed()))
     }
 
-    /// Returns the controller's last answer.
+    /// Returns the controller's last response.
     pub fn controller(&self) -> Option<Status> {
         self.with(|latest| latest.controller.clone())
     }

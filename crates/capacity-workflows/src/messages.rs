@@ -380,7 +380,7 @@ pub struct HeldNamespace {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Silence {
-    /// Why there was no answer; `None` if the controller responds again.
+    /// Why there was no response; `None` if the controller responds again.
     pub problem: Option<String>,
     /// The failure of the previous tick, if it failed. Contains the time of the announcement.
     pub before: Option<String>,

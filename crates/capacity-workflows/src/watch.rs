@@ -23,7 +23,7 @@ use crate::names::Installation;
 
 /// How often the controller is queried.
 const EVERY: Duration = Duration::from_mins(1);
-/// Maximum time for its answer.
+/// Maximum time for its response.
 const BOUND: Duration = Duration::from_secs(20);
 /// Time until a controller whose history could not be replayed is checked again, because a worker of another
 /// release may be able to replay it.

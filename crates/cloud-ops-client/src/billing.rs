@@ -184,7 +184,8 @@ impl Client {
         };
         let created: BillingReportCreated = self.call(call).await?;
         if created.billing_report_id.is_empty() {
-            let text = "the answer has no `billingReportId`, so the report cannot be found again".to_owned();
+            let text =
+                "the response has no `billingReportId`, so the report cannot be found again".to_owned();
             return Err(Error::new(OPERATION, ErrorKind::Contradiction(text)));
         }
         Ok(created)

@@ -34,7 +34,7 @@ pub struct SimulatorOptions {
     pub check_duration: SignedDuration,
     /// Requests an hour that the metrics endpoint answers; none for no limit.
     pub scrapes_per_hour: Option<usize>,
-    /// Points in one answer before it is cut.
+    /// Points in one response before it is cut.
     pub points_per_answer: usize,
     /// Whether documents end with the end marker.
     pub end_marker: bool,

@@ -194,7 +194,7 @@ fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response
     }
 }
 
-/// An answer that breaks off: the connection is closed in the middle of it.
+/// A response that breaks off: the connection is closed in the middle of it.
 fn dropped() -> Response {
     let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "simulated");
     Response::new(Body::from_stream(futures::stream::once(async {

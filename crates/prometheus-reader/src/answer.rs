@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor<'_> {
     type Value = Envelope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an answer of the API")
+        f.write_str("a response of the API")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
@@ -167,7 +167,7 @@ impl<'de> Visitor<'de> for Data<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the data of an answer")
+        f.write_str("the data of a response")
     }
 
     fn visit_unit<E>(self) -> Result<bool, E> {
@@ -409,7 +409,7 @@ mod tests {
 
     fn taken(body: &str) -> Vec<(String, i64, f64)> {
         let mut taken = Taken::default();
-        hand_out(body.as_bytes(), &mut taken).expect("an answer");
+        hand_out(body.as_bytes(), &mut taken).expect("a response");
         taken.0
     }
 
@@ -451,7 +451,7 @@ mod tests {
     )]
     #[case::node_missing(r#"{"status":"success","isPartial":true,"data":{"result":[]}}"#, true)]
     fn a_partial_answer_is_seen(#[case] body: &str, #[case] expected: bool) {
-        let envelope = inspect(body.as_bytes()).expect("an answer");
+        let envelope = inspect(body.as_bytes()).expect("a response");
         assert_eq!(envelope.is_partial(), expected);
         assert!(envelope.has_result);
     }
@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn an_error_is_read_with_its_kind() {
         let body = r#"{"status":"error","errorType":"bad_data","error":"parse error","data":null}"#;
-        let envelope = inspect(body.as_bytes()).expect("an answer");
+        let envelope = inspect(body.as_bytes()).expect("a response");
         assert_eq!(
             (
                 envelope.status.as_str(),

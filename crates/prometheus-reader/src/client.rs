@@ -198,7 +198,7 @@ impl PrometheusClient {
             if body.len() + chunk.len() > self.config.largest_answer {
                 return Err(ErrorKind::TooLarge {
                     host: self.host.clone(),
-                    message: format!("an answer is larger than {} bytes", self.config.largest_answer),
+                    message: format!("a response is larger than {} bytes", self.config.largest_answer),
                 });
             }
             grow(&mut body, chunk.len(), self.config.largest_answer);
@@ -320,7 +320,7 @@ impl PrometheusClient {
         ErrorKind::Timeout {
             host: self.host.clone(),
             message: format!(
-                "the answer was incomplete after {} s",
+                "the response was incomplete after {} s",
                 self.config.timeout.as_secs_f64()
             ),
         }

@@ -298,7 +298,7 @@ impl PrometheusConfigBuilder {
         );
         bound(
             (4 * 1024..=1024 * 1024 * 1024).contains(&self.largest_answer),
-            "largest answer",
+            "largest response",
             "4 KiB to 1 GiB",
         );
         bound(

@@ -124,7 +124,7 @@ impl std::error::Error for Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No response arrived.
-    #[error("no answer")]
+    #[error("no response")]
     Transport(#[source] reqwest::Error),
     /// Slack refused the message.
     #[error("refused with {status}: `{answer}`{}", Meaning::of(.answer).remedy())]

@@ -26,7 +26,7 @@ impl NotReady {
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer is reused, so that probes do not load the server.
+/// How long a response is reused, so that probes do not load the server.
 const REUSE: Duration = Duration::from_secs(1);
 
 /// The lifecycle phase of the process.
@@ -111,7 +111,7 @@ impl Health {
         if let Some(reason) = self.refused() {
             return (phase, Err(NotReady::new(reason)));
         }
-        // One probe at a time; the others wait for its answer.
+        // One probe at a time; the others wait for its response.
         let mut last = self.0.last.lock().await;
         if let Some((at, answer)) = &*last
             && at.elapsed() < REUSE

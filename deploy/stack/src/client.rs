@@ -104,7 +104,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
     };
     tokio::time::timeout(BOUND, ask)
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", BOUND.as_secs())))
+        .unwrap_or_else(|_| Err(format!("no response within {} s", BOUND.as_secs())))
 }
 
 /// Gets a page over plain HTTP, from loopback.
@@ -123,7 +123,7 @@ pub async fn http(address: &str, path: &str) -> Result<String, String> {
     };
     let text = tokio::time::timeout(BOUND, ask)
         .await
-        .map_err(|_| format!("no answer from {address} within {} s", BOUND.as_secs()))?
+        .map_err(|_| format!("no response from {address} within {} s", BOUND.as_secs()))?
         .map_err(|error| error.to_string())?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.lines().next().unwrap_or_default();

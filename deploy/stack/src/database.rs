@@ -87,7 +87,7 @@ fn query(
         .env_remove("PGSERVICE");
     let output = process::output_within(&mut command, within)
         .map_err(|error| format!("cannot run psql: {error}"))?
-        .ok_or_else(|| format!("no answer from {address} within {} s", within.as_secs()))?;
+        .ok_or_else(|| format!("no response from {address} within {} s", within.as_secs()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let said: Vec<&str> = text

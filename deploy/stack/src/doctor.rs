@@ -99,7 +99,7 @@ fn effect(name: &str) -> &'static str {
         "pgbouncer" => "the roles reach the database through it alone: every call fails",
         "history" => "the workflows of its shards stop until another history process takes over",
         "matching" => "no tasks from its queues are dispatched; `cluster health` does not detect this",
-        "frontend" => "clients that connect to it get no answers",
+        "frontend" => "clients that connect to it get no responses",
         "worker" => "Temporal's own workflows stop: schedules, batch operations, deletion of namespaces",
         "ui" => "the web UI is not reachable; workflows are not affected",
         _ => "the autopilot makes no decisions",

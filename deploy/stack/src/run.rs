@@ -497,7 +497,7 @@ fn running(place: &Place, members: &[Member]) -> Vec<Member> {
 fn only_one(role: Role, what: &str) -> String {
     let effect = match role {
         Role::History => "draining the only history process refused half of all workflow starts for 18 s",
-        Role::Frontend => "clients get no answers without a frontend; the drain takes 9 s",
+        Role::Frontend => "clients get no responses without a frontend; the drain takes 9 s",
         Role::Matching => "no tasks are dispatched without matching",
         Role::Worker => "schedules and batch operations stop without it",
     };

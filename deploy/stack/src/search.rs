@@ -231,7 +231,7 @@ pub fn look(place: &Place, search: &Search) -> Result<Found, String> {
     })
 }
 
-/// Reads product and version from the answer of the root.
+/// Reads product and version from the response of the root.
 fn product(root: &Value) -> Option<String> {
     let version = &root["version"];
     let number = version["number"].as_str()?;
@@ -243,7 +243,7 @@ fn product(root: &Value) -> Option<String> {
     is_elastic.then(|| format!("Elasticsearch {number}"))
 }
 
-/// The reason in an answer that refuses.
+/// The reason in a response that refuses.
 fn said(answer: &Value) -> String {
     let reason = answer["error"]["reason"]
         .as_str()
@@ -288,7 +288,7 @@ fn call(
     command.arg(format!("{url}/{path}"));
     let output = process::output_within(&mut command, BOUND)
         .map_err(|error| format!("cannot run curl: {error}; install it (`apt-get install curl`)"))?
-        .ok_or_else(|| format!("no answer within {} s", BOUND.as_secs()))?;
+        .ok_or_else(|| format!("no response within {} s", BOUND.as_secs()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(text.trim().trim_start_matches("curl: ").to_owned());

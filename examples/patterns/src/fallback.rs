@@ -110,7 +110,7 @@ impl Fallback {
                 let cents = context.execute_activity(Prices::estimate, (), simple).await?;
                 (
                     "estimate",
-                    format!("no answer within {} s", BOUND.as_secs()),
+                    format!("no response within {} s", BOUND.as_secs()),
                     cents,
                 )
             }

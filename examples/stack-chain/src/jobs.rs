@@ -14,7 +14,7 @@ use crate::labels::is_stack_id;
 use crate::mistakes::Mistakes;
 use crate::provider::{Identity, Progress, Provider, ProviderError, Run, RunRef, Stack, Trouble};
 
-/// How much of an answer is read.
+/// How much of a response is read.
 const MOST_BYTES: usize = 1 << 20;
 
 /// A job of the file.
@@ -38,10 +38,10 @@ pub struct Job {
     pub page_url: Option<String>,
     /// The variable that holds the bearer token for all of these.
     pub token_variable: Option<String>,
-    /// Where the run's id is in the answer to the trigger, as a JSON pointer.
+    /// Where the run's id is in the response to the trigger, as a JSON pointer.
     #[serde(default = "run_pointer")]
     pub run_pointer: String,
-    /// Where the state is in the answer of the status, as a JSON pointer.
+    /// Where the state is in the response of the status, as a JSON pointer.
     #[serde(default = "state_pointer")]
     pub state_pointer: String,
     /// States that are a success.
@@ -225,7 +225,10 @@ impl Jobs {
             };
             fail(
                 trouble,
-                format!("no answer: {}", temporal_worker_kit::chain(&error.without_url())),
+                format!(
+                    "no response: {}",
+                    temporal_worker_kit::chain(&error.without_url())
+                ),
             )
         })?;
         let status = response.status();
@@ -235,14 +238,15 @@ impl Jobs {
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
         let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| fail(lost, format!("the answer was cut short: {}", error.without_url())))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| {
+            fail(
+                lost,
+                format!("the response was cut short: {}", error.without_url()),
+            )
+        })? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > MOST_BYTES {
-                return Err(fail(lost, "the answer is larger than 1 MiB".to_owned()));
+                return Err(fail(lost, "the response is larger than 1 MiB".to_owned()));
             }
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -269,7 +273,7 @@ fn beginning(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
-/// Finds a text or a number in an answer.
+/// Finds a text or a number in a response.
 fn found(job: &Job, answer: &str, pointer: &str, what: &str) -> Result<String, ProviderError> {
     let value: Option<Value> = serde_json::from_str(answer).ok();
     let text = match value.as_ref().and_then(|value| value.pointer(pointer)) {
@@ -280,7 +284,7 @@ fn found(job: &Job, answer: &str, pointer: &str, what: &str) -> Result<String, P
     text.ok_or_else(|| {
         let shown = beginning(answer);
         let text = format!(
-            "job `{}`: the answer has no {what} at `{pointer}`: `{shown}`",
+            "job `{}`: the response has no {what} at `{pointer}`: `{shown}`",
             job.id
         );
         ProviderError::new(Trouble::Permanent, text)
@@ -431,7 +435,7 @@ mod tests {
         let error = jobs.run(&at("7")).await.expect_err("no state");
         assert_eq!(
             error.to_string(),
-            "job `start`: the answer has no state at `/status`: `{}`"
+            "job `start`: the response has no state at `/status`: `{}`"
         );
     }
 

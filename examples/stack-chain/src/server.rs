@@ -24,7 +24,7 @@ use crate::provider::RunRef;
 use crate::webhook::{MOST_BYTES, Received, Receiver, SIGNATURE_HEADER};
 use crate::workflows::{ChainSettings, OPEN_CHAINS, RunEvent, RunFinished, TASK_QUEUE, run_workflow_id};
 
-/// Spacelift waits for an answer for an unknown time; an event that is not stored by then is refused, and delivered again.
+/// Spacelift waits for a response for an unknown time; an event that is not stored by then is refused, and delivered again.
 const STORE: Duration = Duration::from_secs(5);
 
 /// How often the open chains are counted.

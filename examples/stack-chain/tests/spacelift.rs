@@ -209,7 +209,7 @@ async fn queries_are_repeated_and_a_trigger_without_an_answer_is_not() {
     simulator.fail_next("Trigger", Fault::Expired);
     client.trigger("s000", "").await.expect("triggered");
     assert_eq!(simulator.runs().len(), 1);
-    // Done, and the answer lost: not repeated.
+    // Done, and the response lost: not repeated.
     simulator.fail_next("Trigger", Fault::Lost);
     let error = client.trigger("s000", "").await.expect_err("lost");
     assert_eq!((error.trouble, simulator.runs().len()), (Trouble::Ambiguous, 2));

@@ -238,7 +238,7 @@ impl Reading {
         }
         for span in &notes.partial {
             tell(&format!(
-                "Prometheus reports a partial answer for {} to {}; these minutes count as unknown",
+                "Prometheus reports a partial response for {} to {}; these minutes count as unknown",
                 shown(span.from),
                 shown(span.to)
             ));

@@ -67,7 +67,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
                     let remedy = "no capacity is changed until it is complete: try again later";
                     report.bad(
                         CHECK,
-                        "its answer is not marked complete (`X-Completeness`)",
+                        "its response is not marked complete (`X-Completeness`)",
                         remedy,
                     );
                 }

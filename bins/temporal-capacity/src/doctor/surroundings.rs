@@ -107,7 +107,7 @@ pub(super) async fn temporal(settings: &Settings, report: &mut Checks) {
         Err(_) => report.bad(
             CHECK,
             format!(
-                "no answer from {} (TEMPORAL_ADDRESS) within {} s",
+                "no response from {} (TEMPORAL_ADDRESS) within {} s",
                 connection.address,
                 CONNECT_BOUND.as_secs()
             ),

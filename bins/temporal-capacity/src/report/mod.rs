@@ -159,7 +159,7 @@ async fn notify(webhook: &Webhook, report: &capacity_report::Report, dry_run: bo
         }
         Ok(Err(error)) => anyhow::bail!("the channel was not notified: {}", chain(&error)),
         Err(_) => anyhow::bail!(
-            "the channel was not notified: no answer from {} within {} s",
+            "the channel was not notified: no response from {} within {} s",
             webhook.host(),
             NOTIFY_TIMEOUT.as_secs()
         ),

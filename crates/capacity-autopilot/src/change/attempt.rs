@@ -81,7 +81,7 @@ impl Changer {
             Ok(operation) => after(check_delay(operation.check_duration), state, Phase::Waiting),
             Err(error) => match consequence(&error, Call::Post) {
                 Consequence::ReadBack { delay } | Consequence::Repeat { delay } => {
-                    tracing::warn!(namespace = %order.namespace, error = %chain(&error), "the answer to a change is uncertain; reading back");
+                    tracing::warn!(namespace = %order.namespace, error = %chain(&error), "the response to a change is uncertain; reading back");
                     after(
                         delay.unwrap_or(Duration::from_secs(1)),
                         state,

@@ -49,10 +49,10 @@ fn a_failed_evaluation_names_account_time_cause_since_when_and_remedy() {
 
 #[test]
 fn a_first_evaluation_that_fails_invents_no_account_and_no_time() {
-    let message = failed_evaluation(None, at(NOW), None, at(NOW), "no answer");
+    let message = failed_evaluation(None, at(NOW), None, at(NOW), "no response");
     insta::assert_snapshot!(text(&message), @r"
     Critical: Temporal Cloud capacity: evaluation failed
-    The evaluation at 2026-11-29 10:45 UTC failed: no answer
+    The evaluation at 2026-11-29 10:45 UTC failed: no response
     This is the first failure; no evaluation has succeeded yet
     Until an evaluation succeeds, no decisions are made and no capacity is changed
     *What to do*

@@ -54,7 +54,7 @@ pub(super) async fn read(
                 snapshots[number].capacity_info = info;
             }
             Err(_) if ops.is_rate_limited() => break Some(RATE_LIMITED),
-            Err(_) => break Some("there was no answer"),
+            Err(_) => break Some("there was no response"),
         }
     };
     drop(reads);

@@ -363,7 +363,7 @@ fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option
     ))
 }
 
-/// The limit that on-demand provides now: the highest of the envelope in the metrics, the API's answer and
+/// The limit that on-demand provides now: the highest of the envelope in the metrics, the API's response and
 /// the limit in effect, since the namespace is on-demand.
 fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKind) -> Rate {
     let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];

@@ -67,7 +67,7 @@ impl Scraper {
                 parts += narrower.len();
                 if parts > most_parts {
                     return Err(incomplete(format!(
-                        "the endpoint marks its answers as limited, even for {} alone",
+                        "the endpoint marks its responses as limited, even for {} alone",
                         part.families.join(", ")
                     )));
                 }
@@ -122,12 +122,12 @@ impl Scraper {
                 Completeness::Limited => return Ok(None),
                 Completeness::Undeclared => {
                     return Err(incomplete(
-                        "an answer was not declared complete (header X-Completeness)".to_owned(),
+                        "a response was not declared complete (header X-Completeness)".to_owned(),
                     ));
                 }
                 Completeness::Unknown if repeats >= UNKNOWN_REPEATS => {
                     return Err(incomplete(
-                        "the endpoint does not know whether its answer is complete".to_owned(),
+                        "the endpoint does not know whether its response is complete".to_owned(),
                     ));
                 }
                 Completeness::Unknown => {
@@ -141,7 +141,7 @@ impl Scraper {
 
 fn too_large(part: &Part<'_>) -> Error {
     incomplete(format!(
-        "{} of {} does not fit in one answer and cannot be split further",
+        "{} of {} does not fit in one response and cannot be split further",
         part.families.join(", "),
         part.namespaces.first().map_or("one namespace", String::as_str)
     ))

@@ -268,7 +268,7 @@ async fn a_partial_answer_is_told_with_its_family_and_span() {
     let coverage = client
         .samples(&actions(0, 60), |_| handed_out += 1)
         .await
-        .expect("an answer");
+        .expect("a response");
     assert!(coverage.partial && handed_out == 1);
     assert_eq!(coverage.warnings, ["store 10.0.0.7 is away"]);
     assert_eq!(coverage.infos, ["PromQL info: x"]);
@@ -286,7 +286,7 @@ async fn absent_from_a_partial_answer_is_unknown() {
     let found = client(builder(&server.uri()))
         .families_present(&[FAMILY], time(60))
         .await;
-    assert_eq!(found.expect("an answer"), [Presence::Unknown]);
+    assert_eq!(found.expect("a response"), [Presence::Unknown]);
 }
 
 #[rstest]

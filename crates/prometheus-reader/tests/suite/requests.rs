@@ -38,7 +38,7 @@ async fn one_question_is_one_instant_query_of_a_range() {
         namespaces: Some(&["orders.a1b2c"]),
         ..actions(1_764_000_000, 1_764_003_600)
     };
-    client(config).samples(&query, |_| {}).await.expect("an answer");
+    client(config).samples(&query, |_| {}).await.expect("a response");
     let received = server.received_requests().await.expect("recorded");
     let form = form(&received[0]);
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_user_and_a_password_are_sent_as_basic_authentication() {
         password: "pass:word".into(),
     };
     let client = client(builder(&server.uri()).auth(auth));
-    client.samples(&actions(0, 60), |_| {}).await.expect("an answer");
+    client.samples(&actions(0, 60), |_| {}).await.expect("a response");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn take_exposed(simulator: &RunningSimulator, exposed: &mut Exposed) {
     stream.write_all(request.as_bytes()).await.expect("a request");
     let mut document = String::new();
     stream.read_to_string(&mut document).await.expect("a document");
-    let (_, lines) = document.split_once("\r\n\r\n").expect("an answer");
+    let (_, lines) = document.split_once("\r\n\r\n").expect("a response");
     for line in lines.lines().filter(|line| !line.starts_with('#')) {
         let (family, rest) = line.split_once('{').expect("labels");
         let (labels, rest) = rest.split_once("} ").expect("a value");
@@ -297,11 +297,11 @@ async fn a_missing_family_is_absent() {
     let found = client(world.job(JOB))
         .families_present(&[FAMILY, "temporal_cloud_v1_no_such_count"], Timestamp::now())
         .await;
-    assert_eq!(found.expect("an answer"), [Presence::Present, Presence::Absent]);
+    assert_eq!(found.expect("a response"), [Presence::Present, Presence::Absent]);
     let elsewhere = client(world.job("another"))
         .families_present(&[FAMILY], Timestamp::now())
         .await;
-    assert_eq!(elsewhere.expect("an answer"), [Presence::Absent]);
+    assert_eq!(elsewhere.expect("a response"), [Presence::Absent]);
 }
 
 #[tokio::test]
@@ -309,14 +309,14 @@ async fn the_interval_is_a_minute_where_the_clouds_times_are_kept_and_less_where
     let Some(world) = world().await else { return };
     let now = Timestamp::now();
     let honored = client(world.job(JOB)).scrape_interval(FAMILY, now).await;
-    assert_eq!(honored.expect("an answer"), Some(Duration::from_mins(1)));
+    assert_eq!(honored.expect("a response"), Some(Duration::from_mins(1)));
     let of_scrape = client(world.job(JOB_SCRAPE_TIME))
         .scrape_interval(FAMILY, now)
         .await;
-    let of_scrape = of_scrape.expect("an answer").expect("samples");
+    let of_scrape = of_scrape.expect("a response").expect("samples");
     assert!(of_scrape < Duration::from_secs(5), "{of_scrape:?}");
     let nothing = client(world.job("another")).scrape_interval(FAMILY, now).await;
-    assert_eq!(nothing.expect("an answer"), None);
+    assert_eq!(nothing.expect("a response"), None);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn an_authority_of_ones_own_is_trusted_when_it_is_given() {
     let (url, authority) = start().await;
     let trusting = client(builder(&url).custom_ca(authority));
     let coverage = trusting.samples(&actions(0, 60), |_| {}).await;
-    assert_eq!(coverage.expect("an answer").samples, 0);
+    assert_eq!(coverage.expect("a response").samples, 0);
 }
 
 #[tokio::test]

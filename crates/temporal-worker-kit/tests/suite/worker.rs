@@ -86,7 +86,7 @@ pub(crate) async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
+    stream.read_to_string(&mut answer).await.expect("a response");
     answer
 }
 
@@ -243,7 +243,7 @@ async fn an_activity_has_a_client_and_a_process_without_workers_starts_workflows
             .await;
         let handle = started.expect("started");
         let result = handle.get_result(WorkflowGetResultOptions::default()).await;
-        result.expect("an answer")
+        result.expect("a response")
     };
     let mut receiver = kit
         .routes(Router::new().route("/ask", post(ask)))
@@ -260,7 +260,7 @@ async fn an_activity_has_a_client_and_a_process_without_workers_starts_workflows
     let request = b"POST /ask HTTP/1.0\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
     stream.write_all(request).await.expect("sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
+    stream.read_to_string(&mut answer).await.expect("a response");
     assert!(
         answer.contains("200 OK") && answer.ends_with("default"),
         "{answer}"

@@ -35,7 +35,7 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
     let [version, limit, used, size] = row.as_slice() else {
         report.fail(
             CHECK,
-            "it gave an unexpected answer",
+            "it gave an unexpected response",
             "it may be another server",
             "check what listens at its address",
         );

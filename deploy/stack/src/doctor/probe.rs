@@ -58,7 +58,11 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
                 continue;
             }
             Ok(Err(error)) => temporal_worker_kit::chain(&error),
-            Err(_) => format!("no answer from {} within {} s", settings.address, STEP.as_secs()),
+            Err(_) => format!(
+                "no response from {} within {} s",
+                settings.address,
+                STEP.as_secs()
+            ),
         };
         report.fail(
             CHECK,

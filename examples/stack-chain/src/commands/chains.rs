@@ -26,7 +26,7 @@ use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use super::output::{print, who};
 
-/// Longest wait for an answer that needs a worker.
+/// Longest wait for a response that needs a worker.
 const ANSWER: Duration = Duration::from_secs(15);
 /// Chains in a list.
 const MOST_LISTED: usize = 100;
@@ -202,7 +202,7 @@ async fn execution_status(client: &Client, id: &str) -> anyhow::Result<Execution
     let asked = handle.query(StackExecution::status, (), WorkflowQueryOptions::default());
     let answer = tokio::time::timeout(ANSWER, asked)
         .await
-        .context("no answer; is a worker running?")?;
+        .context("no response; is a worker running?")?;
     Ok(answer?)
 }
 
@@ -239,7 +239,7 @@ async fn show(client: &Client, chain: &str, json: bool) -> anyhow::Result<()> {
     let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
     let status = tokio::time::timeout(ANSWER, asked)
         .await
-        .context("no answer; is a worker running?")??;
+        .context("no response; is a worker running?")??;
     if json {
         print(&serde_json::to_string_pretty(&status)?);
         return Ok(());

@@ -102,7 +102,7 @@ pub enum Fault {
     TooMany(u64),
     /// Status 502 with HTML; nothing is done.
     Html,
-    /// It is done, and the answer is lost behind a status 502 with HTML.
+    /// It is done, and the response is lost behind a status 502 with HTML.
     Lost,
     /// All tokens expire first.
     Expired,
@@ -299,11 +299,11 @@ pub fn signature(body: &[u8], secret: &str) -> String {
     text
 }
 
-/// Delivers an event, and returns the status of the answer and its body.
+/// Delivers an event, and returns the status of the response and its body.
 ///
 /// # Errors
 ///
-/// If no answer arrives.
+/// If no response arrives.
 pub async fn post_event(url: &str, event: &Value) -> Result<(u16, String), reqwest::Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let body = event.to_string();

@@ -33,20 +33,22 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// No answer arrived.
-    #[error("no answer from Spacelift")]
+    #[error("no response from Spacelift")]
     Transport(#[source] reqwest::Error),
     /// An HTTP status other than 200, from Spacelift or a proxy in front of it.
     #[error("status {status}: `{answer}`")]
     Status {
         /// The status.
         status: u16,
-        /// The beginning of the answer.
+        /// The beginning of the response.
         answer: String,
         /// How long to wait.
         retry_after: Option<Duration>,
     },
     /// Status 200 without JSON, such as the login page of a proxy.
-    #[error("the answer is not JSON but `{0}`; check SPACELIFT_API_KEY_ENDPOINT and proxies in front of it")]
+    #[error(
+        "the response is not JSON but `{0}`; check SPACELIFT_API_KEY_ENDPOINT and proxies in front of it"
+    )]
     NotJson(String),
     /// Spacelift refused the query.
     #[error("Spacelift answers: {0}")]
@@ -61,7 +63,7 @@ pub enum ErrorKind {
     #[error("{0}; it does not exist, or the API key has no access to it")]
     NotFound(String),
     /// Spacelift answered differently than documented.
-    #[error("unexpected answer")]
+    #[error("unexpected response")]
     Decode(#[source] serde_json::Error),
 }
 

@@ -30,7 +30,7 @@ const REFRESH_BEFORE: Duration = Duration::from_mins(1);
 const MOST_REFRESHES: u32 = 2;
 /// Longest answer to `Retry-After` inside one call. A longer one is left to the caller.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Bytes of an unreadable answer that an error shows.
+/// Bytes of an unreadable response that an error shows.
 const SHOWN_BYTES: usize = 160;
 
 /// How to reach an account.
@@ -116,7 +116,7 @@ enum Attempt {
     Unauthorized(String),
     /// The server asks to wait; it did nothing.
     Busy(ErrorKind, Option<Duration>),
-    /// No usable answer. Whether it had an effect is unknown.
+    /// No usable response. Whether it had an effect is unknown.
     Unknown(ErrorKind),
     Failed(ErrorKind),
 }
@@ -376,7 +376,7 @@ fn classify(status: u16, retry_after: Option<Duration>, text: &str) -> Attempt {
     match answer.data {
         Some(data) => Attempt::Done(data),
         None => Attempt::Failed(ErrorKind::GraphQl(
-            "the answer has neither data nor errors".to_owned(),
+            "the response has neither data nor errors".to_owned(),
         )),
     }
 }

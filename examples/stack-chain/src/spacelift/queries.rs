@@ -1,4 +1,4 @@
-//! What is asked of Spacelift, and how its answers become our words.
+//! What is asked of Spacelift, and how its responses become our words.
 
 use std::collections::BTreeSet;
 

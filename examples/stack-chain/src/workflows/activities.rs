@@ -35,7 +35,7 @@ use crate::provider::{Provider, ProviderError, Run, RunRef, Trouble};
 use crate::report::Reporter;
 use crate::windows::{Window, next_open};
 
-/// Longest wait for the answer of a workflow.
+/// Longest wait for the response of a workflow.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Pauses between requests to start a run that had no effect, where the attempts of an activity cannot be used for it.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
@@ -43,7 +43,7 @@ const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Distance of heartbeats.
 const BEAT: Duration = Duration::from_secs(3);
-/// A run appears in the list of runs shortly after the request, even if its answer was lost.
+/// A run appears in the list of runs shortly after the request, even if its response was lost.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The open chains, for the list of workflows.
@@ -95,7 +95,7 @@ impl ChainActivities {
         Ok(beating(&context, self.prepared(request)).await??)
     }
 
-    /// Triggers a run. If an answer was lost, the runs of the stack are read before triggering again.
+    /// Triggers a run. If a response was lost, the runs of the stack are read before triggering again.
     #[activity(name = "trigger")]
     pub async fn trigger(
         self: Arc<Self>,
@@ -348,7 +348,7 @@ impl ChainActivities {
             ))
         };
         if !is_first {
-            return Err(unknown("the worker ended before it had an answer"));
+            return Err(unknown("the worker ended before it had a response"));
         }
         let mut waits = WAITS.iter();
         loop {
@@ -369,7 +369,7 @@ impl ChainActivities {
         }
     }
 
-    /// Finds the run that an earlier request started without an answer: new, ours, and claimed by no other execution.
+    /// Finds the run that an earlier request started without a response: new, ours, and claimed by no other execution.
     async fn lost_run(&self, request: &TriggerRequest) -> Result<Option<Run>, ApplicationFailure> {
         let runs = self.provider.runs(&request.stack).await.map_err(failure)?;
         let fresh: Vec<Run> = runs
@@ -420,9 +420,9 @@ impl ChainActivities {
                 let asked = handle.query(ClaimedBy, (), WorkflowQueryOptions::default());
                 let answer = tokio::time::timeout(ANSWER, asked)
                     .await
-                    .map_err(|_| transient("no answer about the run".to_owned()))?;
+                    .map_err(|_| transient("no response about the run".to_owned()))?;
                 let claimed_by =
-                    answer.map_err(|error| transient(format!("no answer about the run: {error}")))?;
+                    answer.map_err(|error| transient(format!("no response about the run: {error}")))?;
                 Ok(claimed_by.is_none_or(|by| by == request.execution))
             }
             Err(error) => Err(transient(format!("run {run} could not be claimed: {error}"))),

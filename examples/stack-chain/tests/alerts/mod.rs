@@ -17,7 +17,7 @@ async fn the_alert_rules_load_and_fire_when_they_should() {
         return;
     };
     let rules = reqwest::get(format!("{}/api/v1/rules", server.url())).await;
-    let rules = rules.expect("an answer").text().await.expect("a text");
+    let rules = rules.expect("a response").text().await.expect("a text");
     for name in ["StackChainStuck", "StackChainEventsNotStored"] {
         assert!(rules.contains(&format!("\"name\":\"{name}\"")), "{rules}");
     }

@@ -47,7 +47,7 @@ pub(crate) async fn read(
         .map_err(Unread::from)?;
     if !minutes.partial.is_empty() {
         return Err(Unread::because(format!(
-            "Prometheus reports a partial answer: {}",
+            "Prometheus reports a partial response: {}",
             minutes.warnings.join("; ")
         )));
     }

@@ -105,7 +105,7 @@ fn after_a_failed_request_judging_goes_on_with_the_status() {
 fn row_6_holds_everything_while_the_metrics_are_unavailable() {
     let unavailable = MetricsHealth::Incomplete {
         problem: MetricsProblem::Incomplete,
-        why: "the answer was declared limited".to_owned(),
+        why: "the response was declared limited".to_owned(),
     };
     let account = AccountView {
         metrics: unavailable,
