@@ -23,7 +23,7 @@ async fn every_namespace_of_the_demo_gets_its_decision() {
     checkout: Enable 6 TRUs throttled
     crm-sync: Keep quiet
     data-import: Keep quiet
-    fulfilment: Keep in_use
+    fulfillment: Keep in_use
     ledger-eu: Hold replica_moving
     media-transcode: Keep throttled_while_provisioned
     notifications: Keep quiet

@@ -137,7 +137,7 @@ async fn the_smallest_changes_of_the_demo() {
     checkout Enable 6 TRUs (row 11): TRUs that the region can provide -> 1: Hold
     crm-sync Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
     data-import Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs
-    fulfilment Keep (row 11): actions of the last hour -> 99: Hold
+    fulfillment Keep (row 11): actions of the last hour -> 99: Hold
     ledger-eu Hold (row 3): replicas -> all active: Keep
     media-transcode Keep (row 11): actions throttled in the newest minute -> 0/s: Keep
     notifications Keep (row 11): actions throttled in the newest minute -> 0.001/s: Enable 6 TRUs

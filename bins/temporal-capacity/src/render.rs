@@ -291,7 +291,7 @@ mod tests {
                 "matches NAMESPACE_DENYLIST",
             ),
             decision(
-                "fulfilment.a1b2c",
+                "fulfillment.a1b2c",
                 "Keep",
                 Some(3),
                 Some(3),

@@ -150,7 +150,7 @@ impl Account {
                         minutes: 10,
                     },
                 ),
-                steady("fulfilment", 640.0).with_trus(3),
+                steady("fulfillment", 640.0).with_trus(3),
                 ledger,
                 media,
                 steady("notifications", 210.0),
