@@ -11,6 +11,7 @@ mod explain;
 mod harness;
 mod memory;
 mod messages;
+mod overlap;
 mod own_rule;
 mod postgres;
 mod prometheus;

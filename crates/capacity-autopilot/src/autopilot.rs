@@ -1,7 +1,7 @@
 //! The autopilot: its clients, settings and clock, and what it remembers between evaluations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use capacity_engine::{NamespaceId, Rules};
 use cloud_ops_client::Client;
@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, announced_skew};
 use crate::ledger::LedgerHandle;
+use crate::listing::Names;
 use crate::metrics::MetricsSource;
+use crate::namespaces::Listed;
 use crate::seen::{SizesSeen, StandbySeen};
 
 /// The settings of an autopilot, apart from its clients.
@@ -58,6 +60,8 @@ pub struct Autopilot {
     standby_seen: StandbySeen,
     /// Namespaces whose capacity info the last evaluation could not request.
     left_out: Mutex<BTreeSet<NamespaceId>>,
+    /// The namespaces that the account listed last.
+    listed: Mutex<Option<Arc<Names>>>,
 }
 
 /// A change that the key was not permitted to make.
@@ -85,6 +89,7 @@ impl Autopilot {
             sizes_seen: SizesSeen::default(),
             standby_seen: StandbySeen::default(),
             left_out: Mutex::default(),
+            listed: Mutex::default(),
         }
     }
 
@@ -196,6 +201,20 @@ impl Autopilot {
     /// Takes the namespaces that the last evaluation did not get to.
     pub(crate) fn take_left_out(&self) -> BTreeSet<NamespaceId> {
         std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes the namespaces that the account lists.
+    pub(crate) fn note_listed(&self, listed: &[Listed]) {
+        let mut last = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |last: &Arc<Names>| last.names.iter().eq(listed.iter().map(|listed| &listed.id));
+        if !last.as_ref().is_some_and(is_same) {
+            *last = Some(Arc::new(Names::of(listed)));
+        }
+    }
+
+    /// Returns the namespaces that the account listed last; `None` before the first list.
+    pub(crate) fn last_listed(&self) -> Option<Arc<Names>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the service's current time.

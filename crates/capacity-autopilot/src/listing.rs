@@ -46,19 +46,49 @@ pub enum ObserveError {
     },
 }
 
+/// The names of an account's namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The account, if a namespace id contains it.
+    pub(crate) account: Option<String>,
+    /// Sorted.
+    pub(crate) names: Vec<NamespaceId>,
+}
+
+impl Names {
+    pub(crate) fn of(listed: &[Listed]) -> Self {
+        let names: Vec<NamespaceId> = listed.iter().map(|listed| listed.id.clone()).collect();
+        Self {
+            account: account_of(names.iter()),
+            names,
+        }
+    }
+
+    pub(crate) fn contains(&self, name: &NamespaceId) -> bool {
+        self.names.binary_search(name).is_ok()
+    }
+}
+
 /// Returns the account, if a namespace id contains one.
 pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
 
+/// Lists the account. Calls `begun` once, after the first page.
 pub(crate) async fn list(
     autopilot: &Autopilot,
     progress: &(dyn Fn(Progress) + Sync),
+    begun: impl FnOnce(),
 ) -> Result<Vec<Listed>, ObserveError> {
     let mut listed: Vec<Listed> = Vec::new();
     let mut problem = None;
+    let mut begun = Some(begun);
     progress(Progress::Listing(0));
     let each = |namespace| {
+        if let Some(begun) = begun.take() {
+            set_clock(autopilot);
+            begun();
+        }
         match Listed::try_from(namespace) {
             Ok(one) => listed.push(one),
             Err(error) => problem = Some(error),
@@ -72,15 +102,23 @@ pub(crate) async fn list(
         .for_each_namespace(each)
         .await
         .map_err(ObserveError::List)?;
-    // Metrics may come from the ledger, so that no metrics response provides the service's time.
-    if let Some(date) = autopilot.ops().server_time() {
-        autopilot.clock().correct(date);
+    set_clock(autopilot);
+    if let Some(begun) = begun.take() {
+        begun();
     }
     if let Some(error) = problem {
         return Err(ObserveError::Id(error));
     }
     listed.sort_by(|one, other| one.id.cmp(&other.id));
+    autopilot.note_listed(&listed);
     Ok(listed)
+}
+
+/// Corrects the clock: metrics may come from the ledger, so that no metrics response provides the service's time.
+fn set_clock(autopilot: &Autopilot) {
+    if let Some(date) = autopilot.ops().server_time() {
+        autopilot.clock().correct(date);
+    }
 }
 
 pub(crate) fn in_scope(mut listed: Vec<Listed>, scope: &Scope) -> Result<Vec<Listed>, ObserveError> {

@@ -53,6 +53,29 @@ pub(crate) struct AccountMetrics {
     pub(crate) unlisted_count: usize,
 }
 
+impl AccountMetrics {
+    /// Keeps the listed namespaces. Others have been deleted since the list that they were read for, and are unlisted.
+    pub(crate) fn keep(&mut self, is_listed: impl Fn(&str) -> bool) {
+        let Self {
+            namespaces,
+            unlisted,
+            unlisted_count,
+            ..
+        } = self;
+        namespaces.retain(|name, _| {
+            let keeps = is_listed(name);
+            if !keeps {
+                unlisted.insert(name.to_string());
+                *unlisted_count += 1;
+            }
+            keeps
+        });
+        while unlisted.len() > NAMED_UNLISTED {
+            unlisted.pop_last();
+        }
+    }
+}
+
 /// Where a minute comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {

@@ -1,6 +1,6 @@
 //! Reads the capacity info of namespaces for which the rule wants a change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capacity_engine::{CapacityInfo, NamespaceId, Snapshot};
@@ -17,55 +17,95 @@ const CONCURRENT: usize = 8;
 /// rest. Longer than any pause in a single call.
 const NO_ANSWER: Duration = Duration::from_secs(35);
 
-/// Reads the capacity info of candidates. Returns a message about those that could not be read.
-///
-/// Throttled namespaces come first, then those that the last evaluation left out, so that each gets its turn
-/// under a rate limit.
-pub(super) async fn read(
-    autopilot: &Autopilot,
-    snapshots: &mut [Snapshot],
-    mut candidates: Vec<usize>,
-) -> Option<String> {
-    let left_out = autopilot.take_left_out();
-    candidates.sort_by_key(|number| {
-        let snapshot = &snapshots[*number];
-        (!is_throttled(snapshot), !left_out.contains(&snapshot.namespace))
-    });
-    let names: Vec<(usize, NamespaceId)> = candidates
-        .iter()
-        .map(|number| (*number, snapshots[*number].namespace.clone()))
-        .collect();
-    let ops = autopilot.ops();
-    let reads = names.into_iter().map(|(number, name)| async move {
-        let info = ops.capacity_info(name.as_str()).await;
-        let is_rate_limited = info.as_ref().is_err_and(cloud_ops_client::Error::is_rate_limited);
-        (number, namespaces::capacity_info(info), is_rate_limited)
-    });
-    let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT);
-    let mut failed = 0;
-    let mut missing: BTreeSet<usize> = candidates.iter().copied().collect();
-    let stopped = loop {
-        match tokio::time::timeout(NO_ANSWER, reads.next()).await {
-            Ok(None) => break None,
-            Ok(Some((_, _, true))) => break Some(RATE_LIMITED),
-            Ok(Some((number, info, false))) => {
-                failed += usize::from(matches!(info, CapacityInfo::Unavailable { .. }));
-                missing.remove(&number);
-                snapshots[number].capacity_info = info;
+/// Reads the capacity infos for one evaluation.
+pub(super) struct CapacityInfos<'a> {
+    autopilot: &'a Autopilot,
+    /// Namespaces that the last evaluation left out.
+    left_out: BTreeSet<NamespaceId>,
+    read: BTreeMap<usize, CapacityInfo>,
+    /// Why reading stopped early.
+    stopped: Option<&'static str>,
+}
+
+/// A namespace whose capacity info is wanted.
+pub(super) struct Wanted {
+    number: usize,
+    namespace: NamespaceId,
+    is_throttled: bool,
+}
+
+impl Wanted {
+    /// Returns the candidates with these numbers.
+    pub(super) fn of(snapshots: &[Snapshot], candidates: &[usize]) -> Vec<Self> {
+        let wanted = |number: &usize| {
+            let snapshot = &snapshots[*number];
+            Self {
+                number: *number,
+                namespace: snapshot.namespace.clone(),
+                is_throttled: is_throttled(snapshot),
             }
-            Err(_) if ops.is_rate_limited() => break Some(RATE_LIMITED),
-            Err(_) => break Some("there was no response"),
+        };
+        candidates.iter().map(wanted).collect()
+    }
+}
+
+impl<'a> CapacityInfos<'a> {
+    pub(super) fn new(autopilot: &'a Autopilot) -> Self {
+        Self {
+            autopilot,
+            left_out: autopilot.take_left_out(),
+            read: BTreeMap::new(),
+            stopped: None,
         }
-    };
-    drop(reads);
-    for number in &missing {
-        snapshots[*number].capacity_info = CapacityInfo::Unavailable {
-            why: stopped.unwrap_or_default().to_owned(),
+    }
+
+    /// Reads the capacity infos that have not been read yet.
+    ///
+    /// Throttled namespaces come first, then those that the last evaluation left out, so that each gets its turn
+    /// under a rate limit.
+    pub(super) async fn read(&mut self, mut wanted: Vec<Wanted>) {
+        wanted.retain(|it| !self.read.contains_key(&it.number));
+        if self.stopped.is_some() {
+            return;
+        }
+        wanted.sort_by_key(|it| (!it.is_throttled, !self.left_out.contains(&it.namespace)));
+        let ops = self.autopilot.ops();
+        let reads = wanted.into_iter().map(|it| async move {
+            let info = ops.capacity_info(it.namespace.as_str()).await;
+            let is_rate_limited = info.as_ref().is_err_and(cloud_ops_client::Error::is_rate_limited);
+            (it.number, namespaces::capacity_info(info), is_rate_limited)
+        });
+        let mut reads = futures::stream::iter(reads).buffer_unordered(CONCURRENT);
+        self.stopped = loop {
+            match tokio::time::timeout(NO_ANSWER, reads.next()).await {
+                Ok(None) => break None,
+                Ok(Some((_, _, true))) => break Some(RATE_LIMITED),
+                Ok(Some((number, info, false))) => {
+                    self.read.insert(number, info);
+                }
+                Err(_) if ops.is_rate_limited() => break Some(RATE_LIMITED),
+                Err(_) => break Some("there was no response"),
+            }
         };
     }
-    let unread = missing.iter().map(|number| snapshots[*number].namespace.clone());
-    autopilot.leave_out(unread.collect());
-    said(candidates.len(), failed, missing.len(), stopped)
+
+    /// Fills in the capacity infos of candidates. Returns a message about those that could not be read.
+    pub(super) fn fill_in(mut self, snapshots: &mut [Snapshot], candidates: &[usize]) -> Option<String> {
+        let (mut failed, mut left) = (0, BTreeSet::new());
+        for number in candidates {
+            let snapshot = &mut snapshots[*number];
+            snapshot.capacity_info = self.read.remove(number).unwrap_or_else(|| {
+                left.insert(snapshot.namespace.clone());
+                CapacityInfo::Unavailable {
+                    why: self.stopped.unwrap_or_default().to_owned(),
+                }
+            });
+            failed += usize::from(matches!(snapshot.capacity_info, CapacityInfo::Unavailable { .. }));
+        }
+        let left_count = left.len();
+        self.autopilot.leave_out(left);
+        said(candidates.len(), failed - left_count, left_count, self.stopped)
+    }
 }
 
 const RATE_LIMITED: &str = "the Cloud Ops API limits the rate of requests (429)";

@@ -2,11 +2,11 @@
 
 use capacity_engine::{AccountView, MetricsHealth, MetricsProblem, ReasonCode};
 
-use super::round::Round;
-use super::{capacity_infos, warnings};
+use super::round::{Infos, Round};
+use super::warnings;
 use crate::autopilot::Autopilot;
 use crate::evaluation::{Evaluation, EvaluationRequest, Judged, Scope};
-use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
+use crate::listing::{ObserveError, Progress};
 
 impl Autopilot {
     /// Observes the account and decides, without changing anything.
@@ -46,19 +46,8 @@ async fn evaluate(
         autopilot.metrics().counted_requests(),
     );
     let mut warnings = Vec::new();
-    let listed = list(autopilot, progress).await?;
-    warnings::of_clock(autopilot.clock_skew(), &mut warnings);
-    warnings::of_filters(autopilot, &listed, &mut warnings);
-    let account = account_of(listed.iter().map(|listed| &listed.id));
-    let in_scope = in_scope(listed, &request.scope)?;
-
-    let mut round = Round::new(autopilot, in_scope, account.clone(), request);
-    round.look(request, progress, &mut warnings).await;
-    let candidates = round.candidates().of_both(&round.snapshots);
-    progress(Progress::ReadingCapacityInfo(candidates.len()));
-    round
-        .errors
-        .extend(capacity_infos::read(autopilot, &mut round.snapshots, candidates).await);
+    let infos = Infos::OfCandidates;
+    let mut round = Round::observed(autopilot, request, infos, progress, &mut warnings).await?;
 
     let now = autopilot.now();
     let decisions = round.decide(now);
@@ -69,7 +58,7 @@ async fn evaluate(
     warnings::of_decisions(&round.account, &decisions, &mut warnings);
     Ok(Evaluation {
         evaluated_at: now,
-        account,
+        account: round.account_id.clone(),
         metrics_unavailable: metrics_unavailable(&round.account, &decisions),
         decisions,
         rules: autopilot.settings().rules.clone(),

@@ -7,11 +7,11 @@ use capacity_engine::{
 use jiff::Timestamp;
 
 use super::evaluate::metrics_unavailable;
-use super::round::Round;
-use super::{capacity_infos, warnings};
+use super::round::{Infos, Round};
+use super::warnings;
 use crate::autopilot::Autopilot;
 use crate::evaluation::{Evaluation, EvaluationRequest, Judged, UsageSource};
-use crate::listing::{ObserveError, Progress, account_of, in_scope, list};
+use crate::listing::{ObserveError, Progress};
 
 /// What is known about an account and the namespaces in scope at one time.
 #[derive(Debug, Clone)]
@@ -66,19 +66,16 @@ impl Autopilot {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Observation, ObserveError> {
         let (ops_before, metrics_before) = (self.ops().requests_made(), self.metrics().counted_requests());
-        let listed = list(self, progress).await?;
-        let account_id = account_of(listed.iter().map(|listed| &listed.id));
         let mut warnings = Vec::new();
-        warnings::of_clock(self.clock_skew(), &mut warnings);
-        warnings::of_filters(self, &listed, &mut warnings);
-        let in_scope = in_scope(listed, &request.scope)?;
-        let mut round = Round::new(self, in_scope, account_id.clone(), request);
-        round.look(request, progress, &mut warnings).await;
-        let all: Vec<usize> = (0..round.names.len()).collect();
-        progress(Progress::ReadingCapacityInfo(all.len()));
-        round
-            .errors
-            .extend(capacity_infos::read(self, &mut round.snapshots, all).await);
+        // Boxed, or the layout of its callers gets too deep for the compiler.
+        let round = Box::pin(Round::observed(
+            self,
+            request,
+            Infos::OfAll,
+            progress,
+            &mut warnings,
+        ))
+        .await?;
         let usage_source = round.usage_source();
         let versions = round.versions.into_iter();
         let namespaces = round
@@ -92,7 +89,7 @@ impl Autopilot {
             });
         Ok(Observation {
             now: self.now(),
-            account_id,
+            account_id: round.account_id,
             namespaces: namespaces.collect(),
             account: round.account,
             rules: self.settings().rules.clone(),

@@ -1,37 +1,24 @@
 //! One round of observing: reads what is known about each namespace from the best source.
 
-use std::time::Duration;
-
 use capacity_engine::{
     AccountView, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode, ReportedUsage,
     Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::candidates::Candidates;
+use super::capacity_infos::{CapacityInfos, Wanted};
+use super::first::{First, Usage, list_and_read};
 use super::policies::Judge;
 use super::{foreign, moving, unknown_throttling, warnings};
 use crate::autopilot::Autopilot;
 use crate::evaluation::{EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
-use crate::listing::Progress;
-use crate::metrics::{
-    AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics, Recalled, first_detail,
-};
-use crate::namespaces::{Listed, is_on_demand};
+use crate::listing::{ObserveError, Progress, account_of, in_scope};
+use crate::metrics::{AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics};
+use crate::namespaces::is_on_demand;
 use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
 use crate::text::{chain, counted};
-
-/// How much of the allowed age a ledger's newest minute must have left to be used, because the evaluation
-/// takes time too.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
-
-/// How many times, and how long each time, a re-evaluation waits for the next minute of a working sampler. A
-/// sampler with an interval of one minute has written it by then.
-const SAMPLER_WAITS: u32 = 8;
-const SAMPLER_WAIT: Duration = Duration::from_secs(10);
-/// A sampler whose last minute exceeds the allowed age by at most this much still counts as working.
-const SAMPLED_LATELY: SignedDuration = SignedDuration::from_mins(3);
 
 /// The view of the account before its metrics are read.
 fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountView {
@@ -45,6 +32,8 @@ fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountVi
 pub(super) struct Round<'a> {
     autopilot: &'a Autopilot,
     pub(super) reading: Reading<'a>,
+    /// The account, if a namespace id contains it.
+    pub(super) account_id: Option<String>,
     pub(super) names: Vec<NamespaceId>,
     pub(super) versions: Vec<String>,
     pub(super) snapshots: Vec<Snapshot>,
@@ -53,8 +42,8 @@ pub(super) struct Round<'a> {
     /// Whether the ledger has any minutes.
     has_history: bool,
     pub(super) account: AccountView,
-    /// Whether releases may be based on a fresh and complete minute of the ledger.
-    ledger_is_enough: bool,
+    /// Why metrics are read. In a re-evaluation, releases may be based on a fresh and complete minute of the ledger.
+    purpose: Purpose,
     /// Failures that do not stop the evaluation.
     pub(super) errors: Vec<String>,
     /// The active policy and its state.
@@ -63,74 +52,125 @@ pub(super) struct Round<'a> {
     pub(super) shadow: Option<Judge>,
 }
 
+/// The namespaces whose capacity info is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Infos {
+    /// Those that a policy wants to change.
+    OfCandidates,
+    /// All.
+    OfAll,
+}
+
 impl<'a> Round<'a> {
-    pub(super) fn new(
+    /// Reads everything that decisions are based on.
+    ///
+    /// # Errors
+    ///
+    /// If the account cannot be listed.
+    pub(super) async fn observed(
         autopilot: &'a Autopilot,
-        in_scope: Vec<Listed>,
-        account: Option<String>,
         request: &EvaluationRequest,
-    ) -> Self {
+        infos: Infos,
+        progress: &(dyn Fn(Progress) + Sync),
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, ObserveError> {
+        let (listed, early) = list_and_read(autopilot, request, progress).await?;
+        warnings::of_clock(autopilot.clock_skew(), warnings);
+        warnings::of_filters(autopilot, &listed, warnings);
+        let account_id = account_of(listed.iter().map(|listed| &listed.id));
         let (mut names, mut versions, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
-        for mut listed in in_scope {
+        for mut listed in in_scope(listed, &request.scope)? {
             listed.snapshot.change_refused = autopilot.refusal_of(&listed.id, &listed.resource_version);
             names.push(listed.id);
             versions.push(listed.resource_version);
             snapshots.push(listed.snapshot);
         }
-        Self {
+        progress(Progress::ReadingMetrics(names.len()));
+        let whole_account = matches!(request.scope, Scope::All);
+        let purpose = purpose(autopilot, request.ledger_is_enough, &names, &snapshots);
+        let first = match early {
+            Some(first) => first,
+            None => First::read(autopilot, account_id.clone(), &names, whole_account, purpose).await,
+        };
+        let mut round = Self {
             autopilot,
-            reading: Reading::new(autopilot, account),
+            reading: first.reading,
+            account_id,
             names,
             versions,
             snapshots,
-            older: Histories::default(),
-            has_history: false,
+            has_history: !first.older.is_empty(),
+            older: first.older,
             account: account_view(autopilot, request),
-            ledger_is_enough: request.ledger_is_enough,
+            purpose,
             errors: Vec::new(),
-            acting: Judge::acting(&autopilot.settings().rules),
-            shadow: Judge::in_shadow(&autopilot.settings().rules),
-        }
-    }
-
-    /// Reads everything that decisions are based on, except capacity info.
-    pub(super) async fn look(
-        &mut self,
-        request: &EvaluationRequest,
-        progress: &(dyn Fn(Progress) + Sync),
-        warnings: &mut Vec<String>,
-    ) {
-        progress(Progress::ReadingMetrics(self.names.len()));
-        self.recall_states().await;
-        self.observe(matches!(request.scope, Scope::All), progress, warnings)
-            .await;
-        self.look_for_unknown_throttling(warnings).await;
-        self.fill_in_standby();
-        moving::look_up(self.autopilot, &mut self.snapshots).await;
-        foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
-    }
-
-    /// Fills in the usage.
-    async fn observe(
-        &mut self,
-        whole_account: bool,
-        progress: &(dyn Fn(Progress) + Sync),
-        warnings: &mut Vec<String>,
-    ) {
-        let remembered = self.remember().await;
-        // In an account that does not fit into one response, families with many series are read only for
-        // namespaces that need them.
-        let detail = if whole_account {
-            first_detail(self.autopilot.metrics(), self.names.len())
-        } else {
-            Detail::Everything
+            acting: first.acting,
+            shadow: first.shadow,
         };
-        if !remembered {
-            self.read_metrics(detail, whole_account, warnings).await;
+        let is_remembered = matches!(first.usage, Usage::Remembered(_));
+        round.take(first.usage, whole_account, warnings).await;
+        round
+            .look_closer(is_remembered, first.detail, infos, progress, warnings)
+            .await;
+        Ok(round)
+    }
+
+    /// Reads what depends on the first pass of the rule: capacity infos, and at the same time everything else. If the
+    /// details show that a candidate needs no change, its capacity info is not used.
+    async fn look_closer(
+        &mut self,
+        is_remembered: bool,
+        detail: Detail,
+        infos: Infos,
+        progress: &(dyn Fn(Progress) + Sync),
+        warnings: &mut Vec<String>,
+    ) {
+        let mut capacity_infos = CapacityInfos::new(self.autopilot);
+        // While the ledger fails, nothing is released, so wait for the final candidates.
+        let early = match self.reading.ledger.failure() {
+            None => self.numbers_of(infos),
+            Some(_) => Vec::new(),
+        };
+        let wanted = Wanted::of(&self.snapshots, &early);
+        let details = async {
+            self.look_at_details(is_remembered, detail, progress, warnings)
+                .await;
+            self.look_for_unknown_throttling(warnings).await;
+            self.fill_in_standby();
+            moving::look_up(self.autopilot, &mut self.snapshots).await;
+            foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
+        };
+        tokio::join!(capacity_infos.read(wanted), details);
+        let candidates = self.numbers_of(infos);
+        progress(Progress::ReadingCapacityInfo(candidates.len()));
+        capacity_infos
+            .read(Wanted::of(&self.snapshots, &candidates))
+            .await;
+        self.errors
+            .extend(capacity_infos.fill_in(&mut self.snapshots, &candidates));
+    }
+
+    /// Returns the namespaces whose capacity info is needed, as far as is known now.
+    fn numbers_of(&self, infos: Infos) -> Vec<usize> {
+        match infos {
+            Infos::OfCandidates => self.candidates().of_both(&self.snapshots),
+            Infos::OfAll => (0..self.snapshots.len()).collect(),
         }
+    }
+
+    async fn look_at_details(
+        &mut self,
+        is_remembered: bool,
+        detail: Detail,
+        progress: &(dyn Fn(Progress) + Sync),
+        warnings: &mut Vec<String>,
+    ) {
         let candidates = self.candidates();
-        let numbers = match (remembered, detail) {
-            (true, _) => candidates.worth_reading_again(&self.snapshots, self.ledger_is_enough),
+        let numbers = match (is_remembered, detail) {
+            (true, _) => {
+                let ledger_is_enough = self.purpose != Purpose::Evaluation;
+                candidates.worth_reading_again(&self.snapshots, ledger_is_enough)
+            }
             (false, Detail::Candidates) => candidates.worth_details(&self.snapshots),
             (false, Detail::Everything) => Vec::new(),
         };
@@ -147,78 +187,23 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads the last hour from the ledger. Returns whether its newest minute is fresh enough to skip another
-    /// reading.
-    async fn remember(&mut self) -> bool {
-        let MetricsSource::Endpoint(_) = self.autopilot.metrics() else {
-            // Prometheus stores the minutes itself.
-            return false;
-        };
-        let fresh = self.autopilot.settings().metrics_max_age() - MARGIN;
-        let mut waits = if self.ledger_is_enough { SAMPLER_WAITS } else { 0 };
-        loop {
-            let now = self.autopilot.now();
-            let Recalled {
-                newest,
-                complete,
-                older,
-            } = self.reading.ledger.recall(now).await;
-            self.has_history = !older.is_empty();
-            self.older = older;
-            let age = complete.map(|minute| now.duration_since(minute));
-            if age.is_some_and(|age| age <= fresh) {
-                self.fill_all(newest);
-                return true;
-            }
-            // The sampler's next minute is due soon, and its requests are reserved.
-            let is_sampled = age.is_some_and(|age| age <= fresh + SAMPLED_LATELY);
-            if waits == 0 || !is_sampled {
-                return false;
-            }
-            waits -= 1;
-            tokio::time::sleep(self.autopilot.clock().in_our_time(SAMPLER_WAIT)).await;
-        }
-    }
-
-    /// A re-evaluation never uses the requests of the sampler's next minute, on which it would decide as
-    /// well.
-    fn purpose(&self) -> Purpose {
-        if !self.ledger_is_enough {
-            return Purpose::Evaluation;
-        }
-        let pairs = self.names.iter().zip(&self.snapshots);
-        let provisioned: Vec<NamespaceId> = pairs
-            .filter(|(_, snapshot)| !is_on_demand(snapshot))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let rule = sampling_rule(self.autopilot.metrics(), &self.names, &provisioned);
-        Purpose::EvaluationAgain {
-            spared: rule.requests,
-        }
-    }
-
-    fn fill_all(&mut self, mut metrics: AccountMetrics) {
-        for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
-            let read = metrics.namespaces.remove(name.as_str());
-            fill(snapshot, read, metrics.missing_families, &mut self.older);
-        }
-    }
-
-    /// Reads the metrics of everything in scope.
-    async fn read_metrics(&mut self, detail: Detail, whole_account: bool, warnings: &mut Vec<String>) {
-        let purpose = self.purpose();
-        let names = std::mem::take(&mut self.names);
-        let read = self.reading.read(&names, detail, !whole_account, purpose).await;
-        self.names = names;
-        match read {
-            Err(unread) => {
+    /// Fills in the usage that was read first.
+    async fn take(&mut self, usage: Usage, whole_account: bool, warnings: &mut Vec<String>) {
+        match usage {
+            Usage::Remembered(newest) => self.fill_all(newest),
+            Usage::Read(Err(unread)) => {
                 self.errors.extend(unread.rejection());
                 self.account.metrics = MetricsHealth::Incomplete {
                     problem: unread.problem,
                     why: unread.why,
                 };
             }
-            Ok(read) => {
+            Usage::Read(Ok(mut read)) => {
+                let is_listed = |name: &str| {
+                    let found = self.names.binary_search_by(|it| it.as_str().cmp(name));
+                    found.is_ok()
+                };
+                read.metrics.keep(is_listed);
                 warnings::of_metrics(&read.metrics, whole_account, warnings);
                 self.reading.record(&read.metrics, whole_account).await;
                 if !read.older.is_empty() {
@@ -229,10 +214,17 @@ impl<'a> Round<'a> {
         }
     }
 
+    fn fill_all(&mut self, mut metrics: AccountMetrics) {
+        for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
+            let read = metrics.namespaces.remove(name.as_str());
+            fill(snapshot, read, metrics.missing_families, &mut self.older);
+        }
+    }
+
     /// Reads all metrics of some namespaces, replacing what was known before.
     async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
-        let purpose = self.purpose();
+        let purpose = self.purpose;
         let read = self.reading.read(&names, Detail::Everything, true, purpose).await;
         match read {
             // Throttling was read before, so scaling up continues.
@@ -301,13 +293,6 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Reads the stored state of policies.
-    async fn recall_states(&mut self) {
-        for judge in std::iter::once(&mut self.acting).chain(&mut self.shadow) {
-            judge.recall(&mut self.reading).await;
-        }
-    }
-
     /// Runs the first pass of the pure rule on what is known now.
     pub(super) fn candidates(&self) -> Candidates<'_> {
         Candidates {
@@ -355,6 +340,28 @@ impl<'a> Round<'a> {
                 }
             })
             .collect()
+    }
+}
+
+/// A re-evaluation never uses the requests of the sampler's next minute, on which it would decide as well.
+fn purpose(
+    autopilot: &Autopilot,
+    ledger_is_enough: bool,
+    names: &[NamespaceId],
+    snapshots: &[Snapshot],
+) -> Purpose {
+    if !ledger_is_enough {
+        return Purpose::Evaluation;
+    }
+    let provisioned: Vec<NamespaceId> = names
+        .iter()
+        .zip(snapshots)
+        .filter(|(_, snapshot)| !is_on_demand(snapshot))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let rule = sampling_rule(autopilot.metrics(), names, &provisioned);
+    Purpose::EvaluationAgain {
+        spared: rule.requests,
     }
 }
 

@@ -130,7 +130,7 @@ impl<'a> Sampler<'a> {
         if self.listed_at.is_some_and(is_recent) {
             return Ok(());
         }
-        let listed = list(self.autopilot, &|_| ())
+        let listed = list(self.autopilot, &|_| (), || ())
             .await
             .map_err(|error| chain(&error))?;
         let provisioned = listed.iter().filter(|listed| !is_on_demand(&listed.snapshot));
