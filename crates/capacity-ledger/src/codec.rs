@@ -21,6 +21,7 @@ pub(crate) enum Damage {
     Number,
     Limits,
     Order,
+    Text,
 }
 
 impl Damage {
@@ -32,6 +33,7 @@ impl Damage {
             Self::Number => "a number that is too large",
             Self::Limits => "limits that are not in the block",
             Self::Order => "namespaces out of order",
+            Self::Text => "text that is not in the block or is not UTF-8",
         }
     }
 }
@@ -89,12 +91,12 @@ pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-fn mask(bits: impl Iterator<Item = bool>) -> u8 {
+pub(crate) fn mask(bits: impl Iterator<Item = bool>) -> u8 {
     bits.enumerate()
         .fold(0, |mask, (bit, is_set)| mask | u8::from(is_set) << bit)
 }
 
-fn write(bytes: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn write(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
         number >>= 7;
@@ -154,13 +156,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
     }
 }
 
-fn byte(left: &mut &[u8]) -> Result<u8, Damage> {
+pub(crate) fn byte(left: &mut &[u8]) -> Result<u8, Damage> {
     let (first, rest) = left.split_first().ok_or(Damage::CutShort)?;
     *left = rest;
     Ok(*first)
 }
 
-fn number(left: &mut &[u8]) -> Result<u64, Damage> {
+pub(crate) fn number(left: &mut &[u8]) -> Result<u64, Damage> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let next = byte(left)?;
@@ -177,7 +179,7 @@ fn number(left: &mut &[u8]) -> Result<u64, Damage> {
 }
 
 /// Decodes the count of items that take at least one byte each. A damaged count cannot allocate all memory.
-fn length(left: &mut &[u8]) -> Result<usize, Damage> {
+pub(crate) fn length(left: &mut &[u8]) -> Result<usize, Damage> {
     let count = usize::try_from(number(left)?).map_err(|_| Damage::Number)?;
     if count > left.len() {
         Err(Damage::CutShort)

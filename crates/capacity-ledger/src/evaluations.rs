@@ -1,13 +1,19 @@
 //! Evaluations, their decisions and changes.
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use sqlx::{Encode, QueryBuilder, Row, Type};
 
 use crate::backend::{Access, Backend, kept, query, within};
+use crate::decisions::{Evaluated, order_of};
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
-use crate::rows;
-use crate::store::{AT_A_TIME, Ledger};
+use crate::store::Ledger;
+
+/// While a part of the history has at most this number of packed decisions, the next part covers twice as many evaluations,
+/// up to a maximum.
+const FEW: usize = 2_000;
+const MOST_AT_A_TIME: i64 = 256;
 
 impl Ledger {
     /// Records an evaluation with its decisions once; recording the same plan again changes nothing.
@@ -20,12 +26,8 @@ impl Ledger {
         evaluation: &EvaluationRecord,
         decisions: &[DecisionRecord],
     ) -> Result<(), LedgerError> {
-        within!(self, Access::Write, transaction => {
-            kept(rows::insert_all([evaluation]).build()).execute(&mut *transaction).await?;
-            for decisions in decisions.chunks(AT_A_TIME) {
-                kept(rows::insert_all(decisions).build()).execute(&mut *transaction).await?;
-            }
-        })
+        let decisions: Vec<&DecisionRecord> = decisions.iter().collect();
+        self.write_decisions(Some(evaluation), &decisions).await.map(drop)
     }
 
     /// Records the outcomes of changes, once per operation. Recording is idempotent and independent of order:
@@ -72,6 +74,85 @@ impl Ledger {
         filter: &HistoryFilter,
         mut take: impl FnMut(HistoryRow) -> std::io::Result<()>,
     ) -> Result<(), LedgerError> {
+        if filter.changes_only {
+            return self.each_row(account, filter, take).await;
+        }
+        let names = self.names(&filter.namespaces).await?;
+        let mut evaluated = Evaluated {
+            first_ms: filter.from.map_or(i64::MIN, Timestamp::as_millisecond),
+            last_ms: filter
+                .to
+                .map_or(i64::MAX, |to| to.as_millisecond().saturating_sub(1)),
+        };
+        let is_newest_first = filter.limit > 0;
+        let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let mut newest: Vec<HistoryRow> = Vec::new();
+        let mut at_a_time = 1;
+        loop {
+            let times = self.times_of_evaluations(account, evaluated, is_newest_first, at_a_time);
+            let times = times.await?;
+            let (Some(first_ms), Some(last_ms)) = (times.iter().min(), times.iter().max()) else {
+                break;
+            };
+            let part = Evaluated {
+                first_ms: *first_ms,
+                last_ms: *last_ms,
+            };
+            let unpacked = self.unpacked_history(account, &names, part).await?;
+            // A small account, or a few namespaces, has few of them.
+            match unpacked.len() {
+                0..=FEW => at_a_time = (at_a_time * 2).min(MOST_AT_A_TIME),
+                _ => at_a_time = 1,
+            }
+            let of_part = HistoryFilter {
+                from: Timestamp::from_millisecond(part.first_ms).ok(),
+                to: Timestamp::from_millisecond(part.last_ms.saturating_add(1)).ok(),
+                ..filter.clone()
+            };
+            let mut unpacked = unpacked.into_iter().peekable();
+            let mut merged = |row: HistoryRow, take: &mut dyn FnMut(HistoryRow) -> std::io::Result<()>| {
+                while let Some(before) = unpacked.next_if(|it| order_of(it) < order_of(&row)) {
+                    take(before)?;
+                }
+                take(row)
+            };
+            if is_newest_first {
+                let mut rows = Vec::new();
+                let mut keep = |row| {
+                    rows.push(row);
+                    Ok(())
+                };
+                self.each_row(account, &of_part, |row| merged(row, &mut keep))
+                    .await?;
+                rows.extend(unpacked);
+                rows.append(&mut newest);
+                newest = rows;
+                if newest.len() >= most {
+                    break;
+                }
+                evaluated.last_ms = part.first_ms.saturating_sub(1);
+            } else {
+                self.each_row(account, &of_part, |row| merged(row, &mut take))
+                    .await?;
+                for row in unpacked {
+                    take(row).map_err(|problem| self.unwritten(&problem))?;
+                }
+                evaluated.first_ms = part.last_ms.saturating_add(1);
+            }
+        }
+        for row in newest.drain(newest.len().saturating_sub(most)..) {
+            take(row).map_err(|problem| self.unwritten(&problem))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Ledger::each_in_history`], of decisions that are rows.
+    async fn each_row(
+        &self,
+        account: Option<&str>,
+        filter: &HistoryFilter,
+        mut take: impl FnMut(HistoryRow) -> std::io::Result<()>,
+    ) -> Result<(), LedgerError> {
         let taken = within!(self, Access::Read, transaction => {
             let mut taken = Ok(());
             let mut statement = history_of(account, filter, self.bytewise());
@@ -113,14 +194,14 @@ impl Ledger {
     ///
     /// If the database cannot be read.
     pub async fn decided_namespaces(&self) -> Result<Vec<String>, LedgerError> {
-        let names = within!(self, Access::Read, transaction => {
+        let mut names = within!(self, Access::Read, transaction => {
             let rows = query("SELECT DISTINCT namespace FROM capacity_decisions").fetch_all(&mut *transaction).await?;
             rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?
-        });
-        names.map(|mut names| {
-            names.sort_unstable();
-            names
-        })
+        })?;
+        names.extend(self.packed_namespaces().await?);
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 }
 
@@ -141,9 +222,9 @@ where
          LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
          WHERE e.evaluated_at_ms >= ",
     );
-    select.push_bind(filter.from.map_or(i64::MIN, jiff::Timestamp::as_millisecond));
+    select.push_bind(filter.from.map_or(i64::MIN, Timestamp::as_millisecond));
     select.push(" AND e.evaluated_at_ms < ");
-    select.push_bind(filter.to.map_or(i64::MAX, jiff::Timestamp::as_millisecond));
+    select.push_bind(filter.to.map_or(i64::MAX, Timestamp::as_millisecond));
     if let Some(account) = account {
         select.push(" AND d.account = ").push_bind(account);
     }

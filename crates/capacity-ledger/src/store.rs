@@ -30,7 +30,7 @@ pub struct Ledger {
 }
 
 /// By account and name.
-type Numbers = HashMap<(String, Arc<str>), i64>;
+type Numbers = HashMap<String, HashMap<Arc<str>, i64>>;
 
 impl Ledger {
     /// Opens a ledger. An SQLite file and its folder are created on first use, and the tables are upgraded to
@@ -184,8 +184,8 @@ impl Ledger {
         self.learn_numbers(account).await?;
         let missing: Vec<Arc<str>> = {
             let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_missing =
-                |name: &&Arc<str>| !numbers.contains_key(&(account.to_owned(), Arc::clone(name)));
+            let known = numbers.get(account);
+            let is_missing = |name: &&Arc<str>| !known.is_some_and(|known| known.contains_key(*name));
             names.iter().filter(is_missing).cloned().collect()
         };
         if !missing.is_empty() {
@@ -210,18 +210,15 @@ impl Ledger {
 
     fn known_numbers(&self, account: &str, names: &[Arc<str>]) -> Option<Vec<i64>> {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        names
-            .iter()
-            .map(|name| numbers.get(&(account.to_owned(), Arc::clone(name))).copied())
-            .collect()
+        let known = numbers.get(account)?;
+        names.iter().map(|name| known.get(name).copied()).collect()
     }
 
     async fn learn_numbers(&self, account: &str) -> Result<(), LedgerError> {
         let names = self.names_of(account).await?;
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        for (number, name) in names {
-            numbers.insert((account.to_owned(), name), number);
-        }
+        let known = numbers.entry(account.to_owned()).or_default();
+        known.extend(names.into_iter().map(|(number, name)| (name, number)));
         Ok(())
     }
 

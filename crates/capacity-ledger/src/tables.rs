@@ -62,6 +62,10 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
         "CREATE TABLE capacity_decision_inputs (account TEXT NOT NULL, plan_id TEXT NOT NULL, namespace TEXT NOT NULL, \
      inputs TEXT NOT NULL, PRIMARY KEY (account, plan_id, namespace))",
     ],
+    &[
+        "CREATE TABLE capacity_decision_blocks (account TEXT NOT NULL, plan_id TEXT NOT NULL, first_namespace BIGINT NOT NULL, \
+     last_namespace BIGINT NOT NULL, decisions BIGINT NOT NULL, block {bytes} NOT NULL, PRIMARY KEY (account, plan_id, first_namespace))",
+    ],
 ];
 
 /// The minimum number of additions of a database with the table for policy state.
@@ -70,3 +74,5 @@ pub(crate) const WITH_POLICY_STATE: usize = 1;
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
 /// The same for the inputs of decisions.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;
+/// The same for decisions that are not changes, in blocks.
+pub(crate) const WITH_DECISION_BLOCKS: usize = 4;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::backend::{Access, kept, query, query_as, within};
 use crate::codec::{self, Entry};
@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::records::HourRecord;
 use crate::rows;
 use crate::store::{AT_A_TIME, Ledger};
-use crate::tables::{VERSION, WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS};
+use crate::tables::{VERSION, WITH_DECISION_BLOCKS, WITH_DECISION_INPUTS, WITH_POLICY_DECISIONS};
 
 /// The contents of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,13 @@ const OLD_DECISION_INPUTS: &str = concat!(
     " OR NOT EXISTS (SELECT 1 FROM capacity_evaluations evaluation WHERE evaluation.account = capacity_decision_inputs.account \
      AND evaluation.plan_id = capacity_decision_inputs.plan_id)"
 );
+/// The same of decisions in blocks.
+const OLD_DECISION_BLOCKS: &str = concat!(
+    "FROM capacity_decision_blocks WHERE ",
+    of_an_old_evaluation!(),
+    " OR NOT EXISTS (SELECT 1 FROM capacity_evaluations evaluation WHERE evaluation.account = capacity_decision_blocks.account \
+     AND evaluation.plan_id = capacity_decision_blocks.plan_id)"
+);
 const OLD_EVALUATIONS: &str = "DELETE FROM capacity_evaluations WHERE evaluated_at_ms < $1";
 
 impl Ledger {
@@ -120,11 +127,13 @@ impl Ledger {
                 Err(error) => return Err(error),
             }
         }
+        let packed = self.packed_decisions().await?;
         within!(self, Access::Read, transaction => {
             let mut rows = additions;
             for (name, sql, _) in COUNTS.into_iter().filter(|(_, _, number)| *number == 0) {
                 rows.insert(name, query(sql).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?);
             }
+            *rows.entry("decisions").or_default() += packed;
             let ends = query("SELECT MIN(minute), MAX(minute) FROM capacity_minutes").fetch_one(&mut *transaction).await?;
             let (oldest, newest): (Option<i64>, Option<i64>) = (ends.try_get(0)?, ends.try_get(1)?);
             let bytes = query(size).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?;
@@ -168,6 +177,7 @@ impl Ledger {
                 }
             }
         }
+        problems.extend(self.damaged_blocks().await?);
         Ok(problems)
     }
 
@@ -241,6 +251,14 @@ impl Ledger {
             if self.additions >= WITH_DECISION_INPUTS {
                 query(OLD_DECISION_INPUTS).bind(oldest_inputs_ms.max(oldest_ms)).execute(&mut *transaction).await?;
             }
+            let mut unpacked = 0;
+            if self.additions >= WITH_DECISION_BLOCKS {
+                let count = format!("SELECT CAST(COALESCE(SUM(decisions), 0) AS BIGINT) {OLD_DECISION_BLOCKS}");
+                let row = query(AssertSqlSafe(count)).bind(oldest_ms).fetch_one(&mut *transaction).await?;
+                unpacked = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
+                let delete = format!("DELETE {OLD_DECISION_BLOCKS}");
+                query(AssertSqlSafe(delete)).bind(oldest_ms).execute(&mut *transaction).await?;
+            }
             for (dropped, sql) in [
                 (&mut pruned.changes, OLD_CHANGES),
                 (&mut pruned.decisions, OLD_DECISIONS),
@@ -248,6 +266,7 @@ impl Ledger {
             ] {
                 *dropped = query(sql).bind(oldest_ms).execute(&mut *transaction).await?.rows_affected();
             }
+            pruned.decisions += unpacked;
         })
     }
 

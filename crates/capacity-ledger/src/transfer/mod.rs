@@ -57,7 +57,7 @@ impl Ledger {
             Table::Minutes => self.export_minutes(format, out).await,
             Table::Hours => self.export_rows::<HourRecord>(format, out).await,
             Table::Evaluations => self.export_rows::<EvaluationRecord>(format, out).await,
-            Table::Decisions => self.export_rows::<DecisionRecord>(format, out).await,
+            Table::Decisions => self.export_decisions(format, out).await,
             Table::Changes => self.export_rows::<ChangeRecord>(format, out).await,
             Table::PolicyState => self.export_rows::<PolicyStateRecord>(format, out).await,
             Table::PolicyDecisions => self.export_rows::<PolicyDecisionRecord>(format, out).await,
@@ -120,6 +120,19 @@ impl Ledger {
             .map_err(|problem| self.unwritten(&problem))
     }
 
+    async fn export_decisions(&self, format: Format, out: impl Write) -> Result<u64, LedgerError> {
+        let unwritten = |problem| self.unwritten(&problem);
+        let mut lines = Lines::begin::<DecisionRecord>(format, out).map_err(unwritten)?;
+        let plans = self.decided_plans().await?;
+        let names = self.names(&[]).await?;
+        for (account, plan_id) in plans {
+            for decision in self.decisions_of_plan(&account, &plan_id, Some(&names)).await? {
+                lines.line(&decision).map_err(unwritten)?;
+            }
+        }
+        lines.end().map_err(unwritten)
+    }
+
     async fn import_rows<T: Record>(&self, format: Format, input: impl BufRead) -> Result<u64, LedgerError> {
         let records = self.read_records::<T>(format, input)?;
         self.write_records(records.iter().map(|(_, record)| record)).await
@@ -143,8 +156,8 @@ impl Ledger {
                 )));
             }
         }
-        self.write_records(decisions.iter().map(|(_, decision)| decision))
-            .await
+        let decisions: Vec<&DecisionRecord> = decisions.iter().map(|(_, decision)| decision).collect();
+        self.write_decisions(None, &decisions).await
     }
 
     async fn plans_of(&self, account: &str) -> Result<HashSet<String>, LedgerError> {

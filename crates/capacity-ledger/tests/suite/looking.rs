@@ -173,7 +173,7 @@ async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
     ledger.close().await;
     execute(
         &place.location,
-        "DROP TABLE capacity_decision_inputs; UPDATE capacity_additions SET number = 2; \
+        "DROP TABLE capacity_decision_blocks; DROP TABLE capacity_decision_inputs; UPDATE capacity_additions SET number = 2; \
          DROP ROLE IF EXISTS upgraded; CREATE ROLE upgraded LOGIN; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO upgraded",
     )
@@ -182,6 +182,14 @@ async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
     let inputs = [inputs("p1", "pay.a1b2c")];
     let check = async |opened: Ledger| {
         look(&opened).await;
+        // As a row, where it may not be part of a block.
+        let decisions = [decision("p2", "pay.a1b2c", "Keep")];
+        opened
+            .record_evaluation(&evaluation("p2", 2, false), &decisions)
+            .await
+            .expect("recorded");
+        let history = opened.history(None, &HistoryFilter::default()).await;
+        assert_eq!(history.expect("readable").len(), 2);
         opened.record_decision_inputs(&inputs).await.expect("left out");
         let kept = opened.decision_inputs(ACCOUNT, "p1", "pay.a1b2c").await;
         assert_eq!(kept.expect("readable"), []);

@@ -1,6 +1,7 @@
 //! One suite for both databases. PostgreSQL is a real server from the distribution's packages.
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
+mod decisions;
 mod failures;
 mod looking;
 mod pgbouncer;

@@ -182,7 +182,7 @@ pub(crate) async fn execute(location: &Location, statements: &str) {
 pub(crate) async fn downgrade(location: &Location) {
     execute(
         location,
-        "DROP TABLE capacity_additions; DROP TABLE capacity_decision_inputs; DROP TABLE capacity_policy_decisions; DROP TABLE capacity_policy_state; CREATE TABLE capacity_policy_state \
+        "DROP TABLE capacity_additions; DROP TABLE capacity_decision_blocks; DROP TABLE capacity_decision_inputs; DROP TABLE capacity_policy_decisions; DROP TABLE capacity_policy_state; CREATE TABLE capacity_policy_state \
          (account TEXT NOT NULL, namespace TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (account, namespace))",
     )
     .await;
