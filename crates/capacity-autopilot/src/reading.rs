@@ -66,8 +66,11 @@ impl<'a> Reading<'a> {
                     Purpose::Evaluation | Purpose::EvaluationAgain { .. } => LOOK_BACK,
                     Purpose::Sampling => NEWEST_ONLY,
                 };
-                let from = now.saturating_sub(back).unwrap_or(Timestamp::MIN);
-                prometheus::read(client, namespaces, detail, only_these, from, now).await
+                let before = |span| now.saturating_sub(span).unwrap_or(Timestamp::MIN);
+                // Limits of a minute that is too old to decide on are not used.
+                let usable = NEWEST_ONLY.max(self.autopilot.settings().metrics_max_age());
+                let (from, limits_from) = (before(back), before(usable));
+                prometheus::read(client, namespaces, detail, only_these, from, limits_from, now).await
             }
             MetricsSource::Endpoint(scraper) => {
                 let claimed = endpoint::requests_for(scraper, namespaces, detail, only_these);

@@ -20,6 +20,7 @@ pub(crate) async fn read(
     _: bool,
     _: Timestamp,
     _: Timestamp,
+    _: Timestamp,
 ) -> Result<Read, Unread> {
     match *client {}
 }

@@ -18,40 +18,55 @@ const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
 const CELLS: i64 = 100_000;
 /// An evaluation uses a little more than an hour.
 const LONGEST_PART: i64 = 75;
+/// An idle namespace has limits but no rates. One limit per minute is enough to distinguish it from a namespace that was not scraped.
+const SHOWS_IDLE: (LimitKind, Part) = (LimitKind::Actions, Part::Limit);
 
-/// Reads the minutes of namespaces from a time until now.
+/// Returns the end of the range that is read at a given time.
+pub(super) fn look_ahead(now: Timestamp) -> Timestamp {
+    now.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX)
+}
+
+/// Reads the minutes of namespaces from a time until now. Limits are read from `limits_from` on: a decision uses
+/// only those of the newest minute, and more than half of all points are limits.
 pub(crate) async fn read(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
     detail: Detail,
     only_these: bool,
     from: Timestamp,
+    limits_from: Timestamp,
     now: Timestamp,
 ) -> Result<Read, Unread> {
     // The families are queried one after the other. If a scrape happens in between, only the later queries
     // see it. Limits are queried first, so a minute that has its limits has everything else too.
-    let mut parts: Vec<(LimitKind, Part)> = detail.parts().collect();
-    parts.sort_by_key(|(_, part)| part.is_rate());
-    let asked = Asked {
-        namespaces,
-        only_these,
-        parts: &parts,
-        served: detail.served(),
-        from,
-        to: now,
-        longest_part: LONGEST_PART,
-    };
+    let mut all: Vec<(LimitKind, Part)> = detail.parts().collect();
+    all.sort_by_key(|(_, part)| part.is_rate());
+    let is_used = |(kind, part): &(LimitKind, Part)| part.is_rate() || (*kind, *part) == SHOWS_IDLE;
+    let used: Vec<(LimitKind, Part)> = all.iter().copied().filter(is_used).collect();
+    let whole_from = whole_minute(limits_from).max(from);
     let mut read = Read::default();
-    let minutes = each_minute(client, &asked, |minute| add(&mut read, minute))
-        .await
-        .map_err(Unread::from)?;
-    if !minutes.partial.is_empty() {
-        return Err(Unread::because(format!(
-            "Prometheus reports a partial response: {}",
-            minutes.warnings.join("; ")
-        )));
+    for (parts, from, to) in [(&used, from, whole_from), (&all, whole_from, look_ahead(now))] {
+        let asked = Asked {
+            namespaces,
+            only_these,
+            parts,
+            served: detail.served(),
+            from,
+            to,
+            now,
+            longest_part: LONGEST_PART,
+        };
+        let minutes = each_minute(client, &asked, |minute| add(&mut read, minute))
+            .await
+            .map_err(Unread::from)?;
+        if !minutes.partial.is_empty() {
+            return Err(Unread::because(format!(
+                "Prometheus reports a partial response: {}",
+                minutes.warnings.join("; ")
+            )));
+        }
+        read.metrics.has_scrape_times |= minutes.has_scrape_times;
     }
-    read.metrics.has_scrape_times = minutes.has_scrape_times;
     Ok(read)
 }
 
@@ -65,7 +80,9 @@ pub(super) struct Asked<'a> {
     /// The limits whose served rate is among the parts.
     pub(super) served: PerLimit<bool>,
     pub(super) from: Timestamp,
+    /// Exclusive.
     pub(super) to: Timestamp,
+    pub(super) now: Timestamp,
     /// Maximum number of minutes that are folded at the same time.
     pub(super) longest_part: i64,
 }
@@ -94,13 +111,16 @@ pub(super) async fn each_minute(
         .collect();
     let minutes = CELLS / i64::try_from(names.len().max(1)).unwrap_or(CELLS);
     let step = SignedDuration::from_mins(minutes.clamp(5, asked.longest_part));
-    let end = asked.to.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
+    let end = asked.to;
     let mut from = whole_minute(asked.from);
+    let mut read = MinutesRead::default();
+    if from >= end {
+        return Ok(read);
+    }
     let mut template = UsageFold::of(names.iter().copied());
-    for kind in declared(client, asked.served, asked.to).await? {
+    for kind in declared(client, asked.served, asked.now).await? {
         template.declare(kind.families().served);
     }
-    let mut read = MinutesRead::default();
     while from < end {
         let to = from.saturating_add(step).unwrap_or(end).min(end);
         let query = Query {

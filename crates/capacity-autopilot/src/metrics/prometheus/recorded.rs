@@ -70,7 +70,8 @@ pub async fn minutes_of_prometheus(
         parts: &PARTS,
         served: PerLimit::from_fn(|kind| kind == LimitKind::Actions),
         from: span.from,
-        to: span.to,
+        to: minutes::look_ahead(span.to),
+        now: span.to,
         longest_part: LONGEST_PART,
     };
     let read = minutes::each_minute(client, &asked, |minute| {
