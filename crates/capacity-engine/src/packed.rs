@@ -19,6 +19,10 @@ const LIMITS: usize = LimitKind::ALL.len();
 /// Served and throttled rate of each limit. Together with the flag for reported, they fit into one byte.
 const RATES: usize = 2 * LIMITS;
 const REPORTED: u8 = 1 << RATES;
+/// Bytes of the largest minute.
+const LARGEST: usize = 2 + 16 + RATES * 10;
+/// Of thousands of namespaces, doubling would leave half of the memory unused.
+const GROWS_BY: usize = 256;
 
 /// The timestamp is one minute after the previous one.
 const LATER: u8 = 0;
@@ -37,6 +41,9 @@ pub struct PackedMinutes {
 impl PackedMinutes {
     /// Adds a minute.
     pub fn push(&mut self, sample: &MinuteSample) {
+        if self.bytes.capacity() - self.bytes.len() < LARGEST {
+            self.bytes.reserve_exact(GROWS_BY);
+        }
         let rates = rates_of(sample);
         let reported = if sample.reported { REPORTED } else { 0 };
         self.bytes

@@ -51,12 +51,18 @@ pub(crate) async fn read(
         namespaces: &names,
         only_these,
     };
-    let answer = scraper.read_account(&query).await?;
     let mut fold = UsageFold::of(namespaces.iter().map(NamespaceId::as_str));
-    for document in &answer.documents {
+    let nothing = fold.another();
+    // Documents of a large account are large, and what they come to is not.
+    let folded = |document: Vec<u8>| {
+        let mut part = nothing.another();
+        part.read(&document).map(|()| part)
+    };
+    let answer = scraper.read_account_with(&query, folded).await?;
+    for part in answer.parts {
         // Every line has been read once before, so an error here is a bug.
         let mistake = |error| Unread::because(format!("the metrics cannot be read: {error}"));
-        fold.read(document).map_err(mistake)?;
+        fold.merge(part.map_err(mistake)?);
     }
     let metrics = account_metrics(fold.finish(), detail.served(), Origin::Scraped);
     Ok((metrics, answer.requests))

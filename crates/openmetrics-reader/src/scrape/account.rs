@@ -19,6 +19,24 @@ pub struct AccountAnswer {
     pub requests: u32,
 }
 
+/// The result of a function for each document of one minute.
+#[derive(Debug)]
+pub struct AccountRead<T> {
+    /// One result per document. Every document was declared complete and was read to its end.
+    pub parts: Vec<T>,
+    /// The minute of the documents; `None` if no sample has a time.
+    pub minute: Option<Timestamp>,
+    /// Number of requests, including retries and parts that were read again.
+    pub requests: u32,
+}
+
+/// A part that was read.
+struct Done<'a, T> {
+    part: Part<'a>,
+    newest: Option<Timestamp>,
+    made: T,
+}
+
 /// How often a part is requested again if the endpoint does not know whether it is complete.
 const UNKNOWN_REPEATS: u32 = 2;
 
@@ -45,14 +63,38 @@ impl Scraper {
     /// Unless every part was declared complete and was read to its end, and all parts are for the same
     /// minute. Data read before an error must not be used: what is absent from a part is not zero.
     pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
+        let read = self.read_account_with(query, |document| document).await?;
+        Ok(AccountAnswer {
+            documents: read.parts,
+            minute: read.minute,
+            requests: read.requests,
+        })
+    }
+
+    /// As [`Scraper::read_account`], but keeps the result of `make` instead of each document. Results for documents of an
+    /// older minute are dropped, and those parts are read again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scraper::read_account`].
+    pub async fn read_account_with<T>(
+        &self,
+        query: &AccountQuery<'_>,
+        make: impl Fn(Vec<u8>) -> T,
+    ) -> Result<AccountRead<T>, Error> {
         let mut requests = 0;
-        self.read_parts(query, &mut requests)
+        self.read_parts(query, make, &mut requests)
             .await
             .map_err(|error| error.after(requests))
     }
 
-    async fn read_parts(&self, query: &AccountQuery<'_>, requests: &mut u32) -> Result<AccountAnswer, Error> {
-        let mut read: Vec<(Part<'_>, Answer)> = Vec::new();
+    async fn read_parts<T>(
+        &self,
+        query: &AccountQuery<'_>,
+        make: impl Fn(Vec<u8>) -> T,
+        requests: &mut u32,
+    ) -> Result<AccountRead<T>, Error> {
+        let mut read: Vec<Done<'_, T>> = Vec::new();
         let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
         let mut parts = waiting.len();
         let most_parts = parts * PARTS_OF_ONE;
@@ -60,7 +102,12 @@ impl Scraper {
         loop {
             while let Some(part) = waiting.pop_front() {
                 if let Some(answer) = self.part(&part, requests).await? {
-                    read.push((part, answer));
+                    let Answer { body, newest, .. } = answer;
+                    read.push(Done {
+                        part,
+                        newest,
+                        made: make(body),
+                    });
                     continue;
                 }
                 let narrower = narrowed(&part, query).ok_or_else(|| too_large(&part))?;
@@ -81,16 +128,15 @@ impl Scraper {
             };
             let shown = read
                 .iter()
-                .filter(|(part, _)| shows_minute(part))
-                .filter_map(|(_, answer)| answer.newest);
+                .filter(|done| shows_minute(&done.part))
+                .filter_map(|done| done.newest);
             let minute = shown.max();
-            let is_of_minute = |(part, answer): &(Part<'_>, Answer)| {
-                !shows_minute(part) || answer.newest.is_none() || answer.newest == minute
+            let is_of_minute = |done: &Done<'_, T>| {
+                !shows_minute(&done.part) || done.newest.is_none() || done.newest == minute
             };
             if read.iter().all(is_of_minute) {
-                let documents = read.into_iter().map(|(_, answer)| answer.body).collect();
-                return Ok(AccountAnswer {
-                    documents,
+                return Ok(AccountRead {
+                    parts: read.into_iter().map(|done| done.made).collect(),
                     minute,
                     requests: *requests,
                 });
@@ -103,7 +149,7 @@ impl Scraper {
             }
             let (current, older): (Vec<_>, Vec<_>) = read.into_iter().partition(is_of_minute);
             read = current;
-            waiting.extend(older.into_iter().map(|(part, _)| part));
+            waiting.extend(older.into_iter().map(|done| done.part));
         }
     }
 

@@ -14,7 +14,7 @@ mod config;
 mod error;
 mod parts;
 
-pub use account::AccountAnswer;
+pub use account::{AccountAnswer, AccountRead};
 pub use client::{Answer, Completeness, Query, Scraper};
 pub use config::{Config, ConfigError, PUBLIC_BASE_URL};
 pub use error::{Error, ErrorKind};

@@ -18,6 +18,15 @@ struct Newest {
     rate: Rate,
 }
 
+impl Newest {
+    /// Keeps the newer point, or the larger one if both are equally new.
+    fn follow(&mut self, other: Self) {
+        if (other.timestamp_ms, other.rate) > (self.timestamp_ms, self.rate) {
+            *self = other;
+        }
+    }
+}
+
 /// What was read about one namespace.
 #[derive(Debug, Clone, Default)]
 struct Cell {
@@ -28,7 +37,23 @@ struct Cell {
     is_seen: bool,
 }
 
-/// A series: number of the namespace, family, whether it is standby, and the hash of its labels.
+impl Cell {
+    fn merge(&mut self, other: Self) {
+        let newest = self.limits.iter_mut().chain(&mut self.on_demand_limits);
+        for (newest, more) in newest.zip(other.limits.into_iter().chain(other.on_demand_limits)) {
+            if let Some(more) = more {
+                newest.get_or_insert(more).follow(more);
+            }
+        }
+        for (family, why) in other.unreadable {
+            self.unreadable.entry(family).or_default().extend(why);
+        }
+        self.has_standby |= other.has_standby;
+        self.is_seen |= other.is_seen;
+    }
+}
+
+/// A series: number of the namespace, family, whether on standby, and its labels.
 type Key = (usize, Family, bool, u64);
 
 /// Namespaces and their numbers.
@@ -176,10 +201,26 @@ impl UsageFold {
                 self.rates.entry(key).or_insert(newest)
             }
         };
-        // Among points with the same timestamp, the largest value counts.
-        if (newest.timestamp_ms, newest.rate) > (slot.timestamp_ms, slot.rate) {
-            *slot = newest;
+        slot.follow(newest);
+    }
+
+    /// Takes in what another fold has taken in, which must be of the same namespaces: one made by [`UsageFold::another`].
+    pub fn merge(&mut self, other: Self) {
+        if self.cells.len() < other.cells.len() {
+            self.cells.resize_with(other.cells.len(), Cell::default);
         }
+        for (cell, more) in self.cells.iter_mut().zip(other.cells) {
+            cell.merge(more);
+        }
+        for (key, newest) in other.rates {
+            self.rates.entry(key).or_insert(newest).follow(newest);
+        }
+        for (declared, more) in self.declared.iter_mut().zip(other.declared) {
+            *declared |= more;
+        }
+        self.unlisted.extend(other.unlisted);
+        self.unlabelled += other.unlabelled;
+        self.overwritten += other.overwritten;
     }
 
     fn number_of(&mut self, series: &Series<'_>) -> Option<usize> {
@@ -385,6 +426,31 @@ mod tests {
         assert!(account.namespaces.keys().map(|name| &**name).eq(["pay.a1b2c"]));
         assert!(account.unlisted.iter().eq(["orders.a1b2c"]));
         assert_eq!((account.unlabelled, account.overwritten), (1, 1));
+    }
+
+    #[test]
+    fn documents_may_be_folded_apart_and_merged() {
+        let lines = r#"
+            service_request_count{NS="pay.a1b2c",operation="Poll"} 30 1790000040
+            service_request_count{NS="pay.a1b2c",operation="Start"} 12 1790000040
+            service_request_count{NS="idle.a1b2c",operation="Start"} NaN 1790000040
+            action_limit{NS="pay.a1b2c",region="a"} 500 1790000040
+            action_limit{NS="pay.a1b2c",region="b"} 800 1790000040
+            total_action_count{NS="idle.a1b2c",namespace_mode="standby"} 3 1790000040
+            total_action_count{NS="orders.a1b2c"} 5 1790000040
+            operations_count{region="a"} 5 1790000040
+            "#;
+        let fold = UsageFold::of(["pay.a1b2c", "idle.a1b2c"]);
+        let whole = folded_into(fold.clone(), lines);
+        let mut merged = fold;
+        for line in lines.trim().lines() {
+            let mut part = merged.another();
+            let line = line.trim().replace("NS", "temporal_namespace");
+            part.read(format!("{PREFIX}{line}\n").as_bytes())
+                .expect("readable");
+            merged.merge(part);
+        }
+        assert_eq!(merged.finish(), whole);
     }
 
     #[test]
