@@ -1,4 +1,8 @@
-//! Simulated hours: the sampler as often as its budget allows, an evaluation a real minute, changes where loads come and go.
+//! Simulated hours: a reading of the metrics whenever the clock has been moved on, an evaluation a real minute, changes where loads come
+//! and go.
+//!
+//! The clock runs in real time while anything is read, so that all requests of a reading show the same minute, and jumps to the next
+//! reading as soon as the worker is quiet.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +11,7 @@ use std::time::{Duration, Instant};
 use capacity_workflows::schedule::{Schedule, ScheduleOptions};
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions, Trace};
 use futures::StreamExt;
+use jiff::SignedDuration;
 use temporalio_client::{UntypedWorkflow, WorkflowDescribeOptions, WorkflowListOptions};
 
 use crate::Arguments;
@@ -23,7 +28,13 @@ const IDLE: usize = 360;
 const MEMORY: f64 = 60.0;
 /// Bytes of the ledger for a namespace and hour.
 const LEDGER: f64 = 1_000.0;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The worker's pace: it takes the next reading after a real second.
+const PACE: f64 = 60.0;
+/// Without a request for this long, nothing is being read.
+const QUIET: Duration = Duration::from_millis(400);
+/// After this long the clock moves on in any case.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// Runs it and measures it.
 pub(crate) async fn measure(
@@ -32,7 +43,6 @@ pub(crate) async fn measure(
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
     let cloud = cloud_simulator::start(SimulatorOptions {
-        speed: arguments.speed,
         seed: arguments.seed,
         past_minutes: 8,
         ..SimulatorOptions::new(account(arguments)?)
@@ -45,32 +55,34 @@ pub(crate) async fn measure(
         ("LEDGER_URL", ledger.display().to_string()),
         ("LEDGER_KEEP_MINUTES", "2h".to_owned()),
     ]);
-    let speed = arguments.speed.to_string();
-    let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &speed])?;
+    let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &PACE.to_string()])?;
     let every_minute = ScheduleOptions {
-        // Real minutes: the faster the time, the fewer evaluations an hour has.
+        // Real minutes, which are about an hour each.
         minutes: (0..60).collect(),
         ..ScheduleOptions::hourly()
     };
     Schedule::new(&world.client, &world.installation)
         .create(&every_minute)
         .await?;
-    let begun = Instant::now();
-    let lasts = Duration::from_secs_f64(f64::from(arguments.hours) * 3_600.0 / arguments.speed);
+    let begun = world.cloud.now();
+    let lasts = SignedDuration::from_hours(i64::from(arguments.hours));
+    let step = SignedDuration::from_mins(arguments.step_minutes);
     let mut resident = Vec::new();
     let mut noted = 0;
-    while begun.elapsed() < lasts {
-        tokio::time::sleep(LOOK_EVERY).await;
+    while world.cloud.now().duration_since(begun) < lasts {
+        read(&world).await;
         resident.push(worker.resident()?);
-        let hour = (begun.elapsed().as_secs_f64() * arguments.speed / 3_600.0).floor();
-        if hour > f64::from(noted) {
-            noted += 1;
+        world.cloud.advance(step);
+        let hour = world.cloud.now().duration_since(begun).as_hours();
+        if hour > noted {
+            noted = hour;
             crate::say(&format!(
-                "hour {noted}: {:.1} MB, {:.1} s of CPU, {} scrapes, {} changes",
+                "hour {hour}: {:.1} MB, {:.1} s of CPU, {} scrapes, {} changes, ledger {:.1} MB",
                 worker.resident()?,
                 worker.cpu()?,
                 world.scrapes(),
-                world.cloud.accepted().len()
+                world.cloud.accepted().len(),
+                megabytes(&ledger),
             ));
         }
     }
@@ -93,10 +105,25 @@ pub(crate) async fn measure(
     Ok(())
 }
 
+/// Waits until the worker has taken a reading, and until nothing is being read.
+async fn read(world: &World) {
+    let (begun, before) = (Instant::now(), world.scrapes());
+    let (mut seen, mut since) = (0, Instant::now());
+    while begun.elapsed() < STUCK {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let (scrapes, ops) = (world.scrapes(), world.ops_requests());
+        if scrapes + ops != seen {
+            (seen, since) = (scrapes + ops, Instant::now());
+        } else if scrapes > before && since.elapsed() >= QUIET {
+            return;
+        }
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Default)]
 struct Lived {
-    /// Once a second, in MB.
+    /// After each reading, in MB.
     resident: Vec<f64>,
     cpu: f64,
     peak: f64,

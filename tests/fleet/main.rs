@@ -2,7 +2,7 @@
 //! simulated day. Ends with exit code 1 if a target of `docs/scale.md` is missed.
 //!
 //! ```text
-//! cargo build --release --bins && target/release/fleet                10,000 namespaces, 24 simulated hours: five hours
+//! cargo build --release --bins && target/release/fleet                10,000 namespaces, 24 simulated hours: 40 minutes
 //! target/release/fleet --hours 0                                      single evaluations only: three minutes
 //! ```
 //!
@@ -39,10 +39,10 @@ struct Arguments {
     /// Simulated hours of the long run; 0 skips it.
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// How much faster than real time the long run is. Much faster, and the requests of one reading are answered with different
-    /// minutes, so that it is repeated until the account's requests are used up.
-    #[arg(long, default_value_t = 5.0)]
-    speed: f64,
+    /// Minutes that the clock of the long run jumps between two readings. 2 are 30 readings an hour, 5 requests each, of the 180 that
+    /// the endpoint gives an account.
+    #[arg(long, default_value_t = 2)]
+    step_minutes: i64,
     /// Evaluations to measure from each source of usage; 0 skips them.
     #[arg(long, default_value_t = 3)]
     evaluations: u32,

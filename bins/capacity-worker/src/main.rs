@@ -203,14 +203,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     }
     if let Some(metrics) = settings.metrics.as_mut() {
         // The budget is per hour of the service, but the scraper counts real hours.
-        let budget = f64::from(metrics.requests_per_hour) * arguments.cloud_speed;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the cast saturates, and the number is positive"
-        )]
-        let budget = budget.ceil() as u32;
-        metrics.requests_per_hour = budget;
+        metrics.hour = metrics.hour.div_f64(arguments.cloud_speed);
     }
     Ok(settings)
 }

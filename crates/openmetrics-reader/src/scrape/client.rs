@@ -15,7 +15,6 @@ use super::config::Config;
 use super::error::{EXCERPT, Error, ErrorKind, MESSAGE, beginning, redirect};
 use crate::{Event, Options, Reader, Summary};
 
-const HOUR: Duration = Duration::from_hours(1);
 /// Maximum wait that is honored if the endpoint asks for one. Longer waits are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -384,11 +383,11 @@ impl Scraper {
 
     /// Takes one request out of the hourly budget.
     fn spend(&self) -> Result<(), ErrorKind> {
-        let now = Instant::now();
+        let (now, hour) = (Instant::now(), self.config.hour);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         while recent
             .front()
-            .is_some_and(|made| now.duration_since(*made) >= HOUR)
+            .is_some_and(|made| now.duration_since(*made) >= hour)
         {
             recent.pop_front();
         }
@@ -396,7 +395,7 @@ impl Scraper {
         if recent.len() >= budget as usize {
             let free_in = recent
                 .front()
-                .map_or(HOUR, |made| HOUR.saturating_sub(now.duration_since(*made)));
+                .map_or(hour, |made| hour.saturating_sub(now.duration_since(*made)));
             return Err(ErrorKind::OverBudget {
                 requests_per_hour: budget,
                 free_in,

@@ -24,6 +24,8 @@ pub struct Config {
     /// Maximum number of requests per hour from this scraper. The account has 180, and another scraper with
     /// an interval of 30 seconds uses 120 of them.
     pub requests_per_hour: u32,
+    /// Length of the budget's hour: shorter for a simulated service whose time runs faster.
+    pub hour: Duration,
     /// Maximum number of points in one response before the endpoint truncates it.
     pub points_per_answer: usize,
 }
@@ -85,6 +87,7 @@ impl Config {
             request_timeout: Duration::from_secs(30),
             max_attempts: 4,
             requests_per_hour: 55,
+            hour: Duration::from_hours(1),
             points_per_answer: 30_000,
         })
     }
