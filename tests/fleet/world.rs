@@ -59,6 +59,10 @@ impl World {
             ("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key()),
             ("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key()),
             ("METRICS_REQUESTS_PER_HOUR", REQUESTS_PER_HOUR.to_owned()),
+            // As in the image and the systemd unit.
+            ("MALLOC_ARENA_MAX", "1".to_owned()),
+            ("MALLOC_MMAP_THRESHOLD_", "65536".to_owned()),
+            ("MALLOC_TRIM_THRESHOLD_", "131072".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();

@@ -33,7 +33,10 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     write_ahead_log::check(path)
         .await
         .map_err(|problem| failed(ErrorKind::Mixed, &problem))?;
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE);
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(PATIENCE)
+        .pragma("cache_size", CACHE);
     if opening == Opening::ReadOnly {
         return read_only(path, options, shown).await;
     }
@@ -96,6 +99,9 @@ async fn pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> 
 fn is_denied(error: &sqlx::Error) -> bool {
     has_code(error, &[READ_ONLY, CANNOT_OPEN])
 }
+
+/// Kibibytes of page cache per connection (negative: not pages). Rows are read once, in order, so more is of little use.
+const CACHE: &str = "-512";
 
 const BUSY: u32 = 5;
 const READ_ONLY: u32 = 8;

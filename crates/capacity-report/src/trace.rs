@@ -180,7 +180,9 @@ impl Traced<'_> {
                 minutes: vec![(self.gathered.span.from(), self.gathered.span.to())],
                 ..Rows::default()
             };
-            let formula = "rows whose evaluation in capacity_evaluations was made in the range".to_owned();
+            let formula = "decisions whose evaluation in capacity_evaluations was made in the range; those that are not changes are packed in \
+                 capacity_decision_blocks"
+                .to_owned();
             self.figure(format!("reasons:{action}:{code}"), decisions, formula, vec![rows])
         };
         self.namespace.reasons.iter().map(of).collect()

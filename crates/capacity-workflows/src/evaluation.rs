@@ -111,6 +111,8 @@ pub(crate) async fn evaluate(
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.ledger_problem.clone();
     let quiet = record(worker, request, &plan, &evaluation, &mut ledger_problem).await;
+    // The inputs of a large account are large, and only the plan is needed from here on.
+    drop(evaluation);
 
     let mut observation = Observation::of(&plan, &observe, worker.settings.dry_run, quiet);
     observation.report.paused = is_paused;
