@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use crate::client::{connection, environment, http};
-use crate::doctor::probe::autopilot_queue;
+use crate::client::{NotServing, connect, connection, environment, http};
+use crate::doctor::queue::autopilot_queue;
 use crate::place::{LEDGER, Place, Stack, USER};
 use crate::process::{self, State};
+use crate::wait::NotReady;
 use crate::{programs, tell, wait};
 
 /// The names of its processes.
@@ -59,11 +60,17 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     }
     let what = format!("capacity-worker at {}", stack.network().autopilot());
     wait::until(place, Some(WORKER), &what, async || {
-        http(&stack.network().autopilot(), "/healthz").await?;
-        let client = connection(place, stack, namespace).connect().await;
-        let client = client.map_err(|error| temporal_worker_kit::chain(&error))?;
-        if autopilot_queue(&client, namespace).await?.pollers.is_empty() {
-            return Err("it is not polling its task queue yet".to_owned());
+        http(&stack.network().autopilot(), "/healthz")
+            .await
+            .map_err(NotServing::Page)?;
+        let client = connect(place, &connection(place, stack, namespace)).await?;
+        let queue = autopilot_queue(&client, namespace).await;
+        if queue
+            .map_err(|error| NotReady::yet(error.to_string()))?
+            .pollers
+            .is_empty()
+        {
+            return Err(NotReady::yet("it is not polling its task queue yet"));
         }
         Ok(())
     })
@@ -112,8 +119,8 @@ async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, 
         Some(CLOUD),
         &format!("the simulated cloud at {}", stack.network().cloud()),
         async || {
-            let text = std::fs::read_to_string(&introduction).map_err(|error| error.to_string())?;
-            serde_json::from_str(&text).map_err(|_| "it has not reported its address yet".to_owned())
+            let text = std::fs::read_to_string(&introduction).unwrap_or_default();
+            serde_json::from_str(&text).map_err(|_| NotReady::yet("it has not reported its address yet"))
         },
     )
     .await

@@ -5,11 +5,14 @@
 use std::path::Path;
 
 use anyhow::Context;
+use http_edge::pem;
 use jiff::civil::Date;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
 };
+use rustls::CertificateError;
+use rustls::pki_types::{ServerName, UnixTime};
 
 use crate::place::{write_secret, write_whole};
 
@@ -37,7 +40,7 @@ const LEAVES: [(&str, &str, &str); 4] = [
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 
-const AUTHORITY_REMEDY: &str =
+pub(crate) const AUTHORITY_REMEDY: &str =
     "restore it from a backup, or delete the whole folder for new authorities, which every client then needs";
 
 /// Creates what is missing.
@@ -71,7 +74,8 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     if !LEAVES.iter().all(is_whole) {
         renew(folder, loopback, leaf_days.into())?;
     }
-    readable(folder)
+    readable(folder)?;
+    trusted(folder)
 }
 
 /// Checks that every file contains what it should: a role would exit at its start otherwise, or be waited for until the time is up.
@@ -86,7 +90,7 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
             AUTHORITY_REMEDY
         };
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let is_certificate = http_edge::pem::certificates(&bytes).is_ok_and(|found| !found.is_empty());
+        let is_certificate = pem::certificates(&bytes).is_ok_and(|found| !found.is_empty());
         anyhow::ensure!(
             is_certificate,
             "{} contains no certificate: {remedy}",
@@ -102,6 +106,67 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
                 AUTHORITY_REMEDY.to_owned()
             }
         })?;
+    }
+    Ok(())
+}
+
+/// Checks that every key belongs to its certificate, and that the others will accept each leaf: signed by its authority, with its
+/// name, and not expired. The roles would start otherwise, and never find each other.
+fn trusted(folder: &Path) -> anyhow::Result<()> {
+    const RENEW: &str = "`temporal-stack certificates` issues a new one";
+    let read = |name: &str| -> anyhow::Result<_> {
+        let (key_path, path) = paths(folder, name);
+        let certificates = pem::certificates(&std::fs::read(&path)?);
+        let key = pem::private_key(&std::fs::read(&key_path)?);
+        let certificates = certificates.map_err(|problem| anyhow::anyhow!("{} {problem}", path.display()))?;
+        let key = key.map_err(|problem| anyhow::anyhow!("{} {problem}", key_path.display()))?;
+        let is_pair = pem::check_pair(&certificates, &key, &http_edge::tls::provider()).is_ok();
+        Ok((certificates, is_pair, key_path, path))
+    };
+    for (name, authority, host) in LEAVES {
+        let (authorities, is_pair, key_path, authority_path) = read(authority)?;
+        anyhow::ensure!(
+            is_pair,
+            "{} does not belong to {}: {AUTHORITY_REMEDY}",
+            key_path.display(),
+            authority_path.display()
+        );
+        let (certificates, is_pair, key_path, path) = read(name)?;
+        anyhow::ensure!(
+            is_pair,
+            "{} does not belong to {}: {RENEW}",
+            key_path.display(),
+            path.display()
+        );
+        let verifier = http_edge::tls::verifier(&authorities)
+            .with_context(|| format!("{} cannot be used as an authority", authority_path.display()))?;
+        let outcome = verifier.verify_server_cert(
+            &certificates[0],
+            &[],
+            &ServerName::try_from(host)?,
+            &[],
+            UnixTime::now(),
+        );
+        let Err(error) = outcome else { continue };
+        let problem = match &error {
+            rustls::Error::InvalidCertificate(cause) => match cause {
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "has expired".to_owned()
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "is not valid yet, by this machine's clock".to_owned()
+                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    format!("is not valid for the name {host}")
+                }
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    format!("was not signed by {}", authority_path.display())
+                }
+                _ => format!("cannot be used ({error})"),
+            },
+            _ => format!("cannot be used ({error})"),
+        };
+        anyhow::bail!("the certificate in {} {problem}: {RENEW}", path.display());
     }
     Ok(())
 }
@@ -201,6 +266,51 @@ mod tests {
         );
         renew(folder.path(), "127.77", 90).expect("issued");
         ensured().expect("repaired");
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_would_accept_is_named_before_anything_starts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = tempfile::tempdir().expect("a folder");
+        for folder in [&folder, &other] {
+            ensure(folder.path(), "127.77", 90).expect("created");
+        }
+        let refused = |expected: &str| {
+            let error = ensure(folder.path(), "127.77", 90)
+                .expect_err("refused")
+                .to_string();
+            assert!(error.contains(expected), "{error}");
+            renew(folder.path(), "127.77", 90).expect("issued");
+            ensure(folder.path(), "127.77", 90).expect("repaired");
+        };
+        let copy = |from: &Path, name: &str, to: &str| {
+            for kind in ["pem", "key"] {
+                let to = folder.path().join(format!("{to}.{kind}"));
+                std::fs::copy(from.join(format!("{name}.{kind}")), to).expect("copied");
+            }
+        };
+        copy(folder.path(), "client", "frontend");
+        refused(
+            "frontend.pem is not valid for the name frontend.temporal-stack.internal: `temporal-stack certificates`",
+        );
+        copy(other.path(), "internode", "internode");
+        refused("internode.pem was not signed by ");
+        std::fs::copy(other.path().join("client.key"), folder.path().join("client.key")).expect("copied");
+        refused("client.key does not belong to ");
+        renew(folder.path(), "127.77", -3).expect("issued");
+        refused("has expired: `temporal-stack certificates`");
+        std::fs::copy(
+            other.path().join("client-ca.pem"),
+            folder.path().join("client-ca.pem"),
+        )
+        .expect("copied");
+        let error = ensure(folder.path(), "127.77", 90)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("client-ca.pem: restore it from a backup"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use temporal_worker_kit::{ConnectionSettings, Credential, Pem, chain};
+use temporal_worker_kit::{ConnectError, ConnectionSettings, Credential, Pem};
 use temporalio_client::grpc::HealthService;
-use temporalio_client::tonic::IntoRequest;
-use temporalio_client::{ClientTlsOptions, Connection, ConnectionOptions, TlsOptions, Url};
+use temporalio_client::tonic::{IntoRequest, Status};
+use temporalio_client::{Client, ClientTlsOptions, Connection, ConnectionOptions, TlsOptions, Url};
 use temporalio_common::protos::grpc::health::v1::HealthCheckRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
+use crate::certificates::FRONTEND_NAME;
+use crate::handshake::{FileError, HandshakeError, Leaf, served};
 use crate::place::{Place, Stack};
+use crate::query_error::QueryError;
 use crate::roles::{Member, Role};
 
 /// How long one question may take.
@@ -52,59 +54,177 @@ pub fn environment(place: &Place, stack: &Stack, namespace: &str) -> Vec<(&'stat
     ]
 }
 
+/// Why a process does not serve. The texts say "it" of the process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotServing {
+    /// It was not started, or stopped.
+    #[error("stopped")]
+    Stopped,
+    /// It has ended by itself.
+    #[error("died")]
+    Died,
+    /// No connection with it can be made.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// It accepts the connection, and the call failed.
+    #[error("the call failed: {0}")]
+    Call(String),
+    /// It says so.
+    #[error("it reports that it is not serving")]
+    Unhealthy,
+    /// It does not answer over HTTP.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The database does not answer.
+    #[error(transparent)]
+    Database(#[from] QueryError),
+    /// It serves, and the others do not know it.
+    #[error("it has not joined the cluster yet")]
+    Alone,
+}
+
+impl NotServing {
+    /// What to do about it, for a process of this name.
+    pub fn remedy(&self, name: &str) -> String {
+        match self {
+            Self::Stopped | Self::Died => {
+                format!("`temporal-stack logs {name}` shows how it ended; `deploy/stack/up` starts it again")
+            }
+            Self::Handshake(error) => error.remedy(name),
+            Self::Database(error) => error.remedy(),
+            Self::Call(_) | Self::Unhealthy | Self::Page(_) | Self::Alone => {
+                format!("`temporal-stack logs {name}` shows why; `temporal-stack restart {name}` restarts it")
+            }
+        }
+    }
+}
+
+/// A page that was not answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// No connection, or it was closed.
+    #[error("no response from {address}: {cause}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// Not in time.
+    #[error("no response from {address} within {} s", BOUND.as_secs())]
+    Late {
+        /// Where.
+        address: String,
+    },
+    /// Another status than 200.
+    #[error("{url} answers `{status}` {body}")]
+    Status {
+        /// Address and path.
+        url: String,
+        /// The line of the status.
+        status: String,
+        /// The first line of the page.
+        body: String,
+    },
+}
+
+/// Connects to the stack, or says why not in terms of its run directory instead of the settings of a client.
+///
+/// # Errors
+///
+/// Why there is no connection.
+pub async fn connect(place: &Place, settings: &ConnectionSettings) -> Result<Client, NotServing> {
+    let error = match settings.connect().await {
+        Ok(client) => return Ok(client),
+        Err(error) => error,
+    };
+    if let Some(leaf) = Leaf::of(Role::Frontend) {
+        served(place, &settings.address, &leaf).await?;
+    }
+    Err(NotServing::Call(match error {
+        ConnectError::Unreachable { text, .. } => text,
+        error => error.to_string(),
+    }))
+}
+
 /// Asks a process of the server whether it serves. The worker role has no health check: its metrics answer.
 ///
 /// # Errors
 ///
-/// Why it does not, in one sentence.
-pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(), String> {
-    let Some(service) = member.role.health_service() else {
+/// Why it does not.
+pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(), NotServing> {
+    let (Some(service), Some(leaf)) = (member.role.health_service(), Leaf::of(member.role)) else {
         let address = member.metrics(&stack.network().loopback);
-        return http(&address, "/metrics").await.map(drop);
+        return Ok(http(&address, "/metrics").await.map(drop)?);
     };
-    let (authority, leaf, name) = match member.role {
-        Role::Frontend => ("client-ca.pem", "client", FRONTEND_NAME),
-        _ => ("internode-ca.pem", "internode", INTERNODE_NAME),
+    let address = member.grpc(&stack.network().loopback);
+    let ask = async {
+        let connected = Connection::connect(options(place, &address, &leaf)?).await;
+        let mut connection = match connected {
+            Ok(connection) => connection,
+            Err(error) => {
+                // The client library shows the cause only in the text for its developers.
+                served(place, &address, &leaf).await?;
+                return Err(NotServing::Call(innermost(&error)));
+            }
+        };
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = connection.check(request.into_request()).await;
+        let answer = answer.map_err(|status| NotServing::Call(told(&status)))?;
+        if answer.into_inner().status == SERVING {
+            Ok(())
+        } else {
+            Err(NotServing::Unhealthy)
+        }
     };
+    tokio::time::timeout(2 * BOUND, ask)
+        .await
+        .unwrap_or(Err(NotServing::Handshake(HandshakeError::Late)))
+}
+
+/// How the client library connects to a role.
+fn options(place: &Place, address: &str, leaf: &Leaf) -> Result<ConnectionOptions, NotServing> {
     let read = |file: String| {
         let path = place.tls().join(file);
-        std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        std::fs::read(&path)
+            .map_err(|cause| NotServing::Handshake(HandshakeError::File(FileError::Read { path, cause })))
     };
     let identity = ClientTlsOptions::builder()
-        .client_cert(read(format!("{leaf}.pem"))?)
-        .client_private_key(read(format!("{leaf}.key"))?)
+        .client_cert(read(format!("{}.pem", leaf.identity))?)
+        .client_private_key(read(format!("{}.key", leaf.identity))?)
         .build();
-    let address = member.grpc(&stack.network().loopback);
-    let target = Url::parse(&format!("https://{address}")).map_err(|error| error.to_string())?;
+    let target = Url::parse(&format!("https://{address}"))
+        .map_err(|error| NotServing::Call(format!("{address} is not an address: {error}")))?;
     let mut options = ConnectionOptions::new(target).build();
     options.connect_timeout = Some(BOUND);
     options.tls_options = Some(
         TlsOptions::builder()
-            .server_root_ca_cert(read(authority.to_owned())?)
-            .domain(name.to_owned())
+            .server_root_ca_cert(read(format!("{}.pem", leaf.authority))?)
+            .domain(leaf.name.to_owned())
             .client_tls_options(identity)
             .build(),
     );
     // Only the frontend has that call.
     options.set_skip_get_system_info(true);
-    let ask = async {
-        let mut connection = Connection::connect(options)
-            .await
-            .map_err(|error| chain(&error))?;
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
-        let answer = connection.check(request.into_request()).await;
-        let answer = answer.map_err(|status| status.message().to_owned())?;
-        if answer.into_inner().status == SERVING {
-            Ok(())
-        } else {
-            Err("it reports that it is not serving".to_owned())
-        }
-    };
-    tokio::time::timeout(BOUND, ask)
-        .await
-        .unwrap_or_else(|_| Err(format!("no response within {} s", BOUND.as_secs())))
+    Ok(options)
+}
+
+/// The innermost cause, which is the specific one.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = std::iter::successors(Some(error), |error| (*error).source()).last();
+    last.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The server's words; without any, the name of the code.
+pub(crate) fn told(status: &Status) -> String {
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    }
 }
 
 /// Gets a page over plain HTTP, from loopback.
@@ -112,7 +232,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
 /// # Errors
 ///
 /// If it is not answered with 200.
-pub async fn http(address: &str, path: &str) -> Result<String, String> {
+pub async fn http(address: &str, path: &str) -> Result<String, PageError> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
@@ -123,14 +243,21 @@ pub async fn http(address: &str, path: &str) -> Result<String, String> {
     };
     let text = tokio::time::timeout(BOUND, ask)
         .await
-        .map_err(|_| format!("no response from {address} within {} s", BOUND.as_secs()))?
-        .map_err(|error| error.to_string())?;
+        .map_err(|_| PageError::Late {
+            address: address.to_owned(),
+        })?
+        .map_err(|cause| PageError::Unreachable {
+            address: address.to_owned(),
+            cause,
+        })?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
-        Ok(body.to_owned())
-    } else {
-        let first = body.lines().next().unwrap_or_default();
-        Err(format!("{address}{path} answers `{status}` {first}"))
+        return Ok(body.to_owned());
     }
+    Err(PageError::Status {
+        url: format!("{address}{path}"),
+        status: status.to_owned(),
+        body: body.lines().next().unwrap_or_default().to_owned(),
+    })
 }

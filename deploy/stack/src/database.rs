@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::place::{DATABASES, LEDGER, Place, Stack, USER, is_root, write_whole};
-use crate::{process, programs, wait};
+use crate::query_error::{Failure, QueryError, Server};
+use crate::wait::NotReady;
+use crate::{process, wait};
 
 /// The user that databases run as if this process is root: they refuse to run as root.
 #[derive(Debug, Clone, Copy)]
@@ -69,37 +71,42 @@ const POOLED: Duration = Duration::from_secs(10);
 
 /// Asks a database with psql. Rows of fields, as text.
 fn query(
-    programs: &Path,
-    address: &str,
+    place: &Place,
+    stack: &Stack,
+    server: Server,
     database: &str,
-    password: &str,
     sql: &str,
-    within: Duration,
-) -> Result<Vec<Vec<String>>, String> {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "5432"));
-    let mut command = Command::new(programs.join("psql"));
+) -> Result<Vec<Vec<String>>, QueryError> {
+    let (address, within) = match server {
+        Server::Postgres => (stack.network().postgres(), STATEMENT),
+        Server::PgBouncer => (stack.network().pgbouncer(), POOLED),
+    };
+    let failed = |failure: Failure| QueryError {
+        server,
+        address: address.clone(),
+        database: database.to_owned(),
+        password_file: place.password_file(),
+        failure,
+    };
+    let password = place
+        .password()
+        .map_err(|error| failed(Failure::PasswordFile(error)))?;
+    let (host, port) = address.rsplit_once(':').unwrap_or((&address, "5432"));
+    let mut command = Command::new(stack.postgres_programs.join("psql"));
     command
         .args(["-X", "-q", "-A", "-t", "-F", "\u{1f}", "-v", "ON_ERROR_STOP=1"])
         .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
         .env("PGPASSWORD", password)
         .env("PGCONNECT_TIMEOUT", "5")
+        // Its messages are read.
+        .env("LC_ALL", "C")
         .env_remove("PGOPTIONS")
         .env_remove("PGSERVICE");
     let output = process::output_within(&mut command, within)
-        .map_err(|error| format!("cannot run psql: {error}"))?
-        .ok_or_else(|| format!("no response from {address} within {} s", within.as_secs()))?;
+        .map_err(|error| failed(Failure::Psql(error)))?
+        .ok_or_else(|| failed(Failure::Late(within)))?;
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let said: Vec<&str> = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        return Err(said
-            .join(" ")
-            .trim_start_matches("psql: ")
-            .trim_start_matches("error: ")
-            .to_owned());
+        return Err(failed(Failure::of(&String::from_utf8_lossy(&output.stderr))));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let rows = text
@@ -113,39 +120,27 @@ fn query(
 /// # Errors
 ///
 /// What the database answers.
-pub fn direct(place: &Place, stack: &Stack, database: &str, sql: &str) -> anyhow::Result<Vec<Vec<String>>> {
-    let password = place.password()?;
-    query(
-        &stack.postgres_programs,
-        &stack.network().postgres(),
-        database,
-        &password,
-        sql,
-        STATEMENT,
-    )
-    .map_err(|problem| {
-        anyhow::anyhow!(
-            "PostgreSQL at {}, database {database}: {problem}",
-            stack.network().postgres()
-        )
-    })
+pub fn direct(
+    place: &Place,
+    stack: &Stack,
+    database: &str,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, QueryError> {
+    query(place, stack, Server::Postgres, database, sql)
 }
 
 /// Asks through `PgBouncer`, or `PgBouncer` itself if the database is `pgbouncer`.
 ///
 /// # Errors
 ///
-/// What it answers, on one line.
-pub fn pooled(place: &Place, stack: &Stack, database: &str, sql: &str) -> Result<Vec<Vec<String>>, String> {
-    let password = place.password().map_err(|error| format!("{error:#}"))?;
-    query(
-        &stack.postgres_programs,
-        &stack.network().pgbouncer(),
-        database,
-        &password,
-        sql,
-        POOLED,
-    )
+/// What it answers.
+pub fn pooled(
+    place: &Place,
+    stack: &Stack,
+    database: &str,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, QueryError> {
+    query(place, stack, Server::PgBouncer, database, sql)
 }
 
 /// Starts PostgreSQL, with a new cluster of databases if there is none, and waits until it answers.
@@ -178,7 +173,7 @@ pub async fn start_postgres(place: &Place, stack: &Stack) -> anyhow::Result<()> 
         place,
         Some("postgres"),
         &format!("PostgreSQL at {}", stack.network().postgres()),
-        async || direct(place, stack, "postgres", "select 1").map_err(|error| format!("{error:#}")),
+        async || direct(place, stack, "postgres", "select 1").map_err(NotReady::from),
     )
     .await?;
     Ok(())
@@ -228,17 +223,15 @@ pub async fn start_pgbouncer(place: &Place, stack: &Stack) -> anyhow::Result<()>
         crate::place::write_secret(&users, &format!("\"{USER}\" \"{password}\"\n"))?;
         Account::own(account, &ini)?;
         Account::own(account, &users)?;
-        let program = &stack.programs.pgbouncer;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&stack.programs.pgbouncer);
         command.arg(&ini).current_dir(&folder);
-        command.env("LD_LIBRARY_PATH", programs::libraries(program));
         process::start(place, "pgbouncer", Account::apply(account, &mut command))?;
     }
     wait::until(
         place,
         Some("pgbouncer"),
         &format!("PgBouncer at {}", stack.network().pgbouncer()),
-        async || pooled(place, stack, DATABASES[0], "select 1"),
+        async || pooled(place, stack, DATABASES[0], "select 1").map_err(NotReady::from),
     )
     .await?;
     Ok(())

@@ -4,20 +4,22 @@
 //! is written is one probe workflow, which is completed by the check that started it.
 
 mod addresses;
+mod archives;
+mod client;
 mod database;
+mod membership;
+mod pooler;
 pub mod probe;
+pub(crate) mod queue;
 mod report;
 mod search;
 mod settings;
 
-use std::time::{Duration, Instant};
-
+pub use self::client::elsewhere;
 pub use self::report::{Finding, Report, Verdict};
-use crate::place::{Place, Stack};
+use crate::client::NotServing;
+use crate::place::Place;
 use crate::run::{Line, status};
-
-/// How long a change of membership may take until every process has seen it.
-const SETTLED: Duration = Duration::from_secs(15);
 
 /// Checks everything. A check whose precondition has failed is left out: the failure says what to repair first.
 ///
@@ -35,32 +37,17 @@ pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow:
     let is_database_up = database::postgres(place, &stack, &mut report);
     if is_database_up {
         database::schemas(place, &stack, &mut report);
-        membership(place, &stack, &mut report).await;
+        membership::membership(place, &stack, &mut report).await;
     }
-    database::pgbouncer(place, &stack, is_database_up, &mut report);
+    pooler::pgbouncer(place, &stack, is_database_up, &mut report);
     search::cluster(place, &stack, &mut report);
     progress("checking certificates");
     addresses::certificates(place, &stack, &mut report).await;
     settings::replicas(&stack, &mut report);
     settings::dynamic_config(place, &stack, &mut report);
     progress("running a probe workflow");
-    probe::frontend(place, &stack, &mut report).await;
+    client::frontend(place, &stack, &mut report).await;
     Ok(report.findings())
-}
-
-/// A process that has just started or ended is known everywhere after a few seconds: only what lasts is reported.
-async fn membership(place: &Place, stack: &Stack, report: &mut Report) {
-    let begun = Instant::now();
-    loop {
-        let mut attempt = Report::default();
-        database::membership(place, stack, &mut attempt);
-        let is_good = attempt.0.iter().all(|finding| finding.verdict == Verdict::Good);
-        if is_good || begun.elapsed() > SETTLED {
-            report.0.extend(attempt.0);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }
 
 fn processes(lines: &[Line], report: &mut Report) {
@@ -69,23 +56,11 @@ fn processes(lines: &[Line], report: &mut Report) {
         match &line.serving {
             Ok(()) => report.good(&check, format!("serving at {}", line.address)),
             Err(problem) => {
-                let remedy = if line.pid.is_some() {
-                    format!(
-                        "`temporal-stack logs {0}` shows why; `temporal-stack restart {0}` restarts it",
-                        line.name
-                    )
-                } else {
-                    format!(
-                        "`temporal-stack logs {}` shows its end; `deploy/stack/up` starts it again",
-                        line.name
-                    )
+                let found = match problem {
+                    NotServing::Stopped | NotServing::Died => format!("{problem} at {}", line.address),
+                    problem => format!("{}: {problem}", line.address),
                 };
-                report.fail(
-                    &check,
-                    format!("{} at {}", problem, line.address),
-                    effect(&line.name),
-                    remedy,
-                );
+                report.fail(&check, found, effect(&line.name), problem.remedy(&line.name));
             }
         }
     }

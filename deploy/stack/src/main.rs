@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use process_edge::{flush_errors, write_error, write_output};
+use temporal_stack::client::NotServing;
 use temporal_stack::doctor::{self, Verdict};
 use temporal_stack::place::Place;
 use temporal_stack::run::{self, Up};
 use temporal_stack::settings::Settings;
 use temporal_stack::{client, namespaces, schema, search};
-use temporal_worker_kit::{chain, process_environment};
+use temporal_worker_kit::{ConnectError, chain, process_environment};
 use temporalio_client::Client;
 
 /// Run Temporal itself, self-hosted, on PostgreSQL.
@@ -196,19 +197,29 @@ async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 async fn status(place: &Place) -> anyhow::Result<ExitCode> {
     let lines = run::status(place).await?;
-    let shown: Vec<String> = lines
-        .iter()
-        .map(|line| {
-            let serving = match &line.serving {
-                Ok(()) => "serving".to_owned(),
-                Err(problem) => format!("not serving: {problem}"),
-            };
-            let pid = line.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            format!("{:<16} {:<18} {serving:<12} {pid}", line.name, line.address)
-        })
-        .collect();
-    write_output(&shown.join("\n"))?;
-    let all = lines.iter().all(|line| line.serving.is_ok());
+    let shown = lines.iter().map(|line| {
+        let serving = match &line.serving {
+            Ok(()) => "serving",
+            Err(NotServing::Stopped) => "stopped",
+            Err(NotServing::Died) => "died",
+            Err(_) => "not serving",
+        };
+        let pid = line.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        format!("{:<16} {:<18} {serving:<12} {pid}", line.name, line.address)
+    });
+    write_output(&shown.collect::<Vec<_>>().join("\n"))?;
+    let mut all = true;
+    for line in &lines {
+        if let Err(problem) = &line.serving {
+            all = false;
+            write_error(format!(
+                "{} at {}: {problem}. Remedy: {}\n",
+                line.name,
+                line.address,
+                problem.remedy(&line.name)
+            ));
+        }
+    }
     Ok(ExitCode::from(u8::from(!all)))
 }
 
@@ -240,12 +251,17 @@ async fn connected_elsewhere() -> anyhow::Result<Client> {
     loop {
         match settings.connect().await {
             Ok(client) => return Ok(client),
-            Err(error) if begun.elapsed() > PATIENCE => {
+            Err(error) if !may_pass(&error) || begun.elapsed() > PATIENCE => {
                 anyhow::bail!("cannot reach Temporal at {}: {}", settings.address, chain(&error))
             }
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
     }
+}
+
+/// Whether waiting can help. A proxy in front of a stack that is starting drops connections, which looks like a server without TLS.
+fn may_pass(error: &ConnectError) -> bool {
+    error.is_retryable() || matches!(error, ConnectError::NotEncrypted { .. })
 }
 
 /// How long a stack that starts may take until it accepts a connection.
@@ -273,7 +289,7 @@ async fn probe(path: &Path) -> anyhow::Result<ExitCode> {
         path.display()
     );
     let client = connected_elsewhere().await?;
-    let findings = doctor::probe::elsewhere(&client, wanted).await;
+    let findings = doctor::elsewhere(&client, wanted).await;
     for finding in &findings {
         let line = match finding.verdict {
             Verdict::Good => format!("ok      {}: {}", finding.check, finding.found),

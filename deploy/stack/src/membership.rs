@@ -2,6 +2,7 @@
 
 use crate::database::direct;
 use crate::place::{DATABASES, Place, Stack};
+use crate::query_error::QueryError;
 use crate::roles::Member;
 
 /// Members whose heartbeat is older have gone.
@@ -12,7 +13,7 @@ pub(crate) const HEARTBEAT: &str = "30 seconds";
 /// # Errors
 ///
 /// What the database answers.
-pub(crate) fn unknown_members(place: &Place, stack: &Stack) -> anyhow::Result<Vec<Member>> {
+pub(crate) fn unknown_members(place: &Place, stack: &Stack) -> Result<Vec<Member>, QueryError> {
     let sql = format!(
         "select role, rpc_address from cluster_membership \
          where last_heartbeat > (now() at time zone 'utc') - interval '{HEARTBEAT}'"

@@ -110,6 +110,11 @@ impl Place {
         self.folder.join("config").join(name)
     }
 
+    /// Temporal's dynamic configuration.
+    pub fn dynamic_config(&self) -> PathBuf {
+        self.config("dynamic.yaml")
+    }
+
     /// Certificates and keys.
     pub fn tls(&self) -> PathBuf {
         self.folder.join("tls")
@@ -120,13 +125,18 @@ impl Place {
         self.folder.join("database")
     }
 
+    /// The file with the password of the databases.
+    pub fn password_file(&self) -> PathBuf {
+        self.folder.join("password")
+    }
+
     /// Returns the password of the databases.
     ///
     /// # Errors
     ///
     /// If it cannot be read.
     pub fn password(&self) -> anyhow::Result<String> {
-        let path = self.folder.join("password");
+        let path = self.password_file();
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.trim_end().to_owned())
@@ -136,13 +146,22 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// If it cannot be written, or there are databases, which would not accept a new one.
     pub fn ensure_password(&self) -> anyhow::Result<()> {
         use std::io::Read;
-        let path = self.folder.join("password");
+        let path = self.password_file();
         if path.exists() {
             return Ok(());
         }
+        let data = self.database().join("postgres");
+        anyhow::ensure!(
+            !data.join("PG_VERSION").exists(),
+            "{} is missing, and the databases in {} were created with the password in it: restore that file. If it is lost, set a \
+             new password with `alter role {USER}` in PostgreSQL's single-user mode (`postgres --single`), and write it to that \
+             file. Nothing was started",
+            path.display(),
+            data.display()
+        );
         let mut bytes = [0; 24];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -198,26 +198,64 @@ pub fn names(place: &Place) -> Vec<String> {
 }
 
 /// Returns the end of a log; empty if there is none.
-pub(crate) fn last_bytes(place: &Place, name: &str) -> String {
-    const READ: u64 = 4 << 20;
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(place.log(name))?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
-        let mut bytes = Vec::new();
-        file.take(READ).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(place.log(name))?;
+    let end = file.metadata()?.len();
+    file.seek(SeekFrom::Start(end.saturating_sub(length)))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// How much of the end of a log is searched, a larger piece if the one before holds nothing.
+const PIECES: [u64; 3] = [4 << 20, 32 << 20, 256 << 20];
+
+/// Searches the end of a log for something; `None` if it is not there.
+pub(crate) fn find_in_log<T>(place: &Place, name: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    PIECES.into_iter().find_map(|length| {
+        let bytes = tail(place, name, length).ok()?;
+        find(&String::from_utf8_lossy(&bytes))
+    })
 }
 
 /// Returns the last lines of a log, shortened.
 pub fn last_lines(place: &Place, name: &str, count: usize) -> String {
-    const WIDTH: usize = 400;
-    let text = last_bytes(place, name);
+    let bytes = tail(place, name, PIECES[0]).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines.len().saturating_sub(count);
-    let shortened = lines[last..].iter().map(|line| {
+    shown(&lines[lines.len().saturating_sub(count)..])
+}
+
+/// Returns what a process that has ended said about it: a crash of a Go program is followed by a long trace.
+pub(crate) fn last_words(place: &Place, name: &str) -> String {
+    const SIGNS: [&str; 6] = [
+        "fatal error: ",
+        "panic: ",
+        r#""level":"fatal""#,
+        "FATAL: ",
+        "PANIC: ",
+        "Unable to start",
+    ];
+    const TRACE: usize = 60;
+    let bytes = tail(place, name, PIECES[0]).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines.drain(..lines.len().saturating_sub(TRACE));
+    let is_sign = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
+    let last = lines.len().saturating_sub(5);
+    match lines.iter().rposition(is_sign) {
+        Some(at) if at < last => {
+            let mut chosen = lines[at..at + 3].to_vec();
+            chosen.extend(&lines[lines.len() - 2..]);
+            shown(&chosen)
+        }
+        _ => shown(&lines[last..]),
+    }
+}
+
+fn shown(lines: &[&str]) -> String {
+    const WIDTH: usize = 400;
+    let shortened = lines.iter().map(|line| {
         let line: String = line.chars().take(WIDTH).collect();
         format!("  {line}")
     });
@@ -245,6 +283,39 @@ mod tests {
         signal(&place, "it", Signal::Kill).expect("sent");
         assert!(ended(&place, "it", Duration::from_mins(1)).await);
         assert_eq!(state(&place, "it"), State::Stopped);
+    }
+
+    #[test]
+    fn the_reason_of_a_crash_is_shown_and_not_only_its_trace() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        std::fs::create_dir_all(folder.path().join("logs")).expect("a folder");
+        let trace = "\tsomewhere.go:1\n".repeat(40);
+        std::fs::write(
+            place.log("history-1"),
+            format!("started\nfatal error: malformed GOMEMLIMIT\n{trace}exit status 2\n"),
+        )
+        .expect("written");
+        let shown = last_words(&place, "history-1");
+        assert!(
+            shown.contains("malformed GOMEMLIMIT") && shown.ends_with("  exit status 2"),
+            "{shown}"
+        );
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+
+    #[test]
+    fn a_log_is_searched_beyond_its_last_lines() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        std::fs::create_dir_all(folder.path().join("logs")).expect("a folder");
+        let find = |text: &str| text.contains("the reading").then_some(());
+        assert_eq!(find_in_log(&place, "history-1", find), None, "there is no log");
+        let later = "a line\n".repeat(1 << 20);
+        std::fs::write(place.log("history-1"), format!("the reading\n{later}")).expect("written");
+        assert_eq!(find_in_log(&place, "history-1", find), Some(()));
+        std::fs::write(place.log("history-1"), later).expect("written");
+        assert_eq!(find_in_log(&place, "history-1", find), None);
     }
 
     #[test]

@@ -17,18 +17,8 @@ struct Module {
     version: String,
 }
 
-/// Downloads and unpacks a package of the distribution; nothing is installed. The packages of its libraries have other names in
-/// later releases.
-const FETCH_PGBOUNCER: &str = r#"
-fetch() {
-  apt-get "$@" download pgbouncer libc-ares2 || apt-get "$@" download pgbouncer libcares2 || return 1
-  apt-get "$@" download libevent-2.1-7 || apt-get "$@" download libevent-2.1-7t64 || true
-}
-mkdir -p lists/partial cache/archives/partial
-own="-oDir::State::Lists=$PWD/lists -oDir::Cache=$PWD/cache"
-fetch || { apt-get $own update && fetch $own; } || exit 1
-for package in *.deb; do dpkg -x "$package" .; done
-rm -rf lists cache *.deb"#;
+/// Downloads and unpacks the distribution's package; nothing is installed.
+const FETCH_PGBOUNCER: &str = include_str!("../fetch-pgbouncer");
 
 /// Finds or builds every program of a stack.
 ///
@@ -231,7 +221,7 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
 
 fn pgbouncer() -> anyhow::Result<PathBuf> {
     let fetched = home()?.join("packages/pgbouncer");
-    let unpacked = fetched.join("usr/sbin/pgbouncer");
+    let unpacked = fetched.join("pgbouncer");
     let find = || {
         let usual = ["/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"].map(PathBuf::from);
         on_path("pgbouncer")
@@ -257,20 +247,4 @@ fn pgbouncer() -> anyhow::Result<PathBuf> {
         let last = said.lines().last().unwrap_or_default().to_owned();
         format!("PgBouncer is not installed and could not be fetched ({last}): `apt-get install pgbouncer`")
     })
-}
-
-/// The folders of libraries that came with an unpacked program.
-pub(crate) fn libraries(program: &Path) -> String {
-    let root = program
-        .ancestors()
-        .nth(3)
-        .unwrap_or(Path::new("/"))
-        .join("usr/lib");
-    let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let folders: Vec<String> = folders
-        .map(|folder| folder.path())
-        .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))
-        .map(|path| path.display().to_string())
-        .collect();
-    folders.join(":")
 }

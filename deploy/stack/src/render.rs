@@ -77,7 +77,7 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> a
             "history": { "state": "disabled", "URI": archive_uri(place, stack, "history") },
             "visibility": { "state": "disabled", "URI": archive_uri(place, stack, "visibility") },
         }},
-        "dynamicConfigClient": { "filepath": place.config("dynamic.yaml"), "pollInterval": "10s" },
+        "dynamicConfigClient": { "filepath": place.dynamic_config(), "pollInterval": "10s" },
     }))
 }
 

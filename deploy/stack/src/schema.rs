@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::database::direct;
 use crate::place::{DATABASES, Place, Stack, USER};
+use crate::query_error::QueryError;
 use crate::tell;
 
 /// Rows of visibility from which a migration that rewrites the table is refused without `--force`.
@@ -188,11 +189,11 @@ pub fn apply(place: &Place, stack: &Stack, force: bool) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// If PostgreSQL does not answer.
-pub fn look(place: &Place, stack: &Stack, which: usize) -> anyhow::Result<Found> {
+pub fn look(place: &Place, stack: &Stack, which: usize) -> Result<Found, QueryError> {
     look_at(place, stack, DATABASES[which])
 }
 
-fn look_at(place: &Place, stack: &Stack, name: &str) -> anyhow::Result<Found> {
+fn look_at(place: &Place, stack: &Stack, name: &str) -> Result<Found, QueryError> {
     let ask = |database: &str, sql: &str| direct(place, stack, database, sql);
     let exists = !ask(
         "postgres",
@@ -243,14 +244,8 @@ fn look_at(place: &Place, stack: &Stack, name: &str) -> anyhow::Result<Found> {
 ///
 /// If the scratch database cannot be set up.
 pub fn targets(place: &Place, stack: &Stack) -> anyhow::Result<[Version; 2]> {
-    let record = place
-        .folder()
-        .join(format!("schema-{}", stack.settings.server.version));
-    let remembered = std::fs::read_to_string(&record).unwrap_or_default();
-    if let Some((main, visibility)) = remembered.trim_end().split_once(' ')
-        && let (Some(main), Some(visibility)) = (Version::parse(main), Version::parse(visibility))
-    {
-        return Ok([main, visibility]);
+    if let Some(remembered) = remembered_targets(place, stack) {
+        return Ok(remembered);
     }
     let mut targets = [Version(0, 0); 2];
     for (which, target) in targets.iter_mut().enumerate() {
@@ -334,6 +329,9 @@ fn tool(place: &Place, stack: &Stack, database: &str, arguments: &[&str]) -> any
     let last = lines[lines.len().saturating_sub(3)..].join("\n  ");
     let hint = if last.contains("btree_gin") {
         "\nInstall the extension: `create extension btree_gin` in that database, or the package postgresql-contrib"
+    } else if last.contains("permission denied to create database") {
+        "\nThe user may not create databases: run `alter role temporal createdb` as a superuser, or create that database \
+         yourself, owned by temporal, then run this again. Nothing was changed"
     } else {
         "\nWhat was applied stays; `temporal-stack schema` continues from there. Nothing was dropped"
     };

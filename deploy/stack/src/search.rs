@@ -3,32 +3,31 @@
 //! The order matters: an index that exists before its template, or that the cluster made by itself, has fields of the wrong types,
 //! and lists fail to sort. What is there is looked at first and judged by pure code; an index is never deleted.
 
+mod automatic;
+mod request;
+
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::place::{Place, Stack, write_secret, write_whole};
+pub use self::automatic::Automatic;
+use self::automatic::CREATES_BY_ITSELF;
+pub use self::request::SearchError;
+use self::request::{call, refused, said};
+use crate::place::{Place, Stack, write_whole};
 use crate::settings::{Namespace, Search};
-use crate::{process, programs, tell};
-
-/// How long one request may take.
-const BOUND: Duration = Duration::from_secs(30);
-
-/// The setting by which the cluster would create an index with whatever types it guesses.
-const CREATES_BY_ITSELF: &str = "action.auto_create_index";
+use crate::{programs, tell};
 
 /// What a cluster holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
     /// Product and version.
     pub product: String,
-    /// `green`, `yellow` or `red`.
+    /// `green`, `yellow` or `red`; empty if it does not say.
     pub status: String,
-    /// Whether the cluster creates indexes automatically.
-    pub creates_by_itself: bool,
+    /// Which indexes the cluster creates automatically.
+    pub automatic: Automatic,
     /// Types by field of the template, if it is there.
     pub template: Option<BTreeMap<String, String>>,
     /// Types by field of the index, if it is there.
@@ -37,11 +36,20 @@ pub struct Found {
     pub records: u64,
 }
 
+/// An index that Temporal cannot use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the index has fields of the wrong types ({}): it was created without the template, and lists cannot sort. Set another \
+     search.index, or reindex it; nothing was changed",
+    .0.join(", ")
+)]
+pub struct WrongTypes(pub Vec<String>);
+
 /// One step of the set-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Keep the cluster from creating indexes by itself.
-    Settings,
+    /// Keep the cluster from creating this index by itself: the value of the setting, by where it is set.
+    Settings(BTreeMap<&'static str, String>),
     /// Put the template of the server's version.
     Template,
     /// Create the index.
@@ -50,16 +58,28 @@ pub enum Step {
     Fields(Vec<String>),
 }
 
+impl std::fmt::Display for Step {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Settings(_) => formatter.write_str(CREATES_BY_ITSELF),
+            Self::Template => formatter.write_str("the template"),
+            Self::Index => formatter.write_str("the index"),
+            Self::Fields(fields) => write!(formatter, "the fields {}", fields.join(", ")),
+        }
+    }
+}
+
 /// Judges what is missing, in the order in which it is set up.
 ///
 /// # Errors
 ///
 /// If the index has a field of another type than the server needs.
-pub fn judge(found: &Found, template: &Value) -> Result<Vec<Step>, String> {
+pub fn judge(found: &Found, index: &str, template: &Value) -> Result<Vec<Step>, WrongTypes> {
     let wanted = types(&template["mappings"]["properties"]);
     let mut steps = Vec::new();
-    if found.creates_by_itself {
-        steps.push(Step::Settings);
+    let changes = found.automatic.without(index);
+    if !changes.is_empty() {
+        steps.push(Step::Settings(changes));
     }
     if found.template.as_ref() != Some(&wanted) {
         steps.push(Step::Template);
@@ -76,11 +96,7 @@ pub fn judge(found: &Found, template: &Value) -> Result<Vec<Step>, String> {
         })
         .collect();
     if !wrong.is_empty() {
-        return Err(format!(
-            "the index has fields of the wrong types ({}): it was created without the template, and lists cannot sort. Set another \
-             search.index, or reindex it; nothing was changed",
-            wrong.join(", ")
-        ));
+        return Err(WrongTypes(wrong));
     }
     let missing: Vec<String> = wanted
         .keys()
@@ -115,28 +131,33 @@ pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     };
     let mut template = programs::search_template(&stack.settings.server.version)?;
     add_attributes(&mut template, &stack.settings.namespaces);
-    let found =
-        look(place, search).map_err(|problem| anyhow::anyhow!("search.url = \"{url}\": {problem}"))?;
-    let steps = judge(&found, &template).map_err(|problem| {
-        anyhow::anyhow!("{} at {url}, index {}: {problem}", found.product, search.index)
-    })?;
-    let put = |path: &str, body: &Value| {
-        let (status, answer) = call(place, search, "PUT", path, Some(body)).map_err(anyhow::Error::msg)?;
-        anyhow::ensure!(
-            status < 300,
-            "PUT {url}/{path} answers {status}: {}",
-            said(&answer)
-        );
-        anyhow::Ok(())
+    let at = |error: SearchError| anyhow::anyhow!("search.url = \"{url}\": {error}");
+    let judged = || -> anyhow::Result<Vec<Step>> {
+        let found = look(place, search).map_err(at)?;
+        judge(&found, &search.index, &template)
+            .with_context(|| format!("{} at {url}, index {}", found.product, search.index))
     };
+    let put = |path: &str, body: &Value| match call(place, search, "PUT", path, Some(body)).map_err(at)? {
+        (200..300, _) => Ok(()),
+        (status, answer) => Err(at(SearchError::Refused {
+            request: format!("PUT {path}"),
+            status,
+            said: said(&answer),
+        })),
+    };
+    let steps = judged()?;
+    let has_steps = !steps.is_empty();
     for step in steps {
         match step {
-            Step::Settings => {
-                tell(&format!("{url}: setting {CREATES_BY_ITSELF} to false"));
-                put(
-                    "_cluster/settings",
-                    &json!({ "persistent": { CREATES_BY_ITSELF: "false" } }),
-                )?;
+            Step::Settings(changes) => {
+                let mut body = json!({});
+                for (place, value) in changes {
+                    tell(&format!(
+                        "{url}: setting {CREATES_BY_ITSELF} to {value} ({place})"
+                    ));
+                    body[place] = json!({ CREATES_BY_ITSELF: value });
+                }
+                put("_cluster/settings", &body)?;
             }
             Step::Template => {
                 tell(&format!(
@@ -155,6 +176,17 @@ pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
                 put(&format!("{}/_mapping", search.index), &properties)?;
             }
         }
+    }
+    if has_steps {
+        let left = judged()?;
+        anyhow::ensure!(
+            left.is_empty(),
+            "search.url = \"{url}\": the cluster accepted every step, and does not have {}: run `temporal-stack schema` again",
+            left.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
     }
     write_whole(&place.config("search-template.json"), &template.to_string())
 }
@@ -188,23 +220,21 @@ pub(crate) fn recorded_template(place: &Place) -> Option<Value> {
 /// # Errors
 ///
 /// If it does not answer, or is not one that Temporal can use.
-pub fn look(place: &Place, search: &Search) -> Result<Found, String> {
+pub fn look(place: &Place, search: &Search) -> Result<Found, SearchError> {
     let get = |path: &str| call(place, search, "GET", path, None);
     let needed = |path: &str| match get(path)? {
         (200, answer) => Ok(answer),
-        (401 | 403, _) => {
-            Err("it refuses the credentials: set search.username and search.password_file".to_owned())
-        }
-        (status, answer) => Err(format!("GET {path} answers {status}: {}", said(&answer))),
+        (401 | 403, _) => Err(SearchError::Credentials),
+        (status, answer) => Err(refused(path, status, &answer)),
     };
     let root = needed("")?;
-    let product =
-        product(&root).ok_or("what answers there is neither OpenSearch nor Elasticsearch 7 or 8")?;
-    let settings = needed("_cluster/settings?flat_settings=true")?;
+    let product = product(&root).ok_or(SearchError::Foreign)?;
+    let settings = needed("_cluster/settings?flat_settings=true&include_defaults=true")?;
     let health = needed("_cluster/health")?;
     let template = match get(&format!("_template/{}", template_name(search)))? {
         (200, answer) => Some(types(&answer[template_name(search)]["mappings"]["properties"])),
-        _ => None,
+        (404, _) => None,
+        (status, answer) => return Err(refused(&template_name(search), status, &answer)),
     };
     let (index, records) = match get(&search.index)? {
         (200, answer) => {
@@ -213,18 +243,12 @@ pub fn look(place: &Place, search: &Search) -> Result<Found, String> {
             (Some(fields), counted["count"].as_u64().unwrap_or_default())
         }
         (404, _) => (None, 0),
-        (status, answer) => {
-            return Err(format!(
-                "GET {} answers {status}: {}",
-                search.index,
-                said(&answer)
-            ));
-        }
+        (status, answer) => return Err(refused(&search.index, status, &answer)),
     };
     Ok(Found {
         product,
-        status: health["status"].as_str().unwrap_or("unknown").to_owned(),
-        creates_by_itself: settings["persistent"][CREATES_BY_ITSELF] != "false",
+        status: health["status"].as_str().unwrap_or_default().to_owned(),
+        automatic: Automatic::read(&settings),
         template,
         index,
         records,
@@ -243,67 +267,6 @@ fn product(root: &Value) -> Option<String> {
     is_elastic.then(|| format!("Elasticsearch {number}"))
 }
 
-/// The reason in a response that refuses.
-fn said(answer: &Value) -> String {
-    let reason = answer["error"]["reason"]
-        .as_str()
-        .or_else(|| answer["error"].as_str());
-    reason.map_or_else(|| answer.to_string().chars().take(200).collect(), str::to_owned)
-}
-
-/// One request, by curl: it speaks TLS, and takes the authorities of the machine.
-fn call(
-    place: &Place,
-    search: &Search,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<(u16, Value), String> {
-    let url = search.url.as_deref().unwrap_or_default().trim_end_matches('/');
-    let mut command = Command::new("curl");
-    command
-        .args([
-            "--silent",
-            "--show-error",
-            "--connect-timeout",
-            "5",
-            "--max-time",
-            "20",
-        ])
-        .args(["--request", method, "--header", "content-type: application/json"])
-        .args(["--write-out", "\n%{http_code}"]);
-    if let (Some(user), Some(password)) = (&search.username, search.password()?) {
-        // Not on the command line, where everybody could read it.
-        let file = place.config("search.curl");
-        write_secret(
-            &file,
-            &format!("user = {}\n", json!(format!("{user}:{password}"))),
-        )
-        .map_err(|error| format!("{error:#}"))?;
-        command.arg("--config").arg(file);
-    }
-    if let Some(body) = body {
-        command.args(["--data-binary", &body.to_string()]);
-    }
-    command.arg(format!("{url}/{path}"));
-    let output = process::output_within(&mut command, BOUND)
-        .map_err(|error| format!("cannot run curl: {error}; install it (`apt-get install curl`)"))?
-        .ok_or_else(|| format!("no response within {} s", BOUND.as_secs()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(text.trim().trim_start_matches("curl: ").to_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (answer, status) = text.rsplit_once('\n').unwrap_or(("", &text));
-    let status = status
-        .trim()
-        .parse()
-        .map_err(|_| "it does not speak HTTP".to_owned())?;
-    // A proxy answers with a page instead of JSON; its status says enough.
-    let answer = serde_json::from_str(answer).unwrap_or_else(|_| json!({ "error": answer }));
-    Ok((status, answer))
-}
-
 /// The datastore of the server's configuration.
 ///
 /// # Errors
@@ -317,7 +280,7 @@ pub fn datastore(search: &Search) -> anyhow::Result<Value> {
         "url": { "scheme": scheme, "host": host.trim_end_matches('/') },
         "indices": { "visibility": search.index },
     });
-    if let (Some(user), Some(password)) = (&search.username, search.password().map_err(anyhow::Error::msg)?) {
+    if let (Some(user), Some(password)) = (&search.username, search.password()?) {
         config["username"] = json!(user);
         config["password"] = json!(password);
     }
@@ -335,9 +298,15 @@ mod tests {
         }}})
     }
 
+    const INDEX: &str = "temporal_visibility_v1";
+
     fn complete() -> Found {
         let fields = types(&template()["mappings"]["properties"]);
         Found {
+            automatic: Automatic {
+                persistent: Some("false".to_owned()),
+                ..Automatic::default()
+            },
             template: Some(fields.clone()),
             index: Some(fields),
             ..Found::default()
@@ -346,12 +315,9 @@ mod tests {
 
     #[test]
     fn an_empty_cluster_is_set_up_in_order() {
-        let found = Found {
-            creates_by_itself: true,
-            ..Found::default()
-        };
-        let steps = judge(&found, &template()).expect("possible");
-        assert_eq!(steps, [Step::Settings, Step::Template, Step::Index]);
+        let steps = judge(&Found::default(), INDEX, &template()).expect("possible");
+        let settings = [("persistent", format!("-{INDEX},+*"))].into();
+        assert_eq!(steps, [Step::Settings(settings), Step::Template, Step::Index]);
     }
 
     #[test]
@@ -360,7 +326,7 @@ mod tests {
         let index = found.index.as_mut().expect("there");
         index.insert("CapacityNamespace".to_owned(), "keyword".to_owned());
         assert_eq!(
-            judge(&found, &template()),
+            judge(&found, INDEX, &template()),
             Ok(vec![]),
             "custom search attributes stay"
         );
@@ -371,13 +337,15 @@ mod tests {
         let mut found = complete();
         let index = found.index.as_mut().expect("there");
         index.remove("StartTime");
-        let steps = judge(&found, &template()).expect("possible");
+        let steps = judge(&found, INDEX, &template()).expect("possible");
         assert_eq!(steps, [Step::Fields(vec!["StartTime".to_owned()])]);
         let index = found.index.as_mut().expect("there");
         index.insert("StartTime".to_owned(), "text".to_owned());
-        let refused = judge(&found, &template()).expect_err("refused");
+        let refused = judge(&found, INDEX, &template()).expect_err("refused");
         assert!(
-            refused.contains("StartTime is text instead of date_nanos"),
+            refused
+                .to_string()
+                .contains("StartTime is text instead of date_nanos"),
             "{refused}"
         );
     }

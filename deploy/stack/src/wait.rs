@@ -1,9 +1,12 @@
-//! Waits on readiness: each says what it waits for, and ends immediately when the process it waits for dies.
+//! Waits on readiness: each says what it waits for, and ends immediately when a process dies or when waiting cannot help.
 
 use std::time::{Duration, Instant};
 
+use crate::client::NotServing;
+use crate::handshake::RENEW;
 use crate::place::Place;
-use crate::process::{State, last_lines, state};
+use crate::process::{State, last_lines, last_words, names, state};
+use crate::query_error::QueryError;
 use crate::tell;
 
 /// A wait that takes longer is announced.
@@ -18,19 +21,79 @@ const BOUND: Duration = Duration::from_mins(5);
 /// Between two probes.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Certificates are read again once a minute: what is wrong with them may pass until then.
+const REREAD: Duration = Duration::from_secs(90);
+
+/// Why something that is waited for is not ready.
+#[derive(Debug)]
+pub(crate) struct NotReady {
+    /// What is missing, and what to do if waiting does not help.
+    text: String,
+    /// How long waiting can help.
+    patience: Duration,
+}
+
+impl NotReady {
+    /// Something that usually passes.
+    pub(crate) fn yet(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            patience: BOUND,
+        }
+    }
+}
+
+impl From<QueryError> for NotReady {
+    fn from(error: QueryError) -> Self {
+        if error.is_passing() {
+            Self::yet(error.to_string())
+        } else {
+            Self {
+                text: format!("{error}. {}. Nothing was changed", capitalized(&error.remedy())),
+                patience: Duration::ZERO,
+            }
+        }
+    }
+}
+
+impl From<NotServing> for NotReady {
+    fn from(problem: NotServing) -> Self {
+        match problem {
+            NotServing::Database(error) => error.into(),
+            NotServing::Handshake(error) if error.is_about_certificates() => Self {
+                text: format!("{error}. {}", capitalized(RENEW)),
+                patience: REREAD,
+            },
+            problem => Self::yet(problem.to_string()),
+        }
+    }
+}
+
+/// Begins a sentence.
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// Waits until a probe succeeds. The probe's error says what is missing.
 ///
 /// # Errors
 ///
-/// If the process dies, or the probe has not succeeded after five minutes.
+/// If any process of the stack dies meanwhile, the probe fails in a way that waiting cannot help, or it has not succeeded after
+/// five minutes.
 pub(crate) async fn until<T>(
     place: &Place,
     process: Option<&str>,
     what: &str,
-    mut probe: impl AsyncFnMut() -> Result<T, String>,
+    mut probe: impl AsyncFnMut() -> Result<T, NotReady>,
 ) -> anyhow::Result<T> {
     let begun = Instant::now();
     let mut announced: Option<Instant> = None;
+    let is_running = |name: &String| matches!(state(place, name), State::Running(_));
+    let mut watched: Vec<String> = names(place).into_iter().filter(is_running).collect();
+    // It may have died already.
+    watched.extend(process.map(str::to_owned));
     loop {
         let missing = match probe().await {
             Ok(found) => {
@@ -41,28 +104,39 @@ pub(crate) async fn until<T>(
             }
             Err(missing) => missing,
         };
-        if let Some(name) = process
-            && !matches!(state(place, name), State::Running(_))
-        {
+        if let Some(name) = watched.iter().find(|name| !is_running(name)) {
+            let when = if process == Some(name.as_str()) {
+                "while starting".to_owned()
+            } else {
+                format!("while waiting for {what}")
+            };
+            let words = last_words(place, name);
             anyhow::bail!(
-                "{name} died while starting. The end of its log ({}):\n{}\n{}",
+                "{name} died {when}. The end of its log ({}):\n{words}\n{}",
                 place.log(name).display(),
-                last_lines(place, name, 5),
-                remedy(&last_lines(place, name, 20))
+                remedy(&format!("{words}\n{}", last_lines(place, name, 20)))
             );
         }
-        anyhow::ensure!(
-            begun.elapsed() < BOUND,
-            "{what}: not ready after {} minutes: {missing}. What was started keeps running: see `temporal-stack status`",
-            BOUND.as_secs() / 60
-        );
+        if begun.elapsed() >= missing.patience {
+            let text = missing.text;
+            let failed = if missing.patience.is_zero() {
+                if text.starts_with(what) {
+                    text
+                } else {
+                    format!("{what}: {text}")
+                }
+            } else {
+                format!("{what}: not ready after {} s: {text}", begun.elapsed().as_secs())
+            };
+            anyhow::bail!("{failed}. What was started keeps running: see `temporal-stack status`");
+        }
         let is_due = match announced {
             None => begun.elapsed() > SILENT,
             Some(last) => last.elapsed() > AGAIN,
         };
         if is_due {
             announced = Some(Instant::now());
-            tell(&format!("waiting for {what}: {missing}"));
+            tell(&format!("waiting for {what}: {}", missing.text));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -123,6 +197,8 @@ fn remedy(lines: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Signal;
+    use crate::query_error::{Failure, Server};
     use rstest::rstest;
 
     #[rstest]
@@ -154,13 +230,58 @@ mod tests {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "echo 'write failed: no space left on device' >&2; exit 1"]);
         crate::process::start(&place, "history-1", &mut command).expect("started");
-        let probe = async || Err::<(), _>("it is not serving".to_owned());
+        let probe = async || Err::<(), _>(NotReady::yet("it is not serving"));
         let error = until(&place, Some("history-1"), "history-1", probe).await;
         let said = error.expect_err("it died").to_string();
         for part in [
             "history-1 died while starting",
             "no space left on device",
             "The disk is full",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        // Another one, that runs when the wait begins.
+        crate::process::start(
+            &place,
+            "history-1",
+            std::process::Command::new("sleep").arg("600"),
+        )
+        .expect("started");
+        let probe = async || {
+            crate::process::signal(&place, "history-1", Signal::Kill).expect("sent");
+            Err::<(), _>(NotReady::yet("it is not serving"))
+        };
+        let error = until(&place, None, "the web UI", probe).await;
+        let said = error.expect_err("it died").to_string();
+        assert!(
+            said.contains("history-1 died while waiting for the web UI"),
+            "{said}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_waiting_cannot_help_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::find(Some(folder.path())).expect("a place");
+        let mut asked = 0;
+        let probe = async || {
+            asked += 1;
+            let error = QueryError {
+                server: Server::Postgres,
+                address: "127.77.0.1:5432".to_owned(),
+                database: "postgres".to_owned(),
+                password_file: place.password_file(),
+                failure: Failure::of("FATAL:  password authentication failed for user \"temporal\""),
+            };
+            Err::<(), _>(error.into())
+        };
+        let error = until(&place, None, "PostgreSQL at 127.77.0.1:5432", probe).await;
+        let said = error.expect_err("not waited for").to_string();
+        assert_eq!(asked, 1, "{said}");
+        for part in [
+            "password authentication failed for user \"temporal\"",
+            "The password in ",
+            "Nothing was changed",
         ] {
             assert!(said.contains(part), "{said}");
         }

@@ -13,17 +13,7 @@ use rstest::rstest;
 use crate::places::{ACCOUNT, at, change, decision, evaluation, minute, policy_state, sample};
 use crate::postgres::{GUARDIAN, free_port, hand_over, new_database, unprivileged};
 
-/// The package of the name resolver library is renamed in later releases, and the event library is installed
-/// on almost every system. Nothing is installed.
-const FETCH: &str = r#"
-fetch() {
-  apt-get "$@" download pgbouncer libc-ares2 || apt-get "$@" download pgbouncer libcares2 || return 1
-  apt-get "$@" download libevent-2.1-7 || apt-get "$@" download libevent-2.1-7t64 || true
-}
-mkdir -p lists/partial cache/archives/partial
-own="-oDir::State::Lists=$PWD/lists -oDir::Cache=$PWD/cache"
-fetch || { apt-get $own update && fetch $own; } || exit 1
-for package in *.deb; do dpkg -x "$package" .; done"#;
+const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/stack/fetch-pgbouncer");
 
 static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
@@ -72,7 +62,6 @@ impl Pooler {
             .arg(program)
             .arg(&settings)
             .current_dir(&folder)
-            .env("LD_LIBRARY_PATH", libraries(program))
             .env("GUARDED_FOLDER", &folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -107,38 +96,19 @@ fn program() -> Result<PathBuf, String> {
         return Ok(found.to_path_buf());
     }
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pgbouncer");
-    let unpacked = cache.join("usr/sbin/pgbouncer");
-    if !unpacked.is_file() {
+    let launcher = cache.join("pgbouncer");
+    if !launcher.is_file() {
         std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
-        let fetched = Command::new("sh")
-            .args(["-c", FETCH])
-            .current_dir(&cache)
-            .output();
+        let fetched = Command::new(FETCH).current_dir(&cache).output();
         let fetched = fetched.map_err(|error| error.to_string())?;
-        if !unpacked.is_file() {
+        if !launcher.is_file() {
             return Err(format!(
                 "PgBouncer could not be fetched: {}",
                 String::from_utf8_lossy(&fetched.stderr)
             ));
         }
     }
-    Ok(unpacked)
-}
-
-/// Folders of libraries that were unpacked with the program.
-fn libraries(program: &Path) -> String {
-    let root = program
-        .ancestors()
-        .nth(3)
-        .unwrap_or(Path::new("/"))
-        .join("usr/lib");
-    let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let folders: Vec<String> = folders
-        .map(|folder| folder.path())
-        .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))
-        .map(|path| path.display().to_string())
-        .collect();
-    folders.join(":")
+    Ok(launcher)
 }
 
 /// Everything that a worker and the commands do, with more client connections than server connections.

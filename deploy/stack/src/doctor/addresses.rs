@@ -1,82 +1,95 @@
 //! Certificates as they are served: their names, their expiry, and whether they are those of the files.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use http_edge::pem;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
+use crate::certificates::AUTHORITY_REMEDY;
+use crate::handshake::{FileError, HandshakeError, Leaf, RENEW, leaf_of, served};
 use crate::place::{Place, Stack};
-use crate::roles::{Member, Role};
 
 use super::report::{Finding, Report, Verdict};
 
 /// A certificate that expires sooner is reported.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-const BOUND: Duration = Duration::from_secs(5);
-
 pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Report) {
     for member in stack.settings.members() {
-        let leaf = match member.role {
-            Role::Worker => continue,
-            Role::Frontend => Leaf {
-                file: "frontend",
-                identity: "client",
-                authority: "client-ca",
-                name: FRONTEND_NAME,
-            },
-            _ => Leaf {
-                file: "internode",
-                identity: "internode",
-                authority: "internode-ca",
-                name: INTERNODE_NAME,
-            },
+        let Some(leaf) = Leaf::of(member.role) else {
+            continue;
         };
         let check = format!("certificate of {member}");
-        let served = match served(place, stack, member, &leaf).await {
+        let address = member.grpc(&stack.network().loopback);
+        let served = match served(place, &address, &leaf).await {
             Ok(served) => served,
-            Err(Refused::Unreachable) => continue,
-            Err(Refused::Problem(problem)) => {
-                report.fail(&check, problem, "clients and other roles cannot connect", RENEW);
+            // The check of the process has reported it.
+            Err(HandshakeError::Unreachable(_)) => continue,
+            Err(error) => {
+                let why = "clients and other roles cannot connect";
+                let remedy = error.remedy(&member.to_string());
+                report.fail(&check, error.to_string(), why, remedy);
                 continue;
             }
         };
-        let on_disk = leaf_of(place, leaf.file).ok();
-        let is_on_disk = on_disk.is_none_or(|on_disk| on_disk.as_ref() == served.as_ref());
-        let found = judge(
-            &check,
-            leaf.name,
-            not_after(&served),
-            is_on_disk,
-            Timestamp::now(),
-        );
-        report.0.push(found);
+        let file = match leaf_of(place, leaf.file) {
+            Ok(on_disk) if on_disk.as_ref() == served.as_ref() => File::Same,
+            Ok(_) => File::Another,
+            Err(error) => File::Unreadable(error),
+        };
+        let ends = not_after(&served);
+        report
+            .0
+            .push(judge(&check, leaf.name, ends, &file, Timestamp::now()));
     }
-    // Nobody serves these: they are presented to the frontend.
-    for (file, name) in [
-        ("client", "clients, the web UI and the autopilot"),
-        ("system-worker", "Temporal's own worker role"),
+    // Nobody serves these: they are presented to the frontend, or have signed the others.
+    for (file, name, why, remedy) in [
+        (
+            "client",
+            "clients, the web UI and the autopilot",
+            "clients that present it cannot connect",
+            RENEW,
+        ),
+        (
+            "system-worker",
+            "Temporal's own worker role",
+            "the worker role cannot connect",
+            RENEW,
+        ),
+        (
+            "internode-ca",
+            "the authority between roles",
+            "no role trusts another",
+            AUTHORITY_REMEDY,
+        ),
+        (
+            "client-ca",
+            "the authority of clients",
+            "no client is trusted",
+            AUTHORITY_REMEDY,
+        ),
     ] {
         let check = format!("certificate {file}.pem");
         match leaf_of(place, file) {
-            Ok(leaf) => report
-                .0
-                .push(judge(&check, name, not_after(&leaf), true, Timestamp::now())),
-            Err(problem) => report.fail(&check, problem, "clients that present it cannot connect", RENEW),
+            Ok(leaf) => {
+                let mut found = judge(&check, name, not_after(&leaf), &File::Same, Timestamp::now());
+                if found.verdict != Verdict::Good {
+                    remedy.clone_into(&mut found.remedy);
+                }
+                report.0.push(found);
+            }
+            Err(error) => report.fail(&check, error.to_string(), why, remedy),
         }
     }
 }
 
-const RENEW: &str = "`temporal-stack certificates` issues new ones; the roles pick them up within a minute";
+/// The file that a served certificate comes from.
+#[derive(Debug)]
+enum File {
+    Same,
+    Another,
+    Unreadable(FileError),
+}
 
 /// Judges one certificate by when it ends, and by whether it is the one in the file.
-fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now: Timestamp) -> Finding {
+fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Timestamp) -> Finding {
     let finding = |verdict, found: String, why: &str, remedy: &str| Finding {
         check: check.to_owned(),
         verdict,
@@ -93,7 +106,14 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now
     if left <= SignedDuration::ZERO {
         let found = format!("expired on {ends}, for {name}");
         finding(Verdict::Failure, found, "no one can connect with it", RENEW)
-    } else if !is_on_disk {
+    } else if let File::Unreadable(error) = file {
+        finding(
+            Verdict::Failure,
+            format!("{found}, but {error}"),
+            "the role cannot start again, and a renewed certificate is not picked up",
+            RENEW,
+        )
+    } else if matches!(file, File::Another) {
         finding(
             Verdict::Warning,
             format!("{found}, but the file contains another one"),
@@ -109,105 +129,6 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, is_on_disk: bool, now
         )
     } else {
         finding(Verdict::Good, found, "", "")
-    }
-}
-
-struct Leaf {
-    file: &'static str,
-    identity: &'static str,
-    authority: &'static str,
-    name: &'static str,
-}
-
-enum Refused {
-    /// Another check has reported it.
-    Unreachable,
-    Problem(String),
-}
-
-impl From<String> for Refused {
-    fn from(problem: String) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-fn read(place: &Place, file: &str) -> Result<Vec<u8>, String> {
-    let path = place.tls().join(file);
-    std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-}
-
-fn leaf_of(place: &Place, name: &str) -> Result<CertificateDer<'static>, String> {
-    let file = format!("{name}.pem");
-    let certificates =
-        pem::certificates(&read(place, &file)?).map_err(|problem| format!("{file}: {problem}"))?;
-    certificates
-        .into_iter()
-        .next()
-        .ok_or_else(|| format!("{file} contains no certificate"))
-}
-
-async fn served(
-    place: &Place,
-    stack: &Stack,
-    member: Member,
-    leaf: &Leaf,
-) -> Result<CertificateDer<'static>, Refused> {
-    let authority = leaf_of(place, leaf.authority)?;
-    let identity = leaf_of(place, leaf.identity)?;
-    let key_file = format!("{}.key", leaf.identity);
-    let key =
-        pem::private_key(&read(place, &key_file)?).map_err(|problem| format!("{key_file}: {problem}"))?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(authority)
-        .map_err(|error| format!("the authority {}: {error}", leaf.authority))?;
-    let config = ClientConfig::builder_with_provider(http_edge::tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![identity], key)
-        .map_err(|error| format!("{key_file} does not belong to {}.pem: {error}", leaf.identity))?;
-    let address = member.grpc(&stack.network().loopback);
-    let handshake = async {
-        let stream = TcpStream::connect(&address)
-            .await
-            .map_err(|_| Refused::Unreachable)?;
-        let name = ServerName::try_from(leaf.name).map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| refusal(&address, leaf.name, &error))?;
-        let (_, session) = stream.get_ref();
-        let first = session.peer_certificates().and_then(|chain| chain.first());
-        first
-            .map(|leaf| leaf.clone().into_owned())
-            .ok_or_else(|| Refused::Problem("none was served".to_owned()))
-    };
-    tokio::time::timeout(BOUND, handshake)
-        .await
-        .unwrap_or(Err(Refused::Unreachable))
-}
-
-/// Says why a handshake failed, for the causes that a person can do something about.
-fn refusal(address: &str, name: &str, error: &std::io::Error) -> String {
-    let cause = error
-        .get_ref()
-        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let rustls::Error::InvalidCertificate(cause) = (match cause {
-        Some(cause) => cause,
-        None => return format!("the handshake with {address} failed: {error}"),
-    }) else {
-        return format!("the handshake with {address} failed: {error}");
-    };
-    match cause {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the certificate that it serves has expired".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the certificate that it serves is not valid for the name {name}: {error}")
-        }
-        CertificateError::UnknownIssuer => {
-            format!("the certificate that it serves is of another authority than the file's: {error}")
-        }
-        _ => format!("the handshake with {address} failed: {error}"),
     }
 }
 
@@ -273,6 +194,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::FRONTEND_NAME;
     use rstest::rstest;
 
     #[test]
@@ -288,41 +210,34 @@ mod tests {
     }
 
     #[rstest]
-    #[case::long(90, true, Verdict::Good, "valid for 90 more days")]
-    #[case::soon(13, true, Verdict::Warning, "valid for 13 more days")]
-    #[case::not_picked_up(90, false, Verdict::Warning, "but the file contains another one")]
-    #[case::over(-1, true, Verdict::Failure, "expired on")]
+    #[case::long(90, File::Same, Verdict::Good, "valid for 90 more days")]
+    #[case::soon(13, File::Same, Verdict::Warning, "valid for 13 more days")]
+    #[case::not_picked_up(90, File::Another, Verdict::Warning, "but the file contains another one")]
+    #[case::unreadable(
+        90,
+        unreadable(),
+        Verdict::Failure,
+        "but cannot read /run/stack/tls/frontend.pem: "
+    )]
+    #[case::over(-1, File::Same, Verdict::Failure, "expired on")]
     fn a_certificate_is_reported_before_it_expires(
         #[case] days: i64,
-        #[case] is_on_disk: bool,
+        #[case] file: File,
         #[case] verdict: Verdict,
         #[case] expected: &str,
     ) {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 20_000);
         let ends = now + SignedDuration::from_hours(24 * days);
-        let finding = judge(
-            "certificate of frontend-1",
-            FRONTEND_NAME,
-            Some(ends),
-            is_on_disk,
-            now,
-        );
+        let finding = judge("certificate of frontend-1", FRONTEND_NAME, Some(ends), &file, now);
         assert_eq!(finding.verdict, verdict, "{finding:?}");
         assert!(finding.found.contains(expected), "{finding:?}");
     }
 
-    #[rstest]
-    #[case::name(
-        CertificateError::NotValidForName,
-        "is not valid for the name frontend.temporal-stack.internal"
-    )]
-    #[case::authority(CertificateError::UnknownIssuer, "is of another authority")]
-    #[case::expired(CertificateError::Expired, "has expired")]
-    #[case::other(CertificateError::BadSignature, "the handshake with 127.77.1.1:7233 failed")]
-    fn a_certificate_that_is_refused_is_described(#[case] cause: CertificateError, #[case] expected: &str) {
-        let error = std::io::Error::other(rustls::Error::InvalidCertificate(cause));
-        let said = refusal("127.77.1.1:7233", FRONTEND_NAME, &error);
-        assert!(said.contains(expected), "{said}");
+    fn unreadable() -> File {
+        File::Unreadable(FileError::Read {
+            path: "/run/stack/tls/frontend.pem".into(),
+            cause: std::io::ErrorKind::NotFound.into(),
+        })
     }
 
     #[test]

@@ -1,14 +1,11 @@
-//! PostgreSQL, its schemas, `PgBouncer`, and the members that the database knows.
+//! PostgreSQL, its disk and its schemas.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::database::{direct, pooled};
-use crate::membership::{HEARTBEAT, unknown_members};
+use crate::database::direct;
 use crate::place::{DATABASES, Place, Stack};
 use crate::process;
-use crate::roles::{Member, Role};
 use crate::schema::{Version, look, remembered_targets};
 
 use super::report::Report;
@@ -25,14 +22,19 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
             let why = "everything is stored there: every call fails";
             report.fail(
                 CHECK,
-                format!("{error:#}"),
+                format!("{}: {}", stack.network().postgres(), error.failure()),
                 why,
-                "`deploy/stack/up` starts it; `temporal-stack logs postgres` shows why it stopped",
+                error.remedy(),
             );
             return false;
         }
     };
-    let [version, limit, used, size] = row.as_slice() else {
+    let number = |text: &String| text.parse::<u32>().ok();
+    let (Some([version, _, _, size]), Some(limit), Some(used)) = (
+        row.first_chunk::<4>(),
+        row.get(1).and_then(number),
+        row.get(2).and_then(number),
+    ) else {
         report.fail(
             CHECK,
             "it gave an unexpected response",
@@ -45,7 +47,6 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
         "{version} at {}, {used} of {limit} connections, {size}",
         stack.network().postgres()
     );
-    let (used, limit) = (used.parse().unwrap_or(0_u32), limit.parse().unwrap_or(0_u32));
     if used * 10 > limit * 8 {
         let why = "once all connections are in use, PgBouncer and the schema tool are refused";
         report.warn(
@@ -70,9 +71,9 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
             Err(error) => {
                 report.fail(
                     &check,
-                    format!("{error:#}"),
+                    error.to_string(),
                     "the server cannot use it",
-                    "`temporal-stack schema` sets it up",
+                    error.remedy(),
                 );
                 continue;
             }
@@ -123,16 +124,24 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
         DATABASES[1],
         "select 1 from pg_extension where extname = 'btree_gin'",
     );
-    if extension.is_ok_and(|rows| rows.is_empty()) {
-        report.fail(
+    let why = "the next upgrade of the visibility schema fails halfway on an index that needs it";
+    match extension {
+        Ok(rows) if rows.is_empty() => report.fail(
             "extension btree_gin",
             format!("missing in {}", DATABASES[1]),
-            "the next upgrade of the visibility schema fails halfway on an index that needs it",
+            why,
             format!(
                 "`create extension btree_gin` in {} (package postgresql-contrib)",
                 DATABASES[1]
             ),
-        );
+        ),
+        Ok(_) => {}
+        Err(error) => report.warn(
+            "extension btree_gin",
+            format!("cannot be determined: {error}"),
+            why,
+            error.remedy(),
+        ),
     }
 }
 
@@ -148,18 +157,31 @@ const MUCH_SPACE_KIB: u64 = 10 << 20;
 /// The disk under the databases.
 pub(super) fn disk(place: &Place, report: &mut Report) {
     let folder = place.database();
-    let asked = process::output_within(
-        Command::new("df").args(["-P", "-k"]).arg(&folder),
-        Duration::from_secs(10),
-    );
-    let text = asked
-        .ok()
-        .flatten()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    if let Some((size, free)) = text.as_deref().and_then(size_and_free) {
-        judge_disk(&folder.display().to_string(), size, free, report);
+    let mut df = Command::new("df");
+    df.args(["-P", "-k"]).arg(&folder);
+    let shown = match process::output_within(&mut df, Duration::from_secs(10)) {
+        Ok(Some(output)) => [output.stdout, output.stderr].concat(),
+        Ok(None) => b"df does not answer".to_vec(),
+        Err(error) => format!("cannot run df: {error}").into_bytes(),
+    };
+    let shown = String::from_utf8_lossy(&shown);
+    judge_df(&folder.display().to_string(), &shown, report);
+}
+
+fn judge_df(folder: &str, shown: &str, report: &mut Report) {
+    if let Some((size, free)) = size_and_free(shown) {
+        judge_disk(folder, size, free, report);
+    } else {
+        report.warn(
+            DISK,
+            format!("its free space cannot be determined: {}", shown.trim()),
+            "when it is full, PostgreSQL refuses every write: no workflow starts or moves",
+            format!("`df -P -k {folder}` shows what is wrong"),
+        );
     }
 }
+
+const DISK: &str = "disk of PostgreSQL";
 
 /// Reads KiB of size and free space from the one line that `df -P -k` prints below its headings.
 fn size_and_free(text: &str) -> Option<(u64, u64)> {
@@ -170,292 +192,40 @@ fn size_and_free(text: &str) -> Option<(u64, u64)> {
 }
 
 fn judge_disk(folder: &str, size: u64, free: u64, report: &mut Report) {
-    const CHECK: &str = "disk of PostgreSQL";
     let percent = (free * 100).checked_div(size).unwrap_or_default();
     let found = format!("{} MiB free ({percent}%) under {folder}", free >> 10);
     let remedy = "delete what is not needed there or enlarge the disk; PostgreSQL continues by itself, or `deploy/stack/up` starts it";
     if free < NO_SPACE_KIB {
         report.fail(
-            CHECK,
+            DISK,
             found,
             "PostgreSQL refuses every write, or stops: no workflow starts or moves",
             remedy,
         );
     } else if percent < LITTLE_SPACE_PERCENT && free < MUCH_SPACE_KIB {
         report.warn(
-            CHECK,
+            DISK,
             found,
             "when it is full, PostgreSQL refuses every write: no workflow starts or moves",
             remedy,
         );
     } else {
-        report.good(CHECK, found);
+        report.good(DISK, found);
     }
-}
-
-pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, report: &mut Report) {
-    let address = stack.network().pgbouncer();
-    let ask = |sql: &str| pooled(place, stack, "pgbouncer", sql);
-    let rows = match ask("show config") {
-        Ok(rows) => rows,
-        Err(problem) => {
-            let why = "the roles reach the database only through it";
-            report.fail(
-                POOLER,
-                format!("{address}: {problem}"),
-                why,
-                "`deploy/stack/up` starts it; `temporal-stack logs pgbouncer` shows why it stopped",
-            );
-            return;
-        }
-    };
-    let config: BTreeMap<String, String> = rows
-        .into_iter()
-        .filter_map(|row| {
-            let mut fields = row.into_iter();
-            Some((fields.next()?, fields.next()?))
-        })
-        .collect();
-    let accepted = is_database_up
-        .then(|| direct(place, stack, "postgres", "show max_connections").ok())
-        .flatten()
-        .and_then(|rows| rows.first()?.first()?.parse().ok());
-    let processes = u32::try_from(stack.settings.members().len()).unwrap_or(u32::MAX);
-    let max_conns = u32::from(stack.settings.database.max_conns);
-    judge_pooler(&address, &config, processes, max_conns, accepted, report);
-    let waiting = ask("show pools").map(|rows| {
-        let waits = rows
-            .into_iter()
-            .filter(|row| row.get(3).is_some_and(|waiting| waiting != "0"));
-        waits.filter_map(|row| row.into_iter().next()).collect::<Vec<_>>()
-    });
-    if let Ok(waiting) = waiting
-        && !waiting.is_empty()
-        && is_database_up
-    {
-        report.warn(
-            "PgBouncer's queue",
-            format!("clients wait for a connection to {}", waiting.join(", ")),
-            "each of them adds its wait to every call",
-            "raise database.pool_size (and max_connections), or find the slow query in pg_stat_activity",
-        );
-    }
-}
-
-const POOLER: &str = "PgBouncer";
-
-/// Judges the pooler's configuration against what the processes open, and what PostgreSQL accepts.
-fn judge_pooler(
-    address: &str,
-    config: &BTreeMap<String, String>,
-    processes: u32,
-    max_conns: u32,
-    accepted: Option<u32>,
-    report: &mut Report,
-) {
-    let text = |key: &str| config.get(key).map_or("", String::as_str);
-    let number = |key: &str| text(key).parse().unwrap_or(0_u32);
-    let mode = text("pool_mode");
-    let opened = processes * 2 * max_conns;
-    let (pool, clients) = (number("default_pool_size"), number("max_client_conn"));
-    // Temporal's two and the ledger's.
-    let databases = u32::try_from(DATABASES.len() + 1).unwrap_or(u32::MAX);
-    let found = format!("{mode} mode, {pool} connections per database, {clients} clients at {address}");
-    if mode == "statement" {
-        report.fail(
-            POOLER,
-            found,
-            "Temporal needs transactions: every write fails",
-            "set pool_mode to transaction, and restart PgBouncer",
-        );
-    } else if mode == "session" && pool < opened / 2 {
-        report.fail(
-            POOLER,
-            found,
-            "in session mode each connection of a role holds one of the pool: the roles wait for each other and time out",
-            format!("set pool_mode to transaction, or default_pool_size to {} or more", opened / 2),
-        );
-    } else if clients < opened {
-        report.warn(
-            POOLER,
-            found,
-            "after an outage of the database all roles connect at once, and the last ones are refused",
-            format!(
-                "set max_client_conn to {opened} or more: {processes} processes open 2 x {max_conns} each"
-            ),
-        );
-    } else if let Some(accepted) = accepted
-        && accepted < pool.saturating_mul(databases).saturating_add(10)
-    {
-        report.warn(
-            POOLER,
-            format!("{found}; PostgreSQL accepts {accepted}"),
-            "under load PgBouncer opens more connections than PostgreSQL accepts, and calls fail",
-            format!(
-                "raise database.max_connections to {} or lower database.pool_size: {databases} databases, and 10 for the schema tool and for people",
-                pool.saturating_mul(databases).saturating_add(10)
-            ),
-        );
-    } else {
-        report.good(POOLER, found);
-    }
-}
-
-/// Compares the members that are expected, those with a heartbeat in the database, and those that each process sees.
-pub(super) fn membership(place: &Place, stack: &Stack, report: &mut Report) {
-    const CHECK: &str = "membership";
-    let loopback = &stack.network().loopback;
-    let unknown = match unknown_members(place, stack) {
-        Ok(unknown) => unknown,
-        Err(error) => {
-            let why = "the roles find each other through the database";
-            report.fail(CHECK, format!("{error:#}"), why, "`temporal-stack schema`");
-            return;
-        }
-    };
-    let members = stack.settings.members();
-    if unknown.is_empty() {
-        report.good(
-            CHECK,
-            format!("{} processes with a current heartbeat", members.len()),
-        );
-    } else {
-        let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-        report.fail(
-            CHECK,
-            format!("no heartbeat of {} within {HEARTBEAT}", names.join(", ")),
-            "the others do not send it any work",
-            "`temporal-stack status` shows whether it runs; `deploy/stack/up` starts what does not",
-        );
-    }
-    let known: Vec<Member> = members
-        .iter()
-        .filter(|member| !unknown.contains(member))
-        .copied()
-        .collect();
-    for viewer in members {
-        if let Some(views) = views(&process::last_bytes(place, &viewer.to_string())) {
-            judge_view(viewer, &views, &known, loopback, report);
-        }
-    }
-}
-
-/// Compares what one process sees with the processes that have a heartbeat.
-fn judge_view(
-    viewer: Member,
-    views: &BTreeMap<Role, Vec<String>>,
-    known: &[Member],
-    loopback: &str,
-    report: &mut Report,
-) {
-    for (role, seen) in views {
-        let expected = known.iter().filter(|member| member.role == *role);
-        let unseen: Vec<String> = expected
-            .map(|member| member.ip(loopback))
-            .filter(|ip| !seen.contains(ip))
-            .collect();
-        if !unseen.is_empty() {
-            report.fail(
-                &format!("membership as {viewer} sees it"),
-                format!("{viewer} does not see {role} at {}", unseen.join(", ")),
-                "the cluster is split: calls go to different owners of the same shard or task queue",
-                format!("`temporal-stack restart {viewer}` makes it rejoin"),
-            );
-        }
-    }
-}
-
-/// The members of each role that a process logged last.
-fn views(log: &str) -> Option<BTreeMap<Role, Vec<String>>> {
-    let mut views = BTreeMap::new();
-    for line in log
-        .lines()
-        .filter(|line| line.contains("Current reachable members"))
-    {
-        let Ok(entry) = serde_json::from_str::<serde_json::Value>(line) else {
-            continue;
-        };
-        // The role that it looked at, not its own.
-        let role = entry["service"].as_str().and_then(Role::parse);
-        let addresses = entry["addresses"].as_array().into_iter().flatten();
-        let ips = addresses.filter_map(|address| {
-            let address = address.as_str()?;
-            Some(address.split(':').next()?.to_owned())
-        });
-        if let Some(role) = role {
-            views.insert(role, ips.collect());
-        }
-    }
-    (!views.is_empty()).then_some(views)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::Verdict;
-    use crate::doctor::tests::{only, verdicts};
+    use crate::doctor::tests::verdicts;
     use rstest::rstest;
 
-    const LOG: &str = r#"
-{"level":"info","msg":"Current reachable members","component":"service-resolver","service":"matching","addresses":["127.77.3.1:7235","127.77.3.2:7235"]}
-not a line of JSON: Current reachable members
-{"level":"info","msg":"Current reachable members","component":"service-resolver","service":"matching","addresses":["127.77.3.2:7235"]}"#;
-
     #[test]
-    fn the_last_view_of_each_role_counts() {
-        let views = views(LOG).expect("a view");
-        assert_eq!(views[&Role::Matching], ["127.77.3.2"]);
-    }
-
-    #[test]
-    fn a_process_that_does_not_see_a_member_has_split_off() {
-        let known =
-            ["history-1", "matching-1", "matching-2"].map(|name| Member::parse(name).expect("a member"));
-        let views = views(LOG).expect("a view");
+    fn a_disk_of_which_nothing_is_known_is_not_good() {
         let mut report = Report::default();
-        judge_view(known[0], &views, &known, "127.77", &mut report);
-        let finding = only(report);
-        assert_eq!(finding.verdict, Verdict::Failure);
-        assert_eq!(finding.found, "history-1 does not see matching at 127.77.3.1");
-        assert!(
-            finding.remedy.contains("temporal-stack restart history-1"),
-            "{finding:?}"
-        );
-        let mut report = Report::default();
-        judge_view(known[0], &views, &known[2..], "127.77", &mut report);
-        assert_eq!(verdicts(report), [], "it sees every member that has a heartbeat");
-    }
-
-    #[rstest]
-    #[case::as_rendered("transaction", 20, 260, Verdict::Good, "")]
-    #[case::statement("statement", 20, 260, Verdict::Failure, "Temporal needs transactions")]
-    #[case::session_with_too_few("session", 20, 260, Verdict::Failure, "default_pool_size to 80 or more")]
-    #[case::session_with_enough("session", 80, 260, Verdict::Good, "")]
-    #[case::too_few_clients("transaction", 20, 159, Verdict::Warning, "max_client_conn to 160 or more")]
-    #[case::more_than_postgres_accepts("transaction", 64, 260, Verdict::Warning, "max_connections to 202")]
-    fn the_pooler_is_judged_by_what_the_processes_open(
-        #[case] mode: &str,
-        #[case] pool: u32,
-        #[case] clients: u32,
-        #[case] verdict: Verdict,
-        #[case] expected: &str,
-    ) {
-        let config = [
-            ("pool_mode", mode.to_owned()),
-            ("default_pool_size", pool.to_string()),
-            ("max_client_conn", clients.to_string()),
-        ];
-        let config = config.map(|(key, value)| (key.to_owned(), value)).into();
-        // A session pool that is large enough needs a PostgreSQL that accepts it.
-        let accepted = if mode == "session" { 300 } else { 100 };
-        let mut report = Report::default();
-        judge_pooler("127.77.0.1:6432", &config, 4, 20, Some(accepted), &mut report);
-        let finding = only(report);
-        assert_eq!(finding.verdict, verdict, "{finding:?}");
-        assert!(
-            format!("{} {}", finding.why, finding.remedy).contains(expected),
-            "{finding:?}"
-        );
+        judge_df("/var", "df: /var: No such file or directory", &mut report);
+        assert_eq!(verdicts(report), [Verdict::Warning]);
     }
 
     #[rstest]

@@ -40,6 +40,13 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
             "a part of the records can be neither read nor written",
             "`GET _cluster/allocation/explain` of the cluster says which shard is missing, and why",
         );
+    } else if found.status.is_empty() {
+        report.warn(
+            CHECK,
+            format!("{} at {url} does not report its health", found.product),
+            "whether every record can be read and written is not known",
+            "`GET _cluster/health` of the cluster shows it",
+        );
     } else {
         report.good(CHECK, shown);
     }
@@ -53,12 +60,12 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
         );
         return;
     };
-    let steps = match judge(found, template) {
+    let steps = match judge(found, index, template) {
         Ok(steps) => steps,
         Err(problem) => {
             report.fail(
                 &check,
-                problem,
+                problem.to_string(),
                 "lists and counts fail",
                 "set another search.index in stack.toml, then run `up` and restart history and frontend",
             );
@@ -68,9 +75,9 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
     let is_complete = steps.is_empty();
     for step in steps {
         match step {
-            Step::Settings => report.warn(
+            Step::Settings(_) => report.warn(
                 &check,
-                "the cluster creates indexes automatically",
+                "the cluster creates it automatically",
                 "if this one is deleted, it comes back with fields of the wrong types",
                 REMEDY,
             ),
@@ -107,6 +114,7 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict;
     use crate::doctor::tests::verdicts;
+    use crate::search::Automatic;
     use rstest::rstest;
     use serde_json::json;
     use std::collections::BTreeMap;
@@ -118,7 +126,8 @@ mod tests {
     #[rstest]
     #[case::complete(|_: &mut Found| {}, &[Verdict::Good, Verdict::Good])]
     #[case::red(|found: &mut Found| found.status = "red".to_owned(), &[Verdict::Failure, Verdict::Good])]
-    #[case::auto_create(|found: &mut Found| found.creates_by_itself = true, &[Verdict::Good, Verdict::Warning])]
+    #[case::unknown(|found: &mut Found| found.status = String::new(), &[Verdict::Warning, Verdict::Good])]
+    #[case::auto_create(|found: &mut Found| found.automatic = Automatic::default(), &[Verdict::Good, Verdict::Warning])]
     #[case::no_template(|found: &mut Found| found.template = None, &[Verdict::Good, Verdict::Warning])]
     #[case::no_index(|found: &mut Found| found.index = None, &[Verdict::Good, Verdict::Failure])]
     #[case::missing_field(|found: &mut Found| found.index = Some(BTreeMap::new()), &[Verdict::Good, Verdict::Failure])]
@@ -130,6 +139,10 @@ mod tests {
         let template = json!({ "mappings": { "properties": { "WorkflowId": { "type": "keyword" } } } });
         let mut found = Found {
             status: "green".to_owned(),
+            automatic: Automatic {
+                persistent: Some("false".to_owned()),
+                ..Automatic::default()
+            },
             template: Some(fields("keyword")),
             index: Some(fields("keyword")),
             ..Found::default()

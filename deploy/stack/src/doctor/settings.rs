@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::place::{Place, Stack};
-use crate::process;
+use crate::process::{self, State};
 use crate::roles::Role;
 use crate::settings::Replicas;
 
@@ -33,51 +35,168 @@ fn judge_replicas(replicas: &Replicas, report: &mut Report) {
 
 /// Keys that the server does not know, and values that it cannot use. It logs them and continues.
 pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) {
-    let logs = stack
-        .settings
-        .members()
-        .into_iter()
-        .map(|member| process::last_bytes(place, &member.to_string()));
-    let warnings = logs.flat_map(|log| last_warnings(&log)).collect();
+    let written = std::fs::metadata(place.dynamic_config()).and_then(|file| file.modified());
+    let written = written.ok().and_then(|time| Timestamp::try_from(time).ok());
+    let members = stack.settings.members().into_iter();
+    let running = members
+        .map(|member| member.to_string())
+        .filter(|name| matches!(process::state(place, name), State::Running(_)));
+    let readings: Vec<(String, Option<Reading>)> = running
+        .map(|name| {
+            let reading = process::find_in_log(place, &name, last_reading);
+            (name, reading)
+        })
+        .collect();
     let declared: Vec<&str> = stack.settings.dynamic_config.keys().map(String::as_str).collect();
-    judge_dynamic_config(&declared, &warnings, report);
+    let evidence = Evidence::of(readings, written);
+    let level = &stack.settings.server.log_level;
+    judge_evidence(&evidence, level, &place.log("NAME").display().to_string(), report);
+    judge_dynamic_config(&declared, &evidence, report);
 }
 
 /// What a process said when it last read the file.
-fn last_warnings(log: &str) -> BTreeSet<String> {
-    let mut warnings = BTreeSet::new();
-    let mut is_over = true;
-    for line in log.lines() {
-        if line.contains(r#""msg":"dynamic config warning""#) {
-            if is_over {
-                warnings.clear();
-                is_over = false;
-            }
-            let entry = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
-            warnings.extend(entry["error"].as_str().map(str::to_owned));
-        } else if line.contains(r#""msg":"Updated dynamic config""#) {
-            if is_over {
-                warnings.clear();
-            }
-            is_over = true;
-        }
-    }
-    warnings
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Reading {
+    /// When; not every line has a time.
+    at: Option<Timestamp>,
+    /// Keys and values that it ignores.
+    warnings: BTreeSet<String>,
+    /// Why it did not take any of it.
+    errors: BTreeSet<String>,
 }
 
-fn judge_dynamic_config(declared: &[&str], warnings: &BTreeSet<String>, report: &mut Report) {
-    const CHECK: &str = "dynamic configuration";
+/// Finds the last reading in a log; `None` if the log holds none, which says nothing about the file.
+fn last_reading(log: &str) -> Option<Reading> {
+    let mut last = None;
+    let mut begun: Option<Reading> = None;
+    for line in log.lines().filter(|line| line.contains("ynamic config")) {
+        let is = |message: &str| line.contains(&format!(r#""msg":"{message}""#));
+        let entry = || serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+        let error = || entry()["error"].as_str().map(str::to_owned);
+        if is("dynamic config warning") {
+            begun.get_or_insert_default().warnings.extend(error());
+        } else if is("dynamic config error") {
+            begun.get_or_insert_default().errors.extend(error());
+        } else if is("Updated dynamic config") || is("Unable to update dynamic config.") {
+            let mut reading = begun.take().unwrap_or_default();
+            if reading.errors.is_empty() && !is("Updated dynamic config") {
+                reading.errors.extend(error());
+            }
+            reading.at = entry()["ts"].as_str().and_then(|time| time.parse().ok());
+            last = Some(reading);
+        }
+    }
+    // One that goes on, or whose end is not logged at this level.
+    begun.or(last)
+}
+
+/// What is known of how the processes took the file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Evidence {
+    /// Processes that run.
+    running: usize,
+    /// Those whose log holds no reading.
+    silent: Vec<String>,
+    /// Those that have not read the file since it was written.
+    behind: Vec<String>,
+    warnings: BTreeSet<String>,
+    errors: BTreeSet<String>,
+}
+
+impl Evidence {
+    fn of(readings: Vec<(String, Option<Reading>)>, written: Option<Timestamp>) -> Self {
+        let mut evidence = Self {
+            running: readings.len(),
+            ..Self::default()
+        };
+        for (name, reading) in readings {
+            let Some(reading) = reading else {
+                evidence.silent.push(name);
+                continue;
+            };
+            // A log counts milliseconds.
+            let is_behind = |at: Timestamp| written.is_some_and(|written| at + MOMENT < written);
+            if reading.at.is_some_and(is_behind) {
+                evidence.behind.push(name);
+            }
+            evidence.warnings.extend(reading.warnings);
+            evidence.errors.extend(reading.errors);
+        }
+        evidence
+    }
+
+    fn is_complete(&self) -> bool {
+        self.running > 0 && self.silent.is_empty() && self.behind.is_empty()
+    }
+}
+
+const MOMENT: SignedDuration = SignedDuration::from_millis(2);
+
+const CHECK: &str = "dynamic configuration";
+
+const UNKNOWN: &str = "whether the server ignores a key or a value is not known";
+
+fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Report) {
+    if evidence.running == 0 {
+        report.warn(
+            CHECK,
+            "no process of the server is running to read it",
+            UNKNOWN,
+            "`deploy/stack/up`, then run this again",
+        );
+    }
+    if !evidence.silent.is_empty() {
+        let names = evidence.silent.join(", ");
+        let remedy = if level == "info" || level == "debug" {
+            format!(
+                "check that {logs} can be written; `temporal-stack restart ROLE` makes a role read it again"
+            )
+        } else {
+            format!(
+                "set server.log_level to \"info\" instead of \"{level}\", run `up`, and restart the roles"
+            )
+        };
+        report.warn(
+            CHECK,
+            format!("the logs of {names} hold no reading of it"),
+            UNKNOWN,
+            remedy,
+        );
+    }
+    if !evidence.behind.is_empty() {
+        report.warn(
+            CHECK,
+            format!(
+                "{} have not read it since it was written",
+                evidence.behind.join(", ")
+            ),
+            UNKNOWN,
+            "the roles read it every 10 s: run this again; if it stays, `temporal-stack restart ROLE`",
+        );
+    }
+}
+
+fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Report) {
     const REMEDY: &str = "under [dynamic_config] in stack.toml, then run `up`";
     let is_declared = |key: &str| declared.iter().any(|it| it.eq_ignore_ascii_case(key));
     let mut ignored = Vec::new();
     let mut invalid = Vec::new();
-    for warning in warnings {
+    for warning in &evidence.warnings {
         let key = quoted_after(warning, "key ").filter(|key| is_declared(key));
         match key {
             Some(key) if warning.starts_with("unregistered key") => ignored.push(key),
             Some(_) => invalid.push(warning.as_str()),
             None => {}
         }
+    }
+    if !evidence.errors.is_empty() {
+        let errors: Vec<&str> = evidence.errors.iter().map(String::as_str).collect();
+        report.fail(
+            CHECK,
+            errors.join("; "),
+            "the server takes nothing of it, and keeps what it read before",
+            format!("correct it {REMEDY}"),
+        );
     }
     if !invalid.is_empty() {
         report.fail(
@@ -95,7 +214,7 @@ fn judge_dynamic_config(declared: &[&str], warnings: &BTreeSet<String>, report: 
             format!("correct or remove them {REMEDY}"),
         );
     }
-    if invalid.is_empty() && ignored.is_empty() {
+    if evidence.is_complete() && evidence.errors.is_empty() && invalid.is_empty() && ignored.is_empty() {
         let keys = declared.len();
         report.good(CHECK, format!("{keys} keys, all known to the server"));
     }
@@ -113,6 +232,7 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict;
     use crate::doctor::tests::{only, verdicts};
+    use rstest::rstest;
 
     /// Recorded from server 1.29.1: the first reading, then the one after a mistake was made.
     const LOG: &str = r#"
@@ -123,16 +243,24 @@ mod tests {
 {"level":"info","msg":"dynamic config changed for the key: limit.maxidlenght oldValue: nil newValue: { constraints: {} value: 3 }"}
 {"level":"info","msg":"Updated dynamic config","logging-call-at":"file_based_client.go:193"}"#;
 
-    fn judged(warnings: &BTreeSet<String>) -> Report {
+    fn judged(logs: &[&str], written: &str) -> Report {
         let declared = ["limit.maxIDLength", "limit.maxIDLenght", "limit.old"];
+        let readings = logs.iter().enumerate().map(|(number, log)| {
+            let name = format!("history-{}", number + 1);
+            (name, last_reading(log))
+        });
+        let evidence = Evidence::of(readings.collect(), written.parse().ok());
         let mut report = Report::default();
-        judge_dynamic_config(&declared, warnings, &mut report);
+        judge_evidence(&evidence, "info", "/run/stack/logs/NAME.log", &mut report);
+        judge_dynamic_config(&declared, &evidence, &mut report);
         report
     }
 
+    const BEFORE: &str = "2026-01-02T03:04:05Z";
+
     #[test]
     fn keys_that_are_ignored_and_values_that_cannot_be_used_are_reported() {
-        let findings = judged(&last_warnings(LOG)).findings();
+        let findings = judged(&[LOG], BEFORE).findings();
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert_eq!(findings[0].verdict, Verdict::Failure);
         assert!(findings[0].found.contains("value many: value type is not int"));
@@ -140,12 +268,41 @@ mod tests {
         assert_eq!(findings[1].found, "the server does not know limit.maxIDLenght");
     }
 
+    const CORRECTED: &str =
+        r#"{"level":"info","ts":"2026-01-02T03:04:06.123Z","msg":"Updated dynamic config"}"#;
+
     #[test]
     fn what_was_corrected_is_not_reported() {
-        let corrected = format!("{LOG}\n{{\"level\":\"info\",\"msg\":\"Updated dynamic config\"}}");
-        let warnings = last_warnings(&corrected);
-        assert!(warnings.is_empty(), "{warnings:?}");
-        assert_eq!(verdicts(judged(&warnings)), [Verdict::Good]);
+        let corrected = format!("{LOG}\n{CORRECTED}");
+        assert_eq!(verdicts(judged(&[&corrected], BEFORE)), [Verdict::Good]);
+    }
+
+    #[rstest]
+    #[case::no_process(&[], BEFORE, "no process of the server is running")]
+    #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 hold no reading of it")]
+    #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 hold no reading of it")]
+    #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "history-1 have not read it since it was written")]
+    fn without_evidence_nothing_is_good(
+        #[case] logs: &[&str],
+        #[case] written: &str,
+        #[case] expected: &str,
+    ) {
+        let finding = only(judged(logs, written));
+        assert_eq!(finding.verdict, Verdict::Warning);
+        assert!(finding.found.contains(expected), "{finding:?}");
+        assert!(
+            finding.remedy.contains("restart") || finding.remedy.contains("deploy/stack/up"),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_loaded_is_a_failure() {
+        let log = r#"{"level":"warn","msg":"dynamic config error","error":"decode error: yaml: line 1"}
+{"level":"error","ts":"2026-01-02T03:04:06Z","msg":"Unable to update dynamic config.","error":"loading dynamic config failed: 1 errors, 0 warnings"}"#;
+        let finding = only(judged(&[log], BEFORE));
+        assert_eq!(finding.verdict, Verdict::Failure);
+        assert_eq!(finding.found, "decode error: yaml: line 1");
     }
 
     #[test]

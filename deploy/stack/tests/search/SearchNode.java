@@ -15,7 +15,7 @@ public final class SearchNode extends Node {
         Files.createDirectories(home.resolve("config"));
         Settings s = Settings.builder().put("path.home", home.toString()).put("cluster.name", "test").put("node.name", "n1")
             .put("network.host", a[1]).put("http.port", a[2]).put("transport.port", "0").put("discovery.type", "single-node")
-            .put("transport.type", "netty4").put("http.type", "netty4").put("action.auto_create_index", "false")
+            .put("transport.type", "netty4").put("http.type", "netty4")
             .put("cluster.routing.allocation.disk.threshold_enabled", "false").build();
         Node n = new SearchNode(s, home).start();
         Runtime.getRuntime().addShutdownHook(new Thread(() -> { try { n.close(); } catch (Exception e) { e.printStackTrace(); } }));

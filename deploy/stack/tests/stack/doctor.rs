@@ -119,7 +119,7 @@ async fn each_role_dead(running: &Running) {
             // What `temporal operator cluster health` asks.
             let frontend = Member::parse("frontend-1").expect("a member");
             let health = serving(&running.place, &running.stack(), frontend).await;
-            assert_eq!(health, Ok(()), "`cluster health` says SERVING");
+            assert!(health.is_ok(), "`cluster health` says SERVING: {health:?}");
         }
         running.up(&[]);
         healthy(running);
@@ -306,7 +306,7 @@ fn certificates_wrong_and_expired(running: &Running) {
     std::fs::copy(running.place.tls().join("internode-ca.pem"), &authority).expect("copied");
     found(
         running,
-        "certificate of frontend-1: the certificate that it serves is of another authority",
+        "certificate of frontend-1: the certificate that it serves was not signed by the authority in ",
     );
     std::fs::write(&authority, kept).expect("written");
     healthy(running);

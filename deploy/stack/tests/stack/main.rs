@@ -10,6 +10,7 @@ mod archival;
 mod doctor;
 mod faults;
 mod harness;
+mod refused;
 mod schema;
 mod search;
 mod upgrade;

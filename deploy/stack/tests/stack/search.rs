@@ -86,6 +86,39 @@ fn curl(method: &str, path: &str, body: Option<&str>) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Adds a document to an index, which the cluster creates if it may.
+fn add(index: &str) -> Option<String> {
+    curl("POST", &format!("{index}/_doc"), Some("{}"))
+}
+
+fn only_our_index_is_not_created(running: &Running) {
+    let automatic = |value: &str| {
+        let body = format!(r#"{{"persistent":{{"action.auto_create_index":"{value}"}}}}"#);
+        curl("PUT", "_cluster/settings", Some(&body)).expect("set");
+    };
+    assert!(add("others").is_some(), "indexes of others are created as before");
+    automatic("-secret*,+temporal*,+logs-*");
+    noted(running, "the cluster creates it automatically");
+    let said = running.run(&["schema"]);
+    assert!(
+        said.contains("to -temporal_visibility_v1,-secret*,+temporal*,+logs-* (persistent)"),
+        "{said}"
+    );
+    assert!(
+        !running.run(&["schema"]).contains("action.auto_create_index"),
+        "once is enough"
+    );
+    healthy(running);
+    assert!(
+        add("logs-1").is_some() && add("temporal-of-others").is_some(),
+        "what was allowed is"
+    );
+    assert!(
+        add("secret-1").is_none() && add("unknown").is_none(),
+        "what was not is not"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack and OpenSearch: .ci/full"]
 async fn visibility_works_in_opensearch_and_is_checked() {
@@ -102,7 +135,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     let node = Node::start(&home);
     let said = running.up(&["--without-autopilot"]);
     let steps = [
-        "setting action.auto_create_index to false",
+        "setting action.auto_create_index to -temporal_visibility_v1,+* (persistent)",
         "setting up the template temporal_visibility_v1_template",
         "creating the index temporal_visibility_v1",
     ];
@@ -132,18 +165,16 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     );
 
     // Broken on purpose.
-    curl(
-        "PUT",
-        "_cluster/settings",
-        Some(r#"{"persistent":{"action.auto_create_index":"true"}}"#),
-    )
-    .expect("set");
-    noted(&running, "the cluster creates indexes automatically");
+    only_our_index_is_not_created(&running);
     curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
     noted(&running, "its template is missing, or of another version");
     running.run(&["schema"]);
     healthy(&running);
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
+    assert!(
+        add("temporal_visibility_v1").is_none(),
+        "the server would write into an index without types"
+    );
     found(&running, "search index temporal_visibility_v1: it does not exist");
     running.run(&["schema"]);
     healthy(&running);

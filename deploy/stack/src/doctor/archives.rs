@@ -1,0 +1,180 @@
+//! Where closed workflows are archived, and whether they arrive.
+
+use std::collections::BTreeSet;
+
+use crate::client::http;
+use crate::namespaces::{Wanted, wanted};
+use crate::place::{Place, Stack};
+use crate::roles::Role;
+
+use super::report::Report;
+
+/// File stores are looked at. Only the server has the credentials of a bucket: it counts what it has archived.
+pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) {
+    let mut is_archiving = false;
+    let mut has_counted = false;
+    let mut counts = None;
+    for kind in KINDS {
+        let archives = |wanted: Wanted| match kind {
+            Kind::History => wanted.history_archive,
+            Kind::Visibility => wanted.visibility_archive,
+        };
+        let uris: BTreeSet<String> = wanted(place, stack).into_iter().filter_map(archives).collect();
+        for uri in uris {
+            is_archiving = true;
+            if let Some(folder) = uri.strip_prefix("file://") {
+                folder_written(folder, report);
+                continue;
+            }
+            if !has_counted {
+                counts = history_metrics(stack).await;
+                has_counted = true;
+            }
+            judge_bucket(kind, &uri, counts.as_deref(), report);
+        }
+    }
+    if !is_archiving {
+        report.good(ARCHIVAL, "no namespace archives");
+    }
+}
+
+const ARCHIVAL: &str = "archival";
+
+/// What is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    History,
+    Visibility,
+}
+
+const KINDS: [Kind; 2] = [Kind::History, Kind::Visibility];
+
+impl Kind {
+    /// What its metrics begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::History => "history_archiver_archive",
+            Self::Visibility => "visibility_archiver_archive",
+        }
+    }
+}
+
+fn folder_written(folder: &str, report: &mut Report) {
+    // It is created with the first archived workflow: until then the nearest folder above it counts.
+    let nearest = std::path::Path::new(folder)
+        .ancestors()
+        .find(|folder| folder.exists());
+    let writable = nearest.is_some_and(|nearest| {
+        nearest.is_dir()
+            && tempfile::Builder::new()
+                .prefix(".doctor")
+                .tempfile_in(nearest)
+                .is_ok()
+    });
+    if writable {
+        report.good(ARCHIVAL, format!("{folder} can be written"));
+    } else {
+        report.fail(
+            ARCHIVAL,
+            format!("{folder} cannot be written"),
+            "closed workflows stay in the database until they can be archived, past their retention",
+            "make it a folder that this user can write to",
+        );
+    }
+}
+
+/// The metrics of every history process; `None` if one of them does not show them.
+async fn history_metrics(stack: &Stack) -> Option<String> {
+    let mut all = String::new();
+    for member in stack.settings.members_of(Role::History) {
+        let address = member.metrics(&stack.network().loopback);
+        all.push_str(&http(&address, "/metrics").await.ok()?);
+        all.push('\n');
+    }
+    Some(all)
+}
+
+/// The sum of a counter over its labels. It does not exist before it counts.
+fn sum(metrics: &str, name: &str) -> f64 {
+    let values = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        if !rest.starts_with(['{', ' ']) {
+            return None;
+        }
+        rest.rsplit_once(' ')?.1.parse::<f64>().ok()
+    });
+    values.sum()
+}
+
+/// Judges a bucket by what history has counted since it started.
+fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Report) {
+    const WHY: &str =
+        "closed workflows stay in the database until they can be archived, past their retention";
+    let Some(metrics) = metrics else {
+        report.warn(
+            ARCHIVAL,
+            format!("{uri}: the metrics of history cannot be read"),
+            "whether the server can write to it is not known",
+            "`temporal-stack status` shows whether history serves",
+        );
+        return;
+    };
+    let count = |what: &str| sum(metrics, &format!("{}_{what}", kind.prefix()));
+    let written = count("success");
+    let failed = count("non_retryable_error") + count("transient_error");
+    if failed > 0.0 {
+        let found = format!("{uri}: {failed} failures and {written} archived since history started");
+        let remedy =
+            "`temporal-stack logs history` shows why; check the bucket and the credentials of the server";
+        if written > 0.0 {
+            report.warn(ARCHIVAL, found, WHY, remedy);
+        } else {
+            report.fail(ARCHIVAL, found, WHY, remedy);
+        }
+    } else if written > 0.0 {
+        report.good(
+            ARCHIVAL,
+            format!("{uri}: {written} archived since history started"),
+        );
+    } else {
+        report.warn(
+            ARCHIVAL,
+            format!("{uri}: nothing was archived since history started"),
+            "whether the server can write to it is not known",
+            "run this again five minutes after a workflow has closed",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::doctor::tests::verdicts;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::written(
+        "history_archiver_archive_success{operation=\"HistoryArchiver\"} 3\n",
+        Verdict::Good
+    )]
+    #[case::nothing("history_archiver_archive_success_other 3\n", Verdict::Warning)]
+    #[case::visibility_only("visibility_archiver_archive_success 3\n", Verdict::Warning)]
+    #[case::some_failed(
+        "history_archiver_archive_success{a=\"1\"} 3\nhistory_archiver_archive_transient_error{a=\"1\"} 1\n",
+        Verdict::Warning
+    )]
+    #[case::all_failed("history_archiver_archive_non_retryable_error{a=\"1\"} 2\n", Verdict::Failure)]
+    fn a_bucket_is_judged_by_what_history_has_archived(#[case] metrics: &str, #[case] verdict: Verdict) {
+        let mut report = Report::default();
+        judge_bucket(Kind::History, "s3://archive/history", Some(metrics), &mut report);
+        assert_eq!(verdicts(report), [verdict]);
+    }
+
+    #[test]
+    fn a_bucket_without_figures_is_not_good() {
+        let mut report = Report::default();
+        judge_bucket(Kind::Visibility, "s3://archive/visibility", None, &mut report);
+        assert_eq!(verdicts(report), [Verdict::Warning]);
+    }
+}

@@ -1,0 +1,237 @@
+//! Why a database did not answer: what it said, whether waiting helps, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// PostgreSQL itself.
+    Postgres,
+    /// The pooler in front of it.
+    PgBouncer,
+}
+
+impl Server {
+    /// The name of its process.
+    fn process(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::PgBouncer => "pgbouncer",
+        }
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::PgBouncer => "PgBouncer",
+        })
+    }
+}
+
+/// A question to a database that was not answered. Never shows the password.
+#[derive(Debug, thiserror::Error)]
+#[error("{server} at {address}, database {database}: {failure}")]
+pub struct QueryError {
+    pub(crate) server: Server,
+    pub(crate) address: String,
+    pub(crate) database: String,
+    pub(crate) password_file: PathBuf,
+    pub(crate) failure: Failure,
+}
+
+/// How a question failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The password cannot be read.
+    #[error("{0:#}")]
+    PasswordFile(anyhow::Error),
+    /// No program to ask with.
+    #[error("cannot run psql: {0}")]
+    Psql(io::Error),
+    /// No answer in time.
+    #[error("no response within {} s", .0.as_secs())]
+    Late(Duration),
+    /// The password is not accepted.
+    #[error("{0}")]
+    Password(String),
+    /// The user does not exist there.
+    #[error("{0}")]
+    User(String),
+    /// The database does not exist.
+    #[error("{0}")]
+    Database(String),
+    /// Connections from here are not accepted.
+    #[error("{0}")]
+    Access(String),
+    /// Anything else, in its words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// Reads what psql printed.
+    pub(crate) fn of(stderr: &str) -> Self {
+        let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
+        let said = lines.join(" ");
+        let mut said = said.trim();
+        for prefix in ["psql:", "error:"] {
+            said = said.strip_prefix(prefix).unwrap_or(said).trim_start();
+        }
+        // The error around this one names the address.
+        if let Some((_, cause)) = said.split_once(" failed: ")
+            && said.starts_with("connection to server")
+        {
+            said = cause;
+        }
+        for prefix in ["FATAL:", "ERROR:"] {
+            said = said.strip_prefix(prefix).unwrap_or(said).trim_start();
+        }
+        let said = said
+            .split_once(" Is the server running on that host")
+            .map_or(said, |(cause, _)| cause)
+            .to_owned();
+        let has = |part: &str| said.contains(part);
+        if has("password authentication failed")
+            || has("SASL authentication failed")
+            || has("no password supplied")
+        {
+            Self::Password(said)
+        } else if has("no such user") || (has("role \"") && has("does not exist")) {
+            Self::User(said)
+        } else if has("no such database") || (has("database \"") && has("does not exist")) {
+            Self::Database(said)
+        } else if has("no pg_hba.conf entry") {
+            Self::Access(said)
+        } else {
+            Self::Other(said)
+        }
+    }
+}
+
+impl QueryError {
+    /// How it failed, without the address.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
+    /// Whether another attempt can succeed although nobody changes anything.
+    pub fn is_passing(&self) -> bool {
+        match &self.failure {
+            Failure::Late(_) | Failure::Other(_) => true,
+            Failure::PasswordFile(_)
+            | Failure::Psql(_)
+            | Failure::Password(_)
+            | Failure::User(_)
+            | Failure::Database(_)
+            | Failure::Access(_) => false,
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        let name = self.server.process();
+        match (&self.failure, self.server) {
+            (Failure::PasswordFile(_), _) => "restore that file from a backup".to_owned(),
+            (Failure::Psql(_), _) => "`apt-get install postgresql-client`, or put psql on PATH".to_owned(),
+            (Failure::Password(_), Server::Postgres) => format!(
+                "the password in {} is not the one that the databases were created with: restore that file. If it is lost, run \
+                 `temporal-stack down`, set a new one with `alter role` in PostgreSQL's single-user mode (`postgres --single`), \
+                 and write it to that file",
+                self.password_file.display()
+            ),
+            (Failure::Password(_) | Failure::User(_), Server::PgBouncer) => format!(
+                "PgBouncer runs with another password than the one in {}: `temporal-stack restart pgbouncer` makes it read that file",
+                self.password_file.display()
+            ),
+            (Failure::User(_), Server::Postgres) => {
+                "the databases of this stack belong to that user: is network.loopback in stack.toml that of another PostgreSQL? \
+                 Otherwise restore the databases from a backup"
+                    .to_owned()
+            }
+            (Failure::Database(_), _) => "`temporal-stack schema` creates it".to_owned(),
+            (Failure::Access(_), _) => {
+                "add this machine's address to pg_hba.conf of the databases, then run `temporal-stack restart postgres`".to_owned()
+            }
+            (Failure::Late(_) | Failure::Other(_), _) => format!(
+                "`deploy/stack/up` starts it if it is not running; `temporal-stack logs {name}` shows why it stopped"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// As psql 15 prints them.
+    #[rstest]
+    #[case::password(
+        "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: FATAL:  password authentication failed for user \"temporal\"\n",
+        "password authentication failed for user \"temporal\"",
+        false
+    )]
+    #[case::user(
+        "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: FATAL:  role \"temporal\" does not exist\n",
+        "role \"temporal\" does not exist",
+        false
+    )]
+    #[case::database(
+        "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: FATAL:  database \"temporal\" does not exist\n",
+        "database \"temporal\" does not exist",
+        false
+    )]
+    #[case::pooled_database(
+        "psql: error: connection to server at \"127.77.0.1\", port 6432 failed: FATAL:  no such database: temporal\n",
+        "no such database: temporal",
+        false
+    )]
+    #[case::starting(
+        "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: FATAL:  the database system is starting up\n",
+        "the database system is starting up",
+        true
+    )]
+    #[case::nobody(
+        "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?\n",
+        "Connection refused",
+        true
+    )]
+    #[case::statement(
+        "ERROR:  relation \"it\" does not exist\nLINE 1: select 1 from it\n",
+        "relation \"it\" does not exist LINE 1: select 1 from it",
+        true
+    )]
+    fn what_a_database_says_is_read(#[case] stderr: &str, #[case] said: &str, #[case] is_passing: bool) {
+        let error = QueryError {
+            server: Server::Postgres,
+            address: "127.77.0.1:5432".to_owned(),
+            database: "temporal".to_owned(),
+            password_file: "/run/stack/password".into(),
+            failure: Failure::of(stderr),
+        };
+        assert_eq!(error.failure().to_string(), said);
+        assert_eq!(error.is_passing(), is_passing, "{error}");
+        assert!(!error.remedy().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_password_names_the_file_that_holds_it() {
+        let error = QueryError {
+            server: Server::Postgres,
+            address: "127.77.0.1:5432".to_owned(),
+            database: "postgres".to_owned(),
+            password_file: "/run/stack/password".into(),
+            failure: Failure::of("FATAL:  password authentication failed for user \"temporal\""),
+        };
+        assert!(
+            error.remedy().contains("the password in /run/stack/password"),
+            "{}",
+            error.remedy()
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! One request to a search cluster, and how it fails.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, write_secret};
+use crate::process;
+use crate::settings::{PasswordFileError, Search};
+
+/// How long one request may take.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// A cluster that cannot be used, or does not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordFileError),
+    /// The password cannot be handed to curl.
+    #[error("{0:#}")]
+    Place(anyhow::Error),
+    /// No program to ask with.
+    #[error("cannot run curl: {0}; install it (`apt-get install curl`)")]
+    Curl(std::io::Error),
+    /// No answer in time.
+    #[error("no response within {} s", BOUND.as_secs())]
+    Late,
+    /// No connection, in curl's words.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Something else answers.
+    #[error("it does not speak HTTP")]
+    NotHttp,
+    /// It does not accept user and password.
+    #[error("it refuses the credentials: set search.username and search.password_file")]
+    Credentials,
+    /// It refuses a request.
+    #[error("{request} answers {status}: {said}")]
+    Refused {
+        /// Method and path.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its reason.
+        said: String,
+    },
+    /// It is another product.
+    #[error("what answers there is neither OpenSearch nor Elasticsearch 7 or 8")]
+    Foreign,
+}
+
+pub(super) fn refused(path: &str, status: u16, answer: &Value) -> SearchError {
+    SearchError::Refused {
+        request: format!("GET {path}"),
+        status,
+        said: said(answer),
+    }
+}
+
+/// The reason in a response that refuses.
+pub(super) fn said(answer: &Value) -> String {
+    let reason = answer["error"]["reason"]
+        .as_str()
+        .or_else(|| answer["error"].as_str());
+    reason.map_or_else(|| answer.to_string().chars().take(200).collect(), str::to_owned)
+}
+
+/// One request, by curl: it speaks TLS, and takes the authorities of the machine.
+pub(super) fn call(
+    place: &Place,
+    search: &Search,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(u16, Value), SearchError> {
+    let url = search.url.as_deref().unwrap_or_default().trim_end_matches('/');
+    let mut command = Command::new("curl");
+    command
+        .args([
+            "--silent",
+            "--show-error",
+            "--connect-timeout",
+            "5",
+            "--max-time",
+            "20",
+        ])
+        .args(["--request", method, "--header", "content-type: application/json"])
+        .args(["--write-out", "\n%{http_code}"]);
+    if let (Some(user), Some(password)) = (&search.username, search.password()?) {
+        // Not on the command line, where everybody could read it.
+        let file = place.config("search.curl");
+        write_secret(
+            &file,
+            &format!("user = {}\n", json!(format!("{user}:{password}"))),
+        )
+        .map_err(SearchError::Place)?;
+        command.arg("--config").arg(file);
+    }
+    if let Some(body) = body {
+        command.args(["--data-binary", &body.to_string()]);
+    }
+    command.arg(format!("{url}/{path}"));
+    let output = process::output_within(&mut command, BOUND)
+        .map_err(SearchError::Curl)?
+        .ok_or(SearchError::Late)?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = text.trim().trim_start_matches("curl: ").to_owned();
+        return Err(SearchError::Unreachable(said));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (answer, status) = text.rsplit_once('\n').unwrap_or(("", &text));
+    let status = status.trim().parse().map_err(|_| SearchError::NotHttp)?;
+    // A proxy answers with a page instead of JSON; its status says enough.
+    let answer = serde_json::from_str(answer).unwrap_or_else(|_| json!({ "error": answer }));
+    Ok((status, answer))
+}
