@@ -1,4 +1,5 @@
-//! How fast a namespace-year is replayed, and all contenders of a month, with the ratios to the demanded times; and how memory grows.
+//! Measures how fast a namespace-year is replayed, and a month through all contenders, with ratios to the
+//! target times; and how memory grows.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,16 +9,16 @@ use criterion::{Criterion, criterion_group};
 
 const DAY: u32 = 24 * 60;
 
-/// Loads that differ in what they cost to replay.
+/// Loads with different replay costs.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
-    /// A daily wave, noise and a burst of twenty minutes every few hours.
+    /// A daily wave with noise and a burst of twenty minutes every few hours.
     Waves,
     /// Almost the same in every minute, above the lowest envelope.
     Steady,
-    /// A burst of five minutes in every hour on an idle namespace.
+    /// A burst of five minutes in every hour on an otherwise idle namespace.
     Batches,
-    /// More than the largest size admits, always.
+    /// Always more than the largest size admits.
     Overload,
 }
 
@@ -74,7 +75,7 @@ fn month(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Best of three runs.
+/// Returns the best of three runs.
 fn measured(trace: &Trace, contenders: &[Contender]) -> Duration {
     let settings = Settings::for_trace(trace);
     let times = [0; 3].map(|_| {
@@ -87,7 +88,7 @@ fn measured(trace: &Trace, contenders: &[Contender]) -> Duration {
     times.into_iter().min().unwrap_or_default()
 }
 
-/// The times, beside those that are demanded.
+/// Prints the times, next to the target times.
 #[expect(clippy::print_stdout, reason = "a benchmark shows its summary")]
 fn times() {
     for shape in Shape::ALL {
@@ -111,19 +112,19 @@ fn times() {
         ];
         for (what, took, demanded) in rows {
             let share = took.as_secs_f64() / Duration::from_millis(demanded).as_secs_f64();
-            println!("{shape:?}: {what}: {took:.1?}, demanded {demanded} ms, ratio {share:.3}");
+            println!("{shape:?}: {what}: {took:.1?}, target {demanded} ms, ratio {share:.3}");
         }
     }
 }
 
-/// Peak memory of the process in kB, if the system reports it.
+/// Returns the peak memory of the process in kB, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Peak memory and the length of the load. The peak never falls, so the loads become longer.
+/// Prints peak memory for increasing lengths of the load. The lengths increase because the peak never falls.
 #[expect(clippy::print_stdout, reason = "a benchmark shows its summary")]
 fn memory() {
     for years in [1, 2, 4, 8, 16] {

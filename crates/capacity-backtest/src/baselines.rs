@@ -1,4 +1,4 @@
-//! The simple policies that every backtest shows next to `break-even`.
+//! The simple policies that every backtest compares with `break-even`.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ fn decided(option: u32, explain: bool, reason: impl FnOnce() -> String) -> Decid
     }
 }
 
-/// One option for all time.
+/// One option for the whole series.
 #[derive(Debug)]
 pub(crate) struct Fixed;
 
@@ -24,17 +24,17 @@ impl BacktestPolicy for Fixed {
     }
 }
 
-/// Size of the `threshold` policy; its default of 5 is not an available size.
+/// Size of the `threshold` policy. Its default of 5 is not an available size.
 const THRESHOLD_TRUS: u32 = 6;
 
-/// Actions an hour below which `threshold` releases.
+/// `threshold` releases below this many actions an hour.
 const IDLE_HOUR: i64 = 100;
 
-/// Samples of an hour below which the hour is not known.
+/// Minimum number of samples for an hour to count as known.
 const KNOWN_HOUR: i64 = 48;
 
-/// The `threshold` policy on actions, with its guards, as an hourly job sees it: enable when a minute of the last hour was
-/// throttled, disable when the hour was idle.
+/// The `threshold` policy on actions, with its guards, run by an hourly job: enables when a minute of the
+/// last hour was throttled, and disables when the hour was idle.
 #[derive(Debug)]
 pub(crate) struct Threshold;
 
@@ -92,16 +92,16 @@ impl BacktestPolicy for Threshold {
     }
 }
 
-/// Utilization that a size is chosen for, in percent.
+/// Target utilization of a size, in percent.
 const TARGET_PERCENT: i64 = 70;
 
 /// Relative deviation of the utilization that is ignored, in percent.
 const TOLERANCE_PERCENT: i64 = 10;
 
-/// Minutes over which the largest recommendation counts for scaling down.
+/// Number of minutes whose largest recommendation counts for scaling down.
 const STABILIZATION_MINUTES: i64 = 60;
 
-/// The smallest option at which a rate is at most the target utilization; the largest if none is.
+/// Returns the smallest option whose utilization is at most the target; the largest if there is none.
 fn sized(view: &View<'_>, rate: i64) -> u32 {
     let options =
         std::iter::once((0, view.envelope)).chain(view.ladder.iter().map(|size| (size.trus, size.limit)));
@@ -118,7 +118,7 @@ fn asked(minute: MinuteActions) -> i64 {
     minute.served + minute.throttled
 }
 
-/// Target utilization, as a horizontal autoscaler does it.
+/// A target utilization policy, like a horizontal autoscaler.
 #[derive(Debug, Default)]
 pub(crate) struct TargetUtilization {
     recommended: VecDeque<(i64, i64)>,
@@ -163,13 +163,13 @@ impl BacktestPolicy for TargetUtilization {
     }
 }
 
-/// Minutes without a further step up after a step.
+/// Minutes after a step up before the next step up.
 const UP_COOLDOWN: i64 = 5;
 
-/// Minutes without a step down after a step.
+/// Minutes after a step before a step down.
 const DOWN_COOLDOWN: i64 = 60;
 
-/// One step up above 70 % of the limit, one step down where the smaller size would be used below 70 %.
+/// One step up above 70% of the limit, one step down if the smaller size would be used below 70%.
 #[derive(Debug)]
 pub(crate) struct OneStep {
     changed: i64,

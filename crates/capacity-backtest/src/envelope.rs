@@ -1,30 +1,32 @@
-//! The on-demand envelope: what the service admits without provisioned capacity, from the last seven days.
+//! The on-demand envelope: what the service admits without provisioned capacity, based on the last seven
+//! days.
 
-/// Minutes of seven days.
+/// Minutes in seven days.
 const WEEK: usize = 7 * 24 * 60;
 
-/// Lowest envelope: 500 actions a second.
+/// Lowest envelope: 500 actions per second, in actions per minute.
 const LOWEST: i64 = 30_000;
 
-/// Values below this have their own bucket.
+/// Values below this have a separate bucket each.
 const EXACT: u32 = 2048;
 
-/// Buckets of one coarse bucket.
+/// Number of buckets per coarse bucket.
 const FINE: usize = 64;
 
 /// Marks the end of a chain.
 const NO_SLOT: u16 = u16::MAX;
 
-/// Rates served in the last seven days, with their mean and 90th percentile.
+/// Served rates of the last seven days, with their mean and 90th percentile.
 ///
-/// The percentile is exact. It is kept with the number of minutes below it and at it, which shows whether it still is the percentile.
-/// If not, it is looked up: rates are counted in buckets of 11 significant bits, and the slots of the ring that belong to one bucket are
-/// chained, oldest first, so that the minute that leaves the week is the first of its chain.
+/// The percentile is exact. It is stored with the number of minutes below it and at it, which shows whether
+/// it is still the percentile. If it is not, it is looked up: rates are counted in buckets of 11 significant
+/// bits, and the ring slots of one bucket are chained, oldest first, so that the minute that leaves the week
+/// is the first one in its chain.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     /// Actions served in each minute; a ring once it is full.
     served: Vec<u32>,
-    /// For each slot of the ring, the next newer one of the same bucket.
+    /// For each slot of the ring, the next newer one in the same bucket.
     chained: Vec<u16>,
     next: usize,
     sum: i64,
@@ -34,7 +36,7 @@ pub(crate) struct Envelope {
     limit: i64,
 }
 
-/// A rate, and how many minutes of the week served less, or just as much.
+/// A rate, and how many minutes of the week served less, or exactly as much.
 #[derive(Debug, Clone, Copy, Default)]
 struct Percentile {
     rate: u32,
@@ -58,7 +60,7 @@ impl Percentile {
     }
 }
 
-/// Minutes whose rates agree in 11 significant bits.
+/// Minutes whose rates have the same 11 significant bits.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     minutes: u16,
@@ -74,7 +76,7 @@ fn bucket(value: u32) -> usize {
     (shift as usize + 1) * 1024 + (value >> shift) as usize - 1024
 }
 
-/// Returns which bucket holds a rank, and makes the rank one within that bucket.
+/// Returns the bucket that contains a rank, and reduces the rank to one within that bucket.
 fn holding(rank: &mut usize, mut minutes: impl Iterator<Item = u16>) -> Option<usize> {
     minutes.position(|minutes| {
         let minutes = usize::from(minutes);
@@ -104,7 +106,7 @@ impl Envelope {
         }
     }
 
-    /// Remembers what a minute served.
+    /// Adds the actions that a minute served.
     pub(crate) fn add(&mut self, served: u32) {
         let slot = if self.served.len() < WEEK {
             self.served.push(served);
@@ -148,12 +150,12 @@ impl Envelope {
         bucket.minutes += 1;
     }
 
-    /// Actions per minute that on-demand lets through: max(500/s, min(4 x mean, 2 x p90)).
+    /// Actions per minute that on-demand admits: max(500/s, min(4 x mean, 2 x p90)).
     pub(crate) fn limit(&self) -> i64 {
         self.limit
     }
 
-    /// Computes the limit again, as the service does every hour.
+    /// Recomputes the limit, as the service does every hour.
     pub(crate) fn update(&mut self) {
         let minutes = i64::try_from(self.served.len()).unwrap_or(1).max(1);
         let by_mean = 4 * self.sum / minutes;

@@ -2,10 +2,10 @@
 //!
 //! # Where to start
 //!
-//! [`Trace::parse`] reads a load, [`Rebuild`] makes one of recorded minutes, [`run`] replays it through one [`Contender`] and
-//! returns a [`Score`], and [`run_recorded`] also returns the course of the run. `model` is the simulated namespace, `baselines`
-//! the simple policies,
-//! `optimum` the two bounds that know the future.
+//! [`Trace::parse`] parses a load, [`Rebuild`] builds one from recorded minutes, [`run`] replays it through
+//! one [`Contender`] and returns a [`Score`], and [`run_recorded`] also returns the course of the run.
+//! `model` is the simulated namespace, `baselines` are the simple policies, and `optimum` contains the two
+//! bounds that use the future load.
 
 mod baselines;
 mod envelope;

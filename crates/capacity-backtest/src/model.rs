@@ -1,11 +1,12 @@
-//! The simulated namespace: work arrives, is served up to the limit, or waits.
+//! The simulated namespace: work arrives, and is served up to the limit or waits.
 
 use crate::trace::Load;
 
-/// Steps of ten seconds in a minute.
+/// Number of ten-second steps in a minute.
 const STEPS: i64 = 6;
 
-/// Double action-minutes of one action that waits through one step: queues before and after a step are added up.
+/// Twice the action-minutes of one action that waits for one step, because the queues before and after each
+/// step are added up.
 pub(crate) const WAITED_PER_MINUTE: i64 = 2 * STEPS;
 
 /// The result of one minute.
@@ -17,23 +18,23 @@ pub(crate) struct Minute {
     pub(crate) throttled: i64,
     /// New actions that had to wait.
     pub(crate) delayed: i64,
-    /// Action-minutes waited, times [`WAITED_PER_MINUTE`].
+    /// Action-minutes of waiting, times [`WAITED_PER_MINUTE`].
     pub(crate) waited: i64,
 }
 
-/// The queue of waiting work, and its progress in a minute.
+/// The queue of waiting work, and its progress within a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Backlog {
-    /// Actions that wait.
+    /// Actions waiting.
     pub(crate) queue: i64,
 }
 
 impl Backlog {
-    /// Simulates one minute at a limit in actions per minute. The first of six steps carries the peak, the others share the
-    /// rest; older work is served first.
+    /// Simulates one minute at a limit in actions per minute. The first of six steps has the peak, and the
+    /// others share the rest; older work is served first.
     pub(crate) fn minute(&mut self, load: Load, limit: i64) -> Minute {
         let (actions, peak) = (i64::from(load.actions), i64::from(load.peak));
-        // The peak is the busiest step: if it fits, all do.
+        // The peak is the busiest step: if it fits, all steps do.
         if self.queue == 0 && peak <= limit / STEPS {
             return Minute {
                 served: actions,
@@ -56,7 +57,8 @@ impl Backlog {
             minute.served += served;
             minute.delayed += left.min(arriving);
             minute.waited += self.queue + left;
-            // A sixth of the queue retries in each step; actions served from the queue were among these attempts.
+            // A sixth of the queue is retried in each step; actions served from the queue were among these
+            // attempts.
             retried += left - STEPS * served_from_queue;
             self.queue = left;
         }
@@ -73,7 +75,7 @@ impl Backlog {
     }
 }
 
-/// One of several whole parts that add up to a total.
+/// One of several whole-number parts that add up to a total.
 fn share(total: i64, part: i64, parts: i64) -> i64 {
     total * (part + 1) / parts - total * part / parts
 }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(minute.waited, 5_000 + 5_000 + 2_000 + 2_000);
     }
 
-    /// Two minutes of a real load, as the reference implementation saw them.
+    /// Two minutes of a real load, with results from the reference implementation.
     #[test]
     fn waiting_work_is_throttled_again_once_a_minute_while_new_work_waits() {
         let mut backlog = Backlog::default();

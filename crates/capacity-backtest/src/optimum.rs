@@ -1,8 +1,8 @@
-//! Two bounds that know the future: dynamic programs over the hours of a load.
+//! Two bounds that use the future load: dynamic programs over the hours of a series.
 //!
-//! Of each option, the courses that end an hour with it and could still become the best are carried to the next hour: one that spent
-//! more may have less work waiting. Memory does not grow with the load. The envelope is computed from the load, since what is served
-//! differs with every course.
+//! For each option, the courses that end an hour with it and may still become the best are carried to the
+//! next hour, because a course that has spent more may have less work waiting. Memory does not grow with the
+//! series. The envelope is computed from the load, because the served actions differ with every course.
 
 use crate::envelope::Envelope;
 use crate::model::{Backlog, WAITED_PER_MINUTE};
@@ -14,16 +14,17 @@ use crate::trace::{Load, Trace};
 /// Minutes from the first throttled minute until a scale-up can be in effect: metrics 3, alert 1, change 2.
 const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 
-/// Number of courses kept for each option. With only the cheapest, the reactive optimum of the specification's traces is 3 % too
-/// high at a delay value of 10; with eight it matches the specification, and more make no difference.
+/// Number of courses kept for each option. With only the cheapest, the reactive optimum of the
+/// specification's traces is 3% too high at a delay value of 10; with eight it matches the specification, and
+/// more make no difference.
 const MOST_COURSES: usize = 32;
 
-/// What a course may know.
+/// What a course may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Knowledge {
-    /// The future.
+    /// The whole future.
     All,
-    /// The future, except for what a scale-up answers: throttling that could have been seen.
+    /// The future, except for scale-ups, which may only respond to observable throttling.
     Reactive,
 }
 
@@ -33,7 +34,7 @@ struct Hour<'a> {
     begin: i64,
     minutes: i64,
     envelope: i64,
-    /// Busiest ten seconds of the hour, in actions.
+    /// Actions in the busiest ten seconds of the hour.
     peak: i64,
     actions: i64,
 }
@@ -79,7 +80,8 @@ struct Path {
     topup: i64,
     changes: i64,
     waited: i64,
-    /// First throttled minute of a burst that no scale-up has answered; none once the burst is over and could have been answered.
+    /// First throttled minute of a burst to which no scale-up has responded; none after a burst to which one
+    /// could have responded.
     unanswered: Option<i64>,
 }
 
@@ -117,7 +119,7 @@ impl<'a> Program<'a> {
         self.with_waiting(path, 0)
     }
 
-    /// Cost so far, and of the backlog that still waits.
+    /// Cost so far, plus the cost of the remaining backlog.
     fn cost(&self, hour: &Hour<'_>, path: &Path) -> i64 {
         self.with_waiting(path, path.backlog.tail(self.limit(hour, path.option)))
     }
@@ -140,8 +142,8 @@ impl<'a> Program<'a> {
         changed
     }
 
-    /// Simulates minutes of an hour at the path's option. Ends before the first minute at which a scale-up could answer a
-    /// burst, if `stop` is set; returns the minute after the last simulated one.
+    /// Simulates minutes of an hour at the path's option. If `stop` is set, ends before the first minute in
+    /// which a scale-up could respond to a burst. Returns the minute after the last simulated one.
     fn live(&self, hour: &Hour<'_>, path: &mut Path, from: i64, stop: bool) -> i64 {
         let end = hour.begin + hour.minutes;
         let limit = self.limit(hour, path.option);
@@ -207,7 +209,8 @@ impl<'a> Program<'a> {
         paths.into_iter().min_by_key(|path| self.cost(hour, path))
     }
 
-    /// Of courses with the same option, those that none of the others beats in everything that counts from now on.
+    /// Among courses with the same option, returns those that no other course beats in everything that
+    /// matters from now on.
     fn promising(&self, hour: &Hour<'_>, paths: impl Iterator<Item = Path>) -> Vec<Path> {
         let mut paths: Vec<Path> = paths.collect();
         paths.sort_by_cached_key(|path| (self.spent(path), path.backlog.queue, path.answerable_since()));
@@ -234,13 +237,13 @@ pub(crate) fn oracle(trace: &Trace, settings: &Settings) -> Score {
     Program::new(settings, Knowledge::All).score(trace)
 }
 
-/// The best course whose scale-ups answer throttling that could have been seen; releases and holds with hindsight.
+/// The best course whose scale-ups respond only to observable throttling; releases and holds use hindsight.
 pub(crate) fn reactive(trace: &Trace, settings: &Settings) -> Score {
     Program::new(settings, Knowledge::Reactive).score(trace)
 }
 
 impl Path {
-    /// First minute of a burst that a scale-up may answer.
+    /// First minute of a burst to which a scale-up may respond.
     fn answerable_since(&self) -> i64 {
         self.unanswered.unwrap_or(i64::MAX)
     }
@@ -274,7 +277,8 @@ impl Program<'_> {
             })
     }
 
-    /// Whether a course may begin an hour with an option: the same, a smaller one, or a larger one that answers throttling.
+    /// Whether a course may begin an hour with an option: the same, a smaller one, or a larger one that
+    /// responds to throttling.
     fn may_enter(&self, hour: &Hour<'_>, path: &Path, option: u32) -> bool {
         let larger = self.limit(hour, option) > self.limit(hour, path.option);
         let seen = path
@@ -283,7 +287,8 @@ impl Program<'_> {
         !larger || seen || self.knowledge == Knowledge::All
     }
 
-    /// Simulates an hour without a scale-up and, unless all is known at its begin, with each that answers a burst.
+    /// Simulates an hour without a scale-up and, unless the whole future is known at its start, with each
+    /// scale-up that responds to a burst.
     fn branches(&self, hour: &Hour<'_>, entry: Path, ended: &mut Vec<Path>) {
         let (waiting, entered) = (entry.backlog.queue, entry.option);
         let answers = self.knowledge == Knowledge::Reactive;

@@ -1,4 +1,4 @@
-//! What a policy sees and says in a backtest.
+//! The inputs and the result of a policy in a backtest.
 
 use capacity_engine::PricePerMillion;
 use capacity_engine::break_even::{
@@ -6,7 +6,7 @@ use capacity_engine::break_even::{
 };
 use capacity_engine::pricing::in_dollars;
 
-/// What a policy knows at one minute: never the demand.
+/// What a policy knows at one minute. It never includes the demand.
 #[derive(Debug)]
 pub struct View<'a> {
     /// Minute of the evaluation; minute 0 starts an hour.
@@ -15,21 +15,21 @@ pub struct View<'a> {
     pub newest: i64,
     /// Current TRUs, or those that are being provisioned; 0 is on-demand.
     pub current: u32,
-    /// What on-demand lets through, in actions per minute.
+    /// Limit that on-demand provides, in actions per minute.
     pub envelope: i64,
-    /// Sizes that may be chosen, smallest first.
+    /// Available sizes, smallest first.
     pub ladder: &'a [Size],
     /// The last hour of samples.
     pub window: &'a Window,
 }
 
 impl View<'_> {
-    /// Actions per minute that an option admits; 0 is on-demand.
+    /// Returns the limit of an option in actions per minute; option 0 is on-demand.
     pub fn limit(&self, option: u32) -> i64 {
         limit(self.ladder, self.envelope, option)
     }
 
-    /// The newest sample, unless it is missing.
+    /// Returns the newest sample, unless it is missing.
     pub fn newest_sample(&self) -> Option<MinuteActions> {
         self.window.last().copied().flatten()
     }
@@ -43,24 +43,24 @@ pub(crate) fn limit(ladder: &[Size], envelope: i64, option: u32) -> i64 {
     }
 }
 
-/// What a policy asks for.
+/// The result of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     /// TRUs to request; the current ones if nothing changes.
     pub option: u32,
-    /// Why, in one sentence with numbers.
+    /// The reason, in one sentence with numbers.
     pub reason: String,
-    /// Expected costs that were compared; may be empty.
+    /// Expected costs of the options that were compared; may be empty.
     pub costs: Vec<OptionCost>,
 }
 
 /// A policy that can be replayed. It keeps its own state between evaluations.
 pub trait BacktestPolicy {
-    /// Decides at one minute. The sentence is only needed if `explain` is set.
+    /// Decides at one minute. The reason is only needed if `explain` is set.
     fn decide(&mut self, view: &View<'_>, explain: bool) -> Decided;
 }
 
-/// The `break-even` policy with the state that it carries.
+/// The `break-even` policy with its state.
 #[derive(Debug, Clone, Default)]
 pub struct BreakEven {
     parameters: Parameters,
@@ -69,7 +69,7 @@ pub struct BreakEven {
 }
 
 impl BreakEven {
-    /// Returns the policy with its parameters and no history.
+    /// Creates the policy with its parameters and no history.
     pub fn new(parameters: Parameters) -> Self {
         Self {
             parameters,
@@ -77,7 +77,7 @@ impl BreakEven {
         }
     }
 
-    /// Returns the policy with its reasons in dollars instead of actions.
+    /// Formats costs in reasons in dollars instead of actions.
     #[must_use]
     pub fn with_price(self, price: PricePerMillion) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl BreakEven {
         }
     }
 
-    /// Returns what it remembers.
+    /// Returns the policy's state.
     pub fn state(&self) -> &BreakEvenState {
         &self.state
     }
@@ -119,7 +119,7 @@ impl BacktestPolicy for BreakEven {
 }
 
 impl BreakEven {
-    /// A cost as text: `$1.20`, or `1.2 M actions` if the price is not known.
+    /// Formats a cost: `$1.20`, or `1.2 M actions` if the price is unknown.
     fn money(&self, cost: i64) -> String {
         match self.price {
             Some(price) => in_dollars(price.of(u64::try_from(cost).unwrap_or(0))),

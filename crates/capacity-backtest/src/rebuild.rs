@@ -1,19 +1,20 @@
-//! From recorded minutes, served and throttled, to the load that was asked for.
+//! Rebuilds the demand from recorded minutes, served and throttled.
 //!
-//! What a namespace served is bounded by the limit it had, so the demand of throttled minutes is rebuilt as the specification of
-//! the policy says (*Demand of a minute*). The busiest ten seconds are not recorded: a minute's rate stands for them.
+//! A namespace's served actions are bounded by its limit, so the demand of throttled minutes is rebuilt as
+//! described in the policy's specification (*Demand of a minute*). The busiest ten seconds are not recorded;
+//! the minute's rate is used instead.
 
 use capacity_engine::break_even::{DemandRebuild, MinuteActions};
 
 use crate::trace::{Load, Trace};
 
-/// Marks a minute that is not known.
+/// Marks an unknown minute.
 const UNKNOWN: u32 = u32::MAX;
 
-/// After this number of missing minutes the queue is unknown: no policy's window spans them.
+/// After this number of missing minutes, the queue is unknown, because no policy's window is longer.
 const FORGOTTEN_AFTER: i64 = 60;
 
-/// A load that is rebuilt minute by minute. Memory is four bytes a minute.
+/// A load that is rebuilt minute by minute. Uses four bytes of memory per minute.
 #[derive(Debug, Clone)]
 pub struct Rebuild {
     /// Minute since 1970 of the first value: a full hour.
@@ -29,14 +30,15 @@ pub struct Rebuild {
 pub struct Rebuilt {
     /// The load, from the hour of the first known minute to the last known minute.
     pub trace: Trace,
-    /// Minutes that were recorded.
+    /// Number of recorded minutes.
     pub known_minutes: usize,
-    /// Of these, minutes in which work was throttled or a backlog was served: their demand is rebuilt, not measured.
+    /// Recorded minutes in which work was throttled or a backlog was served. Their demand is rebuilt, not
+    /// measured.
     pub rebuilt_minutes: usize,
 }
 
 impl Rebuild {
-    /// Starts with the first known minute, in minutes since 1970; `expected` is how many may follow.
+    /// Starts with the first known minute, in minutes since 1970. `expected` is how many minutes may follow.
     pub fn starting_at(minute: i64, expected: usize) -> Self {
         let first = minute.div_euclid(60) * 60;
         Self {
@@ -48,7 +50,7 @@ impl Rebuild {
         }
     }
 
-    /// Adds a minute. Minutes come in their order; one that is not after the last is left out.
+    /// Adds a minute. Minutes must be in ascending order; others are ignored.
     pub fn add(&mut self, minute: i64, actions: MinuteActions) {
         let taken = i64::try_from(self.demands.len()).unwrap_or(i64::MAX);
         let Ok(missing) = usize::try_from(minute - self.first - taken) else {
@@ -67,7 +69,7 @@ impl Rebuild {
         self.rebuilt += usize::from(had_queue || actions.throttled > 0);
     }
 
-    /// Returns the load up to the last minute that was taken in.
+    /// Returns the load up to the last minute that was added.
     pub fn load(&self) -> Rebuilt {
         let load = |demand: u32| {
             (demand != UNKNOWN).then(|| Load {
@@ -149,7 +151,7 @@ mod tests {
         assert_eq!(rebuilt.known_minutes, 1);
     }
 
-    /// The load that a simulated on-demand namespace served is reconstructed from its recording.
+    /// The load of a simulated on-demand namespace is rebuilt from its recording.
     #[test]
     fn the_load_is_found_again_from_what_was_served_and_throttled() {
         let actions = |minute: u32| if minute % 600 < 20 { 90_000 } else { 6_000 };

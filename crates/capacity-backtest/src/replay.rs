@@ -1,4 +1,4 @@
-//! One policy simulates a load: evaluations, changes that take two minutes, the bill of each hour.
+//! Replays a load through one policy: evaluations, changes that take two minutes, the bill of each hour.
 
 use std::collections::VecDeque;
 
@@ -13,44 +13,44 @@ use crate::score::Score;
 use crate::settings::{Cadence, Contender, HOUR, Settings, topup};
 use crate::trace::Trace;
 
-/// How many minutes the newest sample lags.
+/// Number of minutes that the newest sample lags.
 const METRICS_LAG: usize = 3;
 
-/// Minutes from a sample to the evaluation that its alert starts: the lag, and one for the alert.
+/// Minutes from a sample to the evaluation that its alert triggers: the lag, and one for the alert.
 const ALERT_LAG: usize = METRICS_LAG + 1;
 
-/// Minutes between the evaluations that alerts start.
+/// Minimum minutes between evaluations triggered by alerts.
 const ALERT_PAUSE: i64 = 3;
 
-/// Share of the limit that starts an evaluation, in percent.
+/// Percentage of the limit that triggers an evaluation.
 const ALERT_PERCENT: i64 = 80;
 
 /// Minutes until a change takes effect.
 pub(crate) const MINUTES_UNTIL_EFFECT: i64 = 2;
 
-/// One decision that changed the capacity.
+/// A decision that changed the capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionRecord {
-    /// Minute of the series at which it was made.
+    /// Minute of the series.
     pub minute: i64,
     /// TRUs before; 0 is on-demand.
     pub from: u32,
     /// TRUs requested.
     pub to: u32,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub reason: String,
 }
 
 /// The course of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Course {
-    /// For each minute: actions served.
+    /// Actions served, for each minute.
     pub served: Vec<u32>,
-    /// For each minute: attempts that were throttled.
+    /// Attempts that were throttled, for each minute.
     pub throttled: Vec<u32>,
-    /// For each minute: the limit in actions per minute.
+    /// Limit in actions per minute, for each minute.
     pub limits: Vec<u32>,
-    /// For each minute: TRUs in effect.
+    /// TRUs in effect, for each minute.
     pub trus: Vec<u16>,
     /// Decisions that changed the capacity.
     pub decisions: Vec<DecisionRecord>,
@@ -61,14 +61,15 @@ pub fn run(trace: &Trace, contender: Contender, settings: &Settings) -> Score {
     replayed(trace, contender, settings, None)
 }
 
-/// Replays a trace and also returns the course; empty for the two optima, which are bounds and not policies.
+/// Replays a trace and also returns its course, which is empty for the two optima, because they are bounds
+/// and not policies.
 pub fn run_recorded(trace: &Trace, contender: Contender, settings: &Settings) -> (Score, Course) {
     let mut course = Course::default();
     let score = replayed(trace, contender, settings, Some(&mut course));
     (score, course)
 }
 
-/// Replays a trace through a policy of the caller.
+/// Replays a trace through the caller's policy.
 pub fn run_policy(trace: &Trace, policy: &mut dyn BacktestPolicy, settings: &Settings) -> (Score, Course) {
     let mut course = Course::default();
     let score = Replay::new(settings, settings.cadence, 0, Some(&mut course)).run(trace, policy);
@@ -99,7 +100,7 @@ fn replayed(trace: &Trace, contender: Contender, settings: &Settings, course: Op
     }
 }
 
-/// The smallest size that carries the busiest ten seconds; the largest if none does.
+/// Returns the smallest size that carries the busiest ten seconds; the largest if none does.
 fn peak_size(trace: &Trace, ladder: &[Size]) -> u32 {
     let peak = trace.peak();
     let carries = ladder.iter().find(|size| size.limit >= peak);
@@ -181,7 +182,7 @@ impl<'a> Replay<'a> {
         {
             self.pending.pop_front();
             self.current = option;
-            // At a full hour the change belongs to the hour that begins.
+            // At a full hour, the change belongs to the hour that begins.
             if t % HOUR != 0 {
                 self.top = self.top.max(option);
             }
@@ -255,7 +256,7 @@ impl<'a> Replay<'a> {
         course.trus.push(u16::try_from(self.current).unwrap_or(u16::MAX));
     }
 
-    /// Looks at the sample whose alert could start an evaluation at the next minute.
+    /// Checks whether the sample's alert triggers an evaluation in the next minute.
     fn note_alert(&mut self, limit: i64) {
         let seen = self.samples.len() - ALERT_LAG;
         let alerting = self.samples[seen]

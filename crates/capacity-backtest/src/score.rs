@@ -1,4 +1,4 @@
-//! What a run cost.
+//! The cost of a run.
 
 use capacity_engine::{ActionPrice, PricePerMillion};
 use rust_decimal::Decimal;
@@ -8,10 +8,10 @@ use crate::model::{Minute, WAITED_PER_MINUTE};
 /// Minutes of the month that scores are scaled to: 30 days.
 const MONTH_MINUTES: i64 = 30 * 24 * 60;
 
-/// Counts of a run after its warm-up; exact.
+/// Exact counts of a run after its warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Score {
-    /// Minutes that were counted.
+    /// Number of minutes counted.
     pub minutes: i64,
     /// Actions billed in addition to those used.
     pub topup_actions: i64,
@@ -21,23 +21,23 @@ pub struct Score {
     pub delayed: i64,
     /// Attempts that were throttled.
     pub throttled: i64,
-    /// Changes of capacity.
+    /// Capacity changes.
     pub changes: i64,
-    /// Actions that still wait at the end.
+    /// Actions still waiting at the end.
     pub waiting: i64,
     waited: i64,
 }
 
-/// A score in dollars for 30 days.
+/// A score in dollars, scaled to 30 days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dollars {
-    /// Paid for minimums that were not used.
+    /// Cost of minimums that were not used.
     pub waste: Decimal,
-    /// What waiting cost.
+    /// Cost of waiting.
     pub delay: Decimal,
-    /// Changes, at one dollar each.
+    /// Cost of changes, at one dollar each.
     pub changes: Decimal,
-    /// All of it.
+    /// The sum of all costs.
     pub total: Decimal,
 }
 
@@ -50,19 +50,19 @@ impl Score {
         self.waited += minute.waited;
     }
 
-    /// Total minutes that actions waited, all together.
+    /// Returns the total minutes that actions waited.
     pub fn action_minutes(&self) -> i64 {
         self.waited / WAITED_PER_MINUTE
     }
 
-    /// Share of the actions that had to wait, in millionths.
+    /// Returns the share of actions that had to wait, in millionths.
     pub fn delayed_share_micros(&self) -> i64 {
         let asked = i128::from((self.served + self.waiting).max(1));
         i64::try_from(i128::from(self.delayed) * 1_000_000 / asked).unwrap_or(0)
     }
 
-    /// Returns the score in dollars, scaled to 30 days. Waiting is priced at `delay_milli` thousandths of an action per
-    /// action-minute; top-up and waiting are each priced as the account's next actions.
+    /// Returns the score in dollars, scaled to 30 days. Waiting costs `delay_milli` thousandths of an action
+    /// per action-minute. Top-up and waiting are each priced as the account's next actions.
     pub fn dollars(&self, price: &ActionPrice, delay_milli: i64) -> Dollars {
         let delay_actions = i128::from(self.action_minutes()) * i128::from(delay_milli) / 1000;
         let waste = price.of(self.scaled(self.topup_actions));
@@ -80,18 +80,18 @@ impl Score {
     /// Returns a count scaled to 30 days.
     pub fn scaled(&self, count: i64) -> u64 {
         let scaled = i128::from(count) * i128::from(MONTH_MINUTES) / i128::from(self.minutes.max(1));
-        // Beyond this a decimal could not hold the price exactly.
+        // Above this, a decimal could not hold the exact price.
         u64::try_from(scaled).unwrap_or(0).min(1_000_000_000_000_000)
     }
 }
 
-/// What a change costs in a score, in actions at a price: one dollar.
+/// Returns the cost of a change in a score (one dollar), as actions at a price.
 pub(crate) fn change_actions(price: PricePerMillion) -> i64 {
     i64::try_from(Decimal::from(1_000_000) / price.dollars()).unwrap_or(i64::MAX / 1_000_000)
 }
 
 impl Score {
-    /// Counts minutes in which all was served at once.
+    /// Counts minutes in which all work was served immediately.
     pub(crate) fn add_quiet(&mut self, minutes: i64, served: i64) {
         self.minutes += minutes;
         self.served += served;

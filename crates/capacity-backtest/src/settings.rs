@@ -1,4 +1,4 @@
-//! How a backtest runs: which policies, when, and at which price.
+//! Settings of a backtest: which policies, when, and at which price.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +15,9 @@ pub(crate) const HOUR: i64 = 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cadence {
-    /// At minutes 55 and 0, and when a fresh sample shows throttling or much use.
+    /// At minutes 55 and 0, and when a fresh sample shows throttling or high usage.
     HourEndAndAlerts,
-    /// Every five minutes, and when a fresh sample shows throttling or much use.
+    /// Every five minutes, and when a fresh sample shows throttling or high usage.
     FiveMinutesAndAlerts,
     /// At minutes 55 and 0 only.
     HourEnd,
@@ -39,7 +39,7 @@ impl Cadence {
     }
 }
 
-/// An unknown name; the text lists the known ones.
+/// An unknown name. The error text lists the known ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {kind} `{name}`; choose from {choices}")]
 pub struct UnknownName {
@@ -66,30 +66,30 @@ impl FromStr for Cadence {
     }
 }
 
-/// What is compared. The names are stable.
+/// The contenders. Their names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Contender {
-    /// No provisioned capacity at all.
+    /// No provisioned capacity.
     OnDemand,
-    /// The size that carries the highest ten seconds, for all time.
+    /// The size that carries the busiest ten seconds, for the whole series.
     StaticPeak,
     /// The `threshold` policy at every full hour.
     Threshold,
-    /// A utilization of 70 %, every five minutes.
+    /// A target utilization of 70%, every five minutes.
     TargetUtilization,
-    /// One step at 70 % with cooldowns, every five minutes.
+    /// One step at 70% with cooldowns, every five minutes.
     OneStep,
     /// The `break-even` policy.
     BreakEven,
     /// One option per hour with full knowledge of the future.
     Oracle,
-    /// Scale-ups only after throttling was seen; releases and holds with hindsight.
+    /// Scale-ups only after observable throttling; releases and holds with hindsight.
     ReactiveOptimum,
 }
 
 impl Contender {
-    /// All of them, in the order of reports.
+    /// All contenders, in report order.
     pub const ALL: [Self; 8] = [
         Self::OnDemand,
         Self::StaticPeak,
@@ -122,23 +122,23 @@ impl fmt::Display for Contender {
     }
 }
 
-/// How a backtest runs.
+/// Settings of a backtest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// When `break-even` is evaluated.
     pub cadence: Cadence,
-    /// Parameters of `break-even`; its delay value also prices the waiting of every policy for the optima.
+    /// Parameters of `break-even`. The optima also use its delay value to price waiting.
     pub parameters: Parameters,
-    /// Sizes that may be chosen, smallest first.
+    /// Available sizes, smallest first.
     pub ladder: Vec<Size>,
-    /// Warm-up days that fill envelope and history before results count.
+    /// Warm-up days that fill the envelope and the history before results count.
     pub warmup_days: usize,
-    /// What a million actions cost: the optima weigh a change (one dollar) with it.
+    /// Price of a million actions. The optima use it to weigh a change (one dollar).
     pub price: PricePerMillion,
 }
 
 impl Settings {
-    /// Returns the usual settings for a trace, on the documented ladder.
+    /// Returns the default settings for a trace, with the documented ladder.
     pub fn for_trace(trace: &Trace) -> Self {
         Self {
             cadence: Cadence::HourEndAndAlerts,

@@ -1,19 +1,20 @@
-//! A load series: what was asked for, minute by minute.
+//! A load series: the demand, minute by minute.
 //!
-//! Accepted are CSV files with a header: `aps` (mean actions per second of a minute), optionally `peak10s` (actions per second
-//! in its busiest ten seconds; the minute's mean if the column is absent), optionally `time` (Unix seconds or
-//! `2026-11-29T10:00:00Z`, ascending; minutes that are left out are gaps). Other columns are refused, so that a misspelled one is noticed.
+//! The format is CSV with a header: `aps` (mean actions per second of a minute), optionally `peak10s`
+//! (actions per second in its busiest ten seconds; the minute's mean if the column is absent), and optionally
+//! `time` (Unix seconds or `2026-11-29T10:00:00Z`, ascending; minutes that are left out are gaps). Other
+//! columns are rejected, so that misspelled ones are noticed.
 
 /// One minute of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// Actions asked for in the minute.
+    /// Actions requested in the minute.
     pub actions: u32,
-    /// Of these, actions in the busiest ten seconds.
+    /// Actions in the busiest ten seconds of the minute.
     pub peak: u32,
 }
 
-/// A load series that starts at a full hour. Memory is eight bytes a minute.
+/// A load series that starts at a full hour. Uses eight bytes of memory per minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     minutes: Vec<Load>,
@@ -21,27 +22,27 @@ pub struct Trace {
     first_minute: i64,
 }
 
-/// Marks a minute that is not known.
+/// Marks an unknown minute.
 const GAP: Load = Load {
     actions: u32::MAX,
     peak: u32::MAX,
 };
 
-/// More than any namespace serves; larger numbers are mistakes in units.
+/// More than any namespace serves. Larger numbers are mistakes in units.
 const MOST_APS: f64 = 10_000_000.0;
 
-/// Longest series that is accepted: about 38 years of minutes.
+/// Maximum length of a series: about 38 years of minutes.
 const MOST_MINUTES: usize = 20_000_000;
 
-/// A load file that cannot be used, with the line and the remedy.
+/// An invalid load file, with the line and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}. {remedy}")]
 pub struct TraceError {
-    /// Line of the file, from 1.
+    /// Line of the file, starting from 1.
     pub line: usize,
     /// What is wrong.
     pub problem: String,
-    /// What to do about it.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -64,12 +65,13 @@ enum Column {
 }
 
 impl Trace {
-    /// Reads a CSV text.
+    /// Parses CSV text.
     ///
     /// # Errors
     ///
-    /// With the line, the problem and the remedy: a missing header, a number that is negative, absurd or unreadable, a line that is
-    /// cut short, times that do not ascend, no minute at all, or more minutes than are accepted.
+    /// If the header is missing, a number is negative, absurd or invalid, a line is truncated, times do not
+    /// ascend, there are no minutes, or there are too many. The error contains the line, the problem and the
+    /// remedy.
     pub fn parse(text: &str) -> Result<Self, TraceError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().enumerate();
@@ -99,7 +101,7 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Returns a trace of minutes that start at a full hour; `None` is a gap.
+    /// Returns a trace of minutes that starts at a full hour; `None` is a gap.
     pub fn from_minutes(minutes: impl IntoIterator<Item = Option<Load>>, first_minute: i64) -> Self {
         let minutes: Vec<Load> = minutes.into_iter().map(|minute| minute.unwrap_or(GAP)).collect();
         let gaps = minutes.iter().filter(|minute| **minute == GAP).count();
@@ -158,27 +160,27 @@ impl Trace {
         self.minutes.get(index).copied().filter(|load| *load != GAP)
     }
 
-    /// Returns how many minutes the series spans, gaps included.
+    /// Returns the length of the series in minutes, including gaps.
     pub fn len(&self) -> usize {
         self.minutes.len()
     }
 
-    /// Returns whether the series has no minutes.
+    /// Returns whether the series is empty.
     pub fn is_empty(&self) -> bool {
         self.minutes.is_empty()
     }
 
-    /// Returns how many minutes are not known.
+    /// Returns the number of unknown minutes.
     pub fn gaps(&self) -> usize {
         self.gaps
     }
 
-    /// Returns minutes since the Unix epoch of the first minute, or 0 if the file has no times.
+    /// Returns the first minute in minutes since the Unix epoch, or 0 if the file has no times.
     pub fn first_minute(&self) -> i64 {
         self.first_minute
     }
 
-    /// Returns the days that fill envelope and history before results count: all but the last seven, at most seven.
+    /// Returns the default number of warm-up days: all but the last seven, at most seven.
     pub fn usual_warmup_days(&self) -> usize {
         (self.minutes.len() / (24 * 60)).saturating_sub(7).min(7)
     }
@@ -225,7 +227,7 @@ fn columns(header: &str) -> Result<Vec<Column>, TraceError> {
     }
 }
 
-/// A value as an error shows it.
+/// Formats a value for an error.
 fn shown(value: &str) -> String {
     value.chars().take(40).collect()
 }
@@ -301,10 +303,10 @@ fn rate(field: &str, line: usize) -> Result<f64, TraceError> {
     Ok(value)
 }
 
-/// Minutes since the epoch of Unix seconds or of `2026-11-29T10:00:00Z`.
+/// Converts Unix seconds or `2026-11-29T10:00:00Z` to minutes since the epoch.
 fn minute_of(field: &str, line: usize) -> Result<i64, TraceError> {
     let seconds = field.parse::<i64>().ok().or_else(|| seconds_of(field));
-    // From 1970 to the year 2242: milliseconds would be far beyond.
+    // From 1970 to the year 2242. Milliseconds would be far beyond.
     match seconds {
         Some(seconds) if (0..8_600_000_000).contains(&seconds) => Ok(seconds / 60),
         _ => refused(
@@ -315,7 +317,7 @@ fn minute_of(field: &str, line: usize) -> Result<i64, TraceError> {
     }
 }
 
-/// Unix seconds of `2026-11-29T10:00[:00][Z]`, by the days of the civil calendar.
+/// Converts `2026-11-29T10:00[:00][Z]` to Unix seconds.
 fn seconds_of(field: &str) -> Option<i64> {
     let field = field.strip_suffix('Z').unwrap_or(field);
     let (date, time) = field.split_once(['T', ' '])?;

@@ -1,4 +1,4 @@
-//! Ladders and loads that are rarely met: every contender runs on them.
+//! Unusual ladders and loads: every contender can handle them.
 
 use capacity_backtest::{Contender, Load, Settings, Trace, run};
 use capacity_engine::break_even::Size;

@@ -1,4 +1,4 @@
-//! The thirteen traces give the figures of the policy's specification.
+//! The thirteen traces reproduce the figures of the policy's specification.
 
 use std::path::Path;
 
@@ -79,7 +79,7 @@ fn means(traces: &[Trace], contender: Contender, dollars: i64, adjust: impl Fn(&
     }
 }
 
-/// Within 3 %, and half of the last printed digit.
+/// Asserts equality within 3% plus half of the last printed digit.
 fn assert_near(what: &str, value: f64, expected: f64, digit: f64) {
     let tolerance = expected * 0.03 + digit / 2.0;
     assert!(

@@ -1,4 +1,4 @@
-//! The replay of a real trace passes through the situations that the reference vectors hold.
+//! The replay of a real trace matches the reference vectors at their minutes.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use capacity_backtest::{BacktestPolicy, BreakEven, Decided, Settings, Trace, Vie
 use capacity_engine::break_even::Parameters;
 use serde_json::Value;
 
-/// Minutes in which a minute of the reference may differ: it rounds up, we round to the nearest action.
+/// Maximum difference from a minute of the reference, which rounds up, while we round to the nearest action.
 const ROUNDING: i64 = 1;
 
-/// `break-even`, compared with the vectors wherever one belongs to the minute.
+/// `break-even`, compared with the vectors at every minute that has one.
 struct Compared {
     policy: BreakEven,
     cases: BTreeMap<i64, Value>,

@@ -1,4 +1,4 @@
-//! What the other policies would have cost and throttled over the same minutes: `capacity-backtest` replays them.
+//! What other policies would have cost and throttled over the same minutes. `capacity-backtest` replays them.
 
 use capacity_backtest::{Contender, Course, Score, Settings, run_recorded};
 use capacity_engine::PricePerMillion;
@@ -6,7 +6,7 @@ use capacity_engine::PricePerMillion;
 use crate::gather::Namespace;
 use crate::hours::MINUTES;
 
-/// What is compared, in the order of reports.
+/// The alternatives, in report order.
 pub(crate) const COMPARED: [Contender; 4] = [
     Contender::OnDemand,
     Contender::StaticPeak,
@@ -14,7 +14,7 @@ pub(crate) const COMPARED: [Contender; 4] = [
     Contender::BreakEven,
 ];
 
-/// What one policy would have done for one namespace.
+/// The result of one policy for one namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Replayed {
     pub(crate) idle_actions: u64,

@@ -1,4 +1,4 @@
-//! Fetches the billing report of the months of a report.
+//! Fetches the billing report for the months of a report.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::error::ReportError;
 use crate::reconcile::Bill;
 
-/// How long a report may take to be made. One at a time is made for an account.
+/// Maximum time to generate a report. Temporal Cloud generates one at a time per account.
 const LONGEST: Duration = Duration::from_mins(20);
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -22,24 +22,24 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// How long the download URL is valid.
 const DOWNLOAD: &str = "1800s";
 
-/// A billing report that was downloaded and read.
+/// A billing report that was downloaded and parsed.
 #[derive(Debug)]
 pub struct FetchedBill {
-    /// Its id.
+    /// Id of the billing report.
     pub billing_report_id: String,
-    /// When it was made.
+    /// When it was generated.
     pub made: Timestamp,
-    /// What it says.
+    /// Its content.
     pub bill: Bill,
 }
 
-/// Asks for the billing report of the months between two times, waits until it is ready, downloads and reads it. `progress` is
-/// called with each step.
+/// Requests the billing report for the months between two times, waits until it is ready, downloads it and
+/// parses it. `progress` is called for each step.
 ///
 /// # Errors
 ///
-/// With a sentence and the remedy: hours that the service no longer keeps, a key without the role, a report that failed or takes
-/// too long, a file that is cut off or holds something else.
+/// If the service no longer keeps the hours, the key lacks the role, the report fails or takes too long, or
+/// the file is truncated or not a billing report. The error contains the remedy.
 pub async fn fetch_bill(
     client: &Client,
     from: Timestamp,
@@ -117,7 +117,7 @@ async fn made(
     }
 }
 
-/// The whole months of a range.
+/// Returns the whole months of a range.
 fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportSpec, ReportError> {
     let month = |time: Timestamp| time.to_zoned_datetime(TimeZone::UTC).date().first_of_month();
     let after = |date: Date| date.checked_add(1.month());
@@ -128,7 +128,7 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
     };
     let beyond = |_| ReportError::Asked("the range is outside the supported dates".to_owned());
     let first = month(from);
-    // `to` is excluded: the first instant of a month needs only the month before.
+    // `to` is exclusive: the beginning of a month needs only the month before.
     let last = month(to.checked_sub(1.second()).map_err(beyond)?);
     let kept = before(month(now)).map_err(beyond)?;
     if first < kept {
@@ -146,7 +146,7 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
     })
 }
 
-/// The same for repetitions of one request, another for the next run.
+/// The same for retries of one request, and different for the next run.
 fn operation_id(spec: &BillingReportSpec, now: Timestamp) -> String {
     let name = format!(
         "billing-report/{}/{}/{}",

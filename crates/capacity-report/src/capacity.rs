@@ -1,18 +1,18 @@
-//! Which size a namespace had, minute by minute, from limits, decisions and changes.
+//! Determines the size of a namespace, minute by minute, from limits, decisions and changes.
 
 use capacity_engine::break_even::Size;
 
-/// Sizes that a limit may correspond to.
+/// Largest size that a limit may correspond to.
 const MOST_TRUS: u64 = 1_000;
 
-/// Where a size is known from.
+/// The source of a known size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Evidence {
-    /// The limit of a minute.
+    /// The limit in a minute.
     Limit { minute: i64 },
-    /// A decision looked at it.
+    /// A decision saw it.
     Decision { plan_id: String },
-    /// A change ended with it.
+    /// A change set it.
     Change { operation_id: String },
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Observation {
     pub(crate) evidence: Evidence,
 }
 
-/// A size from a minute on. The previous size was also in effect within that minute.
+/// A size from a minute on. Within that minute, the previous size was also in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) minute: i64,
@@ -32,18 +32,18 @@ pub(crate) struct Step {
     pub(crate) evidence: Evidence,
 }
 
-/// Follows the size of a namespace over minutes that come in their order.
+/// Tracks the size of a namespace over minutes in order.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     observations: Vec<Observation>,
-    /// Observations before this one have been taken in.
+    /// Observations before this index have been processed.
     next: usize,
     latest: Option<i64>,
     steps: Vec<Step>,
 }
 
 impl Tracker {
-    /// Starts with everything that was observed in addition to the metrics.
+    /// Starts with all observations besides the metrics.
     pub(crate) fn new(mut observations: Vec<Observation>) -> Self {
         observations.sort_by_key(|it| it.minute);
         Self {
@@ -52,7 +52,7 @@ impl Tracker {
         }
     }
 
-    /// Adds what observations say of the minutes before one: there are no metrics of them.
+    /// Applies observations to the minutes before `before`, for which there are no metrics.
     fn without_metrics(&mut self, before: i64) {
         while let Some(observation) = self.observations.get(self.next)
             && observation.minute < before
@@ -81,7 +81,7 @@ impl Tracker {
     /// Adds a minute's limit and envelope, in actions per minute.
     pub(crate) fn minute(&mut self, minute: i64, limit: Option<i64>, envelope: Option<i64>) {
         self.without_metrics(minute);
-        // A change in this same minute is already in the metrics.
+        // The metrics already show a change in this same minute.
         let last = self.observations[self.next..]
             .iter()
             .take_while(|it| it.minute == minute)
@@ -103,7 +103,8 @@ impl Tracker {
             let confirmed = self.change_to(trus, minute);
             let evidence = confirmed.map_or(Evidence::Limit { minute }, |it| it.evidence.clone());
             let from = self.latest.unwrap_or(minute);
-            // In the last minute that showed the old limit, or when the change ended where minutes are missing between.
+            // In the last minute that showed the old limit, or when the change ended if minutes are missing
+            // in between.
             let ended = confirmed.map_or(minute - 1, |it| it.minute);
             let begins = if self.steps.is_empty() {
                 minute
@@ -119,7 +120,7 @@ impl Tracker {
         self.latest = Some(minute);
     }
 
-    /// The autopilot's change to a size at about the minute that shows it.
+    /// Returns the autopilot's change to a size at about the minute that shows it.
     fn change_to(&self, trus: u32, minute: i64) -> Option<&Observation> {
         const NEAR: i64 = 30;
         let near = self.observations.iter().filter(|it| {
@@ -137,8 +138,8 @@ impl Tracker {
     }
 }
 
-/// The size that a limit corresponds to: the first candidate that fits, else the size derived from the limit, else the first
-/// candidate.
+/// Returns the size that a limit corresponds to: the first candidate that fits, the size derived from the
+/// limit, or the first candidate.
 fn classified(limit: Option<i64>, envelope: Option<i64>, candidates: [Option<u32>; 3]) -> Option<u32> {
     let mut candidates = candidates.into_iter().flatten();
     let Some(limit) = limit else {
@@ -193,7 +194,7 @@ mod tests {
 
     const ENVELOPE: i64 = 30_000;
 
-    /// Feeds limits in TRUs, 0 for on-demand; returns steps as minute and size.
+    /// Processes limits in TRUs (0 for on-demand), and returns the steps as minute and size.
     fn steps(observations: Vec<Observation>, minutes: &[(i64, u32)], end: i64) -> Vec<(i64, u32)> {
         let mut tracker = Tracker::new(observations);
         for (minute, trus) in minutes {
@@ -237,7 +238,7 @@ mod tests {
     fn without_metrics_decisions_and_changes_are_what_is_known() {
         let observations = vec![observed(3, 0), changed(7, 4), observed(50, 4)];
         assert_eq!(steps(observations.clone(), &[], 60), [(3, 0), (7, 4)]);
-        // Metrics before and after; the change ended in between.
+        // There are metrics before and after; the change ended in between.
         assert_eq!(
             steps(observations, &[(1, 0), (2, 0), (20, 4)], 60),
             [(1, 0), (7, 4)]

@@ -1,4 +1,4 @@
-//! The message for the channel, from the same figures.
+//! The notification for the channel, with the figures of the report.
 
 use capacity_engine::pricing::in_dollars;
 use rust_decimal::Decimal;
@@ -6,7 +6,7 @@ use slack_notifier::{Message, Section, Severity};
 
 use crate::report::{Figures, Report};
 
-/// Namespaces that the message names.
+/// Number of namespaces listed in the message.
 const NAMED: usize = 5;
 
 /// Returns the message.
@@ -53,7 +53,7 @@ pub fn digest(report: &Report) -> Message {
     }
 }
 
-/// One sentence on money and throttling, compared with another policy.
+/// Compares the cost with another policy.
 pub(crate) fn compared(saved: Decimal) -> String {
     match saved {
         saved if saved > Decimal::ZERO => format!("{} more than was paid", in_dollars(saved)),

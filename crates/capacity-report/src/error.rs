@@ -1,21 +1,21 @@
-//! What keeps a report from being made.
+//! Errors of a report.
 
 use capacity_ledger::LedgerError;
 
-/// A report that cannot be made.
+/// Why a report cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The range, the account, the namespaces or the bill asked for are not there.
+    /// The requested range, account, namespaces or bill do not exist.
     #[error("{0}")]
     Asked(String),
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The bill cannot be fetched or read.
+    /// The bill cannot be fetched or parsed.
     #[error(transparent)]
     Bill(Box<cloud_ops_client::Error>),
-    /// The key may not fetch the bill.
+    /// The key is not allowed to fetch the bill.
     #[error(
         "the key may not read the bill: billing reports need the account role Finance Admin or Owner, and the key of the autopilot should not have it. Run this command once with the key of such a service account: TEMPORAL_CLOUD_OPS_API_KEY=... temporal-capacity report --reconcile"
     )]

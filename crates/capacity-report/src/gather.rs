@@ -1,4 +1,5 @@
-//! Reads the ledger: decisions and changes first, then minutes in their order, so that no more than an hour of minutes is held.
+//! Reads the ledger: decisions and changes first, then minutes in order, so that at most an hour of minutes
+//! is in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,55 +16,55 @@ use crate::hours::{Counted, HourFigures, MINUTES, billed};
 use crate::query::{Query, Span, hour_of, start_of_hour};
 use crate::shadow::{Shadow, Shadows};
 
-/// Days before the range that fill the envelope of the alternatives.
+/// Days before the range that fill the on-demand envelope of the alternatives.
 const WARM_UP_DAYS: i64 = 7;
 
 const DAY: i64 = 24 * MINUTES;
 
-/// A change that is recorded later than this after the range was not made in it.
+/// A change that is recorded later than this after the end of the range was not made within it.
 const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
 
 /// Progress of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Hours of minutes that were read.
+    /// Hours of minutes read so far.
     pub hours: i64,
-    /// Hours to read.
+    /// Total hours to read.
     pub of: i64,
 }
 
-/// Everything that a report consists of.
+/// The data of a report.
 #[derive(Debug)]
 pub struct Gathered {
     pub(crate) account: String,
     pub(crate) span: Span,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     pub(crate) changes: Vec<ChangeRecord>,
-    /// Plans of the range, by who made them.
+    /// Plans in the range, by author.
     pub(crate) evaluations: Evaluations,
-    /// What policies in shadow would have decided.
+    /// Decisions of shadow policies.
     pub(crate) shadows: Vec<Shadow>,
-    /// Minutes of the range of which the account has no row, as ranges.
+    /// Minutes of the range without a row for the account, as ranges.
     pub(crate) without_metrics: Runs,
     patterns: Option<NamespacePatterns>,
 }
 
 impl Gathered {
-    /// Whether a namespace was asked for.
+    /// Whether a namespace was requested.
     pub(crate) fn is_wanted(&self, name: &str) -> bool {
         is_wanted(self.patterns.as_ref(), name)
     }
 }
 
 fn is_wanted(patterns: Option<&NamespacePatterns>, name: &str) -> bool {
-    // A name that is not a namespace id matches only the filter for all.
+    // A name that is not a namespace id is included only without a filter.
     patterns.is_none_or(|patterns| name.parse().is_ok_and(|id| patterns.matches(&id)))
 }
 
-/// Plans of the range, by who made them.
+/// Plans in the range, by author.
 type Evaluations = BTreeMap<String, BTreeSet<String>>;
 
-/// One namespace.
+/// The data of one namespace.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) hours: Vec<HourFigures>,
@@ -76,7 +77,7 @@ pub(crate) struct Namespace {
     pub(crate) reasons: BTreeMap<(String, String), u64>,
 }
 
-/// Minutes as ranges of adjacent ones: first and last.
+/// Minutes as ranges of adjacent ones (first and last, inclusive).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Runs(pub(crate) Vec<(i64, i64)>);
 
@@ -85,7 +86,7 @@ impl Runs {
         self.add_all(minute, minute);
     }
 
-    /// Adds the minutes from one to another, both included.
+    /// Adds the minutes from `first` to `last`, inclusive.
     pub(crate) fn add_all(&mut self, first: i64, last: i64) {
         if last < first {
             return;
@@ -96,7 +97,7 @@ impl Runs {
         }
     }
 
-    /// Returns the part from one minute, included, to another, excluded.
+    /// Returns the part from `from` (inclusive) to `to` (exclusive).
     fn within(&self, from: i64, to: i64) -> Self {
         let mut part = Self::default();
         for (first, last) in &self.0 {
@@ -110,7 +111,7 @@ impl Runs {
     }
 }
 
-/// What is read of a namespace while minutes pass.
+/// The state of a namespace while its minutes are read.
 struct Reading {
     tracker: Tracker,
     counted: BTreeMap<i64, Counted>,
@@ -118,12 +119,12 @@ struct Reading {
     warm_up_days: i64,
     throttled: Runs,
     missing: Runs,
-    /// First and last minute that anything is known about.
+    /// First and last minute with any data.
     seen: Option<(i64, i64)>,
     /// The minute after the last one with known actions.
     expected: Option<i64>,
     reasons: BTreeMap<(String, String), u64>,
-    /// The remainder of served actions beyond whole ones, in millionths.
+    /// The fraction of served actions beyond whole ones, in millionths.
     left_over: u128,
 }
 
@@ -184,7 +185,7 @@ impl Reading {
                 .add_all(expected.max(span.from_hour * MINUTES), minute - 1);
         }
         self.expected = Some(minute + 1);
-        // Less than an action per minute must become neither one nor zero.
+        // Less than one action per minute must not be rounded to one or zero.
         let served = u128::from(sample.served[0]) * 60 + self.left_over;
         self.left_over = served % 1_000_000;
         let actions = MinuteActions {
@@ -194,7 +195,8 @@ impl Reading {
         self.rebuild(minute, span).add(minute, actions);
     }
 
-    /// The load starts a whole number of days before the range, as many as are known, or with the first minute.
+    /// The load starts a whole number of days before the range, as many as are known, or with the first
+    /// minute.
     fn rebuild(&mut self, minute: i64, span: Span) -> &mut Rebuild {
         let from = span.from_hour * MINUTES;
         let days = ((from - minute).max(0) / DAY).min(WARM_UP_DAYS);
@@ -207,7 +209,8 @@ impl Reading {
             .get_or_insert_with(|| Rebuild::starting_at(start, expected))
     }
 
-    /// The hours from the first to the last in which anything was known about the namespace; `None` if there are none.
+    /// Returns the hours from the first to the last with any data about the namespace; `None` if there are
+    /// none.
     fn finish(mut self) -> Option<Namespace> {
         let (first, last) = self.seen?;
         let hours = first.div_euclid(MINUTES)..last.div_euclid(MINUTES) + 1;
@@ -228,11 +231,11 @@ impl Reading {
     }
 }
 
-/// Reads everything that a report needs; changes nothing.
+/// Reads all data of a report, without changing anything.
 ///
 /// # Errors
 ///
-/// If the range, the account or the namespaces asked for are not in the ledger, or it cannot be read.
+/// If the ledger has no data for the range, the account or the namespaces, or cannot be read.
 pub async fn gather(
     ledger: &Ledger,
     query: &Query,
@@ -339,7 +342,7 @@ fn take(
     }
 }
 
-/// What decisions and changes say, by namespace.
+/// Reads what decisions and changes show, by namespace.
 async fn decided(
     ledger: &Ledger,
     account: &str,
@@ -351,7 +354,7 @@ async fn decided(
     let mut observations: BTreeMap<Arc<str>, Vec<Observation>> = BTreeMap::new();
     let mut reasons: BTreeMap<Arc<str>, BTreeMap<(String, String), u64>> = BTreeMap::new();
     let mut plans: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    // A day before the range shows which size the first hour began with.
+    // Decisions from a day before the range show which size the first hour began with.
     let filter = HistoryFilter {
         from: Some(start_of_hour(span.from_hour - 24)),
         to: Some(span.to()),
@@ -386,7 +389,7 @@ async fn decided(
                     plan_id: decision.plan_id,
                 },
             };
-            // Of observations that say the same, first and last are enough.
+            // Of equal consecutive observations, keep only the first and the last.
             if matches!(seen.as_slice(), [.., before, last] if before.trus == trus && last.trus == trus) {
                 seen.pop();
             }
@@ -436,12 +439,12 @@ async fn decided(
     Ok((readings, plans))
 }
 
-/// Whether a change ended with the size it wanted.
+/// Returns whether a change ended with the wanted size.
 pub(crate) fn took_effect(outcome: &str) -> bool {
     matches!(outcome, "changed" | "already")
 }
 
-/// Why there is nothing to report: no such namespace, or no rows in the range.
+/// Returns why there is nothing to report: no such namespace, or no rows in the range.
 async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> Result<String, ReportError> {
     let info = ledger.info().await?;
     let holds = match (info.oldest_minute, info.newest_minute) {

@@ -5,23 +5,23 @@ use capacity_engine::pricing::{minimum_actions_per_hour, shortfall};
 
 use crate::capacity::{Evidence, Step};
 
-/// Minutes of an hour.
+/// Minutes in an hour.
 pub(crate) const MINUTES: i64 = 60;
 
 const MICRO: u128 = 1_000_000;
 
-/// What was counted in an hour.
+/// The counts of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counted {
     /// Actions in millionths.
     pub(crate) served_micro: u128,
-    /// Attempts that were throttled, in millionths.
+    /// Throttled attempts, in millionths.
     pub(crate) throttled_micro: u128,
-    /// Minutes in which actions or another kind were throttled.
+    /// Minutes in which actions, requests or operations were throttled.
     pub(crate) throttled_minutes: i64,
-    /// Minutes with actions known.
+    /// Minutes with known actions.
     pub(crate) known_minutes: i64,
-    /// Whether it is a folded hour, not minutes.
+    /// Whether it was aggregated into an hour, so that its minutes are gone.
     pub(crate) is_folded: bool,
 }
 
@@ -30,26 +30,27 @@ pub(crate) struct Counted {
 pub struct HourFigures {
     /// Hours since 1970 (UTC).
     pub hour: i64,
-    /// The highest size in it; 0 means on-demand; `None`: not known.
+    /// The highest size in the hour; 0 means on-demand, `None` if unknown.
     pub highest_trus: Option<u32>,
     /// Actions used in its known minutes.
     pub used_actions: u64,
-    /// Known minutes.
+    /// Number of known minutes.
     pub known_minutes: i64,
-    /// Whether the size changed so close to its beginning or end that the hour of the change is not certain.
+    /// Whether the size changed so close to the beginning or end of the hour that it is uncertain which hour
+    /// the change belongs to.
     pub is_changed_at_edge: bool,
-    /// Whether the ledger holds the hour as a whole, not its minutes.
+    /// Whether the ledger has only the aggregated hour, not its minutes.
     pub is_folded: bool,
     pub(crate) evidence: Option<Evidence>,
 }
 
 impl HourFigures {
-    /// Returns the actions it is billed for at least.
+    /// Returns the minimum number of actions that the hour is billed for.
     pub fn minimum_actions(&self) -> u64 {
         minimum_actions_per_hour(self.capacity())
     }
 
-    /// Returns the actions that are billed and were not used.
+    /// Returns the actions that are billed but were not used.
     pub fn idle_actions(&self) -> u64 {
         shortfall(self.capacity(), self.used_actions)
     }
@@ -69,14 +70,14 @@ impl HourFigures {
     }
 }
 
-/// Puts together what was counted and which sizes there were, for every hour of a range.
+/// Combines counts and sizes for every hour of a range.
 pub(crate) fn billed(
     hours: std::ops::Range<i64>,
     counted: impl Fn(i64) -> Counted,
     steps: &[Step],
 ) -> Vec<HourFigures> {
     let mut next = 0;
-    // Before the first step its size holds: nothing else is known.
+    // Before the first step, its size is assumed, because nothing else is known.
     let mut present = steps.first();
     let mut figures = Vec::new();
     for hour in hours {
@@ -149,7 +150,7 @@ mod tests {
             .collect()
     }
 
-    /// The example of the domain page: 2 TRUs until 09:40, 6 until 10:05, then 2.
+    /// The example from the documentation: 2 TRUs until 09:40, 6 until 10:05, then 2.
     #[test]
     fn an_hour_is_billed_at_its_highest_size() {
         let steps = [step(0, 2), step(9 * 60 + 40, 6), step(10 * 60 + 5, 2)];
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(highest(&[], 0..1), [(None, false)]);
     }
 
-    /// The worked example of the pricing page: 4 TRUs for four hours.
+    /// The worked example from the pricing page: 4 TRUs for four hours.
     #[test]
     fn what_is_not_used_of_the_minimum_is_idle() {
         let used = [2_000_000_u128, 5_000_000, 4_000_000, 500_000];

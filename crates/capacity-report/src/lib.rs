@@ -2,8 +2,9 @@
 //!
 //! # Where to start
 //!
-//! [`gather`] reads the ledger, [`Report::of`] makes the figures, [`Report::figures`] traces them, [`fetch_bill`] gets the bill and
-//! [`reconcile`] compares, and [`digest`] is the message for the channel.
+//! [`gather`] reads the ledger, [`Report::of`] computes the figures, [`Report::figures`] traces them,
+//! [`fetch_bill`] fetches the bill, [`reconcile`] compares the report with it, and [`digest`] is the
+//! notification for the channel.
 
 mod alternatives;
 mod bill;

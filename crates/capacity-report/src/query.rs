@@ -1,4 +1,4 @@
-//! What is asked for: a range of whole hours, an account, and namespaces.
+//! The scope of a report: a range of whole hours, an account, and namespaces.
 
 use capacity_engine::NamespacePatterns;
 use jiff::{SignedDuration, Timestamp};
@@ -8,10 +8,10 @@ use crate::error::ReportError;
 
 const SECONDS: i64 = 3_600;
 
-/// Longest range of a report: a year and a day.
+/// Maximum range of a report: a year and a day.
 const MOST_HOURS: i64 = 366 * 24;
 
-/// Whole calendar hours (UTC), since 1970.
+/// A range of whole calendar hours (UTC), counted since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Span {
     /// The first hour.
@@ -21,54 +21,54 @@ pub struct Span {
 }
 
 impl Span {
-    /// Returns the time at which it begins.
+    /// Returns the beginning of the range.
     pub fn from(self) -> Timestamp {
         start_of_hour(self.from_hour)
     }
 
-    /// Returns the time at which it has ended.
+    /// Returns the end of the range.
     pub fn to(self) -> Timestamp {
         start_of_hour(self.to_hour)
     }
 
-    /// Returns how many hours it has.
+    /// Returns the number of hours.
     pub fn hours(self) -> i64 {
         self.to_hour - self.from_hour
     }
 
-    /// Returns whether an hour is in it.
+    /// Returns whether the range contains an hour.
     pub fn contains(self, hour: i64) -> bool {
         (self.from_hour..self.to_hour).contains(&hour)
     }
 }
 
-/// The hour since 1970 that a time is in.
+/// Returns the hour since 1970 that contains a time.
 pub(crate) fn hour_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(SECONDS)
 }
 
-/// The beginning of an hour since 1970.
+/// Returns the beginning of an hour since 1970.
 pub(crate) fn start_of_hour(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(SECONDS)).unwrap_or_default()
 }
 
-/// What a report is asked for.
+/// The scope of a report.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// Not before; by default seven days before the end.
+    /// Beginning of the range; by default seven days before its end.
     pub from: Option<Timestamp>,
-    /// Before; by default the end of the last full hour.
+    /// End of the range; by default the end of the last full hour.
     pub to: Option<Timestamp>,
-    /// The account; needed where the ledger holds several.
+    /// The account; required if the ledger has several.
     pub account: Option<String>,
-    /// Bare or full names with wildcards; none for all.
+    /// Bare or full names with wildcards; empty means all.
     pub namespaces: Vec<String>,
-    /// The present time.
+    /// The current time.
     pub now: Timestamp,
 }
 
 impl Query {
-    /// Asks for the seven days before the end of the last full hour, for everything.
+    /// Returns a query for the seven days before the end of the last full hour, for all namespaces.
     pub fn last_week(now: Timestamp) -> Self {
         Self {
             from: None,
@@ -79,7 +79,8 @@ impl Query {
         }
     }
 
-    /// Returns the whole hours asked for: the hour of `from` to the hour that ends at or after `to`, as far as they are over.
+    /// Returns the whole hours of the range: from the hour of `from` to the hour that ends at or after `to`,
+    /// without hours that are not over.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl Query {
         Ok(span)
     }
 
-    /// Chooses the account among those of the ledger.
+    /// Selects one of the ledger's accounts.
     pub(crate) fn account(&self, known: &[String], ledger: &str) -> Result<String, ReportError> {
         let refused = |text: String| Err(ReportError::Asked(text));
         match (&self.account, known) {

@@ -1,4 +1,4 @@
-//! The ledger's hours against the billing report, per namespace and hour.
+//! Compares the ledger's hours with the billing report, per namespace and hour.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use crate::hours::HourFigures;
 use crate::query::start_of_hour;
 use crate::report::{Report, UnitPrice};
 
-/// Half a cent: what is below is the same amount.
+/// Half a cent. Smaller differences count as equal.
 const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 
-/// The billing report has hours that ended this long before it was made.
+/// The billing report has hours that ended at least this long before it was generated.
 const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
 
 /// Rates have three decimals, so an hour's sum can be off by this many actions.
 const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
 
-/// What is billed for the actions of one namespace in one hour.
+/// The billed actions of one namespace in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BilledHour {
-    /// Actions.
+    /// Billed actions.
     pub actions: Decimal,
-    /// What they cost.
+    /// Cost of the actions in US dollars.
     pub cost_usd: Decimal,
 }
 
@@ -40,7 +40,7 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Adds a row. Only actions count: capacity is billed as actions.
+    /// Adds a row. Only actions count, because capacity is billed as actions.
     pub fn add(&mut self, charge: &Charge) {
         let Some(actions) = charge.actions else {
             return;
@@ -53,62 +53,62 @@ impl Bill {
         hour.cost_usd += charge.cost_usd;
     }
 
-    /// Returns what is billed for a namespace in the hour that begins at a time.
+    /// Returns the billed hour of a namespace that begins at a time.
     pub fn hour(&self, namespace: &str, start: Timestamp) -> Option<BilledHour> {
         let key = (namespace.to_owned(), start.as_second().div_euclid(3_600));
         self.hours.get(&key).copied()
     }
 }
 
-/// What the bill says next to what the ledger says.
+/// The comparison of the bill with the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
     /// Id of the billing report.
     pub billing_report_id: String,
-    /// Hours of the range before this are billed.
+    /// End of the billed hours in the range.
     pub billed_until: Timestamp,
     /// Hours of the range that are not billed yet, or are not in the billing report.
     pub hours_not_billed: i64,
-    /// Actions according to the ledger: used, or the minimum of the hour.
+    /// Actions according to the ledger: used actions or the hourly minimum, whichever is higher.
     pub ledger_actions: u64,
-    /// Actions of the bill.
+    /// Actions according to the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost, without a support plan, which the bill lists separately.
+    /// Cost of the ledger's actions, without a support plan, which the bill lists separately.
     pub ledger_usd: Decimal,
-    /// What the bill says.
+    /// Cost according to the bill.
     pub billed_usd: Decimal,
-    /// The bill less the ledger.
+    /// Bill minus ledger.
     pub difference_usd: Decimal,
-    /// Whether both are the same to the cent: each hour, each namespace, and all together.
+    /// Whether both are equal to the cent: each hour, each namespace, and in total.
     pub is_equal: bool,
-    /// Hours whose difference nothing explains.
+    /// Number of hours with an unexplained difference.
     pub unexplained: usize,
-    /// Each namespace; the biggest difference first.
+    /// Namespaces, largest difference first.
     pub namespaces: Vec<NamespaceBill>,
     /// Hours that differ by half a cent or more.
     pub differences: Vec<Difference>,
 }
 
-/// A namespace by ledger and bill.
+/// The comparison for one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NamespaceBill {
-    /// Its full id.
+    /// Full id of the namespace.
     pub namespace: String,
-    /// Hours that were compared.
+    /// Number of hours compared.
     pub hours: i64,
     /// Actions according to the ledger.
     pub ledger_actions: u64,
-    /// Actions of the bill.
+    /// Actions according to the bill.
     pub billed_actions: Decimal,
-    /// What the ledger's actions cost, without a support plan, which the bill lists separately.
+    /// Cost of the ledger's actions, without a support plan, which the bill lists separately.
     pub ledger_usd: Decimal,
-    /// What the bill says.
+    /// Cost according to the bill.
     pub billed_usd: Decimal,
-    /// The bill less the ledger.
+    /// Bill minus ledger.
     pub difference_usd: Decimal,
-    /// Hours that differ.
+    /// Number of hours that differ.
     pub hours_that_differ: i64,
-    /// What explains them, most hours first.
+    /// Explanations of the differences, most frequent first.
     pub explained_by: Vec<Explanation>,
 }
 
@@ -117,53 +117,56 @@ pub struct NamespaceBill {
 pub struct Difference {
     /// Full id of the namespace.
     pub namespace: String,
-    /// When the hour begins.
+    /// Beginning of the hour.
     pub hour: Timestamp,
-    /// The highest size by the ledger; `None`: not known.
+    /// The highest size according to the ledger; `None` if unknown.
     pub ledger_trus: Option<u32>,
     /// Known minutes in the ledger.
     pub known_minutes: i64,
     /// Actions according to the ledger.
     pub ledger_actions: u64,
-    /// Actions of the bill.
+    /// Actions according to the bill.
     pub billed_actions: Decimal,
-    /// The bill less the ledger.
+    /// Bill minus ledger.
     pub difference_usd: Decimal,
-    /// What explains it.
+    /// Explanation of the difference.
     pub explanation: Explanation,
 }
 
-/// What explains a difference.
+/// The explanation of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Explanation {
-    /// The actions agree, their price does not.
+    /// The actions are equal, but their price is not.
     Price,
-    /// Minutes without metrics: what was used in them is not in the ledger.
+    /// Minutes without metrics: their usage is not in the ledger.
     MissingMinutes,
-    /// Capacity changed so close to the edge of the hour that its hour is not certain.
+    /// Capacity changed so close to the edge of the hour that it is uncertain which hour the change belongs
+    /// to.
     ChangeAtEdge,
     /// The ledger has no capacity for the hour.
     CapacityUnknown,
     /// The ledger has no data for the namespace in this hour.
     NotInLedger,
-    /// The bill counts more actions than the metrics show: background actions, replicas (twice with high availability), fairness.
+    /// The bill has more actions than the metrics: background actions, replicas (twice with high
+    /// availability), fairness.
     MoreActionsBilled,
-    /// Not explained by the ledger.
+    /// Nothing in the ledger explains it.
     Unexplained,
 }
 
 impl Explanation {
-    /// Returns a sentence for people.
+    /// Returns the explanation as a sentence.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Price => {
                 "the actions agree but the price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
             }
-            Self::MissingMinutes => "minutes without metrics: what was used in them is not in the ledger",
+            Self::MissingMinutes => "minutes without metrics: their usage is not in the ledger",
             Self::ChangeAtEdge => {
-                "capacity changed at the edge of the hour: metrics show minutes, the bill any moment"
+                "capacity changed at the edge of the hour: metrics have minutes, while the bill counts any \
+                 moment"
             }
             Self::CapacityUnknown => "the ledger has no capacity for this hour",
             Self::NotInLedger => "the ledger has no data for the namespace in this hour",
@@ -177,7 +180,7 @@ impl Explanation {
     }
 }
 
-/// An hour by ledger and bill.
+/// One hour in the ledger and the bill.
 struct Compared<'a> {
     hour: i64,
     ledger: Option<&'a HourFigures>,
@@ -215,7 +218,7 @@ impl Compared<'_> {
     }
 }
 
-/// Compares the hours of a report with the billed ones. `made` is when the billing report was made.
+/// Compares the hours of a report with the billed hours. `made` is when the billing report was generated.
 ///
 /// # Errors
 ///
@@ -286,7 +289,7 @@ pub fn reconcile(
     })
 }
 
-/// Whether this number of actions is the minimum of a size, and hardly what was used.
+/// Whether a number of actions is the minimum of a size, and not the used actions.
 fn is_a_minimum(actions: Decimal) -> bool {
     let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
     (actions % further_tru).is_zero()
@@ -316,7 +319,7 @@ fn compared<'a>(
         }
     }
     for ((name, hour), billed) in billed {
-        // If namespaces were given, ignore the others.
+        // If namespaces were specified, ignore all others.
         let is_reported = report.covers(name);
         if hours.contains(hour) && is_reported {
             let entry = compared

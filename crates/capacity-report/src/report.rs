@@ -13,10 +13,10 @@ use crate::gather::{Gathered, Namespace};
 use crate::hours::HourFigures;
 use crate::shadow::Shadow;
 
-/// Version of the document. It is raised when a field changes its meaning or goes away.
+/// Version of the document. It increases when a field changes its meaning or is removed.
 pub const REPORT_SCHEMA: u32 = 1;
 
-/// What one action costs: the price of the account's next action, with the support plan.
+/// Cost of one action: the price of the account's next action, including the support plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitPrice {
     shown: String,
@@ -39,12 +39,12 @@ impl UnitPrice {
         (Decimal::from(actions) * self.per_action).normalize()
     }
 
-    /// Returns the cost of this number of actions on the bill, where a support plan is a separate charge.
+    /// Returns the cost of these actions on the bill, where a support plan is a separate charge.
     pub(crate) fn on_the_bill(&self, actions: u64) -> Decimal {
         self.per_million.of(actions).normalize()
     }
 
-    /// Returns the dollars that one action costs.
+    /// Returns the cost of one action in dollars.
     pub fn per_action(&self) -> Decimal {
         self.per_action
     }
@@ -56,76 +56,77 @@ impl std::fmt::Display for UnitPrice {
     }
 }
 
-/// A report. Money is exact and written as text.
+/// A report. Amounts of money are exact and serialized as text.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Version of this document.
     pub schema: u32,
     /// The account.
     pub account: String,
-    /// Where it begins: a full hour.
+    /// Beginning of the range, a full hour.
     pub from: Timestamp,
-    /// Where it ends: a full hour.
+    /// End of the range, a full hour.
     pub to: Timestamp,
-    /// Hours in it.
+    /// Number of hours in the range.
     pub hours: i64,
-    /// The price that money is based on: `$50/M`.
+    /// The price that amounts are based on: `$50/M`.
     pub price: String,
-    /// All namespaces together.
+    /// Figures of all namespaces together.
     pub total: Figures,
-    /// Each namespace; the highest amount for unused minimums first.
+    /// Figures of each namespace, highest cost of unused minimums first.
     pub namespaces: Vec<NamespaceReport>,
-    /// Changes of capacity that were recorded, oldest first.
+    /// Recorded capacity changes, oldest first.
     pub changes: Vec<Change>,
-    /// Changes by who carried them out and how they ended.
+    /// Changes by author and outcome.
     pub changes_by: Vec<ByWhom>,
     /// Decisions by reason, the most frequent first.
     pub reasons: Vec<Reason>,
-    /// What policies in shadow would have decided, next to the acting one.
+    /// Decisions of shadow policies, compared with the active policy.
     pub shadow: Vec<Shadow>,
-    /// Evaluations.
+    /// Number of evaluations.
     pub evaluations: u64,
-    /// Minutes of the range of which the ledger has no metrics of any namespace.
+    /// Minutes of the range for which the ledger has no metrics of any namespace.
     pub minutes_without_metrics: i64,
-    /// Notes for readers of the figures.
+    /// Notes about the figures.
     pub notes: Vec<String>,
     #[serde(skip)]
     pub(crate) gathered: Shared,
 }
 
-/// What figures are traced with.
+/// The data for tracing figures.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) gathered: std::sync::Arc<Gathered>,
     pub(crate) price: UnitPrice,
 }
 
-/// A namespace with its figures.
+/// A namespace and its figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct NamespaceReport {
-    /// Its full id.
+    /// Full id of the namespace.
     pub namespace: String,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// The figures of a namespace, or of all.
+/// The figures of a namespace, or of all namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// Hours that count: from the first to the last in which anything is known about the namespace.
+    /// Hours that count: from the first to the last with any data about the namespace.
     pub hours: i64,
-    /// Of these, hours with provisioned capacity.
+    /// Hours with provisioned capacity.
     pub hours_provisioned: i64,
-    /// Of these, hours with unknown capacity; they count as on-demand.
+    /// Hours with unknown capacity, which count as on-demand.
     pub hours_capacity_unknown: i64,
     /// Actions used in known minutes.
     pub used_actions: u64,
-    /// Actions billed in addition to those used: the difference between the hours' minimum and their use.
+    /// Actions billed in addition to those used: the hourly minimums minus the used actions.
     pub idle_actions: u64,
-    /// What these cost: paid for unused capacity.
+    /// Cost of these actions: paid for unused capacity.
     pub idle_usd: Decimal,
-    /// The part of it in hours with missing minutes, which count as unused: the bill can be lower by up to this.
+    /// The part of that cost in hours with missing minutes, which count as unused. The bill may be lower by
+    /// up to this amount.
     pub idle_usd_uncertain: Decimal,
     /// Attempts that were throttled.
     pub throttled_actions: u64,
@@ -137,9 +138,9 @@ pub struct Figures {
     pub changes_failed: u64,
     /// Minutes with metrics.
     pub known_minutes: i64,
-    /// Minutes without.
+    /// Minutes without metrics.
     pub missing_minutes: i64,
-    /// Known minutes whose demand was rebuilt, for the alternatives.
+    /// Known minutes whose demand was rebuilt for the alternatives.
     pub rebuilt_minutes: i64,
     /// What other policies would have cost and throttled.
     pub alternatives: Vec<Alternative>,
@@ -152,9 +153,9 @@ pub struct Alternative {
     pub policy: &'static str,
     /// Actions billed in addition to those used.
     pub idle_actions: u64,
-    /// What these cost.
+    /// Cost of these actions.
     pub idle_usd: Decimal,
-    /// How much less was paid in reality; negative: more.
+    /// How much less was actually paid; negative if more was paid.
     pub saved_usd: Decimal,
     /// Attempts that would have been throttled.
     pub throttled_actions: u64,
@@ -162,11 +163,11 @@ pub struct Alternative {
     pub throttled_minutes: i64,
     /// Actions that would have had to wait.
     pub delayed_actions: u64,
-    /// Changes of capacity.
+    /// Capacity changes.
     pub changes: u64,
 }
 
-/// A change of capacity.
+/// A capacity change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// When it was recorded.
@@ -175,7 +176,7 @@ pub struct Change {
     pub namespace: String,
     /// TRUs before; 0 means on-demand.
     pub from_trus: i64,
-    /// TRUs wanted.
+    /// Wanted TRUs.
     pub to_trus: i64,
     /// Its outcome.
     pub outcome: String,
@@ -187,27 +188,27 @@ pub struct Change {
     pub plan_id: String,
 }
 
-/// Changes of one hand.
+/// Changes by one author with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ByWhom {
     /// Who carried them out: a worker or a person.
     pub by: String,
-    /// How they ended.
+    /// Outcome of the changes.
     pub outcome: String,
-    /// How many.
+    /// Number of changes.
     pub changes: u64,
 }
 
-/// Decisions of one reason.
+/// Decisions with one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,
-    /// Stable code.
+    /// Stable code of the reason.
     pub reason_code: String,
-    /// How many decisions.
+    /// Number of decisions.
     pub decisions: u64,
-    /// Of how many namespaces.
+    /// Number of namespaces with these decisions.
     pub namespaces: u64,
 }
 
@@ -215,7 +216,8 @@ pub struct Reason {
 type Replays = [Option<Replayed>; COMPARED.len()];
 
 impl Report {
-    /// Makes the figures, replaying the alternatives on all cores. `progress` is called with the number of finished replays.
+    /// Computes the figures, and replays the alternatives on all cores. `progress` is called with the number
+    /// of finished replays.
     pub fn of(gathered: Gathered, price: &ActionPrice, progress: impl Fn(usize, usize) + Sync) -> Self {
         let price = UnitPrice::of(price);
         let replays = replay_all(&gathered, price.per_million, &progress);
@@ -232,7 +234,7 @@ impl Report {
         for namespace in &namespaces {
             total.add(&namespace.figures);
         }
-        // The biggest amount first; equal ones in order of name.
+        // Highest amount first; equal ones are ordered by name.
         namespaces.sort_by_key(|it| std::cmp::Reverse(it.figures.idle_usd));
         let changes: Vec<Change> = gathered.changes.iter().map(Change::of).collect();
         Self {
@@ -267,7 +269,7 @@ impl Report {
         &self.gathered.price
     }
 
-    /// Returns whether a namespace belongs to the report: it was asked for, and is of its account.
+    /// Returns whether the report covers a namespace: it was requested, and belongs to the account.
     pub fn covers(&self, namespace: &str) -> bool {
         let gathered = &self.gathered.gathered;
         let is_of_account = namespace
@@ -276,7 +278,7 @@ impl Report {
         is_of_account && gathered.is_wanted(namespace)
     }
 
-    /// Returns the hours of a namespace, as they are billed.
+    /// Returns the billed hours of a namespace.
     pub fn billed_hours(&self, namespace: &str) -> &[HourFigures] {
         let namespaces = &self.gathered.gathered.namespaces;
         namespaces.get(namespace).map_or(&[], |it| &it.hours)
@@ -386,7 +388,8 @@ fn figures(
     }
 }
 
-/// Nobody would buy a fixed size for a namespace that was never provisioned and that on-demand would never have throttled.
+/// Nobody would buy a fixed size for a namespace that was never provisioned and would never have been
+/// throttled on-demand.
 fn fixed_where_needed(mut replays: Replays, is_provisioned: bool) -> Replays {
     let at = |contender: Contender| COMPARED.iter().position(|it| *it == contender);
     if let (Some(on_demand), Some(fixed)) = (at(Contender::OnDemand), at(Contender::StaticPeak))
@@ -426,7 +429,7 @@ impl Figures {
         }
     }
 
-    /// Returns what another policy would have done.
+    /// Returns the figures of another policy.
     pub fn alternative(&self, policy: &str) -> Option<&Alternative> {
         self.alternatives.iter().find(|it| it.policy == policy)
     }
@@ -516,7 +519,8 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
         .sum();
     if folded > 0 {
         notes.push(format!(
-            "{folded} hours have already been folded: their minutes are gone, so the other policies are replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
+            "{folded} hours have already been aggregated: their minutes are gone, so the other policies are \
+             replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
         ));
     }
     let warm = gathered

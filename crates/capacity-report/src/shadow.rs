@@ -1,4 +1,4 @@
-//! What a policy in shadow would have decided, next to the decisions that were acted on.
+//! Compares the decisions of shadow policies with those of the active policy.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use serde::Serialize;
 use crate::error::ReportError;
 use crate::query::Span;
 
-/// Differences that are listed.
+/// Maximum number of differences that are listed.
 const LISTED: usize = 20;
 
-/// A policy in shadow, compared with the acting one.
+/// A shadow policy, compared with the active policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shadow {
-    /// Its name.
+    /// Name of the policy.
     pub policy: String,
-    /// Its decisions in the range.
+    /// Number of its decisions in the range.
     pub decisions: u64,
-    /// Of these, decisions for the same size as the acting policy's.
+    /// Decisions for the same size as the active policy.
     pub agreed: u64,
     /// Decisions for a larger size.
     pub larger: u64,
@@ -29,24 +29,24 @@ pub struct Shadow {
     pub differences: Vec<ShadowDifference>,
 }
 
-/// A decision for another size.
+/// A decision for a different size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShadowDifference {
-    /// When it was decided.
+    /// Time of the decision.
     pub at: Timestamp,
     /// Full id of the namespace.
     pub namespace: String,
-    /// The evaluation.
+    /// Id of the evaluation's plan.
     pub plan_id: String,
-    /// The size that the acting policy wanted; 0 means on-demand.
+    /// The size that the active policy wanted; 0 means on-demand.
     pub acting_trus: i64,
-    /// The size that it wanted itself.
+    /// The size that the shadow policy wanted; 0 means on-demand.
     pub shadow_trus: i64,
-    /// Its reason.
+    /// Reason of the shadow policy.
     pub reason: String,
 }
 
-/// Decisions in shadow, by evaluation and namespace.
+/// Decisions of shadow policies, by evaluation and namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Shadows {
     decisions: BTreeMap<(String, String), Vec<PolicyDecisionRecord>>,
@@ -54,7 +54,7 @@ pub(crate) struct Shadows {
 }
 
 impl Shadows {
-    /// Reads those of a range.
+    /// Reads the decisions of a range.
     pub(crate) async fn read(ledger: &Ledger, account: &str, span: Span) -> Result<Self, ReportError> {
         let filter = HistoryFilter {
             from: Some(span.from()),
@@ -72,7 +72,7 @@ impl Shadows {
         Ok(shadows)
     }
 
-    /// Compares an acting decision with the shadow decisions of the same evaluation.
+    /// Compares a decision of the active policy with the shadow decisions of the same evaluation.
     pub(crate) fn compare(&mut self, at_ms: i64, acting: &DecisionRecord) {
         let key = (acting.plan_id.clone(), acting.namespace.clone());
         let wanted = size(&acting.action, acting.current_trus, acting.wanted_trus);
@@ -119,7 +119,7 @@ impl Shadows {
     }
 }
 
-/// The size that a decision leads to; `None` if it is not known.
+/// Returns the size that a decision leads to; `None` if unknown.
 fn size(action: &str, current: Option<i64>, wanted: Option<i64>) -> Option<i64> {
     match action {
         "Enable" | "Resize" | "Disable" => wanted,

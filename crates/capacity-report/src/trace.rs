@@ -1,4 +1,4 @@
-//! Where each figure comes from: tables, keys, minutes and the formula.
+//! Traces each figure to its source: tables, keys, minutes and the formula.
 
 use std::collections::BTreeMap;
 
@@ -14,38 +14,38 @@ use crate::shadow::Shadow;
 
 const MINUTES: &str = "capacity_minutes";
 
-/// One figure with everything it consists of.
+/// One figure with its sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Figure {
-    /// Full id of the namespace; empty for a figure of the account.
+    /// Full id of the namespace; empty for figures of the account.
     pub namespace: String,
-    /// Its name in the report, with the policy or the reason behind a colon.
+    /// Name of the figure in the report, followed by a colon and the policy or reason if there is one.
     pub figure: String,
-    /// Its value.
+    /// Value of the figure.
     pub value: String,
     /// How it is computed from the rows.
     pub formula: String,
-    /// The rows.
+    /// Rows that it is computed from.
     pub rows: Vec<Rows>,
 }
 
 /// Rows of one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub struct Rows {
-    /// The table of the ledger.
+    /// Table of the ledger.
     pub table: &'static str,
-    /// What identifies them in addition to the minutes.
+    /// Keys of the rows, besides the minutes.
     pub keys: BTreeMap<&'static str, String>,
     /// Minutes, as ranges of first and last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub minutes: Vec<(jiff::Timestamp, jiff::Timestamp)>,
-    /// The source of the hour's size, for hours that are billed.
+    /// The source of the hour's size, for billed hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,
-    /// What they contribute, as text with numbers.
+    /// Contribution of the rows, as text with numbers.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub contribution: String,
-    /// What they contribute in dollars, if the figure is money.
+    /// Contribution in dollars, if the figure is an amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd: Option<Decimal>,
 }
@@ -75,7 +75,7 @@ impl Report {
     }
 }
 
-/// One namespace whose figures are traced.
+/// A namespace whose figures are traced.
 struct Traced<'a> {
     report: &'a Report,
     gathered: &'a Gathered,
@@ -214,7 +214,7 @@ fn of_namespace(gathered: &Gathered, namespace: &str, runs: &Runs) -> Rows {
     }
 }
 
-/// All minutes of its hours that are not missing.
+/// All known minutes of the namespace's hours.
 fn known(namespace: &Namespace) -> Runs {
     let (Some(first), Some(last)) = (namespace.hours.first(), namespace.hours.last()) else {
         return Runs::default();
@@ -318,8 +318,8 @@ fn shadow(gathered: &Gathered, shadow: &Shadow) -> Figure {
         namespace: String::new(),
         figure: format!("shadow:{}", shadow.policy),
         value: shadow.decisions.to_string(),
-        formula: "rows of the policy in shadow, each joined with the row of capacity_decisions with the same plan_id and namespace; a change wants \
-                  wanted_trus, every other action current_trus"
+        formula: "rows of the policy in shadow, each joined with the row of capacity_decisions with the \
+                  same plan_id and namespace; the size is wanted_trus for a change and current_trus for every other action"
             .to_owned(),
         rows: vec![Rows {
             table: "capacity_policy_decisions",

@@ -1,4 +1,4 @@
-//! How a project of your own tests its client: start a cloud, do the work, look at what it did.
+//! A contract test for your own client: start a cloud, run the client, check what it did.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use cloud_simulator::{Account, SimulatorOptions};
@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let url = format!("{}/cloud/namespaces/orders.a1b2c", cloud.ops_url());
 
-    // The work: a careful client sends back everything it received, with a different capacity.
+    // A careful client sends back everything that it received, with a different capacity.
     let answer = http
         .get(&url)
         .bearer_auth(cloud.ops_key())
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut namespace: Value = serde_json::from_str(&answer)?;
     let mut spec = namespace["namespace"]["spec"].take();
     spec["capacitySpec"] = json!({ "onDemand": {} });
-    // A careless one forgets something.
+    // A careless client drops a field.
     spec.as_object_mut().ok_or("no object")?.remove("apiKeyAuth");
     let body = json!({ "spec": spec, "resourceVersion": namespace["namespace"]["resourceVersion"] });
     let answer = http
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("the update was answered with {}", answer.status());
 
-    // What it did.
+    // What the client did.
     for incident in cloud.incidents() {
         println!("{}: {}", incident.namespace, incident.what);
     }

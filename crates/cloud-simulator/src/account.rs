@@ -1,58 +1,59 @@
-//! What an account consists of: namespaces with their load, and a few ready-made accounts.
+//! The setup of an account: namespaces with their load, and a few ready-made accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::load::{Load, unit};
 
-/// What the operations key may do with a namespace.
+/// The operations key's access to a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// Change it.
+    /// May change it.
     #[default]
     Admin,
-    /// Look at it.
+    /// May read it.
     Read,
-    /// Not even see it.
+    /// Cannot see it.
     None,
 }
 
 /// A namespace to simulate.
 #[derive(Debug, Clone)]
 pub struct NamespaceSetup {
-    /// Its bare name.
+    /// Bare name of the namespace.
     pub name: String,
     /// TRUs at the start; 0 means on-demand.
     pub trus: u32,
-    /// What it is asked to do.
+    /// The load on the namespace.
     pub load: Load,
-    /// Requests and operations for each action.
+    /// Requests and operations per action.
     pub per_action: (f64, f64),
-    /// Mean actions a second of the seven days before; by default that of the load, but at most 100. Of a replayed load nothing is
-    /// known before its beginning, unless this says it: only simulated minutes count then.
+    /// Mean actions per second in the seven days before the start; by default the mean of the load, but at
+    /// most 100. A replayed load has no history, so without this value, only simulated minutes count.
     pub usual: Option<f64>,
-    /// How long callers retry work that cannot be served before they give up; none means as long as it takes, as for a replayed
-    /// load. The steady loads give up after 30 seconds, or their queue would never drain.
+    /// How long callers retry throttled work before they give up; `None` retries until it is served, as for a
+    /// replayed load. Steady loads give up after 30 seconds, because their queue would never drain.
     pub patience: Option<SignedDuration>,
-    /// Limits that support has set, in actions a second.
+    /// A limit that Temporal Support has set, in actions per second.
     pub support_actions_limit: Option<f64>,
-    /// State of its second replica; none has only one.
+    /// State of the second replica; `None` if there is only one replica.
     pub second_replica: Option<&'static str>,
-    /// How long before the start an operation began that still adds or removes the second replica.
+    /// How long before the start the operation that adds or removes the second replica began. It is still
+    /// running.
     pub second_replica_moves_for: Option<SignedDuration>,
     /// State of the namespace.
     pub state: &'static str,
-    /// What the operations key may do with it.
+    /// The operations key's access to the namespace.
     pub access: Access,
-    /// The available values.
+    /// Available sizes in TRUs.
     pub ladder: Vec<u32>,
-    /// The highest value that its region can give.
+    /// Largest size that the region can provide.
     pub inventory: Option<u32>,
 }
 
 impl NamespaceSetup {
-    /// Returns an on-demand namespace with a load.
+    /// Returns an on-demand namespace with this load.
     pub fn new(name: impl Into<String>, load: Load) -> Self {
         let patience = match load {
             Load::Replay(_) => None,
@@ -75,13 +76,13 @@ impl NamespaceSetup {
         }
     }
 
-    /// Returns the same with this number of TRUs.
+    /// Sets the number of TRUs.
     #[must_use]
     pub fn with_trus(self, trus: u32) -> Self {
         Self { trus, ..self }
     }
 
-    /// Returns the same with another number of requests and operations for each action.
+    /// Sets the number of requests and operations per action.
     #[must_use]
     pub fn with_per_action(self, requests: f64, operations: f64) -> Self {
         Self {
@@ -111,14 +112,14 @@ impl NamespaceSetup {
 /// An account to simulate.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Its id.
+    /// Id of the account.
     pub id: String,
-    /// Its namespaces.
+    /// Namespaces of the account.
     pub namespaces: Vec<NamespaceSetup>,
 }
 
 impl Account {
-    /// Returns an account with some namespaces.
+    /// Returns an account with these namespaces.
     pub fn new(id: impl Into<String>, namespaces: Vec<NamespaceSetup>) -> Self {
         Self {
             id: id.into(),
@@ -126,7 +127,8 @@ impl Account {
         }
     }
 
-    /// Returns a small account with one namespace of each kind: throttled, forgotten, busy, bursty, replicated, set by support.
+    /// Returns a small account with one namespace of each kind: throttled, forgotten, busy, bursty,
+    /// replicated, set by support.
     pub fn demo() -> Self {
         let steady = |name: &str, rate: f64| NamespaceSetup::new(name, Load::Steady(rate));
         let mut ledger = steady("ledger-eu", 40.0);
@@ -161,8 +163,9 @@ impl Account {
         )
     }
 
-    /// Returns an account of many namespaces, a share of which needs a change: half of those are throttled, half idle but
-    /// provisioned. The rest is quiet, idle, busy, or provisioned and busy. The same seed gives the same account.
+    /// Generates an account with many namespaces, of which a share needs a change: half of those are
+    /// throttled, half idle but provisioned. The rest is quiet, idle, busy, or provisioned and busy. The same
+    /// seed generates the same account.
     pub fn generate(namespaces: usize, share_wanting_change: f64, seed: u64) -> Self {
         let mut wanting = 0.0;
         let mut changes = 0_usize;
@@ -203,7 +206,8 @@ const TEAMS: [&str; 8] = [
     "trust",
 ];
 
-/// A full spec, with everything that an incomplete update would switch off, and a field from the future.
+/// Returns a full spec, with everything that an incomplete update would switch off, and a field from a newer
+/// API version.
 pub(crate) fn spec_of(setup: &NamespaceSetup) -> Value {
     let mut replicas = vec![json!({ "region": "aws-us-east-1" })];
     if setup.second_replica.is_some() {
@@ -221,7 +225,7 @@ pub(crate) fn spec_of(setup: &NamespaceSetup) -> Value {
         "highAvailability": { "disableManagedFailover": false },
         "connectivityRuleIds": ["rule-b", "rule-a"],
         "fairness": { "taskQueueFairnessEnabled": false },
-        // Newer than the version of the API that clients were written against.
+        // Newer than the API version that clients were written for.
         "description": "simulated",
     });
     if setup.trus > 0 {

@@ -1,4 +1,4 @@
-//! The service's JSON: proto3 JSON with defaults left out.
+//! The service's JSON: proto3 JSON without default values.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::faults::OperationFault;
 use crate::namespace::{Namespace, RequestState};
 use crate::operation::Operation;
 
-/// A namespace, as list and get show it.
+/// A namespace, as returned by list and get.
 pub(crate) fn namespace(namespace: &Namespace, now: Timestamp) -> Value {
     let state = if namespace.running.is_some() {
         "RESOURCE_STATE_UPDATING"
@@ -122,9 +122,10 @@ pub(crate) fn operation(operation: &Operation, now: Timestamp, check_duration: &
     answer
 }
 
-/// Who the operations key belongs to.
+/// The owner of the operations key.
 pub(crate) fn identity(namespaces: &[Namespace], key_expires: Timestamp) -> Value {
-    // A service account can hold a role on a limited number of namespaces; large accounts give it the whole account.
+    // A service account can have a role on a limited number of namespaces; in large accounts it has a role on
+    // the whole account.
     let by_namespace = namespaces.len() <= 200;
     let accesses: serde_json::Map<String, Value> = namespaces
         .iter()
@@ -160,7 +161,7 @@ pub(crate) fn identity(namespaces: &[Namespace], key_expires: Timestamp) -> Valu
     })
 }
 
-/// The regions on offer.
+/// The available regions.
 pub(crate) fn regions() -> Value {
     json!({ "regions": [
         {

@@ -1,11 +1,11 @@
-//! The bill: by namespace and calendar hour, by the published rule, in exact decimals.
+//! The bill: by namespace and calendar hour, following the published rule, in exact decimals.
 
 use rust_decimal::Decimal;
 
 /// One calendar hour of one namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HourBill {
-    /// The highest number of TRUs in effect at any moment of the hour; 0 on-demand.
+    /// Highest number of TRUs in effect at any moment of the hour; 0 means on-demand.
     pub highest_trus: u32,
     pub(crate) millionths_of_actions: u128,
 }
@@ -16,8 +16,8 @@ impl HourBill {
         u64::try_from(self.millionths_of_actions / 1_000_000).unwrap_or(u64::MAX)
     }
 
-    /// Returns the actions that the hour is billed for at least: 360,000 for each TRU after the first (Temporal's
-    /// documentation, pricing page).
+    /// Returns the minimum number of actions that the hour is billed for: 360,000 for each TRU after the
+    /// first (Temporal's documentation, pricing page).
     pub fn minimum(&self) -> u64 {
         u64::from(self.highest_trus.saturating_sub(1)) * 360_000
     }
@@ -27,7 +27,7 @@ impl HourBill {
         self.minimum().saturating_sub(self.actions())
     }
 
-    /// Returns what the shortfall costs at a price in dollars per million actions.
+    /// Returns the cost of the shortfall at a price in dollars per million actions.
     pub fn shortfall_cost(&self, price_per_million: Decimal) -> Decimal {
         Decimal::from(self.shortfall()) * price_per_million / Decimal::from(1_000_000)
     }

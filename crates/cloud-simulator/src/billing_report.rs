@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// A report that was asked for.
+/// A requested report.
 #[derive(Debug, Clone)]
 pub(crate) struct BillingReport {
     pub(crate) id: String,

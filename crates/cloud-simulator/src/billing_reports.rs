@@ -1,5 +1,5 @@
-//! Billing reports: made one at a time, by whole months, as a CSV file with the columns of Temporal's documentation (Cloud Billing
-//! API page). Hourly only.
+//! Billing reports: generated one at a time, for whole months, as a CSV file with the columns in Temporal's
+//! documentation (Cloud Billing API page). Hourly only.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ use crate::cloud::Cloud;
 use crate::faults::BillingFault;
 use crate::refusal::Refusal;
 
-/// A report has hours that ended this long before it was made.
+/// A report has hours that ended at least this long before it was generated.
 const NOT_YET: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a download address is valid by default, and at most.
+/// Default and maximum validity of a download URL.
 const USUAL_DOWNLOAD: SignedDuration = SignedDuration::from_mins(5);
 const LONGEST_DOWNLOAD: SignedDuration = SignedDuration::from_hours(1);
 
@@ -75,7 +75,7 @@ struct Spec {
 }
 
 impl Cloud {
-    /// Adds a request, or the repetition of one.
+    /// Adds a request, or returns the existing one for a retry.
     pub(crate) fn create_billing_report(&mut self, body: &[u8]) -> Result<Value, Refusal> {
         let now = self.now();
         let invalid = |text: String| Refusal::new(400, 3, text);
@@ -154,7 +154,7 @@ impl Cloud {
         Ok(answer)
     }
 
-    /// Returns the progress of a report; `host` is where it can be downloaded.
+    /// Returns the state of a report. `host` is the host of the download URL.
     pub(crate) fn billing_report(&mut self, id: &str, host: &str) -> Result<Value, Refusal> {
         let now = self.now();
         let fault = self.faults.billing;
@@ -188,7 +188,7 @@ impl Cloud {
         Ok(json!({ "billingReport": answer }))
     }
 
-    /// Returns the file of a report, if the address is right and still valid.
+    /// Returns the file of a report, if the URL is right and still valid.
     pub(crate) fn billing_file(&mut self, id: &str, name: &str) -> Result<String, &'static str> {
         let now = self.now();
         let fault = self.faults.billing;
@@ -264,7 +264,7 @@ fn is_month(time: Timestamp) -> bool {
     at_midnight(month_of(time)) == time
 }
 
-/// A duration as proto3 JSON writes it: `300s`.
+/// Parses a duration in proto3 JSON: `300s`.
 fn seconds(text: &str) -> Option<SignedDuration> {
     let seconds = text.strip_suffix('s')?.parse::<f64>().ok()?;
     SignedDuration::try_from_secs_f64(seconds).ok()

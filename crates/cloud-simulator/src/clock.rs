@@ -14,7 +14,7 @@ pub(crate) struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// Starts a clock. A speed of 60 lets an hour pass in a minute; 0 stops it, so that only [`advance`] moves it.
+    /// Starts a clock. With a speed of 60, an hour passes in a minute; with 0, only [`advance`] moves it.
     ///
     /// [`advance`]: VirtualClock::advance
     pub(crate) fn start(start: Timestamp, speed: f64) -> Self {
@@ -44,12 +44,12 @@ impl VirtualClock {
     }
 }
 
-/// Minutes since 1970.
+/// Returns the minutes since 1970.
 pub(crate) fn minute_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(60)
 }
 
-/// The beginning of a minute.
+/// Returns the beginning of a minute.
 pub(crate) fn start_of(minute: i64) -> Timestamp {
     Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -1,4 +1,4 @@
-//! The state of the cloud, and what it answers. Pure but for its own clock and seed: no network here.
+//! The state of the cloud, and its responses. Pure except for its own clock and seed, without any network.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::operation::Operation;
 use crate::options::SimulatorOptions;
 use crate::refusal::Refusal;
 
-/// Mutations an account may have in progress (Temporal's documentation, Cloud Ops API page).
+/// Maximum number of mutations in progress per account (Temporal's documentation, Cloud Ops API page).
 const CONCURRENT_OPERATIONS: usize = 10;
 
-/// A new namespace answers 403 for its first minute.
+/// A new namespace returns 403 for its first minute.
 const FIRST_MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The state of the cloud.
@@ -38,14 +38,14 @@ pub(crate) struct Cloud {
     /// The last simulated minute.
     lived: i64,
     created: BTreeMap<usize, Timestamp>,
-    /// When metrics were asked for in the present hour.
+    /// Times of metrics requests in the current hour.
     pub(crate) scrapes: Vec<Timestamp>,
-    /// Accepted changes of capacity: when, which namespace, from, to.
+    /// Capacity changes that took effect.
     pub(crate) changes: Vec<CapacityChange>,
     pub(crate) billing_reports: Vec<BillingReport>,
 }
 
-/// A change of capacity that took effect.
+/// A capacity change that took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapacityChange {
     /// When it took effect, in virtual time.
@@ -56,24 +56,24 @@ pub struct CapacityChange {
     pub from: u32,
     /// TRUs after; 0 means on-demand.
     pub to: u32,
-    /// The operation that did it.
+    /// Id of the operation.
     pub operation_id: String,
 }
 
 /// An update that the service accepted, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedUpdate {
-    /// The id of its operation.
+    /// Id of its operation.
     pub operation_id: String,
     /// The namespace.
     pub namespace: String,
     /// When it was accepted, in virtual time.
     pub accepted_at: Timestamp,
-    /// The TRUs it asks for (0 means on-demand); none if it changes something else.
+    /// Requested TRUs (0 means on-demand); `None` if the update changes something else.
     pub wanted: Option<u32>,
     /// When its capacity takes effect, in virtual time, unless its operation fails.
     pub takes_effect_at: Timestamp,
-    /// Whether it is over: in effect, or failed.
+    /// Whether it has taken effect or failed.
     pub is_over: bool,
 }
 
@@ -89,11 +89,12 @@ impl Cloud {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let clock = VirtualClock::start(options.start, options.speed);
         let now_minute = minute_of(options.start);
-        // At least what the metrics endpoint needs to show something: it is three minutes late.
+        // At least as many minutes as the metrics endpoint needs to show one, because it is three minutes
+        // late.
         let first_minute = now_minute - i64::from(options.past_minutes.max(8));
         let account = options.account.id.clone();
         let mut setups = options.account.namespaces.clone();
-        // The service lists in ascending order of names.
+        // The service lists namespaces in ascending order of names.
         setups.sort_by(|one, other| one.name.cmp(&other.name));
         let namespaces: Vec<Namespace> = setups
             .into_iter()
@@ -138,7 +139,7 @@ impl Cloud {
         cloud
     }
 
-    /// Starts the operations that were adding or removing replicas before the start, and do not end.
+    /// Starts the operations that were adding or removing replicas before the start and never end.
     fn move_replicas(&mut self) {
         for (number, namespace) in self.namespaces.iter_mut().enumerate() {
             let Some(moves_for) = namespace.setup.second_replica_moves_for else {
@@ -167,14 +168,14 @@ impl Cloud {
         }
     }
 
-    /// Brings everything up to the present, and returns it.
+    /// Simulates up to the current time, and returns it.
     pub(crate) fn now(&mut self) -> Timestamp {
         let now = self.clock.now();
         self.live_until(now);
         now
     }
 
-    /// Simulates every complete minute before `now`, operations in their order of time.
+    /// Simulates every complete minute before `now`, with operations in order of time.
     fn live_until(&mut self, now: Timestamp) {
         while self.lived + 1 < minute_of(now) {
             let minute = self.lived + 1;
@@ -231,7 +232,7 @@ impl Cloud {
         }
     }
 
-    /// Fulfilled is not yet applied: the capacity follows later.
+    /// A fulfilled operation is not applied yet: the capacity follows later.
     fn apply_operation(&mut self, id: &str, now: Timestamp) {
         let Some(operation) = self.operations.get_mut(id) else {
             return;
@@ -268,7 +269,7 @@ impl Cloud {
         });
     }
 
-    /// Everything that was accepted, in its order.
+    /// Returns all accepted updates, in order.
     pub(crate) fn accepted(&mut self) -> Vec<AcceptedUpdate> {
         self.now();
         let mut accepted: Vec<AcceptedUpdate> = self
@@ -355,7 +356,7 @@ impl Cloud {
         Ok(json!({ "asyncOperation": answers::operation(operation, now, &check) }))
     }
 
-    /// The service's `checkDuration`, as long in the client's real time as it is in virtual time.
+    /// The service's `checkDuration`, converted from virtual time to the client's real time.
     fn check_duration(&self) -> String {
         let speed = self.clock.speed();
         let real = if speed > 0.0 {
@@ -366,14 +367,14 @@ impl Cloud {
         format!("{:.3}s", real.max(0.02))
     }
 
-    /// Judges an update as strictly as the service does, and starts it.
+    /// Validates an update as strictly as the service, and starts it.
     pub(crate) fn update(&mut self, id: &str, update: Update) -> Result<Value, Refusal> {
         let now = self.now();
         let number = self.visible(id, now)?;
         if self.namespaces[number].setup.access != Access::Admin {
             return Err(Refusal::new(403, 7, "permission denied: cloud.namespace.update"));
         }
-        // A repeated id always means the same operation.
+        // The same id always means the same operation.
         if let Some(known) = self.operations.get(&update.operation_id) {
             if known.namespace != number {
                 return Err(Refusal::new(409, 6, "the async operation id is taken"));
@@ -385,7 +386,7 @@ impl Cloud {
         Ok(self.begin(number, update, wanted, now))
     }
 
-    /// Returns the capacity asked for, if it differs from the present wish.
+    /// Returns the requested capacity, if it differs from the current request.
     fn judge(&self, number: usize, update: &Update) -> Result<Option<u32>, Refusal> {
         let namespace = &self.namespaces[number];
         let invalid = |message: String| Refusal::new(400, 3, message);
@@ -400,7 +401,7 @@ impl Cloud {
         if update.spec.get("name") != namespace.spec.get("name") {
             return Err(invalid("the name of a namespace cannot be changed".to_owned()));
         }
-        // The code of a stale version is not documented; this is what the gRPC guide asks for.
+        // The error code for a stale version is not documented; this follows the gRPC guide.
         if update.resource_version != namespace.version_text() {
             return Err(Refusal::new(409, 10, "the resource version is stale"));
         }
@@ -493,7 +494,7 @@ impl Cloud {
         json!({ "asyncOperation": answer })
     }
 
-    /// Someone else sets a capacity, at once.
+    /// Sets a capacity immediately, as someone else.
     pub(crate) fn set_by_others(&mut self, id: &str, trus: u32) -> bool {
         let now = self.now();
         let Some(number) = self.by_id.get(id).copied() else {
@@ -517,7 +518,7 @@ impl Cloud {
         true
     }
 
-    /// Someone else edits something of the spec, at once.
+    /// Edits a field of the spec immediately, as someone else.
     pub(crate) fn edit_by_others(&mut self, id: &str, field: &str, value: Value) -> bool {
         let now = self.now();
         let Some(number) = self.by_id.get(id).copied() else {
@@ -528,7 +529,7 @@ impl Cloud {
         true
     }
 
-    /// Adds a namespace, which answers 403 for its first minute.
+    /// Adds a namespace, which returns 403 for its first minute.
     pub(crate) fn add(&mut self, setup: crate::account::NamespaceSetup) {
         let now = self.now();
         let namespace = Namespace::new(&self.account, setup, self.options.seed, self.options.past_minutes);
@@ -539,7 +540,7 @@ impl Cloud {
     }
 }
 
-/// The capacity a spec asks for; none if it asks for none.
+/// Returns the capacity that a spec requests; `None` if it requests none.
 fn wanted_trus(spec: &Value) -> Result<Option<u32>, &'static str> {
     let capacity = match spec.get("capacitySpec") {
         None | Some(Value::Null) => return Ok(None),

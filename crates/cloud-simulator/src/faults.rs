@@ -1,65 +1,67 @@
-//! What can be made to go wrong. Shares are drawn from the seed: the same seed fails the same requests.
+//! Faults that can be injected. Random faults depend on the seed: the same seed fails the same requests.
 
 use jiff::SignedDuration;
 
-/// Everything that can be made to go wrong.
+/// All faults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
-    /// Share of requests answered with 429.
+    /// Share of requests that return 429.
     pub too_many_requests: f64,
-    /// Share of requests answered with 503 and an HTML page.
+    /// Share of requests that return 503 and an HTML page.
     pub unavailable: f64,
-    /// Whether the Cloud Ops API answers nothing but 503, while metrics keep working.
+    /// Whether the Cloud Ops API always returns 503 while metrics keep working.
     pub ops_unavailable: bool,
-    /// Share of requests whose connection is dropped before anything is done.
+    /// Share of requests whose connection is dropped before they are processed.
     pub dropped_before: f64,
-    /// Share of requests whose connection is dropped after all was done.
+    /// Share of requests whose connection is dropped after they were processed.
     pub dropped_after: f64,
-    /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose answers are lost after the request was processed.
+    /// A route of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, whose responses are lost after
+    /// the request was processed.
     pub lost_answers_of: Option<String>,
-    /// A route of the Cloud Ops API whose requests are all answered with 429.
+    /// A route of the Cloud Ops API that always returns 429.
     pub rate_limited_route: Option<String>,
-    /// The seconds that a 429 asks to wait for, in `Retry-After`; none sends no such header.
+    /// Seconds in the `Retry-After` header of a 429; `None` sends no header.
     pub retry_after: Option<u32>,
-    /// Routes of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, that the key has no permission for.
+    /// Routes of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, for which the key lacks
+    /// permission.
     pub denied_routes: Vec<String>,
-    /// What is wrong with the metrics.
+    /// Fault of the metrics endpoint.
     pub metrics: MetricsFault,
-    /// How operations end.
+    /// Fault of operations.
     pub operations: OperationFault,
-    /// A field of the spec, with its value, that the service changes together with each update.
+    /// A field of the spec, with its value, that the service changes with each update.
     pub changes_with_update: Option<(String, serde_json::Value)>,
     /// A field of the spec, with its value, that the service changes when an operation ends.
     pub changes_at_end: Option<(String, serde_json::Value)>,
-    /// A namespace whose capacity info is refused with 403, as that of a namespace in its first minute.
+    /// A namespace whose capacity info returns 403, like that of a namespace in its first minute.
     pub capacity_info_refused_of: Option<String>,
     /// A family that the endpoint does not offer.
     pub missing_family: Option<String>,
     /// How far the cloud's `Date` header is off.
     pub clock_off: SignedDuration,
-    /// What the scrape job behind the Prometheus API gets wrong.
+    /// Mistake in the scrape job behind the Prometheus API.
     pub scrape_job: ScrapeJobFault,
-    /// A family of throttling that no reader knows yet, without the common prefix, and the bare name of the namespace that
-    /// is throttled by it.
+    /// A throttling family that no reader knows, without the common prefix, and the bare name of the
+    /// namespace that it throttles.
     pub unknown_throttling: Option<(String, String)>,
-    /// What is wrong with billing reports.
+    /// Fault of billing reports.
     pub billing: BillingFault,
 }
 
-/// What is wrong with billing reports.
+/// A fault of billing reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum BillingFault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
     /// They stay in progress.
     NeverReady,
-    /// They end as failed.
+    /// They fail.
     Failed,
     /// The download ends after two thirds of the file.
     CutShort,
-    /// The column of costs has another name.
+    /// The cost column has another name.
     OtherColumns,
     /// The account is billed in another currency.
     OtherCurrency,
@@ -67,11 +69,11 @@ pub enum BillingFault {
     ExpiredAddress,
 }
 
-/// What is wrong with a scrape job.
+/// A mistake in a scrape job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ScrapeJobFault {
-    /// Nothing.
+    /// No mistake.
     #[default]
     None,
     /// Two pods scrape the same endpoint, and their names become labels.
@@ -80,38 +82,38 @@ pub enum ScrapeJobFault {
     ScrapeTimes,
     /// `honor_labels: false` under a target label `temporal_namespace`.
     OverwrittenNamespace,
-    /// The gateway in front of it allows GET only, and refuses POST with this status.
+    /// The gateway in front of it allows GET only, and rejects POST with this status.
     GetOnly(u16),
 }
 
-/// What is wrong with the metrics.
+/// A fault of the metrics endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum MetricsFault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// How much older they are than the usual three minutes.
+    /// Metrics are this much older than the usual three minutes.
     Stale(SignedDuration),
     /// Declared `limited`, regardless of their size.
     Limited,
     /// Declared `unknown`.
     Unknown,
-    /// Not declared at all.
+    /// Not declared.
     Undeclared,
-    /// Cut in the middle of a line, with a matching length.
+    /// Truncated in the middle of a line, with a matching length.
     CutInALine,
-    /// Cut at the end of a line, with a matching length.
+    /// Truncated at the end of a line, with a matching length.
     CutAtALineEnd,
-    /// No metrics at all: the plain text that a missing key gets.
+    /// No metrics: the plain text of the response to a missing key.
     NotMetrics,
 }
 
-/// How operations end.
+/// A fault of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OperationFault {
-    /// Well.
+    /// No fault.
     #[default]
     None,
     /// `STATE_FAILED`.
@@ -120,11 +122,11 @@ pub enum OperationFault {
     Rejected,
     /// `STATE_CANCELLED`.
     Cancelled,
-    /// Never.
+    /// They never end.
     Stuck,
 }
 
-/// What happens to one request.
+/// The fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestFault {
     None,

@@ -1,17 +1,17 @@
-//! Unintended effects of an update. The service accepts most of them, and they cause incidents.
+//! Harmful side effects of an update. The service accepts most of them.
 
 use serde_json::Value;
 
-/// Something an update changed that a change of capacity must not.
+/// A difference that a capacity change must not cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
     /// The namespace.
     pub namespace: String,
-    /// What happened, as text.
+    /// Description of the difference.
     pub what: String,
 }
 
-/// Fields of a spec, other than the capacity, that differ.
+/// Returns the differences in fields of a spec, other than the capacity.
 pub(crate) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
         return vec!["the whole spec".to_owned()];

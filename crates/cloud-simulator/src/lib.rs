@@ -2,8 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`start`] runs a cloud described by [`SimulatorOptions`]; [`RunningSimulator`] is a handle to its state. The state itself
-//! lives in `cloud` and `namespace`, without any network; `server` gives it its HTTP surface.
+//! [`start`] runs a cloud described by [`SimulatorOptions`], and [`RunningSimulator`] is a handle to its
+//! state. The state is in `cloud` and `namespace`, without any network; `server` adds the HTTP interface.
 
 mod account;
 mod answers;

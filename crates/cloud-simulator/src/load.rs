@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-/// A recorded load: for each minute the mean of actions a second, and that of its busiest ten seconds.
+/// A recorded load: for each minute, the mean actions per second, and those of its busiest ten seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     minutes: Vec<(u32, u32)>,
 }
 
-/// A trace that cannot be read.
+/// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
@@ -19,16 +19,16 @@ pub enum TraceError {
     /// A row that is not two whole numbers.
     #[error("row {row} of the trace is not `aps,peak10s` in whole numbers")]
     Row {
-        /// Its number, from 1, the header not counted.
+        /// Number of the row, starting from 1 after the header.
         row: usize,
     },
-    /// No rows.
+    /// There are no rows.
     #[error("the trace has no rows")]
     Empty,
 }
 
 impl Trace {
-    /// Reads a trace: CSV with a header and the columns `aps` and `peak10s`, one row a minute.
+    /// Reads a trace: CSV with a header and the columns `aps` and `peak10s`, one row per minute.
     pub fn read(source: impl std::io::Read) -> Result<Self, TraceError> {
         let mut minutes = Vec::new();
         for (number, row) in csv::Reader::from_reader(source).into_records().enumerate() {
@@ -63,15 +63,15 @@ impl Trace {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Load {
-    /// No work at all.
+    /// No work.
     Idle,
-    /// This number of actions a second, plus or minus 5%.
+    /// This number of actions per second, plus or minus 5%.
     Steady(f64),
-    /// Little work, and much of it for some minutes of every hour.
+    /// A low load, with a burst for some minutes of every hour.
     Bursty {
-        /// Actions a second between bursts.
+        /// Actions per second between bursts.
         base: f64,
-        /// Actions a second in a burst.
+        /// Actions per second during a burst.
         burst: f64,
         /// Minutes of a burst, from the start of each hour.
         minutes: u8,
@@ -80,16 +80,16 @@ pub enum Load {
     Replay(Arc<Trace>),
 }
 
-/// Work of a minute, in actions a second.
+/// The work of a minute, in actions per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Demand {
     pub(crate) mean: f64,
-    /// Of the first ten seconds.
+    /// Rate in the first ten seconds.
     pub(crate) peak: f64,
 }
 
 impl Load {
-    /// The work of a minute (since 1970), `since` counting from the start of the simulation.
+    /// Returns the work of a minute (since 1970). `since` counts minutes from the start of the simulation.
     pub(crate) fn at(&self, minute: i64, since: i64, seed: u64) -> Demand {
         let noise =
             1.0 + (unit(seed ^ minute.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15)) - 0.5) / 10.0;
@@ -117,7 +117,8 @@ impl Load {
         }
     }
 
-    /// What is usual over a week, in actions a second; unknown of a recorded load, which has a beginning.
+    /// Returns the typical load of a week, in actions per second; unknown for a recorded load, which has no
+    /// history.
     pub(crate) fn usual(&self) -> Option<f64> {
         match self {
             Self::Idle => Some(0.0),
@@ -128,7 +129,7 @@ impl Load {
     }
 }
 
-/// A number from 0 to 1 that depends on the seed alone (splitmix64).
+/// Returns a number from 0 to 1 that depends on the seed alone (splitmix64).
 pub(crate) fn unit(seed: u64) -> f64 {
     let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

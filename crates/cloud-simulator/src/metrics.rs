@@ -1,4 +1,5 @@
-//! The metrics document: one minute, three minutes late, every family of Temporal's metrics reference that concerns capacity.
+//! The metrics document: one minute, three minutes late, with every family in Temporal's metrics reference
+//! that concerns capacity.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,7 @@ const PREFIX: &str = "temporal_cloud_v1_";
 /// The endpoint serves the minute that began this long ago.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
 
-/// Operation names of a namespace: a realistic number.
+/// Operation names of a namespace, in a realistic number.
 const OPERATIONS: [&str; 40] = [
     "PollWorkflowTaskQueue",
     "RespondWorkflowTaskCompleted",
@@ -59,20 +60,20 @@ const OPERATIONS: [&str; 40] = [
     "PollNexusTaskQueue",
 ];
 
-/// A document, and whether it was cut at the size limit.
+/// A document, and whether it was truncated at the size limit.
 pub(crate) struct Document {
     pub(crate) text: String,
     pub(crate) is_cut: bool,
 }
 
-/// What is asked for: full family names and namespace wildcards; none means all.
+/// The requested family names and namespace wildcards; empty means all.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) metrics: Vec<String>,
     pub(crate) namespaces: Vec<String>,
 }
 
-/// A family: its name, its help, and how a namespace's series are written.
+/// A family: its name, its help text, and how to write a namespace's series.
 struct Family {
     name: &'static str,
     help: &'static str,
@@ -188,7 +189,7 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
-/// Foreground and background, of the active replica and of a standby one.
+/// Writes foreground and background series of the active replica and of a standby replica.
 fn total_actions(to: &mut Writer, namespace: &Namespace, minute: &Minute) {
     let actions = minute.served[0];
     if actions > 0.0 {
@@ -206,7 +207,7 @@ struct Writer {
     text: String,
     points: usize,
     largest: usize,
-    /// What every sample of the present namespace begins with.
+    /// Labels at the beginning of every sample of the current namespace.
     labels: String,
     family: &'static str,
     timestamp: i64,
@@ -227,12 +228,13 @@ impl Writer {
         );
     }
 
-    /// A limit or another value; some are reported per region.
+    /// Writes a limit or another value; some are reported per region.
     fn value(&mut self, value: f64, regional: bool) {
         self.sample(if regional { ",region=\"aws-us-east-1\"" } else { "" }, value);
     }
 
-    /// A rate by operation name. Every fourth operation also has a background series if background is separate.
+    /// Writes a rate by operation name. Every fourth operation also has a background series if background
+    /// work is separate.
     fn by_operation(&mut self, total: f64, background: Option<&str>, system: bool) {
         // Even an idle namespace has a little background work.
         if system && total <= 0.0 {
@@ -246,7 +248,7 @@ impl Writer {
         }
         let mut left = total;
         for (number, operation) in OPERATIONS.iter().enumerate() {
-            // Each operation has a fifth of what is left, and the last all of it.
+            // Each operation has a fifth of the remaining rate, and the last one all of it.
             let share = if number + 1 == OPERATIONS.len() {
                 left
             } else {
@@ -269,7 +271,7 @@ impl Writer {
     }
 }
 
-/// Names of all families on offer.
+/// Names of all available families.
 pub(crate) fn family_names(faults: &Faults) -> Vec<(String, &'static str)> {
     let missing = faults.missing_family.as_deref();
     let unknown = faults.unknown_throttling.iter();
@@ -300,7 +302,7 @@ fn write_unknown_throttling(cloud: &Cloud, chosen: &[&Namespace], filter: &Filte
     }
 }
 
-/// Returns the newest minute on offer.
+/// Returns the newest available minute.
 pub(crate) fn newest_minute(cloud: &Cloud, now: Timestamp) -> i64 {
     let stale = match cloud.faults.metrics {
         MetricsFault::Stale(more) => more,
@@ -313,7 +315,7 @@ pub(crate) fn newest_minute(cloud: &Cloud, now: Timestamp) -> i64 {
     minute_of(newest)
 }
 
-/// Writes the document of the newest minute on offer.
+/// Writes the document of the newest available minute.
 pub(crate) fn document(cloud: &Cloud, now: Timestamp, filter: &Filter) -> Document {
     document_of(cloud, newest_minute(cloud, now), filter)
 }
@@ -349,7 +351,7 @@ pub(crate) fn document_of(cloud: &Cloud, shown: i64, filter: &Filter) -> Documen
         let _ = writeln!(to.text, "# HELP {full} {}\n# TYPE {full} gauge", family.help);
         to.family = family.name;
         for namespace in &chosen {
-            // Older minutes are not kept, newer ones have not happened yet.
+            // Older minutes are not kept, and newer ones have not happened yet.
             let kept = namespace.minute(shown).or_else(|| namespace.minutes.front());
             let Some(minute) = kept else { continue };
             to.labels.clear();
@@ -380,7 +382,7 @@ fn is_chosen(namespace: &Namespace, filter: &Filter) -> bool {
             .any(|pattern| matches(pattern, &namespace.setup.name) || matches(pattern, &namespace.id))
 }
 
-/// `*` stands for anything.
+/// Matches a name, where `*` matches any characters.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -9,25 +9,26 @@ use crate::account::NamespaceSetup;
 use crate::billing::HourBill;
 use crate::load::Demand;
 
-/// The limits, in the order of all arrays here: actions, requests, operations.
+/// Number of limits. All arrays here are in the order actions, requests, operations.
 pub(crate) const KINDS: usize = 3;
 
 /// Limits per TRU (Temporal's documentation, capacity modes page, June 2026).
 const PER_TRU: [f64; KINDS] = [500.0, 1_500.0, 4_000.0];
 
-/// The minimum limits of on-demand (500 as published; the others as last published in December 2025).
+/// Minimum on-demand limits (500 as published; the others as last published in December 2025).
 const FLOOR: [f64; KINDS] = [500.0, 2_000.0, 4_000.0];
 
 /// Minutes that count for the on-demand envelope: seven days.
 const WEEK_MINUTES: usize = 7 * 24 * 60;
 
-/// Steps of ten seconds in a minute.
+/// Number of ten-second steps in a minute.
 const STEPS: u8 = 6;
 
-/// Minutes kept at least: those of the hour that the Prometheus API shows, and as many as they may be late.
+/// Minimum number of minutes to keep: those of the hour that the Prometheus API shows, plus the maximum
+/// delay.
 const KEPT_MINUTES: usize = 80;
 
-/// One minute, per second.
+/// One minute, with rates per second.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Minute {
     /// Minutes since 1970.
@@ -64,23 +65,23 @@ pub(crate) struct Namespace {
     pub(crate) spec: Value,
     pub(crate) version: u64,
     pub(crate) modified: Option<Timestamp>,
-    /// The operation that runs.
+    /// Id of the running operation.
     pub(crate) running: Option<String>,
     /// TRUs in effect; 0 means on-demand.
     pub(crate) trus: u32,
     pub(crate) request: Option<Request>,
-    /// Whether its capacity was ever set: before that the service does not report it.
+    /// Whether its capacity was ever set. The service does not report it before that.
     pub(crate) ever_set: bool,
     pub(crate) minutes: VecDeque<Minute>,
-    /// How many minutes are kept.
+    /// Number of minutes to keep.
     kept_minutes: usize,
-    /// Work that waits, in actions.
+    /// Actions waiting.
     waiting: f64,
-    /// Minutes that actions have waited, all together.
+    /// Total minutes that actions have waited.
     pub(crate) action_minutes: f64,
-    /// Actions a second of the last seven days, newest last.
+    /// Actions per second in the last seven days, newest last.
     week: VecDeque<f32>,
-    /// What on-demand gives, renewed at full hours.
+    /// On-demand limits, updated every full hour.
     envelopes: [f64; KINDS],
     pub(crate) bills: BTreeMap<i64, HourBill>,
 }
@@ -111,13 +112,13 @@ impl Namespace {
         namespace
     }
 
-    /// What on-demand gives in this hour.
+    /// Returns the on-demand limits of this hour.
     pub(crate) fn envelopes(&self) -> [f64; KINDS] {
         self.envelopes
     }
 
-    /// max(floor, min(4 x mean, 2 x p90)) of the minutes of the last seven days. Minutes before the simulation were as usual; where
-    /// that is not known, only those since its start count.
+    /// Updates the on-demand limits: max(floor, min(4 x mean, 2 x p90)) over the last seven days. Minutes
+    /// before the simulation count as typical load. If that is unknown, only simulated minutes count.
     fn renew_envelopes(&mut self) {
         let usual = self.setup.usual_actions();
         let before = usual.map_or(0, |_| WEEK_MINUTES.saturating_sub(self.week.len()));
@@ -151,7 +152,7 @@ impl Namespace {
         }
     }
 
-    /// Simulates one minute: serves what the limits allow, lets the rest wait, and writes the bill.
+    /// Simulates one minute: serves what the limits allow, queues the rest, and updates the bill.
     pub(crate) fn live(&mut self, minute: i64, since: i64) {
         let demand = self.setup.load.at(minute, since, self.seed);
         if minute % 60 == 0 {
@@ -183,10 +184,11 @@ impl Namespace {
         self.bill(minute, served);
     }
 
-    /// Six steps of ten seconds: the first carries the minute's peak, the rest share the remainder. Work above the limit
-    /// waits, for as long as its callers have patience, and drains at the limit, oldest first. Throttled are the attempts that were
-    /// not let through: new work that has to wait, plus, once a minute, the work that waits already; none in a minute in which
-    /// no new work had to wait. Returns what was served and throttled, per second.
+    /// Simulates six steps of ten seconds: the first has the minute's peak, and the others share the rest.
+    /// Work above the limit waits until its callers give up, and drains at the limit, oldest first. Throttled
+    /// attempts are new work that has to wait plus, once a minute, the work that is already waiting; there
+    /// are none in a minute in which no new work had to wait. Returns the served and throttled rates per
+    /// second.
     fn serve(&mut self, demand: Demand, limit: f64) -> (f64, f64) {
         let steps = f64::from(STEPS);
         let actions = demand.mean * 60.0;
@@ -206,7 +208,8 @@ impl Namespace {
             served += done;
             delayed += left.min(arriving);
             self.action_minutes += (self.waiting + left) / (2.0 * steps);
-            // A sixth of the waiting work is retried in each step; work served from the queue was one of these attempts.
+            // A sixth of the waiting work is retried in each step; work served from the queue was among these
+            // attempts.
             retried += left / steps - served_from_queue;
             self.waiting = left.min(most_waiting);
         }
@@ -235,7 +238,7 @@ impl Namespace {
         bill.millionths_of_actions += millionths(served * 60.0);
     }
 
-    /// Notes that the current capacity was in effect at some moment of an hour.
+    /// Records that the current capacity was in effect during an hour.
     pub(crate) fn touch_bill(&mut self, time: Timestamp) {
         let bill = self.bills.entry(time.as_second().div_euclid(3_600)).or_default();
         bill.highest_trus = bill.highest_trus.max(self.trus);

@@ -10,10 +10,10 @@ pub(crate) struct Operation {
     pub(crate) id: String,
     pub(crate) namespace: usize,
     pub(crate) started: Timestamp,
-    /// When it ends, and how.
+    /// When and how it ends.
     pub(crate) ends: Timestamp,
     pub(crate) fault: OperationFault,
-    /// The capacity it asks for; none if it changes something else.
+    /// The requested capacity; `None` if the operation changes something else.
     pub(crate) wanted: Option<u32>,
     /// When a fulfilled operation's capacity takes effect.
     pub(crate) takes_effect: Timestamp,

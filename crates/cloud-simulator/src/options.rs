@@ -1,4 +1,4 @@
-//! How a simulated cloud is set up.
+//! Options of a simulated cloud.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,54 +8,56 @@ use rust_decimal::Decimal;
 use crate::account::Account;
 use crate::faults::Faults;
 
-/// How a simulated cloud is set up. [`SimulatorOptions::new`] gives sensible values for everything but the account.
+/// Options of a simulated cloud. [`SimulatorOptions::new`] sets sensible values for everything except the
+/// account.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
-    /// The account.
+    /// The account to simulate.
     pub account: Account,
-    /// Where to listen; loopback only, port 0 for a free one.
+    /// Address to listen on; loopback only, port 0 for a free one.
     pub listen: SocketAddr,
-    /// The virtual time at the start.
+    /// Virtual time at the start.
     pub start: Timestamp,
-    /// Minutes that the cloud simulates before the start. The metrics endpoint shows the newest one only; the Prometheus
-    /// API has as many, and those of the last hour at least.
+    /// Number of minutes that the cloud simulates before the start. The metrics endpoint shows only the
+    /// newest one; the Prometheus API has all of them, and at least the last hour.
     pub past_minutes: u16,
-    /// How many times faster than real time the cloud runs; 0 stops its clock, so that only `advance` moves it.
+    /// How many times faster than real time the cloud runs. With 0, only `advance` moves its clock.
     pub speed: f64,
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What goes wrong from the start.
+    /// Faults from the start.
     pub faults: Faults,
     /// Virtual time from the acceptance of an update to the end of its operation.
     pub operation_lag: SignedDuration,
-    /// Virtual time from there until the capacity takes effect: fulfilled is not applied.
+    /// Virtual time from the end of the operation until the capacity takes effect.
     pub capacity_lag: SignedDuration,
-    /// The `checkDuration` of operations in virtual time. Reported divided by `speed`, since clients wait in real time.
+    /// The `checkDuration` of operations in virtual time. It is reported divided by `speed`, because clients
+    /// wait in real time.
     pub check_duration: SignedDuration,
-    /// Requests an hour that the metrics endpoint answers; none for no limit.
+    /// Requests per hour that the metrics endpoint allows; `None` for no limit.
     pub scrapes_per_hour: Option<usize>,
-    /// Points in one response before it is cut.
+    /// Maximum number of points in one response before it is truncated.
     pub points_per_answer: usize,
     /// Whether documents end with the end marker.
     pub end_marker: bool,
-    /// Whether timestamps are in milliseconds (as documented) instead of seconds (as seen).
+    /// Whether timestamps are in milliseconds (as documented) or in seconds (as observed).
     pub timestamps_in_ms: bool,
-    /// The key of the Cloud Ops API.
+    /// Key of the Cloud Ops API.
     pub ops_key: String,
-    /// When that key expires.
+    /// Expiry of that key.
     pub ops_key_expires: Timestamp,
-    /// The key of the metrics endpoint.
+    /// Key of the metrics endpoint.
     pub metrics_key: String,
-    /// The key that may make billing reports: that of a service account with the role Finance Admin.
+    /// Key that may create billing reports, of a service account with the role Finance Admin.
     pub billing_key: String,
-    /// Virtual time that a billing report takes to be made.
+    /// Virtual time to generate a billing report.
     pub billing_report_lag: SignedDuration,
-    /// What a million actions cost in billing reports, in dollars.
+    /// Price of a million actions in billing reports, in dollars.
     pub price_per_million: Decimal,
 }
 
 impl SimulatorOptions {
-    /// Returns a cloud at its usual pace, starting now, on a free port of loopback, with nothing going wrong.
+    /// Returns options for a cloud in real time, starting now, on a free loopback port, without faults.
     pub fn new(account: Account) -> Self {
         let start = Timestamp::now();
         Self {

@@ -1,7 +1,8 @@
-//! A Prometheus API over the minutes of the last hour, as if it had scraped the metrics endpoint all along.
+//! A Prometheus API over the minutes of the last hour, as if it had always scraped the metrics endpoint.
 //!
-//! It answers the queries that read raw samples (`family{...}[3600000ms]`), count series, and find the busiest one, and lists
-//! the series of a selector. Anything else is refused, as a real server refuses a query that it cannot parse.
+//! It supports queries for raw samples (`family{...}[3600000ms]`), the number of series and the busiest
+//! series, and lists the series of a selector. It rejects anything else, like a real server that cannot parse
+//! a query.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +82,7 @@ pub(crate) fn query(cloud: &Cloud, now: Timestamp, query: &str, time: Option<&st
     Ok(json!({ "status": "success", "data": { "resultType": "matrix", "result": result } }))
 }
 
-/// Lists the label sets of the series that have samples in a range of time, both of its ends included.
+/// Lists the label sets of the series with samples in a time range, both ends inclusive.
 pub(crate) fn series(
     cloud: &Cloud,
     now: Timestamp,
@@ -131,7 +132,7 @@ fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1_000.0
 }
 
-/// Reads a time in seconds, exact to the millisecond.
+/// Parses a time in seconds, exact to the millisecond.
 fn milliseconds(text: &str) -> Option<i64> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
     let rest = format!("{rest:0<3}");
@@ -140,13 +141,13 @@ fn milliseconds(text: &str) -> Option<i64> {
     whole.checked_mul(1_000)?.checked_add(rest)
 }
 
-/// `family{label="value",label=~"a|b"}[60000ms]`.
+/// A selector such as `family{label="value",label=~"a|b"}[60000ms]`.
 #[derive(Debug)]
 struct Selector {
     family: String,
-    /// A label and the values that it may have.
+    /// Labels with their allowed values.
     matchers: Vec<(String, Vec<String>)>,
-    /// How far it reaches back, in milliseconds.
+    /// Range of the selector, in milliseconds.
     range: i64,
 }
 
@@ -156,7 +157,7 @@ impl Selector {
         Self::parse_over(selector, range.parse().ok()?).filter(|_| selector.ends_with('}'))
     }
 
-    /// Reads a selector without a range: `family` or `family{label="value"}`.
+    /// Parses a selector without a range: `family` or `family{label="value"}`.
     fn parse_over(text: &str, range: i64) -> Option<Self> {
         let is_name = |name: &str| {
             let rest = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
@@ -205,7 +206,7 @@ impl Selector {
         let mut series: BTreeMap<String, Samples> = BTreeMap::new();
         for minute in oldest.unwrap_or(newest)..=newest {
             let time = start_of(minute).as_millisecond() + late(cloud);
-            // A query may reach into the future; what was not scraped yet is not stored.
+            // A query may reach into the future, but samples that were not scraped yet are not stored.
             if time > at.min(now.as_millisecond()) || time <= at.saturating_sub(self.range) {
                 continue;
             }
@@ -232,7 +233,7 @@ impl Selector {
     }
 }
 
-/// How long after its minute a sample is stored under, in milliseconds.
+/// Returns the delay between a minute and the timestamp of its stored sample, in milliseconds.
 fn late(cloud: &Cloud) -> i64 {
     match cloud.faults.scrape_job {
         // Shown three minutes after its end, and scraped at some second of a minute.
@@ -241,7 +242,7 @@ fn late(cloud: &Cloud) -> i64 {
     }
 }
 
-/// A series as the scrape job stores it.
+/// Returns a series as the scrape job stores it.
 fn as_stored(
     cloud: &Cloud,
     labels: Map<String, Value>,
@@ -274,14 +275,14 @@ fn as_stored(
     }
 }
 
-/// The labels and the value of a sample line.
+/// Splits a sample line into its labels and its value.
 fn sample(line: &str) -> Option<(&str, &str)> {
     let (_, rest) = line.split_once('{')?;
     let (labels, rest) = rest.rsplit_once("} ")?;
     Some((labels, rest.split(' ').next()?))
 }
 
-/// Reads `a="x",b="y"`.
+/// Parses `a="x",b="y"`.
 fn labels(text: &str) -> Option<Map<String, Value>> {
     let mut labels = Map::new();
     let mut left = text;
@@ -294,7 +295,7 @@ fn labels(text: &str) -> Option<Map<String, Value>> {
     Some(labels)
 }
 
-/// Reads a quoted string, and returns what follows it.
+/// Parses a quoted string, and returns the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let text = text.strip_prefix('"')?;
     let mut value = String::new();
@@ -312,7 +313,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Reads the alternatives of a regular expression that has nothing but literals, as `pay|pay\.a1b2c`.
+/// Parses the alternatives of a regular expression that contains only literals, such as `pay|pay\.a1b2c`.
 fn alternatives(regex: &str) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     let mut characters = regex.chars();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A refusal as the gateway words it.
+/// A refusal, worded like the gateway's.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,

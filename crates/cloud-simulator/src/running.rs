@@ -18,25 +18,25 @@ use crate::incidents::Incident;
 use crate::options::SimulatorOptions;
 use crate::server::{Shared, router};
 
-/// A simulated cloud that could not be started.
+/// Why a simulated cloud could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An address that others could reach.
+    /// An address that is not loopback.
     #[error("{0} is not a loopback address: the simulated cloud listens on loopback only")]
     NotLoopback(SocketAddr),
-    /// An address that cannot be used.
+    /// An address that is not available.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// A simulated cloud on loopback. It ends when this is dropped or [`RunningSimulator::shutdown`] is called.
+/// A simulated cloud on loopback. It stops when this is dropped or [`RunningSimulator::shutdown`] is called.
 #[derive(Debug)]
 pub struct RunningSimulator {
     address: SocketAddr,
@@ -45,22 +45,22 @@ pub struct RunningSimulator {
     server: Option<JoinHandle<std::io::Result<()>>>,
 }
 
-/// A namespace as it is now.
+/// The current state of a namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamespaceView {
     /// Full id.
     pub id: String,
     /// TRUs in effect; 0 means on-demand.
     pub trus: u32,
-    /// Its spec.
+    /// Spec of the namespace.
     pub spec: Value,
-    /// Its version.
+    /// Resource version of the namespace.
     pub resource_version: String,
-    /// Actions a second served in the newest minute.
+    /// Actions per second served in the newest minute.
     pub served_actions: f64,
-    /// Actions, requests or operations a second refused in the newest minute, whichever limit binds.
+    /// Actions, requests or operations per second throttled in the newest minute, whichever limit binds.
     pub throttled: f64,
-    /// Minutes that actions have waited, all together and from the first simulated minute.
+    /// Total minutes that actions have waited, since the first simulated minute.
     pub action_minutes: f64,
 }
 
@@ -68,7 +68,7 @@ pub struct NamespaceView {
 ///
 /// # Errors
 ///
-/// If the address is not on loopback or cannot be used.
+/// If the address is not loopback or not available.
 pub async fn start(options: SimulatorOptions) -> Result<RunningSimulator, StartError> {
     let wanted = options.listen;
     if !wanted.ip().is_loopback() {
@@ -129,7 +129,7 @@ impl RunningSimulator {
         self.shared.cloud().options.metrics_key.clone()
     }
 
-    /// Returns the key that may make billing reports.
+    /// Returns the key that may create billing reports.
     pub fn billing_key(&self) -> String {
         self.shared.cloud().options.billing_key.clone()
     }
@@ -139,14 +139,14 @@ impl RunningSimulator {
         self.shared.cloud().now()
     }
 
-    /// Moves the virtual clock on; everything in between happens.
+    /// Advances the virtual clock, and simulates everything in between.
     pub fn advance(&self, by: SignedDuration) {
         let mut cloud = self.shared.cloud();
         cloud.clock.advance(by);
         cloud.now();
     }
 
-    /// Sets what goes wrong from now on.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.cloud().faults = faults;
     }
@@ -168,39 +168,39 @@ impl RunningSimulator {
             .collect()
     }
 
-    /// Adds a namespace, which answers 403 for its first minute.
+    /// Adds a namespace, which returns 403 for its first minute.
     pub fn add_namespace(&self, setup: NamespaceSetup) {
         self.shared.cloud().add(setup);
     }
 
-    /// Someone else sets a capacity, at once. Returns whether the namespace exists.
+    /// Sets a capacity immediately, as someone else. Returns whether the namespace exists.
     pub fn set_capacity_by_others(&self, id: &str, trus: u32) -> bool {
         self.shared.cloud().set_by_others(id, trus)
     }
 
-    /// Someone else edits a field of a spec, at once. Returns whether the namespace exists.
+    /// Edits a field of a spec immediately, as someone else. Returns whether the namespace exists.
     pub fn edit_spec_by_others(&self, id: &str, field: &str, value: Value) -> bool {
         self.shared.cloud().edit_by_others(id, field, value)
     }
 
-    /// Returns what updates changed in addition to the capacity.
+    /// Returns what updates changed besides the capacity.
     pub fn incidents(&self) -> Vec<Incident> {
         self.shared.cloud().incidents.clone()
     }
 
-    /// Returns the changes of capacity that took effect, in their order.
+    /// Returns the capacity changes that took effect, in order.
     pub fn changes(&self) -> Vec<CapacityChange> {
         let mut cloud = self.shared.cloud();
         cloud.now();
         cloud.changes.clone()
     }
 
-    /// Returns the updates that were accepted, in their order, also those that have not taken effect yet.
+    /// Returns the accepted updates, in order, including those that have not taken effect yet.
     pub fn accepted(&self) -> Vec<AcceptedUpdate> {
         self.shared.cloud().accepted()
     }
 
-    /// Returns how often each route was asked.
+    /// Returns the number of requests to each route.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.shared.journal().requests.clone()
     }
@@ -221,7 +221,7 @@ impl RunningSimulator {
             .collect()
     }
 
-    /// Returns what all shortfalls of an hour (since 1970) cost at a price in dollars per million actions.
+    /// Returns the cost of all shortfalls in an hour (since 1970) at a price in dollars per million actions.
     pub fn shortfall_cost(&self, hour: i64, price_per_million: Decimal) -> Decimal {
         let mut cloud = self.shared.cloud();
         cloud.now();
@@ -232,11 +232,11 @@ impl RunningSimulator {
         bills.map(|bill| bill.shortfall_cost(price_per_million)).sum()
     }
 
-    /// Stops listening, and waits until that is done.
+    /// Stops listening, and waits until the server has stopped.
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         if let Some(server) = self.server.take() {
-            // Otherwise shutdown waits for connections that clients keep open.
+            // Without a time limit, shutdown would wait for connections that clients keep open.
             let _ = tokio::time::timeout(std::time::Duration::from_millis(200), server).await;
         }
     }

@@ -1,4 +1,4 @@
-//! The HTTP surface: routes, keys, faults, and the `Date` of virtual time.
+//! The HTTP interface: routes, keys, faults, and the `Date` header in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,14 @@ use crate::metrics::{self, Filter};
 use crate::prometheus;
 use crate::refusal::Refusal;
 
-/// What handlers share.
+/// State that handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     cloud: Arc<Mutex<Cloud>>,
     journal: Arc<Mutex<Journal>>,
 }
 
-/// What was asked of the cloud.
+/// A record of requests to the cloud.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     pub(crate) requests: BTreeMap<String, u64>,
@@ -76,7 +76,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// The routes of the Cloud Ops API, as faults name them.
+/// The routes of the Cloud Ops API, as faults refer to them.
 pub const OPS_ROUTES: [&str; 8] = [
     "GET /cloud/namespaces",
     "GET /cloud/namespaces/{id}",
@@ -88,16 +88,16 @@ pub const OPS_ROUTES: [&str; 8] = [
     "POST /cloud/billing-reports",
 ];
 
-/// Which key a call needs.
+/// The key that a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
-    /// That of the autopilot.
+    /// The autopilot's key.
     Ops,
-    /// That of a Finance Admin.
+    /// The key of a Finance Admin.
     Billing,
 }
 
-/// Answers a call of the Cloud Ops API: key, faults, then what the cloud says.
+/// Handles a call of the Cloud Ops API: key, faults, then the response of the cloud.
 fn ops(
     shared: &Shared,
     route: &str,
@@ -166,7 +166,7 @@ fn draw(cloud: &mut Cloud) -> RequestFault {
     fault
 }
 
-/// Faults that happen before anything is done.
+/// Faults that occur before a request is processed.
 fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response> {
     match fault {
         RequestFault::None | RequestFault::DroppedAfter => None,
@@ -194,7 +194,7 @@ fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response
     }
 }
 
-/// A response that breaks off: the connection is closed in the middle of it.
+/// A response that is cut off: the connection is closed in the middle of it.
 fn dropped() -> Response {
     let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "simulated");
     Response::new(Body::from_stream(futures::stream::once(async {
@@ -306,7 +306,7 @@ async fn billing_report(
     })
 }
 
-/// The file of a billing report, as object storage serves it: the address is the permission, and a key is refused.
+/// Serves the file of a billing report like object storage: the URL grants access, and a key is rejected.
 async fn billing_file(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -355,7 +355,7 @@ async fn update(
     })
 }
 
-/// Reads the body of an update: exactly the fields of the request, no status fields.
+/// Parses the body of an update: exactly the fields of the request, and no status fields.
 fn update_of(body: &[u8]) -> Result<Update, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -451,7 +451,7 @@ fn cut(text: &str, at_line_end: bool) -> String {
     text[..end].to_owned()
 }
 
-/// Reads the query; `None` if it holds a parameter that the endpoint does not know.
+/// Parses the query; `None` if it has a parameter that the endpoint does not know.
 fn filter(query: &str) -> Option<Filter> {
     let mut filter = Filter::default();
     for (name, value) in form_pairs(query) {
@@ -469,7 +469,7 @@ fn form_pairs(query: &str) -> Vec<(String, String)> {
     serde_urlencoded::from_str(query).unwrap_or_default()
 }
 
-/// Takes a request out of the hour's budget; if none is left, returns the seconds until one is.
+/// Takes a request out of the hourly budget. If none is left, returns the seconds until one is available.
 fn over_budget(cloud: &mut Cloud, now: Timestamp) -> Option<i64> {
     let budget = cloud.options.scrapes_per_hour?;
     let hour = SignedDuration::from_hours(1);
@@ -545,7 +545,7 @@ async fn series_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
         .unwrap_or_else(|| prometheus_series(&shared, std::str::from_utf8(&body).unwrap_or_default()))
 }
 
-/// What refuses a POST, if anything does.
+/// Returns the refusal of a POST, if POST is refused.
 fn only_get(shared: &Shared) -> Option<Response> {
     let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job else {
         return None;
@@ -577,7 +577,7 @@ fn prometheus_series(shared: &Shared, form: &str) -> Response {
     })
 }
 
-/// The fields of a form, in their order.
+/// The fields of a form, in order.
 struct Form(Vec<(String, String)>);
 
 impl Form {
@@ -617,7 +617,7 @@ async fn prometheus_build(State(shared): State<Shared>) -> Response {
     json_answer(StatusCode::OK, &answer, &cloud, now)
 }
 
-/// Slack's incoming webhook: JSON with a text or blocks, answered in plain text.
+/// Slack's incoming webhook: JSON with text or blocks, and a plain-text response.
 async fn slack(State(shared): State<Shared>, Path(token): Path<String>, body: Bytes) -> Response {
     shared.count("POST /slack/{token}");
     let text = |status: StatusCode, text: &'static str| {

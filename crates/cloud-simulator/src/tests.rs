@@ -38,7 +38,7 @@ fn read(cloud: &mut Cloud, id: &str) -> Value {
     cloud.get(id).expect("visible")["namespace"].take()
 }
 
-/// An update as a careful client makes it.
+/// An update by a careful client.
 fn update(cloud: &mut Cloud, id: &str, trus: u32, operation: &str) -> Update {
     let namespace = read(cloud, id);
     let mut spec = namespace["spec"].clone();
@@ -282,7 +282,7 @@ fn the_list_is_paged_in_ascending_order() {
     assert_eq!(refused(cloud.list(2, Some("nonsense"))).1, 3);
 }
 
-/// Samples of a document as `family{labels} value timestamp` without the prefix.
+/// Returns the samples of a document as `family{labels} value timestamp` without the prefix.
 fn lines(cloud: &mut Cloud, filter: &Filter) -> Vec<String> {
     let now = cloud.now();
     let text = document(cloud, now, filter).text;

@@ -1,28 +1,29 @@
-//! Where the `temporal` command comes from: a variable, PATH, the cache, the official download, or a build by Go.
+//! Finds or obtains the `temporal` command: from a variable, PATH, the cache, the official download, or a Go
+//! build.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
-/// The version that is obtained where none is found.
+/// The version that is obtained if none is found.
 pub const PINNED_VERSION: &str = "1.5.1";
 
-/// The variable that names the command.
+/// The variable with the path of the command.
 const VARIABLE: &str = "TEMPORAL_CLI_PATH";
 
-/// How long a download or a build may take.
+/// Maximum time for a download or a build.
 const OBTAIN_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Where the command came from.
+/// Where the command was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CliSource {
-    /// `TEMPORAL_CLI_PATH` names it.
+    /// The variable `TEMPORAL_CLI_PATH`.
     Variable,
-    /// It is on PATH.
+    /// PATH.
     Path,
-    /// It was obtained before.
+    /// The cache: it was obtained before.
     Cache,
     /// It was downloaded just now.
     Download,
@@ -30,14 +31,14 @@ pub enum CliSource {
     Go,
 }
 
-/// No command could be found or obtained.
+/// Why no command could be found or obtained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CliError {
-    /// The variable names something else.
+    /// The variable is not the path of a file.
     #[error("{VARIABLE} is set to {0}, which is not a file: fix or unset it")]
     Variable(PathBuf),
-    /// Every way failed.
+    /// All ways failed.
     #[error(
         "the Temporal CLI is not available ({}); install it (https://docs.temporal.io/cli) or set {VARIABLE}",
         .0.join("; ")
@@ -45,11 +46,11 @@ pub enum CliError {
     Nowhere(Vec<String>),
 }
 
-/// Finds the command: named by the variable, on PATH, or obtained before.
+/// Finds the command: set in the variable, on PATH, or obtained before.
 ///
 /// # Errors
 ///
-/// If the variable names something else.
+/// If the variable is not the path of a file.
 pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);
@@ -68,11 +69,11 @@ pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
         .or_else(cached))
 }
 
-/// Finds the command, or obtains the pinned version into the cache, reporting each step to `progress`.
+/// Finds the command, or obtains the pinned version into the cache. Reports each step to `progress`.
 ///
 /// # Errors
 ///
-/// If none of the ways works; the error describes each.
+/// If no way works. The error describes each attempt.
 pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf, CliSource), CliError> {
     if let Some(found) = find()? {
         return Ok(found);
@@ -123,7 +124,7 @@ fn cache_folder() -> PathBuf {
     base.join("temporal-dev-server").join(PINNED_VERSION)
 }
 
-/// The official archive, unpacked with the system's own tools.
+/// Downloads the official archive, and unpacks it with the system's own tools.
 async fn download(cache: &Path) -> Result<(), String> {
     let system = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux_amd64",

@@ -2,7 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`start`] runs a server described by [`Options`], [`reach`] uses one that is running already; `cli` is how the `temporal` command is found or obtained.
+//! [`start`] runs a server described by [`Options`], and [`reach`] uses one that is already running. `cli`
+//! finds or obtains the `temporal` command.
 
 mod cli;
 mod reach;

@@ -1,4 +1,4 @@
-//! A running server, or one that is started for this.
+//! Connects to a running server, or starts one.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use tokio::net::TcpStream;
 
 use crate::server::{DevServer, Options, StartError, start};
 
-/// How long a running server may take to accept a connection.
+/// Maximum time for a running server to accept a connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server to connect to.
 #[derive(Debug)]
 pub struct Reached {
-    /// Its address, `HOST:PORT`.
+    /// Address of the server, `HOST:PORT`.
     pub address: String,
-    /// The server, if it was started. It ends when this is dropped.
+    /// The server, if it was started. It stops when this is dropped.
     pub started: Option<DevServer>,
 }
 
-/// Returns the server at an address if anything accepts connections there, else starts one.
+/// Returns the server at an address if anything accepts connections there, or starts one.
 ///
 /// # Errors
 ///
-/// If nothing runs there and no server can be started.
+/// If nothing is running there and no server can be started.
 pub async fn reach(
     address: &str,
     options: &Options,

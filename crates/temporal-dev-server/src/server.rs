@@ -1,4 +1,4 @@
-//! A running development server, which ends with its parent process.
+//! A running development server, which stops with its parent process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cli::{CliError, find_or_obtain};
 
-/// How long a server may take to start. In memory it takes a fifth of a second.
+/// Maximum time for a server to start. In memory, it takes a fifth of a second.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server's guardian process: it stops the server when its own standard input closes, which also happens if the process that
@@ -22,30 +22,30 @@ cat >/dev/null
 kill $pid 2>/dev/null
 wait $pid 2>/dev/null"#;
 
-/// How a server is run.
+/// Options of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where its state is kept; in memory if not set.
+    /// Database file for its state; in memory if not set.
     pub database_file: Option<PathBuf>,
-    /// Its port; a free one if none is named.
+    /// Port; a free one if not set.
     pub port: Option<u16>,
-    /// Whether its web UI runs as well.
+    /// Whether to run its web UI.
     pub with_ui: bool,
     /// Dynamic configuration, as `key=value` with a JSON value.
     pub dynamic_config: Vec<String>,
 }
 
-/// A server that could not be started.
+/// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// There is no command to start.
     #[error(transparent)]
     Cli(#[from] CliError),
-    /// It could not be started.
+    /// The process could not be started.
     #[error("the Temporal development server could not be started")]
     Spawn(#[source] std::io::Error),
-    /// It did not come up.
+    /// The server did not become healthy.
     #[error("the Temporal development server did not answer within {} s; its log: {log}", START_TIMEOUT.as_secs())]
     NotHealthy {
         /// The end of its log.
@@ -53,18 +53,18 @@ pub enum StartError {
     },
 }
 
-/// A running server. It ends when this is dropped, and when this process ends in any way.
+/// A running server. It stops when this is dropped, and when this process ends in any way.
 #[derive(Debug)]
 pub struct DevServer {
     address: SocketAddr,
     ui: Option<SocketAddr>,
     guardian: Child,
-    /// Closing it ends the server.
+    /// Closing it stops the server.
     leash: Option<ChildStdin>,
     log: PathBuf,
 }
 
-/// Starts a server on free ports of loopback, and waits until it answers.
+/// Starts a server on free loopback ports, and waits until it accepts connections.
 ///
 /// # Errors
 ///
@@ -138,7 +138,8 @@ impl DevServer {
         self.ui
     }
 
-    /// Healthy means that it accepts connections. The first request may still have to be repeated, as with any server.
+    /// Healthy means that it accepts connections. The first request may still have to be retried, as with any
+    /// server.
     async fn wait_until_healthy(&mut self) -> Result<(), StartError> {
         let begun = Instant::now();
         loop {
@@ -157,7 +158,7 @@ impl DevServer {
         }
     }
 
-    /// Ends the server, and waits until it is gone.
+    /// Stops the server, and waits until it has exited.
     pub async fn shutdown(mut self) {
         if let Some(mut leash) = self.leash.take() {
             let _ = leash.shutdown().await;
@@ -169,7 +170,7 @@ impl DevServer {
 
 impl Drop for DevServer {
     fn drop(&mut self) {
-        // The guardian process sees that its standard input is closed, and stops the server.
+        // The guardian process detects that its standard input is closed, and stops the server.
         self.leash = None;
         let _ = std::fs::remove_file(&self.log);
     }

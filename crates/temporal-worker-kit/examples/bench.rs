@@ -1,5 +1,5 @@
-//! Measures the kit on a development server: overhead per activity against the bare SDK, idle memory, and whether two queues
-//! with different rate limits keep them.
+//! Measures the kit on a development server: overhead per activity compared with the bare SDK, idle memory,
+//! and whether two queues with different rate limits stay within them.
 //!
 //! `cargo run --release -p temporal-worker-kit --example bench`
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
@@ -18,9 +18,9 @@ use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::workflows::join_all;
 use temporalio_sdk::{ActivityOptions, Runtime, Worker, WorkerOptions, WorkflowContext, WorkflowResult};
 
-/// Activities of one workflow.
+/// Activities per workflow.
 const BATCH: u32 = 100;
-/// Workflows of one round of the overhead measurement.
+/// Workflows per round of the overhead measurement.
 const WORKFLOWS: u32 = 10;
 /// Rounds, alternating between the kit and the bare SDK.
 const ROUNDS: usize = 7;
@@ -66,7 +66,7 @@ impl Batch {
     }
 }
 
-/// Runs workflows and returns how long one activity took on average.
+/// Runs workflows, and returns the average time of one activity.
 async fn round(client: &Client, queue: &str, workflows: u32) -> Result<Duration, BoxError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let begun = Instant::now();
@@ -172,7 +172,7 @@ async fn overhead(config: &Config) -> Result<(), BoxError> {
 
 async fn rates(config: &Config) -> Result<(), BoxError> {
     let mut config = config.clone();
-    // Together below what the development server itself can handle, about 180 a second on two cores.
+    // Together below what the development server itself can handle, about 180 per second on two cores.
     let (fast, slow) = (80.0, 40.0);
     let mut registry = Registry::new();
     let mut measured = Vec::new();

@@ -18,7 +18,7 @@ use crate::metrics::{PREFIX, escaped, header};
 /// How often the backlog is read.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// How long one reading may take.
+/// Maximum time for one reading.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const KINDS: [(&str, TaskQueueType); 2] = [
@@ -26,7 +26,7 @@ const KINDS: [(&str, TaskQueueType); 2] = [
     ("activity", TaskQueueType::Activity),
 ];
 
-/// The last reading of one queue and kind.
+/// The last reading of one queue and task type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Reading {
     tasks: i64,
@@ -35,7 +35,7 @@ struct Reading {
     dispatched_per_second: f32,
 }
 
-/// A metric: its name, its help, and how it is read.
+/// A metric: its name, its help text, and how to get its value.
 type Column = (&'static str, &'static str, fn(&Reading) -> f64);
 
 /// The backlog of all queues. A queue that could not be read has no series, which is not zero.
@@ -43,7 +43,7 @@ type Column = (&'static str, &'static str, fn(&Reading) -> f64);
 pub(crate) struct Backlog(Arc<Mutex<BTreeMap<(String, &'static str), Reading>>>);
 
 impl Backlog {
-    /// Reads again and again.
+    /// Reads the backlog periodically.
     pub(crate) async fn follow(self, client: SharedClient, queues: Vec<String>) {
         loop {
             for queue in &queues {

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use temporalio_client::Client;
 use tokio::sync::watch;
 
-/// The client of a process once it is connected, and another one after certificates were reloaded. Clones share it.
+/// The client of a process once it is connected. It is replaced when certificates are reloaded. Clones share
+/// it.
 ///
-/// [`Registry::client`](crate::Registry::client) returns one before the connection exists, for activities that need a client.
+/// [`Registry::client`](crate::Registry::client) returns one before the connection exists, for activities
+/// that need a client.
 #[derive(Debug, Clone)]
 pub struct SharedClient(Arc<watch::Sender<Option<Client>>>);
 
@@ -24,11 +26,11 @@ impl From<Client> for SharedClient {
 }
 
 impl SharedClient {
-    /// Returns the client. Ask again for each use.
+    /// Returns the current client. Call it for each use.
     ///
     /// # Panics
     ///
-    /// Before the process is connected, which no activity sees.
+    /// If the process is not connected yet, which is impossible inside an activity.
     pub fn get(&self) -> Client {
         self.0
             .borrow()
@@ -54,7 +56,7 @@ impl SharedClient {
     }
 }
 
-/// The clients in use now, whose key can be replaced.
+/// The clients currently in use, whose key can be replaced.
 #[derive(Clone, Default)]
 pub(crate) struct InUse(Arc<Mutex<Vec<Client>>>);
 

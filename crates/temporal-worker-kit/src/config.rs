@@ -1,4 +1,5 @@
-//! What a worker process runs: connection, task queues, metrics address, shutdown, log, deployment.
+//! The configuration of a worker process: connection, task queues, metrics address, shutdown, log,
+//! deployment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,17 +15,17 @@ use crate::reader::{Document, Section};
 /// The valid configuration of one process.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where and how to connect.
+    /// Connection to the Temporal service.
     pub connection: ConnectionSettings,
-    /// The task queues to poll. Empty: every registered queue, with default limits.
+    /// The task queues to poll. If empty, every registered queue is polled with default limits.
     pub task_queues: Vec<TaskQueue>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` disables them.
+    /// Address of `/metrics`, `/healthz` and `/readyz`; `None` disables them.
     pub listen: Option<SocketAddr>,
     /// How long running activities may take to finish after SIGTERM.
     pub grace: Duration,
     /// How often files with certificates and keys are checked for changes.
     pub reload_every: Duration,
-    /// The log.
+    /// Settings of the log.
     pub log: LogSettings,
     /// The build of this worker.
     pub deployment: Deployment,
@@ -47,23 +48,24 @@ impl Default for Config {
 /// One task queue and its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskQueue {
-    /// Its name.
+    /// Name of the task queue.
     pub name: String,
-    /// Workflow tasks at a time, per worker.
+    /// Concurrent workflow tasks per worker.
     pub max_concurrent_workflow_tasks: usize,
-    /// Activities at a time, per worker.
+    /// Concurrent activities per worker.
     pub max_concurrent_activities: usize,
-    /// Workflows kept in memory, per worker.
+    /// Workflows kept in memory per worker.
     pub max_cached_workflows: usize,
-    /// Concurrent polls for workflow tasks, per worker.
+    /// Concurrent polls for workflow tasks per worker.
     pub workflow_pollers: usize,
-    /// Concurrent polls for activities, per worker.
+    /// Concurrent polls for activities per worker.
     pub activity_pollers: usize,
-    /// Activities started per second by one worker; `None` for no limit.
+    /// Activities started per second by each worker; `None` for no limit.
     pub activities_per_second_per_worker: Option<f64>,
-    /// Activities started per second by all workers of the queue together, enforced by the server; `None` for no limit.
+    /// Activities started per second by all workers of the queue together, enforced by the server; `None` for
+    /// no limit.
     pub activities_per_second: Option<f64>,
-    /// How many workers of this process poll the queue. Each one needs its own connection.
+    /// Number of workers in this process that poll the queue. Each one needs its own connection.
     pub workers: usize,
 }
 
@@ -84,14 +86,15 @@ impl TaskQueue {
     }
 }
 
-/// The build of a worker, as Temporal's worker versioning knows it.
+/// The build of a worker, for Temporal's worker versioning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
-    /// The deployment's name.
+    /// Name of the deployment.
     pub name: String,
-    /// The build id, unique per build.
+    /// Build id, unique per build.
     pub build_id: String,
-    /// Whether the server routes workflows by version. New workflows stay on the version that they started on.
+    /// Whether the server routes workflows by version. New workflows stay on the version on which they
+    /// started.
     pub versioned: bool,
 }
 
@@ -99,7 +102,7 @@ impl Default for Deployment {
     fn default() -> Self {
         Self {
             name: String::new(),
-            // Without a build id the SDK hashes the whole executable at each start.
+            // Without a build id, the SDK hashes the whole executable at each start.
             build_id: "unversioned".to_owned(),
             versioned: false,
         }
@@ -107,7 +110,8 @@ impl Default for Deployment {
 }
 
 impl Config {
-    /// Reads a configuration file, or only the environment without a file, and reports every mistake at once.
+    /// Loads a configuration file and the environment, or only the environment without a file. Reports all
+    /// mistakes at once.
     ///
     /// # Errors
     ///
@@ -126,7 +130,7 @@ impl Config {
         }
     }
 
-    /// Reads configuration text; `name` stands in messages.
+    /// Parses configuration text. Messages refer to it as `name`.
     ///
     /// # Errors
     ///

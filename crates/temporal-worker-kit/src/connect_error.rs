@@ -1,4 +1,4 @@
-//! Why a connection was not made, in one sentence that names the setting, the file and the remedy.
+//! Why a connection failed, in one sentence with the setting, the file and the remedy.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,50 +10,50 @@ use temporalio_client::tonic::Code;
 
 use crate::connection_settings::{ConnectionSettings, Credential};
 
-/// A connection that was not made, or a namespace that cannot be used. Never shows a key.
+/// Why a connection failed, or a namespace cannot be used. Never contains a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The certificate authorities cannot be used.
     #[error("cannot load this system's certificate authorities: {0}")]
     Authorities(rustls::Error),
-    /// Not an address.
+    /// Not a valid address.
     #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
     Address(String),
-    /// A URL where host and port are expected.
+    /// A URL instead of host and port.
     #[error("TEMPORAL_ADDRESS: `{address}` is a URL; write `{host_and_port}`, host and port only")]
     AddressIsUrl {
-        /// What was given.
+        /// The address as given.
         address: String,
-        /// The part of it that is an address.
+        /// The host and port in it.
         host_and_port: String,
     },
     /// A file that cannot be read.
     #[error("{setting}: the file {} cannot be read: {cause}", .path.display())]
     File {
-        /// The setting that names it.
+        /// The setting with its path.
         setting: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         cause: std::io::Error,
     },
     /// A certificate or key that cannot be used.
     #[error("{setting}: {what} {problem}")]
     Pem {
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
         /// The file, or the value itself.
         what: String,
-        /// What is wrong.
+        /// The problem.
         problem: PemProblem,
     },
     /// The server's certificate is not trusted.
     #[error("the certificate of {address} is not trusted: {reason}")]
     Untrusted {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// Why, and what to set.
+        /// The reason, and what to set.
         reason: String,
     },
     /// The server requires a client certificate.
@@ -61,79 +61,79 @@ pub enum ConnectError {
         "{address} requires a client certificate, and none is set: set TEMPORAL_CERT_PATH and TEMPORAL_KEY_PATH"
     )]
     CertificateRequired {
-        /// The address.
+        /// Address of the server.
         address: String,
     },
-    /// The server does not accept our certificate.
+    /// The server rejected our client certificate.
     #[error("{address} refused the client certificate ({setting}): {reason}")]
     CertificateRefused {
-        /// The address.
+        /// Address of the server.
         address: String,
         /// The setting and the file.
         setting: String,
         /// The server's reason, and what to do.
         reason: String,
     },
-    /// The server does not encrypt.
+    /// The server does not use TLS.
     #[error(
         "{address} does not speak TLS, and {because} is never sent unencrypted: use the server's TLS address, or for a local server unset it"
     )]
     NotEncrypted {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// The setting that makes the connection encrypted.
+        /// The setting that requires TLS.
         because: String,
     },
-    /// The server did not accept the key.
+    /// The server rejected the key.
     #[error(
         "{address} refused the credential ({setting}): {message}; it is wrong, expired, disabled or for another namespace"
     )]
     KeyRefused {
-        /// The address.
+        /// Address of the server.
         address: String,
         /// The setting and the file.
         setting: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// There is no such namespace.
+    /// The namespace does not exist.
     #[error(
         "the namespace `{namespace}` (TEMPORAL_NAMESPACE) does not exist at {address}: create it (`temporal operator namespace create --namespace {namespace}`), or in Temporal Cloud give its full name with the account, such as orders.a1b2c"
     )]
     NamespaceMissing {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// The namespace.
+        /// Name of the namespace.
         namespace: String,
     },
-    /// The credential may not use the namespace.
+    /// The credential lacks permission for the namespace.
     #[error(
         "the credential ({setting}) may not {attempt} the namespace `{namespace}` (TEMPORAL_NAMESPACE) at {address}: {message}; give it Write permission on that namespace, or set another one"
     )]
     NamespaceRefused {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// The namespace.
+        /// Name of the namespace.
         namespace: String,
         /// What was attempted: "read" or "use".
         attempt: &'static str,
         /// The setting and the file.
         setting: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// No answer, or a passing failure.
+    /// No response, or a transient failure.
     #[error("cannot reach the Temporal service at {address} (TEMPORAL_ADDRESS): {text}")]
     Unreachable {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// Why not.
+        /// The reason.
         text: String,
     },
 }
 
 impl ConnectError {
-    /// Whether another attempt can succeed without a change to the settings.
+    /// Returns whether another attempt can succeed without a change to the settings.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -152,7 +152,7 @@ impl ConnectError {
         }
     }
 
-    /// Explains the client library\'s error for this connection.
+    /// Explains the client library's error for this connection.
     pub(crate) fn of(error: &ClientConnectError, connection: &ConnectionSettings) -> Self {
         let address = connection.address.clone();
         let cause: &(dyn Error + 'static) = match error {
@@ -181,7 +181,7 @@ impl ConnectError {
         Self::Unreachable { address, text }
     }
 
-    /// Explains a failed handshake for this connection; `None` if nothing more than what is known.
+    /// Explains a failed handshake for this connection; `None` if it adds nothing to what is already known.
     pub(crate) fn of_handshake(error: &rustls::Error, connection: &ConnectionSettings) -> Option<Self> {
         Self::of_tls(&TlsFailure::of(error)?, connection)
     }
@@ -221,14 +221,14 @@ impl ConnectError {
     }
 }
 
-/// A failure of the encryption that says something about settings.
+/// A TLS failure that points to a setting.
 #[derive(Debug)]
 enum TlsFailure {
     /// The client rejected the server's certificate.
     Untrusted(CertificateError),
-    /// The server ended the handshake with a reason.
+    /// The server ended the handshake with this alert.
     Alert(AlertDescription),
-    /// What came back is not TLS.
+    /// The response is not TLS.
     NotTls,
 }
 
@@ -245,7 +245,7 @@ impl TlsFailure {
 
 fn tls_failure(cause: &(dyn Error + 'static)) -> Option<TlsFailure> {
     let failure = std::iter::successors(Some(cause), |error| (*error).source()).find_map(|error| {
-        // The inner error of an I/O error is not returned by `source()`.
+        // `source()` does not return the inner error of an I/O error.
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(|error| error.get_ref())
@@ -274,7 +274,7 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
     )
 }
 
-/// Why a server's certificate is not trusted, and what to set.
+/// Explains why a server's certificate is not trusted, and what to set.
 fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String {
     let authority = match connection.authority_setting() {
         Some(setting) => format!("it was not signed by the certificate authority that is set ({setting})"),
@@ -300,7 +300,7 @@ fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String
     }
 }
 
-/// The innermost cause, which is the specific one.
+/// Returns the innermost cause, which is the most specific one.
 fn innermost(cause: &(dyn Error + 'static)) -> String {
     let status = cause.downcast_ref::<temporalio_client::tonic::Status>();
     let last = std::iter::successors(Some(cause), |error| (*error).source()).last();
@@ -316,14 +316,14 @@ fn innermost(cause: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Whether the server did not understand a connection without encryption.
+/// Whether the server did not understand an unencrypted connection.
 fn is_puzzled(text: &str) -> bool {
     ["frame", "reset", "broken pipe", "closed", "http2", "protocol"]
         .iter()
         .any(|word| text.to_ascii_lowercase().contains(word))
 }
 
-/// A server's words in one printable line, cut.
+/// Returns a server's message in one printable line, truncated.
 pub(crate) fn told(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line: String = line.chars().filter(|c| !c.is_control()).take(300).collect();

@@ -1,4 +1,4 @@
-//! Connecting to the Temporal service: by API key, by client certificate, or without a credential.
+//! Connects to the Temporal service with an API key, a client certificate, or without a credential.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ use crate::connect_error::{ConnectError, told};
 use crate::connection_settings::{AUTHORITY, CERTIFICATE, ConnectionSettings, Credential, KEY, PemSettings};
 use crate::tls_probe::handshake_failure;
 
-/// How long one attempt to connect may take.
+/// Maximum time for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest pause between two attempts of the first connection.
+/// Maximum pause between two attempts of the first connection.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A new server answers a moment before it has its namespaces.
+/// A new server accepts connections a moment before it has its namespaces.
 const NEW_SERVER: Duration = Duration::from_secs(5);
 
 impl ConnectionSettings {
@@ -32,12 +32,12 @@ impl ConnectionSettings {
     ///
     /// # Errors
     ///
-    /// If the address or a certificate cannot be used, or the service does not accept the connection.
+    /// If the address or a certificate cannot be used, or the service rejects the connection.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         self.connect_with(None).await
     }
 
-    /// Connects once, and measures the calls.
+    /// Connects once, with metrics for the calls.
     pub(crate) async fn connect_with(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
         let scheme = if self.is_encrypted() { "https" } else { "http" };
         let target = target(scheme, &self.address)?;
@@ -50,7 +50,7 @@ impl ConnectionSettings {
         } else {
             None
         };
-        // An API key alone does not make the client library encrypt.
+        // With an API key alone, the client library would not use TLS.
         options.tls_options = tls.as_ref().map(|tls| tls.options.clone());
         if let Credential::ApiKey(key) = &self.credential {
             options.api_key = Some(key.current().expose_secret().to_owned());
@@ -71,8 +71,8 @@ impl ConnectionSettings {
         }
     }
 
-    /// Connects and checks the namespace. Retries until the service answers, and logs each pause; a mistake that a person has to
-    /// correct is an error.
+    /// Connects and checks the namespace. Retries until the service responds, and logs each pause. A mistake
+    /// that a person has to correct is an error.
     pub(crate) async fn connect_patiently(
         &self,
         meter: Option<TemporalMeter>,
@@ -103,19 +103,19 @@ impl ConnectionSettings {
         }
     }
 
-    /// Returns the name that the server's certificate must carry.
+    /// Returns the name that the server's certificate must have.
     pub(crate) fn expected_name(&self) -> &str {
         let host = || self.address.rsplit_once(':').map_or("", |(host, _)| host);
         let name = self.server_name.as_deref().unwrap_or_else(host);
         name.trim_matches(['[', ']'])
     }
 
-    /// Checks that the namespace exists, and that the credential may read it and write to it. Changes nothing: what is
-    /// written is a signal to a workflow that does not exist.
+    /// Checks that the namespace exists, and that the credential can read and write it. Changes nothing: the
+    /// write is a signal to a workflow that does not exist.
     ///
     /// # Errors
     ///
-    /// If the namespace does not exist, or may not be used.
+    /// If the namespace does not exist, or the credential lacks permission.
     pub async fn check_namespace(&self, client: &Client) -> Result<(), ConnectError> {
         let namespace = self.namespace.clone();
         let describe = DescribeNamespaceRequest {
@@ -140,7 +140,7 @@ impl ConnectionSettings {
             .await
         {
             Ok(_) => Ok(()),
-            // The workflow is missing, so the signal was allowed.
+            // The workflow does not exist, so the signal was allowed.
             Err(status) if status.code() == Code::NotFound => Ok(()),
             Err(status) => Err(self.namespace_problem("use", &status)),
         }
@@ -164,7 +164,8 @@ impl ConnectionSettings {
         }
     }
 
-    /// Reads an API key again from its file, and uses a new one on these clients. Returns whether there was a new one.
+    /// Reads an API key again from its file, and uses a new one on these clients. Returns whether it has
+    /// changed.
     pub(crate) fn renew_key(&self, clients: &[Client]) -> bool {
         let Credential::ApiKey(key) = &self.credential else {
             return false;
@@ -180,7 +181,7 @@ impl ConnectionSettings {
         true
     }
 
-    /// Reads the parts of a connection that are kept in files, except the API key.
+    /// Reads the files of a connection, except the API key.
     pub(crate) fn pem_files(&self) -> Result<Vec<Vec<u8>>, ConnectError> {
         let identity = match &self.credential {
             Credential::Certificate { certificate, key } => vec![(CERTIFICATE, certificate), (KEY, key)],
@@ -195,7 +196,7 @@ impl ConnectionSettings {
             .collect()
     }
 
-    /// Returns whether the API key is kept in a file.
+    /// Returns whether the API key is stored in a file.
     pub(crate) fn has_key_file(&self) -> bool {
         matches!(&self.credential, Credential::ApiKey(key) if key.file().is_some())
     }
@@ -238,7 +239,7 @@ impl ConnectionSettings {
     }
 }
 
-/// Returns the URL of an address, which must be host and port.
+/// Returns the URL for an address, which must be host and port.
 fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
     if let Some((_, rest)) = address.split_once("://") {
         let host_and_port = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -258,7 +259,7 @@ fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
     Url::parse(&format!("{scheme}://{address}")).map_err(|_| invalid())
 }
 
-/// How a connection is encrypted: for the client library, and for our own handshake.
+/// TLS settings for the client library, and for our own handshake.
 struct Tls {
     options: TlsOptions,
     config: ClientConfig,
@@ -291,7 +292,7 @@ impl Identity {
     }
 }
 
-/// Reads PEM text in its clean form.
+/// Reads PEM text in normalized form.
 fn text_of(settings: PemSettings, source: &Pem) -> Result<String, ConnectError> {
     pem::plain(&bytes_of(settings, source)?).map_err(|problem| problem_of(settings, source, problem))
 }
@@ -319,7 +320,7 @@ fn problem_of((path, data): PemSettings, source: &Pem, problem: PemProblem) -> C
     }
 }
 
-/// Returns an error and its causes in one line, without repeating what the text already contains.
+/// Formats an error and its causes in one line, without repeating text.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,26 +1,26 @@
-//! What a connection needs: address, namespace, credential, certificates.
+//! The settings of a connection: address, namespace, credential, certificates.
 
 use http_edge::Secret;
 pub use http_edge::pem::Pem;
 
-/// Where and how to connect.
+/// The settings of a connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionSettings {
-    /// Host and port.
+    /// Host and port of the service.
     pub address: String,
-    /// The namespace.
+    /// Name of the Temporal namespace.
     pub namespace: String,
     /// How the process authenticates.
     pub credential: Credential,
     /// Whether TLS is used even without a credential.
     pub encrypted: bool,
-    /// A certificate authority other than the system's.
+    /// A certificate authority to use instead of the system's.
     pub server_ca: Option<Pem>,
-    /// The name that the server's certificate must carry, if it differs from the address.
+    /// The name that the server's certificate must have, if it differs from the address.
     pub server_name: Option<String>,
     /// The identity of this process in the service's lists.
     pub identity: String,
-    /// How many connections the task queues of this process share.
+    /// Number of connections that the task queues of this process share.
     pub connections: usize,
 }
 
@@ -44,10 +44,10 @@ impl Default for ConnectionSettings {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Credential {
-    /// No credential: a local server.
+    /// No credential, for a local server.
     #[default]
     None,
-    /// An API key, over TLS. A key that is kept in a file is read again when the file changes.
+    /// An API key, over TLS. A key in a file is read again when the file changes.
     ApiKey(Secret),
     /// A client certificate and its key.
     Certificate {
@@ -58,7 +58,7 @@ pub enum Credential {
     },
 }
 
-/// The settings that hold one certificate or key: its path, and the text itself.
+/// The settings for one certificate or key: its path, and the text itself.
 pub(crate) type PemSettings = (&'static str, &'static str);
 
 pub(crate) const CERTIFICATE: PemSettings = ("TEMPORAL_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA");
@@ -69,7 +69,7 @@ pub(crate) const AUTHORITY: PemSettings = (
 );
 
 impl Credential {
-    /// Returns the setting it comes from, with its file if there is one.
+    /// Returns the setting of the credential, with its file if there is one.
     pub fn setting(&self) -> String {
         match self {
             Self::None => "TEMPORAL_API_KEY, which is not set".to_owned(),
@@ -82,7 +82,7 @@ impl Credential {
     }
 }
 
-/// Names a setting and its file.
+/// Formats a setting and its file.
 fn place((path, data): PemSettings, pem: &Pem) -> String {
     match pem {
         Pem::File(file) => format!("{path}, {}", file.display()),
@@ -91,12 +91,12 @@ fn place((path, data): PemSettings, pem: &Pem) -> String {
 }
 
 impl ConnectionSettings {
-    /// Returns whether the connection is encrypted.
+    /// Returns whether the connection uses TLS.
     pub fn is_encrypted(&self) -> bool {
         self.encrypted || !matches!(self.credential, Credential::None) || self.server_ca.is_some()
     }
 
-    /// Names the setting and the file of the certificate authority, if one is set.
+    /// Returns the setting and file of the certificate authority, if one is set.
     pub(crate) fn authority_setting(&self) -> Option<String> {
         self.server_ca.as_ref().map(|pem| place(AUTHORITY, pem))
     }

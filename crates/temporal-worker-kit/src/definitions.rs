@@ -1,8 +1,9 @@
-//! Macros for how a workflow is addressed, apart from the code that runs it.
+//! Macros that define how a workflow is addressed, separately from its code.
 //!
-//! Workflow code names the activities it runs. An activity that starts or asks a workflow would name the workflow in turn, and
-//! neither file could be read without the other. These macros write the definition that the SDK's client needs; the crate that
-//! uses them needs `temporalio-common`. A test should compare names and types with the workflow itself.
+//! Workflow code refers to the activities it runs. If an activity that starts or queries a workflow referred
+//! to the workflow in turn, the two files would depend on each other. These macros write the definition that
+//! the SDK's client needs. A crate that uses them needs `temporalio-common`. A test should compare names and
+//! types with the workflow itself.
 
 /// Defines how a workflow is addressed: `workflow_definition!(pub(crate) Name, "Type", Input => Output)`.
 #[macro_export]
@@ -26,8 +27,8 @@ macro_rules! workflow_definition {
     };
 }
 
-/// Defines how a signal, query or update of a workflow is addressed: `message_definition!(pub(crate) Name, QueryDefinition, Workflow,
-/// "name", Input => Output)`; a signal has no output.
+/// Defines how a signal, query or update of a workflow is addressed: `message_definition!(pub(crate) Name,
+/// QueryDefinition, Workflow, "name", Input => Output)`. A signal has no output.
 #[macro_export]
 macro_rules! message_definition {
     ($visibility:vis $name:ident, $kind:ident, $workflow:ty, $type:literal, $input:ty $(=> $output:ty)?) => {

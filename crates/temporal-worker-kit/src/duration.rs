@@ -1,8 +1,8 @@
-//! Durations as people write them: `30s`, `5m`, `1h 30m`.
+//! Parses human-readable durations: `30s`, `5m`, `1h 30m`.
 
 use std::time::Duration;
 
-/// A text that is not a duration.
+/// A text that is not a valid duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a duration such as `30s`, `5m` or `1h 30m`")]
 pub struct InvalidDuration {

@@ -1,7 +1,7 @@
 //! Connection settings from Temporal's own configuration file, the `[connection]` table and the environment.
 //!
-//! The environment overrides the table, which overrides the profile of Temporal's file (`TEMPORAL_PROFILE` in
-//! `TEMPORAL_CONFIG_FILE`, or `default` in the file that the Temporal CLI uses).
+//! The environment overrides the table, which overrides the profile of Temporal's file (the profile
+//! `TEMPORAL_PROFILE`, or `default`, in the file set in `TEMPORAL_CONFIG_FILE` or used by the Temporal CLI).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::connection_settings::{ConnectionSettings, Credential, Pem};
 use crate::mistake::Mistake;
 use crate::reader::{Document, Section};
 
-/// Names of each setting: the key of `[connection]`, then its variables, the preferred one first.
+/// Names of each setting: the key in `[connection]`, then its variables, the preferred one first.
 const NAMES: &[(&str, &[&str])] = &[
     ("address", &["TEMPORAL_ADDRESS", "TEMPORAL_URL", "TEMPORAL_HOST"]),
     ("namespace", &["TEMPORAL_NAMESPACE"]),
@@ -50,17 +50,17 @@ const NAMES: &[(&str, &[&str])] = &[
     ("server_name", &["TEMPORAL_TLS_SERVER_NAME"]),
 ];
 
-/// Returns the variables of this process that are valid text.
+/// Returns the environment variables of this process that are valid text.
 pub fn process_environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// A value and where it was found.
+/// A value and its origin.
 type Found = (String, String);
 
-/// What was given, by key.
+/// The values that were set, by key.
 struct Layers(BTreeMap<&'static str, Found>);
 
 impl Layers {
@@ -78,7 +78,7 @@ impl Layers {
     }
 }
 
-/// Reads the settings; mistakes are added to the document's.
+/// Returns the settings. Mistakes are added to the document's.
 pub(crate) fn connection_settings(
     section: Option<Section<'_>>,
     document: &mut Document<'_>,
@@ -99,7 +99,8 @@ pub(crate) fn connection_settings(
 }
 
 fn profile(environment: &BTreeMap<String, String>) -> Result<ClientConfigProfile, Mistake> {
-    // Only what selects the file is passed on: the rest of the environment is our own layer above.
+    // Only the variables that select the file are passed on: the rest of the environment is our own layer
+    // above.
     let selecting: HashMap<String, String> = [
         "TEMPORAL_CONFIG_FILE",
         "TEMPORAL_PROFILE",
@@ -120,7 +121,7 @@ fn profile(environment: &BTreeMap<String, String>) -> Result<ClientConfigProfile
         return Err(Mistake::new(place, problem));
     }
     load_client_config_profile(LoadClientConfigProfileOptions::default(), Some(&selecting)).map_err(|error| {
-        // The second line of a TOML error quotes the file, which may hold a key.
+        // The second line of a TOML error quotes the file, which may contain a key.
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default().to_owned();
         Mistake::new(place, format!("cannot use Temporal's configuration: {first}"))
@@ -271,7 +272,7 @@ fn apply(layers: &mut Layers, document: &mut Document<'_>, settings: &mut Connec
         match read_secret_file(file) {
             Ok(key) => settings.credential = Credential::ApiKey(Secret::from(key).kept_in(file)),
             Err(error) => {
-                // Another credential is not used in its place.
+                // No other credential is used instead.
                 settings.credential = Credential::None;
                 wrong(&place, error.to_string());
             }

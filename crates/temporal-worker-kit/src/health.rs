@@ -1,4 +1,4 @@
-//! Whether the process can do its work: polling, server reachable, namespace described.
+//! Checks whether the process can do its work: polling, server reachable, namespace described.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::client::SharedClient;
 pub struct NotReady(String);
 
 impl NotReady {
-    /// Returns a reason.
+    /// Creates a reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
 }
 
-/// How long the server may take to answer.
+/// Maximum time for the server to respond.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a response is reused, so that probes do not load the server.
@@ -34,7 +34,7 @@ const REUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Phase {
     Connecting,
     Polling,
-    /// No workers: it only serves.
+    /// No workers: the process only serves routes.
     Serving,
     Draining,
     Stopped,
@@ -58,7 +58,7 @@ pub(crate) struct Health(Arc<State>);
 
 struct State {
     phase: RwLock<(Phase, Option<SharedClient>)>,
-    /// Why the service refuses the polls, while it does.
+    /// Why the service rejects polls, while it does.
     refused: RwLock<Option<String>>,
     last: Mutex<Option<(Instant, Result<(), NotReady>)>>,
 }
@@ -80,12 +80,12 @@ impl Health {
         self.0.phase.write().unwrap_or_else(PoisonError::into_inner).0 = phase;
     }
 
-    /// Sets why the service refuses the polls of this process; `None` while it accepts them.
+    /// Sets why the service rejects this process's polls; `None` while it accepts them.
     pub(crate) fn set_refused(&self, reason: Option<String>) {
         *self.0.refused.write().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Returns why the service refuses the polls.
+    /// Returns why the service rejects polls, if it does.
     pub(crate) fn refused(&self) -> Option<String> {
         self.0
             .refused

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde::Serialize;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-/// Runs a call and sends a heartbeat every `every`, with the progress that another attempt would resume from.
+/// Runs a call, and sends a heartbeat every `every` with the progress from which another attempt would
+/// resume.
 ///
 /// The interval should be less than half of the heartbeat timeout.
 ///
 /// # Errors
 ///
-/// If the activity is cancelled before the call ends; the call is dropped then.
+/// If the activity is cancelled before the call ends. The call is then dropped.
 pub async fn beating<T, P>(
     context: &ActivityContext,
     every: Duration,

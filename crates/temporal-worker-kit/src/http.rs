@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`, next to the routes of the application.
+//! Serves `/metrics`, `/healthz` and `/readyz`, next to the routes of the application.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -26,10 +26,10 @@ pub(crate) type ExtraMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// Additional keys of `/readyz`.
 pub(crate) type ExtraReadiness = Arc<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
-/// A condition of the application for readiness, and why it is not met.
+/// A readiness condition of the application; the error is why it is not met.
 pub(crate) type ExtraCondition = Arc<dyn Fn() -> Result<(), NotReady> + Send + Sync>;
 
-/// Everything that the routes show.
+/// Data for the routes.
 #[derive(Clone)]
 pub(crate) struct Shown {
     pub(crate) sdk_metrics: SocketAddr,
@@ -41,10 +41,10 @@ pub(crate) struct Shown {
     pub(crate) conditions: Vec<ExtraCondition>,
 }
 
-/// How long requests in flight may take when the process ends.
+/// Maximum time for requests in progress when the process ends.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
-/// The HTTP server of the process. It ends when this is dropped.
+/// The HTTP server of the process. It stops when this is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -52,7 +52,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Stops accepting requests, and answers those in flight.
+    /// Stops accepting requests, and finishes those in progress.
     pub(crate) async fn finish(self) {
         // A stopped server accepts no requests.
         let _ = self.stop.send(());
@@ -126,7 +126,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-/// A panic in the application's own metrics must not hide all others.
+/// Runs the application's callback. A panic in it must not hide all other metrics.
 fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
     std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_default()
 }

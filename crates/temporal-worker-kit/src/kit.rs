@@ -1,4 +1,4 @@
-//! The life of a worker process: connect, poll, serve metrics and health, reload, drain.
+//! The lifecycle of a worker process: connect, poll, serve metrics and health, reload, drain.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use crate::registry::Registry;
 use crate::reload::Contents;
 use crate::worker::{Ended, Generation, options};
 
-/// How long workers may take beyond the grace period, for reporting what was canceled.
+/// Time that workers may take beyond the grace period to report canceled activities.
 const BEYOND_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the last log lines may take to be written.
+/// Maximum time for the last log lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A worker process that is about to start.
@@ -47,11 +47,11 @@ pub struct Kit {
     on_drain: Vec<OnDrain>,
 }
 
-/// What the application does when the workers begin to drain.
+/// The application's callback for the beginning of the drain.
 type OnDrain = Box<dyn FnOnce() + Send + Sync>;
 
 impl Kit {
-    /// Returns a process that runs the registered workflows and activities.
+    /// Creates a process that runs the registered workflows and activities.
     pub fn new(config: Config, registry: Registry) -> Self {
         Self {
             config,
@@ -65,7 +65,7 @@ impl Kit {
         }
     }
 
-    /// Returns a process without workers, which serves its routes and starts workflows.
+    /// Creates a process without workers, which serves its routes and starts workflows.
     pub fn without_workers(config: Config) -> Self {
         Self {
             has_workers: false,
@@ -78,7 +78,7 @@ impl Kit {
         self.registry.client()
     }
 
-    /// Serves more routes on the address of `/metrics`.
+    /// Adds routes to the address of `/metrics`.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
@@ -92,21 +92,22 @@ impl Kit {
         self
     }
 
-    /// Adds keys of the application to `/readyz`.
+    /// Adds the application's keys to `/readyz`.
     #[must_use]
     pub fn readiness(mut self, keys: impl Fn() -> Map<String, Value> + Send + Sync + 'static) -> Self {
         self.readiness.push(Arc::new(keys));
         self
     }
 
-    /// Adds a condition of the application: `/readyz` answers 503 with the reason while it is not met.
+    /// Adds a readiness condition: `/readyz` returns 503 with the reason while it is not met.
     #[must_use]
     pub fn ready_if(mut self, condition: impl Fn() -> Result<(), NotReady> + Send + Sync + 'static) -> Self {
         self.conditions.push(Arc::new(condition));
         self
     }
 
-    /// Calls this when the workers begin to drain, so that an activity that would never end can return at once.
+    /// Sets a callback for when the workers begin to drain, so that activities that would never end can
+    /// return.
     #[must_use]
     pub fn on_drain(mut self, call: impl FnOnce() + Send + Sync + 'static) -> Self {
         self.on_drain.push(Box::new(call));
@@ -117,11 +118,12 @@ impl Kit {
     ///
     /// # Errors
     ///
-    /// If the process cannot start, a worker ends by itself, or workers do not drain within the grace period.
+    /// If the process cannot start, a worker stops unexpectedly, or workers do not drain within the grace
+    /// period.
     pub async fn run(self) -> Result<(), KitError> {
         let signals = Signals::listen().map_err(KitError::Signals)?;
         let outcome = self.run_until(signals.first()).await;
-        // The last lines of the log are written by a separate thread.
+        // A separate thread writes the last lines of the log.
         flush_errors(LAST_LINES);
         outcome
     }
@@ -151,7 +153,7 @@ impl Kit {
     ///
     /// # Errors
     ///
-    /// If configuration and registrations do not fit, or the process cannot start.
+    /// If configuration and registrations do not match, or the process cannot start.
     pub async fn start(self) -> Result<Running, KitError> {
         let config = self.config;
         let client = self.registry.client();
@@ -238,8 +240,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Returns a client on the connection of the workers. Ask again for each use: another one follows when certificates
-    /// change.
+    /// Returns a client on the connection of the workers. Call it for each use, because it is replaced when
+    /// certificates change.
     pub fn client(&self) -> Client {
         self.client.get()
     }
@@ -249,16 +251,16 @@ impl Running {
         self.http.as_ref().map(|http| http.address)
     }
 
-    /// Asks the workers to drain.
+    /// Starts to drain the workers.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits until the workers have ended. Returns immediately if they have been waited for before.
+    /// Waits until the workers have ended. Later calls return immediately.
     ///
     /// # Errors
     ///
-    /// If a worker ended by itself, or workers did not drain within the grace period.
+    /// If a worker stopped unexpectedly, or workers did not drain within the grace period.
     pub async fn wait(&mut self) -> Result<(), KitError> {
         let Some(life) = &mut self.life else {
             return Ok(());
@@ -308,13 +310,13 @@ impl Sdk {
     }
 }
 
-/// The connections of one generation, and the files that they were made from.
+/// The connections of one generation, and the files that they use.
 struct Clients {
     all: Vec<Client>,
     contents: Contents,
 }
 
-/// What a running process reacts to.
+/// An event that a running process handles.
 enum Event {
     Stop,
     Ended(String, Result<(), String>),
@@ -344,7 +346,7 @@ impl Fleet {
         Ok(Clients { all, contents })
     }
 
-    /// Passes the clients to the application and to the reloading of keys.
+    /// Passes the clients to the application and to the key reloader.
     fn use_clients(&self, clients: &Clients) {
         if let Some(first) = clients.all.first() {
             self.client.set(first.clone());
@@ -363,7 +365,7 @@ impl Fleet {
         mut clients: Clients,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), KitError> {
-        // Workers of earlier connections, which end by request.
+        // Workers of earlier connections, which stop when asked.
         let mut retired: Vec<Generation> = Vec::new();
         let mut ticks = tokio::time::interval(self.config.reload_every);
         let has_files = !clients.contents.is_empty() || self.config.connection.has_key_file();
@@ -376,7 +378,7 @@ impl Fleet {
         let failure = loop {
             let event = tokio::select! {
                 biased;
-                // An error means a dropped sender, which counts as a request.
+                // An error means a dropped sender, which counts as a stop request.
                 () = async { let _ = stopped.wait_for(|stop| *stop).await; } => Event::Stop,
                 Some((task_queue, outcome)) = self.ended.1.recv() => Event::Ended(task_queue, outcome),
                 _ = ticks.tick(), if has_files => Event::LookAtFiles,
@@ -427,8 +429,8 @@ impl Fleet {
         }
     }
 
-    /// Looks at the files of the connection. A new key is put into use at once; new certificates make new connections, and
-    /// workers on them start before the earlier ones drain.
+    /// Checks the files of the connection. A new key is used immediately. New certificates cause new
+    /// connections, and workers start on them before the earlier ones drain.
     async fn reload(&self, clients: &Clients) -> Option<(Generation, Clients)> {
         let settings = &self.config.connection;
         settings.renew_key(&clients.all);

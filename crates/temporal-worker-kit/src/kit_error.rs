@@ -12,7 +12,7 @@ pub enum KitError {
     /// Configuration and registrations do not match.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
-    /// No connection.
+    /// The connection failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The metrics address is not available.
@@ -20,7 +20,7 @@ pub enum KitError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error.
         #[source]
         source: std::io::Error,
     },
@@ -30,18 +30,18 @@ pub enum KitError {
     /// The SDK's runtime or metrics cannot be set up.
     #[error("cannot set up the SDK: {0}")]
     Sdk(String),
-    /// A worker cannot start, or ended by itself.
+    /// A worker could not start, or stopped unexpectedly.
     #[error("the worker of task queue `{task_queue}` ended: {text}")]
     Worker {
-        /// Its task queue.
+        /// Task queue of the worker.
         task_queue: String,
         /// The cause.
         text: String,
     },
-    /// The service refused the polls of this process until the SDK gave up.
+    /// The service rejected this process's polls until the SDK gave up.
     #[error("{0}, then start the worker again")]
     Refused(String),
-    /// Workers did not end in time.
+    /// Workers did not stop in time.
     #[error("{0} workers did not stop within the grace period; their activities are retried elsewhere")]
     NotDrained(usize),
 }

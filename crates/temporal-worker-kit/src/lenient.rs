@@ -1,7 +1,7 @@
 //! A workflow input that cannot fail to decode.
 //!
-//! An input that fails to decode blocks its run: the workflow task is retried until a deployment fixes it. So zero inputs,
-//! null, junk and too many inputs all decode, and the reason is kept as text.
+//! An input that fails to decode blocks its run: the workflow task is retried until a deployment fixes it.
+//! With this type, zero inputs, null, junk and too many inputs all decode, and the problem is kept as text.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,18 +11,19 @@ use temporalio_common::data_converters::{
 };
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
-/// A value that cannot fail to decode. It must not derive serde's traits: the payload is that of the value alone.
+/// A value that cannot fail to decode. Do not derive serde's traits for it: its payload is that of the value
+/// alone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lenient<T> {
-    /// The value; the default if none was given or it cannot be read.
+    /// The value; the default if there was no input or it is invalid.
     pub value: T,
-    /// Why it cannot be read.
+    /// The problem, if the input is invalid.
     pub problem: Option<String>,
     is_given: bool,
 }
 
 impl<T> Lenient<T> {
-    /// Returns why there is no usable value, for a workflow that cannot do without one.
+    /// Returns why there is no usable value, for a workflow that requires one.
     pub fn problem_if_required(&self) -> Option<String> {
         match &self.problem {
             None if !self.is_given => Some("no input was given".to_owned()),
@@ -62,7 +63,7 @@ impl<T: DeserializeOwned + Default + 'static> TemporalDeserializable for Lenient
         let Some(first) = payloads.into_iter().next() else {
             return Ok(Self::default());
         };
-        // Null means "nothing given" as well.
+        // Null also means no input.
         Ok(
             match context.converter.from_payload::<Option<T>>(context, first) {
                 Ok(Some(value)) => Self::from(value),

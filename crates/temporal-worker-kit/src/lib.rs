@@ -2,8 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`Config`] reads the file and the environment, [`Registry`] holds workflows and activities per task queue, and [`Kit`]
-//! connects, polls, serves metrics and health, and drains on SIGTERM.
+//! [`Config`] loads the file and the environment, [`Registry`] has workflows and activities per task queue,
+//! and [`Kit`] connects, polls, serves metrics and health, and drains on SIGTERM.
 
 mod backlog;
 mod client;

@@ -1,17 +1,18 @@
 //! Structured logs on standard error, one line per event.
 //!
-//! This crate never installs a global logger: `main` does, with the subscriber from here. A log that cannot be written is
-//! dropped and never stops or delays the worker; call `process_edge::flush_errors` before the process ends.
+//! This crate never installs a global logger: `main` does, with the subscriber from here. A log line that
+//! cannot be written is dropped, and never stops or delays the worker. Call `process_edge::flush_errors`
+//! before the process ends.
 
 use process_edge::LogWriter;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged, and in which form.
+/// Level and format of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// A level or a filter of `tracing`, such as `info` or `info,my_crate=debug`.
+    /// A log level or a `tracing` filter, such as `info` or `info,my_crate=debug`.
     pub level: String,
-    /// Text or JSON.
+    /// Output format.
     pub format: LogFormat,
 }
 
@@ -32,7 +33,7 @@ pub struct InvalidLevel {
 }
 
 impl LogSettings {
-    /// Returns a log of this level.
+    /// Creates settings with this level.
     ///
     /// # Errors
     ///
@@ -60,12 +61,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Returns the subscriber that writes the log. Events inside workflows and activities carry workflow id and run id.
+/// Returns the subscriber that writes the log. Events inside workflows and activities include the workflow id
+/// and run id.
 pub fn subscriber(settings: &LogSettings) -> Box<dyn tracing::Subscriber + Send + Sync> {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A line that cannot be formatted is lost, like one that cannot be written.
+        // A line that cannot be formatted is dropped, like one that cannot be written.
         .log_internal_errors(false)
         .with_writer(LogWriter::new);
     match settings.format {

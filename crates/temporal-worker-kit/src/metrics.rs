@@ -1,6 +1,6 @@
 //! Counters that the SDK does not have: executions by type and status, and workflows in memory.
 //!
-//! Labels are bounded: types are the registered ones, everything else is counted as `other`.
+//! Labels are bounded: only registered types have their own label, and all others are counted as `other`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use crate::registry::Queue;
 
-/// The label of a type that is not registered.
+/// The label for types that are not registered.
 const OTHER: &str = "other";
 
 const ACTIVITY_STATUSES: [&str; 4] = ["completed", "failed", "canceled", "deferred"];
@@ -72,7 +72,7 @@ fn counts<'c>(counts: &'c BTreeMap<String, Counts>, name: &str) -> Option<&'c Co
     counts.get(name).or_else(|| counts.get(OTHER))
 }
 
-/// Adds one while it lives.
+/// Counts one while it exists.
 struct Active<'c>(&'c AtomicI64);
 
 impl<'c> Active<'c> {
@@ -102,7 +102,7 @@ impl ActivityInboundInterceptor for ActivityCounter {
         };
         Box::pin(async move {
             let _active = Active::count(&counts.active);
-            // A panic is reported by the SDK as a failure; it must be counted as one.
+            // The SDK reports a panic as a failure, so it must be counted as one.
             let mut outcome = Outcome { counts, status: 1 };
             let result = next.run(input).await;
             outcome.status = match &result {

@@ -1,18 +1,19 @@
-//! Configuration mistakes: all of a run at once, each with file and line; never the value of a secret.
+//! Configuration mistakes, reported all at once, each with file and line. The value of a secret is never
+//! included.
 
 use std::fmt;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where: `worker.toml:12`, `environment`, or `registry`.
+    /// Place of the mistake: `worker.toml:12`, `environment`, or `registry`.
     pub place: String,
-    /// What is wrong, and the remedy.
+    /// What is wrong, and how to fix it.
     pub problem: String,
 }
 
 impl Mistake {
-    /// Returns a mistake at a place.
+    /// Creates a mistake at a place.
     pub fn new(place: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             place: place.into(),
@@ -27,7 +28,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake of a run.
+/// All mistakes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 

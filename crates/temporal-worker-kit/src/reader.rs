@@ -1,4 +1,4 @@
-//! A TOML file read key by key, so that every mistake is reported at once, each with its line.
+//! Reads a TOML file key by key, so that all mistakes are reported at once, each with its line.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ pub(crate) struct Document<'t> {
     pub(crate) mistakes: Vec<Mistake>,
 }
 
-/// One table of the file. Keys are taken out one by one; the rest is unknown.
+/// One table of the file. Keys are taken out one by one; the remaining ones are unknown.
 pub(crate) struct Section<'t> {
     name: String,
     pub(crate) line: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Section<'t> {
 pub(crate) type Given<T> = Option<(T, usize)>;
 
 impl<'t> Document<'t> {
-    /// Parses a file; what does not parse is a mistake, and the rest is read on.
+    /// Parses a file. Parts that cannot be parsed are recorded as mistakes, and the rest is still read.
     pub(crate) fn parse(file: &str, text: &'t str) -> (Self, Section<'t>) {
         let mut document = Self {
             file: file.to_owned(),
@@ -204,7 +204,7 @@ impl<'t> Section<'t> {
         sections
     }
 
-    /// Reports every key that was not asked for.
+    /// Reports every key that was not read.
     pub(crate) fn finish(self, document: &mut Document<'_>) {
         for (key, (line, _)) in &self.entries {
             let path = self.path(key);
@@ -216,7 +216,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The value as it may be shown: text is not, because a misplaced key could hold a secret.
+/// Formats a value for display. Text is hidden, because a misplaced key could contain a secret.
 fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.is_empty() => "\"\"".to_owned(),

@@ -1,9 +1,9 @@
-//! Calls that the Temporal service refuses while a process runs, found in the SDK's own metrics.
+//! Detects calls that the Temporal service rejects while a process runs, from the SDK's own metrics.
 //!
-//! Refused polls mean that the process gets no work: it is not ready, its key is read again from its file, and if that does
-//! not help the SDK ends the worker after about a minute. Other refused calls are repeated, by the SDK or by the service after
-//! a timeout, and are only logged. The SDK's metrics count each of them, by call and status code, which is the one place where
-//! they can be seen.
+//! If polls are rejected, the process gets no work: it is not ready, and its key is read again from its file.
+//! If that does not help, the SDK stops the worker after about a minute. Other rejected calls are retried by
+//! the SDK, or by the service after a timeout, and are only logged. The SDK's metrics count each of them by
+//! call and status code, and are the only place where they are visible.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,20 +18,20 @@ use crate::http::sdk_text;
 
 /// How often the metrics are read.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The SDK repeats a refused poll every 10 s: when none was refused for longer, polls are accepted.
+/// The SDK retries a rejected poll every 10 s. If none was rejected for longer than this, polls are accepted.
 const QUIET: Duration = Duration::from_secs(15);
-/// Refused calls of other kinds are logged this often at most.
+/// Minimum interval between log lines about rejected calls of other kinds.
 const LOGGED_EVERY: Duration = Duration::from_mins(1);
 
-/// The counters of failed calls; those of polls are counted apart.
+/// The counters of failed calls. Those of polls are separate.
 const COUNTERS: [&str; 2] = [
     "temporal_long_request_failure_total",
     "temporal_request_failure_total",
 ];
-/// The status codes of a credential that is not accepted.
+/// The status codes of a rejected credential.
 const REFUSALS: [&str; 2] = ["UNAUTHENTICATED", "PERMISSION_DENIED"];
 
-/// One kind of refused call.
+/// One kind of rejected call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct RefusedCall {
     /// The call, such as `PollWorkflowTaskQueue`.
@@ -41,20 +41,20 @@ struct RefusedCall {
 }
 
 impl RefusedCall {
-    /// Returns whether a worker gets no tasks while this is refused.
+    /// Returns whether a worker gets no tasks while this is rejected.
     fn is_poll(&self) -> bool {
         self.call.starts_with("Poll") && self.call.ends_with("TaskQueue")
     }
 }
 
-/// Follows the counters of refused calls.
+/// Tracks the counters of rejected calls.
 #[derive(Debug, Default)]
 struct RefusalWatch {
     seen: BTreeMap<RefusedCall, u64>,
 }
 
 impl RefusalWatch {
-    /// Takes the text of the library's metrics, and returns what was refused since the last one.
+    /// Reads the text of the SDK's metrics, and returns the calls that were rejected since the last reading.
     fn read(&mut self, metrics: &[u8]) -> Vec<RefusedCall> {
         let mut counts: BTreeMap<RefusedCall, u64> = BTreeMap::new();
         for event in Reader::new(metrics, Options::lenient()) {
@@ -69,7 +69,7 @@ impl RefusalWatch {
                 continue;
             };
             if REFUSALS.contains(&code.as_str()) {
-                // One series for each task queue. Counts are whole, and far below the precision of a float.
+                // One series per task queue. Counts are whole numbers, far below the precision of a float.
                 let value = sample
                     .value_text()
                     .split('.')
@@ -86,7 +86,7 @@ impl RefusalWatch {
     }
 }
 
-/// Watches for refused calls until it is dropped.
+/// Watches for rejected calls until it is dropped.
 pub(crate) async fn watch(
     settings: ConnectionSettings,
     in_use: InUse,

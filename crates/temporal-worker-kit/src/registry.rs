@@ -12,7 +12,7 @@ use crate::client::SharedClient;
 use crate::config::{Config, TaskQueue};
 use crate::mistake::Mistake;
 
-/// Where registration mistakes are reported.
+/// The place of registration mistakes.
 const PLACE: &str = "registry";
 
 /// Workflows and activities, registered per task queue.
@@ -30,13 +30,13 @@ pub struct Registered<'r> {
     pub task_queue: &'r str,
     /// `workflow` or `activity`.
     pub kind: &'static str,
-    /// The type name, as the server knows it.
+    /// Type name, as sent to the server.
     pub name: &'r str,
 }
 
-/// What is registered on one queue.
+/// The registrations of one queue.
 pub(crate) struct Queue {
-    /// Options that hold the registrations; limits are set when a worker is made.
+    /// Options with the registrations. Limits are set when a worker is created.
     pub(crate) template: WorkerOptions,
     pub(crate) workflows: BTreeSet<String>,
     pub(crate) activities: BTreeSet<String>,
@@ -44,7 +44,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     fn new(name: &str) -> Self {
-        // A build id keeps the SDK from hashing the executable; the configured one replaces it.
+        // A build id keeps the SDK from hashing the executable. The configured one replaces it.
         let deployment = WorkerDeploymentOptions::from_build_id("template".to_owned());
         Self {
             template: WorkerOptions::new(name).deployment_options(deployment).build(),
@@ -55,7 +55,7 @@ impl Queue {
 }
 
 impl Registry {
-    /// Returns an empty registry.
+    /// Creates an empty registry.
     pub fn new() -> Self {
         Self::default()
     }
@@ -65,7 +65,7 @@ impl Registry {
         self.client.clone()
     }
 
-    /// Registers a workflow on a task queue. A name that is already registered there is refused at start.
+    /// Registers a workflow on a task queue. Registering a name twice on one queue is an error at start.
     #[must_use]
     pub fn workflow<W>(mut self, task_queue: &str) -> Self
     where
@@ -89,8 +89,8 @@ impl Registry {
         self
     }
 
-    /// Registers all activities of an implementer on a task queue. A name that is already registered there is refused at
-    /// start.
+    /// Registers all activities of an implementer on a task queue. Registering a name twice on one queue is
+    /// an error at start.
     #[must_use]
     pub fn activities<A: ActivityImplementer>(mut self, task_queue: &str, activities: A) -> Self {
         let shared = std::sync::Arc::new(activities);
@@ -110,7 +110,7 @@ impl Registry {
         self
     }
 
-    /// Returns everything that is registered, sorted by task queue, kind and name.
+    /// Returns all registrations, sorted by task queue, kind and name.
     pub fn list(&self) -> Vec<Registered<'_>> {
         self.queues
             .iter()
@@ -123,7 +123,7 @@ impl Registry {
             .collect()
     }
 
-    /// Returns the registrations of one name, on every queue.
+    /// Returns the registrations of a name, on every queue.
     pub fn find(&self, name: &str) -> Vec<Registered<'_>> {
         self.list()
             .into_iter()
@@ -137,7 +137,7 @@ impl Registry {
             .or_insert_with(|| Queue::new(name))
     }
 
-    /// Returns each queue to poll with its registrations, or every mistake.
+    /// Returns each queue to poll with its registrations, or all mistakes.
     pub(crate) fn resolve(
         mut self,
         config: &Config,
@@ -191,7 +191,7 @@ fn move_names<'r>(
         .collect()
 }
 
-/// The SDK lists the names of activities only in its `Debug` output.
+/// The SDK shows the names of activities only in its `Debug` output.
 fn names_of(definitions: &ActivityDefinitions) -> BTreeSet<String> {
     let text = format!("{definitions:?}");
     let list = text.find('[').zip(text.rfind(']'));
@@ -201,7 +201,7 @@ fn names_of(definitions: &ActivityDefinitions) -> BTreeSet<String> {
     serde_json::from_str(list).unwrap_or_default()
 }
 
-/// An implementer that is registered although its instance is shared.
+/// An implementer whose instance is shared.
 struct Shared<A>(std::sync::Arc<A>);
 
 impl<A: ActivityImplementer> ActivityImplementer for Shared<A> {

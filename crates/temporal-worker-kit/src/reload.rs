@@ -1,9 +1,9 @@
-//! Certificates and keys in files, read again when they change.
+//! Certificates and keys in files, which are read again when they change.
 
 use crate::connect_error::ConnectError;
 use crate::connection_settings::ConnectionSettings;
 
-/// The contents of the certificate and key files that a connection was made from.
+/// The contents of a connection's certificate and key files.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Contents(Vec<Vec<u8>>);
 
@@ -12,7 +12,7 @@ impl Contents {
         settings.pem_files().map(Self)
     }
 
-    /// Whether there is no file that can change.
+    /// Returns whether there are no files that can change.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Finds out why an encrypted connection was closed.
+//! Finds out why a TLS connection was closed.
 //!
-//! In TLS 1.3 a server refuses a client's certificate after the handshake, and the HTTP library then says only that the
-//! connection was closed. Our own handshake receives the reason.
+//! In TLS 1.3, a server rejects a client certificate after the handshake, and the HTTP library then reports
+//! only that the connection was closed. Our own handshake receives the reason.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Makes a handshake and waits for the first byte; returns the TLS error, if any.
+/// Performs a handshake and waits for the first byte. Returns the TLS error, if any.
 pub(crate) async fn handshake_failure(
     address: &str,
     server_name: &str,

@@ -1,4 +1,4 @@
-//! One generation of workers: a thread for each, on connections that they share.
+//! One generation of workers: one thread each, on shared connections.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{Deployment, TaskQueue};
 use crate::kit_error::KitError;
 
-/// A worker that ended: its task queue, and why if it was not asked to.
+/// A worker that ended: its task queue, and the reason if it stopped unexpectedly.
 pub(crate) type Ended = (String, Result<(), String>);
 
-/// How to stop a worker, and its thread.
+/// A function that stops a worker, and its thread.
 type Started = (Box<dyn Fn() + Send + Sync>, JoinHandle<()>);
 
 /// Workers that were started together.
@@ -34,7 +34,7 @@ impl Generation {
     ) -> Result<Self, KitError> {
         let mut generation = Self { workers: Vec::new() };
         for (queue, options) in queues {
-            // Two workers of one queue cannot share a connection: the SDK refuses that.
+            // Two workers of one queue cannot share a connection, because the SDK rejects that.
             for client in clients.iter().take(queue.workers) {
                 let worker =
                     Worker::new(runtime, client.clone(), options.clone()).map_err(|error| KitError::Worker {
@@ -62,7 +62,7 @@ impl Generation {
         }
     }
 
-    /// Waits until all workers have ended; returns how many have not in time.
+    /// Waits until all workers have ended. Returns how many have not ended in time.
     pub(crate) async fn ended(&self, within: Duration) -> usize {
         let deadline = Instant::now() + within;
         loop {

@@ -1,5 +1,5 @@
-//! Connections by client certificate and by API key, through a proxy that ends the encryption and refuses clients without
-//! either; and what is said when a connection cannot be made.
+//! Connections with a client certificate and with an API key, through a proxy that terminates TLS and rejects
+//! clients without either; and the errors of failed connections.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use crate::worker::{Order, get};
 
 const KEY: &str = "a-key-of-the-namespace";
 
-/// Starts one server for all tests here, on a thread that holds it until the process ends.
+/// Starts one server for all tests here, on a thread that keeps it until the process ends.
 fn server() -> SocketAddr {
     static SERVER: OnceLock<SocketAddr> = OnceLock::new();
     *SERVER.get_or_init(|| {
@@ -38,14 +38,14 @@ fn connection(environment: &[(&str, &str)]) -> ConnectionSettings {
     connection_of(pairs.collect())
 }
 
-/// The same, of owned text.
+/// The same, from owned text.
 fn connection_of(environment: Vec<(String, String)>) -> ConnectionSettings {
     Config::parse("worker.toml", "", &environment.into_iter().collect())
         .expect("valid")
         .connection
 }
 
-/// Why a connection is not made: one sentence that is not made of a library's Debug text, and is not tried again.
+/// Returns why a connection fails: one sentence without the library's Debug text, and without retries.
 async fn refusal(connection: &ConnectionSettings) -> String {
     let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect()).await;
     let Err(error) = connected.expect("a response in time") else {

@@ -1,4 +1,4 @@
-//! Certificates that change while the worker runs.
+//! Certificates that change while the worker is running.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::worker::{Order, registry, server};
 
-/// Certificates of clients, in the order of their connections.
+/// Client certificates, in the order of their connections.
 type Seen = Arc<Mutex<Vec<CertificateDer<'static>>>>;
 
-/// Writes an authority, a server's certificate and one per client.
+/// Writes an authority, a server certificate and one certificate per client.
 fn certificates(folder: &Path, clients: &[&str]) {
     let keep = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("kept");
     let authority_key = KeyPair::generate().expect("a key");
@@ -48,7 +48,7 @@ fn certificate(folder: &Path, name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(folder.join(name)).expect("a certificate")
 }
 
-/// Starts a proxy that ends the encryption and demands a certificate of the authority.
+/// Starts a proxy that terminates TLS and requires a certificate from the authority.
 async fn proxy(folder: &Path, upstream: SocketAddr) -> (SocketAddr, Seen) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
