@@ -506,7 +506,11 @@ async fn an_answer_of_another_shape_is_an_error(#[case] body: &str) {
         .namespace("orders.a1b2c")
         .await
         .expect_err("unreadable");
-    assert!(chain(&error).contains("cannot be read"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("is not JSON of the Cloud Ops API"),
+        "{}",
+        chain(&error)
+    );
     assert!(!error.is_retryable() && error.is_outcome_unknown());
 }
 

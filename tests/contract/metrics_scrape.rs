@@ -368,7 +368,7 @@ async fn the_budget_counts_repetitions_too() {
     assert!(scraper.scrape(&Query::default()).await.is_err());
     let error = scraper.scrape(&Query::default()).await.expect_err("over budget");
     assert!(
-        chain(&error).contains("3 requests an hour is spent"),
+        chain(&error).contains("3 requests an hour is used up"),
         "{}",
         chain(&error)
     );

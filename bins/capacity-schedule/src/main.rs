@@ -15,8 +15,8 @@ use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
 
-/// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 where POLICY is break-even, since an
-/// hour is billed at its highest capacity.
+/// Manage the schedule that starts evaluations: minute 45 of every hour, or minutes 55 and 0 if POLICY is
+/// break-even, because an hour is billed at its highest capacity.
 #[derive(Debug, Parser)]
 #[command(name = "capacity-schedule", version = process_edge::version(), max_term_width = 100)]
 #[command(after_help = "\
@@ -45,7 +45,7 @@ enum Command {
     Show,
     /// Pause changes: evaluations continue but change nothing. Works without a worker, schedule or controller.
     Pause {
-        /// Reason, shown to others.
+        /// Reason for the pause; `status` and notifications show it.
         #[arg(long)]
         reason: String,
         /// Pause scaling up only.
@@ -54,7 +54,7 @@ enum Command {
         /// Pause scaling down only.
         #[arg(long)]
         scale_down: bool,
-        /// End the pause after this time [default: until `resume`].
+        /// End the pause after this duration, such as 2h [default: until `resume`].
         #[arg(long = "for", value_name = "DURATION")]
         ends_after: Option<String>,
     },
@@ -72,19 +72,19 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Times {
-    /// Minutes of the hour, separated by commas [default: those of POLICY: 45, or 0,55 for break-even].
+    /// Minutes of the hour, separated by commas [default: 45, or 0,55 if POLICY is break-even].
     #[arg(long, value_name = "LIST")]
     minutes: Option<String>,
     /// Hours of the day, as 8-17 or 6,12,18 [default: all].
     #[arg(long, value_name = "LIST")]
     hours: Option<String>,
-    /// IANA name of the time zone of hours and minutes.
+    /// IANA name of the time zone that --hours and --minutes refer to.
     #[arg(long, default_value = "UTC", value_name = "ZONE")]
     time_zone: String,
-    /// Delay each run by a random time of up to this long.
+    /// Delay each run by a random time up to this duration.
     #[arg(long, default_value = "0s", value_name = "DURATION")]
     jitter: String,
-    /// Catch up on runs that were missed within this time.
+    /// Catch up on runs missed within this duration.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     catch_up: String,
 }
@@ -122,7 +122,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// How long the last lines on standard error may take to be written. They may never be read.
+/// How long to wait at exit for the last lines to be written to standard error, which nobody may be
+/// reading.
 const LAST_LINES: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -141,9 +142,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let schedule = Schedule::new(&client, &installation);
     match command {
         Command::Create(_) => {
-            let options = options.context("times were read above")?;
+            let options = options.context("the times were parsed above")?;
             connection.check_namespace(&client).await?;
-            // Minutes that the policy itself uses need no warning.
+            // No warning is needed if the policy itself chose the minutes.
             let asked = settings.rules.policy.evaluation_minutes();
             if options.minutes != asked
                 && let Some(oddity) = options.oddity()
@@ -156,7 +157,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             report(&text_of(&schedule.show().await?));
         }
-        // Here the output is all there is.
+        // This command only prints, so a failed write is an error.
         Command::Show => {
             let shown = text_of(&schedule.show().await?);
             write_output(&shown).context("cannot write to standard output")?;
@@ -188,7 +189,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The pause itself comes first: only what is open for sure is reported as paused.
+/// Pauses the changes before the schedule, and reports only the pauses that are certain to be in effect.
 async fn pause_changes(
     client: &Client,
     installation: &Installation,
@@ -245,7 +246,8 @@ async fn resume_changes(
         && spec.seen.open
     {
         anyhow::bail!(
-            "still paused: {}. Check the spec in Temporal Cloud, then run `capacity-schedule resume --spec-checked`",
+            "still paused: {}. Check the spec in Temporal Cloud, then run `capacity-schedule resume \
+             --spec-checked`",
             spec.sentence()
         );
     }
@@ -261,7 +263,7 @@ async fn resume_changes(
     Ok(())
 }
 
-/// Who pauses: user and host, shown to others.
+/// Returns the user and host that a pause is attributed to.
 fn who() -> String {
     let user = ["USER", "LOGNAME"]
         .into_iter()
@@ -311,7 +313,7 @@ impl Times {
         };
         anyhow::ensure!(
             !minutes.is_empty(),
-            "--minutes: give at least one minute of the hour"
+            "--minutes: specify at least one minute of the hour"
         );
         let hours = self
             .hours
@@ -335,7 +337,7 @@ impl Times {
     }
 }
 
-/// Reads `8-17` or `6,12,18`.
+/// Parses a range such as `8-17` or a list such as `6,12,18`.
 fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
     let number = |text: &str| -> anyhow::Result<u8> {
         let number = text.trim().parse().ok().filter(|number| *number <= highest);
@@ -394,7 +396,7 @@ fn tell(text: &str) {
     write_error(format!("{text}\n"));
 }
 
-/// Reports what was done. A failed write does not fail the command.
+/// Prints what the command did. A failed write is only a warning and does not fail the command.
 fn report(text: &str) {
     if let Err(error) = write_output(text) {
         tell(&format!("warning: cannot write to standard output: {error}"));
@@ -410,7 +412,7 @@ mod tests {
 
     use super::{Arguments, PolicyRef, Times, numbers};
 
-    /// The help of every command, as it is printed in 100 columns.
+    /// Covers the help of every command, wrapped at 100 columns.
     #[test]
     fn the_help_of_every_command_reads() {
         let mut all = Arguments::command().term_width(100);

@@ -1,4 +1,5 @@
-//! The worker of the temporal-capacity autopilot: polls, runs, and reports its health.
+//! The worker of the temporal-capacity autopilot: polls the task queue, runs workflows and activities,
+//! and serves its health and metrics.
 
 mod probe;
 mod status;
@@ -32,10 +33,11 @@ struct Arguments {
     /// Check settings and all connections, including the ledger, then exit.
     #[arg(long)]
     check: bool,
-    /// Ask the worker at --listen whether it is ready, print its response, then exit: for health checks of containers.
+    /// Check whether the worker at --listen is ready, print its response, and exit; for container health
+    /// checks.
     #[arg(long, conflicts_with = "check")]
     probe: bool,
-    /// Address of /metrics, /healthz and /readyz.
+    /// Address to serve /metrics, /healthz and /readyz on.
     #[arg(long, default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     /// Seconds that running work may take to finish after SIGTERM.
@@ -86,16 +88,16 @@ fn speed(text: &str) -> Result<f64, String> {
     if (1.0..=600.0).contains(&factor) {
         Ok(factor)
     } else {
-        Err("give a factor from 1 to 600".to_owned())
+        Err("specify a factor from 1 to 600".to_owned())
     }
 }
 
 /// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -132,7 +134,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// How long the last lines of the log may take to be written. They may never be read.
+/// How long to wait at exit for the last log lines to be written to standard error, which nobody may be
+/// reading.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 fn log(arguments: &Arguments) {
@@ -140,7 +143,8 @@ fn log(arguments: &Arguments) {
         level: arguments.log_level.clone(),
         format: arguments.log_format.into(),
     };
-    tracing::subscriber::set_global_default(subscriber(&log)).expect("the only one of this process");
+    tracing::subscriber::set_global_default(subscriber(&log))
+        .expect("no other code of this process sets a subscriber");
 }
 
 #[tokio::main]
@@ -152,7 +156,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.check {
         return check(&settings, &connection, &autopilot).await;
     }
-    // An unreachable database is reported, and does not keep the worker from starting.
+    // An unreachable database is logged but does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
     let registry = Registry::new();
     let capacity = CapacityWorker::new(Arc::clone(&autopilot), registry.client())
@@ -213,7 +217,8 @@ fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> 
     Ok(connection(&settings.home, identity)?)
 }
 
-/// Logs a ledger that cannot be opened, and retries: scaling up works without a ledger, scaling down waits for it.
+/// Opens the ledger, and logs and retries failures: scale-ups work without a ledger, scale-downs wait for
+/// it.
 async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     let Some(ledger) = autopilot.ledger() else {
         tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
@@ -241,7 +246,7 @@ fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings 
     }
 }
 
-/// Checks all connections once.
+/// Checks every connection once.
 async fn check(
     settings: &Settings,
     connection: &ConnectionSettings,

@@ -1,4 +1,5 @@
-//! `--probe`: asks a running worker whether it is ready. An image without a shell has nothing else to ask with.
+//! `--probe`: checks whether a running worker is ready. An image without a shell has no other program for
+//! that.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,18 +8,18 @@ use std::time::Duration;
 
 use process_edge::{write_error, write_output};
 
-/// How long the worker may take: it asks the Temporal service, which has 5 s.
+/// Timeout for the worker's response, which includes its check of the Temporal service (at most 5 s).
 const BOUND: Duration = Duration::from_secs(9);
-/// More than any response has.
+/// Maximum length of the response in bytes, well above the length of a real one.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// Prints what the worker at this address says about itself, and fails unless it is ready.
+/// Prints the response of the worker at this address. Returns failure unless the worker is ready.
 pub(crate) fn probe(listen: SocketAddr) -> ExitCode {
     let address = reachable(listen);
     match ask(address) {
         Ok(answer) => {
             let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-            // A health check looks at the exit code; its output may not be read.
+            // A health check uses the exit code and may ignore the output.
             let _ = write_output(body);
             ExitCode::from(u8::from(!is_ok(&answer)))
         }
@@ -35,7 +36,7 @@ fn is_ok(answer: &str) -> bool {
     answer.split(' ').nth(1) == Some("200")
 }
 
-/// An address that listens everywhere is asked on this machine.
+/// Replaces an unspecified address, such as 0.0.0.0, with the loopback address.
 fn reachable(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         if listen.is_ipv4() {

@@ -8,15 +8,15 @@ use capacity_workflows::{CHANGE_OUTCOMES, EvaluationHealth, Status};
 use serde_json::{Map, Value};
 use temporal_worker_kit::NotReady;
 
-/// A worker whose own attempts have failed for two hourly intervals is not ready.
+/// A worker is not ready once its own evaluations have failed for two hourly intervals.
 const FAILING_TOO_LONG: Duration = Duration::from_hours(2);
 
-/// Returns why this worker is not ready. A worker that is never chosen stays ready.
+/// Returns why this worker is not ready. A worker that was never chosen to run an evaluation stays ready.
 pub(crate) fn condition(evaluations: &EvaluationHealth) -> Result<(), NotReady> {
     not_failing_too_long(evaluations.failing_for())
 }
 
-/// A worker that made no attempt, because others were chosen, does not fail.
+/// A worker that made no attempt because others were chosen is not failing.
 fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), NotReady> {
     match failing_for {
         Some(since) if since > FAILING_TOO_LONG => Err(NotReady::new(format!(
@@ -27,7 +27,7 @@ fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), NotReady> {
     }
 }
 
-/// Returns the keys of `/readyz`.
+/// Returns the keys that this worker adds to `/readyz`.
 pub(crate) fn keys(evaluations: &EvaluationHealth) -> Map<String, Value> {
     let paused = evaluations.controller().and_then(|status| status.paused);
     let age = evaluations.age().as_secs();
@@ -37,7 +37,7 @@ pub(crate) fn keys(evaluations: &EvaluationHealth) -> Map<String, Value> {
     ])
 }
 
-/// Requests to the metrics endpoint, which allows an account 180 an hour.
+/// Counts this worker's requests to the metrics endpoint, which allows 180 per hour and account.
 pub(crate) struct Requests {
     made: u64,
     budget: Option<u32>,
@@ -67,12 +67,13 @@ pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> St
     );
     text.gauge(
         "last_evaluation_age_seconds",
-        "Age of the controller's last evaluation with usable metrics; until the first one, the age of this process.",
+        "Age of the controller's last evaluation with usable metrics; before the first one, the uptime of \
+         this worker.",
         evaluations.age().as_secs(),
     );
     text.counter(
         "metrics_requests_total",
-        "Requests of this worker to the metrics endpoint.",
+        "Requests by this worker to the metrics endpoint.",
         requests.made,
     );
     if let Some(budget) = requests.budget {
@@ -82,7 +83,11 @@ pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> St
             budget,
         );
     }
-    text.family("changes_total", "counter", "Changes that ended on this worker.");
+    text.family(
+        "changes_total",
+        "counter",
+        "Changes completed by this worker, successful or not.",
+    );
     for (direction, scale_up) in [("scale_down", false), ("scale_up", true)] {
         for (outcome, count) in CHANGE_OUTCOMES.iter().zip(evaluations.changes(scale_up)) {
             text.sample(
@@ -98,7 +103,7 @@ pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> St
     text.0
 }
 
-/// Lines of the Prometheus text format.
+/// Builds lines of the Prometheus text format.
 struct Text(String);
 
 impl Text {
@@ -131,7 +136,7 @@ impl Text {
         self.sample(name, &[], value);
     }
 
-    /// Adds what the controller says: every worker has the same.
+    /// Adds the controller's metrics, which are the same on every worker.
     fn controller(&mut self, status: &Status) {
         let flag = u8::from;
         self.gauge(
@@ -157,12 +162,13 @@ impl Text {
         let Some(figures) = &status.figures else { return };
         self.gauge(
             "dollars_per_hour",
-            "Idle minimum of all namespaces in US dollars an hour, at the last evaluation.",
+            "Idle minimum of all namespaces in US dollars per hour, at the last evaluation.",
             figures.dollars_per_hour,
         );
         self.gauge(
             "planned_dollars_per_hour",
-            "The same once the changes of the last evaluation are carried out.",
+            "Idle minimum of all namespaces in US dollars per hour, after the changes of the last \
+             evaluation.",
             figures.planned_dollars_per_hour,
         );
         self.gauge(

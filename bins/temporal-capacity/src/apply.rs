@@ -1,4 +1,4 @@
-//! `apply`: plan, show, ask, carry out, verify.
+//! `apply`: makes a plan, shows it, asks for confirmation, carries it out and verifies the changes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -67,20 +67,20 @@ struct Apply<'a> {
     begun: Instant,
 }
 
-/// A plan that was made, or read from a file.
+/// A plan, newly made or read from a file, and whether to carry it out.
 struct Agreed {
     plan: Plan,
-    /// The evaluation it came from; `None` for a saved plan.
+    /// The evaluation that the plan was made from; `None` for a saved plan.
     evaluation: Option<Evaluation>,
     orders: Vec<ChangeOrder>,
-    /// Whether to carry out its orders.
+    /// Whether to carry out the planned changes.
     go: bool,
-    /// Whether its table has been shown.
+    /// Whether the table of the plan has already been printed.
     is_shown: bool,
 }
 
 impl Apply<'_> {
-    /// Plans, and asks for confirmation if needed. Changes nothing.
+    /// Makes the plan and asks for confirmation if needed. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
         let (plan, orders, evaluation) = if let Some(path) = &self.flags.file {
             let (plan, orders) = saved(&self.autopilot, path).await?;
@@ -92,7 +92,7 @@ impl Apply<'_> {
             (plan, orders, Some(evaluation))
         };
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
-        // A person is watching. A pipe gets all output at the end.
+        // Show the plan at once on a terminal. A pipe gets all output at the end.
         let is_shown = self.is_table() && (asks || std::io::stdout().is_terminal());
         if is_shown {
             self.show(&plan);
@@ -115,7 +115,8 @@ impl Apply<'_> {
         })
     }
 
-    /// Carries out, records, notifies, and only then prints: a blocked output delays nothing.
+    /// Carries out the plan, records it and notifies, and prints the output last, so that a blocked pipe
+    /// delays none of these.
     async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
         let Agreed {
             mut plan,
@@ -150,12 +151,12 @@ impl Apply<'_> {
         Ok(match (left, stopped) {
             (Some(_), Some(stopped)) => stopped.exit(),
             (Some(_), None) => Exit::Failed,
-            // A successful apply leaves nothing planned.
+            // After a successful apply, no planned changes remain.
             (None, _) => Exit::of_plan(self.flags.detailed_exitcode, &plan, if go { 0 } else { planned }),
         })
     }
 
-    /// Carries changes out. The first signal, or the end of the time limit, stops it between steps.
+    /// Carries out the changes. The first signal or the time limit stops the run between two steps.
     async fn carry_out(
         &self,
         orders: Vec<ChangeOrder>,
@@ -189,7 +190,7 @@ impl Apply<'_> {
         show_or_warn(plan, self.output, false, self.terminal, self.begun.elapsed());
     }
 
-    /// Prints what was decided and done. A failed write does not fail the command.
+    /// Prints decisions and outcomes. A failed write does not fail the command.
     fn print(&self, plan: &Plan, is_shown: bool) {
         if !is_shown {
             self.show(plan);
@@ -200,7 +201,7 @@ impl Apply<'_> {
         }
     }
 
-    /// Records what was decided and done. A failure to record does not fail the command.
+    /// Records decisions and outcomes in the ledger. A failure to record does not fail the command.
     async fn record(&self, plan: &Plan, evaluation: Option<&Evaluation>) {
         let Some(ledger) = self.autopilot.ledger() else {
             return;
@@ -229,8 +230,8 @@ impl Apply<'_> {
         }
     }
 
-    /// Notifies the channel, in one digest: of what is new if there is a ledger, of everything otherwise. A failed delivery does
-    /// not fail the command.
+    /// Sends one digest to the channel. It contains only new problems if there is a ledger, and all
+    /// problems otherwise. A failed delivery does not fail the command.
     async fn notify(&self, plan: &Plan) {
         let Some(config) = &self.settings.slack else {
             return;
@@ -252,7 +253,7 @@ impl Apply<'_> {
         }
     }
 
-    /// What earlier runs announced; `None` without a ledger.
+    /// Returns the problems that earlier runs announced; `None` without a ledger.
     async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
         let (ledger, account) = (self.autopilot.ledger()?, plan.account.as_deref()?);
         match recall_problems(ledger, account).await {
@@ -276,7 +277,7 @@ impl Apply<'_> {
         }
     }
 
-    /// Returns whether the channel was notified.
+    /// Posts the message and returns whether the channel accepted it.
     async fn post(&self, config: &slack_notifier::Config, message: &Message) -> bool {
         let webhook = Webhook::new(config.clone());
         if self.settings.dry_run {
@@ -308,7 +309,7 @@ impl Apply<'_> {
     }
 }
 
-/// How long a webhook may hold up the end of `apply`.
+/// Timeout for the webhook at the end of `apply`.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Describes how many changes were not carried out, by outcome; `None` if all were.
@@ -329,12 +330,12 @@ fn left(results: &[ChangeResult]) -> Option<String> {
     Some(format!("{total} {noun} not carried out ({})", counts.join(", ")))
 }
 
-/// Reads a saved plan, and judges its age by the service's clock.
+/// Reads a saved plan and checks its age by the service's clock.
 async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<ChangeOrder>)> {
     let context = || format!("the plan {} cannot be carried out", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
     let plan = Plan {
-        // The inputs are for `explain`, and are not printed again.
+        // The inputs are only for `explain`; do not print them again.
         inputs: None,
         ..Plan::from_saved(&text).with_context(context)?
     };
@@ -346,7 +347,8 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     Ok((plan, orders))
 }
 
-/// Asks for confirmation on the terminal. Waits on its own thread, so that a missing answer does not delay signals.
+/// Asks for confirmation on the terminal. Waits on a separate thread, so that signals are handled
+/// meanwhile.
 async fn agreed(changes: usize) -> bool {
     let noun = if changes == 1 {
         "this change"
@@ -356,7 +358,7 @@ async fn agreed(changes: usize) -> bool {
     confirmed(&format!("Carry out {noun} ({changes})?")).await
 }
 
-/// Carries changes out, with progress on standard error.
+/// Carries out the changes and shows progress on standard error.
 pub(crate) async fn carry_out(
     autopilot: &Autopilot,
     settings: &Settings,

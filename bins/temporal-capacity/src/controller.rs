@@ -1,4 +1,4 @@
-//! `status`, `preview`, `trigger`: talking to the controller, bounded in time.
+//! `status`, `preview` and `trigger`: commands that query the controller, with timeouts.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::stops::Stops;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// How long the controller may take to answer a question that needs no work.
+/// Timeout for controller queries that need no work.
 const BOUND: Duration = Duration::from_secs(8);
 
 async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
@@ -36,7 +36,7 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
     Ok((client, Installation::of(&settings.home)))
 }
 
-/// Prints a value as JSON if requested; returns whether it did.
+/// Prints a value as JSON if requested. Returns whether it did.
 fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
     match global.output() {
         Output::None => {}
@@ -49,16 +49,16 @@ fn as_json(value: &impl Serialize, global: &Global) -> anyhow::Result<bool> {
 
 pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
     let (client, installation) = connect(global).await?;
-    let bar = terminal.progress("asking the controller");
+    let bar = terminal.progress("querying the controller");
     let answer = Controller::new(&client, &installation).status(BOUND).await;
     let schedule = Schedule::new(&client, &installation).show().await;
     bar.finish_and_clear();
     let status = match answer {
         Ok(status) => status,
         Err(problem) => {
-            // No worker is needed to read what the schedule started.
+            // Reading past schedule runs needs no worker.
             tell(&format!(
-                "the controller did not answer ({problem}); start `capacity-worker`"
+                "no response from the controller ({problem}); start `capacity-worker`"
             ));
             for tick in Schedule::new(&client, &installation)
                 .last_ticks(Duration::from_secs(3))
@@ -102,7 +102,8 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
-/// The outcomes of the schedule's runs since the last good evaluation, or within a day if there was none.
+/// Describes the outcomes of scheduled runs since the last good evaluation, or in the last day if there
+/// was none.
 async fn ticks(client: &Client, installation: &Installation, shown: &Shown, status: &Status) -> String {
     let now = jiff::Timestamp::now();
     let last_good = status.last_good_evaluation.as_deref();
@@ -127,7 +128,8 @@ async fn ticks(client: &Client, installation: &Installation, shown: &Shown, stat
     }
 }
 
-/// What the summary does not contain: the age of the last good evaluation, changes, and what is on hold and why.
+/// Returns what the summary leaves out: the age of the last good evaluation, changes, and namespaces on
+/// hold with the reason.
 fn details(status: &Status, now: jiff::Timestamp) -> Vec<String> {
     let age = |time: &str| {
         let time: jiff::Timestamp = time.parse().ok()?;
@@ -173,7 +175,7 @@ pub(crate) async fn preview(global: &Global, terminal: Terminal) -> anyhow::Resu
         .await
     {
         Ok(report) => show_report(&report, global, terminal),
-        Err(problem) => bail!("the controller did not answer ({problem}); start `capacity-worker`"),
+        Err(problem) => bail!("no response from the controller ({problem}); start `capacity-worker`"),
     }
 }
 
@@ -213,7 +215,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     };
     stops.work_is_done();
     let failed = report.has_failed();
-    // The evaluation is done: the exit code reports its outcome even if it cannot be printed.
+    // The evaluation has ended, so the exit code reports its outcome even if it cannot be printed.
     if let Err(error) = show_report(&report, global, terminal) {
         tell(&format!("warning: {error:#}"));
     }

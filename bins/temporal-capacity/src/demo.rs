@@ -1,4 +1,4 @@
-//! `demo`: the whole job on a simulated cloud, with nothing but this program.
+//! `demo`: runs all steps on a simulated cloud, in this process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::stops::Stops;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// A minute of the simulated cloud passes in a second.
+/// Simulated seconds per second of real time.
 const SPEED: f64 = 60.0;
 
 pub(crate) async fn run(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -52,18 +52,18 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     options.past_minutes = PAST_MINUTES;
     options.seed = flags.seed;
     let cloud = cloud_simulator::start(options).await?;
-    // Use defaults and ignore this machine's settings: the demo needs none.
+    // Use the defaults and ignore the settings of this machine, because the demo needs none.
     let settings = capacity_settings::load(&Inputs::default(), Needs::default())?;
     let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Rules::default())?);
     let price = settings.rules.prices.dollars();
     let count = cloud.namespaces().len();
     say(format!(
-        "1. Before: a simulated Temporal Cloud with {count} namespaces; an hour passes.\n\n{}",
+        "1. Before: a simulated Temporal Cloud with {count} namespaces, after one simulated hour.\n\n{}",
         state(&cloud, terminal)
     ));
     let before = full_hour(&cloud, price)?;
 
-    say("\n2. Decisions: what `temporal-capacity plan` says.\n".to_owned());
+    say("\n2. Decisions, as `temporal-capacity plan` shows them.\n".to_owned());
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation);
     if !quiet {
@@ -78,12 +78,13 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         Box::pin(on_a_server(&autopilot, &cloud, terminal)).await?
     } else {
         let why = if flags.in_process {
-            "because of --in-process"
+            "as requested by --in-process"
         } else {
-            "since the Temporal CLI is not installed (https://docs.temporal.io/cli)"
+            "because the Temporal CLI is not installed (https://docs.temporal.io/cli)"
         };
         say(format!(
-            "\n3. As `temporal-capacity apply` does, in this process, {why}: wait for each change and verify it.\n"
+            "\n3. Apply in this process ({why}), as `temporal-capacity apply` does: wait for each change \
+             and verify it.\n"
         ));
         let orders = plan.orders();
         carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
@@ -91,7 +92,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     say(render::changes(&results, terminal));
     let failed = !all_carried_out(&plan, &results);
 
-    // The metrics are three minutes late; changes show after that.
+    // Metrics are three minutes late, so changes become visible only after that.
     cloud.advance(SignedDuration::from_mins(6));
     let again = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let left = again
@@ -100,7 +101,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         .filter(|judged| judged.decision.action.is_change())
         .count();
     say(format!(
-        "\n4. After: an hour passes, and the next plan has {left} changes.\n\n{}",
+        "\n4. After one more simulated hour, the next plan has {left} changes.\n\n{}",
         state(&cloud, terminal)
     ));
     let after = full_hour(&cloud, price)?;
@@ -120,7 +121,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     cloud.shutdown().await;
     anyhow::ensure!(
         incidents == 0,
-        "the demo changed {incidents} things other than the capacity; please report this bug"
+        "the demo changed {incidents} fields other than the capacity; please report this bug"
     );
     Ok(if failed || left > 0 || again.metrics_unavailable.is_some() {
         Exit::Failed
@@ -138,7 +139,7 @@ fn all_carried_out(plan: &Plan, results: &[ChangeResult]) -> bool {
     planned.all(|decision| done(&decision.namespace))
 }
 
-/// Evaluates as in production: a server, a worker, the controller and a child workflow for each change.
+/// Evaluates as in production, with a server, a worker, the controller and a child workflow for each change.
 async fn on_a_server(
     autopilot: &Arc<Autopilot>,
     cloud: &RunningSimulator,
@@ -165,13 +166,13 @@ async fn on_a_server(
         .collect())
 }
 
-/// Lets a whole calendar hour pass, and returns what its unused capacity is billed at.
+/// Advances the simulated cloud by a whole calendar hour and returns the cost of its unused capacity.
 fn full_hour(cloud: &RunningSimulator, price: Decimal) -> anyhow::Result<Decimal> {
     let hour = SignedDuration::from_hours(1);
     let next = cloud.now().as_second().div_euclid(hour.as_secs()) + 1;
     let end =
         Timestamp::from_second((next + 1) * hour.as_secs()).context("the simulated time is out of range")?;
-    // One minute more: a minute is billed when it has passed.
+    // Advance by one more minute, because a minute is billed only after it has passed.
     cloud.advance(
         end.duration_since(cloud.now())
             .saturating_add(SignedDuration::from_mins(1)),

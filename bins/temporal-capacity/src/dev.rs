@@ -1,4 +1,4 @@
-//! `dev`: the whole stack in one terminal, until Ctrl-C, SIGTERM or SIGHUP.
+//! `dev`: runs the whole stack in one terminal, until Ctrl-C, SIGTERM or SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use crate::exit::{Exit, report, tell};
 use crate::simulator::PAST_MINUTES;
 use crate::stack::{self, NAMESPACE};
 
-/// Faster, a simulated minute is shorter than the steps it consists of.
+/// At a higher speed, a simulated minute is shorter than the steps that happen in it.
 const FASTEST: f64 = 600.0;
 
 pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     anyhow::ensure!(
         flags.speed > 0.0 && flags.speed <= FASTEST,
-        "--speed {}: give a factor above 0 and at most {FASTEST}",
+        "--speed {}: specify a factor above 0 and at most {FASTEST}",
         flags.speed
     );
     let signals = Signals::listen().context("cannot listen for signals")?;
     let started = tokio::select! {
         started = Started::start(flags) => started?,
-        // A server that was started ends with its handle.
+        // A server started by this command ends when its handle is dropped.
         _ = signals.first() => return Ok(Exit::Done),
     };
     let Started {
@@ -53,7 +53,8 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
         is_fast.then_some(&minutes),
     ));
     let ledger = LedgerHandle::at(Location::Sqlite(ledger));
-    // At high speed an hour is sampled within minutes; at speed 1 the cloud's past hour is read instead.
+    // At high speed, an hour is sampled within minutes. At speed 1, read the past hour from the simulated
+    // cloud instead.
     let autopilot = if is_fast {
         stack::autopilot(&cloud, flags.speed, rules)?
     } else {
@@ -63,7 +64,8 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     let stopped = async {
         tokio::select! {
             _ = signals.first() => {}
-            // Temporal's schedules run on real time: at a higher speed the cloud's clock triggers evaluations.
+            // Temporal schedules run in real time. At a higher speed, the clock of the simulated cloud
+            // triggers evaluations.
             () = simulated_schedule(&cloud, &client, flags.speed, &minutes), if is_fast => {}
         }
         tell("stopping");
@@ -82,13 +84,13 @@ pub(crate) async fn run(flags: &Dev) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What is up before the worker is.
+/// Everything that is started before the worker.
 struct Started {
     server: DevServer,
     cloud: RunningSimulator,
     client: Client,
     ledger: PathBuf,
-    /// Where the ledger is unless a file was named; it is deleted with this.
+    /// Folder of the ledger if no file was specified; deleted when dropped.
     temporary: tempfile::TempDir,
 }
 
@@ -132,7 +134,7 @@ impl Started {
     }
 }
 
-/// Triggers an evaluation at some minutes of every simulated hour. Never ends.
+/// Triggers an evaluation at these minutes of every simulated hour. Never returns.
 async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f64, minutes: &[u8]) {
     loop {
         let past = cloud.now().as_second().rem_euclid(3_600);
@@ -147,12 +149,12 @@ async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f6
         {
             tell(&format!("warning: cannot query the controller: {error}"));
         }
-        // Do not trigger twice in the same minute.
+        // Wait for a simulated minute, so as not to trigger twice in the same minute.
         tokio::time::sleep(Duration::from_secs_f64(60.0 / speed)).await;
     }
 }
 
-/// Where everything is, and what to try.
+/// Returns the text that shows the addresses and some commands to try.
 fn introduction(
     server: &DevServer,
     cloud: &RunningSimulator,
@@ -170,7 +172,7 @@ fn introduction(
          An evaluation is made {when}; usage is sampled every minute. In another terminal:\n\
          \n  export TEMPORAL_ADDRESS={address} TEMPORAL_NAMESPACE={NAMESPACE} LEDGER_URL={ledger}\n\
          \n  temporal-capacity status\n  temporal-capacity history\n  temporal-capacity trigger --wait\n  capacity-schedule show\n\
-         \nCtrl-C ends everything.\n",
+         \nPress Ctrl-C to stop everything.\n",
         address = server.address(),
         cloud = cloud.ops_url(),
         ledger = ledger.display(),

@@ -1,4 +1,4 @@
-//! What happened, as an exit code and as one message on the error stream.
+//! Exit codes, and the one message on standard error that explains a failure.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use anyhow::Context;
 use capacity_autopilot::Plan;
 use process_edge::{Signal, flush_errors, write_error, write_output};
 
-/// How long a line on standard error may take before the command continues without it.
+/// Maximum wait for a line to be written to standard error before the command continues without it.
 const IN_ORDER: Duration = Duration::from_millis(100);
 
-/// How a command ended that did not fail with an error.
+/// How a command ended, unless it returned an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All is well.
+    /// The command succeeded.
     Done,
-    /// Something that was to be done was not.
+    /// Part of the work failed.
     Failed,
     /// With `--detailed-exitcode`: changes are planned.
     ChangesPlanned,
-    /// With `--detailed-exitcode`: the metrics of the account are unavailable.
+    /// With `--detailed-exitcode`: the account's metrics are unavailable.
     MetricsUnavailable,
-    /// Stopped by a signal before everything was done.
+    /// A signal stopped the command before all work was done.
     Stopped(Signal),
 }
 
@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// Returns the exit code of a plan with this number of changes left. An error outranks everything.
+    /// Returns the exit code for a plan with `changes` remaining changes. An error takes precedence.
     pub(crate) fn of_plan(detailed: bool, plan: &Plan, changes: usize) -> Self {
         if plan.errors.is_empty() {
             Self::without_error(detailed, plan.metrics_unavailable, changes)
@@ -47,7 +47,7 @@ impl Exit {
         }
     }
 
-    /// Unavailable metrics outrank changes, and without `--detailed-exitcode` both are 0.
+    /// Unavailable metrics take precedence over changes. Without `--detailed-exitcode`, both exit with 0.
     fn without_error(detailed: bool, metrics_unavailable: bool, changes: usize) -> Self {
         match (detailed, metrics_unavailable, changes) {
             (true, true, _) => Self::MetricsUnavailable,
@@ -57,11 +57,11 @@ impl Exit {
     }
 }
 
-/// Prints clap's message and returns 0 for help and version, 1 for a usage error.
+/// Prints clap's message. Returns 0 for help and version, and 1 for a usage error.
 ///
-/// Clap would exit with 2 for a usage error, which is kept for "changes are planned".
+/// Clap would exit with 2 for a usage error, but that code means "changes are planned".
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe must not add a second failure.
+    // Ignore a closed pipe; the exit code already reports the failure.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(1)
@@ -70,7 +70,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Prints an error with its causes, once, and returns 1. A closed pipe (`| head`) needs no message.
+/// Prints an error with its causes in one message and returns 1. Ignores a closed pipe (`| head`).
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     let closed_pipe = error
         .chain()
@@ -82,7 +82,7 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// Writes a line to standard error. Never fails, and never waits for a reader that has stopped reading.
+/// Writes a line to standard error. Never fails, and does not block if nobody is reading.
 pub(crate) fn tell(text: &str) {
     write_error(format!("{text}\n"));
     flush_errors(IN_ORDER);
@@ -97,7 +97,8 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     write_output(text).context("cannot write to standard output")
 }
 
-/// Prints the result of a command that did something. A failed write is only a warning: the exit code still shows what was done.
+/// Prints the result of a command that changed something. A failed write is only a warning, so that the exit
+/// code reports the changes.
 pub(crate) fn report(text: &str) {
     if let Err(error) = print(text) {
         tell(&format!("warning: {error:#}"));

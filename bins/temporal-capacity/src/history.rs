@@ -1,4 +1,4 @@
-//! `history`: what was decided and changed.
+//! `history`: shows past decisions and changes.
 
 use std::io::Write;
 
@@ -25,7 +25,7 @@ const HEADER: [&str; 7] = [
     "reason",
 ];
 
-/// How many decisions a table shows without `--limit`.
+/// Number of decisions that a table shows without `--limit`.
 const ON_A_SCREEN: u32 = 200;
 
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -61,7 +61,7 @@ pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal
     Ok(Exit::Done)
 }
 
-/// Resolves bare names and globs, as those of `plan`, among the namespaces that the ledger knows.
+/// Resolves bare names and globs to namespaces in the ledger, as `plan` does.
 async fn matching(ledger: &Ledger, globs: &[String]) -> anyhow::Result<Vec<String>> {
     if globs.is_empty() {
         return Ok(Vec::new());
@@ -89,7 +89,7 @@ async fn as_table(
     terminal: Terminal,
 ) -> anyhow::Result<Exit> {
     let limit = filter.limit;
-    // Read one more to see whether something is left out.
+    // Read one more row to find out whether some are left out.
     let more = HistoryFilter {
         limit: if limit == 0 { 0 } else { limit.saturating_add(1) },
         ..filter
@@ -113,7 +113,7 @@ async fn as_table(
     Ok(Exit::Done)
 }
 
-/// One document, a row at a time.
+/// Writes one JSON document row by row.
 async fn as_json(ledger: &Ledger, filter: &HistoryFilter, out: &mut LargeOutput) -> Result<(), LedgerError> {
     let mut before = "[\n  ";
     let write = |row: HistoryRow| {

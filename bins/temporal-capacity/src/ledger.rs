@@ -1,4 +1,4 @@
-//! `ledger`: inspecting, pruning, exporting and importing what was recorded.
+//! `ledger`: inspects, prunes, exports and imports the ledger.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Stdout, Write};
@@ -25,19 +25,19 @@ fn location_and_keep(global: &Global) -> anyhow::Result<(Location, Keep)> {
     Ok((location_of(&settings)?, settings.keep))
 }
 
-/// Where the ledger is; an error if there is none.
+/// Returns the location of the ledger; an error if none is configured.
 pub(crate) fn location_of(settings: &Settings) -> anyhow::Result<Location> {
-    settings
-        .ledger
-        .clone()
-        .context("LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, for worker and commands alike")
+    settings.ledger.clone().context(
+        "LEDGER_URL is not set: nothing is recorded; set it to a path, such as ledger.db, both for \
+                  the worker and for this command",
+    )
 }
 
-/// Standard output for results that may be too large for memory.
+/// Standard output, for results that may not fit into memory.
 pub(crate) struct LargeOutput {
     out: BufWriter<Stdout>,
     is_closed: bool,
-    /// Text to write at the end.
+    /// Text to write after the result.
     pub(crate) end: &'static str,
 }
 
@@ -52,7 +52,7 @@ impl Default for LargeOutput {
 }
 
 impl LargeOutput {
-    /// Ends it. A closed pipe (`| head`) is not an error.
+    /// Finishes the output. A closed pipe (`| head`) is not an error.
     pub(crate) fn ended<T>(mut self, written: Result<T, LedgerError>) -> anyhow::Result<Option<T>> {
         if self.is_closed {
             return Ok(None);
@@ -152,7 +152,8 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             }
             let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
-                "{} minutes folded into hours, {} hours dropped; {} evaluations dropped with {} decisions and {} changes",
+                "{} minutes aggregated into hours; deleted: {} hours, {} evaluations, {} decisions and {} \
+                 changes",
                 pruned.minutes, pruned.hours, pruned.evaluations, pruned.decisions, pruned.changes
             ));
         }
@@ -186,7 +187,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
     Ok(Exit::Done)
 }
 
-/// Asks, as `apply` does. What is dropped cannot be restored.
+/// Asks for confirmation, as `apply` does, because deleted rows cannot be restored.
 async fn may_prune(
     location: &Location,
     minutes: SignedDuration,
@@ -199,7 +200,8 @@ async fn may_prune(
     let days = |duration: SignedDuration| duration.as_hours() / 24;
     let hours = keep_hours.map_or(String::new(), |days| format!("hours older than {days} days and "));
     let question = format!(
-        "Fold minutes older than {} days into hours, and drop {hours}decisions and changes older than {} days from {location}?",
+        "Aggregate minutes older than {} days into hours, and delete {hours}decisions and changes older \
+         than {} days from {location}?",
         days(minutes),
         days(decisions)
     );
@@ -214,7 +216,7 @@ fn reader(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(opened)))
 }
 
-/// A JSON line begins with a brace, which no column has in its name.
+/// Detects the format: a JSON line begins with a brace, which no column name contains.
 fn format_of(input: &mut impl BufRead) -> std::io::Result<Format> {
     let begin = input.fill_buf()?;
     let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());

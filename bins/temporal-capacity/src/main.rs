@@ -1,7 +1,7 @@
 //! The operator's command line of the temporal-capacity autopilot.
 //!
-//! Each command is a file; `arguments` is the command line, `setup` makes an autopilot from the settings, `render` and `tables`
-//! show results, `exit` maps results to exit codes.
+//! Each command is a module. `arguments` defines the command line, `setup` builds an autopilot from the
+//! settings, `render` and `tables` show results, and `exit` defines the exit codes.
 
 mod apply;
 mod arguments;
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// How long the last lines on standard error may take to be written. They may never be read.
+/// How long to wait at exit for the last lines to be written to standard error, which nobody may be reading.
 const LAST_LINES: Duration = Duration::from_secs(10);
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -64,7 +64,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let limit = arguments.global.temporal_cli.time_limit()?;
     match &arguments.command {
         Command::Plan(flags) => waited_for(Box::pin(plan::run(flags, global, terminal)), limit),
-        // On timeout, it stops between steps and records what it did.
+        // On timeout, `apply` stops between two steps and records its changes.
         Command::Apply(flags) => waited_for(Box::pin(apply::run(flags, global, terminal, limit)), None),
         Command::Doctor(flags) => waited_for(Box::pin(doctor::run(flags, global, terminal)), limit),
         Command::CloudSimulator(flags) => waited_for(Box::pin(simulator::run(flags, global)), limit),
@@ -104,7 +104,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
 
 type Work<'a> = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Exit>> + 'a>>;
 
-/// Waits for a command, no longer than `--command-timeout` allows.
+/// Runs a command for at most the duration of `--command-timeout`.
 fn waited_for(work: Work<'_>, limit: Option<Duration>) -> anyhow::Result<Exit> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

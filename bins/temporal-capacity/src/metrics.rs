@@ -1,4 +1,4 @@
-//! `metrics check` and `metrics dump`: an OpenMetrics document from standard input.
+//! `metrics check` and `metrics dump`: read an OpenMetrics document from standard input.
 
 use std::io::{Read, Write};
 
@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 
 use crate::exit::tell;
 
-/// Why a document that was read to its end may be incomplete. The endpoint's documents are accepted without the end marker, since
-/// their length is declared; standard input has no declared length.
+/// Error for a document without an end marker. Documents from the endpoint are accepted without it, because
+/// their length is declared. Standard input has no declared length.
 const NO_END_MARKER: &str =
     "the document ends without the end marker `# EOF`, so it may be truncated: fetch it again";
 
-/// Accepts or rejects a document.
+/// Validates a document.
 pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
     let document = standard_input()?;
     let mut reader = Reader::new(&document, options(strict));
@@ -26,7 +26,7 @@ pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints every sample as one JSON object a line.
+/// Prints every sample as one JSON object per line.
 pub(crate) fn dump(strict: bool) -> anyhow::Result<()> {
     let document = standard_input()?;
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
@@ -61,7 +61,7 @@ fn standard_input() -> anyhow::Result<Vec<u8>> {
     Ok(document)
 }
 
-/// A sample as a line of `metrics dump`.
+/// A sample, as `metrics dump` prints it.
 #[derive(Serialize)]
 struct Line {
     name: String,
@@ -88,7 +88,7 @@ fn line(sample: &Sample<'_>) -> anyhow::Result<Line> {
     })
 }
 
-/// JSON cannot represent infinite numbers and NaN.
+/// Returns infinite numbers and NaN as strings, because JSON cannot represent them.
 fn value(number: f64) -> Value {
     if number.is_nan() {
         Value::from("NaN")
@@ -99,7 +99,8 @@ fn value(number: f64) -> Value {
     }
 }
 
-/// The number as written, to the last digit; one that JSON would not take (`+5`, `007`) as text.
+/// Returns the timestamp as written, with every digit. A timestamp that is not a JSON number (`+5`, `007`)
+/// becomes a string.
 fn timestamp(text: &str) -> anyhow::Result<Box<RawValue>> {
     RawValue::from_string(text.to_owned())
         .or_else(|_| to_raw_value(text))

@@ -1,4 +1,4 @@
-//! `plan --observe`: minutes of usage are gathered before they are evaluated.
+//! `plan --observe`: collects minutes of usage before they are evaluated.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::exit::tell;
 use crate::stops::{Stopped, Stops};
 use crate::terminal::Terminal;
 
-/// Gathers minutes for this long. Returns what stopped it early.
+/// Collects minutes for this duration. Returns the reason if it was stopped early.
 pub(crate) async fn minutes(
     autopilot: &Autopilot,
     duration: Duration,
@@ -29,7 +29,7 @@ pub(crate) async fn minutes(
             None => known += 1,
             Some(problem) => {
                 failed += 1;
-                bar.suspend(|| tell(&format!("warning: a minute was not read: {problem}")));
+                bar.suspend(|| tell(&format!("warning: a minute could not be read: {problem}")));
             }
         }
         let left = end.saturating_duration_since(Instant::now());
@@ -37,7 +37,8 @@ pub(crate) async fn minutes(
             "observing: {known} minutes known, {} min left",
             left.as_secs().div_ceil(60)
         ));
-        // If another round would come too late, wait for the rest, so that `15m` means 15 minutes.
+        // If the next round would start too late, wait for the remaining time, so that `15m` means 15
+        // minutes.
         tokio::select! {
             () = tokio::time::sleep(left.min(round.next_in)) => {}
             stopped = stops.first() => return Ok(Some(stopped)),

@@ -1,11 +1,11 @@
-//! `-o, --output`: one flag for the output format of every command.
+//! `-o, --output`: the output format of every command.
 
 use clap::ValueEnum;
 
 /// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// A table that fits the terminal.
+    /// A table that fits into the terminal.
     #[value(alias = "text")]
     Table,
     /// One JSON document.
@@ -18,12 +18,12 @@ pub(crate) enum Output {
     Markdown,
     /// A report in one HTML file.
     Html,
-    /// Nothing; only the exit code.
+    /// No output; the exit code is the result.
     None,
 }
 
 impl Output {
-    /// Returns the name, as it is written on the command line.
+    /// Returns the name as used on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())

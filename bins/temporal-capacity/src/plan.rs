@@ -1,4 +1,4 @@
-//! `plan`: what would change now, and why.
+//! `plan`: shows what would change now, and why.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) async fn run(
     let mut kept = None;
     if let Some(duration) = flags.observe {
         if autopilot.ledger().is_none() {
-            // Minutes in the temporary ledger are deleted at the end.
+            // The folder with the temporary ledger is deleted at the end.
             let folder = tempfile::tempdir().context("cannot create a temporary folder for the minutes")?;
             let location = Location::Sqlite(folder.path().join("minutes.db"));
             autopilot = autopilot.with_ledger(LedgerHandle::at(location));
@@ -75,7 +75,7 @@ fn scope(globs: &[String]) -> anyhow::Result<Scope> {
     Ok(Scope::Matching(NamespacePatterns::try_new(globs)?))
 }
 
-/// Writes to a temporary file and renames it, so that no reader ever sees half a plan.
+/// Writes to a temporary file and renames it, so that a reader never sees an incomplete plan.
 fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
     let context = || format!("the plan could not be saved to {}", path.display());
     let mut beside = path.as_os_str().to_owned();
@@ -84,7 +84,7 @@ fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
     std::fs::rename(&beside, path).with_context(context)
 }
 
-/// Shows a plan: the result on standard output, warnings on the error stream.
+/// Shows a plan, with the result on standard output and warnings on standard error.
 pub(crate) fn show(
     plan: &Plan,
     output: Output,
@@ -117,14 +117,14 @@ pub(crate) fn show(
     Ok(())
 }
 
-/// As [`show`], for commands that change something: a failure to print the plan is only a warning.
+/// Like [`show`], for commands that change something: a failure to print the plan is only a warning.
 pub(crate) fn show_or_warn(plan: &Plan, output: Output, all: bool, terminal: Terminal, took: Duration) {
     if let Err(error) = show(plan, output, all, terminal, took) {
         tell(&format!("warning: {error:#}"));
     }
 }
 
-/// Decisions, then changes, one JSON object a line.
+/// Returns decisions and then changes, one JSON object per line.
 fn lines(plan: &Plan) -> anyhow::Result<String> {
     let mut lines = Vec::new();
     for decision in &plan.decisions {

@@ -1,4 +1,4 @@
-//! A plan as text for people: table, Markdown, CSV, and the closing line.
+//! Renders a plan as a table, Markdown or CSV, with a closing line.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 
 const HEADER: [&str; 6] = ["namespace", "action", "now", "then", "$/h", "reason"];
 
-/// Renders the decisions: changes first, then holds; keeps and skips only when `all` asks for them.
+/// Renders the decisions, first changes, then holds. Includes keeps and skips only if `all` is set.
 pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
     let shown = shown(plan, all);
     if shown.is_empty() {
@@ -32,7 +32,7 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
     lines_with_texts(&table, HEADER.len() - 1, terminal)
 }
 
-/// Summarizes in one line what the table leaves out.
+/// Returns a line that counts the namespaces left out of the table.
 pub(crate) fn folded(plan: &Plan) -> String {
     let (keep, skip) = (plan.summary.keep, plan.summary.skip);
     match (keep, skip) {
@@ -43,7 +43,7 @@ pub(crate) fn folded(plan: &Plan) -> String {
     }
 }
 
-/// Renders the same rows as a Markdown table.
+/// Renders the same rows as Markdown.
 pub(crate) fn markdown(plan: &Plan, all: bool) -> String {
     let rows: Vec<_> = shown(plan, all)
         .into_iter()
@@ -61,7 +61,7 @@ pub(crate) fn markdown(plan: &Plan, all: bool) -> String {
     markdown_table(HEADER, &rows)
 }
 
-/// Renders every decision as CSV with a header, for spreadsheets and scripts.
+/// Renders every decision as CSV with a header.
 pub(crate) fn csv(plan: &Plan) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
@@ -95,7 +95,7 @@ pub(crate) fn csv(plan: &Plan) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Renders counts, money, requests and time in one line.
+/// Renders a line with counts, money, requests and duration.
 pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
     let summary = &plan.summary;
     let mut counts = Vec::new();
@@ -158,7 +158,7 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
     lines_with_texts(&table, 3, terminal)
 }
 
-/// Cents, rounded half to even.
+/// Rounds to cents, half to even.
 pub(crate) fn cents(money: Decimal) -> String {
     format!(
         "{:.2}",
@@ -176,7 +176,7 @@ fn shown(plan: &Plan, all: bool) -> Vec<&PlannedDecision> {
     shown
 }
 
-/// Changes first, then holds, then what is left as it is.
+/// Returns the sort order: changes, then holds, then the rest.
 fn rank(action: ActionName) -> u8 {
     match action {
         ActionName::Enable => 0,
@@ -280,7 +280,7 @@ mod tests {
         })
     }
 
-    /// A plan with each action, as a document of an earlier run.
+    /// Returns a plan with every action, as if it were read from a file.
     fn plan() -> Plan {
         let decisions = [
             decision(

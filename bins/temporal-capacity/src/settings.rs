@@ -1,4 +1,4 @@
-//! `settings show`: the effective settings, and where they come from.
+//! `settings show`: shows the effective settings and their sources.
 
 use capacity_settings::Needs;
 use comfy_table::Cell;

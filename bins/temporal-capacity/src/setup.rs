@@ -1,4 +1,4 @@
-//! From flags and settings to an autopilot.
+//! Builds an autopilot from flags and settings.
 
 use anyhow::Context;
 use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, Progress, Scope};
@@ -8,7 +8,7 @@ use crate::arguments::Global;
 use crate::exit::tell;
 use crate::terminal::Terminal;
 
-/// Reads the settings of this run; warnings go to the error stream.
+/// Reads the settings. Prints warnings to standard error.
 pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings> {
     let mut inputs = Inputs::from_process();
     inputs.file.clone_from(&global.config);
@@ -30,7 +30,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
             .environment
             .retain(|name, _| !name.starts_with("TEMPORAL_") || is_ours(name));
     }
-    // What the Temporal CLI hands on: the same files and profiles as its own commands use.
+    // Flags that the Temporal CLI passes on. They select the same files and profiles as in its own commands.
     let handed = [
         ("TEMPORAL_PROFILE", global.temporal_cli.profile.clone()),
         (
@@ -79,7 +79,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
     Ok(settings)
 }
 
-/// Evaluates, with progress on the error stream.
+/// Evaluates, and shows progress on standard error.
 pub(crate) async fn evaluate(
     autopilot: &Autopilot,
     scope: &Scope,
@@ -91,7 +91,7 @@ pub(crate) async fn evaluate(
             Progress::Listing(count) => format!("listing namespaces: {count}"),
             Progress::ReadingMetrics(count) => format!("reading the metrics of {count} namespaces"),
             Progress::ReadingCapacityInfo(count) => {
-                format!("reading the capacity info of {count} namespaces")
+                format!("reading the capacity of {count} namespaces")
             }
         });
     };

@@ -1,4 +1,4 @@
-//! `cloud-simulator`: a simulated cloud on loopback, until Ctrl-C, SIGTERM or SIGHUP.
+//! `cloud-simulator`: runs a simulated cloud on loopback, until Ctrl-C, SIGTERM or SIGHUP.
 
 use anyhow::Context;
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, RunningSimulator, SimulatorOptions, Trace};
@@ -9,20 +9,20 @@ use crate::arguments::{CloudSimulator, Global};
 use crate::exit::{Exit, report, tell};
 use crate::output::Output;
 
-/// Minutes of history that a simulated cloud starts with: a whole hour of usage, plus the delay of the metrics.
+/// Minutes of history that a simulated cloud starts with: one hour of usage, plus the delay of the metrics.
 pub(crate) const PAST_MINUTES: u16 = 75;
 
 pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Result<Exit> {
     let share = |name: &str, percent: f64| {
         anyhow::ensure!(
             (0.0..=100.0).contains(&percent),
-            "--{name} {percent}: give a share from 0 to 100 percent"
+            "--{name} {percent}: specify a percentage from 0 to 100"
         );
         Ok(percent / 100.0)
     };
     anyhow::ensure!(
         flags.speed >= 0.0 && flags.speed.is_finite(),
-        "--speed {}: give a factor of 0 or more",
+        "--speed {}: specify a factor of 0 or more",
         flags.speed
     );
     for route in &flags.deny {
@@ -64,20 +64,21 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
     let signals = Signals::listen().context("cannot listen for signals")?;
     let cloud = cloud_simulator::start(options).await?;
     report(&introduction(&cloud, global.output()));
-    tell("simulated cloud is up; Ctrl-C ends it");
+    tell("the simulated cloud is running; press Ctrl-C to stop it");
     signals.first().await;
     cloud.shutdown().await;
     Ok(Exit::Done)
 }
 
-/// What a shell or a script needs to use it.
+/// Returns the environment variables that a shell or a script needs to connect.
 fn introduction(cloud: &RunningSimulator, output: Output) -> String {
     let variables = [
         ("CLOUD_OPS_API_BASE_URL", cloud.ops_url()),
         ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
         ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
         ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
-        // Without an hour of data nothing is released, and the simulated cloud has its past hour.
+        // Capacity is released only if an hour of data is available, and this API of the simulated cloud has
+        // the past hour.
         ("METRICS_SOURCE", "prometheus".to_owned()),
         ("PROMETHEUS_URL", cloud.prometheus_url()),
         ("SLACK_WEBHOOK_URL", cloud.slack_url()),

@@ -1,4 +1,4 @@
-//! A worker inside this process, for the simulated cloud: `dev` and `demo` run it.
+//! Runs a worker inside this process for the simulated cloud of `dev` and `demo`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use temporal_dev_server::DevServer;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
 
-/// Requests an hour that sample every minute, with some to spare for evaluations.
+/// Requests per hour: enough to sample every minute, with a reserve for evaluations.
 const EVERY_MINUTE: u32 = 120;
 
-/// The namespace that a development server has from the start.
+/// The namespace that every development server creates.
 pub(crate) const NAMESPACE: &str = "default";
 
-/// An autopilot with the simulated cloud's own keys and the defaults of everything but the policy, whose clock runs as fast
-/// as that cloud's. It reads the metrics endpoint: the newest minute.
+/// Returns an autopilot with the simulated cloud's own keys and default settings, except for the policy,
+/// whose clock runs as fast as the simulated cloud's. It reads the newest minute from the metrics endpoint.
 pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, rules: Rules) -> anyhow::Result<Autopilot> {
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
-    // The budget is per hour of the service, but the scraper counts real hours.
+    // METRICS_REQUESTS_PER_HOUR counts simulated hours, but the scraper counts real ones.
     let requests = if rules.policy.keeps_state() {
         EVERY_MINUTE.max(metrics.requests_per_hour)
     } else {
@@ -38,7 +38,8 @@ pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, rules: Rules) -> a
     with_metrics(cloud, Scraper::new(metrics).into(), speed, rules)
 }
 
-/// As [`autopilot`], with the past hour, which the simulated cloud's Prometheus API has: capacity is not released on less.
+/// Like [`autopilot`], but reads the past hour from the simulated Prometheus API, because capacity is not
+/// released based on less.
 pub(crate) fn autopilot_with_past(
     cloud: &RunningSimulator,
     speed: f64,
@@ -56,15 +57,15 @@ fn with_metrics(
 ) -> anyhow::Result<Autopilot> {
     let ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into())?;
     let mut rules = rules;
-    // Evaluations and changes take real time, in which the simulated metrics age `speed` times as fast. Up to
-    // ten, the usual limit is enough.
+    // Evaluations and changes take real time, during which the simulated metrics age `speed` times as fast.
+    // Up to a speed of 10, the usual limit is enough.
     rules.freshness.metrics_max_age *= whole(speed / 10.0).max(1);
     let settings = AutopilotSettings::new(rules);
     let autopilot = Autopilot::new(cloud_ops_client::Client::new(ops), metrics, settings);
     Ok(autopilot.with_clock(Clock::running_at(speed)))
 }
 
-/// Converts a budget per hour of the service to one per hour of real time.
+/// Converts a number of requests per simulated hour to one per real hour.
 fn hourly(requests: u32, speed: f64) -> u32 {
     whole(f64::from(requests) * speed.max(1.0)).unsigned_abs()
 }
@@ -83,7 +84,7 @@ fn connection(server: &DevServer) -> ConnectionSettings {
     }
 }
 
-/// Connects to a server that was just started: it accepts connections a moment before it accepts requests.
+/// Connects to a server that has just started. It accepts connections shortly before it accepts requests.
 pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
     let connection = connection(server);
     let mut attempts = 0;
@@ -97,7 +98,7 @@ pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
     }
 }
 
-/// Runs a worker until `body` has ended, and returns what that returns.
+/// Runs a worker while `body` runs. Returns the result of `body`.
 pub(crate) async fn with_worker<T>(
     server: &DevServer,
     autopilot: Arc<Autopilot>,
@@ -115,7 +116,7 @@ pub(crate) async fn with_worker<T>(
             speed,
             ..SamplingSettings::default()
         },
-        // A simulated hour may be over in seconds.
+        // A simulated hour can end within seconds.
         last_minute_to_release: 60,
         ..ActivitySettings::new(Installation::default())
     };

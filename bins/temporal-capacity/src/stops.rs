@@ -1,4 +1,4 @@
-//! What stops a command before its end: a signal, or `--command-timeout`.
+//! Events that stop a command before its end: a signal, or `--command-timeout`.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use tokio::time::Instant;
 
 use crate::exit::Exit;
 
-/// Listens for what may stop a command that has something to finish first.
+/// Waits for events that stop a command which still has work to finish.
 #[derive(Debug)]
 pub(crate) struct Stops {
     signals: Signals,
     limit: Option<(Instant, Duration)>,
 }
 
-/// What stopped a command.
+/// The event that stopped a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// Someone, or the service manager.
+    /// A signal from the user or from the service manager.
     By(Signal),
     /// `--command-timeout`.
     AfterLimit(Duration),
 }
 
 impl Stops {
-    /// Listens from now on.
+    /// Starts to listen for signals and starts the timeout.
     pub(crate) fn listen(limit: Option<Duration>) -> anyhow::Result<Self> {
         Ok(Self {
             signals: Signals::listen().context("cannot listen for signals")?,
@@ -50,14 +50,14 @@ impl Stops {
         }
     }
 
-    /// From now on a signal ends the process immediately: only output remains to be written.
+    /// From now on, a signal ends the process immediately, because only output is left to write.
     pub(crate) fn work_is_done(&self) {
         self.signals.work_is_done();
     }
 }
 
 impl Stopped {
-    /// Reports what stopped the command.
+    /// Describes what stopped the command.
     pub(crate) fn why(self) -> String {
         match self {
             Self::By(signal) => format!("stopped by {}", signal.as_str()),
@@ -70,7 +70,7 @@ impl Stopped {
         }
     }
 
-    /// Returns how a command ends that was stopped before everything was done.
+    /// Returns the exit code of a command that was stopped before its end.
     pub(crate) fn exit(self) -> Exit {
         match self {
             Self::By(signal) => Exit::Stopped(signal),

@@ -1,4 +1,5 @@
-//! Tables for people. They fit the terminal: where it is too narrow, long texts go under their row. A pipe gets one line per row.
+//! Tables for the terminal. If the terminal is too narrow, long texts move below their row. A pipe gets one
+//! line per row.
 
 use std::fmt::Write as _;
 
@@ -6,16 +7,16 @@ use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, 
 
 use crate::terminal::Terminal;
 
-/// Indentation of a text under its row.
+/// Indentation of a text below its row, in characters.
 const INDENT: u16 = 5;
 
-/// Blanks around the content of a column.
+/// Spaces around the content of a column.
 const PADDING: u16 = 2;
 
-/// No column gets narrower than this.
+/// Minimum width of a column, in characters.
 const NARROWEST: u16 = 10;
 
-/// Returns an empty table in the style of the terminal.
+/// Returns an empty table in the style for this terminal.
 pub(crate) fn table_with<'a>(header: impl IntoIterator<Item = &'a str>, terminal: Terminal) -> Table {
     let mut table = plain(terminal);
     let bold = |title: &str| Cell::new(title).add_attribute(Attribute::Bold);
@@ -23,7 +24,8 @@ pub(crate) fn table_with<'a>(header: impl IntoIterator<Item = &'a str>, terminal
     table
 }
 
-/// The lines of a table, without the blanks that fill its last column. Cells that are too wide for the terminal are wrapped.
+/// Returns the lines of a table, without trailing spaces. Cells that are too wide for the terminal are
+/// wrapped.
 pub(crate) fn lines(table: &Table) -> String {
     let text = table.to_string();
     text.lines()
@@ -31,8 +33,8 @@ pub(crate) fn lines(table: &Table) -> String {
         .collect()
 }
 
-/// As [`lines`], for tables that end with long texts. Where the terminal is too narrow, the last column goes under its row, and
-/// further columns from the right until the first `beside` are left.
+/// Like [`lines`], for tables whose last columns are long texts. If the terminal is too narrow, columns move
+/// below their row, starting from the right, until only the first `beside` remain.
 pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal) -> String {
     let content = table.column_max_content_widths();
     let widths: Vec<u16> = content.iter().map(|width| width + PADDING).collect();
@@ -58,7 +60,7 @@ pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal)
             if content.is_empty() {
                 continue;
             }
-            // The last text explains the row and needs no name.
+            // The last text explains the row and needs no label.
             if number + 1 < cells.len() {
                 content = format!("{}: {content}", header[number].content());
             }
@@ -68,7 +70,7 @@ pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal)
     text
 }
 
-/// An empty table without a header.
+/// Returns an empty table without a header.
 fn plain(terminal: Terminal) -> Table {
     let mut table = Table::new();
     table
@@ -89,7 +91,7 @@ fn total(widths: &[u16]) -> u16 {
     widths.iter().fold(0, |sum, width| sum.saturating_add(*width))
 }
 
-/// Narrows the widest column until all of them fit.
+/// Narrows the widest column repeatedly until all columns fit.
 fn narrowed(mut widths: Vec<u16>, width: u16) -> Vec<u16> {
     while total(&widths) > width {
         match widths.iter_mut().max() {
@@ -100,7 +102,8 @@ fn narrowed(mut widths: Vec<u16>, width: u16) -> Vec<u16> {
     widths
 }
 
-/// One row. It is a separate table, since a text may follow it, and the columns of all rows have the same widths.
+/// Renders one row. Each row is a table of its own, because a text may follow it; all of them use the same
+/// column widths.
 fn row(cells: &[Cell], widths: &[u16], terminal: Terminal) -> String {
     let mut table = plain(terminal);
     table.add_row(cells.to_vec());
@@ -111,7 +114,7 @@ fn row(cells: &[Cell], widths: &[u16], terminal: Terminal) -> String {
     lines(&table)
 }
 
-/// A text in lines that fit the terminal.
+/// Wraps a text into indented lines that fit into the terminal.
 fn indented(text: &str, width: u16) -> String {
     let mut table = Table::new();
     table
@@ -126,7 +129,8 @@ fn indented(text: &str, width: u16) -> String {
     lines(&table)
 }
 
-/// A Markdown table. No cell ends its row or begins another: a line break becomes a blank, and `|` is escaped.
+/// Renders a Markdown table. A line break in a cell becomes a space, and `|` is escaped, so that no cell can
+/// break the table.
 pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl AsRef<[String]>]) -> String {
     let header = header.as_ref();
     let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(header.len()));
@@ -140,7 +144,7 @@ pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl As
     text
 }
 
-/// Text from outside may not steer the terminal.
+/// Replaces control characters, so that external text cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() { ' ' } else { character })

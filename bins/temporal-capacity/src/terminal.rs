@@ -1,4 +1,4 @@
-//! What the terminal can show: colors, width, progress; and the log on the error stream.
+//! Terminal capabilities (colors, width, progress), and the log on standard error.
 
 use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
@@ -20,17 +20,17 @@ pub(crate) enum Color {
     Never,
 }
 
-/// Format of the log on the error stream.
+/// Format of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     #[value(alias = "pretty")]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The two streams we write to.
+/// The properties of standard output and standard error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
     output_colors: bool,
@@ -39,7 +39,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Looks at both streams once.
+    /// Detects the properties of both streams.
     pub(crate) fn new(color: Color) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let wanted = |is_terminal: bool| match color {
@@ -50,12 +50,12 @@ impl Terminal {
         Self {
             output_colors: wanted(std::io::stdout().is_terminal()),
             error_colors: wanted(std::io::stderr().is_terminal()),
-            // A terminal that does not know its size says 0.
+            // A terminal that does not report its size has a width of 0.
             width: Table::new().width().filter(|width| *width > 0),
         }
     }
 
-    /// A terminal of a width, or a pipe, without colors.
+    /// Returns a terminal of this width without colors, or a pipe.
     #[cfg(test)]
     pub(crate) fn plain(width: Option<u16>) -> Self {
         Self {
@@ -65,22 +65,22 @@ impl Terminal {
         }
     }
 
-    /// How many characters fit into a line of standard output; `None` unless it is a terminal.
+    /// Returns the width of standard output in characters; `None` unless it is a terminal.
     pub(crate) fn width(self) -> Option<u16> {
         self.width
     }
 
-    /// Whether standard output takes colors.
+    /// Returns whether standard output supports colors.
     pub(crate) fn output_colors(self) -> bool {
         self.output_colors
     }
 
-    /// Whether the error stream takes colors.
+    /// Returns whether standard error supports colors.
     pub(crate) fn error_colors(self) -> bool {
         self.error_colors
     }
 
-    /// Starts a progress line on the error stream; it shows on a terminal only.
+    /// Starts a progress line on standard error, which is visible only on a terminal.
     #[expect(
         clippy::unused_self,
         reason = "asked of the terminal, like everything that it shows"
@@ -100,9 +100,9 @@ impl Terminal {
     }
 }
 
-/// Sends the log to the error stream. A filter that does not parse is replaced by `warn`, with a log line.
+/// Sends the log to standard error. Replaces an invalid filter by `warn` and logs that.
 pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
-    // The Temporal CLI, which passes its flags on, uses `never` for no logs.
+    // The Temporal CLI passes its flags on and uses `never` to disable logs.
     let filter = if level == "never" { "off" } else { level };
     let (filter, problem) = match EnvFilter::try_new(filter) {
         Ok(filter) => (filter, None),
@@ -110,7 +110,7 @@ pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A line that cannot be formatted is lost, like one that cannot be written.
+        // Lines that cannot be formatted or written are dropped.
         .log_internal_errors(false)
         .with_writer(LogWriter::new);
     match format {
@@ -122,7 +122,7 @@ pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
     }
 }
 
-/// Asks on the terminal.
+/// Asks a yes-or-no question on the terminal.
 pub(crate) async fn confirmed(question: &str) -> bool {
     write_error(format!("{question} [y/N] "));
     let (sender, answer) = tokio::sync::oneshot::channel();

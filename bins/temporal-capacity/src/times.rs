@@ -1,14 +1,14 @@
-//! Times and durations as they are written on the command line.
+//! Parses times and durations from the command line.
 
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// For longer than this, use a worker with a ledger.
+/// To observe for longer than this, run a worker with a ledger.
 const LONGEST_OBSERVATION: SignedDuration = SignedDuration::from_hours(2);
 
-/// Reads how long to observe.
+/// Parses the duration of an observation.
 pub(crate) fn observation(text: &str) -> Result<Duration, String> {
     let problem = "write a duration up to 2h, such as 15m";
     let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
@@ -18,10 +18,10 @@ pub(crate) fn observation(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| problem.to_owned())
 }
 
-/// Reads a time, or a date as its first instant (UTC).
+/// Parses a time, or a date as the start of that day in UTC.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     let date = || {
-        // Parsing as a date would accept a time without a zone and drop the time.
+        // Parsing a time without a zone as a date would silently drop the time.
         let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
         Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
     };

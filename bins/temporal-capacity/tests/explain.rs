@@ -23,7 +23,7 @@ fn a_decision_is_explained_live_with_every_size_and_a_flip() {
         "checkout.a1b2c at ",
         "Enable 6 TRUs: ",
         "Decided by row 13 of 13, guards",
-        "What was seen",
+        "Inputs",
         "8 TRUs",
         "larger than needed: 6 TRUs is the first size that helps",
         "The smallest change of one input that changes the decision",

@@ -75,7 +75,7 @@ pub fn slow_change(change: &OpenChange<'_>, now: Timestamp) -> Message {
     let happened =
         vec![
         format!("{} is still in progress{}", line(change), running_for(change, now)),
-        "No other change is made to this namespace until then; the operation is followed for 24 h, and its \
+        "No other change is made to this namespace until it ends; the operation is followed for 24 h, and its \
          outcome is announced"
             .to_owned(),
     ];

@@ -40,25 +40,21 @@ pub struct Plan {
     /// Whether metrics were missing, stale or incomplete for the whole account: no metric-based decisions were made.
     #[serde(alias = "blind")]
     pub metrics_unavailable: bool,
-    /// Why metrics are unavailable, if they are: `refused`, `unreachable`, `incomplete`, `over_budget` or
-    /// `stale`.
+    /// Why metrics are unavailable, if they are: `refused`, `unreachable`, `incomplete`, `over_budget` or `stale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_problem: Option<String>,
-    /// Where the data of the last hour came from: `ledger`, `prometheus`, or `1 minute` if nothing was
-    /// stored.
+    /// Where the data of the last hour came from: `ledger`, `prometheus`, or `1 minute` if nothing was stored.
     pub usage_window: String,
     /// The active policy and the shadow policy; null in plans of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PlannedPolicies>,
-    /// Price of the next million actions in US dollars, without a support plan. Dollar amounts use the whole
-    /// price list.
+    /// Price of the next million actions in US dollars, without a support plan. Dollar amounts use the whole price list.
     pub price_per_million_actions: Decimal,
     /// One decision for every listed namespace in scope, ordered by name.
     pub decisions: Vec<PlannedDecision>,
     /// Warnings about the evaluation as a whole.
     pub warnings: Vec<String>,
-    /// Failures that did not prevent decisions: a rejected metrics key, or capacity info that could not be
-    /// read.
+    /// Failures that did not prevent decisions: a rejected metrics key, or capacity info that could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
     /// Counts and costs.

@@ -33,7 +33,7 @@ struct Known {
     /// Evaluations with usable metrics that this worker made.
     good: AtomicU64,
     samples_failed: AtomicU64,
-    /// Changes that ended on this worker, by direction (down, up) and outcome.
+    /// Changes completed by this worker, successful or not, by direction (down, up) and outcome.
     changes: [[AtomicU64; CHANGE_OUTCOMES.len()]; 2],
     latest: Mutex<Latest>,
 }

@@ -334,7 +334,7 @@ impl<'de> Visitor<'de> for Point {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(i64, f64), A::Error> {
         let (Some(seconds), Some(value)) = (seq.next_element::<f64>()?, seq.next_element_seed(Value)?) else {
-            return Err(A::Error::custom("a sample without a time or value"));
+            return Err(A::Error::custom("a sample without a timestamp or value"));
         };
         if seq.next_element::<IgnoredAny>()?.is_some() {
             return Err(A::Error::custom("a sample with more than a time and a value"));

@@ -203,7 +203,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     };
     // Before the first connection nothing is accepted either.
     let started = tokio::time::timeout(ACCEPT, started).await;
-    match started.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", ACCEPT.as_secs()))) {
+    match started.unwrap_or_else(|_| Err(anyhow::anyhow!("no response within {} s", ACCEPT.as_secs()))) {
         Ok(id) => answer(StatusCode::ACCEPTED, &json!({ "workflow_id": id })),
         Err(error) => {
             // The sender repeats it: nothing is lost.

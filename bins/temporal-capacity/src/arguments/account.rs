@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
-    /// The old spelling of `--output`.
+    /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
     /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
@@ -75,7 +75,8 @@ pub(crate) struct Doctor {
 /// What `doctor` can check besides the account.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorTarget {
-    /// Check a self-hosted Temporal stack that deploy/stack/up started: databases, roles, a workflow's round trip, certificates.
+    /// Check a self-hosted Temporal stack that deploy/stack/up started: databases, roles, certificates and a
+    /// workflow's round trip.
     Stack {
         /// Run directory of the stack [default: that of the last `up`].
         #[arg(long, value_name = "DIR")]

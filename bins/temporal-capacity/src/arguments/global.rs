@@ -1,4 +1,4 @@
-//! Flags that every command takes, and those that the Temporal CLI hands on.
+//! Flags that every command takes, and those that the Temporal CLI passes on.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::terminal::{Color, LogFormat};
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Output format: table, json, jsonl, csv, markdown, html or none (what the command supports).
+    /// Output format: table, json, jsonl, csv, markdown, html or none; each command supports some of these.
     #[arg(
         short,
         long,
@@ -35,7 +35,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) set: Vec<String>,
-    /// Settings that flags of one command give: name, value, and the flag.
+    /// Settings that command-specific flags override: name, value and flag.
     #[arg(skip)]
     pub(crate) given: Vec<(&'static str, String, &'static str)>,
     /// Temporal service to connect to (`TEMPORAL_ADDRESS`).
@@ -71,7 +71,7 @@ pub(crate) struct Global {
     pub(crate) temporal_cli: TemporalCliFlags,
 }
 
-/// Other global flags of the Temporal CLI, which hands them on before the command.
+/// Other global flags of the Temporal CLI, which passes them on before the command's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TemporalCliFlags {
     /// Fail if the command takes longer, such as 30s; 0s means no limit.
@@ -83,41 +83,44 @@ pub(crate) struct TemporalCliFlags {
         help_heading = "Global options"
     )]
     pub(crate) command_timeout: String,
-    /// A profile of the Temporal CLI's configuration.
+    /// Profile in the Temporal CLI's configuration.
     #[arg(long, global = true, hide = true)]
     pub(crate) profile: Option<String>,
-    /// A configuration file of the Temporal CLI.
+    /// Configuration file of the Temporal CLI.
     #[arg(long, global = true, hide = true)]
     pub(crate) config_file: Option<PathBuf>,
-    /// An environment of the Temporal CLI.
+    /// Environment of the Temporal CLI.
     #[arg(long, global = true, hide = true)]
     pub(crate) env: Option<String>,
-    /// A file of environments of the Temporal CLI.
+    /// File with the environments of the Temporal CLI.
     #[arg(long, global = true, hide = true)]
     pub(crate) env_file: Option<PathBuf>,
-    /// How the Temporal CLI shows times; here they are shown in UTC.
+    /// How the Temporal CLI shows times. Ignored: this program shows UTC.
     #[arg(long, global = true, hide = true)]
     pub(crate) time_format: Option<String>,
-    /// How long the Temporal CLI may take to connect; here ten seconds.
+    /// Connection timeout of the Temporal CLI. Ignored: this program uses 10 s.
     #[arg(long, global = true, hide = true)]
     pub(crate) client_connect_timeout: Option<String>,
-    /// Whether to ignore profiles of the Temporal CLI's configuration file.
+    /// Whether to ignore the profiles in the Temporal CLI's configuration file.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_file: bool,
-    /// Whether to ignore the Temporal CLI's environment variables; those of the cloud keys are ours.
+    /// Whether to ignore the Temporal CLI's environment variables. Those with the cloud keys are always
+    /// read.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_env: bool,
-    /// How the Temporal CLI shows payloads; unused here.
+    /// How the Temporal CLI shows payloads. Ignored.
     #[arg(long, global = true, hide = true)]
     pub(crate) no_json_shorthand_payloads: bool,
 }
 
 impl TemporalCliFlags {
-    /// Rejects flags that would otherwise be ignored silently.
+    /// Returns the time limit of `--command-timeout`, and rejects flags that would otherwise be ignored
+    /// silently.
     ///
     /// # Errors
     ///
-    /// For environments of the old Temporal CLI, which are not supported, and an invalid duration.
+    /// If the duration is invalid, or if an environment of the old Temporal CLI is selected, which is not
+    /// supported.
     pub(crate) fn time_limit(&self) -> anyhow::Result<Option<std::time::Duration>> {
         let unread = [
             ("--env", self.env.is_some()),
@@ -125,7 +128,8 @@ impl TemporalCliFlags {
         ];
         if let Some((flag, _)) = unread.into_iter().find(|(_, is_given)| *is_given) {
             anyhow::bail!(
-                "{flag} is not read by this program: give --address and --namespace, or set TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_API_KEY"
+                "{flag} is not read by this program: specify --address and --namespace, or set \
+                 TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_API_KEY"
             );
         }
         let text = &self.command_timeout;
@@ -142,7 +146,7 @@ impl TemporalCliFlags {
 }
 
 impl Global {
-    /// Returns the format to use; `table` unless something else was asked for.
+    /// Returns the format to use: `table` by default.
     pub(crate) fn output(&self) -> Output {
         self.output.unwrap_or(Output::Table)
     }

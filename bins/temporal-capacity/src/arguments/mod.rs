@@ -1,7 +1,7 @@
 //! The command line and its help.
 //!
-//! Installed on PATH this program is also `temporal capacity ...`: the Temporal CLI hands its own global
-//! flags on *before* the subcommand, so those are global here and keep their meaning.
+//! If this program is on PATH, it can also be run as `temporal capacity ...`. The Temporal CLI then passes
+//! its own global flags *before* the subcommand, so these flags are global here and have the same meaning.
 
 mod account;
 mod global;
@@ -47,7 +47,7 @@ First steps:
   temporal-capacity plan                 what would change now, and why; never changes anything
   temporal-capacity apply                plan, ask, change, verify")]
 pub(crate) struct Arguments {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Flags that every command takes.
@@ -74,7 +74,8 @@ pub(crate) enum Command {
     History(History),
     /// Show what capacity cost and saved, from the ledger; compare it with the bill.
     Report(Report),
-    /// Explain one decision: what was seen, every size, the row that decided, and the smallest change that would have changed it.
+    /// Explain one decision: its inputs, every size, the row that decided, and the smallest change of an
+    /// input that would have changed it.
     Explain(Explain),
     /// Show what each policy would have cost on a recorded load: from files, the ledger or Prometheus; changes nothing.
     Backtest(Backtest),
@@ -98,11 +99,11 @@ pub(crate) enum Command {
 }
 
 impl Arguments {
-    /// Settles the output format before the command starts.
+    /// Checks the output format and sets the command's default.
     ///
     /// # Errors
     ///
-    /// If the command does not support it.
+    /// If the command does not support the format.
     pub(crate) fn settle_output(&mut self) -> anyhow::Result<()> {
         let (name, old, supported) = self.command.outputs();
         if let Some(old) = old {
@@ -125,9 +126,9 @@ impl Arguments {
     }
 }
 
-/// Formats of most commands.
+/// Output formats of most commands.
 const USUAL: &[Output] = &[Output::Table, Output::Json, Output::Jsonl, Output::None];
-/// Formats of commands whose result is one table.
+/// Output formats of commands whose result is one table.
 const TABULAR: &[Output] = &[
     Output::Table,
     Output::Json,
@@ -136,7 +137,7 @@ const TABULAR: &[Output] = &[
     Output::Markdown,
     Output::None,
 ];
-/// Formats of `backtest`.
+/// Output formats of `backtest`.
 const BACKTEST: &[Output] = &[
     Output::Table,
     Output::Json,
@@ -145,7 +146,7 @@ const BACKTEST: &[Output] = &[
     Output::Html,
     Output::None,
 ];
-/// Formats of `report`.
+/// Output formats of `report`.
 const REPORT: &[Output] = &[
     Output::Table,
     Output::Json,
@@ -154,11 +155,12 @@ const REPORT: &[Output] = &[
     Output::Html,
     Output::None,
 ];
-/// Formats of `ledger export`.
+/// Output formats of `ledger export`.
 const EXPORT: &[Output] = &[Output::Csv, Output::Jsonl];
 
 impl Command {
-    /// Returns the command's name, its deprecated `--format`, and the formats it supports, the default first.
+    /// Returns the command's name, its deprecated `--format`, and the formats it supports, with the
+    /// default first.
     fn outputs(&self) -> (&'static str, Option<Output>, &'static [Output]) {
         match self {
             Self::Plan(flags) => ("plan", flags.format, TABULAR),
@@ -196,7 +198,7 @@ mod tests {
 
     use super::Arguments;
 
-    /// The help of every command, as it is printed in 100 columns.
+    /// Covers the help of every command, wrapped at 100 columns.
     #[test]
     fn the_help_of_every_command_reads() {
         fn write(command: &mut Command, text: &mut String) {
@@ -217,7 +219,7 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
-    /// What a command takes itself must not be taken for a global flag of the same name, nor the reverse.
+    /// clap would take a command's own argument for a global flag of the same name, or the reverse.
     #[test]
     fn no_argument_of_a_command_has_the_name_of_a_global_flag() {
         fn check(command: &Command, global: &[(String, Option<String>)]) {

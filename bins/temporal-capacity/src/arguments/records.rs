@@ -1,4 +1,4 @@
-//! Arguments of commands that look back: history, report, explain, backtest and ledger.
+//! Arguments of commands that read past data: history, report, explain, backtest and ledger.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub(crate) struct History {
     /// Show only the newest COUNT; 0 for all [default: 200 in a table, all in csv, json and jsonl].
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u32>,
-    /// The old spelling of `--output`.
+    /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
 }
@@ -57,13 +57,13 @@ pub(crate) struct Report {
     /// End of the time range [default: the last full hour].
     #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) to: Option<jiff::Timestamp>,
-    /// The account, where the ledger holds several.
+    /// Account to report on, if the ledger contains several.
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) account: Option<String>,
     /// Dollars per million actions, or tiers such as "5M:50, 25" [default: as `PRICE_PER_MILLION_ACTIONS`].
     #[arg(long, value_name = "PRICE")]
     pub(crate) price: Option<String>,
-    /// Trace every figure to the rows of the ledger that it is made of.
+    /// Show the ledger rows that each figure is calculated from.
     #[arg(long)]
     pub(crate) explain_figures: bool,
     /// Fetch the billing report of Temporal Cloud and compare it by namespace and hour.
@@ -80,8 +80,8 @@ pub(crate) struct Explain {
     /// Namespace, by its bare or full name; omit it with --trace.
     #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
     pub(crate) name: Option<String>,
-    /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; for a trace without times, minutes since its
-    /// beginning [default: now].
+    /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; with --trace and no times
+    /// in the file, minutes since its beginning [default: now].
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
     /// Explain a recorded decision.
@@ -104,10 +104,10 @@ pub(crate) struct Explain {
     pub(crate) cadence: Option<String>,
 }
 
-/// Where a recorded decision is taken from.
+/// Source of a recorded decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExplainSource {
-    /// What the worker recorded.
+    /// Decisions recorded by the worker.
     Ledger,
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct Backtest {
     /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
     #[arg(long, value_name = "TIME", requires = "from")]
     pub(crate) to: Option<jiff::Timestamp>,
-    /// The old spelling of `--output`.
+    /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
     /// Set parameters of break-even, such as `margin=1.25,let_pass=0.2`; may be repeated.
@@ -150,10 +150,10 @@ pub(crate) struct Backtest {
     pub(crate) sweep: bool,
 }
 
-/// Where a backtest takes the load of every namespace from.
+/// Source of the load of every namespace in a backtest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BacktestSource {
-    /// Minutes that the worker recorded.
+    /// Minutes recorded by the worker.
     Ledger,
     /// A Prometheus that scrapes the metrics endpoint of Temporal Cloud.
     Prometheus,
@@ -162,19 +162,19 @@ pub(crate) enum BacktestSource {
 /// Arguments of `ledger`.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerArguments {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub(crate) command: LedgerCommand,
 }
 
-/// What can be done with a ledger.
+/// Subcommands of `ledger`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
-    /// Show its location, size and contents.
+    /// Show location, size and contents of the ledger.
     Info,
-    /// Check all of its data; exit with 1 if something is damaged.
+    /// Check all data in the ledger; exit with 1 if any of it is damaged.
     Verify,
-    /// Fold old minutes into hours, and delete old hours, decisions and changes.
+    /// Aggregate old minutes into hours, and delete old hours, decisions and changes.
     Prune {
         /// Days to keep minutes [default: `LEDGER_KEEP_MINUTES`].
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -194,7 +194,7 @@ pub(crate) enum LedgerCommand {
         /// Table to export.
         #[arg(value_enum, default_value_t = LedgerTable::History)]
         table: LedgerTable,
-        /// The old spelling of `--output`.
+        /// Deprecated; use `--output`.
         #[arg(long, value_enum, hide = true)]
         format: Option<Output>,
     },
@@ -214,11 +214,11 @@ pub(crate) enum LedgerCommand {
 /// Tables of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LedgerTable {
-    /// Decisions with their evaluations and outcomes; only exported.
+    /// Decisions with their evaluations and outcomes; cannot be imported.
     History,
     /// Minutes of usage.
     Minutes,
-    /// Hours of usage, folded from minutes.
+    /// Hours of usage, aggregated from minutes.
     Hours,
     /// Evaluations.
     Evaluations,
@@ -226,8 +226,8 @@ pub(crate) enum LedgerTable {
     Decisions,
     /// Changes.
     Changes,
-    /// What policies remember of namespaces.
+    /// State that policies keep for each namespace.
     PolicyState,
-    /// Decisions of policies other than `threshold`, and of the one in shadow.
+    /// Decisions of policies other than `threshold`, including the shadow policy.
     PolicyDecisions,
 }

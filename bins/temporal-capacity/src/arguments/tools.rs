@@ -9,12 +9,12 @@ use clap::{Args, Subcommand, ValueEnum};
 /// Subcommands of `settings`.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// What to do with them.
+    /// Command to run.
     #[command(subcommand)]
     pub(crate) command: SettingsCommand,
 }
 
-/// What can be done with settings.
+/// Subcommands of `settings`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettingsCommand {
     /// Print each setting's effective value and origin; secrets are redacted.
@@ -24,12 +24,12 @@ pub(crate) enum SettingsCommand {
 /// Subcommands of `metrics`.
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    /// What to do with the document.
+    /// Command to run.
     #[command(subcommand)]
     pub(crate) command: MetricsCommand,
 }
 
-/// What can be done with a document on standard input.
+/// Subcommands of `metrics`, which read a document from standard input.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MetricsCommand {
     /// Check a document: exit with 0 if it is valid, with 1 and the error if not.
@@ -38,7 +38,7 @@ pub(crate) enum MetricsCommand {
     Dump(ReadingMode),
 }
 
-/// How strictly to read.
+/// Whether to read strictly or leniently.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct ReadingMode {
@@ -56,10 +56,10 @@ pub(crate) struct CloudSimulator {
     /// Address to listen on; loopback only.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
     pub(crate) listen: std::net::SocketAddr,
-    /// Namespaces of the account [default: the dozen of the demo].
+    /// Namespaces of the account [default: the twelve namespaces of the demo].
     #[arg(long, value_name = "COUNT")]
     pub(crate) namespaces: Option<usize>,
-    /// Percentage of namespaces that need a change (with --namespaces).
+    /// With --namespaces: percentage of namespaces that need a change.
     #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
     pub(crate) wanting_change: f64,
     /// Add a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row per minute.
@@ -83,7 +83,7 @@ pub(crate) struct CloudSimulator {
     /// Percentage of requests answered with 503 and an HTML page.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) unavailable: f64,
-    /// Percentage of requests whose connection is dropped; half of them after the request was processed.
+    /// Percentage of requests whose connection is dropped; half of these after the request was processed.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) dropped: f64,
 }
@@ -104,23 +104,23 @@ pub(crate) struct Dev {
     /// Show decisions without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Policy that decides.
+    /// Policy to use.
     #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
     pub(crate) policy: BuiltInPolicy,
 }
 
-/// The policies of the product.
+/// Policies that are built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum BuiltInPolicy {
     /// Provision when throttled, release when idle.
     #[default]
     Threshold,
-    /// The size with the lowest expected cost.
+    /// Choose the size with the lowest expected cost.
     BreakEven,
 }
 
 impl BuiltInPolicy {
-    /// Returns it, with its usual parameters.
+    /// Returns a reference to the policy with default parameters.
     pub(crate) fn named(self) -> PolicyRef {
         match self {
             Self::Threshold => PolicyRef::default(),
@@ -132,7 +132,7 @@ impl BuiltInPolicy {
 /// Flags of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Seed of the simulated cloud.
+    /// Random seed of the simulated cloud.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
     /// Apply the changes in this process, even if the Temporal CLI is installed.

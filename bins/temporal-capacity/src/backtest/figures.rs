@@ -11,16 +11,16 @@ use crate::render::grouped;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// One policy on one load, scaled to 30 days.
+/// Results of one policy on one load, scaled to 30 days.
 pub(super) struct Row {
     pub(super) policy: Contender,
     pub(super) dollars: Dollars,
-    /// Share of the actions that had to wait, from 0 to 1.
+    /// Share of actions that had to wait, from 0 to 1.
     pub(super) delayed_share: Decimal,
     pub(super) days: Decimal,
 }
 
-/// All policies on one load.
+/// Results of all policies on one load.
 pub(super) struct TraceFigures {
     pub(super) name: String,
     pub(super) rows: Vec<Row>,
@@ -41,21 +41,22 @@ impl TraceFigures {
     }
 }
 
-/// Column of the geometric mean: of one load it is the total.
+/// Index of the column for the geometric mean, which equals the total if there is only one load.
 const GEOMETRIC: usize = 4;
 
-/// All policies on all loads.
+/// Results of all policies on all loads.
 pub(super) struct Figures {
     pub(super) traces: Vec<TraceFigures>,
     pub(super) means: Vec<Mean>,
 }
 
-/// One policy over all loads.
+/// Mean results of one policy over all loads.
 pub(super) struct Mean {
     pub(super) policy: Contender,
     pub(super) dollars: Dollars,
     pub(super) delayed_share: Decimal,
-    /// Geometric mean of the totals plus one dollar, minus one dollar: a calm load may cost nothing.
+    /// Geometric mean of the totals in dollars. One dollar is added to each total and subtracted from the
+    /// mean, because a calm load can cost $0.
     pub(super) geometric_total: Decimal,
 }
 
@@ -72,7 +73,7 @@ impl Figures {
         Self { traces, means }
     }
 
-    /// One line about what was done.
+    /// Returns a one-line summary of the run.
     pub(super) fn summary(&self) -> String {
         let (loads, policies) = (self.traces.len(), Contender::ALL.len());
         let noun = if loads == 1 { "load" } else { "loads" };
@@ -202,7 +203,7 @@ impl Mean {
         }
     }
 
-    /// Name, waste, delay, total, geometric mean, delayed percent, changes.
+    /// Returns name, waste, delay, total, geometric mean, percentage delayed and number of changes.
     pub(super) fn cells(&self) -> [String; 7] {
         [
             self.policy.name().to_owned(),
@@ -216,7 +217,7 @@ impl Mean {
     }
 }
 
-/// Cells of which all but the first are numbers.
+/// Returns table cells with all but the first aligned as numbers.
 pub(super) fn aligned(cells: impl IntoIterator<Item = String>) -> Vec<Cell> {
     let cell = |(index, text): (usize, String)| {
         let alignment = if index == 0 {
@@ -229,12 +230,12 @@ pub(super) fn aligned(cells: impl IntoIterator<Item = String>) -> Vec<Cell> {
     cells.into_iter().enumerate().map(cell).collect()
 }
 
-/// Whole dollars with thousands separators.
+/// Formats whole dollars with thousands separators.
 pub(super) fn whole(value: Decimal) -> String {
     grouped(value.round().abs().to_i128().unwrap_or(i128::MAX))
 }
 
-/// A share as a percentage with two decimals.
+/// Formats a share from 0 to 1 as a percentage with two decimals.
 pub(super) fn percent(share: Decimal) -> String {
     format!("{:.2}", share * Decimal::ONE_HUNDRED)
 }

@@ -1,7 +1,8 @@
-//! `backtest --from`: the load of every namespace from a ledger or a Prometheus, and what each policy would have cost on it.
+//! `backtest --from`: reads the load of every namespace from a ledger or a Prometheus, and calculates
+//! what each policy would have cost.
 //!
-//! The span is read a part at a time, and four bytes are kept of each minute of a namespace. In an account that is too large for
-//! that, namespaces are read and scored in batches.
+//! The time range is read in parts, and each minute of a namespace takes four bytes of memory. If an account
+//! is too large for that, its namespaces are read and scored in batches.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,47 +29,47 @@ use crate::exit::tell;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// Minutes of namespaces that are held at a time, at four bytes each.
+/// Maximum number of minutes in memory, over all namespaces, at four bytes each.
 const MOST_MINUTES: usize = 48_000_000;
 
-/// Namespaces that an HTML report shows: each gets its own chart.
+/// Maximum number of namespaces in an HTML report, which draws a chart for each.
 const MOST_CHARTS: usize = 20;
 
-/// Minutes of a day.
+/// Minutes per day.
 const DAY: usize = 24 * 60;
 
-/// Names that a note lists.
+/// Maximum number of namespace names in a note.
 const NAMED: usize = 5;
 
-/// One namespace.
+/// The results of one namespace.
 struct Scored {
     figures: TraceFigures,
     coverage: Coverage,
-    /// Its load, where a chart is drawn.
+    /// Its load, if a chart is drawn.
     load: Option<Load>,
 }
 
-/// All namespaces, the one with the most to save first.
+/// The results of all namespaces, sorted by what break-even saves, highest first.
 pub(super) struct Account {
     source: String,
     span: Span,
-    /// In the order of the figures.
+    /// In the same order as `figures`.
     coverages: Vec<Coverage>,
     pub(super) figures: Figures,
-    /// What is drawn.
+    /// The loads for which charts are drawn.
     pub(super) loads: Vec<Load>,
 }
 
 /// How much data the figures of a namespace are based on.
 struct Coverage {
-    /// Minutes since 1970 of the hour in which its data begins.
+    /// First hour with data, in minutes since 1970-01-01T00:00Z.
     first: i64,
-    /// Minutes from there to the last known one.
+    /// Number of minutes from `first` to the last known minute.
     minutes: usize,
     known: usize,
-    /// Of the known ones, those whose demand is rebuilt.
+    /// Number of known minutes whose demand was reconstructed.
     rebuilt: usize,
-    /// Known minutes after the warm-up.
+    /// Number of known minutes after the warm-up.
     counted: usize,
 }
 
@@ -78,7 +79,7 @@ impl Coverage {
     }
 }
 
-/// Where minutes come from.
+/// The source of the minutes.
 enum Source {
     Ledger(Ledger),
     Prometheus(Box<PrometheusClient>),
@@ -110,7 +111,7 @@ impl Source {
     }
 }
 
-/// The time that is asked for.
+/// Returns the requested time range.
 fn span(flags: &Backtest) -> anyhow::Result<Span> {
     let to = flags.to.unwrap_or_else(Timestamp::now);
     let days = SignedDuration::from_hours(24 * i64::from(flags.days));
@@ -158,13 +159,13 @@ pub(super) fn account(
     Ok(account)
 }
 
-/// Loads by namespace.
+/// Loads, with the names of their namespaces.
 type Batch = Vec<(Arc<str>, Rebuild)>;
 
 struct Reading {
     source: Source,
     span: Span,
-    /// Namespaces at a time.
+    /// Maximum number of namespaces per batch.
     most: usize,
     patterns: Option<NamespacePatterns>,
     runtime: Runtime,
@@ -183,7 +184,7 @@ impl Reading {
         usize::try_from(self.span.to.duration_since(self.span.from).as_mins()).unwrap_or(0)
     }
 
-    /// Hands out all namespaces in batches.
+    /// Calls `each` with every batch of namespaces.
     fn each_batch(&self, mut each: impl FnMut(Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
         match &self.source {
             Source::Ledger(ledger) => self.batches_of_ledger(ledger, &mut each),
@@ -191,7 +192,8 @@ impl Reading {
         }
     }
 
-    /// Namespaces that do not fit are read in another pass: which namespaces a ledger has is known only after reading it.
+    /// Namespaces that do not fit are read in another pass, because only reading a ledger shows which
+    /// namespaces it contains.
     fn batches_of_ledger(
         &self,
         ledger: &Ledger,
@@ -252,7 +254,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Why there is nothing to show.
+    /// Returns the message for a range without data.
     fn nothing(&self, glob: Option<&str>) -> anyhow::Result<String> {
         let matching = glob.map_or_else(String::new, |glob| format!(" of namespaces that match `{glob}`"));
         let nothing = format!(
@@ -271,8 +273,8 @@ impl Reading {
                         shown(newest)
                     ),
                     None => format!(
-                        "{nothing}, and none at all. Run `capacity-worker` with LEDGER_URL to record them; hours that were folded are \
-                         not used"
+                        "{nothing}, and none at all. Run `capacity-worker` with LEDGER_URL to record them; \
+                         minutes that were aggregated into hours cannot be used"
                     ),
                 }
             }
@@ -282,7 +284,7 @@ impl Reading {
         })
     }
 
-    /// Minutes that were folded into hours cannot be restored.
+    /// Reports where the minutes begin. Minutes that were aggregated into hours cannot be restored.
     fn say_where_data_begins(&self) -> anyhow::Result<()> {
         let Source::Ledger(ledger) = &self.source else {
             return Ok(());
@@ -293,8 +295,8 @@ impl Reading {
         };
         if oldest.duration_since(self.span.from) > SignedDuration::from_hours(1) {
             tell(&format!(
-                "the ledger has minutes from {} on; what is older was not recorded, or was folded into hours, which are not used \
-                 (LEDGER_KEEP_MINUTES)",
+                "the ledger has minutes from {} on; older minutes were not recorded or have been aggregated \
+                 into hours, which a backtest cannot use (LEDGER_KEEP_MINUTES)",
                 shown(oldest)
             ));
         }
@@ -306,13 +308,13 @@ fn shown(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Loads as they are read.
+/// Collects loads while they are read.
 struct Collected<'a> {
     reading: &'a Reading,
     loads: HashMap<Arc<str>, Rebuild>,
-    /// Names that do not match.
+    /// Names of namespaces that do not match the filter.
     others: HashSet<Arc<str>>,
-    /// Whether a namespace was left out.
+    /// Whether a namespace was left out because the batch was full.
     is_full_for_some: bool,
     bar: indicatif::ProgressBar,
     minute: i64,
@@ -373,7 +375,7 @@ impl<'a> Collected<'a> {
     }
 }
 
-/// Replays every load through every policy; a load is in memory only while it is replayed.
+/// Replays every load with every policy. Each load is in memory only during its replay.
 fn score(
     batch: &[(Arc<str>, Rebuild)],
     run: &Run,
@@ -428,12 +430,12 @@ impl Account {
         }
     }
 
-    /// Each namespace with how much data its figures are based on.
+    /// Returns each namespace with the amount of data behind its figures.
     fn namespaces(&self) -> impl Iterator<Item = (&TraceFigures, &Coverage)> {
         self.figures.traces.iter().zip(&self.coverages)
     }
 
-    /// One line about what was read.
+    /// Returns a one-line summary of the data.
     pub(super) fn summary(&self) -> String {
         format!(
             "{} namespaces from {}, {} to {}",
@@ -444,7 +446,7 @@ impl Account {
         )
     }
 
-    /// Says whose figures are based on little data.
+    /// Lists namespaces whose figures are based on too little data.
     fn say_what_is_thin(&self) {
         let thin: Vec<&str> = self
             .namespaces()
@@ -518,7 +520,7 @@ impl Account {
         text
     }
 
-    /// How much data each namespace had, in the order of the money.
+    /// Returns the amount of data for each namespace, sorted like the figures.
     pub(super) fn json(&self) -> Value {
         let namespaces = self.namespaces().map(|(figures, coverage)| {
             let first = Timestamp::from_second(coverage.first * 60).ok();
@@ -547,12 +549,13 @@ fn total_of(figures: &TraceFigures, policy: Contender) -> Decimal {
     row.map(|row| row.dollars.total).unwrap_or_default()
 }
 
-/// What break-even saves over on-demand alone, waiting included.
+/// Returns what break-even saves compared with on-demand only, in dollars, including the cost of delays.
 fn saved(figures: &TraceFigures) -> Decimal {
     total_of(figures, Contender::OnDemand) - total_of(figures, Contender::BreakEven)
 }
 
-/// On-demand, threshold, break-even, saved, changes of break-even.
+/// Returns the costs of on-demand, threshold and break-even, what break-even saves, and its number of
+/// changes.
 fn money(figures: &TraceFigures) -> [Decimal; 5] {
     let changes = figures.rows.iter().find(|row| row.policy == Contender::BreakEven);
     [

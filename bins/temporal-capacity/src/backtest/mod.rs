@@ -1,4 +1,4 @@
-//! `backtest`: what each policy would have cost on a recorded load.
+//! `backtest`: calculates what each policy would have cost on a recorded load.
 
 mod figures;
 mod memory;
@@ -25,7 +25,7 @@ use figures::{Figures, TraceFigures};
 pub(crate) use run::Load;
 use run::Run;
 
-/// Largest file that is read: ten million rows and more.
+/// Maximum file size in bytes; enough for more than ten million rows.
 const MOST_BYTES: u64 = 512 * 1024 * 1024;
 
 pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -82,7 +82,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
     Ok(Exit::Done)
 }
 
-/// The load of every namespace, from where it was recorded.
+/// Runs a backtest on the loads in a ledger or a Prometheus.
 fn from_memory(
     flags: &Backtest,
     source: BacktestSource,
@@ -91,7 +91,7 @@ fn from_memory(
     begun: Instant,
 ) -> anyhow::Result<Exit> {
     let format = global.output();
-    // Here `--namespace` filters the recorded namespaces instead of naming the automation's own.
+    // In this command, `--namespace` filters the recorded namespaces; it does not set TEMPORAL_NAMESPACE.
     let mut global = global.clone();
     let glob = global.namespace.take();
     if source == BacktestSource::Prometheus {
@@ -145,7 +145,7 @@ fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// What is compared, without a load.
+/// Returns the policies to compare, without a load.
 fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_settings::Settings)> {
     let mut global = global.clone();
     if let Some(price) = &flags.price {
@@ -185,14 +185,15 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Load> {
     Ok(Load { name, trace })
 }
 
-/// What a reader of the figures must know about a load.
+/// Returns notes that a reader of the figures needs to know about this load.
 fn notes(load: &Load, run: &Run) -> Vec<String> {
     let mut notes = Vec::new();
     let minutes = load.trace.len();
     if load.trace.gaps() > 0 {
         let percent = load.trace.gaps() * 100 / minutes;
         notes.push(format!(
-            "{} of {minutes} minutes ({percent}%) are unknown; policies see them as missing samples, and nothing is served in them",
+            "{} of {minutes} minutes ({percent}%) are unknown: policies get no samples for them, and no \
+             actions are counted",
             load.trace.gaps()
         ));
     }
@@ -229,7 +230,7 @@ fn score(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Fi
     Ok(Figures::new(traces.collect()))
 }
 
-/// The course of `break-even` on each load.
+/// Returns the minute-by-minute course of `break-even` on each load.
 fn courses(run: &Run) -> anyhow::Result<Vec<Course>> {
     let course = |load: &Load| {
         let settings = run.settings(&load.trace)?;

@@ -1,9 +1,10 @@
-//! `--policy-param NAME=VALUE` and `--delay-value`: parameters of `break-even`, with the bounds that make sense.
+//! `--policy-param NAME=VALUE` and `--delay-value`: parameters of `break-even` and their permitted
+//! ranges.
 
 use anyhow::Context;
 use capacity_engine::break_even::Parameters;
 
-/// Reads the parameters of `--policy-param` and, over them, that of `--delay-value`.
+/// Parses `--policy-param` and `--delay-value`, which takes precedence.
 pub(crate) fn parse(assignments: &[String], delay_value: Option<&str>) -> anyhow::Result<Parameters> {
     let mut parameters =
         Parameters::parse(&assignments.join(",")).context("--policy-param cannot be used")?;

@@ -1,4 +1,5 @@
-//! The report of a backtest as one HTML file: no network, readable on a phone, printable, with a table next to each chart.
+//! The report of a backtest as one HTML file. It needs no network, works on phones and on paper, and has
+//! a table for each chart.
 
 use std::fmt::Write as _;
 
@@ -12,10 +13,11 @@ use super::run::{Load, Run};
 use super::sweep::Sweep;
 use crate::render::html_escaped;
 
-/// Points of a chart; a longer load is drawn by the highest minute of each interval.
+/// Maximum number of points in a chart. In a longer load, each point is the highest minute of an
+/// interval.
 const POINTS: usize = 20_000;
 
-/// Minutes of a day.
+/// Minutes per day.
 const DAY: usize = 24 * 60;
 
 pub(super) fn page(
@@ -73,7 +75,8 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     writeln!(
         body,
         "<p class=\"note\">Price {}; delaying one action by one minute costs {}; each change counts $1. Waste is the part of an hour's \
-         minimum that was paid and not used. Oracle and reactive optimum know the future; no policy reaches them.</p>",
+         minimum that was paid and not used. Oracle and reactive optimum know the future, so no real policy \
+              can match them.</p>",
         html_escaped(&run.price.to_string()),
         match run.parameters.delay_milli {
             1_000 => "1 action".to_owned(),
@@ -111,7 +114,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     Ok(())
 }
 
-/// A cost compared with another one, as text.
+/// Compares two costs in words, such as `the same as` or `12% less than`.
 fn compared(ours: Decimal, other: Decimal) -> String {
     if other.round() == ours.round() {
         return "the same as".to_owned();
@@ -147,8 +150,8 @@ fn section(
 ) -> std::fmt::Result {
     writeln!(
         body,
-        "<section>\n<h2>{}</h2>\n<p class=\"note\">{} days of load, of which the last {} count; those before fill the on-demand envelope and \
-         the history of the policy.</p>\n<h3>Cost per policy</h3>",
+        "<section>\n<h2>{}</h2>\n<p class=\"note\">{} days of load, of which the last {} count; earlier \
+         days only warm up the on-demand envelope and the policy's history.</p>\n<h3>Cost per policy</h3>",
         html_escaped(&load.name),
         (Decimal::from(load.trace.len()) / Decimal::from(DAY))
             .round_dp(1)
@@ -172,7 +175,8 @@ fn section(
     writeln!(
         body,
         "<h3>Load, limit, throttling and capacity with break-even</h3>\n<figure><div class=\"chart\" id=\"{id}\" role=\"group\" \
-         aria-label=\"Load, limit, throttling and capacity over time; the table below holds the same by day\"></div>\n\
+         aria-label=\"Load, limit, throttling and capacity over time; the table below shows the same data \
+                      by day\"></div>\n\
          <figcaption>Drag to zoom, double-click to show everything. Triangles are decisions to scale up or down: hover or tap for the reason.</figcaption></figure>"
     )?;
     days(body, load, course)?;
@@ -180,7 +184,7 @@ fn section(
     writeln!(body, "</section>")
 }
 
-/// Stacked bars of waste, delay and changes.
+/// Draws stacked bars of waste, delay and changes.
 fn bars(body: &mut String, figures: &TraceFigures) -> std::fmt::Result {
     let most = figures
         .rows
@@ -304,11 +308,11 @@ fn table(
     writeln!(body, "</tbody></table></div>")
 }
 
-/// What the page draws of one load.
+/// Returns the data that the chart of one load needs.
 fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_json::Value {
     let step = load.trace.len().div_ceil(POINTS).max(1);
     let per_second = |actions: u32| (f64::from(actions) / 6.0).round() / 10.0;
-    // A minute that is not known is a gap in the line, not a zero.
+    // An unknown minute is a gap in the line, not a zero.
     let asked: Vec<Option<u32>> = load
         .trace
         .minutes()
@@ -345,7 +349,7 @@ fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_j
     })
 }
 
-/// `day 3, 07:12`, or the time if the load has times.
+/// Returns the time of a minute, or `day 3, 07:12` if the load has no times.
 fn when(load: &Load, minute: usize) -> String {
     let of_day = format!("{:02}:{:02}", minute % DAY / 60, minute % 60);
     if load.trace.first_minute() == 0 {

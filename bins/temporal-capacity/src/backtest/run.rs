@@ -1,4 +1,4 @@
-//! What is replayed: loads, and what all runs share.
+//! Loads, and the parameters that all runs share.
 
 use capacity_backtest::{Cadence, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
@@ -9,7 +9,7 @@ pub(crate) struct Load {
     pub(crate) trace: Trace,
 }
 
-/// What a whole run shares.
+/// Parameters that all runs share.
 pub(super) struct Run {
     pub(super) loads: Vec<Load>,
     pub(super) parameters: Parameters,

@@ -1,4 +1,4 @@
-//! How the result changes with the value of a delay and with the price.
+//! How the result changes with the delay value and the price.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use super::work;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// Delay values, in thousandths; that of the run is added.
+/// Delay values in thousandths. The delay value of the run is added to them.
 const DELAY_MILLI: [i64; 5] = [100, 300, 1_000, 3_000, 10_000];
 
-/// Dollars per million actions; that of the run is added.
+/// Dollars per million actions. The price of the run is added to them.
 const PRICES: [i64; 3] = [25, 35, 50];
 
 /// Policies that a sweep compares.

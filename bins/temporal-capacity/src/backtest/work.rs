@@ -1,9 +1,9 @@
-//! Several runs at a time, each on its own thread.
+//! Runs jobs in parallel.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Does every job and returns the results in the order of the jobs.
+/// Runs all jobs, one per CPU at a time, and returns the results in the order of the jobs.
 pub(super) fn in_parallel<Job: Sync, Done: Send>(
     jobs: &[Job],
     progress: impl Fn(usize, usize) + Sync,

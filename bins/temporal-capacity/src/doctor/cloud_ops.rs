@@ -1,4 +1,4 @@
-//! The Cloud Ops API: its key, what the key may change, and the service's clock.
+//! Checks of the Cloud Ops API: the key, its permissions, and the service's clock.
 
 use capacity_autopilot::{Autopilot, chain, counted, may_be_provisioned};
 use capacity_engine::NamespaceId;
@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::findings::Checks;
 
-/// A key that expires sooner is reported.
+/// A key that expires sooner than this is reported.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// How many namespaces are named in one finding.
+/// Maximum number of namespaces named in one finding.
 const NAMED: usize = 10;
 
-/// Key, role, expiry, and what may be changed. Returns the ids of all namespaces.
+/// Checks the key, its role, expiry and permissions. Returns the ids of all namespaces.
 pub(super) async fn key_and_roles(
     autopilot: &Autopilot,
     provisioned: &mut Vec<NamespaceId>,
@@ -76,7 +76,7 @@ pub(super) async fn key_and_roles(
     Some(listed)
 }
 
-/// Which of the listed namespaces the key may change.
+/// Checks which of the listed namespaces the key may change.
 fn roles(listed: &[String], identity: &cloud_ops_client::Identity, report: &mut Checks) {
     let readable: Vec<&String> = listed
         .iter()
@@ -153,7 +153,7 @@ fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &m
     }
 }
 
-/// `in 1 day`, `3 days ago`.
+/// Formats a time relative to now, such as `in 1 day` or `3 days ago`.
 fn expires_in(left: SignedDuration) -> String {
     let days = usize::try_from(left.abs().as_hours() / 24).unwrap_or(usize::MAX);
     let days = counted(days, "day");

@@ -1,8 +1,8 @@
-//! What `doctor` found.
+//! The findings of `doctor`.
 
 use serde::Serialize;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
@@ -14,12 +14,12 @@ pub(super) enum Verdict {
 /// One check.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
-    /// What was looked at.
+    /// The component that was checked.
     #[serde(rename = "check")]
     pub(super) subject: String,
     pub(super) verdict: Verdict,
     pub(super) finding: String,
-    /// What it breaks and how to fix it; empty if the check passed.
+    /// The impact of the problem and how to fix it; empty if the check passed.
     pub(super) remedy: String,
 }
 

@@ -1,4 +1,4 @@
-//! The metrics: reachability, families, completeness and age, at the endpoint or in Prometheus.
+//! Checks of the metrics, from the endpoint or from Prometheus: reachability, families, completeness and age.
 
 use capacity_autopilot::{Autopilot, chain, metric_families};
 use openmetrics_reader::scrape::{Completeness, Query, Scraper};
@@ -7,7 +7,7 @@ use prometheus_reader::PrometheusClient;
 use super::findings::Checks;
 use super::series;
 
-/// Reachability, key, families, completeness and age.
+/// Checks the metrics endpoint: reachability, key, families, completeness and age.
 pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &mut Checks) {
     const CHECK: &str = "metrics endpoint";
     let key = "without metrics no capacity is changed: check TEMPORAL_CLOUD_METRICS_API_KEY (account role Metrics Read-Only) and CLOUD_METRICS_API_BASE_URL";
@@ -44,7 +44,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
             let age = answer.newest.map(|newest| now.duration_since(newest));
             let max_age = autopilot.settings().rules.freshness.metrics_max_age;
             match (answer.completeness, age) {
-                // A large account does not fit into one response and is read in parts.
+                // The response of a large account is limited in size and is read in parts.
                 (Completeness::Complete | Completeness::Limited, Some(age)) if age <= max_age => {
                     report.good(CHECK, format!("newest metrics are {} s old", age.as_secs()));
                 }
@@ -76,7 +76,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
     }
 }
 
-/// Reachability, credentials, families, and how far samples are apart.
+/// Checks Prometheus: reachability, credentials, families, and the interval between samples.
 pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient, report: &mut Checks) {
     const CHECK: &str = "Prometheus";
     let url = client.config().base_url();
@@ -98,7 +98,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
             "its samples cannot be read, so no capacity is changed: fix the cause shown here",
         ),
         Ok(present) => {
-            // Without throttling, there are no series for it.
+            // A family without throttling has no series.
             let absent: Vec<&str> = names
                 .iter()
                 .zip(present)

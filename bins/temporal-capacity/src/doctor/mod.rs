@@ -1,4 +1,5 @@
-//! `doctor`: checks keys, roles, clock, endpoints and metrics. Each problem is shown with what it breaks and how to fix it.
+//! `doctor`: checks keys, roles, clock, endpoints and metrics. Shows the impact of each problem and how to
+//! fix it.
 
 mod cloud_ops;
 mod findings;
@@ -69,7 +70,7 @@ fn show(checks: &[Check], global: &Global, terminal: Terminal) -> anyhow::Result
     Ok(if is_bad { Exit::Failed } else { Exit::Done })
 }
 
-/// Renders what `doctor` found.
+/// Renders the findings as a table.
 fn table(checks: &[Check], terminal: Terminal) -> String {
     let mut table = tables::table_with(["", "check", "found", "what it means"], terminal);
     for check in checks {

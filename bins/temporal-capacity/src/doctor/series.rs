@@ -1,4 +1,4 @@
-//! What `doctor` reports about the series of a source: what a scrape job did to them, and unknown families.
+//! Checks of the series of a source: changes made by a scrape job, and unknown families.
 
 use capacity_autopilot::{Autopilot, chain, families_of_unknown_throttling, stored_series};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use prometheus_reader::PrometheusClient;
 
 use super::findings::Checks;
 
-/// What the scrape job does to the series.
+/// Checks how the scrape job changed the series.
 pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Checks) {
     const CHECK: &str = "scrape job";
     let found = match stored_series(client, now).await {
@@ -40,7 +40,7 @@ pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report
     );
 }
 
-/// Whether the source shows throttling of a kind that this version does not know.
+/// Checks whether the source reports a kind of throttling that this version does not support.
 pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Checks) {
     const CHECK: &str = "throttling";
     match families_of_unknown_throttling(autopilot.metrics(), autopilot.now()).await {
@@ -50,8 +50,8 @@ pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Check
         }
         Ok(families) => {
             let remedy =
-                "namespaces that are throttled by it are not scaled down: upgrade to a version that knows it";
-            let finding = format!("metric families of an unknown kind: {}", families.join(", "));
+                "namespaces throttled by it are not scaled down: upgrade to a version that supports it";
+            let finding = format!("metric families of unknown kinds: {}", families.join(", "));
             report.odd(CHECK, finding, remedy);
         }
     }

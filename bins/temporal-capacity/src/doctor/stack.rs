@@ -1,4 +1,4 @@
-//! `doctor stack`: the findings about a self-hosted stack, in the shape of every other check.
+//! `doctor stack`: converts the findings about a self-hosted stack to checks.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the autopilot uses besides the cloud's APIs: ledger, Temporal service, notifications.
+//! Checks of the ledger, the Temporal service and notifications.
 
 use capacity_autopilot::{Autopilot, MetricsSource, Sampling, chain, sampling_rule};
 use capacity_engine::NamespaceId;
@@ -7,10 +7,10 @@ use capacity_workflows::connection;
 
 use super::findings::Checks;
 
-/// How long the Temporal service may take to answer.
+/// Timeout for connecting to the Temporal service.
 const CONNECT_BOUND: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// Whether it can be used, and whether the account can be sampled often enough.
+/// Checks whether the ledger is available and whether the account can be sampled often enough.
 pub(super) async fn ledger(
     autopilot: &Autopilot,
     listed: Option<&[String]>,
@@ -46,7 +46,7 @@ pub(super) async fn ledger(
         }
     }
     if let MetricsSource::Prometheus(_) = autopilot.metrics() {
-        // It holds the hours itself.
+        // Prometheus stores past hours, so no sampling is needed.
         return;
     }
     let names: Vec<NamespaceId> = listed
@@ -82,12 +82,13 @@ pub(super) async fn ledger(
     }
 }
 
-/// Whether the Temporal service that the worker uses can be reached, and its namespace used.
+/// Checks whether the worker's Temporal service is reachable and its namespace is available.
 pub(super) async fn temporal(settings: &Settings, report: &mut Checks) {
     const CHECK: &str = "Temporal service";
     const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
     let identity = format!("temporal-capacity-doctor@{}", std::process::id());
-    // Without an address or a namespace there is nothing to check, and `home` says what is missing.
+    // Without an address or a namespace there is nothing to check here. The check of `home` reports what is
+    // missing.
     let Ok(connection) = connection(&settings.home, identity) else {
         return;
     };

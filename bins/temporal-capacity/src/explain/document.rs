@@ -1,4 +1,4 @@
-//! An explanation as text and as JSON.
+//! Renders an explanation as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -20,32 +20,32 @@ use crate::render;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// How many flips the text names, of observed inputs and of settings each.
+/// Maximum number of flips that the text names, for observed inputs and for settings.
 const NAMED: usize = 3;
 
-/// Where the decision of today differs from the one that was written down.
+/// Shown if the re-evaluated decision differs from the recorded one.
 const DECIDED_AGAIN: &str = "The decision above was re-evaluated by this version from the recorded inputs; the original decision used inputs that were not recorded, or other settings.";
 
-/// An explanation, in the form that is printed.
+/// An explanation, as it is printed.
 pub(super) struct Document {
     subject: String,
     at: String,
     decision: Told,
     row: Option<(Row, &'static str)>,
-    /// The inputs, as lines with a name and a value.
+    /// Names and values of the inputs.
     seen: Vec<(String, String)>,
     seen_json: Value,
     options: Vec<ConsideredOption>,
     flips: Vec<ToldFlip>,
-    /// Whether flips were looked for.
+    /// Whether flips were searched for.
     is_searched: bool,
     notes: Vec<String>,
-    /// What was neither seen nor recorded.
+    /// Inputs that were neither observed nor recorded.
     assumed: Vec<String>,
     recorded: Option<Value>,
 }
 
-/// A decision as text.
+/// A decision, as it is printed.
 pub(super) struct Told {
     pub(super) action: String,
     pub(super) current: Option<u32>,
@@ -81,7 +81,7 @@ impl Told {
         })
     }
 
-    /// `Enable 6 TRUs`, `Keep`.
+    /// Returns the action as text, such as `Enable 6 TRUs` or `Keep`.
     fn action(&self) -> String {
         match (self.action.as_str(), self.wanted) {
             ("Enable" | "Resize", Some(wanted)) => format!("{} {}", self.action, render::trus(Some(wanted))),
@@ -90,7 +90,7 @@ impl Told {
     }
 }
 
-/// One input whose change changes the decision.
+/// A change of one input that changes the decision.
 pub(super) struct ToldFlip {
     pub(super) input: String,
     pub(super) is_observed: bool,
@@ -135,7 +135,7 @@ impl ToldFlip {
 }
 
 impl Document {
-    /// What the engine says of its inputs.
+    /// Builds the document for a decision that the engine explained.
     pub(super) fn of(explanation: Explanation, inputs: &Inputs) -> Self {
         let Explanation {
             decision,
@@ -159,7 +159,7 @@ impl Document {
         }
     }
 
-    /// What a saved plan says.
+    /// Builds the document for a decision in a saved plan.
     pub(super) fn of_plan(plan: &Plan, decision: &PlannedDecision, code: ReasonCode, row: Row) -> Self {
         let mut seen = vec![("capacity".to_owned(), render::trus(decision.current_trus))];
         seen.extend(
@@ -199,7 +199,7 @@ impl Document {
         }
     }
 
-    /// What break-even decides in a backtest.
+    /// Builds the document for a decision by break-even in a backtest.
     pub(super) fn of_trace(
         (subject, at): (String, String),
         decision: Told,
@@ -224,7 +224,7 @@ impl Document {
         }
     }
 
-    /// Adds what the ledger recorded, and where it differs.
+    /// Adds the recorded decision and notes where it differs.
     pub(super) fn recorded(&mut self, row: &HistoryRow) {
         let recorded = &row.decision;
         if recorded.reason_code == self.decision.code && recorded.action == self.decision.action {
@@ -248,7 +248,7 @@ impl Document {
         }));
     }
 
-    /// Adds what a saved plan says, where it differs.
+    /// Adds the decision from a saved plan and notes where it differs.
     pub(super) fn saved(&mut self, decision: &PlannedDecision) {
         if decision.reason_code != self.decision.code || decision.action.as_str() != self.decision.action {
             self.notes.push(format!(
@@ -268,7 +268,7 @@ impl Document {
         }));
     }
 
-    /// Adds what is assumed.
+    /// Adds an assumption.
     pub(super) fn assumed(&mut self, what: &str) {
         self.assumed.push(what.to_owned());
     }
@@ -310,7 +310,7 @@ impl Document {
         for note in self.notes.iter().chain(&self.assumed) {
             let _ = writeln!(text, "{}", tables::printable(note));
         }
-        text.push_str("\nWhat was seen\n");
+        text.push_str("\nInputs\n");
         let width = self.seen.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.seen {
             let _ = writeln!(text, "  {name:width$}  {}", tables::printable(value));
@@ -536,7 +536,7 @@ fn seen_json(inputs: &Inputs) -> Value {
     })
 }
 
-/// A rate as a number, exact to a millionth.
+/// Returns a rate as a JSON number, exact to one millionth.
 fn per_second(rate: Rate) -> Value {
     let value = Decimal::from(rate.micros_per_second()) / Decimal::from(1_000_000);
     value.to_f64().map_or(Value::Null, Value::from)

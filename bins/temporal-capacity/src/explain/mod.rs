@@ -1,4 +1,5 @@
-//! `explain`: one decision, with its inputs, every size, and the smallest change that would have changed it.
+//! `explain`: shows one decision with its inputs, every size, and the smallest change that would have changed
+//! it.
 
 mod document;
 mod trace;
@@ -43,7 +44,7 @@ pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) ->
     Ok(Exit::Done)
 }
 
-/// What would be decided now.
+/// Explains what would be decided now.
 async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result<Document> {
     let needs = Needs {
         cloud_keys: true,
@@ -69,7 +70,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     Ok(Document::of(explain(&inputs), &inputs))
 }
 
-/// What was decided at a time.
+/// Explains a recorded decision.
 async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Result<Document> {
     let at = at
         .map(|text| {
@@ -117,7 +118,7 @@ async fn recorded_namespace(ledger: &Ledger, name: &str) -> anyhow::Result<Names
     }
 }
 
-/// What a saved plan says.
+/// Explains a decision in a saved plan.
 fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
@@ -145,7 +146,8 @@ fn of_plan(file: &Path, name: &str) -> anyhow::Result<Document> {
             document.saved(decision);
             if sizes_assumed {
                 document.assumed(
-                    "The sizes are assumed to be the documented ones: they are read only where a change is wanted.",
+                    "The documented sizes are assumed, because sizes are read only for namespaces that need \
+                     a change.",
                 );
             }
             return Ok(document);

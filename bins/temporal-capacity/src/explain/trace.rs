@@ -1,4 +1,4 @@
-//! `explain --trace`: what break-even decides at a minute of a backtest.
+//! `explain --trace`: explains what break-even decides at one minute of a backtest.
 
 use std::path::Path;
 
@@ -20,10 +20,10 @@ use crate::arguments::{Explain, Global};
 use crate::backtest::{self, Load, parameters};
 use crate::setup;
 
-/// Most actions per minute that are tried.
+/// Highest number of actions per minute that the search tries.
 const MOST: u64 = 1_000_000_000;
 
-/// One evaluation of break-even, with everything it looked at.
+/// One evaluation of break-even, with all of its inputs.
 #[derive(Clone)]
 struct Evaluated {
     now: i64,
@@ -45,7 +45,7 @@ impl Evaluated {
             envelope: self.envelope,
             ladder: &self.ladder,
             window: &self.window,
-            // A trace counts actions.
+            // A trace counts actions, each of which is billed.
             billed_permille: 1000,
         }
     }
@@ -55,7 +55,7 @@ impl Evaluated {
     }
 }
 
-/// Break-even, watched: the last evaluation up to a minute is kept.
+/// Wraps break-even and keeps its last evaluation up to a given minute.
 struct Watched {
     policy: BreakEven,
     parameters: Parameters,
@@ -120,7 +120,7 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     Ok(document(name, &trace, &evaluated, price))
 }
 
-/// Minutes since the beginning of the series.
+/// Returns the minutes since the beginning of the trace.
 fn minute_of(at: &str, trace: &Trace) -> anyhow::Result<i64> {
     if let Ok(minute) = at.parse::<i64>() {
         return Ok(minute);
@@ -224,7 +224,7 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
                 format!("costs {} more", in_dollars(price.of(more)))
             }
             (false, _) if option.trus == evaluated.current => "current".to_owned(),
-            (false, _) => "saves less than a change costs, or was outweighed by the history".to_owned(),
+            (false, _) => "saves less than a change costs, or the history outweighs it".to_owned(),
         };
         let idle = price.of(360_000 * u64::from(option.trus.saturating_sub(1)));
         ConsideredOption {
@@ -240,7 +240,7 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
     costs.map(about).collect()
 }
 
-/// One input of break-even.
+/// An input of break-even.
 struct Input {
     name: &'static str,
     is_observed: bool,

@@ -1,4 +1,4 @@
-//! `report`: what capacity cost and saved, from the rows of the ledger.
+//! `report`: shows the cost and savings of capacity, from the rows of the ledger.
 
 mod page;
 mod sheets;
@@ -25,7 +25,7 @@ use crate::terminal::Terminal;
 
 use shown::Shown;
 
-/// How long a webhook may take.
+/// Timeout for the webhook.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -37,7 +37,7 @@ pub(crate) async fn run(flags: &Report, global: &Global, terminal: Terminal) -> 
     }
     let settings = setup::settings(&global, Needs::default())?;
     let location = ledger::location_of(&settings)?;
-    // Fail early, before minutes are read.
+    // Check this first, before the minutes are read.
     let client = flags.reconcile.then(|| ops_client(&settings)).transpose()?;
     let webhook = flags.notify.then(|| webhook(&settings)).transpose()?;
     let ledger = Ledger::open_read_only(&location).await?;
@@ -117,7 +117,8 @@ async fn make(
     })
 }
 
-/// The current time; for a simulated cloud whose time runs ahead, its newest minute.
+/// Returns the current time. If a simulated cloud's clock is ahead of it, returns the time of its newest
+/// minute.
 async fn now(ledger: &Ledger) -> anyhow::Result<Timestamp> {
     let newest = ledger.info().await?.newest_minute;
     let over = newest.and_then(|minute| minute.checked_add(SignedDuration::from_mins(1)).ok());

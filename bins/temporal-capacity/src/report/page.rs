@@ -1,4 +1,4 @@
-//! A report as one HTML file: no network, no script, readable on a phone, printable.
+//! A report as one HTML file. It needs no network or script, and works on phones and on paper.
 
 use std::fmt::Write as _;
 
@@ -25,8 +25,8 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     )?;
     writeln!(
         body,
-        "<p class=\"note\">{} to {} ({} hours, UTC), price {}. Capacity is billed by the calendar hour at its highest size; what an hour \
-         falls short of its minimum is paid for without use. Other policies are replayed on the same minutes.</p>",
+        "<p class=\"note\">{} to {} ({} hours, UTC), price {}. Capacity is billed by the calendar hour at \
+         its highest size; if an hour's usage is below the minimum, the difference is paid for but not used. Other policies are replayed on the same minutes.</p>",
         report.from,
         report.to,
         report.hours,
@@ -69,7 +69,8 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     ))
 }
 
-/// What was paid, next to what the others would have cost. The table below shows the same figures.
+/// Draws what was paid next to what the other policies would have cost. The table below it shows the same
+/// figures.
 fn bars(body: &mut String, shown: &Shown) -> std::fmt::Result {
     let total = &shown.report.total;
     let mut costs = vec![("actual", total.idle_usd)];

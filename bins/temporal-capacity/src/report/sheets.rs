@@ -1,4 +1,4 @@
-//! The tables of a report, the same for terminal, Markdown and HTML.
+//! The tables of a report, shared by terminal, Markdown and HTML.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::shown::Shown;
 use crate::render::grouped;
 
-/// Rows that a table shows; the JSON document and CSV have all.
+/// Maximum number of rows that a table shows. JSON and CSV contain all.
 const SHOWN: usize = 40;
 
 /// One table.
@@ -17,14 +17,14 @@ pub(super) struct Sheet {
     pub(super) title: String,
     pub(super) header: Vec<&'static str>,
     pub(super) rows: Vec<Vec<String>>,
-    /// How many columns from the left are text.
+    /// Number of columns from the left that contain text.
     pub(super) text_columns: usize,
-    /// What is below it.
+    /// Note below the table.
     pub(super) note: Option<String>,
 }
 
 impl Sheet {
-    /// Keeps as many rows as are shown, and says how many are left out.
+    /// Truncates the table to the rows that are shown, and adds a note with the number of rows left out.
     fn cut(mut self) -> Self {
         let left = self.rows.len().saturating_sub(SHOWN);
         if left > 0 {
@@ -35,7 +35,7 @@ impl Sheet {
     }
 }
 
-/// All tables that have rows.
+/// Returns all tables that have rows.
 pub(super) fn sheets(shown: &Shown) -> Vec<Sheet> {
     let report = &shown.report;
     let mut sheets = vec![
@@ -172,7 +172,7 @@ fn shadows(report: &Report) -> Sheet {
         ]
     });
     Sheet {
-        title: "In shadow: what another policy would have decided in the same evaluations".to_owned(),
+        title: "Shadow policy: decisions in the same evaluations".to_owned(),
         header: vec!["policy", "decisions", "agreed", "larger size", "smaller size"],
         rows: rows.collect(),
         text_columns: 1,
@@ -194,7 +194,7 @@ fn shadow_differences(report: &Report) -> Sheet {
         })
     });
     Sheet {
-        title: "In shadow: the newest decisions for another size".to_owned(),
+        title: "Shadow policy: newest decisions for a different size".to_owned(),
         header: vec!["when (UTC)", "namespace", "acting", "in shadow", "reason"],
         rows: rows.collect(),
         text_columns: 5,
@@ -290,7 +290,7 @@ fn differences(bill: &Reconciliation) -> Sheet {
     }
 }
 
-/// The summary of the report in one sentence.
+/// Returns a summary of the report in a few sentences.
 pub(super) fn headline(report: &Report) -> String {
     let total = &report.total;
     let mut text = format!(
@@ -321,7 +321,7 @@ pub(super) fn headline(report: &Report) -> String {
     text
 }
 
-/// The result of the comparison with the bill.
+/// Returns the result of the comparison with the bill.
 pub(super) fn verdict(bill: &Reconciliation) -> String {
     let compared: i64 = bill.namespaces.iter().map(|it| it.hours).sum();
     let mut text = if bill.is_equal {
@@ -332,13 +332,13 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
         )
     } else if bill.differences.is_empty() {
         format!(
-            "None of the {} hours compared differs by half a cent or more; added up, the difference is {}.",
+            "None of the {} hours compared differs by half a cent or more; the sum of the differences is {}.",
             grouped(compared),
             in_dollars(bill.difference_usd)
         )
     } else {
         format!(
-            "The bill is {} {} than the ledger says; {} of {} hours differ, {} of them without an explanation.",
+            "The bill is {} {} than the ledger; {} of {} hours differ, {} of them without an explanation.",
             in_dollars(bill.difference_usd.abs()),
             if bill.difference_usd < Decimal::ZERO {
                 "lower"

@@ -1,8 +1,8 @@
-//! Everything that a report shows, in any format.
+//! Everything that a report shows, independent of the format.
 
 use capacity_report::{Figure, Reconciliation, Report};
 
-/// A report, with what was asked for in addition.
+/// A report with its optional parts.
 pub(super) struct Shown {
     pub(super) report: Report,
     pub(super) figures: Option<Vec<Figure>>,

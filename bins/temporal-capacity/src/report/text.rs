@@ -1,4 +1,4 @@
-//! A report as tables, Markdown, CSV and JSON.
+//! Renders a report as tables, Markdown, CSV and JSON.
 
 use std::fmt::Write as _;
 
@@ -51,7 +51,7 @@ pub(super) fn table(shown: &Shown, terminal: Terminal) -> String {
     text.trim_end().to_owned()
 }
 
-/// What is below the tables: what the bill says, and notes.
+/// Returns the lines below the tables: the comparison with the bill, and notes.
 pub(super) fn closing(shown: &Shown) -> Vec<String> {
     let mut lines: Vec<String> = shown.bill.iter().map(verdict).collect();
     lines.extend(shown.report.notes.iter().map(|note| format!("Note: {note}.")));
@@ -74,7 +74,7 @@ fn explained(text: &mut String, figure: &Figure) {
     }
 }
 
-/// Rows in one line: `capacity_minutes account=a1b2c ..., 2026-11-22T10:00:00Z to ..., 12 minutes`.
+/// Describes rows in one line: `capacity_minutes account=a1b2c ..., 2026-11-22T10:00:00Z to ..., 12 minutes`.
 pub(super) fn row_line(rows: &Rows) -> String {
     let mut line = rows.table.to_owned();
     for (key, value) in &rows.keys {
@@ -141,7 +141,7 @@ pub(super) fn json(shown: &Shown) -> anyhow::Result<Value> {
     Ok(document)
 }
 
-/// A row for each namespace and policy; `actual` is what was recorded.
+/// Returns one row per namespace and policy. `actual` is the recorded capacity.
 pub(super) fn csv(shown: &Shown) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([

@@ -67,7 +67,7 @@ fn a_slow_change_keeps_being_followed() {
     insta::assert_snapshot!(text(&slow_change(&change(), at(NOW))), @r"
     Warning: Capacity of account a1b2c: a change is slow
     [pay.a1b2c] on-demand -> 6 TRUs is still in progress after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
-    Nothing else is changed on this namespace meanwhile; the operation is followed for 24 h, and its outcome is announced
+    No other change is made to this namespace until it ends; the operation is followed for 24 h, and its outcome is announced
     *What to do*
     Look up the operation with `tcld request get --request-id 7ca9ac17-1111-8222-8333-444455556666`; contact Temporal Support if it does not end
     ");
@@ -91,7 +91,7 @@ fn a_change_without_progress_points_to_the_workers() {
     insta::assert_snapshot!(text(&change_without_progress(&change(), since, at(NOW))), @r"
     Warning: Capacity of account a1b2c: a change makes no progress
     [pay.a1b2c] on-demand -> 6 TRUs has made no progress for 12 min (since 2026-11-29 10:33 UTC); it was started 15 min ago
-    Nothing else is changed on this namespace until it ends
+    No other change is made to this namespace until it ends
     *What to do*
     Check that a worker of this version polls the task queue; `temporal workflow show -w capacity-change/pay.a1b2c` shows the failing step
     Look up the operation with `tcld request get --request-id 7ca9ac17-1111-8222-8333-444455556666`; contact Temporal Support if it does not end
