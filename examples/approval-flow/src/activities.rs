@@ -1,4 +1,4 @@
-//! The activities: policy check, reminder, the task itself, audit record.
+//! The activities: policy check, reminder, the task itself, and the audit record.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
 
@@ -15,13 +15,13 @@ use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions, ApplicationFailure}
 use crate::messages::{Outcome, Status};
 use crate::policy::{PolicyDecision, PolicyFile};
 
-/// What the activities need.
+/// Dependencies of the activities.
 pub struct Approvals {
-    /// The rules.
+    /// Rules that decide which inputs are allowed.
     pub policy: Arc<PolicyFile>,
-    /// Where audit records are appended, one JSON object per line; the log if nowhere.
+    /// File to which audit records are appended, one JSON object per line; `None` for the log.
     pub audit: Option<PathBuf>,
-    /// One append at a time.
+    /// Serializes appends to the audit file.
     pub appending: Mutex<()>,
 }
 
@@ -38,7 +38,7 @@ impl Approvals {
 
 #[activities]
 impl Approvals {
-    /// Checks an input against the rules. Rules that do not parse decide nothing: the check is retried until they do.
+    /// Checks an input against the rules. If the rules do not parse, the check is retried until they do.
     #[activity(name = "approval.check_policy")]
     pub async fn check_policy(
         self: Arc<Self>,
@@ -46,7 +46,7 @@ impl Approvals {
         text: String,
     ) -> Result<PolicyDecision, ActivityError> {
         let policy = self.policy.current().map_err(|mistakes| {
-            tracing::error!("cannot check the policy, will retry: {mistakes}");
+            tracing::error!("cannot check the policy, retrying: {mistakes}");
             ApplicationFailure::builder(mistakes)
                 .type_name("InvalidRules".to_owned())
                 .build()
@@ -54,7 +54,7 @@ impl Approvals {
         Ok(policy.decide(&text))
     }
 
-    /// Reminds people of a request that waits.
+    /// Posts a reminder about a request that waits for approval.
     #[activity(name = "approval.remind")]
     pub async fn remind(
         self: Arc<Self>,
@@ -80,7 +80,8 @@ impl Approvals {
         Ok(format!("executed: {}", text.trim()))
     }
 
-    /// Appends the audit record. A retry finds the record that an earlier attempt wrote.
+    /// Appends the audit record. A retry detects the record of an earlier attempt and does not append it
+    /// again.
     #[activity(name = "approval.audit")]
     pub async fn audit(
         self: Arc<Self>,
@@ -111,12 +112,13 @@ fn append(path: &Path, run: &str, outcome: &Outcome) -> std::io::Result<()> {
     record["run"] = run.into();
     record["time"] = jiff::Timestamp::now().to_string().into();
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    // One write, so that two processes never mix their lines.
+    // A single write, so that two processes never mix their lines.
     file.write_all(format!("{record}\n").as_bytes())?;
     file.sync_data()
 }
 
-/// Options of an activity that is retried for as long as it takes: nothing is lost while rules or the audit file are broken.
+/// Returns options for an activity that is retried indefinitely, so that nothing is lost while the rules or
+/// the audit file are broken.
 pub(crate) fn patient() -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))

@@ -1,4 +1,5 @@
-//! The workflow: validate, check the policy, wait for a person, execute, record.
+//! The workflow: validates the input, checks the policy, waits for approval, executes the task and records
+//! the outcome.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use temporalio_sdk::{
 use crate::activities::{Approvals, patient};
 use crate::messages::{Answer, ApprovalRequest, Decision, End, Outcome, Phase, Status, Verdict};
 
-/// Since 0.2 people are reminded again, halfway between the last regular reminder and the expiry.
+/// Patch id. Since 0.2, a last reminder is sent halfway between the last regular reminder and the expiry.
 pub const PATCH_LAST_REMINDER: &str = "last-reminder-before-expiry";
 
 /// A request for approval.
@@ -27,14 +28,14 @@ pub struct ApprovalFlow {
     input_problem: Option<String>,
 }
 
-/// An input that is refused, with every reason.
+/// A rejected input, with every reason.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid input: {}", .0.join("; "))]
 struct InvalidInput(Vec<String>);
 
 #[workflow_methods]
 impl ApprovalFlow {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<ApprovalRequest>) -> Self {
         let status = Status {
@@ -47,7 +48,7 @@ impl ApprovalFlow {
         }
     }
 
-    /// Runs one request to its end.
+    /// Runs one request from start to end.
     #[run(name = "ApprovalFlow")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<Outcome> {
         let request = Self::validated(context)?;
@@ -97,35 +98,35 @@ impl ApprovalFlow {
         Ok(outcome)
     }
 
-    /// Approves, without an answer: `temporal workflow signal --name approve`.
+    /// Approves the request. Returns nothing: `temporal workflow signal --name approve`.
     #[signal(name = "approve")]
     pub fn approve(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
         self.decide(true, verdict);
     }
 
-    /// Rejects, without an answer.
+    /// Rejects the request. Returns nothing.
     #[signal(name = "reject")]
     pub fn reject(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
         self.decide(false, verdict);
     }
 
-    /// Approves, and answers whether the decision counts.
+    /// Approves the request and returns whether the decision was accepted.
     #[update(name = "approve")]
     pub fn approve_and_answer(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> Answer {
         let verdict = verdict(context, raw);
         self.decide(true, verdict)
     }
 
-    /// Rejects, and answers whether the decision counts.
+    /// Rejects the request and returns whether the decision was accepted.
     #[update(name = "reject")]
     pub fn reject_and_answer(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> Answer {
         let verdict = verdict(context, raw);
         self.decide(false, verdict)
     }
 
-    /// Current status.
+    /// Returns the current status.
     #[query(name = "status")]
     pub fn status(&self, _context: &WorkflowContextView) -> Status {
         self.status.clone()
@@ -133,7 +134,7 @@ impl ApprovalFlow {
 }
 
 impl ApprovalFlow {
-    /// The first decision counts. One that arrives while the policy is checked is kept.
+    /// Accepts only the first decision. A decision that arrives during the policy check is kept.
     fn decide(&mut self, approved: bool, verdict: Verdict) -> Answer {
         if let Some(earlier) = &self.status.decision {
             return Answer {
@@ -177,7 +178,7 @@ impl ApprovalFlow {
             .into())
     }
 
-    /// Waits until a person decides or the request expires, and reminds people meanwhile.
+    /// Waits until a person decides or the request expires, and sends reminders meanwhile.
     async fn wait_for_decision(
         context: &WorkflowContext<Self>,
         request: &ApprovalRequest,
@@ -206,7 +207,7 @@ impl ApprovalFlow {
                     }
                 }
             }
-            // A canceled timer ends at once.
+            // The wait for a canceled timer ends at once.
             if context.cancellation_token().is_cancelled() {
                 return Err(WorkflowTermination::cancelled());
             }
@@ -225,8 +226,8 @@ impl ApprovalFlow {
     }
 }
 
-/// Reads who and why from a payload: nothing, a reason as text, or `{"who": ..., "reason": ...}`. Never fails, because a
-/// signal that cannot be decoded would block the workflow.
+/// Reads the person and the reason from a payload: nothing, a reason as text, or `{"who": ..., "reason":
+/// ...}`. Never fails, because a signal that cannot be decoded would block the workflow.
 fn verdict(context: &SyncWorkflowContext<ApprovalFlow>, raw: RawValue) -> Verdict {
     let none = SerializationContextData::None;
     let converter = context.payload_converter();

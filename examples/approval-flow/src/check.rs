@@ -1,4 +1,4 @@
-//! What must hold between the steps of a definition: no cycles, no step that can never run, inputs of the right form.
+//! Checks between the steps of a definition: no cycles, no unreachable steps, and inputs of the right type.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,7 +15,7 @@ pub(crate) fn check(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     check_inputs(reader, steps, lines);
 }
 
-/// Unknown needs, cycles, and steps that can never run.
+/// Reports unknown needs, cycles, and unreachable steps.
 fn check_graph(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     let by_id: BTreeMap<&str, usize> = steps
         .iter()
@@ -39,7 +39,7 @@ fn check_graph(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
             dead.insert(&step.id, "its condition is never true".to_owned());
         }
     }
-    // What needs a step that never runs never runs either.
+    // A step that needs an unreachable step is unreachable too.
     loop {
         let more = steps.iter().find_map(|step| {
             if dead.contains_key(step.id.as_str()) || cyclic.contains(step.id.as_str()) {
@@ -93,13 +93,13 @@ fn report_cycles<'s>(
     cyclic
 }
 
-/// Returns the shortest way from a step through its needs back to itself.
+/// Returns the shortest path from a step through its needs back to itself.
 fn cycle_through(start: usize, steps: &[Step], by_id: &BTreeMap<&str, usize>) -> Option<Vec<usize>> {
     let mut ways: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut queue = VecDeque::from([(start, vec![start])]);
     while let Some((at, way)) = queue.pop_front() {
         for need in steps[at].needs.iter().filter_map(|need| by_id.get(need.as_str())) {
-            // A step that needs itself has been reported.
+            // A step that needs itself has already been reported.
             if *need == start && way.len() > 1 {
                 return Some(way);
             }
@@ -113,7 +113,7 @@ fn cycle_through(start: usize, steps: &[Step], by_id: &BTreeMap<&str, usize>) ->
     None
 }
 
-/// Unknown activities, inputs of wrong form, and references to what has not run.
+/// Reports unknown activities, inputs of the wrong type, and references to steps that may not have run.
 fn check_inputs(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     for (step, line) in steps.iter().zip(lines) {
         let before = earlier(step, steps);
@@ -164,7 +164,7 @@ fn check_inputs(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     }
 }
 
-/// All steps that have ended before a step starts.
+/// Returns all steps that have ended before this step starts.
 fn earlier<'s>(step: &'s Step, steps: &'s [Step]) -> BTreeSet<&'s str> {
     let mut found = BTreeSet::new();
     let mut queue: Vec<&str> = step.needs.iter().map(String::as_str).collect();
@@ -220,7 +220,7 @@ fn check_references(
     }
 }
 
-/// The form of a value, if it is known before the run.
+/// Returns the type of a value if it is known before the run.
 fn known_form(node: &Node, steps: &[Step]) -> Option<&'static str> {
     let Some(text) = node.text() else {
         return Some(node.form());

@@ -1,4 +1,4 @@
-//! What the program does with requests: start, decide, list, show, audit.
+//! Commands for requests: start, decide, list, show and audit.
 
 use std::time::Duration;
 
@@ -17,17 +17,18 @@ use crate::messages::{Answer, ApprovalRequest};
 use crate::trail::{Entry, trail};
 use crate::{ApprovalFlow, ID_PREFIX, TASK_QUEUE};
 
-/// How long a decision waits for a worker.
+/// Timeout for a worker to process a decision.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most requests that `list` shows.
+/// Maximum number of requests that `list` shows.
 const MAX_LISTED: usize = 100;
 
-/// Starts a request and returns its workflow id. An id that exists already is the same request: nothing is started twice.
+/// Starts a request and returns its workflow id. If the id already exists, it is the same request and nothing
+/// is started.
 ///
 /// # Errors
 ///
-/// If the request is invalid, which starts nothing, or the server refuses it.
+/// If the request is invalid, in which case nothing is started, or if the server rejects it.
 pub async fn start(client: &Client, request: ApprovalRequest, id: Option<String>) -> anyhow::Result<String> {
     let problems = request.problems();
     if !problems.is_empty() {
@@ -52,11 +53,11 @@ fn new_id() -> String {
     format!("{ID_PREFIX}-{nanos:x}-{:x}", std::process::id())
 }
 
-/// Approves or rejects a request, or a step of a definition.
+/// Approves or rejects a request or a step of a definition.
 ///
 /// # Errors
 ///
-/// If the request does not exist, is closed or decided already, or no worker answers.
+/// If the request does not exist, is closed or has been decided, or if no worker responds.
 pub async fn decide(
     client: &Client,
     id: &str,
@@ -72,7 +73,7 @@ pub async fn decide(
             last(&handle, id).await?
         );
     }
-    // The name of the update is the same in both workflows.
+    // Both workflows use the same name for the update.
     let input = RawValue::from_value(verdict, &PayloadConverter::default());
     let options = WorkflowExecuteUpdateOptions::default();
     let call = async {
@@ -88,14 +89,15 @@ pub async fn decide(
     };
     let answer = tokio::time::timeout(PATIENCE, call).await.with_context(|| {
         format!(
-            "no worker answered within {} s; the decision is queued and takes effect when a worker polls `{TASK_QUEUE}` (approval-flow worker)",
+            "no worker responded within {} s; the decision is queued and takes effect when a worker polls \
+             `{TASK_QUEUE}` (approval-flow worker)",
             PATIENCE.as_secs()
         )
     })?;
     match answer {
         Ok(answer) if answer.accepted => Ok(answer),
         Ok(answer) => bail!("cannot {verb} `{id}`: {}", answer.sentence),
-        // Closed between the two calls.
+        // The workflow was closed between the two calls.
         Err(WorkflowUpdateError::NotFound(_)) => {
             bail!(
                 "cannot {verb} `{id}`: it is closed ({})",
@@ -110,7 +112,7 @@ pub async fn decide(
 ///
 /// # Errors
 ///
-/// If the server refuses it.
+/// If the server rejects it.
 pub async fn start_definition(client: &Client, input: DriverInput) -> anyhow::Result<String> {
     let id = new_id();
     let options = WorkflowStartOptions::new(TASK_QUEUE, id.clone()).build();
@@ -155,7 +157,7 @@ async fn history(handle: &Handle, id: &str) -> anyhow::Result<Vec<Entry>> {
     Ok(trail(&events))
 }
 
-/// Returns the status of a request and its trail so far.
+/// Returns the status of a request and its audit trail so far.
 ///
 /// # Errors
 ///
@@ -171,9 +173,9 @@ pub async fn audit(client: &Client, id: &str) -> anyhow::Result<(String, Vec<Ent
 pub struct Listed {
     /// Workflow id.
     pub id: String,
-    /// Its status.
+    /// Status of the workflow.
     pub status: String,
-    /// When it started.
+    /// Start time.
     pub started: String,
 }
 
@@ -208,7 +210,7 @@ pub async fn list(client: &Client, open_only: bool) -> anyhow::Result<Vec<Listed
     Ok(listed)
 }
 
-/// The words of `--output json`, which scripts read.
+/// Returns the status as it appears in `--output json`, for scripts.
 fn name(status: WorkflowExecutionStatus) -> &'static str {
     match status {
         WorkflowExecutionStatus::Running => "open",

@@ -12,38 +12,38 @@ use crate::reference::{Condition, Part, Reference, parts};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Definition {
-    /// Its name.
+    /// Name of the definition.
     pub name: String,
-    /// Its steps, in the order of the file.
+    /// Steps in the order of the file.
     pub steps: Vec<Step>,
 }
 
-/// One step.
+/// A step of a definition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Step {
-    /// Its id, unique in the definition.
+    /// Id, unique in the definition.
     pub id: String,
-    /// The activity; nothing for a step that only waits for approval.
+    /// Activity to run; `None` for a step that only waits for approval.
     pub activity: Option<String>,
-    /// The activity's input, with references.
+    /// Input of the activity, with references.
     pub input: Value,
-    /// Steps that must have ended before.
+    /// Steps that must have ended before this one starts.
     pub needs: Vec<String>,
-    /// When it runs; always if nothing is said.
+    /// Condition for the step to run; `None` if it always runs.
     pub when: Option<Condition>,
-    /// Whether a person has to approve before it runs, and after how many seconds that expires.
+    /// Seconds until a required approval expires; `None` if the step needs no approval.
     pub approval: Option<u64>,
-    /// How often the activity is tried.
+    /// Maximum number of attempts of the activity.
     pub attempts: u32,
-    /// The pause before the second attempt, in seconds; it doubles.
+    /// Seconds before the second attempt. The interval doubles with each attempt.
     pub retry_after_seconds: u64,
-    /// How long one attempt may take, in seconds.
+    /// Timeout of one attempt, in seconds.
     pub timeout_seconds: u64,
 }
 
 impl Definition {
-    /// Returns the names that `${input.NAME}` uses.
+    /// Returns the names that occur as `${input.NAME}`.
     pub fn inputs(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for step in &self.steps {
@@ -75,7 +75,7 @@ fn collect_inputs(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The lines of the parts of a step in the file.
+/// The line numbers of a step's parts in the file.
 pub(crate) struct Lines {
     pub(crate) step: usize,
     pub(crate) path: String,

@@ -1,4 +1,5 @@
-//! The driver workflow: interprets a definition. Steps whose needs have ended run in parallel.
+//! The driver workflow, which interprets a definition. It runs steps in parallel once the steps that they
+//! need have ended.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::collections::BTreeMap;
@@ -23,11 +24,11 @@ use crate::messages::{Answer, Decision, Verdict};
 use crate::reference::Values;
 use crate::steps::{Call, Steps};
 
-/// What the driver runs.
+/// Input of the driver workflow.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DriverInput {
-    /// The definition.
+    /// Definition to run.
     pub definition: Definition,
     /// Values for `${input.NAME}`.
     pub input: BTreeMap<String, Value>,
@@ -37,45 +38,45 @@ pub struct DriverInput {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum StepEnd {
-    /// It ran.
+    /// The step succeeded.
     Done {
-        /// What it returned.
+        /// Value that the activity returned.
         output: Value,
     },
-    /// Its condition did not hold, or a step that it needs was skipped.
+    /// Its condition was false, or a step that it needs was skipped.
     Skipped,
     /// It failed, was rejected, or its approval expired.
     Failed {
-        /// Why.
+        /// Reason for the failure.
         reason: String,
     },
-    /// A step that it needs failed.
+    /// A step that this one needs has failed.
     Blocked,
 }
 
-/// How a definition ended.
+/// The result of a definition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DriverOutcome {
-    /// Whether no step failed.
+    /// Whether all steps ended without a failure.
     pub ok: bool,
-    /// How each step ended.
+    /// Result of each step, by id.
     pub steps: BTreeMap<String, StepEnd>,
 }
 
-/// A decision about one step.
+/// A decision about a step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepVerdict {
-    /// The step; may be left out while exactly one waits.
+    /// Id of the step; optional if exactly one step is waiting.
     pub step: Option<String>,
-    /// Who.
+    /// Person who decided.
     pub who: String,
-    /// Why.
+    /// Reason for the decision.
     pub reason: String,
 }
 
-/// The workflow.
+/// The driver workflow.
 #[workflow]
 pub struct Driver {
     input: DriverInput,
@@ -84,14 +85,14 @@ pub struct Driver {
     waiting: BTreeMap<String, Option<Decision>>,
 }
 
-/// An input that is refused.
+/// A rejected input.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid input: {0}")]
 struct InvalidInput(String);
 
 #[workflow_methods]
 impl Driver {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<DriverInput>) -> Self {
         Self {
@@ -132,35 +133,35 @@ impl Driver {
         Ok(DriverOutcome { ok, steps })
     }
 
-    /// Approves a step that waits.
+    /// Approves a waiting step.
     #[signal(name = "approve")]
     pub fn approve(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
         self.decide(true, verdict);
     }
 
-    /// Rejects a step that waits.
+    /// Rejects a waiting step.
     #[signal(name = "reject")]
     pub fn reject(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
         self.decide(false, verdict);
     }
 
-    /// Approves a step that waits, and answers whether the decision counts.
+    /// Approves a waiting step and returns whether the decision was accepted.
     #[update(name = "approve")]
     pub fn approve_and_answer(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> Answer {
         let verdict = verdict(context, raw);
         self.decide(true, verdict)
     }
 
-    /// Rejects a step that waits, and answers whether the decision counts.
+    /// Rejects a waiting step and returns whether the decision was accepted.
     #[update(name = "reject")]
     pub fn reject_and_answer(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> Answer {
         let verdict = verdict(context, raw);
         self.decide(false, verdict)
     }
 
-    /// How each step that has ended ended.
+    /// Returns the results of the steps that have ended.
     #[query(name = "steps")]
     pub fn steps(&self, _context: &WorkflowContextView) -> BTreeMap<String, StepEnd> {
         self.ends.clone()
@@ -181,9 +182,9 @@ impl Driver {
             .collect();
         let step = match (verdict.step, open.as_slice()) {
             (Some(step), _) if open.contains(&step) => step,
-            (Some(step), _) => return refused(format!("the step `{step}` does not wait for approval")),
+            (Some(step), _) => return refused(format!("the step `{step}` is not waiting for approval")),
             (None, [step]) => step.clone(),
-            (None, []) => return refused("no step waits for approval".to_owned()),
+            (None, []) => return refused("no step is waiting for approval".to_owned()),
             (None, several) => {
                 return refused(format!(
                     "several steps are waiting; name one: {}",
@@ -220,7 +221,7 @@ impl Driver {
         Ok(())
     }
 
-    /// How a step ends that does not run.
+    /// Returns the result of a step that cannot run.
     fn before(&self, step: &Step) -> Option<StepEnd> {
         let ends: Vec<&StepEnd> = step.needs.iter().filter_map(|need| self.ends.get(need)).collect();
         if ends

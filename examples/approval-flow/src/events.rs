@@ -1,7 +1,8 @@
-//! Requests from HTTP events: `CloudEvents` in JSON, signed with HMAC-SHA256.
+//! Accepts requests as HTTP events: `CloudEvents` in JSON, signed with HMAC-SHA256.
 //!
-//! The signature covers the timestamp and the body, so that neither can be changed and old events cannot be sent again
-//! later. The workflow id comes from the event's source and id, so an event that is delivered twice starts one request.
+//! The signature covers the timestamp and the body, which prevents tampering and replay of old events. The
+//! workflow id is derived from the event's source and id, so that an event that is delivered twice starts
+//! only one request.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -22,36 +23,36 @@ use crate::ID_PREFIX;
 use crate::commands::start;
 use crate::messages::ApprovalRequest;
 
-/// The largest event, in bytes.
+/// Maximum size of an event, in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// How far the timestamp of an event may be from now.
+/// Maximum difference between the timestamp of an event and the current time.
 pub const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// How long Temporal may take to accept a request.
+/// Timeout for Temporal to accept a request.
 const ACCEPT: Duration = Duration::from_secs(10);
 
 /// Header with the Unix time in seconds.
 pub const TIMESTAMP_HEADER: &str = "x-approval-timestamp";
 
-/// Header with `sha256=` and the HMAC in hex.
+/// Header with `sha256=` and the HMAC as hex digits.
 pub const SIGNATURE_HEADER: &str = "x-approval-signature";
 
-/// The event's type.
+/// The only supported event type.
 pub const EVENT_TYPE: &str = "approval.requested";
 
-/// An event that is refused.
+/// A rejected event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Signature or timestamp.
+    /// The signature or the timestamp is missing or wrong.
     #[error("{0}")]
     Unauthorized(&'static str),
-    /// The event itself.
+    /// The event itself is invalid.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// Returns the signature of a body, as the sender has to compute it.
+/// Returns the signature that the sender of this body has to compute.
 pub fn sign(secret: &SecretString, timestamp: i64, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
     let tag = hmac::sign(&key, &signed(timestamp, body));
@@ -78,11 +79,11 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Verifies timestamp and signature. The comparison takes the same time for every wrong signature.
+/// Verifies timestamp and signature, the latter in constant time.
 ///
 /// # Errors
 ///
-/// If one is missing, malformed, stale or wrong.
+/// If one of them is missing, malformed, stale or wrong.
 pub fn verify(
     secret: &SecretString,
     timestamp: Option<&str>,
@@ -110,11 +111,11 @@ pub fn verify(
     hmac::verify(&key, &signed(timestamp, body), &tag).map_err(|_| refused("the signature is wrong"))
 }
 
-/// Reads one event; returns the workflow id and the request.
+/// Parses an event and returns the workflow id and the request.
 ///
 /// # Errors
 ///
-/// If the body is not a `CloudEvents` event of the expected type, or its request is invalid.
+/// If the body is not a `CloudEvents` event of the expected type, or if its request is invalid.
 pub fn read(body: &[u8]) -> Result<(String, ApprovalRequest), Refused> {
     let invalid = |problem: String| Refused::Invalid(problem);
     let event: Value =
@@ -160,7 +161,7 @@ pub fn read(body: &[u8]) -> Result<(String, ApprovalRequest), Refused> {
     ))
 }
 
-/// What the receiver needs.
+/// State of the receiver.
 #[derive(Clone)]
 struct Receiver {
     client: SharedClient,
@@ -193,7 +194,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
                 Refused::Unauthorized(_) => StatusCode::UNAUTHORIZED,
                 Refused::Invalid(_) => StatusCode::BAD_REQUEST,
             };
-            tracing::warn!(status = status.as_u16(), "event refused: {refused}");
+            tracing::warn!(status = status.as_u16(), "event rejected: {refused}");
             return answer(status, &json!({ "error": refused.to_string() }));
         }
     };
@@ -201,12 +202,12 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         let client = receiver.client.connected().await;
         start(&client, request, Some(id)).await
     };
-    // Before the first connection nothing is accepted either.
+    // Events are also rejected before the first connection.
     let started = tokio::time::timeout(ACCEPT, started).await;
     match started.unwrap_or_else(|_| Err(anyhow::anyhow!("no response within {} s", ACCEPT.as_secs()))) {
         Ok(id) => answer(StatusCode::ACCEPTED, &json!({ "workflow_id": id })),
         Err(error) => {
-            // The sender repeats it: nothing is lost.
+            // The sender retries the event, so nothing is lost.
             tracing::error!("cannot start a request from an event: {error:#}");
             answer(
                 StatusCode::SERVICE_UNAVAILABLE,

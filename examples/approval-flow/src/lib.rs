@@ -1,7 +1,7 @@
-//! A policy check, a human approval, then the task; and definitions of several steps.
+//! A policy check, an approval by a person, and then the task; and definitions with several steps.
 //!
-//! [`ApprovalFlow`] is the workflow of one request, [`Driver`] the one that interprets a [`definition`]; [`commands`] is what
-//! the program does with both.
+//! [`ApprovalFlow`] is the workflow for a single request, [`Driver`] interprets a [`definition`], and
+//! [`commands`] contains the program's operations on both.
 
 mod activities;
 mod approval;
@@ -29,10 +29,10 @@ use temporal_worker_kit::Registry;
 /// The task queue.
 pub const TASK_QUEUE: &str = "approval-flow";
 
-/// The prefix of all workflow ids.
+/// Prefix of all workflow ids.
 pub const ID_PREFIX: &str = "approval";
 
-/// Returns everything that the worker runs.
+/// Returns the registry of all workflows and activities.
 pub fn registry(approvals: Approvals) -> Registry {
     let steps = steps::Steps {
         policy: std::sync::Arc::clone(&approvals.policy),

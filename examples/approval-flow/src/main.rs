@@ -1,4 +1,4 @@
-//! The program: worker, requests, decisions, schedule, events.
+//! The program: runs the worker, and manages requests, decisions, schedules and events.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use temporal_dev_server::{Options, reach};
 use temporal_worker_kit::{Config, ConnectionSettings, Kit, parse_duration, process_environment, subscriber};
 use temporalio_client::Client;
 
-/// How long the last lines on standard error may take.
+/// How long to wait at exit for the last lines to be written to standard error.
 const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Check requests against a policy, let a person decide, execute the task.
+/// Check requests against a policy, wait for approval, and execute the task.
 #[derive(Debug, Parser)]
 #[command(name = "approval-flow", version, max_term_width = 100)]
 #[command(after_help = "\
@@ -45,47 +45,47 @@ enum Command {
     Reject(DecideArguments),
     /// List the newest requests.
     List {
-        /// Only those that are open.
+        /// Show only open requests.
         #[arg(long)]
         open: bool,
     },
     /// Show the status of a request.
     Show {
-        /// Its workflow id.
+        /// Workflow id of the request.
         id: String,
     },
-    /// Print what happened to a request, from its history.
+    /// Print the audit trail of a request from its history.
     Audit {
-        /// Its workflow id.
+        /// Workflow id of the request.
         id: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Run a definition of several steps and print how each one ended, as JSON.
+    /// Run a definition with several steps and print the result of each as JSON.
     Run {
-        /// The definition, in YAML or JSON.
+        /// Definition file, in YAML or JSON.
         file: PathBuf,
         /// A value for `${input.NAME}`; may be repeated.
         #[arg(long, value_name = "NAME=VALUE")]
         input: Vec<String>,
-        /// Print the workflow id and do not wait.
+        /// Print the workflow id without waiting for the result.
         #[arg(long)]
         detach: bool,
     },
     /// Check a definition and report every mistake.
     Validate {
-        /// The definition, in YAML or JSON.
+        /// Definition file, in YAML or JSON.
         file: PathBuf,
     },
-    /// Start requests by a schedule [default: create one, every 15 s].
+    /// Start requests on a schedule [default: create one that runs every 15 s].
     Schedule {
         #[command(subcommand)]
         operation: Option<ScheduleCommand>,
     },
     /// Start requests from signed HTTP events.
     Serve {
-        /// Where events are received.
+        /// Address on which events are received.
         #[arg(long, default_value = "127.0.0.1:8088", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
     },
@@ -93,43 +93,45 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct WorkerArguments {
-    /// The configuration file of the worker.
+    /// Configuration file of the worker.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The rules file [default: `$APPROVAL_FLOW_RULES`, else inputs that start with `forbidden` are denied].
+    /// Rules file [default: `$APPROVAL_FLOW_RULES`; without it, inputs that start with `forbidden` are
+    /// denied].
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// Where audit records are appended, one JSON object per line [default: `$APPROVAL_FLOW_AUDIT`, else the log].
+    /// File to which audit records are appended, one JSON object per line [default: `$APPROVAL_FLOW_AUDIT`;
+    /// without it, the log].
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct StartArguments {
-    /// The input.
+    /// Input of the request.
     text: String,
-    /// Who asks [default: $USER].
+    /// Name of the requester [default: $USER].
     #[arg(long, value_name = "NAME")]
     requester: Option<String>,
-    /// Remind people this often.
+    /// Interval between reminders.
     #[arg(long, default_value = "4h", value_parser = seconds, value_name = "DURATION")]
     remind_every: u64,
-    /// Give up after this time.
+    /// Time until the request expires.
     #[arg(long, default_value = "7d", value_parser = seconds, value_name = "DURATION")]
     expires_after: u64,
 }
 
 #[derive(Debug, Args)]
 struct DecideArguments {
-    /// Its workflow id.
+    /// Workflow id of the request.
     id: String,
-    /// The step of a definition, where several wait.
+    /// Step to decide on, if several steps of a definition are waiting.
     #[arg(long)]
     step: Option<String>,
-    /// Why.
+    /// Reason for the decision.
     #[arg(long, default_value = "")]
     reason: String,
-    /// Who decides [default: $USER].
+    /// Name of the person who decides [default: $USER].
     #[arg(long, value_name = "NAME")]
     who: Option<String>,
 }
@@ -138,39 +140,39 @@ struct DecideArguments {
 enum ScheduleCommand {
     /// Create the schedule.
     Create {
-        /// The input of each request.
+        /// Input of each request.
         #[arg(default_value = "scheduled request")]
         text: String,
-        /// Start a request this often.
+        /// Interval between requests.
         #[arg(long, default_value = "15s", value_parser = seconds, value_name = "DURATION")]
         every: u64,
-        /// Start requests by a cron expression, in UTC, instead.
+        /// Cron expression in UTC, instead of an interval.
         #[arg(long, conflicts_with = "every")]
         cron: Option<String>,
     },
     /// Show whether the schedule is active.
     Show,
-    /// Start no more requests.
+    /// Pause the schedule.
     Pause,
-    /// Start requests again.
+    /// Resume the schedule.
     Unpause,
     /// Start one request now.
     Trigger,
-    /// Start the requests of a past time.
+    /// Start the requests of a past period.
     Backfill {
-        /// The beginning, such as 2026-11-29T00:00:00Z.
+        /// Start of the period, such as 2026-11-29T00:00:00Z.
         #[arg(long, value_name = "TIME")]
         from: jiff::Timestamp,
-        /// The end.
+        /// End of the period.
         #[arg(long, value_name = "TIME")]
         to: jiff::Timestamp,
     },
-    /// Remove the schedule.
+    /// Delete the schedule.
     Delete,
 }
 
 fn seconds(text: &str) -> anyhow::Result<u64> {
-    // `7d`: days are not a fixed time in calendars, and 24 h here.
+    // `7d`: calendar days vary in length; here, a day has 24 h.
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
     let seconds = match days {
         Some(days) => days.saturating_mul(24 * 3_600),
@@ -280,7 +282,7 @@ async fn worker(arguments: WorkerArguments) -> anyhow::Result<()> {
     tracing::subscriber::set_global_default(subscriber(&config.log))?;
     let mut server = None;
     if config.connection.address == ConnectionSettings::default().address {
-        // The usual port, so that the other commands find the server.
+        // Use the default port, so that the other commands find the server.
         let options = Options {
             port: Some(7233),
             ..Options::default()
@@ -329,7 +331,7 @@ async fn run(file: &Path, input: &[String], detach: bool) -> anyhow::Result<()> 
         .collect();
     if !missing.is_empty() {
         bail!(
-            "the definition needs values for: {}; give them with `--input NAME=VALUE`",
+            "the definition needs values for: {}; set them with `--input NAME=VALUE`",
             missing.join(", ")
         );
     }

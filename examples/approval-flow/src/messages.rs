@@ -1,23 +1,24 @@
-//! What goes in and out of the workflow. Fields are only added, so that old histories keep decoding.
+//! Inputs and outputs of the workflow. Fields may be added but not removed, so that old histories still
+//! decode.
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::PolicyDecision;
 
-/// The longest input, in characters.
+/// Maximum length of the input, in characters.
 pub const MAX_CHARACTERS: usize = 10_000;
 
 /// A request for approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ApprovalRequest {
-    /// The input.
+    /// Input text.
     pub text: String,
-    /// Who or what asks: a person, the schedule, an event.
+    /// Requester: a person, the schedule, or an event.
     pub requester: String,
-    /// How often people are reminded, in seconds.
+    /// Interval between reminders, in seconds.
     pub remind_every_seconds: u64,
-    /// After how long the request expires, in seconds.
+    /// Time until the request expires, in seconds.
     pub expires_after_seconds: u64,
 }
 
@@ -33,7 +34,7 @@ impl Default for ApprovalRequest {
 }
 
 impl ApprovalRequest {
-    /// Returns every reason why the request is invalid.
+    /// Returns all reasons why the request is invalid.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let characters = self.text.chars().count();
@@ -55,28 +56,28 @@ impl ApprovalRequest {
     }
 }
 
-/// What a person decides.
+/// A person's decision, without its result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
-    /// Who.
+    /// Name of the person.
     pub who: String,
-    /// Why.
+    /// Reason for the decision.
     pub reason: String,
 }
 
-/// A decision that was taken.
+/// An accepted decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Decision {
-    /// Approved or rejected.
+    /// Whether the request was approved.
     pub approved: bool,
-    /// Who and why.
+    /// Person and reason.
     pub verdict: Verdict,
 }
 
 impl Decision {
-    /// Returns the decision in one sentence.
+    /// Returns the decision as text.
     pub fn sentence(&self) -> String {
         let verb = if self.approved { "approved" } else { "rejected" };
         let who = if self.verdict.who.is_empty() {
@@ -93,28 +94,28 @@ impl Decision {
     }
 }
 
-/// The answer to a decision.
+/// The response to a decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Answer {
-    /// Whether the decision counts.
+    /// Whether the decision was accepted.
     pub accepted: bool,
-    /// One sentence.
+    /// The result as text.
     pub sentence: String,
 }
 
-/// Where a request is.
+/// The phase of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The policy is checked.
+    /// The policy check is running.
     #[default]
     Checking,
-    /// A person has to decide.
+    /// The request is waiting for a person's decision.
     Waiting,
-    /// The task runs.
+    /// The task is running.
     Executing,
-    /// It is over.
+    /// The request is closed.
     Closed,
 }
 
@@ -130,23 +131,23 @@ impl Phase {
     }
 }
 
-/// Current status, as the query `status` answers.
+/// Current status, as returned by the query `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Where the request is.
+    /// Current phase.
     pub phase: Phase,
     /// The request.
     pub request: ApprovalRequest,
-    /// What the policy decided.
+    /// Decision of the policy.
     pub policy: Option<PolicyDecision>,
-    /// What a person decided.
+    /// Decision of a person.
     pub decision: Option<Decision>,
-    /// How many reminders were sent.
+    /// Number of reminders sent.
     pub reminders: u32,
 }
 
-/// How a request ended.
+/// The way a request ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -157,7 +158,7 @@ pub enum End {
     Denied,
     /// A person rejected it.
     Rejected,
-    /// No decision in time.
+    /// No decision was made in time.
     Expired,
 }
 
@@ -167,18 +168,18 @@ pub enum End {
 pub struct Outcome {
     /// Workflow id.
     pub id: String,
-    /// How it ended.
+    /// The way the request ended.
     pub end: End,
-    /// One sentence.
+    /// The result as text.
     pub sentence: String,
     /// The request.
     pub request: ApprovalRequest,
-    /// What the policy decided.
+    /// Decision of the policy.
     pub policy: PolicyDecision,
-    /// What a person decided.
+    /// Decision of a person.
     pub decision: Option<Decision>,
-    /// How many reminders were sent.
+    /// Number of reminders sent.
     pub reminders: u32,
-    /// What the task returned.
+    /// Output of the task.
     pub output: Option<String>,
 }

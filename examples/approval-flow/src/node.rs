@@ -1,27 +1,28 @@
-//! YAML and JSON files as a tree in which every value knows its line. JSON is read as YAML, which contains it.
+//! Parses YAML and JSON files into a tree in which every value has its line number. JSON is parsed as YAML,
+//! of which it is a subset.
 
 use std::fmt;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Number, Value};
 
-/// One mistake in a file.
+/// A mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Line in the file, from 1.
+    /// Line number, from 1.
     pub line: usize,
     /// Path of the value, such as `steps[1].input.text`.
     pub path: String,
-    /// What is wrong, and the remedy.
+    /// The problem and its remedy.
     pub problem: String,
 }
 
-/// Every mistake of a file.
+/// All mistakes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The file.
+    /// Name of the file.
     pub file: String,
-    /// Its mistakes, by line.
+    /// The mistakes, sorted by line.
     pub mistakes: Vec<Mistake>,
 }
 
@@ -47,31 +48,32 @@ impl std::error::Error for Mistakes {}
 /// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Line in the file, from 1.
+    /// Line number, from 1.
     pub line: usize,
     /// The value.
     pub kind: Kind,
 }
 
-/// The forms of a value.
+/// The type of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Null, a flag, a number or text.
+    /// Null, a boolean, a number or text.
     Scalar(Value),
     /// A list.
     List(Vec<Node>),
-    /// Keys with their lines and values, in the order of the file.
+    /// Keys with their line numbers and values, in the order of the file.
     Map(Vec<(String, usize, Node)>),
 }
 
-/// The deepest nesting that is read.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
 
 /// Parses one document.
 ///
 /// # Errors
 ///
-/// If the text is not YAML or JSON, holds several documents, or uses what JSON cannot express.
+/// If the text is not valid YAML or JSON, contains several documents, or uses a feature that JSON does not
+/// have.
 pub fn parse(text: &str) -> Result<Node, Mistake> {
     let at = |line: usize, problem: String| Mistake {
         line,
@@ -133,7 +135,7 @@ fn value(scalar: &Scalar<'_>) -> Option<Value> {
 }
 
 impl Node {
-    /// Returns the value without its lines.
+    /// Returns the value without line numbers.
     pub fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
@@ -147,7 +149,7 @@ impl Node {
         }
     }
 
-    /// Returns the text, if it is one.
+    /// Returns the text, if the value is text.
     pub fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar(Value::String(text)) => Some(text),
@@ -155,7 +157,7 @@ impl Node {
         }
     }
 
-    /// Returns the form as text.
+    /// Returns the type of the value, for messages.
     pub fn form(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar(value) => form_of(value),
@@ -165,7 +167,7 @@ impl Node {
     }
 }
 
-/// Returns the form of a value as text.
+/// Returns the type of a JSON value, for messages.
 pub fn form_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
@@ -180,7 +182,7 @@ pub fn form_of(value: &Value) -> &'static str {
 /// Collects the mistakes of a file.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// What was found so far.
+    /// The mistakes found so far.
     pub mistakes: Vec<Mistake>,
 }
 
@@ -194,7 +196,7 @@ impl Reader {
         });
     }
 
-    /// Returns the entries of a map whose keys are all known; unknown ones are mistakes.
+    /// Returns the entries of a map. Unknown keys are mistakes.
     pub fn map<'n>(&mut self, node: &'n Node, path: &str, known: &[&str]) -> Vec<(&'n str, &'n Node)> {
         let Kind::Map(entries) = &node.kind else {
             self.wrong(node.line, path, format!("must be a map, not {}", node.form()));
@@ -225,7 +227,7 @@ impl Reader {
         &[]
     }
 
-    /// Returns non-empty text.
+    /// Returns the text, which must not be empty.
     pub fn text<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n str> {
         match node.text() {
             Some(text) if !text.trim().is_empty() => Some(text),
@@ -240,11 +242,11 @@ impl Reader {
         }
     }
 
-    /// Returns the result, or every mistake by line.
+    /// Returns the result, or all mistakes sorted by line.
     ///
     /// # Errors
     ///
-    /// If there is any mistake.
+    /// If there are mistakes.
     pub fn finish<T>(mut self, file: &str, result: T) -> Result<T, Mistakes> {
         if self.mistakes.is_empty() {
             return Ok(result);

@@ -1,4 +1,5 @@
-//! Which inputs are allowed: the first rule that matches decides, and an input that no rule matches is allowed.
+//! Decides which inputs are allowed: the first matching rule decides, and an input that matches no rule is
+//! allowed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -7,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::{Mistake, Mistakes, Node, Reader, parse};
 
-/// The rules that apply without a file.
+/// The rules used without a rules file.
 const DEFAULT: &str = "rules:\n  - name: no-forbidden\n    deny: true\n    starts_with: forbidden\n";
 
-/// The largest rules file that is read, in bytes.
+/// Maximum size of the rules file, in bytes.
 const MAX_BYTES: u64 = 1_000_000;
 
-/// What the policy decided.
+/// Decision of the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyDecision {
-    /// Whether the input may go to approval.
+    /// Whether the request proceeds to approval.
     pub allowed: bool,
-    /// The rule that decided, or nothing if none matched.
+    /// The rule that decided; `None` if no rule matched.
     pub rule: Option<String>,
-    /// One sentence.
+    /// The reason as text.
     pub reason: String,
 }
 
@@ -33,7 +34,7 @@ struct Rule {
     condition: Condition,
 }
 
-/// When a rule matches. Upper and lower case do not matter.
+/// Condition for a rule to match. Case-insensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
     StartsWith(String),
@@ -63,18 +64,18 @@ impl Condition {
     }
 }
 
-/// Valid rules, in order.
+/// Valid rules in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     rules: Vec<Rule>,
 }
 
 impl Policy {
-    /// Reads rules, and reports every mistake with its line.
+    /// Parses rules.
     ///
     /// # Errors
     ///
-    /// If the text does not parse or a rule is invalid.
+    /// If the text does not parse or a rule is invalid; reports every mistake with its line.
     pub fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
         let mut reader = Reader::default();
         let mut rules = Vec::new();
@@ -105,7 +106,7 @@ impl Policy {
         reader.finish(file, Self { rules })
     }
 
-    /// Decides about one input.
+    /// Decides whether an input is allowed.
     pub fn decide(&self, input: &str) -> PolicyDecision {
         match self.rules.iter().find(|rule| rule.condition.matches(input)) {
             Some(rule) => {
@@ -186,7 +187,7 @@ fn rule(reader: &mut Reader, node: &Node, path: &str) -> Option<Rule> {
     })
 }
 
-/// The rules in use, read again when their file changes.
+/// The current rules, which are reloaded when their file changes.
 #[derive(Debug)]
 pub struct PolicyFile {
     path: Option<PathBuf>,
@@ -194,7 +195,7 @@ pub struct PolicyFile {
 }
 
 impl PolicyFile {
-    /// Reads the rules file, or takes the default rules if there is none.
+    /// Reads the rules file, or uses the default rules if there is none.
     ///
     /// # Errors
     ///
@@ -208,11 +209,11 @@ impl PolicyFile {
         })
     }
 
-    /// Returns the rules as the file has them now.
+    /// Returns the rules from the current version of the file.
     ///
     /// # Errors
     ///
-    /// If the changed file cannot be read or is invalid. Nothing is decided by rules that are no longer in the file.
+    /// If the changed file cannot be read or is invalid. The previous rules are not used in that case.
     pub fn current(&self) -> Result<Policy, Mistakes> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &self.path {

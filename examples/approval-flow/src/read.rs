@@ -1,4 +1,4 @@
-//! Reading a definition. Every mistake is reported, with path and line.
+//! Parses a definition and reports every mistake with path and line.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,21 @@ use crate::definition::{Definition, Lines, Step};
 use crate::node::{Kind, Mistakes, Node, Reader, join, parse};
 use crate::reference::Condition;
 
-/// The most steps of a definition: each one is several events in the history.
+/// Maximum number of steps in a definition, because each adds several events to the history.
 const MAX_STEPS: usize = 500;
 
-/// The largest definition, in bytes: it is an input of the workflow.
+/// Maximum size of a definition in bytes, because it is a workflow input.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// After how many seconds an approval expires if nothing is said: a week.
+/// Default expiry of an approval in seconds: one week.
 const APPROVAL_SECONDS: u64 = 7 * 24 * 3_600;
 
 impl Definition {
-    /// Reads a definition in YAML or JSON.
+    /// Parses a definition in YAML or JSON.
     ///
     /// # Errors
     ///
-    /// If anything is wrong with it; every mistake is reported.
+    /// If the definition has mistakes; all of them are reported.
     pub fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
         let mut reader = Reader::default();
         let mut definition = Self::default();

@@ -8,13 +8,13 @@ use serde_json::Value;
 /// One reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// A value given at the start.
+    /// An input value of the run.
     Input(String),
-    /// The output of a step, and the keys inside of it.
+    /// The output of a step, and the keys of a value inside it.
     Output(String, Vec<String>),
 }
 
-/// A text cut into literals and references.
+/// A part of a text: a literal or a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part<'t> {
     /// Literal text.
@@ -23,11 +23,11 @@ pub enum Part<'t> {
     Reference(Reference),
 }
 
-/// Cuts a text.
+/// Splits a text into literals and references.
 ///
 /// # Errors
 ///
-/// If a reference is not closed or has another format.
+/// If a reference is not closed or has an invalid format.
 pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -61,12 +61,12 @@ fn reference(text: &str) -> Result<Reference, String> {
     parsed.ok_or_else(|| format!("`${{{text}}}` must be `${{input.NAME}}` or `${{steps.ID.output}}`"))
 }
 
-/// Values that references stand for.
+/// Values of references.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
-    /// Given at the start.
+    /// Input values of the run.
     pub input: BTreeMap<String, Value>,
-    /// Outputs of steps that ran.
+    /// Outputs of steps that have run.
     pub outputs: BTreeMap<String, Value>,
 }
 
@@ -82,7 +82,8 @@ impl Values {
         }
     }
 
-    /// Replaces every reference in a value. A text that is one reference becomes the value itself.
+    /// Replaces every reference in a value. If a text consists of a single reference, the result is the
+    /// referenced value itself.
     pub fn fill(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => self.fill_text(text),
@@ -101,7 +102,7 @@ impl Values {
         match parts(text).as_deref() {
             Ok([Part::Reference(reference)]) => self.get(reference),
             Ok(parts) => Value::String(parts.iter().map(|part| self.shown(part)).collect()),
-            // Validation has refused such a text.
+            // Validation rejects such a text.
             Err(_) => Value::String(text.to_owned()),
         }
     }
@@ -118,19 +119,19 @@ impl Values {
     }
 }
 
-/// When a step runs.
+/// The condition for a step to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The value that is looked at; usually a reference.
+    /// Left value; usually a reference.
     pub left: Value,
-    /// Whether both must be equal; different otherwise.
+    /// Whether the values must be equal (`==`) or different (`!=`).
     pub equal: bool,
-    /// What it is compared with.
+    /// Right value.
     pub right: Value,
 }
 
 impl Condition {
-    /// Reads `LEFT == RIGHT`, `LEFT != RIGHT`, or `LEFT` alone, which must be true.
+    /// Parses `LEFT == RIGHT`, `LEFT != RIGHT`, or `LEFT` alone, which must be true.
     pub fn read(text: &str) -> Self {
         let split = |operator: &str| {
             text.split_once(operator)
@@ -148,19 +149,19 @@ impl Condition {
         }
     }
 
-    /// Whether the step runs.
+    /// Returns whether the condition is true.
     pub fn holds(&self, values: &Values) -> bool {
         (values.fill(&self.left) == values.fill(&self.right)) == self.equal
     }
 
-    /// Whether it never holds, for any results of the steps.
+    /// Returns whether the condition is false for all possible step results.
     pub fn never_holds(&self) -> bool {
         let is_constant = |value: &Value| !value.to_string().contains("${");
         is_constant(&self.left) && is_constant(&self.right) && !self.holds(&Values::default())
     }
 }
 
-/// `true`, `3` and `"x"` are JSON; anything else is text.
+/// Parses `true`, `3` and `"x"` as JSON, and anything else as text.
 fn literal(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.trim_matches('\'').to_owned()))
 }

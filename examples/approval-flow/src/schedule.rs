@@ -1,4 +1,4 @@
-//! The schedule that starts requests: every 15 s by default, or by cron.
+//! The schedule that starts requests, by default every 15 s.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,16 +15,16 @@ use temporalio_client::{Client, RpcOptions};
 use crate::messages::ApprovalRequest;
 use crate::{ApprovalFlow, TASK_QUEUE};
 
-/// The schedule's id.
+/// Id of the schedule.
 pub const SCHEDULE_ID: &str = "approval-flow-schedule";
 
-/// The longest backfill: each point in time starts one request.
+/// Maximum length of a backfill, because each scheduled time starts a request.
 const MAX_BACKFILL: Duration = Duration::from_hours(31 * 24);
 
-/// When requests are started.
+/// The times at which requests are started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
-    /// At equal intervals.
+    /// At a fixed interval.
     Every(Duration),
     /// By a cron expression, in UTC.
     Cron(String),
@@ -34,7 +34,7 @@ pub enum When {
 ///
 /// # Errors
 ///
-/// If the request is invalid, the schedule exists, or the server refuses it.
+/// If the request is invalid, if the schedule already exists, or if the server rejects it.
 pub async fn create(client: &Client, when: &When, text: String) -> anyhow::Result<()> {
     let request = ApprovalRequest {
         text,
@@ -60,7 +60,7 @@ pub async fn create(client: &Client, when: &When, text: String) -> anyhow::Resul
     let options = CreateScheduleOptions::builder()
         .action(action)
         .spec(spec)
-        // Requests wait for people; one that waits must not hold up the next.
+        // Requests wait for approval; a waiting one must not delay the next.
         .overlap_policy(ScheduleOverlapPolicy::AllowAll)
         .note("created by approval-flow schedule".to_owned())
         .build();
@@ -75,26 +75,27 @@ pub async fn create(client: &Client, when: &When, text: String) -> anyhow::Resul
     }
 }
 
-/// What can be done with the schedule.
+/// Operations on the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Start no more requests.
+    /// Pauses the schedule.
     Pause,
-    /// Start requests again.
+    /// Resumes the schedule.
     Unpause,
-    /// Start one request now.
+    /// Starts one request now.
     Trigger,
-    /// Start the requests of a past time.
+    /// Starts the requests of a past period.
     Backfill(Timestamp, Timestamp),
-    /// Remove the schedule.
+    /// Deletes the schedule.
     Delete,
 }
 
-/// Carries out one operation.
+/// Performs one operation.
 ///
 /// # Errors
 ///
-/// If the schedule does not exist, the time span of a backfill is invalid, or the server refuses it.
+/// If the schedule does not exist, if the period of a backfill is invalid, or if the server rejects the
+/// operation.
 pub async fn operate(client: &Client, operation: &Operation) -> anyhow::Result<()> {
     let handle: ScheduleHandle<Client> = client.get_schedule_handle(SCHEDULE_ID);
     let done = match operation {
@@ -140,17 +141,17 @@ pub async fn operate(client: &Client, operation: &Operation) -> anyhow::Result<(
         Err(ScheduleError::Rpc(status)) if status.code() == Code::NotFound => {
             bail!("the schedule `{SCHEDULE_ID}` does not exist; create it: approval-flow schedule")
         }
-        Err(error) => Err(error).context("the server refused the operation"),
+        Err(error) => Err(error).context("the server rejected the operation"),
     }
 }
 
-/// Whole seconds: cron and intervals do not support fractions.
+/// Truncates to whole seconds, because cron expressions and intervals do not support fractions.
 fn system_time(time: Timestamp) -> SystemTime {
     let seconds = u64::try_from(time.as_second()).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// Returns the schedule in one line.
+/// Returns a one-line description of the schedule.
 ///
 /// # Errors
 ///

@@ -13,25 +13,25 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::policy::PolicyFile;
 
-/// One activity and the forms of its input and output.
+/// An activity with the types of its input and output.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its name in definitions.
+    /// Name in definitions.
     pub name: &'static str,
-    /// Its input.
+    /// Fields of its input.
     pub input: &'static [Field],
-    /// The form of its output.
+    /// Type of its output.
     pub output: &'static str,
 }
 
-/// One key of an input.
+/// A field of an input.
 #[derive(Debug)]
 pub struct Field {
-    /// The key.
+    /// Name of the field.
     pub name: &'static str,
-    /// The form of its value.
+    /// Type of its value.
     pub form: &'static str,
-    /// Whether it must be given.
+    /// Whether the field is required.
     pub required: bool,
 }
 
@@ -78,7 +78,7 @@ pub const CATALOGUE: &[Entry] = &[
         input: &[required("seconds", "a number")],
         output: "a number",
     },
-    // Fails at its first attempts, to try out retries.
+    // Fails on its first attempts, to demonstrate retries.
     Entry {
         name: "flaky",
         input: &[required("failures", "a number")],
@@ -86,24 +86,24 @@ pub const CATALOGUE: &[Entry] = &[
     },
 ];
 
-/// Returns the activity of a name.
+/// Returns the activity with this name.
 pub fn activity(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name == name)
 }
 
-/// A call of one activity.
+/// A call of an activity.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Call {
-    /// Its name.
+    /// Name of the activity.
     pub activity: String,
-    /// Its input, without references.
+    /// Input with all references replaced.
     pub input: Value,
 }
 
-/// Runs the activities of definitions.
+/// Runs the activities of a definition.
 pub struct Steps {
-    /// The rules of `policy.check`.
+    /// Rules for `policy.check`.
     pub policy: Arc<PolicyFile>,
 }
 
@@ -136,7 +136,7 @@ fn number(input: &Value, key: &'static str) -> Result<f64, ActivityError> {
     number.ok_or_else(|| permanent(CallError::Form(key, "a number")))
 }
 
-/// Whole results stay whole.
+/// Converts a number to JSON, as an integer if it is whole.
 fn value_of(number: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "only where it is whole and small")]
     if number.fract() == 0.0 && number.abs() < 9e15 {

@@ -1,4 +1,4 @@
-//! The audit trail of a request, read from its history. It needs no worker.
+//! The audit trail of a request, read from its history without a worker.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ use crate::messages::{Answer, ApprovalRequest, Decision, Outcome, Verdict};
 use crate::policy::PolicyDecision;
 use crate::steps::Call;
 
-/// One line of the trail.
+/// An entry in the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// When.
+    /// Time of the event.
     pub time: Timestamp,
-    /// What happened, in one sentence.
+    /// Description of the event.
     pub what: String,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Returns the trail of a history.
+/// Returns the audit trail of a history.
 pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
     let mut scheduled = std::collections::BTreeMap::new();
     let mut updates = std::collections::BTreeMap::new();
@@ -43,7 +43,7 @@ pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
             Attributes::ActivityTaskScheduledEventAttributes(activity) => {
                 let name = activity.activity_type.as_ref().map(|kind| kind.name.clone());
                 let name = match first::<Call>(activity.input.as_ref()) {
-                    // A step of a definition: the activity that it calls says more.
+                    // For a step of a definition, show the activity that it calls.
                     Some(call) if name.as_deref() == Some(DRIVER_STEP) => Some(call.activity),
                     _ => name,
                 };
@@ -72,10 +72,10 @@ pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
     entries
 }
 
-/// The activity that runs the steps of a definition.
+/// Activity that runs the steps of a definition.
 const DRIVER_STEP: &str = "driver.step";
 
-/// What distinguishes the result of a definition from that of a request.
+/// A field that only the result of a definition has.
 #[derive(serde::Deserialize)]
 struct EndedDefinition {
     ok: bool,
@@ -204,7 +204,7 @@ fn verdict(payloads: Option<&Payloads>) -> Verdict {
     }
 }
 
-/// Long texts are cut; line breaks would break the trail's lines.
+/// Truncates long texts and replaces line breaks, so that each entry stays on one line.
 fn shortened(text: &str) -> String {
     const MAX: usize = 120;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,6 +1,7 @@
-//! A service of your own that embeds the autopilot: every decision of an account, without changing anything.
+//! A service that embeds the autopilot and prints every decision for an account without changing anything.
 //!
-//! Runs against a simulated cloud; give `Config::try_new` your own keys and the public addresses to run it on an account.
+//! Runs against a simulated cloud. To run it on a real account, pass your own keys and the public addresses
+//! to `Config::try_new`.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Scope};
@@ -16,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;
 
-    // Everything but what is called staging.
+    // All namespaces except those with `staging` in their names.
     let filter = NamespaceFilter {
         deny: NamespacePatterns::try_new(&["*staging*"])?,
         ..NamespaceFilter::default()

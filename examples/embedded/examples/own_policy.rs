@@ -1,7 +1,7 @@
-//! A policy of your own: a name, a version, and a target for each namespace. Guards and restrictions of the engine apply to it
-//! as to the built-ins.
+//! A custom policy: a name, a version, and a target for each namespace. The engine's guards and restrictions
+//! apply to it as to the built-in policies.
 //!
-//! This one keeps a namespace at twice what it used in its busiest minute of the last hour.
+//! This policy provisions twice the usage of the busiest minute in the last hour.
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Scope};
@@ -39,7 +39,7 @@ impl CapacityPolicy for TwiceThePeak {
             Capacity::Provisioned(size)
         };
         let because = format!("busiest minute of the last hour {}/s", peak.limit());
-        // An odd size is rounded up to an available one, so a larger size than wanted is right.
+        // A size that is not available is rounded up, so the result may be larger than requested.
         if to <= view.present && to.trus() * 2 > view.present.trus() {
             return PolicyTarget::keep(ReasonCode::PolicyTarget, because);
         }
@@ -49,7 +49,7 @@ impl CapacityPolicy for TwiceThePeak {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // The simulated Prometheus has the past hour.
+    // The simulated Prometheus has the past hour of data.
     let cloud = cloud_simulator::start(SimulatorOptions {
         past_minutes: 75,
         ..SimulatorOptions::new(Account::demo())

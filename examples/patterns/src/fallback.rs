@@ -1,8 +1,8 @@
-//! Fallback: what happens after a failed activity depends on the type of the error.
+//! Fallback: the error type of a failed activity determines what happens next.
 //!
-//! - The provider reports `Unavailable`: take the cached price.
-//! - No attempt answers within the bound: take an estimate.
-//! - One attempt is slow, and the next answers within the bound: no fallback.
+//! - The provider reports `Unavailable`: use the cached price.
+//! - No attempt succeeds before the overall timeout: use an estimate.
+//! - One attempt times out, and the next one succeeds: no fallback.
 //! - Any other error fails the workflow.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![expect(
@@ -25,48 +25,48 @@ use temporalio_sdk::{
     WorkflowResult,
 };
 
-/// The error type of a provider that refuses.
+/// Error type of an unavailable provider.
 const UNAVAILABLE: &str = "Unavailable";
 
-/// How the provider acts.
+/// The behavior of the provider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
-    /// Answers at once.
+    /// Responds at once.
     #[default]
     Healthy,
     /// Reports `Unavailable`.
     ActivityFailure,
-    /// Too slow at the first attempt, in time at the second.
+    /// Times out on the first attempt and succeeds on the second.
     TimeoutInside,
-    /// Too slow at every attempt.
+    /// Times out on every attempt.
     TimeoutBeyond,
-    /// Fails with an error that has no fallback.
+    /// Fails with an error for which there is no fallback.
     Broken,
 }
 
-/// What the workflow is to do.
+/// Input of the workflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Request {
-    /// How the provider acts.
+    /// Behavior of the provider.
     pub scenario: Scenario,
 }
 
-/// A price and where it comes from.
+/// A price and its source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// `provider`, `cache` or `estimate`.
     pub source: String,
-    /// In cents.
+    /// Price in cents.
     pub cents: u32,
-    /// Why a fallback was taken.
+    /// Reason for a fallback, if one was used.
     pub reason: Option<String>,
 }
 
-/// How long one attempt may take.
+/// Timeout of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(1);
-/// The bound of all attempts together.
+/// Timeout of all attempts together.
 const BOUND: Duration = Duration::from_secs(4);
 
 /// The workflow.
@@ -77,13 +77,13 @@ pub struct Fallback {
 
 #[workflow_methods]
 impl Fallback {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<Request>) -> Self {
         Self { request: input.value }
     }
 
-    /// Asks the provider, and chooses the fallback by the type of the error.
+    /// Requests the price from the provider, and chooses a fallback by the type of the error.
     #[run(name = "Fallback")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<Price> {
         let scenario = context.state(|state| state.request.scenario);
@@ -157,22 +157,22 @@ fn bounded() -> ActivityOptions {
     options
 }
 
-/// A provider that refuses.
+/// Error of an unavailable provider.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider is unavailable")]
 struct Unavailable;
 
-/// A provider that answers nonsense.
+/// Error of a provider that returns an invalid price.
 #[derive(Debug, thiserror::Error)]
-#[error("the provider answered with a negative price")]
+#[error("the provider returned a negative price")]
 struct Nonsense;
 
-/// Where prices come from.
+/// Activities that return prices.
 pub struct Prices;
 
 #[activities]
 impl Prices {
-    /// Asks the provider.
+    /// Returns the price from the provider.
     #[activity(name = "prices.provider")]
     pub async fn provider(
         self: Arc<Self>,

@@ -1,8 +1,8 @@
-//! Fire and forget: a parent starts a child and ends; the child outlives it.
+//! Fire and forget: a parent starts a child and completes; the child continues to run.
 //!
-//! `ParentClosePolicy::Abandon` keeps the child open when its parent closes. A cancellation of the parent is forwarded all
-//! the same, so the child also has its own cancellation token. The parent must wait until the child has started: a
-//! parent that closes earlier takes the start with it.
+//! With `ParentClosePolicy::Abandon`, the child stays open when its parent closes. A cancellation of the
+//! parent would still be forwarded, so the child has its own cancellation token. The parent must wait until
+//! the child has started; if it completes earlier, the child is never started.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![expect(
     clippy::needless_pass_by_value,
@@ -19,11 +19,11 @@ use temporalio_sdk::{
     WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
-/// What the child is to do.
+/// Input of the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Work {
-    /// How long it takes.
+    /// Duration of the work in milliseconds.
     pub millis: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct FireAndForget {
 
 #[workflow_methods]
 impl FireAndForget {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<Work>) -> Self {
         Self { work: input.value }
@@ -71,13 +71,14 @@ pub struct Background;
 
 #[workflow_methods]
 impl Background {
-    /// Works for a while.
+    /// Simulates work with a timer.
     #[run(name = "Background")]
     pub async fn run(context: &mut WorkflowContext<Self>, work: Work) -> WorkflowResult<String> {
         let timer = context.timer(Duration::from_millis(work.millis)).await;
         match timer {
             TimerResult::Fired => Ok(format!("worked for {} ms", work.millis)),
-            // A canceled timer ends at once: without this check the work would be reported as done.
+            // The wait for a canceled timer ends at once. Without this check, the work would be reported as
+            // done.
             TimerResult::Cancelled => Err(WorkflowTermination::cancelled()),
         }
     }

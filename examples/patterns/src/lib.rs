@@ -11,7 +11,7 @@ use temporal_worker_kit::Registry;
 /// The task queue of all patterns.
 pub const TASK_QUEUE: &str = "patterns";
 
-/// Returns everything that the worker runs.
+/// Returns the registry of all workflows and activities.
 pub fn registry() -> Registry {
     Registry::new()
         .workflow::<orchestration::Orchestration>(TASK_QUEUE)

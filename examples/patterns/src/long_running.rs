@@ -1,7 +1,7 @@
-//! Long running: a workflow that receives signals for years, in runs of bounded length.
+//! Long-running: a workflow that receives signals for years, in runs of limited length.
 //!
-//! Each run handles a bounded number of signals and then continues as new. The next run receives the state and every
-//! signal that arrived and was not handled, so nothing is lost or counted twice.
+//! Each run handles a limited number of signals and then continues as new. The next run receives the state
+//! and all signals that have not been handled, so that none is lost or counted twice.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::collections::VecDeque;
@@ -18,28 +18,28 @@ use temporalio_sdk::{
     WorkflowResult, WorkflowTermination,
 };
 
-/// Deposits per run. A constant: changing it for open runs would break their replay.
+/// Number of deposits per run. Must stay constant, because a change would break the replay of open runs.
 pub const PER_RUN: u32 = 12;
 
-/// The pause before a run continues as new: the server delays the runs of a workflow that continues as new more than once
-/// per second.
+/// Pause before a run continues as new. The server delays workflows that continue as new more than once per
+/// second.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is carried from run to run.
+/// The state that is passed from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
     /// Sum of all deposits so far.
     pub balance: i64,
-    /// How many deposits were handled.
+    /// Number of deposits handled.
     pub deposits: u32,
-    /// Signals that could not be decoded.
+    /// Number of signals that could not be decoded.
     pub rejected: u32,
-    /// How many runs there were, this one included.
+    /// Number of runs, including this one.
     pub runs: u32,
-    /// Deposits that have arrived and are not handled yet.
+    /// Deposits that have arrived but have not been handled.
     pub pending: VecDeque<i64>,
-    /// Whether the account is closed once nothing is pending.
+    /// Whether the account closes once no deposits are pending.
     pub closing: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct LongRunning {
 
 #[workflow_methods]
 impl LongRunning {
-    /// Takes over what the previous run left.
+    /// Takes over the state of the previous run.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<Account>) -> Self {
         let mut account = input.value;
@@ -77,12 +77,13 @@ impl LongRunning {
         if context.timer(PAUSE).await == TimerResult::Cancelled {
             return Err(WorkflowTermination::cancelled());
         }
-        // Nothing awaits between here and the new run, so every signal that was received is in its input.
+        // There is no await between this line and the new run, so its input contains every signal received so
+        // far.
         let next = context.state(|state| state.account.clone());
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 
-    /// A deposit. A payload that cannot be decoded is counted and does not block the workflow.
+    /// Adds a deposit. A payload that cannot be decoded is counted and does not block the workflow.
     #[signal(name = "deposit")]
     pub fn deposit(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let none = SerializationContextData::None;
@@ -96,13 +97,13 @@ impl LongRunning {
         }
     }
 
-    /// Closes the account once nothing is pending.
+    /// Closes the account once no deposits are pending.
     #[signal(name = "close")]
     pub fn close(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.account.closing = true;
     }
 
-    /// The current state.
+    /// Returns the current state.
     #[query(name = "account")]
     pub fn account(&self, _context: &WorkflowContextView) -> Account {
         self.account.clone()

@@ -20,10 +20,10 @@ use temporalio_client::{
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
-/// How long `run` waits for a result.
+/// Timeout for the result of `run`.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long the last lines on standard error may take.
+/// How long to wait at exit for the last lines to be written to standard error.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Run Temporal workflow patterns.
@@ -32,7 +32,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[command(after_help = "\
 The connection comes from TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and Temporal's other variables. Without them, a development
 server is started if nothing listens on localhost:7233.
-Exit codes: 0 the workflow ended as the pattern says; 1 any error.")]
+Exit codes: 0 the workflow ended as expected; 1 any error.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +44,7 @@ enum Command {
     Worker,
     /// Run one pattern and print its result as JSON.
     Run {
-        /// Leave the execution to workers that run elsewhere.
+        /// Do not run a worker; other workers must be running.
         #[arg(long, global = true)]
         no_worker: bool,
         #[command(subcommand)]
@@ -56,34 +56,34 @@ enum Command {
 enum Pattern {
     /// Run children in parallel, then combine their results.
     Orchestration {
-        /// The first number.
+        /// First number.
         #[arg(long, default_value_t = 3, allow_negative_numbers = true)]
         a: i64,
-        /// The second number.
+        /// Second number.
         #[arg(long, default_value_t = 4, allow_negative_numbers = true)]
         b: i64,
     },
-    /// Choose a fallback by the type of the error [default: every scenario that succeeds].
+    /// Choose a fallback by the type of the error [default: run every scenario that succeeds].
     Fallback {
-        /// How the provider acts.
+        /// Behavior of the provider.
         #[arg(long, value_enum)]
         scenario: Option<ScenarioName>,
     },
-    /// Start a child that outlives its parent.
+    /// Start a child that keeps running after its parent.
     FireAndForget {
-        /// How long the child works, in milliseconds.
+        /// Duration of the child's work, in milliseconds.
         #[arg(long, default_value_t = 3_000)]
         millis: u64,
     },
     /// Continue as new with state and pending signals.
     LongRunning {
-        /// How many deposits are sent.
+        /// Number of deposits to send.
         #[arg(long, default_value_t = 30)]
         deposits: u32,
     },
     /// Compensate completed steps in reverse order.
     Saga {
-        /// The step that fails.
+        /// Step that fails.
         #[arg(long, value_enum, default_value_t = FailAt::Card)]
         fail_at: FailAt,
     },
@@ -151,7 +151,7 @@ async fn main() -> ExitCode {
 
 async fn execute(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = Config::load(None, &process_environment())?;
-    // A server that is started ends with this process.
+    // A server that this process starts ends with it.
     let server = server(&mut config, matches!(arguments.command, Command::Worker)).await?;
     match arguments.command {
         Command::Worker => {
@@ -183,8 +183,8 @@ async fn execute(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Uses the server that is configured or runs locally, or starts one. The worker's own takes the usual port, so that other
-/// commands find it.
+/// Uses the configured or local server, or starts one. The worker's own server listens on the default port,
+/// so that other commands find it.
 async fn server(config: &mut Config, on_usual_port: bool) -> anyhow::Result<Option<DevServer>> {
     if config.connection.address != ConnectionSettings::default().address {
         return Ok(None);
@@ -297,7 +297,7 @@ async fn long_running(client: &Client, deposits: u32) -> anyhow::Result<()> {
     client
         .start_workflow(LongRunning::run, Account::default().into(), options)
         .await?;
-    // Not the handle of the start: that one is pinned to the first run.
+    // Do not use the handle returned by the start, because it is pinned to the first run.
     let handle = client.get_workflow_handle::<LongRunning>(id);
     for amount in 1..=i64::from(deposits) {
         let amount = RawValue::from_value(&amount, &PayloadConverter::default());
@@ -325,7 +325,7 @@ async fn saga(client: &Client, fail_at: Option<Step>) -> anyhow::Result<()> {
     print(&result.map_err(readable)?)
 }
 
-/// The SDK's error says only that the workflow failed; the cause has the text.
+/// Returns the cause of an error, because the SDK's own message only states that the workflow failed.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn readable(error: temporalio_client::errors::WorkflowGetResultError) -> anyhow::Error {
     anyhow::anyhow!("{}", temporal_worker_kit::chain(&error))

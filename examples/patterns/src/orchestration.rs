@@ -1,7 +1,7 @@
-//! Orchestration: two children run in parallel, a third one combines their results.
+//! Orchestration: two children run in parallel, and a third one combines their results.
 //!
-//! The input is validated in the workflow, every mistake at once: an invalid input fails the run with the type
-//! `InvalidInput`, and no child starts.
+//! The workflow validates its input and reports all mistakes at once. An invalid input fails the run with the
+//! error type `InvalidInput`, and no child starts.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
 
@@ -14,19 +14,19 @@ use temporalio_sdk::{
     WorkflowTermination,
 };
 
-/// The largest number that the pattern takes, so that no result overflows.
+/// Maximum absolute value of an input number, chosen so that no result overflows.
 pub const MAX: i64 = 1_000_000;
 
-/// Two numbers.
+/// Two optional numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
-    /// The first one.
+    /// First number.
     pub a: Option<i64>,
-    /// The second one.
+    /// Second number.
     pub b: Option<i64>,
 }
 
-/// A pair that passed validation.
+/// Two valid numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair(pub i64, pub i64);
 
@@ -41,7 +41,7 @@ pub struct Combined {
     pub total: i64,
 }
 
-/// An input that is refused, with every reason.
+/// A rejected input, with every reason.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid input: {}", .0.join("; "))]
 pub struct InvalidInput(pub Vec<String>);
@@ -94,7 +94,7 @@ pub struct Orchestration {
 
 #[workflow_methods]
 impl Orchestration {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<Numbers>) -> Self {
         Self { input }
@@ -124,7 +124,7 @@ fn child(context: &WorkflowContext<Orchestration>, name: &str) -> ChildWorkflowO
     ChildWorkflowOptions::builder().workflow_id(id).build()
 }
 
-/// Adds.
+/// A child that adds.
 #[workflow]
 #[derive(Default)]
 pub struct Add;
@@ -138,7 +138,7 @@ impl Add {
     }
 }
 
-/// Multiplies.
+/// A child that multiplies.
 #[workflow]
 #[derive(Default)]
 pub struct Multiply;
@@ -152,7 +152,7 @@ impl Multiply {
     }
 }
 
-/// Combines both results.
+/// A child that combines both results.
 #[workflow]
 #[derive(Default)]
 pub struct Sum;

@@ -1,6 +1,6 @@
-//! Saga: steps that each have a compensation. When a step fails, the completed ones are compensated in reverse order.
+//! Saga: each step has a compensation. If a step fails, the completed steps are compensated in reverse order.
 //!
-//! Compensations run on a cancellation token of their own, so that they also run when the workflow is canceled.
+//! Compensations have their own cancellation token, so that they also run when the workflow is canceled.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![expect(
     clippy::needless_pass_by_value,
@@ -22,7 +22,7 @@ use temporalio_sdk::{
     WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
-/// One step of the trip.
+/// A step of the trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -34,10 +34,10 @@ pub enum Step {
     Card,
 }
 
-/// The order of the steps.
+/// The steps in order.
 const STEPS: [Step; 3] = [Step::Flight, Step::Hotel, Step::Card];
 
-/// What the workflow is to do.
+/// Input of the workflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trip {
@@ -45,16 +45,16 @@ pub struct Trip {
     pub fail_at: Option<Step>,
 }
 
-/// What was done, in order.
+/// The result of the workflow.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Whether the trip is booked.
     pub booked: bool,
     /// Completed steps and compensations, in order.
     pub log: Vec<String>,
-    /// Why it is not booked.
+    /// Why the trip is not booked.
     pub reason: Option<String>,
-    /// Compensations that failed and need a person.
+    /// Steps whose compensation failed and needs manual work.
     pub not_compensated: Vec<Step>,
 }
 
@@ -66,7 +66,7 @@ pub struct Saga {
 
 #[workflow_methods]
 impl Saga {
-    /// Keeps the input, which cannot fail to decode.
+    /// Stores the input. Cannot fail to decode.
     #[init]
     pub fn new(_context: &WorkflowContextView, input: Lenient<Trip>) -> Self {
         Self { trip: input.value }
@@ -141,14 +141,14 @@ fn options(token: Option<WorkflowCancellationToken>) -> ActivityOptions {
     options
 }
 
-/// One step to book.
+/// A request for one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     step: Step,
     fails: bool,
 }
 
-/// A step that was refused.
+/// Error of a step that the service rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} was refused")]
 struct Refused(&'static str);
@@ -163,7 +163,7 @@ impl Step {
     }
 }
 
-/// The services behind the trip.
+/// Activities that book and cancel.
 pub struct Booking;
 
 #[activities]

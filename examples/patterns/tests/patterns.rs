@@ -1,4 +1,4 @@
-//! The patterns on a real Temporal development server, and their recorded histories.
+//! Tests of the patterns on a real Temporal development server, and replay of recorded histories.
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
@@ -24,7 +24,7 @@ use temporalio_sdk::workflow_replayer::{
     WorkflowReplayer, WorkflowReplayerOptions, WorkflowReplayerOptionsBuilder,
 };
 
-/// Set to 1, the histories of this run become the fixtures.
+/// If set to 1, the histories of this run replace the fixtures.
 const RECORD: &str = "PATTERNS_RECORD_HISTORIES";
 
 fn folder() -> PathBuf {
@@ -82,7 +82,7 @@ async fn replay(history: History) -> Result<(), String> {
         .map_err(|error| format!("{error:?}"))
 }
 
-/// Replays what just ran, and keeps it as a fixture where asked.
+/// Replays the history of a finished run, and saves it as a fixture if requested.
 async fn check_history(client: &Client, id: &str, name: &str) {
     let history = history(client, id).await;
     if std::env::var(RECORD).as_deref() == Ok("1") {
@@ -285,7 +285,8 @@ async fn a_canceled_child_does_not_report_work_as_done() {
     .await;
 }
 
-/// Needs no server. A history that changed code cannot replay would block every open run of that kind.
+/// Needs no server. If a code change prevents the replay of a history, every open run of that kind is
+/// blocked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_histories_replay_and_a_changed_one_does_not() {
     let mut replayed = 0;

@@ -1,4 +1,4 @@
-//! All stacks and their dependencies: cycles, dangling ids, and the plan of a chain.
+//! The graph of all stacks and their dependencies: finds cycles and unknown ids, and plans chains.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,24 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::labels::{Condition, Dialect, Mistake, Retry, StackRules, parse};
 use crate::provider::Stack;
 
-/// Stacks in one chain at most: the plan is part of the workflow's history, which has a size limit.
+/// Maximum number of stacks in a chain, because the plan is part of the workflow's history, which is limited
+/// in size.
 pub const MOST_STACKS: usize = 1_000;
 
-/// A stack with what its labels say.
+/// A stack and the rules in its labels.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// The stack.
     pub stack: Stack,
-    /// What its labels say.
+    /// The rules in its labels.
     pub rules: StackRules,
 }
 
-/// All stacks.
+/// The graph of all stacks.
 #[derive(Debug, Clone)]
 pub struct Graph {
     nodes: BTreeMap<String, Node>,
     mistakes: Vec<Mistake>,
-    /// Stacks on a cycle, and that cycle as text.
+    /// Stacks that are part of a cycle, with the cycle as text.
     cycles: BTreeMap<String, String>,
 }
 
@@ -32,68 +33,68 @@ pub struct Graph {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PlannedStack {
-    /// Its id.
+    /// Id of the stack.
     pub id: String,
-    /// The dependencies that this chain reaches. It waits for them.
+    /// Dependencies in this chain, which it waits for.
     pub parents: Vec<String>,
-    /// Its other dependencies, which this chain does not run. They are ignored.
+    /// Dependencies outside of this chain, which are ignored.
     pub other_parents: Vec<String>,
-    /// When it runs.
+    /// Condition for it to run.
     pub condition: Condition,
-    /// Higher numbers start first.
+    /// Stacks with a higher number start first.
     pub priority: i32,
-    /// The batch it belongs to.
+    /// Its group, whose stacks start together.
     pub group: Option<String>,
-    /// Whether it waits for an approval.
+    /// Whether it needs an approval.
     pub is_critical: bool,
-    /// Its maintenance windows and blackouts, as labels give them.
+    /// Maintenance windows, in the format of the labels.
     pub windows: Vec<String>,
-    /// See `windows`.
+    /// Blackouts, in the format of the labels.
     pub blackouts: Vec<String>,
-    /// How often a failed run is triggered again.
+    /// How often and when a failed run is triggered again.
     pub retry: Retry,
-    /// Seconds to wait for one run, if a label says so.
+    /// Timeout of one run in seconds, if set by a label.
     pub timeout_seconds: Option<u64>,
-    /// Runs within an hour, if a label says so.
+    /// Maximum number of runs per hour, if set by a label.
     pub max_per_hour: Option<u32>,
     /// Names of the attached contexts.
     pub contexts: Vec<String>,
-    /// Why it is not run.
+    /// Why it is skipped; `None` if it runs.
     pub skip: Option<String>,
 }
 
-/// What a chain will do.
+/// The plan of a chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Plan {
     /// The stack whose run started the chain.
     pub origin: String,
-    /// The stacks that depend on it, directly or not; each after its parents.
+    /// Its direct and indirect dependents; each one comes after its parents.
     pub stacks: Vec<PlannedStack>,
-    /// What people should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-/// A plan that cannot be made.
+/// An error of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The origin is unknown.
     #[error("stack `{0}` does not exist, or the API key has no access to it{hint}", hint = .1.as_ref().map(|it| format!("; did you mean `{it}`?")).unwrap_or_default())]
     UnknownStack(String, Option<String>),
-    /// Too many stacks.
+    /// Too many stacks depend on the origin.
     #[error(
         "{count} stacks depend on `{origin}`; a chain can have {MOST_STACKS}. Split it with the label `chain-skip`"
     )]
     TooMany {
-        /// The origin.
+        /// Id of the origin.
         origin: String,
-        /// Stacks that depend on it.
+        /// Number of dependent stacks.
         count: usize,
     },
 }
 
 impl Graph {
-    /// Reads the labels of all stacks. Mistakes are kept, and the rest is used.
+    /// Builds the graph from the labels of all stacks. Labels with mistakes are recorded and ignored.
     pub fn of(stacks: Vec<Stack>, dialect: Dialect) -> Self {
         let mut nodes = BTreeMap::new();
         let mut mistakes = Vec::new();
@@ -115,22 +116,22 @@ impl Graph {
         graph
     }
 
-    /// Returns the mistakes in all labels, by stack.
+    /// Returns all mistakes in labels, sorted by stack.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 
-    /// Returns all stacks, by id.
+    /// Returns all stacks by id.
     pub fn nodes(&self) -> &BTreeMap<String, Node> {
         &self.nodes
     }
 
-    /// Returns the cycle that a stack is on, such as `a -> b -> a`.
+    /// Returns the cycle that contains a stack, such as `a -> b -> a`.
     pub fn cycle_of(&self, id: &str) -> Option<&str> {
         self.cycles.get(id).map(String::as_str)
     }
 
-    /// Returns the stacks that depend on a stack by label.
+    /// Returns the stacks that depend on a stack through a label.
     pub fn dependents<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a str> {
         self.nodes
             .iter()
@@ -182,8 +183,8 @@ impl Graph {
         }
     }
 
-    /// Cycles over labels and native dependencies together: a chain that leads to a native dependency and back would repeat
-    /// forever.
+    /// Finds cycles over labels and native dependencies together, because a chain that leads to a native
+    /// dependency and back would never end.
     fn find_cycles(&mut self) {
         let parents: BTreeMap<&str, Vec<&str>> = self
             .nodes
@@ -214,14 +215,18 @@ impl Graph {
                 self.mistakes.push(Mistake {
                     stack: id.clone(),
                     label: String::new(),
-                    problem: format!("dependency cycle: {path}; none of these stacks is run in a chain. Remove one of the labels"),
+                    problem: format!(
+                        "dependency cycle: {path}; chains run none of these stacks. Remove one \
+                                      of the labels"
+                    ),
                 });
             }
         }
         self.cycles = cycles;
     }
 
-    /// A group whose members depend on each other, even through stacks outside it, cannot start together.
+    /// Removes groups whose stacks depend on each other, even through stacks outside of the group, because
+    /// they cannot start together.
     fn dissolve_contradicting_groups(&mut self) {
         let groups: BTreeSet<String> = self
             .nodes
@@ -258,7 +263,8 @@ impl Graph {
         }
     }
 
-    /// What must run before a stack, counting that members of other groups wait for each other's dependencies.
+    /// Returns everything that must run before a stack, including the dependencies of other stacks in the
+    /// same groups.
     fn ancestors_with_groups(&self, id: &str, own: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut waiting: Vec<&str> = self.nodes[id]
@@ -286,11 +292,11 @@ impl Graph {
         found
     }
 
-    /// Returns what a finished run of `origin` leads to.
+    /// Returns the plan of the chain that follows a finished run of `origin`.
     ///
     /// # Errors
     ///
-    /// If the origin is unknown, or too many stacks depend on it.
+    /// If the origin is unknown, or if too many stacks depend on it.
     pub fn plan_from(&self, origin: &str) -> Result<Plan, PlanError> {
         if !self.nodes.contains_key(origin) {
             let near = nearest(self.nodes.keys(), origin).map(str::to_owned);
@@ -332,7 +338,7 @@ impl Graph {
         })
     }
 
-    /// Returns what a run of `origin` that the chain itself starts leads to.
+    /// Returns the plan of a chain that starts with a run of `origin`.
     ///
     /// # Errors
     ///
@@ -341,7 +347,8 @@ impl Graph {
         let mut plan = self.plan_from(origin)?;
         let mut first = self.planned(origin, origin, &BTreeSet::new());
         first.other_parents.append(&mut first.parents);
-        // It is started on purpose, so that being on a cycle does not matter, and its dependents are left out already.
+        // The user requested this run, so a cycle does not prevent it; its dependents on the cycle are
+        // skipped already.
         first.skip = first.skip.filter(|_| self.cycle_of(origin).is_none());
         first.condition = Condition::OnSuccess;
         plan.stacks.insert(0, first);
@@ -385,7 +392,7 @@ impl Graph {
 }
 
 impl Plan {
-    /// Returns the cycle that new dependencies of a stack would close in this chain.
+    /// Returns the cycle that new dependencies of a stack would create in this chain.
     pub fn cycle_with(&self, id: &str, parents: &[String]) -> Option<String> {
         let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
         let mut waiting = VecDeque::from([id]);
@@ -415,7 +422,7 @@ impl Plan {
     }
 }
 
-/// Orders stacks so that each comes after its parents. Those on a cycle come last, in the order of their ids.
+/// Sorts stacks so that each one comes after its parents. Stacks on a cycle come last, sorted by id.
 fn sorted_by_dependency(stacks: Vec<PlannedStack>) -> Vec<PlannedStack> {
     let mut left: BTreeMap<String, PlannedStack> = stacks.into_iter().map(|it| (it.id.clone(), it)).collect();
     let mut sorted = Vec::with_capacity(left.len());
@@ -435,7 +442,7 @@ fn sorted_by_dependency(stacks: Vec<PlannedStack>) -> Vec<PlannedStack> {
     sorted
 }
 
-/// Strongly connected components, by Kosaraju's two passes, without recursion.
+/// Returns the strongly connected components by Kosaraju's algorithm, without recursion.
 fn components<'a>(parents: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
     let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (id, above) in parents {
@@ -475,7 +482,7 @@ fn components<'a>(parents: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>
     found
 }
 
-/// A shortest cycle through the first stack of a component, from dependency to dependent.
+/// Returns a shortest cycle through the first stack of a component, from dependency to dependent.
 fn cycle_in(component: &[&str], parents: &BTreeMap<&str, Vec<&str>>) -> String {
     let start = component[0];
     let inside: BTreeSet<&str> = component.iter().copied().collect();
@@ -490,7 +497,7 @@ fn cycle_in(component: &[&str], parents: &BTreeMap<&str, Vec<&str>>) -> String {
                     at = came_from[at];
                     path.push(at);
                 }
-                // A self-cycle has one step.
+                // A self-cycle consists of one step.
                 path.dedup();
                 if path.len() == 1 {
                     path.push(start);

@@ -7,7 +7,7 @@ use crate::graph::{Graph, PlanError};
 use crate::labels::Dialect;
 use crate::provider::Stack;
 
-/// Stacks with their labels, such as `network app=dependsOn:network+critical`.
+/// Builds a graph from stacks and labels such as `network app=dependsOn:network+critical`.
 fn graph(stacks: &str) -> Graph {
     let stack = |text: &str| {
         let (id, labels) = text.split_once('=').unwrap_or((text, ""));
@@ -167,7 +167,7 @@ fn a_chain_that_runs_its_origin_plans_it_first() {
 }
 
 proptest! {
-    /// In any graph, each stack of a plan comes after its parents unless it is on a cycle, and appears once.
+    /// In every plan, each stack comes after its parents unless it is on a cycle, and appears only once.
     #[test]
     fn plans_are_in_order(edges in proptest::collection::vec((0..30_usize, 0..30_usize), 0..80)) {
         let stacks = (0..30).map(|at| Stack {

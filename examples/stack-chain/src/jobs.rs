@@ -1,4 +1,5 @@
-//! Any CI system that has a URL to start a run and a URL to look at it. The jobs are in a JSON file.
+//! A provider for any CI system with one URL to start a run and another to get its status. The jobs are
+//! defined in a JSON file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -14,41 +15,41 @@ use crate::labels::is_stack_id;
 use crate::mistakes::Mistakes;
 use crate::provider::{Identity, Progress, Provider, ProviderError, Run, RunRef, Stack, Trouble};
 
-/// How much of a response is read.
+/// Maximum size of a response in bytes.
 const MOST_BYTES: usize = 1 << 20;
 
-/// A job of the file.
+/// A job from the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Its id, in the form of a stack's.
+    /// Id, in the same format as a stack's.
     pub id: String,
-    /// Its labels, as those of a stack.
+    /// Labels, in the same format as a stack's.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// `POST` here starts a run. The answer is JSON.
+    /// URL to start a run with `POST`. The response is JSON.
     pub trigger_url: String,
-    /// The JSON that is posted to start a run.
+    /// JSON body of the `POST` that starts a run.
     pub trigger_body: Option<Value>,
-    /// `GET` here returns the state of a run, as JSON; `{run}` is the run's id.
+    /// URL to get the status of a run as JSON; `{run}` is replaced by the run's id.
     pub status_url: String,
-    /// `POST` here stops a run; `{run}` is the run's id.
+    /// URL to stop a run with `POST`; `{run}` is replaced by the run's id.
     pub stop_url: Option<String>,
-    /// The URL of a run, for people; `{run}` is the run's id. The status URL if there is none.
+    /// URL of a run's web page; `{run}` is replaced by the run's id. Defaults to the status URL.
     pub page_url: Option<String>,
-    /// The variable that holds the bearer token for all of these.
+    /// Environment variable with the bearer token for all of these URLs.
     pub token_variable: Option<String>,
-    /// Where the run's id is in the response to the trigger, as a JSON pointer.
+    /// JSON pointer to the run's id in the response to the trigger.
     #[serde(default = "run_pointer")]
     pub run_pointer: String,
-    /// Where the state is in the response of the status, as a JSON pointer.
+    /// JSON pointer to the state in the status response.
     #[serde(default = "state_pointer")]
     pub state_pointer: String,
-    /// States that are a success.
+    /// States of a successful run.
     pub success: Vec<String>,
-    /// States that are a failure.
+    /// States of a failed run.
     pub failure: Vec<String>,
-    /// States of a run that was canceled.
+    /// States of a canceled run.
     #[serde(default)]
     pub canceled: Vec<String>,
     /// States of a run that waits for a person.
@@ -127,27 +128,27 @@ impl Job {
     }
 }
 
-/// Puts a run's id into a URL.
+/// Inserts a run's id into a URL.
 fn with_run(url: &str, id: &str) -> String {
     let escaped: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
     url.replace("{run}", &escaped.replace('+', "%20"))
 }
 
-/// Jobs that are started by one URL and polled at another.
+/// A provider that starts jobs by one URL and polls them at another.
 pub struct Jobs {
     by_id: BTreeMap<String, Job>,
     tokens: BTreeMap<String, SecretString>,
     http: reqwest::Client,
-    /// The latest runs that this process started, newest first: such a system has no list of runs.
+    /// The runs started by this process, newest first, because such a CI system does not list runs.
     started: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 impl Jobs {
-    /// Reads the jobs; tokens come from the variables that they name.
+    /// Parses the jobs, and reads tokens from the environment variables that they name.
     ///
     /// # Errors
     ///
-    /// If the text is not a list of jobs; every mistake is named.
+    /// If the text is not a list of valid jobs; reports every mistake.
     pub fn try_new(json: &str, variables: &BTreeMap<String, String>) -> Result<Self, Mistakes> {
         let list: Vec<Job> =
             serde_json::from_str(json).map_err(|error| format!("not a list of jobs: {error}"))?;
@@ -158,7 +159,7 @@ impl Jobs {
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
-        // Another part of the program may have installed it already, which is as good.
+        // Ignore the error if another part of the program has already installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -196,7 +197,7 @@ impl Jobs {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Makes a request, and returns the text of a success.
+    /// Sends a request and returns the body of a successful response.
     async fn request(
         &self,
         job: &Job,
@@ -241,7 +242,7 @@ impl Jobs {
         while let Some(chunk) = response.chunk().await.map_err(|error| {
             fail(
                 lost,
-                format!("the response was cut short: {}", error.without_url()),
+                format!("the response was truncated: {}", error.without_url()),
             )
         })? {
             bytes.extend_from_slice(&chunk);
@@ -273,7 +274,7 @@ fn beginning(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
-/// Finds a text or a number in a response.
+/// Returns a text or a number from a response.
 fn found(job: &Job, answer: &str, pointer: &str, what: &str) -> Result<String, ProviderError> {
     let value: Option<Value> = serde_json::from_str(answer).ok();
     let text = match value.as_ref().and_then(|value| value.pointer(pointer)) {
@@ -320,7 +321,7 @@ impl Provider for Jobs {
         let answer = self
             .request(job, Method::POST, &job.trigger_url, job.trigger_body.as_ref())
             .await?;
-        // Without an id it was started, and cannot be followed.
+        // Without an id, the run has started but cannot be followed.
         let id = found(job, &answer, &job.run_pointer, "run id")?;
         self.started()
             .entry(stack.to_owned())

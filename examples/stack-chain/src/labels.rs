@@ -1,4 +1,4 @@
-//! What the labels of a stack say about its place in a chain. [`GRAMMAR`] is the one table of them.
+//! Parses the labels of a stack. [`GRAMMAR`] is the only table of labels.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::windows::Window;
 
-/// One row of the grammar.
+/// A row of the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The label, with its values in capitals.
+    /// The label, with placeholders in capitals.
     pub label: &'static str,
     /// An example that parses.
     pub example: &'static str,
-    /// What it means.
+    /// The meaning of the label.
     pub meaning: &'static str,
 }
 
-/// Every label that is understood. All other labels are ignored, except misspelled ones, which are reported.
+/// All known labels. Other labels are ignored, except misspelled ones, which are reported.
 pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "dependsOn:STACK",
         example: "dependsOn:network",
-        meaning: "run this stack after a run of STACK; may be repeated",
+        meaning: "run this stack after a run of STACK; repeatable",
     },
     Rule {
         label: "depends-on:STACK[,STACK...]",
         example: "depends-on:network,dns",
-        meaning: "the community's form of the same, with a list",
+        meaning: "the same, as a list",
     },
     Rule {
         label: "chain-run:on-success|on-failure|always",
@@ -43,7 +43,7 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-group:NAME",
         example: "chain-group:databases",
-        meaning: "all stacks of a group start together, when the last of their dependencies has ended",
+        meaning: "start all stacks of a group together, after the last of their dependencies has ended",
     },
     Rule {
         label: "critical",
@@ -78,11 +78,11 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-skip",
         example: "chain-skip",
-        meaning: "never run this stack in a chain, nor what depends on it",
+        meaning: "never run this stack or its dependents in a chain",
     },
 ];
 
-/// Which spelling of a dependency is understood.
+/// The accepted spelling of dependency labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Dialect {
     /// `dependsOn:network` and `depends-on:network,dns`.
@@ -96,20 +96,20 @@ pub enum Dialect {
     Community,
 }
 
-/// When a stack runs, by what its dependencies came to.
+/// The condition for a stack to run, based on the outcomes of its dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// All dependencies succeeded.
     #[default]
     OnSuccess,
-    /// One of them failed.
+    /// At least one dependency failed.
     OnFailure,
-    /// All of them ended.
+    /// All dependencies ended, regardless of their outcomes.
     Always,
 }
 
-/// How often a failed run is triggered again.
+/// How often and when a failed run is triggered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Retry {
@@ -128,30 +128,30 @@ impl Default for Retry {
     }
 }
 
-/// What the labels of one stack say.
+/// The rules from the labels of one stack.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StackRules {
-    /// Ids of the stacks that it depends on.
+    /// Ids of the stacks it depends on.
     pub depends_on: BTreeSet<String>,
-    /// When it runs.
+    /// Condition for it to run.
     pub condition: Condition,
-    /// Higher numbers start first.
+    /// Stacks with a higher number start first.
     pub priority: i32,
-    /// The batch it belongs to.
+    /// Its group, whose stacks start together.
     pub group: Option<String>,
     /// Whether each run needs an approval.
     pub is_critical: bool,
-    /// When it may run; always if empty.
+    /// Periods in which it may run; any time if empty.
     pub windows: Vec<Window>,
-    /// When it may not run.
+    /// Periods in which it may not run.
     pub blackouts: Vec<Window>,
-    /// How often a failed run is triggered again.
+    /// How often and when a failed run is triggered again.
     pub retry: Retry,
-    /// How long to wait for one run.
+    /// Timeout of one run.
     pub timeout: Option<Duration>,
-    /// Runs within an hour.
+    /// Maximum number of runs per hour.
     pub max_per_hour: Option<u32>,
-    /// Whether it is left out of chains.
+    /// Whether chains skip it.
     pub is_skipped: bool,
 }
 
@@ -160,13 +160,13 @@ pub struct StackRules {
 pub struct Mistake {
     /// The stack.
     pub stack: String,
-    /// The label; empty if it is about several.
+    /// The label; empty if the mistake concerns several.
     pub label: String,
-    /// What is wrong, and what to do about it.
+    /// The problem and its remedy.
     pub problem: String,
 }
 
-/// Reads the labels of a stack, and reports every mistake in them.
+/// Parses the labels of a stack. Returns its rules and all mistakes.
 pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, Vec<Mistake>) {
     let mut reader = Reader {
         rules: StackRules::default(),
@@ -208,7 +208,7 @@ pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, V
 struct Reader {
     rules: StackRules,
     dialect: Dialect,
-    /// Labels that may be given once: their prefix, and the first one.
+    /// Labels that may occur only once: prefix and first occurrence.
     given: Vec<(&'static str, String)>,
     conflicts: Vec<(String, String)>,
 }
@@ -347,7 +347,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Applies a label of which there may be one. A second one contradicts the first, which stays in effect.
+    /// Applies a label that may occur only once. A second occurrence contradicts the first, which stays in
+    /// effect.
     fn once(&mut self, prefix: &'static str, label: &str, apply: impl FnOnce(&mut StackRules)) {
         if let Some((_, first)) = self.given.iter().find(|(known, _)| *known == prefix) {
             self.conflicts.push((
@@ -376,7 +377,7 @@ fn example(prefix: &str) -> &'static str {
         .map_or("", |rule| rule.example)
 }
 
-/// A prefix that differs from a known one by a few letters was meant to be that one.
+/// Returns an error if a prefix differs from a known one by only a few letters.
 fn misspelled(prefix: &str) -> Result<(), String> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
     let given = plain(prefix);
@@ -394,7 +395,7 @@ fn misspelled(prefix: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a text can be the id of a stack.
+/// Returns whether a text is a valid stack id.
 pub fn is_stack_id(text: &str) -> bool {
     (1..=256).contains(&text.len())
         && text
@@ -423,7 +424,7 @@ fn retry_of(text: &str) -> Result<Retry, String> {
     })
 }
 
-/// Reads a time such as `90s`, `15m`, `2h` or `1d`, from one second to a week.
+/// Parses a duration such as `90s`, `15m`, `2h` or `1d`, from one second to one week.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time from 1s to 7d, such as 90s, 15m, 2h or 1d");
     let (count, unit) = text

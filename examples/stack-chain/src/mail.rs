@@ -1,4 +1,4 @@
-//! The summary of a chain by mail.
+//! Sends the summary of a chain by email.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::mistakes::Mistakes;
 
-/// How long one exchange with the server may take.
+/// Timeout of one exchange with the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A mail that was not sent.
+/// An error of an email.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// The message cannot be written.
-    #[error("cannot write the mail")]
+    /// The message is invalid.
+    #[error("cannot compose the email")]
     Message(#[source] lettre::error::Error),
-    /// The server did not take it.
-    #[error("mail not sent")]
+    /// The server did not accept the message.
+    #[error("email not sent")]
     Send(#[source] lettre::transport::smtp::Error),
 }
 
-/// A mail server and who is notified.
+/// A mail server, the sender, and the recipients.
 #[derive(Debug)]
 pub struct Mail {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -31,12 +31,12 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Returns the server of `url` (`smtps://USER:PASSWORD@HOST`, or `smtp://HOST?tls=required` for STARTTLS), the sender, and
-    /// the recipients, separated by commas.
+    /// Parses the server's `url` (`smtps://USER:PASSWORD@HOST`, or `smtp://HOST?tls=required` for STARTTLS),
+    /// the sender, and the recipients, which are separated by commas.
     ///
     /// # Errors
     ///
-    /// Every mistake, without the password.
+    /// All mistakes, without the password.
     pub fn try_new(url: &SecretString, from: &str, to: &str) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut mailbox = |name: &str, text: &str| {
@@ -62,11 +62,12 @@ impl Mail {
         }
     }
 
-    /// Sends a text. `id` names it, so that a mail program shows one that is delivered twice only once.
+    /// Sends a text. The same `id` is used for retries, so that a mail program shows a message only once if
+    /// it is delivered twice.
     ///
     /// # Errors
     ///
-    /// If the server did not take it.
+    /// If the server does not accept the message.
     pub async fn send(&self, id: &str, subject: &str, text: String) -> Result<(), MailError> {
         let mut message = Message::builder()
             .from(self.from.clone())

@@ -1,10 +1,10 @@
-//! Counters of a process, in the Prometheus text format.
+//! Metrics of a process, in the Prometheus text format.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Counters of this process. Chains are counted by the worker that reports them.
+/// Counters of this process. Each chain is counted by the worker that reports it.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub(crate) accepted: AtomicU64,
@@ -15,12 +15,12 @@ pub struct Metrics {
     chains_good: AtomicU64,
     chains_bad: AtomicU64,
     chain_seconds: AtomicU64,
-    /// How many chains are open, and the age of the oldest in seconds; nothing while Temporal does not answer.
+    /// Number of open chains and the age of the oldest in seconds; `None` if Temporal does not respond.
     pub(crate) open: Mutex<Option<(u64, u64)>>,
 }
 
 impl Metrics {
-    /// Counts a chain that has ended.
+    /// Counts a finished chain.
     pub fn chain_ended(&self, is_success: bool, seconds: u64) {
         let counter = if is_success {
             &self.chains_good
@@ -58,22 +58,17 @@ impl Metrics {
         family(
             "stack_chain_chains_total",
             "counter",
-            "Chains that ended, by whether every stack succeeded or was left out on purpose.",
+            "Completed chains, by whether every stack succeeded or was skipped on purpose.",
             &[("{result=\"success\"}", good), ("{result=\"failure\"}", bad)],
         );
         family(
             "stack_chain_chain_duration_seconds",
             "summary",
-            "How long chains took.",
+            "Duration of completed chains.",
             &[("_sum", read(&self.chain_seconds)), ("_count", good + bad)],
         );
         if let Some((count, oldest)) = open {
-            family(
-                "stack_chain_open_chains",
-                "gauge",
-                "Chains that have not ended.",
-                &[("", count)],
-            );
+            family("stack_chain_open_chains", "gauge", "Open chains.", &[("", count)]);
             family(
                 "stack_chain_oldest_open_chain_seconds",
                 "gauge",

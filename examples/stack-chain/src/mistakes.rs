@@ -1,6 +1,6 @@
 //! Mistakes in settings and files.
 
-/// Every mistake that was found.
+/// All mistakes found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct Mistakes(pub Vec<String>);

@@ -1,4 +1,5 @@
-//! How far a chain is, and what may start next. Pure: the workflow applies events and carries out what this returns.
+//! The progress of a chain, and which stacks may start next. Contains no I/O: the workflow applies events and
+//! acts on the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +12,18 @@ use crate::labels::Condition;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Its run finished.
+    /// Its run succeeded.
     Succeeded,
     /// Its run failed.
     #[default]
     Failed,
-    /// Its run was discarded, canceled or stopped by someone else.
+    /// Someone else discarded, canceled or stopped its run.
     Canceled,
     /// Its run did not end in time.
     TimedOut,
     /// A person rejected it.
     Rejected,
-    /// No run was started, because of its condition, its labels or its state.
+    /// No run was started because of its condition, labels or state.
     Skipped,
     /// The chain was canceled.
     ChainCanceled,
@@ -37,7 +38,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the word for people.
+    /// Returns the outcome as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -51,36 +52,36 @@ impl Outcome {
     }
 }
 
-/// The result for one stack.
+/// The result of one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StackResult {
     /// The stack.
     pub stack: String,
-    /// Its outcome.
+    /// Outcome of the stack.
     pub outcome: Outcome,
-    /// The last run, if there was one.
+    /// Id of the last run, if there was one.
     pub run: Option<String>,
-    /// Its branch.
+    /// Branch of the last run.
     pub branch: Option<String>,
-    /// The CI system's word for its state.
+    /// State of the last run, in the CI system's terms.
     pub state: Option<String>,
-    /// Its URL, for people.
+    /// URL of the last run.
     pub url: Option<String>,
-    /// Why, unless it succeeded.
+    /// Reason, unless it succeeded.
     pub why: Option<String>,
-    /// Runs that were started.
+    /// Number of runs started.
     pub attempts: u32,
-    /// When it was started and ended, in seconds since 1970.
+    /// Start time in seconds since 1970.
     pub started: Option<u64>,
-    /// See `started`.
+    /// End time in seconds since 1970.
     pub ended: Option<u64>,
-    /// Who decided about it, and how, if it needed an approval.
+    /// Decision about the approval and who made it, if one was needed.
     pub approval: Option<String>,
 }
 
 impl StackResult {
-    /// Returns the result of a stack of which no run was started.
+    /// Returns the result of a stack without a run.
     pub fn without_run(stack: &str, outcome: Outcome, why: impl Into<String>) -> Self {
         Self {
             stack: stack.to_owned(),
@@ -91,21 +92,21 @@ impl StackResult {
     }
 }
 
-/// What the workflow is to do with a stack.
+/// The next step for a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Start it.
+    /// Start a run.
     Start,
-    /// Nothing; its result is known.
+    /// Do nothing, because its result is known.
     Leave,
 }
 
-/// How far a chain is.
+/// The progress of a chain.
 #[derive(Debug, Clone)]
 pub struct Progress {
     stacks: Vec<PlannedStack>,
     origin_outcome: Outcome,
-    /// For each stack, what it waits for: its parents, and the parents of its group.
+    /// For each stack, the stacks it waits for: its parents and the parents of its group.
     waits_for: BTreeMap<String, BTreeSet<String>>,
     started: BTreeSet<String>,
     results: BTreeMap<String, StackResult>,
@@ -114,7 +115,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A chain at its beginning. `most_running` stacks run at a time, or one batch if that has more.
+    /// Returns the progress at the start of a chain. At most `most_running` stacks run at a time, or one
+    /// group if it has more stacks.
     pub fn new(plan: &Plan, origin_outcome: Outcome, most_running: usize) -> Self {
         let mut waits_for: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut of_group: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -157,7 +159,7 @@ impl Progress {
         progress
     }
 
-    /// Returns what to do with a stack; `None` while it must wait.
+    /// Returns the next step for a stack; `None` while it must wait.
     pub fn step(&self, id: &str) -> Option<Step> {
         if self.started.contains(id) {
             return Some(Step::Start);
@@ -165,13 +167,13 @@ impl Progress {
         self.results.contains_key(id).then_some(Step::Leave)
     }
 
-    /// Records the result of a stack that was started.
+    /// Records the result of a stack.
     pub fn ended(&mut self, result: StackResult) {
         self.results.insert(result.stack.clone(), result);
         self.advance();
     }
 
-    /// Starts nothing else.
+    /// Cancels the chain: no more stacks are started.
     pub fn cancel(&mut self, why: &str) {
         self.canceled.get_or_insert_with(|| why.to_owned());
         self.advance();
@@ -213,7 +215,7 @@ impl Progress {
             .collect()
     }
 
-    /// Gives a result to every stack that will not run, and starts those that may.
+    /// Sets the result of every stack that will not run, and starts those that may.
     fn advance(&mut self) {
         while self.leave_out() {}
         if self.canceled.is_some() {
@@ -223,14 +225,14 @@ impl Progress {
             let running = self.running().count();
             let fits = running + batch.len() <= self.most_running || running == 0;
             if !fits {
-                // A stack of lower priority must not overtake a batch that waits for room.
+                // Stacks with a lower priority must not overtake a group that waits for capacity.
                 return;
             }
             self.started.extend(batch);
         }
     }
 
-    /// Returns whether a stack got a result, which may decide about others.
+    /// Skips a stack if possible. Returns whether one was skipped, because that may affect others.
     fn leave_out(&mut self) -> bool {
         let undecided = self.stacks.iter().filter(|it| self.step(&it.id).is_none());
         let left_out: Vec<StackResult> = undecided
@@ -253,7 +255,7 @@ impl Progress {
         is_any
     }
 
-    /// Why a stack whose parents have all ended does not run.
+    /// Returns why a stack whose parents have all ended does not run.
     fn against(&self, stack: &PlannedStack) -> Option<String> {
         let mut outcomes = stack
             .parents
@@ -281,7 +283,8 @@ impl Progress {
         }
     }
 
-    /// The batches that may start, the highest priority first. A stack without a group is a batch of one.
+    /// Returns the groups that may start, by descending priority. A stack without a group counts as a group
+    /// of one.
     fn batches(&self) -> Vec<Vec<String>> {
         let mut batches: BTreeMap<(i64, String), Vec<String>> = BTreeMap::new();
         let mut priorities: BTreeMap<&str, i32> = BTreeMap::new();
@@ -444,7 +447,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever ends how: everything gets a result, nothing starts before its parents have ended, the limit holds.
+        /// For all outcomes, every stack gets a result, none starts before its parents have ended, and
+        /// the limit is respected.
         #[test]
         fn every_chain_ends(
             edges in proptest::collection::vec((0..20_usize, 0..20_usize), 0..60),
@@ -457,7 +461,7 @@ mod tests {
                 parents.sort();
                 parents.dedup();
                 if parents.is_empty() { parents.push("o".to_owned()); }
-                // Groups of stacks without dependencies cannot clash.
+                // Groups of stacks without dependencies have no conflicts.
                 let group = (parents == ["o"] && groups[at] < 3).then(|| format!("g{}", groups[at]));
                 PlannedStack { id: name(at), parents, group,
                     condition: [Condition::OnSuccess, Condition::OnFailure, Condition::Always][conditions[at]],

@@ -1,45 +1,45 @@
-//! The CI system behind a small trait: Spacelift, or anything that has a webhook to start a run and a URL to poll it.
+//! The trait for CI systems: Spacelift, or any system with a webhook to start a run and a URL to poll it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-/// A stack, as far as a chain needs to know it.
+/// A stack, with the properties that a chain needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stack {
-    /// Its id.
+    /// Id.
     pub id: String,
-    /// Its display name.
+    /// Display name.
     pub name: String,
-    /// Its labels.
+    /// Labels.
     pub labels: Vec<String>,
-    /// The branch it tracks.
+    /// Branch that the stack tracks.
     pub branch: String,
-    /// Ids of the stacks that the CI system itself runs before it.
+    /// Ids of stacks that the CI system itself runs before this one.
     pub native_parents: Vec<String>,
-    /// Who locked it.
+    /// User who locked the stack.
     pub locked_by: Option<String>,
-    /// Whether it cannot create runs.
+    /// Whether the stack is disabled and cannot create runs.
     pub is_disabled: bool,
     /// Names of the attached contexts.
     pub contexts: Vec<String>,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It waits for its turn or works.
+    /// The run is queued or running.
     Active,
-    /// It waits for a person.
+    /// The run waits for a person.
     Waiting,
-    /// It ended well. The only success.
+    /// The run succeeded. No other state counts as success.
     Succeeded,
-    /// It failed.
+    /// The run failed.
     Failed,
-    /// A person or the system ended it.
+    /// A person or the system canceled the run.
     Canceled,
     /// The CI system decided not to execute it.
     Skipped,
@@ -58,58 +58,58 @@ impl Progress {
 /// A run of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id.
+    /// Id of the run.
     pub id: String,
-    /// How far it is.
+    /// Progress of the run.
     pub progress: Progress,
-    /// The CI system's own word for that.
+    /// State of the run, in the CI system's terms.
     pub state: String,
-    /// Its branch.
+    /// Branch of the run.
     pub branch: String,
-    /// Who triggered it, if the CI system reports it.
+    /// User who triggered it, if the CI system reports that.
     pub triggered_by: Option<String>,
-    /// Its URL, for people.
+    /// URL of the run's web page.
     pub url: String,
 }
 
-/// A stack and a run of it.
+/// A reference to a run of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunRef {
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
-    /// The run.
+    /// Id of the run.
     pub run: String,
 }
 
-/// Who we are to the CI system.
+/// The identity of our credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Our id.
+    /// Id of the user or API key.
     pub id: String,
-    /// Our name.
+    /// Name of the user or API key.
     pub name: String,
 }
 
-/// What went wrong, as far as the caller must act on it.
+/// The kind of an error, which determines how to handle it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// It passes; the request had no effect.
+    /// Temporary; the request had no effect.
     Transient,
-    /// It passes; whether the request had an effect is unknown.
+    /// Temporary; whether the request had an effect is unknown.
     Ambiguous,
-    /// The credentials are refused.
+    /// The credentials were rejected.
     Login,
-    /// The credentials lack a right.
+    /// The credentials lack a permission.
     Permission,
-    /// It does not exist, or we have no access to it.
+    /// The object does not exist, or the credentials have no access to it.
     NotFound,
-    /// The request is wrong, or the server differs from what we know.
+    /// The request is invalid, or the server does not behave as documented.
     Permanent,
 }
 
 impl Trouble {
-    /// Returns whether a retry can help.
+    /// Returns whether a retry can succeed.
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Transient | Self::Ambiguous => true,
@@ -118,20 +118,20 @@ impl Trouble {
     }
 }
 
-/// A request to the CI system that failed.
+/// A failed request to the CI system.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct ProviderError {
-    /// What to do about it.
+    /// Kind of the error.
     pub trouble: Trouble,
-    /// What failed, why, and the remedy.
+    /// Message with the failed request, the cause, and the remedy.
     pub text: String,
-    /// How long the CI system asks us to wait.
+    /// Wait time that the CI system requested before the next attempt.
     pub retry_after: Option<Duration>,
 }
 
 impl ProviderError {
-    /// Returns an error without a wait.
+    /// Returns an error without a wait time.
     pub fn new(trouble: Trouble, text: impl Into<String>) -> Self {
         Self {
             trouble,
@@ -144,22 +144,24 @@ impl ProviderError {
 /// A CI system.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Returns what people call it.
+    /// Returns the name of the CI system.
     fn name(&self) -> &'static str;
-    /// Returns whether `runs` shows a run whose answer was lost. If not, a request that may have started one is never repeated.
+    /// Returns whether `runs` includes a run whose response was lost. If not, a request that may have started
+    /// a run is never retried.
     fn lists_runs(&self) -> bool;
-    /// Returns all stacks that we may see. An empty list is only returned when the credentials are known to be accepted.
+    /// Returns all stacks that the credentials can access. Returns an empty list only if the credentials were
+    /// accepted.
     async fn stacks(&self) -> Result<Vec<Stack>, ProviderError>;
     /// Returns one stack; `None` if it does not exist.
     async fn stack(&self, id: &str) -> Result<Option<Stack>, ProviderError>;
-    /// Starts a run. Never repeats the request by itself when the outcome of the first one is unknown.
+    /// Starts a run. Does not retry if the outcome of the first attempt is unknown.
     async fn trigger(&self, stack: &str, note: &str) -> Result<Run, ProviderError>;
     /// Returns the latest runs of a stack, newest first.
     async fn runs(&self, stack: &str) -> Result<Vec<Run>, ProviderError>;
     /// Returns one run; `None` if it does not exist.
     async fn run(&self, at: &RunRef) -> Result<Option<Run>, ProviderError>;
-    /// Asks for a run to be stopped. Returns before it has stopped.
+    /// Requests that a run be stopped. Does not wait until it has stopped.
     async fn stop(&self, at: &RunRef, note: &str) -> Result<(), ProviderError>;
-    /// Returns who we are, which also checks the credentials.
+    /// Returns the identity of the credentials, which also verifies them.
     async fn identity(&self) -> Result<Identity, ProviderError>;
 }

@@ -1,11 +1,11 @@
-//! The graph for people and for other tools.
+//! Renders the graph as text, Graphviz and Mermaid.
 
 use std::fmt::Write as _;
 
 use crate::graph::{Graph, Node};
 use crate::labels::Condition;
 
-/// Returns every mistake, a line each, and a summary.
+/// Returns every mistake on its own line, and a summary.
 pub fn mistakes(graph: &Graph) -> String {
     let mut text = String::new();
     for mistake in graph.mistakes() {
@@ -83,7 +83,7 @@ fn marks(node: &Node) -> Vec<String> {
     marks
 }
 
-/// Returns the graph for Graphviz.
+/// Returns the graph in Graphviz format.
 pub fn dot(graph: &Graph) -> String {
     let mut text = "digraph stacks {\n  rankdir=LR;\n".to_owned();
     for (parent, child, style) in edges(graph) {
@@ -97,10 +97,10 @@ pub fn dot(graph: &Graph) -> String {
     text + "}\n"
 }
 
-/// Returns the graph for Mermaid.
+/// Returns the graph in Mermaid format.
 pub fn mermaid(graph: &Graph) -> String {
     let mut text = "graph LR\n".to_owned();
-    // Mermaid reads some ids, such as `end`, as keywords.
+    // Mermaid treats some ids, such as `end`, as keywords.
     let node = |id: &str| format!("s_{}[\"{id}\"]", id.replace('-', "_m"));
     for (parent, child, style) in edges(graph) {
         let arrow = match style {

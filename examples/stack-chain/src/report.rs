@@ -1,4 +1,4 @@
-//! The outcome of a chain: a Slack message, a mail, and a line in the audit log.
+//! Reports the outcome of a chain: a Slack message, an email, and a line in the audit log.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use crate::mail::{Mail, MailError};
 use crate::progress::Outcome;
 use crate::workflows::ChainReport;
 
-/// Where a summary goes.
+/// A destination of summaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     /// A Slack channel.
     Slack,
-    /// Recipients of mail.
+    /// Email recipients.
     Mail,
 }
 
@@ -28,38 +28,38 @@ impl Channel {
     }
 }
 
-/// Where summaries and the audit log go.
+/// The destinations of summaries and of the audit log.
 #[derive(Debug, Default)]
 pub struct Reporter {
     /// The incoming webhook of a Slack channel.
     pub slack: Option<Webhook>,
     /// A mail server, with sender and recipients.
     pub mail: Option<Mail>,
-    /// A file to which a JSON line is appended for each chain.
+    /// File to which a JSON line is appended for each chain.
     pub audit_log: Option<PathBuf>,
 }
 
-/// A report that did not arrive.
+/// An error of a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// Slack did not take it.
+    /// Slack did not accept the message.
     #[error(transparent)]
     Slack(#[from] slack_notifier::Error),
-    /// The mail server did not take it.
+    /// The mail server did not accept the message.
     #[error(transparent)]
     Mail(#[from] MailError),
-    /// The audit log cannot be written.
+    /// The audit log could not be written.
     #[error("cannot write the audit log {}", .path.display())]
     Audit {
-        /// Its file.
+        /// Path of the audit log.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
 }
 
 impl Reporter {
-    /// Returns who is notified of this chain. One without stacks is not worth a message.
+    /// Returns the channels to notify of this chain; none if the chain has no stacks.
     pub fn channels(&self, report: &ChainReport) -> Vec<Channel> {
         let is_worth = report.error.is_some() || !report.results.is_empty();
         let slack = self.slack.is_some().then_some(Channel::Slack);
@@ -71,7 +71,7 @@ impl Reporter {
     ///
     /// # Errors
     ///
-    /// If it was not taken.
+    /// If the channel does not accept the message.
     pub async fn announce(&self, report: &ChainReport, channel: Channel) -> Result<(), ReportError> {
         let message = message(report);
         match (channel, &self.slack, &self.mail) {
@@ -107,7 +107,7 @@ impl Reporter {
             .append(true)
             .open(path)
             .map_err(failed)?;
-        // One write, so that lines of several workers do not mix.
+        // A single write, so that lines of several workers do not mix.
         file.write_all(&line).map_err(failed)
     }
 }
@@ -149,7 +149,7 @@ pub fn message(report: &ChainReport) -> Message {
     }
 }
 
-/// A message as the text of a mail.
+/// Renders a message as plain text for an email.
 fn plain(message: &Message) -> String {
     let mut text = String::new();
     for section in &message.sections {

@@ -1,4 +1,4 @@
-//! The HTTP side: webhooks in, metrics out.
+//! The HTTP server, which receives webhooks and serves metrics.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,26 +24,27 @@ use crate::provider::RunRef;
 use crate::webhook::{MOST_BYTES, Received, Receiver, SIGNATURE_HEADER};
 use crate::workflows::{ChainSettings, OPEN_CHAINS, RunEvent, RunFinished, TASK_QUEUE, run_workflow_id};
 
-/// Spacelift waits for a response for an unknown time; an event that is not stored by then is refused, and delivered again.
+/// Timeout for storing an event. Spacelift's own timeout is not documented; an event that is not stored by
+/// then is rejected and delivered again.
 const STORE: Duration = Duration::from_secs(5);
 
-/// How often the open chains are counted.
+/// Interval between counts of the open chains.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
-/// What receives webhooks.
+/// State of the webhook receiver.
 #[derive(Clone)]
 pub struct Server {
-    /// Temporal.
+    /// Connection to Temporal.
     pub client: SharedClient,
-    /// Checks webhooks.
+    /// Verifies webhooks.
     pub receiver: Arc<Receiver>,
-    /// For the chains that webhooks start.
+    /// Settings of chains started by webhooks.
     pub settings: ChainSettings,
-    /// The counters.
+    /// Counters of this process.
     pub metrics: Arc<Metrics>,
 }
 
-/// Returns the route of the webhooks.
+/// Returns the routes for webhooks.
 pub fn routes(server: Server) -> Router {
     Router::new()
         .route("/webhooks/spacelift", post(webhook))
@@ -51,7 +52,7 @@ pub fn routes(server: Server) -> Router {
         .with_state(server)
 }
 
-/// A decision takes durable steps; it is a workflow's. Here the event is only checked and stored.
+/// Only verifies and stores the event. A workflow decides what to do, because that takes durable steps.
 async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     let signature = headers.get(SIGNATURE_HEADER).and_then(|it| it.to_str().ok());
@@ -89,7 +90,7 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
     }
 }
 
-/// Starts the workflow of a run's end. Returns whether there was none.
+/// Starts the workflow for the end of a run. Returns whether it did not exist yet.
 async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, String> {
     let event = RunEvent {
         run: run.clone(),
@@ -102,7 +103,7 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
         .static_summary(format!("end of a run of {}", run.stack))
         .build();
     let started = async {
-        // Before the first connection an event is not stored either.
+        // Events are not stored before the first connection either.
         let client = server.client.connected().await;
         client
             .start_workflow(RunFinished::run, Lenient::from(event), options)
@@ -119,7 +120,7 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
     }
 }
 
-/// Counts the open chains again and again.
+/// Counts the open chains periodically. Never returns.
 pub async fn count_open_chains(client: SharedClient, metrics: Arc<Metrics>) -> Infallible {
     loop {
         let open = open_chains(&client.connected().await).await;
@@ -128,7 +129,8 @@ pub async fn count_open_chains(client: SharedClient, metrics: Arc<Metrics>) -> I
     }
 }
 
-/// Returns how many chains are open, and the age of the oldest in seconds; nothing if Temporal does not answer.
+/// Returns the number of open chains and the age of the oldest in seconds; `None` if Temporal does not
+/// respond.
 async fn open_chains(client: &Client) -> Option<(u64, u64)> {
     let listed = async {
         let mut open = client.list_workflows(OPEN_CHAINS, WorkflowListOptions::default());

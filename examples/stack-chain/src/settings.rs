@@ -1,4 +1,5 @@
-//! Settings, from flags and the environment. Spacelift's have the names that spacectl uses, Temporal's those of its own tools.
+//! Settings from flags and the environment. The variables for Spacelift are named as in spacectl, and those
+//! for Temporal as in Temporal's own tools.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,16 +20,18 @@ use crate::spacelift::{Config, Spacelift};
 use crate::webhook::Receiver;
 use crate::workflows::ChainSettings;
 
-/// How to reach the CI system.
+/// Connection to the CI system.
 #[derive(Debug, Clone, Args)]
 pub struct Account {
-    /// Which labels make a dependency [default: `STACK_CHAIN_LABELS`, else both]
+    /// Labels that define dependencies: dependsOn, depends-on or both [default: `STACK_CHAIN_LABELS`, or
+    /// both]
     #[arg(long, global = true, value_enum)]
     labels: Option<Dialect>,
-    /// Run the jobs of this JSON file, each by a URL to start it and a URL to poll it, instead of Spacelift's stacks
+    /// Run the jobs in this JSON file instead of Spacelift stacks; each has a URL to start it and a URL to
+    /// poll it
     #[arg(long, global = true, value_name = "FILE")]
     jobs: Option<PathBuf>,
-    /// Requests to Spacelift a second at most
+    /// Maximum number of requests to Spacelift per second
     #[arg(long, global = true, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     requests_per_second: u32,
 }
@@ -38,11 +41,11 @@ fn variable(name: &str) -> Option<String> {
 }
 
 impl Account {
-    /// Returns which labels make a dependency.
+    /// Returns the accepted spelling of dependency labels.
     ///
     /// # Errors
     ///
-    /// If the variable has another value.
+    /// If the environment variable has an unknown value.
     pub fn dialect(&self) -> anyhow::Result<Dialect> {
         use clap::ValueEnum as _;
         match (self.labels, variable("STACK_CHAIN_LABELS")) {
@@ -54,11 +57,11 @@ impl Account {
         }
     }
 
-    /// Returns the account that the environment describes.
+    /// Returns the provider for the account in the environment.
     ///
     /// # Errors
     ///
-    /// If a variable is missing or wrong; all missing ones are named.
+    /// If a variable is missing or invalid; reports all missing ones.
     pub fn provider(&self) -> anyhow::Result<Arc<dyn Provider>> {
         if let Some(path) = &self.jobs {
             let name = || format!("--jobs {}", path.display());
@@ -77,37 +80,37 @@ impl Account {
             .collect();
         if !missing.is_empty() {
             anyhow::bail!(
-                "{} not set; create an API key in Spacelift and set what spacectl uses",
+                "{} not set; create an API key in Spacelift and set the same variables as for spacectl",
                 missing.join(", ")
             );
         }
         let [endpoint, id, secret] = names.map(|name| variable(name).unwrap_or_default());
         let mut config =
-            Config::try_new(&endpoint, &id, secret.into()).context("Spacelift cannot be reached")?;
+            Config::try_new(&endpoint, &id, secret.into()).context("Spacelift is unreachable")?;
         config.requests_per_second = self.requests_per_second;
         Ok(Arc::new(Spacelift::new(config)))
     }
 }
 
-/// How chains run. It travels with each chain, so that a change applies to chains that start later.
+/// Settings of chains. A chain keeps the settings it was started with.
 #[derive(Debug, Clone, Args)]
 pub struct ChainArguments {
-    /// Stacks that run at a time in one chain
+    /// Maximum number of stacks that run at a time in one chain
     #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_running: u32,
-    /// Runs that all chains together start within an hour [default: no limit]
+    /// Maximum number of runs per hour in all chains [default: no limit]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_runs_per_hour: Option<u32>,
-    /// How long to wait for a run, in seconds
+    /// Timeout of a run, in seconds
     #[arg(long, default_value_t = 21_600, value_name = "SECONDS")]
     run_timeout: u64,
-    /// How long to wait for an approval, in seconds
+    /// Timeout of an approval, in seconds
     #[arg(long, default_value_t = 259_200, value_name = "SECONDS")]
     approval_timeout: u64,
-    /// Shortest time between two polls of a run, in milliseconds
+    /// Minimum interval between two polls of a run, in milliseconds
     #[arg(long, default_value_t = 5_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(50..))]
     poll_ms: u64,
-    /// How long a run that no chain claims is held before it starts a chain, in milliseconds
+    /// How long to wait for a chain to claim a run before the run starts a chain, in milliseconds
     #[arg(long, default_value_t = 3_000, value_name = "MILLISECONDS")]
     second_look_ms: u64,
 }
@@ -126,7 +129,7 @@ impl ChainArguments {
     }
 }
 
-/// Where summaries and the audit log go.
+/// Destinations of summaries and of the audit log.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArguments {
     /// Append a JSON line for each chain to this file
@@ -135,7 +138,8 @@ pub struct ReportArguments {
 }
 
 impl ReportArguments {
-    /// Returns where summaries and the audit log go. `SLACK_WEBHOOK_URL` and `SMTP_URL` are secrets, and so no flags.
+    /// Returns the reporter. `SLACK_WEBHOOK_URL` and `SMTP_URL` are secrets and therefore not available as
+    /// flags.
     ///
     /// # Errors
     ///
@@ -159,7 +163,7 @@ impl ReportArguments {
     }
 }
 
-/// Returns what checks webhooks.
+/// Returns the webhook receiver.
 ///
 /// # Errors
 ///
@@ -169,12 +173,12 @@ pub fn receiver(max_age: Duration) -> anyhow::Result<Receiver> {
     Receiver::try_new(&secret.into(), max_age).map_err(anyhow::Error::msg)
 }
 
-/// Returns the settings of a process on Temporal, read as Temporal's own tools do: `TEMPORAL_*` variables over Temporal's
-/// configuration file.
+/// Returns the worker settings, which are read as by Temporal's own tools: `TEMPORAL_*` variables override
+/// Temporal's configuration file.
 ///
 /// # Errors
 ///
-/// If a setting is invalid; every mistake is named.
+/// If a setting is invalid; reports every mistake.
 pub fn process_config() -> anyhow::Result<temporal_worker_kit::Config> {
     let mut config = temporal_worker_kit::Config::load(None, &process_environment())?;
     config.connection.identity = format!("stack-chain@{}", std::process::id());
@@ -189,7 +193,7 @@ pub fn process_config() -> anyhow::Result<temporal_worker_kit::Config> {
 ///
 /// # Errors
 ///
-/// If the settings are invalid, or the server does not answer.
+/// If the settings are invalid or the server does not respond.
 pub async fn connect() -> anyhow::Result<Client> {
     let connected = process_config()?.connection.connect().await;
     connected.context("start Temporal, or set TEMPORAL_ADDRESS")

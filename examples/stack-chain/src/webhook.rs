@@ -1,4 +1,5 @@
-//! Spacelift's webhooks: signature, age, and what an event asks for. Pure: the caller passes the time.
+//! Verifies and parses Spacelift's webhooks: signature, age, and the requested action. Contains no I/O; the
+//! caller passes the time.
 
 use std::time::Duration;
 
@@ -12,60 +13,60 @@ use crate::progress::Outcome;
 use crate::provider::{Progress, RunRef};
 use crate::spacelift::progress_of;
 
-/// The header with the signature.
+/// Header that contains the signature.
 pub const SIGNATURE_HEADER: &str = "X-Signature-256";
-/// A body may be this long, in bytes. An event has about 2 KiB.
+/// Maximum size of a body in bytes. A typical event has 2 KiB.
 pub const MOST_BYTES: usize = 1024 * 1024;
-/// How far a sender's clock may be ahead of ours.
+/// Maximum time that a sender's clock may be ahead of ours.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// Checks webhooks.
+/// Verifies webhooks.
 #[derive(Debug)]
 pub struct Receiver {
     key: hmac::Key,
     max_age: Duration,
 }
 
-/// What a genuine event asks for.
+/// The content of a genuine event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A tracked run ended.
     RunEnded {
         /// The run.
         run: RunRef,
-        /// How it ended.
+        /// Outcome of the run.
         outcome: Outcome,
     },
-    /// Nothing, for this reason.
+    /// The event is ignored, for this reason.
     Ignored(String),
 }
 
-/// A webhook that is refused.
+/// A rejected webhook.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No signature.
+    /// The signature is missing.
     #[error("the header X-Signature-256 is missing; set a secret for the webhook in Spacelift")]
     Unsigned,
-    /// A wrong signature.
+    /// The signature is wrong.
     #[error(
         "the signature is wrong; the secret of the webhook and SPACELIFT_WEBHOOK_SECRET must be the same"
     )]
     Signature,
-    /// An unreadable body.
+    /// The body cannot be parsed.
     #[error("the body is not a Spacelift event: {0}")]
     Malformed(String),
-    /// An old body.
+    /// The event is too old.
     #[error("the event is {age_seconds} s old, more than the {limit_seconds} s that are accepted")]
     Stale {
-        /// Its age.
+        /// Age in seconds.
         age_seconds: i64,
-        /// What is accepted.
+        /// Maximum age in seconds.
         limit_seconds: u64,
     },
 }
 
 impl Refusal {
-    /// Returns the HTTP status. Spacelift never repeats a delivery that gets one of these.
+    /// Returns the HTTP status. Spacelift does not retry deliveries that get one of these.
     pub fn status(&self) -> u16 {
         match self {
             Self::Unsigned | Self::Signature => 401,
@@ -94,11 +95,11 @@ struct EventStack {
 }
 
 impl Receiver {
-    /// Returns a receiver. The secret must not be empty: everybody could sign with it.
+    /// Returns a receiver for this secret.
     ///
     /// # Errors
     ///
-    /// If the secret is empty.
+    /// If the secret is empty, because anyone could then sign events.
     pub fn try_new(secret: &SecretString, max_age: Duration) -> Result<Self, &'static str> {
         let secret = secret.expose_secret();
         if secret.trim().is_empty() {
@@ -112,11 +113,11 @@ impl Receiver {
         })
     }
 
-    /// Checks a webhook, the signature first and in constant time.
+    /// Verifies and parses a webhook. Checks the signature first, in constant time.
     ///
     /// # Errors
     ///
-    /// If it is not genuine, not readable or too old.
+    /// If the webhook is not genuine, cannot be parsed, or is too old.
     pub fn receive(&self, signature: Option<&str>, body: &[u8], now: Timestamp) -> Result<Received, Refusal> {
         let signature = signature.ok_or(Refusal::Unsigned)?;
         let signature = signature

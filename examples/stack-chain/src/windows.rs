@@ -1,6 +1,7 @@
-//! When a stack may run: maintenance windows and blackouts, in IANA time zones.
+//! Maintenance windows and blackouts of stacks, in IANA time zones.
 //!
-//! A window is a weekly period or a single period between two dates. Everything here is pure: the caller passes the time.
+//! A window is either a weekly period or a single period between two dates. Contains no I/O; the caller
+//! passes the time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +10,10 @@ use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-/// How far ahead the next open moment is searched.
+/// How far ahead to search for the next time when a stack may run, in hours.
 const HORIZON_HOURS: i64 = 24 * 370;
-/// Boundaries examined before a set of windows counts as never open. A year of daily windows has 740.
+/// Maximum number of boundaries to examine before a set of windows counts as never open. One year of daily
+/// windows has about 740.
 const MOST_BOUNDARIES: usize = 4_000;
 
 const WEEK: [(&str, Weekday); 7] = [
@@ -34,7 +36,7 @@ pub struct Window {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Period {
-    /// Days by their distance from Monday. A period that ends at or before its start ends on the next day.
+    /// Days as offsets from Monday. A period that ends at or before its start time ends on the next day.
     Weekly {
         days: [bool; 7],
         from: Time,
@@ -46,7 +48,7 @@ enum Period {
     },
 }
 
-/// A text that is not a window.
+/// An invalid window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The text has too few parts.
@@ -57,23 +59,23 @@ pub enum WindowError {
     /// An unknown time zone.
     #[error("`{0}` is not an IANA time zone, such as Europe/Berlin or UTC")]
     Zone(String),
-    /// Unknown days.
+    /// Unknown names of days.
     #[error(
         "`{0}` are not days; use names such as Mon, ranges such as Mon-Fri, lists such as Sat,Sun, or daily"
     )]
     Days(String),
-    /// An unreadable time.
+    /// An invalid time.
     #[error("`{0}` is not a time of day, such as 22:00")]
     Time(String),
-    /// An unreadable date.
+    /// An invalid date.
     #[error("`{0}` is not a date or a date with a time, such as 2026-12-24 or 2026-12-24T18:00")]
     Date(String),
-    /// A period that ends before it starts.
+    /// The period ends before it starts.
     #[error("the period ends at {to}, which is not after its start at {from}")]
     Order {
-        /// Its start.
+        /// Start of the period.
         from: DateTime,
-        /// Its end.
+        /// End of the period.
         to: DateTime,
     },
 }
@@ -138,7 +140,7 @@ fn days_of(text: &str) -> Result<[bool; 7], WindowError> {
             Some((first, last)) => (day(first)?, day(last)?),
             None => (day(part)?, day(part)?),
         };
-        // Sat-Mon goes over the end of the week.
+        // A range such as Sat-Mon crosses the end of the week.
         for distance in 0..=(last + 7 - first) % 7 {
             days[(first + distance) % 7] = true;
         }
@@ -154,7 +156,7 @@ fn time_of(text: &str) -> Result<Time, WindowError> {
 }
 
 fn date_of(text: &str) -> Result<DateTime, WindowError> {
-    // Parsing would accept a time behind the date and drop it.
+    // The date parser would accept a time after the date and silently drop it.
     let date = || Date::strptime("%Y-%m-%d", text).map(|date| date.at(0, 0, 0, 0));
     let parsed = if text.contains('T') {
         DateTime::strptime("%Y-%m-%dT%H:%M", text)
@@ -178,7 +180,7 @@ impl Window {
             .min()
     }
 
-    /// The periods that start on the days around `now`, from `first` to `last` days away.
+    /// Returns the periods that start between `first` and `last` days from `now`.
     fn periods(&self, now: Timestamp, first: i64, last: i64) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let instant = |at: DateTime| self.zone.to_timestamp(at).ok();
         let today = self.zone.to_datetime(now).date();
@@ -199,13 +201,13 @@ impl Window {
     }
 }
 
-/// Returns whether a stack may run at `now`: inside a window, if it has any, and outside all blackouts.
+/// Returns whether a stack may run at `now`: within a window, if there are any, and outside of all blackouts.
 pub fn is_open(windows: &[Window], blackouts: &[Window], now: Timestamp) -> bool {
     (windows.is_empty() || windows.iter().any(|window| window.contains(now)))
         && !blackouts.iter().any(|blackout| blackout.contains(now))
 }
 
-/// Returns the first moment from `now` on at which a stack may run; `None` if there is none within a year.
+/// Returns the first time from `now` on when a stack may run; `None` if there is none within a year.
 pub fn next_open(windows: &[Window], blackouts: &[Window], now: Timestamp) -> Option<Timestamp> {
     let horizon = now.checked_add(HORIZON_HOURS.hours()).ok()?;
     let mut moment = now;
@@ -213,7 +215,7 @@ pub fn next_open(windows: &[Window], blackouts: &[Window], now: Timestamp) -> Op
         if is_open(windows, blackouts, moment) {
             return Some(moment);
         }
-        // What is open changes only at the boundary of a window or blackout.
+        // Whether a stack may run changes only at the boundaries of windows and blackouts.
         moment = windows
             .iter()
             .chain(blackouts)
@@ -284,7 +286,7 @@ mod tests {
         let windows = [window("Europe/Berlin Mon-Fri 22:00-04:00")];
         let blackouts = [window("Europe/Berlin 2026-12-24/2026-12-28")];
         let next = next_open(&windows, &blackouts, at("2026-12-24T12:00:00Z"));
-        // Monday, December 28, 22:00 in Berlin. The night of Friday would be over by then.
+        // Monday, December 28, 22:00 in Berlin, because the window of Friday night would be over by then.
         assert_eq!(next, Some(at("2026-12-28T21:00:00Z")));
     }
 

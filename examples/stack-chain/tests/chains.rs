@@ -1,4 +1,4 @@
-//! Whole chains: a real Temporal server, the simulated account, and the webhook receiver between them.
+//! Tests of whole chains on a real Temporal server, with the simulated account and the webhook receiver.
 
 mod alerts;
 mod harness;
@@ -28,7 +28,7 @@ fn runs_of<'a>(runs: &'a [SimRun], stack: &str) -> Vec<&'a SimRun> {
     runs.iter().filter(|run| run.stack == stack).collect()
 }
 
-/// Every stack ran once, and after all of its dependencies.
+/// Asserts that every stack ran once, after all of its dependencies.
 fn assert_in_order(runs: &[SimRun], stacks: &[SimStack]) {
     for stack in stacks {
         let own = runs_of(runs, &stack.id);
@@ -48,7 +48,8 @@ fn assert_in_order(runs: &[SimRun], stacks: &[SimStack]) {
     }
 }
 
-/// Layers of ten stacks; each stack depends on three of the layer above, so that diamonds are everywhere.
+/// Returns layers of ten stacks. Each stack depends on three stacks of the layer above, which results in many
+/// diamonds.
 fn diamonds(layers: usize, run_time: Duration) -> Vec<SimStack> {
     let name = |layer: usize, at: usize| format!("s{layer:02}-{}", at % 10);
     let mut stacks = vec![SimStack::new("network", &[])];
@@ -74,7 +75,7 @@ fn diamonds(layers: usize, run_time: Duration) -> Vec<SimStack> {
 async fn two_hundred_stacks_in_diamonds_run_once_each_after_their_dependencies() {
     let stacks = diamonds(20, Duration::from_millis(50));
     with_world("diamonds", stacks.clone(), settings(), async |world: &World| {
-        // Each event is delivered twice.
+        // Deliver each event twice.
         world.simulator.deliver_to(&world.webhooks(), 2);
         let started = Instant::now();
         let report = world.chain_after("network").await;
@@ -127,7 +128,7 @@ async fn a_worker_that_is_killed_in_the_middle_repeats_and_loses_nothing() {
         world
             .until("12 runs", || world.simulator.runs().len() >= 12)
             .await;
-        // Both the worker and the receiver are gone, and events are lost.
+        // The worker and the receiver are both down, so events are lost.
         first.kill().await.expect("killed");
         let before = world.simulator.runs().len();
         assert!(before < 31, "killed too late");
@@ -261,7 +262,7 @@ async fn a_critical_stack_waits_for_approval_and_a_run_for_its_person() {
             approval.as_deref().is_some_and(|it| it.ends_with(": planned")),
             "{approval:?}"
         );
-        // A decision about what has ended.
+        // A decision about a stack that has ended.
         let (code, _, error) = command(world, &["chains", "reject", &chain, "vault"]).await;
         assert_eq!(code, 1);
         assert!(error.contains("has already"), "{error}");
@@ -371,7 +372,7 @@ async fn a_run_that_no_chain_claims_starts_a_chain_of_its_own() {
         let origin = world.simulator.trigger_by("a", Some("ann")).expect("known");
         let chain = world.chain_of(&origin).await;
         world.until_phase(&chain, "b", "running").await;
-        // A person runs the same stack meanwhile; it waits behind the chain's run.
+        // A person runs the same stack at the same time; this run queues behind the chain's run.
         let by_hand = world.simulator.trigger_by("b", Some("bob")).expect("known");
         let own = world.report_of(&by_hand).await;
         assert_eq!(
@@ -412,7 +413,7 @@ async fn a_webhook_that_is_not_genuine_starts_nothing() {
             .expect("answered");
         assert_eq!(status, 200);
         assert_eq!(world.chains().await, [] as [&str; 0]);
-        // The same genuine event twice.
+        // Deliver the same genuine event twice.
         let run = world.simulator.trigger_by("network", None).expect("known");
         let report = world.report_of(&run).await;
         assert!(report.is_success());
@@ -527,7 +528,7 @@ async fn what_was_just_run_replays() {
     .await;
 }
 
-/// The phase of a stack is what `chains show` prints; the queries behind it.
+/// Queries the phase of a stack, as `chains show` prints it.
 impl World {
     async fn until_phase(&self, chain: &str, stack: &str, phase: &str) {
         let started = Instant::now();

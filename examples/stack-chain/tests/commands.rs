@@ -1,4 +1,4 @@
-//! The commands as a person runs them, against the simulator.
+//! Tests of the commands against the simulator.
 
 use std::process::Output;
 

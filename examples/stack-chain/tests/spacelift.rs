@@ -1,4 +1,4 @@
-//! The Spacelift client against the strict simulator.
+//! Tests of the Spacelift client against the strict simulator.
 
 use std::time::Duration;
 
@@ -204,12 +204,12 @@ async fn queries_are_repeated_and_a_trigger_without_an_answer_is_not() {
     simulator.fail_next("Stacks", Fault::Html);
     simulator.fail_next("Stacks", Fault::TooMany(0));
     assert_eq!(client.stacks().await.expect("stacks").len(), 1);
-    // Refused before it did anything: repeated.
+    // Rejected before it had an effect: retried.
     simulator.fail_next("Trigger", Fault::TooMany(0));
     simulator.fail_next("Trigger", Fault::Expired);
     client.trigger("s000", "").await.expect("triggered");
     assert_eq!(simulator.runs().len(), 1);
-    // Done, and the response lost: not repeated.
+    // It had an effect, but the response was lost: not retried.
     simulator.fail_next("Trigger", Fault::Lost);
     let error = client.trigger("s000", "").await.expect_err("lost");
     assert_eq!((error.trouble, simulator.runs().len()), (Trouble::Ambiguous, 2));

@@ -1,4 +1,4 @@
-//! The workflow itself.
+//! Tests of the workflow.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub(crate) async fn result(world: &World, id: &str) -> Outcome {
         .expect("an outcome")
 }
 
-/// Waits until the trail holds a text.
+/// Waits until the trail contains a text.
 pub(crate) async fn until(world: &World, id: &str, part: &str) -> String {
     let begun = Instant::now();
     loop {
@@ -139,7 +139,7 @@ async fn the_first_decision_counts_and_signals_take_any_payload() {
     signal("unknown", Some("[1]"));
     signal("reject", Some("\"too risky\""));
     signal("approve", None);
-    // A signal to a closed request would be refused, so the worker starts only now.
+    // A signal to a closed request would be rejected, so the worker starts only now.
     let mut worker = world.worker(None).await;
     let outcome = result(&world, &id).await;
     assert_eq!(outcome.end, End::Rejected);

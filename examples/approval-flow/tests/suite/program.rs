@@ -1,4 +1,4 @@
-//! The program, as people and other systems use it.
+//! Tests of the program, as people and other systems use it.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -241,7 +241,7 @@ async fn a_decision_without_a_worker_says_so_and_takes_effect_later() {
     let waiting = world.run(&["approve", &id]);
     assert_eq!(waiting.status.code(), Some(1));
     assert!(
-        text(&waiting.stderr).contains("no worker answered within 10 s"),
+        text(&waiting.stderr).contains("no worker responded within 10 s"),
         "{}",
         text(&waiting.stderr)
     );

@@ -1,4 +1,4 @@
-//! From one release to the next: recorded histories replay, and workers of both releases run side by side.
+//! Tests of an upgrade: recorded histories replay, and workers of both releases run side by side.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ async fn a_run_that_the_earlier_release_began_is_finished_by_the_new_one() {
     worker.stop();
     worker.wait().await.expect("drained");
     let mut worker = world.worker(None).await;
-    // The sticky queue of the worker that left holds the next task for up to 10 s.
+    // The sticky queue of the stopped worker holds the next task for up to 10 s.
     let verdict = StepVerdict {
         who: "grace".to_owned(),
         ..StepVerdict::default()
@@ -99,7 +99,7 @@ async fn a_run_that_the_earlier_release_began_is_finished_by_the_new_one() {
     worker.wait().await.expect("drained");
 }
 
-/// Makes a version the one that new workflows start on.
+/// Makes this version the current one, on which new workflows start.
 async fn make_current(world: &World, build_id: &str) {
     let request = SetWorkerDeploymentCurrentVersionRequest {
         namespace: world.config.connection.namespace.clone(),
@@ -110,7 +110,7 @@ async fn make_current(world: &World, build_id: &str) {
         ..Default::default()
     };
     let mut attempts = 0;
-    // The server knows a version once its worker has polled.
+    // The server registers a version only after its worker has polled.
     while let Err(error) = world
         .client
         .clone()
@@ -161,7 +161,7 @@ async fn workers_of_two_releases_run_side_by_side() {
     }
     let (old, new) = (result(&world, &old).await, result(&world, &new).await);
     assert_eq!((old.end, new.end), (End::Executed, End::Executed));
-    // The earlier release wrote its number, the new one who approved.
+    // The earlier release recorded its version number, and the new one records who approved.
     assert_eq!(
         (old.sentence.as_str(), new.sentence.as_str()),
         ("0.1", "approved by an unnamed person")
@@ -172,7 +172,7 @@ async fn workers_of_two_releases_run_side_by_side() {
     second.wait().await.expect("drained");
 }
 
-/// Needs no server. A history that changed code cannot replay would block every open request.
+/// Needs no server. If a code change prevents the replay of a history, every open request is blocked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_histories_replay_and_a_changed_one_does_not() {
     let read = |name: &str| {

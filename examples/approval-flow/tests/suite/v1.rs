@@ -1,4 +1,4 @@
-//! The workflow as it was in 0.1, before the last reminder: a worker of that release, for the tests of the upgrade.
+//! The workflow of release 0.1, without the last reminder, for a worker in the upgrade tests.
 
 use std::time::Duration;
 

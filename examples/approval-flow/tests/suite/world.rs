@@ -1,4 +1,4 @@
-//! One server for all tests, and a namespace and a worker for each.
+//! One server for all tests, with a separate namespace and worker for each.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use temporalio_sdk::workflow_replayer::{
     WorkflowReplayer, WorkflowReplayerOptions, WorkflowReplayerOptionsBuilder,
 };
 
-/// Set to 1, the histories of this run become the fixtures.
+/// If set to 1, the histories of this run replace the fixtures.
 pub(crate) const RECORD: &str = "APPROVAL_FLOW_RECORD_HISTORIES";
 
-/// Starts the server on a thread that holds it until the process ends.
+/// Starts the server on a thread that keeps it running until the process ends.
 pub(crate) fn server() -> SocketAddr {
     static SERVER: OnceLock<SocketAddr> = OnceLock::new();
     *SERVER.get_or_init(|| {
@@ -42,7 +42,7 @@ pub(crate) fn server() -> SocketAddr {
     })
 }
 
-/// A namespace of one test, and its files.
+/// The namespace and the files of one test.
 pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) client: Client,
@@ -129,7 +129,7 @@ pub(crate) fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories"))
 }
 
-/// Keeps a history as a fixture where asked.
+/// Saves a history as a fixture if requested.
 pub(crate) fn keep(history: &History, name: &str) {
     if std::env::var(RECORD).as_deref() == Ok("1") {
         std::fs::write(folder().join(format!("{name}.pb")), history.encode_to_vec()).expect("kept");

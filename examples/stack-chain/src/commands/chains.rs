@@ -1,4 +1,4 @@
-//! Commands about chains.
+//! Commands for chains.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -26,17 +26,17 @@ use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use super::output::{print, who};
 
-/// Longest wait for a response that needs a worker.
+/// Timeout for a response that needs a worker.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Chains in a list.
+/// Maximum number of chains in a list.
 const MOST_LISTED: usize = 100;
 
-/// Commands about chains.
+/// Commands for chains.
 #[derive(Debug, Subcommand)]
 pub(super) enum Chains {
     /// Print the latest chains
     List,
-    /// Print what a chain did and what it waits for
+    /// Print the results of a chain and what it is waiting for
     Show {
         /// Workflow id of the chain
         chain: String,
@@ -44,11 +44,11 @@ pub(super) enum Chains {
         #[arg(long)]
         json: bool,
     },
-    /// Cancel a chain: start nothing more, and stop its runs
+    /// Cancel a chain: start no more stacks, and stop its runs
     Cancel {
         /// Workflow id of the chain
         chain: String,
-        /// Why
+        /// Reason for the cancellation
         #[arg(long, default_value = "no reason given")]
         reason: String,
     },
@@ -63,14 +63,14 @@ pub(super) enum Chains {
 pub(super) struct Deciding {
     /// Workflow id of the chain
     chain: String,
-    /// The stack
+    /// Id of the stack
     stack: String,
-    /// Why
+    /// Reason for the decision
     #[arg(long, default_value = "no reason given")]
     reason: String,
 }
 
-/// Which chains to report.
+/// The period of the report.
 #[derive(Debug, Args)]
 pub(super) struct Report {
     /// First day, in UTC
@@ -90,7 +90,7 @@ pub(super) async fn trigger(
     runs_origin: bool,
     settings: ChainSettings,
 ) -> anyhow::Result<ExitCode> {
-    // An unknown stack is refused here, where the person sees it.
+    // Reject an unknown stack here, where the user sees the error.
     let graph = Graph::of(account.provider()?.stacks().await?, account.dialect()?);
     graph.plan_from(stack)?;
     let client = connect().await?;
@@ -160,12 +160,12 @@ fn how_it_ended(status: WorkflowExecutionStatus) -> &'static str {
     }
 }
 
-/// Fails with a sentence unless the workflow is open.
+/// Returns an error unless the workflow is open.
 async fn must_be_open(client: &Client, id: &str) -> anyhow::Result<()> {
     let handle = client.get_workflow_handle::<StackDependencyChain>(id);
     let found = handle.describe(WorkflowDescribeOptions::default()).await;
-    let found = found
-        .with_context(|| format!("`{id}` cannot be found; `stack-chain chains list` lists the chains"))?;
+    let found =
+        found.with_context(|| format!("`{id}` was not found; `stack-chain chains list` lists the chains"))?;
     if found.status() != WorkflowExecutionStatus::Running {
         bail!(
             "`{id}` has already {}; nothing was changed",
@@ -181,7 +181,7 @@ async fn decide(client: &Client, deciding: Deciding, approved: bool) -> anyhow::
     must_be_open(client, &id).await?;
     let status = execution_status(client, &id).await?;
     if status.phase != "waits for approval" {
-        bail!("`{stack}` does not wait for an approval: {}", status.phase);
+        bail!("`{stack}` is not waiting for approval: {}", status.phase);
     }
     let decision = Decision {
         approved,
@@ -234,8 +234,7 @@ async fn list(client: &Client) -> anyhow::Result<()> {
 async fn show(client: &Client, chain: &str, json: bool) -> anyhow::Result<()> {
     let handle = client.get_workflow_handle::<StackDependencyChain>(chain);
     let found = handle.describe(WorkflowDescribeOptions::default()).await;
-    found
-        .with_context(|| format!("`{chain}` cannot be found; `stack-chain chains list` lists the chains"))?;
+    found.with_context(|| format!("`{chain}` was not found; `stack-chain chains list` lists the chains"))?;
     let asked = handle.query(StackDependencyChain::status, (), WorkflowQueryOptions::default());
     let status = tokio::time::timeout(ANSWER, asked)
         .await
@@ -252,7 +251,7 @@ async fn show(client: &Client, chain: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns a chain for people: one line for each stack, in the order of the plan.
+/// Renders a chain with one line per stack, in the order of the plan.
 fn shown(status: &ChainStatus, running: &[ExecutionStatus]) -> String {
     let report = &status.report;
     let mut text = format!(

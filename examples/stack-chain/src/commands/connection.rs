@@ -1,4 +1,4 @@
-//! Checking both connections.
+//! Checks the connections to Temporal and Spacelift.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -34,10 +34,10 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
     }
     let mut right = |name: &str, found: Result<String, ProviderError>| {
         let _ = match found {
-            Ok(found) => writeln!(text, "right to {name}: yes ({found})"),
+            Ok(found) => writeln!(text, "permission to {name}: yes ({found})"),
             Err(error) => {
                 is_good = false;
-                writeln!(text, "right to {name}: MISSING ({error})")
+                writeln!(text, "permission to {name}: MISSING ({error})")
             }
         };
     };
@@ -59,7 +59,7 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
                 .map(|runs| format!("{} runs of {stack}", runs.len())),
         );
     }
-    text.push_str("right to trigger runs: not checked, since only a run would show it\n");
+    text.push_str("permission to trigger runs: not checked, because that would start a run\n");
     print(&text);
     Ok(ExitCode::from(u8::from(!is_good)))
 }
@@ -76,7 +76,7 @@ async fn temporal() -> anyhow::Result<String> {
             .into_request(),
         )
         .await;
-    // Temporal Cloud does not let a namespace's key list the others.
+    // A namespace's key on Temporal Cloud cannot list other namespaces.
     let names = listed.map(|answer| {
         let namespaces = answer.into_inner().namespaces;
         namespaces
@@ -87,9 +87,9 @@ async fn temporal() -> anyhow::Result<String> {
             .join(", ")
     });
     Ok(match names {
-        Ok(names) => format!("Temporal: reached, namespace {own}; all namespaces: {names}\n"),
+        Ok(names) => format!("Temporal: connected, namespace {own}; all namespaces: {names}\n"),
         Err(status) => format!(
-            "Temporal: reached, namespace {own}; other namespaces cannot be listed: {}\n",
+            "Temporal: connected, namespace {own}; other namespaces cannot be listed: {}\n",
             status.message()
         ),
     })

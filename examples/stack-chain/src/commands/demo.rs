@@ -1,4 +1,4 @@
-//! A chain from end to end, on a simulated account and a Temporal server that ends with the demo.
+//! Runs a chain from start to finish on a simulated account, with a Temporal server that stops with the demo.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The commands, one function each.
+//! The commands; each one is a function.
 
 mod chains;
 mod connection;
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the labels of all stacks, and name every mistake with its stack and label
+    /// Check the labels of all stacks and report every mistake with its stack and label
     Check,
     /// Print the labels that stack-chain understands
     Labels,
@@ -38,7 +38,7 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = stacks::GraphFormat::Text)]
         output: stacks::GraphFormat,
     },
-    /// Receive webhooks and run chains, in one process
+    /// Receive webhooks and run chains in one process
     Serve(serve::Process),
     /// Receive webhooks
     Webhook(serve::Process),
@@ -46,20 +46,20 @@ enum Command {
     Worker(serve::Process),
     /// Run a stack and everything that depends on it; print the workflow id
     Trigger {
-        /// The stack
+        /// Id of the stack
         stack: String,
-        /// Run only what depends on the stack, not the stack itself
+        /// Run only the dependents of the stack, not the stack itself
         #[arg(long)]
         dependents_only: bool,
         #[command(flatten)]
         chain: ChainArguments,
     },
-    /// Look at chains, and decide about them
+    /// Show, cancel, approve or reject chains
     #[command(subcommand)]
     Chains(chains::Chains),
-    /// Print the chains that started between two dates
+    /// Print the chains that started in a period
     Report(chains::Report),
-    /// Check the connections to Temporal and Spacelift, and name missing rights
+    /// Check the connections to Temporal and Spacelift, and report missing permissions
     ConnectionCheck,
     /// Run a chain on a simulated account, with its own Temporal server
     Demo,

@@ -1,13 +1,13 @@
-//! What commands print, and for whom.
+//! Output of commands, and the name of the user.
 
 use std::io::Write as _;
 
-/// Prints a text. A reader that went away, such as `head`, is not an error.
+/// Prints a text. Ignores a closed pipe (`| head`).
 pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-/// The name of the person at the terminal, for decisions.
+/// Returns the name of the user at the terminal, who is recorded with decisions.
 pub(super) fn who() -> String {
     std::env::var("USER")
         .ok()

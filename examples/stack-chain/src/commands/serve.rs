@@ -1,4 +1,4 @@
-//! The processes that stay: receiver, worker, or both.
+//! Long-running processes: the receiver, the worker, or both.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -13,19 +13,19 @@ use stack_chain::settings::{Account, ChainArguments, ReportArguments, process_co
 use stack_chain::workflows::{ChainActivities, register};
 use temporal_worker_kit::{Config, Kit, LogFormat, LogSettings, Registry, subscriber};
 
-/// Settings of a process that stays.
+/// Flags of a long-running process.
 #[derive(Debug, Args)]
 pub(super) struct Process {
-    /// Where webhooks, /metrics, /healthz and /readyz are served
+    /// Address to serve webhooks, /metrics, /healthz and /readyz on
     #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// How old an event may be, in seconds
+    /// Maximum age of an event, in seconds
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     max_event_age: u64,
-    /// How long running activities may take to end after SIGTERM, in seconds
+    /// Time that running activities may take to finish after SIGTERM, in seconds
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     grace: u64,
-    /// How much to log: error, warn, info, debug, or a tracing filter
+    /// Log level: error, warn, info, debug, or a tracing filter
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: String,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(super) struct Process {
     report: ReportArguments,
 }
 
-/// What a process does.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Webhook,

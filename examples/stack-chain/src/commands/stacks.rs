@@ -1,4 +1,4 @@
-//! Commands about stacks and their labels. They need Spacelift and nothing else.
+//! Commands for stacks and their labels. They need only Spacelift.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use stack_chain::settings::Account;
 
 use super::output::print;
 
-/// How a graph is printed.
+/// Output format of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum GraphFormat {
     /// One line for each stack.

@@ -1,5 +1,5 @@
-//! A simulated Spacelift account on loopback, for tests and the demo. Strict: its GraphQL schema refuses unknown fields and
-//! wrong types, an expired token gets empty lists as from the real service, and a stack has one run at a time.
+//! A simulated Spacelift account on loopback for tests and the demo. As in the real service, unknown fields
+//! and wrong types are rejected, an expired token gets empty lists, and each stack has one run at a time.
 
 mod schema;
 mod serve;
@@ -15,40 +15,40 @@ use serde_json::{Value, json};
 
 pub use serve::start;
 
-/// The id of the API key.
+/// Id of the API key.
 pub const KEY_ID: &str = "01J0000000000000000000KEY0";
-/// Its secret.
+/// Secret of the API key.
 pub const KEY_SECRET: &str = "simulated-secret";
-/// The secret that signs webhooks.
+/// Secret that signs webhooks.
 pub const WEBHOOK_SECRET: &str = "simulated-webhook-secret";
-/// The name of the account.
+/// Name of the account.
 pub const ACCOUNT: &str = "simulated";
 
 /// A stack of the simulated account.
 #[derive(Debug, Clone)]
 pub struct SimStack {
-    /// Its id.
+    /// Id.
     pub id: String,
-    /// Its labels.
+    /// Labels.
     pub labels: Vec<String>,
     /// Ids of its native dependencies.
     pub native_parents: Vec<String>,
-    /// Who locked it.
+    /// User who locked the stack.
     pub locked_by: Option<String>,
-    /// Whether it cannot create runs.
+    /// Whether the stack is disabled and cannot create runs.
     pub is_disabled: bool,
-    /// Whether a run applies without a person.
+    /// Whether runs are applied without confirmation.
     pub autodeploy: bool,
-    /// How many of its next runs fail.
+    /// Number of upcoming runs that fail.
     pub failures: u32,
-    /// Names of its contexts.
+    /// Names of the attached contexts.
     pub contexts: Vec<String>,
-    /// How long a run takes.
+    /// Duration of a run.
     pub run_time: Duration,
 }
 
 impl SimStack {
-    /// Returns a stack that deploys by itself in 50 ms.
+    /// Returns a stack that deploys automatically in 50 ms.
     pub fn new(id: &str, labels: &[&str]) -> Self {
         Self {
             id: id.to_owned(),
@@ -67,24 +67,24 @@ impl SimStack {
 /// A run of the simulated account.
 #[derive(Debug, Clone)]
 pub struct SimRun {
-    /// Its id.
+    /// Id.
     pub id: String,
-    /// Its stack.
+    /// Id of the stack.
     pub stack: String,
-    /// Who triggered it.
+    /// User who triggered it.
     pub triggered_by: Option<String>,
-    /// When it was triggered.
+    /// Time when it was triggered.
     pub triggered: Instant,
-    /// When it starts to work.
+    /// Time when it starts running.
     pub starts: Instant,
-    /// When it ends; unknown while it waits for a person.
+    /// Time when it ends; `None` while it waits for a person.
     pub ends: Option<Instant>,
-    /// The state that it ends in.
+    /// The final state.
     pub last_state: &'static str,
 }
 
 impl SimRun {
-    /// Returns its state.
+    /// Returns the current state.
     pub fn state(&self, now: Instant) -> &'static str {
         match self.ends {
             Some(ends) if now >= ends => self.last_state,
@@ -95,18 +95,18 @@ impl SimRun {
     }
 }
 
-/// A fault of the next answer to an operation.
+/// A fault in the next response to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Status 429 with this many seconds to wait; nothing is done.
+    /// Status 429 with this many seconds to wait; the operation has no effect.
     TooMany(u64),
-    /// Status 502 with HTML; nothing is done.
+    /// Status 502 with HTML; the operation has no effect.
     Html,
-    /// It is done, and the response is lost behind a status 502 with HTML.
+    /// The operation takes effect, but the response is a status 502 with HTML.
     Lost,
-    /// All tokens expire first.
+    /// All tokens expire before the operation.
     Expired,
-    /// Status 401; nothing is done.
+    /// Status 401; the operation has no effect.
     Unauthorized,
 }
 
@@ -114,19 +114,19 @@ pub enum Fault {
 struct World {
     stacks: BTreeMap<String, SimStack>,
     runs: Vec<SimRun>,
-    /// Tokens, and when they expire.
+    /// Tokens and their expiry times.
     tokens: BTreeMap<String, SystemTime>,
     faults: Vec<(String, Fault)>,
     webhook: Option<String>,
     deliveries: u32,
     requests: BTreeMap<String, u64>,
-    /// GraphQL errors that were answered, such as unknown fields.
+    /// GraphQL errors that were returned, such as unknown fields.
     refusals: Vec<String>,
     may_trigger: bool,
     issued: u64,
 }
 
-/// A running account.
+/// A running simulated account.
 #[derive(Clone)]
 pub struct Simulator {
     world: Arc<Mutex<World>>,
@@ -152,7 +152,7 @@ impl Simulator {
         world.deliveries = deliveries;
     }
 
-    /// Lets the next answer to an operation fail. Several faults of one operation come one after the other.
+    /// Lets the next response to an operation fail. Several faults of an operation apply one after the other.
     pub fn fail_next(&self, operation: &str, fault: Fault) {
         self.world().faults.push((operation.to_owned(), fault));
     }
@@ -169,22 +169,22 @@ impl Simulator {
         self.world().may_trigger = allowed;
     }
 
-    /// Returns all runs, the oldest first.
+    /// Returns all runs, oldest first.
     pub fn runs(&self) -> Vec<SimRun> {
         self.world().runs.clone()
     }
 
-    /// Returns how often an operation was requested.
+    /// Returns the number of requests for an operation.
     pub fn requests(&self, operation: &str) -> u64 {
         self.world().requests.get(operation).copied().unwrap_or_default()
     }
 
-    /// Returns the GraphQL errors that were answered.
+    /// Returns the GraphQL errors that were returned.
     pub fn refusals(&self) -> Vec<String> {
         self.world().refusals.clone()
     }
 
-    /// Starts a run as a person or a push would.
+    /// Starts a run, as a person or a push would.
     pub fn trigger_by(&self, stack: &str, who: Option<&str>) -> Option<SimRun> {
         let (run, stack) = {
             let mut world = self.world();
@@ -235,7 +235,7 @@ impl Simulator {
         }
     }
 
-    /// Ends a run in a state, if it has not ended.
+    /// Ends a run with this state, unless it has already ended.
     fn end(&self, id: &str, state: &'static str) -> Option<SimRun> {
         let now = Instant::now();
         let mut world = self.world();
@@ -252,7 +252,7 @@ impl Simulator {
             if let Some(ends) = run.ends {
                 tokio::time::sleep_until(ends.into()).await;
             }
-            // It may have been stopped meanwhile.
+            // The run may have been stopped meanwhile.
             let now = simulator
                 .runs()
                 .into_iter()
@@ -270,7 +270,7 @@ impl Simulator {
     }
 }
 
-/// Returns the event of a run's end, as Spacelift sends it.
+/// Returns the webhook event for the end of a run, in Spacelift's format.
 pub fn event(run: &SimRun, stack: &SimStack) -> Value {
     let now = jiff::Timestamp::now();
     json!({
@@ -289,7 +289,7 @@ pub fn event(run: &SimRun, stack: &SimStack) -> Value {
     })
 }
 
-/// Returns the signature of a body, as in `X-Signature-256`.
+/// Returns the signature of a body, in the format of `X-Signature-256`.
 pub fn signature(body: &[u8], secret: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let mut text = "sha256=".to_owned();
@@ -299,11 +299,11 @@ pub fn signature(body: &[u8], secret: &str) -> String {
     text
 }
 
-/// Delivers an event, and returns the status of the response and its body.
+/// Delivers an event, and returns status and body of the response.
 ///
 /// # Errors
 ///
-/// If no response arrives.
+/// If there is no response.
 pub async fn post_event(url: &str, event: &Value) -> Result<(u16, String), reqwest::Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let body = event.to_string();

@@ -1,4 +1,4 @@
-//! The part of Spacelift's schema that a chain uses, with its types. A query for anything else is refused.
+//! The part of Spacelift's GraphQL schema that chains use. Other queries are rejected.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![allow(clippy::unused_async, reason = "resolvers are async")]
 #![allow(
@@ -15,7 +15,7 @@ use super::{KEY_ID, KEY_SECRET, SimRun, SimStack, Simulator};
 
 pub(super) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
-/// Whether the request carries a token that is known.
+/// Whether the request has a valid token.
 pub(super) struct Auth {
     pub(super) is_known: bool,
 }
@@ -356,7 +356,8 @@ impl Mutation {
 /// Arguments of the type `ID`; all other scalar arguments here are strings.
 const ID_ARGUMENTS: [&str; 4] = ["id", "stack", "run", "before"];
 
-/// Returns what is wrong with the types of variables. The GraphQL library takes a `String!` where Spacelift insists on `ID!`.
+/// Returns an error if a variable has the wrong type. The GraphQL library accepts a `String!` where Spacelift
+/// requires `ID!`.
 pub(super) fn mistyped_variable(document: &str) -> Option<String> {
     let document = async_graphql::parser::parse_query(document).ok()?;
     document.operations.iter().find_map(|(_, operation)| {

@@ -1,4 +1,4 @@
-//! The HTTP side of a simulated account.
+//! The HTTP server of a simulated account.
 
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;

@@ -1,26 +1,26 @@
-//! What can go wrong with a request to Spacelift.
+//! Errors of requests to Spacelift.
 
 use std::time::Duration;
 
 use crate::provider::{ProviderError, Trouble};
 
-/// Settings that cannot be used.
+/// Invalid settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Not a URL.
+    /// The endpoint is not a URL.
     #[error(
         "SPACELIFT_API_KEY_ENDPOINT is `{0}`, which is not a URL such as https://example.app.spacelift.io"
     )]
     Endpoint(String),
-    /// Not encrypted.
+    /// The endpoint is not encrypted.
     #[error("SPACELIFT_API_KEY_ENDPOINT is `{0}`; use https, since the API key is sent there")]
     NotEncrypted(String),
-    /// Not set.
+    /// A variable is not set.
     #[error("{0} is empty; create an API key in Spacelift and set it")]
     Empty(&'static str),
 }
 
-/// A request to Spacelift that failed.
+/// A failed request to Spacelift.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {does}")]
 pub struct Error {
@@ -29,20 +29,20 @@ pub struct Error {
     kind: ErrorKind,
 }
 
-/// How it failed.
+/// The kind of failure.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
-    /// No answer arrived.
+    /// There was no response.
     #[error("no response from Spacelift")]
     Transport(#[source] reqwest::Error),
     /// An HTTP status other than 200, from Spacelift or a proxy in front of it.
     #[error("status {status}: `{answer}`")]
     Status {
-        /// The status.
+        /// HTTP status.
         status: u16,
-        /// The beginning of the response.
+        /// Beginning of the response.
         answer: String,
-        /// How long to wait.
+        /// Wait time that the server requested.
         retry_after: Option<Duration>,
     },
     /// Status 200 without JSON, such as the login page of a proxy.
@@ -50,19 +50,19 @@ pub enum ErrorKind {
         "the response is not JSON but `{0}`; check SPACELIFT_API_KEY_ENDPOINT and proxies in front of it"
     )]
     NotJson(String),
-    /// Spacelift refused the query.
+    /// Spacelift rejected the query.
     #[error("Spacelift answers: {0}")]
     GraphQl(String),
-    /// The key is not accepted.
+    /// The API key was rejected.
     #[error("not logged in: {0}. Check SPACELIFT_API_KEY_ID and SPACELIFT_API_KEY_SECRET")]
     Login(String),
-    /// The key lacks a right.
+    /// The API key lacks a permission.
     #[error("the API key has no permission for this: {0}")]
     Permission(String),
-    /// It does not exist.
+    /// The object does not exist.
     #[error("{0}; it does not exist, or the API key has no access to it")]
     NotFound(String),
-    /// Spacelift answered differently than documented.
+    /// The response does not match the documentation.
     #[error("unexpected response")]
     Decode(#[source] serde_json::Error),
 }
@@ -72,7 +72,7 @@ impl Error {
         Self { does, kind }
     }
 
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }

@@ -1,7 +1,8 @@
-//! Spacelift's GraphQL API: login, pace, retries and typed errors. What is asked is in `queries`.
+//! A client for Spacelift's GraphQL API, with login, rate limiting, retries and typed errors. The queries are
+//! in `queries`.
 //!
-//! Every query also asks for `viewer`: Spacelift answers an expired token with empty lists and nulls instead of an error, and
-//! only `viewer` tells the difference.
+//! Every query also requests `viewer`, because Spacelift returns empty lists and nulls for an expired token
+//! instead of an error, and only `viewer` shows the difference.
 
 mod error;
 mod operation;
@@ -24,37 +25,37 @@ use operation::{LOGIN, Operation, VIEWER};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use queries::progress_of;
 
-/// A token is exchanged again when it has less than this left.
+/// A token is renewed if it expires within this duration.
 const REFRESH_BEFORE: Duration = Duration::from_mins(1);
-/// How often a token is exchanged again within one call. It may expire while an outage is waited for.
+/// Maximum number of token renewals within one call. A token may expire during an outage.
 const MOST_REFRESHES: u32 = 2;
-/// Longest answer to `Retry-After` inside one call. A longer one is left to the caller.
+/// Longest `Retry-After` that a call waits for. Longer ones are returned to the caller.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Bytes of an unreadable response that an error shows.
+/// Number of bytes of an unreadable response in an error message.
 const SHOWN_BYTES: usize = 160;
 
-/// How to reach an account.
+/// Connection to an account.
 #[derive(Debug, Clone)]
 pub struct Config {
     endpoint: Url,
     key_id: String,
     key_secret: SecretString,
-    /// Requests a second at most.
+    /// Maximum number of requests per second.
     pub requests_per_second: u32,
-    /// Attempts of one request, where repeating it is safe.
+    /// Maximum number of attempts for requests that are safe to retry.
     pub attempts: u32,
-    /// Wait before the second attempt; it doubles from there.
+    /// Wait before the second attempt. It doubles with each attempt.
     pub first_wait: Duration,
-    /// Longest duration of one request.
+    /// Timeout of one request.
     pub timeout: Duration,
 }
 
 impl Config {
-    /// Checks the settings of spacectl: endpoint, key id and key secret.
+    /// Validates endpoint, key id and key secret.
     ///
     /// # Errors
     ///
-    /// If the endpoint is not an https URL (or http to this machine), or the id or secret is empty.
+    /// If the endpoint is not an https URL (or http to loopback), or if the id or the secret is empty.
     pub fn try_new(endpoint: &str, key_id: &str, key_secret: SecretString) -> Result<Self, ConfigError> {
         let url = Url::parse(endpoint.trim_end_matches('/'))
             .map_err(|_| ConfigError::Endpoint(endpoint.to_owned()))?;
@@ -88,7 +89,7 @@ struct Token {
     valid_until: SystemTime,
 }
 
-/// An account at Spacelift.
+/// A client for one account.
 pub struct Spacelift {
     config: Config,
     http: reqwest::Client,
@@ -109,30 +110,30 @@ struct GraphQlError {
     extensions: Option<Value>,
 }
 
-/// How one attempt ended.
+/// The result of one attempt.
 enum Attempt {
     Done(Value),
-    /// The token was not accepted.
+    /// The token was rejected.
     Unauthorized(String),
-    /// The server asks to wait; it did nothing.
+    /// The server requested a wait and did not process the request.
     Busy(ErrorKind, Option<Duration>),
-    /// No usable response. Whether it had an effect is unknown.
+    /// There was no usable response. Whether the request had an effect is unknown.
     Unknown(ErrorKind),
     Failed(ErrorKind),
 }
 
 impl Spacelift {
-    /// Returns a client. Nothing is sent yet.
+    /// Returns a client without sending a request.
     ///
     /// # Panics
     ///
-    /// Never: a TLS provider is installed first.
+    /// Never, because a TLS provider is installed first.
     pub fn new(config: Config) -> Self {
-        // Another part of the program may have installed it already, which is as good.
+        // Ignore the error if another part of the program has already installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("stack-chain/", env!("CARGO_PKG_VERSION")))
-            // A redirect would carry the token to another host.
+            // A redirect could leak the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .timeout(config.timeout)
@@ -154,7 +155,7 @@ impl Spacelift {
         )
     }
 
-    /// Carries out an operation. `note` is attached to a run that it starts.
+    /// Executes an operation. `note` is attached to the run if it starts one.
     async fn call<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -173,7 +174,7 @@ impl Spacelift {
                     if !operation.is_mutation && data.get("viewer").is_some_and(Value::is_null) =>
                 {
                     if refreshes == MOST_REFRESHES {
-                        return Err(fail(ErrorKind::Login("the token is not accepted".to_owned())));
+                        return Err(fail(ErrorKind::Login("the token was rejected".to_owned())));
                     }
                     refreshes += 1;
                     self.forget(&token).await;
@@ -207,7 +208,7 @@ impl Spacelift {
         }
     }
 
-    /// Permission and login problems share one text; `viewer` tells them apart.
+    /// Distinguishes permission and login errors, which have the same text, by `viewer`.
     async fn login_or_permission(&self, token: &SecretString, message: String) -> ErrorKind {
         match self.attempt(VIEWER, &json!({}), Some(token), None).await {
             Attempt::Done(data) if !data["viewer"].is_null() => ErrorKind::Permission(message),
@@ -247,7 +248,7 @@ impl Spacelift {
         }
         let response = match request.send().await {
             Ok(response) => response,
-            // It was never sent.
+            // The request was never sent.
             Err(error) if error.is_connect() => {
                 return Attempt::Busy(ErrorKind::Transport(error.without_url()), None);
             }
@@ -281,7 +282,7 @@ impl Spacelift {
         Ok(jwt)
     }
 
-    /// Forgets a token that was refused, unless another call has replaced it already.
+    /// Discards a rejected token, unless another call has already replaced it.
     async fn forget(&self, refused: &SecretString) {
         let mut held = self.token.lock().await;
         if held
@@ -292,7 +293,7 @@ impl Spacelift {
         }
     }
 
-    /// Exchanges the key for a token. Repeating that is harmless.
+    /// Exchanges the API key for a token. Safe to retry.
     async fn exchange(&self) -> Result<Token, ErrorKind> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -334,7 +335,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Status first, body leniently.
+/// Classifies a response, by its status first and then leniently by its body.
 fn classify(status: u16, retry_after: Option<Duration>, text: &str) -> Attempt {
     let shown = || {
         text.chars()

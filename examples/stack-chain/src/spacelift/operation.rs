@@ -1,11 +1,11 @@
-//! Operations of the API, and those of the login.
+//! The operations of the API, including the login.
 
-/// One operation of the API.
+/// An operation of the API.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) document: &'static str,
-    /// What it does, for errors: `failed to ...`.
+    /// Description of the operation for error messages: `failed to ...`.
     pub(super) does: &'static str,
     pub(super) is_mutation: bool,
 }

@@ -1,4 +1,4 @@
-//! What is asked of Spacelift, and how its responses become our words.
+//! Queries to Spacelift, and the conversion of its responses to our types.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ const STOP: Operation = Operation {
     is_mutation: true,
 };
 
-/// A stack as Spacelift sends it. Only the id is required.
+/// A stack in Spacelift's format. Only the id is required.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireStack {
@@ -148,7 +148,7 @@ struct WireRun {
     triggered_by: Option<String>,
 }
 
-/// Returns how far a run in a state of Spacelift's is. States that we do not know have not ended.
+/// Returns the progress for a state of Spacelift. A run with an unknown state has not ended.
 pub fn progress_of(state: &str) -> Progress {
     match state {
         "UNCONFIRMED" | "PENDING_REVIEW" => Progress::Waiting,
@@ -206,7 +206,7 @@ impl Spacelift {
         let mut input = json!({ "first": PAGE });
         loop {
             let found: Found = self.call(STACKS, json!({ "input": input }), None).await?;
-            // The order of pages is not documented, so a stack may appear on two of them.
+            // The order of pages is not documented, so a stack may appear on two pages.
             stacks.extend(
                 found
                     .search_stacks

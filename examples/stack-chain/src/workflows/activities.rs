@@ -1,4 +1,4 @@
-//! Activities: everything that talks to the CI system, to Temporal or to people. Each one is safe to run twice.
+//! The activities, which communicate with the CI system, Temporal and people. All of them are idempotent.
 
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![allow(
@@ -35,37 +35,38 @@ use crate::provider::{Provider, ProviderError, Run, RunRef, Trouble};
 use crate::report::Reporter;
 use crate::windows::{Window, next_open};
 
-/// Longest wait for the response of a workflow.
+/// Timeout for the response of a workflow.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Pauses between requests to start a run that had no effect, where the attempts of an activity cannot be used for it.
+/// Intervals between attempts to start a run, where the activity's own retries cannot be used.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
-/// The longest pause that the CI system may ask for there.
+/// Longest wait requested by the CI system that these attempts respect.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Distance of heartbeats.
+/// Interval between heartbeats.
 const BEAT: Duration = Duration::from_secs(3);
-/// A run appears in the list of runs shortly after the request, even if its response was lost.
+/// Wait before reading the list of runs, in which a run appears shortly after the request even if its
+/// response was lost.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The open chains, for the list of workflows.
+/// Visibility query for open chains.
 pub const OPEN_CHAINS: &str = "WorkflowType = 'StackDependencyChain' AND ExecutionStatus = 'Running'";
 
-/// What activities need.
+/// Dependencies of the activities.
 pub struct ChainActivities {
     /// The CI system.
     pub provider: Arc<dyn Provider>,
-    /// Temporal.
+    /// Connection to Temporal.
     pub client: SharedClient,
-    /// Which labels make a dependency.
+    /// Accepted spelling of dependency labels.
     pub dialect: Dialect,
-    /// Where summaries and the audit log go.
+    /// Destinations of summaries and of the audit log.
     pub reporter: Reporter,
-    /// The counters.
+    /// Counters of this process.
     pub metrics: Arc<Metrics>,
 }
 
 #[activities]
 impl ChainActivities {
-    /// Reads all stacks and plans the chain.
+    /// Reads all stacks and returns the plan of the chain.
     #[activity(name = "plan_chain")]
     pub async fn plan_chain(
         self: Arc<Self>,
@@ -85,7 +86,8 @@ impl ChainActivities {
         Ok(plan.map_err(|error| permanent(error.to_string()))?)
     }
 
-    /// Reads a stack again before it is triggered: it may have changed since the chain was planned.
+    /// Reads a stack again before its run is triggered, because it may have changed since the chain was
+    /// planned.
     #[activity(name = "prepare")]
     pub async fn prepare(
         self: Arc<Self>,
@@ -95,7 +97,7 @@ impl ChainActivities {
         Ok(beating(&context, self.prepared(request)).await??)
     }
 
-    /// Triggers a run. If a response was lost, the runs of the stack are read before triggering again.
+    /// Triggers a run. If a response was lost, reads the runs of the stack before triggering again.
     #[activity(name = "trigger")]
     pub async fn trigger(
         self: Arc<Self>,
@@ -115,13 +117,13 @@ impl ChainActivities {
     ) -> Result<Option<Run>, ActivityError> {
         let read = beating(&context, self.provider.run(&at)).await?;
         Ok(read.map_err(|error| match error.trouble {
-            // The run continues without us: a key that is being rotated must not end the chain.
+            // The run continues without us, so a key that is being rotated must not fail the chain.
             Trouble::Login => transient(error.text),
             _ => failure(error),
         })?)
     }
 
-    /// Asks for a run to be stopped.
+    /// Requests that a run be stopped.
     #[activity(name = "stop_run")]
     pub async fn stop_run(
         self: Arc<Self>,
@@ -135,7 +137,7 @@ impl ChainActivities {
         )
     }
 
-    /// Returns the seconds until a stack may run; nothing if it may run now.
+    /// Returns the seconds until a stack may run; `None` if it may run now.
     #[activity(name = "window_wait")]
     pub async fn window_wait(
         self: Arc<Self>,
@@ -151,7 +153,8 @@ impl ChainActivities {
         let windows = read(&stack.windows).map_err(|error| permanent(error.to_string()))?;
         let blackouts = read(&stack.blackouts).map_err(|error| permanent(error.to_string()))?;
         let now = Timestamp::now();
-        let never = "its maintenance windows and blackouts leave no time within a year; change the labels";
+        let never = "its maintenance windows and blackouts leave no time to run within a year; change the \
+                     labels";
         let open = next_open(&windows, &blackouts, now).ok_or_else(|| permanent(never.to_owned()))?;
         let wait = open.duration_since(now);
         if wait.is_positive() {
@@ -161,7 +164,7 @@ impl ChainActivities {
         }
     }
 
-    /// Reserves a place in the hour. Returns 0, or the milliseconds to wait.
+    /// Reserves a run within the limits per hour. Returns 0, or the milliseconds to wait.
     #[activity(name = "reserve")]
     pub async fn reserve(
         self: Arc<Self>,
@@ -183,9 +186,9 @@ impl ChainActivities {
             options,
         );
         let answer = beating(&context, tokio::time::timeout(ANSWER, asked)).await?;
-        let answer =
-            answer.map_err(|_| transient(format!("{BUDGET_ID} did not answer in {} s", ANSWER.as_secs())))?;
-        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} refused: {error}")))?)
+        let answer = answer
+            .map_err(|_| transient(format!("no response from {BUDGET_ID} in {} s", ANSWER.as_secs())))?;
+        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} rejected the request: {error}")))?)
     }
 
     /// Offers a run to all open chains.
@@ -209,7 +212,7 @@ impl ChainActivities {
         Ok(audited.map_err(|error| transient(chain(&error)))?)
     }
 
-    /// Notifies people what the chain came to.
+    /// Notifies people of the result of the chain.
     #[activity(name = "announce_chain")]
     pub async fn announce_chain(
         self: Arc<Self>,
@@ -223,7 +226,7 @@ impl ChainActivities {
                 .saturating_sub(report.started.unwrap_or_default());
             self.metrics.chain_ended(report.is_success(), took);
         }
-        // Which channels took it travels with the heartbeats, so that another attempt does not repeat it.
+        // The heartbeat contains the channels notified so far, so that a retry does not notify them again.
         let mut told: Vec<String> = context
             .heartbeat_details()
             .deserialize()
@@ -293,9 +296,9 @@ impl ChainActivities {
             let asked = handle.query(Stacks, (), WorkflowQueryOptions::default());
             let status = tokio::time::timeout(ANSWER, asked)
                 .await
-                .map_err(|_| transient("the chain did not answer".to_owned()))?;
+                .map_err(|_| transient("no response from the chain".to_owned()))?;
             let stacks = status
-                .map_err(|error| transient(format!("the chain did not answer: {error}")))?
+                .map_err(|error| transient(format!("no response from the chain: {error}")))?
                 .stacks;
             let plan = Plan {
                 stacks,
@@ -335,7 +338,7 @@ impl ChainActivities {
         }
     }
 
-    /// Triggers a run where none can be found again: only a request that had no effect is repeated.
+    /// Triggers a run on a CI system that does not list runs. Retries only requests that had no effect.
     async fn triggered_once(
         &self,
         request: &TriggerRequest,
@@ -362,14 +365,15 @@ impl ChainActivities {
                 (Trouble::Transient, Some(wait)) => {
                     tokio::time::sleep(error.retry_after.unwrap_or(*wait).min(LONGEST_WAIT)).await;
                 }
-                // Another attempt could not tell that this one had no effect.
+                // A retry could not know that this attempt had no effect.
                 (Trouble::Transient, None) => return Err(permanent(error.text)),
                 _ => return Err(failure(error)),
             }
         }
     }
 
-    /// Finds the run that an earlier request started without a response: new, ours, and claimed by no other execution.
+    /// Finds the run that an earlier request started without getting a response: it is new, ours, and not
+    /// claimed by another execution.
     async fn lost_run(&self, request: &TriggerRequest) -> Result<Option<Run>, ApplicationFailure> {
         let runs = self.provider.runs(&request.stack).await.map_err(failure)?;
         let fresh: Vec<Run> = runs
@@ -380,7 +384,7 @@ impl ChainActivities {
             return Ok(None);
         }
         let own = self.provider.identity().await.map_err(failure)?;
-        // The oldest first: it is the one whose answer was lost.
+        // Oldest first: the oldest run is the one whose response was lost.
         for run in fresh.into_iter().rev() {
             let is_ours = run
                 .triggered_by
@@ -393,7 +397,8 @@ impl ChainActivities {
         Ok(None)
     }
 
-    /// Takes the workflow id of a run, so that its end starts no chain. Returns whether no other execution has it.
+    /// Claims the workflow id of a run, so that the end of the run does not start a chain. Returns whether no
+    /// other execution has claimed it.
     async fn claim(&self, request: &TriggerRequest, run: &str) -> Result<bool, ApplicationFailure> {
         let id = run_workflow_id(run);
         let event = RunEvent {
@@ -439,15 +444,15 @@ impl ChainActivities {
             let handle = client.get_workflow_handle::<Chain>(chain.id());
             let asked = handle.query(ExecutionOf, run.stack.clone(), WorkflowQueryOptions::default());
             let answer = tokio::time::timeout(ANSWER, asked).await;
-            let answer = answer.map_err(|_| transient(format!("chain {} did not answer", chain.id())))?;
-            let execution =
-                answer.map_err(|error| transient(format!("chain {} did not answer: {error}", chain.id())))?;
+            let answer = answer.map_err(|_| transient(format!("no response from chain {}", chain.id())))?;
+            let execution = answer
+                .map_err(|error| transient(format!("no response from chain {}: {error}", chain.id())))?;
             let Some(execution) = execution else { continue };
             let handle = client.get_workflow_handle::<Execution>(execution.clone());
             let asked = handle.query(ExecutionIs, (), WorkflowQueryOptions::default());
             match tokio::time::timeout(ANSWER, asked).await {
                 Ok(Ok(status)) if status.runs.contains(&run.run) => {
-                    // It may look right now instead of at its next poll. If the signal fails, it polls.
+                    // Signal the execution, so that it polls now. If the signal fails, it polls later.
                     let _ = handle
                         .signal(LookNow, RawValue::default(), WorkflowSignalOptions::default())
                         .await;
@@ -458,7 +463,7 @@ impl ChainActivities {
                 }
                 Ok(Ok(status)) if status.is_triggering => offer.held_by = Some(execution),
                 Ok(Ok(_)) => {}
-                // It is being started, or its worker is busy: it may be about to trigger.
+                // The execution is starting or its worker is busy, so it may be about to trigger a run.
                 Ok(Err(_)) | Err(_) => offer.held_by = Some(execution),
             }
         }
@@ -484,7 +489,8 @@ fn transient(text: String) -> ApplicationFailure {
     failure(ProviderError::new(Trouble::Transient, text))
 }
 
-/// A worker that dies is noticed within seconds, and a cancellation arrives.
+/// Sends heartbeats during a call, so that a dead worker is noticed within seconds and cancellations are
+/// received.
 async fn beating<T>(context: &ActivityContext, call: impl Future<Output = T>) -> Result<T, ActivityError> {
     temporal_worker_kit::beating(context, BEAT, (), call).await
 }

@@ -1,4 +1,4 @@
-//! The limit of runs per hour: one workflow that all chains ask for a place.
+//! The limit of runs per hour: a workflow in which all chains reserve their runs.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::collections::VecDeque;
@@ -16,13 +16,13 @@ use temporalio_sdk::{
 
 use super::messages::Reservation;
 
-/// Its workflow id.
+/// Workflow id of the limit.
 pub const BUDGET_ID: &str = "stack-chain-budget";
 const HOUR_MS: u64 = 3_600_000;
-/// Answers after which a run continues as new. The server accepts 2,000 updates in one run.
+/// Number of updates after which the workflow continues as new. The server accepts 2,000 updates per run.
 const ROTATE_AFTER: u32 = 500;
 
-/// The starts of the last hour.
+/// The runs started within the last hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Starts {
@@ -38,7 +38,8 @@ struct Start {
 }
 
 impl Starts {
-    /// Reserves a place, or returns the milliseconds until one might be free. The same key reserves once.
+    /// Reserves a run. Returns 0, or the milliseconds until one may be available. Repeated requests with the
+    /// same key reserve only once.
     pub fn reserve(&mut self, wanted: &Reservation, now_ms: u64) -> u64 {
         while self
             .starts
@@ -73,7 +74,7 @@ impl Starts {
     }
 }
 
-/// Milliseconds until fewer than `most` starts are in the last hour.
+/// Returns the milliseconds until fewer than `most` runs were started within the last hour.
 fn wait_for(starts: &[u64], most: Option<u32>, now_ms: u64) -> u64 {
     let Some(most) = most.and_then(|most| usize::try_from(most.max(1)).ok()) else {
         return 0;
@@ -88,7 +89,7 @@ fn wait_for(starts: &[u64], most: Option<u32>, now_ms: u64) -> u64 {
     }
 }
 
-/// The limit.
+/// The workflow that limits runs per hour.
 #[workflow]
 pub struct RunBudget {
     starts: Starts,
@@ -112,7 +113,7 @@ impl RunBudget {
         match context.continue_as_new(Lenient::from(starts), ContinueAsNewOptions::default())? {}
     }
 
-    /// Returns 0, or the milliseconds until one might be free.
+    /// Returns 0, or the milliseconds until a run may be available.
     #[update(name = "reserve")]
     pub fn reserve(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) -> u64 {
         self.answered += 1;
@@ -123,7 +124,7 @@ impl RunBudget {
             .from_payloads(&serialization, raw.payloads)
         {
             Ok(wanted) => wanted,
-            // Nothing sensible was asked for.
+            // The request is invalid.
             Err(_) => return 0,
         };
         let now = context

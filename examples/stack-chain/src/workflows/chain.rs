@@ -1,4 +1,4 @@
-//! A chain: everything that depends on one stack, each stack after the dependencies that the chain reaches.
+//! The chain workflow: runs everything that depends on a stack, each one after its dependencies in the chain.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 #![allow(clippy::needless_pass_by_value, reason = "handlers own their inputs")]
 
@@ -22,14 +22,14 @@ use super::options::{self, cause_of};
 use crate::graph::Plan;
 use crate::progress::{Outcome, Progress, StackResult, Step};
 
-/// A chain.
+/// The chain workflow.
 #[workflow]
 pub struct StackDependencyChain {
     id: String,
     request: ChainRequest,
     input_problem: Option<String>,
     plan: Plan,
-    /// Known from the moment that the chain is planned.
+    /// `None` until the chain is planned.
     progress: Option<Progress>,
     cancel_requested: Option<String>,
     started: Option<SystemTime>,
@@ -50,7 +50,7 @@ impl StackDependencyChain {
         }
     }
 
-    /// Never fails: what went wrong is in the report.
+    /// Runs the chain. Never fails; errors are part of the report.
     #[run(name = "StackDependencyChain")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<ChainReport> {
         let context: &WorkflowContext<Self> = context;
@@ -63,7 +63,7 @@ impl StackDependencyChain {
             options.cancellation_token = Some(WorkflowCancellationToken::new());
             options
         };
-        // What cannot be delivered never fails a chain.
+        // A summary that cannot be delivered does not fail the chain.
         if let Err(error) = context
             .execute_activity(ChainActivities::audit_chain, report.clone(), detached())
             .await
@@ -98,14 +98,15 @@ impl StackDependencyChain {
         }
     }
 
-    /// The execution of a stack, if this chain has started one.
+    /// Returns the workflow id of a stack's execution, if this chain has started one.
     #[query(name = "execution_of")]
     pub fn execution_of(&self, _context: &WorkflowContextView, stack: String) -> Option<String> {
         let progress = self.progress.as_ref()?;
         (progress.step(&stack) == Some(Step::Start)).then(|| execution_id(&self.id, &stack))
     }
 
-    /// Starts nothing else, and stops what runs. The argument says who and why.
+    /// Cancels the chain: starts no more stacks and stops its runs. The argument contains who canceled it and
+    /// why.
     #[signal(name = "cancel")]
     pub fn cancel(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let why =
@@ -117,7 +118,7 @@ impl StackDependencyChain {
 impl StackDependencyChain {
     async fn carry_out(context: &WorkflowContext<Self>) -> Result<(), String> {
         if let Some(problem) = context.state(|it| it.input_problem.clone()) {
-            return Err(format!("the input cannot be read: {problem}"));
+            return Err(format!("the input cannot be decoded: {problem}"));
         }
         let request = context.state(|it| it.request.clone());
         let planned = context
@@ -182,7 +183,7 @@ impl StackDependencyChain {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(workflow_id)
             .static_summary(format!("run of {id}"))
-            // A run that was triggered is followed to its end, even if the chain's workflow ends.
+            // The execution follows a triggered run to its end, even if the chain's workflow ends.
             .parent_close_policy(ParentClosePolicy::Abandon)
             .cancellation_token(WorkflowCancellationToken::new())
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
@@ -197,7 +198,7 @@ impl StackDependencyChain {
         ended.unwrap_or_else(|why| StackResult::without_run(id, Outcome::Failed, why))
     }
 
-    /// Passes a cancellation on to the executions, which stop their runs and report back.
+    /// Forwards a cancellation to the executions, which stop their runs and return their results.
     async fn watch_cancellation(context: &WorkflowContext<Self>) {
         let over = |it: &Self| it.progress.as_ref().is_none_or(Progress::is_over);
         let waited = context
@@ -243,7 +244,7 @@ impl StackDependencyChain {
     }
 }
 
-/// Reads a text out of a signal's arguments.
+/// Decodes a text from a signal's arguments.
 fn text_of(converter: &PayloadConverter, raw: RawValue) -> Option<String> {
     let data = SerializationContextData::None;
     let context = SerializationContext::new(&data, converter);

@@ -1,4 +1,4 @@
-//! How activities address the workflows, without their code.
+//! Definitions by which activities address the workflows, without their implementations.
 
 use temporal_worker_kit::{Lenient, message_definition, workflow_definition};
 use temporalio_common::data_converters::RawValue;

@@ -1,5 +1,5 @@
-//! The end of a run. There is one workflow for each run, ever: its id makes a second delivery harmless, and is what a chain takes
-//! to claim a run that it triggered.
+//! The workflow for the end of a run. There is only one per run, so a second delivery has no effect. A chain
+//! claims a run that it triggered by starting this workflow first.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::Duration;
@@ -17,12 +17,12 @@ use super::chain::StackDependencyChain;
 use super::messages::{ChainRequest, RunEvent, RunEventReport, chain_id};
 use super::options;
 
-/// Time between two offers to a chain that does not know its run yet.
+/// Interval between two offers to a chain that does not know its run yet.
 const HELD: Duration = Duration::from_secs(1);
-/// A trigger is answered or given up within 10 minutes.
+/// Maximum number of offers. A trigger succeeds or is given up within 10 minutes.
 const MOST_OFFERS: u32 = 900;
 
-/// The end of a run, or a claim on it.
+/// The workflow for the end of a run, or for the claim of a chain.
 #[workflow]
 pub struct RunFinished {
     event: RunEvent,

@@ -1,4 +1,4 @@
-//! One stack of a chain: approval, maintenance window, trigger, wait, retry.
+//! The workflow that runs one stack of a chain: approval, maintenance window, trigger, wait, and retries.
 #![allow(missing_docs, reason = "the macros make public items of their own")]
 
 use std::time::{Duration, SystemTime};
@@ -22,11 +22,11 @@ use super::options::{self, cause_of};
 use crate::progress::{Outcome, StackResult};
 use crate::provider::{Progress, Run, RunRef};
 
-/// A run is looked at again after this share of the time it has taken so far, so that long runs have short histories.
+/// Interval between polls, as a fraction (1/20) of the run's age, so that long runs have short histories.
 const POLL_SHARE: u32 = 20;
 const LONGEST_POLL: Duration = Duration::from_mins(1);
 
-/// The execution of one stack.
+/// The workflow that runs one stack.
 #[workflow]
 pub struct StackExecution {
     request: ExecutionRequest,
@@ -35,7 +35,7 @@ pub struct StackExecution {
     decision: Option<Decision>,
     bad_signals: u32,
     was_poked: bool,
-    /// How often it was triggered.
+    /// Number of runs triggered.
     attempts: u32,
     started: Option<SystemTime>,
 }
@@ -67,7 +67,7 @@ impl StackExecution {
         }
     }
 
-    /// Never fails: what went wrong is in the result.
+    /// Runs the stack. Never fails; errors are part of the result.
     #[run(name = "StackExecution")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<StackResult> {
         let context: &WorkflowContext<Self> = context;
@@ -96,7 +96,7 @@ impl StackExecution {
         self.status.clone()
     }
 
-    /// A person's decision. Anything that cannot be read is counted and ignored.
+    /// Receives a person's decision. An invalid one is counted and ignored.
     #[signal(name = "decide")]
     pub fn decide(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let data = SerializationContextData::None;
@@ -105,7 +105,7 @@ impl StackExecution {
             .payload_converter()
             .from_payloads::<Decision>(&serialization, raw.payloads)
         {
-            // The first decision holds.
+            // Only the first decision is accepted.
             Ok(decision) => {
                 self.decision.get_or_insert(decision);
             }
@@ -113,7 +113,7 @@ impl StackExecution {
         }
     }
 
-    /// The run has ended, says a webhook: look at it now.
+    /// A webhook reported the end of the run: poll now.
     #[signal(name = "run_event")]
     pub fn run_event(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.was_poked = true;
@@ -126,7 +126,7 @@ impl StackExecution {
             return Ok(StackResult::without_run(
                 "",
                 Outcome::Failed,
-                format!("the input cannot be read: {problem}"),
+                format!("the input cannot be decoded: {problem}"),
             ));
         }
         Self::approval(context).await?;
@@ -189,7 +189,8 @@ impl StackExecution {
         }
     }
 
-    /// Waits for the maintenance window. An activity decides: the rules of time zones change between versions.
+    /// Waits for the maintenance window. An activity decides, because time zone rules can change between
+    /// versions.
     async fn window(context: &WorkflowContext<Self>) -> Result<(), Stop> {
         let stack = context.state(|it| it.request.stack.clone());
         if stack.windows.is_empty() && stack.blackouts.is_empty() {
@@ -216,7 +217,7 @@ impl StackExecution {
         }
     }
 
-    /// Waits for room in the limits of runs per hour.
+    /// Waits until the limits of runs per hour permit a run.
     async fn room(context: &WorkflowContext<Self>) -> Result<(), Stop> {
         let reservation = context.state(|it| Reservation {
             key: format!("{}/{}/{}", it.request.chain, it.request.stack.id, it.attempts),
@@ -279,7 +280,8 @@ impl StackExecution {
                 seen,
             }
         });
-        // Detached: a run that was triggered must be known, or a canceled chain could not stop it.
+        // Not canceled with the workflow: the id of a triggered run must be known, or a canceled chain could
+        // not stop it.
         let mut detached = options::TRIGGER.options();
         detached.cancellation_token = Some(WorkflowCancellationToken::new());
         let triggered = context
@@ -343,7 +345,7 @@ impl StackExecution {
         }
     }
 
-    /// Waits, or less if a webhook says that the run has ended.
+    /// Waits until the next poll, or less if a webhook reports the end of the run.
     async fn pause(context: &WorkflowContext<Self>, wait: Duration) -> Result<(), Stop> {
         let mut timer = context.timer(
             TimerOptions::builder(wait)
@@ -365,7 +367,7 @@ impl StackExecution {
         Self::unless_canceled(context)
     }
 
-    /// Stops the run of a canceled chain, whether it listens or not.
+    /// Stops the run of a canceled chain, and waits until it has stopped if possible.
     async fn stop_run(context: &WorkflowContext<Self>) -> StackResult {
         let at = context.state(|it| {
             let run = it.status.runs.last().cloned()?;
@@ -421,7 +423,8 @@ impl StackExecution {
         context.state_mut(|it| it.status.phase = phase);
     }
 
-    /// An activity failed for good. If the execution was canceled, that is why.
+    /// Returns the reason why an activity failed permanently; if the execution was canceled, that is the
+    /// reason.
     fn gave_up(context: &WorkflowContext<Self>, why: String) -> Stop {
         if context.cancellation_token().is_cancelled() {
             return Stop::Canceled;

@@ -1,4 +1,5 @@
-//! What crosses the wire. All of it decodes with defaults, so that histories of other versions stay readable.
+//! Inputs and outputs of workflows and activities. All fields have defaults, so that histories of other
+//! versions still decode.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::provider::RunRef;
 /// Task queue of workflows and activities.
 pub const TASK_QUEUE: &str = "spacelift-task-queue";
 
-/// Returns the id of the workflow that handles the end of a run. There is one for each run, ever.
+/// Returns the id of the workflow that handles the end of a run. There is only one per run.
 pub fn run_workflow_id(run: &str) -> String {
     format!("spacelift-run/{run}")
 }
@@ -24,22 +25,22 @@ pub fn execution_id(chain: &str, stack: &str) -> String {
     format!("{chain}/{stack}")
 }
 
-/// What a chain needs to know of the settings. It travels with the input, since workflow code reads no settings.
+/// Settings of a chain. They are part of its input, because workflow code must not read settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChainSettings {
-    /// Stacks that run at a time in one chain.
+    /// Maximum number of stacks that run at a time in one chain.
     pub most_running: u32,
-    /// Shortest time between two polls of a run, in milliseconds.
+    /// Minimum interval between two polls of a run, in milliseconds.
     pub poll_ms: u64,
-    /// Seconds to wait for one run, unless a label says otherwise.
+    /// Timeout of one run in seconds, unless a label sets another.
     pub run_timeout_seconds: u64,
-    /// Seconds to wait for an approval.
+    /// Timeout of an approval, in seconds.
     pub approval_timeout_seconds: u64,
-    /// Runs that all chains together start within an hour.
+    /// Maximum number of runs per hour in all chains.
     pub most_runs_per_hour: Option<u32>,
-    /// How long a run that no chain claims is held before it is offered again, in milliseconds. The list of open chains
-    /// trails behind by up to a second or so.
+    /// How long to wait for a chain to claim a run before it is offered again, in milliseconds. The list of
+    /// open chains can be about a second behind.
     pub second_look_ms: u64,
 }
 
@@ -62,78 +63,78 @@ impl Default for ChainSettings {
 pub struct RunEvent {
     /// The run.
     pub run: RunRef,
-    /// How it ended.
+    /// Outcome of the run.
     pub outcome: Outcome,
-    /// The execution that triggered the run, if this is a claim.
+    /// Workflow id of the execution that triggered the run, if this is a claim.
     pub claimed_by: Option<String>,
-    /// For the chain that it may start.
+    /// Settings of the chain that the run may start.
     pub settings: ChainSettings,
 }
 
-/// The outcome of a run's end.
+/// The result of handling the end of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunEventReport {
-    /// The execution that the run belongs to.
+    /// Workflow id of the execution that the run belongs to.
     pub claimed_by: Option<String>,
-    /// The chain that it started.
+    /// Workflow id of the chain that the run started.
     pub chain: Option<String>,
-    /// What was wrong with the input.
+    /// Problem with the input.
     pub problem: Option<String>,
 }
 
-/// What the open chains say about a run.
+/// The response of the open chains to an offered run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Offer {
-    /// The execution that it belongs to.
+    /// Workflow id of the execution that the run belongs to.
     pub claimed_by: Option<String>,
-    /// The execution that triggers a run of that stack and does not know which one yet.
+    /// Workflow id of an execution that is triggering a run of this stack and does not know its id yet.
     pub held_by: Option<String>,
 }
 
-/// A chain to start.
+/// Input of a chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChainRequest {
-    /// The run that starts it; the run is empty when a person starts it.
+    /// The run that starts the chain; its id is empty if a person starts the chain.
     pub origin: RunRef,
-    /// How that run ended.
+    /// Outcome of that run.
     pub outcome: Outcome,
-    /// Whether the origin is run as well.
+    /// Whether the chain also runs the origin.
     pub runs_origin: bool,
-    /// Who started it.
+    /// Person or event that started the chain.
     pub started_by: String,
-    /// Settings.
+    /// Settings of the chain.
     pub settings: ChainSettings,
 }
 
-/// What a chain came to.
+/// The result of a chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChainReport {
-    /// The workflow id.
+    /// Workflow id of the chain.
     pub chain: String,
     /// The run that started it.
     pub origin: RunRef,
-    /// Who started it.
+    /// Person or event that started the chain.
     pub started_by: String,
-    /// The stacks, in their order.
+    /// Results of the stacks, in the order of the plan.
     pub results: Vec<StackResult>,
-    /// Who canceled it, and why.
+    /// Who canceled the chain, and why.
     pub canceled: Option<String>,
-    /// What people should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// Why it could not be planned.
+    /// Why the chain could not be planned.
     pub error: Option<String>,
-    /// When it started and ended, in seconds since 1970.
+    /// Start time in seconds since 1970.
     pub started: Option<u64>,
-    /// See `started`.
+    /// End time in seconds since 1970.
     pub ended: Option<u64>,
 }
 
 impl ChainReport {
-    /// Returns one line for people.
+    /// Returns a one-line summary.
     pub fn summary(&self) -> String {
         if let Some(error) = &self.error {
             return format!("not run: {error}");
@@ -159,46 +160,46 @@ impl ChainReport {
         }
     }
 
-    /// Returns whether every stack succeeded or was left out on purpose.
+    /// Returns whether every stack succeeded or was skipped on purpose.
     pub fn is_success(&self) -> bool {
         let fine = |it: &StackResult| matches!(it.outcome, Outcome::Succeeded | Outcome::Skipped);
         self.error.is_none() && self.canceled.is_none() && self.results.iter().all(fine)
     }
 }
 
-/// A stack to run.
+/// Input of an execution.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecutionRequest {
-    /// The chain.
+    /// Workflow id of the chain.
     pub chain: String,
     /// The stack.
     pub stack: PlannedStack,
-    /// Settings.
+    /// Settings of the chain.
     pub settings: ChainSettings,
 }
 
-/// How far an execution is.
+/// The status of an execution.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecutionStatus {
     /// The stack.
     pub stack: String,
-    /// What it does or waits for.
+    /// What the execution is doing or waiting for.
     pub phase: String,
-    /// The runs that it triggered.
+    /// Ids of the runs it triggered.
     pub runs: Vec<String>,
-    /// Whether a run was triggered of which the id is not known yet.
+    /// Whether it has triggered a run whose id is not known yet.
     pub is_triggering: bool,
     /// Whether it waits for a person.
     pub waits_for_person: bool,
-    /// The CI system's word for the state of the last run.
+    /// State of the last run, in the CI system's terms.
     pub state: Option<String>,
-    /// Its URL, for people.
+    /// URL of the last run.
     pub url: Option<String>,
 }
 
-/// How far a chain is.
+/// The status of a chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChainStatus {
@@ -206,7 +207,7 @@ pub struct ChainStatus {
     pub report: ChainReport,
     /// All stacks of the plan.
     pub stacks: Vec<PlannedStack>,
-    /// Those that were started and have not ended.
+    /// Ids of the stacks that have started and not ended.
     pub running: Vec<String>,
 }
 
@@ -214,31 +215,31 @@ pub struct ChainStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Decision {
-    /// Whether it may run.
+    /// Whether the run is approved.
     pub approved: bool,
-    /// Who decided.
+    /// Person who decided.
     pub who: String,
-    /// Why.
+    /// Reason for the decision.
     pub reason: String,
 }
 
-/// A question about a stack before it is triggered.
+/// Input of the check before a run is triggered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PrepareRequest {
-    /// The chain.
+    /// Workflow id of the chain.
     pub chain: String,
     /// The stack.
     pub stack: PlannedStack,
 }
 
-/// A stack before it is triggered.
+/// Result of the check before a run is triggered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Prepared {
-    /// Why it cannot be run.
+    /// Why the stack cannot be run.
     pub refusal: Option<String>,
-    /// The latest runs: what is not among them later is new.
+    /// Ids of the latest runs. Any other run that appears later is new.
     pub seen: Vec<String>,
 }
 
@@ -246,24 +247,24 @@ pub struct Prepared {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TriggerRequest {
-    /// The execution, by its workflow id.
+    /// Workflow id of the execution.
     pub execution: String,
     /// The stack.
     pub stack: String,
-    /// The runs that were there before.
+    /// Ids of the runs that existed before.
     pub seen: Vec<String>,
 }
 
-/// A place in the hour to reserve.
+/// A request to reserve a run within the limits per hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reservation {
-    /// What reserves: the same key reserves once.
+    /// Key of the reservation. Repeated requests with the same key reserve only once.
     pub key: String,
     /// The stack.
     pub stack: String,
-    /// Runs of all stacks within an hour.
+    /// Maximum number of runs of all stacks per hour.
     pub most_of_all: Option<u32>,
-    /// Runs of this stack within an hour.
+    /// Maximum number of runs of this stack per hour.
     pub most_of_stack: Option<u32>,
 }

@@ -22,7 +22,7 @@ pub use messages::{
     chain_id, execution_id, run_workflow_id,
 };
 
-/// Registers everything on the task queue.
+/// Registers all workflows and activities on the task queue.
 #[must_use]
 pub fn register(registry: Registry, activities: ChainActivities) -> Registry {
     registry

@@ -1,4 +1,4 @@
-//! How long activities may take, and how often they are tried: 1 s to 60 s apart, 3 attempts.
+//! Timeouts and retries of activities: up to 3 attempts, 1 s to 60 s apart.
 
 use std::time::Duration;
 
@@ -38,25 +38,25 @@ pub(super) const SHORT: Limits = Limits {
     total: Duration::from_mins(15),
     attempts: 3,
 };
-/// Lists all stacks, at the pace that the CI system allows.
+/// Lists all stacks, within the rate limit of the CI system.
 pub(super) const PLAN: Limits = Limits {
     attempt: Duration::from_mins(10),
     total: Duration::from_mins(40),
     attempts: 3,
 };
-/// The total is what a run's end is held for, see `MOST_OFFERS`.
+/// The total determines how long the end of a run is held; see `MOST_OFFERS`.
 pub(super) const TRIGGER: Limits = Limits {
     attempt: Duration::from_mins(3),
     total: Duration::from_mins(10),
     attempts: 3,
 };
-/// An outage of the CI system must not fail a stack whose run continues meanwhile.
+/// An outage of the CI system must not fail a stack whose run continues.
 pub(super) const POLL: Limits = Limits {
     attempt: Duration::from_mins(3),
     total: Duration::from_hours(2),
     attempts: 100,
 };
-/// An event is lost only if this is given up.
+/// If this fails, the event is lost.
 pub(super) const OFFER: Limits = Limits {
     attempt: Duration::from_mins(2),
     total: Duration::from_hours(24),
@@ -68,7 +68,7 @@ pub(super) const REPORT: Limits = Limits {
     attempts: 3,
 };
 
-/// Returns the cause of a failure as text: the error alone says only that an activity failed.
+/// Returns the cause of a failure as text, because the error itself only states that an activity failed.
 pub(super) fn cause_of(error: &ActivityExecutionError) -> String {
     error
         .cause()

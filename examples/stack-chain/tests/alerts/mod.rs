@@ -1,4 +1,4 @@
-//! The alert rules, in a real Prometheus and with its own unit tests.
+//! Tests of the alert rules in a real Prometheus, with Prometheus unit tests.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! One development server for all tests; a namespace, an account, a receiver and a worker for each.
+//! One development server for all tests, with a separate namespace, account, receiver and worker for each
+//! test.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::print_stdout,
@@ -32,10 +33,10 @@ use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 use tokio::process::{Child, Command};
 
-/// Set to 1, this skips every test here; nothing else does.
+/// If set to 1, all tests here are skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
-/// Starts the server on a thread that holds it until the process ends.
+/// Starts the server on a thread that keeps it running until the process ends.
 fn shared_server() -> Option<SocketAddr> {
     static SERVER: OnceLock<Option<SocketAddr>> = OnceLock::new();
     *SERVER.get_or_init(|| {
@@ -66,7 +67,7 @@ fn shared_server() -> Option<SocketAddr> {
     })
 }
 
-/// Quick settings.
+/// Returns settings with short intervals.
 pub fn settings() -> ChainSettings {
     ChainSettings {
         most_running: 40,
@@ -76,7 +77,7 @@ pub fn settings() -> ChainSettings {
     }
 }
 
-/// What a test works with.
+/// The environment of a test.
 pub struct World {
     pub client: Client,
     pub simulator: Simulator,
@@ -123,7 +124,7 @@ pub async fn with_world(
     with_reporter(test, stacks, settings, Reporter::default(), body).await;
 }
 
-/// Like [`with_world`], with somewhere to report to.
+/// Like [`with_world`], with a reporter.
 pub async fn with_reporter(
     test: &str,
     stacks: Vec<SimStack>,
@@ -210,7 +211,7 @@ impl World {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Runs a stack as a person would, and returns the report of the chain that follows.
+    /// Runs a stack as a user would, and returns the report of the resulting chain.
     pub async fn chain_after(&self, stack: &str) -> ChainReport {
         let origin = self.simulator.trigger_by(stack, Some("ann")).expect("known");
         self.report_of(&origin).await
@@ -227,7 +228,7 @@ impl World {
             let left = Duration::from_secs(150).saturating_sub(started.elapsed());
             match tokio::time::timeout(left, handle.get_result(WorkflowGetResultOptions::default())).await {
                 Ok(Ok(report)) => return report,
-                // It is not there yet.
+                // The chain does not exist yet.
                 Ok(Err(_)) if !left.is_zero() => tokio::time::sleep(Duration::from_millis(100)).await,
                 Ok(Err(error)) => panic!("chain {id}: {error:?}"),
                 Err(late) => panic!(
@@ -286,7 +287,8 @@ impl World {
         }
     }
 
-    /// Waits until every event that was delivered is decided. The list trails behind, so it must be empty twice.
+    /// Waits until all delivered events have been handled. The list may be out of date, so it must be empty
+    /// twice.
     pub async fn until_no_event_is_open(&self) {
         let started = Instant::now();
         let mut empty = 0;
@@ -321,7 +323,7 @@ fn prepared(world: &World, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end: exit code, output, errors.
+/// Runs a command and returns its exit code, output and errors.
 pub async fn command(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let output = prepared(world, arguments).output().await.expect("started");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");

@@ -1,4 +1,4 @@
-//! Chains of jobs: a CI system that has a URL to start a run and a URL to poll it.
+//! Tests of chains of jobs, on a CI system with one URL to start a run and another to poll it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{command, process, settings, with_world};
 
-/// Builds by their job, and how often each was looked at.
+/// Builds by job, and how often each was polled.
 #[derive(Clone, Default)]
 struct Builds(Arc<Mutex<BTreeMap<String, u32>>>);
 
@@ -70,7 +70,7 @@ async fn jobs_of_another_ci_system_run_as_a_chain_and_never_twice() {
     std::fs::write(&file, jobs.to_string()).expect("written");
     let file = file.to_str().expect("text");
     with_world("jobs", Vec::new(), settings(), async |world| {
-        // The worker of this process knows only the simulated account.
+        // The worker in this process can only access the simulated account.
         world.stop_worker();
         let (mut worker, _) = process(world, &["worker", "--jobs", file]).await;
         let (code, id, error) =

@@ -1,4 +1,5 @@
-//! Histories replay. One that a changed workflow cannot replay would block every run of its kind.
+//! Replays recorded histories. If a code change prevents the replay of a history, every open run of that kind
+//! is blocked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use temporalio_sdk::workflow_replayer::{
     WorkflowReplayer, WorkflowReplayerOptions, WorkflowReplayerOptionsBuilder,
 };
 
-/// Where the histories of released versions are.
+/// Returns the folder with the histories of released versions.
 pub(crate) fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/histories"))
 }
 
-/// Replays a history on the present code.
+/// Replays a history with the current code.
 pub(crate) async fn replay(history: History) -> Result<(), String> {
     if history.events.is_empty() {
         return Err("an empty history".to_owned());
@@ -73,7 +74,7 @@ async fn recorded_histories_replay() {
     );
 }
 
-/// The test above can fail: an event out of order is noticed.
+/// Proves that the test above can fail, with an event out of order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_of_other_steps_does_not_replay() {
     let (_, mut history) = recorded()

@@ -1,4 +1,4 @@
-//! Who is notified of a chain: a Slack channel, a mail server and the audit log, each exactly once.
+//! Tests of the reports: a Slack channel, a mail server and the audit log are each notified exactly once.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{settings, with_reporter};
 
-/// Texts that arrived, in order.
+/// Texts received, in order.
 type Seen = Arc<Mutex<Vec<String>>>;
 
 async fn slack(seen: Seen) -> String {
@@ -31,7 +31,7 @@ async fn slack(seen: Seen) -> String {
     format!("http://{address}/services/x")
 }
 
-/// A mail server that defers the first message, as greylisting does, and keeps the others.
+/// Runs a mail server that rejects the first message temporarily, like greylisting, and accepts the others.
 async fn mail_server(seen: Seen) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
@@ -144,7 +144,7 @@ async fn a_chain_is_reported_once_to_slack_by_mail_and_in_the_audit_log() {
 async fn an_audit_log_that_cannot_be_written_is_noted_and_fails_no_chain() {
     let folder = tempfile::tempdir().expect("a folder");
     let reporter = Reporter {
-        // A folder is no file.
+        // A folder is not a file.
         audit_log: Some(folder.path().to_owned()),
         ..Reporter::default()
     };
