@@ -1,4 +1,4 @@
-//! What a run is asked for, and where its programs are.
+//! Arguments of a run, and the location of the programs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,33 +9,34 @@ use clap::Parser;
 /// Kill everything at random while the autopilot manages a simulated cloud, and check that nothing is lost.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
-    /// Minutes of our time; at the default speed 36 are six hours of the cloud.
+    /// Duration of the run in minutes of real time. At the default speed, 36 minutes are six hours of the
+    /// simulated cloud.
     #[arg(long, default_value_t = 36.0)]
     pub(crate) minutes: f64,
-    /// How much faster than real time the cloud runs.
+    /// Speed of the simulated cloud, as a multiple of real time.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) speed: f64,
-    /// Seed of all that is drawn.
+    /// Random seed.
     #[arg(long, default_value_t = fastrand::u64(0..1_000_000))]
     pub(crate) seed: u64,
-    /// Namespaces that are throttled and idle in turns.
+    /// Number of namespaces that alternate between throttled and idle.
     #[arg(long, default_value_t = 60)]
     pub(crate) namespaces: usize,
-    /// Workers that run side by side.
+    /// Number of workers that run in parallel.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) workers: u8,
-    /// Instead of killing anything at random: one worker after the other is killed, this far apart, and starts again within ten
-    /// seconds. Every evaluation of the schedule must succeed then.
+    /// Kill one worker after the other at this interval, instead of random faults. Each starts again within
+    /// ten seconds, and every scheduled evaluation must succeed.
     #[arg(long, value_name = "DURATION", value_parser = apart, conflicts_with = "older_worker")]
     pub(crate) kill_worker_every: Option<Duration>,
     /// Minutes between evaluations of the schedule.
     #[arg(long, default_value_t = 1, value_name = "MINUTES", value_parser = clap::value_parser!(u8).range(1..=30))]
     pub(crate) evaluate_every: u8,
-    /// Instead of killing anything: a worker of an older release runs alone for a minute, then beside one of this release, and
-    /// then this one alone for a fifth of the time.
+    /// Upgrade instead of killing anything: a worker of an older release runs alone for a minute, then beside
+    /// one of this release, and then the new one runs alone for a fifth of the time.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) older_worker: Option<PathBuf>,
-    /// Folder of the workers' logs and the server's database; emptied first [default: target/chaos].
+    /// Folder for the workers' logs and the server's database; emptied first [default: target/chaos].
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
 }
@@ -56,7 +57,7 @@ fn apart(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a duration of 15s or more, such as 60s or 2m".to_owned())
 }
 
-/// The folder of the programs.
+/// Returns the folder that contains the programs.
 pub(crate) fn programs() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.parent().context("a folder")?.to_owned())

@@ -1,4 +1,4 @@
-//! What is done to the world, at random moments that the seed determines.
+//! Faults at random times that the seed determines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::event_log::say;
 use crate::processes::LogReader;
 use crate::world::{World, background, until_serving};
 
-/// How often each of these happened.
+/// Number of faults of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) workers_killed: AtomicU64,
@@ -28,18 +28,18 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One kind of fault: its own dice, the end of the run, and how close together things happen.
+/// One kind of fault, with its own random numbers, the end of the run, and the pace.
 pub(crate) struct Fate {
     pub(crate) world: Arc<World>,
     pub(crate) done: Arc<Done>,
     pub(crate) random: Rng,
     pub(crate) over: watch::Receiver<bool>,
-    /// 1 for a long run, less for a short one.
+    /// Pace of the faults: 1 for a long run, less for a short one.
     pub(crate) pace: f64,
 }
 
 impl Fate {
-    /// Waits for a random number of seconds between these; returns whether the run continues.
+    /// Waits for a random number of seconds in this range. Returns whether the run continues.
     async fn wait(&mut self, least: f64, most: f64) -> bool {
         let seconds = least + self.random.f64() * (most - least);
         let _ =
@@ -47,13 +47,13 @@ impl Fate {
         !*self.over.borrow()
     }
 
-    /// The same, closer together in a short run.
+    /// Like `wait`, but shorter in a short run.
     async fn live(&mut self, least: f64, most: f64) -> bool {
         let pace = self.pace;
         self.wait(least * pace, most * pace).await
     }
 
-    /// Kills one worker again and again, and starts it again; between that, its log reader goes.
+    /// Repeatedly kills one worker and starts it again, and removes its log reader in between.
     pub(crate) async fn worker(mut self, number: usize) {
         while self.live(10.0, 70.0).await {
             if self.random.u8(0..3) == 0 {
@@ -78,7 +78,7 @@ impl Fate {
         }
     }
 
-    /// Kills one worker after the other, and starts each again as a supervisor does.
+    /// Kills one worker after the other and starts each one again, as a supervisor would.
     pub(crate) async fn in_turn(mut self, apart: Duration) {
         let workers = self.world.workers.len();
         let mut away = 0.0;
@@ -151,7 +151,7 @@ impl Fate {
             });
             count(&self.done.clouds_away);
             say("the cloud does not answer");
-            // Most outages are short, some longer than an evaluation tries.
+            // Most outages are short. Some last longer than an evaluation retries.
             if self.random.u8(0..4) == 0 {
                 self.wait(100.0, 160.0).await;
             } else {
@@ -174,7 +174,7 @@ impl Fate {
     }
 }
 
-/// Ends a worker as an operator does.
+/// Stops a worker as an operator would.
 pub(crate) async fn stop_worker(world: &World, number: usize) {
     let mut worker = world.workers[number].lock().await;
     world.change(|it| it.workers -= 1);
@@ -196,7 +196,7 @@ pub(crate) async fn start_worker(world: &World, number: usize) {
     }
 }
 
-/// Pauses everything; returns whether it is paused.
+/// Pauses everything. Returns whether it is paused.
 pub(crate) async fn pause(world: &World, reason: &str) -> bool {
     world.change(|it| it.pausing = true);
     for _ in 0..60 {
@@ -216,7 +216,8 @@ pub(crate) async fn pause(world: &World, reason: &str) -> bool {
     false
 }
 
-/// Resumes. From the first attempt on changes may be made; it is over when one succeeded.
+/// Resumes changes. Changes may be made from the first attempt on, and the pause counts as over once an
+/// attempt succeeds.
 pub(crate) async fn resume(world: &World) {
     world.change(|it| it.paused_since = None);
     for _ in 0..60 {

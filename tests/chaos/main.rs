@@ -1,6 +1,6 @@
-//! Six simulated hours of a cloud in which everything is killed at random: workers, their log readers, the Temporal server, the
-//! ledger. Ends with exit code 1 unless every change is recorded once, every throttled namespace was scaled up in time, and
-//! nothing was changed while paused.
+//! Simulates six hours of a cloud while everything is killed at random: workers, their log readers, the
+//! Temporal server and the ledger. Exits with 1 unless every change was recorded once, every throttled
+//! namespace was scaled up in time, and nothing was changed while paused.
 //!
 //! ```text
 //! cargo build --bins && target/debug/chaos                      36 minutes
@@ -9,7 +9,7 @@
 //!                                                               only the workers are killed, in turn: no evaluation is skipped
 //! ```
 //!
-//! The programs are the real ones, from the folder that this one is in.
+//! Runs the real programs from its own folder.
 
 #![allow(missing_docs, reason = "a program has no readers of its documentation")]
 #![expect(clippy::print_stdout, reason = "the event log and the figures are the result")]
@@ -40,10 +40,10 @@ use verdict::Verdict;
 use watcher::{Seen, Watcher};
 use world::World;
 
-/// Seconds within which throttling is answered, beside one sampling interval.
+/// Maximum number of seconds from throttling to scale-up, in addition to one sampling interval.
 const ANSWERED_WITHIN: f64 = 60.0;
-/// The same where a worker is killed every minute: sampler, evaluation and change may each lose theirs, and the service notices after
-/// up to 20 seconds each.
+/// Like `ANSWERED_WITHIN`, if a worker is killed every minute. Sampler, evaluation and change may each lose
+/// their worker, and the service notices each loss after up to 20 s.
 const ANSWERED_BETWEEN_KILLS: f64 = 180.0;
 /// Release 0.1.0 waited for all changes of an evaluation before the next.
 const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
@@ -70,9 +70,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         arguments.workers
     );
     let folder = world::folder(arguments)?;
-    // A sample a minute of the cloud's.
+    // One sample per simulated minute.
     let bound = if arguments.older_worker.is_some() {
-        // What an older release promised.
+        // The bound that the older release guarantees.
         OLDER_ANSWERED_WITHIN
     } else if arguments.kill_worker_every.is_some() {
         Duration::from_secs_f64(60.0 / arguments.speed + ANSWERED_BETWEEN_KILLS)
@@ -105,7 +105,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     } else {
         chaos(&world, &done, arguments).await;
     }
-    // Nothing new starts, and work in progress finishes.
+    // No new faults start, and work in progress finishes.
     end.send_replace(true);
     let scheduled_until = Timestamp::now();
     pause(&world, "the end of the run").await;
@@ -138,7 +138,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(violations.is_empty())
 }
 
-/// Kills everything at random for as long as is wished; then all of it is there again.
+/// Injects random faults for the duration of the run, and then restores everything.
 async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
     let (end, over) = watch::channel(false);
     let fate = |salt: u64| Fate {
@@ -162,7 +162,7 @@ async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
         say("stopped by hand");
     }
     end.send_replace(true);
-    // What was killed comes back.
+    // Everything that was killed starts again.
     while fates.join_next().await.is_some() {}
     for number in 0..world.workers.len() {
         start_worker(world, number).await;
@@ -172,7 +172,7 @@ async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
     }
 }
 
-/// Kills one worker after the other; then all of them are there again.
+/// Kills one worker after the other, and then restores all of them.
 async fn in_turn(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments, apart: Duration) {
     let (end, over) = watch::channel(false);
     for number in 0..world.workers.len() {
@@ -199,7 +199,7 @@ async fn in_turn(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments, ap
     }
 }
 
-/// A worker of an older release alone, then beside one of this release, then this one alone.
+/// Runs a worker of an older release alone, then beside one of this release, and then the new one alone.
 async fn upgrade(world: &World, duration: Duration) {
     start_worker(world, 0).await;
     tokio::time::sleep(Duration::from_mins(1)).await;

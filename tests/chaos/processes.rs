@@ -1,4 +1,4 @@
-//! The processes that are killed: server, database, workers. All of them end with this one.
+//! The processes that are killed: server, database and workers. All of them end with this process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 
-/// How long a server may take to start again.
+/// Timeout for a server to start again.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A command whose process is killed when this one ends in any way, if the system supports that.
+/// Returns a command whose process is killed when this one ends for any reason, if the system supports that.
 fn leashed(program: &Path, run_as: Option<&str>) -> Command {
     let mut command = if Path::new("/usr/bin/setpriv").is_file() {
         let mut command = Command::new("/usr/bin/setpriv");
@@ -79,7 +79,7 @@ impl TemporalServer {
         Ok(())
     }
 
-    /// Whether its process has ended by itself.
+    /// Returns whether its process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut();
         child.is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
@@ -102,11 +102,11 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a cluster. The folder must be one that any user can reach.
+    /// Creates a database cluster. Every user must be able to access the folder.
     pub(crate) async fn new(folder: &Path) -> anyhow::Result<Self> {
         let binaries = find_postgres()?;
         let uid = Command::new("id").arg("-u").output().await?;
-        // It refuses to run as root.
+        // PostgreSQL refuses to run as root.
         let run_as = (uid.stdout == b"0\n").then_some("nobody");
         if let Some(user) = run_as {
             let owned = Command::new("chown").arg(user).arg(folder).status().await?;
@@ -139,12 +139,12 @@ impl Postgres {
         format!("postgres://ledger:unused@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Starts it, and waits until it takes requests.
+    /// Starts the server and waits until it accepts requests.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < START_TIMEOUT {
             if self.has_ended() {
-                // Leftovers of a killed one can prevent the next from starting for a moment.
+                // Leftovers of a killed server can briefly prevent the next one from starting.
                 let child = leashed(&self.binaries.join("postgres"), self.run_as)
                     .args([
                         "-h",
@@ -198,7 +198,8 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
             .collect::<Vec<_>>()
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // The tests of the ledger unpack Debian's packages next to the build where no PostgreSQL is installed.
+    // If PostgreSQL is not installed, use the Debian packages that the ledger's tests unpack next to the
+    // build.
     let fetched = crate::arguments::programs()?.join("../tmp/postgresql/usr/lib/postgresql");
     std::env::split_paths(&path)
         .chain(versions("/usr/lib/postgresql".into()))
@@ -207,14 +208,14 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
         .context("PostgreSQL is missing: install it, or run `cargo test --test suite`, which fetches it")
 }
 
-/// What happens to the lines that a worker logs.
+/// What happens to a worker's log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogReader {
-    /// They are kept in a file.
+    /// They are written to a file.
     Reads,
     /// They are not read, and the pipe fills up.
     Stalls,
-    /// They cannot be read: the pipe is closed.
+    /// They cannot be read, because the pipe is closed.
     Gone,
 }
 
@@ -227,7 +228,7 @@ pub(crate) struct Worker {
     log: PathBuf,
     child: Option<Child>,
     reader: Option<JoinHandle<ChildStderr>>,
-    /// A pipe that is kept open and not read.
+    /// A pipe that is kept open but not read.
     stalled: Option<ChildStderr>,
     stop_reading: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -274,14 +275,14 @@ impl Worker {
         self.child.is_some()
     }
 
-    /// Returns how it ended, if it ended by itself.
+    /// Returns the exit status if the worker ended by itself.
     pub(crate) fn ended_by_itself(&mut self) -> Option<std::process::ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
         Some(status)
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills the worker and waits until it has ended.
     pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill().await;
@@ -289,7 +290,7 @@ impl Worker {
         self.set_reader(LogReader::Gone).await;
     }
 
-    /// Terminates it, and waits until it has drained.
+    /// Terminates the worker and waits until it has drained.
     pub(crate) async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;
@@ -300,7 +301,7 @@ impl Worker {
         self.set_reader(LogReader::Gone).await;
     }
 
-    /// Takes its reader away. Nothing brings it back but another start.
+    /// Replaces the log reader. Only a restart brings a removed reader back.
     pub(crate) async fn set_reader(&mut self, how: LogReader) {
         if how == LogReader::Reads {
             return;
@@ -317,7 +318,7 @@ impl Worker {
     }
 }
 
-/// Appends a worker's log to a file until it is stopped; returns the pipe, still open.
+/// Appends a worker's log to a file until it is stopped. Returns the pipe, which is still open.
 async fn read(
     mut pipe: ChildStderr,
     log: PathBuf,

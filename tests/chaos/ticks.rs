@@ -1,4 +1,4 @@
-//! Whether the schedule's evaluations were all made: one for every time that it had, each successful.
+//! Checks the scheduled evaluations: one for each scheduled time, and each one successful.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,17 +11,18 @@ use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus
 
 use crate::world::World;
 
-/// How long the last evaluation may still take.
+/// Timeout for the last evaluation.
 const FINISHED_WITHIN: Duration = Duration::from_mins(5);
 
-/// A run that the schedule started.
+/// A scheduled run.
 struct Tick {
     id: String,
     status: i32,
     lasted: Option<Duration>,
 }
 
-/// Compares the runs of the schedule with its times; what is missing or failed is a violation. Returns a line for people.
+/// Compares the runs of the schedule with its times. Missing and failed runs are violations. Returns a
+/// summary line.
 pub(crate) async fn check(
     world: &World,
     (since, until): (Timestamp, Timestamp),
@@ -62,7 +63,7 @@ pub(crate) async fn check(
             ));
         }
         made += 1;
-        // One that finds another still deciding joins it.
+        // A run that finds an evaluation in progress joins it.
         numbers.insert(report.number);
     }
     Ok(format!(
@@ -77,7 +78,7 @@ pub(crate) async fn check(
     ))
 }
 
-/// The times of the schedule.
+/// Returns the times of the schedule.
 fn times(since: Timestamp, until: Timestamp, every: u8) -> Vec<Timestamp> {
     let minutes = since.as_second().div_euclid(60) + 1..=until.as_second().div_euclid(60);
     let due = minutes.filter(|minute| minute.rem_euclid(60) % i64::from(every) == 0);
@@ -85,7 +86,7 @@ fn times(since: Timestamp, until: Timestamp, every: u8) -> Vec<Timestamp> {
         .collect()
 }
 
-/// The runs of the schedule, by the time that each is of.
+/// Returns the runs of the schedule by their scheduled times.
 async fn started(client: &Client) -> anyhow::Result<BTreeMap<Timestamp, Tick>> {
     let query = format!(
         "TemporalScheduledById = '{}'",

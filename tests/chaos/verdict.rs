@@ -1,4 +1,5 @@
-//! After the run: waits until nothing is in progress, and compares what the cloud accepted with what the ledger holds.
+//! Waits after the run until nothing is in progress, and compares the changes that the cloud accepted with
+//! those in the ledger.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,13 +13,13 @@ use temporalio_client::WorkflowListOptions;
 use crate::event_log::say;
 use crate::world::World;
 
-/// What could not be recorded or announced is tried again at most five minutes apart.
+/// Records and announcements are retried at intervals of up to five minutes.
 const SETTLED_WITHIN: Duration = Duration::from_mins(8);
 
-/// What the ledger says of changes.
+/// The changes in the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
-    /// Outcomes by operation id, as many as there are rows.
+    /// Outcomes by operation id, one for each row.
     pub(crate) outcomes: BTreeMap<String, Vec<String>>,
 }
 
@@ -43,7 +44,7 @@ impl Recorded {
     }
 }
 
-/// How often each decision was made in the run, and the last sentence of it.
+/// Returns how often each decision was made, and its last reason.
 async fn decisions(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
     let filter = HistoryFilter::default();
     let mut counted: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
@@ -61,7 +62,7 @@ async fn decisions(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
     Ok(lines.collect())
 }
 
-/// What was found at the end.
+/// The result of the final checks.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) accepted: usize,
@@ -72,7 +73,7 @@ pub(crate) struct Verdict {
     pub(crate) settled_in: Duration,
 }
 
-/// Waits until every operation is over and recorded, and no change or record is open.
+/// Waits until every operation has ended and is recorded, and no change or record workflow is open.
 pub(crate) async fn settle(world: &World) -> anyhow::Result<(Vec<AcceptedUpdate>, Recorded, Duration)> {
     let begun = Instant::now();
     let ledger = Ledger::open(&Location::parse(&world.ledger_url)?).await?;
@@ -122,7 +123,7 @@ async fn open_workflows(client: &temporalio_client::Client) -> anyhow::Result<Ve
     Ok(open)
 }
 
-/// Compares, and says what differs.
+/// Compares the cloud with the ledger and reports every difference.
 pub(crate) async fn judge(world: &World) -> anyhow::Result<Verdict> {
     let (accepted, recorded, settled_in) = settle(world).await?;
     let mut verdict = Verdict {
@@ -133,7 +134,7 @@ pub(crate) async fn judge(world: &World) -> anyhow::Result<Verdict> {
     };
     let mut wanted: BTreeMap<&str, Option<u32>> = BTreeMap::new();
     for update in &accepted {
-        // Between two changes to the same size there is one to another.
+        // Between two changes to the same size, there must be one to another size.
         if wanted.insert(&update.namespace, update.wanted) == Some(update.wanted) {
             world.violated(format!(
                 "the change of {} at {} was made twice ({})",

@@ -1,4 +1,4 @@
-//! Watches the cloud: which updates it accepts, which namespaces are throttled, and for how long.
+//! Watches the cloud: accepted updates, throttled namespaces, and for how long they are throttled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,33 +11,33 @@ use crate::event_log::say;
 use crate::world::World;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How many seconds of cloud time after its end the metrics of a minute appear.
+/// Delay of the metrics, in seconds of simulated time after the end of the minute.
 const METRICS_LATE: f64 = 180.0;
-/// A POST that was on its way when a pause opened may still arrive.
+/// A POST that was sent before a pause started may arrive within this time.
 const UNDER_WAY: Duration = Duration::from_secs(10);
-/// Operations that the account allows.
+/// Maximum number of concurrent operations that the account allows.
 const MOST_OPERATIONS: usize = 10;
 
-/// A namespace that is throttled on-demand.
+/// A period in which a namespace on on-demand is throttled.
 struct Episode {
-    /// When the metrics begin to show it.
+    /// When the throttling becomes visible in the metrics.
     visible: Instant,
     is_late: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// From the moment that the metrics show it to the POST.
+    /// Times from visible throttling to the POST.
     pub(crate) since_visible: Vec<Duration>,
-    /// From the later of that moment and the one from which on a worker, the server and the cloud were there.
+    /// Times to the POST from when the throttling was visible and worker, server and cloud were available.
     pub(crate) since_possible: Vec<Duration>,
-    /// Throttling that ended by itself before it was answered.
+    /// Number of episodes that ended by themselves before a scale-up.
     pub(crate) subsided: u64,
-    /// Episodes that were still open at the end.
+    /// Number of episodes still open at the end.
     pub(crate) unanswered: u64,
     pub(crate) while_paused: u64,
     pub(crate) most_operations: usize,
-    /// The latest POST after a pause was known to be open.
+    /// The longest time after the start of a pause at which a POST arrived.
     pub(crate) latest_after_pause: Duration,
 }
 
@@ -62,7 +62,7 @@ impl Watcher {
         }
     }
 
-    /// Watches until the run is over. Throttling is followed until `answering` ends.
+    /// Watches until the end of the run. Throttling is tracked until `answering` ends.
     pub(crate) async fn run(
         mut self,
         mut over: watch::Receiver<bool>,
@@ -139,7 +139,7 @@ impl Watcher {
 
     fn look_at_throttling(&mut self, updates: &[AcceptedUpdate]) {
         let now = self.world.cloud.now();
-        // The newest minute that is over.
+        // The newest complete minute.
         let minute = now.as_second().div_euclid(60) - 1;
         let good_since = self.world.conditions().good_since();
         for namespace in self.world.cloud.namespaces() {
@@ -158,7 +158,7 @@ impl Watcher {
                     };
                     self.episodes.insert(namespace.id, episode);
                 }
-                // An update that was accepted is on its way.
+                // An accepted update is in progress.
                 Some(_) if !is_short && last.is_none_or(|it| it.is_over) => {
                     self.seen.subsided += 1;
                     self.episodes.remove(&namespace.id);
@@ -180,10 +180,10 @@ impl Watcher {
         }
     }
 
-    /// A worker ends when it is killed, and never by itself.
+    /// A worker may end only if it is killed.
     fn look_at_workers(&self) {
         for worker in &self.world.workers {
-            // The killer holds it.
+            // Held by the task that kills it.
             let Ok(mut worker) = worker.try_lock() else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! The cloud, what runs alongside it, and what is known about their state.
+//! The simulated cloud, the processes around it, and the harness's knowledge of their state.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,31 +14,31 @@ use crate::arguments::{Arguments, programs};
 use crate::event_log::say;
 use crate::processes::{Postgres, TemporalServer, Worker};
 
-/// Minutes of simulated load: at work, and idle for longer than the hour that a release is based on.
+/// Minutes of simulated load: a busy period, and an idle one longer than the hour that releases are based on.
 const BUSY: usize = 35;
 const IDLE: usize = 95;
-/// Namespaces that never need a change.
+/// Number of namespaces that never need a change.
 const QUIET: usize = 5;
-/// Minutes that the cloud has behind it.
+/// Minutes of history that the cloud starts with.
 const PAST_MINUTES: u16 = 10;
 
-/// How everything is, as far as the harness made it so.
+/// The state of the world, as far as the harness controls it.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     pub(crate) server: bool,
     pub(crate) workers: usize,
     pub(crate) cloud: bool,
-    /// Since when a pause is known to be open.
+    /// Start of a pause that is known to be in effect.
     pub(crate) paused_since: Option<Instant>,
-    /// Whether a pause may be open.
+    /// Whether a pause may be in effect.
     pub(crate) pausing: bool,
-    /// Since when a throttled namespace can be helped.
+    /// Time from which throttled namespaces can be scaled up.
     good_since: Option<Instant>,
 }
 
 impl Conditions {
-    /// Since when a worker lives, the server and the Cloud Ops API answer, and nothing is paused. The ledger and the log are no
-    /// part of this: scaling up needs neither.
+    /// Returns since when a worker is running, the server and the Cloud Ops API respond, and nothing is
+    /// paused. Ledger and log are not included, because scale-ups need neither.
     pub(crate) fn good_since(&self) -> Option<Instant> {
         self.good_since
     }
@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) quiet: Vec<String>,
     conditions: Mutex<Conditions>,
     violations: Mutex<Vec<String>>,
-    /// Goes when this does; the database runs as a user who may not reach the other folder.
+    /// Deleted with this value. The database runs as a user who may not be able to access the other folder.
     _database_folder: tempfile::TempDir,
 }
 
@@ -70,7 +70,8 @@ impl World {
             speed: arguments.speed,
             seed: arguments.seed,
             past_minutes: PAST_MINUTES,
-            // Eighteen and six seconds of real time at the usual speed: kills find changes in progress.
+            // 18 s and 6 s of real time at the default speed, so that kills happen while changes are in
+            // progress.
             operation_lag: SignedDuration::from_mins(3),
             capacity_lag: SignedDuration::from_mins(1),
             faults: background(),
@@ -93,7 +94,8 @@ impl World {
             ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
             ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
             ("LEDGER_URL", database.url()),
-            // An hour of real time is ten of the cloud's, and each outage a gap in them: releases would be rare.
+            // One hour of real time is ten simulated hours. Each outage leaves a gap in them, so that
+            // releases would be rare.
             ("DISABLE_ON_ESTIMATE", "true".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -109,7 +111,7 @@ impl World {
         let program = programs()?.join("capacity-worker");
         let workers = (1..=arguments.workers).map(|number| {
             let name = format!("worker-{number}");
-            // An older release takes the simulated clock from the cloud's answers alone.
+            // An older release reads the simulated time only from the cloud's responses.
             let older = arguments.older_worker.clone().filter(|_| number == 1);
             let own = if older.is_some() {
                 &worker_arguments[..2]
@@ -169,7 +171,7 @@ impl World {
         connection(&self.address)
     }
 
-    /// Runs `capacity-schedule`; returns whether it did what it was asked for, and what it said.
+    /// Runs `capacity-schedule`. Returns whether it succeeded, and its output.
     pub(crate) async fn schedule(&self, arguments: &[&str]) -> (bool, String) {
         let Ok(programs) = programs() else {
             return (false, "no program".to_owned());
@@ -205,7 +207,7 @@ fn connection(address: &str) -> ConnectionSettings {
     }
 }
 
-/// Waits until the server takes requests; one whose process has ended is started again.
+/// Waits until the server accepts requests. Starts it again if its process has ended.
 pub(crate) async fn until_serving(address: &str, server: &mut TemporalServer) -> anyhow::Result<()> {
     let connection = connection(address);
     let begun = Instant::now();
@@ -226,7 +228,7 @@ pub(crate) async fn until_serving(address: &str, server: &mut TemporalServer) ->
     }
 }
 
-/// What goes wrong all the time, besides what is killed.
+/// Returns faults that are present throughout the run.
 pub(crate) fn background() -> Faults {
     Faults {
         unavailable: 0.01,
@@ -237,7 +239,8 @@ pub(crate) fn background() -> Faults {
     }
 }
 
-/// Namespaces that are throttled and idle in turns, each at a different moment, and some that are always quiet.
+/// Returns namespaces that alternate between throttled and idle, each at a different time, and some that are
+/// always quiet.
 fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
     let mut random = fastrand::Rng::with_seed(arguments.seed);
     let period = BUSY + IDLE;
@@ -256,7 +259,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
         let rows: Vec<String> = std::iter::once("aps,peak10s".to_owned()).chain(rows).collect();
         let trace = Trace::read(rows.join("\n").as_bytes()).context("the load")?;
         let mut setup = NamespaceSetup::new(format!("shift-{number:03}"), Load::Replay(trace.into()));
-        // On-demand provides the published limit, regardless of the load of the week.
+        // On-demand provides the published limit, regardless of the load in the past week.
         setup.usual = Some(20.0);
         let begins_busy = at < BUSY;
         namespaces.push(if !begins_busy && random.bool() {
@@ -273,7 +276,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<(Account, Vec<String>)> {
     Ok((Account::new("a1b2c", namespaces), quiet))
 }
 
-/// Makes an empty folder for logs and the server's database.
+/// Creates an empty folder for logs and the server's database.
 pub(crate) fn folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     let folder = match &arguments.folder {
         Some(folder) => folder.clone(),

@@ -1,4 +1,5 @@
-//! Billing reports: bodies made from Temporal's published definitions, a file with the documented columns, and what goes wrong.
+//! Tests of billing reports with bodies built from Temporal's published definitions, a file with the
+//! documented columns, and error cases.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +60,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Where the file is: at the same service, with its size.
+/// Returns the response with the location of the file, on the same service.
 fn generated(server: &MockServer, form: &str, bytes: usize) -> String {
     fixture(&format!("cloud-ops/billing-report-generated.{form}.json"))
         .replace("https://downloads.example.com", &server.uri())
@@ -175,7 +176,7 @@ async fn a_key_without_the_role_is_told_which_key_to_use() {
     assert!(error.contains("cloud.billingreport.create"), "{error}");
 }
 
-/// Mocks everything up to a download that answers with something.
+/// Mocks all requests before the download, which returns this response.
 async fn with_download(bytes: usize, download: ResponseTemplate) -> MockServer {
     let server = service().await;
     Mock::given(method("POST"))
@@ -229,7 +230,7 @@ async fn a_report_that_failed_is_told_with_its_id() {
     );
 }
 
-/// A cloud whose clock is stopped, with a day and a half behind it.
+/// Returns a cloud with a stopped clock and 36 h of history.
 async fn cloud() -> RunningSimulator {
     let account = Account::new(
         "a1b2c",
@@ -345,7 +346,7 @@ async fn the_simulated_cloud_is_as_strict_as_the_service() {
         assert_eq!(given, status, "{text}");
         assert!(text.contains(problem), "{text}");
     }
-    // The same operation id is the same report.
+    // The same operation id returns the same report.
     let (first, again) = (
         post(&spec(november.0, november.1, "")).await,
         post(&spec(november.0, november.1, "")).await,
@@ -371,7 +372,7 @@ async fn the_simulated_cloud_is_as_strict_as_the_service() {
             found.difference(&known).collect::<Vec<_>>()
         );
     }
-    // Object storage takes the address or a key, not both.
+    // Object storage accepts either the signed URL or a key, but not both.
     let url = report["billingReport"]["downloadInfo"][0]["url"]
         .as_str()
         .expect("a url");

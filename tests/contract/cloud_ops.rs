@@ -1,5 +1,5 @@
-//! The Cloud Ops client against bodies made from Temporal's published definitions: method, path, query, headers, body, and
-//! every status code.
+//! Tests of the Cloud Ops client against bodies built from Temporal's published definitions: method, path,
+//! query, headers, body, and every status code.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::fixture;
 
 const KEY: &str = "the-secret-key";
 
-/// A service on which everything that was not expected fails loudly.
+/// Starts a service that fails loudly on every unexpected request.
 async fn service() -> MockServer {
     let server = MockServer::start().await;
     Mock::given(any())
@@ -198,7 +198,7 @@ async fn an_update_sends_the_whole_spec_and_nothing_else(#[case] form: &str) {
     assert_eq!(operation.check_duration, Some(Duration::from_secs(10)));
 }
 
-/// The body we send is what the published definitions make of the same request.
+/// Compares the body we send with the one that the published definitions produce for the same request.
 #[test]
 fn our_update_is_the_one_of_the_published_definitions() {
     let published: Value =
@@ -312,7 +312,7 @@ async fn an_id_cannot_reach_another_resource() {
         .expect("read");
 }
 
-/// Which statuses are retried, for a read and for a write.
+/// Checks which status codes are retried, for reads and for writes.
 #[tokio::test]
 async fn every_status_code() {
     let mut table = Vec::new();

@@ -1,4 +1,4 @@
-//! What people read when something is wrong: the errors of each library, one snapshot per crate. A change of their text shows here.
+//! Snapshots of the error messages of each library, one per crate, so that every change of a text is visible.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capacity_workflows::schedule::ScheduleError;
 
-/// An error and its causes, as the programs print them.
+/// Formats an error and its causes as the programs print them.
 fn line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -22,7 +22,7 @@ fn lines<E: Error>(errors: impl IntoIterator<Item = E>) -> String {
     errors.into_iter().map(|error| line(&error)).collect()
 }
 
-/// The errors of inputs, one a line.
+/// Lists the errors of inputs, one per line.
 fn refusals<T, E: Display>(results: impl IntoIterator<Item = Result<T, E>>) -> String {
     let refused = results.into_iter().map(|result| match result {
         Ok(_) => "accepted\n".to_owned(),

@@ -1,4 +1,5 @@
-//! The scrape client against a mocked endpoint: query, headers, completeness, cuts, and accounts of several answers.
+//! Tests of the scrape client against a mocked endpoint: query, headers, completeness, truncation, and
+//! accounts that need several responses.
 
 use std::time::Duration;
 
@@ -120,7 +121,8 @@ async fn an_answer_is_complete_only_if_it_says_so(
 #[case::html(
     200,
     "<html>Welcome</html>",
-    "/v1/metrics answered with something other than metrics (content type text/plain), beginning `<html>Welcome</html>` (an HTML page)"
+    "/v1/metrics answered with something other than metrics (content type text/plain), beginning \
+     `<html>Welcome</html>` (an HTML page)"
 )]
 #[case::json(200, r#"{"error":"x"}"#, "something other than metrics")]
 #[case::nothing(200, "", "beginning `(nothing)`")]
@@ -244,7 +246,7 @@ async fn a_page_instead_of_the_families_is_named() {
     );
 }
 
-/// Serves raw bytes to every connection, then closes it.
+/// Sends raw bytes to every connection and closes it.
 async fn raw(answers: Vec<&'static str>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -341,7 +343,7 @@ async fn a_long_retry_after_is_told_and_not_waited_for() {
     let (_, at) = text
         .split_once("the next attempt will be made at ")
         .expect("the time of the next attempt");
-    // The endpoint's clock is this machine's here.
+    // In this test, the endpoint's clock is this machine's.
     let earliest = jiff::Timestamp::now() + Duration::from_mins(29);
     let expected: Vec<String> = (0..120)
         .map(|second| {
@@ -392,11 +394,11 @@ const FAMILIES: [FamilyQuery<'_>; 3] = [
     },
 ];
 
-/// An endpoint that answers as asked, and cuts what is larger than it likes.
+/// A mocked endpoint that truncates responses above a maximum size.
 struct Endpoint {
     namespaces: Vec<&'static str>,
     largest: usize,
-    /// The minute of each request in turn; the last one stays.
+    /// The minute in each response; the last one repeats.
     minutes: Vec<i64>,
     asked: std::sync::atomic::AtomicUsize,
 }

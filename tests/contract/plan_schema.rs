@@ -1,4 +1,4 @@
-//! The plan document is what its published JSON schema says, and real plans fit it.
+//! Tests that the published JSON schema matches the plan document, and that real plans conform to it.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, Plan, Scope, Stop};
 use capacity_engine::Rules;
@@ -72,7 +72,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     assert!(!validator.is_valid(&broken), "the schema can refuse");
 }
 
-/// Saved plans and the inputs in the ledger are of the same form.
+/// Saved plans and the inputs in the ledger have the same format.
 #[test]
 fn a_plan_that_an_older_release_saved_is_read_and_decided_alike() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/plans/saved-0.1.0.json");

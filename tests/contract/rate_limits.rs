@@ -1,4 +1,5 @@
-//! A 429 is about the account: all requests to that host wait together, and every one of them succeeds in the end.
+//! Tests that a 429 applies to the whole account: all requests to that host wait together, and every one
+//! succeeds in the end.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::fixture;
 
-/// Accepts a number of requests per second, and asks the others to come back in a second.
+/// Accepts a number of requests per second and rejects the others with a wait of one second.
 #[derive(Debug, Clone)]
 struct Limited {
     per_second: usize,
@@ -68,8 +69,8 @@ fn ops(server: &MockServer) -> cloud_ops_client::Client {
 
 #[tokio::test]
 async fn a_rate_limited_account_is_read_whole() {
-    // Eight at a time, as an evaluation asks, of which one a second is accepted: most are refused more often than a call is
-    // repeated.
+    // Eight concurrent requests, as in an evaluation, of which one per second is accepted. Most of them are
+    // rejected more often than a call is retried.
     let (server, limited) = Limited::start(1, fixture("cloud-ops/capacity-info.omitted.json")).await;
     let client = ops(&server);
     let reads = (0..14).map(|number| {

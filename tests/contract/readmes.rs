@@ -1,11 +1,12 @@
-//! The README of each crate can be followed: a snippet for Cargo.toml with the versions of this workspace, and a short program that uses
-//! what the snippet names. That the program compiles is shown by the crate's own documentation tests.
+//! Tests that each crate's README is usable: it has a snippet for Cargo.toml with the versions of this
+//! workspace, and a short program that uses the crates in the snippet. The crate's documentation tests
+//! compile the program.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines that a program may have, by crate; comments, blank lines and hidden lines do not count.
+/// Returns the maximum number of lines of a crate's program, without comments, blank lines and hidden lines.
 fn longest_program(name: &str) -> usize {
     match name {
         "capacity-engine" => 12,
@@ -19,7 +20,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the contents of the fenced blocks that begin with a word.
+/// Returns the contents of fenced code blocks with this info string.
 fn blocks(text: &str, begins: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut inside: Option<(bool, String)> = None;
@@ -38,7 +39,7 @@ fn blocks(text: &str, begins: &str) -> Vec<String> {
     blocks
 }
 
-/// Returns the dependencies of a table as name and version requirement.
+/// Returns the names and version requirements in a table of dependencies.
 fn dependencies(table: &toml::Table) -> Vec<(String, String)> {
     let version = |value: &toml::Value| match value {
         toml::Value::String(version) => Some(version.clone()),
@@ -54,7 +55,7 @@ fn read_table(text: &str) -> toml::Table {
     text.parse().expect("valid TOML")
 }
 
-/// Returns the crates that a program names: `use a::b`, `a::b::c(..)`.
+/// Returns the crates that a program uses: `use a::b`, `a::b::c(..)`.
 fn crates_named(program: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
     let names = program.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     names

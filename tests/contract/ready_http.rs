@@ -1,4 +1,5 @@
-//! Clients over a ready HTTP client keep its setup, and still send what each service needs.
+//! Tests that clients built on an existing HTTP client keep its configuration and still send what each
+//! service needs.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,14 @@ use slack_notifier::{Message, Webhook};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// The HTTP client of a program that embeds ours.
+/// Returns the HTTP client of an embedding program.
 fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().user_agent("a-host/1.0");
     http.build().expect("a client")
 }
 
-/// Answers everything with this body.
+/// Starts a server that returns this body for every request.
 async fn server(body: &str) -> MockServer {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(200).set_body_string(body);

@@ -1,5 +1,5 @@
-//! A key in a file that is rotated: the service refuses the old key, the file is read again once, and the new one is used
-//! from then on, without a restart.
+//! Tests the rotation of a key in a file: after the service rejects the old key, the file is read once more,
+//! and the new key is used from then on without a restart.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use wiremock::matchers::{header, method};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// A service that accepts the new key only.
+/// Starts a service that accepts only the new key.
 async fn service(answer: ResponseTemplate, authorization: &str) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(header("authorization", authorization))

@@ -1,4 +1,5 @@
-//! The simulated cloud's responses only have fields from Temporal's published definitions, and our clients can read them.
+//! Tests that the simulated cloud's responses contain only fields of Temporal's published definitions, and
+//! that our clients can parse them.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixture;
 
-/// Every path of a document, as `shapes.json` writes them; keys of maps as `*`.
+/// Returns every path in a document in the format of `shapes.json`, with map keys as `*`.
 pub(crate) fn paths(value: &Value, prefix: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
@@ -27,7 +28,7 @@ pub(crate) fn paths(value: &Value, prefix: &str, known: &BTreeSet<String>, found
                 } else {
                     path
                 };
-                // A map's own key is known by what is under it.
+                // A map key is recognized by the paths below it.
                 if name != "*" || known.contains(&path) {
                     found.insert(path.clone());
                 }
@@ -85,7 +86,7 @@ async fn answers_have_published_fields_only(#[case] shape: &str, #[case] path: &
     let known = known(shape);
     let mut found = BTreeSet::new();
     paths(&answer(&cloud().await, path, None).await, "", &known, &mut found);
-    // The one field that is newer than the definitions, on purpose.
+    // The only field that is intentionally newer than the definitions.
     let unknown: Vec<&String> = found
         .iter()
         .filter(|path| !path.ends_with("spec.description") && !known.contains(*path))

@@ -1,4 +1,5 @@
-//! The webhook: what is posted, which answers are repeated, and that its address never shows.
+//! Tests of the webhook: what is posted, which responses are retried, and that its URL never appears in
+//! messages.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -172,7 +173,7 @@ impl Write for Captured {
     }
 }
 
-/// Everything that this library and those under it log at the finest level.
+/// Captures everything that this library and its dependencies log at the most detailed level.
 #[test]
 fn the_address_never_shows_in_a_log() {
     let captured = Captured::default();
@@ -201,7 +202,7 @@ fn the_address_never_shows_in_a_log() {
     });
     let log = String::from_utf8_lossy(&captured.0.lock().expect("not poisoned")).into_owned();
     assert!(log.contains("the capture works"));
-    // The mock logs what it is sent; the service's own log is not ours.
+    // The mock logs the requests it receives; its log is not ours.
     let ours: Vec<&str> = log
         .lines()
         .filter(|line| !line.contains("wiremock") && !line.contains("hyper::proto::h1::role"))

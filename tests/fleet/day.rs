@@ -1,8 +1,5 @@
-//! Simulated hours: a reading of the metrics whenever the clock has been moved on, an evaluation a real minute, changes where loads come
-//! and go.
-//!
-//! The clock runs in real time while anything is read, so that all requests of a reading show the same minute, and jumps to the next
-//! reading as soon as the worker is quiet.
+//! Measures simulated hours: the sampler runs as often as its budget allows, evaluations run once per real
+//! minute, and changes follow the loads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,13 +17,13 @@ use crate::ledger::{Taken, compacted};
 use crate::process::Worker;
 use crate::world::{World, megabytes};
 
-/// One namespace in this number has a shift of work, and is idle for the rest of its day.
+/// One in this many namespaces has a busy shift and is idle for the rest of the day.
 const SHIFTS: usize = 200;
-/// Minutes of a shift, and between two.
+/// Minutes of a busy shift, and between two shifts.
 const BUSY: usize = 120;
 const IDLE: usize = 360;
 const MEMORY: f64 = 60.0;
-/// Bytes of the ledger for a namespace and hour.
+/// Target for the ledger in bytes per namespace and hour.
 const LEDGER: f64 = 1_000.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The worker's pace: it takes the next reading after a real second.
@@ -36,7 +33,7 @@ const QUIET: Duration = Duration::from_millis(400);
 /// After this long the clock moves on in any case.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Runs it and measures it.
+/// Runs the simulation and measures it.
 pub(crate) async fn measure(
     arguments: &Arguments,
     folder: &Path,
@@ -57,7 +54,7 @@ pub(crate) async fn measure(
     ]);
     let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &PACE.to_string()])?;
     let every_minute = ScheduleOptions {
-        // Real minutes, which are about an hour each.
+        // In real minutes. The higher the speed, the fewer evaluations a simulated hour has.
         minutes: (0..60).collect(),
         ..ScheduleOptions::hourly()
     };
@@ -132,7 +129,7 @@ struct Lived {
     changes: usize,
     histories: BTreeMap<String, Histories>,
     ledger: Taken,
-    /// The Temporal server's, in MB.
+    /// Size of the Temporal server's database in MB.
     database: f64,
 }
 
@@ -196,7 +193,7 @@ impl Lived {
     }
 }
 
-/// Runs of a type of workflow.
+/// Runs of one workflow type.
 #[derive(Debug, Default)]
 struct Histories {
     runs: u64,
@@ -213,7 +210,7 @@ async fn histories(world: &World) -> anyhow::Result<BTreeMap<String, Histories>>
         let workflow = workflow?;
         let (mut events, mut bytes) = (workflow.history_length(), workflow.raw().history_size_bytes);
         if workflow.close_time().is_none() {
-            // The list knows sizes of closed runs only.
+            // The list contains the sizes of closed runs only.
             let handle = world.client.get_workflow_handle::<UntypedWorkflow>(workflow.id());
             let described = handle.describe(WorkflowDescribeOptions::default()).await?;
             let info = described.raw_description.workflow_execution_info;
@@ -227,7 +224,7 @@ async fn histories(world: &World) -> anyhow::Result<BTreeMap<String, Histories>>
     Ok(found)
 }
 
-/// Mostly quiet namespaces, and some with shifts of work at different hours.
+/// Returns mostly quiet namespaces, and some with busy shifts at different hours.
 fn account(arguments: &Arguments) -> anyhow::Result<Account> {
     let mut account = Account::generate(arguments.namespaces, 0.0, arguments.seed);
     let period = BUSY + IDLE;
@@ -246,7 +243,7 @@ fn account(arguments: &Arguments) -> anyhow::Result<Account> {
         let rows: Vec<&str> = std::iter::once("aps,peak10s").chain(rows).collect();
         let trace = Trace::read(rows.join("\n").as_bytes())?;
         let mut setup = NamespaceSetup::new(namespace.name.clone(), Load::Replay(trace.into()));
-        // On-demand provides the published limit, regardless of the load of the week.
+        // On-demand provides the published limit, regardless of the load in the past week.
         setup.usual = Some(20.0);
         *namespace = setup;
     }

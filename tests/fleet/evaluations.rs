@@ -1,4 +1,4 @@
-//! Single evaluations in real time, in dry run: what they cost from each source of usage.
+//! Measures the cost of single dry-run evaluations in real time, for each source of usage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,18 +15,19 @@ use crate::process::Worker;
 use crate::prometheus::Prometheus;
 use crate::world::{ACCOUNT, World, until};
 
-/// What the client allows itself.
+/// Request rate limit of the client, per second.
 const OPS_REQUESTS_A_SECOND: f64 = 30.0;
-/// What an evaluation may take beyond its requests.
+/// Target for the duration of an evaluation in seconds, beyond the time for its requests.
 const BEYOND_REQUESTS: f64 = 3.0;
 const CPU: f64 = 1.0;
-/// The controller leaves so much between the starts of two evaluations, with something to spare.
+/// Interval between evaluations: slightly more than the minimum that the controller enforces.
 const APART: Duration = Duration::from_secs(22);
 const MEMORY: f64 = 60.0;
-/// Minutes that the ledger and Prometheus hold: the window of an evaluation, and what its newest minute may be late.
+/// Minutes that the ledger and Prometheus contain: the window of an evaluation, plus the delay of its newest
+/// minute.
 pub(crate) const MINUTES: i64 = 75;
 
-/// Measures all sources.
+/// Measures the evaluations from all sources.
 pub(crate) async fn measure(
     arguments: &Arguments,
     folder: &Path,
@@ -74,7 +75,7 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// Measures evaluations of one source: the worst of each figure.
+/// Measures several evaluations from one source and keeps the worst of each figure.
 async fn each(
     arguments: &Arguments,
     world: &World,
@@ -139,7 +140,7 @@ async fn each(
     worker.stop().await
 }
 
-/// Records minutes of every namespace as the sampler would have, had it one for every minute.
+/// Records minutes of every namespace, as the sampler would.
 async fn fill(world: &World, path: &Path) -> anyhow::Result<()> {
     let ledger = Ledger::open(&Location::Sqlite(path.to_owned())).await?;
     let now = world.cloud.now();
@@ -176,7 +177,7 @@ async fn fill(world: &World, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whole millionths of a rate.
+/// Converts a rate to whole millionths.
 pub(crate) fn rate_micros(rate: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,8 +1,8 @@
-//! What was measured, and how it compares with the targets.
+//! The measured figures and their targets.
 
 use std::fmt;
 
-/// The figures, in their order.
+/// The figures in the order they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     rows: Vec<Row>,
@@ -27,7 +27,7 @@ impl Figures {
         });
     }
 
-    /// Adds a figure that may not be above its target.
+    /// Adds a figure with a target that it must not exceed.
     pub(crate) fn at_most(&mut self, what: impl Into<String>, value: f64, target: f64, unit: &str) {
         self.rows.push(Row {
             what: what.into(),
@@ -36,7 +36,7 @@ impl Figures {
         });
     }
 
-    /// Whether a target was missed.
+    /// Returns whether a target was missed.
     pub(crate) fn has_missed(&self) -> bool {
         let mut targets = self.rows.iter().filter_map(|row| row.target.as_ref());
         targets.any(|(_, is_met)| !is_met)

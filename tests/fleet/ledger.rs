@@ -1,4 +1,4 @@
-//! What a ledger takes: bytes by kind of row, after minutes were folded into hours.
+//! Measures the size of a ledger by kind of row, after its minutes were aggregated into hours.
 
 use std::path::Path;
 
@@ -6,18 +6,18 @@ use anyhow::Context;
 use capacity_ledger::{Format, Ledger, Location, Table};
 use jiff::{SignedDuration, Timestamp};
 
-/// Bytes of a ledger.
+/// Sizes of a ledger in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// All of it as the worker left it, with the minutes that it keeps.
+    /// Total size as the worker left it, with minutes.
     pub(crate) before: i64,
-    /// Hours, evaluations, decisions and changes, without minutes and without free pages.
+    /// Total size without minutes and free pages: hours, evaluations, decisions and changes.
     pub(crate) compact: i64,
-    /// Each kind of row in it.
+    /// Size of each kind of row.
     pub(crate) by_table: Vec<(&'static str, i64)>,
 }
 
-/// Folds every minute into its hour, and writes what is left into a fresh ledger, which has no free pages.
+/// Aggregates all minutes into hours, and copies the rest into a new ledger without free pages.
 pub(crate) async fn compacted(path: &Path, now: Timestamp) -> anyhow::Result<Taken> {
     let ledger = Ledger::open(&Location::Sqlite(path.to_owned())).await?;
     let mut taken = Taken {

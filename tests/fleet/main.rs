@@ -1,13 +1,13 @@
-//! Measures the worker on a large account: CPU, time and memory of an evaluation, and the growth of ledger and histories over a
-//! simulated day. Ends with exit code 1 if a target of `docs/scale.md` is missed.
+//! Measures the worker on a large account: CPU, duration and memory of an evaluation, and the growth of
+//! ledger and histories over a simulated day. Exits with 1 if a target in `docs/scale.md` is missed.
 //!
 //! ```text
 //! cargo build --release --bins && target/release/fleet                10,000 namespaces, 24 simulated hours: 40 minutes
 //! target/release/fleet --hours 0                                      single evaluations only: three minutes
 //! ```
 //!
-//! The worker and the Temporal server are processes of their own, so their figures do not contain the simulated cloud, which this
-//! process runs. The worker is the program in the folder that this one is in.
+//! The worker and the Temporal server are separate processes, so their figures do not include the simulated
+//! cloud, which runs in this process. The worker is the program in this program's folder.
 
 #![allow(missing_docs, reason = "a program has no readers of its documentation")]
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -46,16 +46,16 @@ struct Arguments {
     /// Evaluations to measure from each source of usage; 0 skips them.
     #[arg(long, default_value_t = 3)]
     evaluations: u32,
-    /// Percentage of namespaces that want a change, in the measured evaluations.
+    /// Percentage of namespaces that need a change in the measured evaluations.
     #[arg(long, default_value_t = 4.0)]
     wanting_change: f64,
-    /// Also measure evaluations through a Prometheus: the program, found in this folder with its `promtool`.
+    /// Also measure evaluations through Prometheus; this folder must contain `prometheus` and `promtool`.
     #[arg(long, value_name = "FOLDER")]
     prometheus: Option<PathBuf>,
-    /// Seed of the loads.
+    /// Random seed of the loads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder of ledgers, logs and the server's database; emptied first [default: target/fleet].
+    /// Folder for ledgers, logs and the server's database; emptied first [default: target/fleet].
     #[arg(long)]
     folder: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ fn say(what: &str) {
     println!("{since:8.1} s  {what}");
 }
 
-/// The folder of the programs.
+/// Returns the folder that contains the programs.
 fn programs() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.parent().context("a folder")?.to_owned())

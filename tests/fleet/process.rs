@@ -1,4 +1,4 @@
-//! The worker as a process: started with settings of its own, measured by what the kernel says of it.
+//! Runs the worker as a process with its own settings, and measures it through the kernel.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::process::{Child, Command};
 
-/// Ticks of the kernel's clock a second.
+/// Kernel clock ticks per second.
 const TICKS: f64 = 100.0;
-/// How long a worker may take to drain.
+/// Timeout for a worker to drain.
 const DRAINED_WITHIN: Duration = Duration::from_mins(2);
 
 /// A running worker.
@@ -19,7 +19,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker with nothing in its environment but these variables; it logs into a file.
+    /// Starts the worker with only these environment variables and with its log in a file.
     pub(crate) fn start(
         folder: &Path,
         name: &str,
@@ -44,7 +44,7 @@ impl Worker {
         Ok(Self { child, id })
     }
 
-    /// CPU time that it has used, in seconds.
+    /// Returns the CPU time used so far, in seconds.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.id)).context("the worker has ended")?;
@@ -55,12 +55,12 @@ impl Worker {
         Ok(ticks / TICKS)
     }
 
-    /// Resident memory now, in MB.
+    /// Returns the current resident memory in MB.
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
         self.status("VmRSS:")
     }
 
-    /// The highest resident memory so far, in MB.
+    /// Returns the peak resident memory in MB.
     pub(crate) fn peak(&self) -> anyhow::Result<f64> {
         self.status("VmHWM:")
     }
@@ -74,7 +74,7 @@ impl Worker {
         Ok(kilobytes * 1_024.0 / 1e6)
     }
 
-    /// Asks it to drain, and waits until it has ended.
+    /// Drains the worker and waits until it has ended.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         Command::new("kill").arg(self.id.to_string()).status().await?;
         let ended = tokio::time::timeout(DRAINED_WITHIN, self.child.wait()).await;

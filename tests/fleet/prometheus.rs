@@ -1,4 +1,4 @@
-//! A real Prometheus with an hour and more of one-minute samples, as it would hold them had it scraped the endpoint all along.
+//! Runs a real Prometheus with more than an hour of one-minute samples, as if it had scraped the endpoint.
 
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use crate::evaluations::MINUTES;
 use crate::world::{World, until};
 
-/// What each namespace has, and the values for a namespace that serves actions at a rate and is throttled at another.
+/// The metric families of each namespace, and their values at a given rate of served and throttled actions.
 const FAMILIES: [(&str, &str); 12] = [
     (
         "temporal_cloud_v1_total_action_count",
@@ -51,7 +51,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Writes the samples as blocks, with `promtool`, and starts the server on them.
+    /// Writes the samples as blocks with `promtool` and starts the server with them.
     pub(crate) async fn start(programs: &Path, folder: &Path, world: &World) -> anyhow::Result<Self> {
         let folder = folder.join("prometheus");
         std::fs::create_dir_all(&folder)?;
@@ -84,7 +84,7 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .context("Prometheus cannot be started")?;
-        // Another one may be installed already; both are the same.
+        // Ignore the error if a provider is already installed; both are the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build()?;
         let ready = format!("http://{address}/-/ready");
@@ -127,7 +127,8 @@ fn write_samples(path: &Path, world: &World) -> anyhow::Result<()> {
                 11 => 4_000.0,
                 _ => 0.0,
             };
-            // A series appears only if it was reported: nobody is throttled by requests or operations here.
+            // A series exists only if it was reported, and no namespace is throttled by requests or
+            // operations here.
             if matches!(index, 5 | 9) || (index == 1 && namespace.throttled <= 0.0) {
                 continue;
             }

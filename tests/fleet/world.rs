@@ -1,4 +1,4 @@
-//! The cloud, the Temporal server and a client of it.
+//! The simulated cloud, the Temporal server, and a client for it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts a Temporal server for a cloud.
+    /// Starts a Temporal server for this cloud.
     pub(crate) async fn start(cloud: RunningSimulator, database: Option<PathBuf>) -> anyhow::Result<Self> {
         let options = Options {
             database_file: database,
@@ -48,7 +48,7 @@ impl World {
         })
     }
 
-    /// What a worker needs to know, and some settings more.
+    /// Returns the worker's environment, with additional settings.
     pub(crate) fn environment(&self, more: &[(&str, String)]) -> Vec<(String, String)> {
         let mut environment: Vec<(String, String)> = [
             ("TEMPORAL_ADDRESS", self.server.address().to_string()),
@@ -73,22 +73,22 @@ impl World {
         environment
     }
 
-    /// The controller.
+    /// Returns the controller.
     pub(crate) fn controller(&self) -> Controller {
         Controller::new(&self.client, &self.installation)
     }
 
-    /// The controller's status; `None` while there is none.
+    /// Returns the controller's status; `None` if there is no controller yet.
     pub(crate) async fn status(&self) -> Option<Status> {
         self.controller().status(Duration::from_secs(20)).await.ok()
     }
 
-    /// Requests to the metrics endpoint so far.
+    /// Returns the number of requests to the metrics endpoint so far.
     pub(crate) fn scrapes(&self) -> u64 {
         self.requests(|route| route == "GET /v1/metrics")
     }
 
-    /// Requests to the Cloud Ops API so far.
+    /// Returns the number of requests to the Cloud Ops API so far.
     pub(crate) fn ops_requests(&self) -> u64 {
         self.requests(|route| route.contains("/cloud/"))
     }
@@ -105,7 +105,7 @@ impl World {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     while !is_so().await {
@@ -115,7 +115,7 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> anyhow::
     Ok(())
 }
 
-/// Makes an empty folder for everything that a run leaves behind.
+/// Creates an empty folder for the files of a run.
 pub(crate) fn empty_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     let folder = match &arguments.folder {
         Some(folder) => folder.clone(),
@@ -128,7 +128,7 @@ pub(crate) fn empty_folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     folder.canonicalize().context("the folder")
 }
 
-/// Size of a file, in MB; nothing if it is not there.
+/// Returns the size of a file in MB; 0 if the file does not exist.
 pub(crate) fn megabytes(path: &Path) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "sizes of files fit 53 bits")]
     let bytes = std::fs::metadata(path).map_or(0.0, |file| file.len() as f64);

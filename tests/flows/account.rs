@@ -1,4 +1,4 @@
-//! Changing capacity: exactly what the plan says, even if something goes wrong.
+//! Tests of capacity changes: exactly the planned changes are made, even if something fails.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use rstest::rstest;
 
 use crate::harness::{World, options, outcomes, results};
 
-/// A cloud whose operations take a quarter of a second of real time.
+/// Returns a cloud whose operations take 0.25 s of real time.
 fn quick(account: Account) -> SimulatorOptions {
     SimulatorOptions {
         speed: 20.0,
@@ -74,8 +74,8 @@ async fn while_the_metrics_are_older_than_the_change_nothing_is_decided() {
     );
 }
 
-/// The issue's own proof: a thousand namespaces, a tenth of the requests refused with 429, a tenth with 503 and an HTML
-/// page, a tenth of the connections dropped, half of those after the request was carried out.
+/// Applies a plan for a thousand namespaces under faults: 10% of requests return 429, 10% return 503 with an
+/// HTML page, and 10% of connections are dropped, half of these after the request was processed.
 #[tokio::test]
 async fn under_faults_exactly_the_plan_is_carried_out_and_no_field_is_lost() {
     let mut options = quick(Account::generate(1_000, 0.04, 7));
@@ -209,7 +209,8 @@ async fn an_operation_that_does_not_succeed_is_told(
     assert_eq!(world.cloud.changes(), []);
 }
 
-/// After a failed request the spec holds the wish already: the service sees nothing to change, and nothing changes.
+/// After a failed request, the spec already contains the requested capacity. The service reports nothing to
+/// change, although the capacity has not changed.
 #[tokio::test]
 async fn nothing_to_change_that_a_read_back_denies_is_stuck() {
     let mut options = quick(two_throttled());

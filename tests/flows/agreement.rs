@@ -1,4 +1,5 @@
-//! The simulator and the backtest are two implementations of one model: of demand, backlog, throttled minutes and envelope.
+//! Tests that the simulator and the backtest, which implement the same model, agree on demand, backlog,
+//! throttled minutes and envelope.
 
 use std::sync::Arc;
 
@@ -6,13 +7,13 @@ use capacity_backtest::{Contender, Settings, run_recorded};
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 
-/// Minutes that the simulated cloud has behind it at its start.
+/// Minutes of history that the simulated cloud starts with.
 const PAST: usize = 8;
 
 /// Minutes of two days.
 const MINUTES: usize = 2 * 24 * 60;
 
-/// A recorded load as both read it: two days from a day on.
+/// Returns two days of a recorded load, in the formats of the backtest and of the simulator.
 fn two_days(name: &str) -> (capacity_backtest::Trace, cloud_simulator::Trace) {
     let path = format!("{}/../fixtures/traces/{name}.csv", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect("a fixture");
@@ -25,7 +26,8 @@ fn two_days(name: &str) -> (capacity_backtest::Trace, cloud_simulator::Trace) {
     (capacity_backtest::Trace::parse(&text).expect("a trace"), read)
 }
 
-/// On-demand, so that nothing but the models decides: bursts of five minutes, bursts above a grown envelope, a busy site, a calm one.
+/// Runs on on-demand only, so that only the models matter: bursts of five minutes, bursts above a grown
+/// envelope, a busy site and a calm one.
 #[rstest::rstest]
 #[case::batch("nab-ec2net")]
 #[case::tweets("nab-tweets-aapl")]
@@ -53,7 +55,7 @@ async fn every_minute_is_served_and_throttled_as_in_a_backtest(#[case] name: &st
         let lived = cloud.namespace("load.a1b2c").expect("listed");
         let modeled = |counts: &[u32]| f64::from(counts[minute]) / 60.0;
         let (expected, refused) = (modeled(&course.served), modeled(&course.throttled));
-        // The simulated envelope is in whole actions a second.
+        // The simulated envelope is a whole number of actions per second.
         let near = |found: f64, expected: f64| (found - expected).abs() <= 1.0 + expected * 0.01;
         assert!(
             near(lived.served_actions, expected) && near(lived.throttled, refused),

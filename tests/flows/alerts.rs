@@ -1,4 +1,5 @@
-//! The alert rules: `promtool` says which of them fire and when, and docs/monitoring.md lists the same ones.
+//! Tests of the alert rules: `promtool` checks which of them fire and when, and docs/monitoring.md lists the
+//! same rules.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,7 +33,7 @@ fn every_alert_fires_when_it_should_and_no_other_does() {
     }
 }
 
-/// Each alert with its expression.
+/// Returns each alert with its expression.
 fn rules(text: &str) -> Vec<(String, String)> {
     let value = |line: &str, key: &str| {
         let rest = line.trim_start().trim_start_matches("- ").strip_prefix(key)?;
@@ -64,7 +65,7 @@ fn the_docs_list_the_alerts_of_the_file_with_their_expressions() {
 
 #[test]
 fn the_rules_use_metrics_that_a_worker_serves() {
-    // A test of the worker compares this page with what it serves.
+    // A test of the worker compares this page with the metrics it serves.
     let page = std::fs::read_to_string(file("docs/monitoring.md")).expect("there");
     for (alert, expression) in rules(&std::fs::read_to_string(file(RULES)).expect("there")) {
         let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';

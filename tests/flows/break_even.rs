@@ -1,4 +1,5 @@
-//! The `break-even` policy against a simulated account: its minutes and its state in a ledger, on the cloud's own clock.
+//! Tests of the `break-even` policy against a simulated account, with minutes and state in a ledger and on
+//! the cloud's own clock.
 
 use std::sync::Arc;
 
@@ -16,24 +17,24 @@ use crate::harness;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Evaluations that throttling triggers lie so far apart.
+/// Minimum interval between evaluations triggered by throttling.
 const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
 
 pub(crate) fn break_even() -> PolicyRef {
     PolicyRef::break_even(Parameters::default())
 }
 
-/// Who evaluates.
+/// The kind of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// On schedule.
+    /// Scheduled.
     Full,
-    /// Because of throttling.
+    /// Triggered by throttling.
     ScaleUpOnly,
 }
 
-/// The product without Temporal: samples every minute, evaluates at the minutes of the policy and on throttling, posts changes,
-/// and records everything.
+/// The product without Temporal. It samples every minute, evaluates at the policy's minutes and on
+/// throttling, posts changes, and records everything.
 pub(crate) struct Life {
     pub(crate) cloud: RunningSimulator,
     autopilot: Autopilot,
@@ -41,7 +42,7 @@ pub(crate) struct Life {
     _folder: tempfile::TempDir,
     evaluated: Option<Timestamp>,
     dry_run: bool,
-    /// Every change that was decided, as a line.
+    /// A line for every change decided on.
     pub(crate) lines: Vec<String>,
 }
 
@@ -82,7 +83,7 @@ impl Life {
         self.cloud.now().as_second().div_euclid(60).rem_euclid(60)
     }
 
-    /// Lives on for this many minutes.
+    /// Simulates this number of minutes.
     pub(crate) async fn live(&mut self, minutes: usize) {
         let autopilot = harness::autopilot_within(&self.cloud, self.rules(), u32::MAX)
             .with_clock(Clock::running_at(0.0))
@@ -151,14 +152,14 @@ impl Life {
             let at = self.cloud.now().strftime("%H:%M");
             self.lines.push(format!("{at} {}", judged.decision));
             if !self.dry_run {
-                // The first step posts; the cloud does the rest as its time passes.
+                // The first step posts the change; the cloud completes it as its time advances.
                 self.autopilot.step(&order, ChangeState::begin()).await;
             }
         }
         evaluation
     }
 
-    /// What a policy remembers, by namespace.
+    /// Returns a policy's state by namespace.
     async fn states(&self, policy: &str) -> Vec<(String, String)> {
         let states = self
             .ledger()
@@ -170,7 +171,7 @@ impl Life {
     }
 }
 
-/// Minutes of load, each with its number of repetitions: actions per second.
+/// Returns a load in actions per second, given as values with the number of minutes for each.
 fn load(phases: &[(u32, usize)]) -> Load {
     let minutes = phases
         .iter()
@@ -182,13 +183,14 @@ fn load(phases: &[(u32, usize)]) -> Load {
 
 fn setup(name: &str, load: Load) -> NamespaceSetup {
     NamespaceSetup {
-        // The on-demand envelope is the minimum.
+        // The on-demand envelope is at its minimum.
         usual: Some(50.0),
         ..NamespaceSetup::new(name, load)
     }
 }
 
-/// Quiet, a burst of 900/s, one of 2,500/s, quiet again; and another namespace that is always quiet.
+/// Returns a namespace with quiet periods, a burst of 900/s and one of 2,500/s, and a second namespace that
+/// is always quiet.
 fn bursts() -> Account {
     let phases = [(40, 73), (900, 12), (2_500, 12), (40, 1_000)];
     let quiet = setup("quiet", Load::Steady(30.0));
@@ -220,7 +222,7 @@ async fn bursts_are_enabled_resized_and_released_with_reasons_in_plain_english()
     assert!(last.contains("in top-up") && last.contains(":55 "), "{lines:#?}");
     assert_eq!(life.cloud.namespace("orders.a1b2c").expect("listed").trus, 0);
     assert_eq!(life.cloud.incidents(), []);
-    // What was decided is recorded with what was compared; what never left its envelope has no state.
+    // Decisions are recorded with the compared costs. A namespace that never left its envelope has no state.
     let states = life.states("break-even").await;
     assert_eq!(states.len(), 1, "{states:?}");
     assert!(states[0].0 == "orders.a1b2c" && states[0].1.len() < 1_000);
@@ -262,7 +264,7 @@ async fn a_dry_run_and_a_plan_remember_nothing() {
 async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
     let shadowed = Rules::default().with_shadow(break_even());
     let mut life = Life::new(bursts(), shadowed, "2026-11-20T08:00:00Z").await;
-    // `threshold` is evaluated at minute 45, and on the first throttling.
+    // `threshold` is evaluated at minute 45 and on the first throttling.
     life.live(120).await;
     assert!(life.lines[0].contains("Enable 6 TRUs: "), "{:#?}", life.lines);
     assert!(
@@ -290,7 +292,7 @@ async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
         rows.len(),
         "one beside every decision that was acted on"
     );
-    // What it remembers is kept apart.
+    // Its state is stored separately.
     assert_eq!(life.states("break-even").await, []);
     let in_shadow = life.states("shadow:break-even").await;
     assert!(

@@ -1,4 +1,4 @@
-//! Observing and deciding.
+//! Tests of observing and deciding.
 
 use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
@@ -102,7 +102,7 @@ async fn a_missing_family_gives_nothing_back_and_is_named() {
 #[case::behind(SignedDuration::from_hours(-5))]
 #[tokio::test]
 async fn a_clock_that_is_off_is_corrected_and_a_simulated_one_is_no_warning(#[case] off: SignedDuration) {
-    // The cloud lives in another hour than this machine.
+    // The cloud's clock is in a different hour than this machine's.
     let mut options = stopped(Account::demo());
     options.start = options.start.checked_add(off).expect("in range");
     let world = World::new(options).await;
@@ -167,13 +167,13 @@ async fn a_list_that_cannot_be_read_fails_the_evaluation() {
     );
 }
 
-/// A new namespace answers 403 for its first minute: that concerns it alone.
+/// A new namespace returns 403 for its first minute, which must affect only that namespace.
 #[tokio::test]
 async fn a_namespace_whose_capacity_info_is_refused_is_held_alone() {
     let throttled = |name: &str| NamespaceSetup::new(name, Load::Steady(560.0));
     let world = World::new(stopped(Account::new("a1b2c", vec![throttled("known")]))).await;
     world.cloud.add_namespace(throttled("young"));
-    // Minutes for the metrics to show, and yet the API still refuses: as if it were its first minute.
+    // Enough time for the metrics to appear, while the API still returns 403.
     world.cloud.advance(SignedDuration::from_secs(59));
     let outcomes = outcomes(&world.evaluate().await);
     assert_eq!(outcomes[0], "known: Enable 6 TRUs throttled");

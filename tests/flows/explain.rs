@@ -1,4 +1,5 @@
-//! Every decision of the simulator's default world, explained: the change of one input that is named really changes the decision.
+//! Explains every decision of the simulator's default world, and checks that the named change of one input
+//! really changes the decision.
 
 use capacity_autopilot::{
     Clock, EvaluationRequest, LedgerHandle, Plan, PlanError, Sampler, Scope, assume_documented_sizes,
@@ -14,7 +15,7 @@ use rstest::rstest;
 
 use crate::harness::{World, autopilot_within, on_estimates, options};
 
-/// What people see change.
+/// Returns the part of a decision that users can see change.
 fn outcome(decision: &Decision) -> (Action, Option<u32>, Option<u32>, ReasonCode) {
     let trus = |capacity: Option<capacity_engine::Capacity>| capacity.map(capacity_engine::Capacity::trus);
     (
@@ -25,7 +26,7 @@ fn outcome(decision: &Decision) -> (Action, Option<u32>, Option<u32>, ReasonCode
     )
 }
 
-/// How many parts of the inputs differ: the namespace, the account, the rules.
+/// Returns how many parts of the inputs differ: namespace, account, rules.
 fn changed_parts(inputs: &Inputs, flip: &Flip) -> usize {
     let settings = |inputs: &Inputs| format!("{:?}", inputs.rules);
     [
@@ -58,7 +59,7 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) 
         .expect("observed")
         .inputs();
     assert_eq!(inputs.len(), 12);
-    // The inputs of a decision can be stored, and decided on again.
+    // The inputs of a decision can be stored and evaluated again.
     let stored = serde_json::to_string(&inputs).expect("every part can be stored");
     let restored: Vec<Inputs> = serde_json::from_str(&stored).expect("what was stored can be read");
     for (inputs, restored) in inputs.iter().zip(&restored) {
@@ -67,7 +68,7 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) 
     for (inputs, judged) in inputs.iter().zip(&decided.decisions) {
         let name = &judged.decision.namespace;
         let explanation = explain(inputs);
-        // It is the engine's own decision, the one that a plan shows.
+        // It is the engine's own decision, as shown in a plan.
         assert_eq!(
             outcome(&explanation.decision),
             outcome(&judged.decision),
@@ -256,7 +257,7 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
     for evaluation in &evaluations {
         for judged in &evaluation.decisions {
             let name = &judged.decision.namespace;
-            // The settings of the explaining program may differ from those that decided.
+            // The settings of the explaining program may differ from those used for the decision.
             let recalled =
                 decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Rules::default()).await;
             let recalled = recalled.expect("read").expect("recorded");

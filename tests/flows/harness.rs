@@ -1,4 +1,4 @@
-//! A simulated cloud and an autopilot over it.
+//! A simulated cloud and an autopilot for it.
 
 use capacity_autopilot::{
     Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
@@ -9,23 +9,25 @@ use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 use openmetrics_reader::scrape::Scraper;
 
-/// A cloud and the autopilot that watches it.
+/// A cloud and its autopilot.
 pub(crate) struct World {
     pub(crate) cloud: RunningSimulator,
     pub(crate) autopilot: Autopilot,
 }
 
-/// A cloud whose minutes pass in a twentieth of a second... unless set otherwise.
+/// Returns options for a cloud in which a minute passes in 50 ms by default.
 pub(crate) fn options(account: Account) -> SimulatorOptions {
     SimulatorOptions {
         speed: 100.0,
-        // The same minute of the hour whenever the tests run: the start of an hour renews envelopes.
+        // Start at the same minute of the hour whenever the tests run, because envelopes are renewed at the
+        // start of an hour.
         start: "2026-11-24T10:20:45Z".parse().expect("a time"),
         ..SimulatorOptions::new(account)
     }
 }
 
-/// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
+/// Returns default rules with `DISABLE_ON_ESTIMATE=true`, so that capacity is released based on a single
+/// minute.
 pub(crate) fn on_estimates() -> Rules {
     let mut rules = Rules::default();
     rules.guards.disable_on_estimate = true;
@@ -55,7 +57,7 @@ impl World {
         self.autopilot.evaluate(&Scope::All).await.expect("evaluated")
     }
 
-    /// Plans and carries the plan out.
+    /// Makes a plan and carries it out.
     pub(crate) async fn apply(&self) -> Vec<ChangeResult> {
         let evaluation = self.evaluate().await;
         let plan = Plan::of(&evaluation);
@@ -69,7 +71,7 @@ impl World {
             .await
     }
 
-    /// Lets the metrics catch up with what was changed.
+    /// Advances the time until the metrics show the changes.
     pub(crate) fn let_metrics_catch_up(&self) {
         self.cloud.advance(SignedDuration::from_mins(6));
     }
@@ -79,7 +81,7 @@ pub(crate) fn autopilot(cloud: &RunningSimulator, rules: Rules) -> Autopilot {
     autopilot_within(cloud, rules, 1_000)
 }
 
-/// With another budget of requests to the metrics endpoint.
+/// Returns an autopilot with a different request budget for the metrics endpoint.
 pub(crate) fn autopilot_within(cloud: &RunningSimulator, rules: Rules, requests_per_hour: u32) -> Autopilot {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.requests_per_second = 1_000;
@@ -94,7 +96,7 @@ pub(crate) fn autopilot_within(cloud: &RunningSimulator, rules: Rules, requests_
     )
 }
 
-/// Each decision as `name: Action reason_code`.
+/// Returns each decision as `name: Action reason_code`.
 pub(crate) fn outcomes(evaluation: &Evaluation) -> Vec<String> {
     let decisions = evaluation.decisions.iter().map(|judged| &judged.decision);
     decisions

@@ -1,4 +1,4 @@
-//! Flows: the autopilot against a simulated cloud, over real HTTP.
+//! Tests of the autopilot against a simulated cloud over HTTP.
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 

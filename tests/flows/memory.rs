@@ -1,4 +1,5 @@
-//! Memory: hours from the ledger, what holds lowering, and the budget that all processes share.
+//! Tests of the ledger: hours of data, conditions that prevent scale-downs, and the request budget that all
+//! processes share.
 
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use crate::harness::{self, options, outcomes};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// The defaults: nothing is released on an estimate.
+/// Returns default rules, which do not release capacity based on an estimate.
 pub(crate) fn strict() -> Rules {
     Rules::default()
 }
 
-/// One idle and provisioned, one throttled, one quiet.
+/// Returns three namespaces: idle with provisioned capacity, throttled, and quiet.
 pub(crate) fn three() -> Account {
     Account::new(
         "a1b2c",
@@ -80,14 +81,14 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
-/// Warnings, but that of the clock: these clouds have their own clock.
+/// Returns the warnings, except the one about the clock, because these clouds have their own.
 fn warnings(evaluation: &Evaluation) -> Vec<&str> {
     let warnings = evaluation.warnings.iter().map(String::as_str);
     let of_the_run = |warning: &&str| !warning.contains("clock") && !warning.contains("held on an estimate");
     warnings.filter(of_the_run).collect()
 }
 
-/// The sentence on a namespace.
+/// Returns the reason of a namespace's decision.
 fn reason(evaluation: &Evaluation, name: &str) -> String {
     let judged = evaluation
         .decisions
@@ -109,7 +110,7 @@ async fn nothing_is_given_back_before_48_minutes_are_known() {
             "orders: Hold estimate_only"
         ]
     );
-    // The evaluation's own minute is the first.
+    // The minute of the evaluation is the first one.
     world.sample(46).await;
     let evaluation = world.evaluate().await;
     let orders = reason(&evaluation, "orders");
@@ -127,8 +128,8 @@ async fn nothing_is_given_back_before_48_minutes_are_known() {
 
 #[tokio::test]
 async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
-    // 640 actions a second for ten minutes of every hour are more than on-demand can serve; the hour as a whole is not idle either,
-    // so the threshold is set above it.
+    // 640 actions per second for ten minutes of every hour exceed the on-demand limit. The hour as a whole is
+    // not idle, so the threshold is set above its usage.
     let burst = Load::Bursty {
         base: 0.0,
         burst: 640.0,
@@ -179,7 +180,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
         "what is released is looked at again, and so is which kinds of throttling there are"
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
-    // Re-evaluating leaves the requests of the hour to the sampler.
+    // Re-evaluations leave the hourly requests to the sampler.
     let again = capacity_autopilot::EvaluationRequest {
         ledger_is_enough: true,
         ..capacity_autopilot::EvaluationRequest::default()
@@ -206,7 +207,7 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
     std::fs::write(world.folder.path().join("garbage.db"), [b'x'; 9_000]).expect("written");
     let silent = Location::parse("postgres://nobody:secret-word@127.0.0.1:1/none").expect("a location");
     for location in [nowhere, garbage, silent] {
-        // Where an estimate would do as well.
+        // An estimate would be sufficient here.
         for (rules, held) in [
             (strict(), "orders: Hold estimate_only"),
             (harness::on_estimates(), "orders: Hold ledger_unavailable"),
@@ -314,7 +315,7 @@ async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
     assert_eq!(told(1).await, Vec::<String>::new());
     assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 6));
     assert_eq!(told(9).await, Vec::<String>::new());
-    // It comes back, and stays: nothing was raised.
+    // The cloud recovers, and the capacity is unchanged: nothing was scaled up.
     assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 0));
     assert_eq!(told(9).await, ["checkout"]);
     assert_eq!(told(9).await, Vec::<String>::new());
@@ -358,10 +359,10 @@ async fn a_load_around_80_percent_is_signaled_again_once_it_was_below_70() {
     );
 }
 
-/// How often a namespace with this load is reported as short of capacity.
+/// Returns how often a namespace with this load is reported as short of capacity.
 async fn signals(trace: String, minutes: usize) -> usize {
     let trace = cloud_simulator::Trace::read(trace.as_bytes()).expect("a trace");
-    // Without its usual load, the start of an hour within the test would raise the envelope.
+    // Without `usual`, the start of an hour within the test would raise the envelope.
     let growing = NamespaceSetup {
         usual: Some(100.0),
         ..NamespaceSetup::new("growing", Load::Replay(Arc::new(trace)))
@@ -493,7 +494,7 @@ async fn minutes_that_lie_are_not_believed() {
             envelopes: [Some(1); 3],
         }],
     };
-    // A minute that a clock ahead of ours wrote does not become the newest.
+    // A minute written by a process whose clock is ahead does not become the newest.
     let ahead = now + SignedDuration::from_mins(4);
     ledger
         .record_minute("a1b2c", &minute(ahead, "crm.a1b2c"), now)
@@ -509,7 +510,7 @@ async fn minutes_that_lie_are_not_believed() {
             .await
             .is_err()
     );
-    // Another account's, and one of a namespace that has another name now, are not counted here.
+    // Minutes of another account, or of a namespace under a previous name, are not counted.
     ledger
         .record_minute(
             "zzzzz",

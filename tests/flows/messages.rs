@@ -1,4 +1,4 @@
-//! Messages that name the cause and the remedy.
+//! Tests that messages state the cause and the remedy.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 
 use crate::harness::{World, autopilot, on_estimates, options};
 
-/// What is logged while it lives, on this thread.
+/// Captures the log of this thread while it exists.
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -112,7 +112,7 @@ fn decision<'e>(evaluation: &'e Evaluation, name: &str) -> &'e Decision {
         .expect("decided")
 }
 
-/// A cloud whose clock is stopped.
+/// Returns a cloud with a stopped clock.
 fn stopped(namespaces: Vec<NamespaceSetup>) -> SimulatorOptions {
     SimulatorOptions {
         speed: 0.0,
@@ -166,7 +166,7 @@ async fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation(
     };
     let options = stopped(vec![NamespaceSetup::new("pay", Load::Steady(560.0)).with_trus(4)]);
     let world = World::new(options).await;
-    // In use with 4 TRUs: seen by this process, and recorded by another one.
+    // In use with 4 TRUs: observed by this process and recorded by another.
     let first = world.evaluate().await;
     assert!(!decision(&first, "pay").action.is_change());
     let plan = Plan::of(&first);
@@ -186,7 +186,7 @@ async fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation(
         );
     };
     told(&world.evaluate().await, "from 4 TRUs ");
-    // Again the same change.
+    // The same change again.
     told(&world.evaluate().await, "from 4 TRUs ");
     let fresh = async |autopilot: Autopilot| autopilot.evaluate(&Scope::All).await.expect("evaluated");
     told(&fresh(remembering(&world)).await, "from 4 TRUs ");
@@ -202,7 +202,7 @@ async fn standby_traffic_is_told_as_left_out_with_its_figure() {
         NamespaceSetup::new("plain", Load::Steady(40.0)),
     ]))
     .await;
-    // As much as the active replica serves: `on-demand, 39.2 of 500 actions/s`.
+    // The usage of the active replica: `on-demand, 39.2 of 500 actions/s`.
     let has_note = |evaluation: &Evaluation| {
         let decision = decision(evaluation, "pay");
         let served = decision
@@ -216,7 +216,7 @@ async fn standby_traffic_is_told_as_left_out_with_its_figure() {
     let evaluation = world.evaluate().await;
     has_note(&evaluation);
     assert!(!decision(&evaluation, "plain").reason.contains("standby"));
-    // The ledger does not keep this: it is what the sampler of this process has read.
+    // The ledger does not store this; it comes from this process's sampler.
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let remembering = autopilot(&world.cloud, on_estimates()).with_ledger(LedgerHandle::at(location));

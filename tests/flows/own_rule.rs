@@ -1,4 +1,4 @@
-//! Rules of an embedder's own on what the autopilot observed, and an autopilot that changes nothing.
+//! Tests of an embedder's own rules, and of a read-only autopilot.
 
 use capacity_autopilot::{CHANGE_TIMEOUT, CarryOut, EvaluationRequest, Plan, Scope, Stop};
 use capacity_engine::{Action, Capacity, PolicyTarget, ReasonCode};
@@ -6,7 +6,7 @@ use cloud_simulator::{Account, Load, NamespaceSetup};
 
 use crate::harness::{World, options, results};
 
-/// Two busy namespaces; nothing is throttled, so no built-in policy wants a change.
+/// Returns two busy namespaces without throttling, so that no built-in policy requests a change.
 async fn world() -> World {
     let busy = |name: &str| NamespaceSetup::new(name, Load::Steady(300.0));
     World::new(options(Account::new("a1b2c", vec![busy("orders"), busy("pay")]))).await

@@ -1,4 +1,4 @@
-//! A PostgreSQL that goes away in the middle of everything and comes back.
+//! Tests with a PostgreSQL that becomes unavailable and recovers.
 
 #[path = "../../crates/capacity-ledger/tests/suite/postgres.rs"]
 mod server;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::harness::{self, options, outcomes};
 use crate::memory::{strict, three};
 
-/// What is between a database and those who use it: while it is cut, connections end and none is taken.
+/// A proxy in front of a database. While it is cut, open connections are closed and new ones are rejected.
 struct Cable {
     address: SocketAddr,
     plugged: watch::Sender<bool>,

@@ -1,4 +1,5 @@
-//! The same hours through a real Prometheus that scrapes the simulated cloud, and what goes wrong with one.
+//! Tests of the same hours through a real Prometheus that scrapes the simulated cloud, and of its error
+//! cases.
 
 #[path = "../../crates/prometheus-reader/tests/suite/server.rs"]
 pub(crate) mod server;
@@ -34,7 +35,7 @@ fn config(cloud: &RunningSimulator, families: &[&str]) -> String {
     )
 }
 
-/// Waits until a scrape has begun, and ended, after now.
+/// Waits for a scrape that starts after now to finish.
 async fn scraped_again(cloud: &RunningSimulator) {
     let scrapes = || {
         cloud
@@ -54,7 +55,8 @@ async fn scraped_again(cloud: &RunningSimulator) {
 }
 
 async fn cloud(account: Account, minutes: i64) -> RunningSimulator {
-    // Prometheus takes nothing that is much newer than its own time, and older samples only if configured to.
+    // Prometheus rejects samples much newer than its own time, and accepts older samples only if configured
+    // to.
     let now = Timestamp::now().as_second();
     let start = Timestamp::from_second(now - now % 60 - (minutes + 30) * 60).expect("a time");
     cloud_simulator::start(SimulatorOptions {
@@ -79,7 +81,7 @@ fn through(cloud: &RunningSimulator, url: &str) -> Autopilot {
     Autopilot::new(cloud_ops_client::Client::new(ops), client, settings)
 }
 
-/// Every decision with its sentence, and how much of the hour it knows.
+/// Returns every decision with its reason and the number of known minutes in the hour.
 fn told(evaluation: &Evaluation) -> Vec<(String, Option<usize>)> {
     let decisions = evaluation.decisions.iter().map(|judged| &judged.decision);
     decisions.map(|it| (it.to_string(), it.known_minutes)).collect()
@@ -89,15 +91,15 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
-/// Simulates minutes of the demo's account, sampled into a ledger and scraped by a Prometheus; compares the decisions on both at
-/// some of them, and returns how often.
+/// Simulates minutes of the demo's account, sampled into a ledger and scraped by a Prometheus. Compares the
+/// decisions based on both in selected minutes, and returns the number of comparisons.
 async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usize> {
     let cloud = cloud(Account::demo(), minutes).await;
     let families = capacity_autopilot::metric_families();
     let prometheus = Prometheus::start(&config(&cloud, &families), &[]).await?;
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
-    // A day passes within minutes of real time, by which the scraper counts.
+    // A day passes within minutes of real time, which the scraper counts.
     let remembering =
         harness::autopilot_within(&cloud, strict(), 10_000).with_ledger(LedgerHandle::at(location));
     let stored = through(&cloud, &prometheus.url());
@@ -129,7 +131,7 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
 
 #[tokio::test]
 async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
-    // With one minute, with fewer than are enough, with just enough, with a full hour, and later.
+    // With one minute, fewer than enough, just enough, a full hour, and later.
     let when = [1, 30, 48, 62, 95];
     if let Some(compared) = compare(95, |minute| when.contains(&minute)).await {
         assert_eq!(compared, 5);
@@ -200,7 +202,7 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
     let orders = &evaluation.decisions[2].decision;
     assert_eq!(orders.known_minutes, Some(15));
     assert_eq!(orders.reason_code.as_str(), "estimate_only");
-    // No scrape for 15 minutes: the existing data is too old to conclude anything from it.
+    // After 15 minutes without a scrape, the data is too old for a decision.
     cloud.advance(SignedDuration::from_mins(15));
     let stopped = prometheus.url();
     drop(prometheus);

@@ -1,4 +1,4 @@
-//! What capacity cost and saved in a simulated week, traced to the ledger and reconciled with the bill.
+//! Tests the cost and savings in a simulated week, traced to the ledger and reconciled with the bill.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn start() -> Timestamp {
     START.parse().expect("a time")
 }
 
-/// One whose bursts are more than on-demand gives, one with small bursts, a quiet one, and a forgotten one.
+/// Returns four namespaces: bursts above the on-demand limit, small bursts, quiet, and forgotten capacity.
 fn account() -> Account {
     let bursts = |base: f64, burst: f64| Load::Bursty {
         base,
@@ -43,7 +43,7 @@ fn account() -> Account {
     )
 }
 
-/// A cloud whose time is stopped until a minute is simulated.
+/// A cloud whose clock advances only by simulated minutes.
 struct Life {
     cloud: RunningSimulator,
     autopilot: Autopilot,
@@ -73,8 +73,8 @@ impl Life {
         }
     }
 
-    /// Samples every minute up to a time, and evaluates and applies in the first burst and at minute 45 of each hour. `meanwhile`
-    /// happens at each minute, and says whether it is sampled.
+    /// Samples every minute up to a time, and evaluates and applies in the first burst and at minute 45 of
+    /// each hour. Calls `meanwhile` in each minute, which returns whether to sample it.
     async fn until(&self, end: Timestamp, mut meanwhile: impl FnMut(i64) -> bool) {
         let mut sampler = Sampler::new(&self.autopilot);
         while self.cloud.now() < end {
@@ -94,13 +94,13 @@ impl Life {
         self.cloud.now().duration_since(start()).as_secs().div_euclid(60)
     }
 
-    /// Moves on to the next full minute.
+    /// Advances to the next full minute.
     fn next_minute(&self) {
         let into = self.cloud.now().as_second().rem_euclid(60);
         self.cloud.advance(SignedDuration::from_secs(60 - into));
     }
 
-    /// Plans, carries the plan out while minutes pass and are sampled, and records both.
+    /// Makes a plan, carries it out while minutes pass and are sampled, and records both.
     async fn apply(&self, sampler: &mut Sampler<'_>) {
         let evaluation = self.autopilot.evaluate(&Scope::All).await.expect("evaluated");
         let mut plan = Plan::of(&evaluation);
@@ -188,7 +188,7 @@ fn dollars(text: &str) -> Decimal {
     text.parse().expect("dollars")
 }
 
-/// What the cloud bills for unused minimums, by namespace.
+/// Returns the cost of unused minimums on the bill, by namespace.
 fn idle_on_the_bill(cloud: &RunningSimulator, report: &Report) -> BTreeMap<String, Decimal> {
     let hours = report.from.as_second() / 3_600..report.to.as_second() / 3_600;
     let cost = |bills: BTreeMap<i64, cloud_simulator::HourBill>| {
@@ -210,14 +210,15 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     let end = start() + SignedDuration::from_hours(7 * 24);
     // The newest minutes appear three minutes late.
     life.until(end + SignedDuration::from_mins(5), |minute| {
-        // In the third night someone takes six TRUs for a test and forgets them; the autopilot releases them a few hours later.
+        // In the third night, someone sets six TRUs for a test and forgets them. The autopilot releases them
+        // a few hours later.
         if minute == 2 * 24 * 60 + 130 {
             assert!(life.cloud.set_capacity_by_others("orders.a1b2c", 6));
         }
         true
     })
     .await;
-    // The bill knows hours up to a day ago.
+    // The bill covers hours up to a day ago.
     life.cloud.advance(SignedDuration::from_hours(25));
 
     let report = life.report(start(), end).await;
@@ -232,7 +233,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
     assert_eq!(total.hours_capacity_unknown, 0);
 
-    // To the cent, each namespace and all together, with what the cloud counted.
+    // Equal to the cent to the cloud's own count, for each namespace and in total.
     let on_the_bill = idle_on_the_bill(&life.cloud, &report);
     for it in &report.namespaces {
         let difference = (it.figures.idle_usd - on_the_bill[&it.namespace]).abs();
@@ -254,7 +255,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
     assert_eq!(bill.namespaces.iter().map(|it| it.hours).sum::<i64>(), 4 * 168);
 
-    // The saving: forgotten capacity was released, twice, and the alternatives show what that was worth.
+    // Forgotten capacity was released twice. The alternatives show what that saved.
     let figures = |name: &str| {
         let mut namespaces = report.namespaces.iter();
         &namespaces.find(|it| it.namespace == name).expect("there").figures
@@ -285,7 +286,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
     let sum: Decimal = report.namespaces.iter().map(|it| it.figures.idle_usd).sum();
     assert_eq!(sum, total.idle_usd);
-    // What someone else changed was paid for, and is not one of our changes.
+    // Other people's changes were paid for, but are not among our changes.
     assert_eq!(report.changes_by.len(), 1);
     assert_eq!(
         (&*report.changes_by[0].by, &*report.changes_by[0].outcome),
@@ -311,7 +312,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     );
 }
 
-/// Follows the traces back into the ledger and computes the figures again.
+/// Follows the traces into the ledger and recalculates the figures.
 async fn every_figure_is_traced(life: &Life, report: &Report) {
     let ledger = life.ledger().await;
     let figures = report.figures();
@@ -337,7 +338,7 @@ async fn every_figure_is_traced(life: &Life, report: &Report) {
                 .filter(move |minute| (from..=to).contains(&minute.minute));
             minutes.flat_map(|minute| minute.samples.iter().filter(|it| &*it.namespace == name))
         };
-        // Money: each hour from its minutes.
+        // Money: each hour is calculated from its minutes.
         let idle = of(name, "idle_usd");
         let mut usd = Decimal::ZERO;
         for row in &idle.rows {
@@ -418,7 +419,7 @@ async fn every_figure_is_traced(life: &Life, report: &Report) {
 async fn minutes_without_metrics_explain_what_the_bill_has_more() {
     let life = Life::new(account()).await;
     let end = start() + SignedDuration::from_hours(4);
-    // Twenty minutes without a sampler in the third hour.
+    // No samples for twenty minutes of the third hour.
     life.until(end + SignedDuration::from_mins(5), |minute| {
         !(140..160).contains(&minute)
     })

@@ -1,4 +1,5 @@
-//! What a scrape pipeline does to the series, limits that this version does not know, and answers that do not fit.
+//! Tests of series altered by a scrape pipeline, limits unknown to this version, and responses that are too
+//! large.
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Scope};
 use capacity_engine::Rules;
@@ -10,7 +11,7 @@ use rstest::rstest;
 use crate::harness::{self, outcomes};
 use crate::memory::three;
 
-/// A cloud with an hour behind it, whose clock is stopped.
+/// Returns a cloud with an hour of history and a stopped clock.
 async fn cloud(account: Account, faults: Faults) -> RunningSimulator {
     let options = SimulatorOptions {
         speed: 0.0,
@@ -150,7 +151,7 @@ async fn throttling_of_an_unknown_kind_is_not_scaled_down_and_is_named(#[case] i
         orders.reason
     );
     assert!(orders.announce, "said in Slack");
-    // Someone else's throttling says nothing about this one.
+    // Throttling of another namespace does not affect this one.
     cloud.set_faults(fault("crm"));
     assert_eq!(outcomes(&self::evaluate(&autopilot).await), EXPECTED);
 }

@@ -1,4 +1,4 @@
-//! A service that takes its time: what is bounded is the time by the clock, not the delays that were planned.
+//! Tests with a slow service: limits apply to elapsed time, not to planned delays.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const OPERATION: &str = "7ca9ac17-9999-8222-8333-444455556666";
 
-/// A body made from Temporal's published definitions.
+/// Returns a body built from Temporal's published definitions.
 fn fixture(name: &str) -> String {
     let path = format!("{}/../fixtures/cloud-ops/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).expect("a fixture")
 }
 
-/// A service that accepts a change at once, and takes a minute to report its operation.
+/// Starts a service that accepts a change at once and takes a minute to report its operation.
 async fn service() -> MockServer {
     let server = MockServer::start().await;
     let json = |name: &str| ResponseTemplate::new(200).set_body_raw(fixture(name), "application/json");

@@ -1,7 +1,9 @@
-//! A week with `POLICY=break-even` on the worker path costs what the backtest predicts: worker, Temporal server, schedule and ledger run
-//! on the simulated cloud's clock, which advances by a minute as soon as everything that the last one caused is done.
+//! Tests that a week with `POLICY=break-even` on the worker costs what the backtest predicts. Worker,
+//! Temporal server, schedule and ledger run on the simulated cloud's clock, which advances by a minute as
+//! soon as all work caused by the previous minute is done.
 //!
-//! Compared are the bill, unused minimums, waiting and changes. `docs/backtest.md` shows the figures and explains the differences.
+//! The test compares the bill, unused minimums, delays and changes. `docs/backtest.md` shows the figures and
+//! explains the differences.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,29 +20,29 @@ use jiff::{SignedDuration, Timestamp};
 use crate::harness::{Setup, with_worker};
 use crate::stepped;
 
-/// Minutes that the simulated cloud has behind it at its start.
+/// Minutes of history that the simulated cloud starts with.
 const PAST: usize = 8;
 const HOUR: usize = 60;
-/// Dollars for a minute that an action waits, at a delay value of 1.
+/// Cost of delaying one action by one minute, in dollars, at a delay value of 1.
 const DELAY_PRICE: f64 = 50.0 / 1e6;
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
-/// The loads begin at the full hour, with the minutes that the cloud has behind it.
+/// The loads begin at a full hour, plus the minutes of history that the cloud starts with.
 const START: &str = "2026-11-20T00:08:00Z";
 
-/// One namespace: its load, and what the backtest makes of it.
+/// A namespace with its load and the backtest's results.
 struct Modeled {
     name: &'static str,
     hours: usize,
     setup: NamespaceSetup,
     score: Score,
     course: Course,
-    /// Minutes that actions would wait on demand only.
+    /// Minutes that actions would be delayed on on-demand only.
     unhelped: i64,
 }
 
 impl Modeled {
-    /// Takes the hours of a recorded load from the beginning of a day on. An idle hour comes first, so that both have
-    /// samples from before the load begins.
+    /// Takes hours of a recorded load, starting at the beginning of a day. Adds an idle hour before them, so
+    /// that both have samples from before the load begins.
     fn of(name: &'static str, day: usize, hours: usize) -> Self {
         let path = format!("{}/../fixtures/traces/{name}.csv", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).expect("a fixture");
@@ -62,7 +64,7 @@ impl Modeled {
         Self {
             name,
             hours,
-            // The backtest knows one limit, that of actions.
+            // The backtest knows only the limit on actions.
             setup: NamespaceSetup::new(name, Load::Replay(Arc::new(replayed))).with_per_action(0.1, 0.1),
             score,
             course,
@@ -70,7 +72,7 @@ impl Modeled {
         }
     }
 
-    /// Actions served and the minimum, in actions, of each hour but the idle one.
+    /// Returns the actions served and the minimum of each hour in actions, except for the idle hour.
     fn bill(&self) -> Bill {
         let hours = self.course.served.chunks(HOUR).zip(self.course.trus.chunks(HOUR));
         let hours = hours.skip(1).map(|(served, trus)| {
@@ -84,7 +86,7 @@ impl Modeled {
     }
 }
 
-/// Actions that are billed: those served, and those of minimums that were not used.
+/// Billed actions: those served, and the unused part of minimums.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bill {
     served: u64,
@@ -117,12 +119,12 @@ fn dollars(actions: u64) -> f64 {
     price.of(actions).to_string().parse().expect("a number")
 }
 
-/// What was simulated.
+/// The results of the simulation.
 struct Lived {
     bills: BTreeMap<String, BTreeMap<i64, HourBill>>,
     changes: BTreeMap<String, usize>,
     action_minutes: BTreeMap<String, f64>,
-    /// What was decided: the namespace, the minute of the loads, and the line of output.
+    /// The decisions: namespace, minute of the load, and a line of output.
     decided: Vec<(String, i64, String)>,
 }
 
@@ -138,7 +140,7 @@ async fn live(test: &str, modeled: &[Modeled], hours: usize) -> Lived {
         sampled: true,
         speed: 0.0,
         start: Some(START.parse().expect("a time")),
-        // In effect two minutes after the request, as the backtest has it.
+        // In effect two minutes after the request, as in the backtest.
         operation_lag: MINUTE,
         capacity_lag: MINUTE,
         ..Setup::default()
@@ -193,7 +195,7 @@ async fn live(test: &str, modeled: &[Modeled], hours: usize) -> Lived {
     lived
 }
 
-/// The changes of a namespace as the backtest and the product decided them, in the order of time.
+/// Lists the changes of a namespace in the backtest and in the product, in chronological order.
 fn side_by_side(load: &Modeled, lived: &Lived) -> String {
     let id = format!("{}.a1b2c", load.name);
     let modeled = load.course.decisions.iter().map(|it| {
@@ -219,7 +221,7 @@ fn side_by_side(load: &Modeled, lived: &Lived) -> String {
     lines.collect()
 }
 
-/// Compares, and returns the table that the documentation shows.
+/// Compares the results and returns the table shown in the documentation.
 fn compare(modeled: &[Modeled], lived: &Lived) -> String {
     let mut table = String::from(
         " namespace            bill $  backtest   waste $  backtest   delay $  backtest  changes  backtest\n",
@@ -274,11 +276,11 @@ fn compare(modeled: &[Modeled], lived: &Lived) -> String {
     table
 }
 
-/// What a namespace cost in one of the two worlds.
+/// The cost of a namespace in the product or in the backtest.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     actions: Bill,
-    /// Total minutes that actions waited.
+    /// Total minutes that actions were delayed.
     waited: f64,
     changes: usize,
 }

@@ -1,4 +1,5 @@
-//! `POLICY=break-even` on the worker path: the sampler triggers, evaluations decide, changes are carried out and recorded.
+//! Tests of `POLICY=break-even` on the worker: the sampler triggers evaluations, and changes are carried out
+//! and recorded.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use jiff::SignedDuration;
 use crate::harness::{Setup, World, on_estimates, with_worker};
 use crate::stepped;
 
-/// From the first of the eight minutes that the cloud has behind it: quiet, 900/s, then 2,500/s, then quiet.
+/// Returns a load that starts with the eight minutes of history: quiet, 900/s, 2,500/s, quiet.
 fn bursts() -> Load {
     let phases = [(40, 13), (900, 12), (2_500, 12), (40, 1_000)];
     let minutes = phases
@@ -39,7 +40,7 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     };
     let setup = Setup {
         account: Account::new("a1b2c", vec![orders]),
-        // Less than an hour passes.
+        // The test takes less than an hour of simulated time.
         rules: on_estimates().with_policy(PolicyRef::break_even(Parameters {
             look_back_minutes: 5,
             ..Parameters::default()
@@ -55,7 +56,7 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
     let mut seen = Vec::new();
     with_worker("break-even", setup, async |world| {
         stepped::begin(world).await;
-        // No trigger before minute 55: what the sampler sees is enough.
+        // No trigger is sent before minute 55; the sampler's observations are sufficient.
         for minute in 1..60 {
             stepped::live_a_minute(world).await;
             let trus = trus(world);
@@ -97,7 +98,7 @@ async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
         released.iter().any(|reason| reason.contains("in top-up")),
         "{released:?}"
     );
-    // The plan of the hour is remembered; the release itself shows in the namespace.
+    // The plan for the hour is stored as state; the release itself is visible on the namespace.
     let states = ledger.policy_states("a1b2c", "break-even").await.expect("read");
     assert_eq!(states.len(), 1);
     let state = BreakEvenState::decode(&states[0].state).expect("readable");

@@ -1,4 +1,5 @@
-//! The budget of metrics requests, on a worker whose account takes several requests a minute to sample.
+//! Tests of the budget of metrics requests, on a worker whose account needs several requests per minute to
+//! sample.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use crate::harness::{Setup, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_mins(2);
 const NAMESPACES: usize = 40;
-/// What the endpoint gives an account.
+/// Requests per hour that the endpoint allows per account.
 const REQUESTS_AN_HOUR: u32 = 180;
 
-/// How an account is sampled if a response holds this number of points.
+/// Returns how an account is sampled if a response holds this number of points.
 fn rule_at(points: usize) -> SamplingRule {
     let mut config =
         openmetrics_reader::scrape::Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");
@@ -39,7 +40,8 @@ fn scrapes(world: &World) -> u64 {
         .unwrap_or_default()
 }
 
-/// The outcomes of the changes so far, in a line: the test fails after minutes, and says why.
+/// Summarizes the outcomes of the changes so far in a line, for the message when the test fails after
+/// minutes.
 async fn state_of(world: &World, released: usize) -> String {
     let told = Controller::new(&world.client, &world.installation)
         .status(PATIENT)
@@ -71,7 +73,7 @@ async fn state_of(world: &World, released: usize) -> String {
     )
 }
 
-/// The newest minute's age goes with the second within the minute, and the account's budget with the hour.
+/// The newest minute's age varies with the second within the minute, and the account's budget with the hour.
 #[rstest]
 #[case::from_the_beginning_of_a_minute("2026-11-20T10:41:00Z")]
 #[case::from_the_middle_of_a_minute("2026-11-20T10:41:30Z")]
@@ -81,7 +83,8 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = Ledger::open(&location).await.expect("opened");
-    // With answers so small, forty namespaces are as expensive as thousands: a sample takes three requests, the most the hour allows.
+    // With such small responses, forty namespaces cost as much as thousands: a sample takes three requests,
+    // the most that the hour allows.
     let (points, rule) = (1..100)
         .map(|hundreds| (hundreds * 100, rule_at(hundreds * 100)))
         .find(|(_, rule)| rule.is_enough())
@@ -98,7 +101,8 @@ async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] s
         ..Setup::default()
     };
     with_worker(&format!("budget-{}", start.as_second()), setup, async |world| {
-        // As after an hour of sampling: three requests are left for evaluations, and more only if the sampler skips some.
+        // As after an hour of sampling: three requests are left for evaluations, and more only if the sampler
+        // skips some.
         let now = world.cloud.now();
         let rounds = 3_600 / rule.every.as_secs();
         for round in (1..=rounds).rev() {

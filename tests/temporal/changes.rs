@@ -1,4 +1,5 @@
-//! Changes that run alongside evaluations: nothing waits for a change, and the outcome of each started one is recorded.
+//! Tests of changes that run alongside evaluations: nothing waits for a change, and the outcome of every
+//! started change is recorded.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use temporalio_client::{WorkflowGetResultOptions, WorkflowTerminateOptions};
 use crate::harness::{Setup, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_mins(2);
-/// Throttling is answered within this time of its trigger.
+/// Maximum time from a trigger to the scale-up.
 const ANSWERED: Duration = Duration::from_mins(1);
 
 fn idle(count: usize) -> Vec<NamespaceSetup> {
@@ -21,7 +22,8 @@ fn idle(count: usize) -> Vec<NamespaceSetup> {
         .collect()
 }
 
-/// An account whose idle namespaces may be released on one minute of data: these tests are about changes.
+/// Returns idle namespaces that may be released based on a single minute, because these tests are about
+/// changes.
 fn releases(count: usize) -> Setup {
     let mut setup = Setup {
         account: Account::new("a1b2c", idle(count)),
@@ -38,12 +40,13 @@ async fn decided(world: &World, id: &str) -> capacity_workflows::EvaluationRepor
         .expect("a report")
 }
 
-/// Adds a throttled namespace, triggers as the sampler does, and returns how long the POST took.
+/// Adds a throttled namespace, triggers as the sampler does, and returns the time until the POST.
 async fn time_to_scale_up(world: &World) -> Duration {
     world
         .cloud
         .add_namespace(NamespaceSetup::new("hot", Load::Steady(800.0)));
-    // Its first minute answers 403, and the metrics lag three minutes: nine seconds and more of real time.
+    // A new namespace returns 403 in its first minute, and the metrics are three minutes late, which takes
+    // more than nine seconds of real time.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let begun = Instant::now();
     Controller::new(&world.client, &world.installation)
@@ -129,7 +132,7 @@ async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forty_releases_with_operations_of_a_minute_all_happen() {
     let setup = Setup {
-        // Fifteen seconds of real time, so that the last ones start long after they were decided.
+        // Fifteen seconds of real time, so that the last changes start long after the decision.
         operation_lag: SignedDuration::from_mins(5),
         ..releases(40)
     };
@@ -153,7 +156,7 @@ async fn a_slow_change_is_announced_once_and_its_end_is_recorded_and_announced()
     let setup = Setup {
         ledger: Some(location),
         change_timeout: Duration::from_secs(3),
-        // Ten seconds of real time: more than a change should take.
+        // Ten seconds of real time, longer than a change should take.
         operation_lag: SignedDuration::from_secs(200),
         ..throttled(&["checkout"])
     };
@@ -176,7 +179,7 @@ async fn a_slow_change_is_announced_once_and_its_end_is_recorded_and_announced()
     assert_eq!(recorded(&ledger).await, ["checkout.a1b2c changed"]);
 }
 
-/// The changes that a ledger holds.
+/// Returns the changes in a ledger.
 async fn recorded(ledger: &Ledger) -> Vec<String> {
     let mut lines = Vec::new();
     ledger
@@ -271,7 +274,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
     let folder = tempfile::tempdir().expect("a folder");
     let away = folder.path().join("away");
     let location = Location::Sqlite(away.join("ledger.db"));
-    // There is a file where the ledger's folder should be.
+    // A file blocks the path of the ledger's folder.
     std::fs::write(&away, "").expect("written");
     let mut setup = Setup {
         ledger: Some(location.clone()),
@@ -280,7 +283,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
     setup.rules.guards.respect_foreign_changes = SignedDuration::ZERO;
     with_worker("no-ledger", setup, async |world| {
         for update_id in ["first", "second"] {
-            // Scaling up needs no ledger.
+            // Scale-ups do not need a ledger.
             let report = world.evaluate(update_id).await;
             assert_eq!(report.changes[0].outcome, "changed", "{report:?}");
             let change = world
@@ -292,7 +295,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
                 .expect("a report");
             assert!(!ended.recorded && ended.announced, "{ended:?}");
             if update_id == "first" {
-                // Someone else releases it, and it is throttled again.
+                // Someone else releases the capacity, and the namespace is throttled again.
                 world.cloud.set_capacity_by_others("checkout.a1b2c", 0);
                 world.cloud.advance(SignedDuration::from_mins(6));
             }
@@ -316,7 +319,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
 async fn a_hanging_channel_holds_no_change_for_more_than_a_minute() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
-    // Takes connections and never answers.
+    // Accepts connections and never responds.
     let hangs = tokio::spawn(async move {
         let mut open = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {

@@ -1,4 +1,4 @@
-//! The controller, its changes and its tick.
+//! Tests of the controller, its changes and its tick.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
             })
             .await;
         world.cloud.advance(SignedDuration::from_mins(6));
-        // Twenty seconds apart, by a constant.
+        // Evaluations are at least twenty seconds apart.
         let again = world.evaluate("second").await;
         assert_eq!((again.number, again.changes.len(), again.error), (2, 0, None));
         let status = Controller::new(&world.client, &Installation::default())
@@ -111,7 +111,7 @@ async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for(
             "{}",
             report.summary
         );
-        // Someone starts a change manually: the writing activity looks at its own worker's setting.
+        // Someone starts a change manually. The activity that writes checks the setting of its own worker.
         let request = ChangeRequest {
             namespace: "checkout.a1b2c".to_owned(),
             to_trus: 6,

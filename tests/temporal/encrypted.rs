@@ -1,5 +1,6 @@
-//! Evaluations over connections by client certificate and by API key, through a proxy that terminates TLS and rejects clients
-//! without either. The worker kit tests the messages for connections that fail.
+//! Tests of evaluations over connections with a client certificate or an API key, through a proxy that
+//! terminates TLS and rejects clients that have neither. The worker kit tests the messages of failed
+//! connections.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::proxy::{Certificates, Mutual, Proxy, Rules, SERVER_NAME, assert_is_a_
 
 const KEY: &str = "a-key-of-the-home-namespace";
 
-/// The connection that a worker's environment describes.
+/// Returns the connection settings in a worker's environment.
 fn connection(environment: &[(&str, &str)]) -> ConnectionSettings {
     let pairs = environment
         .iter()
@@ -19,7 +20,7 @@ fn connection(environment: &[(&str, &str)]) -> ConnectionSettings {
     connection_of(pairs.collect())
 }
 
-/// The same, of owned text.
+/// Like `connection`, for owned strings.
 fn connection_of(environment: Vec<(String, String)>) -> ConnectionSettings {
     let inputs = Inputs {
         environment: environment.into_iter().collect(),
@@ -33,7 +34,8 @@ fn connection_of(environment: Vec<(String, String)>) -> ConnectionSettings {
     capacity_workflows::connection(&settings.home, "capacity-tests".to_owned()).expect("complete")
 }
 
-/// Why a connection is not made: one sentence that is not made of a library's Debug text, and is not tried again.
+/// Returns the message of a failed connection. It must be a sentence without a library's Debug text, and the
+/// connection must not be retried.
 async fn refusal(connection: &ConnectionSettings) -> String {
     let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect()).await;
     let Err(error) = connected.expect("a response in time") else {
@@ -58,7 +60,7 @@ async fn a_client_certificate_is_demanded_and_given() {
         without.contains("requires a client certificate") && without.contains("set TEMPORAL_CERT_PATH"),
         "{without}"
     );
-    // As files, under the names of the original and under those of the SDK.
+    // As files, under the names of the original autopilot and of the SDK.
     for names in [
         ["TEMPORAL_CERT_PATH", "TEMPORAL_KEY_PATH"],
         ["TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH"],
@@ -67,7 +69,7 @@ async fn a_client_certificate_is_demanded_and_given() {
             connection_of(world.environment(&[(names[0], certificate.as_str()), (names[1], key.as_str())]));
         with.connect().await.expect("let in");
     }
-    // Itself, and a whole evaluation over it.
+    // The connection itself, and a whole evaluation over it.
     let read = |path: &str| std::fs::read_to_string(path).expect("readable");
     let (certificate, key) = (read(&certificate), read(&key));
     let given = [

@@ -1,4 +1,4 @@
-//! One development server for all tests, a namespace, a worker and a simulated cloud for each.
+//! One development server for all tests, with a separate namespace, worker and simulated cloud for each.
 
 #![expect(
     clippy::print_stdout,
@@ -30,14 +30,14 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNames
 
 pub(crate) const TASK_QUEUE: &str = names::TASK_QUEUE;
 
-/// Set to 1, this skips every test here; nothing else does, and a missing server fails them.
+/// If set to 1, all tests here are skipped. Otherwise, a missing server fails them.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
-/// The run directory of a self-hosted stack (`deploy/stack`) to run on, in place of a development server. Tests that need a server
-/// of their own, or one without TLS behind a proxy, still start a development server.
+/// Run directory of a self-hosted stack (`deploy/stack`) to use instead of a development server. Tests that
+/// need their own server, or one without TLS behind a proxy, still start a development server.
 const STACK: &str = "TEMPORAL_CAPACITY_TEST_STACK";
 
-/// How to connect to the server that all tests share.
+/// Returns the connection settings of the server that all tests share.
 pub(crate) fn shared_connection() -> Option<ConnectionSettings> {
     let Some(folder) = std::env::var_os(STACK) else {
         return shared_server().map(plainly);
@@ -56,10 +56,10 @@ fn plainly(address: SocketAddr) -> ConnectionSettings {
     }
 }
 
-/// Without it the server delays runs that follow each other quickly, as they do in tests only.
+/// Server setting without which the server would delay workflow runs in quick succession, as in tests.
 pub(crate) const QUICK_RUNS: &str = "history.workflowIdReuseMinimalInterval=\"0s\"";
 
-/// Starts the server on a thread that holds it until the process ends.
+/// Starts the server on a thread that keeps it running until the process ends.
 pub(crate) fn shared_server() -> Option<SocketAddr> {
     static SERVER: OnceLock<Option<SocketAddr>> = OnceLock::new();
     *SERVER.get_or_init(|| {
@@ -91,51 +91,52 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
     })
 }
 
-/// How much faster than real time the simulated time runs.
+/// Speed of simulated time, as a multiple of real time.
 pub(crate) const SPEED: f64 = 20.0;
 
-/// How much faster the sampler lives where the test moves time on: it looks for a new minute every twentieth of a second, and
-/// every look is a scrape.
+/// Speed of the sampler, as a multiple of real time, if the test advances the time. It looks for a new minute
+/// every 50 ms, and each look is a scrape.
 const STEPPED_SAMPLING: f64 = 1_200.0;
 
-/// What a test may set.
+/// Options of a test.
 pub(crate) struct Setup {
     pub(crate) account: Account,
     pub(crate) rules: Rules,
     pub(crate) installation: Installation,
-    /// Attempts of one request to the cloud.
+    /// Maximum number of attempts for a request to the cloud.
     pub(crate) attempts: u32,
-    /// Where decisions and changes are recorded.
+    /// Ledger for decisions and changes.
     pub(crate) ledger: Option<Location>,
-    /// Whether usage is sampled, and the worker's clock runs with the cloud's.
+    /// Whether usage is sampled. The worker's clock then follows the cloud's.
     pub(crate) sampled: bool,
     /// Whether throttling and high usage trigger evaluations.
     pub(crate) triggers: bool,
-    /// How to connect, where not plainly.
+    /// Connection settings, if not unencrypted.
     pub(crate) connection: Option<ConnectionSettings>,
-    /// A server of the test's own, where not the one that all share.
+    /// Address of the test's own server, if it does not use the shared one.
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
-    /// From this minute of the hour on nothing is released.
+    /// Minute of the hour from which nothing is released.
     pub(crate) last_minute_to_release: i64,
-    /// Where the channel is notified, where not at the simulated cloud.
+    /// Webhook URL, if not that of the simulated cloud.
     pub(crate) slack_url: Option<String>,
-    /// The build that the worker says it is.
+    /// Build id of the worker.
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
     pub(crate) operation_lag: SignedDuration,
     pub(crate) capacity_lag: SignedDuration,
-    /// How much faster than real time the simulated time runs; 0 where the test moves it on, a minute at a time.
+    /// Speed of simulated time, as a multiple of real time; 0 if the test advances the time minute by minute.
     pub(crate) speed: f64,
-    /// The cloud's time at the start, where not ours.
+    /// Start time of the cloud, if not the current time.
     pub(crate) start: Option<Timestamp>,
     pub(crate) change_timeout: Duration,
     pub(crate) no_progress_after: Duration,
-    /// Points that one response of the metrics endpoint holds, as the scraper reckons; the real number by default.
+    /// Points per response of the metrics endpoint that the scraper assumes; the real number by default.
     pub(crate) points_per_answer: Option<usize>,
 }
 
-/// The defaults, but a release on the one minute that a test waits for: `DISABLE_ON_ESTIMATE=true`.
+/// Returns default rules with `DISABLE_ON_ESTIMATE=true`, so that capacity is released based on a single
+/// minute.
 pub(crate) fn on_estimates() -> Rules {
     let mut rules = Rules::default();
     rules.guards.disable_on_estimate = true;
@@ -143,7 +144,7 @@ pub(crate) fn on_estimates() -> Rules {
 }
 
 impl Setup {
-    /// Whether the test moves time on.
+    /// Returns whether the test advances the time.
     fn is_stepped(&self) -> bool {
         self.speed <= 0.0
     }
@@ -177,7 +178,7 @@ impl Default for Setup {
     }
 }
 
-/// An account whose namespaces are all throttled.
+/// Returns an account in which all namespaces are throttled.
 pub(crate) fn throttled(names: &[&str]) -> Setup {
     let setups = names
         .iter()
@@ -189,7 +190,7 @@ pub(crate) fn throttled(names: &[&str]) -> Setup {
     }
 }
 
-/// A worker's world.
+/// The environment of a test with a worker.
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) installation: Installation,
@@ -198,7 +199,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Waits until something is so, for a bounded time.
+    /// Waits until a condition is true, up to a bound.
     pub(crate) async fn until(&self, what: &str, bound: Duration, is_so: impl AsyncFn() -> bool) {
         let begun = std::time::Instant::now();
         while !is_so().await {
@@ -207,13 +208,13 @@ impl World {
         }
     }
 
-    /// The texts of everything that was posted to the channel.
+    /// Returns the texts of all messages posted to the channel.
     pub(crate) fn messages(&self) -> Vec<String> {
         let text = |message: &serde_json::Value| message["text"].as_str().unwrap_or_default().to_owned();
         self.cloud.slack_messages().iter().map(text).collect()
     }
 
-    /// How many updates were posted to the cloud.
+    /// Returns the number of updates posted to the cloud.
     pub(crate) fn posts(&self) -> u64 {
         let requests = self.cloud.requests();
         requests.get("POST /cloud/namespaces/{id}").copied().unwrap_or(0)
@@ -227,7 +228,7 @@ impl World {
     }
 }
 
-/// Runs a test body with a running worker, in a separate namespace.
+/// Runs a test with a running worker in a separate namespace.
 pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce(&World)) {
     let own = setup.connection.clone().or(setup.server.map(plainly));
     let Some(given) = own.or_else(shared_connection) else {
@@ -236,7 +237,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     let namespace = format!("{test}-{}", std::process::id());
     let connection = ConnectionSettings {
         namespace: namespace.clone(),
-        // Stands in recorded histories.
+        // This identity is part of recorded histories.
         identity: "capacity-tests".to_owned(),
         ..given
     };
@@ -297,7 +298,7 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     running.wait().await.expect("the worker ended well");
 }
 
-/// A server that was just started takes connections a moment before it takes requests.
+/// Connects to a server that has just started, which accepts connections shortly before it accepts requests.
 async fn connected(connection: &ConnectionSettings) -> Client {
     let mut attempts = 0;
     loop {
@@ -317,7 +318,7 @@ fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capacit
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())
             .expect("valid");
     if setup.sampled {
-        // The scraper counts our hours, and the cloud lives faster.
+        // The scraper counts real hours, but the cloud's time is faster.
         metrics.requests_per_hour = if setup.is_stepped() { u32::MAX } else { 180 };
     }
     metrics.points_per_answer = setup.points_per_answer.unwrap_or(metrics.points_per_answer);
@@ -328,7 +329,7 @@ fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capacit
     );
     if setup.sampled {
         let clock = Clock::running_at(setup.speed);
-        // The cloud may start in another hour than ours.
+        // The cloud may start at a different time than the current one.
         clock.correct(cloud.now());
         autopilot = autopilot.with_clock(clock);
     }

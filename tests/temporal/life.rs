@@ -1,4 +1,5 @@
-//! What life brings: edits by others, a cloud that is down, a server that restarts, a run that continues as new.
+//! Tests of events in production: edits by others, an unavailable cloud, a server restart, and
+//! continue-as-new.
 
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,7 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
                 })
             })
             .await;
-        // What is not permitted is a standing problem: the next evaluation remembers it, and announces it.
+        // A missing permission is a standing problem, which the next evaluation announces.
         let posts = world.posts();
         let again = world.evaluate("second").await;
         let refused = again.decisions.iter().find(|it| it.namespace == "readonly.a1b2c");
@@ -105,7 +106,7 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
     with_worker("conflict", throttled(&["checkout"]), async |world| {
         let evaluated = world.evaluate("first");
         let edited = async {
-            // Between the list and the post the namespace changes again and again.
+            // The namespace changes repeatedly between the list and the post.
             for days in 0..40 {
                 let value = serde_json::json!(8 + days % 7);
                 world
@@ -116,7 +117,7 @@ async fn edits_by_others_are_met_with_a_fresh_decision() {
         };
         let (report, ()) = tokio::join!(evaluated, edited);
         if !report.changes[0].is_success() {
-            // A superseded scale-up asks for a scale-up-only evaluation by itself.
+            // A superseded scale-up requests a scale-up-only evaluation by itself.
             assert_eq!(report.changes[0].outcome, "superseded", "{report:?}");
             world
                 .until("scaled up", Duration::from_mins(1), async || {
@@ -187,7 +188,8 @@ async fn a_change_that_was_posted_is_seen_to_its_end_although_it_was_canceled() 
     .await;
 }
 
-/// The server suggests to continue as new after a few events: the state comes along, and no caller is lost.
+/// The server suggests continue-as-new after a few events. The state is kept, and every caller gets a
+/// response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
     let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=20"], None).await else {
@@ -246,7 +248,8 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
     server.shutdown().await;
 }
 
-/// A run that ends after an evaluation that may only scale up does not wait for the whole one that its callers want: the next run makes it.
+/// If a run ends after a scale-up-only evaluation, it does not wait for the full evaluation that its callers
+/// want. The next run makes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
     let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=5"], None).await else {
@@ -265,7 +268,8 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
                 .await
         };
         let cloud = &world.cloud;
-        // The evaluation that the signal asks for repeats its requests until the whole one is wanted as well.
+        // The requests of the evaluation that the signal triggers are retried until the full one is also
+        // requested.
         cloud.set_faults(Faults {
             ops_unavailable: true,
             ..Faults::default()
@@ -324,7 +328,7 @@ async fn own_server(config: &[&str], options: Option<Options>) -> Option<tempora
     )
 }
 
-/// The server goes away in the middle of a change and comes back on the same port with the same database.
+/// The server stops in the middle of a change, and restarts on the same port with the same database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_restarts_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -377,7 +381,7 @@ async fn a_server_that_restarts_loses_nothing() {
     .await;
 }
 
-/// Two installations, each with ids and a task queue of its own, in one home namespace.
+/// Runs two installations, each with its own ids and task queue, in one home namespace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_installation_has_a_controller_of_its_own() {
     let setup = Setup {

@@ -1,4 +1,4 @@
-//! The workflows on a real Temporal development server, with the simulated cloud as the cloud.
+//! Tests of the workflows on a real Temporal development server with a simulated cloud.
 
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 

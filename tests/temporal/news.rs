@@ -1,4 +1,4 @@
-//! What is announced, to whom, and how often.
+//! Tests of announcements: what is announced, to whom, and how often.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn a_standing_problem_is_told_once_and_once_when_it_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_controller_fails_its_tick_and_people_are_told() {
     with_worker("silent", throttled(&["checkout"]), async |world| {
-        // A workflow type that no worker knows has the controller's id.
+        // A workflow of an unknown type occupies the controller's id.
         let options = WorkflowStartOptions::new(TASK_QUEUE, names::CONTROLLER_ID).build();
         world
             .client

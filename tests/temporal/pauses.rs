@@ -1,4 +1,5 @@
-//! Pauses hold without a worker, a schedule or a controller, and no terminated controller forgets them.
+//! Tests that pauses hold without a worker, schedule or controller, and that they survive the termination of
+//! a controller.
 
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let posts = world.posts();
         assert!(posts < 20);
-        // Those in progress finish; their slots are free, and nothing takes them.
+        // Changes in progress finish, and nothing takes their free slots.
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(world.posts(), posts);
         assert_eq!(world.cloud.incidents(), []);
@@ -111,7 +112,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
     .await;
 }
 
-/// Up to release 0.1.0 a pause was a field of the controller's state, which a run hands on to the next.
+/// Up to release 0.1.0, a pause was a field of the controller's state, which each run passed to the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_of_an_older_release_is_opened_first_and_outlives_its_controller() {
     with_worker("paused-before", throttled(&["checkout"]), async |world| {

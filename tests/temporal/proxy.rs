@@ -1,5 +1,5 @@
-//! A proxy that terminates TLS in front of a Temporal server, and rejects calls on request, even while they wait for their
-//! response.
+//! A proxy that terminates TLS in front of a Temporal server and can reject calls, even those that are
+//! waiting for a response.
 
 #![allow(
     dead_code,
@@ -24,10 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-/// The name in the server's certificate.
+/// Name in the server's certificate.
 pub(crate) const SERVER_NAME: &str = "temporal.example.com";
 
-/// An authority, a server's certificate and a client's, as PEM files.
+/// A certificate authority, a server certificate and a client certificate, as PEM files.
 pub(crate) struct Certificates {
     folder: tempfile::TempDir,
 }
@@ -58,7 +58,7 @@ impl Certificates {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Writes another file next to them, and returns its path.
+    /// Writes another file to the same folder and returns its path.
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         std::fs::write(self.folder.path().join(name), bytes).expect("written");
         self.path(name)
@@ -68,7 +68,7 @@ impl Certificates {
         CertificateDer::from_pem_file(Path::new(&self.path(name))).expect("a certificate")
     }
 
-    /// How the proxy greets: with its certificate, and a look at the client's if that is demanded.
+    /// Returns the TLS configuration of the proxy, which demands a client certificate if requested.
     pub(crate) fn server(&self, demands_certificate: bool) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -91,7 +91,7 @@ impl Certificates {
     }
 }
 
-/// A proxy that demands a client certificate, before a server.
+/// A proxy in front of a server that demands a client certificate.
 pub(crate) struct Mutual {
     pub(crate) certificates: Certificates,
     pub(crate) address: String,
@@ -107,7 +107,7 @@ impl Mutual {
         }
     }
 
-    /// The environment of a client with these settings, in addition to address, name and authority.
+    /// Returns a client's environment with these settings, in addition to address, server name and authority.
     pub(crate) fn environment(&self, given: &[(&str, &str)]) -> Vec<(String, String)> {
         let ca = self.certificates.path("ca.pem");
         let common = [
@@ -123,21 +123,22 @@ impl Mutual {
     }
 }
 
-/// What is said of a connection that fails is one sentence, not a library's Debug text, and shows no secret.
+/// Asserts that the message of a failed connection is one sentence, without a library's Debug text or
+/// secrets.
 pub(crate) fn assert_is_a_sentence(text: &str) {
     for debug in ["Status {", "Transport", "Custom {", "\n", "hunter2"] {
         assert!(!text.contains(debug), "{text}");
     }
 }
 
-/// What to refuse.
+/// Rules for rejecting calls.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
-    /// The bearer key without which every call is refused.
+    /// API key without which every call is rejected.
     pub(crate) key: Option<&'static str>,
-    /// Calls that are refused with any key, by the beginning of their names.
+    /// Prefixes of calls that are rejected with any key.
     pub(crate) calls: &'static [&'static str],
-    /// The gRPC status of a refusal: 16 (unauthenticated) unless another one is given.
+    /// gRPC status of a rejection; 16 (unauthenticated) by default.
     pub(crate) status: Option<&'static str>,
 }
 
@@ -159,7 +160,7 @@ impl Rules {
     }
 }
 
-/// What a decision needs of a request.
+/// The parts of a request that the rules need.
 struct Asked {
     call: String,
     authorization: String,
@@ -179,7 +180,7 @@ impl Asked {
     }
 }
 
-/// The proxy; it runs until the test ends.
+/// The proxy, which runs until the test ends.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     rules: watch::Sender<Rules>,
@@ -195,7 +196,7 @@ impl Proxy {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, receiver) = (acceptor.clone(), receiver.clone());
                 tokio::spawn(async move {
-                    // Clients without a certificate are refused here.
+                    // Clients without a certificate are rejected here.
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
@@ -218,7 +219,7 @@ impl Proxy {
                                 }
                                 tokio::select! {
                                     answer = &mut answer => return answer.map(|answer| answer.map(Either::Left)),
-                                    // A call that waits is checked again.
+                                    // Check a waiting call again.
                                     Ok(()) = rules.changed() => {}
                                 }
                             }
@@ -238,7 +239,7 @@ impl Proxy {
     }
 }
 
-/// The server behind the proxy is not encrypted.
+/// Prepares a request for the server behind the proxy, which is not encrypted.
 fn plain(mut request: Request<Incoming>) -> Request<Incoming> {
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(hyper::http::uri::Scheme::HTTP);

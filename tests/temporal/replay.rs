@@ -1,4 +1,4 @@
-//! Histories replay: those just made, and those recorded by earlier versions.
+//! Replays histories recorded just now and by earlier versions.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use temporalio_sdk::workflow_replayer::{
 
 use crate::harness::{Setup, TASK_QUEUE, with_worker};
 
-/// Set to 1, the histories of this run are kept as fixtures, in addition to the existing ones.
+/// If set to 1, the histories of this run are saved as additional fixtures.
 const RECORD: &str = "TEMPORAL_CAPACITY_RECORD_HISTORIES";
 
 fn folder() -> PathBuf {
@@ -97,7 +97,7 @@ async fn what_was_just_run_replays() {
     .await;
 }
 
-/// Needs no server. A history that a changed workflow cannot replay would wedge every run of that kind.
+/// Needs no server. If a code change prevents the replay of a history, every run of that kind is stuck.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_histories_replay() {
     let mut kinds = Vec::new();
@@ -125,7 +125,7 @@ async fn recorded_histories_replay() {
     );
 }
 
-/// The recorded histories can fail: an event out of order is noticed.
+/// Proves that replays can fail, with an event out of order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[should_panic(expected = "deterministic")]
 async fn a_history_of_other_steps_does_not_replay() {

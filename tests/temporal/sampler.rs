@@ -1,4 +1,4 @@
-//! The sampler: minutes for the ledger, evaluations that may only scale up, and a history that stays small.
+//! Tests of the sampler: minutes in the ledger, scale-up-only evaluations, and a small history.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::harness::{Setup, World, with_worker};
 
 const PATIENT: Duration = Duration::from_mins(2);
 
-/// One throttled, one idle and provisioned.
+/// Returns a throttled namespace, and an idle one with provisioned capacity.
 fn sampled(folder: &tempfile::TempDir) -> Setup {
     Setup {
         account: Account::new(
@@ -47,7 +47,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
     let setup = sampled(&folder);
     let location = setup.ledger.clone().expect("set");
     with_worker("sampler-triggers", setup, async |world| {
-        // No trigger: what the sampler sees is enough.
+        // No trigger is sent; the sampler's observations are sufficient.
         until("raised", async || trus(world, "checkout.a1b2c") == 6).await;
         assert_eq!(trus(world, "orders.a1b2c"), 4);
         let told = Controller::new(&world.client, &world.installation)
@@ -75,11 +75,11 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
     assert!(codes.contains(&"Disable idle".to_owned()), "{codes:?}");
 }
 
-/// The sampler reports once that a namespace is throttled, and again 15 minutes later: 45 s of real time.
+/// The sampler reports a throttled namespace once, and again 15 minutes later, which is 45 s of real time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_answers() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Eight minutes are over when the cloud starts.
+    // Eight minutes have passed when the cloud starts.
     let rows = ["20,25"; 10].into_iter().chain(["560,600"; 200]);
     let rows: Vec<&str> = std::iter::once("aps,peak10s").chain(rows).collect();
     let trace = Trace::read(rows.join("\n").as_bytes()).expect("a load");
@@ -144,7 +144,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
         let report = world.evaluate("scheduled").await;
         assert!(!report.scale_up_only, "{}", report.summary);
         assert_eq!(trus(world, "orders.a1b2c"), 0);
-        // Another trigger of the same kind does not discard the earlier request.
+        // Another trigger of the same kind does not replace the earlier request.
         for trigger in [Trigger::Evaluation, Trigger::CapacityIsShort] {
             Controller::new(&world.client, &world.installation)
                 .trigger(trigger)
@@ -158,7 +158,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
             told.is_ok_and(|status| status.evaluations >= 3 && status.phase == "waiting")
         })
         .await;
-        // Both are made, in either order.
+        // Both evaluations are made, in either order.
         let told = Controller::new(&world.client, &world.installation)
             .status(PATIENT)
             .await
@@ -193,7 +193,7 @@ async fn minutes_are_sampled_in_one_attempt_and_the_history_does_not_grow() {
             .describe(WorkflowDescribeOptions::default())
             .await
             .expect("described");
-        // Started, one workflow task, one activity that is scheduled and never ends.
+        // Started, one workflow task, and one activity that is scheduled and never ends.
         assert!(
             described.history_length() <= 6,
             "{} events",

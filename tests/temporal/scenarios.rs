@@ -1,4 +1,5 @@
-//! What goes wrong in life: lost controllers, storms, junk, cancellations, rejected operations, blindness, many namespaces.
+//! Tests of failures in production: lost controllers, request storms, invalid messages, cancellations,
+//! rejected operations, missing metrics, and many namespaces.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() 
         tokio::time::sleep(Duration::from_secs(5)).await;
         let status = controller.status(PATIENT).await;
         let evaluations = status.expect("a response").evaluations;
-        // The first evaluates at once; all others are one more, twenty seconds later, where the machine is as fast as that.
+        // The first request evaluates at once. The others share one more evaluation twenty seconds later, if
+        // the machine is fast enough.
         let most = 2 + begun.elapsed().as_secs() / 20;
         assert!(evaluations <= most, "{evaluations} of at most {most}");
         assert_eq!(world.cloud.changes().len(), 1);
@@ -111,7 +113,7 @@ async fn junk_missing_and_doubled_inputs_do_no_harm() {
                         .expect("ended well");
                 }
                 if kind == "EvaluationTick" {
-                    // The tick has made a controller of its own.
+                    // The tick has started a new controller.
                     let controller = world
                         .client
                         .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
@@ -149,7 +151,7 @@ async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
                 .expect("cancelled");
         };
         let (answer, ()) = tokio::join!(asked, cancel);
-        // The caller hears of it: of the cancellation, or of the evaluation that was still ended.
+        // The caller learns either of the cancellation or of the evaluation that still finished.
         if let Err(error) = &answer {
             assert!(error.to_string().contains("cancelled"), "{error}");
         }

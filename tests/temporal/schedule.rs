@@ -1,4 +1,5 @@
-//! The schedule: idempotent, keeps a person's pause, and its tick's result stays readable.
+//! Tests of the schedule: updates are idempotent and keep a user's pause, and the result of its tick stays
+//! readable.
 
 use std::time::Duration;
 
@@ -193,7 +194,7 @@ async fn runs_that_were_skipped_or_failed_are_counted_since_a_time() {
     .await;
 }
 
-/// Runs that the server plans between two times, as minutes since the first.
+/// Returns the runs that the server plans between two times, as minutes since the first.
 async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
     let at = |text: &str| text.parse::<Timestamp>().expect("a time");
     let stamp = |time: Timestamp| std::time::SystemTime::try_from(time).expect("in range").into();
@@ -210,7 +211,7 @@ async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
     times.iter().map(|time| (time.seconds - begin) / 60).collect()
 }
 
-/// In Berlin clocks go back on 25 October 2026 at 01:00 UTC, and forward on 28 March 2027 at 01:00 UTC.
+/// In Berlin, clocks go back on 25 October 2026 at 01:00 UTC, and forward on 28 March 2027 at 01:00 UTC.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
     with_worker("dst", setup(), async |world| {
@@ -232,7 +233,7 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
                 "{night}"
             );
         }
-        // Named hours are those of the zone: each once a day, also in those nights.
+        // Hours are in the time zone of the schedule. Each one occurs once per day, also in those nights.
         let business = ScheduleOptions {
             hours: (8..=17).collect(),
             ..berlin.clone()
@@ -255,7 +256,7 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
             .create(&night)
             .await
             .expect("updated");
-        // The hour that comes twice is met once, the one that does not exist is not made up for.
+        // The repeated hour runs once, and the skipped one is not made up for.
         let back = planned(world, "2026-10-24T22:00:00Z", "2026-10-25T06:00:00Z").await;
         assert_eq!(back, [105, 165, 285]);
         let forward = planned(world, "2027-03-27T22:00:00Z", "2027-03-28T06:00:00Z").await;

@@ -1,4 +1,5 @@
-//! An update that changes more than the capacity stops everything until someone has checked.
+//! Tests that an update that changes more than the capacity stops all changes until someone has checked the
+//! spec.
 
 use std::time::Duration;
 

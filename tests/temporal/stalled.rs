@@ -1,4 +1,4 @@
-//! An open change that makes no progress is announced, once; one that is only slow is not.
+//! Tests that an open change without progress is announced once, and that a slow one is not.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn a_change_that_no_worker_carries_on_is_announced_once() {
             operation_id: "7ca9ac17-0000-8000-8000-000000000000".to_owned(),
             ..ChangeRequest::default()
         };
-        // Nobody polls this task queue, as after a typo in a deployment.
+        // No worker polls this task queue, as after a typo in a deployment.
         let id = names::change_id("checkout.a1b2c");
         let options = WorkflowStartOptions::new("nobody-polls", id).build();
         world
@@ -66,7 +66,7 @@ async fn a_change_that_no_worker_carries_on_is_announced_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_change_that_is_polled_makes_progress() {
     let setup = Setup {
-        // It is polled every second from its third on, which writes no events.
+        // From the third second on, it is polled every second without writing events.
         change_timeout: Duration::from_secs(2),
         no_progress_after: Duration::from_secs(8),
         ..throttled(&["checkout"])
@@ -87,7 +87,7 @@ async fn a_slow_change_that_is_polled_makes_progress() {
         tokio::time::sleep(Duration::from_secs(10)).await;
         let second = controller.decide("second", Duration::from_mins(1));
         let report = second.await.expect("a report");
-        // The service says that it is updating; that it waits for our own change needs no attention.
+        // The namespace is in the state `updating` because of our own change, which needs no attention.
         let decision = &report.decisions[0];
         assert_eq!(
             (decision.action.as_str(), decision.announce),

@@ -1,5 +1,5 @@
-//! The worker path on a clock that the test advances: the cloud's time is stopped until everything that a minute causes is done, so
-//! the result does not depend on the speed of the machine.
+//! The worker on a clock that the test advances. The cloud's time stops until all work caused by a minute is
+//! done, so that the result does not depend on the speed of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,18 @@ use crate::harness::World;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Real time until everything that a minute causes must be done: only what is stuck takes this long.
+/// Timeout in real time for all work caused by a minute. Only a hang takes this long.
 const PATIENT: Duration = Duration::from_mins(5);
 
-/// Scrapes after which the sampler has finished a whole round on the new minute: it may be in the middle of one when the minute comes.
+/// Number of scrapes after which the sampler has finished a whole round on the new minute, because it may
+/// have been in the middle of one.
 const ROUNDS: u64 = 2;
 
-/// The minutes of the hour at which the schedule evaluates.
+/// Minutes of the hour at which the schedule evaluates.
 const TICKS: [u8; 2] = [0, 55];
 
-/// Creates the schedule and starts its first run. The Temporal server keeps real time, so the schedule stays paused, and its runs are
-/// triggered at the cloud's minutes.
+/// Creates the schedule and starts its first run. The Temporal server runs in real time, so the schedule
+/// stays paused and the test triggers its runs at the cloud's minutes.
 pub(crate) async fn begin(world: &World) {
     let schedule = ScheduleOptions {
         minutes: TICKS.to_vec(),
@@ -41,7 +42,7 @@ pub(crate) async fn begin(world: &World) {
     soon(world, "done", async || is_done(world).await).await;
 }
 
-/// Advances the cloud by a minute, and waits until everything that it causes is done.
+/// Advances the cloud by a minute and waits until all work caused by it is done.
 pub(crate) async fn live_a_minute(world: &World) {
     world.cloud.advance(MINUTE);
     sampled(world).await;
@@ -61,11 +62,11 @@ async fn sampled(world: &World) {
     soon(world, "sampled", async || scrapes() >= before + ROUNDS).await;
 }
 
-/// Starts a run of the schedule, and waits for its evaluation.
+/// Triggers a run of the schedule and waits for its evaluation.
 async fn tick(world: &World) {
     let installation = Installation::default();
     let at = world.cloud.now();
-    // The overlap policy skips a run while the one before still waits for its changes.
+    // The overlap policy skips a run while the previous one still waits for its changes.
     soon(world, "free for another tick", async || {
         let ticks = Schedule::new(&world.client, &installation)
             .last_ticks(Duration::from_millis(200))
@@ -91,7 +92,7 @@ async fn tick(world: &World) {
     .await;
 }
 
-/// Whether no evaluation runs, no change waits for its turn, and every change that is in effect has ended.
+/// Returns whether no evaluation is running, no change is queued, and every change in effect has ended.
 async fn is_done(world: &World) -> bool {
     let waits_for_the_cloud = world.cloud.accepted().iter().filter(|it| !it.is_over).count();
     let status = Controller::new(&world.client, &Installation::default())

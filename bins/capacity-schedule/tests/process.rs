@@ -1,4 +1,4 @@
-//! The commands as processes: output that cannot be written changes nothing that they do.
+//! Tests of the commands as processes: output that cannot be written does not affect their work.
 
 #![cfg(unix)]
 #![expect(
@@ -15,7 +15,7 @@ use rstest::rstest;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
 
-/// Set to 1, this skips every test here; nothing else does.
+/// If set to 1, all tests here are skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
 struct World {
@@ -100,7 +100,7 @@ async fn broken_output_changes_nothing_that_is_done(#[case] how: &str) {
             errors.contains("warning: cannot write to standard output: "),
             "{errors}"
         );
-        // Here the output is all there is.
+        // This command only prints, so a failed write is an error.
         let shown = world.run(&["show"], broken(how), Stdio::piped());
         assert_eq!(shown.status.code(), Some(1));
     }

@@ -1,4 +1,4 @@
-//! The worker as a process: checked, drained, killed in the middle of a change and started again.
+//! Tests of the worker as a process: checked, drained, killed in the middle of a change, and restarted.
 
 #![expect(
     clippy::print_stdout,
@@ -21,7 +21,7 @@ use rstest::rstest;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
 
-/// Set to 1, this skips every test here; nothing else does.
+/// If set to 1, all tests here are skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
 struct World {
@@ -115,10 +115,10 @@ impl World {
 const POST: &str = "POST /cloud/namespaces/{id}";
 const READ: &str = "GET /cloud/namespaces/{id}";
 
-/// When a worker is killed.
+/// The moment at which a worker is killed.
 struct Moment {
     what: &'static str,
-    /// In virtual time, twenty times as fast as real time.
+    /// In simulated time, which is twenty times as fast as real time.
     operation_lag: i64,
     capacity_lag: i64,
     faults: Faults,
@@ -138,7 +138,7 @@ fn count(cloud: &RunningSimulator, route: &str) -> u64 {
     has_come: |cloud| count(cloud, "GET /cloud/namespaces") > 0,
 })]
 #[case::accepted_and_the_answer_not_recorded(Moment {
-    what: "a post whose answer was lost",
+    what: "a post whose response was lost",
     operation_lag: 2,
     capacity_lag: 2,
     faults: Faults { lost_answers_of: Some(POST.to_owned()), ..Faults::default() },
@@ -188,7 +188,7 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
             !cloud.changes().is_empty()
         })
         .await;
-    // The second worker finishes announcing the evaluation that the first one began.
+    // The second worker announces the evaluation that the first one started.
     let report = Controller::new(&world.client, &Installation::default())
         .evaluate("after", Duration::from_secs(90))
         .await
@@ -224,7 +224,7 @@ async fn two_workers_share_the_work_and_change_everything_once() {
     world.server.shutdown().await;
 }
 
-/// A cloud in our own time, with one idle and provisioned namespace.
+/// Returns a cloud in real time, with one idle namespace with provisioned capacity.
 fn unhurried() -> SimulatorOptions {
     let orders = NamespaceSetup::new("orders", Load::Steady(0.0)).with_trus(4);
     SimulatorOptions::new(Account::new("a1b2c", vec![orders]))
@@ -251,7 +251,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
         .await;
     let sampled = Instant::now();
     let mut second = worker();
-    // The first has the activity. Its minute is written at once, and its progress is reported with a heartbeat.
+    // The first worker runs the activity. It writes its minute at once and reports progress with heartbeats.
     tokio::time::sleep(Duration::from_secs(18)).await;
     first.kill().expect("killed");
     first.wait().expect("gone");
@@ -266,7 +266,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
         "two minutes missing at most, not {apart:?}"
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The sampler does not hold up a worker that ends.
+    // The sampler does not delay the shutdown of a worker.
     let terminated = Command::new("kill")
         .args(["-TERM", &second.id().to_string()])
         .status();
@@ -318,7 +318,7 @@ async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
     world.server.shutdown().await;
 }
 
-/// A standard error that cannot be written to, or is not read.
+/// Returns a standard error that cannot be written to or is not read.
 #[cfg(unix)]
 fn broken_log(how: &str) -> Stdio {
     if how == "full" {
@@ -327,7 +327,7 @@ fn broken_log(how: &str) -> Stdio {
     }
     let (reader, writer) = std::io::pipe().expect("a pipe");
     if how == "unread" {
-        // It stays open until the tests end.
+        // Keep the pipe open until the tests end.
         std::mem::forget(reader);
     }
     writer.into()
@@ -345,7 +345,7 @@ async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ledger.db");
-    // More lines than fit into a pipe.
+    // Write more lines than fit into a pipe.
     let mut worker = world
         .command(&["--log-level", "debug"])
         .env("LEDGER_URL", &file)
@@ -357,7 +357,7 @@ async fn a_broken_log_loses_lines_and_nothing_else(#[case] how: &str) {
         .await
         .expect("a report");
     assert_eq!(report.error, None);
-    // The sampler may have triggered a scale-up-only evaluation, whose change this one finds in progress.
+    // The sampler may have triggered a scale-up-only evaluation, whose change is still in progress.
     world
         .until("changed", Duration::from_mins(1), |cloud| {
             cloud.changes().len() == 1
@@ -399,7 +399,8 @@ async fn sighup_drains_and_a_second_signal_ends_the_worker_at_once() {
     let Some(world) = World::new(2, 2).await else {
         return;
     };
-    // It takes connections and never answers, so that announcing takes longer than this test.
+    // This server accepts connections and never responds, so that the announcement takes longer than the
+    // test.
     let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = hanging.local_addr().expect("an address");
     let mut worker = world

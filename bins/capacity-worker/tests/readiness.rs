@@ -1,4 +1,4 @@
-//! Two workers of one installation: one evaluates, the other is never chosen, and both are ready.
+//! Tests of two workers in one installation: one evaluates, the other is never chosen, and both are ready.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use temporal_dev_server::{DevServer, Options};
 
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
-/// A worker and where it serves its health. It ends with this.
+/// A worker and its health address. The worker ends when this is dropped.
 struct Worker {
     process: Child,
     address: SocketAddr,
@@ -41,7 +41,7 @@ impl Worker {
         Self { process, address }
     }
 
-    /// The answer to a request, or nothing while nothing listens.
+    /// Returns the response to a request; empty if nothing listens.
     fn get(&self, path: &str) -> String {
         let ask = || {
             let mut stream = TcpStream::connect(self.address)?;
@@ -58,7 +58,7 @@ impl Worker {
         self.get("/readyz").starts_with("HTTP/1.0 200")
     }
 
-    /// Whether `--probe` says that it is ready.
+    /// Returns whether `--probe` reports that the worker is ready.
     fn probe(&self) -> bool {
         let mut probe = Command::new(env!("CARGO_BIN_EXE_capacity-worker"));
         let output = probe
@@ -71,7 +71,7 @@ impl Worker {
         said
     }
 
-    /// A metric of its own.
+    /// Returns one of the worker's own metrics.
     fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics");
         let mut values = text
@@ -122,7 +122,7 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
         ..ConnectionSettings::default()
     };
     let client = connection.connect().await.expect("connected");
-    // Their ages are counted from the process start; the evaluation is more recent.
+    // Ages are counted from the start of the process; the evaluation is more recent.
     tokio::time::sleep(Duration::from_secs(10)).await;
     Controller::new(&client, &Installation::default())
         .trigger(Trigger::Evaluation)
@@ -138,7 +138,7 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
         .iter()
         .find(|worker| made(worker) == 0)
         .expect("one of two");
-    // It asks the controller once a minute.
+    // The worker queries the controller once per minute.
     until("learned", Duration::from_secs(90), || {
         let age = never_chosen.metric("temporal_capacity_last_evaluation_age_seconds");
         age <= evaluated.elapsed().as_secs() + 5
@@ -157,10 +157,11 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
     assert!(!one.probe(), "nobody listens");
 }
 
-/// A metric of the table in docs/monitoring.md, as name, type and labels.
+/// A metric in the table of docs/monitoring.md: name, type and labels.
 type Metric = (String, String, BTreeSet<String>);
 
-/// The table of docs/monitoring.md is what a worker serves: our own metrics exactly, those of the SDK as far as it lists them.
+/// Checks that the table in docs/monitoring.md matches the served metrics: our own completely, and those of
+/// the SDK as far as listed.
 fn documented(answer: &str) {
     let docs = |page: &str| {
         let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
@@ -211,7 +212,7 @@ fn documented(answer: &str) {
     }
 }
 
-/// Counters that exist from the first failure on.
+/// Counters that exist only after the first failure.
 const FIRST_FAILURE: [&str; 3] = [
     "temporal_request_failure_total",
     "temporal_workflow_task_execution_failed_total",

@@ -1,4 +1,4 @@
-//! The worker as a process whose credential is refused: at the start, while it polls, and for single calls.
+//! Tests of a worker whose credential is rejected: at the start, while polling, and for single calls.
 
 #![expect(
     clippy::print_stdout,
@@ -19,7 +19,7 @@ use proxy::{Certificates, Proxy, Rules, SERVER_NAME};
 use temporal_dev_server::{DevServer, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Set to 1, this skips every test here; nothing else does.
+/// If set to 1, all tests here are skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
 struct World {
@@ -29,7 +29,7 @@ struct World {
     proxy: Proxy,
 }
 
-/// A worker and its log; killed when the test ends.
+/// A worker and its log. The worker is killed at the end of the test.
 struct Running {
     child: Child,
     log: PathBuf,
@@ -72,7 +72,7 @@ impl World {
             certificates,
             proxy,
         };
-        // The default namespace appears a moment after the server.
+        // The default namespace becomes available shortly after the server.
         let begun = Instant::now();
         loop {
             let direct = world.direct();
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// The way around the proxy.
+    /// Returns the connection that bypasses the proxy.
     fn direct(&self) -> ConnectionSettings {
         ConnectionSettings {
             address: self.server.address().to_string(),
@@ -128,7 +128,7 @@ impl World {
         Running { child, log }
     }
 
-    /// Runs `--check` with other settings, and returns its exit code and what it said.
+    /// Runs `--check` with different settings. Returns its exit code and output.
     fn check(&self, environment: &[(&str, &str)]) -> (Option<i32>, String) {
         let output = self
             .command(&["--check"])
@@ -147,7 +147,7 @@ impl Running {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
-    /// The status of `/readyz`; none while the worker does not serve it.
+    /// Returns the status of `/readyz`; `None` if the worker does not serve it.
     async fn ready(&self) -> Option<u16> {
         let said = self.said();
         let address = said
@@ -184,7 +184,7 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     world.key("one\n");
     let mut worker = world.worker();
     worker.until_ready_is(200, Duration::from_secs(30)).await;
-    // A report shows that it polls: it is ready a moment before.
+    // A report proves that the worker polls, because it is ready slightly earlier.
     let client = world.direct().connect().await.expect("connected");
     let before = Controller::new(&client, &Installation::default())
         .evaluate("before", Duration::from_mins(1))
@@ -318,7 +318,7 @@ async fn check_says_what_is_wrong_with_namespace_and_key() {
         said.contains("refused the credential (TEMPORAL_API_KEY_FILE, "),
         "{said}"
     );
-    // A worker that can never connect does not wait forever either.
+    // A worker that can never connect does not wait forever.
     let output = world.command(&[]).output().expect("ran");
     assert_eq!(output.status.code(), Some(1));
     world.server.shutdown().await;

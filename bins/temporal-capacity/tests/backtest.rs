@@ -1,4 +1,4 @@
-//! `backtest`: forms of the result, and what it says about files that cannot be used.
+//! Tests of `backtest`: output formats, and errors of invalid files.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ fn output(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A file of its own for one test.
+/// Creates a file for one test.
 fn file(name: &str, text: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("backtest-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

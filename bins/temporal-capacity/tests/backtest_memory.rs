@@ -1,4 +1,5 @@
-//! `backtest --from`: thirty days of minutes from a ledger and out of a real Prometheus, without keys and without Temporal.
+//! Tests of `backtest --from` with thirty days of minutes from a ledger and from a real Prometheus, without
+//! keys or Temporal.
 
 #[allow(dead_code, reason = "a part of what the server offers is used")]
 #[path = "../../../crates/prometheus-reader/tests/suite/server.rs"]
@@ -19,22 +20,22 @@ use serde_json::Value;
 use server::Prometheus;
 use world::World;
 
-/// Minutes of thirty days.
+/// Minutes in thirty days.
 const MONTH: i64 = 30 * 24 * 60;
 
-/// The first minute of the fixtures, a full hour: 2026-10-01T00:00Z in minutes since 1970.
+/// First minute of the fixtures, at a full hour: 2026-10-01T00:00Z in minutes since 1970.
 const FIRST: i64 = 29_846_880;
 
-/// The end of the range, which does not belong to it.
+/// End of the range (exclusive).
 const END: &str = "2026-10-31T00:00:00Z";
 
-/// One recorded namespace: minutes with actions served and attempts throttled.
+/// A recorded namespace: minutes with served actions and throttled attempts.
 struct Recorded {
     name: &'static str,
     minutes: Vec<(i64, u32, u32)>,
 }
 
-/// A steady load with a burst of twenty minutes in every tenth hour, as it was asked for.
+/// Returns the demand of a steady load with a burst of twenty minutes in every tenth hour.
 fn asked() -> Trace {
     let minutes = (0..MONTH).map(|minute| {
         let actions = if minute % 600 < 20 { 90_000 } else { 6_000 };
@@ -46,8 +47,8 @@ fn asked() -> Trace {
     Trace::from_minutes(minutes, FIRST)
 }
 
-/// What four namespaces did on demand: bursts, bursts with two days that were not recorded, a calm one, and one that is ten hours
-/// old.
+/// Returns four namespaces on on-demand: one with bursts, one with bursts and two days without records, a
+/// calm one, and one that is ten hours old.
 fn recorded() -> Vec<Recorded> {
     let asked = asked();
     let (_, course) = run_recorded(&asked, Contender::OnDemand, &Settings::for_trace(&asked));
@@ -115,7 +116,7 @@ fn total(document: &Value, namespace: &str, policy: &str) -> f64 {
         .expect("a number")
 }
 
-/// What must hold wherever the minutes come from.
+/// Checks that hold for every source of minutes.
 fn check(document: &Value, notes: &str) {
     let namespaces = document["namespaces"].as_array().expect("namespaces");
     let names: Vec<&str> = namespaces
@@ -154,7 +155,7 @@ fn check(document: &Value, notes: &str) {
         notes.contains("less than a day of data counts for young.a1b2c"),
         "{notes}"
     );
-    // What was asked for is found again: on-demand costs what it costs on the load itself.
+    // The original demand is reconstructed: on-demand costs as much as on the load itself.
     let asked = asked();
     let settings = Settings::for_trace(&asked);
     let price = capacity_engine::ActionPrice::flat(capacity_engine::PricePerMillion::FIRST_TIER);
@@ -173,7 +174,7 @@ fn check(document: &Value, notes: &str) {
     assert!(total(document, "bursts.a1b2c", "break-even") < 0.7 * found);
 }
 
-/// A ledger that holds the minutes of the fixtures.
+/// Writes the minutes of the fixtures to a ledger.
 fn ledger(folder: &Path) {
     let mut csv = String::from(
         "account,minute,complete,source,namespace,reported,actions_served,requests_served,operations_served,actions_throttled,\
@@ -183,7 +184,7 @@ fn ledger(folder: &Path) {
     for namespace in recorded() {
         for (minute, served, throttled) in namespace.minutes {
             let time = jiff::Timestamp::from_second(minute * 60).expect("a time");
-            // Millionths a second; rounded as the ledger of a worker is.
+            // In millionths per second, rounded as in a worker's ledger.
             let rate = |actions: u32| (f64::from(actions) * 1e6 / 60.0).round();
             writeln!(
                 csv,
@@ -253,7 +254,7 @@ fn a_month_in_the_ledger_is_scored_for_every_namespace() {
     );
 }
 
-/// Folded hours never fill gaps: of days that were folded nothing is known.
+/// Aggregated hours never fill gaps: the minutes of aggregated days are unknown.
 #[test]
 fn hours_that_were_folded_are_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -292,10 +293,10 @@ fn hours_that_were_folded_are_not_used() {
     assert_eq!(bursts["data_from"], "2026-10-21T00:00:00Z");
 }
 
-/// The value of a series from actions served and attempts throttled in a minute.
+/// Calculates the value of a series from the served actions and throttled attempts in a minute.
 type ValueOf = fn(u32, u32) -> f64;
 
-/// The same minutes as series of the metrics endpoint.
+/// Writes the same minutes as series of the metrics endpoint.
 fn openmetrics(folder: &Path) -> std::path::PathBuf {
     let mut text = String::new();
     let families: [(&str, &str, ValueOf); 3] = [
@@ -365,7 +366,7 @@ fn a_month_in_a_real_prometheus_is_scored_for_every_namespace() {
     assert!(prometheus.log().is_empty(), "{}", prometheus.log());
 }
 
-/// Bursts and a calm load over two days, as the simulated cloud serves and shows them.
+/// Two days of bursts and of a calm load, as the simulated cloud serves and reports them.
 #[test]
 fn two_days_in_the_prometheus_of_the_simulated_cloud_are_scored() {
     const DAYS: u16 = 2;
@@ -402,7 +403,7 @@ fn two_days_in_the_prometheus_of_the_simulated_cloud_are_scored() {
     assert_eq!(namespaces.len(), 2, "{namespaces:?}");
     let bursts = &namespaces[0];
     assert_eq!(bursts["namespace"], "bursts.a1b2c", "most to save, so first");
-    // The newest minute on offer began three minutes ago.
+    // The newest available minute began three minutes ago.
     assert_eq!(bursts["known_minutes"], minutes - 2);
     let rebuilt = bursts["rebuilt_share"].as_f64().expect("a share");
     assert!((0.05..0.2).contains(&rebuilt), "{rebuilt}");

@@ -1,4 +1,5 @@
-//! The report of a backtest in a real Chromium. Where none is installed, a sentence says so and the checks of `backtest.rs` remain.
+//! Tests of the backtest report in a real Chromium. Without one, a message is printed and only the checks in
+//! `backtest.rs` run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::process::Command;
 use assert_cmd::cargo::CommandCargoExt;
 use rstest::rstest;
 
-/// Names of the browser on Debian, Fedora, macOS with Homebrew, and of Google's own packages.
+/// Program names of Chromium in Debian, Fedora, Homebrew on macOS, and Google's own packages.
 const BROWSERS: [&str; 4] = [
     "chromium",
     "chromium-browser",
@@ -42,7 +43,8 @@ fn report(folder: &Path) -> PathBuf {
     page
 }
 
-/// What the page does after it is loaded: zooms to a day, points at the last decision, and writes down what it sees.
+/// Script that runs after the page has loaded: it zooms to a day, points at the last decision, and records
+/// what it sees.
 const PROBE: &str = r#"<script>window.addEventListener("load", () => {
   const button = (name) => [...document.querySelectorAll(".zoom button")].find((button) => button.textContent === name);
   button("Day").click();
@@ -75,7 +77,7 @@ fn the_report_draws_zooms_and_explains_in_a_browser(#[case] width: u32) {
     let page = report(folder.path());
     let text = std::fs::read_to_string(&page).expect("the page");
     std::fs::write(&page, text.replace("</body>", PROBE)).expect("a file");
-    // A frame has the width of a phone; a window cannot be that narrow.
+    // Use a frame with the width of a phone, because a window cannot be that narrow.
     let frame = format!(
         r#"<body style="margin:0"><iframe id="page" src="report.html" style="border:0;width:{width}px;height:1500px"></iframe>
 <script>const look = setInterval(() => {{

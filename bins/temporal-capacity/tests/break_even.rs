@@ -1,4 +1,4 @@
-//! `POLICY=break-even` as a user runs it: refused without what it needs, planned, applied, and what is remembered.
+//! Tests of `POLICY=break-even` from the command line: settings it requires, plan, apply, and stored state.
 
 mod world;
 
@@ -6,7 +6,7 @@ use cloud_simulator::{Account, Load, NamespaceSetup};
 use serde_json::Value;
 use world::{World, errors, options, output};
 
-/// One throttled on-demand, one provisioned and idle; it is minute 55.
+/// Returns a throttled namespace on on-demand and an idle one with provisioned capacity, at minute 55.
 fn world() -> World {
     let account = Account::new(
         "a1b2c",
@@ -18,7 +18,7 @@ fn world() -> World {
     World::new(cloud_simulator::SimulatorOptions {
         account,
         start: "2026-11-20T08:55:02Z".parse().expect("a time"),
-        // The past hour; a minute takes twelve seconds.
+        // The past hour of data. A minute takes twelve seconds.
         past_minutes: 75,
         speed: 5.0,
         ..options()
@@ -81,7 +81,7 @@ fn break_even_plans_and_applies_and_only_apply_remembers() {
     let trus = |name: &str| world.cloud.namespace(name).expect("listed").trus;
     assert!(trus("checkout.a1b2c") >= 2);
     assert_eq!(trus("orders.a1b2c"), 0);
-    // One was beyond its envelope in the ending hour, the other was provisioned.
+    // One namespace exceeded its envelope in the ending hour, and the other was provisioned.
     assert_eq!(rows("policy-state"), 2);
     assert!(rows("policy-decisions") >= 2);
     let before = output(&run(&["ledger", "export", "policy-state"]));

@@ -1,4 +1,4 @@
-//! The commands as a user runs them, against a simulated cloud: output, exit codes, and what happens on bad input.
+//! Tests of the commands against a simulated cloud: output, exit codes, and invalid input.
 
 mod world;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use world::{World, errors, options, output, program};
 
 impl World {
-    /// Runs a command and reads its result.
+    /// Runs a command and parses its result.
     fn json(&self, arguments: &[&str], code: i32) -> Value {
         let assert = self.run(arguments).code(code);
         serde_json::from_slice(&assert.get_output().stdout).expect("one JSON document")
@@ -71,7 +71,7 @@ fn forms_of_a_plan_are_chosen_by_format_or_output() {
     let json = world.json(&["plan", "-o", "json"], 0);
     assert_eq!(json["schema"], "temporal-capacity/plan/v1");
     assert_eq!(json["decisions"].as_array().map(Vec::len), Some(12));
-    // The Temporal CLI hands its flags on before the command.
+    // The Temporal CLI passes its flags before the command.
     assert_eq!(actions(&world.json(&["-o", "json", "plan"], 0)), actions(&json));
     let lines = output(&world.run(&["plan", "-o", "jsonl"]).success());
     assert_eq!(
@@ -180,7 +180,8 @@ fn a_saved_plan_is_carried_out_once() {
     world.run(&["plan", "--save", "plan.json"]).success();
     world.run(&["apply", "plan.json", "--yes"]).success();
     assert_eq!(world.cloud.changes().len(), 4);
-    // Our own operations are found on the namespaces, however old the plan's metrics: nothing is sent again.
+    // The operations are found on the namespaces regardless of the age of the plan's metrics, so nothing is
+    // sent again.
     world.cloud.advance(SignedDuration::from_mins(8));
     let again = world.json(&["apply", "plan.json", "--yes", "-o", "json"], 0);
     let changes = again["changes"].as_array().expect("changes");
@@ -399,12 +400,12 @@ fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
         2,
         "without a ledger it is unknown what was announced"
     );
-    // A day later again.
+    // One day later.
     world
         .cloud
         .advance(SignedDuration::from_hours(24) + SignedDuration::from_mins(1));
     assert_eq!(apply(Some("ledger.db")), 3);
-    // What people see in the list stays.
+    // The table shows the same as before.
     let plan = world.json(&["plan", "-o", "json"], 0);
     assert_eq!(plan["decisions"][0]["announce"], true);
 }
@@ -539,7 +540,8 @@ fn faults_on_the_way_do_not_change_a_plan() {
     );
 }
 
-/// One quiet minute says nothing about an hourly job: what releasing would save is shown, and the ways to get there.
+/// A single quiet minute proves nothing about an hourly job, so the plan shows what a release would save and
+/// how to enable it.
 #[test]
 fn nothing_is_released_on_one_minute_unless_someone_asked_for_it() {
     let world = World::new(options());
@@ -582,7 +584,7 @@ fn nothing_is_released_on_one_minute_unless_someone_asked_for_it() {
     );
 }
 
-/// The quick start: the simulated cloud has its past hour, so releases are based on all of it.
+/// The quick start: the simulated cloud has an hour of history, so releases are based on all of it.
 #[test]
 fn a_release_rests_on_the_whole_hour_that_the_simulated_cloud_provides() {
     let world = World::new(SimulatorOptions {
@@ -614,7 +616,7 @@ fn a_release_rests_on_the_whole_hour_that_the_simulated_cloud_provides() {
 #[test]
 fn the_demo_saves_money_with_nothing_but_itself() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Settings of this machine are not heeded: these would stop any other command.
+    // The demo ignores the settings of this machine, which would stop any other command.
     std::fs::write(folder.path().join(".env"), "DRY_RUN_MODE=perhaps\n").expect("written");
     let assert = program(folder.path()).arg("demo").assert().success();
     let text = output(&assert);
@@ -654,7 +656,7 @@ fn the_simulator_runs_until_it_is_interrupted() {
     assert_eq!(child.wait().expect("ended").code(), Some(0));
 }
 
-/// As the Temporal CLI passes them on: its global flags first, regardless of their original place.
+/// As passed by the Temporal CLI: its global flags come first, regardless of their original position.
 #[rstest]
 #[case::output(&["-o", "json", "plan"], 0)]
 #[case::all_harmless(&["--output", "json", "--log-level", "never", "--log-format", "json", "--color", "never", "--time-format", "iso",

@@ -1,4 +1,4 @@
-//! `explain` as a user runs it: live, from the ledger, from a saved plan, and at a minute of a backtest.
+//! Tests of `explain`: live, from the ledger, from a saved plan, and for a minute of a backtest.
 
 mod world;
 
@@ -9,7 +9,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("one JSON document")
 }
 
-/// Keys of an object, sorted.
+/// Returns the sorted keys of an object.
 fn keys(value: &Value) -> Vec<&str> {
     let object = value.as_object().expect("an object");
     object.keys().map(String::as_str).collect()
@@ -82,7 +82,7 @@ fn a_recorded_decision_and_a_saved_one_are_explained() {
         early.contains("has no decision about crm-sync.a1b2c up to 2020-01-01"),
         "{early}"
     );
-    // A change is recorded with its inputs: nothing is assumed.
+    // A change is recorded with its inputs, so nothing is assumed.
     let enabled = json(&output(
         &ledger(&["explain", "checkout", "--from", "ledger", "-o", "json"]).code(0),
     ));
@@ -91,7 +91,7 @@ fn a_recorded_decision_and_a_saved_one_are_explained() {
     assert_eq!(enabled["assumed"].as_array().map(Vec::len), Some(0), "{enabled}");
     let assumed = output(&ledger(&["explain", "crm-sync", "--from", "ledger"]).code(0));
     assert!(
-        assumed.contains("The sizes are assumed to be the documented ones"),
+        assumed.contains("The documented sizes are assumed"),
         "{assumed}"
     );
 }
@@ -135,7 +135,7 @@ fn every_decision_of_a_saved_plan_is_explained_with_all_sizes_and_a_flip() {
         assert!(text.contains(part), "{part} is missing from {text}");
     }
     assert!(!text.contains("assumed"), "its sizes were read: {text}");
-    // What is printed is not the file.
+    // The printed plan is not the saved file.
     let printed = json(&output(&world.run(&["plan", "-o", "json"]).code(0)));
     assert!(printed.get("inputs").is_none() && printed["policies"]["acting"]["version"].is_number());
 }
@@ -171,7 +171,7 @@ fn a_minute_of_a_backtest_is_explained() {
         calm["flips"][0]["becomes"]["wanted_trus"],
         calm["decision"]["wanted_trus"]
     );
-    // The policy that is asked about is the one with these parameters.
+    // The policy is evaluated with these parameters.
     let with = |more: &[&str]| {
         let arguments = [
             &["explain", "--trace", "load.csv", "--at", "305", "-o", "json"],

@@ -1,4 +1,4 @@
-//! `metrics check` and `metrics dump` as a user runs them.
+//! Tests of `metrics check` and `metrics dump`.
 
 use assert_cmd::Command;
 

@@ -1,5 +1,5 @@
-//! What surrounds the process fails: output that cannot be written, signals, a time limit, a webhook that hangs. The work is done,
-//! still recorded and announced, or left between two steps.
+//! Tests of failures around the process: output that cannot be written, signals, a time limit, and a webhook
+//! that hangs. The work is finished or stopped between two steps, and always recorded and announced.
 
 #![cfg(unix)]
 
@@ -18,12 +18,12 @@ use world::{World, options};
 
 const APPLY: &[&str] = &["apply", "--yes", "--log-level", "debug"];
 
-/// What a stream of the process is.
+/// The target of a standard stream.
 #[derive(Debug, Clone, Copy)]
 enum Stream {
-    /// A disk without room.
+    /// A full disk.
     Full,
-    /// A pipe whose reader has gone.
+    /// A pipe with a closed reader.
     Closed,
     /// A pipe whose reader has stopped reading.
     Unread,
@@ -43,7 +43,7 @@ impl Stream {
             }
             Self::Unread => {
                 let (reader, writer) = std::io::pipe().expect("a pipe");
-                // It is never read, and stays open until the tests end.
+                // Keep the pipe open, without reading, until the tests end.
                 std::mem::forget(reader);
                 writer.into()
             }
@@ -51,7 +51,7 @@ impl Stream {
     }
 }
 
-/// Waits for a process within bounds, and returns its exit code.
+/// Waits for a process up to a bound and returns its exit code.
 fn code(child: &mut Child, bound: Duration) -> Option<i32> {
     let begun = Instant::now();
     loop {
@@ -113,7 +113,7 @@ fn apply_loses_output_and_nothing_else(#[case] output: Option<Stream>, #[case] e
 #[test]
 fn apply_records_and_notifies_before_it_prints() {
     let mut options = options();
-    // More output than a pipe holds.
+    // Produce more output than a pipe holds.
     let quiet = |number: u32| NamespaceSetup::new(format!("quiet-{number:03}"), Load::Steady(3.0));
     options.account.namespaces.extend((0..300).map(quiet));
     let world = World::new(options);
@@ -129,7 +129,7 @@ fn apply_records_and_notifies_before_it_prints() {
         apply.try_wait().expect("a child").is_none(),
         "it waits for its reader"
     );
-    // Nothing is left to finish.
+    // No work is left to finish.
     let asked = Instant::now();
     signal(&apply, "-TERM");
     assert_eq!(code(&mut apply, Duration::from_secs(10)), Some(143));
@@ -246,7 +246,7 @@ fn the_time_limit_of_a_command_stops_apply_like_a_signal() {
     );
 }
 
-/// Takes connections and never answers.
+/// A server that accepts connections and never responds.
 struct Hanging {
     _listener: TcpListener,
     address: std::net::SocketAddr,
@@ -294,7 +294,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
     );
     assert_eq!(world.recorded(), ["changed"; 4]);
 
-    // A standing problem makes a message again.
+    // A standing problem triggers another message.
     world.cloud.advance(SignedDuration::from_mins(6));
     let scrapes = || world.cloud.requests().get("GET /v1/metrics").copied();
     let before = scrapes();
@@ -314,7 +314,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
 }
 
 #[rstest]
-#[case::simulator(&["cloud-simulator", "-o", "none"], "simulated cloud is up", 0)]
+#[case::simulator(&["cloud-simulator", "-o", "none"], "simulated cloud is running", 0)]
 #[case::observing(&["plan", "--observe", "1h"], "observing for 3600 s", 143)]
 fn other_long_commands_obey_sigterm(#[case] arguments: &[&str], #[case] begun: &str, #[case] expected: i32) {
     use std::io::BufRead;

@@ -1,4 +1,4 @@
-//! `report` as a user runs it: every format, the bill, the channel, and what cannot be reported.
+//! Tests of `report`: every format, the bill, the channel, and error cases.
 
 mod world;
 
@@ -15,10 +15,10 @@ use rstest::rstest;
 use serde_json::Value;
 use world::{World, errors, output, program};
 
-/// Hours that the ledger holds.
+/// Number of hours in the ledger.
 const HOURS: i64 = 60;
 
-/// A full hour, `HOURS` hours before the last one.
+/// Returns a full hour, `HOURS` hours before the current one.
 fn begin() -> Timestamp {
     static BEGIN: std::sync::LazyLock<i64> =
         std::sync::LazyLock::new(|| Timestamp::now().as_second().div_euclid(3_600) - HOURS);
@@ -42,7 +42,8 @@ fn sample(name: &str, actions: u64, trus: u64) -> NamespaceMinute {
     }
 }
 
-/// A ledger of an account: `orders` at 4 TRUs with 10 actions a second, `quiet` on demand without any.
+/// Writes the ledger of an account: `orders` at 4 TRUs with 10 actions per second, and `quiet` on on-demand
+/// without actions.
 fn written(folder: &Path, name: &str, account: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -149,7 +150,7 @@ impl Book {
     }
 }
 
-/// Every key of a document is named on the page that describes it.
+/// Checks that every key of a document is described on the documentation page.
 fn documented(value: &Value) {
     const PAGE: &str = include_str!("../../../docs/report.md");
     match value {
@@ -159,7 +160,7 @@ fn documented(value: &Value) {
                     PAGE.contains(&format!("`{name}`")) || PAGE.contains(&format!("`{name}[]`")),
                     "{name}"
                 );
-                // These are the columns of each table.
+                // The columns of each table.
                 if name != "keys" {
                     documented(member);
                 }
@@ -170,7 +171,8 @@ fn documented(value: &Value) {
     }
 }
 
-/// Of an hour with 4 TRUs: 1,080,000 less 36,000 actions, at $50 per million.
+/// Cost of the unused capacity in an hour with 4 TRUs: 1,080,000 less 36,000 actions at $50 per million, in
+/// cents.
 const IDLE_HOUR_CENTS: i64 = 5_220;
 
 fn idle() -> String {
@@ -217,7 +219,7 @@ fn the_same_figures_stand_in_every_format() {
         .expect("some")
         .iter()
         .find(|it| it["policy"] == "static-peak");
-    // The smallest size that carries 10 actions a second: 2 TRUs, 324,000 actions an hour unused.
+    // The smallest sufficient size for 10 actions per second: 2 TRUs, with 324,000 unused actions per hour.
     assert_eq!(fixed.expect("there")["idle_usd"], "972");
     assert_eq!(fixed.expect("there")["saved_usd"], "-2160");
     let shadow = &json["shadow"][0];
@@ -368,7 +370,7 @@ fn the_bill_is_compared_and_the_channel_notified() {
         told.contains("The last 24 hours of the range are not billed yet."),
         "{told}"
     );
-    // At another price nothing but the price differs.
+    // At another price, only the price differs.
     let json = with(
         &[
             "report",

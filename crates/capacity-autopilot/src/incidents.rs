@@ -65,7 +65,7 @@ pub fn failed_evaluation(
     let remedy = vec![
         "Fix the cause named above; `temporal-capacity doctor` checks keys, roles, endpoints and the clock"
             .to_owned(),
-        "The schedule tries again on its own; `capacity-schedule trigger` evaluates right away".to_owned(),
+        "The schedule retries automatically; `capacity-schedule trigger` evaluates right away".to_owned(),
     ];
     message(Severity::Critical, account, "evaluation failed", happened, remedy)
 }
@@ -242,7 +242,7 @@ pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Me
         "changes stopped, none could be verified",
         happened,
         vec![
-            "Check that the Cloud Ops API answers (`temporal-capacity doctor`) and that a worker is running; changes continue after the first verified reading"
+            "Check that the Cloud Ops API responds (`temporal-capacity doctor`) and that a worker is running; changes continue after the first verified reading"
                 .to_owned(),
         ],
     )

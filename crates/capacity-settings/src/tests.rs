@@ -1,4 +1,4 @@
-//! Layers, origins and mistakes, as users see them.
+//! Tests of layers, origins and mistakes, as users see them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -469,7 +469,7 @@ fn break_even_is_refused_without_a_ledger_or_prometheus_and_says_what_to_set() {
     );
     let text = refused(&[("POLICY_SHADOW", "threshold"), ("LEDGER_URL", "ledger.db")]);
     assert!(text.contains("this policy is active already"), "{text}");
-    // The schedule is created without a ledger.
+    // The schedule can be created without a ledger.
     assert!(loaded(folder(&[]).path(), &[("POLICY", "break-even")]).is_ok());
 }
 

@@ -1,4 +1,4 @@
-//! The cloud as a state machine, without any network.
+//! Tests of the cloud as a state machine, without a network.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn read(cloud: &mut Cloud, id: &str) -> Value {
     cloud.get(id).expect("visible")["namespace"].take()
 }
 
-/// An update by a careful client.
+/// Sends an update as a careful client would.
 fn update(cloud: &mut Cloud, id: &str, trus: u32, operation: &str) -> Update {
     let namespace = read(cloud, id);
     let mut spec = namespace["spec"].clone();
@@ -412,7 +412,7 @@ fn work_above_the_limit_is_throttled_waits_and_drains() {
         burst: 700.0,
         minutes: 2,
     });
-    // Into the burst of the next hour.
+    // Advance into the burst of the next hour.
     advance(&mut cloud, 60 * 60 + 121);
     let minute = *cloud.namespaces[0].minutes.back().expect("lived");
     assert!(
@@ -440,7 +440,7 @@ fn work_waits_until_it_is_served_unless_its_callers_give_up(
     #[case] patience: Option<SignedDuration>,
     #[case] waiting: f64,
 ) {
-    // Ten minutes of 600/s, of which 500/s are served, then nothing.
+    // Ten minutes of 600/s, of which 500/s are served, and then nothing.
     let rows = [vec!["600,600"; 10], vec!["0,0"; 50]].concat().join("\n");
     let trace = Trace::read(format!("aps,peak10s\n{rows}").as_bytes()).expect("a trace");
     let mut setup = NamespaceSetup::new("pay", Load::Replay(trace.into()));

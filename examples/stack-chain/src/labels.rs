@@ -38,7 +38,7 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-priority:NUMBER",
         example: "chain-priority:10",
-        meaning: "of the stacks that may start, those with the higher number (-1000 to 1000, default 0) start first",
+        meaning: "among stacks that are ready to start, a higher number (-1000 to 1000, default 0) starts first",
     },
     Rule {
         label: "chain-group:NAME",

@@ -1,4 +1,5 @@
-//! Workers that are killed while changes wait for each other, and started again, also with other settings.
+//! Tests of workers that are killed while changes wait for each other, and restarted, some with different
+//! settings.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::{POST, World, count};
 const PATIENT: Duration = Duration::from_secs(30);
 const SPEED: f64 = 20.0;
 
-/// A cloud at twenty times real time, whose operations take `operation_seconds` of real time.
+/// Returns a cloud at twenty times real time whose operations take `operation_seconds` of real time.
 fn cloud(namespaces: Vec<NamespaceSetup>, operation_seconds: i32) -> SimulatorOptions {
     SimulatorOptions {
         speed: SPEED,
@@ -38,7 +39,7 @@ fn idle(number: usize) -> NamespaceSetup {
     NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4)
 }
 
-/// The service changes another field of the spec with each update.
+/// Returns a fault by which the service changes another field of the spec with each update.
 fn damaging() -> Faults {
     Faults {
         changes_with_update: Some(("retentionDays".to_owned(), json!(99))),
@@ -46,7 +47,7 @@ fn damaging() -> Faults {
     }
 }
 
-/// A worker that releases on one minute of data: these tests are about changes.
+/// Starts a worker that releases based on a single minute, because these tests are about changes.
 fn releasing(world: &World, settings: &[(&str, &str)]) -> std::process::Child {
     let mut command = world.command(&[]);
     command
@@ -85,7 +86,8 @@ async fn until_paused(world: &World) {
     }
 }
 
-/// The digests of the spec are in the history before the POST: another worker notices that the update changed more.
+/// The digests of the spec are in the history before the POST, so another worker detects that the update
+/// changed more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_while_the_first_change_runs_damages_one_namespace() {
     let Some(world) = World::of(cloud((0..6).map(idle).collect(), 3)).await else {
@@ -95,7 +97,7 @@ async fn a_worker_killed_while_the_first_change_runs_damages_one_namespace() {
     let first = releasing(&world, &[]);
     evaluate(&world).await;
     posted(&world, 1).await;
-    // The first reading comes a second after the POST.
+    // The first reading takes place one second after the POST.
     kill(first);
     let second = releasing(&world, &[]);
     until_paused(&world).await;
@@ -127,7 +129,8 @@ async fn until_status(world: &World, what: &str, is_so: impl Fn(&capacity_workfl
     }
 }
 
-/// Half a minute without any worker: then the controller may start a second scale-up before the first has its verdict.
+/// After half a minute without any worker, the controller may start a second scale-up before the first has
+/// been verified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it waits for most of a minute: .ci/full runs it"]
 async fn without_any_worker_for_a_while_two_namespaces_are_damaged_at_most() {
@@ -152,7 +155,7 @@ async fn without_any_worker_for_a_while_two_namespaces_are_damaged_at_most() {
     world.server.shutdown().await;
 }
 
-/// A controller whose first step was made by a program that does something else: no worker can replay it.
+/// A controller whose first step was made by a different program, so that no worker can replay it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it waits for most of a minute: .ci/full runs it"]
 async fn a_controller_that_cannot_be_replayed_is_replaced() {
@@ -203,7 +206,7 @@ async fn a_controller_that_cannot_be_replayed_is_replaced() {
     world.server.shutdown().await;
 }
 
-/// What is set after an evaluation, with twenty changes in progress or waiting.
+/// The settings that change after an evaluation, while twenty changes are in progress or waiting.
 #[derive(Debug, Clone, Copy)]
 enum Later {
     Denied,
@@ -245,7 +248,7 @@ async fn settings_of_a_restarted_worker_hold_for_changes_that_were_decided_befor
         }
     };
     let second = releasing(&world, settings);
-    // Those in progress end, and what waits is begun and looks a last time, or is dropped.
+    // Changes in progress finish. Waiting changes start and check the state once more, or are dropped.
     until_status(&world, "at rest", |status| {
         status.changes_queued == 0 && status.changes_in_progress.is_empty()
     })

@@ -1,4 +1,5 @@
-//! A rolling deploy: a new worker starts, the old one gets SIGTERM with a change in flight, and nobody notices.
+//! Tests of a rolling deployment: a new worker starts, the old one gets SIGTERM during a change, and users
+//! notice nothing.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,11 @@ use temporalio_client::WorkflowGetResultOptions;
 use super::{POST, World, count, send};
 
 const PATIENT: Duration = Duration::from_mins(3);
-/// What the pod gets: `--grace 5` of these workers, and the 15 seconds that the chart adds, with room for a busy machine.
+/// Grace period of the pod: `--grace 5` of these workers and the 15 s that the chart adds, with a reserve for
+/// a busy machine.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// Starts a run of the schedule, and waits until this number of runs has returned a report.
+/// Triggers a run of the schedule and waits until this number of runs has returned a report.
 async fn ticks_are(schedule: &Schedule, expected: usize) {
     let begun = Instant::now();
     loop {
@@ -30,12 +32,12 @@ async fn ticks_are(schedule: &Schedule, expected: usize) {
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_worker_that_is_left_finishes_the_change_of_one_that_drains() {
-    // The operation takes ten seconds, longer than the old worker's grace.
+    // The operation takes ten seconds, longer than the old worker's grace period.
     let Some(world) = World::new(200, 2).await else {
         return;
     };
     let daily = ScheduleOptions {
-        // The test starts its runs, except in the one minute of the year at which it would start one by itself.
+        // The test triggers the runs, because the schedule itself has only one per year.
         minutes: vec![0],
         hours: vec![0],
         ..ScheduleOptions::hourly()
@@ -63,7 +65,7 @@ async fn the_worker_that_is_left_finishes_the_change_of_one_that_drains() {
     let outcome = tokio::time::timeout(PATIENT, outcome).await.expect("in time");
     assert_eq!(outcome.expect("it ends").outcome, "changed");
     ticks_are(&schedule, 1).await;
-    // The next run of the schedule finds the new worker alone.
+    // The next run of the schedule finds only the new worker.
     schedule.trigger().await.expect("triggered");
     ticks_are(&schedule, 2).await;
     assert_eq!((world.cloud.changes().len(), count(&world.cloud, POST)), (1, 1));

@@ -1,4 +1,4 @@
-//! What commands on an account take from the ledger, and what `doctor` says about it.
+//! Tests of how commands for an account use the ledger, and of what `doctor` reports about it.
 
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, ScrapeJobFault, SimulatorOptions};
 use serde_json::Value;
@@ -12,7 +12,7 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
     let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "memory.db").assert();
     let first = output(&with_ledger(&["plan"]).code(0));
     assert!(first.contains("usage: ledger, 1 of 60 minutes known"), "{first}");
-    // Twenty times as fast as real time: another minute.
+    // At twenty times real time: another minute.
     world.cloud.advance(jiff::SignedDuration::from_mins(2));
     let plan: Value =
         serde_json::from_str(&output(&with_ledger(&["plan", "-o", "json"]).code(0))).expect("JSON");
@@ -41,7 +41,7 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
 fn observing_gathers_minutes_without_a_ledger_and_leaves_nothing_behind() {
     let world = World::new(options());
     let observed = world.run(&["plan", "--observe", "1s"]).code(0);
-    // How many depends on the second at which it begins, and may differ by namespace.
+    // The number depends on the second at which the test starts, and may differ by namespace.
     let told = output(&observed);
     let known = told.split_once("usage: ledger, ").map(|(_, known)| known);
     assert!(
@@ -95,7 +95,7 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
     );
 }
 
-/// `doctor` also reports what the scrape job does, and limits that are not known yet.
+/// `doctor` also reports problems of the scrape job, and limits that this version does not know.
 #[test]
 fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
     let world = World::new(SimulatorOptions {
@@ -137,7 +137,8 @@ fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
     );
 }
 
-/// The sampler reads provisioned namespaces whole, so they belong to the budget that `doctor` names.
+/// The sampler reads provisioned namespaces completely, so they count toward the budget that `doctor`
+/// reports.
 #[test]
 fn doctor_counts_provisioned_namespaces_in_the_budget() {
     let namespaces =
@@ -158,7 +159,7 @@ fn doctor_counts_provisioned_namespaces_in_the_budget() {
     );
 }
 
-/// Hours of a simulated day, run at high speed by the whole stack: sampled, evaluated, announced.
+/// Simulates several hours of a day at high speed with the whole stack: sampled, evaluated and announced.
 #[cfg(unix)]
 #[test]
 fn a_simulated_day_at_speed_is_told_completely() {
@@ -183,7 +184,7 @@ fn a_simulated_day_at_speed_is_told_completely() {
         let told = book.run(&["history", "checkout.a1b2c", "-o", "json", "--limit", "0"], "");
         serde_json::from_str(&output(&told)).unwrap_or_default()
     };
-    // Those that sampling triggers come at any minute.
+    // Evaluations triggered by sampling run at any minute.
     let scheduled = |day: &[Value]| -> Vec<i64> {
         let seconds = day
             .iter()

@@ -1,4 +1,4 @@
-//! What was done is shown, in every format, and restored from its export.
+//! Tests that past changes are shown in every format, and can be restored from an export.
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
     assert!(output(&with_ledger(&["ledger", "info"]).code(0)).contains("decisions    12"));
     with_ledger(&["ledger", "verify"]).code(0);
     let pruned = errors(&with_ledger(&["ledger", "prune", "--keep-decisions", "1", "--yes"]).code(0));
-    assert!(pruned.contains("0 evaluations dropped"), "{pruned}");
+    assert!(pruned.contains("deleted: 0 hours, 0 evaluations"), "{pruned}");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn what_a_ledger_holds_is_told_to_scripts_as_well() {
             .is_some_and(|minute| minute.ends_with('Z')),
         "{info}"
     );
-    // Pruning keeps what the settings say.
+    // Pruning keeps the data specified by the settings.
     let pruned = errors(&with_ledger(&["ledger", "prune", "--yes"]).code(0));
-    assert!(pruned.starts_with("0 minutes folded"), "{pruned}");
+    assert!(pruned.starts_with("0 minutes aggregated"), "{pruned}");
 }

@@ -1,4 +1,4 @@
-//! `history` and `ledger` as a user runs them, and what other commands take from a ledger.
+//! Tests of `history` and `ledger`, and of other commands that use the ledger.
 
 mod account;
 mod history;
@@ -9,7 +9,7 @@ mod world;
 use assert_cmd::assert::Assert;
 use world::{errors, output, program};
 
-/// A ledger of a test's own, and no cloud.
+/// A ledger for one test, without a cloud.
 pub(crate) struct Book(pub(crate) tempfile::TempDir);
 
 impl Book {
@@ -30,7 +30,7 @@ impl Book {
     }
 }
 
-/// A dry run that wanted to resize, for a reason with everything that ends a cell.
+/// Records a dry-run resize, with a reason that contains every character that could end a table cell.
 pub(crate) fn dry_run() -> Book {
     let book = Book::new();
     let evaluation = r#"{"account":"a1b2c","plan_id":"p1","evaluated_at_ms":1790000040000,"dry_run":true,"blind":false,"by":"worker-1","usage_window":"ledger","price_micro_dollars":50000000}"#;
@@ -43,7 +43,7 @@ pub(crate) fn dry_run() -> Book {
     book
 }
 
-/// Two hundred and one decisions about `orders`, and one about `pay`.
+/// Records 201 decisions about `orders` and one about `pay`.
 pub(crate) fn long() -> Book {
     let book = Book::new();
     let evaluations = (0..202).map(|number| {

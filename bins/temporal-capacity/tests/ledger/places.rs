@@ -1,4 +1,4 @@
-//! Ledgers that are missing, damaged, read-only or elsewhere, and what may be done to one.
+//! Tests of ledgers that are missing, damaged, read-only or on a server, and of operations on them.
 
 use rstest::rstest;
 
@@ -62,7 +62,7 @@ fn prune_asks_and_keeps_a_day_at_least() {
     assert_eq!(book.told(&["ledger", "export", "decisions"]), before);
 }
 
-/// Root may write everything: then the program runs as someone who may not.
+/// Root can write to everything, so the program runs as another user in that case.
 #[cfg(unix)]
 #[test]
 fn a_file_that_may_only_be_read_can_be_looked_at() {

@@ -1,4 +1,4 @@
-//! A simulated cloud, and the program as a user runs it.
+//! A simulated cloud, and the program under test.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -9,7 +9,7 @@ use assert_cmd::assert::Assert;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
 use jiff::SignedDuration;
 
-/// A cloud, and a folder to run in.
+/// A simulated cloud and a working directory.
 pub(crate) struct World {
     pub(crate) cloud: RunningSimulator,
     pub(crate) folder: tempfile::TempDir,
@@ -46,12 +46,13 @@ impl World {
             .env("CLOUD_METRICS_API_BASE_URL", self.cloud.metrics_url())
             .env("TEMPORAL_CLOUD_OPS_API_KEY", self.cloud.ops_key())
             .env("TEMPORAL_CLOUD_METRICS_API_KEY", self.cloud.metrics_key())
-            // A test waits for one minute of data, not for an hour of it.
+            // A test waits for one minute of data instead of an hour.
             .env("DISABLE_ON_ESTIMATE", "true");
         command
     }
 
-    /// The program with the streams and signals of its caller's choice; it records into `ledger.db` of the folder.
+    /// Returns a command with streams and signals chosen by the caller. It records into `ledger.db` in the
+    /// working directory.
     pub(crate) fn process(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_temporal-capacity"));
         command
@@ -68,7 +69,7 @@ impl World {
         command
     }
 
-    /// The outcomes of all changes that the ledger holds, sorted.
+    /// Returns the outcomes of all changes in the ledger, sorted.
     pub(crate) fn recorded(&self) -> Vec<String> {
         let assert = self
             .command(&["history", "--changes", "-o", "json"])
@@ -90,7 +91,7 @@ impl World {
     }
 }
 
-/// The program without this machine's settings.
+/// Returns a command without the settings of this machine.
 pub(crate) fn program(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("temporal-capacity").expect("the binary is built");
     command

@@ -1,4 +1,4 @@
-//! Every notification, as it is displayed.
+//! Snapshots of every notification.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn a_failed_evaluation_names_account_time_cause_since_when_and_remedy() {
     Until an evaluation succeeds, no decisions are made and no capacity is changed
     *What to do*
     Fix the cause named above; `temporal-capacity doctor` checks keys, roles, endpoints and the clock
-    The schedule tries again on its own; `capacity-schedule trigger` evaluates right away
+    The schedule retries automatically; `capacity-schedule trigger` evaluates right away
     ");
 }
 
@@ -57,7 +57,7 @@ fn a_first_evaluation_that_fails_invents_no_account_and_no_time() {
     Until an evaluation succeeds, no decisions are made and no capacity is changed
     *What to do*
     Fix the cause named above; `temporal-capacity doctor` checks keys, roles, endpoints and the clock
-    The schedule tries again on its own; `capacity-schedule trigger` evaluates right away
+    The schedule retries automatically; `capacity-schedule trigger` evaluates right away
     ");
     assert!(!text(&message).contains("unknown") && !text(&message).contains("1970"));
 }
@@ -154,7 +154,7 @@ fn changes_without_a_verdict_are_listed() {
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     *What to do*
-    Check that the Cloud Ops API answers (`temporal-capacity doctor`) and that a worker is running; changes continue after the first verified reading
+    Check that the Cloud Ops API responds (`temporal-capacity doctor`) and that a worker is running; changes continue after the first verified reading
     ");
 }
 

@@ -1,4 +1,4 @@
-//! A test for each check and each guard, and a property for each promise.
+//! Tests of every check and guard, and properties that hold for all inputs.
 
 mod break_even;
 mod guards;
@@ -69,7 +69,7 @@ pub(crate) fn known_info(present: u32, ceiling: u32) -> KnownCapacityInfo {
     }
 }
 
-/// A healthy namespace with this many TRUs: quiet, everything known.
+/// Returns a healthy, quiet namespace with this many TRUs and complete data.
 pub(crate) fn snapshot(name: &str, present: u32) -> Snapshot {
     let capacity = Capacity::from_trus(present);
     let limits = match capacity {
@@ -107,7 +107,7 @@ pub(crate) fn on_demand_limits() -> PerLimit<Option<Rate>> {
     })
 }
 
-/// As `snapshot`, on-demand, with its actions throttled.
+/// Like `snapshot`, but on-demand and with throttled actions.
 pub(crate) fn throttled(name: &str) -> Snapshot {
     let usage = used(LimitKind::Actions, 490.0, 70.0);
     Snapshot {
@@ -116,7 +116,7 @@ pub(crate) fn throttled(name: &str) -> Snapshot {
     }
 }
 
-/// As `snapshot`, provisioned, with 45 actions in the hour, all of it known.
+/// Like `snapshot`, but provisioned and with 45 actions in the last hour, for which all data is known.
 pub(crate) fn idle(name: &str, present: u32) -> Snapshot {
     Snapshot {
         usage: hour(used(LimitKind::Actions, 0.0125, 0.0)),
@@ -128,7 +128,7 @@ pub(crate) fn one(usage: PerLimit<Usage>) -> ReportedUsage {
     ReportedUsage::Known(UsageWindow::of_one(sample(minutes_ago(4), usage)))
 }
 
-/// All 60 minutes alike.
+/// Returns an hour in which all 60 minutes have the same usage.
 pub(crate) fn hour(usage: PerLimit<Usage>) -> ReportedUsage {
     let samples = (4..64).map(|minutes| sample(minutes_ago(minutes), usage));
     ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"))
@@ -159,7 +159,7 @@ pub(crate) fn decided(snapshot: &Snapshot) -> Decision {
 
 pub(crate) use crate::decide as decide_with_state;
 
-/// Decides about a namespace that nothing is remembered of.
+/// Decides about a namespace without stored state.
 pub(crate) fn decide(snapshot: &Snapshot, account: &AccountView, rules: &Rules, now: Timestamp) -> Decision {
     decide_with_state(snapshot, account, rules, None, now).0
 }
@@ -173,7 +173,7 @@ pub(crate) fn wants_capacity_info(
     crate::wants_capacity_info(snapshot, account, rules, None, now)
 }
 
-/// Action and reason code in one word, as tests compare them.
+/// Returns action and reason code as one text.
 pub(crate) fn outcome(decision: &Decision) -> String {
     format!("{} {}", decision.action, decision.reason_code)
 }

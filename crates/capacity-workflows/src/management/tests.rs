@@ -1,4 +1,4 @@
-//! The state of the controller, event by event.
+//! Tests of the controller's state, event by event.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +55,8 @@ fn old_data_is_decided_again_but_not_more_often_than_every_two_minutes() {
     assert!(it.wants_again);
 }
 
-/// The last look refuses changes whose data has become too old in the meantime. None of them waits for the
-/// next hour.
+/// The final check rejects changes whose data has become too old in the meantime. All of them are decided
+/// again now instead of in the next hour.
 #[test]
 fn changes_that_found_their_data_too_old_are_decided_again_also_shortly_after_the_last_time() {
     let mut it = CapacityManagementWorkflow::at(1_000);

@@ -1,4 +1,4 @@
-//! The reference vectors, and the worked examples as sentences.
+//! Tests against the reference vectors, and of the texts in the worked examples.
 
 use serde::Deserialize;
 
@@ -110,7 +110,8 @@ fn window(slots: &[Option<(i64, i64)>]) -> Window {
     slots.collect::<Vec<_>>().try_into().expect("60 slots")
 }
 
-/// What a case was decided as, in the form of the vectors; the state is stored and read in between, as in production.
+/// Returns the decision for a case in the format of the vectors. The state is stored and read in between, as
+/// in production.
 fn decided(case: &Case) -> (u32, &'static str, Vec<i64>, BreakEvenState, String) {
     let ladder = LADDER.map(Size::documented);
     let window = window(&case.input.window);

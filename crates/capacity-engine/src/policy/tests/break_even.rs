@@ -1,4 +1,4 @@
-//! The `break-even` policy as the product uses it: snapshots, states, restrictions and guards.
+//! Tests of the `break-even` policy with snapshots, states, restrictions and guards, as in production.
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -6,7 +6,8 @@ use rstest::rstest;
 use super::*;
 use crate::break_even::{BreakEvenState, Parameters, RememberedHour};
 
-/// A namespace in a small world: work that waits at a limit, samples three minutes late, changes that take two minutes.
+/// A simulated namespace: work queues at a limit, samples are three minutes late, and changes take two
+/// minutes.
 struct Life {
     rules: Rules,
     trus: u32,
@@ -20,7 +21,7 @@ struct Life {
     changes: Vec<(i64, String)>,
 }
 
-/// An hour begins at minute 0.
+/// Returns the time of a minute. An hour starts at minute 0.
 fn time(minute: i64) -> Timestamp {
     let begin: Timestamp = "2026-11-20T00:00:00Z".parse().expect("a time");
     begin
@@ -53,7 +54,7 @@ impl Life {
         }
     }
 
-    /// Simulates a minute with this many actions a second.
+    /// Simulates a minute with this many actions per second.
     fn minute(&mut self, demand: f64) {
         if let Some((at, trus)) = self.pending
             && at <= self.minute
@@ -104,7 +105,7 @@ impl Life {
         }
     }
 
-    /// Evaluates as a scheduled evaluation does; carries the change out unless the restriction stops it.
+    /// Evaluates as on schedule. Carries the change out unless a restriction prevents it.
     fn evaluate(&mut self, account: &AccountView) -> Decision {
         let (decision, next) = decide_with_state(
             &self.snapshot(),
@@ -123,7 +124,7 @@ impl Life {
         decision
     }
 
-    /// Lives on with evaluations at minutes 55 and 0, and every third minute while something is throttled.
+    /// Simulates minutes with evaluations at minutes 55 and 0, and at every third minute during throttling.
     fn live(&mut self, minutes: i64, demand: impl Fn(i64) -> f64) {
         for _ in 0..minutes {
             self.minute(demand(self.minute));
@@ -145,7 +146,7 @@ impl Life {
     }
 }
 
-/// Busy from minute 5 for 15 minutes, else quiet.
+/// Busy for 15 minutes from minute 5 on, otherwise quiet.
 fn burst(minute: i64) -> f64 {
     if (65..80).contains(&minute) { 1_500.0 } else { 50.0 }
 }
@@ -182,7 +183,7 @@ fn a_namespace_that_never_left_its_envelope_has_no_state() {
 fn a_steady_load_changes_nothing_after_the_first_hour(#[case] policy: &str) {
     for load in (0..=8_000_u32).step_by(10) {
         let load = f64::from(load);
-        // What a week of it would give on-demand, and what a new namespace has.
+        // The on-demand limit after a week of this load, and the limit of a new namespace.
         let ample = (load * 2.0).max(500.0);
         let of_a_week = Some(ample).filter(|ample| *ample > 500.0 && load.rem_euclid(100.0) < 1.0);
         for envelope in [500.0].into_iter().chain(of_a_week) {
@@ -223,7 +224,7 @@ fn a_raise_that_is_not_carried_out_is_not_remembered_as_one() {
         [held.blocked.map_or(0, Capacity::trus)],
         "the trace is that of the policy"
     );
-    // Nothing to remember: it has not left its on-demand envelope for another size.
+    // There is no state, because it has not left its on-demand envelope for another size.
     assert_eq!(life.state, None);
     let free = life.evaluate(&account());
     assert!(matches!(free.action, Action::Enable(_)), "{free}");
@@ -245,12 +246,12 @@ fn stored(state: &BreakEvenState, minute: i64) -> PolicyState {
     }
 }
 
-/// The hour that a minute of this day lies in, since 1970.
+/// Returns the number of hours since 1970 at this minute of the day.
 fn hour(minute: i64) -> i64 {
     time(minute).as_second() / 3_600
 }
 
-/// A provisioned namespace, quiet for an hour, at a minute of the day; no state unless given.
+/// Returns a provisioned namespace that has been quiet for an hour, without state, at this minute of the day.
 fn quiet_at(minute: i64, trus: u32) -> Life {
     let mut life = Life::new("break-even", 500.0);
     life.trus = trus;
@@ -286,7 +287,7 @@ fn what_the_namespace_says_of_its_last_change_corrects_what_is_remembered() {
     let state = life.remembered();
     assert_eq!(state.planned, None);
     assert_eq!(state.changed_minute, time(6 * 60).as_second() / 60);
-    // A request that failed is not a change.
+    // A failed request is not a change.
     let mut life = quiet_at(6 * 60 + 20, 0);
     life.state = Some(stored(&planned, 5 * 60 + 55));
     life.request = Some(request(RequestState::Failed, 0, true));
@@ -390,7 +391,7 @@ fn the_worst_of_three_limits_decides() {
 
 #[test]
 fn the_recent_peak_is_that_of_the_minutes_the_policy_looks_back_on() {
-    // Quiet for 20 minutes after a busy time; 60 minutes would forbid it, as they do for `threshold`.
+    // Quiet for 20 minutes after a busy period. `threshold` would need 60 quiet minutes.
     let mut life = Life::new("break-even", 500.0);
     life.trus = 4;
     for minute in 0..118 {
@@ -439,7 +440,7 @@ fn any_state() -> impl Strategy<Value = Option<PolicyState>> {
     ]
 }
 
-/// Minutes before an evaluation, some of them missing.
+/// Generates the minutes before an evaluation, some of them missing.
 fn any_minutes() -> impl Strategy<Value = Vec<Option<(f64, f64)>>> {
     let minute = (
         0.0..3_000.0_f64,
@@ -473,7 +474,7 @@ fn world(trus: u32, samples: &[MinuteSample]) -> Snapshot {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// At every minute of an hour, and with a clock that stepped back behind what is remembered.
+    /// Covers every minute of an hour, and a clock that moved back behind the stored state.
     #[test]
     fn every_state_and_minute_gets_a_decision_and_a_state_that_can_be_stored(
         state in any_state(), minutes in any_minutes(), minute in 0_i64..60,
@@ -489,7 +490,7 @@ proptest! {
             prop_assert!(next.text.len() < 1_000);
             prop_assert!(BreakEvenState::decode(&next.text).is_ok());
         }
-        // The same values give the same decision.
+        // The same inputs result in the same decision.
         let again = decide_with_state(&snapshot, &account(), &rules, state.as_ref(), time(now)).0;
         prop_assert_eq!(decision, again);
     }
@@ -501,7 +502,7 @@ proptest! {
     ) {
         let newest = minutes.len() - 1;
         if many {
-            // Fewer than 48 of 60.
+            // Fewer than 48 of 60 minutes are known.
             for slot in minutes.iter_mut().take(newest - 1).step_by(4) {
                 *slot = None;
             }
@@ -511,7 +512,7 @@ proptest! {
         let now = 6 * 60 + minute;
         let mut samples = seen(trus, &minutes, now - 3);
         if !many && which == 0 {
-            // The newest minute of the account is not this namespace's.
+            // The account's newest minute is missing for this namespace.
             samples.retain(|sample| sample.minute < time(now - 3));
         }
         let known = samples.len();

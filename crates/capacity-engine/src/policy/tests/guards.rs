@@ -1,4 +1,4 @@
-//! Every guard on a change, by its name.
+//! Tests of every guard on a change, by its name.
 
 use rstest::rstest;
 
@@ -62,7 +62,7 @@ fn step_above_the_ladder_takes_its_highest() {
 #[test]
 fn no_regression_takes_the_next_step_that_lowers_nothing() {
     let mut snapshot = throttled("pay");
-    // On-demand gives 3,500 actions a second: 6 TRUs (3,000) would be less, 8 (4,000) are more.
+    // On-demand provides 3,500 actions per second: 6 TRUs (3,000) would be less, and 8 TRUs (4,000) are more.
     snapshot.envelopes[LimitKind::Actions] = Some(rate(3_500.0));
     snapshot.limits[LimitKind::Actions] = Some(rate(3_500.0));
     let decision = decided(&snapshot);
@@ -191,7 +191,7 @@ fn room_below_counts_the_lower_of_what_is_told(#[case] metrics: f64, #[case] api
     let mut samples: Vec<MinuteSample> = (4..64)
         .map(|minutes| sample(minutes_ago(minutes), PerLimit::default()))
         .collect();
-    // One minute of 300 actions a second, all throttled: none served, so the hour is idle.
+    // One minute with 300 throttled actions per second and none served, so the hour is idle.
     samples[10].usage = used(LimitKind::Actions, 0.0, 300.0);
     snapshot.usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
     assert_eq!(outcome(&decided(&snapshot)), "Hold on_demand_too_small");
@@ -367,7 +367,7 @@ fn a_scale_up_keeps_what_was_made_of_each_size() {
             "12 (6000/s): the region can currently provide only 8 TRUs",
         ]
     );
-    // A guard that holds it afterwards loses nothing of that.
+    // If a guard holds the decision afterwards, this information is kept.
     let held = Snapshot {
         latest_request: Some(request(RequestState::Completed, 30, false)),
         ..snapshot.clone()
@@ -379,7 +379,7 @@ fn a_scale_up_keeps_what_was_made_of_each_size() {
             "6 (3000/s): not chosen",
         ]
     );
-    // What is held before any size was looked at has none.
+    // If a namespace is held before its sizes are evaluated, there are none.
     let unknown = Snapshot {
         capacity_info: CapacityInfo::NotRead,
         ..snapshot

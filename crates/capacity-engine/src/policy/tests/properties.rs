@@ -1,4 +1,4 @@
-//! What holds for every snapshot.
+//! Properties of the decisions for all snapshots.
 
 use std::collections::BTreeSet;
 
@@ -272,7 +272,7 @@ fn any_threshold() -> impl Strategy<Value = Rules> {
     })
 }
 
-/// Codes of other policies than `threshold`.
+/// Reason codes of policies other than `threshold`.
 const OF_OTHERS: [ReasonCode; 9] = [
     ReasonCode::PolicyTarget,
     ReasonCode::RecentMinutesMissing,
@@ -285,7 +285,8 @@ const OF_OTHERS: [ReasonCode; 9] = [
     ReasonCode::SizeTooSmall,
 ];
 
-/// The random snapshots reach every action but `Resize`, which `threshold` never takes, and every reason code of it.
+/// Random snapshots must result in every action except `Resize`, which `threshold` never takes, and in every
+/// reason code of `threshold`.
 #[test]
 fn random_snapshots_reach_every_reason() {
     let mut runner = TestRunner::deterministic();
@@ -465,7 +466,7 @@ proptest! {
         let before = decide(&snapshot, &account, &rules, now());
         if let Action::Enable(trus) = before.action {
             let newest = *window(&snapshot).newest();
-            // More throttling on the same limit: the same size.
+            // More throttling on the same limit results in the same size.
             let mut more = newest;
             for kind in LimitKind::ALL {
                 more.usage[kind].throttled = more.usage[kind].throttled.saturating_mul(factor);
@@ -473,7 +474,8 @@ proptest! {
             let usage = ReportedUsage::Known(UsageWindow::of_one(more));
             let after = decide(&Snapshot { usage, ..snapshot.clone() }, &account, &rules, now());
             prop_assert_eq!(after.action, Action::Enable(trus));
-            // Another limit throttles as well: still an enable (the step may be one that helps either limit).
+            // If another limit is throttled too, the action is still Enable (with the first size that helps
+            // either limit).
             let mut wider = newest;
             for kind in LimitKind::ALL {
                 wider.usage[kind].throttled = wider.usage[kind].throttled.saturating_add(Rate::per_second(factor));
@@ -502,7 +504,7 @@ proptest! {
         };
         let next = decide(&after, &account, &rules, now());
         prop_assert!(!next.action.is_change(), "{} after {}", next, decision);
-        // Nor while the metrics still show the time before the change.
+        // The same while the metrics still show the time before the change.
         after.latest_request = Some(request(RequestState::Completed, 0, true));
         prop_assert!(!decide(&after, &account, &rules, now()).action.is_change());
     }

@@ -1,4 +1,4 @@
-//! Row 12: restrictions come after the policy's target and before the guards.
+//! Tests of row 12: restrictions are applied after the policy's target and before the guards.
 
 use rstest::rstest;
 

@@ -1,4 +1,4 @@
-//! Every check, by its number.
+//! Tests of every check, by its row number.
 
 use rstest::rstest;
 
@@ -369,7 +369,8 @@ fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
     );
 }
 
-/// Of a large account a first look leaves requests and operations out: who may be idle is looked at again, whole.
+/// In a large account, the first pass omits requests and operations. Namespaces that may be idle are then
+/// read completely.
 #[test]
 fn what_a_first_look_left_out_makes_a_candidate() {
     let samples = (4..64).map(|minutes| {
@@ -426,7 +427,7 @@ fn row_11_releases_nothing_on_an_estimate_unless_that_is_set() {
     );
 }
 
-/// What the original did: `DISABLE_ON_ESTIMATE=true`.
+/// Returns rules with `DISABLE_ON_ESTIMATE=true`, the behavior of the original autopilot.
 fn on_estimates() -> Rules {
     let mut rules = Rules::default();
     rules.guards.disable_on_estimate = true;
@@ -442,7 +443,7 @@ fn row_11_gives_nothing_back_where_usage_is_partly_unknown(#[case] gap: UsageGap
     let decision = decided(&snapshot);
     assert_eq!(outcome(&decision), "Hold metrics_family_missing");
     assert!(decision.reason.contains("operations"), "{}", decision.reason);
-    // Raising is not stopped by it.
+    // Scale-ups are not affected.
     let mut raising = throttled("pay");
     raising.usage_gaps[LimitKind::Operations] = Some(gap);
     assert_eq!(outcome(&decided(&raising)), "Enable 6 TRUs throttled");
@@ -505,7 +506,7 @@ fn snapshot_quiet() -> Snapshot {
     snapshot("pay", 0)
 }
 
-/// Each row in the way of all later ones: the first that applies decides.
+/// Every row takes precedence over all later ones: the first that applies decides.
 #[test]
 fn the_first_row_that_applies_decides() {
     let mut snapshot = throttled("pay");

@@ -1,4 +1,4 @@
-//! The lines an operator reads, byte for byte.
+//! Tests of the exact texts that operators read.
 
 use super::*;
 use crate::pricing::{PlanPercentage, PriceTier};
@@ -63,7 +63,7 @@ fn a_namespace_that_is_throttled_while_provisioned() {
         "[media.a1b2c] Keep: 29.3% of actions throttled (827.8 of 2,827.8/s) at the limit of 2,000/s with 4 TRUs; \
          this policy does not scale up further, increase it manually"
     );
-    // With more than that on-demand, the remedy is the opposite.
+    // If on-demand provides more than that, the remedy is the opposite.
     snapshot.envelopes[LimitKind::Actions] = Some(rate(2_500.0));
     assert_eq!(
         decided(&snapshot).to_string(),
@@ -122,12 +122,12 @@ fn a_namespace_that_gets_a_replica() {
         told(Some(Since::Exactly(minutes_ago(179)))),
         (text(" (since 2026-11-20 07:46 UTC, 2 h 59 min)"), false)
     );
-    // For hours, so it is announced.
+    // This has lasted for hours, so it is announced.
     assert_eq!(
         told(Some(Since::AtLeast(minutes_ago(180)))),
         (text(" (since at least 2026-11-20 07:45 UTC, 3 h)"), true)
     );
-    // The service may say both.
+    // The service may report both.
     let updating = decided(&Snapshot {
         inactive_state: Some("updating".to_owned()),
         moving_replica: Some(moving(Some(Since::Exactly(minutes_ago(300))))),
@@ -196,7 +196,7 @@ fn standby_traffic_is_told_as_left_out_wherever_usage_was_judged() {
     }
 }
 
-/// 12 actions in the hour, and one busy minute of throttled actions.
+/// Returns a namespace with 12 actions in the last hour, and one busy minute of throttled actions.
 fn twelve_actions(name: &str, present: u32) -> Snapshot {
     Snapshot {
         usage: hour(used(LimitKind::Actions, 0.003_334, 0.0)),
@@ -293,7 +293,7 @@ fn a_namespace_that_waits_for_its_own_change() {
 
 #[test]
 fn a_number_below_the_threshold_is_never_shown_as_the_threshold() {
-    // 99.99... actions in the hour.
+    // 99.99... actions in the last hour.
     let snapshot = Snapshot {
         usage: hour(used(LimitKind::Actions, 0.027_777, 0.0)),
         ..snapshot("orders", 4)
