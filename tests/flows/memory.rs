@@ -177,7 +177,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     let evaluation = world.evaluate().await;
     assert_eq!(
         evaluation.metrics_requests, 2,
-        "what is released is looked at again, and so is which kinds of throttling there are"
+        "releases are checked again, and so are the kinds of throttling"
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     // Re-evaluations leave the hourly requests to the sampler.

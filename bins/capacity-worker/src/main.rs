@@ -134,8 +134,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// How long to wait at exit for the last log lines to be written to standard error, which nobody may be
-/// reading.
+/// How long to wait at exit for the last log lines to be written to standard error, because its reader may
+/// have stopped reading.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 fn log(arguments: &Arguments) {

@@ -56,7 +56,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// How long to wait at exit for the last lines to be written to standard error, which nobody may be reading.
+/// How long to wait at exit for the last lines to be written to standard error, because its reader may have
+/// stopped reading.
 const LAST_LINES: Duration = Duration::from_secs(10);
 
 fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {

@@ -102,7 +102,7 @@ fn narrowed(mut widths: Vec<u16>, width: u16) -> Vec<u16> {
     widths
 }
 
-/// Renders one row. Each row is a table of its own, because a text may follow it; all of them use the same
+/// Renders one row. Each row is a separate table, because a text may follow it; all of them use the same
 /// column widths.
 fn row(cells: &[Cell], widths: &[u16], terminal: Terminal) -> String {
     let mut table = plain(terminal);

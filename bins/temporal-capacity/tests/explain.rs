@@ -90,10 +90,7 @@ fn a_recorded_decision_and_a_saved_one_are_explained() {
     assert_eq!(enabled["decision"]["reason_code"], "throttled");
     assert_eq!(enabled["assumed"].as_array().map(Vec::len), Some(0), "{enabled}");
     let assumed = output(&ledger(&["explain", "crm-sync", "--from", "ledger"]).code(0));
-    assert!(
-        assumed.contains("The documented sizes are assumed"),
-        "{assumed}"
-    );
+    assert!(assumed.contains("The documented sizes are assumed"), "{assumed}");
 }
 
 #[test]

@@ -128,7 +128,7 @@ pub struct Evaluation {
     pub view: AccountView,
     /// The rules that decided.
     pub rules: Rules,
-    /// Why no namespace of the account has usable metrics, if that is so. No metric-based decisions were made
+    /// Why no namespace of the account has usable metrics, if none has. No metric-based decisions were made
     /// then.
     pub metrics_unavailable: Option<MetricsProblem>,
     /// Where the data of the last hour came from.

@@ -137,7 +137,7 @@ mod tests {
             demands(&rebuilt).last().copied().flatten()
         };
         assert_eq!(over(59), Some(200), "the backlog of 100 was served");
-        assert_eq!(over(60), Some(300), "nothing is known of the backlog");
+        assert_eq!(over(60), Some(300), "the backlog is unknown");
     }
 
     #[test]

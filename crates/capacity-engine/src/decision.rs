@@ -11,7 +11,7 @@ use crate::capacity::{Capacity, Trus};
 use crate::namespace::NamespaceId;
 use crate::pricing::ActionPrice;
 
-/// What a decision does.
+/// The action of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {

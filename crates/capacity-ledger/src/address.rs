@@ -190,7 +190,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Str
         };
     }
     if place.contains(',') {
-        return Err("it names several hosts: give the one that accepts writes".to_owned());
+        return Err("it contains several hosts: specify only the one that accepts writes".to_owned());
     }
     let (host, given) = match place.split_once(':') {
         Some((_, rest)) if rest.contains(':') => {

@@ -107,7 +107,7 @@ impl Ledger {
         }
     }
 
-    /// Returns the id of this ledger, which does not depend on where it is stored.
+    /// Returns the id of this ledger, which is independent of its location.
     pub fn identity(&self) -> &str {
         &self.identity
     }

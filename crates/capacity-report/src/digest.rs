@@ -20,7 +20,7 @@ pub fn digest(report: &Report) -> Message {
         ),
         ("Paid for unused capacity", namespaces(report)),
         ("Changes", changes(report)),
-        ("In shadow", shadow(report)),
+        ("Shadow policy", shadow(report)),
         ("Needs attention", attention.clone()),
     ];
     Message {

@@ -322,7 +322,7 @@ pub(crate) fn meaning(name: &str) -> Name {
     nearest(name).map_or(Name::Other, Name::Near)
 }
 
-/// Returns the setting that a name probably stands for: a synonym or a typo.
+/// Returns the setting that a name probably refers to, by synonym or typo.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     if let Some(setting) = synonym(name) {
         return Some(setting);

@@ -196,7 +196,7 @@ const NAMES: &[(&str, &[&str])] = &[
 /// Name prefixes in our own files: such a name is either one of our settings or a mistake.
 const OUR_PREFIXES: &[&str] = &["DRY", "NAMESPACE_", "TEMPORAL_CLOUD_", "SLACK_", "CAPACITY"];
 
-/// Returns the setting that a synonym stands for.
+/// Returns the setting that a synonym refers to.
 pub(crate) fn synonym(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_suffix("_FILE").unwrap_or(&name);

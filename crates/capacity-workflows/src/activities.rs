@@ -1,5 +1,5 @@
 //! The activities of evaluations: thin wrappers around the autopilot that are safe to run twice.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

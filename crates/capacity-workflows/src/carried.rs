@@ -252,10 +252,7 @@ mod tests {
             it = following;
         }
         assert_eq!(refused, 12 * 150, "each evaluation tried others");
-        assert_eq!(
-            told_more, 1,
-            "that there are more is a standing problem of its own"
-        );
+        assert_eq!(told_more, 1, "the truncation is itself a standing problem");
         let last = it.state.last.as_ref().expect("kept");
         assert!(
             last.announcements_left_out > 0

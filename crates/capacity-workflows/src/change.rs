@@ -3,7 +3,7 @@
 //!
 //! The digests of the spec are in the history before the POST, so that any remaining worker can check whether
 //! the update changed more than the capacity. Constants here change only behind a patch marker.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::time::{Duration, SystemTime};
 
@@ -465,7 +465,7 @@ impl Change<'_> {
         if delay.is_zero() {
             return;
         }
-        // A posted change is followed to its end, even after it was canceled.
+        // A posted change is followed until it ends, even if it was canceled.
         let timer = TimerOptions::builder(delay)
             .summary(why.to_owned())
             .cancellation_token(WorkflowCancellationToken::new())

@@ -1,6 +1,6 @@
 //! The activities of one change: read, post once, check, follow, conclude. Thin wrappers around the
 //! autopilot's steps.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::sync::Arc;
 use std::time::Duration;

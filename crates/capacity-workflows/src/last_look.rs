@@ -156,7 +156,7 @@ fn too_old(order: &ChangeOrder, max_age: SignedDuration, now: Timestamp) -> Opti
     let Some(minute) = order.sample_minute else {
         return Some(NotNow::new(
             METRICS_STALE,
-            "the change does not say which metrics it is based on",
+            "the change does not specify which metrics it is based on",
         ));
     };
     let age = now.duration_since(minute);

@@ -1,5 +1,5 @@
 //! Records and announces the outcome of a change whose own workflow could not. Retried for up to seven days.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use temporal_worker_kit::Lenient;
 use temporalio_macros::{workflow, workflow_methods};

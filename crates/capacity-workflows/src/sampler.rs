@@ -1,5 +1,5 @@
 //! The sampler workflow: when the worker that samples stops, another one continues.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The tick, which the schedule starts. It requests an evaluation from the controller and returns the report
 //! as its own result, so that the schedule's recent runs show what happened even without a worker.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use temporal_worker_kit::Lenient;
 use temporalio_macros::{workflow, workflow_methods};

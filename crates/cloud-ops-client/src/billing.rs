@@ -63,7 +63,7 @@ pub struct BillingReportSpec {
     pub granularity: BillingGranularity,
     /// How long the download URL is valid, such as `1800s`; at most an hour.
     pub download_url_expiration_duration: String,
-    /// A description for people.
+    /// Description, for display.
     pub description: String,
 }
 

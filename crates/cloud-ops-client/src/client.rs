@@ -34,7 +34,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// Maximum wait before a write. The caller has just checked the namespace, and the check becomes stale.
 const LONGEST_BEFORE_ONE_POST: Duration = Duration::from_secs(2);
 
-/// Maximum size of a response, far above any response of the API. A larger one is not read to its end.
+/// Maximum size of a response, far above any response of the API. A larger one is rejected without reading the rest.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
 
 /// Maximum time to download a file.
@@ -168,7 +168,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the list cannot be read to its end. The namespaces passed so far are then *not* the whole account.
+    /// If the list cannot be read completely. The namespaces passed so far are then *not* the whole account.
     pub async fn for_each_namespace(&self, mut each: impl FnMut(Namespace)) -> Result<usize, Error> {
         const OPERATION: &str = "list namespaces";
         let contradiction = |what: String| Err(Error::new(OPERATION, ErrorKind::Contradiction(what)));

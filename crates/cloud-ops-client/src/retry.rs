@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 /// The first wait. Each further one is up to twice as long.
 const FIRST: Duration = Duration::from_millis(250);
-/// The longest wait of our own choice.
+/// Longest wait between attempts, unless the service requests a longer one.
 const LONGEST: Duration = Duration::from_secs(8);
 /// Maximum wait that is honored if the service asks for one. Longer waits are left to the caller.
 pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(30);

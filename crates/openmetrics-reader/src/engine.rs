@@ -48,7 +48,7 @@ impl Engine {
     /// `None` means that the line needs the general path, [`line`](Self::line); it changes nothing.
     #[expect(
         clippy::inline_always,
-        reason = "the sample is built where it is wanted; moving it takes longer than reading it"
+        reason = "the sample is built in place, because moving it takes longer than parsing it"
     )]
     #[inline(always)]
     pub(crate) fn repeated_line<'a>(&mut self, line: &'a [u8]) -> Option<Sample<'a>> {

@@ -1,6 +1,6 @@
 //! Pure: the body of a response, visited series by series without building a tree.
 //!
-//! A response is visited twice: first by [`inspect`], which reads it to its end and keeps only what the
+//! A response is visited twice: first by [`inspect`], which reads all of it and keeps only what the
 //! server reports about it, then by [`hand_out`]. This way, no samples are taken from a response that turns
 //! out to be truncated, refused or malformed.
 
@@ -60,7 +60,7 @@ impl Envelope {
     }
 }
 
-/// Reads a response to its end.
+/// Reads a complete response.
 pub(crate) fn inspect(body: &[u8]) -> Result<Envelope, serde_json::Error> {
     visit(body, &mut Nothing)
 }

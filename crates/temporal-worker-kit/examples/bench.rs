@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p temporal-worker-kit --example bench`
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

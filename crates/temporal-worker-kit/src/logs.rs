@@ -54,7 +54,7 @@ impl LogSettings {
 /// Output format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// Text for people.
+    /// Human-readable lines.
     #[default]
     Text,
     /// One JSON object per line.

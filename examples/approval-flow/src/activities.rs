@@ -1,5 +1,5 @@
 //! The activities: policy check, reminder, the task itself, and the audit record.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
 
 use std::io::{BufRead, Write};

@@ -1,6 +1,6 @@
 //! The workflow: validates the input, checks the policy, waits for approval, executes the task and records
 //! the outcome.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::time::Duration;
 

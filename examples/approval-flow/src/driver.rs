@@ -1,6 +1,6 @@
 //! The driver workflow, which interprets a definition. It runs steps in parallel once the steps that they
 //! need have ended.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

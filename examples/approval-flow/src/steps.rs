@@ -1,5 +1,5 @@
 //! The activities that a definition may use.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +138,7 @@ fn number(input: &Value, key: &'static str) -> Result<f64, ActivityError> {
 
 /// Converts a number to JSON, as an integer if it is whole.
 fn value_of(number: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "only where it is whole and small")]
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
     if number.fract() == 0.0 && number.abs() < 9e15 {
         return json!(number as i64);
     }

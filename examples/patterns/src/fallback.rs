@@ -4,7 +4,7 @@
 //! - No attempt succeeds before the overall timeout: use an estimate.
 //! - One attempt times out, and the next one succeeds: no fallback.
 //! - Any other error fails the workflow.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the shape that the SDK's macros take"

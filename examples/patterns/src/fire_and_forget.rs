@@ -3,7 +3,7 @@
 //! With `ParentClosePolicy::Abandon`, the child stays open when its parent closes. A cancellation of the
 //! parent would still be forwarded, so the child has its own cancellation token. The parent must wait until
 //! the child has started; if it completes earlier, the child is never started.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the shape that the SDK's macros take"

@@ -2,7 +2,7 @@
 //!
 //! Each run handles a limited number of signals and then continues as new. The next run receives the state
 //! and all signals that have not been handled, so that none is lost or counted twice.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::collections::VecDeque;
 use std::time::Duration;

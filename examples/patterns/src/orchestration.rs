@@ -2,7 +2,7 @@
 //!
 //! The workflow validates its input and reports all mistakes at once. An invalid input fails the run with the
 //! error type `InvalidInput`, and no child starts.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
 
 use serde::{Deserialize, Serialize};

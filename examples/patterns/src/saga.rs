@@ -1,7 +1,7 @@
 //! Saga: each step has a compensation. If a step fails, the completed steps are compensated in reverse order.
 //!
 //! Compensations have their own cancellation token, so that they also run when the workflow is canceled.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the shape that the SDK's macros take"

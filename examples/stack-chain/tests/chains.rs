@@ -93,7 +93,7 @@ async fn two_hundred_stacks_in_diamonds_run_once_each_after_their_dependencies()
         assert_eq!(
             world.chains().await.len(),
             1,
-            "a run of the chain started a chain of its own"
+            "a run of the chain started another chain"
         );
         // An event that arrives after the chain has ended.
         let run = world

@@ -42,7 +42,7 @@ pub(crate) enum MetricsCommand {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct ReadingMode {
-    /// Follow the OpenMetrics 1.0 text format to the letter.
+    /// Accept only documents that strictly follow the OpenMetrics 1.0 text format.
     #[arg(long)]
     pub(crate) strict: bool,
     /// Accept what the metrics endpoint of Temporal Cloud sends (the default). The end marker is still required.

@@ -150,7 +150,7 @@ fn section(
 ) -> std::fmt::Result {
     writeln!(
         body,
-        "<section>\n<h2>{}</h2>\n<p class=\"note\">{} days of load, of which the last {} count; earlier \
+        "<section>\n<h2>{}</h2>\n<p class=\"note\">{} days of load. The results cover the last {}; earlier \
          days only warm up the on-demand envelope and the policy's history.</p>\n<h3>Cost per policy</h3>",
         html_escaped(&load.name),
         (Decimal::from(load.trace.len()) / Decimal::from(DAY))

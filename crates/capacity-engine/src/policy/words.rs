@@ -19,7 +19,7 @@ pub(super) fn minutes(duration: SignedDuration) -> String {
     span(SignedDuration::from_mins(duration.as_mins()))
 }
 
-/// Formats a duration for people: `9 min`, `6 min 30 s`, `4 h`.
+/// Formats a duration as text, such as `9 min`, `6 min 30 s`, `4 h`.
 pub(super) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     let parts = [

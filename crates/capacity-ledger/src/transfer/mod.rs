@@ -68,7 +68,7 @@ impl Ledger {
     /// Imports an exported table. Existing rows stay unchanged, except that a complete minute replaces an
     /// incomplete one, a change's final outcome replaces an open one, and policy state replaces that of an
     /// earlier minute. If a line cannot be parsed, the error contains its number, and nothing is written. The
-    /// file is kept in memory until it has been read to its end. A file that was truncated between two lines
+    /// file is kept in memory until it has been read completely. A file that was truncated between two lines
     /// cannot be distinguished from a complete one.
     ///
     /// An hour is skipped if its minutes exist, and a minute is skipped if its hour exists, because they

@@ -4,7 +4,7 @@
 //! They share one state (`state`), and each of the other files covers one aspect of it. Changes report their
 //! progress by signals. Workflow code has no rules, no I/O and no settings. Constants here change only behind
 //! a patch marker, because a running controller must be able to replay.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 mod changes;
 mod evaluations;

@@ -1,5 +1,5 @@
 //! The state of a run of the controller, and the operations that every part of its loop uses.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::time::{Duration, SystemTime};
 

@@ -53,7 +53,7 @@ pub(crate) fn read<'a>(
 /// their usual forms. `None` means that the line needs the general path.
 #[expect(
     clippy::inline_always,
-    reason = "the sample is built where it is wanted; moving it takes longer than reading it"
+    reason = "the sample is built in place, because moving it takes longer than parsing it"
 )]
 #[inline(always)]
 pub(crate) fn repeated<'a>(line: &'a str, shape: &Shape) -> Option<Sample<'a>> {

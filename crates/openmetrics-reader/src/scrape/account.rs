@@ -60,7 +60,7 @@ impl Scraper {
     ///
     /// # Errors
     ///
-    /// Unless every part was declared complete and was read to its end, and all parts are for the same
+    /// Unless every part was declared complete and was read completely, and all parts are for the same
     /// minute. Data read before an error must not be used: what is absent from a part is not zero.
     pub async fn read_account(&self, query: &AccountQuery<'_>) -> Result<AccountAnswer, Error> {
         let read = self.read_account_with(query, |document| document).await?;

@@ -145,7 +145,7 @@ impl Scraper {
 
     /// Makes one request, and retries within limits if it fails for a transient reason.
     ///
-    /// The document is parsed once to its end: unreadable lines, truncation and foreign text are errors here.
+    /// The whole document is parsed: unreadable lines, truncation and foreign text are errors here.
     /// The caller checks whether it is *complete*.
     pub async fn scrape(&self, query: &Query<'_>) -> Result<Answer, Error> {
         let url = self.url("metrics");

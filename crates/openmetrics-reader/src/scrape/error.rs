@@ -85,7 +85,7 @@ pub enum ErrorKind {
         /// How the truncation was detected.
         why: &'static str,
     },
-    /// Part of what was requested is missing.
+    /// Part of the requested data is missing.
     #[error("{0}")]
     Incomplete(String),
     /// The request budget is used up.

@@ -3,7 +3,7 @@
 //! The endpoint shows one completed minute, three minutes late, in responses of at most 30,000 points, and
 //! allows 180 requests an hour for the whole account, shared by all clients (Temporal's documentation,
 //! OpenMetrics API reference). An account is therefore read in as few requests as possible, within a budget.
-//! A response counts only if it is declared complete and was read to its end: what is absent from a partial
+//! A response counts only if it is declared complete and was read completely: data absent from a partial
 //! response is not zero.
 //!
 //! [`Scraper::read_account`] reads an account; [`Scraper::scrape`] makes a single request.

@@ -173,7 +173,7 @@ async fn raw(answer: &'static [u8]) -> String {
 async fn a_cut_answer_hands_nothing_out(#[case] answer: &'static [u8]) {
     let client = client(builder(&raw(answer).await));
     let result = client
-        .samples(&actions(0, 60), |sample| panic!("handed out {sample:?}"))
+        .samples(&actions(0, 60), |sample| panic!("yielded {sample:?}"))
         .await;
     let error = result.expect_err("cut");
     assert!(

@@ -1,5 +1,5 @@
 //! The part of Spacelift's GraphQL schema that chains use. Other queries are rejected.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(clippy::unused_async, reason = "resolvers are async")]
 #![allow(
     clippy::used_underscore_binding,

@@ -1,9 +1,9 @@
 //! The activities, which communicate with the CI system, Temporal and people. All of them are idempotent.
 
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(
     clippy::unused_async,
-    reason = "activities are async, or they run on a thread of their own"
+    reason = "a synchronous activity would need a separate thread"
 )]
 
 use std::sync::Arc;

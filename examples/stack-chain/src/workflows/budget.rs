@@ -1,5 +1,5 @@
 //! The limit of runs per hour: a workflow in which all chains reserve their runs.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::collections::VecDeque;
 use std::time::SystemTime;

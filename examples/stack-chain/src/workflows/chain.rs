@@ -1,5 +1,5 @@
 //! The chain workflow: runs everything that depends on a stack, each one after its dependencies in the chain.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(clippy::needless_pass_by_value, reason = "handlers own their inputs")]
 
 use std::time::SystemTime;

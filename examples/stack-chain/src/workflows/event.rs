@@ -1,6 +1,6 @@
 //! The workflow for the end of a run. There is only one per run, so a second delivery has no effect. A chain
 //! claims a run that it triggered by starting this workflow first.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The workflow that runs one stack of a chain: approval, maintenance window, trigger, wait, and retries.
-#![allow(missing_docs, reason = "the macros make public items of their own")]
+#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::time::{Duration, SystemTime};
 
