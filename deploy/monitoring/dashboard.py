@@ -12,13 +12,13 @@ NAMESPACES = 'temporal_namespace=~"$namespace"'
 # Rows of panels: title, unit, kind, what it shows, and queries with their legends.
 ROWS = {
     "Money": [
-        ("Idle minimum", "currencyUSD", "stat", "US dollars an hour for provisioned capacity, at the last evaluation.",
+        ("Idle minimum", "currencyUSD", "stat", "US dollars per hour for provisioned capacity, at the last evaluation.",
          [("max(temporal_capacity_dollars_per_hour)", "")]),
         ("After the planned changes", "currencyUSD", "stat", "Idle minimum of all namespaces in US dollars per hour, after the changes of the last evaluation.",
          [("max(temporal_capacity_planned_dollars_per_hour)", "")]),
         ("Saved, against the peak of 7 days", "currencyUSD", "stat", "The highest idle minimum of the last 7 days, less that of now. `temporal-capacity report` has the savings.",
          [("max(max_over_time(temporal_capacity_dollars_per_hour[7d])) - max(temporal_capacity_dollars_per_hour)", "")]),
-        ("Idle minimum over time", "currencyUSD", "timeseries", "US dollars an hour.",
+        ("Idle minimum over time", "currencyUSD", "timeseries", "US dollars per hour.",
          [("max(temporal_capacity_dollars_per_hour)", "now"), ("max(temporal_capacity_planned_dollars_per_hour)", "planned")]),
     ],
     "Capacity, load and limit (metrics of Temporal Cloud, if this Prometheus scrapes them)": [

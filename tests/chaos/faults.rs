@@ -150,7 +150,7 @@ impl Fate {
                 ..Faults::default()
             });
             count(&self.done.clouds_away);
-            say("the cloud does not answer");
+            say("the cloud does not respond");
             // Most outages are short. Some last longer than an evaluation retries.
             if self.random.u8(0..4) == 0 {
                 self.wait(100.0, 160.0).await;

@@ -260,11 +260,11 @@ impl From<Action> for ActionName {
 #[serde(default)]
 #[schemars(!default, deny_unknown_fields)]
 pub struct PlannedPrice {
-    /// US dollars an hour before the change.
+    /// US dollars per hour before the change.
     pub per_hour_before: Option<Decimal>,
-    /// US dollars an hour after the change.
+    /// US dollars per hour after the change.
     pub per_hour_after: Option<Decimal>,
-    /// US dollars an hour at the size in `blocked_trus`; null if there is none.
+    /// US dollars per hour at the size in `blocked_trus`; null if there is none.
     #[schemars(default)]
     pub per_hour_blocked: Option<Decimal>,
 }
@@ -287,9 +287,9 @@ pub struct PlanSummary {
     pub hold: usize,
     /// Namespaces excluded by the allowlist or denylist.
     pub skip: usize,
-    /// Idle minimum of all namespaces in US dollars an hour, before the changes.
+    /// Idle minimum of all namespaces in US dollars per hour, before the changes.
     pub per_hour_before: Decimal,
-    /// Idle minimum of all namespaces in US dollars an hour, after the changes.
+    /// Idle minimum of all namespaces in US dollars per hour, after the changes.
     pub per_hour_after: Decimal,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,

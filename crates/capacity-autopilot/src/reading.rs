@@ -113,7 +113,7 @@ impl<'a> Reading<'a> {
                 // Requests that cannot be counted might be those of the next sample. Queued changes stay
                 // queued and are re-evaluated later.
                 return Err(Unread::because(
-                    "the ledger that stores the request budget does not answer",
+                    "the ledger that stores the request budget does not respond",
                 ));
             }
             return Ok(());

@@ -119,7 +119,7 @@ impl Trace {
             {
                 return refused(
                     line,
-                    "the time is not after that of the row before it",
+                    "the time is not later than in the previous row",
                     "Sort the rows by time and keep one row for each minute",
                 );
             }

@@ -220,9 +220,9 @@ impl From<ReasonCode> for &'static str {
 /// bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionPrice {
-    /// Cost of the current capacity in US dollars an hour; `None` if unknown.
+    /// Cost of the current capacity in US dollars per hour; `None` if unknown.
     pub per_hour_before: Option<Decimal>,
-    /// Cost of the wanted capacity in US dollars an hour; `None` if unknown.
+    /// Cost of the wanted capacity in US dollars per hour; `None` if unknown.
     pub per_hour_after: Option<Decimal>,
     /// The price that both are based on.
     pub price: ActionPrice,
@@ -247,7 +247,7 @@ impl Share {
 pub struct ConsideredOption {
     /// TRUs of the option; 0 means on-demand.
     pub trus: u32,
-    /// Limit of the option, in actions a second.
+    /// Limit of the option, in actions per second.
     pub limit: u64,
     /// Cost of an hour without actions, in US dollars.
     pub idle_hour: Decimal,

@@ -76,7 +76,7 @@ limits! {
         limit: "action_limit",
         envelope: "action_on_demand_envelope_limit",
     }
-    /// gRPC requests a second to the frontend.
+    /// gRPC requests per second to the frontend.
     Requests {
         "requests", "request", 1_500 a second for each TRU,
         served: "service_request_count" in 50 series,
@@ -84,7 +84,7 @@ limits! {
         limit: "service_request_limit",
         envelope: "service_request_on_demand_envelope_limit",
     }
-    /// Lower-level operations a second.
+    /// Lower-level operations per second.
     Operations {
         "operations", "operation", 4_000 a second for each TRU,
         served: "operations_count" in 50 series,

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Location,
     /// There is no ledger at the location, and the command does not create one.
     Missing,
-    /// The database does not answer, or refuses the connection.
+    /// The database does not respond, or refuses the connection.
     Unreachable,
     /// The database reports that it is damaged, or a row cannot be decoded.
     Corrupted,
@@ -49,7 +49,7 @@ impl LedgerError {
         }
     }
 
-    /// Returns the error for a ledger that did not answer in time.
+    /// Returns the error for a ledger that did not respond in time.
     pub fn unanswered(location: &str, waited: std::time::Duration) -> Self {
         let detail = format!("no response in {} s", waited.as_secs());
         Self::new(ErrorKind::Unreachable, location, detail)

@@ -266,7 +266,7 @@ impl ChangeActivities {
         match tokio::time::timeout(CONCLUDE, started).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(again(&error.to_string(), None)),
-            Err(_) => Err(again("the Temporal service did not answer", None)),
+            Err(_) => Err(again("the Temporal service did not respond", None)),
         }
     }
 

@@ -46,7 +46,7 @@ pub enum ControllerError {
 #[non_exhaustive]
 pub enum AskError {
     /// No answer in time: no worker is polling, or the evaluation takes longer.
-    #[error("the controller did not answer in {} s; is a worker polling?", .0.as_secs())]
+    #[error("the controller did not respond in {} s; is a worker polling?", .0.as_secs())]
     NoAnswer(Duration),
     /// The service or the controller refused the request.
     #[error("cannot query the controller: {0}")]
@@ -156,7 +156,7 @@ impl Controller {
     ///
     /// # Errors
     ///
-    /// If the service refuses or does not answer.
+    /// If the service refuses or does not respond.
     pub async fn trigger(&self, trigger: Trigger) -> Result<(), ControllerError> {
         match trigger {
             Trigger::Evaluation => self.signal_with_start(TriggerEvaluation).await,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Figures {
     /// Number of decisions, by action and reason code.
     pub decisions: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Idle minimum of all namespaces, in US dollars an hour.
+    /// Idle minimum of all namespaces, in US dollars per hour.
     pub dollars_per_hour: Decimal,
     /// The same amount after the changes of this evaluation.
     pub planned_dollars_per_hour: Decimal,

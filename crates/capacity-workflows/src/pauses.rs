@@ -66,7 +66,7 @@ impl Pause {
 ///
 /// # Errors
 ///
-/// If the service refuses or does not answer. Nothing is paused then.
+/// If the service refuses or does not respond. Nothing is paused then.
 pub async fn open(
     client: &Client,
     installation: &Installation,
@@ -107,7 +107,7 @@ pub async fn open(
 ///
 /// # Errors
 ///
-/// If the service refuses or does not answer.
+/// If the service refuses or does not respond.
 pub async fn close(
     client: &Client,
     installation: &Installation,
@@ -136,7 +136,7 @@ pub async fn close(
 ///
 /// # Errors
 ///
-/// If the service refuses or does not answer.
+/// If the service refuses or does not respond.
 pub async fn read(
     client: &Client,
     installation: &Installation,
@@ -189,5 +189,5 @@ pub async fn read_all(client: &Client, installation: &Installation) -> Result<Ve
 }
 
 fn no_answer() -> String {
-    format!("the Temporal service did not answer in {} s", BOUND.as_secs())
+    format!("the Temporal service did not respond in {} s", BOUND.as_secs())
 }

@@ -55,9 +55,9 @@ pub(crate) async fn watch_controller(
                     }
                 }
             }
-            // There is no controller yet, or it does not answer: the age of the last evaluation shows that.
+            // There is no controller yet, or it does not respond: the age of the last evaluation shows that.
             Err(problem) => {
-                tracing::debug!(%problem, "the controller did not answer");
+                tracing::debug!(%problem, "the controller did not respond");
                 let now = look_at_history(client, installation).await;
                 if let Some(now) = &now
                     && stuck.as_ref() == Some(now)

@@ -41,7 +41,7 @@ pub enum ErrorKind {
         source: reqwest::Error,
     },
     /// No complete response in time, according to our timeout or the server's.
-    #[error("{host} did not answer in time: {message}")]
+    #[error("{host} did not respond in time: {message}")]
     Timeout {
         /// The host.
         host: String,

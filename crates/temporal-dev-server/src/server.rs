@@ -46,7 +46,7 @@ pub enum StartError {
     #[error("the Temporal development server could not be started")]
     Spawn(#[source] std::io::Error),
     /// The server did not become healthy.
-    #[error("the Temporal development server did not answer within {} s; its log: {log}", START_TIMEOUT.as_secs())]
+    #[error("the Temporal development server did not respond within {} s; its log: {log}", START_TIMEOUT.as_secs())]
     NotHealthy {
         /// The end of its log.
         log: String,

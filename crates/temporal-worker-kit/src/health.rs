@@ -139,7 +139,7 @@ async fn describe_namespace(client: &Client) -> Result<(), NotReady> {
             status.message()
         ))),
         Err(_) => Err(NotReady::new(format!(
-            "Temporal did not answer within {} s",
+            "Temporal did not respond within {} s",
             TIMEOUT.as_secs()
         ))),
     }

@@ -30,7 +30,7 @@ impl LedgerHandle {
     ///
     /// # Errors
     ///
-    /// If the ledger cannot be opened or does not answer in time, or if the call fails.
+    /// If the ledger cannot be opened or does not respond in time, or if the call fails.
     pub async fn call<T>(
         &self,
         call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,

@@ -112,7 +112,7 @@ pub(super) fn options_of(
     capacities.into_iter().map(about).collect()
 }
 
-/// Limit at a size in actions a second; for the current size, the limit in effect.
+/// Limit at a size in actions per second; for the current size, the limit in effect.
 fn limit_of(snapshot: &Snapshot, decision: &Decision, capacity: Capacity) -> Option<Rate> {
     let in_force = snapshot.limits[LimitKind::Actions].filter(|_| decision.current == Some(capacity));
     in_force.or_else(|| match capacity {

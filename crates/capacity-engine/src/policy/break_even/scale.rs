@@ -1,4 +1,4 @@
-//! The scale for remembered hours: one byte per rate, exact below 50 actions a second, then in steps of 4%.
+//! The scale for remembered hours: one byte per rate, exact below 50 actions per second, then in steps of 4%.
 
 /// Code of an unknown hour.
 pub(super) const UNKNOWN: u8 = 255;

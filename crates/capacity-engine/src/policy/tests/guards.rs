@@ -375,7 +375,7 @@ fn a_scale_up_keeps_what_was_made_of_each_size() {
     assert_eq!(
         options(&held)[4..6],
         [
-            "5* (2500/s): wanted, but held: someone else changed its capacity recently",
+            "5* (2500/s): wanted, but held: someone else changed the capacity recently",
             "6 (3000/s): not chosen",
         ]
     );
