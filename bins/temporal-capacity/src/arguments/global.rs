@@ -10,7 +10,7 @@ use crate::terminal::{Color, LogFormat};
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Output format: table, json, jsonl, csv, markdown, html or none; each command supports some of these.
+    /// Output format, if supported: table, json, jsonl, csv, markdown, html or none.
     #[arg(
         short,
         long,
