@@ -1,4 +1,4 @@
-//! What this worker adds to `/metrics` and `/readyz`.
+//! The worker's additions to `/metrics` and `/readyz`.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;

@@ -71,7 +71,7 @@ pub struct Judged {
     pub next_state: Option<PolicyState>,
     /// The decision of the shadow policy.
     pub shadow: Option<ShadowDecision>,
-    /// What is known about the namespace.
+    /// Everything known about the namespace.
     pub snapshot: Snapshot,
     /// The policy state before the decision.
     pub state: Option<PolicyState>,
@@ -86,7 +86,7 @@ pub struct ShadowDecision {
     pub next_state: Option<PolicyState>,
 }
 
-/// Where the data of the last hour came from.
+/// Source of the data of the last hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UsageSource {
@@ -124,14 +124,14 @@ pub struct Evaluation {
     pub account: Option<String>,
     /// One decision for each namespace in scope, ordered by name.
     pub decisions: Vec<Judged>,
-    /// What is known about the account.
+    /// Everything known about the account.
     pub view: AccountView,
     /// The rules that decided.
     pub rules: Rules,
     /// Why no namespace of the account has usable metrics, if none has. No metric-based decisions were made
     /// then.
     pub metrics_unavailable: Option<MetricsProblem>,
-    /// Where the data of the last hour came from.
+    /// Source of the data of the last hour.
     pub usage_source: UsageSource,
     /// Why the ledger could not be used. The warnings contain it as well.
     pub ledger_problem: Option<String>,

@@ -21,7 +21,7 @@ pub struct OpenChange<'a> {
     pub to_trus: u32,
     /// The id of the operation.
     pub operation_id: &'a str,
-    /// When it was started; `None` if that was not recorded.
+    /// Start time; `None` if it was not recorded.
     pub started_at: Option<Timestamp>,
 }
 

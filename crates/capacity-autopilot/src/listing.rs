@@ -41,7 +41,7 @@ pub enum ObserveError {
     NothingMatches {
         /// The globs that matched nothing.
         patterns: String,
-        /// How many namespaces the account lists.
+        /// Number of namespaces that the account lists.
         listed: usize,
     },
 }

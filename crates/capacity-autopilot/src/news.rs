@@ -16,7 +16,7 @@ pub fn resolved(ended: Vec<String>) -> Option<Section> {
     })
 }
 
-/// What a plan announces.
+/// The announcements of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanNews {
     /// The plan, reduced to new announcements.

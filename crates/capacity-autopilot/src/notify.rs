@@ -19,9 +19,9 @@ pub struct Digest<'a> {
     pub plan_id: &'a str,
     /// Whether metrics were unavailable for the whole account.
     pub metrics_unavailable: bool,
-    /// Its decisions.
+    /// Decisions of the plan.
     pub decisions: &'a [PlannedDecision],
-    /// Its warnings.
+    /// Warnings of the plan.
     pub warnings: &'a [String],
     /// The outcomes of its changes.
     pub changes: &'a [ChangeResult],

@@ -34,7 +34,7 @@ pub struct Plan {
     pub plan_id: String,
     /// The account of the namespaces; null if there are no namespaces.
     pub account: Option<String>,
-    /// When the evaluation was made (UTC).
+    /// Time of the evaluation (UTC).
     #[schemars(with = "String")]
     pub evaluated_at: Timestamp,
     /// Whether metrics were missing, stale or incomplete for the whole account: no metric-based decisions were made.
@@ -85,7 +85,7 @@ pub struct PlannedPolicies {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedPolicy {
-    /// Its name, as in `POLICY`.
+    /// Name of the policy, as in `POLICY`.
     pub name: String,
     /// Version of the policy's rules.
     pub version: i64,
@@ -347,13 +347,13 @@ pub enum PlanError {
     /// A plan that is too old.
     #[error("the plan is {age_minutes} minutes old, and at most {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
     TooOld {
-        /// Its age in minutes.
+        /// Age of the plan in minutes.
         age_minutes: i64,
     },
     /// A plan from the future.
     #[error("the plan is {minutes} minutes in the future: check the clocks, then make a new one")]
     FromTheFuture {
-        /// How far in the future, in minutes.
+        /// Minutes by which the plan is in the future.
         minutes: i64,
     },
     /// A decision whose parts contradict each other.

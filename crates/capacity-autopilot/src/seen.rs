@@ -60,7 +60,7 @@ impl SizesSeen {
 #[derive(Debug, Default)]
 pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
 
-/// When the traffic was read, and its rates.
+/// Time at which the traffic was read, and its rates.
 type ReadAt = (Timestamp, PerLimit<Rate>);
 
 /// Standby traffic older than this is not reported.

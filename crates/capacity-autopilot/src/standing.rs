@@ -27,9 +27,9 @@ pub const METRICS_UNUSABLE: &str = "the account: metrics unusable";
 pub struct Problem {
     /// Number of consecutive evaluations that have seen it.
     pub seen: u32,
-    /// When it was last announced; `None` if it was not.
+    /// Time of the last announcement; `None` if there was none.
     pub told: Option<Timestamp>,
-    /// When it was first seen.
+    /// Time when it was first seen.
     pub since: Option<Timestamp>,
 }
 

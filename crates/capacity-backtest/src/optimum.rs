@@ -19,7 +19,7 @@ const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 /// more make no difference.
 const MOST_COURSES: usize = 32;
 
-/// What a course may use.
+/// The knowledge that a course may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Knowledge {
     /// The whole future.

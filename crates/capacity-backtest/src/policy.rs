@@ -6,7 +6,7 @@ use capacity_engine::break_even::{
 };
 use capacity_engine::pricing::in_dollars;
 
-/// What a policy knows at one minute. It never includes the demand.
+/// The data that a policy has at one minute. It never includes the demand.
 #[derive(Debug)]
 pub struct View<'a> {
     /// Minute of the evaluation; minute 0 starts an hour.

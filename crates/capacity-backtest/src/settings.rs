@@ -11,7 +11,7 @@ use crate::trace::Trace;
 /// Minutes of an hour.
 pub(crate) const HOUR: i64 = 60;
 
-/// When evaluations run.
+/// The times at which evaluations run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cadence {
@@ -125,7 +125,7 @@ impl fmt::Display for Contender {
 /// Settings of a backtest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// When `break-even` is evaluated.
+    /// Evaluation times of `break-even`.
     pub cadence: Cadence,
     /// Parameters of `break-even`. The optima also use its delay value to price waiting.
     pub parameters: Parameters,

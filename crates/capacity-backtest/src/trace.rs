@@ -40,9 +40,9 @@ const MOST_MINUTES: usize = 20_000_000;
 pub struct TraceError {
     /// Line of the file, starting from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// How to fix it.
+    /// The remedy.
     pub remedy: String,
 }
 

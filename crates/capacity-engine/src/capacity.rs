@@ -199,11 +199,11 @@ pub enum RequestState {
 /// The latest request to change a namespace's capacity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityRequest {
-    /// Its current status.
+    /// Current state of the request.
     pub state: RequestState,
-    /// When it began.
+    /// Start time.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended_at: Option<Timestamp>,
     /// The operation that carries it out.
     pub operation_id: Option<String>,

@@ -269,9 +269,9 @@ pub struct Decision {
     pub namespace: NamespaceId,
     /// The action.
     pub action: Action,
-    /// Its current capacity; `None` if it is unknown.
+    /// Current capacity of the namespace; `None` if it is unknown.
     pub current: Option<Capacity>,
-    /// Its capacity after the decision; `None` if it is unknown.
+    /// Capacity of the namespace after the decision; `None` if it is unknown.
     pub wanted: Option<Capacity>,
     /// The capacity that the policy wanted and that a restriction or guard held back.
     pub blocked: Option<Capacity>,
@@ -281,7 +281,7 @@ pub struct Decision {
     pub reason: String,
     /// Whether the decision is announced. Capacity changes are always announced.
     pub announce: bool,
-    /// What the capacity costs before and after.
+    /// Cost of the capacity before and after the decision.
     pub price: DecisionPrice,
     /// The throttled share of the limit that throttles most; `None` if nothing is throttled.
     pub throttled_share: Option<Share>,

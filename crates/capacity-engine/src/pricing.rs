@@ -55,9 +55,9 @@ pub enum InvalidPrice {
         thousands(*end), thousands(*before)
     )]
     Tiers {
-        /// Where the previous tier ends; 0 for the first one.
+        /// End of the previous tier; 0 for the first one.
         before: u64,
-        /// Where this tier ends.
+        /// End of this tier.
         end: u64,
     },
     /// A percentage outside the allowed range.
@@ -147,7 +147,7 @@ pub fn in_dollars(money: Decimal) -> String {
 /// One tier of a price list: one price for the actions of a month up to `up_to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceTier {
-    /// Where the tier ends, in actions of the account in a calendar month.
+    /// End of the tier, in actions of the account in a calendar month.
     pub up_to: u64,
     /// Price of actions in this tier.
     pub price: PricePerMillion,
@@ -166,7 +166,7 @@ impl PlanPercentage {
     ///
     /// # Errors
     ///
-    /// Unless it is from 0 to 100, with at most 4 decimals.
+    /// If it is not between 0 and 100, or has more than 4 decimals.
     pub fn try_new(percentage: Decimal) -> Result<Self, InvalidPrice> {
         let fits = (Decimal::ZERO..=Decimal::ONE_HUNDRED).contains(&percentage);
         if fits && percentage.normalize().scale() <= PERCENTAGE_DECIMALS {

@@ -44,7 +44,7 @@ pub enum RestrictionScope {
     Namespace(NamespaceId),
 }
 
-/// Where a restriction comes from.
+/// The source of a restriction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 #[serde(rename_all = "snake_case")]
@@ -68,13 +68,13 @@ pub struct Restriction {
     pub direction: Direction,
     /// The namespaces that the restriction applies to.
     pub scope: RestrictionScope,
-    /// When the restriction ends by itself; `None` if it has to be lifted.
+    /// Time when the restriction ends by itself; `None` if it has to be lifted.
     pub until: Option<Timestamp>,
     /// Reason code of decisions that it holds.
     pub code: ReasonCode,
     /// The reason, as a clause that follows `but`, for example `scale-downs are paused`.
     pub reason: String,
-    /// Where the restriction comes from.
+    /// Source of the restriction.
     pub origin: RestrictionOrigin,
 }
 

@@ -115,11 +115,11 @@ impl Snapshot {
 pub struct MovingReplica {
     /// Which replica, and its state: `replica aws-us-west-2 is being added`.
     pub what: String,
-    /// When that began.
+    /// Start time of that state.
     pub since: Option<Since>,
 }
 
-/// When something began.
+/// The time when something began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -130,7 +130,7 @@ pub enum Since {
     AtLeast(Timestamp),
 }
 
-/// What the metrics report about the usage of a namespace.
+/// The usage of a namespace according to the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedUsage {
@@ -138,7 +138,7 @@ pub enum ReportedUsage {
     Missing,
     /// There are series without usable data.
     Unknown {
-        /// Why they are unusable.
+        /// Why the metrics are unusable.
         why: String,
     },
     /// Usage by minute. An idle namespace has minutes too, with rates of zero.
@@ -172,12 +172,12 @@ pub enum UsageGap {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CapacityInfo {
-    /// Not requested.
+    /// The capacity info was not requested.
     #[default]
     NotRead,
     /// Requested, but not available.
     Unavailable {
-        /// Why it is not available.
+        /// Why the capacity info is unavailable.
         why: String,
     },
     /// Reported by the service.

@@ -15,7 +15,7 @@ pub(crate) enum Pool {
     Postgres(PgPool),
 }
 
-/// How a ledger is opened.
+/// The mode in which a ledger is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opening {
     Create,

@@ -50,7 +50,7 @@ pub enum Recorded {
     /// It already existed and now has more data: it is complete, or has more namespaces or more of their
     /// values.
     Completed,
-    /// Its hour was already aggregated.
+    /// The hour of the minute was already aggregated.
     TooOld,
 }
 
@@ -70,21 +70,21 @@ pub struct HourRecord {
     /// Sum of the served action rates of known minutes, in millionths per second. Multiply by 60 to get
     /// actions.
     pub actions_sum: i64,
-    /// The same for requests.
+    /// Sum of the served request rates of known minutes, in millionths per second.
     pub requests_sum: i64,
-    /// The same for operations.
+    /// Sum of the served operation rates of known minutes, in millionths per second.
     pub operations_sum: i64,
-    /// Highest minute of served plus throttled actions, in millionths per second.
+    /// Highest rate of served plus throttled actions in a minute, in millionths per second.
     pub actions_highest: i64,
-    /// The same for requests.
+    /// Highest rate of served plus throttled requests in a minute, in millionths per second.
     pub requests_highest: i64,
-    /// The same for operations.
+    /// Highest rate of served plus throttled operations in a minute, in millionths per second.
     pub operations_highest: i64,
-    /// Minutes in which served actions were read. The sum covers these minutes.
+    /// Minutes in which served actions were read, which are the minutes in `actions_sum`.
     pub actions_known_minutes: i64,
-    /// The same for requests.
+    /// Minutes in which served requests were read, which are the minutes in `requests_sum`.
     pub requests_known_minutes: i64,
-    /// The same for operations.
+    /// Minutes in which served operations were read, which are the minutes in `operations_sum`.
     pub operations_known_minutes: i64,
 }
 
@@ -101,7 +101,7 @@ pub struct EvaluationRecord {
     pub dry_run: bool,
     /// Whether its metrics were unusable.
     pub blind: bool,
-    /// Who evaluated: a worker or a person.
+    /// Worker or person that evaluated.
     pub by: String,
     /// Where the data of the last hour came from: `ledger`, `prometheus` or `1 minute`.
     pub usage_window: String,
@@ -151,13 +151,13 @@ pub struct ChangeRecord {
     pub from_trus: i64,
     /// Wanted TRUs.
     pub to_trus: i64,
-    /// Its outcome.
+    /// Outcome of the change.
     pub outcome: String,
     /// The reason, if the outcome is not the requested one.
     pub error: Option<String>,
-    /// When it was recorded (milliseconds since 1970).
+    /// Time when it was recorded (milliseconds since 1970).
     pub ended_at_ms: i64,
-    /// Who carried it out.
+    /// Worker or person that carried it out.
     pub by: String,
 }
 
@@ -249,16 +249,16 @@ pub struct HistoryRow {
     pub evaluated_at_ms: i64,
     /// Whether this was a dry run.
     pub dry_run: bool,
-    /// Who evaluated: a worker or a person.
+    /// Worker or person that evaluated.
     pub by: String,
-    /// Where the data of the last hour came from.
+    /// Source of the data of the last hour.
     pub usage_window: String,
     /// Price of a million actions, in millionths of a dollar, on which the costs are based.
     pub price_micro_dollars: i64,
     /// The decision.
     #[serde(flatten)]
     pub decision: DecisionRecord,
-    /// Its outcome, if it was a change.
+    /// Outcome, if it was a change.
     pub outcome: Option<String>,
     /// The reason, if the outcome is not the requested one.
     pub error: Option<String>,

@@ -70,9 +70,9 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
 
 /// The minimum number of additions of a database with the table for policy state.
 pub(crate) const WITH_POLICY_STATE: usize = 1;
-/// The same for decisions of policies.
+/// Number of additions from which the table of policies' decisions exists.
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
-/// The same for the inputs of decisions.
+/// Number of additions from which the table of decision inputs exists.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;
 /// The same for decisions that are not changes, in blocks.
 pub(crate) const WITH_DECISION_BLOCKS: usize = 4;

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_mins(20);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// How long the download URL is valid.
+/// Validity of the download URL.
 const DOWNLOAD: &str = "1800s";
 
 /// A billing report that was downloaded and parsed.
@@ -27,9 +27,9 @@ const DOWNLOAD: &str = "1800s";
 pub struct FetchedBill {
     /// Id of the billing report.
     pub billing_report_id: String,
-    /// When it was generated.
+    /// Time when it was generated.
     pub made: Timestamp,
-    /// Its content.
+    /// Content of the report.
     pub bill: Bill,
 }
 
@@ -146,7 +146,7 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
     })
 }
 
-/// The same for retries of one request, and different for the next run.
+/// Returns the operation id, which is the same for retries of a request, but different for the next run.
 fn operation_id(spec: &BillingReportSpec, now: Timestamp) -> String {
     let name = format!(
         "billing-report/{}/{}/{}",

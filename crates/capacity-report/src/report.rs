@@ -105,7 +105,7 @@ pub(crate) struct Shared {
 pub struct NamespaceReport {
     /// Full id of the namespace.
     pub namespace: String,
-    /// Its figures.
+    /// Figures of the namespace.
     #[serde(flatten)]
     pub figures: Figures,
 }
@@ -142,7 +142,7 @@ pub struct Figures {
     pub missing_minutes: i64,
     /// Known minutes whose demand was rebuilt for the alternatives.
     pub rebuilt_minutes: i64,
-    /// What other policies would have cost and throttled.
+    /// Cost and throttling that other policies would have caused.
     pub alternatives: Vec<Alternative>,
 }
 
@@ -155,7 +155,7 @@ pub struct Alternative {
     pub idle_actions: u64,
     /// Cost of these actions.
     pub idle_usd: Decimal,
-    /// How much less was actually paid; negative if more was paid.
+    /// Amount saved compared with this policy; negative if more was actually paid.
     pub saved_usd: Decimal,
     /// Attempts that would have been throttled.
     pub throttled_actions: u64,
@@ -170,7 +170,7 @@ pub struct Alternative {
 /// A capacity change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// When it was recorded.
+    /// Time when the change was recorded.
     pub at: Timestamp,
     /// Full id of the namespace.
     pub namespace: String,
@@ -178,11 +178,11 @@ pub struct Change {
     pub from_trus: i64,
     /// Wanted TRUs.
     pub to_trus: i64,
-    /// Its outcome.
+    /// Outcome of the change.
     pub outcome: String,
-    /// Who carried it out.
+    /// Worker or person that carried out the change.
     pub by: String,
-    /// Its row in `capacity_changes`.
+    /// Id of the row in `capacity_changes`.
     pub operation_id: String,
     /// The evaluation that decided it.
     pub plan_id: String,
@@ -191,7 +191,7 @@ pub struct Change {
 /// Changes by one author with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ByWhom {
-    /// Who carried them out: a worker or a person.
+    /// Worker or person that carried out the changes.
     pub by: String,
     /// Outcome of the changes.
     pub outcome: String,

@@ -23,7 +23,7 @@ pub struct Figure {
     pub figure: String,
     /// Value of the figure.
     pub value: String,
-    /// How it is computed from the rows.
+    /// Formula that calculates the figure from the rows.
     pub formula: String,
     /// Rows that it is computed from.
     pub rows: Vec<Rows>,
@@ -214,7 +214,7 @@ fn of_namespace(gathered: &Gathered, namespace: &str, runs: &Runs) -> Rows {
     }
 }
 
-/// All known minutes of the namespace's hours.
+/// Returns all known minutes in the namespace's hours.
 fn known(namespace: &Namespace) -> Runs {
     let (Some(first), Some(last)) = (namespace.hours.first(), namespace.hours.last()) else {
         return Runs::default();

@@ -9,7 +9,7 @@ use crate::catalogue::entry;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Not set.
+    /// The setting is not set.
     Default,
     /// A line of a settings file or a `.env`.
     Line {
@@ -47,7 +47,7 @@ pub struct Mistake {
     pub value: Option<String>,
     /// Origin of the value.
     pub origin: Option<Origin>,
-    /// What is wrong, and how to fix it.
+    /// The problem and its remedy.
     pub problem: String,
 }
 

@@ -43,7 +43,7 @@ pub struct Settings {
     pub dry_run: bool,
     /// Location of the ledger for usage, decisions and changes.
     pub ledger: Option<capacity_ledger::Location>,
-    /// How long the ledger keeps each kind of row.
+    /// Retention of each kind of row in the ledger.
     pub keep: Keep,
     /// Slack webhook for notifications.
     pub slack: Option<slack_notifier::Config>,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// How long the ledger keeps each kind of row.
+/// Retention of each kind of row in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Minutes of usage, before they are aggregated into hours.
@@ -71,7 +71,7 @@ pub struct Home {
     pub address: Option<String>,
     /// The namespace, as configured.
     pub namespace: Option<String>,
-    /// Its key.
+    /// API key for the service.
     pub api_key: Option<Secret>,
     /// The client certificate and its private key.
     pub certificate: Option<(Pem, Pem)>,
@@ -81,7 +81,7 @@ pub struct Home {
     pub server_ca: Option<Pem>,
     /// The name in the service's certificate, if it differs from the address.
     pub server_name: Option<String>,
-    /// Its task queue.
+    /// Task queue of the autopilot.
     pub task_queue: String,
     /// The name of this installation, if it is not the only one in its Temporal namespace.
     pub installation: Option<String>,

@@ -43,7 +43,7 @@ pub(crate) fn recorder() -> String {
 /// Prefix of the announcement time in the failure of a tick that got no response.
 pub(crate) const TOLD_AT: &str = "announced at ";
 
-/// The same in releases up to 0.1.
+/// Like `TOLD_AT`, in releases up to 0.1.
 const TOLD_AT_0_1: &str = "people were told at "; // prose: quoted
 
 pub(crate) fn told_at(failure: &str) -> Option<String> {

@@ -106,7 +106,7 @@ impl From<&ChangeOrder> for ChangeRequest {
 pub struct StepRequest {
     /// The change.
     pub request: ChangeRequest,
-    /// Its current state; empty before the first step.
+    /// Current state of the change; empty before the first step.
     pub state: Option<ChangeState>,
 }
 
@@ -123,7 +123,7 @@ pub struct StepResult {
 pub struct Redecide {
     /// The change.
     pub request: ChangeRequest,
-    /// What was found.
+    /// Observed state.
     pub found: String,
 }
 
@@ -133,7 +133,7 @@ pub struct Redecide {
 pub struct Redecision {
     /// The change to continue with.
     pub request: Option<ChangeRequest>,
-    /// Why there is no change.
+    /// Why there is no change to make.
     pub dropped: String,
 }
 
@@ -166,7 +166,7 @@ pub struct ChangeReport {
     pub recorded: bool,
     /// Whether the controller was signaled about the end.
     pub signaled: bool,
-    /// Why it was not started: a stable code such as `paused`.
+    /// Stable code such as `paused` if the change was not started.
     pub code: Option<String>,
     /// Whether the service may have received its POST.
     pub posted: bool,
@@ -190,9 +190,9 @@ pub struct ChangeReport {
 pub struct StalledChange {
     /// The change.
     pub change: ChangeRequest,
-    /// When it last made progress (milliseconds since 1970).
+    /// Time when the change last made progress (milliseconds since 1970).
     pub since_ms: u64,
-    /// When it was started (milliseconds since 1970).
+    /// Time when the change was started (milliseconds since 1970).
     pub started_ms: Option<u64>,
 }
 

@@ -44,7 +44,7 @@ pub struct EvaluateResult {
     pub changes: Vec<ChangeRequest>,
     /// Namespaces that need capacity, whether or not they are changed.
     pub needed: Vec<String>,
-    /// How many changes may run at the same time.
+    /// Maximum number of concurrent changes.
     pub max_concurrent: u32,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,

@@ -14,7 +14,7 @@ pub struct Figures {
     pub decisions: BTreeMap<String, BTreeMap<String, u64>>,
     /// Idle minimum of all namespaces, in US dollars per hour.
     pub dollars_per_hour: Decimal,
-    /// The same amount after the changes of this evaluation.
+    /// Idle minimum of all namespaces after the changes of this evaluation, in US dollars per hour.
     pub planned_dollars_per_hour: Decimal,
     /// Namespaces with provisioned capacity.
     pub provisioned_namespaces: u64,

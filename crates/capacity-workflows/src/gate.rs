@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How long a verdict keeps the gate open.
+/// Time for which a verdict keeps the gate open.
 const OPEN_FOR_MS: u64 = 60 * 60 * 1_000;
-/// How long a scale-up waits behind a change without a verdict.
+/// Time that a scale-up waits behind a change without a verdict.
 const SCALE_UP_BEHIND_MS: u64 = 30 * 1_000;
-/// How long a scale-down waits behind a change without a verdict.
+/// Time that a scale-down waits behind a change without a verdict.
 const SCALE_DOWN_BEHIND_MS: u64 = 2 * 60 * 1_000;
 /// Maximum number of posted changes without a verdict.
 const MOST_WITHOUT_VERDICT: usize = 3;
@@ -27,7 +27,7 @@ pub struct Gate {
     pub scale_ups_without_verdict: usize,
     /// Scale-downs that posted and ended without a verdict since the gate closed.
     pub scale_downs_without_verdict: usize,
-    /// When the last of these changes started.
+    /// Start time of the last of these changes.
     pub last_without_verdict_ms: Option<u64>,
     /// Builds (version and commit) whose changes had a verdict.
     pub verified_builds: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Gate {
 pub struct Unverified {
     /// Whether it scales up.
     pub scales_up: bool,
-    /// When it started.
+    /// Start time of the change.
     pub started_ms: u64,
 }
 
@@ -48,7 +48,7 @@ pub struct Unverified {
 pub enum Passage {
     /// Now.
     Now,
-    /// Not before this time, unless a verdict comes first.
+    /// Not before this time (milliseconds since 1970), unless a verdict comes first.
     At(u64),
     /// Not before a verdict, or before a person resumes.
     Blocked,

@@ -23,7 +23,7 @@ pub const CHANGE_OUTCOMES: [&str; 10] = [
     "other",
 ];
 
-/// What a worker knows about evaluations. Clones share it.
+/// A worker's knowledge about evaluations. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EvaluationHealth(Arc<Known>);
 

@@ -16,7 +16,7 @@ use crate::settings::ActivitySettings;
 /// Time limit, so that the last look and the POST are at most five seconds apart.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// What forbids a change: a stable code and a sentence.
+/// The reason not to make a change: a stable code and a sentence.
 pub(crate) struct NotNow {
     pub(crate) code: &'static str,
     pub(crate) why: String,
@@ -31,7 +31,7 @@ impl NotNow {
     }
 }
 
-/// What could not be read.
+/// An error of the final check: something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookError {
     #[error("the pauses could not be read in time")]

@@ -60,7 +60,7 @@ pub struct EvaluationReport {
     pub warnings: Vec<String>,
     /// Why the ledger could not be used.
     pub ledger_problem: Option<String>,
-    /// Why there was no evaluation.
+    /// Why there was no evaluation; `None` if there was one.
     pub error: Option<String>,
     /// Number of changes that this evaluation left out, because a payload has limited space.
     pub changes_left_out: usize,
@@ -168,7 +168,7 @@ pub struct ObserveRequest {
     pub ledgers: BTreeMap<String, i64>,
 }
 
-/// What was observed and decided, and how to make the changes.
+/// The observations and decisions of an evaluation, and the parameters of its changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
@@ -176,9 +176,9 @@ pub struct Observation {
     pub report: EvaluationReport,
     /// The changes, in the order in which they are carried out; none in dry run or while paused.
     pub changes: Vec<ChangeRequest>,
-    /// How many changes may run at the same time.
+    /// Maximum number of concurrent changes.
     pub max_concurrent: u32,
-    /// How long the evaluation waits for its changes, in seconds.
+    /// Maximum time that the evaluation waits for its changes, in seconds.
     pub wait_seconds: u64,
     /// Number of changes left to the next evaluation, which follows immediately, because a payload has
     /// limited space.
@@ -292,11 +292,11 @@ pub struct PauseSeen {
     pub open: bool,
     /// Reason for the pause.
     pub reason: String,
-    /// Who paused.
+    /// Person who paused.
     pub by: String,
-    /// When it was opened (UTC, RFC 3339).
+    /// Time when the pause was opened (UTC, RFC 3339).
     pub since: String,
-    /// When it ends by itself (UTC, RFC 3339).
+    /// Time when the pause ends by itself (UTC, RFC 3339).
     pub until: Option<String>,
 }
 
@@ -306,7 +306,7 @@ pub struct PauseSeen {
 pub struct NotPermitted {
     /// The version that was refused. A change of another version is attempted again.
     pub resource_version: String,
-    /// When it was refused (milliseconds since 1970).
+    /// Time of the refusal (milliseconds since 1970).
     pub at_ms: u64,
 }
 
@@ -316,7 +316,7 @@ pub struct NotPermitted {
 pub struct SpecChanged {
     /// The fields that differed.
     pub fields: Vec<String>,
-    /// When the difference was seen (milliseconds since 1970).
+    /// Time when the difference was seen (milliseconds since 1970).
     pub at_ms: u64,
 }
 
@@ -395,7 +395,7 @@ pub struct SampleRequest {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TickRequest {
-    /// How long the controller may take to respond, in seconds.
+    /// Timeout for the controller's response, in seconds.
     pub wait_seconds: Option<u64>,
 }
 

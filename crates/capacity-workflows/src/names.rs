@@ -25,7 +25,7 @@ pub fn record_id(operation_id: &str) -> String {
     format!("capacity-record/{operation_id}")
 }
 
-/// What a pause stops.
+/// The kind of changes that a pause stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum PauseKind {

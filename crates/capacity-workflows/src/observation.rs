@@ -15,7 +15,7 @@ const DECISION_BYTES: usize = 42_000;
 /// outcome.
 pub(crate) const MOST_CHANGES: usize = 150;
 
-/// Where to keep decisions that change nothing and need no announcement.
+/// Where decisions are kept that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuietDecisions {

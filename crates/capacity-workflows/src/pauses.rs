@@ -37,9 +37,9 @@ fn error(what: &'static str) -> impl Fn(String) -> PauseError {
 /// The latest pause of one kind, open or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// What the pause stops.
+    /// The kind of changes that the pause stops.
     pub kind: PauseKind,
-    /// Its current status.
+    /// Current state of the request.
     pub seen: PauseSeen,
 }
 

@@ -23,13 +23,13 @@ pub(crate) const MOST_SCALE_DOWNS: usize = 8;
 pub struct QueuedChange {
     /// The change.
     pub request: ChangeRequest,
-    /// When it was queued.
+    /// Time when the change was queued.
     pub queued_ms: u64,
     /// Earliest start, after an attempt that could not start.
     pub not_before_ms: u64,
-    /// When its data becomes too old, so that it is re-evaluated.
+    /// Time when the data of the decision becomes too old, so that it is re-evaluated.
     pub expires_ms: u64,
-    /// How often it could not be started.
+    /// Number of failed attempts to start it.
     pub attempts: u32,
     /// Whether it starts as a canary although the gate is open, because its worker's build was not verified.
     pub canary: bool,
@@ -41,19 +41,19 @@ pub struct QueuedChange {
 pub struct RunningChange {
     /// The change.
     pub request: ChangeRequest,
-    /// When it started.
+    /// Start time of the change.
     pub started_ms: u64,
     /// Whether its POST was accepted.
     pub posted: bool,
     /// Whether it had a verdict.
     pub verdict: bool,
-    /// How often it could not be started before.
+    /// Number of earlier failed attempts to start it.
     pub attempts: u32,
     /// Whether its lack of progress was announced.
     pub stalled: bool,
 }
 
-/// What starts next.
+/// The next change to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextStart {
     /// The queued change at this index starts.
@@ -262,7 +262,7 @@ impl RunningChange {
     }
 }
 
-/// How a change that sent nothing returns to the queue.
+/// The way a change that sent nothing returns to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GoesBack {
     /// It is retried soon.

@@ -14,7 +14,7 @@ use crate::messages::SampleRequest;
 use crate::names::Installation;
 use crate::options;
 
-/// How often the worker checks that the sampler is running.
+/// Interval at which the worker checks that the sampler is running.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Keeps usage sampled.

@@ -30,7 +30,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const NO_LEDGER: Duration = Duration::from_secs(20);
 /// Maximum time for pruning. The rest is done the next time.
 const PRUNING: Duration = Duration::from_mins(2);
-/// How often the ledger is pruned, in the service's time.
+/// Interval between prunings of the ledger, by the service's clock.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// The progress with which the next attempt continues.
@@ -39,7 +39,7 @@ const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 struct Progress {
     /// When the next round is due (milliseconds since 1970, in the service's time).
     due_ms: Option<i64>,
-    /// When an evaluation was last triggered.
+    /// Time of the last trigger of an evaluation.
     triggered_ms: Option<i64>,
 }
 

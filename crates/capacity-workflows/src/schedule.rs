@@ -26,7 +26,7 @@ use crate::definitions::TickWorkflow;
 use crate::messages::TickRequest;
 use crate::names::Installation;
 
-/// When evaluations run.
+/// The times at which evaluations run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleOptions {
     /// Minutes of the hour.
@@ -206,7 +206,7 @@ pub enum ScheduleError {
     /// The service refused.
     #[error("the Temporal service refused to {what}: {text}")]
     Refused {
-        /// What was attempted.
+        /// The attempted operation.
         what: &'static str,
         /// The service's message.
         text: String,
@@ -224,7 +224,7 @@ pub enum ScheduleError {
 pub struct Shown {
     /// Whether it is paused.
     pub paused: bool,
-    /// Its note, written by a person if someone paused it.
+    /// Note of the schedule, written by a person if someone paused it.
     pub note: String,
     /// Runs started.
     pub runs: i64,
@@ -236,7 +236,7 @@ pub struct Shown {
     pub minutes: Vec<i32>,
     /// Hours of the day it runs at.
     pub hours: Vec<i32>,
-    /// Its time zone.
+    /// Time zone of the schedule.
     pub time_zone: String,
     /// The next runs (UTC).
     pub next: Vec<Timestamp>,
@@ -533,7 +533,7 @@ impl Shown {
     }
 }
 
-/// How far back runs of the schedule are counted at most.
+/// Maximum period for which past runs of the schedule are counted.
 const LONGEST_LOOK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
 /// The outcomes of the runs of a schedule.

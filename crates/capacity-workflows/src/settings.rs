@@ -18,16 +18,16 @@ pub struct ActivitySettings {
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
     pub installation: Installation,
-    /// How long a change may take before it counts as failed.
+    /// Time after which a change counts as failed.
     pub change_timeout: Duration,
-    /// How usage is sampled.
+    /// Settings of the sampler.
     pub sampling: SamplingSettings,
     /// Version and commit of this worker. A build whose updates were verified may post concurrently with
     /// others.
     pub build: String,
     /// Top-level fields of a spec that are not compared after an update.
     pub spec_fields_not_compared: Vec<String>,
-    /// How often the operation of a slow change is polled.
+    /// Interval at which the operation of a slow change is polled.
     pub follow_every: Duration,
     /// A change whose workflow does nothing for this long is announced as making no progress.
     pub no_progress_after: Duration,
@@ -63,16 +63,16 @@ pub fn build_id() -> String {
     }
 }
 
-/// How a worker samples.
+/// Settings of the sampler.
 #[derive(Debug, Clone)]
 pub struct SamplingSettings {
     /// Whether throttling and high usage trigger an evaluation.
     pub triggers: bool,
     /// How many times faster than real time the service's time runs; 1 except for a simulated service.
     pub speed: f64,
-    /// How long minutes are kept before they are aggregated into hours.
+    /// Retention of minutes before they are aggregated into hours.
     pub keep_minutes: SignedDuration,
-    /// How long decisions and changes are kept.
+    /// Retention of decisions and changes.
     pub keep_decisions: SignedDuration,
 }
 

@@ -75,7 +75,7 @@ pub struct Incident {
     pub kind: String,
     /// The changes that it concerns.
     pub changes: Vec<ChangeRequest>,
-    /// When the first of them started (milliseconds since 1970).
+    /// Start time of the first of them (milliseconds since 1970).
     pub started_ms: Option<u64>,
     /// Since when there has been no progress (milliseconds since 1970).
     pub since_ms: Option<u64>,
@@ -93,7 +93,7 @@ pub struct PauseOrder {
     pub resume: bool,
     /// The reason.
     pub reason: String,
-    /// Who pauses or resumes.
+    /// Person who pauses or resumes.
     pub by: String,
 }
 

@@ -21,7 +21,7 @@ use crate::health::EvaluationHealth;
 use crate::management::LOOP_VERSION;
 use crate::names::Installation;
 
-/// How often the controller is queried.
+/// Interval at which the controller is queried.
 const EVERY: Duration = Duration::from_mins(1);
 /// Maximum time for its response.
 const BOUND: Duration = Duration::from_secs(20);

@@ -32,7 +32,7 @@ pub struct WorkerLimits {
     pub workflow_tasks: usize,
     /// Activities started per second; `None` for no limit.
     pub activities_per_second: Option<f64>,
-    /// How long running activities may take to finish at shutdown.
+    /// Time that running activities may take to finish at shutdown.
     pub grace: Duration,
 }
 

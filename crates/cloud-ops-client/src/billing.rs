@@ -61,7 +61,7 @@ pub struct BillingReportSpec {
     pub end_time_exclusive: Timestamp,
     /// The period that one row covers.
     pub granularity: BillingGranularity,
-    /// How long the download URL is valid, such as `1800s`; at most an hour.
+    /// Validity of the download URL, such as `1800s`; at most one hour.
     pub download_url_expiration_duration: String,
     /// Description, for display.
     pub description: String,
@@ -105,10 +105,10 @@ pub struct BillingReport {
     /// Files of the report, once it is ready.
     #[serde(alias = "download_info", deserialize_with = "null_is_default")]
     pub download_info: Vec<BillingDownload>,
-    /// When it was requested.
+    /// Time of the request.
     #[serde(alias = "requested_time")]
     pub requested_time: Option<Timestamp>,
-    /// When it was generated.
+    /// Time when the report was generated.
     #[serde(alias = "generated_time")]
     pub generated_time: Option<Timestamp>,
 }
@@ -119,7 +119,7 @@ pub struct BillingReport {
 pub struct BillingDownload {
     #[serde(deserialize_with = "null_is_default")]
     url: String,
-    /// When the URL expires.
+    /// Time when the URL expires.
     #[serde(alias = "url_expiration_time")]
     pub url_expiration_time: Option<Timestamp>,
     /// File format.

@@ -32,13 +32,13 @@ pub struct Capacity {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CapacityRequest {
-    /// Its current status.
+    /// Current state of the request.
     #[serde(alias = "state")]
     pub state: CapacityRequestState,
-    /// When it began.
+    /// Start time.
     #[serde(alias = "start_time")]
     pub start_time: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(alias = "end_time")]
     pub end_time: Option<Timestamp>,
     /// The operation that carries it out.

@@ -74,7 +74,7 @@ pub(crate) enum Repeat {
 }
 
 pub(crate) struct Call<'a> {
-    /// What the call does, for error messages: "list namespaces".
+    /// Description of the call for error messages, such as "list namespaces".
     pub(crate) operation: String,
     pub(crate) method: Method,
     pub(crate) path: &'a [&'a str],

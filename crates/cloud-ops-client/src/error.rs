@@ -83,7 +83,7 @@ pub struct Refusal {
     pub code: GrpcCode,
     /// The service's message, truncated.
     pub message: String,
-    /// How long the service asks to wait.
+    /// Wait time that the service requested.
     pub retry_after: Option<Duration>,
 }
 

@@ -50,7 +50,7 @@ pub struct Identity {
     pub custom_roles: Vec<String>,
     /// Permissions on namespaces, by full id.
     pub namespace_permissions: BTreeMap<String, NamespacePermission>,
-    /// When the key expires.
+    /// Time when the key expires.
     pub key_expires_at: Option<Timestamp>,
     /// Whether the key is disabled.
     pub key_is_disabled: bool,

@@ -72,7 +72,7 @@ pub struct Namespace {
     /// Replicas of the namespace.
     #[serde(deserialize_with = "null_is_default")]
     pub replicas: Vec<Replica>,
-    /// When it was last modified; absent if it never was.
+    /// Time of the last modification; absent if there was none.
     #[serde(alias = "last_modified_time")]
     pub last_modified_time: Option<Timestamp>,
 }
@@ -219,16 +219,16 @@ pub struct AsyncOperation {
     /// State of the operation.
     #[serde(deserialize_with = "null_is_default")]
     pub state: OperationState,
-    /// How long to wait before the next check.
+    /// Time to wait before the next check.
     #[serde(alias = "check_duration", deserialize_with = "crate::wire::duration")]
     pub check_duration: Option<std::time::Duration>,
-    /// Why it failed.
+    /// Reason for the failure.
     #[serde(alias = "failure_reason", deserialize_with = "empty_is_none")]
     pub failure_reason: Option<String>,
-    /// When it began.
+    /// Start time.
     #[serde(alias = "started_time")]
     pub started_time: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     #[serde(alias = "finished_time")]
     pub finished_time: Option<Timestamp>,
 }

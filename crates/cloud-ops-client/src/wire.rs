@@ -69,7 +69,7 @@ macro_rules! wire_enum {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
         pub enum $name {
-            /// Not given.
+            /// Not specified.
             #[default]
             Unspecified,
             $($(#[doc = $variant_doc])* $variant,)+

@@ -48,7 +48,7 @@ pub(crate) struct Cloud {
 /// A capacity change that took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapacityChange {
-    /// When it took effect, in virtual time.
+    /// Time when it took effect, in virtual time.
     pub at: Timestamp,
     /// The namespace.
     pub namespace: String,
@@ -67,7 +67,7 @@ pub struct AcceptedUpdate {
     pub operation_id: String,
     /// The namespace.
     pub namespace: String,
-    /// When it was accepted, in virtual time.
+    /// Time when it was accepted, in virtual time.
     pub accepted_at: Timestamp,
     /// Requested TRUs (0 means on-demand); `None` if the update changes something else.
     pub wanted: Option<u32>,

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-/// All faults.
+/// The faults of a simulated cloud.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// Share of requests that return 429.
@@ -37,7 +37,7 @@ pub struct Faults {
     pub capacity_info_refused_of: Option<String>,
     /// A family that the endpoint does not offer.
     pub missing_family: Option<String>,
-    /// How far the cloud's `Date` header is off.
+    /// Difference of the cloud's `Date` header from its time.
     pub clock_off: SignedDuration,
     /// Mistake in the scrape job behind the Prometheus API.
     pub scrape_job: ScrapeJobFault,
@@ -55,9 +55,9 @@ pub enum BillingFault {
     /// No fault.
     #[default]
     None,
-    /// They stay in progress.
+    /// Reports are never finished.
     NeverReady,
-    /// They fail.
+    /// Reports fail.
     Failed,
     /// The download ends after two thirds of the file.
     CutShort,
@@ -95,17 +95,17 @@ pub enum MetricsFault {
     None,
     /// Metrics are this much older than the usual three minutes.
     Stale(SignedDuration),
-    /// Declared `limited`, regardless of their size.
+    /// The response is declared `limited`, regardless of its size.
     Limited,
-    /// Declared `unknown`.
+    /// The response is declared `unknown`.
     Unknown,
-    /// Not declared.
+    /// The response does not declare its completeness.
     Undeclared,
-    /// Truncated in the middle of a line, with a matching length.
+    /// The response is truncated in the middle of a line, with a matching length.
     CutInALine,
-    /// Truncated at the end of a line, with a matching length.
+    /// The response is truncated at the end of a line, with a matching length.
     CutAtALineEnd,
-    /// No metrics: the plain text of the response to a missing key.
+    /// The response contains no metrics, but the plain text sent for a missing key.
     NotMetrics,
 }
 
@@ -122,7 +122,7 @@ pub enum OperationFault {
     Rejected,
     /// `STATE_CANCELLED`.
     Cancelled,
-    /// They never end.
+    /// Operations never end.
     Stuck,
 }
 

@@ -10,12 +10,12 @@ pub(crate) struct Operation {
     pub(crate) id: String,
     pub(crate) namespace: usize,
     pub(crate) started: Timestamp,
-    /// When and how it ends.
+    /// Time and result of the operation's end.
     pub(crate) ends: Timestamp,
     pub(crate) fault: OperationFault,
     /// The requested capacity; `None` if the operation changes something else.
     pub(crate) wanted: Option<u32>,
-    /// When a fulfilled operation's capacity takes effect.
+    /// Time when the capacity of a fulfilled operation takes effect.
     pub(crate) takes_effect: Timestamp,
     pub(crate) ended: bool,
     pub(crate) applied: bool,

@@ -1,4 +1,4 @@
-//! What lenient mode accepts, and what it still rejects.
+//! Tests of what lenient mode accepts and rejects.
 
 use openmetrics_reader::{ErrorKind, Event, Kind, Limits, OnUnreadable, Options, Reader, Summary};
 use rstest::rstest;

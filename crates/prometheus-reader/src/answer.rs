@@ -33,7 +33,7 @@ impl Sink for Nothing {
     fn sample(&mut self, _: &LabelSet, _: i64, _: f64) {}
 }
 
-/// What the server reports about its response.
+/// The server's metadata for its response.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// `success` or `error`; empty if the response is not from a Prometheus API.
@@ -139,7 +139,7 @@ impl<'de> Visitor<'de> for Remarks {
     type Value = Vec<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of remarks")
+        f.write_str("a list of warnings")
     }
 
     fn visit_unit<E>(self) -> Result<Vec<String>, E> {

@@ -54,7 +54,7 @@ pub struct PrometheusConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not a URL.
+    /// The address is not a URL.
     #[error("the base URL is not a URL; it should look like https://prometheus.example.com/prefix")]
     NotAUrl,
     /// A user or password in the URL.
@@ -94,7 +94,7 @@ pub enum ConfigError {
     /// A value that is out of bounds.
     #[error("the {what} is out of bounds: {bounds}")]
     OutOfBounds {
-        /// Name of the value.
+        /// Name of the setting.
         what: &'static str,
         /// The allowed range.
         bounds: &'static str,

@@ -115,7 +115,7 @@ pub enum ErrorKind {
         status: u16,
         /// The beginning of the server's message.
         message: String,
-        /// How long it asks to wait.
+        /// Wait time that the service requested.
         retry_after: Option<Duration>,
     },
     /// A successful response with an unexpected structure.

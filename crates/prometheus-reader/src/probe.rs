@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::samples::Span;
 use crate::selector::{ceil_ms, is_family_name, is_label_name, quoted, range, seconds, selector};
 
-/// How far back to look for a family or an interval.
+/// Period in which to look for a family or an interval, in milliseconds.
 const LOOK_BACK_MS: i64 = 60 * 60 * 1_000;
 
 /// Whether a family has samples.
@@ -35,7 +35,7 @@ impl Presence {
     }
 }
 
-/// What a server reports about itself.
+/// Product and version of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Name of the server, if it reports one (Mimir does).

@@ -62,7 +62,7 @@ pub struct FamilyCoverage {
     pub first: Option<Timestamp>,
     /// Time of the newest sample.
     pub last: Option<Timestamp>,
-    /// Spans for which the server reports that data may be missing. There, no sample does not mean no series.
+    /// Spans for which the server reports that data may be missing. A missing sample in them does not mean that there is no series.
     pub partial: Vec<Span>,
 }
 
@@ -243,13 +243,13 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
     }
 }
 
-/// How much of the span to request at once, in milliseconds.
+/// The part of the span to request at once, in milliseconds.
 #[derive(Debug)]
 struct Parts {
     length: i64,
     longest: i64,
     quiet: u32,
-    /// How many more consecutive parts may time out.
+    /// Number of further consecutive parts that may time out.
     patience: u32,
     most_patience: u32,
 }

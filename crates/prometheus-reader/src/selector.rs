@@ -15,7 +15,7 @@ pub(crate) const ACCOUNT: &str = "temporal_account";
 /// three bytes each.
 const LONGEST_MATCHER: usize = 3 * 1024;
 
-/// What to read, from `from` (inclusive) to `to` (exclusive).
+/// The data to read, from `from` (inclusive) to `to` (exclusive).
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// Full names of metric families, without duplicates.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Severity {
-    /// For information.
+    /// Informational.
     #[default]
     Info,
     /// Someone should look at it.

@@ -30,7 +30,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not a URL.
+    /// The address is not a URL.
     #[error("this is not a URL; an incoming webhook looks like https://hooks.slack.com/services/...")]
     NotAUrl,
     /// A user or password in the URL.
@@ -354,7 +354,7 @@ impl Webhook {
 /// One attempt that failed.
 struct Failure {
     kind: ErrorKind,
-    /// How long Slack asks to wait.
+    /// Wait time that Slack requested.
     wait: Option<Duration>,
 }
 

@@ -15,7 +15,7 @@ const VARIABLE: &str = "TEMPORAL_CLI_PATH";
 /// Maximum time for a download or a build.
 const OBTAIN_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Where the command was found.
+/// The location at which the command was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CliSource {
@@ -38,7 +38,7 @@ pub enum CliError {
     /// The variable is not the path of a file.
     #[error("{VARIABLE} is set to {0}, which is not a file: fix or unset it")]
     Variable(PathBuf),
-    /// All ways failed.
+    /// All attempts failed.
     #[error(
         "the Temporal CLI is not available ({}); install it (https://docs.temporal.io/cli) or set {VARIABLE}",
         .0.join("; ")
@@ -73,7 +73,7 @@ pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
 ///
 /// # Errors
 ///
-/// If no way works. The error describes each attempt.
+/// If all attempts fail. The error describes each of them.
 pub async fn find_or_obtain(progress: &(dyn Fn(&str) + Sync)) -> Result<(PathBuf, CliSource), CliError> {
     if let Some(found) = find()? {
         return Ok(found);

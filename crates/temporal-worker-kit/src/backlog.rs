@@ -15,7 +15,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQ
 use crate::client::SharedClient;
 use crate::metrics::{PREFIX, escaped, header};
 
-/// How often the backlog is read.
+/// Interval between reads of the backlog.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Maximum time for one reading.

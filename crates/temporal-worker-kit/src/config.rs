@@ -21,9 +21,9 @@ pub struct Config {
     pub task_queues: Vec<TaskQueue>,
     /// Address of `/metrics`, `/healthz` and `/readyz`; `None` disables them.
     pub listen: Option<SocketAddr>,
-    /// How long running activities may take to finish after SIGTERM.
+    /// Time that running activities may take to finish after SIGTERM.
     pub grace: Duration,
-    /// How often files with certificates and keys are checked for changes.
+    /// Interval at which files with certificates and keys are checked for changes.
     pub reload_every: Duration,
     /// Settings of the log.
     pub log: LogSettings,

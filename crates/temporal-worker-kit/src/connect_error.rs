@@ -115,7 +115,7 @@ pub enum ConnectError {
         address: String,
         /// Name of the namespace.
         namespace: String,
-        /// What was attempted: "read" or "use".
+        /// The attempted operation: "read" or "use".
         attempt: &'static str,
         /// The setting and the file.
         setting: String,

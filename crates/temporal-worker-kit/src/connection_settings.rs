@@ -53,7 +53,7 @@ pub enum Credential {
     Certificate {
         /// The certificate.
         certificate: Pem,
-        /// Its private key.
+        /// Private key of the certificate.
         key: Pem,
     },
 }

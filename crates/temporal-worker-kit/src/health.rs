@@ -26,7 +26,7 @@ impl NotReady {
 /// Maximum time for the server to respond.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a response is reused, so that probes do not load the server.
+/// Time for which a response is reused, so that probes do not load the server.
 const REUSE: Duration = Duration::from_secs(1);
 
 /// The lifecycle phase of the process.

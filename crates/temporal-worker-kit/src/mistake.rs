@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Mistake {
     /// Place of the mistake: `worker.toml:12`, `environment`, or `registry`.
     pub place: String,
-    /// What is wrong, and how to fix it.
+    /// The problem and its remedy.
     pub problem: String,
 }
 

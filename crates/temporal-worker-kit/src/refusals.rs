@@ -16,7 +16,7 @@ use crate::connection_settings::ConnectionSettings;
 use crate::health::Health;
 use crate::http::sdk_text;
 
-/// How often the metrics are read.
+/// Interval between reads of the metrics.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The SDK retries a rejected poll every 10 s. If none was rejected for longer than this, polls are accepted.
 const QUIET: Duration = Duration::from_secs(15);

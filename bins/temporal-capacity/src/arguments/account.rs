@@ -72,7 +72,7 @@ pub(crate) struct Doctor {
     pub(crate) what: Option<DoctorTarget>,
 }
 
-/// What `doctor` can check besides the account.
+/// Targets of `doctor` other than the account.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorTarget {
     /// Check a self-hosted Temporal stack that deploy/stack/up started: databases, roles, certificates and a

@@ -60,7 +60,7 @@ pub(super) struct Account {
     pub(super) loads: Vec<Load>,
 }
 
-/// How much data the figures of a namespace are based on.
+/// The amount of data behind the figures of a namespace.
 struct Coverage {
     /// First hour with data, in minutes since 1970-01-01T00:00Z.
     first: i64,

@@ -13,7 +13,7 @@ pub(super) enum Call {
     Post,
 }
 
-/// What a failed call means for the change.
+/// The consequence of a failed call for the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consequence {
     /// Retry, after the service's delay if it sent one.

@@ -1,4 +1,4 @@
-//! What to change, its progress, and its outcome.
+//! The order, the progress and the outcome of a change.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ pub struct ChangeOrder {
 pub struct ChangeState {
     /// The next step.
     pub phase: Phase,
-    /// How long the change has waited so far.
+    /// Time that the change has waited so far.
     pub waited: Duration,
-    /// How often the request was posted.
+    /// Number of times the request was posted.
     pub posts: u32,
     /// The spec before the change (JSON text), to compare with the one after it.
     pub spec_before: Option<String>,
@@ -57,7 +57,7 @@ pub enum Phase {
     Waiting,
     /// The operation is fulfilled: wait until the request is completed and the capacity is the wanted one.
     Verifying {
-        /// How long this step has waited so far.
+        /// Time that this step has waited so far.
         waited: Duration,
     },
 }
@@ -79,7 +79,7 @@ impl ChangeState {
 pub enum Next {
     /// Call again with this state after this delay.
     After {
-        /// How long to wait before the next step.
+        /// Wait before the next step.
         delay: Duration,
         /// The state to continue with.
         state: ChangeState,
@@ -87,7 +87,7 @@ pub enum Next {
     /// The version changed since the decision: re-evaluate on fresh data. If the decision is the same, start
     /// again with the fresh version; otherwise drop the change.
     DecideAgain {
-        /// What was found.
+        /// Observed state.
         found: String,
     },
     /// The change has ended.
@@ -97,7 +97,7 @@ pub enum Next {
 /// The outcome of a change, with details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
-    /// Its outcome.
+    /// Outcome of the change.
     pub outcome: Outcome,
     /// The reason, if the outcome alone does not explain it.
     pub error: Option<String>,
@@ -180,7 +180,7 @@ pub struct ChangeResult {
     pub from_trus: u32,
     /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
-    /// Its outcome.
+    /// Outcome of the change.
     pub outcome: Outcome,
     /// Our operation id; also set if nothing was sent.
     pub operation_id: String,

@@ -102,7 +102,7 @@ pub struct Checked {
     pub progress: Progressed,
     /// Whether the spec was read and shows the posted capacity.
     pub shows_posted: bool,
-    /// How the rest of the spec differs from the digests; `None` if unknown.
+    /// Difference between the rest of the spec and the digests; `None` if unknown.
     pub difference: Option<SpecDifference>,
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::metrics::recorded::{LONGEST_PART, RecordedMinute, actions_of};
 use crate::metrics::{AccountMetrics, Histories, NamespaceMetrics};
 
-/// How far clocks may differ.
+/// Maximum difference between clocks.
 const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// Number of namespaces times minutes in memory at the same time.

@@ -1,4 +1,4 @@
-//! How much of an account's metrics is read at a time.
+//! The families and namespaces that one scrape reads.
 
 use capacity_engine::{LimitKind, PerLimit};
 use openmetrics_reader::scrape::FamilyQuery;

@@ -10,7 +10,7 @@ use super::history::Histories;
 use super::usage::AccountMetrics;
 use crate::text::chain;
 
-/// How long to wait after a refusal without `Retry-After`.
+/// Wait after a refusal without `Retry-After`.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
 /// Metrics that were read.

@@ -16,10 +16,10 @@ use super::families::limit_of;
 /// With at least this many active namespaces, every limit is expected to have usage somewhere.
 const SEVERAL: usize = 3;
 
-/// How many names of unlisted namespaces are kept for the warning.
+/// Maximum number of unlisted namespaces named in the warning.
 const NAMED_UNLISTED: usize = 5;
 
-/// What the metrics report about one namespace.
+/// The metrics of one namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NamespaceMetrics {
     /// The newest minute, or why it is unknown.
@@ -34,7 +34,7 @@ pub(crate) struct NamespaceMetrics {
     pub(crate) standby: PerLimit<Rate>,
 }
 
-/// What the metrics report about the whole account.
+/// The metrics of the whole account.
 #[derive(Debug, Default)]
 pub(crate) struct AccountMetrics {
     /// Metrics by full id. A namespace that is absent has no series at all.

@@ -7,7 +7,7 @@ use crate::autopilot::Autopilot;
 
 /// Few namespaces add or remove a region at a time. Beyond this number, the value from the list is kept.
 const MOST: usize = 20;
-/// How many operations are requested at a time.
+/// Maximum number of concurrent requests for operations.
 const CONCURRENT: usize = 4;
 
 /// Fills in when the operations that move replicas began. If an operation cannot be read, the value from the

@@ -27,7 +27,7 @@ pub struct Observation {
     pub namespaces: Vec<ObservedNamespace>,
     /// The rules of the autopilot that made the observation.
     pub rules: Rules,
-    /// Where the data of the last hour came from.
+    /// Source of the data of the last hour.
     pub usage_source: UsageSource,
     /// Why the ledger could not be used, if it could not.
     pub ledger_problem: Option<String>,
@@ -41,7 +41,7 @@ pub struct Observation {
     pub metrics_requests: u64,
 }
 
-/// What is known about one namespace.
+/// Everything known about one namespace.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ObservedNamespace {

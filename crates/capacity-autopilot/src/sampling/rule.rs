@@ -18,7 +18,7 @@ const MOST_REQUESTS: u32 = 180;
 /// Requests per hour that sampling leaves to evaluations.
 const LEFT_TO_EVALUATIONS: u32 = 3;
 
-/// How much of an account is sampled.
+/// The families and namespaces that are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sampling {
@@ -37,7 +37,7 @@ pub enum Sampling {
 /// none does, the last one is used as often as the budget allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplingRule {
-    /// How much is read.
+    /// Which families are sampled.
     pub sampling: Sampling,
     /// Number of requests for one sample.
     pub requests: u32,

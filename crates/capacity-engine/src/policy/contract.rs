@@ -81,7 +81,7 @@ impl<F: Fn(&PolicyView<'_>) -> PolicyTarget + Send + Sync> CapacityPolicy for Ow
     }
 }
 
-/// What a policy sees of a namespace that can be evaluated.
+/// The data about a namespace that a policy uses to decide.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PolicyView<'a> {

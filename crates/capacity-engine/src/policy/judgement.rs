@@ -23,7 +23,7 @@ pub(super) struct Judged<'a> {
     pub(super) policy: &'a dyn CapacityPolicy,
 }
 
-/// How far in the future a sample may be, because clocks are not exact.
+/// Maximum time by which a sample may be in the future, because clocks are not exact.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn judge<'a>(

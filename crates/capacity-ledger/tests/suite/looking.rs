@@ -57,7 +57,7 @@ async fn look(ledger: &Ledger) -> Vec<String> {
     files
 }
 
-/// The same database for another role.
+/// Returns the location of the same database for another role.
 fn as_role(location: &Location, role: &str) -> Location {
     let Location::Postgres(url) = location else {
         panic!("roles are PostgreSQL's");

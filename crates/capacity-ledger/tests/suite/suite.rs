@@ -1,4 +1,4 @@
-//! What a ledger guarantees, on either database.
+//! Tests of the ledger's guarantees, on either database.
 
 use capacity_ledger::{
     ChangeRecord, Claim, ErrorKind, Format, HistoryFilter, Ledger, Minute, NamespaceMinute,
@@ -421,7 +421,7 @@ async fn recorded(ledger: &Ledger, operation_id: &str) -> Vec<ChangeRecord> {
     rows.filter(|it| it.operation_id == operation_id).collect()
 }
 
-/// All orders in which outcomes can arrive.
+/// Returns all orders in which outcomes can arrive.
 fn orders(changes: &[ChangeRecord]) -> Vec<Vec<ChangeRecord>> {
     let mut orders = vec![Vec::new()];
     for _ in 0..changes.len() {

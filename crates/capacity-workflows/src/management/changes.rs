@@ -9,7 +9,7 @@ use crate::pauses::PauseKind;
 use crate::queue::{GoesBack, QueuedChange, RunningChange, TRY_AGAIN_MS};
 use crate::step_messages::PauseOrder;
 
-/// How long a refusal is remembered at most.
+/// Maximum time for which a refusal is remembered.
 const REFUSED_FOR_MS: u64 = 6 * 60 * 60 * 1_000;
 /// Maximum number of refusals that are carried over. Each worker also remembers the refusals it saw.
 const MOST_REFUSALS: usize = 400;

@@ -34,7 +34,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not a URL.
+    /// The address is not a URL.
     #[error("this is not a URL; it should look like {PUBLIC_BASE_URL}")]
     NotAUrl,
     /// A user or password in the URL.

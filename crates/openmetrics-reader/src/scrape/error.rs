@@ -49,9 +49,9 @@ pub enum ErrorKind {
         status: u16,
         /// The beginning of the endpoint's message.
         message: String,
-        /// How long it asks to wait.
+        /// Wait time that the service requested.
         retry_after: Option<Duration>,
-        /// When the wait is over, by the endpoint's own clock.
+        /// End of the wait, by the endpoint's own clock.
         retry_at: Option<Timestamp>,
     },
     /// A response that is not a metrics document, with any status.

@@ -1,7 +1,7 @@
 //! Pure: splits an account into requests that each fit into one response, and splits a part that did not fit
 //! again.
 
-/// What to read from an account.
+/// The data to read from an account.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountQuery<'a> {
     /// The families, each with an estimate of its points per namespace.

@@ -57,7 +57,7 @@ impl Rate {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// Its value is not a rate: `NaN`, infinite or negative.
+    /// The value is not a rate: `NaN`, infinite or negative.
     NotARate(String),
     /// It has no timestamp.
     WithoutTime,

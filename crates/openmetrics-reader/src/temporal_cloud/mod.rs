@@ -105,7 +105,7 @@ impl Limit {
     }
 }
 
-/// What a family reports about a limit.
+/// The kind of data that a family contains for a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// The served rate.
@@ -133,7 +133,7 @@ impl Part {
 pub struct Family {
     /// The limit that the family belongs to.
     pub limit: Limit,
-    /// What the family reports about the limit.
+    /// The kind of data that the family contains.
     pub part: Part,
 }
 

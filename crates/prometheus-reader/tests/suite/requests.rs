@@ -1,4 +1,4 @@
-//! What is sent: route, form, credentials.
+//! Tests of the requests: route, form, and credentials.
 
 use std::collections::HashMap;
 

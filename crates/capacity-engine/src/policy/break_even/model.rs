@@ -125,7 +125,7 @@ pub struct Outcome {
 pub struct Waiting {
     /// Expected costs; -1 if an option was not a candidate.
     pub costs: Vec<OptionCost>,
-    /// Its inputs.
+    /// Inputs of the comparison.
     pub reason: Reason,
 }
 
@@ -133,13 +133,13 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nothing was compared.
+    /// No options were compared.
     Nothing,
     /// The newest samples are missing or stale.
     Blind {
-        /// How many of the two newest samples are missing.
+        /// Number of missing samples among the two newest.
         missing: usize,
-        /// How many minutes the newest sample lags.
+        /// Age of the newest sample in minutes.
         behind: i64,
     },
     /// The cost of the burst at each option.

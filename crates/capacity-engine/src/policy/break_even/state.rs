@@ -1,4 +1,4 @@
-//! What the policy remembers about a namespace, and how it is stored.
+//! The state that the policy keeps for a namespace, and its storage format.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

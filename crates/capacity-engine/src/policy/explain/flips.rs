@@ -25,7 +25,7 @@ pub struct Flip {
     pub inputs: Inputs,
 }
 
-/// How much a decision differs.
+/// The kind of difference between two decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
     /// Same action and size, different reason.

@@ -10,9 +10,9 @@ use crate::snapshot::{AccountView, Snapshot};
 /// Everything that a decision about one namespace is based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inputs {
-    /// What is known about the namespace.
+    /// Everything known about the namespace.
     pub snapshot: Snapshot,
-    /// What is known about the account.
+    /// Everything known about the account.
     pub account: AccountView,
     /// The rules.
     #[serde(alias = "policy")]
@@ -40,9 +40,9 @@ impl Inputs {
 /// The check that made the decision, as a row of the table of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Its number, from 1 to 13.
+    /// Number of the check, from 1 to 13.
     pub number: u8,
-    /// What it checks.
+    /// Name of the check.
     pub name: &'static str,
 }
 
