@@ -1,5 +1,8 @@
-//! Measures simulated hours: the sampler runs as often as its budget allows, evaluations run once per real
-//! minute, and changes follow the loads.
+//! Measures simulated hours: the sampler reads the metrics after each jump of the clock, evaluations run once
+//! per real minute, and changes follow the loads.
+//!
+//! The clock runs in real time during a reading, so that all of its requests return the same minute, and jumps
+//! to the next reading as soon as the worker is idle.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,11 +29,11 @@ const MEMORY: f64 = 60.0;
 /// Target for the ledger in bytes per namespace and hour.
 const LEDGER: f64 = 1_000.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The worker's pace: it takes the next reading after a real second.
+/// Interval between the worker's readings in real time.
 const PACE: f64 = 60.0;
-/// Without a request for this long, nothing is being read.
+/// If there was no request for this long, no reading is in progress.
 const QUIET: Duration = Duration::from_millis(400);
-/// After this long the clock moves on in any case.
+/// Maximum time after which the clock advances in any case.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Runs the simulation and measures it.
@@ -102,7 +105,7 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// Waits until the worker has taken a reading, and until nothing is being read.
+/// Waits until the worker has taken a reading and no reading is in progress.
 async fn read(world: &World) {
     let (begun, before) = (Instant::now(), world.scrapes());
     let (mut seen, mut since) = (0, Instant::now());
@@ -120,7 +123,7 @@ async fn read(world: &World) {
 /// What was measured.
 #[derive(Debug, Default)]
 struct Lived {
-    /// After each reading, in MB.
+    /// Resident memory after each reading, in MB.
     resident: Vec<f64>,
     cpu: f64,
     peak: f64,

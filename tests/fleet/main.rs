@@ -39,8 +39,8 @@ struct Arguments {
     /// Simulated hours of the long run; 0 skips it.
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// Minutes that the clock of the long run jumps between two readings. 2 are 30 readings an hour, 5 requests each, of the 180 that
-    /// the endpoint gives an account.
+    /// Minutes that the clock of the long run advances between two readings. With 2, there are 30 readings per
+    /// hour with 5 requests each, out of the 180 requests that the endpoint allows per account.
     #[arg(long, default_value_t = 2)]
     step_minutes: i64,
     /// Evaluations to measure from each source of usage; 0 skips them.

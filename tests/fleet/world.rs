@@ -13,7 +13,7 @@ use temporalio_client::Client;
 use crate::Arguments;
 
 pub(crate) const ACCOUNT: &str = "a1b2c";
-/// All that the endpoint gives an account.
+/// Requests per hour that the endpoint allows per account.
 pub(crate) const REQUESTS_PER_HOUR: &str = "180";
 /// How long to wait for anything: only what is stuck takes this long.
 pub(crate) const PATIENT: Duration = Duration::from_mins(5);

@@ -1,4 +1,4 @@
-//! The list, metrics and capacity infos are read at the same time where they do not depend on each other.
+//! Tests that the list, metrics and capacity infos are read at the same time if they do not depend on each other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -15,7 +15,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::harness::{World, options, outcomes};
 
-/// Counts an event that others wait for.
+/// Counts events that other requests wait for.
 #[derive(Clone, Default)]
 struct Happened(Arc<(Mutex<usize>, Condvar)>);
 
@@ -27,8 +27,8 @@ impl Happened {
         *count
     }
 
-    /// Waits until it has happened this number of times, then returns the response; returns an error if that takes too long, as it
-    /// does if one reading starts only after the other.
+    /// Waits for this number of events and returns the response. Returns an error if that takes too long, as it
+    /// would if one reading started only after the other.
     fn or_fail(&self, times: usize, answer: ResponseTemplate) -> ResponseTemplate {
         let count = self.0.0.lock().expect("not poisoned");
         let waited = self
@@ -47,7 +47,7 @@ fn json(body: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_raw(body, "application/json")
 }
 
-/// A page of the list.
+/// Returns a page of the list of namespaces.
 fn page(names: &[&str], next: &str) -> ResponseTemplate {
     let namespaces: Vec<String> = names
         .iter()
@@ -61,7 +61,7 @@ fn page(names: &[&str], next: &str) -> ResponseTemplate {
     ))
 }
 
-/// The minute that the endpoint shows.
+/// Minute of the endpoint's metrics.
 fn metrics(names: &[&str], throttled: &[&str]) -> ResponseTemplate {
     let minute = (Timestamp::now().as_second() - 180).div_euclid(60) * 60;
     let lines = names.iter().map(|name| {
@@ -90,7 +90,7 @@ fn metrics(names: &[&str], throttled: &[&str]) -> ResponseTemplate {
         .set_body_raw(text, "application/openmetrics-text")
 }
 
-/// A service whose APIs are on threads of their own, so that one can wait for the other.
+/// A service whose APIs run on separate threads, so that one can wait for the other.
 struct Service {
     ops: MockServer,
     metrics: MockServer,
@@ -134,7 +134,7 @@ async fn evaluate(autopilot: &Autopilot) -> Evaluation {
 
 const INFO: &str = "^/cloud/namespaces/.*/capacity-info$";
 
-/// The sizes of an on-demand namespace.
+/// Returns the capacity info of an on-demand namespace.
 fn info() -> ResponseTemplate {
     json(
         r#"{"capacityInfo":{"currentCapacity":{"onDemand":{}},"modeOptions":{"onDemand":{"apsLimit":500},

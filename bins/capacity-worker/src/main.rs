@@ -206,7 +206,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         tracing::warn!("{warning}");
     }
     if let Some(metrics) = settings.metrics.as_mut() {
-        // The budget is per hour of the service, but the scraper counts real hours.
+        // METRICS_REQUESTS_PER_HOUR counts simulated hours, but the scraper counts real ones.
         metrics.hour = metrics.hour.div_f64(arguments.cloud_speed);
     }
     Ok(settings)

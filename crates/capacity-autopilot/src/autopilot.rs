@@ -203,7 +203,7 @@ impl Autopilot {
         std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes the namespaces that the account lists.
+    /// Remembers the namespaces in the account's list.
     pub(crate) fn note_listed(&self, listed: &[Listed]) {
         let mut last = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |last: &Arc<Names>| last.names.iter().eq(listed.iter().map(|listed| &listed.id));

@@ -49,9 +49,9 @@ pub enum ObserveError {
 /// The names of an account's namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// The account, if a namespace id contains it.
+    /// Account id, if the namespace ids contain it.
     pub(crate) account: Option<String>,
-    /// Sorted.
+    /// Names, sorted.
     pub(crate) names: Vec<NamespaceId>,
 }
 

@@ -21,7 +21,7 @@ const RATES: usize = 2 * LIMITS;
 const REPORTED: u8 = 1 << RATES;
 /// Bytes of the largest minute.
 const LARGEST: usize = 2 + 16 + RATES * 10;
-/// Of thousands of namespaces, doubling would leave half of the memory unused.
+/// With thousands of namespaces, doubling the capacity would leave half of the memory unused.
 const GROWS_BY: usize = 256;
 
 /// The timestamp is one minute after the previous one.

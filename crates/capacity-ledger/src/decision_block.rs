@@ -16,9 +16,9 @@ use std::hash::Hash;
 use crate::codec::{Damage, byte, length, mask, number, write};
 use crate::records::DecisionRecord;
 
-/// The only version there is.
+/// The only version so far.
 const VERSION: u8 = 1;
-/// More digits than this may not fit a number.
+/// Maximum number of digits that always fit into a number.
 const DIGITS: usize = 18;
 
 /// Distinct values, numbered in the order in which they were added.

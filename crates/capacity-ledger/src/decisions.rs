@@ -228,7 +228,7 @@ impl Ledger {
         }))
     }
 
-    /// Returns what is wrong with blocks.
+    /// Returns the problems of damaged blocks.
     pub(crate) async fn damaged_blocks(&self) -> Result<Vec<String>, LedgerError> {
         let mut problems = Vec::new();
         let plans = self.decided_plans().await?;

@@ -146,7 +146,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// As [`Ledger::each_in_history`], of decisions that are rows.
+    /// Like [`Ledger::each_in_history`], for decisions stored as rows.
     async fn each_row(
         &self,
         account: Option<&str>,

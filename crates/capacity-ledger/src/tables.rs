@@ -74,5 +74,5 @@ pub(crate) const WITH_POLICY_STATE: usize = 1;
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
 /// Number of additions from which the table of decision inputs exists.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;
-/// The same for decisions that are not changes, in blocks.
+/// Number of additions from which the table of decision blocks exists.
 pub(crate) const WITH_DECISION_BLOCKS: usize = 4;

@@ -92,7 +92,7 @@ const OLD_DECISION_INPUTS: &str = concat!(
     " OR NOT EXISTS (SELECT 1 FROM capacity_evaluations evaluation WHERE evaluation.account = capacity_decision_inputs.account \
      AND evaluation.plan_id = capacity_decision_inputs.plan_id)"
 );
-/// The same of decisions in blocks.
+/// Like `OLD_DECISION_INPUTS`, for decisions in blocks.
 const OLD_DECISION_BLOCKS: &str = concat!(
     "FROM capacity_decision_blocks WHERE ",
     of_an_old_evaluation!(),

@@ -53,7 +53,7 @@ pub(crate) async fn read(
     };
     let mut fold = UsageFold::of(namespaces.iter().map(NamespaceId::as_str));
     let nothing = fold.another();
-    // Documents of a large account are large, and what they come to is not.
+    // The documents of a large account are large, but the folded result is small.
     let folded = |document: Vec<u8>| {
         let mut part = nothing.another();
         part.read(&document).map(|()| part)

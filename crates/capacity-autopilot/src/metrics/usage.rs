@@ -54,7 +54,7 @@ pub(crate) struct AccountMetrics {
 }
 
 impl AccountMetrics {
-    /// Keeps the listed namespaces. Others have been deleted since the list that they were read for, and are unlisted.
+    /// Keeps only listed namespaces. The others were deleted after their list was read, and count as unlisted.
     pub(crate) fn keep(&mut self, is_listed: impl Fn(&str) -> bool) {
         let Self {
             namespaces,

@@ -27,7 +27,7 @@ pub(super) struct CapacityInfos<'a> {
     stopped: Option<&'static str>,
 }
 
-/// A namespace whose capacity info is wanted.
+/// A namespace whose capacity info is needed.
 pub(super) struct Wanted {
     number: usize,
     namespace: NamespaceId,

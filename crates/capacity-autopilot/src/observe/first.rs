@@ -20,12 +20,12 @@ use crate::metrics::{
 use crate::namespaces::Listed;
 use crate::reading::{Purpose, Reading};
 
-/// How much of the allowed age a ledger's newest minute must have left to be used, because the evaluation
-/// takes time too.
+/// Time that must remain until the ledger's newest minute exceeds the allowed age, because the evaluation takes
+/// time too.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// How many times, and how long each time, a re-evaluation waits for the next minute of a working sampler. A
-/// sampler with an interval of one minute has written it by then.
+/// Maximum number of times that a re-evaluation waits for the next minute of a working sampler, and the length
+/// of each wait. A sampler with an interval of one minute has written it by then.
 const SAMPLER_WAITS: u32 = 8;
 const SAMPLER_WAIT: Duration = Duration::from_secs(10);
 /// A sampler whose last minute exceeds the allowed age by at most this much still counts as working.

@@ -67,7 +67,7 @@ impl Autopilot {
     ) -> Result<Observation, ObserveError> {
         let (ops_before, metrics_before) = (self.ops().requests_made(), self.metrics().counted_requests());
         let mut warnings = Vec::new();
-        // Boxed, or the layout of its callers gets too deep for the compiler.
+        // Boxed, because the layout of its callers would otherwise be nested too deeply for the compiler.
         let round = Box::pin(Round::observed(
             self,
             request,

@@ -32,7 +32,7 @@ fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountVi
 pub(super) struct Round<'a> {
     autopilot: &'a Autopilot,
     pub(super) reading: Reading<'a>,
-    /// The account, if a namespace id contains it.
+    /// Account id, if the namespace ids contain it.
     pub(super) account_id: Option<String>,
     pub(super) names: Vec<NamespaceId>,
     pub(super) versions: Vec<String>,
@@ -55,9 +55,9 @@ pub(super) struct Round<'a> {
 /// The namespaces whose capacity info is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Infos {
-    /// Those that a policy wants to change.
+    /// Namespaces that a policy wants to change.
     OfCandidates,
-    /// All.
+    /// All namespaces.
     OfAll,
 }
 

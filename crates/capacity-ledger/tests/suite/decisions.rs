@@ -1,4 +1,4 @@
-//! Decisions packed in blocks: reading them gives the same results as rows.
+//! Tests that decisions in blocks read the same as decisions in rows.
 
 use capacity_ledger::{DecisionRecord, Format, HistoryFilter, Ledger, Table};
 use jiff::SignedDuration;
@@ -7,7 +7,7 @@ use rstest::rstest;
 use crate::places::Kind::{self, Postgres, Sqlite};
 use crate::places::{ACCOUNT, at, change, decision, evaluation, execute, opened};
 
-/// Decisions of a plan on this number of namespaces: every seventh is a change.
+/// Returns a plan's decisions about this number of namespaces, of which every seventh is a change.
 fn decisions(plan: &str, count: usize) -> Vec<DecisionRecord> {
     let decided = (0..count).map(|number| {
         let name = format!("team-{:04}.a1b2c", number * 37 % count);
@@ -171,7 +171,7 @@ async fn rows_of_an_earlier_release_and_blocks_are_one_history(#[case] kind: Kin
         history
     );
     assert_eq!(exported(&ledger, Table::Decisions).await, file);
-    // Importing what is there as rows adds nothing.
+    // Importing existing decisions as rows adds nothing.
     assert_eq!(
         ledger
             .import(Table::Decisions, Format::JsonLines, &file[..])

@@ -182,7 +182,7 @@ async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
     let inputs = [inputs("p1", "pay.a1b2c")];
     let check = async |opened: Ledger| {
         look(&opened).await;
-        // As a row, where it may not be part of a block.
+        // As a row, because it must not be part of a block.
         let decisions = [decision("p2", "pay.a1b2c", "Keep")];
         opened
             .record_evaluation(&evaluation("p2", 2, false), &decisions)

@@ -22,7 +22,7 @@ pub struct AccountAnswer {
 /// The result of a function for each document of one minute.
 #[derive(Debug)]
 pub struct AccountRead<T> {
-    /// One result per document. Every document was declared complete and was read to its end.
+    /// One result per document. Every document was declared complete and was read completely.
     pub parts: Vec<T>,
     /// The minute of the documents; `None` if no sample has a time.
     pub minute: Option<Timestamp>,

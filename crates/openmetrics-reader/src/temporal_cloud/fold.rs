@@ -204,7 +204,7 @@ impl UsageFold {
         slot.follow(newest);
     }
 
-    /// Takes in what another fold has taken in, which must be of the same namespaces: one made by [`UsageFold::another`].
+    /// Merges another fold of the same namespaces, which must have been created by [`UsageFold::another`].
     pub fn merge(&mut self, other: Self) {
         if self.cells.len() < other.cells.len() {
             self.cells.resize_with(other.cells.len(), Cell::default);

@@ -80,7 +80,7 @@ pub(super) struct Asked<'a> {
     /// The limits whose served rate is among the parts.
     pub(super) served: PerLimit<bool>,
     pub(super) from: Timestamp,
-    /// Exclusive.
+    /// End of the range (exclusive).
     pub(super) to: Timestamp,
     pub(super) now: Timestamp,
     /// Maximum number of minutes that are folded at the same time.
