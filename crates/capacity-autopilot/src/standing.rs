@@ -71,7 +71,7 @@ impl<'a> StandingProblems<'a> {
         self.found.contains_key(problem)
     }
 
-    /// Returns since when a problem that was seen has existed.
+    /// Returns the time since which a known problem has existed.
     pub fn since(&self, problem: &str) -> Option<Timestamp> {
         self.found.get(problem)?.since
     }

@@ -136,7 +136,7 @@ pub struct DecisionRecord {
     pub known_minutes: Option<i64>,
 }
 
-/// A change.
+/// A capacity change, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRecord {
     /// Id of the operation.

@@ -33,7 +33,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControllerError {
-    /// No answer in time.
+    /// There was no response in time.
     #[error("no response in {} s: no worker is polling", .0.as_secs())]
     NoAnswer(Duration),
     /// The service refused the request, or there is no controller.
@@ -45,7 +45,7 @@ pub enum ControllerError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// No answer in time: no worker is polling, or the evaluation takes longer.
+    /// There was no response in time: no worker is polling, or the evaluation takes longer.
     #[error("the controller did not respond in {} s; is a worker polling?", .0.as_secs())]
     NoAnswer(Duration),
     /// The service or the controller refused the request.

@@ -10,7 +10,7 @@ fn all_vectors_are_judged_as_the_openmetrics_project_does() {
     let mut failures = Vec::new();
     let mut count = 0;
     for line in CASES.lines() {
-        let case: Value = serde_json::from_str(line).expect("a JSON object a line");
+        let case: Value = serde_json::from_str(line).expect("one JSON object per line");
         let text = case["text"].as_str().expect("the document is given as text");
         let accept = case["accept"].as_bool().expect("accept is given");
         let verdict = Reader::new(text.as_bytes(), Options::strict()).find_map(Result::err);

@@ -1,4 +1,5 @@
-//! Our own worker on the stack, with a simulated cloud unless there is a key for the real one.
+//! Runs the autopilot's worker on the stack, with a simulated cloud unless the environment has a key for the
+//! real one.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -12,15 +13,15 @@ use crate::process::{self, State};
 use crate::wait::NotReady;
 use crate::{programs, tell, wait};
 
-/// The names of its processes.
+/// Name of the simulated cloud's process.
 pub const CLOUD: &str = "cloud";
-/// The worker.
+/// Name of the worker's process.
 pub const WORKER: &str = "capacity-worker";
 
-/// The setting whose presence means the real cloud.
+/// Environment variable whose presence selects the real cloud.
 const KEY: &str = "TEMPORAL_CLOUD_OPS_API_KEY";
 
-/// Whether the environment names a key for the real cloud.
+/// Returns whether the environment contains a key for the real cloud.
 pub fn has_key() -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_set(KEY) || is_set(&format!("{KEY}_FILE"))
@@ -78,7 +79,7 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     schedule(place, &variables)
 }
 
-/// Creates the schedule, or leaves it as it is.
+/// Creates the schedule, or leaves an existing one unchanged.
 fn schedule(place: &Place, variables: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let output = Command::new(programs::own("capacity-schedule")?)
         .arg("create")
@@ -96,7 +97,7 @@ fn schedule(place: &Place, variables: &BTreeMap<String, String>) -> anyhow::Resu
     Ok(())
 }
 
-/// Starts the simulated cloud, and returns the settings that point at it.
+/// Starts the simulated cloud and returns the settings to connect to it.
 async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, String>> {
     let introduction = place.folder().join("cloud.json");
     if !matches!(process::state(place, CLOUD), State::Running(_)) {

@@ -1,6 +1,7 @@
-//! Two certificate authorities, one between roles and one for clients, and the leaf certificates of both.
+//! Two certificate authorities, one between roles and one for clients, and the leaf certificates that they
+//! sign.
 //!
-//! One authority for both would let a client's certificate open the ports between roles.
+//! With a single authority, a client certificate would be accepted on the ports between roles.
 
 use std::path::Path;
 
@@ -16,34 +17,34 @@ use rustls::pki_types::{ServerName, UnixTime};
 
 use crate::place::{write_secret, write_whole};
 
-/// The name in the certificate of the frontend.
+/// Name in the certificate of the frontend.
 pub const FRONTEND_NAME: &str = "frontend.temporal-stack.internal";
 
-/// The name in the certificate between roles.
+/// Name in the certificates between roles.
 pub const INTERNODE_NAME: &str = "internode.temporal-stack.internal";
 
-/// How long an authority is valid.
+/// Validity of an authority in days.
 const AUTHORITY_DAYS: i64 = 3650;
 
-/// A leaf: file name, authority, name in the certificate.
+/// Leaf certificates: file name, authority, and name in the certificate.
 const LEAVES: [(&str, &str, &str); 4] = [
-    // The server presents it as a client as well.
+    // The server also presents it as a client.
     ("internode", "internode-ca", INTERNODE_NAME),
     ("frontend", "client-ca", FRONTEND_NAME),
-    // The worker role's, towards the frontend.
+    // The worker role presents it to the frontend.
     (
         "system-worker",
         "client-ca",
         "system-worker.temporal-stack.internal",
     ),
-    // The certificate for users, the web UI and our worker.
+    // For users, the web UI and the autopilot's worker.
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 
 pub(crate) const AUTHORITY_REMEDY: &str =
     "restore it from a backup, or delete the whole folder for new authorities, which every client then needs";
 
-/// Creates what is missing.
+/// Creates the missing files.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     for authority in ["internode-ca", "client-ca"] {
         let (key_path, path) = paths(folder, authority);
         if !key_path.exists() {
-            // A new key beside the old certificate would sign leaf certificates that every client rejects.
+            // A new key next to the old certificate would sign leaf certificates that every client rejects.
             anyhow::ensure!(
                 !path.exists(),
                 "{} is missing and {} exists: {AUTHORITY_REMEDY}",
@@ -78,7 +79,8 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
     trusted(folder)
 }
 
-/// Checks that every file contains what it should: a role would exit at its start otherwise, or be waited for until the time is up.
+/// Checks that every file has the expected content. Otherwise, a role would exit at its start, or `up` would
+/// wait for it until the timeout.
 fn readable(folder: &Path) -> anyhow::Result<()> {
     let authorities = ["internode-ca", "client-ca"];
     for name in authorities.into_iter().chain(LEAVES.map(|(name, ..)| name)) {
@@ -110,8 +112,8 @@ fn readable(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that every key belongs to its certificate, and that the others will accept each leaf: signed by its authority, with its
-/// name, and not expired. The roles would start otherwise, and never find each other.
+/// Checks that every key matches its certificate, and that the others will accept each leaf: signed by its
+/// authority, with its name, and not expired. Otherwise, the roles would start but never find each other.
 fn trusted(folder: &Path) -> anyhow::Result<()> {
     const RENEW: &str = "`temporal-stack certificates` issues a new one";
     let read = |name: &str| -> anyhow::Result<_> {
@@ -171,17 +173,19 @@ fn trusted(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Issues every leaf again, with the same authorities. A running server picks them up within its refresh interval.
+/// Issues all leaf certificates again, with the same authorities. A running server reloads them at its next
+/// refresh.
 ///
 /// # Errors
 ///
-/// If an authority is missing, or a file cannot be written.
+/// If an authority is missing, or if a file cannot be written.
 pub fn renew(folder: &Path, loopback: &str, leaf_days: i64) -> anyhow::Result<()> {
     for (name, authority, host) in LEAVES {
         let issuer_key = key_of(&paths(folder, authority).0)?;
         let issuer = Issuer::new(authority_params(authority)?, issuer_key);
         let (key_path, path) = paths(folder, name);
-        // The key stays: certificate and key are two files, and a reader between two renames must not see a mismatch.
+        // Keep the key: certificate and key are two files, and a reader between two renames must not see a
+        // mismatch.
         if !key_path.exists() {
             write_secret(&key_path, &KeyPair::generate()?.serialize_pem())?;
         }
@@ -223,7 +227,8 @@ fn distinguished(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// The same for the same key, so that an authority can sign again without its certificate being parsed.
+/// Returns the same parameters for the same name, so that an authority can sign again without parsing its
+/// certificate.
 fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = distinguished(name);
@@ -236,7 +241,7 @@ fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
 fn validity(params: &mut CertificateParams, days: i64) -> anyhow::Result<()> {
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let from = today.checked_sub(jiff::Span::new().days(1))?;
-    // The last day counts whole.
+    // Include all of the last day.
     let until = today.checked_add(jiff::Span::new().days(days + 1))?;
     let at = |date: Date| {
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());

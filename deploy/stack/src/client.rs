@@ -1,4 +1,4 @@
-//! Connections to the roles, over TLS, and their health.
+//! TLS connections to the roles, and their health.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::place::{Place, Stack};
 use crate::query_error::QueryError;
 use crate::roles::{Member, Role};
 
-/// How long one question may take.
+/// Timeout of one request.
 const BOUND: Duration = Duration::from_secs(5);
 
-/// The health check's word for "serving".
+/// Status "serving" of the gRPC health check.
 const SERVING: i32 = 1;
 
-/// How a client connects to the stack.
+/// Returns the settings to connect to the stack.
 pub fn connection(place: &Place, stack: &Stack, namespace: &str) -> ConnectionSettings {
     let file = |name: &str| Pem::File(place.tls().join(name));
     ConnectionSettings {
@@ -40,7 +40,7 @@ pub fn connection(place: &Place, stack: &Stack, namespace: &str) -> ConnectionSe
     }
 }
 
-/// Variables by which the SDKs, the Temporal CLI and our programs connect to the stack.
+/// Returns the environment variables by which SDKs, the Temporal CLI and our programs connect to the stack.
 pub fn environment(place: &Place, stack: &Stack, namespace: &str) -> Vec<(&'static str, String)> {
     let file = |name: &str| place.tls().join(name).display().to_string();
     vec![
@@ -54,38 +54,38 @@ pub fn environment(place: &Place, stack: &Stack, namespace: &str) -> Vec<(&'stat
     ]
 }
 
-/// Why a process does not serve. The texts say "it" of the process.
+/// Why a process is not serving. In the messages, "it" refers to the process.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotServing {
-    /// It was not started, or stopped.
+    /// It was not started, or it was stopped.
     #[error("stopped")]
     Stopped,
-    /// It has ended by itself.
+    /// It ended by itself.
     #[error("died")]
     Died,
-    /// No connection with it can be made.
+    /// The connection failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// It accepts the connection, and the call failed.
+    /// The connection succeeded, but the call failed.
     #[error("the call failed: {0}")]
     Call(String),
-    /// It says so.
+    /// It reports that it is not serving.
     #[error("it reports that it is not serving")]
     Unhealthy,
-    /// It does not answer over HTTP.
+    /// It does not respond over HTTP.
     #[error(transparent)]
     Page(#[from] PageError),
-    /// The database does not answer.
+    /// The database does not respond.
     #[error(transparent)]
     Database(#[from] QueryError),
-    /// It serves, and the others do not know it.
+    /// It is serving, but the others do not know it.
     #[error("it has not joined the cluster yet")]
     Alone,
 }
 
 impl NotServing {
-    /// What to do about it, for a process of this name.
+    /// Returns the remedy, for a process of this name.
     pub fn remedy(&self, name: &str) -> String {
         match self {
             Self::Stopped | Self::Died => {
@@ -100,41 +100,41 @@ impl NotServing {
     }
 }
 
-/// A page that was not answered.
+/// A failed request for a page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// No connection, or it was closed.
+    /// There was no connection, or it was closed.
     #[error("no response from {address}: {cause}")]
     Unreachable {
-        /// Where.
+        /// Address of the server.
         address: String,
-        /// Why not.
+        /// Cause of the failure.
         cause: std::io::Error,
     },
-    /// Not in time.
+    /// There was no response in time.
     #[error("no response from {address} within {} s", BOUND.as_secs())]
     Late {
-        /// Where.
+        /// Address of the server.
         address: String,
     },
-    /// Another status than 200.
+    /// The status is not 200.
     #[error("{url} answers `{status}` {body}")]
     Status {
         /// Address and path.
         url: String,
-        /// The line of the status.
+        /// Status line.
         status: String,
-        /// The first line of the page.
+        /// First line of the page.
         body: String,
     },
 }
 
-/// Connects to the stack, or says why not in terms of its run directory instead of the settings of a client.
+/// Connects to the stack. Errors refer to its run directory instead of to client settings.
 ///
 /// # Errors
 ///
-/// Why there is no connection.
+/// If the connection fails.
 pub async fn connect(place: &Place, settings: &ConnectionSettings) -> Result<Client, NotServing> {
     let error = match settings.connect().await {
         Ok(client) => return Ok(client),
@@ -149,11 +149,12 @@ pub async fn connect(place: &Place, settings: &ConnectionSettings) -> Result<Cli
     }))
 }
 
-/// Asks a process of the server whether it serves. The worker role has no health check: its metrics answer.
+/// Checks whether a server process is serving. The worker role has no health check, so its metrics page is
+/// requested instead.
 ///
 /// # Errors
 ///
-/// Why it does not.
+/// If it is not serving, with the reason.
 pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(), NotServing> {
     let (Some(service), Some(leaf)) = (member.role.health_service(), Leaf::of(member.role)) else {
         let address = member.metrics(&stack.network().loopback);
@@ -165,7 +166,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
         let mut connection = match connected {
             Ok(connection) => connection,
             Err(error) => {
-                // The client library shows the cause only in the text for its developers.
+                // The client library reports the cause only in its Debug text, so determine it separately.
                 served(place, &address, &leaf).await?;
                 return Err(NotServing::Call(innermost(&error)));
             }
@@ -186,7 +187,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
         .unwrap_or(Err(NotServing::Handshake(HandshakeError::Late)))
 }
 
-/// How the client library connects to a role.
+/// Returns the client library's options for connecting to a role.
 fn options(place: &Place, address: &str, leaf: &Leaf) -> Result<ConnectionOptions, NotServing> {
     let read = |file: String| {
         let path = place.tls().join(file);
@@ -208,18 +209,18 @@ fn options(place: &Place, address: &str, leaf: &Leaf) -> Result<ConnectionOption
             .client_tls_options(identity)
             .build(),
     );
-    // Only the frontend has that call.
+    // Only the frontend supports this call.
     options.set_skip_get_system_info(true);
     Ok(options)
 }
 
-/// The innermost cause, which is the specific one.
+/// Returns the innermost cause, which is the most specific one.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let last = std::iter::successors(Some(error), |error| (*error).source()).last();
     last.map(ToString::to_string).unwrap_or_default()
 }
 
-/// The server's words; without any, the name of the code.
+/// Returns the server's message, or the name of the code if there is none.
 pub(crate) fn told(status: &Status) -> String {
     match status.message() {
         "" => status.code().description().to_owned(),
@@ -227,11 +228,11 @@ pub(crate) fn told(status: &Status) -> String {
     }
 }
 
-/// Gets a page over plain HTTP, from loopback.
+/// Gets a page over unencrypted HTTP from loopback.
 ///
 /// # Errors
 ///
-/// If it is not answered with 200.
+/// If the response has a status other than 200, or if there is none.
 pub async fn http(address: &str, path: &str) -> Result<String, PageError> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;

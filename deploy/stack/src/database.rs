@@ -1,4 +1,4 @@
-//! PostgreSQL and `PgBouncer`: set up once, started, asked.
+//! Sets up and starts PostgreSQL and `PgBouncer`, and runs queries.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::query_error::{Failure, QueryError, Server};
 use crate::wait::NotReady;
 use crate::{process, wait};
 
-/// The user that databases run as if this process is root: they refuse to run as root.
+/// The user that runs the databases if this process runs as root, because PostgreSQL refuses to run as root.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     uid: u32,
@@ -20,11 +20,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// Returns the account, if another than that of this process is needed.
+    /// Returns the account, if it differs from that of this process.
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// If no suitable user exists.
     pub fn find() -> anyhow::Result<Option<Self>> {
         if !is_root() {
             return Ok(None);
@@ -63,13 +63,14 @@ impl Account {
     }
 }
 
-/// How long a statement may take; `create database` copies files.
+/// Timeout of a statement; `create database` copies files.
 const STATEMENT: Duration = Duration::from_mins(2);
 
-/// How long `PgBouncer` may take for a question. Without its database it would keep a client waiting for two minutes.
+/// Timeout of a query through `PgBouncer`, which would keep a client waiting for two minutes if its database
+/// is down.
 const POOLED: Duration = Duration::from_secs(10);
 
-/// Asks a database with psql. Rows of fields, as text.
+/// Runs a query with psql and returns its rows as text fields.
 fn query(
     place: &Place,
     stack: &Stack,
@@ -98,7 +99,7 @@ fn query(
         .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
         .env("PGPASSWORD", password)
         .env("PGCONNECT_TIMEOUT", "5")
-        // Its messages are read.
+        // Its messages are parsed.
         .env("LC_ALL", "C")
         .env_remove("PGOPTIONS")
         .env_remove("PGSERVICE");
@@ -115,11 +116,11 @@ fn query(
     Ok(rows.collect())
 }
 
-/// Asks PostgreSQL directly.
+/// Runs a query in PostgreSQL directly.
 ///
 /// # Errors
 ///
-/// What the database answers.
+/// If the query fails.
 pub fn direct(
     place: &Place,
     stack: &Stack,
@@ -129,11 +130,11 @@ pub fn direct(
     query(place, stack, Server::Postgres, database, sql)
 }
 
-/// Asks through `PgBouncer`, or `PgBouncer` itself if the database is `pgbouncer`.
+/// Runs a query through `PgBouncer`, or in `PgBouncer` itself if the database is `pgbouncer`.
 ///
 /// # Errors
 ///
-/// What it answers.
+/// If the query fails.
 pub fn pooled(
     place: &Place,
     stack: &Stack,
@@ -143,7 +144,7 @@ pub fn pooled(
     query(place, stack, Server::PgBouncer, database, sql)
 }
 
-/// Starts PostgreSQL, with a new cluster of databases if there is none, and waits until it answers.
+/// Starts PostgreSQL and waits until it responds. Creates a new database cluster if there is none.
 ///
 /// # Errors
 ///
@@ -207,7 +208,7 @@ fn initialize(place: &Place, stack: &Stack, account: Option<Account>, data: &Pat
     Ok(())
 }
 
-/// Starts `PgBouncer` and waits until a query passes through it.
+/// Starts `PgBouncer` and waits until a query succeeds through it.
 ///
 /// # Errors
 ///
@@ -219,7 +220,7 @@ pub async fn start_pgbouncer(place: &Place, stack: &Stack) -> anyhow::Result<()>
         let folder = place.database();
         let (ini, users) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
         write_whole(&ini, &pgbouncer_ini(stack, &users))?;
-        // In clear: PgBouncer needs it to log on to PostgreSQL.
+        // In plain text, because PgBouncer needs it to log on to PostgreSQL.
         crate::place::write_secret(&users, &format!("\"{USER}\" \"{password}\"\n"))?;
         Account::own(account, &ini)?;
         Account::own(account, &users)?;
@@ -237,7 +238,7 @@ pub async fn start_pgbouncer(place: &Place, stack: &Stack) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Renders `PgBouncer`'s configuration. The roles use `binary_parameters`, without which transaction mode breaks.
+/// Renders `PgBouncer`'s configuration. The roles use `binary_parameters`, which transaction mode requires.
 pub fn pgbouncer_ini(stack: &Stack, users: &Path) -> String {
     let (host, port) = stack
         .network()
@@ -267,7 +268,7 @@ pub fn pgbouncer_ini(stack: &Stack, users: &Path) -> String {
     )
 }
 
-/// Creates the ledger's database unless it is there.
+/// Creates the ledger's database if it does not exist.
 ///
 /// # Errors
 ///

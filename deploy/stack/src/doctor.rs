@@ -1,7 +1,7 @@
-//! Checks a stack: what is found, why it matters, and what to do.
+//! Checks a stack and reports problems with their impact and remedy.
 //!
-//! Each check asks the part itself: `temporal operator cluster health` still says SERVING with matching dead. The only thing that
-//! is written is one probe workflow, which is completed by the check that started it.
+//! Each check queries the component itself, because `temporal operator cluster health` still reports SERVING
+//! while matching is down. Writes nothing except for one probe workflow, which the same check completes.
 
 mod addresses;
 mod archives;
@@ -21,7 +21,8 @@ use crate::client::NotServing;
 use crate::place::Place;
 use crate::run::{Line, status};
 
-/// Checks everything. A check whose precondition has failed is left out: the failure says what to repair first.
+/// Runs all checks. A check is skipped if its precondition failed, because that failure shows what to repair
+/// first.
 ///
 /// # Errors
 ///
@@ -29,7 +30,7 @@ use crate::run::{Line, status};
 pub async fn examine(place: &Place, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Vec<Finding>> {
     let stack = place.stack()?;
     let mut report = Report::default();
-    progress("asking every process");
+    progress("querying every process");
     let lines = status(place).await?;
     processes(&lines, &mut report);
     progress("checking the databases");
@@ -66,7 +67,7 @@ fn processes(lines: &[Line], report: &mut Report) {
     }
 }
 
-/// What stops without a process.
+/// Returns the impact of a stopped process.
 fn effect(name: &str) -> &'static str {
     let role = name.rsplit_once('-').map_or(name, |(role, _)| role);
     match role {
@@ -85,7 +86,7 @@ fn effect(name: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The verdicts of all findings. Whatever is not good says why it matters and what to do.
+    /// Returns the verdicts of all findings. Asserts that every problem has an impact and a remedy.
     pub(super) fn verdicts(report: Report) -> Vec<Verdict> {
         let complete = |finding: &Finding| {
             finding.verdict == Verdict::Good || !(finding.why.is_empty() || finding.remedy.is_empty())
@@ -97,7 +98,7 @@ mod tests {
             .collect()
     }
 
-    /// The one finding of a check.
+    /// Returns the only finding of a check.
     pub(super) fn only(report: Report) -> Finding {
         let mut findings = report.findings();
         assert_eq!(findings.len(), 1, "{findings:?}");

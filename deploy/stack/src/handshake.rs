@@ -1,4 +1,4 @@
-//! A TLS handshake with a process of the server: the certificate that it serves, or why there is none, in words.
+//! Performs a TLS handshake with a server process and returns its certificate, or explains why it failed.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,27 +16,28 @@ use crate::certificates::{FRONTEND_NAME, INTERNODE_NAME};
 use crate::place::Place;
 use crate::roles::Role;
 
-/// How long a handshake may take.
+/// Timeout of a handshake.
 const BOUND: Duration = Duration::from_secs(5);
 
-/// In TLS 1.3 a server refuses the client's certificate after the handshake: its first byte shows that it did not.
+/// In TLS 1.3, a server rejects a client certificate after the handshake. Receiving its first byte proves
+/// that it did not.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 
-/// How a role is reached, by names of files in the folder of certificates.
+/// The files for connecting to a role, by name in the folder of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Leaf {
-    /// What it serves.
+    /// Certificate that the role serves.
     pub(crate) file: &'static str,
-    /// What is presented to it.
+    /// Certificate that the client presents.
     pub(crate) identity: &'static str,
-    /// What has signed both.
+    /// Authority that signed both.
     pub(crate) authority: &'static str,
-    /// The name in what it serves.
+    /// Name in the role's certificate.
     pub(crate) name: &'static str,
 }
 
 impl Leaf {
-    /// `None` for a role that accepts no connections.
+    /// Returns the files for a role; `None` if it accepts no connections.
     pub(crate) fn of(role: Role) -> Option<Self> {
         match role {
             Role::Worker => None,
@@ -56,83 +57,83 @@ impl Leaf {
     }
 }
 
-/// A certificate or key of the run directory that cannot be used.
+/// A certificate or key in the run directory that is unusable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}: {cause}", .path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         cause: io::Error,
     },
-    /// It holds something else.
+    /// The file does not contain the expected PEM block.
     #[error("{} {problem}", .path.display())]
     Pem {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it holds.
+        /// The problem with its content.
         problem: PemProblem,
     },
-    /// It is not what it is used as.
+    /// The content is invalid for its purpose.
     #[error("{} cannot be used: {cause}", .path.display())]
     Unusable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         cause: rustls::Error,
     },
 }
 
-/// Why a handshake did not succeed. The texts say "it" of the process.
+/// Why a handshake failed. In the messages, "it" refers to the process.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Nothing accepts the connection.
+    /// The connection was not accepted.
     #[error("it does not accept connections ({0})")]
     Unreachable(io::Error),
-    /// It accepts the connection and says nothing.
+    /// The connection was accepted, but there was no response.
     #[error("it does not respond within {} s", BOUND.as_secs())]
     Late,
-    /// Our own files.
+    /// One of our own files is unusable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its certificate has expired.
+    /// The server's certificate has expired.
     #[error("the certificate that it serves has expired")]
     Expired,
-    /// Its certificate is of the future.
+    /// The server's certificate is not valid yet.
     #[error("the certificate that it serves is not valid yet, by this machine's clock")]
     NotYet,
-    /// Its certificate has another name.
+    /// The server's certificate has a different name.
     #[error("the certificate that it serves is not valid for the name {0}")]
     Name(&'static str),
-    /// Its certificate is of another authority.
+    /// The server's certificate was signed by a different authority.
     #[error("the certificate that it serves was not signed by the authority in {}", .0.display())]
     Authority(PathBuf),
-    /// It does not accept ours.
+    /// The server rejected our certificate.
     #[error("it refuses the certificate in {}: {reason}", .path.display())]
     Refused {
-        /// What was presented.
+        /// The certificate that was presented.
         path: PathBuf,
         /// Why.
         reason: String,
     },
-    /// Something else answers.
+    /// The response is not TLS.
     #[error("what answers there does not speak TLS")]
     NotTls,
-    /// Anything else.
+    /// Any other error.
     #[error("the TLS handshake failed: {0}")]
     Other(io::Error),
 }
 
-/// What issues certificates again.
+/// The remedy that issues new certificates.
 pub(crate) const RENEW: &str =
     "`temporal-stack certificates` issues new ones; the roles pick them up within a minute";
 
 impl HandshakeError {
-    /// What to do about it, for a process of this name.
+    /// Returns the remedy, for a process of this name.
     pub(crate) fn remedy(&self, name: &str) -> String {
         match self {
             Self::Unreachable(_) | Self::Late | Self::Other(_) => {
@@ -152,7 +153,8 @@ impl HandshakeError {
         }
     }
 
-    /// Whether it is about certificates: waiting helps only while a role has not read its files again.
+    /// Returns whether the cause is a certificate. Waiting then helps only until the role has reloaded its
+    /// files.
     pub(crate) fn is_about_certificates(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Late | Self::NotTls | Self::Other(_) => false,
@@ -174,7 +176,7 @@ fn read(place: &Place, file: &str) -> Result<(PathBuf, Vec<u8>), FileError> {
     }
 }
 
-/// Reads the certificate in a file, by its name without `.pem`.
+/// Reads the certificate in a file, specified without `.pem`.
 pub(crate) fn leaf_of(place: &Place, name: &str) -> Result<CertificateDer<'static>, FileError> {
     let (path, bytes) = read(place, &format!("{name}.pem"))?;
     let certificates = match pem::certificates(&bytes) {
@@ -209,16 +211,16 @@ fn config(place: &Place, leaf: &Leaf) -> Result<ClientConfig, FileError> {
                 .with_client_auth_cert(vec![identity], key)
         });
     let mut config = config.map_err(|cause| FileError::Unusable { path, cause })?;
-    // The server closes a connection that does not ask for HTTP/2.
+    // The server closes connections that do not request HTTP/2.
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
 
-/// Makes a handshake, and returns the certificate that was served.
+/// Performs a handshake and returns the server's certificate.
 ///
 /// # Errors
 ///
-/// Why there is none, or why the process does not accept ours.
+/// If the handshake fails, or if the process rejects our certificate.
 pub(crate) async fn served(
     place: &Place,
     address: &str,
@@ -246,7 +248,7 @@ pub(crate) async fn served(
         .unwrap_or(Err(HandshakeError::Late))
 }
 
-/// Finds the cause of a failed handshake.
+/// Determines the cause of a failed handshake.
 fn explain(place: &Place, leaf: &Leaf, error: io::Error) -> HandshakeError {
     let file = |name: &str| place.tls().join(format!("{name}.pem"));
     let cause = error
@@ -275,7 +277,7 @@ fn explain(place: &Place, leaf: &Leaf, error: io::Error) -> HandshakeError {
     }
 }
 
-/// What a server means by ending a handshake.
+/// Returns the meaning of a TLS alert that ended a handshake.
 fn meaning(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateExpired => "it has expired".to_owned(),
@@ -338,7 +340,7 @@ mod tests {
         );
     }
 
-    /// A folder with certificates of its own.
+    /// Returns a folder with its own certificates.
     fn certified() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
@@ -347,7 +349,7 @@ mod tests {
         (folder, place)
     }
 
-    /// Serves a leaf to clients that present one of an authority, and returns the address.
+    /// Serves a leaf certificate to clients with a certificate of this authority, and returns the address.
     async fn serve(place: &Place, leaf: &str, clients: CertificateDer<'static>) -> String {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(clients).expect("an authority");

@@ -22,10 +22,10 @@ mod wait;
 
 use std::time::Duration;
 
-/// How long a line may take to be written; its reader may have stopped reading.
+/// Maximum wait for a line to be written; its reader may have stopped reading.
 const IN_ORDER: Duration = Duration::from_millis(100);
 
-/// Writes a line of progress to standard error.
+/// Writes a progress line to standard error.
 pub(crate) fn tell(text: &str) {
     process_edge::write_error(format!("{text}\n"));
     process_edge::flush_errors(IN_ORDER);

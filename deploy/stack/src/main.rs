@@ -1,4 +1,4 @@
-//! Runs a self-hosted Temporal stack: up, down, status, logs, drain, restart, schema, apply, upgrade.
+//! Manages a self-hosted Temporal stack: up, down, status, logs, drain, restart, schema, apply, upgrade.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,11 +15,11 @@ use temporal_stack::{client, namespaces, schema, search};
 use temporal_worker_kit::{ConnectError, chain, process_environment};
 use temporalio_client::Client;
 
-/// Run Temporal itself, self-hosted, on PostgreSQL.
+/// Run a self-hosted Temporal server on PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "temporal-stack", version, max_term_width = 100)]
 #[command(after_help = "\
-Exit codes: 0 done; 1 any error, usage included, and from `status` if something does not serve.
+Exit codes: 0 done; 1 any error, usage included, and from `status` if a process is not serving.
 `temporal-capacity doctor stack` finds out why.")]
 struct Arguments {
     /// Run directory [default: that of the last `up`].
@@ -31,21 +31,22 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start whatever does not run, in order, and wait until it serves; what runs is left alone.
+    /// Start all processes that are not running, in order, and wait until they are serving; running ones are
+    /// left alone.
     Up {
         /// Settings file [default: the stack.toml that the program was built with].
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
-        /// Processes of each role, instead of what the settings say.
+        /// Number of processes for each role; overrides the settings.
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=9))]
         replicas: Option<u8>,
-        /// Leave out our own worker and the simulated cloud.
+        /// Do not start the autopilot's worker and the simulated cloud.
         #[arg(long)]
         without_autopilot: bool,
     },
-    /// Stop everything; the data stays.
+    /// Stop everything; data is kept.
     Down,
-    /// Show name, address, whether it serves, and process id, a line per process.
+    /// Show each process on a line: name, address, whether it is serving, and process id.
     Status,
     /// Show the log of a role or process.
     Logs {
@@ -54,46 +55,47 @@ enum Command {
         /// Keep printing new lines.
         #[arg(short, long)]
         follow: bool,
-        /// Lines to show.
+        /// Number of lines to show.
         #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
         lines: u32,
     },
-    /// Drain one process of a role and let it end.
+    /// Drain one process of a role and stop it.
     Drain {
         /// A role, or a process such as history-2.
         role: String,
-        /// Even if it is the only one.
+        /// Drain it even if it is the only process of its role.
         #[arg(long)]
         force: bool,
     },
-    /// Restart a role, one process after the other.
+    /// Restart the processes of a role one after the other.
     Restart {
         /// A role, a process such as history-2, or postgres, pgbouncer, ui, capacity-worker.
         role: String,
-        /// Even if the role has one process.
+        /// Restart it even if the role has only one process.
         #[arg(long)]
         force: bool,
     },
-    /// Set up or upgrade the schema of both databases, and the index of a search cluster; safe to repeat.
+    /// Set up or upgrade the schemas of both databases and the index of a search cluster; safe to repeat.
     Schema {
-        /// Also rewrite a large visibility table.
+        /// Allow migrations that rewrite a large visibility table.
         #[arg(long)]
         force: bool,
     },
-    /// Bring namespaces, search attributes and archival to what stack.toml declares; show the difference first.
+    /// Apply the namespaces, search attributes and archival in stack.toml; shows the differences first.
     Apply {
-        /// Settings file whose namespaces are applied [default: those of the last `up`].
+        /// Settings file with the namespaces [default: that of the last `up`].
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
-        /// Only show the difference; exit with 1 if there is one.
+        /// Only show the differences; exit with 1 if there are any.
         #[arg(long)]
         dry_run: bool,
-        /// Connect with `TEMPORAL_ADDRESS` and the other variables of Temporal's SDKs, for a stack that runs elsewhere.
+        /// Connect with the environment variables of Temporal's SDKs, such as `TEMPORAL_ADDRESS`, to a stack
+        /// that runs elsewhere.
         #[arg(long, requires = "settings")]
         environment: bool,
     },
-    /// Run a workflow through every role and check the namespaces, connecting with `TEMPORAL_ADDRESS` and the other variables
-    /// of Temporal's SDKs.
+    /// Run a workflow through every role and check the namespaces of a stack that runs elsewhere. Connects
+    /// with the environment variables of Temporal's SDKs, such as `TEMPORAL_ADDRESS`.
     Probe {
         /// Settings file that declares the namespaces.
         #[arg(long, value_name = "FILE")]
@@ -101,15 +103,15 @@ enum Command {
     },
     /// Upgrade the server to another version: schema first, then role by role.
     Upgrade {
-        /// A full version, such as 1.30.8.
+        /// Full version number, such as 1.30.8.
         version: String,
-        /// Even if a role has one process.
+        /// Upgrade even if a role has only one process.
         #[arg(long)]
         force: bool,
     },
-    /// Issue new certificates, with the same authorities.
+    /// Issue new certificates with the same authorities.
     Certificates,
-    /// Print the variables to connect with.
+    /// Print the environment variables for connecting to the stack.
     Env,
 }
 
@@ -244,7 +246,8 @@ async fn apply(place: &Place, settings: Option<&Path>, dry_run: bool) -> anyhow:
 
 const NOTHING_TO_CHANGE: &str = "nothing to change: the namespaces match stack.toml\n";
 
-/// Connects as the environment says, patiently: the roles of a new stack need a moment until they know each other.
+/// Connects with the environment's settings and retries, because the roles of a new stack need a moment to
+/// find each other.
 async fn connected_elsewhere() -> anyhow::Result<Client> {
     let settings = temporal_worker_kit::Config::load(None, &process_environment())?.connection;
     let begun = Instant::now();
@@ -259,12 +262,13 @@ async fn connected_elsewhere() -> anyhow::Result<Client> {
     }
 }
 
-/// Whether waiting can help. A proxy in front of a stack that is starting drops connections, which looks like a server without TLS.
+/// Returns whether waiting can help. A proxy in front of a starting stack drops connections, which looks like
+/// a server without TLS.
 fn may_pass(error: &ConnectError) -> bool {
     error.is_retryable() || matches!(error, ConnectError::NotEncrypted { .. })
 }
 
-/// How long a stack that starts may take until it accepts a connection.
+/// Timeout for a starting stack to accept a connection.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 async fn apply_elsewhere(settings: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {

@@ -1,18 +1,18 @@
-//! Which processes the others know: each writes a heartbeat into the database.
+//! Cluster membership, from the heartbeats that each process writes to the database.
 
 use crate::database::direct;
 use crate::place::{DATABASES, Place, Stack};
 use crate::query_error::QueryError;
 use crate::roles::Member;
 
-/// Members whose heartbeat is older have gone.
+/// Members with an older heartbeat are gone.
 pub(crate) const HEARTBEAT: &str = "30 seconds";
 
-/// Returns the processes without a current heartbeat: the others do not know them.
+/// Returns the processes without a current heartbeat, which the others do not know.
 ///
 /// # Errors
 ///
-/// What the database answers.
+/// If the query fails.
 pub(crate) fn unknown_members(place: &Place, stack: &Stack) -> Result<Vec<Member>, QueryError> {
     let sql = format!(
         "select role, rpc_address from cluster_membership \

@@ -1,4 +1,5 @@
-//! Namespaces, search attributes and archival, as `stack.toml` declares them: the difference first, then the change.
+//! Applies namespaces, search attributes and archival from `stack.toml`: first shows the differences, then
+//! changes them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,58 +24,58 @@ use crate::tell;
 
 const DAY: u64 = 24 * 3600;
 
-/// How long a new namespace may take until every role knows it.
+/// Timeout for a new namespace to be known to every role.
 const KNOWN: Duration = Duration::from_mins(1);
 
-/// A namespace as the server has it.
+/// A namespace as it exists on the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Present {
-    /// What it is for.
+    /// Description.
     pub description: String,
-    /// Seconds that closed workflows are kept.
+    /// Retention of closed workflows, in seconds.
     pub retention_seconds: u64,
-    /// Where histories are archived; `None` if they are not.
+    /// Archive URI for histories; `None` if they are not archived.
     pub history_archive: Option<String>,
-    /// Where visibility records are archived; `None` if they are not.
+    /// Archive URI for visibility records; `None` if they are not archived.
     pub visibility_archive: Option<String>,
     /// Custom search attributes and their types.
     pub search_attributes: BTreeMap<String, String>,
 }
 
-/// What a namespace should be, with the URIs of its archives.
+/// A declared namespace with its archive URIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// As declared.
+    /// Declaration in `stack.toml`.
     pub declared: Namespace,
-    /// Where histories are archived; `None` if they are not.
+    /// Archive URI for histories; `None` if they are not archived.
     pub history_archive: Option<String>,
-    /// Where visibility records are archived; `None` if they are not.
+    /// Archive URI for visibility records; `None` if they are not archived.
     pub visibility_archive: Option<String>,
 }
 
-/// What differs: lines for people, and what to do.
+/// The differences between a namespace and its declaration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Lines for people: `+` is created, `~` is changed, `!` cannot be changed.
+    /// Lines to show: `+` is created, `~` is changed, and `!` cannot be changed.
     pub lines: Vec<String>,
-    /// Whether the namespace is missing.
+    /// Whether the namespace does not exist.
     pub is_missing: bool,
     /// Whether its settings differ.
     pub is_changed: bool,
-    /// Search attributes that are missing.
+    /// Search attributes to add.
     pub attributes: BTreeMap<String, String>,
-    /// What prevents it.
+    /// Conflicts that prevent the change.
     pub conflicts: Vec<String>,
 }
 
 impl Difference {
-    /// Whether there is nothing to do.
+    /// Returns whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 }
 
-/// What `stack.toml` declares for each namespace.
+/// Returns the declared namespaces of a stack.
 pub fn wanted(place: &Place, stack: &Stack) -> Vec<Wanted> {
     let of = |declared: &Namespace| {
         let archive = |kind: &str, wanted: bool| wanted.then(|| archive_uri(place, stack, kind));
@@ -87,11 +88,11 @@ pub fn wanted(place: &Place, stack: &Stack) -> Vec<Wanted> {
     stack.settings.namespaces.iter().map(of).collect()
 }
 
-/// What `stack.toml` declares for the namespaces of a stack that runs elsewhere: it has no run directory to archive to.
+/// Returns the declared namespaces of a stack that runs elsewhere, which has no run directory to archive to.
 ///
 /// # Errors
 ///
-/// If a namespace archives and no bucket is declared.
+/// If a namespace is archived but no bucket is declared.
 pub fn wanted_elsewhere(settings: &Settings) -> anyhow::Result<Vec<Wanted>> {
     let bucket = |kind: &str, uri: &Option<String>, wanted: bool, name: &str| {
         anyhow::ensure!(
@@ -117,7 +118,7 @@ pub fn wanted_elsewhere(settings: &Settings) -> anyhow::Result<Vec<Wanted>> {
     settings.namespaces.iter().map(of).collect()
 }
 
-/// Compares a namespace with what it should be.
+/// Compares a namespace with its declaration.
 pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
     let name = &wanted.declared.name;
     let mut difference = Difference::default();
@@ -159,7 +160,7 @@ pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
             wanted.declared.retention_days
         ));
     }
-    // The server keeps a description when it is sent an empty one.
+    // The server ignores an empty description and keeps the old one.
     if present.description != wanted.declared.description && !wanted.declared.description.is_empty() {
         change(format!(
             "~ namespace {name}: description \"{}\" -> \"{}\"",
@@ -206,11 +207,11 @@ pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
     difference
 }
 
-/// Reads a namespace; `None` if there is none.
+/// Reads a namespace; `None` if it does not exist.
 ///
 /// # Errors
 ///
-/// If the server does not answer.
+/// If the server does not respond.
 pub async fn read(client: &Client, name: &str) -> anyhow::Result<Option<Present>> {
     let request = DescribeNamespaceRequest {
         namespace: name.to_owned(),
@@ -264,12 +265,12 @@ fn type_name(number: i32) -> String {
     found.map_or_else(|| format!("type {number}"), |(_, name)| (*name).to_owned())
 }
 
-/// Compares every namespace with `stack.toml`, prints the difference, and applies it unless this is a dry run.
-/// Returns whether anything differs.
+/// Compares every namespace with `stack.toml`, prints the differences, and applies them unless this is a dry
+/// run. Returns whether there are any.
 ///
 /// # Errors
 ///
-/// If something prevents it, before anything is changed; or if the server refuses.
+/// If there is a conflict, in which case nothing is changed, or if the server rejects a change.
 pub async fn apply(wanted: Vec<Wanted>, client: &Client, only_show: bool) -> anyhow::Result<bool> {
     let mut differences = Vec::new();
     for wanted in wanted {
@@ -357,7 +358,7 @@ async fn carry_out(client: &Client, wanted: &Wanted, difference: &Difference) ->
     Ok(())
 }
 
-/// The server asks an archive whether it is there: an error may be about it.
+/// Returns the archives as text, because the server checks that an archive exists and may fail because of it.
 fn archived_to(wanted: &Wanted) -> String {
     let uris = [&wanted.history_archive, &wanted.visibility_archive];
     let uris: Vec<&str> = uris.into_iter().flatten().map(String::as_str).collect();
@@ -382,7 +383,7 @@ async fn add_attributes(
         namespace: name.to_owned(),
     };
     let begun = Instant::now();
-    // A namespace that was just created is known everywhere after the caches have been refreshed.
+    // A new namespace is known everywhere only after the caches have been refreshed.
     loop {
         let added =
             OperatorService::add_search_attributes(&mut client.clone(), request.clone().into_request()).await;

@@ -1,4 +1,4 @@
-//! Where a stack keeps its state, and what it has recorded there.
+//! The run directory of a stack and the state recorded in it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Network, Settings};
 
-/// The variable that names the folder of binaries, of the default run directory and of the record of the current one.
+/// Environment variable with the folder for programs, for the default run directory, and for the record of
+/// the current one.
 const HOME: &str = "TEMPORAL_STACK_HOME";
 
-/// The user of both databases.
+/// User of both databases.
 pub const USER: &str = "temporal";
 
-/// The databases that the server uses: main and visibility.
+/// Databases of the server: main and visibility.
 pub const DATABASES: [&str; 2] = ["temporal", "temporal_visibility"];
 
-/// The database of the autopilot's ledger.
+/// Database of the autopilot's ledger.
 pub const LEDGER: &str = "capacity_ledger";
 
-/// Returns the folder of binaries, of the default run directory and of the record of the current one.
+/// Returns the folder for programs, for the default run directory, and for the record of the current one.
 ///
 /// # Errors
 ///
@@ -34,7 +35,7 @@ pub fn home() -> anyhow::Result<PathBuf> {
     if let Some(home) = variable(HOME) {
         return Ok(home);
     }
-    // PostgreSQL does not run as root, and other users cannot reach root's own home.
+    // PostgreSQL does not run as root, and other users cannot access root's home.
     if is_root() {
         return Ok("/var/lib/temporal-stack".into());
     }
@@ -56,7 +57,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The run directory that is named, else the one of the last `up`, else the default one.
+    /// Returns the specified run directory, or that of the last `up`, or the default one.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl Place {
         Ok(Self { folder })
     }
 
-    /// Creates the folders, and records this run directory as the current one.
+    /// Creates the folders and records this run directory as the current one.
     ///
     /// # Errors
     ///
@@ -90,47 +91,47 @@ impl Place {
         write_whole(&home.join("current"), &format!("{}\n", self.folder.display()))
     }
 
-    /// The run directory.
+    /// Returns the path of the run directory.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The log of a process.
+    /// Returns the path of a process's log.
     pub fn log(&self, name: &str) -> PathBuf {
         self.folder.join("logs").join(format!("{name}.log"))
     }
 
-    /// The record of a process.
+    /// Returns the path of a process's record.
     pub fn pid(&self, name: &str) -> PathBuf {
         self.folder.join("pids").join(name)
     }
 
-    /// The configuration of a process, or of all of them.
+    /// Returns the path of a configuration file.
     pub fn config(&self, name: &str) -> PathBuf {
         self.folder.join("config").join(name)
     }
 
-    /// Temporal's dynamic configuration.
+    /// Returns the path of Temporal's dynamic configuration.
     pub fn dynamic_config(&self) -> PathBuf {
         self.config("dynamic.yaml")
     }
 
-    /// Certificates and keys.
+    /// Returns the folder with certificates and keys.
     pub fn tls(&self) -> PathBuf {
         self.folder.join("tls")
     }
 
-    /// The data of PostgreSQL and what belongs to its user.
+    /// Returns the folder with PostgreSQL's data and the files of its user.
     pub fn database(&self) -> PathBuf {
         self.folder.join("database")
     }
 
-    /// The file with the password of the databases.
+    /// Returns the path of the database password.
     pub fn password_file(&self) -> PathBuf {
         self.folder.join("password")
     }
 
-    /// Returns the password of the databases.
+    /// Returns the database password.
     ///
     /// # Errors
     ///
@@ -142,11 +143,11 @@ impl Place {
         Ok(text.trim_end().to_owned())
     }
 
-    /// Creates a password unless there is one.
+    /// Creates a password if there is none.
     ///
     /// # Errors
     ///
-    /// If it cannot be written, or there are databases, which would not accept a new one.
+    /// If it cannot be written, or if databases exist, which would reject a new one.
     pub fn ensure_password(&self) -> anyhow::Result<()> {
         use std::io::Read;
         let path = self.password_file();
@@ -168,11 +169,11 @@ impl Place {
         write_secret(&path, &text.concat())
     }
 
-    /// Reads what `up` recorded.
+    /// Returns the stack recorded by `up`.
     ///
     /// # Errors
     ///
-    /// If there is no stack here.
+    /// If there is no stack in this run directory.
     pub fn stack(&self) -> anyhow::Result<Stack> {
         let path = self.folder.join("stack.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
@@ -195,20 +196,20 @@ impl Place {
     }
 }
 
-/// What is recorded of a stack.
+/// The recorded stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
-    /// What it consists of.
+    /// Settings of the stack.
     pub settings: Settings,
-    /// The folder of PostgreSQL's programs.
+    /// Folder with PostgreSQL's programs.
     pub postgres_programs: PathBuf,
-    /// Where the programs of the server are.
+    /// Paths of the server's programs.
     pub programs: Programs,
-    /// Whether the autopilot works on a simulated cloud.
+    /// Whether the autopilot uses a simulated cloud.
     pub simulated_cloud: bool,
 }
 
-/// Paths of programs.
+/// Paths of the server's programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Programs {
     /// The server.
@@ -217,23 +218,23 @@ pub struct Programs {
     pub sql_tool: PathBuf,
     /// The web UI.
     pub ui: PathBuf,
-    /// The pooler.
+    /// `PgBouncer`.
     pub pgbouncer: PathBuf,
 }
 
 impl Stack {
-    /// Where its processes listen.
+    /// Returns the addresses of its processes.
     pub fn network(&self) -> &Network {
         &self.settings.network
     }
 }
 
-/// Writes a file that no reader sees half of.
+/// Writes a file atomically, so that a reader never sees a part of it.
 pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     write_with_mode(path, text, 0o644)
 }
 
-/// Writes a file that only its owner may read.
+/// Writes a file that only its owner can read.
 pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write_with_mode(path, text, 0o600)
 }

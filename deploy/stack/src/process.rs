@@ -1,5 +1,5 @@
-//! Processes that outlive the command that started them: recorded by id and start time, so that a reused id is never taken for
-//! one of ours.
+//! Processes that outlive the command that started them. They are recorded by id and start time, so that a
+//! reused id is never mistaken for one of ours.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -11,25 +11,25 @@ use anyhow::Context;
 
 use crate::place::{Place, write_whole};
 
-/// What is known about a process.
+/// The state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It runs under this id.
+    /// Running with this id.
     Running(u32),
-    /// It was started and has ended without `down` or `drain`.
+    /// Ended by itself, without `down` or `drain`. Contains its id.
     Died(u32),
-    /// It was never started, or stopped.
+    /// Never started, or stopped.
     Stopped,
 }
 
-/// A signal.
+/// A signal to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Finish and end.
+    /// Finish work and exit.
     Terminate,
-    /// End connections and end; PostgreSQL's fast shutdown.
+    /// Close connections and exit; PostgreSQL's fast shutdown.
     Interrupt,
-    /// Stop now.
+    /// Exit immediately.
     Kill,
 }
 
@@ -43,7 +43,7 @@ impl Signal {
     }
 }
 
-/// Returns what is known about a process.
+/// Returns the state of a process.
 pub fn state(place: &Place, name: &str) -> State {
     let Some((pid, started)) = recorded(place, name) else {
         return State::Stopped;
@@ -61,10 +61,10 @@ fn recorded(place: &Place, name: &str) -> Option<(u32, u64)> {
     Some((pid.parse().ok()?, started.parse().ok()?))
 }
 
-/// When a process started, in ticks since boot. A zombie has ended.
+/// Returns the start time of a process in clock ticks since boot. A zombie counts as ended.
 fn start_time(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything; the fields after it are numbers.
+    // The name may contain any characters; the fields after it are numbers.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     if matches!(*fields.first()?, "Z" | "X") {
@@ -84,7 +84,7 @@ pub fn start(place: &Place, name: &str, command: &mut Command) -> anyhow::Result
     start_with_output(place, name, command, log)
 }
 
-/// As [`start`], with an output that the caller has chosen.
+/// Like [`start`], with output chosen by the caller.
 pub(crate) fn start_with_output(
     place: &Place,
     name: &str,
@@ -92,7 +92,7 @@ pub(crate) fn start_with_output(
     log: File,
 ) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // Its own process group, so that Ctrl-C in this terminal does not reach it.
+    // Use a separate process group, so that Ctrl-C in this terminal does not reach it.
     let child = command
         .stdin(Stdio::null())
         .stderr(log)
@@ -104,7 +104,7 @@ pub(crate) fn start_with_output(
     write_whole(&place.pid(name), &format!("{pid} {started}\n"))
 }
 
-/// Runs a program to its end and returns its output; `None` if it took longer than it may, and was killed.
+/// Runs a program and returns its output; `None` if it exceeded the timeout and was killed.
 pub(crate) fn output_within(command: &mut Command, bound: Duration) -> std::io::Result<Option<Output>> {
     fn drained(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
         std::thread::spawn(move || {
@@ -171,7 +171,7 @@ pub fn signal(place: &Place, name: &str, signal: Signal) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until a process has ended, and forgets it. Returns whether it ended within the bound.
+/// Waits until a process has ended and deletes its record. Returns whether it ended in time.
 pub async fn ended(place: &Place, name: &str, bound: Duration) -> bool {
     let begun = Instant::now();
     while matches!(state(place, name), State::Running(_)) {
@@ -184,7 +184,7 @@ pub async fn ended(place: &Place, name: &str, bound: Duration) -> bool {
     true
 }
 
-/// Returns the names of all processes on record.
+/// Returns the names of all recorded processes.
 pub fn names(place: &Place) -> Vec<String> {
     let entries = std::fs::read_dir(place.folder().join("pids"));
     let mut names: Vec<String> = entries
@@ -197,7 +197,7 @@ pub fn names(place: &Place) -> Vec<String> {
     names
 }
 
-/// Returns the end of a log; empty if there is none.
+/// Returns the end of a log; empty if it does not exist.
 fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(place.log(name))?;
     let end = file.metadata()?.len();
@@ -207,10 +207,10 @@ fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How much of the end of a log is searched, a larger piece if the one before holds nothing.
+/// Sizes of the searched end of a log in bytes. If nothing is found, the next larger one is searched.
 const PIECES: [u64; 3] = [4 << 20, 32 << 20, 256 << 20];
 
-/// Searches the end of a log for something; `None` if it is not there.
+/// Searches the end of a log; `None` if nothing is found.
 pub(crate) fn find_in_log<T>(place: &Place, name: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
     PIECES.into_iter().find_map(|length| {
         let bytes = tail(place, name, length).ok()?;
@@ -218,7 +218,7 @@ pub(crate) fn find_in_log<T>(place: &Place, name: &str, find: impl Fn(&str) -> O
     })
 }
 
-/// Returns the last lines of a log, shortened.
+/// Returns the last lines of a log, truncated.
 pub fn last_lines(place: &Place, name: &str, count: usize) -> String {
     let bytes = tail(place, name, PIECES[0]).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -226,7 +226,8 @@ pub fn last_lines(place: &Place, name: &str, count: usize) -> String {
     shown(&lines[lines.len().saturating_sub(count)..])
 }
 
-/// Returns what a process that has ended said about it: a crash of a Go program is followed by a long trace.
+/// Returns the last message of a process that has ended. The crash message of a Go program is followed by a
+/// long trace.
 pub(crate) fn last_words(place: &Place, name: &str) -> String {
     const SIGNS: [&str; 6] = [
         "fatal error: ",

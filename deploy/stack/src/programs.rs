@@ -1,4 +1,5 @@
-//! The programs a stack consists of: found in the right version, else built by Go or taken from the distribution.
+//! Finds the programs of a stack in the right version. Missing ones are built with Go or downloaded from the
+//! distribution.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,21 +11,21 @@ use crate::tell;
 
 const SERVER: &str = "go.temporal.io/server";
 
-/// A program that Go builds.
+/// A Go module to build.
 struct Module {
     name: &'static str,
     package: String,
     version: String,
 }
 
-/// Downloads and unpacks the distribution's package; nothing is installed.
+/// Downloads and unpacks the distribution's package without installing it.
 const FETCH_PGBOUNCER: &str = include_str!("../fetch-pgbouncer");
 
-/// Finds or builds every program of a stack.
+/// Finds or builds all programs of a stack.
 ///
 /// # Errors
 ///
-/// If one of them is missing and cannot be built.
+/// If a program is missing and cannot be built.
 pub fn obtain(version: &str, ui_version: &str) -> anyhow::Result<Programs> {
     let module = |name, package: &str, version: &str| Module {
         name,
@@ -78,7 +79,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
         "building {name} {version} with Go into {} (takes a few minutes)",
         folder.display()
     ));
-    // The binaries of several modules have the same name.
+    // Several modules have binaries of the same name.
     let own = folder.join(format!(".{name}"));
     std::fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;
     let status = Command::new("go")
@@ -99,7 +100,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     Ok(built)
 }
 
-/// The template for search clusters of a server's version: the newest that its module holds.
+/// Returns the newest search template in the module of this server version.
 ///
 /// # Errors
 ///
@@ -146,8 +147,8 @@ pub(crate) fn search_template(version: &str) -> anyhow::Result<serde_json::Value
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", kept.display()))
 }
 
-/// The version that a program says it has. The schema tool and the web UI do not report a reliable one: they count as found
-/// if a server of the right version is next to them.
+/// Returns the version that a program reports. The reports of the schema tool and the web UI are not
+/// reliable, so these count as found if they are next to a server of the right version.
 fn version_of(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
@@ -161,11 +162,11 @@ fn version_of(program: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Finds our own programs: next to this one, or on PATH.
+/// Finds one of our own programs next to this one or on PATH.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// If it is not found.
 pub fn own(name: &str) -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe()
         .ok()
@@ -190,7 +191,7 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
         .filter(|path| path.is_file())
 }
 
-/// Finds the folder of PostgreSQL's programs; the newest version if there are several.
+/// Finds the folder with PostgreSQL's programs, in the newest version.
 ///
 /// # Errors
 ///

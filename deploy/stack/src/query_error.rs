@@ -1,10 +1,10 @@
-//! Why a database did not answer: what it said, whether waiting helps, and what to do.
+//! Errors of database queries: the message, whether waiting helps, and the remedy.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What was asked.
+/// The server that was queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     /// PostgreSQL itself.
@@ -14,7 +14,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// The name of its process.
+    /// Returns the name of its process.
     fn process(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -32,7 +32,7 @@ impl std::fmt::Display for Server {
     }
 }
 
-/// A question to a database that was not answered. Never shows the password.
+/// A failed query. Never contains the password.
 #[derive(Debug, thiserror::Error)]
 #[error("{server} at {address}, database {database}: {failure}")]
 pub struct QueryError {
@@ -43,38 +43,38 @@ pub struct QueryError {
     pub(crate) failure: Failure,
 }
 
-/// How a question failed.
+/// The cause of a failed query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The password cannot be read.
+    /// The password file cannot be read.
     #[error("{0:#}")]
     PasswordFile(anyhow::Error),
-    /// No program to ask with.
+    /// psql cannot be run.
     #[error("cannot run psql: {0}")]
     Psql(io::Error),
-    /// No answer in time.
+    /// There was no response in time.
     #[error("no response within {} s", .0.as_secs())]
     Late(Duration),
-    /// The password is not accepted.
+    /// The password was rejected.
     #[error("{0}")]
     Password(String),
-    /// The user does not exist there.
+    /// The user does not exist.
     #[error("{0}")]
     User(String),
     /// The database does not exist.
     #[error("{0}")]
     Database(String),
-    /// Connections from here are not accepted.
+    /// Connections from this address are not accepted.
     #[error("{0}")]
     Access(String),
-    /// Anything else, in its words.
+    /// Any other error, with its message.
     #[error("{0}")]
     Other(String),
 }
 
 impl Failure {
-    /// Reads what psql printed.
+    /// Parses the error output of psql.
     pub(crate) fn of(stderr: &str) -> Self {
         let lines: Vec<&str> = stderr.lines().map(str::trim).collect();
         let said = lines.join(" ");
@@ -82,7 +82,7 @@ impl Failure {
         for prefix in ["psql:", "error:"] {
             said = said.strip_prefix(prefix).unwrap_or(said).trim_start();
         }
-        // The error around this one names the address.
+        // The surrounding error already contains the address.
         if let Some((_, cause)) = said.split_once(" failed: ")
             && said.starts_with("connection to server")
         {
@@ -114,12 +114,12 @@ impl Failure {
 }
 
 impl QueryError {
-    /// How it failed, without the address.
+    /// Returns the cause, without the address.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 
-    /// Whether another attempt can succeed although nobody changes anything.
+    /// Returns whether a retry can succeed without a change.
     pub fn is_passing(&self) -> bool {
         match &self.failure {
             Failure::Late(_) | Failure::Other(_) => true,
@@ -132,7 +132,7 @@ impl QueryError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     pub fn remedy(&self) -> String {
         let name = self.server.process();
         match (&self.failure, self.server) {
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    /// As psql 15 prints them.
+    /// Messages as printed by psql 15.
     #[rstest]
     #[case::password(
         "psql: error: connection to server at \"127.77.0.1\", port 5432 failed: FATAL:  password authentication failed for user \"temporal\"\n",

@@ -1,4 +1,5 @@
-//! Configuration of the server and the web UI. JSON, which every reader of YAML reads: no quoting can go wrong.
+//! Renders the configuration of the server and the web UI as JSON, which is valid YAML and needs no special
+//! quoting.
 
 use serde_json::{Value, json};
 
@@ -7,7 +8,7 @@ use crate::place::{DATABASES, Place, Stack, USER};
 use crate::roles::{Member, Role};
 use crate::search;
 
-/// The configuration of one process of the server.
+/// Returns the configuration of one server process.
 ///
 /// # Errors
 ///
@@ -27,7 +28,8 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> a
             "maxConns": settings.database.max_conns,
             "maxIdleConns": settings.database.max_conns,
             "maxConnLifetime": "1h",
-            // PgBouncer in transaction mode loses prepared statements: without this the frontend never becomes healthy.
+            // PgBouncer in transaction mode loses prepared statements. Without this parameter, the frontend
+            // never becomes healthy.
             "connectAttributes": { "binary_parameters": "yes" },
         }})
     };
@@ -107,7 +109,7 @@ fn tls(place: &Place) -> Value {
     })
 }
 
-/// Where a kind of archive goes.
+/// Returns the URI of an archive.
 pub fn archive_uri(place: &Place, stack: &Stack, kind: &str) -> String {
     let archival = &stack.settings.archival;
     let declared = if kind == "history" {
@@ -142,7 +144,7 @@ fn archival(stack: &Stack) -> Value {
     })
 }
 
-/// Temporal's dynamic configuration: a value alone applies everywhere.
+/// Returns Temporal's dynamic configuration. A value without constraints applies everywhere.
 pub fn dynamic_config(stack: &Stack) -> Value {
     let entries = stack.settings.dynamic_config.iter().map(|(key, value)| {
         let is_list = value
@@ -158,7 +160,7 @@ pub fn dynamic_config(stack: &Stack) -> Value {
     Value::Object(entries.collect())
 }
 
-/// The configuration of the web UI.
+/// Returns the configuration of the web UI.
 pub fn ui(place: &Place, stack: &Stack) -> Value {
     let file = |name: &str| place.tls().join(name).display().to_string();
     let address = stack.network().ui();

@@ -1,4 +1,4 @@
-//! The roles of a Temporal server, and where each process of them listens.
+//! The roles of a Temporal server and the addresses of their processes.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ pub enum Role {
     History,
     /// Owns task queues.
     Matching,
-    /// What clients connect to.
+    /// Accepts connections from clients.
     Frontend,
-    /// Temporal's own background workflows.
+    /// Runs Temporal's own background workflows.
     Worker,
 }
 
 impl Role {
-    /// All roles, in the order in which they start.
+    /// All roles in start order.
     pub const ALL: [Self; 4] = [Self::History, Self::Matching, Self::Frontend, Self::Worker];
 
-    /// Its name on the server's command line.
+    /// Returns the name on the server's command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::History => "history",
@@ -32,12 +32,12 @@ impl Role {
         }
     }
 
-    /// Reads a name.
+    /// Parses a name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 
-    /// The third number of its addresses.
+    /// Returns the third number of its addresses.
     fn subnet(self) -> u8 {
         match self {
             Self::Frontend => 1,
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Its gRPC port; the worker role has none.
+    /// Returns its gRPC port; the worker role does not listen on it.
     pub fn grpc_port(self) -> u16 {
         match self {
             Self::Frontend => 7233,
@@ -57,12 +57,12 @@ impl Role {
         }
     }
 
-    /// The port of the membership protocol.
+    /// Returns the port of the membership protocol.
     pub fn membership_port(self) -> u16 {
         self.grpc_port() - 300
     }
 
-    /// The service that its health check answers for; the worker role has no health check.
+    /// Returns the service name for its health check; `None` for the worker role, which has no health check.
     pub fn health_service(self) -> Option<&'static str> {
         match self {
             Self::Frontend => Some("temporal.api.workflowservice.v1.WorkflowService"),
@@ -72,7 +72,7 @@ impl Role {
         }
     }
 
-    /// Its number in the table of members.
+    /// Returns its number in the database's table of members.
     pub fn membership_number(self) -> u8 {
         match self {
             Self::Frontend => 1,
@@ -89,20 +89,20 @@ impl fmt::Display for Role {
     }
 }
 
-/// The port of every role's metrics.
+/// Port of the metrics of every role.
 pub const METRICS_PORT: u16 = 8000;
 
 /// One process of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
-    /// Its role.
+    /// Role of the process.
     pub role: Role,
-    /// Its number, from 1.
+    /// Number within the role, from 1.
     pub number: u8,
 }
 
 impl Member {
-    /// Reads a name such as `history-2`.
+    /// Parses a name such as `history-2`.
     pub fn parse(text: &str) -> Option<Self> {
         let (role, number) = text.rsplit_once('-')?;
         Some(Self {
@@ -111,22 +111,22 @@ impl Member {
         })
     }
 
-    /// Its own address.
+    /// Returns its IP address.
     pub fn ip(self, loopback: &str) -> String {
         format!("{loopback}.{}.{}", self.role.subnet(), self.number)
     }
 
-    /// The address of its gRPC port.
+    /// Returns its gRPC address.
     pub fn grpc(self, loopback: &str) -> String {
         format!("{}:{}", self.ip(loopback), self.role.grpc_port())
     }
 
-    /// The address of its metrics.
+    /// Returns the address of its metrics.
     pub fn metrics(self, loopback: &str) -> String {
         format!("{}:{METRICS_PORT}", self.ip(loopback))
     }
 
-    /// Every address it listens on.
+    /// Returns all addresses that it listens on.
     pub fn listens(self, loopback: &str) -> Vec<String> {
         let ip = self.ip(loopback);
         let mut ports = vec![self.role.membership_port(), METRICS_PORT];

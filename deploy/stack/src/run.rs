@@ -1,4 +1,4 @@
-//! What the program does: start in the order of dependencies, stop, show, drain, restart, upgrade.
+//! The operations of the program: start in dependency order, stop, show status, drain, restart, upgrade.
 
 mod logs;
 mod processes;
@@ -19,11 +19,11 @@ pub use self::up::{Up, preconditions, up};
 use crate::place::Place;
 use crate::{certificates, tell};
 
-/// Holds the run directory for one command at a time.
+/// Locks the run directory, so that only one command uses it at a time.
 ///
 /// # Errors
 ///
-/// If another command works there.
+/// If another command is using it.
 pub fn lock(place: &Place) -> anyhow::Result<std::fs::File> {
     std::fs::create_dir_all(place.folder())
         .with_context(|| format!("cannot create {}", place.folder().display()))?;

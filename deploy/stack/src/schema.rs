@@ -1,6 +1,7 @@
-//! Set-up and upgrade of both schemas: one command that may be repeated, and that refuses anything that would lose data.
+//! Sets up and upgrades both schemas. Safe to repeat, and rejects anything that would lose data.
 //!
-//! What a database holds is checked first, by pure code; only then does Temporal's own schema tool touch it.
+//! Code without side effects first decides what to do with the contents of a database. Only then does
+//! Temporal's own schema tool change it.
 
 use std::process::{Command, Stdio};
 
@@ -11,16 +12,16 @@ use crate::place::{DATABASES, Place, Stack, USER};
 use crate::query_error::QueryError;
 use crate::tell;
 
-/// Rows of visibility from which a migration that rewrites the table is refused without `--force`.
+/// Number of visibility rows from which a migration that rewrites the table requires `--force`.
 const MANY_ROWS: u64 = 1_000_000;
 
-/// From this version of the visibility schema on, a migration rewrites its one table under an exclusive lock.
+/// Visibility schema version whose migration rewrites the table under an exclusive lock.
 const REWRITES: Version = Version(1, 13);
 
-/// Tables of Temporal that no other product has, by database.
+/// Tables by which Temporal's databases are recognized, for each database.
 const SIGNS: [&[&str]; 2] = [&["executions", "namespaces"], &["executions_visibility"]];
 
-/// A version of a schema.
+/// Version of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
@@ -37,39 +38,39 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// What a database holds.
+/// The contents of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     /// Whether the database exists.
     pub exists: bool,
     /// Its tables.
     pub tables: Vec<String>,
-    /// The version of Temporal's schema, if its table of versions is Temporal's.
+    /// Version of Temporal's schema, if the version table is Temporal's.
     pub version: Option<Version>,
-    /// Whether there is a table of versions that is not Temporal's.
+    /// Whether there is a version table that is not Temporal's.
     pub foreign_versions: bool,
-    /// Rows of the visibility table, as PostgreSQL estimates them.
+    /// Number of rows in the visibility table, as estimated by PostgreSQL.
     pub rows: u64,
-    /// Whether it holds any workflow.
+    /// Whether it contains workflows.
     pub has_workflows: bool,
 }
 
-/// What to do with a database.
+/// The action for a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// It is as the server needs it.
+    /// Do nothing, because the schema is up to date.
     Nothing,
-    /// Set up from nothing.
+    /// Set up an empty database.
     SetUp,
-    /// Continue a set-up or an upgrade that was interrupted.
+    /// Continue an interrupted set-up or upgrade.
     Continue(Version),
     /// Upgrade from this version.
     Upgrade(Version),
-    /// Do nothing, for this reason.
+    /// Refuse, for this reason.
     Refuse(String),
 }
 
-/// Judges what to do with a database. `which` is 0 for the main one and 1 for visibility.
+/// Decides what to do with a database. `which` is 0 for the main database and 1 for visibility.
 pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step {
     let name = DATABASES[which];
     let has = |table: &str| found.tables.iter().any(|it| it == table);
@@ -143,11 +144,12 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
     Step::Upgrade(version)
 }
 
-/// Sets up or upgrades both databases to what the server needs.
+/// Sets up or upgrades both databases to the versions that the server needs.
 ///
 /// # Errors
 ///
-/// If one of them is refused, before either is touched; or if the schema tool fails.
+/// If the schema of either database is rejected, in which case neither is changed, or if the schema tool
+/// fails.
 pub fn apply(place: &Place, stack: &Stack, force: bool) -> anyhow::Result<()> {
     let targets = targets(place, stack)?;
     let mut steps = Vec::new();
@@ -184,11 +186,11 @@ pub fn apply(place: &Place, stack: &Stack, force: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at a database without changing it.
+/// Reads the state of a database without changing it.
 ///
 /// # Errors
 ///
-/// If PostgreSQL does not answer.
+/// If PostgreSQL does not respond.
 pub fn look(place: &Place, stack: &Stack, which: usize) -> Result<Found, QueryError> {
     look_at(place, stack, DATABASES[which])
 }
@@ -216,7 +218,7 @@ fn look_at(place: &Place, stack: &Stack, name: &str) -> Result<Found, QueryError
         let columns = first(ask(name, columns)?).next().unwrap_or_default();
         if columns == "creation_time,curr_version,db_name,min_compatible_version,version_partition" {
             let versions = first(ask(name, "select curr_version from schema_version")?).next();
-            // Version tables without a row: the set-up was interrupted right after them.
+            // The version tables are empty: the set-up was interrupted right after creating them.
             found.version = Version::parse(versions.as_deref().unwrap_or("0.0"));
         } else {
             found.foreign_versions = true;
@@ -238,7 +240,8 @@ fn look_at(place: &Place, stack: &Stack, name: &str) -> Result<Found, QueryError
     Ok(found)
 }
 
-/// The versions that the server needs: those its schema tool sets up in a scratch database. Remembered per server version.
+/// Returns the schema versions that the server needs. They are determined by setting up a scratch database
+/// with the schema tool, and cached for each server version.
 ///
 /// # Errors
 ///
@@ -270,14 +273,14 @@ fn target_record(place: &Place, stack: &Stack) -> std::path::PathBuf {
         .join(format!("schema-{}", stack.settings.server.version))
 }
 
-/// The versions that the server needs, where they were found out before.
+/// Returns the cached versions that the server needs, if any.
 pub fn remembered_targets(place: &Place, stack: &Stack) -> Option<[Version; 2]> {
     let remembered = std::fs::read_to_string(target_record(place, stack)).ok()?;
     let (main, visibility) = remembered.trim_end().split_once(' ')?;
     Some([Version::parse(main)?, Version::parse(visibility)?])
 }
 
-/// Runs the three steps of the schema tool. Each of them does nothing if there is nothing to do.
+/// Runs the three steps of the schema tool. Each step has no effect if it is not needed.
 fn set_up(place: &Place, stack: &Stack, database: &str, which: usize) -> anyhow::Result<()> {
     let schema = ["postgresql/v12/temporal", "postgresql/v12/visibility"][which];
     let exists = format!("select 1 from pg_database where datname = '{database}'");
@@ -301,7 +304,7 @@ fn set_up(place: &Place, stack: &Stack, database: &str, which: usize) -> anyhow:
 fn tool(place: &Place, stack: &Stack, database: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let address = stack.network().postgres();
     let (host, port) = address.rsplit_once(':').context("an address has a port")?;
-    // Straight to PostgreSQL: `create-database` does not go through the pooler.
+    // Directly on PostgreSQL, because `create-database` does not work through the pooler.
     let output = Command::new(&stack.programs.sql_tool)
         .args([
             "--plugin",

@@ -1,7 +1,9 @@
-//! Visibility in `OpenSearch` or Elasticsearch, instead of PostgreSQL: cluster settings, then the template, then the index.
+//! Sets up visibility in `OpenSearch` or Elasticsearch instead of PostgreSQL: first the cluster settings,
+//! then the template, then the index.
 //!
-//! The order matters: an index that exists before its template, or that the cluster made by itself, has fields of the wrong types,
-//! and lists fail to sort. What is there is looked at first and judged by pure code; an index is never deleted.
+//! The order matters: an index that is created before its template, or automatically by the cluster, has
+//! fields of the wrong types, which breaks sorting. Code without side effects decides what to do with the
+//! existing state. An index is never deleted.
 
 mod automatic;
 mod request;
@@ -19,20 +21,20 @@ use crate::place::{Place, Stack, write_whole};
 use crate::settings::{Namespace, Search};
 use crate::{programs, tell};
 
-/// What a cluster holds.
+/// The state of a search cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
     /// Product and version.
     pub product: String,
-    /// `green`, `yellow` or `red`; empty if it does not say.
+    /// Health: `green`, `yellow` or `red`; empty if unknown.
     pub status: String,
-    /// Which indexes the cluster creates automatically.
+    /// Setting for automatic index creation.
     pub automatic: Automatic,
-    /// Types by field of the template, if it is there.
+    /// Field types in the template, if it exists.
     pub template: Option<BTreeMap<String, String>>,
-    /// Types by field of the index, if it is there.
+    /// Field types in the index, if it exists.
     pub index: Option<BTreeMap<String, String>>,
-    /// Records in the index.
+    /// Number of records in the index.
     pub records: u64,
 }
 
@@ -45,12 +47,12 @@ pub struct Found {
 )]
 pub struct WrongTypes(pub Vec<String>);
 
-/// One step of the set-up.
+/// A step of the set-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Keep the cluster from creating this index by itself: the value of the setting, by where it is set.
+    /// Prevent automatic creation of this index: the value to set, by scope of the setting.
     Settings(BTreeMap<&'static str, String>),
-    /// Put the template of the server's version.
+    /// Create the template for the server's version.
     Template,
     /// Create the index.
     Index,
@@ -69,11 +71,11 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// Judges what is missing, in the order in which it is set up.
+/// Returns the missing steps in order.
 ///
 /// # Errors
 ///
-/// If the index has a field of another type than the server needs.
+/// If the index has a field of a different type than the server needs.
 pub fn judge(found: &Found, index: &str, template: &Value) -> Result<Vec<Step>, WrongTypes> {
     let wanted = types(&template["mappings"]["properties"]);
     let mut steps = Vec::new();
@@ -119,11 +121,11 @@ fn types(properties: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Sets up what is missing. Does nothing if visibility is in PostgreSQL.
+/// Sets up the missing parts. Does nothing if visibility is in PostgreSQL.
 ///
 /// # Errors
 ///
-/// If the cluster does not answer, is not one that Temporal can use, or has an index of the wrong types.
+/// If the cluster does not respond, is not supported by Temporal, or has an index with wrong types.
 pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     let search = &stack.settings.search;
     let Some(url) = &search.url else {
@@ -191,7 +193,8 @@ pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     write_whole(&place.config("search-template.json"), &template.to_string())
 }
 
-/// Adds the declared search attributes, as the server maps them: it adds them to the index that is there, and to no later one.
+/// Adds the declared search attributes to the template. The server itself adds them only to the existing
+/// index.
 fn add_attributes(template: &mut Value, namespaces: &[Namespace]) {
     for (attribute, kind) in namespaces.iter().flat_map(|it| &it.search_attributes) {
         template["mappings"]["properties"][attribute] = match kind.as_str() {
@@ -209,17 +212,17 @@ fn template_name(search: &Search) -> String {
     format!("{}_template", search.index)
 }
 
-/// The template that was set up last.
+/// Returns the template that was set up last.
 pub(crate) fn recorded_template(place: &Place) -> Option<Value> {
     let text = std::fs::read_to_string(place.config("search-template.json")).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// Looks at a cluster without changing it.
+/// Reads the state of a cluster without changing it.
 ///
 /// # Errors
 ///
-/// If it does not answer, or is not one that Temporal can use.
+/// If it does not respond or is not supported by Temporal.
 pub fn look(place: &Place, search: &Search) -> Result<Found, SearchError> {
     let get = |path: &str| call(place, search, "GET", path, None);
     let needed = |path: &str| match get(path)? {
@@ -255,7 +258,7 @@ pub fn look(place: &Place, search: &Search) -> Result<Found, SearchError> {
     })
 }
 
-/// Reads product and version from the response of the root.
+/// Returns product and version from the response of the root path.
 fn product(root: &Value) -> Option<String> {
     let version = &root["version"];
     let number = version["number"].as_str()?;
@@ -267,7 +270,7 @@ fn product(root: &Value) -> Option<String> {
     is_elastic.then(|| format!("Elasticsearch {number}"))
 }
 
-/// The datastore of the server's configuration.
+/// Returns the datastore section of the server's configuration.
 ///
 /// # Errors
 ///

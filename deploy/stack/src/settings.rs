@@ -1,4 +1,4 @@
-//! `stack.toml`: what a stack consists of. Text to valid settings, with every mistake at once.
+//! Parses and validates `stack.toml`, and reports all mistakes at once.
 
 mod archival;
 mod difference;
@@ -21,18 +21,18 @@ pub use self::replicas::Replicas;
 pub use self::search::{PasswordFileError, Search};
 use crate::roles::{Member, Role};
 
-/// The settings of a stack that names none.
+/// The default settings.
 pub const DEFAULT: &str = include_str!("../stack.toml");
 
-/// What a stack consists of.
+/// The settings of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Versions, shards, logs.
+    /// Versions, shards and logs.
     pub server: Server,
     /// Addresses.
     pub network: Network,
-    /// Processes of each role.
+    /// Number of processes of each role.
     pub replicas: Replicas,
     /// PostgreSQL and `PgBouncer`.
     pub database: Database,
@@ -40,28 +40,28 @@ pub struct Settings {
     pub tls: Tls,
     /// Visibility in `OpenSearch` or Elasticsearch.
     pub search: Search,
-    /// Where closed workflows go.
+    /// Archival of closed workflows.
     pub archival: Archival,
-    /// Our worker.
+    /// The autopilot's worker.
     pub autopilot: Autopilot,
-    /// Namespaces, applied by `apply`.
+    /// Namespaces that `apply` creates and updates.
     #[serde(rename = "namespace")]
     pub namespaces: Vec<Namespace>,
     /// Temporal's dynamic configuration.
     pub dynamic_config: BTreeMap<String, serde_json::Value>,
 }
 
-/// Versions, shards, logs.
+/// Versions, shards and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Of `go.temporal.io/server`.
+    /// Version of `go.temporal.io/server`.
     pub version: String,
-    /// Of `github.com/temporalio/ui-server/v2`.
+    /// Version of `github.com/temporalio/ui-server/v2`.
     pub ui_version: String,
-    /// Fixed for the life of the cluster.
+    /// Number of history shards; cannot be changed later.
     pub history_shards: u16,
-    /// `debug`, `info`, `warn` or `error`.
+    /// Log level: `debug`, `info`, `warn` or `error`.
     pub log_level: String,
 }
 
@@ -80,11 +80,11 @@ impl Default for Server {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
-    /// Connections that PostgreSQL accepts.
+    /// Maximum number of connections that PostgreSQL accepts.
     pub max_connections: u16,
-    /// Connections that `PgBouncer` opens to each database.
+    /// Number of connections that `PgBouncer` opens to each database.
     pub pool_size: u16,
-    /// Connections that each role opens to each of its two databases.
+    /// Number of connections that each process opens to each of its two databases.
     pub max_conns: u16,
 }
 
@@ -102,7 +102,7 @@ impl Default for Database {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// How long leaf certificates are valid.
+    /// Validity of leaf certificates in days.
     pub leaf_days: u16,
 }
 
@@ -112,13 +112,13 @@ impl Default for Tls {
     }
 }
 
-/// Our worker.
+/// The autopilot's worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Autopilot {
     /// Whether `up` starts it.
     pub enabled: bool,
-    /// The namespace it runs in.
+    /// Namespace that it runs in.
     pub namespace: String,
 }
 
@@ -132,7 +132,7 @@ impl Default for Autopilot {
 }
 
 impl Settings {
-    /// Every process of the server, in the order in which they start.
+    /// Returns all server processes in start order.
     pub fn members(&self) -> Vec<Member> {
         Role::ALL
             .into_iter()
@@ -140,18 +140,18 @@ impl Settings {
             .collect()
     }
 
-    /// The processes of one role.
+    /// Returns the processes of one role.
     pub fn members_of(&self, role: Role) -> Vec<Member> {
         (1..=self.replicas.of(role))
             .map(|number| Member { role, number })
             .collect()
     }
 
-    /// Reads a file, or the default settings.
+    /// Reads a settings file, or the default settings.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or has mistakes; the error names each of them.
+    /// If the file cannot be read or has mistakes; the error lists all of them.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             return Self::parse(DEFAULT).context("the default stack.toml");
@@ -161,11 +161,11 @@ impl Settings {
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 
-    /// Reads settings from TOML.
+    /// Parses settings from TOML.
     ///
     /// # Errors
     ///
-    /// If the text has mistakes; the error names each of them.
+    /// If the text has mistakes; the error lists all of them.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let settings: Self = toml::from_str(text)?;
         let mistakes = settings.mistakes();
@@ -208,11 +208,11 @@ impl Settings {
             database.pool_size > 0 && database.max_conns > 0,
             "database.pool_size and database.max_conns must be at least 1".to_owned(),
         );
-        // Temporal's two databases and the ledger's, and the superuser's reserve.
+        // Two databases of Temporal and the ledger's, and the connections reserved for superusers.
         check(
             database.max_connections >= database.pool_size.saturating_mul(3).saturating_add(10),
             format!(
-                "database.max_connections = {}: PgBouncer may open 3 x pool_size = {}, plus 10 for the schema tool and for people; raise it or lower pool_size",
+                "database.max_connections = {}: PgBouncer may open 3 x pool_size = {}, plus 10 for the schema tool and for administrators; raise it or lower pool_size",
                 database.max_connections,
                 database.pool_size.saturating_mul(3)
             ),
@@ -240,7 +240,7 @@ impl Settings {
     }
 }
 
-/// Three numbers separated by dots.
+/// Returns whether a text consists of three numbers separated by dots.
 pub(crate) fn is_version(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())

@@ -1,4 +1,5 @@
-//! Waits on readiness: each says what it waits for, and ends immediately when a process dies or when waiting cannot help.
+//! Waits until a component is ready. Shows what it is waiting for, and fails immediately if a process dies or
+//! if waiting cannot help.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +10,32 @@ use crate::process::{State, last_lines, last_words, names, state};
 use crate::query_error::QueryError;
 use crate::tell;
 
-/// A wait that takes longer is announced.
+/// A wait that takes longer than this is announced.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// How often it is announced again.
+/// Interval between announcements.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// No start takes that long; what was started keeps running.
+/// Timeout for a start. Started processes keep running after it.
 const BOUND: Duration = Duration::from_mins(5);
 
-/// Between two probes.
+/// Pause between two probes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Certificates are read again once a minute: what is wrong with them may pass until then.
+/// Roles reload certificates once per minute, so problems with them may go away within this time.
 const REREAD: Duration = Duration::from_secs(90);
 
-/// Why something that is waited for is not ready.
+/// Why a component is not ready.
 #[derive(Debug)]
 pub(crate) struct NotReady {
-    /// What is missing, and what to do if waiting does not help.
+    /// What is missing, and the remedy if waiting does not help.
     text: String,
     /// How long waiting can help.
     patience: Duration,
 }
 
 impl NotReady {
-    /// Something that usually passes.
+    /// Returns a reason that usually goes away.
     pub(crate) fn yet(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -69,19 +70,19 @@ impl From<NotServing> for NotReady {
     }
 }
 
-/// Begins a sentence.
+/// Capitalizes the first letter.
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).collect()
 }
 
-/// Waits until a probe succeeds. The probe's error says what is missing.
+/// Waits until a probe succeeds. The probe's error describes what is missing.
 ///
 /// # Errors
 ///
-/// If any process of the stack dies meanwhile, the probe fails in a way that waiting cannot help, or it has not succeeded after
-/// five minutes.
+/// If a process of the stack dies, if waiting cannot help, or if the probe has not succeeded within five
+/// minutes.
 pub(crate) async fn until<T>(
     place: &Place,
     process: Option<&str>,
@@ -92,7 +93,7 @@ pub(crate) async fn until<T>(
     let mut announced: Option<Instant> = None;
     let is_running = |name: &String| matches!(state(place, name), State::Running(_));
     let mut watched: Vec<String> = names(place).into_iter().filter(is_running).collect();
-    // It may have died already.
+    // The process may have died already.
     watched.extend(process.map(str::to_owned));
     loop {
         let missing = match probe().await {
@@ -142,7 +143,7 @@ pub(crate) async fn until<T>(
     }
 }
 
-/// What to do about a process that ended with these lines.
+/// Returns the remedy for a process whose log ends with these lines.
 fn remedy(lines: &str) -> &'static str {
     let table = [
         (
@@ -240,7 +241,7 @@ mod tests {
         ] {
             assert!(said.contains(part), "{said}");
         }
-        // Another one, that runs when the wait begins.
+        // Another process that is running when the wait begins.
         crate::process::start(
             &place,
             "history-1",

@@ -1,4 +1,4 @@
-//! What the program refuses before it starts anything: no server is needed for these.
+//! Tests of errors that the program reports before it starts anything. They need no server.
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use rstest::rstest;
 use temporal_stack::place::{Place, Programs, Stack};
 use temporal_stack::settings::{DEFAULT, Settings};
 
-/// Runs the program with its own home, and returns whether it succeeded and what it said.
+/// Runs the program with a separate home folder. Returns whether it succeeded, and its output.
 fn run(home: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_temporal-stack"))
         .args(arguments)
@@ -28,7 +28,7 @@ fn refused(home: &Path, arguments: &[&str]) -> String {
     said
 }
 
-/// A stack on record, of which nothing runs.
+/// Records a stack of which nothing is running.
 fn record(home: &Path) {
     let place = Place::find(Some(&home.join("run"))).expect("a place");
     std::fs::create_dir_all(place.folder()).expect("a folder");

@@ -42,7 +42,7 @@ pub trait CapacityPolicy: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns how many minutes of the last hour a smaller size must carry, with 25% headroom.
+    /// Returns the number of minutes in the last hour whose usage a smaller size must serve, with 25% headroom.
     fn recent_minutes(&self) -> usize {
         60
     }

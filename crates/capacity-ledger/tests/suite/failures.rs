@@ -1,4 +1,4 @@
-//! Failures with real causes: they are distinguished, reported without a password, and lose nothing.
+//! Tests of failures with real causes: they are distinguished, reported without a password, and lose no data.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Read-only commands: they create and change nothing, and read access is enough.
+//! Tests of read-only commands: they create and change nothing, and read access is sufficient.
 
 use capacity_ledger::{ErrorKind, Format, HistoryFilter, Ledger, Location, Table};
 use rstest::rstest;

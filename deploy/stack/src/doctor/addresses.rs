@@ -1,4 +1,4 @@
-//! Certificates as they are served: their names, their expiry, and whether they are those of the files.
+//! Checks the served certificates: their names, their expiry, and whether they match the files.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +8,7 @@ use crate::place::{Place, Stack};
 
 use super::report::{Finding, Report, Verdict};
 
-/// A certificate that expires sooner is reported.
+/// A certificate that expires sooner than this is reported.
 const NOTICE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Report) {
@@ -20,7 +20,7 @@ pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Repo
         let address = member.grpc(&stack.network().loopback);
         let served = match served(place, &address, &leaf).await {
             Ok(served) => served,
-            // The check of the process has reported it.
+            // The check of the process reports it.
             Err(HandshakeError::Unreachable(_)) => continue,
             Err(error) => {
                 let why = "clients and other roles cannot connect";
@@ -39,7 +39,7 @@ pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Repo
             .0
             .push(judge(&check, leaf.name, ends, &file, Timestamp::now()));
     }
-    // Nobody serves these: they are presented to the frontend, or have signed the others.
+    // No role serves these; they are presented to the frontend or have signed the others.
     for (file, name, why, remedy) in [
         (
             "client",
@@ -88,7 +88,7 @@ enum File {
     Unreadable(FileError),
 }
 
-/// Judges one certificate by when it ends, and by whether it is the one in the file.
+/// Checks the expiry of a certificate, and whether it matches the file.
 fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Timestamp) -> Finding {
     let finding = |verdict, found: String, why: &str, remedy: &str| Finding {
         check: check.to_owned(),
@@ -118,7 +118,7 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Tim
             Verdict::Warning,
             format!("{found}, but the file contains another one"),
             "the role reads its files once a minute: it has not yet, or cannot read them",
-            "run this again in a minute; if it stays, restart the role",
+            "run this again in a minute; if the problem persists, restart the role",
         )
     } else if left < NOTICE {
         finding(
@@ -132,7 +132,8 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Tim
     }
 }
 
-/// Reads when a certificate ends. Certificate, then its first part, then the fifth field: the validity (RFC 5280, 4.1).
+/// Returns the end of a certificate's validity, which is in the fifth field of its first part (RFC 5280,
+/// 4.1).
 fn not_after(der: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(der)?;
     let (_, mut fields, _) = element(certificate)?;
@@ -148,7 +149,7 @@ fn not_after(der: &[u8]) -> Option<Timestamp> {
     let (_, _, rest) = element(validity)?;
     let (tag, text, _) = element(rest)?;
     let text = std::str::from_utf8(text).ok()?;
-    // A year of two digits below 50 is of this century.
+    // A two-digit year below 50 is in this century.
     let text = match tag {
         0x17 => format!(
             "{}{text}",
@@ -174,7 +175,7 @@ fn not_after(der: &[u8]) -> Option<Timestamp> {
     time.parse().ok()
 }
 
-/// Splits one element off: its tag, its content, and what follows.
+/// Splits off one element: its tag, its content, and the rest.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;

@@ -1,4 +1,4 @@
-//! Where closed workflows are archived, and whether they arrive.
+//! Checks the archives of closed workflows.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ use crate::roles::Role;
 
 use super::report::Report;
 
-/// File stores are looked at. Only the server has the credentials of a bucket: it counts what it has archived.
+/// Checks file stores directly. Only the server has the credentials of a bucket, so its counters of archived
+/// workflows are checked instead.
 pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) {
     let mut is_archiving = false;
     let mut has_counted = false;
@@ -40,7 +41,7 @@ pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) 
 
 const ARCHIVAL: &str = "archival";
 
-/// What is archived.
+/// The kind of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     History,
@@ -50,7 +51,7 @@ enum Kind {
 const KINDS: [Kind; 2] = [Kind::History, Kind::Visibility];
 
 impl Kind {
-    /// What its metrics begin with.
+    /// Returns the prefix of its metrics.
     fn prefix(self) -> &'static str {
         match self {
             Self::History => "history_archiver_archive",
@@ -60,7 +61,8 @@ impl Kind {
 }
 
 fn folder_written(folder: &str, report: &mut Report) {
-    // It is created with the first archived workflow: until then the nearest folder above it counts.
+    // The folder is created with the first archived workflow. Until then, check the nearest existing folder
+    // above it.
     let nearest = std::path::Path::new(folder)
         .ancestors()
         .find(|folder| folder.exists());
@@ -83,7 +85,7 @@ fn folder_written(folder: &str, report: &mut Report) {
     }
 }
 
-/// The metrics of every history process; `None` if one of them does not show them.
+/// Returns the metrics of all history processes; `None` if those of any process are unavailable.
 async fn history_metrics(stack: &Stack) -> Option<String> {
     let mut all = String::new();
     for member in stack.settings.members_of(Role::History) {
@@ -94,7 +96,7 @@ async fn history_metrics(stack: &Stack) -> Option<String> {
     Some(all)
 }
 
-/// The sum of a counter over its labels. It does not exist before it counts.
+/// Returns the sum of a counter over its labels. The counter does not exist before it is first incremented.
 fn sum(metrics: &str, name: &str) -> f64 {
     let values = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
@@ -106,7 +108,7 @@ fn sum(metrics: &str, name: &str) -> f64 {
     values.sum()
 }
 
-/// Judges a bucket by what history has counted since it started.
+/// Checks a bucket by the counters of history since it started.
 fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Report) {
     const WHY: &str =
         "closed workflows stay in the database until they can be archived, past their retention";

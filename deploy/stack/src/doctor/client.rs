@@ -1,4 +1,4 @@
-//! What only a client can see: connections, namespaces, and what a probe workflow shows.
+//! Checks that need a client: connections, namespaces, and a probe workflow.
 
 use temporalio_client::Client;
 
@@ -93,7 +93,7 @@ async fn namespaces(wanted: Vec<Wanted>, client: &Client, report: &mut Report) {
     }
 }
 
-/// Judges a namespace by what is declared.
+/// Compares a namespace with its declaration.
 fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, report: &mut Report) {
     const REMEDY: &str = "`temporal-stack apply` applies what is declared";
     let difference = difference(wanted, present);

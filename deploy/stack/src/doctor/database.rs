@@ -1,4 +1,4 @@
-//! PostgreSQL, its disk and its schemas.
+//! Checks PostgreSQL, its disk and its schemas.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::schema::{Version, look, remembered_targets};
 
 use super::report::Report;
 
-/// Returns whether it answers.
+/// Returns whether PostgreSQL responds.
 pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> bool {
     const CHECK: &str = "PostgreSQL";
     let sql = "select current_setting('server_version'), current_setting('max_connections'), \
@@ -145,23 +145,24 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
     }
 }
 
-/// A disk with less free is full for PostgreSQL: its write-ahead log grows in files of 16 MiB.
+/// With less free space, PostgreSQL treats the disk as full, because its write-ahead log grows in files of 16
+/// MiB.
 const NO_SPACE_KIB: u64 = 64 << 10;
 
-/// A disk with a smaller share free is reported, unless much is free.
+/// A disk with a smaller free share is reported, unless it has plenty of free space.
 const LITTLE_SPACE_PERCENT: u64 = 10;
 
-/// This much lasts for a while on a disk of any size.
+/// Enough free space for a while, on a disk of any size.
 const MUCH_SPACE_KIB: u64 = 10 << 20;
 
-/// The disk under the databases.
+/// Checks the free space on the disk of the databases.
 pub(super) fn disk(place: &Place, report: &mut Report) {
     let folder = place.database();
     let mut df = Command::new("df");
     df.args(["-P", "-k"]).arg(&folder);
     let shown = match process::output_within(&mut df, Duration::from_secs(10)) {
         Ok(Some(output)) => [output.stdout, output.stderr].concat(),
-        Ok(None) => b"df does not answer".to_vec(),
+        Ok(None) => b"df does not respond".to_vec(),
         Err(error) => format!("cannot run df: {error}").into_bytes(),
     };
     let shown = String::from_utf8_lossy(&shown);
@@ -183,10 +184,10 @@ fn judge_df(folder: &str, shown: &str, report: &mut Report) {
 
 const DISK: &str = "disk of PostgreSQL";
 
-/// Reads KiB of size and free space from the one line that `df -P -k` prints below its headings.
+/// Parses size and free space in KiB from the line below the header of `df -P -k`.
 fn size_and_free(text: &str) -> Option<(u64, u64)> {
     let fields: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
-    // The name of the file system may hold spaces: the fields are counted from the end, where the mount point is.
+    // The name of the file system may contain spaces, so count the fields from the end of the line.
     let at = |from_end: usize| fields.iter().rev().nth(from_end)?.parse().ok();
     Some((at(4)?, at(2)?))
 }

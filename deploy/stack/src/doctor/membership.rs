@@ -1,4 +1,5 @@
-//! The members of the cluster: expected, with a heartbeat in the database, and seen by each process.
+//! Compares the expected members of the cluster with those that have a heartbeat in the database, and with
+//! those that each process sees.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,10 +11,11 @@ use crate::roles::{Member, Role};
 
 use super::report::{Report, Verdict};
 
-/// How long a change of membership may take until every process has seen it.
+/// Time within which every process should have noticed a membership change.
 const SETTLED: Duration = Duration::from_secs(15);
 
-/// A process that has just started or ended is known everywhere after a few seconds: only what lasts is reported.
+/// Reports membership problems that last. A process that has just started or ended is known everywhere after
+/// a few seconds.
 pub(super) async fn membership(place: &Place, stack: &Stack, report: &mut Report) {
     let begun = Instant::now();
     loop {
@@ -28,7 +30,8 @@ pub(super) async fn membership(place: &Place, stack: &Stack, report: &mut Report
     }
 }
 
-/// Compares the members that are expected, those with a heartbeat in the database, and those that each process sees.
+/// Compares the expected members with those that have a heartbeat in the database, and with those that each
+/// process sees.
 fn judge(place: &Place, stack: &Stack, report: &mut Report) {
     const CHECK: &str = "membership";
     let loopback = &stack.network().loopback;
@@ -62,7 +65,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
         .collect();
     for viewer in members {
         let name = viewer.to_string();
-        // What one that has ended saw last says nothing; another check reports it.
+        // Ignore the log of a process that has ended; another check reports it.
         if !matches!(process::state(place, &name), State::Running(_)) {
             continue;
         }
@@ -85,7 +88,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
     }
 }
 
-/// Compares what one process sees with the processes that have a heartbeat.
+/// Compares the members that one process sees with those that have a heartbeat.
 fn judge_view(
     viewer: Member,
     views: &BTreeMap<Role, Vec<String>>,
@@ -110,7 +113,7 @@ fn judge_view(
     }
 }
 
-/// The members of each role that a process logged last.
+/// Returns the members of each role that a process logged last.
 fn views(log: &str) -> BTreeMap<Role, Vec<String>> {
     let mut views = BTreeMap::new();
     for line in log
@@ -120,7 +123,7 @@ fn views(log: &str) -> BTreeMap<Role, Vec<String>> {
         let Ok(entry) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
         };
-        // The role that it looked at, not its own.
+        // The role that it observed, not its own.
         let role = entry["service"].as_str().and_then(Role::parse);
         let addresses = entry["addresses"].as_array().into_iter().flatten();
         let ips = addresses.filter_map(|address| {

@@ -1,4 +1,4 @@
-//! `PgBouncer`: its mode, its limits, and who waits for a connection.
+//! Checks `PgBouncer`: its mode, its limits, and clients that wait for a connection.
 
 use std::collections::BTreeMap;
 
@@ -67,18 +67,19 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
 
 const QUEUE: &str = "PgBouncer's queue";
 
-/// How many connections PostgreSQL accepts.
+/// The number of connections that PostgreSQL accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accepted {
     Known(u32),
     Unknown,
-    /// It is down, which another check reports.
+    /// PostgreSQL is down, which another check reports.
     NotAsked,
 }
 
 const POOLER: &str = "PgBouncer";
 
-/// Judges the pooler's configuration against what the processes open, and what PostgreSQL accepts.
+/// Checks the pooler's configuration against the connections that the processes open and that PostgreSQL
+/// accepts.
 fn judge_pooler(
     address: &str,
     config: &BTreeMap<String, String>,
@@ -104,7 +105,7 @@ fn judge_pooler(
         );
         return;
     };
-    // Temporal's two and the ledger's.
+    // Two databases of Temporal, and the ledger's.
     let databases = u32::try_from(DATABASES.len() + 1).unwrap_or(u32::MAX);
     let found = format!("{mode} mode, {pool} connections per database, {clients} clients at {address}");
     if mode == "statement" {
@@ -145,7 +146,7 @@ fn judge_pooler(
             format!("{found}; PostgreSQL accepts {accepted}"),
             "under load PgBouncer opens more connections than PostgreSQL accepts, and calls fail",
             format!(
-                "raise database.max_connections to {} or lower database.pool_size: {databases} databases, and 10 for the schema tool and for people",
+                "raise database.max_connections to {} or lower database.pool_size: {databases} databases, and 10 for the schema tool and for administrators",
                 pool.saturating_mul(databases).saturating_add(10)
             ),
         );
@@ -181,7 +182,7 @@ mod tests {
             ("max_client_conn", clients.to_string()),
         ];
         let config = config.map(|(key, value)| (key.to_owned(), value)).into();
-        // A session pool that is large enough needs a PostgreSQL that accepts it.
+        // A large session pool needs a PostgreSQL that accepts that many connections.
         let accepted = if mode == "session" { 300 } else { 100 };
         let mut report = Report::default();
         let accepted = Accepted::Known(accepted);

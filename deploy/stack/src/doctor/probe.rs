@@ -1,4 +1,4 @@
-//! A workflow from its start through every role to its record in visibility.
+//! Runs a probe workflow through every role, from its start to its visibility record.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ use crate::client::told;
 
 use super::report::Report;
 
-/// How long one step of the probe may take. A shard that moves takes a few seconds.
+/// Timeout of one step of the probe. Moving a shard takes a few seconds.
 pub(super) const STEP: Duration = Duration::from_secs(15);
 
-/// The queue that only probes use.
+/// Task queue of the probe workflows.
 const QUEUE: &str = "temporal-stack-doctor";
 
 pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Report) {
@@ -97,7 +97,7 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
     }
 }
 
-/// Completes the probe, and any that another doctor has left.
+/// Completes the probe, and any probe that an earlier doctor left behind.
 async fn completed(client: &Client, namespace: &str, id: &str, run_id: &str) -> Result<(), CallError> {
     let begun = Instant::now();
     loop {
@@ -121,22 +121,22 @@ pub(super) async fn bounded<T>(work: impl Future<Output = Result<T, CallError>>)
         .unwrap_or(Err(CallError::Late))
 }
 
-/// A call of the probe that did not succeed.
+/// A failed call of the probe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The server refused it, or the connection failed.
+    /// The server rejected the call, or the connection failed.
     #[error("{}", told(.0))]
     Refused(Box<Status>),
-    /// It took too long.
+    /// The call took too long.
     #[error("not within {} s", STEP.as_secs())]
     Late,
-    /// The probe ended in another way than it was ended.
+    /// The probe has an unexpected status.
     #[error("the probe has the status {found} instead of {expected}")]
     Status {
-        /// The status that is recorded.
+        /// Recorded status.
         found: &'static str,
-        /// The status that it should have.
+        /// Expected status.
         expected: &'static str,
     },
 }
@@ -154,11 +154,11 @@ pub(super) fn queue(name: &str) -> TaskQueue {
     }
 }
 
-/// Starts a probe workflow, and returns its run id.
+/// Starts a probe workflow and returns its run id.
 ///
 /// # Errors
 ///
-/// What the server answers.
+/// If the server rejects a call.
 pub async fn start(client: &Client, namespace: &str, id: &str) -> Result<String, CallError> {
     let request = StartWorkflowExecutionRequest {
         namespace: namespace.to_owned(),
@@ -167,7 +167,7 @@ pub async fn start(client: &Client, namespace: &str, id: &str) -> Result<String,
             name: "StackDoctorProbe".to_owned(),
         }),
         task_queue: Some(queue(QUEUE)),
-        // It never outlives a doctor that was stopped.
+        // The probe times out if the doctor is stopped.
         workflow_execution_timeout: Duration::from_mins(2).try_into().ok(),
         request_id: id.to_owned(),
         identity: QUEUE.to_owned(),
@@ -178,11 +178,11 @@ pub async fn start(client: &Client, namespace: &str, id: &str) -> Result<String,
     Ok(started?.into_inner().run_id)
 }
 
-/// Takes the task of a probe and completes it.
+/// Polls for the task of a probe and completes it.
 ///
 /// # Errors
 ///
-/// What the server answers.
+/// If the server rejects a call.
 pub async fn complete(client: &Client, namespace: &str) -> Result<(), CallError> {
     loop {
         let request = PollWorkflowTaskQueueRequest {
@@ -236,7 +236,7 @@ async fn terminate(client: &Client, namespace: &str, id: &str) {
 ///
 /// # Errors
 ///
-/// What the server answers.
+/// If the server rejects a call.
 pub async fn is_completed(
     client: &Client,
     namespace: &str,

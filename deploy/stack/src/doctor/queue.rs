@@ -1,4 +1,4 @@
-//! The autopilot's task queue: who polls it, and what waits there.
+//! Checks the pollers and the backlog of the autopilot's task queue.
 
 use temporalio_client::Client;
 use temporalio_client::grpc::WorkflowService;
@@ -11,16 +11,17 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 use super::probe::{CallError, bounded, queue};
 use super::report::Report;
 
-/// The autopilot's queue.
+/// Task queue of the autopilot.
 const AUTOPILOT_QUEUE: &str = "capacity-management-task-queue";
 
-/// A long poll ends after a minute: who has not asked for longer has gone. The server lists it for five minutes.
+/// A poller that has not polled for longer than this is gone, because a long poll ends after a minute. The
+/// server lists it for five minutes.
 const LONG_POLL_SECONDS: i64 = 90;
 
-/// A backlog that is older is reported.
+/// A backlog older than this is reported.
 const OLD_BACKLOG_SECONDS: i64 = 60;
 
-/// Asks the server.
+/// Queries the server for pollers and backlog.
 pub(crate) async fn autopilot_queue(
     client: &Client,
     namespace: &str,
@@ -69,15 +70,15 @@ pub(super) async fn task_queue(client: &Client, namespace: &str, report: &mut Re
 
 const QUEUE_CHECK: &str = "task queue of the autopilot";
 
-/// What waits in a task queue.
+/// The backlog of a task queue.
 #[derive(Debug)]
 struct Backlog {
     count: i64,
-    /// How long the oldest task has waited.
+    /// Age of the oldest task in seconds.
     seconds: i64,
 }
 
-/// Judges a task queue by who polls it and what waits there.
+/// Checks the pollers and the backlog of a task queue.
 fn judge_queue(pollers: usize, backlog: Option<&Backlog>, report: &mut Report) {
     let found = match backlog {
         Some(Backlog { count, seconds }) => {

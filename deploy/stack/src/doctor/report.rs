@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// Works as expected.
     Good,
-    /// Works, and should be changed.
+    /// Works, but should be changed.
     Warning,
     /// Does not work.
     Failure,
@@ -17,15 +17,15 @@ pub enum Verdict {
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The component that was checked.
     pub check: String,
-    /// How it ended.
+    /// Result of the check.
     pub verdict: Verdict,
-    /// What was found.
+    /// Observed state.
     pub found: String,
-    /// Why it matters; empty if all is well.
+    /// Impact of a problem; empty if there is none.
     pub why: String,
-    /// What to do; empty if all is well.
+    /// Remedy for a problem; empty if there is none.
     pub remedy: String,
 }
 
@@ -75,7 +75,7 @@ impl Report {
         });
     }
 
-    /// The findings.
+    /// Returns all findings.
     pub fn findings(self) -> Vec<Finding> {
         self.0
     }

@@ -1,4 +1,4 @@
-//! The cluster that visibility is in, if it is not in PostgreSQL.
+//! Checks the search cluster, if visibility is not in PostgreSQL.
 
 use serde_json::Value;
 

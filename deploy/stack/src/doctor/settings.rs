@@ -1,4 +1,4 @@
-//! What the settings ask for and the server does not do, or should not be asked.
+//! Checks settings that the server ignores, or that should be changed.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,8 @@ fn judge_replicas(replicas: &Replicas, report: &mut Report) {
     }
 }
 
-/// Keys that the server does not know, and values that it cannot use. It logs them and continues.
+/// Reports keys that the server does not know, and values that it cannot use. The server logs them and
+/// continues.
 pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) {
     let written = std::fs::metadata(place.dynamic_config()).and_then(|file| file.modified());
     let written = written.ok().and_then(|time| Timestamp::try_from(time).ok());
@@ -54,18 +55,18 @@ pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) 
     judge_dynamic_config(&declared, &evidence, report);
 }
 
-/// What a process said when it last read the file.
+/// Returns the warnings that a process logged when it last read the file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Reading {
-    /// When; not every line has a time.
+    /// Time of the reading; not every line has one.
     at: Option<Timestamp>,
-    /// Keys and values that it ignores.
+    /// Ignored keys and values.
     warnings: BTreeSet<String>,
-    /// Why it did not take any of it.
+    /// Errors because of which the whole file was ignored.
     errors: BTreeSet<String>,
 }
 
-/// Finds the last reading in a log; `None` if the log holds none, which says nothing about the file.
+/// Returns the last reading in a log; `None` if there is none, which proves nothing about the file.
 fn last_reading(log: &str) -> Option<Reading> {
     let mut last = None;
     let mut begun: Option<Reading> = None;
@@ -86,18 +87,18 @@ fn last_reading(log: &str) -> Option<Reading> {
             last = Some(reading);
         }
     }
-    // One that goes on, or whose end is not logged at this level.
+    // A reading that is still in progress, or whose end is not logged at this level.
     begun.or(last)
 }
 
-/// What is known of how the processes took the file.
+/// What is known about how the processes read the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Evidence {
-    /// Processes that run.
+    /// Number of running processes.
     running: usize,
-    /// Those whose log holds no reading.
+    /// Processes without a reading in their logs.
     silent: Vec<String>,
-    /// Those that have not read the file since it was written.
+    /// Processes that have not read the file since it was written.
     behind: Vec<String>,
     warnings: BTreeSet<String>,
     errors: BTreeSet<String>,
@@ -114,7 +115,7 @@ impl Evidence {
                 evidence.silent.push(name);
                 continue;
             };
-            // A log counts milliseconds.
+            // A log has millisecond precision.
             let is_behind = |at: Timestamp| written.is_some_and(|written| at + MOMENT < written);
             if reading.at.is_some_and(is_behind) {
                 evidence.behind.push(name);
@@ -167,11 +168,11 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
         report.warn(
             CHECK,
             format!(
-                "{} have not read it since it was written",
+                "not read since it was written by {}",
                 evidence.behind.join(", ")
             ),
             UNKNOWN,
-            "the roles read it every 10 s: run this again; if it stays, `temporal-stack restart ROLE`",
+            "the roles read it every 10 s: run this again; if the problem persists, `temporal-stack restart ROLE`",
         );
     }
 }
@@ -194,7 +195,7 @@ fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Rep
         report.fail(
             CHECK,
             errors.join("; "),
-            "the server takes nothing of it, and keeps what it read before",
+            "the server ignores the whole file and keeps its previous configuration",
             format!("correct it {REMEDY}"),
         );
     }
@@ -220,7 +221,7 @@ fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Rep
     }
 }
 
-/// The word in quotes after a text.
+/// Returns the first quoted word after a text.
 fn quoted_after(line: &str, text: &str) -> Option<String> {
     let (_, rest) = line.split_once(text)?;
     let (key, _) = rest.strip_prefix('"')?.split_once('"')?;
@@ -234,7 +235,7 @@ mod tests {
     use crate::doctor::tests::{only, verdicts};
     use rstest::rstest;
 
-    /// Recorded from server 1.29.1: the first reading, then the one after a mistake was made.
+    /// Recorded from server 1.29.1: the first reading, and the one after a mistake was added.
     const LOG: &str = r#"
 {"level":"warn","msg":"dynamic config warning","error":"unregistered key \"limit.old\"","logging-call-at":"file_based_client.go:183"}
 {"level":"info","msg":"Updated dynamic config","logging-call-at":"file_based_client.go:193"}
@@ -281,7 +282,7 @@ mod tests {
     #[case::no_process(&[], BEFORE, "no process of the server is running")]
     #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 hold no reading of it")]
     #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 hold no reading of it")]
-    #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "history-1 have not read it since it was written")]
+    #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "not read since it was written by history-1")]
     fn without_evidence_nothing_is_good(
         #[case] logs: &[&str],
         #[case] written: &str,

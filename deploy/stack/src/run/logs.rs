@@ -8,11 +8,11 @@ use anyhow::Context;
 use crate::place::Place;
 use crate::roles::Member;
 
-/// Follows a log with `tail`.
+/// Shows a log with `tail`.
 ///
 /// # Errors
 ///
-/// If there is no such log.
+/// If the log does not exist.
 pub fn logs(place: &Place, name: &str, follow: bool, lines: u32) -> anyhow::Result<()> {
     let folder = place.folder().join("logs");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("no logs in {}", folder.display()))?;

@@ -1,4 +1,4 @@
-//! Which processes belong to a stack, and which of them run.
+//! Lists the processes of a stack, and which of them are running.
 
 use crate::autopilot;
 use crate::place::{Place, Stack};
@@ -6,10 +6,10 @@ use crate::process::{self, State};
 use crate::roles::Member;
 use crate::settings::Settings;
 
-/// The name of the web UI's process.
+/// Name of the web UI's process.
 pub(super) const UI: &str = "ui";
 
-/// Every process that belongs to a stack, with the addresses it listens on, in the order in which they start.
+/// Returns all processes of a stack with the addresses they listen on, in start order.
 pub(super) fn processes(settings: &Settings, simulated_cloud: bool) -> Vec<(String, Vec<String>)> {
     let network = &settings.network;
     let mut processes = vec![
@@ -28,7 +28,7 @@ pub(super) fn processes(settings: &Settings, simulated_cloud: bool) -> Vec<(Stri
     processes
 }
 
-/// Processes of roles that run and are not part of the settings.
+/// Returns running processes of roles that are not in the settings.
 pub(super) fn strangers(place: &Place, stack: &Stack) -> Vec<String> {
     let members = stack.settings.members();
     process::names(place)
@@ -38,7 +38,7 @@ pub(super) fn strangers(place: &Place, stack: &Stack) -> Vec<String> {
         .collect()
 }
 
-/// Processes that a name stands for: one of them, or all of a role.
+/// Returns the processes that a name refers to: a single one, or all of a role.
 pub(super) fn named(place: &Place, stack: &Stack, name: &str) -> anyhow::Result<Vec<Member>> {
     let mut members = stack.settings.members();
     members.extend(

@@ -14,7 +14,7 @@ use super::processes::{UI, named, running};
 use super::start::{configure, start_member, start_ui, until_serving};
 use super::stop::stop_all;
 
-/// What happens to a cluster whose only process of a role goes away.
+/// Describes the impact if the only process of a role goes away.
 fn only_one(role: Role, what: &str) -> String {
     let effect = match role {
         Role::History => "draining the only history process refused half of all workflow starts for 18 s",
@@ -27,11 +27,11 @@ fn only_one(role: Role, what: &str) -> String {
     )
 }
 
-/// Drains one process and stops it: the last of a role, or the one that is named.
+/// Drains and stops one process: the one specified, or the last of a role.
 ///
 /// # Errors
 ///
-/// If it is the only one of its role, and `force` is not set.
+/// If it is the only one of its role and `force` is not set.
 pub async fn drain(place: &Place, name: &str, force: bool) -> anyhow::Result<()> {
     let stack = place.stack()?;
     let members = running(place, &named(place, &stack, name)?);
@@ -44,11 +44,12 @@ pub async fn drain(place: &Place, name: &str, force: bool) -> anyhow::Result<()>
     stop_all(place, vec![member.to_string()], Signal::Terminate).await
 }
 
-/// Restarts a role, one process after the other; or one of the other processes.
+/// Restarts the processes of a role one after the other, or a single other process.
 ///
 /// # Errors
 ///
-/// If the role has one process and `force` is not set, or a process does not come up again: then the others are left alone.
+/// If the role has only one process and `force` is not set, or if a process does not start again. The
+/// remaining processes are left alone in that case.
 pub async fn restart(place: &Place, name: &str, force: bool) -> anyhow::Result<()> {
     let stack = place.stack()?;
     if name == UI || name == autopilot::WORKER || name == "pgbouncer" || name == "postgres" {
@@ -101,11 +102,12 @@ async fn roll(place: &Place, stack: &Stack, members: &[Member], force: bool) -> 
     Ok(())
 }
 
-/// Upgrades the server: schema first, then role by role.
+/// Upgrades the server: first the schema, then role by role.
 ///
 /// # Errors
 ///
-/// If the step is not one to the next minor version, the schema is refused, or a role has one process and `force` is not set.
+/// If the upgrade skips a minor version, if the schema is rejected, or if a role has only one process and
+/// `force` is not set.
 pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Result<()> {
     let old = place.stack()?;
     upgrade_path(&old.settings.server.version, version)?;
@@ -136,7 +138,7 @@ pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Resul
     Ok(())
 }
 
-/// Refuses what Temporal does not support: going back, and leaving a minor version out.
+/// Rejects upgrades that Temporal does not support: downgrades, and skipping a minor version.
 fn upgrade_path(from: &str, to: &str) -> anyhow::Result<()> {
     anyhow::ensure!(is_version(to), "`{to}` is not a full version such as 1.30.8");
     let parts =

@@ -1,4 +1,4 @@
-//! Starts the processes of the server, and waits until each of them serves.
+//! Starts the server's processes and waits until each of them is serving.
 
 use std::process::Command;
 
@@ -13,11 +13,11 @@ use crate::{render, wait};
 
 use super::processes::UI;
 
-/// Writes the configuration of every process.
+/// Writes the configuration files of all processes.
 pub(super) fn configure(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     let password = place.password()?;
     let dynamic = serde_json::to_string_pretty(&render::dynamic_config(stack))?;
-    // The roles read it again when it was written.
+    // The roles reload it after it is written.
     let path = place.dynamic_config();
     if std::fs::read_to_string(&path).ok().as_ref() != Some(&dynamic) {
         write_whole(&path, &dynamic)?;
@@ -43,7 +43,7 @@ pub(super) async fn start_roles(place: &Place, stack: &Stack) -> anyhow::Result<
         let members = stack.settings.members_of(role);
         for (index, member) in members.iter().enumerate() {
             start_member(place, stack, *member)?;
-            // The first process ever records the cluster's metadata; others that start in that moment fail.
+            // The very first process records the cluster's metadata; others that start at the same time fail.
             if role == Role::History && index == 0 {
                 until_serving(place, stack, *member).await?;
             }
@@ -78,7 +78,7 @@ pub(super) fn start_member(place: &Place, stack: &Stack, member: Member) -> anyh
     process::start(place, &name, &mut command)
 }
 
-/// Waits until a process serves and the others know it.
+/// Waits until a process is serving and known to the others.
 pub(super) async fn until_serving(place: &Place, stack: &Stack, member: Member) -> anyhow::Result<()> {
     let name = member.to_string();
     let what = format!("{name} at {}", member.ip(&stack.network().loopback));
@@ -92,7 +92,7 @@ pub(super) async fn until_serving(place: &Place, stack: &Stack, member: Member) 
     .await
 }
 
-/// Connects to the frontend, patiently: it serves a moment before it knows the other roles.
+/// Connects to the frontend, with retries, because it starts serving before it knows the other roles.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What every process answers when it is asked whether it serves.
+//! Checks whether each process is serving.
 
 use crate::autopilot;
 use crate::client::{NotServing, PageError, http, serving};
@@ -9,24 +9,24 @@ use crate::roles::{Member, Role};
 
 use super::processes::{UI, processes, strangers};
 
-/// One line of `status`.
+/// A line of `status`.
 #[derive(Debug)]
 pub struct Line {
-    /// The name of the process.
+    /// Name of the process.
     pub name: String,
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: String,
-    /// Whether it serves, or why not.
+    /// Whether it is serving, or the reason why not.
     pub serving: Result<(), NotServing>,
-    /// Its id, if it runs.
+    /// Its process id if it is running.
     pub pid: Option<u32>,
 }
 
-/// Asks every process whether it serves.
+/// Checks whether each process is serving.
 ///
 /// # Errors
 ///
-/// If there is no stack here.
+/// If there is no stack in this run directory.
 pub async fn status(place: &Place) -> anyhow::Result<Vec<Line>> {
     let stack = place.stack()?;
     let mut lines = Vec::new();

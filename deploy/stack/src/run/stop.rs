@@ -1,4 +1,4 @@
-//! Stops processes, what depends on others first.
+//! Stops processes, dependents first.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::process::{self, Signal};
 use crate::roles::Member;
 use crate::tell;
 
-/// How long a role may drain. Those of `stack.toml` take up to 15 s.
+/// Timeout of a drain. The settings in `stack.toml` allow up to 15 s.
 const DRAIN: Duration = Duration::from_mins(1);
 
-/// Stops everything, what depends on others first. Data stays.
+/// Stops all processes, dependents first. Keeps data.
 ///
 /// # Errors
 ///
@@ -26,10 +26,11 @@ pub async fn down(place: &Place) -> anyhow::Result<()> {
         .collect();
     let roles = names.iter().filter(|name| is_role(name)).cloned().collect();
     stop_all(place, clients, Signal::Terminate).await?;
-    // All at once: one after the other, each would drain for those that have gone.
+    // Stop all roles at the same time. One after the other, each would try to hand its work to processes that
+    // are about to stop.
     stop_all(place, roles, Signal::Terminate).await?;
     for name in ["pgbouncer", "postgres"] {
-        // For PostgreSQL the fast shutdown, for PgBouncer the one that waits for no client.
+        // PostgreSQL's fast shutdown, and PgBouncer's shutdown that does not wait for clients.
         let signal = if name == "postgres" {
             Signal::Interrupt
         } else {

@@ -1,4 +1,4 @@
-//! Starts everything that is not running, in the order of dependencies.
+//! Starts everything that is not running, in dependency order.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,25 +13,25 @@ use crate::{autopilot, certificates, namespaces, programs, schema, search, tell}
 use super::processes::{processes, strangers};
 use super::start::{configure, connected, start_roles, start_ui};
 
-/// How long a process that was killed may hold its address. Connections that it leaves behind take the longest.
+/// Time that a killed process may keep its addresses in use; open connections keep them longest.
 const LET_GO: Duration = Duration::from_mins(1);
 
 /// Options of `up`.
 #[derive(Debug, Clone, Default)]
 pub struct Up {
-    /// The settings file; those of the program if none is named.
+    /// Settings file; the built-in settings if `None`.
     pub settings: Option<PathBuf>,
-    /// Processes of every role, instead of what the settings say.
+    /// Number of processes for each role; overrides the settings.
     pub replicas: Option<u8>,
-    /// Whether our own worker is left out.
+    /// Whether to leave out the autopilot's worker.
     pub without_autopilot: bool,
 }
 
-/// Starts everything that is not running, and leaves the rest alone.
+/// Starts all processes that are not running and leaves the others alone.
 ///
 /// # Errors
 ///
-/// If something cannot be started; what was started keeps running.
+/// If a process cannot be started. Processes that have started keep running.
 pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
     let mut settings = Settings::load(options.settings.as_deref())?;
     if let Some(count) = options.replicas {
@@ -90,7 +90,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses settings that a stack cannot change to by starting processes.
+/// Rejects changes of settings that cannot be applied by starting processes.
 fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<()> {
     anyhow::ensure!(
         old.server.history_shards == new.server.history_shards,
@@ -134,8 +134,8 @@ fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<(
     Ok(())
 }
 
-/// Checks, before anything is started, that nobody else uses an address. PostgreSQL's own message would be that of the other
-/// server: a wrong password. A process that was killed lets go of its address a moment after it has ended.
+/// Checks that no other program uses the addresses. Otherwise, PostgreSQL would report another server's
+/// error, such as a wrong password. A killed process keeps its addresses for a moment.
 async fn addresses_are_free(place: &Place, settings: &Settings, simulated_cloud: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
@@ -166,11 +166,11 @@ async fn addresses_are_free(place: &Place, settings: &Settings, simulated_cloud:
     }
 }
 
-/// Checks that this user can run a stack here.
+/// Checks that this user can run a stack on this machine.
 ///
 /// # Errors
 ///
-/// If the databases have no user to run as.
+/// If there is no user to run the databases.
 pub fn preconditions() -> anyhow::Result<()> {
     Account::find().map(drop)
 }

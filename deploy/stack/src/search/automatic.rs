@@ -1,20 +1,20 @@
-//! The setting by which a search cluster creates indexes automatically, and how one index is excluded from it.
+//! The setting for automatic index creation in a search cluster, and how to exclude one index from it.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The setting by which the cluster would create an index with whatever types it guesses.
+/// Cluster setting that enables automatic index creation, with guessed types.
 pub(super) const CREATES_BY_ITSELF: &str = "action.auto_create_index";
 
-/// The values of the setting by which a cluster creates indexes automatically, each of which overrides the next.
+/// The values of this setting, each of which overrides the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Automatic {
-    /// Until the cluster restarts.
+    /// Value until the cluster restarts.
     pub transient: Option<String>,
-    /// Kept.
+    /// Persistent value.
     pub persistent: Option<String>,
-    /// Of the configuration file of the nodes, or built in.
+    /// Value in the configuration file of the nodes, or the built-in default.
     pub default: Option<String>,
 }
 
@@ -31,10 +31,11 @@ impl Automatic {
         }
     }
 
-    /// What to set so that this index is never created automatically; empty if it is not. What is set for other indexes stays.
+    /// Returns the values to set so that this index is never created automatically; empty if no change is
+    /// needed. Values for other indexes are kept.
     pub fn without(&self, index: &str) -> BTreeMap<&'static str, String> {
         let kept = self.persistent.as_ref().or(self.default.as_ref());
-        // Without a value the cluster creates every index.
+        // Without a value, the cluster creates every index.
         let kept = kept.map_or("true", String::as_str);
         let mut changes = BTreeMap::new();
         for (place, value) in [
@@ -50,8 +51,8 @@ impl Automatic {
     }
 }
 
-/// Whether a value of the setting lets the cluster create an index: `true`, `false`, or patterns of which the first that matches
-/// counts.
+/// Returns whether a value of the setting allows the cluster to create an index: `true`, `false`, or
+/// patterns, of which the first match applies.
 fn is_created(value: &str, index: &str) -> bool {
     match value.trim() {
         "true" => true,
@@ -69,7 +70,7 @@ fn is_created(value: &str, index: &str) -> bool {
     }
 }
 
-/// Whether a name is one of a pattern, in which `*` stands for any text.
+/// Returns whether a name matches a pattern, in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else {
         return pattern == name;

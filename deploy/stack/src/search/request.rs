@@ -1,4 +1,4 @@
-//! One request to a search cluster, and how it fails.
+//! Requests to a search cluster and their errors.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,45 +9,45 @@ use crate::place::{Place, write_secret};
 use crate::process;
 use crate::settings::{PasswordFileError, Search};
 
-/// How long one request may take.
+/// Timeout of one request.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// A cluster that cannot be used, or does not answer.
+/// A cluster that is unusable or does not respond.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SearchError {
-    /// The password cannot be used.
+    /// The password cannot be read.
     #[error(transparent)]
     Password(#[from] PasswordFileError),
-    /// The password cannot be handed to curl.
+    /// The password cannot be passed to curl.
     #[error("{0:#}")]
     Place(anyhow::Error),
-    /// No program to ask with.
+    /// curl cannot be run.
     #[error("cannot run curl: {0}; install it (`apt-get install curl`)")]
     Curl(std::io::Error),
-    /// No answer in time.
+    /// There was no response in time.
     #[error("no response within {} s", BOUND.as_secs())]
     Late,
-    /// No connection, in curl's words.
+    /// There is no connection; contains curl's message.
     #[error("{0}")]
     Unreachable(String),
-    /// Something else answers.
+    /// The response is not HTTP.
     #[error("it does not speak HTTP")]
     NotHttp,
-    /// It does not accept user and password.
+    /// The cluster rejected user name and password.
     #[error("it refuses the credentials: set search.username and search.password_file")]
     Credentials,
-    /// It refuses a request.
+    /// The cluster rejected a request.
     #[error("{request} answers {status}: {said}")]
     Refused {
         /// Method and path.
         request: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// Its reason.
+        /// Reason in the response.
         said: String,
     },
-    /// It is another product.
+    /// The server is a different product.
     #[error("what answers there is neither OpenSearch nor Elasticsearch 7 or 8")]
     Foreign,
 }
@@ -60,7 +60,7 @@ pub(super) fn refused(path: &str, status: u16, answer: &Value) -> SearchError {
     }
 }
 
-/// The reason in a response that refuses.
+/// Returns the reason from an error response.
 pub(super) fn said(answer: &Value) -> String {
     let reason = answer["error"]["reason"]
         .as_str()
@@ -68,7 +68,7 @@ pub(super) fn said(answer: &Value) -> String {
     reason.map_or_else(|| answer.to_string().chars().take(200).collect(), str::to_owned)
 }
 
-/// One request, by curl: it speaks TLS, and takes the authorities of the machine.
+/// Sends one request with curl, which supports TLS and uses the machine's certificate authorities.
 pub(super) fn call(
     place: &Place,
     search: &Search,
@@ -90,7 +90,7 @@ pub(super) fn call(
         .args(["--request", method, "--header", "content-type: application/json"])
         .args(["--write-out", "\n%{http_code}"]);
     if let (Some(user), Some(password)) = (&search.username, search.password()?) {
-        // Not on the command line, where everybody could read it.
+        // Not on the command line, where other users could read it.
         let file = place.config("search.curl");
         write_secret(
             &file,
@@ -114,7 +114,7 @@ pub(super) fn call(
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (answer, status) = text.rsplit_once('\n').unwrap_or(("", &text));
     let status = status.trim().parse().map_err(|_| SearchError::NotHttp)?;
-    // A proxy answers with a page instead of JSON; its status says enough.
+    // A proxy may send a page instead of JSON; its status is sufficient.
     let answer = serde_json::from_str(answer).unwrap_or_else(|_| json!({ "error": answer }));
     Ok((status, answer))
 }

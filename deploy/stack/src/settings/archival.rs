@@ -1,17 +1,17 @@
-//! Where closed workflows go.
+//! Settings of the archival of closed workflows.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// Where closed workflows go.
+/// Settings of the archival of closed workflows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Archival {
     /// Whether the server can archive.
     pub enabled: bool,
-    /// URI for histories; a file store in the run directory if unset.
+    /// URI for histories. Defaults to a file store in the run directory.
     pub history: Option<String>,
-    /// URI for visibility records; a file store in the run directory if unset.
+    /// URI for visibility records. Defaults to a file store in the run directory.
     pub visibility: Option<String>,
     /// Region of the S3 buckets.
     pub s3_region: Option<String>,
@@ -35,11 +35,12 @@ impl Default for Archival {
 }
 
 impl Archival {
-    /// Checks the credentials for Google Cloud Storage: the server silently falls back to those of the machine.
+    /// Checks the credentials for Google Cloud Storage, because the server would silently use those of the
+    /// machine instead.
     ///
     /// # Errors
     ///
-    /// If they cannot be read, or are not those of a service account.
+    /// If they cannot be read or are not those of a service account.
     pub fn check_credentials(&self) -> anyhow::Result<()> {
         let Some(path) = self.gcs_credentials.as_deref().filter(|_| self.enabled) else {
             return Ok(());

@@ -1,11 +1,11 @@
-//! A change of settings, for people.
+//! Renders the differences between two settings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::Settings;
 
-/// Renders a change of settings for people: one line per key that differs.
+/// Renders the differences between two settings, one line per key.
 pub fn differences(old: &Settings, new: &Settings) -> String {
     let flat = |settings: &Settings| {
         let mut lines = BTreeMap::new();

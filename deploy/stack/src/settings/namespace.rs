@@ -1,10 +1,10 @@
-//! Namespaces, as they should be.
+//! Declared namespaces.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Types of search attributes, and how many of each a namespace may have in PostgreSQL.
+/// Types of search attributes, and the maximum number of each per namespace in PostgreSQL.
 pub const ATTRIBUTE_TYPES: [(&str, usize); 7] = [
     ("Bool", 3),
     ("Datetime", 3),
@@ -15,16 +15,16 @@ pub const ATTRIBUTE_TYPES: [(&str, usize); 7] = [
     ("Text", 3),
 ];
 
-/// A namespace, as it should be.
+/// A declared namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is for.
+    /// Description.
     #[serde(default)]
     pub description: String,
-    /// Days that closed workflows are kept.
+    /// Retention of closed workflows in days.
     pub retention_days: u16,
     /// Whether histories are archived.
     #[serde(default)]
@@ -37,7 +37,8 @@ pub struct Namespace {
     pub search_attributes: BTreeMap<String, String>,
 }
 
-/// What is wrong with the namespaces, given whether the server archives, and whether visibility is in PostgreSQL.
+/// Returns the mistakes in the namespaces, depending on whether the server archives and whether visibility is
+/// in PostgreSQL.
 pub(super) fn mistakes(namespaces: &[Namespace], is_archiving: bool, is_in_postgres: bool) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (index, namespace) in namespaces.iter().enumerate() {

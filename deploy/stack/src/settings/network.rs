@@ -1,4 +1,4 @@
-//! Where the processes of a stack listen.
+//! Addresses of a stack's processes.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::roles::{Member, Role};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
-    /// The first two numbers of the loopback addresses.
+    /// First two numbers of the loopback addresses.
     pub loopback: String,
 }
 
@@ -21,22 +21,22 @@ impl Default for Network {
 }
 
 impl Network {
-    /// The address of a process that is not one of the roles.
+    /// Returns the address of a process that does not belong to a role.
     fn shared(&self, port: u16) -> String {
         format!("{}.0.1:{port}", self.loopback)
     }
 
-    /// The address of PostgreSQL.
+    /// Returns the address of PostgreSQL.
     pub fn postgres(&self) -> String {
         self.shared(5432)
     }
 
-    /// The address of `PgBouncer`.
+    /// Returns the address of `PgBouncer`.
     pub fn pgbouncer(&self) -> String {
         self.shared(6432)
     }
 
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn frontend(&self) -> String {
         let first = Member {
             role: Role::Frontend,
@@ -45,17 +45,17 @@ impl Network {
         first.grpc(&self.loopback)
     }
 
-    /// The address of the web UI.
+    /// Returns the address of the web UI.
     pub fn ui(&self) -> String {
         self.shared(8080)
     }
 
-    /// The address of the simulated cloud.
+    /// Returns the address of the simulated cloud.
     pub fn cloud(&self) -> String {
         self.shared(8300)
     }
 
-    /// The address of the autopilot's metrics and health.
+    /// Returns the address of the autopilot's metrics and health.
     pub fn autopilot(&self) -> String {
         self.shared(9464)
     }

@@ -1,20 +1,20 @@
-//! How many processes each role has.
+//! Number of processes of each role.
 
 use serde::{Deserialize, Serialize};
 
 use crate::roles::Role;
 
-/// Processes of each role.
+/// Number of processes of each role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Replicas {
-    /// Processes of the frontend.
+    /// Number of frontend processes.
     pub frontend: u8,
-    /// Processes of history.
+    /// Number of history processes.
     pub history: u8,
-    /// Processes of matching.
+    /// Number of matching processes.
     pub matching: u8,
-    /// Processes of Temporal's own workers.
+    /// Number of processes for Temporal's own workers.
     pub worker: u8,
 }
 
@@ -25,7 +25,7 @@ impl Default for Replicas {
 }
 
 impl Replicas {
-    /// The same number of each role.
+    /// Returns the same number for each role.
     pub fn all(count: u8) -> Self {
         Self {
             frontend: count,
@@ -35,7 +35,7 @@ impl Replicas {
         }
     }
 
-    /// How many processes a role has.
+    /// Returns the number of processes of a role.
     pub fn of(&self, role: Role) -> u8 {
         match role {
             Role::Frontend => self.frontend,

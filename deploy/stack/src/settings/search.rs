@@ -1,21 +1,21 @@
-//! Visibility in a search cluster.
+//! Settings of visibility in a search cluster.
 
 use serde::{Deserialize, Serialize};
 
-/// What the names of Temporal's indexes begin with.
+/// Prefix of the names of Temporal's indexes.
 const SEARCH_INDEX: &str = "temporal_visibility_v1";
 
 /// Visibility in `OpenSearch` or Elasticsearch instead of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Search {
-    /// Where the cluster answers; visibility is in PostgreSQL if unset.
+    /// URL of the cluster. If not set, visibility is in PostgreSQL.
     pub url: Option<String>,
-    /// The index; the server's template covers names that begin with the default one.
+    /// Name of the index. Must start with the default name, which the server's template requires.
     pub index: String,
-    /// The user, if the cluster asks for one.
+    /// User name, if the cluster requires one.
     pub username: Option<String>,
-    /// The file with the user's password.
+    /// File with the password.
     pub password_file: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Default for Search {
 }
 
 impl Search {
-    /// Reads the password, if there is one.
+    /// Reads the password, if one is configured.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Search {
     }
 }
 
-/// The file of a password that cannot be read.
+/// A password file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("search.password_file: cannot read {path}: {cause}")]
 pub struct PasswordFileError {

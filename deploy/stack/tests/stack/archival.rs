@@ -1,4 +1,4 @@
-//! Closed workflows are archived, and read back once the database has forgotten them.
+//! Tests that closed workflows are archived, and can be read after they are deleted from the database.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -21,12 +21,12 @@ use crate::harness::{NAMESPACE, Running, found, healthy};
 
 const BOUND: Duration = Duration::from_mins(4);
 
-/// Archives at once; by default a closed workflow waits for up to five minutes.
+/// Changes the settings to archive at once. By default, a closed workflow waits for up to five minutes.
 fn at_once(text: &str) -> String {
     format!("{text}\n\"history.archivalProcessorArchiveDelay\" = \"1s\"\n")
 }
 
-/// Runs a workflow to its end, and deletes it from the database.
+/// Runs a workflow to its end and deletes it from the database.
 async fn closed_and_deleted(client: &Client, id: &str, is_archived: impl AsyncFn(&str) -> bool) -> String {
     let run = start(client, NAMESPACE, id).await.expect("started");
     complete(client, NAMESPACE).await.expect("completed");
@@ -62,7 +62,7 @@ async fn closed_and_deleted(client: &Client, id: &str, is_archived: impl AsyncFn
     }
 }
 
-/// What `temporal workflow show` asks: the server takes it from the archive.
+/// Reads a history as `temporal workflow show` does; the server takes it from the archive.
 async fn read_back(client: &Client, id: &str, run: &str) {
     let request = GetWorkflowExecutionHistoryRequest {
         namespace: NAMESPACE.to_owned(),
@@ -87,7 +87,7 @@ async fn read_back(client: &Client, id: &str, run: &str) {
     );
 }
 
-/// How many records the archive of visibility has.
+/// Returns the number of records in the visibility archive.
 async fn listed(client: &Client, query: &str) -> usize {
     let request = ListArchivedWorkflowExecutionsRequest {
         namespace: NAMESPACE.to_owned(),
@@ -128,7 +128,7 @@ async fn what_was_archived_to_s3_is_read_back() {
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
     ]);
-    // The server asks for the bucket when a namespace is to archive there.
+    // The server checks the bucket when archival is enabled for a namespace.
     let said = running.up_refused(&["--without-autopilot"]);
     assert!(
         said.contains("cannot create the namespace capacity")
@@ -160,13 +160,13 @@ async fn credentials_for_gcs_are_checked_before_the_server_ignores_them() {
              gcs_credentials = \"/nonexistent/gcs.json\"",
         )
     });
-    // The server itself would silently fall back to the credentials of the machine.
+    // The server itself would silently use the machine's credentials.
     let said = running.up_refused(&["--without-autopilot"]);
     assert!(
         said.contains("archival.gcs_credentials") && said.contains("/nonexistent/gcs.json"),
         "{said}"
     );
-    // A key that nobody knows: the server starts with the archive, and refuses the namespace.
+    // An unknown key: the server starts with the archive, but rejects the namespace.
     let key = running.folder.join("gcs.json");
     let account = serde_json::json!({
         "type": "service_account", "project_id": "test", "private_key_id": "1", "private_key": "none",
@@ -185,7 +185,8 @@ async fn credentials_for_gcs_are_checked_before_the_server_ignores_them() {
     found(&running, "namespace capacity: it does not exist");
 }
 
-/// As much of S3 as an archive needs: buckets, objects, and lists by prefix. It checks no signatures.
+/// The part of S3 that an archive needs: buckets, objects, and lists by prefix. It does not verify
+/// signatures.
 #[derive(Clone, Default)]
 struct Bucket {
     objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
@@ -281,7 +282,7 @@ impl Bucket {
     }
 }
 
-/// Keys below a prefix; those with a delimiter after it are summed up.
+/// Lists keys with a prefix. Keys with a delimiter after it are grouped.
 fn list(bucket: &str, query: &str, objects: &BTreeMap<String, Vec<u8>>) -> String {
     let of = |name: &str| {
         query
@@ -315,7 +316,7 @@ fn list(bucket: &str, query: &str, objects: &BTreeMap<String, Vec<u8>>) -> Strin
     format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }
 
-/// Undoes percent-encoding.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

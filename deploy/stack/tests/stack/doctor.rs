@@ -1,4 +1,4 @@
-//! The stack comes up, and the doctor finds whatever is broken on purpose: one stack, one break after the other.
+//! Starts a stack, breaks one component after the other, and checks that the doctor finds each problem.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::CountWorkflow
 
 use crate::harness::{NAMESPACE, Running, found, healthy, noted, text};
 
-/// Begins another break, and shows how long it takes.
+/// Starts the next step and prints how long each one takes.
 struct Steps(Instant);
 
 impl Steps {
@@ -83,7 +83,7 @@ async fn the_stack_comes_up_and_the_doctor_finds_what_is_broken() {
     steps.next("done");
 }
 
-/// A change of the simulated cloud is carried out and verified.
+/// A change on the simulated cloud is carried out and verified.
 async fn the_autopilot_works(client: &Client) {
     let request = CountWorkflowExecutionsRequest {
         namespace: NAMESPACE.to_owned(),
@@ -116,7 +116,7 @@ async fn each_role_dead(running: &Running) {
         found(running, &format!("process {name}: died"));
         found(running, effect);
         if name == "matching-1" {
-            // What `temporal operator cluster health` asks.
+            // The same request as `temporal operator cluster health`.
             let frontend = Member::parse("frontend-1").expect("a member");
             let health = serving(&running.place, &running.stack(), frontend).await;
             assert!(health.is_ok(), "`cluster health` says SERVING: {health:?}");
@@ -126,7 +126,7 @@ async fn each_role_dead(running: &Running) {
     }
 }
 
-/// It runs, and has no heartbeat.
+/// It is running but has no heartbeat.
 fn a_member_that_hangs(running: &Running) {
     let State::Running(pid) = process::state(&running.place, "worker-1") else {
         panic!("it does not run")
@@ -198,7 +198,7 @@ fn schemas_of_another_version(running: &Running) {
             .contains("upgrading the schema of `temporal` from 1.17 to 1.18")
     );
     healthy(running);
-    // One that is newer, and a database of something else, are refused and left alone.
+    // A newer schema and a foreign database are rejected and left unchanged.
     claim(1, "1.99");
     noted(running, "schema of temporal_visibility: 1.99, newer than 1.9");
     let said = running.refused(&["schema"]);
@@ -214,7 +214,7 @@ fn schemas_of_another_version(running: &Running) {
     healthy(running);
 }
 
-/// Every write succeeds, and nothing is there.
+/// Every write succeeds, but the records are lost.
 fn visibility_that_loses_records(running: &Running) {
     running.sql(
         DATABASES[1],
@@ -254,7 +254,7 @@ async fn namespaces_and_attributes_missing(running: &Running, client: &Client) {
 }
 
 fn archive_that_cannot_be_written(running: &Running) {
-    // This user may write everywhere, except below a file.
+    // This user can write anywhere, except below a file.
     let archive = running.place.folder().join("archive");
     let aside = running.place.folder().join("archive-aside");
     let is_there = archive.exists();
@@ -291,7 +291,7 @@ fn dynamic_configuration_ignored(running: &Running) {
     healthy(running);
 }
 
-/// The server lists the pollers of the last minutes: a worker that died is among them.
+/// The server lists the pollers of the last minutes, including those of a dead worker.
 fn nobody_polls(running: &Running) {
     running.kill("capacity-worker");
     found(running, "process capacity-worker: died");

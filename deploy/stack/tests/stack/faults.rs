@@ -1,4 +1,4 @@
-//! Processes killed and certificates renewed under load: no workflow is lost.
+//! Kills processes and renews certificates under load, and checks that no workflow is lost.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +12,7 @@ use temporalio_client::Client;
 
 use crate::harness::{Load, NAMESPACE, Running, found, healthy, recovery, text};
 
-/// Prints a row of the table in docs/self-hosted.md per fault: run it with `--nocapture`.
+/// Prints one row per fault for the table in docs/self-hosted.md; run it with `--nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
 async fn no_workflow_is_lost_whatever_is_killed() {
@@ -49,7 +49,7 @@ async fn no_workflow_is_lost_whatever_is_killed() {
         );
         assert!(started > 0, "{name}: nothing was started");
     }
-    // A certificate renewed while everything runs.
+    // Renew a certificate while everything is running.
     let load = Load::begin(&client, "certificates");
     running.run(&["certificates"]);
     let begun = Instant::now();
@@ -72,7 +72,7 @@ async fn no_workflow_is_lost_whatever_is_killed() {
     );
 }
 
-/// PostgreSQL's disk has no byte left: it refuses every write or stops, and continues once there is space again.
+/// If the disk is full, PostgreSQL rejects every write or stops, and it continues once there is free space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
 async fn a_full_disk_under_the_database_loses_no_workflow() {
@@ -84,7 +84,7 @@ async fn a_full_disk_under_the_database_loses_no_workflow() {
     let ballast = running.place.database().join("ballast");
     fill(&ballast);
     let begun = Instant::now();
-    // What PostgreSQL had reserved lasts for a moment.
+    // PostgreSQL's reserved space lasts for a moment.
     while started_in_time(&client, "full-probe").await {
         assert!(
             begun.elapsed() < Duration::from_mins(5),
@@ -119,7 +119,7 @@ async fn started_in_time(client: &Client, id: &str) -> bool {
     matches!(started, Ok(Ok(_)))
 }
 
-/// Writes zeros until the disk takes no more.
+/// Writes zeros until the disk is full.
 fn fill(ballast: &Path) {
     let mut file = File::options()
         .create(true)

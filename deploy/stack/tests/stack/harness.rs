@@ -1,4 +1,4 @@
-//! A stack of a test's own, a doctor that is asked, and a load that loses nothing.
+//! A stack for one test, with its doctor and a load that must not lose anything.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,14 +16,14 @@ use temporalio_client::Client;
 
 pub(crate) const NAMESPACE: &str = "capacity";
 
-/// A stack in its own folder, ended with the test.
+/// A stack in its own folder, which ends with the test.
 pub(crate) struct Running {
     pub(crate) folder: PathBuf,
     pub(crate) settings: PathBuf,
     pub(crate) place: Place,
-    /// A file system of its own for the databases.
+    /// A separate file system for the databases.
     disk: Option<PathBuf>,
-    /// What its programs, and the server with them, find in their environment.
+    /// Environment variables of the programs and of the server.
     variables: Vec<(&'static str, &'static str)>,
 }
 
@@ -47,9 +47,9 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Prepares a folder; each test has its own addresses.
+    /// Prepares a folder. Each test has its own addresses.
     pub(crate) fn new(loopback: &str, change: impl FnOnce(String) -> String) -> Self {
-        // PostgreSQL's user must reach it.
+        // PostgreSQL's user must be able to access it.
         let folder = std::env::temp_dir().join(format!("temporal-stack-{loopback}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let settings = folder.join("stack.toml");
@@ -69,7 +69,7 @@ impl Running {
         self
     }
 
-    /// Gives the databases a small disk of their own, before the stack starts.
+    /// Puts the databases on a small separate disk. Call it before the stack starts.
     pub(crate) fn with_small_disk(mut self) -> Self {
         let folder = self.place.database();
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -86,7 +86,7 @@ impl Running {
     }
 
     pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Output {
-        // The server is built once, and kept next to the build.
+        // The server is built only once and kept next to the build.
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stack-home");
         let stack = Path::new(env!("CARGO_BIN_EXE_temporal-stack"));
         Command::new(stack.with_file_name(program))
@@ -128,7 +128,7 @@ impl Running {
         [&["up", "--settings", settings], more].concat()
     }
 
-    /// Asks the doctor.
+    /// Runs the doctor.
     pub(crate) fn doctor(&self) -> Diagnosis {
         let output = self.program("temporal-capacity", &["doctor", "stack", "-o", "json"]);
         let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)
@@ -161,7 +161,8 @@ impl Running {
         diagnosis
     }
 
-    /// Stops PostgreSQL at once. A kill -9 leaves its children for a moment, and a new server refuses to start alongside them.
+    /// Stops PostgreSQL immediately. After kill -9, its children live for a moment, and a new server refuses
+    /// to start next to them.
     pub(crate) async fn quit_postgres(&self) {
         let State::Running(pid) = process::state(&self.place, "postgres") else {
             panic!("it does not run")
@@ -204,14 +205,14 @@ pub(crate) fn text(output: &Output) -> String {
         .concat()
 }
 
-/// What the doctor found, as `check: finding`.
+/// The doctor's findings, as `check: finding`.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub(crate) failures: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// How long a break, or its repair, may take to show.
+/// Timeout for a fault or its repair to become visible.
 const SHOWN: Duration = Duration::from_mins(4);
 
 #[track_caller]
@@ -227,7 +228,7 @@ fn until(running: &Running, what: &str, is_so: impl Fn(&Diagnosis) -> bool) {
     }
 }
 
-/// The doctor fails with this finding.
+/// Waits until the doctor fails with this finding.
 #[track_caller]
 pub(crate) fn found(running: &Running, expected: &str) {
     until(running, expected, |diagnosis| {
@@ -238,7 +239,7 @@ pub(crate) fn found(running: &Running, expected: &str) {
     });
 }
 
-/// The doctor warns of this, and exits with 0.
+/// Waits until the doctor shows this finding as a warning and exits with 0.
 #[track_caller]
 pub(crate) fn noted(running: &Running, expected: &str) {
     until(running, expected, |diagnosis| {
@@ -250,7 +251,8 @@ pub(crate) fn noted(running: &Running, expected: &str) {
     });
 }
 
-/// Nothing is wrong, but for what one process of every role means, and the disk of this machine.
+/// Asserts that there are no findings, except for having only one process per role, and for this machine's
+/// disk.
 #[track_caller]
 pub(crate) fn healthy(running: &Running) {
     until(running, "healthy", |diagnosis| {
@@ -261,7 +263,7 @@ pub(crate) fn healthy(running: &Running) {
     });
 }
 
-/// Starts workflows and completes them until it is stopped.
+/// Continuously starts and completes workflows until it is stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     starter: tokio::task::JoinHandle<(Vec<(String, String)>, usize)>,
@@ -307,8 +309,8 @@ impl Load {
         }
     }
 
-    /// Stops starting, and follows each workflow that was started to its end. Returns how many there were, and how many starts
-    /// were refused.
+    /// Stops starting workflows, and follows all of them to their end. Returns the number of started
+    /// workflows and of rejected starts.
     pub(crate) async fn end(self, client: &Client) -> (usize, usize) {
         let begun = Instant::now();
         self.stop.store(true, Ordering::Relaxed);
@@ -329,7 +331,7 @@ impl Load {
     }
 }
 
-/// How long it takes until a workflow can be started and completed again.
+/// Returns how long it takes until a workflow can be started and completed again.
 pub(crate) async fn recovery(client: &Client, name: &str) -> Duration {
     let begun = Instant::now();
     for number in 0.. {

@@ -1,5 +1,5 @@
-//! The stack for real: Temporal on PostgreSQL through `PgBouncer`, broken and upgraded on purpose. `.ci/full` runs it: the first
-//! run builds the server with Go, and each test takes minutes.
+//! Tests of a real stack: Temporal on PostgreSQL through `PgBouncer`, broken and upgraded on purpose. They
+//! run in `.ci/full`, because the first run builds the server with Go and each test takes minutes.
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 #![expect(
     clippy::print_stdout,

@@ -1,4 +1,5 @@
-//! What waiting cannot repair ends `up` at once, with a sentence that says what to do; nothing is lost by it.
+//! Tests that `up` fails immediately, without losing data, if waiting cannot help, and that its message
+//! contains the remedy.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +12,10 @@ use temporal_stack::process::{self, State};
 
 use crate::harness::{NAMESPACE, Running, healthy, text};
 
-/// `up` waits five minutes for what may still come.
+/// `up` waits five minutes for problems that may go away.
 const AT_ONCE: Duration = Duration::from_mins(2);
 
-/// `up` fails without waiting, and says all of this.
+/// Asserts that `up` fails without waiting, with all of these texts.
 #[track_caller]
 fn refused_at_once(running: &Running, expected: &[&str]) {
     let begun = Instant::now();
@@ -43,7 +44,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     let run = start(&client, NAMESPACE, "before").await.expect("started");
     complete(&client, NAMESPACE).await.expect("completed");
 
-    // A certificate with the name of another.
+    // A certificate with the name of another role.
     let tls = running.place.tls();
     for kind in ["pem", "key"] {
         std::fs::copy(
@@ -62,7 +63,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     running.run(&["certificates"]);
     running.up(&["--without-autopilot"]);
 
-    // A role that dies at its start: Go refuses this limit.
+    // A role that dies at its start, because Go rejects this limit.
     running.kill("history-1");
     running = running.with_variables(&[("GOMEMLIMIT", "nonsense")]);
     refused_at_once(
@@ -83,7 +84,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     running.up(&["--without-autopilot"]);
     healthy(&running);
 
-    // The database does not take the password, or nobody from here.
+    // The database rejects the password, or all connections from this machine.
     let password = running.place.password_file();
     let kept = std::fs::read_to_string(&password).expect("readable");
     std::fs::write(&password, "another\n").expect("written");
@@ -103,7 +104,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     std::fs::write(&access, "local all all trust\n").expect("written");
     reload_postgres(&running);
     let begun = Instant::now();
-    // The server reads the file a moment later.
+    // The server reads the file shortly afterwards.
     while running.program("temporal-stack", &["status"]).status.success() {
         assert!(begun.elapsed() < AT_ONCE, "the rules are not read");
     }
@@ -122,7 +123,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     }
     running.up(&["--without-autopilot"]);
 
-    // The password is lost: a new one is not invented, and the way out that is offered leads out.
+    // The password is lost: no new one is created, and the remedy in the message works.
     running.run(&["down"]);
     std::fs::remove_file(&password).expect("removed");
     refused_at_once(
@@ -144,7 +145,7 @@ async fn what_waiting_cannot_repair_ends_up_at_once() {
     assert!(is_there.expect("described"), "nothing was destroyed");
 }
 
-/// As the message says.
+/// As the message instructs.
 fn set_password(running: &Running, password: &str) {
     let data = running.place.database().join("postgres");
     let owner = std::fs::metadata(&data).expect("there");

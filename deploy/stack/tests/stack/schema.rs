@@ -1,4 +1,4 @@
-//! Databases that are not ours, or half set up.
+//! Tests of foreign databases and of partly set-up ones.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     let running = Running::new("127.95", |text| text);
     running.up(&["--without-autopilot"]);
     running.run(&["down"]);
-    // PostgreSQL alone, with the databases as an interrupted set-up leaves them.
+    // Only PostgreSQL, with the databases in the state of an interrupted set-up.
     running.up(&["--without-autopilot"]);
     for name in [
         "history-1",
@@ -36,7 +36,7 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     assert!(said.contains("contains something else (invoices)"), "{said}");
     running.sql(visibility, "drop table invoices");
     assert!(running.run(&["schema"]).contains("setting up schema 1.9"));
-    // Both databases mixed up.
+    // The two databases are mixed up.
     running.sql("postgres", &format!("drop database {main} with (force)"));
     running.sql(
         "postgres",
@@ -44,7 +44,7 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     );
     let said = running.refused(&["schema"]);
     assert!(said.contains("are the two databases mixed up?"), "{said}");
-    // An interrupted set-up: the tables of versions, and a few others.
+    // An interrupted set-up: the version tables and a few others.
     running.sql("postgres", &format!("drop database {main} with (force)"));
     running.sql("postgres", &format!("create database {main}"));
     running.sql(
@@ -68,7 +68,7 @@ async fn a_database_that_is_not_ours_or_half_set_up_is_recognized() {
     running.up(&["--without-autopilot"]);
     healthy(&running);
 
-    // A certificate that is not one.
+    // A file that is not a certificate.
     let certificate = running.place.tls().join("internode.pem");
     std::fs::write(&certificate, "not a certificate").expect("written");
     let said = running.up_refused(&["--without-autopilot"]);

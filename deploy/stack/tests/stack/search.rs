@@ -1,4 +1,4 @@
-//! Visibility in a real `OpenSearch`: one node in a Java process, from Maven artifacts.
+//! Tests of visibility in a real single-node `OpenSearch`, a Java process from Maven artifacts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +25,7 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Starts a node with the data of a folder, and waits until it answers.
+    /// Starts a node with the data in a folder and waits until it responds.
     fn start(home: &Path) -> Self {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/search");
         let class_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("search-class-path");
@@ -63,7 +63,7 @@ impl Node {
             );
             assert!(
                 begun.elapsed() < Duration::from_mins(4),
-                "OpenSearch does not answer"
+                "OpenSearch does not respond"
             );
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -86,7 +86,7 @@ fn curl(method: &str, path: &str, body: Option<&str>) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Adds a document to an index, which the cluster creates if it may.
+/// Adds a document to an index, which the cluster creates if permitted.
 fn add(index: &str) -> Option<String> {
     curl("POST", &format!("{index}/_doc"), Some("{}"))
 }
@@ -125,7 +125,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     let running = Running::new("127.86", |text| {
         text.replace("[search]", &format!("[search]\nurl = \"{URL}\""))
     });
-    // Nobody answers there yet.
+    // The cluster is not running yet.
     let said = running.up_refused(&["--without-autopilot"]);
     assert!(
         said.contains(&format!("search.url = \"{URL}\"")) && said.contains("127.86.0.9"),
@@ -184,7 +184,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
         "the server adds it to no later index: {index:?}"
     );
 
-    // An index of the wrong types is refused and left alone.
+    // An index with wrong types is rejected and left unchanged.
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
     curl(
@@ -202,7 +202,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     running.run(&["schema"]);
 
-    // The node dies and comes back: what was recorded meanwhile is found afterwards.
+    // The node dies and restarts. Records from the meantime are found afterwards.
     drop(node);
     found(&running, "search cluster: ");
     let _node = Node::start(&home);

@@ -1,4 +1,4 @@
-//! From one version of the server to the next, with a workflow in flight.
+//! Tests the upgrade from one server version to the next, with a workflow in progress.
 
 use std::time::Instant;
 
