@@ -47,14 +47,14 @@ impl Arguments {
     }
 }
 
-fn apart(text: &str) -> Result<Duration, String> {
+fn apart(text: &str) -> anyhow::Result<Duration> {
     let apart = text
         .parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|apart| Duration::try_from(apart).ok());
     apart
         .filter(|apart| *apart >= Duration::from_secs(15))
-        .ok_or_else(|| "write a duration of 15s or more, such as 60s or 2m".to_owned())
+        .context("write a duration of 15s or more, such as 60s or 2m")
 }
 
 /// Returns the folder that contains the programs.

@@ -6,6 +6,9 @@ use std::io;
 use std::time::Duration;
 
 use capacity_workflows::schedule::ScheduleError;
+use cloud_ops_client::BillingReportState;
+use jiff::Timestamp;
+use jiff::civil::date;
 
 /// Formats an error and its causes as the programs print them.
 fn line(error: &dyn Error) -> String {
@@ -206,4 +209,162 @@ fn the_backtest() {
         "time,aps\n2,1\n1,1\n",
     ];
     insta::assert_snapshot!(refusals(traces.map(Trace::parse)));
+}
+
+#[test]
+fn the_report() {
+    use capacity_report::{Query, ReportError};
+    let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+    let now = at("2026-11-20T10:45:00Z");
+    let query = |from: Option<&str>, to: Option<&str>| Query {
+        from: from.map(at),
+        to: to.map(at),
+        ..Query::last_week(now)
+    };
+    let spans = [
+        query(Some("2026-11-19T00:00:00Z"), Some("2026-11-18T00:00:00Z")),
+        query(Some("2026-11-20T10:00:00Z"), None),
+        query(Some("2025-11-01T00:00:00Z"), None),
+    ];
+    let known = || vec!["a1b2c".to_owned(), "d3e4f".to_owned()];
+    let (ledger, account) = (|| "ledger.db".to_owned(), || "x5y6z".to_owned());
+    let (from, to) = (at("2026-11-19T00:00:00Z"), at("2026-11-20T00:00:00Z"));
+    let asked = [
+        ReportError::BeyondCalendar,
+        ReportError::EmptyLedger(ledger()),
+        ReportError::UnknownAccount {
+            ledger: ledger(),
+            account: account(),
+            known: known(),
+        },
+        ReportError::SeveralAccounts {
+            ledger: ledger(),
+            known: known(),
+        },
+        ReportError::NotHourly,
+        ReportError::OtherAccount {
+            billed: "orders.a1b2c".to_owned(),
+            account: account(),
+        },
+        ReportError::NotBilledYet { from, to },
+        ReportError::NoLongerKept {
+            kept: date(2026, 10, 1),
+            from: date(2026, 9, 30),
+        },
+        ReportError::EmptyBill {
+            id: "b1".to_owned(),
+            from,
+            to,
+        },
+        ReportError::BillNotMade("b1".to_owned()),
+        ReportError::BillSlow {
+            id: "b1".to_owned(),
+            state: BillingReportState::InProgress,
+            minutes: 10,
+        },
+    ];
+    insta::assert_snapshot!(refusals(spans.map(|query| query.span())) + &lines(asked));
+}
+
+#[test]
+fn the_prometheus_reader() {
+    use prometheus_reader::{Auth, ErrorKind, PrometheusConfig};
+    let host = || "prometheus.example".to_owned();
+    let refused = |status| ErrorKind::Refused {
+        host: host(),
+        status,
+        message: "try later".to_owned(),
+        retry_after: None,
+    };
+    let unauthorized = |status, has_tenant| ErrorKind::Unauthorised {
+        host: host(),
+        status,
+        message: "no".to_owned(),
+        has_tenant,
+    };
+    let not_prometheus = |status| ErrorKind::NotPrometheus {
+        host: host(),
+        status,
+        excerpt: "<html>".to_owned(),
+    };
+    let kinds = [
+        ErrorKind::Question("`a-b` is not the name of a metric family".to_owned()),
+        ErrorKind::Timeout {
+            host: host(),
+            message: "query timed out".to_owned(),
+        },
+        ErrorKind::CutShort {
+            host: host(),
+            why: "10 of 20 bytes arrived".to_owned(),
+        },
+        unauthorized(401, false),
+        unauthorized(403, true),
+        not_prometheus(404),
+        not_prometheus(405),
+        ErrorKind::BadQuery {
+            host: host(),
+            error_type: "bad_data".to_owned(),
+            message: "parse error".to_owned(),
+        },
+        ErrorKind::TooLarge {
+            host: host(),
+            message: "it would load too many samples".to_owned(),
+        },
+        refused(429),
+        refused(503),
+        ErrorKind::Unreadable {
+            host: host(),
+            why: "no `data` at line 1 column 2".to_owned(),
+        },
+    ];
+    let urls = [
+        "prometheus",
+        "https://a:b@example.com",
+        "https://example.com/?x=1",
+        "https://example.com/api/v1/query",
+        "http://example.com",
+    ];
+    let configs = urls.map(|url| PrometheusConfig::builder(url).build());
+    let auth = [
+        Auth::Bearer("a\nb".to_owned().into()),
+        Auth::Basic {
+            user: "a:b".to_owned(),
+            password: String::new().into(),
+        },
+    ];
+    let auth = auth.map(|auth| {
+        PrometheusConfig::builder("https://example.com")
+            .auth(auth)
+            .build()
+    });
+    insta::assert_snapshot!(lines(kinds) + &refusals(configs) + &refusals(auth));
+}
+
+#[test]
+fn the_edge() {
+    use http_edge::SecretFileError;
+    use http_edge::pem::{PemProblem, certificates, private_key};
+    let files = [
+        SecretFileError::Unreadable {
+            path: "key".into(),
+            cause: io::Error::new(io::ErrorKind::NotFound, "no such file"),
+        },
+        SecretFileError::NotText("key".into()),
+        SecretFileError::Empty("key".into()),
+    ];
+    let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let texts: [&[u8]; 6] = [
+        b"",
+        &[0x30, 0x82, 1, 1],
+        &[0xff],
+        b"hello",
+        key,
+        b"-----BEGIN CERTIFICATE-----",
+    ];
+    let keys: [&[u8]; 2] = [certificate, encrypted];
+    let rest = [PemProblem::Mismatch, PemProblem::UnsupportedKey];
+    let refused = refusals(texts.map(certificates)) + &refusals(keys.map(private_key));
+    insta::assert_snapshot!(lines(files) + &refused + &lines(rest));
 }

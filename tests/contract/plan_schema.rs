@@ -1,6 +1,6 @@
 //! Tests that the published JSON schema matches the plan document, and that real plans conform to it.
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, Plan, Scope, Stop};
+use capacity_autopilot::{Autopilot, AutopilotSettings, CarryOut, Plan, Scope, Stop};
 use capacity_engine::Rules;
 use cloud_simulator::{Account, SimulatorOptions};
 use jiff::SignedDuration;
@@ -53,11 +53,7 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
     };
     fits(&serde_json::to_value(&plan).expect("JSON"));
     fits(&serde_json::from_str(&plan.to_saved()).expect("JSON"));
-    let how = CarryOut {
-        max_concurrent: 5,
-        refuse_moved: false,
-        change_timeout: CHANGE_TIMEOUT,
-    };
+    let how = CarryOut::new();
     plan.changes = Some(
         autopilot
             .carry_out(plan.orders(), how, &Stop::new(), |_| ())

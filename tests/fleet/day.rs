@@ -56,11 +56,8 @@ pub(crate) async fn measure(
         ("LEDGER_KEEP_MINUTES", "2h".to_owned()),
     ]);
     let worker = Worker::start(folder, "day", &environment, &["--cloud-speed", &PACE.to_string()])?;
-    let every_minute = ScheduleOptions {
-        // In real minutes. The higher the speed, the fewer evaluations a simulated hour has.
-        minutes: (0..60).collect(),
-        ..ScheduleOptions::hourly()
-    };
+    // In real minutes. The higher the speed, the fewer evaluations a simulated hour has.
+    let every_minute = ScheduleOptions::hourly().with_minutes(0..60);
     Schedule::new(&world.client, &world.installation)
         .create(&every_minute)
         .await?;

@@ -13,7 +13,7 @@ use crate::Arguments;
 use crate::figures::Figures;
 use crate::process::Worker;
 use crate::prometheus::Prometheus;
-use crate::world::{ACCOUNT, World, until};
+use crate::world::{ACCOUNT, MINUTES, World, until};
 
 /// Request rate limit of the client, per second.
 const OPS_REQUESTS_A_SECOND: f64 = 30.0;
@@ -23,9 +23,6 @@ const CPU: f64 = 1.0;
 /// Interval between evaluations: slightly more than the minimum that the controller enforces.
 const APART: Duration = Duration::from_secs(22);
 const MEMORY: f64 = 60.0;
-/// Minutes that the ledger and Prometheus contain: the window of an evaluation, plus the delay of its newest
-/// minute.
-pub(crate) const MINUTES: i64 = 75;
 
 /// Measures the evaluations from all sources.
 pub(crate) async fn measure(

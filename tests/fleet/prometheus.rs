@@ -8,8 +8,7 @@ use std::process::Stdio;
 use anyhow::Context;
 use tokio::process::{Child, Command};
 
-use crate::evaluations::MINUTES;
-use crate::world::{World, until};
+use crate::world::{MINUTES, World, until};
 
 /// The metric families of each namespace, and their values at a given rate of served and throttled actions.
 const FAMILIES: [(&str, &str); 12] = [

@@ -13,6 +13,9 @@ use temporalio_client::Client;
 use crate::Arguments;
 
 pub(crate) const ACCOUNT: &str = "a1b2c";
+/// Minutes that the ledger and Prometheus contain: the window of an evaluation, plus the delay of its newest
+/// minute.
+pub(crate) const MINUTES: i64 = 75;
 /// Requests per hour that the endpoint allows per account.
 pub(crate) const REQUESTS_PER_HOUR: &str = "180";
 /// How long to wait for anything: only what is stuck takes this long.

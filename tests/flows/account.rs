@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{CHANGE_TIMEOUT, CarryOut, ChangeOrder, Outcome, Plan, PlanError, Stop};
+use capacity_autopilot::{CarryOut, ChangeOrder, Outcome, Plan, PlanError, Stop};
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -27,11 +27,7 @@ fn two_throttled() -> Account {
 
 const POST: &str = "POST /cloud/namespaces/{id}";
 
-const HOW: CarryOut = CarryOut {
-    max_concurrent: 5,
-    refuse_moved: false,
-    change_timeout: CHANGE_TIMEOUT,
-};
+const HOW: CarryOut = CarryOut::new();
 
 async fn orders(world: &World) -> Vec<ChangeOrder> {
     let evaluation = world.evaluate().await;
@@ -101,15 +97,7 @@ async fn under_faults_exactly_the_plan_is_carried_out_and_no_field_is_lost() {
         .collect();
     let changes = world
         .autopilot
-        .carry_out(
-            orders,
-            CarryOut {
-                max_concurrent: 8,
-                ..HOW
-            },
-            &Stop::new(),
-            |_| (),
-        )
+        .carry_out(orders, HOW.with_max_concurrent(8), &Stop::new(), |_| ())
         .await;
     let failed: Vec<_> = changes
         .iter()
@@ -179,7 +167,7 @@ async fn a_namespace_that_was_edited_is_decided_again(#[case] refuse_moved: bool
         .edit_spec_by_others("checkout.a1b2c", "retentionDays", serde_json::json!(90));
     let changes = world
         .autopilot
-        .carry_out(orders, CarryOut { refuse_moved, ..HOW }, &Stop::new(), |_| ())
+        .carry_out(orders, HOW.with_refuse_moved(refuse_moved), &Stop::new(), |_| ())
         .await;
     assert_eq!(results(&changes), [expected, "payments.a1b2c 0 -> 6: changed"]);
     let spec = world.cloud.namespace("checkout.a1b2c").expect("there").spec;
@@ -359,7 +347,7 @@ async fn a_saved_plan_gives_the_same_orders_and_notices_edits_and_age() {
     let saved = plan.to_saved();
     let read = Plan::from_saved(&saved).expect("a plan");
     assert_eq!(
-        read.saved_orders(evaluation.evaluated_at).expect("orders"),
+        read.saved_orders(evaluation.account.at).expect("orders"),
         plan.orders()
     );
 
@@ -374,7 +362,7 @@ async fn a_saved_plan_gives_the_same_orders_and_notices_edits_and_age() {
         Plan::from_saved("{\"schema\":\"temporal-capacity/plan/v9\"}"),
         Err(PlanError::Schema(_))
     ));
-    let later = |minutes| evaluation.evaluated_at + SignedDuration::from_mins(minutes);
+    let later = |minutes| evaluation.account.at + SignedDuration::from_mins(minutes);
     assert!(read.saved_orders(later(15)).is_ok());
     assert!(matches!(
         read.saved_orders(later(16)),

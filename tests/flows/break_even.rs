@@ -121,14 +121,9 @@ impl Life {
             "this evaluation only scales up",
             RestrictionOrigin::Evaluation,
         );
-        let request = EvaluationRequest {
-            restrictions: (kind == Kind::ScaleUpOnly)
-                .then_some(only_up)
-                .into_iter()
-                .collect(),
-            ledger_is_enough: true,
-            ..EvaluationRequest::of(Scope::All)
-        };
+        let request = EvaluationRequest::of(Scope::All)
+            .with_restrictions((kind == Kind::ScaleUpOnly).then_some(only_up))
+            .with_ledger_is_enough(true);
         let evaluation = self
             .autopilot
             .evaluate_on(&request, &|_| ())

@@ -1,5 +1,7 @@
 //! Tests of observing and deciding.
 
+use capacity_autopilot::Warning;
+use capacity_engine::LimitKind;
 use cloud_simulator::{Account, Faults, Load, MetricsFault, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -31,10 +33,20 @@ async fn every_namespace_of_the_demo_gets_its_decision() {
     reports: Disable idle
     staging: Keep idle_on_demand
     ");
-    assert_eq!(evaluation.account.as_deref(), Some("a1b2c"));
-    assert_eq!((evaluation.ops_requests, evaluation.metrics_requests), (6, 2));
+    assert_eq!(evaluation.account.id.as_deref(), Some("a1b2c"));
+    assert_eq!(
+        (
+            evaluation.account.ops_requests,
+            evaluation.account.metrics_requests
+        ),
+        (6, 2)
+    );
     assert!(evaluation.metrics_unavailable.is_none());
-    assert_eq!(evaluation.warnings, Vec::<String>::new());
+    assert!(
+        evaluation.account.warnings.is_empty(),
+        "{:?}",
+        evaluation.account.warnings
+    );
 }
 
 #[rstest]
@@ -89,11 +101,11 @@ async fn a_missing_family_gives_nothing_back_and_is_named() {
     );
     assert!(
         evaluation
+            .account
             .warnings
-            .iter()
-            .any(|warning| warning.contains("operations")),
+            .contains(&Warning::FamilyMissing(LimitKind::Operations)),
         "{:?}",
-        evaluation.warnings
+        evaluation.account.warnings
     );
 }
 
@@ -108,7 +120,11 @@ async fn a_clock_that_is_off_is_corrected_and_a_simulated_one_is_no_warning(#[ca
     let world = World::new(options).await;
     let evaluation = world.evaluate().await;
     assert!(evaluation.metrics_unavailable.is_none());
-    assert_eq!(evaluation.warnings, Vec::<String>::new());
+    assert!(
+        evaluation.account.warnings.is_empty(),
+        "{:?}",
+        evaluation.account.warnings
+    );
 }
 
 #[tokio::test]
@@ -128,7 +144,8 @@ async fn filters_that_match_nothing_are_named() {
         outcomes.contains(&"checkout: Enable 6 TRUs throttled".to_owned()),
         "{outcomes:?}"
     );
-    insta::assert_snapshot!(evaluation.warnings.join("\n"), @r"
+    let warnings = evaluation.account.warnings.iter().map(ToString::to_string);
+    insta::assert_snapshot!(warnings.collect::<Vec<_>>().join("\n"), @r"
     NAMESPACE_ALLOWLIST: `ghost` matches no namespace of the account; is it misspelled?
     NAMESPACE_DENYLIST: `phantom` matches no namespace of the account; is it misspelled?
     ");
@@ -144,9 +161,11 @@ async fn namespaces_that_only_one_side_knows_are_held_or_told() {
     let evaluation = world.evaluate().await;
     assert_eq!(outcomes(&evaluation), ["seen: Keep quiet"]);
     assert!(
-        evaluation.warnings[0].contains("hidden.a1b2c"),
+        evaluation.account.warnings[0]
+            .to_string()
+            .contains("hidden.a1b2c"),
         "{:?}",
-        evaluation.warnings
+        evaluation.account.warnings
     );
 }
 

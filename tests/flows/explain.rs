@@ -75,14 +75,20 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) 
             "{name}"
         );
         assert_eq!(explanation.decision.reason, judged.decision.reason);
-        let chosen = explanation.options.iter().filter(|option| option.chosen).count();
-        assert_eq!(chosen, 1, "{name}: {:?}", explanation.options);
+        let chosen = explanation
+            .decision
+            .options
+            .iter()
+            .filter(|option| option.chosen)
+            .count();
+        assert_eq!(chosen, 1, "{name}: {:?}", explanation.decision.options);
         assert!(
-            explanation.options.len() >= 8,
+            explanation.decision.options.len() >= 8,
             "{name}: on-demand and seven sizes"
         );
         assert!(
             explanation
+                .decision
                 .options
                 .iter()
                 .all(|option| !option.verdict.is_empty())
@@ -176,15 +182,18 @@ async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] rules: Rules) {
     let text = plan.with_inputs(&evaluation).to_saved();
     let plan = Plan::from_saved(&text).expect("a saved plan");
     let policies = plan.policies.as_ref().expect("named");
-    assert_eq!(policies.acting.name, evaluation.rules.policy.name());
-    assert_eq!(policies.shadow.is_some(), evaluation.rules.shadow.is_some());
+    assert_eq!(policies.acting.name, evaluation.account.rules.policy.name());
+    assert_eq!(
+        policies.shadow.is_some(),
+        evaluation.account.rules.shadow.is_some()
+    );
     if policies.acting.name == "break-even" {
         assert_eq!(policies.acting.parameters["delay_value"], "0.5");
     }
     for judged in &evaluation.decisions {
         let name = judged.decision.namespace.as_str();
         let mut inputs = plan.inputs_of(name).expect("readable").expect("held");
-        let expected = evaluation.inputs(judged);
+        let expected = evaluation.account.inputs(&judged.observed);
         assert_eq!(inputs.snapshot, expected.snapshot);
         assert_eq!(
             (&inputs.account, &inputs.state),
@@ -200,9 +209,9 @@ async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] rules: Rules) {
             "{name}"
         );
         assert!(
-            explanation.options.len() >= 8,
+            explanation.decision.options.len() >= 8,
             "{name}: {:?}",
-            explanation.options
+            explanation.decision.options
         );
         let flip = explanation
             .flips
@@ -259,32 +268,35 @@ async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_it
             let name = &judged.decision.namespace;
             // The settings of the explaining program may differ from those used for the decision.
             let recalled =
-                decision_in_ledger(&ledger, name, Some(evaluation.evaluated_at), &Rules::default()).await;
+                decision_in_ledger(&ledger, name, Some(evaluation.account.at), &Rules::default()).await;
             let recalled = recalled.expect("read").expect("recorded");
             let wanted_a_change = judged.decision.action.is_change()
                 || judged.decision.blocked.is_some()
-                || judged.snapshot.capacity_info != CapacityInfo::NotRead;
+                || judged.observed.snapshot.capacity_info != CapacityInfo::NotRead;
             if !wanted_a_change {
                 assert!(!recalled.assumed.is_empty(), "{name}");
                 continue;
             }
-            assert_eq!(recalled.inputs.state, judged.state, "{name}");
-            assert_eq!(recalled.inputs.rules.policy, evaluation.rules.policy);
-            assert_eq!(recalled.inputs.snapshot.usage, judged.snapshot.usage, "{name}");
+            assert_eq!(recalled.inputs.state, judged.observed.state, "{name}");
+            assert_eq!(recalled.inputs.rules.policy, evaluation.account.rules.policy);
+            assert_eq!(
+                recalled.inputs.snapshot.usage, judged.observed.snapshot.usage,
+                "{name}"
+            );
             assert_eq!(
                 outcome(&recalled.inputs.decide()),
                 outcome(&judged.decision),
                 "{name}"
             );
-            if judged.snapshot.capacity_info != CapacityInfo::NotRead {
+            if judged.observed.snapshot.capacity_info != CapacityInfo::NotRead {
                 assert_eq!(recalled.assumed, Vec::<String>::new(), "{name}");
                 assert_eq!(
                     recalled.inputs.snapshot.capacity_info,
-                    judged.snapshot.capacity_info
+                    judged.observed.snapshot.capacity_info
                 );
                 with_sizes += 1;
             }
-            with_state += usize::from(judged.state.is_some());
+            with_state += usize::from(judged.observed.state.is_some());
         }
     }
     assert!(with_state > 0 && with_sizes > 0, "{with_state} {with_sizes}");

@@ -1,7 +1,7 @@
 //! A simulated cloud and an autopilot for it.
 
 use capacity_autopilot::{
-    Autopilot, AutopilotSettings, CHANGE_TIMEOUT, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
+    Autopilot, AutopilotSettings, CarryOut, ChangeResult, Evaluation, Plan, Scope, Stop,
 };
 use capacity_engine::{NamespaceFilter, NamespacePatterns, Rules};
 use cloud_ops_client::Client;
@@ -61,11 +61,7 @@ impl World {
     pub(crate) async fn apply(&self) -> Vec<ChangeResult> {
         let evaluation = self.evaluate().await;
         let plan = Plan::of(&evaluation);
-        let how = CarryOut {
-            max_concurrent: 5,
-            refuse_moved: false,
-            change_timeout: CHANGE_TIMEOUT,
-        };
+        let how = CarryOut::new();
         self.autopilot
             .carry_out(plan.orders(), how, &Stop::new(), |_| ())
             .await

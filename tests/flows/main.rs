@@ -15,6 +15,7 @@ mod overlap;
 mod own_rule;
 mod postgres;
 mod prometheus;
+mod sampling;
 mod savings;
 mod series;
 mod slow_service;

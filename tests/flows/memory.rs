@@ -1,9 +1,8 @@
-//! Tests of the ledger: hours of data, conditions that prevent scale-downs, and the request budget that all
-//! processes share.
+//! Memory: hours from the ledger, and what holds scale-downs.
 
 use std::sync::Arc;
 
-use capacity_autopilot::{Autopilot, Evaluation, LedgerHandle, Sampler, Sampling, Scope, sampling_rule};
+use capacity_autopilot::{Autopilot, Evaluation, LedgerHandle, Sampler, Scope};
 use capacity_engine::{Rules, ThresholdSettings};
 use capacity_ledger::{Claim, Ledger, Location, Minute, NamespaceMinute};
 use cloud_simulator::{
@@ -13,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::harness::{self, options, outcomes};
 
-const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+pub(crate) const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Returns default rules, which do not release capacity based on an estimate.
 pub(crate) fn strict() -> Rules {
@@ -32,15 +31,15 @@ pub(crate) fn three() -> Account {
     )
 }
 
-struct Remembering {
-    cloud: RunningSimulator,
-    autopilot: Autopilot,
-    location: Location,
-    folder: tempfile::TempDir,
+pub(crate) struct Remembering {
+    pub(crate) cloud: RunningSimulator,
+    pub(crate) autopilot: Autopilot,
+    pub(crate) location: Location,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Remembering {
-    async fn new(account: Account) -> Self {
+    pub(crate) async fn new(account: Account) -> Self {
         let options = SimulatorOptions {
             speed: 0.0,
             ..options(account)
@@ -57,12 +56,12 @@ impl Remembering {
         }
     }
 
-    async fn ledger(&self) -> Ledger {
+    pub(crate) async fn ledger(&self) -> Ledger {
         Ledger::open(&self.location).await.expect("opened")
     }
 
     /// Samples this number of minutes.
-    async fn sample(&self, minutes: usize) {
+    pub(crate) async fn sample(&self, minutes: usize) {
         let mut sampler = Sampler::new(&self.autopilot);
         for _ in 0..minutes {
             self.cloud.advance(MINUTE);
@@ -72,19 +71,20 @@ impl Remembering {
         }
     }
 
-    async fn evaluate(&self) -> Evaluation {
+    pub(crate) async fn evaluate(&self) -> Evaluation {
         evaluate(&self.autopilot).await
     }
 }
 
-async fn evaluate(autopilot: &Autopilot) -> Evaluation {
+pub(crate) async fn evaluate(autopilot: &Autopilot) -> Evaluation {
     autopilot.evaluate(&Scope::All).await.expect("evaluated")
 }
 
 /// Returns the warnings, except the one about the clock, because these clouds have their own.
-fn warnings(evaluation: &Evaluation) -> Vec<&str> {
-    let warnings = evaluation.warnings.iter().map(String::as_str);
-    let of_the_run = |warning: &&str| !warning.contains("clock") && !warning.contains("held on an estimate");
+fn warnings(evaluation: &Evaluation) -> Vec<String> {
+    let warnings = evaluation.account.warnings.iter().map(ToString::to_string);
+    let of_the_run =
+        |warning: &String| !warning.contains("clock") && !warning.contains("held on an estimate");
     warnings.filter(of_the_run).collect()
 }
 
@@ -101,7 +101,7 @@ fn reason(evaluation: &Evaluation, name: &str) -> String {
 async fn nothing_is_given_back_before_48_minutes_are_known() {
     let world = Remembering::new(three()).await;
     let evaluation = world.evaluate().await;
-    assert_eq!(evaluation.usage_source.as_str(), "ledger");
+    assert_eq!(evaluation.account.usage_source.as_str(), "ledger");
     assert_eq!(
         outcomes(&evaluation),
         [
@@ -165,7 +165,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     world.sample(50).await;
     let evaluation = world.evaluate().await;
     assert_eq!(
-        evaluation.metrics_requests, 0,
+        evaluation.account.metrics_requests, 0,
         "the newest minute is in the ledger"
     );
     assert_eq!(
@@ -176,26 +176,23 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
     world.sample(50).await;
     let evaluation = world.evaluate().await;
     assert_eq!(
-        evaluation.metrics_requests, 2,
+        evaluation.account.metrics_requests, 2,
         "releases are checked again, and so are the kinds of throttling"
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     // Re-evaluations leave the hourly requests to the sampler.
-    let again = capacity_autopilot::EvaluationRequest {
-        ledger_is_enough: true,
-        ..capacity_autopilot::EvaluationRequest::default()
-    };
+    let again = capacity_autopilot::EvaluationRequest::default().with_ledger_is_enough(true);
     let evaluation = world
         .autopilot
         .evaluate_on(&again, &|_| ())
         .await
         .expect("evaluated");
-    assert_eq!(evaluation.metrics_requests, 0);
+    assert_eq!(evaluation.account.metrics_requests, 0);
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     // If the ledger's newest minute is old, the metrics are read instead.
     world.cloud.advance(SignedDuration::from_mins(10));
     let evaluation = world.evaluate().await;
-    assert_eq!(evaluation.metrics_requests, 1);
+    assert_eq!(evaluation.account.metrics_requests, 1);
     assert!(evaluation.metrics_unavailable.is_none());
 }
 
@@ -222,7 +219,7 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
             );
             assert_eq!(warnings(&evaluation).len(), 1, "{location}");
             assert!(!warnings(&evaluation)[0].contains("secret-word"));
-            assert_eq!(evaluation.usage_source.as_str(), "1 minute");
+            assert_eq!(evaluation.account.usage_source.as_str(), "1 minute");
         }
     }
 }
@@ -242,7 +239,7 @@ async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
     std::fs::rename(&file, world.folder.path().join("damaged.db")).expect("moved");
     let evaluation = evaluate(&autopilot).await;
     assert_eq!(warnings(&evaluation), Vec::<&str>::new());
-    assert_eq!(evaluation.usage_source.as_str(), "ledger");
+    assert_eq!(evaluation.account.usage_source.as_str(), "ledger");
 }
 
 #[tokio::test]
@@ -257,7 +254,7 @@ async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
         .expect("claimed");
     assert_eq!(claim, Claim::Granted);
     let evaluation = world.evaluate().await;
-    assert_eq!(evaluation.metrics_requests, 0);
+    assert_eq!(evaluation.account.metrics_requests, 0);
     assert_eq!(
         outcomes(&evaluation),
         [
@@ -273,53 +270,6 @@ async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
     let round = sampler.round().await;
     assert_eq!((round.minute, round.recorded), (None, false));
     assert!(round.problem.expect("refused").contains("available again at"));
-}
-
-#[tokio::test]
-async fn refusals_make_sampling_rarer_and_an_answer_makes_it_usual_again() {
-    let world = Remembering::new(three()).await;
-    let mut sampler = Sampler::new(&world.autopilot);
-    let usual = sampler.round().await.next_in;
-    world.cloud.set_faults(Faults {
-        too_many_requests: 1.0,
-        ..Faults::default()
-    });
-    let waits = [sampler.round().await.next_in, sampler.round().await.next_in];
-    assert!(
-        waits[0] >= usual && waits[1] > waits[0],
-        "{waits:?} after {usual:?}"
-    );
-    world.cloud.set_faults(Faults::default());
-    world.cloud.advance(MINUTE);
-    assert_eq!(sampler.round().await.next_in, usual);
-}
-
-#[tokio::test]
-async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
-    let account = Account::new(
-        "a1b2c",
-        vec![
-            NamespaceSetup::new("checkout", Load::Steady(560.0)),
-            NamespaceSetup::new("close", Load::Steady(430.0)),
-            NamespaceSetup::new("crm", Load::Steady(3.0)),
-        ],
-    );
-    let world = Remembering::new(account).await;
-    let mut sampler = Sampler::new(&world.autopilot);
-    let mut told = async |minutes: i64| -> Vec<String> {
-        world.cloud.advance(SignedDuration::from_mins(minutes));
-        let round = sampler.round().await;
-        round.short.iter().map(|name| name.name().to_owned()).collect()
-    };
-    assert_eq!(told(0).await, ["checkout", "close"]);
-    assert_eq!(told(1).await, Vec::<String>::new());
-    assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 6));
-    assert_eq!(told(9).await, Vec::<String>::new());
-    // The cloud recovers, and the capacity is unchanged: nothing was scaled up.
-    assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 0));
-    assert_eq!(told(9).await, ["checkout"]);
-    assert_eq!(told(9).await, Vec::<String>::new());
-    assert_eq!(told(9).await, ["checkout"]);
 }
 
 #[tokio::test]
@@ -339,67 +289,6 @@ async fn a_report_of_the_first_hour_says_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
-    let trace = "aps,peak10s\n".to_owned() + &"450,450\n".repeat(10) + &"700,700\n".repeat(50);
-    assert_eq!(signals(trace, 14).await, 2, "close, then throttled");
-}
-
-#[tokio::test]
-async fn a_load_around_80_percent_is_signaled_again_once_it_was_below_70() {
-    let rows = [
-        "450,450\n380,380\n".repeat(10),
-        "300,300\n".repeat(10),
-        "450,450\n".repeat(60),
-    ];
-    let trace = "aps,peak10s\n".to_owned() + &rows.concat();
-    assert_eq!(
-        signals(trace, 30).await,
-        2,
-        "at first, and after the quiet ten minutes"
-    );
-}
-
-/// Returns how often a namespace with this load is reported as short of capacity.
-async fn signals(trace: String, minutes: usize) -> usize {
-    let trace = cloud_simulator::Trace::read(trace.as_bytes()).expect("a trace");
-    // Without `usual`, the start of an hour within the test would raise the envelope.
-    let growing = NamespaceSetup {
-        usual: Some(100.0),
-        ..NamespaceSetup::new("growing", Load::Replay(Arc::new(trace)))
-    };
-    let world = Remembering::new(Account::new("a1b2c", vec![growing])).await;
-    let mut sampler = Sampler::new(&world.autopilot);
-    let mut signals = 0;
-    for _ in 0..minutes {
-        world.cloud.advance(MINUTE);
-        signals += sampler.round().await.short.len();
-    }
-    signals
-}
-
-#[tokio::test]
-async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_whole() {
-    let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
-    let autopilot = harness::autopilot_within(&world.cloud, strict(), 110)
-        .with_ledger(LedgerHandle::at(world.location.clone()));
-    let mut sampler = Sampler::new(&autopilot);
-    for _ in 0..51 {
-        world.cloud.advance(SignedDuration::from_secs(68));
-        assert_eq!(sampler.round().await.problem, None);
-    }
-    let evaluation = evaluate(&autopilot).await;
-    let given_back = outcomes(&evaluation)
-        .iter()
-        .filter(|outcome| outcome.ends_with("Disable idle"))
-        .count();
-    assert!(
-        given_back > 5,
-        "{given_back} of {:?}",
-        outcomes(&evaluation).len()
-    );
-}
-
-#[tokio::test]
 async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -414,7 +303,7 @@ async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
     let begun = std::time::Instant::now();
     let evaluation = evaluate(&autopilot).await;
     assert_eq!(outcomes(&evaluation)[0], "checkout: Enable 6 TRUs throttled");
-    assert!(evaluation.ledger_problem.is_some());
+    assert!(evaluation.account.ledger_problem.is_some());
     assert!(
         begun.elapsed() < std::time::Duration::from_mins(1),
         "{:?}",
@@ -432,46 +321,6 @@ async fn a_raise_is_decided_again_out_of_the_ledger_when_the_budget_is_spent() {
     let checkout = Scope::only(["checkout.a1b2c".parse().expect("an id")]);
     let evaluation = world.autopilot.evaluate(&checkout).await.expect("evaluated");
     assert_eq!(outcomes(&evaluation), ["checkout: Enable 6 TRUs throttled"]);
-}
-
-#[tokio::test]
-async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_known() {
-    let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
-    let names: Vec<_> = world
-        .cloud
-        .namespaces()
-        .iter()
-        .map(|namespace| namespace.id.parse().expect("an id"))
-        .collect();
-    let mut narrow = openmetrics_reader::scrape::Config::try_new(
-        &world.cloud.metrics_url(),
-        world.cloud.metrics_key().into(),
-    )
-    .expect("valid");
-    narrow.requests_per_hour = 55;
-    let source = openmetrics_reader::scrape::Scraper::new(narrow).into();
-    let rule = sampling_rule(&source, &names, &[]);
-    assert_eq!((rule.sampling, rule.requests), (Sampling::Fewer, 1), "{rule:?}");
-    assert_eq!(rule.enough_requests_an_hour, Some(107));
-
-    let mut sampler = Sampler::new(&world.autopilot);
-    world.cloud.advance(MINUTE);
-    assert!(sampler.round().await.recorded);
-    let evaluation = world.evaluate().await;
-    assert!(evaluation.metrics_unavailable.is_none());
-    let raised = evaluation
-        .decisions
-        .iter()
-        .filter(|judged| judged.decision.reason_code.as_str() == "throttled")
-        .count();
-    let plain = evaluate(&harness::autopilot(&world.cloud, strict())).await;
-    let expected = plain
-        .decisions
-        .iter()
-        .filter(|judged| judged.decision.reason_code.as_str() == "throttled")
-        .count();
-    assert!(expected > 5);
-    assert_eq!(raised, expected, "the ledger's minute raises as a scrape does");
 }
 
 #[tokio::test]
@@ -563,26 +412,6 @@ async fn an_hour_without_metrics_is_unknown_and_not_idle() {
 }
 
 #[tokio::test]
-async fn two_workers_share_a_minute_and_a_budget() {
-    let world = Remembering::new(three()).await;
-    let second =
-        harness::autopilot(&world.cloud, strict()).with_ledger(LedgerHandle::at(world.location.clone()));
-    let (mut one, mut other) = (Sampler::new(&world.autopilot), Sampler::new(&second));
-    let (first, same) = tokio::join!(one.round(), other.round());
-    assert_eq!(first.minute, same.minute);
-    assert!(
-        first.recorded && same.recorded,
-        "{:?}, {:?}",
-        first.problem,
-        same.problem
-    );
-    assert_eq!(
-        world.ledger().await.info().await.expect("read").rows["minutes"],
-        1
-    );
-}
-
-#[tokio::test]
 async fn an_evaluation_of_some_namespaces_knows_their_hours_as_well() {
     let world = Remembering::new(three()).await;
     world.sample(50).await;
@@ -594,36 +423,4 @@ async fn an_evaluation_of_some_namespaces_knows_their_hours_as_well() {
         .expect("evaluated");
     assert_eq!(outcomes(&evaluation), ["orders: Disable idle"]);
     assert_eq!(evaluation.decisions[0].decision.known_minutes, Some(50));
-}
-
-#[tokio::test]
-async fn a_namespace_that_appears_is_sampled_from_the_next_round_on() {
-    let world = Remembering::new(three()).await;
-    let mut sampler = Sampler::new(&world.autopilot);
-    assert!(sampler.round().await.recorded);
-    world
-        .cloud
-        .add_namespace(NamespaceSetup::new("newcomer", Load::Steady(900.0)));
-    let mut short = Vec::new();
-    for _ in 0..6 {
-        world.cloud.advance(MINUTE);
-        let round = sampler.round().await;
-        short.extend(round.short.iter().map(|name| name.name().to_owned()));
-    }
-    assert!(short.contains(&"newcomer".to_owned()), "{short:?}");
-    let evaluation = world.evaluate().await;
-    assert!(outcomes(&evaluation).contains(&"newcomer: Enable 6 TRUs throttled".to_owned()));
-}
-
-#[tokio::test]
-async fn sampling_without_a_usable_ledger_leaves_requests_to_evaluations() {
-    let world = Remembering::new(three()).await;
-    let nowhere = LedgerHandle::at(Location::Sqlite("/proc/none/ledger.db".into()));
-    let autopilot = harness::autopilot(&world.cloud, strict()).with_ledger(nowhere);
-    let mut sampler = Sampler::new(&autopilot);
-    let round = sampler.round().await;
-    assert!(!round.recorded && round.problem.is_some());
-    assert_eq!(round.short.len(), 1, "throttling is still seen");
-    let usual = Sampler::new(&world.autopilot).round().await.next_in;
-    assert_eq!(round.next_in, usual * 2);
 }

@@ -249,7 +249,12 @@ async fn a_rate_limit_during_capacity_reads_counts_the_namespaces_that_were_not_
     );
     let evaluation = autopilot.evaluate(&Scope::All).await.expect("evaluated");
     assert_eq!(
-        evaluation.errors,
+        evaluation
+            .account
+            .errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         [
             "the capacity info of 11 of 11 candidates was not read, since the Cloud Ops API limits the rate of requests (429): \
              they are held, and the next evaluation continues with them"
@@ -268,7 +273,7 @@ async fn a_rate_limit_during_capacity_reads_counts_the_namespaces_that_were_not_
     assert!(asked <= 16, "{asked}: the rest was not asked for");
     cloud.set_faults(Faults::default());
     let next = autopilot.evaluate(&Scope::All).await.expect("evaluated");
-    assert_eq!((next.errors.len(), next.decisions.len()), (0, 11));
+    assert_eq!((next.account.errors.len(), next.decisions.len()), (0, 11));
     assert!(
         next.decisions
             .iter()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Scope};
+use capacity_autopilot::{Autopilot, AutopilotSettings, Evaluation, Scope, Warning};
 use capacity_engine::Rules;
 use cloud_ops_client::Client;
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions};
@@ -174,10 +174,10 @@ async fn metrics_are_read_while_the_rest_of_the_list_arrives() {
     let autopilot = service.autopilot(30_000);
     for _ in 0..2 {
         let evaluation = evaluate(&autopilot).await;
-        assert_eq!(evaluation.metrics_requests, 1);
+        assert_eq!(evaluation.account.metrics_requests, 1);
         assert_eq!(
-            (evaluation.errors, evaluation.warnings),
-            (Vec::new(), Vec::<String>::new())
+            (evaluation.account.errors, evaluation.account.warnings),
+            (Vec::new(), Vec::<Warning>::new())
         );
         assert_eq!(evaluation.decisions.len(), 2);
     }
@@ -206,7 +206,7 @@ async fn capacity_infos_are_read_while_details_are_read() {
     // Too few points for all families of two namespaces: those with many series are read for the candidate only.
     let evaluation = evaluate(&service.autopilot(150)).await;
     assert_eq!(
-        (evaluation.metrics_requests, &evaluation.errors),
+        (evaluation.account.metrics_requests, &evaluation.account.errors),
         (2, &Vec::new())
     );
     insta::assert_snapshot!(outcomes(&evaluation).join("\n"), @r"
@@ -241,13 +241,16 @@ async fn a_namespace_that_was_added_or_deleted_since_the_last_list_is_seen() {
     reports: Enable 6 TRUs throttled
     ");
     assert_eq!(
-        added.metrics_requests, 2,
+        added.account.metrics_requests, 2,
         "read again, with the namespace that was added"
     );
-    assert_eq!(added.warnings, Vec::<String>::new());
+    assert_eq!(added.account.warnings, Vec::<Warning>::new());
     let deleted = evaluate(&autopilot).await;
-    assert_eq!((deleted.decisions.len(), deleted.metrics_requests), (1, 1));
-    insta::assert_snapshot!(deleted.warnings.join("\n"), @"the metrics show 2 namespaces that the Cloud Ops API does not list (orders.a1b2c, reports.a1b2c): the Cloud Ops key may lack access to them");
+    assert_eq!(
+        (deleted.decisions.len(), deleted.account.metrics_requests),
+        (1, 1)
+    );
+    insta::assert_snapshot!(deleted.account.warnings[0].to_string(), @"the metrics show 2 namespaces that the Cloud Ops API does not list (orders.a1b2c, reports.a1b2c): the Cloud Ops key may lack access to them");
 }
 
 #[tokio::test]

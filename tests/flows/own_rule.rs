@@ -1,6 +1,6 @@
 //! Tests of an embedder's own rules, and of a read-only autopilot.
 
-use capacity_autopilot::{CHANGE_TIMEOUT, CarryOut, EvaluationRequest, Plan, Scope, Stop};
+use capacity_autopilot::{CarryOut, EvaluationRequest, Plan, Scope, Stop};
 use capacity_engine::{Action, Capacity, PolicyTarget, ReasonCode};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 
@@ -12,11 +12,7 @@ async fn world() -> World {
     World::new(options(Account::new("a1b2c", vec![busy("orders"), busy("pay")]))).await
 }
 
-const HOW: CarryOut = CarryOut {
-    max_concurrent: 5,
-    refuse_moved: true,
-    change_timeout: CHANGE_TIMEOUT,
-};
+const HOW: CarryOut = CarryOut::new().with_refuse_moved(true);
 
 #[tokio::test]
 async fn a_target_of_ones_own_is_judged_planned_and_carried_out() {

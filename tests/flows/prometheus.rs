@@ -112,11 +112,17 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
         if is_compared(minute) {
             let (one, other) = (evaluate(&remembering).await, evaluate(&stored).await);
             assert_eq!(
-                (one.usage_source.as_str(), other.usage_source.as_str()),
+                (
+                    one.account.usage_source.as_str(),
+                    other.account.usage_source.as_str()
+                ),
                 ("ledger", "prometheus")
             );
             assert_eq!(told(&one), told(&other), "minute {minute}");
-            assert_eq!(other.metrics_requests, 0, "the service's budget is not touched");
+            assert_eq!(
+                other.account.metrics_requests, 0,
+                "the service's budget is not touched"
+            );
             compared += 1;
         }
     }
@@ -231,10 +237,10 @@ async fn a_prometheus_that_answers_slowly_or_with_an_error_makes_metrics_unavail
         let evaluation = evaluate(&autopilot).await;
         assert!(evaluation.metrics_unavailable.is_some());
         assert_eq!(evaluation.decisions[0].decision.reason, "metrics unavailable");
-        let warnings = evaluation.warnings.iter();
-        let why: Vec<&String> = warnings
+        let warnings = evaluation.account.warnings.iter().map(ToString::to_string);
+        let why: Vec<String> = warnings
             .filter(|it| it.starts_with("metrics unavailable: "))
             .collect();
-        assert_eq!(why.len(), 1, "said once: {:?}", evaluation.warnings);
+        assert_eq!(why.len(), 1, "said once: {:?}", evaluation.account.warnings);
     }
 }

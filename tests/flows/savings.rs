@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, LedgerHandle, Plan, Sampler, Scope, Stop, record_changes,
-    record_evaluation,
+    Autopilot, CarryOut, LedgerHandle, Plan, Sampler, Scope, Stop, record_changes, record_evaluation,
 };
 use capacity_ledger::{HistoryFilter, Ledger, Location};
 use capacity_report::{Explanation, Figure, Query, Report, digest, fetch_bill, gather, reconcile};
@@ -112,11 +111,7 @@ impl Life {
         if orders.is_empty() {
             return;
         }
-        let how = CarryOut {
-            max_concurrent: 5,
-            refuse_moved: false,
-            change_timeout: CHANGE_TIMEOUT,
-        };
+        let how = CarryOut::new();
         let stop = Stop::new();
         let mut work = std::pin::pin!(self.autopilot.carry_out(orders, how, &stop, |_| ()));
         let results = loop {

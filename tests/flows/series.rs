@@ -53,8 +53,8 @@ const EXPECTED: [&str; 3] = [
     "orders: Disable idle",
 ];
 
-fn of_job(evaluation: &Evaluation) -> Vec<&String> {
-    let warnings = evaluation.warnings.iter();
+fn of_job(evaluation: &Evaluation) -> Vec<String> {
+    let warnings = evaluation.account.warnings.iter().map(ToString::to_string);
     warnings
         .filter(|warning| warning.contains("scrape job"))
         .collect()
@@ -70,7 +70,7 @@ async fn two_scrapers_of_one_endpoint_never_double_usage() {
         decisions.map(|judged| judged.decision.reason.clone()).collect()
     };
     assert_eq!(sentences(&alone), sentences(&twice));
-    assert_eq!(of_job(&twice), Vec::<&String>::new());
+    assert_eq!(of_job(&twice), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -114,7 +114,12 @@ async fn an_overwritten_namespace_label_counts_for_no_namespace_and_is_named() {
 #[tokio::test]
 async fn a_gateway_that_allows_get_only_works(#[case] status: u16) {
     let (cloud, evaluation) = with_scrape_job(ScrapeJobFault::GetOnly(status)).await;
-    assert_eq!(outcomes(&evaluation), EXPECTED, "{:?}", evaluation.warnings);
+    assert_eq!(
+        outcomes(&evaluation),
+        EXPECTED,
+        "{:?}",
+        evaluation.account.warnings
+    );
     let posts = cloud.requests().get("POST /api/v1/query").copied();
     assert_eq!(posts, Some(1), "it is remembered");
 }
@@ -140,7 +145,7 @@ async fn throttling_of_an_unknown_kind_is_not_scaled_down_and_is_named(#[case] i
         outcomes(&evaluation),
         [EXPECTED[0], EXPECTED[1], "orders: Hold unknown_throttling"],
         "{:?}",
-        evaluation.warnings
+        evaluation.account.warnings
     );
     let orders = &evaluation.decisions[2].decision;
     assert!(
@@ -168,7 +173,7 @@ async fn an_answer_that_does_not_fit_is_narrowed_in_four_requests() {
     assert!(
         evaluation.metrics_unavailable.is_none(),
         "{:?}",
-        evaluation.warnings
+        evaluation.account.warnings
     );
     assert!(outcomes(&evaluation).contains(&"orders: Disable idle".to_owned()));
     let scrapes = cloud.requests().get("GET /v1/metrics").copied();

@@ -57,11 +57,10 @@ async fn release(server: &MockServer, change_timeout: Duration, stop: &Stop) -> 
         resource_version: "5d1a6c1e-64d7-4f0e-9a55-5a83f4d6d0a1".to_owned(),
         sample_minute: Some(Timestamp::now()),
     };
-    let how = CarryOut {
-        max_concurrent: 1,
-        refuse_moved: true,
-        change_timeout,
-    };
+    let how = CarryOut::new()
+        .with_max_concurrent(1)
+        .with_refuse_moved(true)
+        .with_change_timeout(change_timeout);
     let mut results = autopilot.carry_out(vec![order], how, stop, |_| ()).await;
     results.remove(0)
 }

@@ -16,7 +16,7 @@ use capacity_ledger::Location;
 use capacity_workflows::controller::Controller;
 use capacity_workflows::{
     ActivitySettings, CapacityWorker, ConnectionSettings, EvaluationHealth, EvaluationReport, Installation,
-    SamplingSettings, WorkerLimits, names, worker_config,
+    WorkerLimits, names, worker_config,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
@@ -269,10 +269,8 @@ pub(crate) async fn with_worker(test: &str, setup: Setup, body: impl AsyncFnOnce
     })
     .await
     .expect("started");
-    let limits = WorkerLimits {
-        grace: Duration::from_secs(10),
-        ..WorkerLimits::default()
-    };
+    let mut limits = WorkerLimits::default();
+    limits.grace = Duration::from_secs(10);
     let capacity = capacity(&setup, &client, &cloud);
     let config = worker_config(connection, &setup.installation, limits);
     let stopped = capacity.clone();
@@ -344,25 +342,22 @@ fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capacit
             .into(),
     )
     .expect("valid");
-    let settings = ActivitySettings {
-        dry_run: setup.dry_run,
-        webhook: Some(slack_notifier::Webhook::new(slack)),
-        change_timeout: setup.change_timeout,
-        sampling: SamplingSettings {
-            triggers: setup.triggers,
-            speed: match setup.sampled {
-                true if setup.is_stepped() => STEPPED_SAMPLING,
-                true => setup.speed,
-                false => 1.0,
-            },
-            ..SamplingSettings::default()
-        },
-        follow_every: Duration::from_secs(1),
-        no_progress_after: setup.no_progress_after,
-        last_minute_to_release: setup.last_minute_to_release,
-        build: setup.build.to_owned(),
-        spec_fields_not_compared: setup.spec_fields_not_compared.clone(),
-        ..ActivitySettings::new(setup.installation.clone())
+    let mut settings = ActivitySettings::new(setup.installation.clone());
+    settings.dry_run = setup.dry_run;
+    settings.webhook = Some(slack_notifier::Webhook::new(slack));
+    settings.change_timeout = setup.change_timeout;
+    settings.sampling.triggers = setup.triggers;
+    settings.sampling.speed = match setup.sampled {
+        true if setup.is_stepped() => STEPPED_SAMPLING,
+        true => setup.speed,
+        false => 1.0,
     };
+    settings.follow_every = Duration::from_secs(1);
+    settings.no_progress_after = setup.no_progress_after;
+    settings.last_minute_to_release = setup.last_minute_to_release;
+    setup.build.clone_into(&mut settings.build);
+    settings
+        .spec_fields_not_compared
+        .clone_from(&setup.spec_fields_not_compared);
     CapacityWorker::new(autopilot, client.clone()).with_settings(settings)
 }

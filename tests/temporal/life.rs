@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use capacity_engine::{NamespaceFilter, NamespacePatterns};
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, Installation, PauseKind, names, pauses,
+    CapacityChange, CapacityManagementWorkflow, ControllerPhase, Installation, PauseKind, names, pauses,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
@@ -279,7 +279,9 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
             .await
             .expect("signaled");
         until_async("evaluating", async || {
-            told().await.is_ok_and(|status| status.phase == "evaluating")
+            told()
+                .await
+                .is_ok_and(|status| status.phase == ControllerPhase::Evaluating)
         })
         .await;
         let heal = async {

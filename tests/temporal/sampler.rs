@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use capacity_ledger::{HistoryFilter, Ledger, Location, Minute, NamespaceMinute};
-use capacity_workflows::UsageSampler;
 use capacity_workflows::controller::{Controller, Trigger};
+use capacity_workflows::{ControllerPhase, UsageSampler};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, Trace};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
@@ -155,7 +155,7 @@ async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_
             let told = Controller::new(&world.client, &world.installation)
                 .status(PATIENT)
                 .await;
-            told.is_ok_and(|status| status.evaluations >= 3 && status.phase == "waiting")
+            told.is_ok_and(|status| status.evaluations >= 3 && status.phase == ControllerPhase::Waiting)
         })
         .await;
         // Both evaluations are made, in either order.

@@ -63,11 +63,7 @@ async fn creating_is_idempotent_and_keeps_a_persons_pause() {
             .pause("maintenance by Kim")
             .await
             .expect("paused");
-        let wanted = ScheduleOptions {
-            minutes: vec![15, 45],
-            time_zone: "Asia/Kolkata".to_owned(),
-            ..hourly
-        };
+        let wanted = hourly.with_minutes([15, 45]).with_time_zone("Asia/Kolkata");
         assert_eq!(
             Schedule::new(client, &Installation::default())
                 .create(&wanted)
@@ -215,10 +211,7 @@ async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
     with_worker("dst", setup(), async |world| {
-        let berlin = ScheduleOptions {
-            time_zone: "Europe/Berlin".to_owned(),
-            ..ScheduleOptions::hourly()
-        };
+        let berlin = ScheduleOptions::hourly().with_time_zone("Europe/Berlin");
         Schedule::new(&world.client, &world.installation)
             .create(&berlin)
             .await
@@ -234,10 +227,7 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
             );
         }
         // Hours are in the time zone of the schedule. Each one occurs once per day, also in those nights.
-        let business = ScheduleOptions {
-            hours: (8..=17).collect(),
-            ..berlin.clone()
-        };
+        let business = berlin.clone().with_hours(8..=17);
         Schedule::new(&world.client, &world.installation)
             .create(&business)
             .await
@@ -248,10 +238,7 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
                 .len(),
             10
         );
-        let night = ScheduleOptions {
-            hours: vec![1, 2, 3],
-            ..berlin
-        };
+        let night = berlin.with_hours([1, 2, 3]);
         Schedule::new(&world.client, &world.installation)
             .create(&night)
             .await

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_workflows::Installation;
 use capacity_workflows::controller::Controller;
 use capacity_workflows::schedule::{Schedule, ScheduleOptions};
+use capacity_workflows::{ControllerPhase, Installation};
 use jiff::SignedDuration;
 
 use crate::harness::World;
@@ -25,10 +25,7 @@ const TICKS: [u8; 2] = [0, 55];
 /// Creates the schedule and starts its first run. The Temporal server runs in real time, so the schedule
 /// stays paused and the test triggers its runs at the cloud's minutes.
 pub(crate) async fn begin(world: &World) {
-    let schedule = ScheduleOptions {
-        minutes: TICKS.to_vec(),
-        ..ScheduleOptions::hourly()
-    };
+    let schedule = ScheduleOptions::hourly().with_minutes(TICKS);
     Schedule::new(&world.client, &world.installation)
         .create(&schedule)
         .await
@@ -99,7 +96,7 @@ async fn is_done(world: &World) -> bool {
         .status(Duration::from_mins(1))
         .await;
     status.is_ok_and(|status| {
-        status.phase == "waiting"
+        status.phase == ControllerPhase::Waiting
             && status.changes_queued == 0
             && status.changes_in_progress.len() <= waits_for_the_cloud
     })

@@ -327,13 +327,13 @@ impl Times {
                 self.time_zone
             )
         })?;
-        Ok(ScheduleOptions {
-            minutes,
-            hours: hours.unwrap_or_default(),
-            time_zone: self.time_zone.clone(),
-            jitter: span(&self.jitter).context("--jitter")?,
-            catch_up: span(&self.catch_up).context("--catch-up")?,
-        })
+        let mut options = ScheduleOptions::hourly()
+            .with_minutes(minutes)
+            .with_hours(hours.unwrap_or_default())
+            .with_time_zone(&self.time_zone);
+        options.jitter = span(&self.jitter).context("--jitter")?;
+        options.catch_up = span(&self.catch_up).context("--catch-up")?;
+        Ok(options)
     }
 }
 

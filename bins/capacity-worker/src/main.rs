@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use capacity_autopilot::{Autopilot, Clock, MetricsSource};
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::{
-    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, SamplingSettings, WorkerLimits,
-    connection, worker_config,
+    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, WorkerLimits, connection,
+    worker_config,
 };
 use clap::{Parser, ValueEnum};
 use process_edge::{flush_errors, report_panics, write_error};
@@ -74,22 +74,19 @@ struct Arguments {
 
 impl Arguments {
     fn limits(&self) -> WorkerLimits {
-        WorkerLimits {
-            activities: usize::from(self.max_concurrent_activities),
-            workflow_tasks: usize::from(self.max_concurrent_workflow_tasks),
-            activities_per_second: self.max_activities_per_second.map(f64::from),
-            grace: Duration::from_secs(self.grace),
-        }
+        let mut limits = WorkerLimits::default();
+        limits.activities = usize::from(self.max_concurrent_activities);
+        limits.workflow_tasks = usize::from(self.max_concurrent_workflow_tasks);
+        limits.activities_per_second = self.max_activities_per_second.map(f64::from);
+        limits.grace = Duration::from_secs(self.grace);
+        limits
     }
 }
 
-fn speed(text: &str) -> Result<f64, String> {
-    let factor: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (1.0..=600.0).contains(&factor) {
-        Ok(factor)
-    } else {
-        Err("specify a factor from 1 to 600".to_owned())
-    }
+fn speed(text: &str) -> anyhow::Result<f64> {
+    let factor: f64 = text.parse().ok().context("not a number")?;
+    ensure!((1.0..=600.0).contains(&factor), "specify a factor from 1 to 600");
+    Ok(factor)
 }
 
 /// Log format.
@@ -231,19 +228,18 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
 }
 
 fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings {
-    ActivitySettings {
-        dry_run: settings.dry_run,
-        max_concurrent_changes: u32::try_from(settings.max_concurrent_changes).unwrap_or(1),
-        webhook: settings.slack.clone().map(Webhook::new),
-        spec_fields_not_compared: settings.spec_fields_not_compared.clone(),
-        sampling: SamplingSettings {
-            triggers: settings.evaluate_on_throttling,
-            speed: cloud_speed,
-            keep_minutes: settings.keep.minutes,
-            keep_decisions: settings.keep.decisions,
-        },
-        ..ActivitySettings::new(Installation::of(&settings.home))
-    }
+    let mut activities = ActivitySettings::new(Installation::of(&settings.home));
+    activities.dry_run = settings.dry_run;
+    activities.max_concurrent_changes = u32::try_from(settings.max_concurrent_changes).unwrap_or(1);
+    activities.webhook = settings.slack.clone().map(Webhook::new);
+    activities
+        .spec_fields_not_compared
+        .clone_from(&settings.spec_fields_not_compared);
+    activities.sampling.triggers = settings.evaluate_on_throttling;
+    activities.sampling.speed = cloud_speed;
+    activities.sampling.keep_minutes = settings.keep.minutes;
+    activities.sampling.keep_decisions = settings.keep.decisions;
+    activities
 }
 
 /// Checks every connection once.

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CHANGE_TIMEOUT, CarryOut, ChangeOrder, ChangeResult, Digest, Evaluation, Plan, PlanNews,
-    Problem, Scope, Stop, chain, plan_news, recall_problems, record_changes, record_evaluation,
-    record_policies, store_problems,
+    Autopilot, CarryOut, ChangeOrder, ChangeResult, Digest, Evaluation, Plan, PlanNews, Problem, Scope, Stop,
+    chain, plan_news, recall_problems, record_changes, record_evaluation, record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use slack_notifier::{Message, Webhook};
@@ -383,11 +382,9 @@ pub(crate) async fn carry_out(
             "a change has ended"
         );
     };
-    let how = CarryOut {
-        max_concurrent: settings.max_concurrent_changes,
-        refuse_moved,
-        change_timeout: CHANGE_TIMEOUT,
-    };
+    let how = CarryOut::new()
+        .with_max_concurrent(settings.max_concurrent_changes)
+        .with_refuse_moved(refuse_moved);
     let results = autopilot.carry_out(orders, how, stop, progress).await;
     bar.finish_and_clear();
     results

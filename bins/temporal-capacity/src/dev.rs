@@ -116,10 +116,7 @@ impl Started {
             .clone()
             .unwrap_or_else(|| temporary.path().join("ledger.db"));
         if flags.speed <= 1.0 {
-            let every_minute = ScheduleOptions {
-                minutes: (0..60).collect(),
-                ..ScheduleOptions::hourly()
-            };
+            let every_minute = ScheduleOptions::hourly().with_minutes(0..60);
             Schedule::new(&client, &Installation::default())
                 .create(&every_minute)
                 .await?;

@@ -93,6 +93,7 @@ pub(crate) async fn evaluate(
             Progress::ReadingCapacityInfo(count) => {
                 format!("reading the capacity of {count} namespaces")
             }
+            _ => return,
         });
     };
     let request = EvaluationRequest::of(scope.clone());

@@ -6,8 +6,7 @@ use std::time::Duration;
 use capacity_autopilot::{Autopilot, AutopilotSettings, Clock, MetricsSource};
 use capacity_engine::Rules;
 use capacity_workflows::{
-    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, SamplingSettings, WorkerLimits,
-    worker_config,
+    ActivitySettings, CapacityWorker, ConnectionSettings, Installation, WorkerLimits, worker_config,
 };
 use cloud_simulator::RunningSimulator;
 use openmetrics_reader::scrape::Scraper;
@@ -109,22 +108,15 @@ pub(crate) async fn with_worker<T>(
 ) -> anyhow::Result<T> {
     let registry = Registry::new();
     let slack = slack_notifier::Config::try_new(cloud.slack_url().into())?;
-    let settings = ActivitySettings {
-        dry_run,
-        webhook: Some(Webhook::new(slack)),
-        sampling: SamplingSettings {
-            speed,
-            ..SamplingSettings::default()
-        },
-        // A simulated hour can end within seconds.
-        last_minute_to_release: 60,
-        ..ActivitySettings::new(Installation::default())
-    };
+    let mut settings = ActivitySettings::new(Installation::default());
+    settings.dry_run = dry_run;
+    settings.webhook = Some(Webhook::new(slack));
+    settings.sampling.speed = speed;
+    // A simulated hour can end within seconds.
+    settings.last_minute_to_release = 60;
     let capacity = CapacityWorker::new(autopilot, registry.client()).with_settings(settings);
-    let limits = WorkerLimits {
-        grace: Duration::from_secs(5),
-        ..WorkerLimits::default()
-    };
+    let mut limits = WorkerLimits::default();
+    limits.grace = Duration::from_secs(5);
     let config = worker_config(connection(server), capacity.installation(), limits);
     let stopped = capacity.clone();
     let kit = Kit::new(config, capacity.register(registry)).on_drain(move || stopped.stop());

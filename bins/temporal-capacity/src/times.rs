@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,25 +10,25 @@ use jiff::{SignedDuration, Timestamp};
 const LONGEST_OBSERVATION: SignedDuration = SignedDuration::from_hours(2);
 
 /// Parses the duration of an observation.
-pub(crate) fn observation(text: &str) -> Result<Duration, String> {
-    let problem = "write a duration up to 2h, such as 15m";
-    let duration: SignedDuration = text.parse().map_err(|_| problem.to_owned())?;
-    if duration > LONGEST_OBSERVATION || duration.is_negative() {
-        return Err(problem.to_owned());
-    }
-    Duration::try_from(duration).map_err(|_| problem.to_owned())
+pub(crate) fn observation(text: &str) -> anyhow::Result<Duration> {
+    let duration = text.parse::<SignedDuration>().ok();
+    duration
+        .filter(|duration| *duration <= LONGEST_OBSERVATION)
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .context("write a duration up to 2h, such as 15m")
 }
 
 /// Parses a time, or a date as the start of that day in UTC.
-pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn time(text: &str) -> anyhow::Result<Timestamp> {
     let date = || {
         // Parsing a time without a zone as a date would silently drop the time.
         let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
         Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
     };
-    text.parse().ok().or_else(date).ok_or_else(|| {
-        "write a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z".to_owned()
-    })
+    text.parse()
+        .ok()
+        .or_else(date)
+        .context("write a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z")
 }
 
 #[cfg(test)]
@@ -47,6 +48,11 @@ mod tests {
     #[case::words("yesterday")]
     #[case::no_zone("2026-11-22T08:00")]
     fn what_is_no_time_is_refused_with_an_example(#[case] text: &str) {
-        assert!(time(text).expect_err("refused").contains("2026-11-22T08:00Z"));
+        assert!(
+            time(text)
+                .expect_err("refused")
+                .to_string()
+                .contains("2026-11-22T08:00Z")
+        );
     }
 }

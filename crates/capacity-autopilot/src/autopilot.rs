@@ -9,9 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, announced_skew};
 use crate::ledger::LedgerHandle;
-use crate::listing::Names;
 use crate::metrics::MetricsSource;
-use crate::namespaces::Listed;
+use crate::namespaces::{Listed, Names};
 use crate::seen::{SizesSeen, StandbySeen};
 
 /// The settings of an autopilot, apart from its clients.

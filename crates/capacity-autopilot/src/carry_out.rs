@@ -10,9 +10,11 @@ use tokio::sync::watch;
 
 use crate::autopilot::Autopilot;
 use crate::change::{
-    ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase, still_not_done,
+    CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, Changer, Ending, Next, Outcome, Phase,
+    still_not_done,
 };
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
+use crate::listing::ObserveError;
 use crate::text::chain;
 
 /// How often a change may be re-evaluated before it is left to the next evaluation.
@@ -87,7 +89,8 @@ impl Stop {
 }
 
 /// Options for carrying out a set of changes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CarryOut {
     /// Maximum number of changes that run at the same time.
     pub max_concurrent: usize,
@@ -96,6 +99,47 @@ pub struct CarryOut {
     pub refuse_moved: bool,
     /// Maximum time for one change, including requests and waits, before it counts as failed.
     pub change_timeout: Duration,
+}
+
+impl Default for CarryOut {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CarryOut {
+    /// Returns five changes at a time, of which each may take 15 minutes, with decisions made again where a namespace moved.
+    pub const fn new() -> Self {
+        Self {
+            max_concurrent: 5,
+            refuse_moved: false,
+            change_timeout: CHANGE_TIMEOUT,
+        }
+    }
+
+    /// Sets how many changes may run at a time.
+    #[must_use]
+    pub const fn with_max_concurrent(self, max_concurrent: usize) -> Self {
+        Self {
+            max_concurrent,
+            ..self
+        }
+    }
+
+    /// Sets whether a namespace that moved since the decision is refused instead of re-evaluated.
+    #[must_use]
+    pub const fn with_refuse_moved(self, refuse_moved: bool) -> Self {
+        Self { refuse_moved, ..self }
+    }
+
+    /// Sets how long one change may take.
+    #[must_use]
+    pub const fn with_change_timeout(self, change_timeout: Duration) -> Self {
+        Self {
+            change_timeout,
+            ..self
+        }
+    }
 }
 
 impl Autopilot {
@@ -170,10 +214,8 @@ impl Autopilot {
     pub async fn decide_again(&self, order: &ChangeOrder, found: &str) -> Result<ChangeOrder, NotConfirmed> {
         let fresh = FreshDecisions::new(self, [order.namespace.clone()].into());
         let mut order = order.clone();
-        confirm(&fresh, &mut order, Need::MadeSince(self.now()), found)
-            .await
-            .map(|()| order)
-            .map_err(NotConfirmed)
+        confirm(&fresh, &mut order, Need::MadeSince(self.now()), found).await?;
+        Ok(order)
     }
 
     /// Returns the oldest acceptable minute, if the metrics of an order are older than that.
@@ -189,24 +231,48 @@ impl Autopilot {
     }
 }
 
-/// A change that was dropped because the new decision differs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotConfirmed(String);
+/// A change that was dropped when it was re-evaluated. `found` is the reason for the re-evaluation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotConfirmed {
+    /// The account could not be observed.
+    #[error("{found}, and fresh data is not available")]
+    NoFreshData {
+        /// What was found.
+        found: String,
+        /// Why.
+        source: ObserveError,
+    },
+    /// The namespace is gone.
+    #[error("{found}, and the account no longer lists it")]
+    NotListed {
+        /// What was found.
+        found: String,
+    },
+    /// Another change is right now, or none.
+    #[error("{found}; the new decision is {decision}")]
+    Different {
+        /// What was found.
+        found: String,
+        /// The decision, as an operator reads it.
+        decision: String,
+    },
+}
 
 /// Decides on fresh data. The order continues only if the decision is the same.
 async fn confirm(
     fresh: &FreshDecisions<'_>,
     order: &mut ChangeOrder,
     need: Need,
-    why: &str,
-) -> Result<(), String> {
+    found: &str,
+) -> Result<(), NotConfirmed> {
+    let found = || found.to_owned();
     match fresh.of(&order.namespace, need).await {
-        Err(error) => Err(format!(
-            "{why}, and fresh data is not available: {}",
-            chain(&error)
-        )),
-        Ok(None) => Err(format!("{why}, and the account no longer lists it")),
+        Err(source) => Err(NotConfirmed::NoFreshData {
+            found: found(),
+            source,
+        }),
+        Ok(None) => Err(NotConfirmed::NotListed { found: found() }),
         Ok(Some(FreshDecision {
             capacity,
             resource_version,
@@ -214,9 +280,12 @@ async fn confirm(
             line,
         })) => {
             if capacity != Some((order.from, order.to)) {
-                return Err(format!("{why}; the new decision is {line}"));
+                return Err(NotConfirmed::Different {
+                    found: found(),
+                    decision: line,
+                });
             }
-            tracing::info!(namespace = %order.namespace, why, "fresh data gives the same decision");
+            tracing::info!(namespace = %order.namespace, why = found(), "fresh data gives the same decision");
             order.resource_version = resource_version;
             order.sample_minute = sample_minute;
             Ok(())
@@ -237,7 +306,7 @@ impl Run<'_> {
         let bound = self.how.change_timeout;
         let ending = match tokio::time::timeout(bound, self.to_its_end(&mut order)).await {
             Ok(ending) => ending,
-            Err(_) => end(Outcome::Failed, still_not_done(&order.operation_id, bound)),
+            Err(_) => Ending::because(Outcome::Failed, still_not_done(&order.operation_id, bound)),
         };
         if !ending.spec_differences.is_empty() {
             let fields = ending.spec_differences.join(", ");
@@ -259,26 +328,19 @@ impl Run<'_> {
                 "a capacity change was not carried out"
             );
         }
-        ChangeResult {
-            namespace: order.namespace.to_string(),
-            from_trus: order.from.trus(),
-            to_trus: order.to.trus(),
-            outcome: ending.outcome,
-            operation_id: order.operation_id,
-            error: ending.error,
-            spec_differences: ending.spec_differences,
-        }
+        let trus = (order.from.trus(), order.to.trus());
+        ChangeResult::new(order.operation_id, order.namespace, trus, ending)
     }
 
     async fn to_its_end(&self, order: &mut ChangeOrder) -> Ending {
         if let Some(why) = self.stop.no_more() {
-            return end(Outcome::NotStarted, format!("not started: {why}"));
+            return Ending::because(Outcome::NotStarted, format!("not started: {why}"));
         }
         if let Some(oldest) = self.autopilot.oldest_allowed(order)
             && !self.changer.has_begun(order).await
             && let Err(why) = confirm(&self.fresh, order, Need::MeasuredSince(oldest), TOO_OLD).await
         {
-            return end(Outcome::Refused, why);
+            return Ending::because(Outcome::Refused, chain(&why));
         }
         let mut state = ChangeState::begin();
         let mut decisions = 0;
@@ -301,11 +363,11 @@ impl Run<'_> {
                 Next::DecideAgain { found } => {
                     decisions += 1;
                     if self.how.refuse_moved || decisions > MAX_DECISIONS {
-                        return end(Outcome::Refused, format!("{found}; make a new plan"));
+                        return Ending::because(Outcome::Refused, format!("{found}; make a new plan"));
                     }
                     let need = Need::MadeSince(self.autopilot.now());
                     if let Err(why) = confirm(&self.fresh, order, need, &found).await {
-                        return end(Outcome::Refused, why);
+                        return Ending::because(Outcome::Refused, chain(&why));
                     }
                     state = ChangeState::begin();
                 }
@@ -321,21 +383,13 @@ fn has_begun(state: &ChangeState) -> bool {
 
 fn left(order: &ChangeOrder, has_begun: bool, why: &str) -> Ending {
     if !has_begun {
-        return end(Outcome::NotStarted, format!("nothing was sent: {why}"));
+        return Ending::because(Outcome::NotStarted, format!("nothing was sent: {why}"));
     }
-    end(
+    Ending::because(
         Outcome::InProgress,
         format!(
             "{why}; the service may be carrying out operation {}: the next plan shows how it ended",
             order.operation_id
         ),
     )
-}
-
-fn end(outcome: Outcome, error: String) -> Ending {
-    Ending {
-        outcome,
-        error: Some(error),
-        spec_differences: Vec::new(),
-    }
 }

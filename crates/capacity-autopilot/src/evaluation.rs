@@ -1,4 +1,4 @@
-//! The input and the result of an evaluation.
+//! The input of an evaluation, the observed account, and the result.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,8 @@ use capacity_engine::{
     AccountView, Decision, MetricsProblem, NamespaceId, PolicyState, Restriction, Rules, Snapshot,
 };
 use jiff::Timestamp;
+
+use crate::warning::{ObserveFailure, Warning};
 
 /// The namespaces that an evaluation decides on.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,7 @@ impl Scope {
 
 /// A request to evaluate.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct EvaluationRequest {
     /// The namespaces to decide on.
     pub scope: Scope,
@@ -58,27 +61,92 @@ impl EvaluationRequest {
             ledger_is_enough: false,
         }
     }
+
+    /// Adds restrictions, the most important first.
+    #[must_use]
+    pub fn with_restrictions(mut self, restrictions: impl IntoIterator<Item = Restriction>) -> Self {
+        self.restrictions.extend(restrictions);
+        self
+    }
+
+    /// Sets whether releases may be based on a fresh minute of the ledger.
+    #[must_use]
+    pub fn with_ledger_is_enough(self, ledger_is_enough: bool) -> Self {
+        Self {
+            ledger_is_enough,
+            ..self
+        }
+    }
 }
 
-/// One decision, with the version of the namespace it was made on.
+/// State of an account as a whole at one time, and the rules that it was read for.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ObservedAccount {
+    /// Time of the observation, by the service's clock.
+    pub at: Timestamp,
+    /// The id of the account, if a namespace id contains one.
+    pub id: Option<String>,
+    /// State that decisions depend on: the health of its metrics, and restrictions.
+    pub view: AccountView,
+    /// The rules of the autopilot that made the observation.
+    pub rules: Rules,
+    /// Source of the data of the last hour.
+    pub usage_source: UsageSource,
+    /// Why the ledger could not be used. The warnings contain it as well.
+    pub ledger_problem: Option<String>,
+    /// Warnings about the account as a whole.
+    pub warnings: Vec<Warning>,
+    /// Failures that did not prevent the observation. Commands show them as errors.
+    pub errors: Vec<ObserveFailure>,
+    /// Requests made to the Cloud Ops API.
+    pub ops_requests: u64,
+    /// Requests made to the metrics endpoint.
+    pub metrics_requests: u64,
+}
+
+impl ObservedAccount {
+    /// Returns the inputs of a decision about a namespace, so that they can be stored, re-evaluated and explained.
+    pub fn inputs(&self, namespace: &ObservedNamespace) -> Inputs {
+        Inputs {
+            snapshot: namespace.snapshot.clone(),
+            account: self.view.clone(),
+            rules: self.rules.clone(),
+            state: namespace.state.clone(),
+            now: self.at,
+        }
+    }
+}
+
+/// Everything known about one namespace.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ObservedNamespace {
+    /// Everything that a rule may use.
+    pub snapshot: Snapshot,
+    /// The version of the namespace. A change is made only on this version.
+    pub resource_version: String,
+    /// The stored state of the autopilot's policy for the namespace.
+    pub state: Option<PolicyState>,
+}
+
+/// One decision, with what it was made on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Judged {
     /// The decision.
     pub decision: Decision,
-    /// The version of the namespace that was decided on.
-    pub resource_version: String,
+    /// The namespace that it was made on.
+    pub observed: ObservedNamespace,
     /// The policy state to store, if it changed. The caller that acts on the decision stores it.
     pub next_state: Option<PolicyState>,
     /// The decision of the shadow policy.
     pub shadow: Option<ShadowDecision>,
-    /// Everything known about the namespace.
-    pub snapshot: Snapshot,
-    /// The policy state before the decision.
-    pub state: Option<PolicyState>,
 }
 
 /// A decision of the shadow policy about a namespace. It is never carried out.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ShadowDecision {
     /// The decision.
     pub decision: Decision,
@@ -117,43 +185,13 @@ impl std::fmt::Display for UsageSource {
 
 /// All decisions of one evaluation.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Evaluation {
-    /// Time of the evaluation, by the service's clock.
-    pub evaluated_at: Timestamp,
-    /// The account, if a namespace id contains one.
-    pub account: Option<String>,
+    /// The account that was observed.
+    pub account: ObservedAccount,
     /// One decision for each namespace in scope, ordered by name.
     pub decisions: Vec<Judged>,
-    /// Everything known about the account.
-    pub view: AccountView,
-    /// The rules that decided.
-    pub rules: Rules,
     /// Why no namespace of the account has usable metrics, if none has. No metric-based decisions were made
     /// then.
     pub metrics_unavailable: Option<MetricsProblem>,
-    /// Source of the data of the last hour.
-    pub usage_source: UsageSource,
-    /// Why the ledger could not be used. The warnings contain it as well.
-    pub ledger_problem: Option<String>,
-    /// Warnings about the evaluation as a whole.
-    pub warnings: Vec<String>,
-    /// Failures that did not prevent decisions. Commands show them as errors.
-    pub errors: Vec<String>,
-    /// Requests made to the Cloud Ops API.
-    pub ops_requests: u64,
-    /// Requests made to the metrics endpoint.
-    pub metrics_requests: u64,
-}
-
-impl Evaluation {
-    /// Returns the inputs of a decision.
-    pub fn inputs(&self, judged: &Judged) -> Inputs {
-        Inputs {
-            snapshot: judged.snapshot.clone(),
-            account: self.view.clone(),
-            rules: self.rules.clone(),
-            state: judged.state.clone(),
-            now: self.evaluated_at,
-        }
-    }
 }

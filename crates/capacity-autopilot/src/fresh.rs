@@ -102,14 +102,14 @@ fn decided(evaluation: Evaluation) -> Decided {
             .zip(decision.wanted);
         let fresh = FreshDecision {
             capacity,
-            resource_version: judged.resource_version,
+            resource_version: judged.observed.resource_version,
             sample_minute: decision.sample_minute,
             line: decision.to_string(),
         };
         (decision.namespace, fresh)
     });
     Decided {
-        at: evaluation.evaluated_at,
+        at: evaluation.account.at,
         by_namespace: by_namespace.collect(),
     }
 }

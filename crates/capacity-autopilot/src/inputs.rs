@@ -13,7 +13,7 @@ use capacity_engine::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, Judged};
+use crate::evaluation::{Evaluation, Judged, ObservedNamespace};
 use crate::plan::Plan;
 
 /// The documented sizes.
@@ -30,8 +30,8 @@ pub(crate) struct SharedInputs {
 impl From<&Evaluation> for SharedInputs {
     fn from(evaluation: &Evaluation) -> Self {
         Self {
-            account: evaluation.view.clone(),
-            rules: evaluation.rules.clone(),
+            account: evaluation.account.view.clone(),
+            rules: evaluation.account.rules.clone(),
         }
     }
 }
@@ -45,11 +45,11 @@ pub(crate) struct OwnInputs {
     state: Option<PolicyState>,
 }
 
-impl From<&Judged> for OwnInputs {
-    fn from(judged: &Judged) -> Self {
+impl From<&ObservedNamespace> for OwnInputs {
+    fn from(observed: &ObservedNamespace) -> Self {
         Self {
-            snapshot: judged.snapshot.clone(),
-            state: judged.state.clone(),
+            snapshot: observed.snapshot.clone(),
+            state: observed.state.clone(),
         }
     }
 }
@@ -86,7 +86,7 @@ impl PlanInputs {
             .iter()
             .filter(|judged| all || is_worth_keeping(judged))
             .map(|judged| {
-                let inputs = serde_json::to_string(&OwnInputs::from(judged))?;
+                let inputs = serde_json::to_string(&OwnInputs::from(&judged.observed))?;
                 Ok((judged.decision.namespace.to_string(), inputs))
             });
         Ok(Self {
@@ -128,7 +128,7 @@ impl Plan {
 pub(crate) fn is_worth_keeping(judged: &Judged) -> bool {
     judged.decision.action.is_change()
         || judged.decision.blocked.is_some()
-        || judged.snapshot.capacity_info != CapacityInfo::NotRead
+        || judged.observed.snapshot.capacity_info != CapacityInfo::NotRead
 }
 
 /// Assumes the documented sizes if the sizes were not read, which happens only if a change is wanted, unless

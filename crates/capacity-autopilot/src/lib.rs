@@ -37,6 +37,7 @@ mod sampling;
 mod seen;
 mod standing;
 mod text;
+mod warning;
 
 pub use autopilot::{Autopilot, AutopilotSettings};
 pub use carry_out::{CarryOut, NotConfirmed, Stop};
@@ -45,7 +46,10 @@ pub use change::{
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
 pub use clock::Clock;
-pub use evaluation::{Evaluation, EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
+pub use evaluation::{
+    Evaluation, EvaluationRequest, Judged, ObservedAccount, ObservedNamespace, Scope, ShadowDecision,
+    UsageSource,
+};
 pub use inputs::assume_documented_sizes;
 pub use ledger::LedgerHandle;
 #[cfg(feature = "ledger")]
@@ -60,13 +64,13 @@ pub use metrics::prometheus::{
 };
 #[cfg(any(feature = "ledger", feature = "prometheus"))]
 pub use metrics::recorded::RecordedMinute;
-pub use metrics::{MetricsSource, metric_families};
+pub use metrics::{MetricsSource, SearchError, metric_families};
 pub use namespaces::may_be_provisioned;
 #[cfg(feature = "slack")]
 pub use news::{PlanNews, plan_news, resolved};
 #[cfg(feature = "slack")]
 pub use notify::Digest;
-pub use observe::{Observation, ObservedNamespace, families_of_unknown_throttling};
+pub use observe::{Observation, families_of_unknown_throttling};
 pub use operation_id::{is_ours, operation_id};
 pub use plan::{
     ActionName, PLAN_MAX_AGE, PLAN_SCHEMA, Percent, Plan, PlanError, PlanSummary, PlannedDecision,
@@ -75,3 +79,4 @@ pub use plan::{
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use standing::{METRICS_UNUSABLE, Problem, StandingProblems, is_over_a_day};
 pub use text::{chain, counted};
+pub use warning::{ObserveFailure, StoppedAsking, Warning};

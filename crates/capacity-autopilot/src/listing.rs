@@ -1,13 +1,12 @@
 //! Lists the namespaces of an account, all of them or none.
 
-use capacity_engine::NamespaceId;
-
 use crate::autopilot::Autopilot;
 use crate::evaluation::Scope;
 use crate::namespaces::Listed;
 
 /// The progress of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Progress {
     /// Listing namespaces, with the number found so far.
     Listing(usize),
@@ -44,34 +43,6 @@ pub enum ObserveError {
         /// Number of namespaces that the account lists.
         listed: usize,
     },
-}
-
-/// The names of an account's namespaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Names {
-    /// Account id, if the namespace ids contain it.
-    pub(crate) account: Option<String>,
-    /// Names, sorted.
-    pub(crate) names: Vec<NamespaceId>,
-}
-
-impl Names {
-    pub(crate) fn of(listed: &[Listed]) -> Self {
-        let names: Vec<NamespaceId> = listed.iter().map(|listed| listed.id.clone()).collect();
-        Self {
-            account: account_of(names.iter()),
-            names,
-        }
-    }
-
-    pub(crate) fn contains(&self, name: &NamespaceId) -> bool {
-        self.names.binary_search(name).is_ok()
-    }
-}
-
-/// Returns the account, if a namespace id contains one.
-pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
-    namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
 
 /// Lists the account. Calls `begun` once, after the first page.

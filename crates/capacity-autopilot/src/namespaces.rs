@@ -2,7 +2,7 @@
 
 use capacity_engine::{
     Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,
-    NamespaceId, Rate, ReportedMode, RequestState, Since, Snapshot, Trus,
+    NamespaceId, Rate, ReportedMode, RequestState, Since, Snapshot, Trus, UnknownCapacity,
 };
 use cloud_ops_client::{
     CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
@@ -40,9 +40,9 @@ fn snapshot(id: &NamespaceId, namespace: &Namespace) -> Snapshot {
         .find(|replica| replica.state != ReplicaState::Active);
     let mut snapshot = Snapshot::unknown(id.clone());
     snapshot.inactive_state = inactive.then(|| namespace.state.to_string());
-    snapshot.moving_replica = moving.map(|replica| MovingReplica {
-        what: replica_state(&replica.region, &replica.state),
-        since: moving_since(&replica.state, namespace),
+    snapshot.moving_replica = moving.map(|replica| {
+        let what = replica_state(&replica.region, &replica.state);
+        MovingReplica::new(what, moving_since(&replica.state, namespace))
     });
     snapshot
         .running_operation
@@ -76,8 +76,36 @@ fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     }
 }
 
+/// The names of an account's namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Account id, if the namespace ids contain it.
+    pub(crate) account: Option<String>,
+    /// Names, sorted.
+    pub(crate) names: Vec<NamespaceId>,
+}
+
+impl Names {
+    pub(crate) fn of(listed: &[Listed]) -> Self {
+        let names: Vec<NamespaceId> = listed.iter().map(|listed| listed.id.clone()).collect();
+        Self {
+            account: account_of(names.iter()),
+            names,
+        }
+    }
+
+    pub(crate) fn contains(&self, name: &NamespaceId) -> bool {
+        self.names.binary_search(name).is_ok()
+    }
+}
+
+/// Returns the account, if a namespace id contains one.
+pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
+    namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
+}
+
 /// Returns the current capacity of a namespace that was just read, like the policy (row 5).
-pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, String> {
+pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, UnknownCapacity> {
     capacity_engine::present_capacity(
         &status(namespace),
         &mode(&namespace.spec.capacity()),
@@ -122,15 +150,13 @@ fn mode(mode: &CapacityMode) -> ReportedMode {
 
 fn latest_request(namespace: &Namespace) -> Option<CapacityRequest> {
     let request = namespace.capacity.as_ref()?.latest_request.as_ref()?;
-    Some(CapacityRequest {
-        state: request_state(&request.state),
-        started_at: request.start_time,
-        ended_at: request.end_time,
-        operation_id: request.async_operation_id.clone(),
-        ours: request.async_operation_id.as_deref().is_some_and(is_ours),
-        from: None,
-        to: request.spec.as_ref().and_then(|spec| asked_for(&spec.0)),
-    })
+    let mut latest = CapacityRequest::new(request_state(&request.state));
+    latest.started_at = request.start_time;
+    latest.ended_at = request.end_time;
+    latest.operation_id.clone_from(&request.async_operation_id);
+    latest.ours = request.async_operation_id.as_deref().is_some_and(is_ours);
+    latest.to = request.spec.as_ref().and_then(|spec| asked_for(&spec.0));
+    Some(latest)
 }
 
 fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
@@ -144,13 +170,10 @@ fn asked_for(mode: &CapacityMode) -> Option<Capacity> {
 /// Describes who requested the latest capacity, when, and from what to what, if it was someone else. Begins
 /// with a comma.
 pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> String {
-    let Some(request) = latest_request(namespace).filter(|request| !request.ours) else {
+    let Some(mut request) = latest_request(namespace).filter(|request| !request.ours) else {
         return String::new();
     };
-    let request = CapacityRequest {
-        from: Some(from),
-        ..request
-    };
+    request.from = Some(from);
     let when = request.ended_at.or(request.started_at);
     let when = when.map_or_else(String::new, |when| format!(" at {}", minute(when)));
     let operation = request.operation_id.as_ref();

@@ -18,6 +18,7 @@ pub fn resolved(ended: Vec<String>) -> Option<Section> {
 
 /// The announcements of a plan.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PlanNews {
     /// The plan, reduced to new announcements.
     pub plan: Plan,

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 
 use crate::change::ChangeResult;
-use crate::observe::METRICS_UNAVAILABLE;
 use crate::plan::{ActionName, Plan, PlannedDecision};
 use crate::text::minute;
+use crate::warning::METRICS_UNAVAILABLE;
 
 /// The content of a digest, from a plan or from the report of a workflow.
 #[derive(Debug, Clone, Default)]

@@ -29,9 +29,10 @@ impl SizesSeen {
     pub(crate) fn take(&self, decisions: &[Judged]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for Judged {
-            decision, snapshot, ..
+            decision, observed, ..
         } in decisions
         {
+            let snapshot = &observed.snapshot;
             let request = snapshot.latest_request.as_ref();
             seen.insert(
                 snapshot.namespace.clone(),

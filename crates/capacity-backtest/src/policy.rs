@@ -8,6 +8,7 @@ use capacity_engine::pricing::in_dollars;
 
 /// The data that a policy has at one minute. It never includes the demand.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct View<'a> {
     /// Minute of the evaluation; minute 0 starts an hour.
     pub now: i64,

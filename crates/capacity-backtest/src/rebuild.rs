@@ -27,6 +27,7 @@ pub struct Rebuild {
 
 /// A rebuilt load, and how much of it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rebuilt {
     /// The load, from the hour of the first known minute to the last known minute.
     pub trace: Trace,

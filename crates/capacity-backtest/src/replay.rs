@@ -43,6 +43,7 @@ pub struct DecisionRecord {
 
 /// The course of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Course {
     /// Actions served, for each minute.
     pub served: Vec<u32>,

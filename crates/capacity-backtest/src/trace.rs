@@ -37,6 +37,7 @@ const MOST_MINUTES: usize = 20_000_000;
 /// An invalid load file, with the line and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}. {remedy}")]
+#[non_exhaustive]
 pub struct TraceError {
     /// Line of the file, starting from 1.
     pub line: usize,

@@ -50,6 +50,7 @@ impl fmt::Display for Trus {
     }
 }
 
+// Exhaustive: a namespace is either on-demand or has TRUs; what else a service may report is a `ReportedMode`.
 /// The capacity of a namespace. On-demand is the lowest option of one ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -198,6 +199,7 @@ pub enum RequestState {
 
 /// The latest request to change a namespace's capacity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CapacityRequest {
     /// Current state of the request.
     pub state: RequestState,
@@ -219,6 +221,19 @@ pub struct CapacityRequest {
 const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
 
 impl CapacityRequest {
+    /// Returns a request by someone else in a state, with all other fields unknown.
+    pub const fn new(state: RequestState) -> Self {
+        Self {
+            state,
+            started_at: None,
+            ended_at: None,
+            operation_id: None,
+            ours: false,
+            from: None,
+            to: None,
+        }
+    }
+
     /// Returns when the change took effect; `None` unless it completed and has a timestamp.
     pub fn took_effect_at(&self) -> Option<Timestamp> {
         match self.state {
@@ -241,6 +256,26 @@ impl CapacityRequest {
     }
 }
 
+/// Why the current capacity of a namespace is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownCapacity {
+    /// The status reports something that is not a capacity.
+    #[error("the status reports {0}")]
+    Status(ReportedMode),
+    /// There is no status, and the spec asks for provisioned capacity.
+    #[error("the status reports no capacity, the spec {0}")]
+    NoStatus(ReportedMode),
+    /// Status and spec differ, and no request failed.
+    #[error("the status reports {status}, the spec {spec}")]
+    Different {
+        /// The status.
+        status: Capacity,
+        /// The spec.
+        spec: ReportedMode,
+    },
+}
+
 /// Determines the current capacity from status and spec.
 ///
 /// The status is the current capacity, and the spec is the last requested one. They differ legitimately only
@@ -249,25 +284,25 @@ impl CapacityRequest {
 ///
 /// # Errors
 ///
-/// Returns a description if the capacity cannot be determined.
+/// If the capacity cannot be determined.
 pub fn present_capacity(
     status: &ReportedMode,
     spec: &ReportedMode,
     latest: Option<&CapacityRequest>,
-) -> Result<Capacity, String> {
+) -> Result<Capacity, UnknownCapacity> {
     let wish_failed = latest.is_some_and(|request| request.state == RequestState::Failed);
     let present = match status {
         ReportedMode::OnDemand => Capacity::OnDemand,
         ReportedMode::Provisioned(trus) => Capacity::Provisioned(*trus),
         ReportedMode::ProvisionedWithoutValue | ReportedMode::Unknown(_) => {
-            return Err(format!("the status reports {status}"));
+            return Err(UnknownCapacity::Status(status.clone()));
         }
         ReportedMode::Absent => match spec {
             ReportedMode::Absent | ReportedMode::OnDemand => Capacity::OnDemand,
             ReportedMode::Provisioned(_)
             | ReportedMode::ProvisionedWithoutValue
             | ReportedMode::Unknown(_) => {
-                return Err(format!("the status reports no capacity, the spec {spec}"));
+                return Err(UnknownCapacity::NoStatus(spec.clone()));
             }
         },
     };
@@ -275,7 +310,10 @@ pub fn present_capacity(
     if spec_agrees || wish_failed {
         Ok(present)
     } else {
-        Err(format!("the status reports {present}, the spec {spec}"))
+        Err(UnknownCapacity::Different {
+            status: present,
+            spec: spec.clone(),
+        })
     }
 }
 
@@ -294,18 +332,6 @@ mod tests {
         assert_eq!(ladder.steps(), [trus(2), trus(4), trus(8)]);
         assert_eq!(ladder.at_least(trus(5)), Some(trus(8)));
         assert_eq!(ladder.at_least(trus(9)), None);
-    }
-
-    fn request(state: RequestState) -> CapacityRequest {
-        CapacityRequest {
-            state,
-            started_at: None,
-            ended_at: None,
-            operation_id: None,
-            ours: false,
-            from: None,
-            to: None,
-        }
     }
 
     #[rstest]
@@ -327,7 +353,7 @@ mod tests {
         #[case] spec: ReportedMode,
         #[case] expected: Option<u32>,
     ) {
-        let completed = request(RequestState::Completed);
+        let completed = CapacityRequest::new(RequestState::Completed);
         assert_eq!(
             present_capacity(&status, &spec, Some(&completed))
                 .ok()
@@ -338,7 +364,7 @@ mod tests {
 
     #[test]
     fn after_a_failed_request_the_wish_of_the_spec_is_ignored() {
-        let failed = request(RequestState::Failed);
+        let failed = CapacityRequest::new(RequestState::Failed);
         let present = present_capacity(
             &ReportedMode::OnDemand,
             &ReportedMode::Provisioned(trus(6)),

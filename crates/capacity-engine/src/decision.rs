@@ -14,6 +14,7 @@ use crate::pricing::ActionPrice;
 /// The action of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Action {
     /// From on-demand to this number of TRUs.
     Enable(Trus),
@@ -219,6 +220,7 @@ impl From<ReasonCode> for &'static str {
 /// What a capacity costs in an hour without actions, before and after the decision. Both are exact upper
 /// bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DecisionPrice {
     /// Cost of the current capacity in US dollars per hour; `None` if unknown.
     pub per_hour_before: Option<Decimal>,
@@ -242,12 +244,13 @@ impl Share {
     }
 }
 
-/// One option that a policy compared.
+/// One size that was available.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConsideredOption {
     /// TRUs of the option; 0 means on-demand.
     pub trus: u32,
-    /// Limit of the option, in actions per second.
+    /// Limit of the option, in actions per second; 0 if it is unknown.
     pub limit: u64,
     /// Cost of an hour without actions, in US dollars.
     pub idle_hour: Decimal,
@@ -259,6 +262,38 @@ pub struct ConsideredOption {
     pub chosen: bool,
     /// Why the option was or was not chosen.
     pub verdict: String,
+}
+
+impl ConsideredOption {
+    /// Returns a size that was not chosen, with its limit in actions per second, the US dollars of an hour without actions, and
+    /// why it was not.
+    pub fn new(capacity: Capacity, limit: u64, idle_hour: Decimal, verdict: impl Into<String>) -> Self {
+        Self {
+            trus: capacity.trus(),
+            limit,
+            idle_hour,
+            cost_actions: None,
+            cost: None,
+            chosen: false,
+            verdict: verdict.into(),
+        }
+    }
+
+    /// Sets what it is expected to cost, in actions and in US dollars.
+    #[must_use]
+    pub fn with_cost(self, actions: i64, dollars: Decimal) -> Self {
+        Self {
+            cost_actions: Some(actions),
+            cost: Some(dollars),
+            ..self
+        }
+    }
+
+    /// Sets whether it is what the policy wants.
+    #[must_use]
+    pub fn with_chosen(self, chosen: bool) -> Self {
+        Self { chosen, ..self }
+    }
 }
 
 /// The decision about one namespace: the action and the reason.
@@ -291,7 +326,8 @@ pub struct Decision {
     pub known_minutes: Option<usize>,
     /// Name of the policy that decided.
     pub policy: String,
-    /// Options that the policy compared; empty if it compared none.
+    /// Its trace: on-demand, the sizes that are known and the current one, smallest first, at most
+    /// [`PolicyTarget::MOST_OPTIONS`](crate::PolicyTarget::MOST_OPTIONS), each with what was made of it.
     pub options: Vec<ConsideredOption>,
 }
 

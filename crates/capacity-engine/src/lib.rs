@@ -17,8 +17,11 @@ mod rate;
 mod restriction;
 mod snapshot;
 mod usage;
+mod window;
 
-pub use capacity::{Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, present_capacity};
+pub use capacity::{
+    Capacity, CapacityRequest, Ladder, ReportedMode, RequestState, Trus, UnknownCapacity, present_capacity,
+};
 pub use decision::{Action, ConsideredOption, Decision, DecisionPrice, ReasonCode, Share, UnknownReasonCode};
 pub use limit::{LimitFamilies, LimitKind, PerLimit};
 pub use namespace::{InvalidNamespaceId, InvalidPattern, NamespaceFilter, NamespaceId, NamespacePatterns};
@@ -36,4 +39,5 @@ pub use snapshot::{
     AccountView, CapacityInfo, KnownCapacityInfo, MetricsHealth, MetricsProblem, MovingReplica,
     ReportedUsage, Since, Snapshot, UsageGap,
 };
-pub use usage::{EmptyWindow, HourlyActions, MinuteSample, Usage, UsageWindow};
+pub use usage::{MinuteSample, Usage};
+pub use window::{EmptyWindow, HourlyActions, UsageWindow};

@@ -10,6 +10,7 @@ use crate::rate::Rate;
 
 /// The metric families of one limit, by their full names (metrics reference of Temporal's documentation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LimitFamilies {
     /// Operations served per second.
     pub served: &'static str,

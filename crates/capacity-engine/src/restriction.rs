@@ -63,6 +63,7 @@ pub enum RestrictionOrigin {
 
 /// A rule that forbids scaling up, scaling down or both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Restriction {
     /// The forbidden direction.
     pub direction: Direction,

@@ -8,7 +8,8 @@ use crate::limit::PerLimit;
 use crate::namespace::NamespaceId;
 use crate::rate::Rate;
 use crate::restriction::Restriction;
-use crate::usage::{MinuteSample, UsageWindow};
+use crate::usage::MinuteSample;
+use crate::window::UsageWindow;
 
 /// Everything known about one namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,11 +113,22 @@ impl Snapshot {
 
 /// A replica that is not `ACTIVE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MovingReplica {
     /// Which replica, and its state: `replica aws-us-west-2 is being added`.
     pub what: String,
     /// Start time of that state.
     pub since: Option<Since>,
+}
+
+impl MovingReplica {
+    /// Returns a replica, by its name and state, and since when it has been in that state.
+    pub fn new(what: impl Into<String>, since: Option<Since>) -> Self {
+        Self {
+            what: what.into(),
+            since,
+        }
+    }
 }
 
 /// The time when something began.
@@ -133,6 +145,7 @@ pub enum Since {
 /// The usage of a namespace according to the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ReportedUsage {
     /// There are no series.
     Missing,
@@ -145,11 +158,11 @@ pub enum ReportedUsage {
     Known(UsageWindow),
 }
 
-impl From<Result<MinuteSample, String>> for ReportedUsage {
-    fn from(sample: Result<MinuteSample, String>) -> Self {
+impl<E: std::fmt::Display> From<Result<MinuteSample, E>> for ReportedUsage {
+    fn from(sample: Result<MinuteSample, E>) -> Self {
         match sample {
             Ok(sample) => Self::Known(UsageWindow::of_one(sample)),
-            Err(why) => Self::Unknown { why },
+            Err(why) => Self::Unknown { why: why.to_string() },
         }
     }
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::problem::Problem;
+
 /// Parameters that are passed on to the connection.
 const PASSED_ON: [&str; 16] = [
     "sslmode",
@@ -66,15 +68,15 @@ pub(crate) struct Address<'a> {
 
 impl<'a> Address<'a> {
     /// Parses the part after the scheme.
-    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Problem> {
         if text.contains('#') {
-            return Err(format!("it contains a `#`: {ESCAPE}"));
+            return Err(format!("it contains a `#`: {ESCAPE}").into());
         }
         let end = text.find(['/', '?']).unwrap_or(text.len());
         let (authority, rest) = text.split_at(end);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.contains('@') {
-            return Err(format!("it has an `@` after the host: {ESCAPE}"));
+            return Err(format!("it has an `@` after the host: {ESCAPE}").into());
         }
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, place)) => (Some(user), place),
@@ -104,28 +106,29 @@ impl<'a> Address<'a> {
         Ok(address)
     }
 
-    fn add(&mut self, name: &'a str, value: Cow<'a, str>, is_doubtful: bool) -> Result<(), String> {
+    fn add(&mut self, name: &'a str, value: Cow<'a, str>, is_doubtful: bool) -> Result<(), Problem> {
         let is_option = name.starts_with("options[") && name.ends_with(']');
         match name {
             "host" | "hostaddr" if value.starts_with('/') || is_host(&value) => self.host = Some(value),
-            "host" | "hostaddr" => return Err("its `host` parameter is empty or not supported".to_owned()),
+            "host" | "hostaddr" => return Err("its `host` parameter is empty or not supported".into()),
             "port" => self.port = Some(port(&value)?),
             "dbname" => self.database = Some(value),
             "user" => self.user = Some(value),
             "password" => self.password = Some(value),
             "sslmode" | "ssl-mode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
-                return Err(format!("its `sslmode` is unknown: use {}", SSL_MODES.join(", ")));
+                return Err(format!("its `sslmode` is unknown: use {}", SSL_MODES.join(", ")).into());
             }
             // Statements are never cached, so any capacity works.
             "statement-cache-capacity" => {}
             _ if PASSED_ON.contains(&name) || is_option => self.parameters.push((name, value)),
             _ => {
                 let known = REFUSED.iter().find(|(refused, _)| *refused == name);
-                return Err(match known {
+                let problem = match known {
                     Some((name, remedy)) => format!("its parameter `{name}` is not supported: {remedy}"),
                     None if is_doubtful || !is_word(name) => format!("it has an unknown parameter; {ESCAPE}"),
                     None => format!("its parameter `{name}` is unknown: remove it"),
-                });
+                };
+                return Err(problem.into());
             }
         }
         Ok(())
@@ -173,28 +176,28 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), String> {
+fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Problem> {
     if let Some(bracketed) = place.strip_prefix('[') {
         let (host, rest) = bracketed
             .split_once(']')
             .ok_or("the `[` of its IPv6 address has no `]`")?;
         let host = decoded(host)?;
         if !host.contains(':') {
-            return Err("only IPv6 addresses go in brackets".to_owned());
+            return Err("only IPv6 addresses go in brackets".into());
         }
         let given = rest.strip_prefix(':').map(port).transpose()?;
         return if rest.is_empty() || given.is_some() {
             Ok((Some(host), given))
         } else {
-            Err("its port is not a number from 1 to 65535".to_owned())
+            Err("its port is not a number from 1 to 65535".into())
         };
     }
     if place.contains(',') {
-        return Err("it contains several hosts: specify only the one that accepts writes".to_owned());
+        return Err("it contains several hosts: specify only the one that accepts writes".into());
     }
     let (host, given) = match place.split_once(':') {
         Some((_, rest)) if rest.contains(':') => {
-            return Err("write an IPv6 address in brackets, such as [::1]:5432".to_owned());
+            return Err("write an IPv6 address in brackets, such as [::1]:5432".into());
         }
         Some((host, given)) => (host, Some(port(given)?)),
         None => (place, None),
@@ -203,14 +206,14 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Str
     if host.is_empty() || host.starts_with('/') || is_host(&host) {
         Ok((non_empty(host), given))
     } else {
-        Err(format!("its host contains invalid characters: {ESCAPE}"))
+        Err(format!("its host contains invalid characters: {ESCAPE}").into())
     }
 }
 
 /// Parses a port. The text may be part of a password, so errors do not repeat it.
-fn port(text: &str) -> Result<u16, String> {
+fn port(text: &str) -> Result<u16, Problem> {
     let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| format!("its port is not a number from 1 to 65535; {ESCAPE}"))
+    port.ok_or_else(|| format!("its port is not a number from 1 to 65535; {ESCAPE}").into())
 }
 
 fn is_host(text: &str) -> bool {
@@ -239,7 +242,7 @@ fn non_empty(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 }
 
 /// Decodes `%2F` and the like. A `%` that does not begin an escape is kept.
-fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
+fn decoded(text: &str) -> Result<Cow<'_, str>, Problem> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
@@ -330,6 +333,7 @@ mod tests {
         let Err(problem) = Address::parse(text) else {
             panic!("{text} was accepted");
         };
+        let problem = problem.to_string();
         assert!(problem.contains(why), "{problem}");
         assert!(!problem.to_lowercase().contains("s3cret"), "{problem}");
     }

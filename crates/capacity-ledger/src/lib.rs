@@ -21,6 +21,7 @@ mod minutes;
 mod policy_decisions;
 mod policy_state;
 mod pool;
+mod problem;
 mod ranges;
 mod records;
 mod rows;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// Comma-separated values with a header line.
     Csv,

@@ -7,9 +7,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::address::Address;
 use crate::error::{ErrorKind, LedgerError};
+use crate::problem::Problem;
 
 /// The location of a ledger. Its displayed form has no password.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Location {
     /// An SQLite file, created on first use.
     Sqlite(PathBuf),
@@ -39,7 +41,7 @@ impl Location {
     }
 
     /// Parses the address of a PostgreSQL database.
-    pub(crate) fn address(url: &SecretString) -> Result<Address<'_>, String> {
+    pub(crate) fn address(url: &SecretString) -> Result<Address<'_>, Problem> {
         let url = url.expose_secret();
         Address::parse(postgres_address(url).unwrap_or(url))
     }
@@ -54,13 +56,13 @@ fn postgres_address(text: &str) -> Option<&str> {
     is_ours.then_some(address)
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+fn file(text: &str) -> Result<PathBuf, Problem> {
     let (path, is_explicit) = match text.strip_prefix("sqlite:") {
         Some(path) => (path.strip_prefix("//").unwrap_or(path), true),
         None => (text, false),
     };
     if path.is_empty() {
-        return Err("it is empty".to_owned());
+        return Err("it is empty".into());
     }
     let problem = if path.starts_with('~') {
         "`~` is not expanded here, write the whole path"
@@ -77,7 +79,7 @@ fn file(text: &str) -> Result<PathBuf, String> {
     } else {
         return Ok(path.into());
     };
-    Err(problem.to_owned())
+    Err(problem.into())
 }
 
 /// Whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`,

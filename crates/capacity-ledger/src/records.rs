@@ -56,6 +56,7 @@ pub enum Recorded {
 
 /// An hour of a namespace, aggregated from its minutes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HourRecord {
     /// Account id.
     pub account: String,
@@ -235,6 +236,7 @@ pub struct DecisionInputsRecord {
 
 /// A decision of a policy, with the time of its evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PolicyDecisionRow {
     /// Time of the decision (milliseconds since 1970).
     pub evaluated_at_ms: i64,
@@ -244,6 +246,7 @@ pub struct PolicyDecisionRow {
 
 /// A decision with its evaluation and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HistoryRow {
     /// Time of the decision (milliseconds since 1970).
     pub evaluated_at_ms: i64,

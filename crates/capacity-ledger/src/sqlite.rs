@@ -32,7 +32,7 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     }
     write_ahead_log::check(path)
         .await
-        .map_err(|problem| failed(ErrorKind::Mixed, &problem))?;
+        .map_err(|mismatch| failed(ErrorKind::Mixed, &mismatch.to_string()))?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(PATIENCE)

@@ -18,6 +18,7 @@ use crate::tables::{VERSION, WITH_DECISION_BLOCKS, WITH_DECISION_INPUTS, WITH_PO
 
 /// The contents of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Info {
     /// Location of the ledger, without its password.
     pub location: String,
@@ -35,6 +36,7 @@ pub struct Info {
 
 /// The result of pruning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Minutes aggregated into hours.
     pub minutes: u64,

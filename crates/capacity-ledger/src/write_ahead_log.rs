@@ -6,6 +6,7 @@
 //! ledger's own `application_id`, into the log. A log belongs to a file if the file's number is the one
 //! before the log's first, or one of the log's own if part of the log was already copied into the file.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -74,13 +75,47 @@ pub(crate) fn is_empty(database: &Path) -> bool {
     length <= (LOG_HEADER + FRAME_HEADER) as u64
 }
 
+/// In what a file and the log next to it differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    NoFile,
+    AnotherLedger,
+    /// The changes that the file is at, and that the log begins at.
+    OlderFile {
+        file: i64,
+        log: i64,
+    },
+    /// The changes that the file is at, and that the log ends at.
+    OlderLog {
+        file: i64,
+        log: i64,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFile => f.write_str("the file is missing"),
+            Self::AnotherLedger => f.write_str("the log belongs to another ledger"),
+            Self::OlderFile { file, log } => write!(
+                f,
+                "the file is at change {file} and the log begins at change {log}: the file is older"
+            ),
+            Self::OlderLog { file, log } => write!(
+                f,
+                "the file is at change {file} and the log ends at change {log}: the log is older"
+            ),
+        }
+    }
+}
+
 /// Compares a file with the log next to it before SQLite opens them. If they cannot be compared, SQLite
 /// decides.
 ///
 /// # Errors
 ///
 /// If the log does not belong to the file; the text describes how they differ.
-pub(crate) async fn check(database: &Path) -> Result<(), String> {
+pub(crate) async fn check(database: &Path) -> Result<(), Mismatch> {
     let mut problem = Ok(());
     for _ in 0..LOOKS {
         if is_empty(database) {
@@ -89,7 +124,7 @@ pub(crate) async fn check(database: &Path) -> Result<(), String> {
         let before = file_stamp(database).await;
         let log = File::open(path_of(database)).ok().and_then(read);
         if log.is_some() && !database.exists() {
-            return Err("the file is missing".to_owned());
+            return Err(Mismatch::NoFile);
         }
         let after = file_stamp(database).await;
         problem = match (before, log) {
@@ -101,19 +136,19 @@ pub(crate) async fn check(database: &Path) -> Result<(), String> {
     problem
 }
 
-fn difference(file: Stamp, log: Log) -> String {
+fn difference(file: Stamp, log: Log) -> Mismatch {
     if log.last.ledger != file.ledger && ![file.ledger, log.last.ledger].contains(&0) {
-        "the log belongs to another ledger".to_owned()
+        Mismatch::AnotherLedger
     } else if file.number < log.first.number {
-        format!(
-            "the file is at change {} and the log begins at change {}: the file is older",
-            file.number, log.first.number
-        )
+        Mismatch::OlderFile {
+            file: file.number,
+            log: log.first.number,
+        }
     } else {
-        format!(
-            "the file is at change {} and the log ends at change {}: the log is older",
-            file.number, log.last.number
-        )
+        Mismatch::OlderLog {
+            file: file.number,
+            log: log.last.number,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ const DOWNLOAD: &str = "1800s";
 
 /// A billing report that was downloaded and parsed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct FetchedBill {
     /// Id of the billing report.
     pub billing_report_id: String,
@@ -72,10 +73,11 @@ pub async fn fetch_bill(
         rows += read_charges(&text, |charge| bill.add(&charge)).map_err(ReportError::of_bill)?;
     }
     if report.download_info.is_empty() || rows == 0 {
-        return Err(ReportError::Asked(format!(
-            "billing report {id} is empty: nothing is billed from {} to {}. A billing report has hours up to about 24 hours ago; use an earlier --from",
-            spec.start_time_inclusive, spec.end_time_exclusive
-        )));
+        return Err(ReportError::EmptyBill {
+            id,
+            from: spec.start_time_inclusive,
+            to: spec.end_time_exclusive,
+        });
     }
     Ok(FetchedBill {
         billing_report_id: id,
@@ -96,20 +98,18 @@ async fn made(
         match report.state {
             BillingReportState::Generated => return Ok(report),
             BillingReportState::Failed => {
-                return Err(ReportError::Asked(format!(
-                    "Temporal Cloud could not make billing report {id}. Run the command again in a few minutes; if it fails again, give this id to Temporal support"
-                )));
+                return Err(ReportError::BillNotMade(id.to_owned()));
             }
             BillingReportState::InProgress
             | BillingReportState::Unspecified
             | BillingReportState::Other(_) => {}
         }
         if begun.elapsed() + wait > LONGEST {
-            return Err(ReportError::Asked(format!(
-                "billing report {id} is still {} after {} minutes. Temporal Cloud creates one report per account at a time: run the command again later",
-                report.state,
-                LONGEST.as_secs() / 60
-            )));
+            return Err(ReportError::BillSlow {
+                id: id.to_owned(),
+                state: report.state,
+                minutes: LONGEST.as_secs() / 60,
+            });
         }
         progress(format!("waiting for billing report {id}: {}", report.state));
         tokio::time::sleep(wait).await;
@@ -126,16 +126,16 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
         date.to_zoned_datetime(TimeZone::UTC)
             .map(|zoned| zoned.timestamp())
     };
-    let beyond = |_| ReportError::Asked("the range is outside the supported dates".to_owned());
+    let beyond = |_| ReportError::BeyondCalendar;
     let first = month(from);
     // `to` is exclusive: the beginning of a month needs only the month before.
     let last = month(to.checked_sub(1.second()).map_err(beyond)?);
     let kept = before(month(now)).map_err(beyond)?;
     if first < kept {
-        return Err(ReportError::Asked(format!(
-            "Temporal Cloud keeps hourly billing for the current and previous month only, from {kept}; the range begins on {}. Use a later --from",
-            from.to_zoned_datetime(TimeZone::UTC).date()
-        )));
+        return Err(ReportError::NoLongerKept {
+            kept,
+            from: from.to_zoned_datetime(TimeZone::UTC).date(),
+        });
     }
     Ok(BillingReportSpec {
         start_time_inclusive: start_of(first).map_err(beyond)?,

@@ -26,6 +26,7 @@ const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
 
 /// Progress of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Hours of minutes read so far.
     pub hours: i64,
@@ -308,7 +309,7 @@ pub async fn gather(
         }
     }
     if namespaces.is_empty() {
-        return Err(ReportError::Asked(nothing(ledger, &account, span, query).await?));
+        return Err(ReportError::NoData(nothing(ledger, &account, span, query).await?));
     }
     Ok(Gathered {
         account,

@@ -86,7 +86,6 @@ impl Query {
     ///
     /// If no full hour is left.
     pub fn span(&self) -> Result<Span, ReportError> {
-        let refused = |text: String| Err(ReportError::Asked(text));
         let over = hour_of(self.now);
         let ceiling = |time: Timestamp| {
             let whole = time.as_second().rem_euclid(SECONDS) == 0 && time.subsec_nanosecond() == 0;
@@ -95,47 +94,42 @@ impl Query {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
-            return refused(format!(
-                "--from {from} is not before --to {to}. Swap them, or leave one out"
-            ));
+            return Err(ReportError::Backwards { from, to });
         }
         let to_hour = self.to.map_or(over, ceiling).min(over);
         let week = SignedDuration::from_hours(7 * 24).as_hours();
         let from_hour = self.from.map_or(to_hour - week, hour_of);
         let span = Span { from_hour, to_hour };
         if span.hours() <= 0 {
-            return refused(format!(
-                "there is no full hour between {} and {}: capacity is billed by the hour, and only hours that are over can be reported. Use an earlier --from",
-                self.from.unwrap_or_else(|| start_of_hour(from_hour)),
-                self.to.map_or(self.now, |to| to.min(self.now))
-            ));
+            return Err(ReportError::NoFullHour {
+                from: self.from.unwrap_or_else(|| start_of_hour(from_hour)),
+                to: self.to.map_or(self.now, |to| to.min(self.now)),
+            });
         }
         if span.hours() > MOST_HOURS {
-            return refused(format!(
-                "the range has {} days, and a report covers at most 366. Use a later --from",
-                span.hours() / 24
-            ));
+            return Err(ReportError::TooLong {
+                days: span.hours() / 24,
+            });
         }
         Ok(span)
     }
 
     /// Selects one of the ledger's accounts.
     pub(crate) fn account(&self, known: &[String], ledger: &str) -> Result<String, ReportError> {
-        let refused = |text: String| Err(ReportError::Asked(text));
+        let ledger = ledger.to_owned();
         match (&self.account, known) {
-            (_, []) => refused(format!(
-                "the ledger {ledger} is empty: run a worker with it, or run `temporal-capacity plan --observe 1h`"
-            )),
+            (_, []) => Err(ReportError::EmptyLedger(ledger)),
             (Some(account), known) if known.contains(account) => Ok(account.clone()),
-            (Some(account), known) => refused(format!(
-                "the ledger {ledger} has no data for account {account}; it has data for {}. Check --account and LEDGER_URL",
-                known.join(", ")
-            )),
+            (Some(account), known) => Err(ReportError::UnknownAccount {
+                ledger,
+                account: account.clone(),
+                known: known.to_vec(),
+            }),
             (None, [only]) => Ok(only.clone()),
-            (None, known) => refused(format!(
-                "the ledger {ledger} has several accounts ({}). Choose one with --account",
-                known.join(", ")
-            )),
+            (None, known) => Err(ReportError::SeveralAccounts {
+                ledger,
+                known: known.to_vec(),
+            }),
         }
     }
 
@@ -144,9 +138,7 @@ impl Query {
         if self.namespaces.is_empty() {
             return Ok(None);
         }
-        NamespacePatterns::try_new(&self.namespaces)
-            .map(Some)
-            .map_err(|error| ReportError::Asked(error.to_string()))
+        Ok(Some(NamespacePatterns::try_new(&self.namespaces)?))
     }
 }
 

@@ -25,6 +25,7 @@ const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
 
 /// The billed actions of one namespace in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct BilledHour {
     /// Billed actions.
     pub actions: Decimal,
@@ -91,6 +92,7 @@ pub struct Reconciliation {
 
 /// The comparison for one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NamespaceBill {
     /// Full id of the namespace.
     pub namespace: String,
@@ -114,6 +116,7 @@ pub struct NamespaceBill {
 
 /// An hour that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// Full id of the namespace.
     pub namespace: String,
@@ -230,9 +233,7 @@ pub fn reconcile(
     made: Timestamp,
 ) -> Result<Reconciliation, ReportError> {
     if bill.not_hourly {
-        return Err(ReportError::Asked(
-            "the billing report is not hourly: Temporal keeps hourly reports for the current and previous month only. Use a later --from".to_owned(),
-        ));
+        return Err(ReportError::NotHourly);
     }
     let billed = &bill.hours;
     let account = format!(".{}", report.account);
@@ -240,10 +241,10 @@ pub fn reconcile(
     if let Some(other) = others.clone().find(|namespace| !namespace.ends_with(&account))
         && !others.clone().any(|namespace| namespace.ends_with(&account))
     {
-        return Err(ReportError::Asked(format!(
-            "the billing report is for another account (namespace {other}); the ledger is for account {}. Use a key for account {0}, or the ledger for the other account",
-            report.account
-        )));
+        return Err(ReportError::OtherAccount {
+            billed: other.to_owned(),
+            account: report.account.clone(),
+        });
     }
     let from = report.from.as_second().div_euclid(3_600);
     let to = report.to.as_second().div_euclid(3_600);
@@ -255,10 +256,10 @@ pub fn reconcile(
     let newest = billed.keys().map(|(_, hour)| hour + 1).max().unwrap_or(from);
     let until = known.max(newest).min(to);
     if until <= from {
-        return Err(ReportError::Asked(format!(
-            "the hours from {} to {} are not billed yet: a billing report has hours up to about 24 hours ago. Use an earlier --from",
-            report.from, report.to
-        )));
+        return Err(ReportError::NotBilledYet {
+            from: report.from,
+            to: report.to,
+        });
     }
     let price = report.unit_price();
     let mut namespaces = Vec::new();

@@ -102,6 +102,7 @@ pub(crate) struct Shared {
 
 /// A namespace and its figures.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct NamespaceReport {
     /// Full id of the namespace.
     pub namespace: String,
@@ -112,6 +113,7 @@ pub struct NamespaceReport {
 
 /// The figures of a namespace, or of all namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Figures {
     /// Hours that count: from the first to the last with any data about the namespace.
     pub hours: i64,
@@ -148,6 +150,7 @@ pub struct Figures {
 
 /// What another policy would have cost and throttled over the same minutes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Alternative {
     /// `on-demand`, `static-peak`, `threshold` or `break-even`.
     pub policy: &'static str,
@@ -190,6 +193,7 @@ pub struct Change {
 
 /// Changes by one author with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ByWhom {
     /// Worker or person that carried out the changes.
     pub by: String,
@@ -201,6 +205,7 @@ pub struct ByWhom {
 
 /// Decisions with one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Reason {
     /// `Enable`, `Resize`, `Disable`, `Keep`, `Hold` or `Skip`.
     pub action: String,

@@ -14,6 +14,7 @@ const LISTED: usize = 20;
 
 /// A shadow policy, compared with the active policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Shadow {
     /// Name of the policy.
     pub policy: String,
@@ -31,6 +32,7 @@ pub struct Shadow {
 
 /// A decision for a different size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ShadowDifference {
     /// Time of the decision.
     pub at: Timestamp,

@@ -31,6 +31,7 @@ pub struct Figure {
 
 /// Rows of one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[non_exhaustive]
 pub struct Rows {
     /// Table of the ledger.
     pub table: &'static str,

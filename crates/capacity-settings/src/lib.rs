@@ -19,6 +19,7 @@ mod synonyms;
 mod tests;
 mod toml;
 mod values;
+mod wrong;
 
 pub use catalogue::{CATALOGUE, Entry};
 pub use layers::Inputs;

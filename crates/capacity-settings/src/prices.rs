@@ -4,6 +4,8 @@ use capacity_engine::PriceList;
 use capacity_engine::pricing::{PlanPercentage, PricePerMillion, PriceTier};
 use rust_decimal::Decimal;
 
+use crate::wrong::Wrong;
+
 /// More actions than any account uses in a month.
 const MOST_ACTIONS: u64 = 1_000_000_000_000;
 
@@ -12,15 +14,15 @@ const TIERS: &str = "5M:50, 10M:45, 25";
 
 /// Parses `50`, or `5M:50, 10M:45, 25`. Each price applies up to its number of actions, and the last one has
 /// no limit.
-pub(crate) fn list(text: &str) -> Result<PriceList, String> {
+pub(crate) fn list(text: &str) -> Result<PriceList, Wrong> {
     let (tiers, last) = match text.rsplit_once(',') {
         Some((tiers, last)) => (tiers.split(',').map(tier).collect::<Result<_, _>>()?, last),
         None => (Vec::new(), text),
     };
-    PriceList::try_new(tiers, beyond(last)?).map_err(|error| format!("{error}, as in {TIERS}"))
+    PriceList::try_new(tiers, beyond(last)?).map_err(|error| format!("{error}, as in {TIERS}").into())
 }
 
-fn tier(text: &str) -> Result<PriceTier, String> {
+fn tier(text: &str) -> Result<PriceTier, Wrong> {
     let (end, dollars) = text.split_once(':').ok_or_else(|| {
         format!(
             "{} has no upper limit, which only the last price may omit; for example {TIERS}",
@@ -34,17 +36,18 @@ fn tier(text: &str) -> Result<PriceTier, String> {
 }
 
 /// The price beyond all tiers.
-fn beyond(text: &str) -> Result<PricePerMillion, String> {
+fn beyond(text: &str) -> Result<PricePerMillion, Wrong> {
     if text.contains(':') {
         return Err(format!(
             "{} is the last price and must not have an upper limit: add the price beyond it, such as {TIERS}",
             quoted(text)
-        ));
+        )
+        .into());
     }
     price(text)
 }
 
-fn price(text: &str) -> Result<PricePerMillion, String> {
+fn price(text: &str) -> Result<PricePerMillion, Wrong> {
     let number = text.trim();
     let number = number.strip_prefix('$').unwrap_or(number).trim();
     let dollars = Decimal::from_str_exact(number).map_err(|_| {
@@ -53,11 +56,11 @@ fn price(text: &str) -> Result<PricePerMillion, String> {
             quoted(text)
         )
     })?;
-    PricePerMillion::try_new(dollars).map_err(|error| error.to_string())
+    PricePerMillion::try_new(dollars).map_err(|error| error.to_string().into())
 }
 
 /// Parses `5M`, `2.5B` or `5_000_000`.
-pub(crate) fn actions(text: &str) -> Result<u64, String> {
+pub(crate) fn actions(text: &str) -> Result<u64, Wrong> {
     let number = text.trim();
     let (number, unit) = match number.char_indices().last() {
         Some((at, 'M' | 'm')) => (&number[..at], 1_000_000),
@@ -75,18 +78,17 @@ pub(crate) fn actions(text: &str) -> Result<u64, String> {
                 "{} is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000",
                 quoted(text)
             )
+            .into()
         })
 }
 
 /// Parses `10` or `7.5%`.
-pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, String> {
+pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, Wrong> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     Decimal::from_str_exact(number)
         .ok()
         .and_then(|percentage| PlanPercentage::try_new(percentage).ok())
-        .ok_or_else(|| {
-            "write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5".to_owned()
-        })
+        .ok_or_else(|| "write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5".into())
 }
 
 /// Quotes part of the input in a message, shortened if it is long.
@@ -162,7 +164,7 @@ mod tests {
         "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must be in ascending order, as in 5M:50, 10M:45, 25"
     )]
     fn wrong_prices_are_told_with_what_would_be_right(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(list(text).expect_err("wrong"), expected);
+        assert_eq!(list(text).expect_err("wrong").to_string(), expected);
     }
 
     #[rstest]

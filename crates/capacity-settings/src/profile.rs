@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use crate::toml;
+use crate::wrong::Wrong;
 
 /// The environment variables that correspond to a profile's keys.
 const KEYS: &[(&[&str], &str)] = &[
@@ -67,7 +68,7 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (S
             None => Ok(Profile::default()),
         };
     }
-    let table = table_of(&path).map_err(|problem| (path.display().to_string(), problem))?;
+    let table = table_of(&path).map_err(|wrong| (path.display().to_string(), wrong.to_string()))?;
     let name = named_profile.map_or("default", String::as_str);
     let profiles = table.get("profile").and_then(as_table);
     let Some(profile) = profiles
@@ -116,7 +117,7 @@ fn default_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     Some(folder.join("temporalio").join("temporal.toml"))
 }
 
-fn table_of(path: &Path) -> Result<config::Map<String, Value>, String> {
+fn table_of(path: &Path) -> Result<config::Map<String, Value>, Wrong> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))?;
     toml::table(&text)
 }

@@ -11,6 +11,7 @@ use crate::catalogue::{CATALOGUE, entry};
 use crate::defaults::adapt_defaults;
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
+use crate::wrong::Wrong;
 use crate::{prices, values};
 
 /// The settings that a program requires.
@@ -66,6 +67,7 @@ pub struct Keep {
 
 /// The Temporal service and namespace that this autopilot runs on.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Home {
     /// Host and port of the service.
     pub address: Option<String>,
@@ -105,6 +107,7 @@ impl Home {
 
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EffectiveSetting {
     /// Name of the setting.
     pub name: &'static str,
@@ -213,12 +216,17 @@ impl Reader<'_> {
 
     /// Parses a value. Returns `None` if it is not set, or if it is invalid, in which case the mistake is
     /// recorded.
-    pub(crate) fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(crate) fn read<T, E: Into<Wrong>>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let Found { text, origin } = self.values.get(name)?;
         match read(text) {
             Ok(value) => Some(value),
-            Err(problem) => {
-                self.mistakes.push(Mistake::of_value(name, text, origin, problem));
+            Err(wrong) => {
+                self.mistakes
+                    .push(Mistake::of_value(name, text, origin, wrong.into()));
                 None
             }
         }

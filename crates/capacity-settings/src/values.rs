@@ -3,32 +3,34 @@
 use capacity_engine::{NamespacePatterns, Trus};
 use jiff::SignedDuration;
 
-pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+use crate::wrong::Wrong;
+
+pub(crate) fn boolean(text: &str) -> Result<bool, Wrong> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err("this is neither true nor false; write true or false".to_owned()),
+        _ => Err("this is neither true nor false; write true or false".into()),
     }
 }
 
-pub(crate) fn whole(text: &str, lowest: u64, highest: u64) -> Result<u64, String> {
+pub(crate) fn whole(text: &str, lowest: u64, highest: u64) -> Result<u64, Wrong> {
     match text.replace('_', "").parse::<u64>() {
         Ok(number) if (lowest..=highest).contains(&number) => Ok(number),
-        _ => Err(format!("write a whole number from {lowest} to {highest}")),
+        _ => Err(format!("write a whole number from {lowest} to {highest}").into()),
     }
 }
 
-pub(crate) fn trus(text: &str) -> Result<Trus, String> {
+pub(crate) fn trus(text: &str) -> Result<Trus, Wrong> {
     let number = whole(text, 1, 1_000)?;
     u32::try_from(number)
         .ok()
         .and_then(Trus::try_new)
-        .ok_or_else(|| "write a number of TRUs from 1 to 1000".to_owned())
+        .ok_or_else(|| "write a number of TRUs from 1 to 1000".into())
 }
 
-pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, String> {
+pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, Wrong> {
     let example = "write a duration with its unit, such as 90s, 6m or 4h";
-    let duration: SignedDuration = text.parse().map_err(|_| example.to_owned())?;
+    let duration: SignedDuration = text.parse().map_err(|_| example)?;
     let longest = SignedDuration::from_hours(24 * 30);
     if duration.is_negative() || (duration.is_zero() && !zero_is_fine) || duration > longest {
         return Err(format!(
@@ -38,28 +40,29 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
             } else {
                 "more than 0s"
             }
-        ));
+        )
+        .into());
     }
     Ok(duration)
 }
 
 /// Parses a retention time: days or hours, at least one hour.
-pub(crate) fn keeping(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn keeping(text: &str) -> Result<SignedDuration, Wrong> {
     let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
-    let span: jiff::Span = text.parse().map_err(|_| problem.to_owned())?;
+    let span: jiff::Span = text.parse().map_err(|_| problem)?;
     let kept = span
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| problem.to_owned())?;
+        .map_err(|_| problem)?;
     let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 3_650);
     if allowed.contains(&kept) {
         Ok(kept)
     } else {
-        Err(problem.to_owned())
+        Err(problem.into())
     }
 }
 
 /// Parses labels in the usual notation: `cluster=eu, replica="a"`.
-pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     let label = |item: &str| {
         let (name, value) = item
             .split_once('=')
@@ -71,29 +74,29 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, String> {
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .map(label)
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, Wrong>>()?;
     if labels.is_empty() {
-        return Err("it has no labels, only separators; write name=value, or remove it".to_owned());
+        return Err("it has no labels, only separators; write name=value, or remove it".into());
     }
     Ok(labels)
 }
 
 /// Parses a list in the usual notation: spaces after commas, quotes around items, a trailing comma.
-pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, String> {
+pub(crate) fn patterns(text: &str) -> Result<NamespacePatterns, Wrong> {
     let items: Vec<&str> = text
         .split(',')
         .map(|item| item.trim().trim_matches(['"', '\'']).trim())
         .filter(|item| !item.is_empty())
         .collect();
     if items.is_empty() {
-        return Err("it contains only separators; name at least one, or remove it".to_owned());
+        return Err("it contains only separators; name at least one, or remove it".into());
     }
     NamespacePatterns::try_new(&items)
-        .map_err(|error| format!("{error}; globs support *, ?, [ab] and {{a,b}}"))
+        .map_err(|error| format!("{error}; globs support *, ?, [ab] and {{a,b}}").into())
 }
 
 /// Parses names of top-level fields of a spec.
-pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, Wrong> {
     let fields: Vec<String> = text
         .split(',')
         .map(|field| field.trim().to_owned())
@@ -107,21 +110,21 @@ pub(crate) fn spec_fields(text: &str) -> Result<Vec<String>, String> {
     match fields.iter().find(|field| !is_name(field)) {
         Some(field) => Err(format!(
             "`{field}` is not the name of a top-level field; list names as the API writes them, such as codecServer,lifecycle"
-        )),
+        ).into()),
         None => Ok(fields),
     }
 }
 
-pub(crate) fn installation(text: &str) -> Result<String, String> {
+pub(crate) fn installation(text: &str) -> Result<String, Wrong> {
     let is_fine = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if text.len() <= 40 && text.chars().all(is_fine) && !text.starts_with('-') && !text.ends_with('-') {
         Ok(text.to_owned())
     } else {
-        Err("use at most 40 lowercase letters, digits and hyphens, such as emea".to_owned())
+        Err("use at most 40 lowercase letters, digits and hyphens, such as emea".into())
     }
 }
 
-pub(crate) fn address(text: &str) -> Result<String, String> {
+pub(crate) fn address(text: &str) -> Result<String, Wrong> {
     let right = "write host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
     match text.rsplit_once(':') {
         Some((host, port))
@@ -129,7 +132,7 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
         {
             Ok(text.to_owned())
         }
-        _ => Err(right.to_owned()),
+        _ => Err(right.into()),
     }
 }
 
@@ -181,7 +184,7 @@ mod tests {
     #[case::one_comma(",")]
     #[case::quoted_nothing("\"\",''")]
     fn a_list_that_names_nothing_is_refused(#[case] text: &str) {
-        assert!(patterns(text).is_err_and(|problem| problem.contains("contains only separators")));
+        assert!(patterns(text).is_err_and(|wrong| wrong.to_string().contains("contains only separators")));
         assert!(labels(text).is_err());
     }
 

@@ -33,6 +33,7 @@ use crate::shutdown::Shutdown;
 
 /// The dependencies of activities. Clones share everything.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CapacityActivities {
     /// The autopilot, with its keys.
     pub autopilot: Arc<Autopilot>,
@@ -134,7 +135,7 @@ impl CapacityActivities {
                 },
                 Err(dropped) => Redecision {
                     request: None,
-                    dropped: dropped.to_string(),
+                    dropped: chain(&dropped),
                 },
             },
         )

@@ -1,7 +1,7 @@
 //! Messages about one change: what to change, its steps, and its outcome. Fields are only ever added, each
 //! with a default, so that old histories can still be decoded.
 
-use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Next};
+use capacity_autopilot::{ChangeOrder, ChangeResult, ChangeState, Ending, Next};
 use capacity_engine::{Capacity, NamespaceId};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,7 @@ impl From<&ChangeOrder> for ChangeRequest {
 /// One step of a change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct StepRequest {
     /// The change.
     pub request: ChangeRequest,
@@ -112,6 +113,7 @@ pub struct StepRequest {
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StepResult {
     /// The next step.
     pub next: Next,
@@ -120,6 +122,7 @@ pub struct StepResult {
 /// A request to re-evaluate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Redecide {
     /// The change.
     pub request: ChangeRequest,
@@ -130,6 +133,7 @@ pub struct Redecide {
 /// The response: the change with fresh data, or why it is dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Redecision {
     /// The change to continue with.
     pub request: Option<ChangeRequest>,
@@ -144,6 +148,7 @@ pub struct Redecision {
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ChangeReport {
     /// Full id of the namespace.
     pub namespace: String,
@@ -187,6 +192,7 @@ pub struct ChangeReport {
 /// An open change that makes no progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct StalledChange {
     /// The change.
     pub change: ChangeRequest,
@@ -199,6 +205,7 @@ pub struct StalledChange {
 /// The progress of a change, as signaled to the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ChangeEvent {
     /// The change, as far as it is known.
     pub report: ChangeReport,
@@ -281,15 +288,11 @@ impl ChangeReport {
 impl From<&ChangeReport> for ChangeResult {
     fn from(report: &ChangeReport) -> Self {
         let outcome = serde_json::from_value(serde_json::Value::from(report.outcome.as_str()));
-        Self {
-            namespace: report.namespace.clone(),
-            from_trus: report.from_trus,
-            to_trus: report.to_trus,
-            // An unknown outcome from a newer worker does not count as success.
-            outcome: outcome.unwrap_or(capacity_autopilot::Outcome::Failed),
-            operation_id: report.operation_id.clone(),
-            error: report.error.clone(),
-            spec_differences: report.spec_differences.clone(),
-        }
+        // An unknown outcome from a newer worker does not count as success.
+        let mut ending = Ending::new(outcome.unwrap_or(capacity_autopilot::Outcome::Failed));
+        ending.error.clone_from(&report.error);
+        ending.spec_differences.clone_from(&report.spec_differences);
+        let trus = (report.from_trus, report.to_trus);
+        Self::new(&report.operation_id, &report.namespace, trus, ending)
     }
 }

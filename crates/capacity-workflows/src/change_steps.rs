@@ -29,6 +29,7 @@ use crate::step_messages::{
 
 /// The activities of changes.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ChangeActivities {
     /// Dependencies that they share with the activities of evaluations.
     pub shared: Arc<CapacityActivities>,
@@ -380,11 +381,7 @@ impl ChangeActivities {
     fn not_started(&self, code: &str, why: String) -> StepAnswer {
         StepAnswer {
             code: Some(code.to_owned()),
-            ..self.ended(Ending {
-                outcome: Outcome::NotStarted,
-                error: Some(why),
-                spec_differences: Vec::new(),
-            })
+            ..self.ended(Ending::because(Outcome::NotStarted, why))
         }
     }
 }

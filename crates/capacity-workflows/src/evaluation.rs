@@ -88,11 +88,9 @@ pub(crate) async fn evaluate(
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
     restrictions.extend(by_namespace(request, &running.open, &records));
     remember_refusals(worker.autopilot, request);
-    let asked = EvaluationRequest {
-        scope: Scope::All,
-        restrictions,
-        ledger_is_enough: request.again,
-    };
+    let asked = EvaluationRequest::of(Scope::All)
+        .with_restrictions(restrictions)
+        .with_ledger_is_enough(request.again);
     let evaluation = worker
         .autopilot
         .evaluate_on(&asked, &|_| ())
@@ -109,7 +107,7 @@ pub(crate) async fn evaluate(
     }
     let plan = Plan::of(&evaluation);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
-    let mut ledger_problem = evaluation.ledger_problem.clone();
+    let mut ledger_problem = evaluation.account.ledger_problem.clone();
     let quiet = record(worker, request, &plan, &evaluation, &mut ledger_problem).await;
     // The inputs of a large account are large, and only the plan is needed from here on.
     drop(evaluation);
@@ -186,7 +184,7 @@ fn fresh_for_ms(worker: Evaluator<'_>, sample_minute: Option<Timestamp>) -> u64 
 }
 
 fn same_account(request: &EvaluateRequest, evaluation: &Evaluation) -> Result<(), EvaluateError> {
-    match (&request.account, &evaluation.account) {
+    match (&request.account, &evaluation.account.id) {
         (Some(ours), Some(seen)) if ours != seen => Err(EvaluateError::WrongAccount(format!(
             "this controller belongs to account {ours}, but the worker's keys belong to account {seen}: give the other installation its own id and task queue (CAPACITY_INSTALLATION)"
         ))),

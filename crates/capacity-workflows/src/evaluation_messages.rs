@@ -12,6 +12,7 @@ use crate::messages::{
 /// A request for an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct EvaluateRequest {
     /// The number of the evaluation.
     pub number: u64,
@@ -37,6 +38,7 @@ pub struct EvaluateRequest {
 /// The result of an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct EvaluateResult {
     /// The evaluation, without the outcomes of its changes.
     pub report: EvaluationReport,

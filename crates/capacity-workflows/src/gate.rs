@@ -20,6 +20,7 @@ const MOST_SCALE_DOWNS_WITHOUT_VERDICT: usize = 2;
 /// The gate, as the controller carries it from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Gate {
     /// Time of the last verdict; `None` if the gate is closed for a reason other than age.
     pub verdict_ms: Option<u64>,
@@ -35,6 +36,7 @@ pub struct Gate {
 
 /// A change that has started and has no verdict yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unverified {
     /// Whether it scales up.
     pub scales_up: bool,

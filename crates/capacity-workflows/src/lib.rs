@@ -59,9 +59,10 @@ pub use gate::Gate;
 pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
 pub use management::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use messages::{
-    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerState, EvaluationQuery,
-    EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation, ObserveRequest, PauseSeen,
-    Redecide, Redecision, SampleRequest, Silence, SpecChanged, Status, StepRequest, StepResult, TickRequest,
+    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerPhase, ControllerState,
+    EvaluationQuery, EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation,
+    ObserveRequest, PauseSeen, Redecide, Redecision, SampleRequest, Silence, SpecChanged, Status,
+    StepRequest, StepResult, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;

@@ -153,6 +153,7 @@ impl EvaluationReport {
 /// A request to observe, from a controller of release 0.1.0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ObserveRequest {
     /// The number of the evaluation.
     pub number: u64,
@@ -194,6 +195,7 @@ pub struct Observation {
 /// A problem that may persist over several evaluations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Standing {
     /// Number of consecutive evaluations that have seen it.
     pub seen: u32,
@@ -206,6 +208,7 @@ pub struct Standing {
 /// A report to announce, and earlier announcements.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Announcement {
     /// The evaluation.
     pub report: EvaluationReport,
@@ -277,6 +280,7 @@ pub struct ControllerState {
 /// Selects an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct EvaluationQuery {
     /// Number of the evaluation.
     pub number: u64,
@@ -285,6 +289,7 @@ pub struct EvaluationQuery {
 /// A pause, as an evaluation read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct PauseSeen {
     /// Run id of the pause.
     pub run_id: String,
@@ -294,7 +299,7 @@ pub struct PauseSeen {
     pub reason: String,
     /// Person who paused.
     pub by: String,
-    /// Time when the pause was opened (UTC, RFC 3339).
+    /// Time of the evaluation (UTC, RFC 3339).
     pub since: String,
     /// Time when the pause ends by itself (UTC, RFC 3339).
     pub until: Option<String>,
@@ -303,6 +308,7 @@ pub struct PauseSeen {
 /// A namespace that the key may not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct NotPermitted {
     /// The version that was refused. A change of another version is attempted again.
     pub resource_version: String,
@@ -313,11 +319,47 @@ pub struct NotPermitted {
 /// A namespace whose spec differed when its change had ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct SpecChanged {
     /// The fields that differed.
     pub fields: Vec<String>,
     /// Time when the difference was seen (milliseconds since 1970).
     pub at_ms: u64,
+}
+
+/// What the controller is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ControllerPhase {
+    /// It waits for a trigger.
+    Waiting,
+    /// It evaluates the account.
+    Evaluating,
+    /// It passes its state on to the next run.
+    Draining,
+    /// It has not said, or this version does not know it.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl ControllerPhase {
+    /// Returns the word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Evaluating => "evaluating",
+            Self::Draining => "draining",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for ControllerPhase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The result of the query `get_status`.
@@ -326,9 +368,9 @@ pub struct SpecChanged {
 pub struct Status {
     /// Summary in one sentence.
     pub summary: String,
-    /// `waiting`, `evaluating` or `draining`.
-    pub phase: String,
-    /// Evaluations made.
+    /// What it is doing.
+    pub phase: ControllerPhase,
+    /// Number of evaluations made.
     pub evaluations: u64,
     /// The account.
     pub account: Option<String>,
@@ -379,6 +421,7 @@ pub struct HeldNamespace {
 /// A tick's observation of whether the controller responds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Silence {
     /// Why there was no response; `None` if the controller responds again.
     pub problem: Option<String>,

@@ -20,6 +20,7 @@ pub(crate) const MOST_SCALE_DOWNS: usize = 8;
 /// A change that waits for its turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct QueuedChange {
     /// The change.
     pub request: ChangeRequest,
@@ -38,6 +39,7 @@ pub struct QueuedChange {
 /// A change that has started and not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct RunningChange {
     /// The change.
     pub request: ChangeRequest,
@@ -69,6 +71,7 @@ pub(crate) enum NextStart {
 /// The queue and the running set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Changes {
     /// Queued changes, scale-ups first.
     pub queued: Vec<QueuedChange>,

@@ -118,6 +118,7 @@ impl Sampling<'_> {
             problem,
             short,
             next_in,
+            ..
         } = sampled;
         if let Some(problem) = problem {
             self.worker.health.sample_failed();

@@ -7,8 +7,9 @@ use slack_notifier::Webhook;
 
 use crate::names::Installation;
 
-/// Settings of a worker's activities.
+/// Settings of a worker's activities: start from [`ActivitySettings::new`], and set what differs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ActivitySettings {
     /// Whether nothing is changed and nothing is sent.
     pub dry_run: bool,
@@ -63,8 +64,9 @@ pub fn build_id() -> String {
     }
 }
 
-/// Settings of the sampler.
+/// How a worker samples: start from the defaults, and set what differs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SamplingSettings {
     /// Whether throttling and high usage trigger an evaluation.
     pub triggers: bool,

@@ -10,6 +10,7 @@ use crate::messages::{ChangeReport, ChangeRequest};
 /// The state of a change after a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct StepAnswer {
     /// `ready`, `posted`, `accepted`, `nothing_to_change`, `uncertain`, `running`, `arriving`, `never_posted`, `unreadable` or
     /// `ended`.
@@ -39,6 +40,7 @@ pub struct StepAnswer {
 /// A change and the inputs of its POST.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct PostRequest {
     /// The change.
     pub request: ChangeRequest,
@@ -49,6 +51,7 @@ pub struct PostRequest {
 /// A posted change, with the digests from before the POST.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct CheckRequest {
     /// The change.
     pub request: ChangeRequest,
@@ -59,6 +62,7 @@ pub struct CheckRequest {
 /// A change that has ended, and the work that is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Conclusion {
     /// The change. Its `recorded` and `announced` show what is already done.
     pub report: ChangeReport,
@@ -86,6 +90,7 @@ pub struct Incident {
 /// A pause to open or end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct PauseOrder {
     /// The kind, as in the workflow id; empty means all kinds that a person can open.
     pub kind: String,
@@ -100,6 +105,7 @@ pub struct PauseOrder {
 /// The outcome of both parts of a conclusion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Concluded {
     /// Whether the ledger has the outcome, or there is no ledger.
     pub recorded: bool,

@@ -23,8 +23,9 @@ use crate::shutdown::Shutdown;
 use crate::tick::EvaluationTick;
 use crate::watch::watch_controller;
 
-/// The limits of a worker.
+/// The limits of a worker: start from the defaults, and set what differs.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct WorkerLimits {
     /// Concurrent activities besides the sampler, at least 3.
     pub activities: usize,

@@ -77,6 +77,7 @@ struct CreateBillingReport<'a> {
 /// A billing report that was requested.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct BillingReportCreated {
     /// Id of the report.
     #[serde(alias = "billing_report_id", deserialize_with = "null_is_default")]
@@ -230,6 +231,7 @@ impl Client {
 
 /// One row of a billing report that belongs to a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Charge {
     /// Full id of the namespace (`ResourceID`).
     pub namespace: String,
@@ -273,7 +275,7 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
         .headers()
         .map_err(|error| failed(format!("its first line cannot be read: {error}")))?
         .clone();
-    let columns = Columns::of(&header).map_err(failed)?;
+    let columns = Columns::of(&header).map_err(|problem| failed(problem.to_string()))?;
     let mut rows = 0;
     for record in reader.records() {
         rows += 1;
@@ -295,6 +297,27 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
     Ok(rows)
 }
 
+/// Why a billing file cannot be read; what to do is part of it.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(
+        "the column `{name}` is missing; it has: {there}. Temporal may have renamed it: update temporal-capacity, or report this"
+    )]
+    NoColumn { name: &'static str, there: String },
+    #[error("{found} of {expected} columns: the file is cut off or damaged. Run the command again")]
+    CutOff { found: usize, expected: usize },
+    #[error("`{text}` in {name} cannot be read: update temporal-capacity, or report this")]
+    Unreadable { name: &'static str, text: String },
+    #[error(
+        "actions are counted in `{0}`, but only `1 Million Actions` is supported: update temporal-capacity, or report this"
+    )]
+    Unit(String),
+    #[error(
+        "the account is billed in `{0}`, but only US dollars are supported. Compare `used_actions` and `idle_actions` of `report --format csv` with PricingQuantity of a billing report instead"
+    )]
+    Currency(String),
+}
+
 struct Columns {
     at: HashMap<&'static str, usize>,
     count: usize,
@@ -303,7 +326,7 @@ struct Columns {
 impl Columns {
     /// Finds the columns by name, regardless of case, because FOCUS and Temporal write `ResourceId` and
     /// `ResourceID`.
-    fn of(header: &csv::StringRecord) -> Result<Self, String> {
+    fn of(header: &csv::StringRecord) -> Result<Self, Problem> {
         let mut at = HashMap::new();
         for name in COLUMNS {
             let index = header.iter().position(|it| it.trim().eq_ignore_ascii_case(name));
@@ -315,9 +338,7 @@ impl Columns {
                     .chars()
                     .take(600)
                     .collect();
-                return Err(format!(
-                    "the column `{name}` is missing; it has: {there}. Temporal may have renamed it: update temporal-capacity, or report this"
-                ));
+                return Err(Problem::NoColumn { name, there });
             };
             at.insert(name, index);
         }
@@ -327,13 +348,12 @@ impl Columns {
         })
     }
 
-    fn charge(&self, record: &csv::StringRecord) -> Result<Option<Charge>, String> {
+    fn charge(&self, record: &csv::StringRecord) -> Result<Option<Charge>, Problem> {
         if record.len() != self.count {
-            return Err(format!(
-                "{} of {} columns: the file is cut off or damaged. Run the command again",
-                record.len(),
-                self.count
-            ));
+            return Err(Problem::CutOff {
+                found: record.len(),
+                expected: self.count,
+            });
         }
         let text = |name: &'static str| {
             self.at
@@ -342,11 +362,9 @@ impl Columns {
                 .unwrap_or("")
                 .trim()
         };
-        let unreadable = |name: &'static str| {
-            format!(
-                "`{}` in {name} cannot be read: update temporal-capacity, or report this",
-                text_cut(text(name))
-            )
+        let unreadable = |name: &'static str| Problem::Unreadable {
+            name,
+            text: text_cut(text(name)),
         };
         let decimal = |name: &'static str| decimal(text(name)).ok_or_else(|| unreadable(name));
         let time = |name: &'static str| text(name).parse::<Timestamp>().map_err(|_| unreadable(name));
@@ -355,23 +373,14 @@ impl Columns {
         }
         let meter = text("SKUMeter").to_owned();
         let actions = if meter.eq_ignore_ascii_case("actions") {
-            let unit = unit(text("PricingUnit")).ok_or_else(|| {
-                format!(
-                    "actions are counted in `{}`, but only `1 Million Actions` is supported: update temporal-capacity, or report this",
-                    text_cut(text("PricingUnit"))
-                )
-            })?;
+            let unit =
+                unit(text("PricingUnit")).ok_or_else(|| Problem::Unit(text_cut(text("PricingUnit"))))?;
             Some(decimal("PricingQuantity")? * unit)
         } else {
             None
         };
         let currency = text("BillingCurrency");
-        let dollars = in_dollars(currency).ok_or_else(|| {
-            format!(
-                "the account is billed in `{}`, but only US dollars are supported. Compare `used_actions` and `idle_actions` of `report --format csv` with PricingQuantity of a billing report instead",
-                text_cut(currency)
-            )
-        })?;
+        let dollars = in_dollars(currency).ok_or_else(|| Problem::Currency(text_cut(currency)))?;
         Ok(Some(Charge {
             namespace: text("ResourceID").to_owned(),
             start: time("ChargePeriodStart")?,

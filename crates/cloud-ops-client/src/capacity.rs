@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::wire::{Double, empty_is_none, wire_enum};
 
+// Exhaustive: a mode of a later API is `Unknown`.
 /// A capacity mode. On-demand, provisioned and absent are three different things.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum CapacityMode {
@@ -21,6 +22,7 @@ pub enum CapacityMode {
 
 /// The capacity of a namespace.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Capacity {
     /// The mode in effect, including the current number of TRUs.
     pub mode: CapacityMode,

@@ -85,27 +85,8 @@ pub(crate) struct Call<'a> {
 
 impl Client {
     /// Creates a client.
-    ///
-    /// # Panics
-    ///
-    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(
-                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
-            )
-            .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // Following a redirect would send the key to an address that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout);
-        if config.is_loopback() {
-            http = http.no_proxy();
-        } else {
-            http = http.https_only(true);
-        }
-        let http = http
-            .build()
-            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        let http = http_edge::usual_client(config.connect_timeout, config.is_loopback());
         Self::with_http(config, http)
     }
 
@@ -423,8 +404,8 @@ impl Client {
         // Without the query, which does not help to explain a response.
         let mut url = response.url().clone();
         url.set_query(None);
-        let retry_after = retry::retry_after(response.headers());
-        if let Some(time) = retry::server_time(response.headers()) {
+        let retry_after = http_edge::retry_after(response.headers());
+        if let Some(time) = http_edge::server_time(response.headers()) {
             self.shared.server_time.store(time.as_second(), Ordering::Relaxed);
         }
         self.shared

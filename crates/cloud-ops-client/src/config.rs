@@ -1,10 +1,9 @@
 //! The configuration of a client, validated once.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_edge::Secret;
-use url::{Host, Url};
+use http_edge::{AddressProblem, Secret};
+use url::Url;
 
 /// The public address of the Cloud Ops API (Temporal's documentation, Cloud Ops API page).
 pub const PUBLIC_BASE_URL: &str = "https://saas-api.tmprl.cloud";
@@ -87,24 +86,19 @@ impl Config {
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
-        is_loopback(&self.base_url)
+        http_edge::is_loopback(&self.base_url)
     }
 }
 
 fn parse_base_url(text: &str) -> Result<Url, ConfigError> {
-    let url = Url::parse(text).map_err(|_| ConfigError::NotAUrl(without_secrets(text)))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ConfigError::Credentials);
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::QueryOrFragment);
-    }
-    match url.scheme() {
-        "https" if url.has_host() => Ok(without_prefix_of_paths(url)),
-        "http" if is_loopback(&url) => Ok(without_prefix_of_paths(url)),
-        "http" | "https" => Err(ConfigError::NotEncrypted(without_secrets(text))),
-        _ => Err(ConfigError::NotAUrl(without_secrets(text))),
-    }
+    http_edge::base_url(text, false)
+        .map(without_prefix_of_paths)
+        .map_err(|problem| match problem {
+            AddressProblem::Credentials => ConfigError::Credentials,
+            AddressProblem::QueryOrFragment => ConfigError::QueryOrFragment,
+            AddressProblem::NotEncrypted => ConfigError::NotEncrypted(without_secrets(text)),
+            _ => ConfigError::NotAUrl(without_secrets(text)),
+        })
 }
 
 /// Drops the `/cloud` with which every path of the API starts.
@@ -124,15 +118,6 @@ fn without_secrets(text: &str) -> String {
         "(hidden)".to_owned()
     } else {
         text.chars().take(100).collect()
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-        None => false,
     }
 }
 

@@ -80,6 +80,7 @@ pub struct Namespace {
 /// One replica of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct Replica {
     /// Id of the replica.
     #[serde(deserialize_with = "null_is_default")]
@@ -109,6 +110,7 @@ pub(crate) struct OneNamespace {
 /// Sizes available to a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct CapacityInfo {
     /// Whether Temporal Support has set its limits.
     #[serde(alias = "has_legacy_limits", deserialize_with = "null_is_default")]
@@ -124,6 +126,7 @@ pub struct CapacityInfo {
 /// Options of each capacity mode.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct ModeOptions {
     /// Options of provisioned capacity.
     #[serde(deserialize_with = "null_is_default")]
@@ -136,6 +139,7 @@ pub struct ModeOptions {
 /// Options of provisioned capacity.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct ProvisionedOptions {
     /// Available numbers of TRUs.
     #[serde(alias = "valid_tru_values", deserialize_with = "doubles")]
@@ -148,6 +152,7 @@ pub struct ProvisionedOptions {
 /// Limits of on-demand capacity.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct OnDemandOptions {
     /// Actions per second; absent or 0 means not reported.
     #[serde(alias = "aps_limit", deserialize_with = "zero_is_none")]
@@ -176,6 +181,7 @@ pub struct NamespaceUpdate {
 /// A region that namespaces can live in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct Region {
     /// Id of the region, for example `aws-us-east-1`.
     #[serde(deserialize_with = "null_is_default")]
@@ -212,6 +218,7 @@ wire_enum!(
 /// An asynchronous operation.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct AsyncOperation {
     /// Id of the operation.
     #[serde(deserialize_with = "null_is_default")]

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use jiff::Timestamp;
-
 /// The first wait. Each further one is up to twice as long.
 const FIRST: Duration = Duration::from_millis(250);
 /// Longest wait between attempts, unless the service requests a longer one.
@@ -21,56 +18,9 @@ pub(crate) fn backoff(failed_attempts: u32) -> Duration {
     ceiling.mul_f64(fastrand::f64().mul_add(0.8, 0.2))
 }
 
-/// Parses `Retry-After`: seconds, or a date relative to the response's own `Date`, if present.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(24 * 3_600)));
-    }
-    let at = http_date(text)?;
-    let now = server_time(headers)?;
-    Duration::try_from(at.duration_since(now)).ok()
-}
-
-/// Parses the `Date` header.
-pub(crate) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
-    http_date(headers.get(http::header::DATE)?.to_str().ok()?)
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text.trim())
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case::seconds("7", None, Some(7))]
-    #[case::blanks(" 7 ", None, Some(7))]
-    #[case::date(
-        "Fri, 20 Nov 2026 10:00:30 GMT",
-        Some("Fri, 20 Nov 2026 10:00:00 GMT"),
-        Some(30)
-    )]
-    #[case::date_in_the_past("Fri, 20 Nov 2026 09:00:00 GMT", Some("Fri, 20 Nov 2026 10:00:00 GMT"), None)]
-    #[case::date_without_a_clock("Fri, 20 Nov 2026 10:00:30 GMT", None, None)]
-    #[case::neither("soon", None, None)]
-    fn retry_after_is_seconds_or_a_date(
-        #[case] text: &str,
-        #[case] date: Option<&str>,
-        #[case] expected: Option<u64>,
-    ) {
-        let mut headers = HeaderMap::new();
-        headers.insert(http::header::RETRY_AFTER, text.parse().expect("a header value"));
-        if let Some(date) = date {
-            headers.insert(http::header::DATE, date.parse().expect("a header value"));
-        }
-        assert_eq!(retry_after(&headers), expected.map(Duration::from_secs));
-    }
 
     #[test]
     fn waits_grow_and_stay_bounded() {

@@ -23,6 +23,7 @@ pub struct Spec {
 
 /// The capacity to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WantedCapacity {
     /// On-demand.
     OnDemand,
@@ -161,6 +162,7 @@ const NORMALIZER: u32 = 1;
 /// have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct SpecDigests {
     /// The version of the normalization rules.
     pub normalizer: u32,
@@ -171,6 +173,7 @@ pub struct SpecDigests {
 /// The difference between a spec and an earlier reading, as sorted field names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct SpecDifference {
     /// Fields that changed or were removed.
     pub changed: Vec<String>,

@@ -47,6 +47,7 @@ pub(crate) struct Cloud {
 
 /// A capacity change that took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CapacityChange {
     /// Time when it took effect, in virtual time.
     pub at: Timestamp,
@@ -62,6 +63,7 @@ pub struct CapacityChange {
 
 /// An update that the service accepted, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AcceptedUpdate {
     /// Id of its operation.
     pub operation_id: String,
@@ -415,7 +417,9 @@ impl Cloud {
         {
             return Err(Refusal::new(400, 9, "a capacity request is in progress"));
         }
-        incidents::lost_search_attributes(&namespace.spec, &update.spec).map_err(invalid)?;
+        if let Some(name) = incidents::lost_search_attribute(&namespace.spec, &update.spec) {
+            return Err(invalid(format!("search attribute {name} cannot be deleted")));
+        }
         let wanted = wanted_trus(&update.spec).map_err(|message| invalid(message.to_owned()))?;
         let present_wish = wanted_trus(&namespace.spec).ok().flatten();
         if update.spec == namespace.spec || (wanted.unwrap_or(0) == namespace.trus && present_wish == wanted)

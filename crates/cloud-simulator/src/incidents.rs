@@ -47,16 +47,9 @@ pub(crate) fn of_update(namespace: &str, before: &Value, after: &Value) -> Vec<I
         .collect()
 }
 
-/// Search attributes cannot be deleted.
-pub(crate) fn lost_search_attributes(before: &Value, after: &Value) -> Result<(), String> {
-    let Some(known) = before["searchAttributes"].as_object() else {
-        return Ok(());
-    };
-    match known
-        .keys()
-        .find(|name| after["searchAttributes"].get(name.as_str()).is_none())
-    {
-        Some(name) => Err(format!("search attribute {name} cannot be deleted")),
-        None => Ok(()),
-    }
+/// Returns a search attribute that an update would delete, which the service refuses.
+pub(crate) fn lost_search_attribute<'a>(before: &'a Value, after: &Value) -> Option<&'a str> {
+    let known = before["searchAttributes"].as_object()?;
+    let mut names = known.keys().map(String::as_str);
+    names.find(|name| after["searchAttributes"].get(name).is_none())
 }

@@ -17,16 +17,38 @@ use crate::metrics::{self, Filter};
 /// Values of one series, by time in milliseconds.
 type Samples = BTreeMap<i64, String>;
 
+/// A request that a Prometheus answers with `bad_data`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadData {
+    #[error("invalid time `{0}`")]
+    Time(String),
+    #[error("unsupported query `{0}`")]
+    Query(String),
+    #[error("invalid parameter \"{name}\": cannot parse \"{text}\"")]
+    Parameter { name: &'static str, text: String },
+    #[error("invalid parameter \"end\": end timestamp must not be before start time")]
+    EndBeforeStart,
+    #[error("no match[] parameter provided")]
+    NoSelector,
+    #[error("invalid parameter \"match[]\": unsupported selector `{0}`")]
+    Selector(String),
+}
+
 /// Answers an instant query.
-pub(crate) fn query(cloud: &Cloud, now: Timestamp, query: &str, time: Option<&str>) -> Result<Value, String> {
+pub(crate) fn query(
+    cloud: &Cloud,
+    now: Timestamp,
+    query: &str,
+    time: Option<&str>,
+) -> Result<Value, BadData> {
     let at = match time {
         None => now.as_millisecond(),
-        Some(text) => milliseconds(text).ok_or_else(|| format!("invalid time `{text}`"))?,
+        Some(text) => milliseconds(text).ok_or_else(|| BadData::Time(text.to_owned()))?,
     };
     if query == "vector(1)" {
         return Ok(vector(&[(&Map::new(), "1".to_owned())], at));
     }
-    let unsupported = || format!("unsupported query `{query}`");
+    let unsupported = || BadData::Query(query.to_owned());
     let inside = |start: &str, end: &str| query.strip_prefix(start)?.strip_suffix(end);
     if let Some(range) = inside("count(count_over_time(", "))") {
         let series = Selector::parse(range)
@@ -88,10 +110,13 @@ pub(crate) fn series(
     now: Timestamp,
     selectors: &[&str],
     (start, end): (Option<&str>, Option<&str>),
-) -> Result<Value, String> {
-    let time = |name: &str, text: Option<&str>| {
-        let read = |text| {
-            milliseconds(text).ok_or_else(|| format!("invalid parameter \"{name}\": cannot parse \"{text}\""))
+) -> Result<Value, BadData> {
+    let time = |name: &'static str, text: Option<&str>| {
+        let read = |text: &str| {
+            milliseconds(text).ok_or_else(|| BadData::Parameter {
+                name,
+                text: text.to_owned(),
+            })
         };
         text.map(read).transpose()
     };
@@ -99,14 +124,14 @@ pub(crate) fn series(
     let end = end.unwrap_or_else(|| now.as_millisecond());
     let start = start.unwrap_or(i64::MIN / 2);
     if end < start {
-        return Err("invalid parameter \"end\": end timestamp must not be before start time".to_owned());
+        return Err(BadData::EndBeforeStart);
     }
     if selectors.is_empty() {
-        return Err("no match[] parameter provided".to_owned());
+        return Err(BadData::NoSelector);
     }
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     for text in selectors {
-        let refused = || format!("invalid parameter \"match[]\": unsupported selector `{text}`");
+        let refused = || BadData::Selector((*text).to_owned());
         let selector =
             Selector::parse_over(text, end.saturating_sub(start).saturating_add(1)).ok_or_else(refused)?;
         for (mut labels, _) in selector.read(cloud, now, end) {

@@ -47,6 +47,7 @@ pub struct RunningSimulator {
 
 /// The current state of a namespace.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct NamespaceView {
     /// Full id.
     pub id: String,

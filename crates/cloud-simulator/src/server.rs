@@ -1,7 +1,7 @@
 //! The HTTP interface: routes, keys, faults, and the `Date` header in virtual time.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod prometheus;
+mod shared;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -15,45 +15,12 @@ use serde_json::{Value, json};
 
 use crate::answers;
 use crate::cloud::{Cloud, Update};
-use crate::faults::{MetricsFault, RequestFault, ScrapeJobFault};
+use crate::faults::{MetricsFault, RequestFault};
 use crate::metrics::{self, Filter};
-use crate::prometheus;
 use crate::refusal::Refusal;
+use shared::{form_pairs, json_answer, respond};
 
-/// State that handlers share.
-#[derive(Debug, Clone)]
-pub(crate) struct Shared {
-    cloud: Arc<Mutex<Cloud>>,
-    journal: Arc<Mutex<Journal>>,
-}
-
-/// A record of requests to the cloud.
-#[derive(Debug, Default)]
-pub(crate) struct Journal {
-    pub(crate) requests: BTreeMap<String, u64>,
-    pub(crate) slack: Vec<Value>,
-}
-
-impl Shared {
-    pub(crate) fn new(cloud: Cloud) -> Self {
-        Self {
-            cloud: Arc::new(Mutex::new(cloud)),
-            journal: Arc::default(),
-        }
-    }
-
-    pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
-        self.cloud.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, route: &str) {
-        *self.journal().requests.entry(route.to_owned()).or_default() += 1;
-    }
-}
+pub(crate) use shared::Shared;
 
 pub(crate) fn router(shared: Shared) -> Router {
     Router::new()
@@ -68,10 +35,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/billing-files/{id}/{name}", get(billing_file))
         .route("/v1/metrics", get(scrape))
         .route("/v1/descriptors", get(descriptors))
-        .route("/api/v1/query", get(prometheus_by_get).post(prometheus_by_post))
-        .route("/api/v1/series", get(series_by_get).post(series_by_post))
-        .route("/api/v1/status/buildinfo", get(prometheus_build))
         .route("/slack/{token}", post(slack))
+        .merge(prometheus::router())
         .fallback(nowhere)
         .with_state(shared)
 }
@@ -200,35 +165,6 @@ fn dropped() -> Response {
     Response::new(Body::from_stream(futures::stream::once(async {
         Err::<Bytes, _>(broken)
     })))
-}
-
-fn json_answer(status: StatusCode, value: &Value, cloud: &Cloud, now: Timestamp) -> Response {
-    respond(
-        status,
-        "application/json",
-        Body::from(value.to_string()),
-        cloud,
-        now,
-    )
-}
-
-fn respond(
-    status: StatusCode,
-    content_type: &'static str,
-    body: Body,
-    cloud: &Cloud,
-    now: Timestamp,
-) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let told = now.saturating_add(cloud.faults.clock_off).unwrap_or(now);
-    let date = told.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    if let Ok(date) = HeaderValue::from_str(&date) {
-        headers.insert(header::DATE, date);
-    }
-    response
 }
 
 #[derive(Debug, Deserialize)]
@@ -465,10 +401,6 @@ fn filter(query: &str) -> Option<Filter> {
     Some(filter)
 }
 
-fn form_pairs(query: &str) -> Vec<(String, String)> {
-    serde_urlencoded::from_str(query).unwrap_or_default()
-}
-
 /// Takes a request out of the hourly budget. If none is left, returns the seconds until one is available.
 fn over_budget(cloud: &mut Cloud, now: Timestamp) -> Option<i64> {
     let budget = cloud.options.scrapes_per_hour?;
@@ -519,100 +451,6 @@ async fn descriptors(
     let answer = json!({
         "meta": { "pagination": { "total": all.len(), "limit": limit, "offset": offset } },
         "descriptors": page,
-    });
-    json_answer(StatusCode::OK, &answer, &cloud, now)
-}
-
-async fn prometheus_by_get(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    shared.count("GET /api/v1/query");
-    prometheus_query(&shared, query.as_deref().unwrap_or_default())
-}
-
-async fn prometheus_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
-    shared.count("POST /api/v1/query");
-    only_get(&shared)
-        .unwrap_or_else(|| prometheus_query(&shared, std::str::from_utf8(&body).unwrap_or_default()))
-}
-
-async fn series_by_get(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    shared.count("GET /api/v1/series");
-    prometheus_series(&shared, query.as_deref().unwrap_or_default())
-}
-
-async fn series_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
-    shared.count("POST /api/v1/series");
-    only_get(&shared)
-        .unwrap_or_else(|| prometheus_series(&shared, std::str::from_utf8(&body).unwrap_or_default()))
-}
-
-/// Returns the refusal of a POST, if POST is refused.
-fn only_get(shared: &Shared) -> Option<Response> {
-    let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job else {
-        return None;
-    };
-    let mut response = Response::new(Body::from("only GET is allowed here"));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
-    Some(response)
-}
-
-fn prometheus_query(shared: &Shared, form: &str) -> Response {
-    prometheus_answer(shared, form, |cloud, now, form| {
-        prometheus::query(
-            cloud,
-            now,
-            form.first("query").unwrap_or_default(),
-            form.first("time"),
-        )
-    })
-}
-
-fn prometheus_series(shared: &Shared, form: &str) -> Response {
-    prometheus_answer(shared, form, |cloud, now, form| {
-        prometheus::series(
-            cloud,
-            now,
-            &form.all("match[]"),
-            (form.first("start"), form.first("end")),
-        )
-    })
-}
-
-/// The fields of a form, in order.
-struct Form(Vec<(String, String)>);
-
-impl Form {
-    fn all(&self, name: &str) -> Vec<&str> {
-        let named = self.0.iter().filter(|(it, _)| it == name);
-        named.map(|(_, value)| value.as_str()).collect()
-    }
-
-    fn first(&self, name: &str) -> Option<&str> {
-        self.all(name).first().copied()
-    }
-}
-
-fn prometheus_answer(
-    shared: &Shared,
-    form: &str,
-    answer: impl FnOnce(&Cloud, Timestamp, &Form) -> Result<Value, String>,
-) -> Response {
-    let mut cloud = shared.cloud();
-    let now = cloud.now();
-    match answer(&cloud, now, &Form(form_pairs(form))) {
-        Ok(answer) => json_answer(StatusCode::OK, &answer, &cloud, now),
-        Err(why) => {
-            let answer = json!({ "status": "error", "errorType": "bad_data", "error": why });
-            json_answer(StatusCode::BAD_REQUEST, &answer, &cloud, now)
-        }
-    }
-}
-
-async fn prometheus_build(State(shared): State<Shared>) -> Response {
-    let mut cloud = shared.cloud();
-    let now = cloud.now();
-    let answer = json!({
-        "status": "success",
-        "data": { "application": "cloud-simulator", "version": env!("CARGO_PKG_VERSION") },
     });
     json_answer(StatusCode::OK, &answer, &cloud, now)
 }

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::secret::without_quotes;
 
+// Exhaustive: PEM text is either in a file or in memory.
 /// A certificate or a key: a file, or the PEM text itself.
 #[derive(Debug, Clone)]
 pub enum Pem {

@@ -20,12 +20,12 @@ pub struct Secret {
 #[non_exhaustive]
 pub enum SecretFileError {
     /// The file cannot be read.
-    #[error("the file {} cannot be read: {source}", .path.display())]
+    #[error("the file {} cannot be read: {cause}", .path.display())]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
         /// The error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file is not text.
     #[error("the file {} is not UTF-8 text: save it as UTF-8", .0.display())]
@@ -41,9 +41,9 @@ pub enum SecretFileError {
 ///
 /// If the file cannot be read, is not UTF-8 text, or is empty.
 pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretFileError> {
-    let bytes = std::fs::read(path).map_err(|source| SecretFileError::Unreadable {
+    let bytes = std::fs::read(path).map_err(|cause| SecretFileError::Unreadable {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     let text = String::from_utf8(bytes).map_err(|_| SecretFileError::NotText(path.to_owned()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

@@ -34,6 +34,7 @@ struct Subject {
 
 /// The kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The document is empty: no metric, no metadata, no end marker.
     EmptyDocument,

@@ -8,6 +8,7 @@ use crate::text::Text;
 
 /// One meaningful line of the document. Borrows from the document.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// `# TYPE family kind`.
     Type {
@@ -40,6 +41,7 @@ pub enum Event<'a> {
 
 /// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// Unknown type. In lenient mode, also used for `untyped` of the older Prometheus text format.
     Unknown,
@@ -111,6 +113,7 @@ impl fmt::Display for Kind {
 
 /// What has been read so far. After the last event, it describes the whole document.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Summary {
     /// Number of lines read, including blank, skipped and comment lines.
     pub lines: u64,

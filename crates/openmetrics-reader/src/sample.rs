@@ -91,6 +91,7 @@ impl<'a> Exemplar<'a> {
 
 /// One label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Label<'a> {
     /// Name of the label. Only a quoted name (lenient mode) can contain escapes.
     pub name: Text<'a>,

@@ -42,6 +42,7 @@ fn render(event: Event<'_>) -> String {
             )
         }
         Event::End => "end".to_owned(),
+        _ => unreachable!("an event that this test does not know"),
     }
 }
 

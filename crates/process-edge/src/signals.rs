@@ -17,6 +17,7 @@ const FLUSH_BOUND: Duration = Duration::from_millis(200);
 
 /// A signal that requests a program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Signal {
     /// SIGHUP: the terminal was closed.
     Hangup,

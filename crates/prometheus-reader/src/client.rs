@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_edge::Secret;
-use jiff::Timestamp;
+use http_edge::{Secret, retry_after};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -55,16 +54,9 @@ impl PrometheusClient {
     pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
             .expect("the configuration accepts only authorities that can be used");
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // Following a redirect would send the credentials to an address that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
-        if config.is_loopback() {
-            http = http.no_proxy();
-        } else {
-            http = http.https_only(config.base_url.scheme() == "https");
-        }
+        let is_https = config.base_url.scheme() == "https";
+        let http = http_edge::client(tls, CONNECT_TIMEOUT, config.is_loopback())
+            .https_only(is_https && !config.is_loopback());
         let http = http.build().map_err(|source| {
             let kind = ErrorKind::Unreachable {
                 host: host(&config),
@@ -487,22 +479,6 @@ fn is_too_large(error: &str) -> bool {
         ]
         .into_iter()
         .any(says)
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(24 * 3_600)));
-    }
-    let at = http_date(headers, &header::RETRY_AFTER)?;
-    Duration::try_from(at.duration_since(http_date(headers, &header::DATE)?)).ok()
-}
-
-fn http_date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
-    let text = headers.get(name)?.to_str().ok()?;
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text.trim())
-        .ok()
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! The configuration of a client, validated once, with all mistakes reported together.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_edge::Secret;
 use http_edge::pem::{self, CertificateDer, PemProblem};
+use http_edge::{AddressProblem, Secret};
 use jiff::SignedDuration;
 use secrecy::ExposeSecret;
-use url::{Host, Url};
+use url::Url;
 
 use crate::selector::is_label_name;
 
@@ -173,7 +172,7 @@ impl PrometheusConfig {
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
-        is_loopback(&self.base_url)
+        http_edge::is_loopback(&self.base_url)
     }
 }
 
@@ -325,19 +324,12 @@ impl PrometheusConfigBuilder {
 }
 
 fn base_url(text: &str, allow_plain_http: bool) -> Result<Url, ConfigError> {
-    let url = Url::parse(text.trim()).map_err(|_| ConfigError::NotAUrl)?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ConfigError::Credentials);
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::QueryOrFragment);
-    }
-    match url.scheme() {
-        "https" if url.has_host() => {}
-        "http" if is_loopback(&url) || (allow_plain_http && url.has_host()) => {}
-        "http" | "https" => return Err(ConfigError::NotEncrypted),
-        _ => return Err(ConfigError::NotAUrl),
-    }
+    let url = http_edge::base_url(text.trim(), allow_plain_http).map_err(|problem| match problem {
+        AddressProblem::Credentials => ConfigError::Credentials,
+        AddressProblem::QueryOrFragment => ConfigError::QueryOrFragment,
+        AddressProblem::NotEncrypted => ConfigError::NotEncrypted,
+        _ => ConfigError::NotAUrl,
+    })?;
     let path = url.path().trim_end_matches('/');
     if path.ends_with("/api/v1") || path.contains("/api/v1/") {
         return Err(ConfigError::Route);
@@ -379,15 +371,6 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem>
 
 fn is_sendable(text: &str) -> bool {
     !text.trim().is_empty() && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ impl Presence {
 
 /// Product and version of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerInfo {
     /// Name of the server, if it reports one (Mimir does).
     pub application: Option<String>,

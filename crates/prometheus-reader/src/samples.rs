@@ -20,6 +20,7 @@ const MOST_REMARKS: usize = 20;
 
 /// One stored sample.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SeriesSample<'a> {
     /// The requested family.
     pub family: &'a str,
@@ -53,6 +54,7 @@ pub struct Span {
 
 /// Coverage of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FamilyCoverage {
     /// Name of the family.
     pub family: String,
@@ -110,7 +112,7 @@ impl PrometheusClient {
         query: &Query<'_>,
         mut each: impl FnMut(SeriesSample<'_>),
     ) -> Result<Coverage, Error> {
-        check(query).map_err(|why| Error::new(OPERATION, ErrorKind::Question(why)))?;
+        check(query).map_err(|kind| Error::new(OPERATION, kind))?;
         let groups: Vec<Option<Namespaces>> = match query.namespaces {
             None => vec![None],
             Some(names) => Namespaces::groups(names).into_iter().map(Some).collect(),
@@ -144,19 +146,20 @@ impl PrometheusClient {
     }
 }
 
-fn check(query: &Query<'_>) -> Result<(), String> {
+fn check(query: &Query<'_>) -> Result<(), ErrorKind> {
+    let wrong = |why| Err(ErrorKind::Question(why));
     if query.from > query.to {
-        return Err(format!(
+        return wrong(format!(
             "the span ends at {} before it begins at {}",
             query.to, query.from
         ));
     }
     for (number, family) in query.families.iter().enumerate() {
         if !is_family_name(family) {
-            return Err(format!("`{family}` is not the name of a metric family"));
+            return wrong(format!("`{family}` is not the name of a metric family"));
         }
         if query.families[..number].contains(family) {
-            return Err(format!("`{family}` is requested twice"));
+            return wrong(format!("`{family}` is requested twice"));
         }
     }
     Ok(())

@@ -1,12 +1,10 @@
 //! Posts to an incoming webhook. Its address is a secret, so only its host is ever displayed.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_edge::Secret;
+use http_edge::{AddressProblem, Secret};
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
 
 use crate::message::Message;
 
@@ -73,22 +71,11 @@ impl Config {
 
 /// Returns the host of a webhook's address, and whether it is this machine.
 fn checked(webhook_url: &SecretString) -> Result<(String, bool), ConfigError> {
-    let url = Url::parse(webhook_url.expose_secret()).map_err(|_| ConfigError::NotAUrl)?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ConfigError::Credentials);
-    }
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-        None => return Err(ConfigError::NotAUrl),
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback => {}
-        "http" => return Err(ConfigError::NotEncrypted),
-        _ => return Err(ConfigError::NotAUrl),
-    }
+    let url = http_edge::secret_url(webhook_url.expose_secret()).map_err(|problem| match problem {
+        AddressProblem::Credentials => ConfigError::Credentials,
+        AddressProblem::NotEncrypted => ConfigError::NotEncrypted,
+        _ => ConfigError::NotAUrl,
+    })?;
     let host = url.host_str().unwrap_or_default().to_owned();
     if host.starts_with("hooks.slack")
         && let Some(first) = url.path_segments().and_then(|mut segments| segments.next())
@@ -96,7 +83,7 @@ fn checked(webhook_url: &SecretString) -> Result<(String, bool), ConfigError> {
     {
         return Err(ConfigError::WorkflowTrigger(path));
     }
-    Ok((host, is_loopback))
+    Ok((host, http_edge::is_loopback(&url)))
 }
 
 /// A notification that was not delivered.
@@ -239,24 +226,8 @@ pub struct Webhook {
 
 impl Webhook {
     /// Creates a webhook.
-    ///
-    /// # Panics
-    ///
-    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(
-                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
-            )
-            .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
-        if config.is_loopback {
-            http = http.no_proxy();
-        }
-        let http = http
-            .build()
-            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        let http = http_edge::usual_client(CONNECT_TIMEOUT, config.is_loopback);
         Self::with_http(config, http)
     }
 

@@ -124,19 +124,37 @@ fn cache_folder() -> PathBuf {
     base.join("temporal-dev-server").join(PINNED_VERSION)
 }
 
+/// One way to obtain the command that failed.
+#[derive(Debug, thiserror::Error)]
+enum ObtainError {
+    #[error("there is no build for {system} on {machine}")]
+    NoBuild {
+        system: &'static str,
+        machine: &'static str,
+    },
+    #[error("Go is not installed")]
+    NoGo,
+    #[error("not done in {} min", OBTAIN_TIMEOUT.as_secs() / 60)]
+    TooSlow,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Downloads the official archive, and unpacks it with the system's own tools.
-async fn download(cache: &Path) -> Result<(), String> {
+async fn download(cache: &Path) -> Result<(), ObtainError> {
     let system = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux_amd64",
         ("linux", "aarch64") => "linux_arm64",
         ("macos", "x86_64") => "darwin_amd64",
         ("macos", "aarch64") => "darwin_arm64",
-        (system, machine) => return Err(format!("there is no build for {system} on {machine}")),
+        (system, machine) => return Err(ObtainError::NoBuild { system, machine }),
     };
     let url = format!(
         "https://github.com/temporalio/cli/releases/download/v{PINNED_VERSION}/temporal_cli_{PINNED_VERSION}_{system}.tar.gz"
     );
-    std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
+    std::fs::create_dir_all(cache)?;
     let archive = cache.join("temporal.tar.gz");
     let archive_text = archive.display().to_string();
     run(Command::new("curl").args([
@@ -164,29 +182,23 @@ async fn download(cache: &Path) -> Result<(), String> {
     whole
 }
 
-async fn go_install(cache: &Path) -> Result<(), String> {
+async fn go_install(cache: &Path) -> Result<(), ObtainError> {
     if on_path("go").is_none() {
-        return Err("Go is not installed".to_owned());
+        return Err(ObtainError::NoGo);
     }
-    std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
+    std::fs::create_dir_all(cache)?;
     let module = format!("github.com/temporalio/cli/cmd/temporal@v{PINNED_VERSION}");
     run(Command::new("go").args(["install", &module]).env("GOBIN", cache)).await
 }
 
-async fn run(command: &mut Command) -> Result<(), String> {
+async fn run(command: &mut Command) -> Result<(), ObtainError> {
     let output = tokio::time::timeout(OBTAIN_TIMEOUT, command.kill_on_drop(true).output())
         .await
-        .map_err(|_| format!("not done in {} min", OBTAIN_TIMEOUT.as_secs() / 60))?
-        .map_err(|error| error.to_string())?;
+        .map_err(|_| ObtainError::TooSlow)??;
     if output.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(text
-        .lines()
-        .last()
-        .unwrap_or("it failed without output")
-        .chars()
-        .take(200)
-        .collect())
+    let last = text.lines().last().unwrap_or("it failed without output");
+    Err(ObtainError::Failed(last.chars().take(200).collect()))
 }

@@ -11,6 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server to connect to.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Reached {
     /// Address of the server, `HOST:PORT`.
     pub address: String,

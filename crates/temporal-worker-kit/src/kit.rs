@@ -319,7 +319,7 @@ struct Clients {
 /// An event that a running process handles.
 enum Event {
     Stop,
-    Ended(String, Result<(), String>),
+    Ended(Ended),
     LookAtFiles,
 }
 
@@ -380,18 +380,18 @@ impl Fleet {
                 biased;
                 // An error means a dropped sender, which counts as a stop request.
                 () = async { let _ = stopped.wait_for(|stop| *stop).await; } => Event::Stop,
-                Some((task_queue, outcome)) = self.ended.1.recv() => Event::Ended(task_queue, outcome),
+                Some(outcome) = self.ended.1.recv() => Event::Ended(outcome),
                 _ = ticks.tick(), if has_files => Event::LookAtFiles,
                 never = &mut refusals => match never {},
             };
             match event {
                 Event::Stop => break None,
-                Event::Ended(task_queue, Err(text)) => {
+                Event::Ended(Err(error)) => {
                     let refused = self.health.refused().map(KitError::Refused);
-                    break Some(refused.unwrap_or(KitError::Worker { task_queue, text }));
+                    break Some(refused.unwrap_or(error));
                 }
                 // A worker of an earlier connection.
-                Event::Ended(_, Ok(())) => {}
+                Event::Ended(Ok(())) => {}
                 Event::LookAtFiles => {
                     if let Some((next_generation, next_clients)) = self.reload(&clients).await {
                         generation.stop();

@@ -53,6 +53,7 @@ impl LogSettings {
 
 /// Output format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// Human-readable lines.
     #[default]

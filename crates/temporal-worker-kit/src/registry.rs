@@ -25,6 +25,7 @@ pub struct Registry {
 
 /// One registered name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Registered<'r> {
     /// The task queue.
     pub task_queue: &'r str,

@@ -13,8 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{Deployment, TaskQueue};
 use crate::kit_error::KitError;
 
-/// A worker that ended: its task queue, and the reason if it stopped unexpectedly.
-pub(crate) type Ended = (String, Result<(), String>);
+/// A worker that ended, and why if it was not asked to.
+pub(crate) type Ended = Result<(), KitError>;
 
 /// A function that stops a worker, and its thread.
 type Started = (Box<dyn Fn() + Send + Sync>, JoinHandle<()>);
@@ -86,13 +86,14 @@ fn on_thread(mut worker: Worker, task_queue: &str, ended: UnboundedSender<Ended>
     let task_queue = task_queue.to_owned();
     let thread = std::thread::spawn(move || {
         let run = std::panic::AssertUnwindSafe(|| handle.block_on(worker.run()));
+        let failed = |text| Err(KitError::Worker { task_queue, text });
         let outcome = match std::panic::catch_unwind(run) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(crate::connection::chain(&error)),
-            Err(_) => Err("the worker panicked".to_owned()),
+            Ok(Err(error)) => failed(crate::connection::chain(&error)),
+            Err(_) => failed("the worker panicked".to_owned()),
         };
         // The receiver is dropped only when the process ends anyway.
-        let _ = ended.send((task_queue, outcome));
+        let _ = ended.send(outcome);
     });
     (Box::new(stop), thread)
 }

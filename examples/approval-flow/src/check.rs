@@ -207,7 +207,7 @@ fn check_references(
     let Value::String(text) = value else { return };
     let found = match parts(text) {
         Ok(found) => found,
-        Err(problem) => return reader.wrong(line, path, problem),
+        Err(problem) => return reader.wrong(line, path, problem.to_string()),
     };
     for part in found {
         if let Part::Reference(Reference::Output(id, _)) = part {

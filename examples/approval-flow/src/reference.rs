@@ -23,12 +23,24 @@ pub enum Part<'t> {
     Reference(Reference),
 }
 
+/// A text with a reference that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceError {
+    /// It does not end.
+    #[error("`${{` is not closed by `}}`")]
+    NotClosed,
+    /// It refers to nothing.
+    #[error("`${{{0}}}` must be `${{input.NAME}}` or `${{steps.ID.output}}`")]
+    Form(String),
+}
+
 /// Splits a text into literals and references.
 ///
 /// # Errors
 ///
 /// If a reference is not closed or has an invalid format.
-pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
+pub fn parts(text: &str) -> Result<Vec<Part<'_>>, ReferenceError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -36,7 +48,7 @@ pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
             parts.push(Part::Text(&rest[..start]));
         }
         let after = &rest[start + 2..];
-        let end = after.find('}').ok_or("`${` is not closed by `}`")?;
+        let end = after.find('}').ok_or(ReferenceError::NotClosed)?;
         parts.push(Part::Reference(reference(after[..end].trim())?));
         rest = &after[end + 1..];
     }
@@ -46,7 +58,7 @@ pub fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
-fn reference(text: &str) -> Result<Reference, String> {
+fn reference(text: &str) -> Result<Reference, ReferenceError> {
     let mut keys = text.split('.');
     let parsed = match (keys.next(), keys.next()) {
         (Some("input"), Some(name)) if keys.clone().next().is_none() => {
@@ -58,7 +70,7 @@ fn reference(text: &str) -> Result<Reference, String> {
         )),
         _ => None,
     };
-    parsed.ok_or_else(|| format!("`${{{text}}}` must be `${{input.NAME}}` or `${{steps.ID.output}}`"))
+    parsed.ok_or_else(|| ReferenceError::Form(text.to_owned()))
 }
 
 /// Values of references.

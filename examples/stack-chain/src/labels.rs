@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::windows::Window;
+use crate::windows::{Window, WindowError};
 
 /// A row of the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +166,79 @@ pub struct Mistake {
     pub problem: String,
 }
 
+/// What is wrong with a label, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabelError {
+    /// A label without a value has one.
+    #[error("`{0}` takes no value; write `{0}` alone")]
+    TakesNoValue(String),
+    /// A label with a value has none.
+    #[error("`{label}` needs a value, as in `{example}`")]
+    NeedsValue {
+        /// The label.
+        label: String,
+        /// How it is written.
+        example: &'static str,
+    },
+    /// The setting excludes this way to write it.
+    #[error("`{0}:` is disabled by the setting STACK_CHAIN_LABELS; set it to `both` to use this label")]
+    Disabled(&'static str),
+    /// It should name a stack.
+    #[error("names no stack; add the id of the stack to depend on")]
+    NamesNoStack,
+    /// There is a comma too many.
+    #[error("`{0}` has an empty entry in its list; remove the extra comma")]
+    EmptyEntry(String),
+    /// No stack can have this id.
+    #[error("`{id}` is not a stack id (lower-case letters, digits, `-` and `_`){hint}")]
+    NotAStackId {
+        /// The text.
+        id: String,
+        /// How to write a list, where it looks like one.
+        hint: &'static str,
+    },
+    /// An unknown condition.
+    #[error("`{0}` is not a condition; use on-success, on-failure or always")]
+    NotACondition(String),
+    /// No group can have this name.
+    #[error("`{0}` is not a group name: use up to 64 characters without spaces")]
+    NotAGroup(String),
+    /// Not a number in the range.
+    #[error("`{text}` is not a whole number from {least} to {most}")]
+    NotANumber {
+        /// The text.
+        text: String,
+        /// The lowest number.
+        least: i32,
+        /// The highest number.
+        most: i32,
+    },
+    /// Not a span of time.
+    #[error("`{0}` is not a time from 1s to 7d, such as 90s, 15m, 2h or 1d")]
+    NotATime(String),
+    /// Not a window of time.
+    #[error(transparent)]
+    Window(#[from] WindowError),
+    /// It differs from a known label by a few letters.
+    #[error("`{label}` is unknown; did you mean `{known}`?")]
+    Misspelled {
+        /// The label.
+        label: String,
+        /// The label that was probably meant.
+        known: &'static str,
+    },
+    /// Nothing like it is known.
+    #[error("`{0}` is unknown; `stack-chain labels` lists all labels")]
+    Unknown(String),
+    /// It contradicts an earlier one.
+    #[error("contradicts `{0}`, which is used; remove one of them")]
+    Contradicts(String),
+    /// The stack depends on itself.
+    #[error("the stack depends on itself; remove the label")]
+    OnItself,
+}
+
 /// Parses the labels of a stack. Returns its rules and all mistakes.
 pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, Vec<Mistake>) {
     let mut reader = Reader {
@@ -180,7 +253,7 @@ pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, V
             mistakes.push(Mistake {
                 stack: stack.to_owned(),
                 label: label.clone(),
-                problem,
+                problem: problem.to_string(),
             });
         }
     }
@@ -190,7 +263,7 @@ pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, V
     mistakes.extend(conflicts.into_iter().map(|(label, problem)| Mistake {
         stack: stack.to_owned(),
         label,
-        problem,
+        problem: problem.to_string(),
     }));
     if rules.depends_on.remove(stack) {
         let own = labels
@@ -199,7 +272,7 @@ pub fn parse(stack: &str, labels: &[String], dialect: Dialect) -> (StackRules, V
         mistakes.push(Mistake {
             stack: stack.to_owned(),
             label: own.cloned().unwrap_or_default(),
-            problem: "the stack depends on itself; remove the label".to_owned(),
+            problem: LabelError::OnItself.to_string(),
         });
     }
     (rules, mistakes)
@@ -210,11 +283,11 @@ struct Reader {
     dialect: Dialect,
     /// Labels that may occur only once: prefix and first occurrence.
     given: Vec<(&'static str, String)>,
-    conflicts: Vec<(String, String)>,
+    conflicts: Vec<(String, LabelError)>,
 }
 
 impl Reader {
-    fn label(&mut self, label: &str) -> Result<(), String> {
+    fn label(&mut self, label: &str) -> Result<(), LabelError> {
         let (prefix, value) = match label.split_once(':') {
             Some((prefix, value)) => (prefix, Some(value.trim())),
             None => (label, None),
@@ -236,30 +309,24 @@ impl Reader {
                 self.rules.is_skipped = true;
                 Ok(())
             }
-            ("critical" | "chain-skip", Some(_)) => {
-                Err(format!("`{prefix}` takes no value; write `{prefix}` alone"))
-            }
+            ("critical" | "chain-skip", Some(_)) => Err(LabelError::TakesNoValue(prefix.to_owned())),
             (_, Some(value)) if prefix.starts_with("chain-") => self.option(prefix, value, label),
-            (_, None) if is_option(prefix) => {
-                Err(format!("`{prefix}` needs a value, as in `{}`", example(prefix)))
-            }
+            (_, None) if is_option(prefix) => Err(needs_value(prefix)),
             _ => misspelled(prefix),
         }
     }
 
-    fn dialect_allows(&self, needed: Dialect, name: &str) -> Result<(), String> {
+    fn dialect_allows(&self, needed: Dialect, name: &'static str) -> Result<(), LabelError> {
         if self.dialect == Dialect::Both || self.dialect == needed {
             return Ok(());
         }
-        Err(format!(
-            "`{name}:` is disabled by the setting STACK_CHAIN_LABELS; set it to `both` to use this label"
-        ))
+        Err(LabelError::Disabled(name))
     }
 
-    fn depends_on(&mut self, value: Option<&str>, label: &str, is_list: bool) -> Result<(), String> {
+    fn depends_on(&mut self, value: Option<&str>, label: &str, is_list: bool) -> Result<(), LabelError> {
         let value = value
             .filter(|value| !value.is_empty())
-            .ok_or("names no stack; add the id of the stack to depend on")?;
+            .ok_or(LabelError::NamesNoStack)?;
         let ids: Vec<&str> = if is_list {
             value.split(',').map(str::trim).collect()
         } else {
@@ -267,9 +334,7 @@ impl Reader {
         };
         for id in ids {
             if id.is_empty() {
-                return Err(format!(
-                    "`{label}` has an empty entry in its list; remove the extra comma"
-                ));
+                return Err(LabelError::EmptyEntry(label.to_owned()));
             }
             if !is_stack_id(id) {
                 let hint = if id.contains(',') && !is_list {
@@ -277,18 +342,19 @@ impl Reader {
                 } else {
                     ""
                 };
-                return Err(format!(
-                    "`{id}` is not a stack id (lower-case letters, digits, `-` and `_`){hint}"
-                ));
+                return Err(LabelError::NotAStackId {
+                    id: id.to_owned(),
+                    hint,
+                });
             }
             self.rules.depends_on.insert(id.to_owned());
         }
         Ok(())
     }
 
-    fn option(&mut self, prefix: &str, value: &str, label: &str) -> Result<(), String> {
+    fn option(&mut self, prefix: &str, value: &str, label: &str) -> Result<(), LabelError> {
         if value.is_empty() && is_option(prefix) {
-            return Err(format!("`{prefix}` needs a value, as in `{}`", example(prefix)));
+            return Err(needs_value(prefix));
         }
         match prefix {
             "chain-run" => {
@@ -297,9 +363,7 @@ impl Reader {
                     "on-failure" => Condition::OnFailure,
                     "always" => Condition::Always,
                     _ => {
-                        return Err(format!(
-                            "`{value}` is not a condition; use on-success, on-failure or always"
-                        ));
+                        return Err(LabelError::NotACondition(value.to_owned()));
                     }
                 };
                 self.once("chain-run", label, |rules| rules.condition = condition);
@@ -310,9 +374,7 @@ impl Reader {
             }
             "chain-group" => {
                 if value.contains(char::is_whitespace) || value.len() > 64 {
-                    return Err(format!(
-                        "`{value}` is not a group name: use up to 64 characters without spaces"
-                    ));
+                    return Err(LabelError::NotAGroup(value.to_owned()));
                 }
                 self.once("chain-group", label, |rules| rules.group = Some(value.to_owned()));
             }
@@ -330,18 +392,10 @@ impl Reader {
                     rules.max_per_hour = Some(most);
                 });
             }
-            "chain-window" => self
-                .rules
-                .windows
-                .push(value.parse().map_err(|it| format!("{it}"))?),
-            "chain-blackout" => self
-                .rules
-                .blackouts
-                .push(value.parse().map_err(|it| format!("{it}"))?),
+            "chain-window" => self.rules.windows.push(value.parse()?),
+            "chain-blackout" => self.rules.blackouts.push(value.parse()?),
             _ => {
-                return misspelled(prefix).and(Err(format!(
-                    "`{prefix}` is unknown; `stack-chain labels` lists all labels"
-                )));
+                return misspelled(prefix).and(Err(LabelError::Unknown(prefix.to_owned())));
             }
         }
         Ok(())
@@ -351,10 +405,8 @@ impl Reader {
     /// effect.
     fn once(&mut self, prefix: &'static str, label: &str, apply: impl FnOnce(&mut StackRules)) {
         if let Some((_, first)) = self.given.iter().find(|(known, _)| *known == prefix) {
-            self.conflicts.push((
-                label.to_owned(),
-                format!("contradicts `{first}`, which is used; remove one of them"),
-            ));
+            self.conflicts
+                .push((label.to_owned(), LabelError::Contradicts(first.clone())));
             return;
         }
         self.given.push((prefix, label.to_owned()));
@@ -377,8 +429,15 @@ fn example(prefix: &str) -> &'static str {
         .map_or("", |rule| rule.example)
 }
 
+fn needs_value(prefix: &str) -> LabelError {
+    LabelError::NeedsValue {
+        label: prefix.to_owned(),
+        example: example(prefix),
+    }
+}
+
 /// Returns an error if a prefix differs from a known one by only a few letters.
-fn misspelled(prefix: &str) -> Result<(), String> {
+fn misspelled(prefix: &str) -> Result<(), LabelError> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
     let given = plain(prefix);
     if given.len() < 6 || GRAMMAR.iter().any(|rule| rule.label == prefix) {
@@ -389,7 +448,10 @@ fn misspelled(prefix: &str) -> Result<(), String> {
         .map(|rule| rule.label.split(':').next().unwrap_or_default());
     match known.min_by_key(|known| strsim::damerau_levenshtein(&plain(known), &given)) {
         Some(known) if strsim::damerau_levenshtein(&plain(known), &given) <= usize::from(given.len() > 6) => {
-            Err(format!("`{prefix}` is unknown; did you mean `{known}`?"))
+            Err(LabelError::Misspelled {
+                label: prefix.to_owned(),
+                known,
+            })
         }
         _ => Ok(()),
     }
@@ -403,15 +465,19 @@ pub fn is_stack_id(text: &str) -> bool {
             .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-' || it == '_')
 }
 
-fn number(text: &str, least: i32, most: i32) -> Result<i32, String> {
+fn number(text: &str, least: i32, most: i32) -> Result<i32, LabelError> {
     let number = text
         .parse::<i32>()
         .ok()
         .filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+    number.ok_or_else(|| LabelError::NotANumber {
+        text: text.to_owned(),
+        least,
+        most,
+    })
 }
 
-fn retry_of(text: &str) -> Result<Retry, String> {
+fn retry_of(text: &str) -> Result<Retry, LabelError> {
     let (attempts, wait) = text.split_once(',').map_or((text, None), |(attempts, wait)| {
         (attempts.trim(), Some(wait.trim()))
     });
@@ -425,8 +491,8 @@ fn retry_of(text: &str) -> Result<Retry, String> {
 }
 
 /// Parses a duration such as `90s`, `15m`, `2h` or `1d`, from one second to one week.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time from 1s to 7d, such as 90s, 15m, 2h or 1d");
+pub fn duration(text: &str) -> Result<Duration, LabelError> {
+    let wrong = || LabelError::NotATime(text.to_owned());
     let (count, unit) = text
         .split_at_checked(text.len().saturating_sub(1))
         .ok_or_else(wrong)?;

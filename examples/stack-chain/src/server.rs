@@ -77,8 +77,9 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
                 let answer = json!({ "workflow_id": run_workflow_id(&run.run), "duplicate": !is_new });
                 (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
             }
-            Err(problem) => {
+            Err(error) => {
                 count(&server.metrics.failed);
+                let problem = error.to_string();
                 tracing::error!(problem, run = run.run, stack = run.stack, "webhook not stored");
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -90,8 +91,17 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
     }
 }
 
+/// An event that was not stored.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("Temporal did not accept the event within {} s", STORE.as_secs())]
+    TooSlow,
+    #[error("Temporal did not accept the event: {0}")]
+    NotAccepted(#[source] WorkflowStartError),
+}
+
 /// Starts the workflow for the end of a run. Returns whether it did not exist yet.
-async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, String> {
+async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, StoreError> {
     let event = RunEvent {
         run: run.clone(),
         outcome,
@@ -110,13 +120,10 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
             .await
     };
     match tokio::time::timeout(STORE, started).await {
-        Err(_) => Err(format!(
-            "Temporal did not accept the event within {} s",
-            STORE.as_secs()
-        )),
+        Err(_) => Err(StoreError::TooSlow),
         Ok(Ok(_)) => Ok(true),
         Ok(Err(WorkflowStartError::AlreadyStarted { .. })) => Ok(false),
-        Ok(Err(error)) => Err(format!("Temporal did not accept the event: {error}")),
+        Ok(Err(error)) => Err(StoreError::NotAccepted(error)),
     }
 }
 

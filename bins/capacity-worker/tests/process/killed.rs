@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use capacity_workflows::controller::{Controller, Trigger};
-use capacity_workflows::{Installation, PauseKind, pauses};
+use capacity_workflows::{ControllerPhase, Installation, PauseKind, pauses};
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -110,7 +110,7 @@ async fn a_worker_killed_while_the_first_change_runs_damages_one_namespace() {
 
 async fn until_evaluated(world: &World, evaluations: u64) {
     until_status(world, "evaluated", |status| {
-        status.evaluations >= evaluations && status.phase == "waiting"
+        status.evaluations >= evaluations && status.phase == ControllerPhase::Waiting
     })
     .await;
 }

@@ -36,12 +36,8 @@ async fn the_worker_that_is_left_finishes_the_change_of_one_that_drains() {
     let Some(world) = World::new(200, 2).await else {
         return;
     };
-    let daily = ScheduleOptions {
-        // The test triggers the runs, because the schedule itself has only one per year.
-        minutes: vec![0],
-        hours: vec![0],
-        ..ScheduleOptions::hourly()
-    };
+    // The test triggers the runs, because the schedule itself has only one per year.
+    let daily = ScheduleOptions::hourly().with_minutes([0]).with_hours([0]);
     let schedule = Schedule::new(&world.client, &Installation::default());
     schedule.create(&daily).await.expect("created");
     let mut old = world.worker();

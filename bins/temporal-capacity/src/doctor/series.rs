@@ -44,7 +44,11 @@ pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report
 pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Checks) {
     const CHECK: &str = "throttling";
     match families_of_unknown_throttling(autopilot.metrics(), autopilot.now()).await {
-        Err(error) => report.odd(CHECK, error, "a new kind of throttling would not be detected"),
+        Err(error) => report.odd(
+            CHECK,
+            chain(&error),
+            "a new kind of throttling would not be detected",
+        ),
         Ok(families) if families.is_empty() => {
             report.good(CHECK, "no metric family of an unknown kind of throttling");
         }

@@ -6,8 +6,8 @@ use capacity_autopilot::{ActionName, Plan, PlannedDecision};
 use capacity_engine::explain::{Explanation, Flip, Inputs, Row};
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{
-    Capacity, CapacityInfo, ConsideredOption, Decision, LimitKind, Rate, ReasonCode, ReportedUsage,
-    RequestState, Snapshot, UsageWindow, present_capacity,
+    Capacity, CapacityInfo, ConsideredOption, LimitKind, Rate, ReasonCode, ReportedUsage, RequestState,
+    Snapshot, UsageWindow, present_capacity,
 };
 use capacity_ledger::HistoryRow;
 use comfy_table::{Cell, CellAlignment};
@@ -30,13 +30,13 @@ const DECIDED_AGAIN: &str = "The decision above was re-evaluated by this version
 pub(super) struct Document {
     subject: String,
     at: String,
-    decision: Told,
+    decision: PlannedDecision,
     row: Option<(Row, &'static str)>,
     /// Names and values of the inputs.
     seen: Vec<(String, String)>,
     seen_json: Value,
     options: Vec<ConsideredOption>,
-    flips: Vec<ToldFlip>,
+    flips: Vec<ShownFlip>,
     /// Whether flips were searched for.
     is_searched: bool,
     notes: Vec<String>,
@@ -45,80 +45,57 @@ pub(super) struct Document {
     recorded: Option<Value>,
 }
 
-/// A decision, as it is printed.
-pub(super) struct Told {
-    pub(super) action: String,
-    pub(super) current: Option<u32>,
-    pub(super) wanted: Option<u32>,
-    pub(super) blocked: Option<u32>,
-    pub(super) code: String,
-    pub(super) reason: String,
+fn decision_json(decision: &PlannedDecision) -> Value {
+    json!({
+        "action": decision.action,
+        "current_trus": decision.current_trus,
+        "wanted_trus": decision.wanted_trus,
+        "blocked_trus": decision.blocked_trus,
+        "reason_code": decision.reason_code,
+        "reason": decision.reason,
+    })
 }
 
-impl From<&Decision> for Told {
-    fn from(decision: &Decision) -> Self {
-        let trus = |capacity: Option<Capacity>| capacity.map(Capacity::trus);
-        Self {
-            action: ActionName::from(decision.action).as_str().to_owned(),
-            current: trus(decision.current),
-            wanted: trus(decision.wanted),
-            blocked: trus(decision.blocked),
-            code: decision.reason_code.as_str().to_owned(),
-            reason: decision.reason.clone(),
+/// Returns the action as text, such as `Enable 6 TRUs` or `Keep`.
+fn action_words(decision: &PlannedDecision) -> String {
+    let action = decision.action.as_str();
+    match (decision.action, decision.wanted_trus) {
+        (ActionName::Enable | ActionName::Resize, Some(wanted)) => {
+            format!("{action} {}", render::trus(Some(wanted)))
         }
-    }
-}
-
-impl Told {
-    fn json(&self) -> Value {
-        json!({
-            "action": self.action,
-            "current_trus": self.current,
-            "wanted_trus": self.wanted,
-            "blocked_trus": self.blocked,
-            "reason_code": self.code,
-            "reason": self.reason,
-        })
-    }
-
-    /// Returns the action as text, such as `Enable 6 TRUs` or `Keep`.
-    fn action(&self) -> String {
-        match (self.action.as_str(), self.wanted) {
-            ("Enable" | "Resize", Some(wanted)) => format!("{} {}", self.action, render::trus(Some(wanted))),
-            _ => self.action.clone(),
-        }
+        _ => action.to_owned(),
     }
 }
 
 /// A change of one input that changes the decision.
-pub(super) struct ToldFlip {
+pub(super) struct ShownFlip {
     pub(super) input: String,
     pub(super) is_observed: bool,
     pub(super) from: String,
     pub(super) to: String,
-    pub(super) becomes: Told,
+    pub(super) becomes: PlannedDecision,
 }
 
-impl From<&Flip> for ToldFlip {
+impl From<&Flip> for ShownFlip {
     fn from(flip: &Flip) -> Self {
         Self {
             input: flip.input.clone(),
             is_observed: flip.is_observed,
             from: flip.from.clone(),
             to: flip.to.clone(),
-            becomes: Told::from(&flip.becomes),
+            becomes: PlannedDecision::from(&flip.becomes),
         }
     }
 }
 
-impl ToldFlip {
+impl ShownFlip {
     fn json(&self) -> Value {
         json!({
             "input": self.input,
             "kind": if self.is_observed { "observed" } else { "setting" },
             "from": self.from,
             "to": self.to,
-            "becomes": self.becomes.json(),
+            "becomes": decision_json(&self.becomes),
         })
     }
 
@@ -128,7 +105,7 @@ impl ToldFlip {
             self.input,
             self.to,
             self.from,
-            self.becomes.action(),
+            action_words(&self.becomes),
             self.becomes.reason
         )
     }
@@ -138,10 +115,7 @@ impl Document {
     /// Builds the document for a decision that the engine explained.
     pub(super) fn of(explanation: Explanation, inputs: &Inputs) -> Self {
         let Explanation {
-            decision,
-            row,
-            options,
-            flips,
+            decision, row, flips, ..
         } = explanation;
         Self {
             subject: decision.namespace.to_string(),
@@ -149,10 +123,10 @@ impl Document {
             row: Some((row, decision.reason_code.meaning())),
             seen: seen(inputs),
             seen_json: seen_json(inputs),
-            options,
-            flips: flips.iter().map(ToldFlip::from).collect(),
+            options: decision.options.clone(),
+            flips: flips.iter().map(ShownFlip::from).collect(),
             is_searched: true,
-            decision: Told::from(&decision),
+            decision: PlannedDecision::from(&decision),
             notes: Vec::new(),
             assumed: Vec::new(),
             recorded: None,
@@ -175,14 +149,7 @@ impl Document {
         Self {
             subject: decision.namespace.clone(),
             at: plan.evaluated_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            decision: Told {
-                action: decision.action.as_str().to_owned(),
-                current: decision.current_trus,
-                wanted: decision.wanted_trus,
-                blocked: decision.blocked_trus,
-                code: decision.reason_code.clone(),
-                reason: decision.reason.clone(),
-            },
+            decision: decision.clone(),
             row: Some((row, code.meaning())),
             seen_json: json!({
                 "current_trus": decision.current_trus,
@@ -202,11 +169,11 @@ impl Document {
     /// Builds the document for a decision by break-even in a backtest.
     pub(super) fn of_trace(
         (subject, at): (String, String),
-        decision: Told,
+        decision: PlannedDecision,
         seen: Vec<(String, String)>,
         seen_json: Value,
         options: Vec<ConsideredOption>,
-        flips: Vec<ToldFlip>,
+        flips: Vec<ShownFlip>,
     ) -> Self {
         Self {
             subject,
@@ -227,7 +194,9 @@ impl Document {
     /// Adds the recorded decision and notes where it differs.
     pub(super) fn recorded(&mut self, row: &HistoryRow) {
         let recorded = &row.decision;
-        if recorded.reason_code == self.decision.code && recorded.action == self.decision.action {
+        if recorded.reason_code == self.decision.reason_code
+            && recorded.action == self.decision.action.as_str()
+        {
             self.notes
                 .push(format!("as recorded, by {}: {}", row.by, recorded.reason));
         } else {
@@ -250,7 +219,7 @@ impl Document {
 
     /// Adds the decision from a saved plan and notes where it differs.
     pub(super) fn saved(&mut self, decision: &PlannedDecision) {
-        if decision.reason_code != self.decision.code || decision.action.as_str() != self.decision.action {
+        if decision.reason_code != self.decision.reason_code || decision.action != self.decision.action {
             self.notes.push(format!(
                 "the plan says {} ({}): {}",
                 decision.action.as_str(),
@@ -278,7 +247,7 @@ impl Document {
             "schema": 1,
             "subject": self.subject,
             "at": self.at,
-            "decision": self.decision.json(),
+            "decision": decision_json(&self.decision),
             "row": self.row.map(|(row, meaning)| json!({
                 "number": row.number,
                 "name": row.name,
@@ -286,7 +255,7 @@ impl Document {
             })),
             "seen": self.seen_json,
             "options": self.options.iter().map(option_json).collect::<Vec<_>>(),
-            "flips": self.is_searched.then(|| self.flips.iter().map(ToldFlip::json).collect::<Vec<_>>()),
+            "flips": self.is_searched.then(|| self.flips.iter().map(ShownFlip::json).collect::<Vec<_>>()),
             "assumed": self.assumed,
             "recorded": self.recorded,
         })
@@ -297,14 +266,14 @@ impl Document {
             "{} at {}\n{}: {}\n",
             tables::printable(&self.subject),
             self.at,
-            self.decision.action(),
+            action_words(&self.decision),
             tables::printable(&self.decision.reason)
         );
         if let Some((row, meaning)) = self.row {
             let _ = writeln!(
                 text,
                 "Decided by row {} of 13, {}: {} ({})",
-                row.number, row.name, meaning, self.decision.code
+                row.number, row.name, meaning, self.decision.reason_code
             );
         }
         for note in self.notes.iter().chain(&self.assumed) {
@@ -384,7 +353,7 @@ fn option_json(option: &ConsideredOption) -> Value {
 fn window(snapshot: &Snapshot) -> Option<&UsageWindow> {
     match &snapshot.usage {
         ReportedUsage::Known(window) => Some(window),
-        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => None,
+        _ => None,
     }
 }
 
@@ -410,7 +379,6 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
         say("last request", request_words(request));
     }
     match &snapshot.usage {
-        ReportedUsage::Missing => say("metrics", "none".to_owned()),
         ReportedUsage::Unknown { why } => say("metrics", why.clone()),
         ReportedUsage::Known(window) => {
             let age = inputs.now.duration_since(window.newest().minute).as_secs();
@@ -424,6 +392,7 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
                 window.actions_of_the_hour().whole().to_string(),
             );
         }
+        _ => say("metrics", "none".to_owned()),
     }
     for kind in LimitKind::ALL {
         let known =

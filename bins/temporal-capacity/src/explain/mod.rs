@@ -57,8 +57,11 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     let observed = autopilot.observe(&request, &|_| ()).await;
     bar.finish_and_clear();
     let observed = observed?;
-    for warning in observed.warnings.iter().chain(&observed.errors) {
+    for warning in &observed.account.warnings {
         tracing::warn!("{warning}");
+    }
+    for error in &observed.account.errors {
+        tracing::warn!("{error}");
     }
     let mut inputs = observed.inputs();
     ensure!(

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use capacity_autopilot::{ActionName, PlannedDecision};
 use capacity_backtest::{BacktestPolicy, BreakEven, Decided, Settings, Trace, View, run_policy};
 use capacity_engine::ConsideredOption;
 use capacity_engine::break_even::{
@@ -15,7 +16,7 @@ use capacity_settings::Needs;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::document::{Document, Told, ToldFlip};
+use super::document::{Document, ShownFlip};
 use crate::arguments::{Explain, Global};
 use crate::backtest::{self, Load, parameters};
 use crate::setup;
@@ -139,21 +140,21 @@ fn time_of(minute: i64) -> String {
     Timestamp::from_second(minute * 60).map_or_else(|_| minute.to_string(), |time| time.to_string())
 }
 
-fn told(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Told {
+fn told(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> PlannedDecision {
     let money = |cost: i64| in_dollars(price.of(u64::try_from(cost).unwrap_or(0)));
     let action = match (evaluated.current, outcome.option) {
-        (one, other) if one == other => "Keep",
-        (0, _) => "Enable",
-        (_, 0) => "Disable",
-        _ => "Resize",
+        (one, other) if one == other => ActionName::Keep,
+        (0, _) => ActionName::Enable,
+        (_, 0) => ActionName::Disable,
+        _ => ActionName::Resize,
     };
-    Told {
-        action: action.to_owned(),
-        current: Some(evaluated.current),
-        wanted: Some(outcome.option),
-        blocked: None,
-        code: outcome.rule.name().to_owned(),
+    PlannedDecision {
+        action,
+        current_trus: Some(evaluated.current),
+        wanted_trus: Some(outcome.option),
+        reason_code: outcome.rule.name().to_owned(),
         reason: outcome.sentence(&evaluated.situation(), &money),
+        ..PlannedDecision::default()
     }
 }
 
@@ -227,14 +228,12 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
             (false, _) => "saves less than a change costs, or the history outweighs it".to_owned(),
         };
         let idle = price.of(360_000 * u64::from(option.trus.saturating_sub(1)));
-        ConsideredOption {
-            trus: Capacity::from_trus(option.trus).trus(),
-            limit: u64::try_from(option.limit / 60).unwrap_or(0),
-            idle_hour: idle,
-            cost_actions: cost.and(Some(option.cost)),
-            cost: cost.map(|cost| price.of(cost)),
-            chosen: option.trus == outcome.option,
-            verdict,
+        let limit = u64::try_from(option.limit / 60).unwrap_or(0);
+        let considered = ConsideredOption::new(Capacity::from_trus(option.trus), limit, idle, verdict)
+            .with_chosen(option.trus == outcome.option);
+        match cost {
+            Some(cost) => considered.with_cost(option.cost, price.of(cost)),
+            None => considered,
         }
     };
     costs.map(about).collect()
@@ -250,8 +249,8 @@ struct Input {
     show: fn(u64) -> String,
 }
 
-fn flips(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Vec<ToldFlip> {
-    let mut found: Vec<(bool, u64, ToldFlip)> = Vec::new();
+fn flips(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Vec<ShownFlip> {
+    let mut found: Vec<(bool, u64, ShownFlip)> = Vec::new();
     for input in inputs(evaluated) {
         let at = |value: u64| {
             let mut changed = evaluated.clone();
@@ -264,7 +263,7 @@ fn flips(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Ve
         };
         let changed = at(value);
         let share = value.abs_diff(input.value).saturating_mul(1_000) / input.value.max(1);
-        let flip = ToldFlip {
+        let flip = ShownFlip {
             input: input.name.to_owned(),
             is_observed: input.is_observed,
             from: (input.show)(input.value),

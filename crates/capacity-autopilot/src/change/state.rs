@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Maximum time for one change, waits included, before it is reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 
+// Exhaustive: an order without one of these would be carried out wrongly.
 /// A change to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrder {
@@ -30,6 +31,7 @@ pub struct ChangeOrder {
 
 /// The progress of a change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ChangeState {
     /// The next step.
     pub phase: Phase,
@@ -74,6 +76,7 @@ impl ChangeState {
     }
 }
 
+// Exhaustive: who drives a change must handle whatever may follow a step.
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Next {
@@ -96,6 +99,7 @@ pub enum Next {
 
 /// The outcome of a change, with details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ending {
     /// Outcome of the change.
     pub outcome: Outcome,
@@ -104,6 +108,25 @@ pub struct Ending {
     /// Fields of the spec, other than the capacity, that differ from before. They are a reason to stop
     /// everything.
     pub spec_differences: Vec<String>,
+}
+
+impl Ending {
+    /// Returns an ending that its outcome explains.
+    pub const fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            error: None,
+            spec_differences: Vec::new(),
+        }
+    }
+
+    /// Returns an ending with the reason for it.
+    pub fn because(outcome: Outcome, why: impl Into<String>) -> Self {
+        Self {
+            error: Some(why.into()),
+            ..Self::new(outcome)
+        }
+    }
 }
 
 /// Outcome of a change.
@@ -173,6 +196,7 @@ impl Outcome {
 /// Outcome of one change, as in the plan document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ChangeResult {
     /// Full id of the namespace.
     pub namespace: String,
@@ -189,4 +213,24 @@ pub struct ChangeResult {
     /// Fields of the spec, other than the capacity, that differ after the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spec_differences: Vec<String>,
+}
+
+impl ChangeResult {
+    /// Returns how a change of a namespace from a number of TRUs to another one ended.
+    pub fn new(
+        operation_id: impl Into<String>,
+        namespace: impl Into<String>,
+        (from_trus, to_trus): (u32, u32),
+        ending: Ending,
+    ) -> Self {
+        Self {
+            namespace: namespace.into(),
+            from_trus,
+            to_trus,
+            outcome: ending.outcome,
+            operation_id: operation_id.into(),
+            error: ending.error,
+            spec_differences: ending.spec_differences,
+        }
+    }
 }

@@ -24,6 +24,7 @@ use crate::text::chain;
 /// The inputs of a POST: the version of the namespace and digests of its spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Basis {
     /// The version of the namespace.
     pub resource_version: String,
@@ -97,6 +98,7 @@ pub enum Progressed {
 
 /// One check of a posted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked {
     /// Progress of the change.
     pub progress: Progressed,
@@ -137,10 +139,10 @@ impl ChangeSteps {
                     retry_after: delay,
                 },
                 Consequence::NotPermitted => {
-                    Reading::Ended(ending(Outcome::NotPermitted, not_permitted(&error)))
+                    Reading::Ended(Ending::because(Outcome::NotPermitted, not_permitted(&error)))
                 }
                 Consequence::DecideAgain | Consequence::NothingToChange | Consequence::Stop => {
-                    Reading::Ended(ending(Outcome::Failed, chain(&error)))
+                    Reading::Ended(Ending::because(Outcome::Failed, chain(&error)))
                 }
             },
         }
@@ -162,7 +164,10 @@ impl ChangeSteps {
             })),
             Reading::Ready(_) => {
                 let found = "the namespace changed between the reading and the update";
-                Err(Posting::Ended(ending(Outcome::Superseded, found.to_owned())))
+                Err(Posting::Ended(Ending::because(
+                    Outcome::Superseded,
+                    found.to_owned(),
+                )))
             }
             Reading::Posted => Err(Posting::Accepted {
                 check_after: Duration::ZERO,
@@ -207,13 +212,9 @@ impl ChangeSteps {
     pub async fn read_back(&self, order: &ChangeOrder) -> Result<Ending, cloud_ops_client::Error> {
         let namespace = self.client.namespace(order.namespace.as_str()).await?;
         if present_capacity(&namespace) == Ok(order.to) {
-            return Ok(Ending {
-                outcome: Outcome::Already,
-                error: None,
-                spec_differences: Vec::new(),
-            });
+            return Ok(Ending::new(Outcome::Already));
         }
-        Ok(ending(
+        Ok(Ending::because(
             Outcome::Stuck,
             format!(
                 "the service reports that there is nothing to change, but the namespace has {}; set {} once \
@@ -265,7 +266,7 @@ fn judge(order: &ChangeOrder, namespace: &Namespace) -> Reading {
             resource_version: namespace.resource_version.clone(),
             digests: namespace.spec.digests(),
         }),
-        Some(Next::DecideAgain { found }) => Reading::Ended(ending(Outcome::Superseded, found)),
+        Some(Next::DecideAgain { found }) => Reading::Ended(Ending::because(Outcome::Superseded, found)),
         Some(Next::Ended(ending)) => Reading::Ended(ending),
         Some(Next::After { .. }) => Reading::Posted,
     }
@@ -277,8 +278,10 @@ fn refused_post(error: &cloud_ops_client::Error) -> Posting {
     }
     match consequence(error, Call::Post) {
         Consequence::NothingToChange => Posting::NothingToChange(chain(error)),
-        Consequence::DecideAgain => Posting::Ended(ending(Outcome::Superseded, chain(error))),
-        Consequence::NotPermitted => Posting::Ended(ending(Outcome::NotPermitted, not_permitted(error))),
+        Consequence::DecideAgain => Posting::Ended(Ending::because(Outcome::Superseded, chain(error))),
+        Consequence::NotPermitted => {
+            Posting::Ended(Ending::because(Outcome::NotPermitted, not_permitted(error)))
+        }
         Consequence::ReadBack { delay } | Consequence::Repeat { delay } if !error.is_outcome_unknown() => {
             Posting::NotSent {
                 why: chain(error),
@@ -286,7 +289,7 @@ fn refused_post(error: &cloud_ops_client::Error) -> Posting {
             }
         }
         Consequence::ReadBack { .. } | Consequence::Repeat { .. } => Posting::Uncertain(chain(error)),
-        Consequence::Stop => Posting::Ended(ending(Outcome::Failed, chain(error))),
+        Consequence::Stop => Posting::Ended(Ending::because(Outcome::Failed, chain(error))),
     }
 }
 
@@ -305,7 +308,10 @@ fn shows(namespace: &Namespace, order: &ChangeOrder) -> bool {
 fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: &Namespace) -> Progressed {
     let failed = |word: &str, operation: &AsyncOperation| {
         let reason = operation.failure_reason.as_deref().unwrap_or("no reason given");
-        Progressed::Ended(ending(Outcome::Failed, format!("the operation {word}: {reason}")))
+        Progressed::Ended(Ending::because(
+            Outcome::Failed,
+            format!("the operation {word}: {reason}"),
+        ))
     };
     match operation.map(|operation| (&operation.state, operation)) {
         None if !is_our_operation(order, namespace) => Progressed::NeverPosted,
@@ -323,7 +329,7 @@ fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: 
 /// it.
 fn arrival(order: &ChangeOrder, namespace: &Namespace) -> Progressed {
     match standing(order, namespace) {
-        RequestStanding::Failed => Progressed::Ended(ending(
+        RequestStanding::Failed => Progressed::Ended(Ending::because(
             Outcome::Failed,
             format!(
                 "the capacity request failed; the namespace has {}",
@@ -331,20 +337,8 @@ fn arrival(order: &ChangeOrder, namespace: &Namespace) -> Progressed {
             ),
         )),
         RequestStanding::Completed if present_capacity(namespace) == Ok(order.to) => {
-            Progressed::Ended(Ending {
-                outcome: Outcome::Changed,
-                error: None,
-                spec_differences: Vec::new(),
-            })
+            Progressed::Ended(Ending::new(Outcome::Changed))
         }
         RequestStanding::Completed | RequestStanding::Running => Progressed::Arriving,
-    }
-}
-
-fn ending(outcome: Outcome, error: String) -> Ending {
-    Ending {
-        outcome,
-        error: Some(error),
-        spec_differences: Vec::new(),
     }
 }

@@ -131,11 +131,7 @@ impl<'a> AccountLedger<'a> {
             .remember(async |ledger, account| ledger.policy_states(account, policy).await)
             .await;
         let states = records.into_iter().flatten().map(|record| {
-            let state = PolicyState {
-                version: record.version,
-                minute: record.minute,
-                text: record.state,
-            };
+            let state = PolicyState::new(record.version, record.minute, record.state);
             (record.namespace, state)
         });
         states.collect()

@@ -31,8 +31,8 @@ pub(super) fn inputs_for_ledger(
         .iter()
         .filter(|judged| is_worth_keeping(judged))
         .filter_map(|judged| {
-            let mut own = OwnInputs::from(judged);
-            if evaluation.usage_source == UsageSource::Ledger
+            let mut own = OwnInputs::from(&judged.observed);
+            if evaluation.account.usage_source == UsageSource::Ledger
                 && let ReportedUsage::Known(window) = &own.snapshot.usage
             {
                 // The other minutes are in the ledger already.

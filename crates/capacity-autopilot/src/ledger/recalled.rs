@@ -26,6 +26,7 @@ const SIZES_ASSUMED: &str =
 
 /// A recorded decision from the ledger.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RecalledDecision {
     /// The record.
     pub row: HistoryRow,
@@ -150,11 +151,7 @@ async fn remembered(
     let of_namespace = states
         .into_iter()
         .find(|state| state.namespace == namespace.as_str() && state.minute < minute);
-    Ok(of_namespace.map(|state| PolicyState {
-        version: state.version,
-        minute: state.minute,
-        text: state.state,
-    }))
+    Ok(of_namespace.map(|it| PolicyState::new(it.version, it.minute, it.state)))
 }
 
 fn snapshot(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use capacity_engine::{Action, Capacity, Decision, PolicyRef, PolicyState, Threshold};
+use capacity_engine::{Action, Capacity, ConsideredOption, Decision, PolicyRef, PolicyState, Threshold};
 use capacity_ledger::{
     ChangeRecord, DecisionRecord, EvaluationRecord, LedgerError, PolicyDecisionRecord, PolicyStateRecord,
 };
@@ -84,7 +84,7 @@ pub async fn record_policies(
     let Some(account) = &plan.account else {
         return Ok(());
     };
-    let rules = &evaluation.rules;
+    let rules = &evaluation.account.rules;
     let inputs = inputs_for_ledger(plan, account, evaluation);
     let mut decisions = Vec::new();
     let mut states = Vec::new();
@@ -166,8 +166,16 @@ fn policy_decision(
         blocked_trus: trus(decision.blocked),
         reason_code: decision.reason_code.as_str().to_owned(),
         reason: decision.reason.clone(),
-        options: serde_json::to_string(&decision.options).unwrap_or_else(|_| "[]".to_owned()),
+        options: serde_json::to_string(recorded_options(decision)).unwrap_or_else(|_| "[]".to_owned()),
     }
+}
+
+/// The trace, where it says more than the reason: sizes that guards looked at, or what they were expected to cost.
+fn recorded_options(decision: &Decision) -> &[ConsideredOption] {
+    let options = decision.options.as_slice();
+    let is_priced = options.iter().any(|option| option.cost.is_some());
+    let is_wanted = decision.action.is_change() || decision.blocked.is_some();
+    if is_priced || is_wanted { options } else { &[] }
 }
 
 fn policy_state(

@@ -5,6 +5,22 @@ use std::collections::BTreeMap;
 use capacity_engine::NamespaceId;
 use openmetrics_reader::temporal_cloud::Series;
 
+/// A search for families that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The metrics endpoint could not be read.
+    #[error(transparent)]
+    Endpoint(#[from] openmetrics_reader::scrape::Error),
+    /// What the metrics endpoint answered could not be read.
+    #[error("the metrics cannot be read")]
+    Answer(#[from] openmetrics_reader::Error),
+    /// The Prometheus could not be read.
+    #[cfg(feature = "prometheus")]
+    #[error(transparent)]
+    Prometheus(#[from] prometheus_reader::Error),
+}
+
 /// The family, by the number of the namespace.
 pub(crate) type Busy = BTreeMap<usize, String>;
 

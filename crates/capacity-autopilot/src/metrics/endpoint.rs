@@ -7,11 +7,10 @@ use openmetrics_reader::scrape::{AccountQuery, FamilyQuery, Scraper};
 use openmetrics_reader::temporal_cloud::{Series, UsageFold};
 use openmetrics_reader::{Event, Options, Reader};
 
-use super::busy::{Busy, is_not_zero, number_of};
+use super::busy::{Busy, SearchError, is_not_zero, number_of};
 use super::detail::Detail;
 use super::read::Unread;
 use super::usage::{AccountMetrics, Origin, account_metrics};
-use crate::text::chain;
 
 /// Returns the number of requests needed to read some namespaces.
 pub(crate) fn requests_for(
@@ -72,12 +71,12 @@ pub(crate) async fn read(
 ///
 /// # Errors
 ///
-/// If the families cannot be read; the text contains the reason.
+/// If the families cannot be read.
 pub(crate) async fn busy(
     scraper: &Scraper,
     namespaces: &[NamespaceId],
     families: &[String],
-) -> Result<Busy, String> {
+) -> Result<Busy, SearchError> {
     let queries: Vec<FamilyQuery<'_>> = families
         .iter()
         .map(|name| FamilyQuery {
@@ -91,15 +90,11 @@ pub(crate) async fn busy(
         namespaces: &bare_names(namespaces),
         only_these: true,
     };
-    let answer = scraper
-        .read_account(&query)
-        .await
-        .map_err(|error| chain(&error))?;
+    let answer = scraper.read_account(&query).await?;
     let mut busy = Busy::new();
     for document in &answer.documents {
         for event in Reader::new(document, Options::lenient()) {
-            let event = event.map_err(|error| format!("the metrics cannot be read: {error}"))?;
-            let Event::Sample(sample) = event else { continue };
+            let Event::Sample(sample) = event? else { continue };
             let family = sample.name().unescaped();
             if is_not_zero(sample.value()) && families.iter().any(|it| *it == family) {
                 let number = number_of(&Series::of_sample(&sample), namespaces);
@@ -269,7 +264,8 @@ mod tests {
             let why = metrics.namespaces["pay.a1b2c"]
                 .sample
                 .as_ref()
-                .expect_err("unknown");
+                .expect_err("unknown")
+                .to_string();
             assert!(
                 why.contains("actions is throttled is unknown: a rate of"),
                 "{why}"

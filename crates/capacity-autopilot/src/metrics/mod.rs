@@ -14,6 +14,7 @@ pub(crate) mod recorded;
 mod source;
 mod usage;
 
+pub use busy::SearchError;
 pub(crate) use detail::{Detail, first_detail};
 pub(crate) use families::family_of;
 pub use families::metric_families;

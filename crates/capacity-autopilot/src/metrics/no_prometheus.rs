@@ -5,7 +5,7 @@
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
 
-use super::busy::Busy;
+use super::busy::{Busy, SearchError};
 use super::detail::Detail;
 use super::read::{Read, Unread};
 
@@ -29,7 +29,7 @@ pub(crate) async fn families_like(
     client: &PrometheusClient,
     _: &str,
     _: Timestamp,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, SearchError> {
     match *client {}
 }
 
@@ -38,6 +38,6 @@ pub(crate) async fn busy(
     _: &[NamespaceId],
     _: &[String],
     _: Timestamp,
-) -> Result<Busy, String> {
+) -> Result<Busy, SearchError> {
     match *client {}
 }

@@ -9,6 +9,7 @@ use openmetrics_reader::scrape::ErrorKind;
 use super::history::Histories;
 use super::usage::AccountMetrics;
 use crate::text::chain;
+use crate::warning::ObserveFailure;
 
 /// Wait after a refusal without `Retry-After`.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
@@ -49,11 +50,9 @@ impl Unread {
     }
 
     /// Returns an error message if the key was rejected, because someone has to act.
-    pub(crate) fn rejection(&self) -> Option<String> {
+    pub(crate) fn rejection(&self) -> Option<ObserveFailure> {
         let status = self.rejected?;
-        Some(format!(
-            "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
-        ))
+        Some(ObserveFailure::MetricsRefused { status })
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) const LONGEST_PART: i64 = 360;
 
 /// One recorded minute of one namespace.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct RecordedMinute<'a> {
     /// Full id of the namespace.
     pub namespace: &'a str,

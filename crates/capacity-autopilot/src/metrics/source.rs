@@ -5,6 +5,7 @@ use openmetrics_reader::scrape::Scraper;
 
 use super::prometheus::PrometheusClient;
 
+// Exhaustive: each source is read, checked and paid for in its own way, and a program that asks must notice a new one.
 /// The source of metrics.
 #[cfg_attr(
     not(feature = "prometheus"),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use capacity_engine::{LimitKind, MinuteSample, PerLimit, Rate, Usage, UsageGap};
 use jiff::Timestamp;
-use openmetrics_reader::temporal_cloud::{self, AccountMinute, LimitUsage, NamespaceMinute, Reported};
+use openmetrics_reader::temporal_cloud::{
+    self, AccountMinute, LimitUsage, NamespaceMinute, Reported, Unreadable,
+};
 
 use super::families::limit_of;
 
@@ -19,11 +21,32 @@ const SEVERAL: usize = 3;
 /// Maximum number of unlisted namespaces named in the warning.
 const NAMED_UNLISTED: usize = 5;
 
+/// Why the newest minute of a namespace cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum UnusableMinute {
+    #[error("how much of its {} is throttled is unknown: {why}", kind.noun())]
+    Throttling { kind: LimitKind, why: Unreadable },
+    #[error("the {} of the newest minute are unknown: {}", kind.noun(), listed(why))]
+    Unreadable {
+        kind: LimitKind,
+        why: BTreeSet<Unreadable>,
+    },
+    #[error("only standby series are reported{}, none of an active replica", standby_words(.0))]
+    OnlyStandby(PerLimit<Rate>),
+    #[error("no sample has a time")]
+    NoTime,
+}
+
+fn listed(why: &BTreeSet<Unreadable>) -> String {
+    let why: Vec<String> = why.iter().map(ToString::to_string).collect();
+    why.join(", ")
+}
+
 /// The metrics of one namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NamespaceMetrics {
     /// The newest minute, or why it is unknown.
-    pub(crate) sample: Result<MinuteSample, String>,
+    pub(crate) sample: Result<MinuteSample, UnusableMinute>,
     /// The limits in effect.
     pub(crate) limits: PerLimit<Option<Rate>>,
     /// The limits that on-demand would provide.
@@ -132,9 +155,9 @@ fn rate(reported: temporal_cloud::Rate) -> Rate {
 }
 
 /// Describes which part of a limit's usage cannot be read.
-fn unreadable(usage: &LimitUsage) -> BTreeSet<String> {
+fn unreadable(usage: &LimitUsage) -> BTreeSet<Unreadable> {
     let both = usage.served.unreadable.iter().chain(&usage.throttled.unreadable);
-    both.map(ToString::to_string).collect()
+    both.cloned().collect()
 }
 
 fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> NamespaceMetrics {
@@ -151,23 +174,13 @@ fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> Namespac
     let is_active = |kind| !of(kind).served.is_absent() || !of(kind).throttled.is_absent();
     let mut kinds = LimitKind::ALL.into_iter();
     let unknown = kinds.find(|kind| !is_readable[*kind] && !has_rate(of(*kind)));
-    let sample = if let Some((kind, problem)) = unknown_throttling(minute) {
-        Err(format!(
-            "how much of its {} is throttled is unknown: {problem}",
-            kind.noun()
-        ))
+    let sample = if let Some((kind, why)) = unknown_throttling(minute) {
+        Err(UnusableMinute::Throttling { kind, why })
     } else if let Some(kind) = unknown {
-        let problems: Vec<String> = unreadable(of(kind)).into_iter().collect();
-        Err(format!(
-            "the {} of the newest minute are unknown: {}",
-            kind.noun(),
-            problems.join(", ")
-        ))
+        let why = unreadable(of(kind));
+        Err(UnusableMinute::Unreadable { kind, why })
     } else if minute.has_standby && !LimitKind::ALL.into_iter().any(is_active) {
-        Err(format!(
-            "only standby series are reported{}, none of an active replica",
-            standby_words(&standby)
-        ))
+        Err(UnusableMinute::OnlyStandby(standby))
     } else {
         let time = minute.timestamp_ms;
         let time = time.and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok());
@@ -178,7 +191,7 @@ fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> Namespac
             sample.reported = minute.has_rates();
             sample
         })
-        .ok_or_else(|| "no sample has a time".to_owned())
+        .ok_or(UnusableMinute::NoTime)
     };
     NamespaceMetrics {
         sample,
@@ -205,7 +218,7 @@ fn standby_words(standby: &PerLimit<Rate>) -> String {
 
 /// Returns a limit whose throttling is unreadable, unless something is throttled for certain. Unknown never
 /// counts as quiet.
-fn unknown_throttling(minute: &NamespaceMinute) -> Option<(LimitKind, String)> {
+fn unknown_throttling(minute: &NamespaceMinute) -> Option<(LimitKind, Unreadable)> {
     let throttled = |kind: LimitKind| &minute.of(limit_of(kind)).throttled;
     let is_throttled = |kind: LimitKind| throttled(kind).readable.is_some_and(|rate| !rate.is_zero());
     if LimitKind::ALL.into_iter().any(is_throttled) {
@@ -213,7 +226,7 @@ fn unknown_throttling(minute: &NamespaceMinute) -> Option<(LimitKind, String)> {
     }
     LimitKind::ALL
         .into_iter()
-        .find_map(|kind| Some((kind, throttled(kind).unreadable.first()?.to_string())))
+        .find_map(|kind| Some((kind, throttled(kind).unreadable.first()?.clone())))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub(super) fn is_throttled(snapshot: &Snapshot) -> bool {
                 .into_iter()
                 .any(|kind| !usage[kind].throttled.is_zero())
         }
-        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+        _ => false,
     }
 }
 
@@ -76,6 +76,6 @@ fn is_read_whole(snapshot: &Snapshot) -> bool {
         ReportedUsage::Known(window) => LimitKind::ALL
             .into_iter()
             .all(|kind| window.newest().served_read[kind]),
-        ReportedUsage::Missing | ReportedUsage::Unknown { .. } => false,
+        _ => false,
     }
 }

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use super::candidates::is_throttled;
 use crate::autopilot::Autopilot;
 use crate::namespaces;
+use crate::warning::{ObserveFailure, StoppedAsking};
 
 /// How many capacity infos are requested at a time. The client's own rate limit also applies.
 const CONCURRENT: usize = 8;
@@ -24,7 +25,7 @@ pub(super) struct CapacityInfos<'a> {
     left_out: BTreeSet<NamespaceId>,
     read: BTreeMap<usize, CapacityInfo>,
     /// Why reading stopped early.
-    stopped: Option<&'static str>,
+    stopped: Option<StoppedAsking>,
 }
 
 /// A namespace whose capacity info is needed.
@@ -79,54 +80,44 @@ impl<'a> CapacityInfos<'a> {
         self.stopped = loop {
             match tokio::time::timeout(NO_ANSWER, reads.next()).await {
                 Ok(None) => break None,
-                Ok(Some((_, _, true))) => break Some(RATE_LIMITED),
+                Ok(Some((_, _, true))) => break Some(StoppedAsking::RateLimited),
                 Ok(Some((number, info, false))) => {
                     self.read.insert(number, info);
                 }
-                Err(_) if ops.is_rate_limited() => break Some(RATE_LIMITED),
-                Err(_) => break Some("there was no response"),
+                Err(_) if ops.is_rate_limited() => break Some(StoppedAsking::RateLimited),
+                Err(_) => break Some(StoppedAsking::NoAnswer),
             }
         };
     }
 
-    /// Fills in the capacity infos of candidates. Returns a message about those that could not be read.
-    pub(super) fn fill_in(mut self, snapshots: &mut [Snapshot], candidates: &[usize]) -> Option<String> {
+    /// Fills in the capacity infos of candidates. Returns the failure to read some of them.
+    pub(super) fn fill_in(
+        mut self,
+        snapshots: &mut [Snapshot],
+        candidates: &[usize],
+    ) -> Option<ObserveFailure> {
         let (mut failed, mut left) = (0, BTreeSet::new());
         for number in candidates {
             let snapshot = &mut snapshots[*number];
             snapshot.capacity_info = self.read.remove(number).unwrap_or_else(|| {
                 left.insert(snapshot.namespace.clone());
                 CapacityInfo::Unavailable {
-                    why: self.stopped.unwrap_or_default().to_owned(),
+                    why: self.stopped.map(|why| why.to_string()).unwrap_or_default(),
                 }
             });
             failed += usize::from(matches!(snapshot.capacity_info, CapacityInfo::Unavailable { .. }));
         }
-        let left_count = left.len();
+        let (all, left_count) = (candidates.len(), left.len());
         self.autopilot.leave_out(left);
-        said(candidates.len(), failed - left_count, left_count, self.stopped)
-    }
-}
-
-const RATE_LIMITED: &str = "the Cloud Ops API limits the rate of requests (429)";
-
-fn said(all: usize, failed: usize, left: usize, stopped: Option<&str>) -> Option<String> {
-    let of_all = format!("of {all} {}", if all == 1 { "candidate" } else { "candidates" });
-    match (left, failed) {
-        (0, 0) => None,
-        (0, _) => Some(format!(
-            "the capacity info of {failed} {of_all} could not be read: they are held, and the next evaluation tries again"
-        )),
-        (_, _) => {
-            let others = if failed > 0 {
-                format!("; that of {failed} more could not be read")
-            } else {
-                String::new()
-            };
-            Some(format!(
-                "the capacity info of {left} {of_all} was not read, since {}{others}: they are held, and the next evaluation continues with them",
-                stopped.unwrap_or_default()
-            ))
+        let failed = failed - left_count;
+        match self.stopped.filter(|_| left_count > 0) {
+            Some(why) => Some(ObserveFailure::CapacityInfosLeft {
+                left: left_count,
+                failed,
+                all,
+                why,
+            }),
+            None => (failed > 0).then_some(ObserveFailure::CapacityInfos { failed, all }),
         }
     }
 }

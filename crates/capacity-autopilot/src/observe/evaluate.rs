@@ -2,10 +2,13 @@
 
 use capacity_engine::{AccountView, MetricsHealth, MetricsProblem, ReasonCode};
 
-use super::round::{Infos, Round};
+use super::policies::Judge;
+use super::round::{Infos, observe};
 use super::warnings;
 use crate::autopilot::Autopilot;
-use crate::evaluation::{Evaluation, EvaluationRequest, Judged, Scope};
+use crate::evaluation::{
+    Evaluation, EvaluationRequest, Judged, ObservedAccount, ObservedNamespace, Scope, ShadowDecision,
+};
 use crate::listing::{ObserveError, Progress};
 
 impl Autopilot {
@@ -41,39 +44,55 @@ async fn evaluate(
     request: &EvaluationRequest,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Evaluation, ObserveError> {
-    let (ops_before, metrics_before) = (
-        autopilot.ops().requests_made(),
-        autopilot.metrics().counted_requests(),
-    );
-    let mut warnings = Vec::new();
-    let infos = Infos::OfCandidates;
-    let mut round = Round::observed(autopilot, request, infos, progress, &mut warnings).await?;
-
-    let now = autopilot.now();
-    let decisions = round.decide(now);
+    let observed = observe(autopilot, request, Infos::OfCandidates, progress).await?;
+    let (account, acting, shadow) = (observed.account, observed.acting, observed.shadow);
+    let decide = |observed| judged(observed, &account, &acting, shadow.as_ref());
+    let decisions: Vec<Judged> = observed.namespaces.into_iter().map(decide).collect();
     autopilot.sizes_seen().take(&decisions);
-    for error in &round.errors {
+    for error in &account.errors {
         tracing::warn!("{error}");
     }
-    warnings::of_decisions(&round.account, &decisions, &mut warnings);
-    Ok(Evaluation {
-        evaluated_at: now,
-        account: round.account_id.clone(),
-        metrics_unavailable: metrics_unavailable(&round.account, &decisions),
+    Ok(evaluation_of(account, decisions))
+}
+
+fn judged(
+    observed: ObservedNamespace,
+    account: &ObservedAccount,
+    acting: &Judge,
+    shadow: Option<&Judge>,
+) -> Judged {
+    let (snapshot, now) = (&observed.snapshot, account.at);
+    let (decision, next_state) = acting.decide(snapshot, &account.view, now);
+    let reason = decision.reason_code.as_str();
+    if decision.action.is_change() || decision.announce {
+        tracing::info!(namespace = %decision.namespace, reason, "{decision}");
+    } else {
+        tracing::debug!(namespace = %decision.namespace, reason, "{decision}");
+    }
+    let shadow = shadow.map(|shadow| {
+        let (decision, next_state) = shadow.decide(snapshot, &account.view, now);
+        ShadowDecision { decision, next_state }
+    });
+    Judged {
+        decision,
+        observed,
+        next_state,
+        shadow,
+    }
+}
+
+/// The evaluation that some decisions make.
+pub(super) fn evaluation_of(mut account: ObservedAccount, decisions: Vec<Judged>) -> Evaluation {
+    warnings::of_decisions(&account.view, &decisions, &mut account.warnings);
+    Evaluation {
+        metrics_unavailable: metrics_unavailable(&account.view, &decisions),
+        account,
         decisions,
-        rules: autopilot.settings().rules.clone(),
-        usage_source: round.usage_source(),
-        ledger_problem: round.reading.ledger.failure().map(ToString::to_string),
-        warnings,
-        errors: round.errors,
-        view: round.account,
-        ops_requests: autopilot.ops().requests_made() - ops_before,
-        metrics_requests: autopilot.metrics().counted_requests() - metrics_before,
-    })
+    }
 }
 
 /// The account's metrics are incomplete, or no namespace that was evaluated has usable ones.
-pub(super) fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
+fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
     let mut without_metrics = None;
     for judged in decisions {
         match judged.decision.reason_code {

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use super::policies::Judge;
 use crate::autopilot::Autopilot;
 use crate::evaluation::{EvaluationRequest, Scope};
-use crate::listing::{Names, ObserveError, Progress, account_of, list};
+use crate::listing::{ObserveError, Progress, list};
 use crate::metrics::{
     AccountMetrics, Detail, Histories, MetricsSource, Read, Recalled, Unread, first_detail,
 };
-use crate::namespaces::Listed;
+use crate::namespaces::{Listed, Names, account_of};
 use crate::reading::{Purpose, Reading};
 
 /// Time that must remain until the ledger's newest minute exceeds the allowed age, because the evaluation takes

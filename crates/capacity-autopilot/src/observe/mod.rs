@@ -18,6 +18,5 @@ mod round;
 mod unknown_throttling;
 mod warnings;
 
-pub use observation::{Observation, ObservedNamespace};
+pub use observation::Observation;
 pub use unknown_throttling::families_of_unknown_throttling;
-pub(crate) use warnings::METRICS_UNAVAILABLE;

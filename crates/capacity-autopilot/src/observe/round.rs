@@ -4,7 +4,6 @@ use capacity_engine::{
     AccountView, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode, ReportedUsage,
     Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
-use jiff::Timestamp;
 
 use super::candidates::Candidates;
 use super::capacity_infos::{CapacityInfos, Wanted};
@@ -12,13 +11,14 @@ use super::first::{First, Usage, list_and_read};
 use super::policies::Judge;
 use super::{foreign, moving, unknown_throttling, warnings};
 use crate::autopilot::Autopilot;
-use crate::evaluation::{EvaluationRequest, Judged, Scope, ShadowDecision, UsageSource};
-use crate::listing::{ObserveError, Progress, account_of, in_scope};
+use crate::evaluation::{EvaluationRequest, ObservedAccount, ObservedNamespace, Scope, UsageSource};
+use crate::listing::{ObserveError, Progress, in_scope};
 use crate::metrics::{AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics};
-use crate::namespaces::is_on_demand;
+use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
 use crate::text::{chain, counted};
+use crate::warning::{ObserveFailure, Warning};
 
 /// The view of the account before its metrics are read.
 fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountView {
@@ -29,27 +29,27 @@ fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountVi
 }
 
 /// The state of one evaluation: snapshots of everything in scope, ordered by name.
-pub(super) struct Round<'a> {
+struct Round<'a> {
     autopilot: &'a Autopilot,
-    pub(super) reading: Reading<'a>,
+    reading: Reading<'a>,
     /// Account id, if the namespace ids contain it.
-    pub(super) account_id: Option<String>,
-    pub(super) names: Vec<NamespaceId>,
-    pub(super) versions: Vec<String>,
-    pub(super) snapshots: Vec<Snapshot>,
+    account_id: Option<String>,
+    names: Vec<NamespaceId>,
+    versions: Vec<String>,
+    snapshots: Vec<Snapshot>,
     /// Minutes before the newest ones, for namespaces whose window has not been built yet.
     older: Histories,
     /// Whether the ledger has any minutes.
     has_history: bool,
-    pub(super) account: AccountView,
+    account: AccountView,
     /// Why metrics are read. In a re-evaluation, releases may be based on a fresh and complete minute of the ledger.
     purpose: Purpose,
     /// Failures that do not stop the evaluation.
-    pub(super) errors: Vec<String>,
+    errors: Vec<ObserveFailure>,
     /// The active policy and its state.
-    pub(super) acting: Judge,
+    acting: Judge,
     /// The shadow policy and its state.
-    pub(super) shadow: Option<Judge>,
+    shadow: Option<Judge>,
 }
 
 /// The namespaces whose capacity info is read.
@@ -61,21 +61,87 @@ pub(super) enum Infos {
     OfAll,
 }
 
+/// The result of a round, and the policies that decide on it.
+pub(super) struct Observed {
+    pub(super) account: ObservedAccount,
+    /// Sorted by name.
+    pub(super) namespaces: Vec<ObservedNamespace>,
+    pub(super) acting: Judge,
+    pub(super) shadow: Option<Judge>,
+}
+
+/// Reads everything that decisions are based on.
+///
+/// # Errors
+///
+/// If the account cannot be listed.
+pub(super) async fn observe(
+    autopilot: &Autopilot,
+    request: &EvaluationRequest,
+    infos: Infos,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Observed, ObserveError> {
+    let requests = || {
+        (
+            autopilot.ops().requests_made(),
+            autopilot.metrics().counted_requests(),
+        )
+    };
+    let (ops_before, metrics_before) = requests();
+    let mut warnings = Vec::new();
+    // Boxed, because the layout of its callers would otherwise be nested too deeply for the compiler.
+    let round = Box::pin(Round::observed(
+        autopilot,
+        request,
+        infos,
+        progress,
+        &mut warnings,
+    ))
+    .await?;
+    let (ops_after, metrics_after) = requests();
+    Ok(Observed {
+        account: ObservedAccount {
+            at: autopilot.now(),
+            rules: autopilot.settings().rules.clone(),
+            usage_source: round.usage_source(),
+            ledger_problem: round.reading.ledger.failure().map(ToString::to_string),
+            id: round.account_id,
+            warnings,
+            errors: round.errors,
+            view: round.account,
+            ops_requests: ops_after - ops_before,
+            metrics_requests: metrics_after - metrics_before,
+        },
+        namespaces: round
+            .snapshots
+            .into_iter()
+            .zip(round.versions)
+            .map(|(snapshot, resource_version)| ObservedNamespace {
+                state: round.acting.state(&snapshot.namespace).cloned(),
+                snapshot,
+                resource_version,
+            })
+            .collect(),
+        acting: round.acting,
+        shadow: round.shadow,
+    })
+}
+
 impl<'a> Round<'a> {
     /// Reads everything that decisions are based on.
     ///
     /// # Errors
     ///
     /// If the account cannot be listed.
-    pub(super) async fn observed(
+    async fn observed(
         autopilot: &'a Autopilot,
         request: &EvaluationRequest,
         infos: Infos,
         progress: &(dyn Fn(Progress) + Sync),
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self, ObserveError> {
         let (listed, early) = list_and_read(autopilot, request, progress).await?;
-        warnings::of_clock(autopilot.clock_skew(), warnings);
+        warnings.extend(autopilot.clock_skew().map(|behind| Warning::Clock { behind }));
         warnings::of_filters(autopilot, &listed, warnings);
         let account_id = account_of(listed.iter().map(|listed| &listed.id));
         let (mut names, mut versions, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
@@ -123,7 +189,7 @@ impl<'a> Round<'a> {
         detail: Detail,
         infos: Infos,
         progress: &(dyn Fn(Progress) + Sync),
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) {
         let mut capacity_infos = CapacityInfos::new(self.autopilot);
         // While the ledger fails, nothing is released, so wait for the final candidates.
@@ -163,7 +229,7 @@ impl<'a> Round<'a> {
         is_remembered: bool,
         detail: Detail,
         progress: &(dyn Fn(Progress) + Sync),
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) {
         let candidates = self.candidates();
         let numbers = match (is_remembered, detail) {
@@ -182,13 +248,13 @@ impl<'a> Round<'a> {
             note_unread(snapshot);
         }
         if let Some(error) = self.reading.ledger.failure() {
-            warnings.push(error.to_string());
+            warnings.push(Warning::Ledger(error.to_string()));
             self.account.restrictions.push(ledger_unavailable(error));
         }
     }
 
     /// Fills in the usage that was read first.
-    async fn take(&mut self, usage: Usage, whole_account: bool, warnings: &mut Vec<String>) {
+    async fn take(&mut self, usage: Usage, whole_account: bool, warnings: &mut Vec<Warning>) {
         match usage {
             Usage::Remembered(newest) => self.fill_all(newest),
             Usage::Read(Err(unread)) => {
@@ -222,7 +288,7 @@ impl<'a> Round<'a> {
     }
 
     /// Reads all metrics of some namespaces, replacing what was known before.
-    async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<String>) {
+    async fn read_details(&mut self, numbers: &[usize], warnings: &mut Vec<Warning>) {
         let names: Vec<NamespaceId> = numbers.iter().map(|number| self.names[*number].clone()).collect();
         let purpose = self.purpose;
         let read = self.reading.read(&names, Detail::Everything, true, purpose).await;
@@ -268,7 +334,7 @@ impl<'a> Round<'a> {
     }
 
     /// Namespaces that are throttled in a way that this version does not know are not scaled down.
-    async fn look_for_unknown_throttling(&mut self, warnings: &mut Vec<String>) {
+    async fn look_for_unknown_throttling(&mut self, warnings: &mut Vec<Warning>) {
         let candidates = self.candidates().of_acting(&self.snapshots).into_iter();
         let scaled_down: Vec<NamespaceId> = candidates
             .filter(|number| !is_on_demand(&self.snapshots[*number]))
@@ -276,9 +342,7 @@ impl<'a> Round<'a> {
             .collect();
         match unknown_throttling::restrictions(self.autopilot, &scaled_down).await {
             Ok(restrictions) => self.account.restrictions.extend(restrictions),
-            Err(why) => warnings.push(format!(
-                "cannot check for kinds of throttling that this version does not know: {why}"
-            )),
+            Err(error) => warnings.push(Warning::UnknownThrottling(chain(&error))),
         }
     }
 
@@ -294,7 +358,7 @@ impl<'a> Round<'a> {
     }
 
     /// Runs the first pass of the pure rule on what is known now.
-    pub(super) fn candidates(&self) -> Candidates<'_> {
+    fn candidates(&self) -> Candidates<'_> {
         Candidates {
             acting: &self.acting,
             shadow: self.shadow.as_ref(),
@@ -304,7 +368,7 @@ impl<'a> Round<'a> {
     }
 
     /// Returns where the data of the last hour came from.
-    pub(super) fn usage_source(&self) -> UsageSource {
+    fn usage_source(&self) -> UsageSource {
         match (self.autopilot.metrics(), self.autopilot.ledger()) {
             (MetricsSource::Prometheus(_), _) => UsageSource::Prometheus,
             (MetricsSource::Endpoint(_), Some(_)) if self.reading.ledger.failure().is_none() => {
@@ -312,34 +376,6 @@ impl<'a> Round<'a> {
             }
             (MetricsSource::Endpoint(_), _) => UsageSource::OneMinute,
         }
-    }
-
-    pub(super) fn decide(&mut self, now: Timestamp) -> Vec<Judged> {
-        let snapshots = std::mem::take(&mut self.snapshots);
-        let versions = std::mem::take(&mut self.versions);
-        let pairs = snapshots.into_iter().zip(versions);
-        pairs
-            .map(|(snapshot, version)| {
-                let (decision, next_state) = self.acting.decide(&snapshot, &self.account, now);
-                let reason = decision.reason_code.as_str();
-                if decision.action.is_change() || decision.announce {
-                    tracing::info!(namespace = %decision.namespace, reason, "{decision}");
-                } else {
-                    tracing::debug!(namespace = %decision.namespace, reason, "{decision}");
-                }
-                Judged {
-                    decision,
-                    resource_version: version,
-                    next_state,
-                    shadow: self.shadow.as_ref().map(|shadow| {
-                        let (decision, next_state) = shadow.decide(&snapshot, &self.account, now);
-                        ShadowDecision { decision, next_state }
-                    }),
-                    state: self.acting.state(&snapshot.namespace).cloned(),
-                    snapshot,
-                }
-            })
-            .collect()
     }
 }
 
@@ -400,7 +436,7 @@ fn fill(
     });
     snapshot.usage = match metrics.sample {
         Ok(newest) => ReportedUsage::Known(older.take_window(&snapshot.namespace, newest)),
-        Err(why) => ReportedUsage::Unknown { why },
+        Err(why) => ReportedUsage::Unknown { why: why.to_string() },
     };
 }
 

@@ -7,8 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use openmetrics_reader::temporal_cloud::{Family, PREFIX};
 
 use crate::autopilot::Autopilot;
-use crate::metrics::{MetricsSource, endpoint, prometheus};
-use crate::text::chain;
+use crate::metrics::{MetricsSource, SearchError, endpoint, prometheus};
 
 const WORD: &str = "throttled";
 /// The service rarely adds families, and each lookup takes a request.
@@ -27,13 +26,13 @@ fn unknown_throttled_families(names: impl IntoIterator<Item = String>) -> Vec<St
 ///
 /// # Errors
 ///
-/// If the families cannot be listed; the text contains the reason.
+/// If the families cannot be listed.
 pub async fn families_of_unknown_throttling(
     source: &MetricsSource,
     now: Timestamp,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, SearchError> {
     let names = match source {
-        MetricsSource::Endpoint(scraper) => scraper.families().await.map_err(|error| chain(&error))?,
+        MetricsSource::Endpoint(scraper) => scraper.families().await?,
         MetricsSource::Prometheus(client) => prometheus::families_like(client, WORD, now).await?,
     };
     Ok(unknown_throttled_families(names))
@@ -43,11 +42,11 @@ pub async fn families_of_unknown_throttling(
 ///
 /// # Errors
 ///
-/// If this cannot be determined; the text contains the reason.
+/// If this cannot be determined.
 pub(super) async fn restrictions(
     autopilot: &Autopilot,
     namespaces: &[NamespaceId],
-) -> Result<Vec<Restriction>, String> {
+) -> Result<Vec<Restriction>, SearchError> {
     if namespaces.is_empty() {
         return Ok(Vec::new());
     }
@@ -74,7 +73,7 @@ pub(super) async fn restrictions(
         .collect())
 }
 
-async fn known_lately(autopilot: &Autopilot) -> Result<Vec<String>, String> {
+async fn known_lately(autopilot: &Autopilot) -> Result<Vec<String>, SearchError> {
     let now = autopilot.now();
     let mut remembered = autopilot.unknown_throttling().lock().await;
     if let Some((at, families)) = &*remembered

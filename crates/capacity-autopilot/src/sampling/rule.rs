@@ -36,6 +36,7 @@ pub enum Sampling {
 /// The first of the three modes that yields enough known minutes of an hour within the budget is used. If
 /// none does, the last one is used as often as the budget allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SamplingRule {
     /// Which families are sampled.
     pub sampling: Sampling,

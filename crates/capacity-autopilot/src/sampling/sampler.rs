@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::rule::{MINUTE, Sampling, sampling_rule};
 use crate::autopilot::Autopilot;
-use crate::listing::{account_of, list};
+use crate::listing::{ObserveError, list};
 use crate::metrics::{AccountMetrics, Detail, NamespaceMetrics, Unread};
-use crate::namespaces::is_on_demand;
+use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
 use crate::text::chain;
 
@@ -28,6 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// The result of a round of sampling.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sampled {
     /// The newest minute that was read; `None` if none was.
     pub minute: Option<Timestamp>,
@@ -81,7 +82,7 @@ impl<'a> Sampler<'a> {
         if let Err(problem) = self.list().await
             && self.names.is_empty()
         {
-            return self.failed(Unread::because(problem), MINUTE);
+            return self.failed(Unread::because(chain(&problem)), MINUTE);
         }
         let rule = sampling_rule(self.autopilot.metrics(), &self.names, &self.provisioned);
         let autopilot = self.autopilot;
@@ -124,15 +125,13 @@ impl<'a> Sampler<'a> {
     }
 
     /// Lists the namespaces, unless that was done recently.
-    async fn list(&mut self) -> Result<(), String> {
+    async fn list(&mut self) -> Result<(), ObserveError> {
         let now = self.autopilot.now();
         let is_recent = |at: Timestamp| now.duration_since(at) < LIST_AGAIN;
         if self.listed_at.is_some_and(is_recent) {
             return Ok(());
         }
-        let listed = list(self.autopilot, &|_| (), || ())
-            .await
-            .map_err(|error| chain(&error))?;
+        let listed = list(self.autopilot, &|_| (), || ()).await?;
         let provisioned = listed.iter().filter(|listed| !is_on_demand(&listed.snapshot));
         self.provisioned = provisioned.map(|listed| listed.id.clone()).collect();
         self.names = listed.into_iter().map(|listed| listed.id).collect();

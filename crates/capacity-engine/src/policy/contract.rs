@@ -17,7 +17,7 @@ use crate::limit::PerLimit;
 use crate::pricing::ActionPrice;
 use crate::rate::Rate;
 use crate::snapshot::Snapshot;
-use crate::usage::UsageWindow;
+use crate::window::UsageWindow;
 
 /// Turns what is known about one namespace into a target capacity.
 ///
@@ -109,6 +109,7 @@ pub struct PolicyView<'a> {
 
 /// The state that a policy stores for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PolicyState {
     /// Version of the state format.
     pub version: i64,
@@ -118,12 +119,25 @@ pub struct PolicyState {
     pub text: String,
 }
 
+impl PolicyState {
+    /// Returns a state.
+    pub fn new(version: i64, minute: i64, text: impl Into<String>) -> Self {
+        Self {
+            version,
+            minute,
+            text: text.into(),
+        }
+    }
+}
+
 /// The result of a policy: a target, and the state to store.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PolicyTarget {
     /// The target.
     pub wish: Wish,
-    /// Options that the policy compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty if it compared none.
+    /// Options that the policy compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty if it compared none. An empty verdict is
+    /// filled in with the result of restrictions and guards.
     pub options: Vec<ConsideredOption>,
     /// State to store. It must not assume that a change is made: restrictions, guards or the service may
     /// prevent it.
@@ -195,6 +209,21 @@ impl PolicyTarget {
             because: because.into(),
         }
         .into()
+    }
+
+    /// Adds what was compared.
+    #[must_use]
+    pub fn with_options(self, options: Vec<ConsideredOption>) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Adds what to store.
+    #[must_use]
+    pub fn with_next_state(self, state: PolicyState) -> Self {
+        Self {
+            next_state: Some(state),
+            ..self
+        }
     }
 }
 

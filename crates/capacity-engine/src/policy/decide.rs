@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::contract::{self, CapacityPolicy, PolicyState, PolicyTarget, PolicyView, Wish};
 use super::rules::Rules;
 use super::throttling::most_throttled;
+use super::trace::trace;
 use super::verdict::Verdict;
 use super::words::standby_note;
 use super::{guards, judgement};
@@ -12,7 +13,7 @@ use crate::capacity::{Capacity, RequestState};
 use crate::decision::{Action, ConsideredOption, Decision, DecisionPrice, ReasonCode};
 use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
-use crate::usage::UsageWindow;
+use crate::window::UsageWindow;
 
 /// Decides about one namespace, using the stored state of the policy, and returns the state to store next.
 /// Total: every snapshot gets a decision.
@@ -59,10 +60,9 @@ fn decide_by(
     };
     let PolicyTarget {
         wish,
-        mut options,
+        options,
         next_state,
     } = target(&judged, account, rules, state, now);
-    options.truncate(PolicyTarget::MOST_OPTIONS);
     let mut verdict = match wish {
         Wish::Keep {
             code,
@@ -172,7 +172,7 @@ fn conclude(
     rules: &Rules,
     policy: &dyn CapacityPolicy,
     verdict: Verdict,
-    options: Vec<ConsideredOption>,
+    compared: Vec<ConsideredOption>,
 ) -> Decision {
     let current = judgement::present(snapshot).ok();
     let wanted = match verdict.action {
@@ -186,7 +186,6 @@ fn conclude(
     };
     let newest = window.map(UsageWindow::newest);
     let throttling = newest.and_then(|newest| most_throttled(newest, &snapshot.limits));
-    let sizes = verdict.sizes.filter(|_| options.is_empty());
     let price = &rules.prices;
     let idle_hour = |capacity: Option<Capacity>| capacity.map(|capacity| price.idle_hour(capacity));
     let decision = Decision {
@@ -210,15 +209,11 @@ fn conclude(
         sample_minute: newest.map(|sample| sample.minute),
         known_minutes: window.map(UsageWindow::known_minutes),
         policy: policy.name().to_owned(),
-        options,
+        options: Vec::new(),
     };
-    // The options that the policy compared are more detailed than those of the guards.
-    match sizes {
-        Some(sizes) => Decision {
-            options: sizes.options(snapshot, &decision),
-            ..decision
-        },
-        None => decision,
+    Decision {
+        options: trace(snapshot, &decision, compared, verdict.sizes.as_ref()),
+        ..decision
     }
 }
 

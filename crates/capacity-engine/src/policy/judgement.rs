@@ -6,12 +6,12 @@ use super::contract::CapacityPolicy;
 use super::rules::Rules;
 use super::verdict::Verdict;
 use super::words::{at_minute, minutes, span};
-use crate::capacity::{Capacity, CapacityRequest, RequestState, present_capacity};
+use crate::capacity::{Capacity, CapacityRequest, RequestState, UnknownCapacity, present_capacity};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 use crate::snapshot::{AccountView, MetricsHealth, MovingReplica, ReportedUsage, Since, Snapshot};
-use crate::usage::UsageWindow;
+use crate::window::UsageWindow;
 
 /// A namespace that can be evaluated: its optional values are known.
 pub(super) struct Judged<'a> {
@@ -57,7 +57,7 @@ pub(super) fn judge<'a>(
     })
 }
 
-pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, String> {
+pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, UnknownCapacity> {
     present_capacity(&snapshot.status, &snapshot.spec, snapshot.latest_request.as_ref())
 }
 

@@ -13,6 +13,8 @@ mod decide;
 pub mod explain;
 mod guards;
 mod judgement;
+mod options;
+mod row;
 mod rules;
 mod settings;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod properties;
 mod restrictions;
 mod rows;
 mod sentences;
+mod trace;
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::contract::{CapacityPolicy, PolicyTarget, PolicyView, Wish};
+use super::options::{Namespace, kept};
 use super::settings::Bounds;
 use super::throttling::{Throttling, most_throttled};
 use super::words::gap_words;
 use crate::capacity::{Capacity, Trus};
-use crate::decision::ReasonCode;
+use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::LimitKind;
 use crate::pricing::{ActionPrice, in_dollars, minimum_actions_per_hour, shortfall};
 use crate::rate::thousands;
-use crate::usage::UsageWindow;
+use crate::window::UsageWindow;
 
 /// A default size above the largest allowed size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +125,11 @@ fn rule(judged: &PolicyView<'_>, settings: &ThresholdSettings) -> PolicyTarget {
             ReasonCode::Throttled,
             throttled_words(judged, &throttling),
         ),
-        (Capacity::OnDemand, None) => on_demand(judged),
+        (Capacity::OnDemand, None) => {
+            let (code, reason) = on_demand(judged);
+            let not_needed = |_| "not needed: nothing is throttled".to_owned();
+            PolicyTarget::keep(code, reason).with_options(kept_options(judged, code, not_needed))
+        }
     }
 }
 
@@ -141,12 +146,53 @@ fn throttled_while_provisioned(judged: &PolicyView<'_>, trus: Trus, throttling: 
         },
     );
     let reason = format!("{} with {trus}; {advice}", throttled_words(judged, throttling));
-    Wish::Keep {
-        code: ReasonCode::ThrottledWhileProvisioned,
+    let code = ReasonCode::ThrottledWhileProvisioned;
+    let target = PolicyTarget::from(Wish::Keep {
+        code,
         reason,
         announce: true,
+    });
+    target.with_options(kept_options(judged, code, |other| {
+        if other > judged.present {
+            "this policy does not scale up further".to_owned()
+        } else {
+            "not released while throttled".to_owned()
+        }
+    }))
+}
+
+/// The trace of a decision to keep the current size.
+fn kept_options(
+    judged: &PolicyView<'_>,
+    code: ReasonCode,
+    why_no_other: impl Fn(Capacity) -> String,
+) -> Vec<ConsideredOption> {
+    let verdict = |capacity: Capacity| {
+        if capacity == judged.present {
+            kept(code)
+        } else {
+            why_no_other(capacity)
+        }
+    };
+    namespace(judged).options([], Some(judged.present), verdict)
+}
+
+/// The trace of the wish to release everything; restrictions and guards add what became of it.
+fn release_options(judged: &PolicyView<'_>, used: &str) -> Vec<ConsideredOption> {
+    let verdict = |capacity: Capacity| match capacity {
+        Capacity::OnDemand => String::new(),
+        _ if capacity == judged.present => format!("current: {used}"),
+        Capacity::Provisioned(_) => "this policy releases all of the capacity or none".to_owned(),
+    };
+    namespace(judged).options([], Some(Capacity::OnDemand), verdict)
+}
+
+fn namespace<'a>(judged: &PolicyView<'a>) -> Namespace<'a> {
+    Namespace {
+        snapshot: judged.snapshot,
+        current: Some(judged.present),
+        prices: judged.prices,
     }
-    .into()
 }
 
 /// Formats the throttling: `12.5% of actions throttled (70.0 of 560.0/s) at the limit of 500/s`.
@@ -175,24 +221,40 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
         counted(hour.whole()),
         estimate_note(window)
     );
+    let threshold = |side: &str| {
+        format!(
+            "{} actions in the last hour, {side} the threshold of {}",
+            thousands(hour.whole()),
+            thousands(settings.min_actions_per_hour)
+        )
+    };
     if !hour.is_below(settings.min_actions_per_hour) {
         let reason = format!(
             "{used} with {trus}{}",
             unused_minimum(hour.whole(), judged.prices, trus)
         );
-        return PolicyTarget::keep(ReasonCode::InUse, reason);
+        let code = ReasonCode::InUse;
+        return PolicyTarget::keep(code, reason).with_options(kept_options(judged, code, |other| {
+            if other == Capacity::OnDemand {
+                format!("not released: {}", threshold("not below"))
+            } else {
+                "this policy does not change between sizes".to_owned()
+            }
+        }));
     }
+    let options = release_options(judged, &threshold("below"));
     let because = format!(
         "{used}, below the threshold of {}",
         thousands(settings.min_actions_per_hour)
     );
     let held = |code, reason| {
         let blocked = Some(Capacity::OnDemand);
-        PolicyTarget::from(Wish::Hold {
+        let target = PolicyTarget::from(Wish::Hold {
             code,
             reason,
             blocked,
-        })
+        });
+        target.with_options(options.clone())
     };
     if window.is_estimate() && !judged.guards.disable_on_estimate {
         let missing = window.minutes_missing();
@@ -217,7 +279,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
         );
         return held(ReasonCode::EstimateOnly, reason);
     }
-    PolicyTarget::change(Capacity::OnDemand, ReasonCode::Idle, because)
+    PolicyTarget::change(Capacity::OnDemand, ReasonCode::Idle, because).with_options(options)
 }
 
 /// Formats what an hour below its minimum costs.
@@ -235,16 +297,16 @@ fn unused_minimum(actions: u128, prices: &ActionPrice, trus: Trus) -> String {
 }
 
 /// Returns the target for a namespace that is on-demand and not throttled.
-pub(super) fn on_demand(judged: &PolicyView<'_>) -> PolicyTarget {
+pub(super) fn on_demand(judged: &PolicyView<'_>) -> (ReasonCode, String) {
     let sample = judged.window.newest();
     let limit = judged.limits[LimitKind::Actions].limit();
     if sample.reported {
         let actions = sample.usage[LimitKind::Actions].served.measured();
         let reason = format!("on-demand, {actions} of {limit} actions/s");
-        PolicyTarget::keep(ReasonCode::Quiet, reason)
+        (ReasonCode::Quiet, reason)
     } else {
         let reason = format!("on-demand, no usage reported, limit of {limit} actions/s");
-        PolicyTarget::keep(ReasonCode::IdleOnDemand, reason)
+        (ReasonCode::IdleOnDemand, reason)
     }
 }
 

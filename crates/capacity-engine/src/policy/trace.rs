@@ -1,13 +1,16 @@
-//! Records the sizes that the guards of a decision considered, so that `explain` prints what the engine did.
+//! The trace of a decision: every size that could have been chosen, and what the engine made of it.
+//!
+//! It comes from who decided: the sizes that guards looked at, what the policy compared, or the check that ended the judgment
+//! before any size was considered.
 
 use super::contract::PolicyTarget;
+use super::options::{Namespace, kept, meaning};
+use super::row::row_of;
 use super::settings::Bounds;
 use super::threshold::Threshold;
 use crate::capacity::{Capacity, Trus};
 use crate::decision::{ConsideredOption, Decision};
-use crate::limit::LimitKind;
-use crate::rate::Rate;
-use crate::snapshot::{CapacityInfo, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// The sizes of the ladder, each with the result of the guards. The chosen size is one of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,16 +49,6 @@ impl Sizes {
         }
     }
 
-    /// Returns the options of a decision that chose from these sizes, or was held after considering them.
-    pub(super) fn options(&self, snapshot: &Snapshot, decision: &Decision) -> Vec<ConsideredOption> {
-        let steps = self.fits.iter().map(|(step, _)| Capacity::Provisioned(*step));
-        let mut options = options_of(snapshot, decision, steps, |capacity| {
-            self.verdict(decision, capacity)
-        });
-        options.truncate(PolicyTarget::MOST_OPTIONS);
-        options
-    }
-
     fn verdict(&self, decision: &Decision, capacity: Capacity) -> String {
         if let Some(verdict) = chosen_or_held(decision, capacity) {
             return verdict;
@@ -85,48 +78,70 @@ impl Sizes {
     }
 }
 
-/// Lists on-demand, the given sizes, and the current, wanted and blocked sizes, smallest first, each with its
-/// verdict.
-pub(super) fn options_of(
+/// Returns the trace of a decision: the options that its policy compared, else the sizes that its guards considered, else why none was
+/// considered.
+pub(super) fn trace(
     snapshot: &Snapshot,
     decision: &Decision,
-    sizes: impl Iterator<Item = Capacity>,
-    verdict: impl Fn(Capacity) -> String,
+    compared: Vec<ConsideredOption>,
+    sizes: Option<&Sizes>,
 ) -> Vec<ConsideredOption> {
-    let known = [decision.current, decision.wanted, decision.blocked];
-    let mut capacities: Vec<Capacity> = std::iter::once(Capacity::OnDemand)
-        .chain(sizes)
-        .chain(known.into_iter().flatten())
-        .collect();
-    capacities.sort_unstable();
-    capacities.dedup();
-    let about = |capacity: Capacity| ConsideredOption {
-        trus: capacity.trus(),
-        limit: limit_of(snapshot, decision, capacity).map_or(0, |rate| rate.micros_per_second() / 1_000_000),
-        idle_hour: decision.price.price.idle_hour(capacity),
-        cost_actions: None,
-        cost: None,
-        chosen: decision.blocked.or(decision.wanted) == Some(capacity),
-        verdict: verdict(capacity),
+    if !compared.is_empty() {
+        return completed(decision, compared);
+    }
+    let namespace = Namespace {
+        snapshot,
+        current: decision.current,
+        prices: &decision.price.price,
     };
-    capacities.into_iter().map(about).collect()
-}
-
-/// Limit at a size in actions per second; for the current size, the limit in effect.
-fn limit_of(snapshot: &Snapshot, decision: &Decision, capacity: Capacity) -> Option<Rate> {
-    let in_force = snapshot.limits[LimitKind::Actions].filter(|_| decision.current == Some(capacity));
-    in_force.or_else(|| match capacity {
-        Capacity::Provisioned(trus) => Some(LimitKind::Actions.at(trus)),
-        Capacity::OnDemand => snapshot.envelopes[LimitKind::Actions].or(match &snapshot.capacity_info {
-            CapacityInfo::Known(info) => info.on_demand_actions,
-            CapacityInfo::NotRead | CapacityInfo::Unavailable { .. } => None,
-        }),
+    let others = decision.wanted.into_iter().chain(decision.blocked);
+    let chosen = decision.blocked.or(decision.wanted);
+    namespace.options(others, chosen, |capacity| match sizes {
+        Some(sizes) => sizes.verdict(decision, capacity),
+        None => not_looked_at(decision, capacity),
     })
 }
 
+/// Fills in the verdicts that the policy left empty, which depend on restrictions and guards.
+fn completed(decision: &Decision, mut compared: Vec<ConsideredOption>) -> Vec<ConsideredOption> {
+    compared.truncate(PolicyTarget::MOST_OPTIONS);
+    for option in compared.iter_mut().filter(|option| option.verdict.is_empty()) {
+        let capacity = Capacity::from_trus(option.trus);
+        option.verdict = chosen_or_held(decision, capacity).unwrap_or_else(|| "not chosen".to_owned());
+    }
+    compared
+}
+
+/// What is said of a size where neither the policy nor a guard looked at any.
+fn not_looked_at(decision: &Decision, capacity: Capacity) -> String {
+    if let Some(verdict) = chosen_or_held(decision, capacity) {
+        return verdict;
+    }
+    let row = row_of(decision.reason_code, decision.blocked.is_some());
+    let decided_before = || format!("not considered: row {} ({}) decided first", row.number, row.name);
+    let is_current = decision.current == Some(capacity);
+    if row.number < 11 {
+        return if is_current {
+            kept(decision.reason_code)
+        } else {
+            decided_before()
+        };
+    }
+    // A restriction or a guard held a scale-up before any size was considered.
+    if decision.blocked > decision.current && decision.current.is_some() {
+        return not_larger(decision, capacity).unwrap_or_else(decided_before);
+    }
+    if is_current {
+        "current, kept"
+    } else {
+        "not compared"
+    }
+    .to_owned()
+}
+
 /// Verdict of the size that was chosen, or that would have been chosen.
-pub(super) fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<String> {
-    let meaning = || meaning(decision);
+fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<String> {
+    let meaning = || meaning(decision.reason_code);
     if decision.action.is_change() && decision.wanted == Some(capacity) {
         return Some(format!("chosen: {}", meaning()));
     }
@@ -137,7 +152,7 @@ pub(super) fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<
 }
 
 /// Verdict of the sizes below the one that a scale-up chose.
-pub(super) fn not_larger(decision: &Decision, capacity: Capacity) -> Option<String> {
+fn not_larger(decision: &Decision, capacity: Capacity) -> Option<String> {
     if decision.current == Some(capacity) {
         return Some(match decision.throttled_share {
             Some(_) => "current: throttled at its limit".to_owned(),
@@ -145,14 +160,4 @@ pub(super) fn not_larger(decision: &Decision, capacity: Capacity) -> Option<Stri
         });
     }
     (capacity == Capacity::OnDemand).then(|| "smaller than the current size".to_owned())
-}
-
-/// Returns the meaning of the decision's code, as the rest of a sentence.
-pub(super) fn meaning(decision: &Decision) -> String {
-    let meaning = decision.reason_code.meaning().trim_end_matches('.');
-    let mut letters = meaning.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }

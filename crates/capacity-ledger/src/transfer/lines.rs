@@ -7,6 +7,7 @@ use csv::StringRecord;
 use serde::de::DeserializeOwned;
 
 use crate::line::{Format, Line};
+use crate::problem::Problem;
 
 /// A file that is being written.
 pub(super) struct Lines<W: Write> {
@@ -58,8 +59,8 @@ impl<W: Write> Lines<W> {
 pub(super) fn read<T: DeserializeOwned>(
     format: Format,
     input: impl BufRead,
-    take: impl FnMut(u64, T) -> Result<(), String>,
-) -> Result<(), String> {
+    take: impl FnMut(u64, T) -> Result<(), Problem>,
+) -> Result<(), Problem> {
     match format {
         Format::Csv => read_csv(input, take),
         Format::JsonLines => read_json(input, take),
@@ -68,15 +69,15 @@ pub(super) fn read<T: DeserializeOwned>(
 
 fn read_json<T: DeserializeOwned>(
     input: impl BufRead,
-    mut take: impl FnMut(u64, T) -> Result<(), String>,
-) -> Result<(), String> {
+    mut take: impl FnMut(u64, T) -> Result<(), Problem>,
+) -> Result<(), Problem> {
     for (number, line) in (1..).zip(input.lines()) {
-        let told = |problem: String| format!("line {number}: {problem}");
-        let line = line.map_err(|error| told(error.to_string()))?;
+        let told = |problem: Problem| problem.in_line(number);
+        let line = line.map_err(|error| told(error.to_string().into()))?;
         if line.trim().is_empty() {
             continue;
         }
-        let record = serde_json::from_str(&line).map_err(|error| told(json_problem(&error)))?;
+        let record = serde_json::from_str(&line).map_err(|error| told(json_problem(&error).into()))?;
         take(number, record).map_err(told)?;
     }
     Ok(())
@@ -93,13 +94,13 @@ fn json_problem(error: &serde_json::Error) -> String {
 
 fn read_csv<T: DeserializeOwned>(
     input: impl BufRead,
-    mut take: impl FnMut(u64, T) -> Result<(), String>,
-) -> Result<(), String> {
+    mut take: impl FnMut(u64, T) -> Result<(), Problem>,
+) -> Result<(), Problem> {
     let end = End::default();
     let mut reader = csv::Reader::from_reader(Watched { input, end: &end });
     let names = reader
         .headers()
-        .map_err(|error| format!("line 1: {error}"))?
+        .map_err(|error| Problem::from(error.to_string()).in_line(1))?
         .clone();
     let mut record = StringRecord::new();
     let mut number = 1;
@@ -111,17 +112,15 @@ fn read_csv<T: DeserializeOwned>(
         let read = record
             .deserialize(Some(&names))
             .map_err(|error| csv_problem(&error, number, &names))?;
-        take(number, read).map_err(|problem| format!("line {number}: {problem}"))?;
+        take(number, read).map_err(|problem| problem.in_line(number))?;
     }
     if end.is_cut_short() {
-        return Err(format!(
-            "line {number}: it is truncated: there is no line break at its end"
-        ));
+        return Err(Problem::from("it is truncated: there is no line break at its end").in_line(number));
     }
     Ok(())
 }
 
-fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String {
+fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> Problem {
     let number = error.position().map_or(number, csv::Position::line);
     let problem = match error.kind() {
         csv::ErrorKind::UnequalLengths {
@@ -137,7 +136,7 @@ fn csv_problem(error: &csv::Error, number: u64, names: &StringRecord) -> String 
         }
         _ => error.to_string(),
     };
-    format!("line {number}: {problem}")
+    Problem::from(problem).in_line(number)
 }
 
 /// The end of a CSV file. A file that is truncated within its last field would otherwise be read as complete,

@@ -13,6 +13,7 @@ use crate::codec::Entry;
 use crate::error::LedgerError;
 use crate::line::{Format, line};
 use crate::minutes::{Stored, minute_number, start_of};
+use crate::problem::Problem;
 use crate::records::Recorded;
 use crate::store::Ledger;
 
@@ -61,9 +62,9 @@ impl From<Unread> for String {
 }
 
 impl TryFrom<String> for Unread {
-    type Error = String;
+    type Error = Problem;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, Problem> {
         let mut unread = [false; 3];
         for word in text.split_whitespace() {
             let place = NOUNS.iter().position(|noun| *noun == word);

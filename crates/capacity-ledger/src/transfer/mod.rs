@@ -179,7 +179,7 @@ impl Ledger {
         let mut records = Vec::new();
         lines::read(format, input, |line, record: T| {
             if let Some(problem) = record.problem() {
-                return Err(problem);
+                return Err(problem.into());
             }
             records.push((line, record));
             Ok(())

@@ -77,6 +77,7 @@ async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
             .await
             .expect("set");
         }
+        _ => unreachable!("a location that this test does not know"),
     }
     let error = match Ledger::open(&place.location).await {
         Err(error) => error,

@@ -3,11 +3,12 @@
 
 mod decisions;
 mod failures;
+mod history;
 mod looking;
+mod minutes;
 mod pgbouncer;
 mod places;
 mod postgres;
 mod ranges;
 mod restored;
-mod suite;
 mod transfer;

@@ -175,6 +175,7 @@ pub(crate) async fn execute(location: &Location, statements: &str) {
             sqlx::raw_sql(sql).execute(&pool).await.expect("executed");
             pool.close().await;
         }
+        _ => unreachable!("a location that this test does not know"),
     }
 }
 

@@ -156,6 +156,7 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
             let cuts = match format {
                 Format::Csv => vec![&text[..text.len() - 1], &text[..text.len() - 9]],
                 Format::JsonLines => vec![&text[..text.len() - 2], &text[..text.len() - 9]],
+                _ => unreachable!("a format that this test does not know"),
             };
             for cut in cuts {
                 let error = empty.import(table, format, cut.as_bytes()).await;

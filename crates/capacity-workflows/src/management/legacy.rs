@@ -19,7 +19,8 @@ use crate::activities::CapacityActivities;
 use crate::change::CapacityChange;
 use crate::failures::cause_of;
 use crate::messages::{
-    Announcement, ChangeReport, ChangeRequest, ControllerState, EvaluationReport, ObserveRequest,
+    Announcement, ChangeReport, ChangeRequest, ControllerPhase, ControllerState, EvaluationReport,
+    ObserveRequest,
 };
 use crate::names::change_id;
 use crate::options;
@@ -51,7 +52,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
         context.state_mut(|it| {
             it.legacy.requested = false;
             it.legacy.evaluating_raise_only = std::mem::take(&mut it.legacy.raise_only);
-            it.phase = "evaluating";
+            it.phase = ControllerPhase::Evaluating;
             it.full_started += u64::from(!it.legacy.evaluating_raise_only);
             it.state.last_start_ms = now;
             it.legacy.begun.clear();
@@ -76,7 +77,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
                 it.legacy.request_again();
             }
             it.state.last = Some(report);
-            it.phase = "waiting";
+            it.phase = ControllerPhase::Waiting;
             it.in_run >= ROTATE_AFTER
         });
         if context.cancellation_token().is_cancelled() {
@@ -104,7 +105,7 @@ fn rotates(context: &Context) -> bool {
 async fn hand_on(context: &Context) -> WorkflowResult<EvaluationReport> {
     // From here on, callers get the report that was just made: waiting for the next one would deadlock the
     // drain.
-    context.state_mut(|it| it.phase = "draining");
+    context.state_mut(|it| it.phase = ControllerPhase::Draining);
     CapacityManagementWorkflow::drain(context).await;
     let next = context.state(|it| ControllerState {
         pending: it.legacy.requested,

@@ -26,7 +26,9 @@ use temporalio_sdk::{
 
 pub use self::state::{CapacityManagementWorkflow, LOOP_VERSION};
 use crate::definitions::CONTINUES;
-use crate::messages::{ChangeEvent, ControllerState, EvaluationQuery, EvaluationReport, Status};
+use crate::messages::{
+    ChangeEvent, ControllerPhase, ControllerState, EvaluationQuery, EvaluationReport, Status,
+};
 use crate::pauses::PauseKind;
 use crate::step_messages::PauseOrder;
 
@@ -54,7 +56,7 @@ impl CapacityManagementWorkflow {
         if context.cancellation_token().is_cancelled() {
             return Self::cancelled(context).await;
         }
-        context.state_mut(|it| it.phase = "draining");
+        context.state_mut(|it| it.phase = ControllerPhase::Draining);
         Self::drain(context).await;
         let next = context.state(|it| ControllerState {
             pending: it.wants_full || it.wants_scale_up,
@@ -129,7 +131,7 @@ impl CapacityManagementWorkflow {
         let target = context.state_mut(Self::ask_for_full);
         // The next run handles requests that have not started.
         let waited = context
-            .wait_condition(move |it| it.full_done >= target || it.phase == "draining")
+            .wait_condition(move |it| it.full_done >= target || it.phase == ControllerPhase::Draining)
             .await;
         waited.map_err(|_| "the controller was cancelled")?;
         if context.state(|it| it.loop_version > 0 && it.full_done < target) {

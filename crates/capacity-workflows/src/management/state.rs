@@ -10,7 +10,7 @@ use temporalio_sdk::{
 };
 
 use super::legacy_state::LegacyLoop;
-use crate::messages::{ChangeReport, ControllerState, EvaluationReport, Status};
+use crate::messages::{ChangeReport, ControllerPhase, ControllerState, EvaluationReport, Status};
 use crate::step_messages::{Incident, PauseOrder};
 use crate::time::milliseconds;
 
@@ -39,7 +39,7 @@ pub struct CapacityManagementWorkflow {
     pub(crate) started: Option<SystemTime>,
     /// The version of the loop that this run is in: 0 if release 0.1.0 started it.
     pub(crate) loop_version: u32,
-    pub(crate) phase: &'static str,
+    pub(crate) phase: ControllerPhase,
     pub(crate) in_run: u64,
     /// Full evaluations started and finished in this run, for the callers that wait for one.
     pub(crate) full_started: u64,
@@ -84,7 +84,7 @@ impl CapacityManagementWorkflow {
             input_problem: input.problem,
             started,
             loop_version: 0,
-            phase: "waiting",
+            phase: ControllerPhase::Waiting,
             in_run: 0,
             full_started: 0,
             full_done: 0,
@@ -120,11 +120,11 @@ impl CapacityManagementWorkflow {
         let in_flight = self.full_started > self.full_done;
         match self.phase {
             // The event loop leaves it to the next run.
-            "draining" if self.loop_version > 0 => {
+            ControllerPhase::Draining if self.loop_version > 0 => {
                 self.wants_full = true;
                 self.full_done + 1
             }
-            "draining" => {
+            ControllerPhase::Draining => {
                 if self.legacy.evaluating_raise_only {
                     self.legacy.request(false);
                 }
@@ -161,9 +161,11 @@ impl CapacityManagementWorkflow {
             u64::from(self.evaluating_full && !self.evaluating_again) + u64::from(self.evaluating_scale_up);
         status.evaluations = status.evaluations.saturating_sub(in_flight);
         // Evaluations of both kinds may be running.
-        let is_evaluating = self.phase == "waiting" && (self.evaluating_full || self.evaluating_scale_up);
-        let phase = if is_evaluating { "evaluating" } else { self.phase };
-        phase.clone_into(&mut status.phase);
+        let is_evaluating = self.evaluating_full || self.evaluating_scale_up;
+        status.phase = match self.phase {
+            ControllerPhase::Waiting if is_evaluating => ControllerPhase::Evaluating,
+            phase => phase,
+        };
         let begun = self
             .legacy
             .begun

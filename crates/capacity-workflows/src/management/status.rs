@@ -2,7 +2,7 @@
 
 use capacity_autopilot::ActionName;
 
-use crate::messages::{ControllerState, EvaluationReport, HeldNamespace, Status};
+use crate::messages::{ControllerPhase, ControllerState, EvaluationReport, HeldNamespace, Status};
 use crate::time::as_time;
 
 /// Maximum number of namespaces in the status.
@@ -65,9 +65,9 @@ impl ControllerState {
 impl Status {
     /// Adds the summary sentence.
     pub(crate) fn summed_up(mut self, last: Option<&EvaluationReport>) -> Self {
-        let what = match (&self.paused, self.phase.as_str()) {
+        let what = match (&self.paused, self.phase) {
             (Some(why), _) => format!("paused ({why}): evaluations run and change nothing"),
-            (None, "evaluating") => format!("evaluating, number {}", self.evaluations + 1),
+            (None, ControllerPhase::Evaluating) => format!("evaluating, number {}", self.evaluations + 1),
             (None, _) => "waiting for the next trigger".to_owned(),
         };
         self.summary = match last {

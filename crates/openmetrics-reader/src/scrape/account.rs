@@ -10,6 +10,7 @@ use super::parts::{AccountQuery, Part, narrowed, plan};
 
 /// The complete result for one minute.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AccountAnswer {
     /// The documents, each of them complete.
     pub documents: Vec<Vec<u8>>,

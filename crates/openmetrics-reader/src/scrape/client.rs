@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_edge::SharedPause;
+use http_edge::{SharedPause, retry_after, server_time};
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
 use secrecy::SecretString;
@@ -88,27 +88,8 @@ struct Answered {
 
 impl Scraper {
     /// Creates a scraper.
-    ///
-    /// # Panics
-    ///
-    /// Never: TLS settings without extra certificates always work.
     pub fn new(config: Config) -> Self {
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(
-                http_edge::tls::client_config(&[]).expect("no certificate is added that could be wrong"),
-            )
-            .user_agent(concat!("temporal-capacity/", env!("CARGO_PKG_VERSION")))
-            // Following a redirect would send the key to an address that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout);
-        if config.is_loopback() {
-            http = http.no_proxy();
-        } else {
-            http = http.https_only(true);
-        }
-        let http = http
-            .build()
-            .expect("the TLS settings are made by the same library, and nothing else can fail");
+        let http = http_edge::usual_client(config.connect_timeout, config.is_loopback());
         Self::with_http(config, http)
     }
 
@@ -323,7 +304,7 @@ impl Scraper {
         let mut response = request.send().await.map_err(no_answer)?;
         let status = response.status();
         let headers = response.headers().clone();
-        if let Some(time) = http_date(&headers, &header::DATE) {
+        if let Some(time) = server_time(&headers) {
             self.server_time_ms
                 .store(time.as_millisecond(), Ordering::Relaxed);
         }
@@ -355,8 +336,7 @@ impl Scraper {
             beginning(&body, MESSAGE)
         };
         let retry_after = retry_after(&headers);
-        let retry_at =
-            retry_after.and_then(|wait| http_date(&headers, &header::DATE)?.checked_add(wait).ok());
+        let retry_at = retry_after.and_then(|wait| server_time(&headers)?.checked_add(wait).ok());
         Err(ErrorKind::Refused {
             host: self.host.clone(),
             status: status.as_u16(),
@@ -424,22 +404,6 @@ fn not_metrics(url: &Url, headers: &HeaderMap, body: &[u8]) -> ErrorKind {
         content_type,
         excerpt: beginning(body, EXCERPT),
     }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(24 * 3_600)));
-    }
-    let at = http_date(headers, &header::RETRY_AFTER)?;
-    Duration::try_from(at.duration_since(http_date(headers, &header::DATE)?)).ok()
-}
-
-fn http_date(headers: &HeaderMap, name: &header::HeaderName) -> Option<Timestamp> {
-    let text = headers.get(name)?.to_str().ok()?;
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text.trim())
-        .ok()
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! The configuration of a scraper, validated once.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_edge::Secret;
-use url::{Host, Url};
+use http_edge::{AddressProblem, Secret};
+use url::Url;
 
 /// The public address of the metrics endpoint (Temporal's documentation, OpenMetrics API reference).
 pub const PUBLIC_BASE_URL: &str = "https://metrics.temporal.io";
@@ -60,19 +59,12 @@ impl Config {
     /// Unless the URL is https (or http to loopback) without credentials, query and fragment, and the key can
     /// be sent in a header.
     pub fn try_new(base_url: &str, api_key: Secret) -> Result<Self, ConfigError> {
-        let mut base_url = Url::parse(base_url).map_err(|_| ConfigError::NotAUrl)?;
-        if !base_url.username().is_empty() || base_url.password().is_some() {
-            return Err(ConfigError::Credentials);
-        }
-        if base_url.query().is_some() || base_url.fragment().is_some() {
-            return Err(ConfigError::QueryOrFragment);
-        }
-        match base_url.scheme() {
-            "https" if base_url.has_host() => {}
-            "http" if is_loopback(&base_url) => {}
-            "http" | "https" => return Err(ConfigError::NotEncrypted),
-            _ => return Err(ConfigError::NotAUrl),
-        }
+        let mut base_url = http_edge::base_url(base_url, false).map_err(|problem| match problem {
+            AddressProblem::Credentials => ConfigError::Credentials,
+            AddressProblem::QueryOrFragment => ConfigError::QueryOrFragment,
+            AddressProblem::NotEncrypted => ConfigError::NotEncrypted,
+            _ => ConfigError::NotAUrl,
+        })?;
         if http_edge::bearer(&api_key.current()).is_none() {
             return Err(ConfigError::Key);
         }
@@ -98,16 +90,7 @@ impl Config {
     }
 
     pub(super) fn is_loopback(&self) -> bool {
-        is_loopback(&self.base_url)
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-        None => false,
+        http_edge::is_loopback(&self.base_url)
     }
 }
 

@@ -84,6 +84,7 @@ pub const OPERATIONS: Families = Families {
 /// The families of every limit.
 pub const LIMITS: [Families; 3] = [ACTIONS, REQUESTS, OPERATIONS];
 
+// Exhaustive: callers keep a value for each limit, and must notice a new one.
 /// A limit of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
@@ -105,16 +106,17 @@ impl Limit {
     }
 }
 
+// Exhaustive: callers keep a value for each part, and must notice a new one.
 /// The kind of data that a family contains for a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// The served rate.
+    /// Family of the served rate.
     Served,
-    /// The rate that was throttled because of the limit.
+    /// Family of the rate that was throttled because of the limit.
     Throttled,
-    /// The limit in effect.
+    /// Family of the limit in effect.
     Limit,
-    /// The limit that on-demand would provide.
+    /// Family of the limit that on-demand would provide.
     OnDemandLimit,
 }
 

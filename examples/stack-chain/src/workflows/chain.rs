@@ -55,6 +55,7 @@ impl StackDependencyChain {
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<ChainReport> {
         let context: &WorkflowContext<Self> = context;
         let error = Self::carry_out(context).await.err();
+        let error = error.map(|error| error.to_string());
         let mut report = context.state(Self::report_now);
         report.error = error;
         report.ended = context.workflow_time().and_then(seconds);
@@ -115,10 +116,19 @@ impl StackDependencyChain {
     }
 }
 
+/// A chain that ended before it had a plan.
+#[derive(Debug, thiserror::Error)]
+enum NotPlanned {
+    #[error("the input cannot be decoded: {0}")]
+    Input(String),
+    #[error("{0}")]
+    Activity(String),
+}
+
 impl StackDependencyChain {
-    async fn carry_out(context: &WorkflowContext<Self>) -> Result<(), String> {
+    async fn carry_out(context: &WorkflowContext<Self>) -> Result<(), NotPlanned> {
         if let Some(problem) = context.state(|it| it.input_problem.clone()) {
-            return Err(format!("the input cannot be decoded: {problem}"));
+            return Err(NotPlanned::Input(problem));
         }
         let request = context.state(|it| it.request.clone());
         let planned = context
@@ -128,7 +138,7 @@ impl StackDependencyChain {
                 options::PLAN.options(),
             )
             .await;
-        let plan = planned.map_err(|error| cause_of(&error))?;
+        let plan = planned.map_err(|error| NotPlanned::Activity(cause_of(&error)))?;
         let most = usize::try_from(request.settings.most_running).unwrap_or(usize::MAX);
         let ids: Vec<String> = plan.stacks.iter().map(|stack| stack.id.clone()).collect();
         context.state_mut(|it| {

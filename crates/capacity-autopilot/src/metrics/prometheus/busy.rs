@@ -6,8 +6,7 @@ use openmetrics_reader::temporal_cloud::PREFIX;
 use prometheus_reader::{PrometheusClient, Query, SeriesSample};
 
 use super::minutes::series_of;
-use crate::metrics::busy::{Busy, is_not_zero, number_of};
-use crate::text::chain;
+use crate::metrics::busy::{Busy, SearchError, is_not_zero, number_of};
 
 /// How far back Prometheus is searched. This finds the newest minute even if it is late.
 const LATELY: SignedDuration = SignedDuration::from_mins(10);
@@ -16,27 +15,26 @@ const LATELY: SignedDuration = SignedDuration::from_mins(10);
 ///
 /// # Errors
 ///
-/// If the families cannot be listed; the text contains the reason.
+/// If the families cannot be listed.
 pub(crate) async fn families_like(
     client: &PrometheusClient,
     word: &str,
     now: Timestamp,
-) -> Result<Vec<String>, String> {
-    let families = client.families_like(PREFIX, word, now).await;
-    families.map_err(|error| chain(&error))
+) -> Result<Vec<String>, SearchError> {
+    Ok(client.families_like(PREFIX, word, now).await?)
 }
 
 /// Returns the namespaces with a nonzero series in these families within the last ten minutes.
 ///
 /// # Errors
 ///
-/// If the families cannot be read; the text contains the reason.
+/// If the families cannot be read.
 pub(crate) async fn busy(
     client: &PrometheusClient,
     namespaces: &[NamespaceId],
     families: &[String],
     now: Timestamp,
-) -> Result<Busy, String> {
+) -> Result<Busy, SearchError> {
     let (families, listed): (Vec<&str>, Vec<&str>) = (
         families.iter().map(String::as_str).collect(),
         namespaces.iter().map(NamespaceId::as_str).collect(),
@@ -55,9 +53,6 @@ pub(crate) async fn busy(
         let number = number_of(&series_of(sample.labels), namespaces);
         busy.extend(number.map(|number| (number, sample.family.to_owned())));
     };
-    client
-        .samples(&query, each)
-        .await
-        .map_err(|error| chain(&error))?;
+    client.samples(&query, each).await?;
     Ok(busy)
 }

@@ -169,6 +169,7 @@ fn measured_at(stored: Timestamp) -> Timestamp {
 
 /// How Prometheus stores the service's series, to find mistakes in a scrape job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredSeries {
     /// Labels that the scrape pipeline added; they are ignored.
     pub pipeline_labels: BTreeSet<String>,

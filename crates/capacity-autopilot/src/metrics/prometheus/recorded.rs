@@ -22,6 +22,7 @@ const PARTS: [(LimitKind, Part); 3] = [
 
 /// Notes about the minutes that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordedNotes {
     /// Spans for which the source reports that something may be missing. Nothing was read there.
     pub partial: Vec<Span>,

@@ -4,6 +4,7 @@ use super::load::Window;
 
 /// One size of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Size {
     /// TRUs, at least 1.
     pub trus: u32,
@@ -96,6 +97,7 @@ impl Rule {
 
 /// Expected cost of one option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OptionCost {
     /// TRUs; 0 is on-demand.
     pub trus: u32,
@@ -122,6 +124,7 @@ pub struct Outcome {
 
 /// A comparison that found waiting cheaper than every larger option.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Waiting {
     /// Expected costs; -1 if an option was not a candidate.
     pub costs: Vec<OptionCost>,

@@ -121,11 +121,7 @@ impl CapacityPolicy for BreakEven {
         PolicyTarget {
             wish: told.wish(),
             options: told.options(),
-            next_state: is_stored.then(|| PolicyState {
-                version: Self::VERSION,
-                minute: situation.now,
-                text: next.encode(),
-            }),
+            next_state: is_stored.then(|| PolicyState::new(Self::VERSION, situation.now, next.encode())),
         }
     }
 }
@@ -355,7 +351,10 @@ impl Told<'_> {
                 );
                 PolicyTarget::keep(ReasonCode::PlannedForTheHour, reason).wish
             }
-            (Capacity::OnDemand, _) => threshold::on_demand(self.view).wish,
+            (Capacity::OnDemand, _) => {
+                let (code, reason) = threshold::on_demand(self.view);
+                PolicyTarget::keep(code, reason).wish
+            }
             (Capacity::Provisioned(trus), Rule::Keep) => {
                 let reason = format!("{trus} for the coming hour: {}", self.because());
                 PolicyTarget::keep(ReasonCode::WorthKeeping, reason).wish

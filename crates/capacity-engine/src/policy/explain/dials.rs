@@ -9,7 +9,8 @@ use crate::policy::ThresholdSettings;
 use crate::policy::words::span;
 use crate::rate::{Rate, thousands};
 use crate::snapshot::{CapacityInfo, ReportedUsage};
-use crate::usage::{MinuteSample, UsageWindow};
+use crate::usage::MinuteSample;
+use crate::window::UsageWindow;
 
 /// Rates are changed in steps of a thousandth per second, the precision of the metrics endpoint.
 const RATE_GRAIN: u64 = 1_000;

@@ -8,6 +8,7 @@ use crate::decision::Decision;
 
 /// A change of one input that makes the engine decide differently.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Flip {
     /// The input, as text.
     pub input: String,

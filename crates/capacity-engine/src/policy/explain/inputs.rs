@@ -1,9 +1,9 @@
-//! The inputs of a decision, and the check that made it.
+//! The inputs of a decision.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Decision, ReasonCode};
+use crate::decision::Decision;
 use crate::policy::{PolicyState, Rules, decide};
 use crate::snapshot::{AccountView, Snapshot};
 
@@ -35,53 +35,4 @@ impl Inputs {
         )
         .0
     }
-}
-
-/// The check that made the decision, as a row of the table of checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Number of the check, from 1 to 13.
-    pub number: u8,
-    /// Name of the check.
-    pub name: &'static str,
-}
-
-/// Returns the row that produced a decision with this code. `wished` is whether the policy wanted a change
-/// that was held.
-pub fn row_of(code: ReasonCode, wished: bool) -> Row {
-    let (number, name) = match code {
-        ReasonCode::Denied | ReasonCode::NotAllowed => (1, "allowlist and denylist"),
-        ReasonCode::NamespaceNotActive => (2, "namespace state"),
-        ReasonCode::ReplicaMoving => (3, "replicas"),
-        ReasonCode::ChangeInProgress => (4, "change in progress"),
-        ReasonCode::CapacityUnknown | ReasonCode::LimitsUnknown if wished => (13, "guards"),
-        ReasonCode::CapacityUnknown => (5, "current capacity"),
-        ReasonCode::MetricsIncomplete if wished => (12, "restrictions"),
-        ReasonCode::MetricsIncomplete => (6, "account metrics"),
-        ReasonCode::MetricsMissing => (7, "namespace metrics"),
-        ReasonCode::MetricsStale => (8, "age of the metrics"),
-        ReasonCode::WaitingForEffect => (9, "effect of the last change"),
-        ReasonCode::LimitsUnknown => (10, "limits"),
-        ReasonCode::LedgerUnavailable
-        | ReasonCode::LedgersDiffer
-        | ReasonCode::ScaleUpOnly
-        | ReasonCode::Paused
-        | ReasonCode::ScaleUpPaused
-        | ReasonCode::ScaleDownPaused
-        | ReasonCode::OutcomeNotRecorded
-        | ReasonCode::SpecChanged
-        | ReasonCode::UnknownThrottling => (12, "restrictions"),
-        ReasonCode::NotPermitted
-        | ReasonCode::CapacityInfoUnavailable
-        | ReasonCode::NoStepHelps
-        | ReasonCode::NoInventory
-        | ReasonCode::OnDemandTooSmall
-        | ReasonCode::SizeTooSmall
-        | ReasonCode::SetBySupport
-        | ReasonCode::NotRegainable
-        | ReasonCode::ChangedByOthers
-        | ReasonCode::OwnNamespace => (13, "guards"),
-        _ => (11, "policy"),
-    };
-    Row { number, name }
 }

@@ -1,29 +1,28 @@
-//! Explains a decision: the row that decided, every option, and the smallest changes of one input that would
-//! have changed it.
+//! Explains a decision: the row that decided, its trace ([`Decision::options`]), and the smallest changes of one input
+//! that would have changed it.
 //!
-//! The explanation contains only what the engine did: options are those that the rule and its guards
-//! compared, and a [`Flip`] is included only after the engine has decided on the changed input.
+//! The explanation contains only what the engine did: the decision records its trace, and a [`Flip`] is included only after the
+//! engine has decided on the changed input.
 
 mod dials;
 mod flips;
 mod inputs;
-mod options;
 mod switches;
 
-use crate::decision::{ConsideredOption, Decision};
+use crate::decision::Decision;
 
+pub use super::row::{Row, row_of};
 pub use flips::{Flip, nearest};
-pub use inputs::{Inputs, Row, row_of};
+pub use inputs::Inputs;
 
 /// A decision, explained.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Explanation {
-    /// The decision.
+    /// The decision, with its trace.
     pub decision: Decision,
     /// The row that decided.
     pub row: Row,
-    /// Every available size, smallest first.
-    pub options: Vec<ConsideredOption>,
     /// For each input, the smallest change that would have changed the decision. Observed values come first,
     /// and small changes come before large ones.
     pub flips: Vec<Flip>,
@@ -34,7 +33,6 @@ pub fn explain(inputs: &Inputs) -> Explanation {
     let decision = inputs.decide();
     Explanation {
         row: row_of(decision.reason_code, decision.blocked.is_some()),
-        options: options::options(inputs, &decision),
         flips: flips::flips(inputs, &decision),
         decision,
     }

@@ -11,7 +11,8 @@ use crate::policy::PolicyRef;
 use crate::policy::break_even::Parameters;
 use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, KnownCapacityInfo, MetricsHealth, ReportedUsage};
-use crate::usage::{MinuteSample, Usage, UsageWindow};
+use crate::usage::{MinuteSample, Usage};
+use crate::window::UsageWindow;
 
 /// Sizes that Temporal documents.
 const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
@@ -109,10 +110,15 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
     }
     let present = present_capacity(&snapshot.status, &snapshot.spec, snapshot.latest_request.as_ref());
     if let Err(why) = present {
-        switches.push(observed("current capacity", why, "on-demand", |inputs| {
-            inputs.snapshot.status = ReportedMode::OnDemand;
-            inputs.snapshot.spec = ReportedMode::OnDemand;
-        }));
+        switches.push(observed(
+            "current capacity",
+            why.to_string(),
+            "on-demand",
+            |inputs| {
+                inputs.snapshot.status = ReportedMode::OnDemand;
+                inputs.snapshot.spec = ReportedMode::OnDemand;
+            },
+        ));
     }
     if let Some(why) = &snapshot.change_refused {
         switches.push(observed(

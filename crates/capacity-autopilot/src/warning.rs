@@ -1,0 +1,210 @@
+//! What an evaluation reports about the account as a whole: warnings, and what failed although something was observed.
+
+use std::fmt;
+
+use capacity_engine::pricing::in_dollars;
+use capacity_engine::{ActionPrice, LimitKind};
+use jiff::SignedDuration;
+use openmetrics_reader::temporal_cloud::{Part, Series};
+use rust_decimal::Decimal;
+
+use crate::metrics::family_of;
+
+/// Prefix of the warning about an account without metrics.
+pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
+
+/// A warning about an account as a whole; what concerns one namespace is in its decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// An entry of a list matches no namespace.
+    UnmatchedPattern {
+        /// The setting with the list.
+        setting: &'static str,
+        /// The entry.
+        entry: String,
+    },
+    /// This machine's clock is off; the service's time was used instead.
+    Clock {
+        /// By how much it is behind; negative if it is ahead.
+        behind: SignedDuration,
+    },
+    /// This number of metrics samples have no namespace label.
+    Unlabelled(usize),
+    /// A scrape job overwrote the namespace label of this number of metrics samples.
+    Overwritten(usize),
+    /// A Prometheus stores the times of its scrapes in place of the service's.
+    ScrapeTimes,
+    /// The metrics show namespaces that the Cloud Ops API does not list.
+    Unlisted {
+        /// How many.
+        count: usize,
+        /// The first few by name.
+        named: Vec<String>,
+    },
+    /// The family with the usage of a limit is missing for the whole account.
+    FamilyMissing(LimitKind),
+    /// The ledger cannot be used, and why.
+    Ledger(String),
+    /// Kinds of throttling that this version does not know could not be looked for, and why.
+    UnknownThrottling(String),
+    /// The metrics of the account are unavailable, and why.
+    MetricsUnavailable(String),
+    /// Namespaces are held on an estimate.
+    HeldOnEstimate {
+        /// How many.
+        namespaces: usize,
+        /// What releasing them would save in an hour, in US dollars.
+        saved: Decimal,
+        /// The price that this is based on.
+        price: ActionPrice,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnmatchedPattern { setting, entry } => write!(
+                f,
+                "{setting}: `{entry}` matches no namespace of the account; is it misspelled?"
+            ),
+            Self::Clock { behind } => write!(
+                f,
+                "this machine's clock is {} s {} the service's, whose time was used instead: check NTP on this machine",
+                behind.abs().as_secs(),
+                if behind.is_positive() { "behind" } else { "ahead of" }
+            ),
+            Self::Unlabelled(samples) => {
+                write!(f, "{samples} metrics samples have no namespace label and are ignored")
+            }
+            Self::Overwritten(samples) => write!(
+                f,
+                "{samples} samples carry the label {} and are ignored: the scrape job overwrites temporal_namespace; \
+                 set `honor_labels: true` in the scrape job",
+                Series::OVERWRITTEN_NAMESPACE
+            ),
+            Self::ScrapeTimes => f.write_str(
+                "samples in Prometheus have the time of the scrape instead of the full minute that was measured, and count \
+                 as 4 minutes older; set `honor_timestamps: true` in the scrape job",
+            ),
+            Self::Unlisted { count, named } => write!(
+                f,
+                "the metrics show {count} namespaces that the Cloud Ops API does not list ({}{}): the Cloud Ops key may lack access to them",
+                named.join(", "),
+                if *count > named.len() { ", ..." } else { "" }
+            ),
+            Self::FamilyMissing(kind) => write!(
+                f,
+                "metric family {} is missing for the whole account: the {} limit cannot be judged, and nothing is scaled down",
+                family_of(*kind, Part::Served).name(),
+                kind.singular()
+            ),
+            Self::Ledger(why) => f.write_str(why),
+            Self::UnknownThrottling(why) => write!(
+                f,
+                "cannot check for kinds of throttling that this version does not know: {why}"
+            ),
+            Self::MetricsUnavailable(why) => write!(f, "{METRICS_UNAVAILABLE}{why}"),
+            Self::HeldOnEstimate {
+                namespaces,
+                saved,
+                price,
+            } => write!(
+                f,
+                "{namespaces} {} held on an estimate; releasing would save up to {}/h at {price}. To release with an hour of \
+                 data: run `temporal-capacity plan --observe 1h`, set LEDGER_URL and let the worker sample for an hour, or set \
+                 METRICS_SOURCE=prometheus. To release on an estimate: set DISABLE_ON_ESTIMATE=true",
+                if *namespaces == 1 { "namespace" } else { "namespaces" },
+                in_dollars(*saved)
+            ),
+        }
+    }
+}
+
+/// A failure that did not prevent the observation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveFailure {
+    /// The metrics key was not accepted.
+    #[error(
+        "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
+    )]
+    MetricsRefused {
+        /// The status of the answer.
+        status: u16,
+    },
+    /// The capacity info of some candidates could not be read.
+    #[error(
+        "the capacity info of {failed} of {} could not be read: they are held, and the next evaluation tries again",
+        candidates(*.all)
+    )]
+    CapacityInfos {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Capacity infos were no longer asked for.
+    #[error(
+        "the capacity info of {left} of {} was not read, since {why}{}: they are held, and the next evaluation continues with them",
+        candidates(*.all),
+        others(*.failed)
+    )]
+    CapacityInfosLeft {
+        /// How many were left out.
+        left: usize,
+        /// How many could not be read before.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+        /// Why.
+        why: StoppedAsking,
+    },
+}
+
+/// Why capacity infos were no longer asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoppedAsking {
+    /// The API limits the rate of requests.
+    RateLimited,
+    /// The API did not respond.
+    NoAnswer,
+}
+
+impl fmt::Display for StoppedAsking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RateLimited => "the Cloud Ops API limits the rate of requests (429)",
+            Self::NoAnswer => "there was no response",
+        })
+    }
+}
+
+fn candidates(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "candidate" } else { "candidates" })
+}
+
+fn others(failed: usize) -> String {
+    if failed == 0 {
+        String::new()
+    } else {
+        format!("; that of {failed} more could not be read")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_named_with_the_remedy() {
+        let clock = |hours| Warning::Clock {
+            behind: SignedDuration::from_hours(hours),
+        };
+        insta::assert_snapshot!(format!("{}\n{}", clock(5), clock(-5)), @r"
+        this machine's clock is 18000 s behind the service's, whose time was used instead: check NTP on this machine
+        this machine's clock is 18000 s ahead of the service's, whose time was used instead: check NTP on this machine
+        ");
+    }
+}

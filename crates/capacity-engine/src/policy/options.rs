@@ -1,0 +1,80 @@
+//! The sizes of a namespace, with what is said of each.
+
+use super::contract::PolicyTarget;
+use crate::capacity::Capacity;
+use crate::decision::{ConsideredOption, ReasonCode};
+use crate::limit::LimitKind;
+use crate::pricing::ActionPrice;
+use crate::rate::Rate;
+use crate::snapshot::{CapacityInfo, Snapshot};
+
+/// What is known about the sizes of a namespace.
+#[derive(Clone, Copy)]
+pub(super) struct Namespace<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) current: Option<Capacity>,
+    pub(super) prices: &'a ActionPrice,
+}
+
+impl Namespace<'_> {
+    /// Lists on-demand, the sizes of the ladder if it is known, and some others, smallest first, with what is said about each.
+    pub(super) fn options(
+        &self,
+        others: impl IntoIterator<Item = Capacity>,
+        chosen: Option<Capacity>,
+        verdict: impl Fn(Capacity) -> String,
+    ) -> Vec<ConsideredOption> {
+        let ladder = match &self.snapshot.capacity_info {
+            CapacityInfo::Known(info) => info.ladder.steps(),
+            CapacityInfo::NotRead | CapacityInfo::Unavailable { .. } => &[],
+        };
+        let mut capacities: Vec<Capacity> = std::iter::once(Capacity::OnDemand)
+            .chain(ladder.iter().map(|step| Capacity::Provisioned(*step)))
+            .chain(self.current)
+            .chain(others)
+            .collect();
+        capacities.sort_unstable();
+        capacities.dedup();
+        capacities.truncate(PolicyTarget::MOST_OPTIONS);
+        let about = |capacity: Capacity| {
+            let limit = self.limit(capacity);
+            let limit = limit.map_or(0, |rate| rate.micros_per_second() / 1_000_000);
+            ConsideredOption::new(
+                capacity,
+                limit,
+                self.prices.idle_hour(capacity),
+                verdict(capacity),
+            )
+            .with_chosen(chosen == Some(capacity))
+        };
+        capacities.into_iter().map(about).collect()
+    }
+
+    /// Limit at a size in actions per second; for the current size, the limit in effect.
+    fn limit(&self, capacity: Capacity) -> Option<Rate> {
+        let snapshot = self.snapshot;
+        let in_force = snapshot.limits[LimitKind::Actions].filter(|_| self.current == Some(capacity));
+        in_force.or_else(|| match capacity {
+            Capacity::Provisioned(trus) => Some(LimitKind::Actions.at(trus)),
+            Capacity::OnDemand => snapshot.envelopes[LimitKind::Actions].or(match &snapshot.capacity_info {
+                CapacityInfo::Known(info) => info.on_demand_actions,
+                CapacityInfo::NotRead | CapacityInfo::Unavailable { .. } => None,
+            }),
+        })
+    }
+}
+
+/// What is said of the current size, if it stays.
+pub(super) fn kept(code: ReasonCode) -> String {
+    format!("current, kept: {}", meaning(code))
+}
+
+/// Returns the meaning of a code, as the rest of a sentence.
+pub(super) fn meaning(code: ReasonCode) -> String {
+    let meaning = code.meaning().trim_end_matches('.');
+    let mut letters = meaning.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
