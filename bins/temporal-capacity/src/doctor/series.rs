@@ -1,6 +1,6 @@
 //! Checks of the series of a source: changes made by a scrape job, and unknown families.
 
-use capacity_autopilot::{Autopilot, chain, families_of_unknown_throttling, stored_series};
+use capacity_autopilot::{Autopilot, StoredSeries, chain, families_of_unknown_throttling, stored_series};
 use jiff::Timestamp;
 use prometheus_reader::PrometheusClient;
 
@@ -8,11 +8,21 @@ use super::findings::Checks;
 
 /// Checks how the scrape job changed the series.
 pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Checks) {
-    const CHECK: &str = "scrape job";
-    let found = match stored_series(client, now).await {
-        Err(error) => return report.bad(CHECK, chain(&error), "its samples cannot be read"),
-        Ok(found) => found,
-    };
+    match stored_series(client, now).await {
+        Err(error) => report.bad(SCRAPE_JOB, chain(&error), "its samples cannot be read"),
+        Ok(found) => judge(&found, report),
+    }
+}
+
+const SCRAPE_JOB: &str = "scrape job";
+
+fn judge(found: &StoredSeries, report: &mut Checks) {
+    const CHECK: &str = SCRAPE_JOB;
+    if !found.has_samples {
+        let remedy =
+            "what it does to the series is unknown: check that Prometheus scrapes the metrics endpoint";
+        return report.odd(CHECK, "no samples in the last 10 minutes", remedy);
+    }
     if found.namespace_overwritten {
         let remedy = "such series are ignored, and namespaces are held without them: set `honor_labels: true` in the scrape job";
         report.bad(
@@ -58,5 +68,24 @@ pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Check
             let finding = format!("metric families of unknown kinds: {}", families.join(", "));
             report.odd(CHECK, finding, remedy);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::findings::Verdict;
+
+    #[test]
+    fn a_scrape_job_without_samples_is_not_good() {
+        let verdict = |has_samples| {
+            let mut report = Checks::default();
+            let mut found = StoredSeries::default();
+            found.has_samples = has_samples;
+            judge(&found, &mut report);
+            report.0[0].verdict
+        };
+        assert_eq!(verdict(true), Verdict::Good);
+        assert_eq!(verdict(false), Verdict::Odd);
     }
 }

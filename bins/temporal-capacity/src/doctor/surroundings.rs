@@ -125,7 +125,16 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
                 let remedy = "if it is in this account, grant the key Namespace Read on it";
                 report.odd(CHECK, format!("the key has no access to {id}"), remedy);
             }
-            _ => report.good(CHECK, format!("{id}, which is never scaled down")),
+            Some(_) => report.good(CHECK, format!("{id}, which is never scaled down")),
+            None => {
+                let remedy =
+                    "make the list of namespaces readable first: see the finding about the Cloud Ops API";
+                report.odd(
+                    CHECK,
+                    format!("whether the key has access to {id} is unknown"),
+                    remedy,
+                );
+            }
         },
         (None, Some(name)) => {
             let remedy = "if that is a namespace of Temporal Cloud, set its full id (name.account), so that it is never scaled down";

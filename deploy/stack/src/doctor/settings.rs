@@ -168,7 +168,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
         report.warn(
             CHECK,
             format!(
-                "not read since it was written by {}",
+                "the file has changed since {} read it",
                 evidence.behind.join(", ")
             ),
             UNKNOWN,
@@ -282,7 +282,7 @@ mod tests {
     #[case::no_process(&[], BEFORE, "no process of the server is running")]
     #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 hold no reading of it")]
     #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 hold no reading of it")]
-    #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "not read since it was written by history-1")]
+    #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "the file has changed since history-1 read it")]
     fn without_evidence_nothing_is_good(
         #[case] logs: &[&str],
         #[case] written: &str,

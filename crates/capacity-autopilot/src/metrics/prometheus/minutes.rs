@@ -171,6 +171,8 @@ fn measured_at(stored: Timestamp) -> Timestamp {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredSeries {
+    /// Whether there are any samples; without them, the rest is unknown.
+    pub has_samples: bool,
     /// Labels that the scrape pipeline added; they are ignored.
     pub pipeline_labels: BTreeSet<String>,
     /// Whether a scrape job overwrites `temporal_namespace` (`honor_labels: false`).
@@ -200,6 +202,7 @@ pub async fn stored_series(
     };
     let mut found = StoredSeries::default();
     let each = |sample: SeriesSample<'_>| {
+        found.has_samples = true;
         found.has_scrape_times |= measured_at(sample.time) != sample.time;
         for (name, _) in sample.labels {
             if name == Series::OVERWRITTEN_NAMESPACE {
