@@ -1,7 +1,7 @@
-# # `just check` runs what CI runs.
+# `just check` runs what CI runs.
 default: check
 
-# # Everything that CI runs, from formatting to the README's quick start.
+# Everything that CI runs, from formatting to the README's quick start.
 check:
     bash .ci/run
 
@@ -20,11 +20,11 @@ doc:
 deny:
     cargo deny --all-features check bans licenses sources
 
-# # Speed of the OpenMetrics reader compared with others.
+# Speed of the OpenMetrics reader compared with others.
 bench-reader:
     cargo bench -p openmetrics-reader
 
-# # Speed of backtests compared with the target times.
+# Speed of backtests compared with the target times.
 bench-backtest:
     cargo bench -p capacity-backtest
 
@@ -32,6 +32,6 @@ bench-backtest:
 bench-plan:
     scripts/bench-plan
 
-# # Records the histories of the current version as replay fixtures.
+# Records the histories of the current version as replay fixtures.
 record-histories:
     TEMPORAL_CAPACITY_RECORD_HISTORIES=1 cargo test -p capacity-tests --test temporal what_was_just_run_replays

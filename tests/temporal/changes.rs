@@ -110,7 +110,7 @@ async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
     let setup = Setup {
         account: Account::new("a1b2c", namespaces),
         // Every minute is too late.
-        last_minute_to_release: 0,
+        no_release_from_minute: 0,
         ..releases(0)
     };
     with_worker("too-late", setup, async |world| {

@@ -117,7 +117,7 @@ pub(crate) struct Setup {
     pub(crate) server: Option<SocketAddr>,
     pub(crate) dry_run: bool,
     /// Minute of the hour from which nothing is released.
-    pub(crate) last_minute_to_release: i64,
+    pub(crate) no_release_from_minute: i64,
     /// Webhook URL, if not that of the simulated cloud.
     pub(crate) slack_url: Option<String>,
     /// Build id of the worker.
@@ -163,7 +163,7 @@ impl Default for Setup {
             connection: None,
             server: None,
             dry_run: false,
-            last_minute_to_release: 60,
+            no_release_from_minute: 60,
             slack_url: None,
             build: "test",
             spec_fields_not_compared: Vec::new(),
@@ -309,7 +309,7 @@ async fn connected(connection: &ConnectionSettings) -> Client {
     }
 }
 
-fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityWorker {
+pub(crate) fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> CapacityWorker {
     let mut ops = cloud_ops_client::Config::try_new(&cloud.ops_url(), cloud.ops_key().into()).expect("valid");
     ops.max_attempts = setup.attempts;
     let mut metrics =
@@ -354,10 +354,10 @@ fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator) -> Capacit
     };
     settings.follow_every = Duration::from_secs(1);
     settings.no_progress_after = setup.no_progress_after;
-    settings.last_minute_to_release = setup.last_minute_to_release;
+    settings.no_release_from_minute = setup.no_release_from_minute;
     setup.build.clone_into(&mut settings.build);
     settings
         .spec_fields_not_compared
         .clone_from(&setup.spec_fields_not_compared);
-    CapacityWorker::new(autopilot, client.clone()).with_settings(settings)
+    CapacityWorker::with_settings(autopilot, client.clone(), settings)
 }

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use capacity_engine::{NamespaceFilter, NamespacePatterns};
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, ControllerPhase, Installation, PauseKind, names, pauses,
+    CapacityChange, CapacityManagementWorkflow, ControllerPhase, Installation, PauseKind, RegisterError, names, pauses,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use temporal_dev_server::Options;
 use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions};
 
-use crate::harness::{QUICK_RUNS, Setup, World, throttled, with_worker};
+use temporalio_sdk::WorkerOptions;
+
+use crate::harness::{QUICK_RUNS, Setup, World, capacity, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_mins(1);
 const POST: &str = "POST /cloud/namespaces/{id}";
@@ -447,4 +449,19 @@ async fn what_was_decided_and_done_is_recorded() {
         ]
     );
     assert_eq!(history[0].decision.price_after_micro_dollars, Some(90_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_existing_worker_gets_the_workflows_once_and_only_on_their_queue() {
+    with_worker("existing", throttled(&["checkout"]), async |world| {
+        let capacity = capacity(&throttled(&["checkout"]), &world.client, &world.cloud);
+        let mut other = WorkerOptions::new("other").build();
+        let error = capacity.register_into(&mut other).expect_err("another queue");
+        assert!(error.to_string().contains("polls task queue `other`"), "{error}");
+        let mut same = WorkerOptions::new(capacity.installation().task_queue()).build();
+        capacity.register_into(&mut same).expect("registered");
+        let error = capacity.register_into(&mut same).expect_err("registered before");
+        assert!(matches!(error, RegisterError::Workflow(_)), "{error}");
+    })
+    .await;
 }

@@ -156,8 +156,11 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // An unreachable database is logged but does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
     let registry = Registry::new();
-    let capacity = CapacityWorker::new(Arc::clone(&autopilot), registry.client())
-        .with_settings(activity_settings(&settings, arguments.cloud_speed));
+    let capacity = CapacityWorker::with_settings(
+        Arc::clone(&autopilot),
+        registry.client(),
+        activity_settings(&settings, arguments.cloud_speed),
+    );
     let config = Config {
         listen: Some(arguments.listen),
         ..worker_config(connection, capacity.installation(), arguments.limits())

@@ -113,8 +113,8 @@ pub(crate) async fn with_worker<T>(
     settings.webhook = Some(Webhook::new(slack));
     settings.sampling.speed = speed;
     // A simulated hour can end within seconds.
-    settings.last_minute_to_release = 60;
-    let capacity = CapacityWorker::new(autopilot, registry.client()).with_settings(settings);
+    settings.no_release_from_minute = 60;
+    let capacity = CapacityWorker::with_settings(autopilot, registry.client(), settings);
     let mut limits = WorkerLimits::default();
     limits.grace = Duration::from_secs(5);
     let config = worker_config(connection(server), capacity.installation(), limits);

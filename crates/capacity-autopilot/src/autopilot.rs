@@ -94,10 +94,6 @@ impl Autopilot {
 
     /// Adds a ledger: minutes of usage are written to it, and hours are read from it.
     #[must_use]
-    #[cfg_attr(
-        not(feature = "ledger"),
-        expect(unreachable_code, reason = "without the feature there is no ledger to pass")
-    )]
     pub fn with_ledger(self, ledger: impl Into<LedgerHandle>) -> Self {
         Self {
             ledger: Some(ledger.into()),

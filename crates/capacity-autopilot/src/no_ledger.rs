@@ -17,7 +17,7 @@ use crate::metrics::{AccountMetrics, Recalled};
 
 /// A ledger, which this build does not have: see the feature `ledger`.
 #[derive(Debug)]
-pub enum LedgerHandle {}
+pub struct LedgerHandle(Infallible);
 
 pub(crate) struct AccountLedger<'a>(PhantomData<&'a LedgerHandle>);
 

@@ -129,7 +129,7 @@ reason_codes! {
     CheaperToWait = "cheaper_to_wait",
     /// Throttled, and a larger size costs less than waiting.
     WaitingCostsMore = "waiting_costs_more",
-    /// A larger size is planned for this hour.
+    /// A larger size is planned for this hour or the next.
     PlannedForTheHour = "planned_for_the_hour",
     /// Provisioned, and kept at least until the end of the hour.
     WorthKeeping = "worth_keeping",
@@ -161,7 +161,7 @@ reason_codes! {
     UnknownThrottling = "unknown_throttling",
     /// The usage of a limit is missing or partly unreadable, and capacity is not released until it is known.
     MetricsFamilyMissing = "metrics_family_missing",
-    /// The service refused the last change because the key lacks permission.
+    /// The service refused the last change as not permitted.
     NotPermitted = "not_permitted",
     /// The capacity info of the namespace could not be read.
     CapacityInfoUnavailable = "capacity_info_unavailable",

@@ -12,9 +12,9 @@ use crate::rate::Rate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitFamilies {
-    /// Operations served per second.
+    /// The served rate.
     pub served: &'static str,
-    /// Operations throttled per second because of this limit.
+    /// The rate that this limit throttled.
     pub throttled: &'static str,
     /// The limit in effect.
     pub limit: &'static str,

@@ -347,7 +347,7 @@ impl CapacityActivities {
     ) -> Result<EvaluateResult, ActivityError> {
         let worker = Evaluator {
             autopilot: &self.autopilot,
-            client: &self.client.get(),
+            client: &self.client,
             settings: &self.settings,
             health: &self.health,
         };

@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use temporal_worker_kit::Lenient;
-use temporalio_client::errors::{WorkflowUpdateError, WorkflowUpdateWithStartError};
+use temporal_worker_kit::{Lenient, update_refusal};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
@@ -21,7 +20,6 @@ use crate::definitions::{
     CONTINUES, CapacityIsShort, ControllerWorkflow, Evaluate, Evaluation, GetStatus, PreviewActions, Rotate,
     TriggerEvaluation,
 };
-use crate::failures::text_of;
 use crate::messages::{EvaluationQuery, EvaluationReport, Status};
 use crate::names::Installation;
 
@@ -36,6 +34,9 @@ pub enum ControllerError {
     /// There was no response in time.
     #[error("no response in {} s: no worker is polling", .0.as_secs())]
     NoAnswer(Duration),
+    /// The Temporal service did not confirm a signal in time, which needs no worker.
+    #[error("the Temporal service did not respond in {} s", .0.as_secs())]
+    ServiceSilent(Duration),
     /// The service refused the request, or there is no controller.
     #[error("{0}")]
     Refused(String),
@@ -118,7 +119,7 @@ impl Controller {
                 Err(_) => return Err(AskError::NoAnswer(bound)),
                 Ok(Ok(report)) => return Ok(report),
                 Ok(Err(error)) => {
-                    let text = refusal(&error);
+                    let text = update_refusal(&error);
                     if !text.contains(CONTINUES) {
                         return Err(AskError::Refused(text));
                     }
@@ -143,7 +144,8 @@ impl Controller {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
             // A worker that is restarting answers the next query.
-            if let Ok(now) = self.evaluation(report.number, Duration::from_secs(10)).await
+            let left = bound.saturating_sub(begun.elapsed()).min(Duration::from_secs(10));
+            if let Ok(now) = self.evaluation(report.number, left).await
                 && now.number == report.number
             {
                 report = now;
@@ -181,14 +183,14 @@ impl Controller {
             RawValue::default(),
             options,
         );
-        bounded(call, Duration::from_secs(15)).await.map(drop)
+        signaled(call, Duration::from_secs(15)).await
     }
 
     /// Returns the status of the controller.
     ///
     /// # Errors
     ///
-    /// If there is no response in time, because there is no worker or no controller.
+    /// If no worker responds in time, or if the service refuses, for example because there is no controller.
     pub async fn status(&self, bound: Duration) -> Result<Status, ControllerError> {
         let handle = self.handle();
         let query = || handle.query(GetStatus, (), WorkflowQueryOptions::default());
@@ -228,7 +230,7 @@ impl Controller {
     pub(crate) async fn rotate(&self) -> Result<(), ControllerError> {
         let handle = self.handle();
         let call = handle.signal(Rotate, RawValue::default(), WorkflowSignalOptions::default());
-        bounded(call, Duration::from_secs(10)).await
+        signaled(call, Duration::from_secs(10)).await
     }
 
     fn handle(&self) -> WorkflowHandle<Client, ControllerWorkflow> {
@@ -241,7 +243,10 @@ impl Controller {
         E: std::fmt::Display,
         F: Future<Output = Result<T, E>>,
     {
-        bounded(Box::pin(self.in_time(query)), bound).await
+        match tokio::time::timeout(bound, Box::pin(self.in_time(query))).await {
+            Err(_) => Err(ControllerError::NoAnswer(bound)),
+            Ok(answer) => answer.map_err(|error| ControllerError::Refused(error.to_string())),
+        }
     }
 
     /// Retries a query for a short time, but never sends it while a workflow task of the controller waits for
@@ -283,21 +288,13 @@ impl Controller {
     }
 }
 
-async fn bounded<T, E: std::fmt::Display>(
+async fn signaled<T, E: std::fmt::Display>(
     call: impl Future<Output = Result<T, E>>,
     bound: Duration,
-) -> Result<T, ControllerError> {
+) -> Result<(), ControllerError> {
     match tokio::time::timeout(bound, call).await {
-        Err(_) => Err(ControllerError::NoAnswer(bound)),
-        Ok(answer) => answer.map_err(|error| ControllerError::Refused(error.to_string())),
-    }
-}
-
-/// Formats the error from the service or the workflow, because the client library formats a failed update
-/// with its debug output.
-fn refusal(error: &WorkflowUpdateWithStartError) -> String {
-    match error {
-        WorkflowUpdateWithStartError::Update(WorkflowUpdateError::Failed(failure)) => text_of(failure),
-        other => other.to_string(),
+        Err(_) => Err(ControllerError::ServiceSilent(bound)),
+        Ok(Err(error)) => Err(ControllerError::Refused(error.to_string())),
+        Ok(Ok(_)) => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use capacity_autopilot::{
 };
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
+use temporal_worker_kit::SharedClient;
 use temporalio_client::Client;
 
 use crate::activity::recorder;
@@ -39,7 +40,7 @@ const RECORDING_SCALE_UP: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy)]
 pub(crate) struct Evaluator<'a> {
     pub(crate) autopilot: &'a Autopilot,
-    pub(crate) client: &'a Client,
+    pub(crate) client: &'a SharedClient,
     pub(crate) settings: &'a ActivitySettings,
     pub(crate) health: &'a EvaluationHealth,
 }
@@ -48,7 +49,7 @@ pub(crate) async fn evaluate(
     worker: Evaluator<'_>,
     request: &EvaluateRequest,
 ) -> Result<EvaluateResult, EvaluateError> {
-    let (installation, client) = (&worker.settings.installation, worker.client);
+    let (installation, client) = (&worker.settings.installation, &worker.client.get());
     let observe = ObserveRequest {
         number: request.number,
         account: request.account.clone(),
@@ -120,7 +121,8 @@ pub(crate) async fn evaluate(
         observation = observation.with_changes(requests(worker, request, &plan));
     }
     observation.report.changes_left_out = observation.changes_left_out;
-    let shown = schedule(client, installation).await;
+    // Observing takes minutes in a large account; certificates may have been reloaded since.
+    let shown = schedule(&worker.client.get(), installation).await;
     Ok(EvaluateResult {
         needed: needed(&plan),
         report: observation.report,

@@ -1,14 +1,6 @@
 //! Formats failed activities, whose own error says only that they failed.
 
 use temporalio_common::error::{ActivityExecutionError, IncomingError};
-use temporalio_common::protos::temporal::api::failure::v1::Failure;
-
-/// Returns the texts of a failure and its causes.
-pub(crate) fn text_of(failure: &Failure) -> String {
-    let causes = std::iter::successors(Some(failure), |failure| failure.cause.as_deref());
-    let texts: Vec<&str> = causes.map(|failure| failure.message.as_str()).collect();
-    texts.join(": ")
-}
 
 /// An activity that failed, formatted as its cause.
 #[derive(Debug, thiserror::Error)]

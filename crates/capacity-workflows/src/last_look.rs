@@ -100,7 +100,7 @@ fn by_settings(
         return Some(found);
     }
     let minute = now.as_second().rem_euclid(3_600) / 60;
-    if !request.scales_up() && minute >= settings.last_minute_to_release {
+    if !request.scales_up() && minute >= settings.no_release_from_minute {
         let text = format!(
             "it is minute {minute} of the UTC hour; a release this late saves nothing in this hour and might take effect in the next"
         );

@@ -76,4 +76,4 @@ pub use shutdown::Shutdown;
 pub use step_messages::{CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer};
 pub use temporal_worker_kit::Lenient;
 pub use tick::EvaluationTick;
-pub use worker::{CapacityWorker, WorkerLimits, worker_config};
+pub use worker::{CapacityWorker, RegisterError, WorkerLimits, worker_config};

@@ -150,7 +150,7 @@ impl EvaluationReport {
     }
 }
 
-/// A request to observe, from a controller of release 0.1.0.
+/// A request to observe: part of an evaluation, and what a controller of release 0.1.0 sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -10,7 +10,7 @@ use crate::gate::{Gate, Passage, Unverified};
 
 /// Maximum number of operations that the account allows at the same time.
 pub(crate) const MOST_OPERATIONS: usize = 10;
-/// Time after which a change that could not start or post is retried. Later retries wait longer.
+/// Time after which a change that could not start or post is retried. After failed starts, later retries wait longer.
 pub(crate) const TRY_AGAIN_MS: u64 = 5_000;
 /// A change that takes longer than this is hanging.
 const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;

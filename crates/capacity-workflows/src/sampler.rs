@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use temporal_worker_kit::Lenient;
-use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
+use temporal_worker_kit::{Lenient, SharedClient};
+use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
@@ -42,13 +42,15 @@ impl UsageSampler {
 }
 
 /// Starts the sampler whenever it is not running. Never ends.
-pub(crate) async fn keep_sampling(client: &Client, installation: &Installation) -> Infallible {
+pub(crate) async fn keep_sampling(client: &SharedClient, installation: &Installation) -> Infallible {
     loop {
         let options = WorkflowStartOptions::new(installation.task_queue(), installation.sampler_id())
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .static_summary("Usage sampler")
             .build();
+        // Certificates that were reloaded come with another client.
+        let client = client.get();
         let started = client.start_workflow(UsageSampler::run, Lenient::default(), options);
         match tokio::time::timeout(Duration::from_secs(15), started).await {
             Ok(Ok(_)) => {}

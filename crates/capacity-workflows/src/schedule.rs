@@ -285,7 +285,8 @@ impl Schedule {
         Ok(lines)
     }
 
-    /// Pauses the schedule.
+    /// Pauses the schedule, so that it starts no evaluations. Changes and scale-ups by the sampler go on; to
+    /// stop those, see [`pauses::open`](crate::pauses::open).
     pub async fn pause(&self, reason: &str) -> Result<(), ScheduleError> {
         let handle = self.handle();
         handle

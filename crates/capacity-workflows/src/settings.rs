@@ -19,7 +19,7 @@ pub struct ActivitySettings {
     pub webhook: Option<Webhook>,
     /// Task queue and ids.
     pub installation: Installation,
-    /// Time after which a change counts as failed.
+    /// How long a change may take before it is announced as slow. It is still followed to its end.
     pub change_timeout: Duration,
     /// Settings of the sampler.
     pub sampling: SamplingSettings,
@@ -32,9 +32,10 @@ pub struct ActivitySettings {
     pub follow_every: Duration,
     /// A change whose workflow does nothing for this long is announced as making no progress.
     pub no_progress_after: Duration,
-    /// Last minute of the UTC hour in which capacity is released. A later release saves nothing in this hour,
-    /// and may take effect in the next. 60 for a simulated cloud, whose hours may take seconds.
-    pub last_minute_to_release: i64,
+    /// First minute of the UTC hour in which nothing is released, because a release that takes effect in the
+    /// next hour saves nothing in this one. 60 for no such minute, as for a simulated cloud, whose hours may
+    /// take seconds.
+    pub no_release_from_minute: i64,
 }
 
 impl ActivitySettings {
@@ -51,7 +52,7 @@ impl ActivitySettings {
             spec_fields_not_compared: Vec::new(),
             follow_every: Duration::from_mins(1),
             no_progress_after: Duration::from_mins(10),
-            last_minute_to_release: 58,
+            no_release_from_minute: 58,
         }
     }
 }

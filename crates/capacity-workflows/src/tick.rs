@@ -2,13 +2,13 @@
 //! as its own result, so that the schedule's recent runs show what happened even without a worker.
 #![allow(missing_docs, reason = "the macros generate public items")]
 
-use temporal_worker_kit::Lenient;
+use temporal_worker_kit::{Lenient, failure_text};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ApplicationFailure, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::activities::CapacityActivities;
 use crate::activity::{TOLD_AT, failure};
-use crate::failures::{cause_of, text_of};
+use crate::failures::cause_of;
 use crate::messages::{EvaluationReport, Silence, TickRequest};
 use crate::options;
 
@@ -30,7 +30,7 @@ impl EvaluationTick {
         let request = context.state(|it| it.request.clone());
         // The failure of the previous tick, if it failed: silence is announced once, then daily, and once
         // more when it ends.
-        let before = context.info().raw().continued_failure.as_ref().map(text_of);
+        let before = context.info().raw().continued_failure.as_ref().map(failure_text);
         let asked = context
             .execute_activity(
                 CapacityActivities::ask_controller,

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use temporal_worker_kit::SharedClient;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{Client, UntypedWorkflow, WorkflowDescribeOptions};
@@ -34,13 +35,15 @@ const NEWEST_EVENTS: i32 = 100;
 
 /// Keeps a worker's health up to date with the controller's, and keeps controllers running. Never returns.
 pub(crate) async fn watch_controller(
-    client: &Client,
+    client: &SharedClient,
     installation: &Installation,
     health: &EvaluationHealth,
 ) -> Infallible {
-    let controller = Controller::new(client, installation);
     let mut stuck: Option<Stuck> = None;
     loop {
+        // Certificates that were reloaded come with another client.
+        let client = &client.get();
+        let controller = Controller::new(client, installation);
         match controller.status(BOUND).await {
             Ok(status) => {
                 stuck = None;

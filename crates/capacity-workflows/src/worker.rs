@@ -48,7 +48,8 @@ impl Default for WorkerLimits {
     }
 }
 
-/// The autopilot's workflows and activities, ready to be registered in a worker. Clones share everything.
+/// The autopilot's workflows and activities, ready to be registered in a worker. Clones share health and shutdown;
+/// settings are copied.
 ///
 /// Without further calls, it changes capacity, notifies no channel, and uses the default installation.
 #[derive(Debug, Clone)]
@@ -60,22 +61,24 @@ impl CapacityWorker {
     /// Creates the workflows of an autopilot. `client` belongs to the worker that will run them:
     /// [`Registry::client`], or the client of an existing worker.
     pub fn new(autopilot: impl Into<Arc<Autopilot>>, client: impl Into<SharedClient>) -> Self {
+        Self::with_settings(autopilot, client, ActivitySettings::new(Installation::default()))
+    }
+
+    /// Creates the workflows of an autopilot with these settings.
+    pub fn with_settings(
+        autopilot: impl Into<Arc<Autopilot>>,
+        client: impl Into<SharedClient>,
+        settings: ActivitySettings,
+    ) -> Self {
         Self {
             activities: CapacityActivities {
                 autopilot: autopilot.into(),
                 client: client.into(),
-                settings: ActivitySettings::new(Installation::default()),
+                settings,
                 health: EvaluationHealth::default(),
                 shutdown: Shutdown::default(),
             },
         }
-    }
-
-    /// Replaces all settings.
-    #[must_use]
-    pub fn with_settings(mut self, settings: ActivitySettings) -> Self {
-        self.activities.settings = settings;
-        self
     }
 
     /// In dry run, decides and logs, but changes nothing and sends nothing.
@@ -124,13 +127,24 @@ impl CapacityWorker {
             .activities(queue, self.changes())
     }
 
-    /// Registers every workflow and activity in the options of a worker that polls the task queue of the
-    /// installation, in addition to what is already registered.
+    /// Registers every workflow and activity in the options of an existing worker, in addition to what is
+    /// already registered.
+    ///
+    /// The worker needs at least 4 activity slots and 2 workflow task slots. Run
+    /// [`background`](Self::background) beside it, and call [`stop`](Self::stop) before it shuts down.
     ///
     /// # Errors
     ///
-    /// If a workflow of the same name is already registered.
-    pub fn register_into(&self, worker: &mut WorkerOptions) -> Result<(), WorkflowRegistrationError> {
+    /// If the worker polls another task queue than the installation's, or if a workflow of the same name is
+    /// already registered. In the second case, some workflows may have been registered.
+    pub fn register_into(&self, worker: &mut WorkerOptions) -> Result<(), RegisterError> {
+        let expected = self.installation().task_queue();
+        if worker.task_queue != expected {
+            return Err(RegisterError::TaskQueue {
+                worker: worker.task_queue.clone(),
+                expected: expected.to_owned(),
+            });
+        }
         worker
             .register_workflow::<CapacityManagementWorkflow>()?
             .register_workflow::<CapacityChange>()?
@@ -145,17 +159,18 @@ impl CapacityWorker {
     /// Runs the background work of a worker: starts the usage sampler whenever it is not running, if there is
     /// a ledger, and keeps [`health`](Self::health) up to date with the controller. Never returns.
     pub async fn background(&self) -> Infallible {
-        let client = self.activities.client.connected().await;
+        let client = &self.activities.client;
+        client.connected().await;
         let installation = self.installation();
         let sampling = async {
             if self.activities.autopilot.ledger().is_none() {
                 return std::future::pending().await;
             }
-            keep_sampling(&client, installation).await
+            keep_sampling(client, installation).await
         };
         tokio::select! {
             never = sampling => never,
-            never = watch_controller(&client, installation, self.health()) => never,
+            never = watch_controller(client, installation, self.health()) => never,
         }
     }
 
@@ -170,6 +185,25 @@ impl CapacityWorker {
             shared: Arc::new(self.activities.clone()),
         }
     }
+}
+
+/// Why the workflows cannot be registered in a worker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The worker polls another task queue.
+    #[error(
+        "the worker polls task queue `{worker}`, and the installation uses `{expected}`: use the same for both"
+    )]
+    TaskQueue {
+        /// The task queue of the worker.
+        worker: String,
+        /// The task queue of the installation.
+        expected: String,
+    },
+    /// The worker has a workflow of the same name.
+    #[error(transparent)]
+    Workflow(#[from] WorkflowRegistrationError),
 }
 
 /// Returns the configuration of a worker that serves no metrics.

@@ -308,7 +308,7 @@ fn innermost(cause: &(dyn Error + 'static)) -> String {
         (Some(status), Some(last)) if last.is::<temporalio_client::tonic::Status>() => {
             match status.message() {
                 "" => status.code().description().to_owned(),
-                message => message.to_owned(),
+                message => format!("{}: {message}", status.code().description()),
             }
         }
         (_, Some(last)) => last.to_string(),

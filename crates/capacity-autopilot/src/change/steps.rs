@@ -92,7 +92,7 @@ pub enum Progressed {
     Ended(Ending),
     /// The service does not know the operation, and the namespace does not show it.
     NeverPosted,
-    /// The service could not be reached now.
+    /// The progress could not be read now.
     Unreadable(String),
 }
 

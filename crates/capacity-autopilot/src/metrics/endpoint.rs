@@ -115,8 +115,15 @@ mod tests {
     }
 
     fn folded(lines: &str) -> AccountMetrics {
+        metrics_of(&[], lines, Origin::Scraped)
+    }
+
+    fn metrics_of(declared: &[&str], lines: &str, origin: Origin) -> AccountMetrics {
         let ids = ids(&["idle.a1b2c", "orders.a1b2c", "pay.a1b2c"]);
         let mut fold = UsageFold::of(ids.iter().map(NamespaceId::as_str));
+        for family in declared {
+            fold.declare(&format!("temporal_cloud_v1_{family}"));
+        }
         let whole = |line: &str| {
             format!(
                 "temporal_cloud_v1_{}\n",
@@ -126,7 +133,23 @@ mod tests {
         let document: Vec<String> = lines.trim().lines().map(whole).collect();
         let document = document.concat();
         fold.read(document.as_bytes()).expect("readable");
-        account_metrics(fold.finish(), PerLimit::from_fn(|_| true), Origin::Scraped)
+        account_metrics(fold.finish(), PerLimit::from_fn(|_| true), origin)
+    }
+
+    /// The endpoint declares a family without samples; storage does not, so it may not have been scraped.
+    #[test]
+    fn a_family_without_samples_is_idle_when_scraped_and_unread_when_stored() {
+        let lines = r#"
+            total_action_count{NS="idle.a1b2c"} 5 1790000040
+            total_action_count{NS="orders.a1b2c"} 5 1790000040
+            total_action_count{NS="pay.a1b2c"} 5 1790000040
+            "#;
+        for (origin, is_read) in [(Origin::Scraped, true), (Origin::Stored, false)] {
+            let metrics = metrics_of(&["operations_count"], lines, origin);
+            let sample = metrics.namespaces["pay.a1b2c"].sample.as_ref().expect("known");
+            assert!(sample.served_read[LimitKind::Actions]);
+            assert_eq!(sample.served_read[LimitKind::Operations], is_read);
+        }
     }
 
     fn rate(per_second: u32) -> Rate {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unused_async, reason = "same signatures as with the feature")]
 
+use std::convert::Infallible;
+
 use capacity_engine::NamespaceId;
 use jiff::Timestamp;
 
@@ -11,7 +13,7 @@ use super::read::{Read, Unread};
 
 /// A Prometheus client, which this build does not have: see the feature `prometheus`.
 #[derive(Debug)]
-pub enum PrometheusClient {}
+pub struct PrometheusClient(Infallible);
 
 pub(crate) async fn read(
     client: &PrometheusClient,
@@ -22,7 +24,7 @@ pub(crate) async fn read(
     _: Timestamp,
     _: Timestamp,
 ) -> Result<Read, Unread> {
-    match *client {}
+    match client.0 {}
 }
 
 pub(crate) async fn families_like(
@@ -30,7 +32,7 @@ pub(crate) async fn families_like(
     _: &str,
     _: Timestamp,
 ) -> Result<Vec<String>, SearchError> {
-    match *client {}
+    match client.0 {}
 }
 
 pub(crate) async fn busy(
@@ -39,5 +41,5 @@ pub(crate) async fn busy(
     _: &[String],
     _: Timestamp,
 ) -> Result<Busy, SearchError> {
-    match *client {}
+    match client.0 {}
 }

@@ -230,8 +230,8 @@ fn told_ceiling(info: &KnownCapacityInfo, because: &str) -> Result<Trus, Verdict
         (false, None) => "the largest size that the region can currently provide",
     };
     let reason = format!(
-        "{because}, but {missing} cannot be read from the capacity info; will re-evaluate when they are \
-         reported"
+        "{because}, but {missing} cannot be read from the capacity info; will re-evaluate when the \
+         service reports them"
     );
     Err(Verdict::hold(ReasonCode::NoInventory, reason))
 }

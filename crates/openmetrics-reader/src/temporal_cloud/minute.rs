@@ -57,9 +57,9 @@ impl Rate {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// The value is not a rate: `NaN`, infinite or negative.
+    /// Its value is not a rate: `NaN`, infinite, negative, or above 10^12.
     NotARate(String),
-    /// It has no timestamp.
+    /// It has no timestamp, or one outside the years -9999 to 9999.
     WithoutTime,
 }
 
@@ -120,9 +120,9 @@ pub struct LimitUsage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NamespaceMinute {
-    /// Time of the measurement, in milliseconds since 1970: the oldest timestamp of all rates and limits, so
-    /// that stale data is not hidden by fresh data. An idle namespace has limits only. `None` if no readable
-    /// sample has a timestamp.
+    /// Time of the measurement, in milliseconds since 1970: the oldest timestamp of the active rates and
+    /// the limits in effect, so that stale data is not hidden by fresh data. An idle namespace has limits only.
+    /// `None` if there are none.
     pub timestamp_ms: Option<i64>,
     /// Actions.
     pub actions: LimitUsage,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use temporal_worker_kit::{Lenient, SharedClient, chain};
+use temporal_worker_kit::{Lenient, SharedClient, chain, update_refusal};
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::{
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions,
@@ -188,7 +188,7 @@ impl ChainActivities {
         let answer = beating(&context, tokio::time::timeout(ANSWER, asked)).await?;
         let answer = answer
             .map_err(|_| transient(format!("no response from {BUDGET_ID} in {} s", ANSWER.as_secs())))?;
-        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} rejected the request: {error}")))?)
+        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} rejected the request: {}", update_refusal(&error))))?)
     }
 
     /// Offers a run to all open chains.
