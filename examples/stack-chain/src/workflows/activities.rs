@@ -188,7 +188,12 @@ impl ChainActivities {
         let answer = beating(&context, tokio::time::timeout(ANSWER, asked)).await?;
         let answer = answer
             .map_err(|_| transient(format!("no response from {BUDGET_ID} in {} s", ANSWER.as_secs())))?;
-        Ok(answer.map_err(|error| transient(format!("{BUDGET_ID} rejected the request: {}", update_refusal(&error))))?)
+        Ok(answer.map_err(|error| {
+            transient(format!(
+                "{BUDGET_ID} rejected the request: {}",
+                update_refusal(&error)
+            ))
+        })?)
     }
 
     /// Offers a run to all open chains.
