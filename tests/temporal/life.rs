@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use capacity_engine::{NamespaceFilter, NamespacePatterns};
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::{
-    CapacityChange, CapacityManagementWorkflow, ControllerPhase, Installation, PauseKind, RegisterError, names, pauses,
+    CapacityChange, CapacityManagementWorkflow, ControllerPhase, Installation, PauseKind, RegisterError,
+    names, pauses,
 };
 use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
