@@ -104,7 +104,7 @@ pub enum HandshakeError {
     #[error("the certificate that it serves has expired")]
     Expired,
     /// The server's certificate is not valid yet.
-    #[error("the certificate that it serves is not valid yet, by this machine's clock")]
+    #[error("the certificate that it serves is not valid yet according to this machine's clock")]
     NotYet,
     /// The server's certificate has a different name.
     #[error("the certificate that it serves is not valid for the name {0}")]
@@ -121,7 +121,7 @@ pub enum HandshakeError {
         reason: String,
     },
     /// The response is not TLS.
-    #[error("what answers there does not speak TLS")]
+    #[error("the server at that address does not speak TLS")]
     NotTls,
     /// Any other error.
     #[error("the TLS handshake failed: {0}")]
@@ -285,7 +285,9 @@ fn meaning(alert: AlertDescription) -> String {
         | AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::DecryptError => "the authority that signed it is not trusted there".to_owned(),
-        AlertDescription::CertificateRequired => "none arrived".to_owned(),
+        AlertDescription::CertificateRequired => {
+            "it requires a client certificate and received none".to_owned()
+        }
         other => format!("the alert {}", other.as_str().unwrap_or("of an unknown kind")),
     }
 }
@@ -417,7 +419,11 @@ mod tests {
                 "client.pem: the authority that signed it is not trusted there",
                 "`temporal-stack restart frontend-1`",
             ),
-            (not_tls, "what answers there does not speak TLS", "ss -ltnp"),
+            (
+                not_tls,
+                "the server at that address does not speak TLS",
+                "ss -ltnp",
+            ),
             (
                 "127.0.0.1:1".to_owned(),
                 "it does not accept connections (Connection refused",
