@@ -177,6 +177,7 @@ impl NamespacePatterns {
     }
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// Selects the managed namespaces. The denylist takes precedence; an empty allowlist allows all.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NamespaceFilter {

@@ -144,6 +144,7 @@ pub fn in_dollars(money: Decimal) -> String {
     format!("{sign}${whole}.{cents}")
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// One tier of a price list: one price for the actions of a month up to `up_to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceTier {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// Usage of one limit in one minute: foreground work of the active replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {

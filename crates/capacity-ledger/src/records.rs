@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+// Exhaustive: a writer must fill every column.
 /// One namespace in one minute. Arrays are in the order actions, requests, operations; rates are in
 /// millionths per second.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub struct NamespaceMinute {
     pub envelopes: [Option<u64>; 3],
 }
 
+// Exhaustive: a writer must fill every column.
 /// A minute of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Minute {
@@ -89,6 +91,7 @@ pub struct HourRecord {
     pub operations_known_minutes: i64,
 }
 
+// Exhaustive: a writer must fill every column.
 /// An evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluationRecord {
@@ -110,6 +113,7 @@ pub struct EvaluationRecord {
     pub price_micro_dollars: i64,
 }
 
+// Exhaustive: a writer must fill every column.
 /// A decision of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {
@@ -137,6 +141,7 @@ pub struct DecisionRecord {
     pub known_minutes: Option<i64>,
 }
 
+// Exhaustive: a writer must fill every column.
 /// A capacity change, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRecord {
@@ -162,6 +167,7 @@ pub struct ChangeRecord {
     pub by: String,
 }
 
+// Exhaustive: a writer must fill every column.
 /// A policy's state for a namespace between evaluations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStateRecord {
@@ -184,6 +190,7 @@ impl PolicyStateRecord {
     pub const LONGEST: usize = 1024;
 }
 
+// Exhaustive: a writer must fill every column.
 /// A policy's decision about a namespace in an evaluation: of the active policy with the options it compared,
 /// or of the shadow policy.
 ///
@@ -220,6 +227,7 @@ pub struct PolicyDecisionRecord {
     pub options: String,
 }
 
+// Exhaustive: a writer must fill every column.
 /// The inputs of a decision, apart from the minutes of usage, in the format of the program that decided. The
 /// ledger does not parse them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,6 +275,7 @@ pub struct HistoryRow {
     pub error: Option<String>,
 }
 
+// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
 /// Selects rows of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryFilter {

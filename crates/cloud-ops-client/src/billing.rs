@@ -51,6 +51,7 @@ pub enum BillingGranularity {
     Monthly,
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// The parameters of a billing report. Both times must be the beginning of a month (UTC).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -166,6 +166,7 @@ pub(crate) struct OneCapacityInfo {
     pub(crate) capacity_info: CapacityInfo,
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// The body of an update: these three fields and no others, because status fields do not belong in a request.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

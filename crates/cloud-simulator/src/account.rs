@@ -18,6 +18,7 @@ pub enum Access {
     None,
 }
 
+// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
 /// A namespace to simulate.
 #[derive(Debug, Clone)]
 pub struct NamespaceSetup {

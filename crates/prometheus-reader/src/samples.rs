@@ -43,6 +43,7 @@ impl SeriesSample<'_> {
     }
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// A span of time that includes `from` and excludes `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

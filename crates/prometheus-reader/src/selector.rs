@@ -15,6 +15,7 @@ pub(crate) const ACCOUNT: &str = "temporal_account";
 /// three bytes each.
 const LONGEST_MATCHER: usize = 3 * 1024;
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// The data to read, from `from` (inclusive) to `to` (exclusive).
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {

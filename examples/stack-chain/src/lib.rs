@@ -4,6 +4,7 @@ pub mod graph;
 #[cfg(test)]
 mod graph_tests;
 pub mod jobs;
+mod label_error;
 pub mod labels;
 pub mod mail;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! Pure: splits an account into requests that each fit into one response, and splits a part that did not fit
 //! again.
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// The data to read from an account.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountQuery<'a> {
@@ -13,6 +14,7 @@ pub struct AccountQuery<'a> {
     pub only_these: bool,
 }
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// A family to read.
 #[derive(Debug, Clone, Copy)]
 pub struct FamilyQuery<'a> {

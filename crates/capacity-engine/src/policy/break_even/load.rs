@@ -1,5 +1,6 @@
 //! Demand, and what happens to it at a limit.
 
+// Exhaustive: the specification of the policy defines its fields.
 /// Actions of one minute of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinuteActions {

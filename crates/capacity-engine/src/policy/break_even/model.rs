@@ -25,6 +25,7 @@ impl Size {
     }
 }
 
+// Exhaustive: the specification of the policy defines its fields.
 /// The inputs of one evaluation, in addition to parameters and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Situation<'a> {
@@ -107,6 +108,7 @@ pub struct OptionCost {
     pub cost: i64,
 }
 
+// Exhaustive: the specification of the policy defines its fields.
 /// The result of one evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {

@@ -11,6 +11,7 @@ pub(super) const TRU_HOUR: i64 = 360_000;
 /// Number of hours remembered with seven days of history.
 pub(super) const MOST_HOURS: usize = 169;
 
+// Exhaustive: the specification of the policy defines its fields.
 /// Parameters of the policy that an operator can set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {

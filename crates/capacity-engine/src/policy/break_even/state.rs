@@ -72,6 +72,7 @@ impl RememberedHour {
     }
 }
 
+// Exhaustive: the specification of the policy defines its fields.
 /// The state that the policy carries from one evaluation of a namespace to the next.
 ///
 /// Minutes count from any full hour; in the product, from the Unix epoch.

@@ -7,6 +7,7 @@ use crate::decision::Decision;
 use crate::policy::{PolicyState, Rules, decide};
 use crate::snapshot::{AccountView, Snapshot};
 
+// Exhaustive: a value without one of these fields has no meaning.
 /// Everything that a decision about one namespace is based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inputs {
