@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Finds out what this Debian or Ubuntu machine lacks to build and test temporal-capacity, and installs only that.
-# The tests fetch the servers that they start (Temporal, PostgreSQL, Prometheus) by themselves.
-#   deploy/dev/install.sh           installs what is missing (sudo is used unless this is root)
-#   deploy/dev/install.sh --check   lists what is missing, and exits with 1 if anything is
+# Finds the packages that this Debian or Ubuntu machine needs to build and test temporal-capacity, and installs the missing ones.
+# The tests themselves download the servers that they start (Temporal, PostgreSQL, Prometheus).
+#   deploy/dev/install.sh           installs missing packages (with sudo unless run as root)
+#   deploy/dev/install.sh --check   lists missing packages, and exits with 1 if there are any
 set -euo pipefail
 check=false
 case ${1:-} in

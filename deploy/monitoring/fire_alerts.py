@@ -23,7 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy/helm/temporal-capacity/files/alerts.yml"
-# What is waited for; a busy machine takes its time, and a worker asks its controller once a minute.
+# Timeout of each wait: a busy machine is slow, and a worker queries its controller only once per minute.
 BOUND = 300
 SHORTER = [
     (r"for: \w+", "for: 2s"),
@@ -41,7 +41,7 @@ def free_port():
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
-    """What Alertmanager delivers to."""
+    """The webhook that Alertmanager delivers to."""
 
     firing = {}
 
@@ -130,7 +130,7 @@ def monitoring(world):
 def temporal_and_cloud(world):
     port = free_port()
     world.start("temporal", "temporal", "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port), "--log-level", "error")
-    # Every namespace wants a change.
+    # Every namespace needs a change.
     cloud = world.start("cloud", "temporal-capacity", "cloud-simulator", "--namespaces", "60", "--wanting-change", "100",
                         stdout=subprocess.PIPE)
     wanted = {"CLOUD_OPS_API_BASE_URL", "CLOUD_METRICS_API_BASE_URL", "TEMPORAL_CLOUD_OPS_API_KEY", "TEMPORAL_CLOUD_METRICS_API_KEY", "PROMETHEUS_URL"}
@@ -155,21 +155,21 @@ def main():
 
         temporal_and_cloud(world)
         worker = lambda: world.start("worker", "capacity-worker", "--listen", f"127.0.0.1:{port}", "--grace", "1")
-        # An hour of data, so that sixty changes wait for their turn.
+        # An hour of data, so that sixty changes are queued.
         world.environment["METRICS_SOURCE"] = "prometheus"
         first = worker()
         world.fires("CapacityNotEvaluated")
         world.run("temporal-capacity", "trigger")
         world.fires("CapacityChangesQueued")
         world.run("capacity-schedule", "pause", "--reason", "a drill")
-        # The controller reads pauses when it evaluates.
+        # The controller reads pauses only when it evaluates.
         world.run("temporal-capacity", "trigger")
         world.fires("CapacityPaused")
         world.run("temporal", "workflow", "start", "--address", world.environment["TEMPORAL_ADDRESS"], "--type", "NoSuchWorkflow",
                   "--task-queue", "capacity-management-task-queue", "--workflow-id", "no-such-workflow")
         world.fires("CapacityWorkflowTasksFailing")
 
-        # The metrics key is revoked, for evaluations and for the sampler.
+        # Revoke the metrics key, which evaluations and the sampler use.
         world.stop(first)
         del world.environment["METRICS_SOURCE"]
         world.environment.update(TEMPORAL_CLOUD_METRICS_API_KEY="revoked", LEDGER_URL="ledger.db")
