@@ -96,7 +96,7 @@ def command(*parts, **options):
 
 
 class Unready(Exception):
-    """A pod cannot start yet: the reason and the message of its event and its waiting container."""
+    """Raised if a pod cannot start yet, with the reason and message for its event and its waiting container."""
 
 
 class Agent:
@@ -276,7 +276,7 @@ class Agent:
         return [lines[0], *declared, *lines[1:], *rules, "COMMIT"]
 
     def resolve(self):
-        """A name server for the records; a name without an address is one that does not exist."""
+        """A name server for the records; a name without an address does not exist."""
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         server.bind((NAME_SERVER, 53))
         while True:
@@ -294,7 +294,7 @@ class Agent:
                 body = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton(address) for address in answers)
                 server.sendto(head + question[12:at + 5] + body, sender)
 
-    # What the API server asks of a kubelet
+    # The API of a kubelet, as far as the API server uses it
 
     def serve(self):
         key, certificate = self.work / "node.key", self.work / "node.crt"
@@ -430,7 +430,7 @@ class Pod:
         return {key: value.encode() for key, value in (found.get("data") or {}).items()}
 
     def volume(self, volume):
-        """Lays out a volume and returns its folder."""
+        """Creates a volume and returns its folder."""
         name, folder = volume["name"], self.folder / "volumes" / volume["name"]
         group = self.spec.get("securityContext", {}).get("fsGroup")
         if "persistentVolumeClaim" in volume:
@@ -500,7 +500,7 @@ class Pod:
         return found
 
     def work(self, images, volumes):
-        """Runs the containers and returns the phase of the pod in the end."""
+        """Runs the containers and returns the final phase of the pod."""
         restart = self.spec.get("restartPolicy", "Always")
         for container in self.spec.get("initContainers", []):
             if not self.once(Container(self, container, images[container["name"]], volumes), restart):
@@ -546,7 +546,7 @@ class Pod:
     initialized, containers = False, {}
 
     def tell(self, phase):
-        """Reports the status, if it has changed."""
+        """Reports the status if it has changed."""
         with self.lock:
             first = [item["name"] for item in self.spec.get("initContainers", [])]
             statuses = []
@@ -620,7 +620,7 @@ class Container:
         self.pod.status[self.name] = {"ready": self.ready, "started": "running" in state, "restartCount": self.restarts, "state": state}
 
     def main(self):
-        """The process number of the container's first process, as this machine counts."""
+        """Returns the process id of the container's first process on this machine."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             return int(pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
         return None
@@ -690,7 +690,7 @@ class Container:
             subprocess.run(self.inside(hook["exec"]["command"]), capture_output=True, timeout=max(1, deadline - time.monotonic()))
 
     def inside(self, arguments):
-        """The command line that runs a command in the container."""
+        """Returns the command line that runs a command in the container."""
         plan = {"target": self.main(), "environment": self.pod.environment(self.spec, self.config), "command": arguments, **self.identity()}
         return [sys.executable, __file__, json.dumps(plan)]
 
@@ -709,7 +709,7 @@ class Container:
             if "exec" in probe:
                 return subprocess.run(self.inside(probe["exec"]["command"]), capture_output=True, timeout=max(limit, 10)).returncode == 0
             (kind, wanted), = [(kind, probe[kind]) for kind in ("httpGet", "tcpSocket", "grpc") if kind in probe]
-            # A busy machine is no failure: what answers late is alive here.
+            # A busy machine is not a failure, so a late response counts as alive.
             limit = max(limit, 10)
             port = wanted["port"]
             if isinstance(port, str):
@@ -728,7 +728,7 @@ class Container:
 
 
 def serving(host, port, service, limit):
-    """gRPC's health check, on as much HTTP/2 as it takes."""
+    """Performs a gRPC health check with a minimal HTTP/2 client."""
     def frame(kind, flags, stream, payload):
         return struct.pack("!I", len(payload))[1:] + bytes([kind, flags]) + struct.pack("!I", stream) + payload
 
@@ -872,7 +872,7 @@ class Kubelet(http.server.BaseHTTPRequestHandler):
 
 
 def drop(plan):
-    """Gives up what a container does not have: groups, user, capabilities."""
+    """Drops the groups, user and capabilities that a container does not have."""
     libc = ctypes.CDLL(None, use_errno=True)
     if plan["dropped"]:
         for capability in range(64):
@@ -890,7 +890,7 @@ def drop(plan):
 
 
 def container(plan):
-    """The first process of a container: lays out its file system and becomes its program."""
+    """The first process of a container, which sets up the file system and executes the program."""
     if "target" in plan:
         for kind in ("ipc", "uts", "net", "pid", "mnt"):
             descriptor = os.open(f"/proc/{plan['target']}/ns/{kind}", os.O_RDONLY)
@@ -900,7 +900,7 @@ def container(plan):
         for descriptor in plan["namespaces"]:
             if libc.setns(descriptor, 0):
                 sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
-        # A process namespace is entered by a child.
+        # Only a child process enters a PID namespace.
         child = os.fork()
         if child:
             _, status = os.waitpid(child, 0)
@@ -915,7 +915,7 @@ def container(plan):
     mount("--bind", plan["root"], work)
     for source, target, _ in plan["mounts"]:
         place = work / target.lstrip("/")
-        # The mount points of an image that is shared stay behind empty, as a runtime's do.
+        # Empty mount points remain in a shared image, as with other container runtimes.
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch() if os.path.isfile(source) else place.mkdir()

@@ -1,4 +1,4 @@
-"""The Helm chart: linted, rendered, checked against Kubernetes' schemas, and its capacity.toml read by our own binary."""
+"""Lints and renders the Helm chart, checks it against Kubernetes' schemas, and reads its capacity.toml with our own binary."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def schema(folder, item):
 
 
 def conforms(name, text):
-    """Every object fits its published schema; an unknown field is an error."""
+    """Checks every object against its published schema; an unknown field is an error."""
     custom = {"ServiceMonitor", "PrometheusRule", "Application"}
     with tempfile.TemporaryDirectory() as folder:
         for item in objects(text):
@@ -92,7 +92,7 @@ def same(wanted, shown):
 
 
 def restricted(pod, name):
-    """What the `restricted` pod security standard wants of a pod."""
+    """Checks the requirements of the `restricted` pod security standard."""
     context = pod["securityContext"]
     assert context["runAsNonRoot"] and context["runAsUser"] == 65532, name
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -103,7 +103,7 @@ def restricted(pod, name):
 
 
 def accepts(container):
-    """A flag that does not exist is a usage error; with `--help` behind the flags, a right command shows its help."""
+    """Checks flags by appending `--help`: a valid command shows its help, and an unknown flag is a usage error."""
     binary = pathlib.Path(container["command"][0]).name
     assert "Usage:" in run(binary, *container["args"], "--help")
 
@@ -117,7 +117,7 @@ def pods(rendered):
 
 
 def catalogue(shown):
-    """The schema knows every setting: in capacity.toml or in the Secret, never in both."""
+    """Checks that the schema contains every setting, either in capacity.toml or in the Secret, but not in both."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     plain = set(schema["properties"]["settings"]["properties"])
     secret = {name.lower() for name in schema["$defs"]["secret"]["enum"]}
@@ -143,7 +143,7 @@ def accepted():
             for setting, wanted in yaml.safe_load(values.read_text())["settings"].items():
                 got = shown[setting]["value"]
                 assert same(wanted, got), f"{values.name}: {name} reads {setting} = {got!r}, not {wanted!r}"
-        # Pods that a Service or a budget of the workers must not select.
+        # Pods that must not be selected by the workers' Service or disruption budget.
         selector = of_kind("Deployment")[0]["spec"]["selector"]["matchLabels"]
         for job in of_kind("Job") + of_kind("Pod"):
             labels = (job["spec"].get("template") or job)["metadata"]["labels"]
@@ -151,7 +151,7 @@ def accepted():
 
 
 REFUSED = [
-    # (arguments beside the minimal values, what the message says)
+    # (arguments in addition to the minimal values, expected message)
     (["--set", "replicaCount=0"], "replicaCount"),
     (["--set", "replicas=3"], "replicas"),
     (["--set", "settings.dry_run=true"], "dry_run"),
@@ -177,7 +177,7 @@ REFUSED = [
 
 
 def derived():
-    """The rendered manifests are those of the chart of today, and the Application's values are accepted by it."""
+    """Checks that the rendered manifests are up to date with the chart, and that the chart accepts the Application's values."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "temporal-capacity.yaml"
         run(ROOT / "deploy/kubernetes/render", file)
@@ -197,7 +197,7 @@ def derived():
 
 
 def misspelled():
-    """The schemas refuse what Helm lets through."""
+    """Checks that the schemas reject values that Helm itself accepts."""
     minimal = template("--values", CHART / "ci/minimal-values.yaml").stdout
     for right, wrong in [("replicas:", "replica:"), ("httpGet:", "http:"), ("podSelector:", "podSelectors:")]:
         assert right in minimal

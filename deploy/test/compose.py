@@ -1,4 +1,4 @@
-"""compose.yaml: read by Docker Compose for every profile; the files that it mounts are read by the programs that it starts."""
+"""Reads compose.yaml with Docker Compose for every profile, and the mounted files with the programs that use them."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def autopilot(service, folder):
 
 
 with tempfile.TemporaryDirectory() as temporary:
-    # The relative paths of the file stay as they are.
+    # Keep the relative paths of the file.
     shutil.copytree(ROOT / "deploy", temporary, dirs_exist_ok=True)
     folder = pathlib.Path(temporary) / "compose"
     shutil.copy(folder / "settings.env.example", folder / "settings.env")
@@ -67,11 +67,11 @@ with tempfile.TemporaryDirectory() as temporary:
     assert run("capacity-worker", "--help").find("--probe") > 0
     assert whole["services"]["worker"]["healthcheck"]["test"][1:] == ["/usr/bin/capacity-worker", "--probe"]
 
-    # As Prometheus sees them: the rules beside the configuration.
+    # As Prometheus sees them, with the rules next to the configuration.
     shutil.copy(folder.parent / "helm/temporal-capacity/files/alerts.yml", folder / "prometheus")
     print(run("promtool", "check", "config", folder / "prometheus/prometheus.yml").strip().replace("\n", ";"))
     print(run("amtool", "check-config", folder / "alertmanager/alertmanager.yml").splitlines()[0])
-    # Grafana's provisioning has no published schema: what the dashboard and the mounts rest on is compared.
+    # Grafana's provisioning has no published schema, so compare only the parts that the dashboard and the mounts depend on.
     source = yaml.safe_load((folder / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
     assert source["type"] == "prometheus" and source["url"] == "http://prometheus:9090"
     provider = yaml.safe_load((folder / "grafana/provisioning/dashboards/dashboards.yaml").read_text())["providers"][0]

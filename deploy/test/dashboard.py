@@ -1,4 +1,4 @@
-"""The Grafana dashboards: as their generator writes them, of Grafana's published type, with queries that Prometheus parses and metrics that exist."""
+"""Checks that the Grafana dashboards match their generator and Grafana's published type, that Prometheus parses their queries, and that their metrics exist."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def prometheus_parses():
 
 
 def served_by_the_cloud():
-    """Names of the metrics that a strict simulated Temporal Cloud serves."""
+    """Returns the names of the metrics that a strict simulated Temporal Cloud serves."""
     cloud = subprocess.Popen(["temporal-capacity", "cloud-simulator"], text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         values = {}
@@ -69,12 +69,12 @@ def served_by_the_cloud():
         cloud.wait()
 
 
-# Served from the first backlog or task on, which a server that has just started has not.
+# Served only after the first backlog or task, which a server that has just started does not have.
 LATER = {"approximate_backlog_count", "task_schedule_to_start_latency_bucket"}
 
 
 def served_by_the_server():
-    """Names of the metrics that a Temporal server serves once a workflow was started."""
+    """Returns the names of the metrics that a Temporal server serves after a workflow was started."""
     temporal = shutil.which("temporal")
     ports = []
     for _ in range(2):
@@ -110,13 +110,13 @@ WORDS = {"max", "sum", "by", "increase", "rate", "time", "histogram_quantile", "
 
 
 def names_of(expression):
-    """The metrics of a query: what is no function, no label and no word in quotes."""
+    """Returns the metrics in a query: all words except for functions, labels and quoted text."""
     bare = re.sub(r"\{[^}]*\}|by \([^)]*\)|\[[^]]*\]", " ", expression)
     return set(re.findall(r"\b[a-z]\w+", bare)) - WORDS
 
 
 def metrics_exist():
-    # A test of the worker compares this table with what it serves.
+    # A test of the worker compares this table with the metrics it serves.
     page = (ROOT / "docs/monitoring.md").read_text()
     own = with_buckets(re.findall(r"^\| `(temporal_\w+)` \| (\w+) \|", page, re.M)) | served_by_the_cloud()
     known = {CAPACITY: own, STACK: served_by_the_server() | LATER}

@@ -1,4 +1,4 @@
-"""deploy/dev/install.sh: says what is missing, and nothing else."""
+"""Checks that deploy/dev/install.sh reports exactly the missing packages."""
 
 import pathlib
 import shutil
@@ -10,7 +10,7 @@ PROGRAMS = ["bash", "cc", "git", "curl", "npm", "buildah", "cargo", "go"]
 
 
 def check(without):
-    """Runs `--check` on a PATH with everything but one program."""
+    """Runs `--check` with a PATH that contains all programs except one."""
     with tempfile.TemporaryDirectory() as folder:
         for program in PROGRAMS:
             if program != without:
@@ -28,4 +28,4 @@ code, said = check("cargo")
 assert code == 1 and said == "no packages are missing\ninstall Rust: https://rustup.rs", said
 unknown = subprocess.run([ROOT / "deploy/dev/install.sh", "--all"], text=True, capture_output=True)
 assert unknown.returncode == 2 and "unknown argument --all: use --check, or nothing" in unknown.stderr
-print("install.sh: names what is missing")
+print("install.sh: reports missing packages")

@@ -1,4 +1,4 @@
-"""scripts/release: an archive whose checksums hold, with programs that run, completions that a shell reads, and a valid bill of materials."""
+"""Checks the archive of scripts/release: its checksums, programs, shell completions and bill of materials."""
 
 import json
 import pathlib

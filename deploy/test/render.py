@@ -1,4 +1,4 @@
-"""render.yaml: Render's published schema cannot be reached, so its structure is checked against the documented fields that it uses."""
+"""Checks render.yaml against the documented fields it uses, because Render's published schema is not available here."""
 
 import pathlib
 import shlex
@@ -13,7 +13,7 @@ DATABASE = {"name", "plan", "region", "databaseName", "user", "postgresMajorVers
 
 
 def settings():
-    """The settings that docs/settings.md describes."""
+    """Returns the settings described in docs/settings.md."""
     return {line.split("`")[1] for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| `")}
 
 
@@ -30,7 +30,7 @@ def main():
         for command in [service["dockerCommand"], service["preDeployCommand"]]:
             binary, *arguments = shlex.split(command)
             assert "Usage:" in subprocess.run([pathlib.Path(binary).name, *arguments, "--help"], capture_output=True, text=True).stdout, command
-        # The service is stopped after this delay, whether it has drained or not.
+        # The service is killed after this delay, even if it has not drained.
         [grace] = [int(part.removeprefix("--grace=")) for part in shlex.split(service["dockerCommand"]) if part.startswith("--grace=")]
         assert grace < service["maxShutdownDelaySeconds"] <= 300
         for variable in service["envVars"]:

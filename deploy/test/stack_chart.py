@@ -1,4 +1,4 @@
-"""The chart of the self-hosted stack: linted, rendered, checked against Kubernetes' schemas, its stack.toml read by our own binary. `helm/test_on_cluster`
+"""Lints and renders the chart of the self-hosted stack, checks it against Kubernetes' schemas, and reads its stack.toml with our own binary. `helm/test_on_cluster`
 runs it with the real server."""
 
 import json
@@ -42,7 +42,7 @@ def accepted():
         given = yaml.safe_load(values.read_text())
         existing = {given.get("tls", {}).get("existingSecret"), given.get("database", {}).get("tls", {}).get("existingSecret")}
         assert used <= secrets | existing, f"{values.name}: nobody creates {used - secrets - existing}"
-        # Nothing can be reached, so a stack.toml that is read is one that ends at the connection; a wrong one ends before it.
+        # There is no server, so a valid stack.toml fails at the connection, and an invalid one fails earlier.
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(config["stack.toml"] + "\n[unknown]\n")
             file.flush()
@@ -53,7 +53,7 @@ def accepted():
 
 
 REFUSED = [
-    # (arguments beside the trial's values, what the message says)
+    # (arguments in addition to the trial's values, expected message)
     (["--set", "server.replicas.history=0"], "history"),
     (["--set", "server.replica.history=2"], "replica"),
     (["--set", "server.historyShards=0"], "historyShards"),
@@ -86,7 +86,7 @@ def refused():
 
 
 def printed_notes(values):
-    """What an install prints. Helm needs a cluster for that, so here the notes are rendered as the text of an object."""
+    """Returns the notes that an install prints. Helm needs a cluster for that, so they are rendered as the text of an object here."""
     with tempfile.TemporaryDirectory() as folder:
         chart = shutil.copytree(CHART, pathlib.Path(folder) / "temporal-stack")
         text = (chart / "templates/NOTES.txt").read_text()
@@ -96,7 +96,7 @@ def printed_notes(values):
 
 
 def notes():
-    """The steps that an install prints are numbered, and the autopilot's chart accepts the values that they list."""
+    """Checks that the printed steps are numbered, and that the autopilot's chart accepts the values in them."""
     for values in sorted((CHART / "ci").glob("*-values.yaml")):
         printed = printed_notes(values)
         steps = [int(number) for number in re.findall(r"^(\d+)\. ", printed, re.MULTILINE)]
@@ -118,7 +118,7 @@ def schema_job(*arguments):
 
 
 def changed():
-    """Kubernetes refuses another pod in a Job that exists: the Job of the chart's own PostgreSQL has another name with another pod, and only then."""
+    """Kubernetes rejects a different pod in an existing Job, so the name of the Job for the chart's own PostgreSQL must change with its pod, and only then."""
     name, pod = schema_job()
     for value in ["images.serverTag=1.29.2", "images.registry=example.com", "images.pullPolicy=Always", "imagePullSecrets[0].name=x", "database.name=other",
                   "database.createDatabases=false", "database.existingSecret=x", "nodeSelector.x=y", "tolerations[0].key=x", "serviceAccountName=x"]:
@@ -129,7 +129,7 @@ def changed():
 
 
 def derived():
-    """The manifests are those of the chart of today, and the Application's values are accepted by it."""
+    """Checks that the manifests are up to date with the chart, and that the chart accepts the Application's values."""
     with tempfile.TemporaryDirectory() as folder:
         run(ROOT / "deploy/kubernetes/render", pathlib.Path(folder) / "temporal-capacity.yaml")
         written = (ROOT / "deploy/kubernetes/temporal-stack.yaml").read_text()

@@ -1,4 +1,4 @@
-"""The systemd units: verified by systemd-analyze with an exposure of at most 2.0, and flags that our binaries accept."""
+"""Checks the systemd units with systemd-analyze (exposure of at most 2.0), and their flags with our binaries."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ def run(*command, **options):
 
 
 def accepts(command):
-    """A flag that does not exist is a usage error; with `--help` behind the flags, a right command shows its help."""
+    """Checks flags by appending `--help`: a valid command shows its help, and an unknown flag is a usage error."""
     binary, *arguments = command.split()
     assert "Usage:" in run(pathlib.Path(binary).name, *arguments, "--help")
 
