@@ -1,4 +1,4 @@
-//! The program's arguments, its log and the programs beside it.
+//! The program's arguments, its log, and the other programs in its folder.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -44,7 +44,7 @@ pub(crate) fn begin() {
     BEGUN.get_or_init(Instant::now);
 }
 
-/// Prints a line of the log.
+/// Prints a line to the log.
 pub(crate) fn say(what: &str) {
     let since = BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64();
     println!("{since:8.1} s  {what}");

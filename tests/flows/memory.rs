@@ -1,4 +1,4 @@
-//! Memory: hours from the ledger, and what holds scale-downs.
+//! Tests of the ledger: hours of data, and conditions that hold scale-downs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Sampling: how much is read and how often, the budget that all processes share, and what is signaled.
+//! Tests of sampling: extent and interval, the request budget that all processes share, and signals.
 
 use std::sync::Arc;
 

@@ -108,7 +108,7 @@ impl Default for CarryOut {
 }
 
 impl CarryOut {
-    /// Returns five changes at a time, of which each may take 15 minutes, with decisions made again where a namespace moved.
+    /// Returns the defaults: five concurrent changes, 15 minutes for each, and re-evaluation if a namespace changed.
     pub const fn new() -> Self {
         Self {
             max_concurrent: 5,
@@ -117,7 +117,7 @@ impl CarryOut {
         }
     }
 
-    /// Sets how many changes may run at a time.
+    /// Sets the maximum number of concurrent changes.
     #[must_use]
     pub const fn with_max_concurrent(self, max_concurrent: usize) -> Self {
         Self {
@@ -126,13 +126,13 @@ impl CarryOut {
         }
     }
 
-    /// Sets whether a namespace that moved since the decision is refused instead of re-evaluated.
+    /// Sets whether to refuse the change of a namespace that changed since the decision, instead of re-evaluating it.
     #[must_use]
     pub const fn with_refuse_moved(self, refuse_moved: bool) -> Self {
         Self { refuse_moved, ..self }
     }
 
-    /// Sets how long one change may take.
+    /// Sets the time limit of one change.
     #[must_use]
     pub const fn with_change_timeout(self, change_timeout: Duration) -> Self {
         Self {
@@ -238,23 +238,23 @@ pub enum NotConfirmed {
     /// The account could not be observed.
     #[error("{found}, and fresh data is not available")]
     NoFreshData {
-        /// What was found.
+        /// Observed state.
         found: String,
-        /// Why.
+        /// The reason.
         source: ObserveError,
     },
     /// The namespace is gone.
     #[error("{found}, and the account no longer lists it")]
     NotListed {
-        /// What was found.
+        /// Observed state.
         found: String,
     },
-    /// Another change is right now, or none.
+    /// The new decision is a different change, or no change.
     #[error("{found}; the new decision is {decision}")]
     Different {
-        /// What was found.
+        /// Observed state.
         found: String,
-        /// The decision, as an operator reads it.
+        /// The new decision, as operators see it.
         decision: String,
     },
 }

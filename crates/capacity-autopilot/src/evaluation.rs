@@ -79,15 +79,15 @@ impl EvaluationRequest {
     }
 }
 
-/// State of an account as a whole at one time, and the rules that it was read for.
+/// The state of a whole account at one time, and the rules for which it was read.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ObservedAccount {
     /// Time of the observation, by the service's clock.
     pub at: Timestamp,
-    /// The id of the account, if a namespace id contains one.
+    /// Account id, if the namespace ids contain it.
     pub id: Option<String>,
-    /// State that decisions depend on: the health of its metrics, and restrictions.
+    /// State that decisions depend on: the health of the metrics, and restrictions.
     pub view: AccountView,
     /// The rules of the autopilot that made the observation.
     pub rules: Rules,
@@ -122,7 +122,7 @@ impl ObservedAccount {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ObservedNamespace {
-    /// Everything that a rule may use.
+    /// Everything that a policy may use.
     pub snapshot: Snapshot,
     /// The version of the namespace. A change is made only on this version.
     pub resource_version: String,
@@ -130,13 +130,13 @@ pub struct ObservedNamespace {
     pub state: Option<PolicyState>,
 }
 
-/// One decision, with what it was made on.
+/// A decision with the observations it is based on.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Judged {
     /// The decision.
     pub decision: Decision,
-    /// The namespace that it was made on.
+    /// The observed namespace.
     pub observed: ObservedNamespace,
     /// The policy state to store, if it changed. The caller that acts on the decision stores it.
     pub next_state: Option<PolicyState>,
@@ -187,7 +187,7 @@ impl std::fmt::Display for UsageSource {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// The account that was observed.
+    /// The observed account.
     pub account: ObservedAccount,
     /// One decision for each namespace in scope, ordered by name.
     pub decisions: Vec<Judged>,

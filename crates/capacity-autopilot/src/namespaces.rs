@@ -99,7 +99,7 @@ impl Names {
     }
 }
 
-/// Returns the account, if a namespace id contains one.
+/// Returns the account id, if the namespace ids contain it.
 pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }

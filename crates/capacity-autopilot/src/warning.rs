@@ -1,4 +1,4 @@
-//! What an evaluation reports about the account as a whole: warnings, and what failed although something was observed.
+//! Warnings about the account as a whole, and failures that did not prevent an evaluation.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::metrics::family_of;
 /// Prefix of the warning about an account without metrics.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
 
-/// A warning about an account as a whole; what concerns one namespace is in its decision.
+/// A warning about an account as a whole. Problems of a single namespace are part of its decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -26,7 +26,7 @@ pub enum Warning {
     },
     /// This machine's clock is off; the service's time was used instead.
     Clock {
-        /// By how much it is behind; negative if it is ahead.
+        /// Time by which the clock is behind; negative if it is ahead.
         behind: SignedDuration,
     },
     /// This number of metrics samples have no namespace label.
@@ -37,26 +37,26 @@ pub enum Warning {
     ScrapeTimes,
     /// The metrics show namespaces that the Cloud Ops API does not list.
     Unlisted {
-        /// How many.
+        /// Number of namespaces.
         count: usize,
-        /// The first few by name.
+        /// Names of the first few.
         named: Vec<String>,
     },
     /// The family with the usage of a limit is missing for the whole account.
     FamilyMissing(LimitKind),
     /// The ledger cannot be used, and why.
     Ledger(String),
-    /// Kinds of throttling that this version does not know could not be looked for, and why.
+    /// The check for unknown kinds of throttling failed, with the reason.
     UnknownThrottling(String),
     /// The metrics of the account are unavailable, and why.
     MetricsUnavailable(String),
     /// Namespaces are held on an estimate.
     HeldOnEstimate {
-        /// How many.
+        /// Number of namespaces.
         namespaces: usize,
-        /// What releasing them would save in an hour, in US dollars.
+        /// Savings per hour if they were released, in US dollars.
         saved: Decimal,
-        /// The price that this is based on.
+        /// Price used for the savings.
         price: ActionPrice,
     },
 }
@@ -125,12 +125,12 @@ impl fmt::Display for Warning {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveFailure {
-    /// The metrics key was not accepted.
+    /// The metrics key was rejected.
     #[error(
         "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
     )]
     MetricsRefused {
-        /// The status of the answer.
+        /// HTTP status of the response.
         status: u16,
     },
     /// The capacity info of some candidates could not be read.
@@ -139,30 +139,30 @@ pub enum ObserveFailure {
         candidates(*.all)
     )]
     CapacityInfos {
-        /// How many.
+        /// Number of namespaces.
         failed: usize,
-        /// Of how many.
+        /// Total number of candidates.
         all: usize,
     },
-    /// Capacity infos were no longer asked for.
+    /// Reading capacity infos stopped early.
     #[error(
         "the capacity info of {left} of {} was not read, since {why}{}: they are held, and the next evaluation continues with them",
         candidates(*.all),
         others(*.failed)
     )]
     CapacityInfosLeft {
-        /// How many were left out.
+        /// Number of namespaces left out.
         left: usize,
-        /// How many could not be read before.
+        /// Number of namespaces that could not be read before that.
         failed: usize,
-        /// Of how many.
+        /// Total number of candidates.
         all: usize,
-        /// Why.
+        /// Reason for stopping.
         why: StoppedAsking,
     },
 }
 
-/// Why capacity infos were no longer asked for.
+/// Why reading capacity infos stopped early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoppedAsking {

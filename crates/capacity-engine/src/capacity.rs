@@ -50,7 +50,7 @@ impl fmt::Display for Trus {
     }
 }
 
-// Exhaustive: a namespace is either on-demand or has TRUs; what else a service may report is a `ReportedMode`.
+// Exhaustive: a namespace is either on-demand or has TRUs. Anything else that a service reports is a `ReportedMode`.
 /// The capacity of a namespace. On-demand is the lowest option of one ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -221,7 +221,7 @@ pub struct CapacityRequest {
 const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
 
 impl CapacityRequest {
-    /// Returns a request by someone else in a state, with all other fields unknown.
+    /// Returns another person's request in this state, with all other fields unknown.
     pub const fn new(state: RequestState) -> Self {
         Self {
             state,
@@ -269,9 +269,9 @@ pub enum UnknownCapacity {
     /// Status and spec differ, and no request failed.
     #[error("the status reports {status}, the spec {spec}")]
     Different {
-        /// The status.
+        /// Capacity in the status.
         status: Capacity,
-        /// The spec.
+        /// Capacity in the spec.
         spec: ReportedMode,
     },
 }

@@ -244,7 +244,7 @@ impl Share {
     }
 }
 
-/// One size that was available.
+/// An available size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsideredOption {
@@ -279,7 +279,7 @@ impl ConsideredOption {
         }
     }
 
-    /// Sets what it is expected to cost, in actions and in US dollars.
+    /// Sets the expected cost, in actions and in US dollars.
     #[must_use]
     pub fn with_cost(self, actions: i64, dollars: Decimal) -> Self {
         Self {
@@ -289,7 +289,7 @@ impl ConsideredOption {
         }
     }
 
-    /// Sets whether it is what the policy wants.
+    /// Sets whether the policy chose this size.
     #[must_use]
     pub fn with_chosen(self, chosen: bool) -> Self {
         Self { chosen, ..self }

@@ -122,7 +122,7 @@ pub struct MovingReplica {
 }
 
 impl MovingReplica {
-    /// Returns a replica, by its name and state, and since when it has been in that state.
+    /// Creates a replica from its name and state, and the start time of that state.
     pub fn new(what: impl Into<String>, since: Option<Since>) -> Self {
         Self {
             what: what.into(),

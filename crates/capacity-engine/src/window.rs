@@ -1,4 +1,4 @@
-//! The window of a namespace's newest minutes, and what is computed from it.
+//! The window of a namespace's newest minutes, and values calculated from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ impl UsageWindow {
         self.known_minutes_of(LimitKind::Actions)
     }
 
-    /// Returns in how many of the 60 minutes the served rate of a limit was read.
+    /// Returns the number of minutes out of 60 in which the served rate of a limit was read.
     pub fn known_minutes_of(&self, kind: LimitKind) -> usize {
         self.minutes().filter(|sample| sample.served_read[kind]).count()
     }

@@ -1,14 +1,14 @@
-//! What is wrong with an address, a path or a line of a file: one sentence of an error.
+//! Problems with an address, a path or a line of a file, as one sentence of an error.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What is wrong, and what to do.
+/// The problem and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem(Cow<'static, str>);
 
 impl Problem {
-    /// Says in which line it is.
+    /// Adds the line number.
     pub(crate) fn in_line(self, number: u64) -> Self {
         format!("line {number}: {self}").into()
     }

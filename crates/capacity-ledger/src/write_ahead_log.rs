@@ -75,17 +75,17 @@ pub(crate) fn is_empty(database: &Path) -> bool {
     length <= (LOG_HEADER + FRAME_HEADER) as u64
 }
 
-/// In what a file and the log next to it differ.
+/// The difference between a file and the log next to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     NoFile,
     AnotherLedger,
-    /// The changes that the file is at, and that the log begins at.
+    /// Number of changes in the file, and the number at which the log begins.
     OlderFile {
         file: i64,
         log: i64,
     },
-    /// The changes that the file is at, and that the log ends at.
+    /// Number of changes in the file, and the number at which the log ends.
     OlderLog {
         file: i64,
         log: i64,

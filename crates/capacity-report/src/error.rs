@@ -13,58 +13,58 @@ pub enum ReportError {
     /// The range ends before it begins.
     #[error("--from {from} is not before --to {to}. Swap them, or leave one out")]
     Backwards {
-        /// The beginning.
+        /// Beginning of the range.
         from: Timestamp,
-        /// The end.
+        /// End of the range.
         to: Timestamp,
     },
-    /// The range has no full hour that is over.
+    /// The range contains no complete hour in the past.
     #[error(
         "there is no full hour between {from} and {to}: capacity is billed by the hour, and only hours that are over can be reported. Use an earlier --from"
     )]
     NoFullHour {
-        /// The beginning.
+        /// Beginning of the range.
         from: Timestamp,
-        /// The end, or now.
+        /// End of the range, or the current time.
         to: Timestamp,
     },
     /// The range is too long.
     #[error("the range has {days} days, and a report covers at most 366. Use a later --from")]
     TooLong {
-        /// Its length.
+        /// Length of the range.
         days: i64,
     },
-    /// The range has dates that a calendar does not have.
+    /// The range contains dates outside of the calendar.
     #[error("the range is outside the supported dates")]
     BeyondCalendar,
     /// The ledger is empty.
     #[error("the ledger {0} is empty: run a worker with it, or run `temporal-capacity plan --observe 1h`")]
     EmptyLedger(String),
-    /// The ledger does not have the account.
+    /// The ledger does not contain the account.
     #[error(
         "the ledger {ledger} has no data for account {account}; it has data for {}. Check --account and LEDGER_URL",
         .known.join(", ")
     )]
     UnknownAccount {
-        /// The ledger.
+        /// Location of the ledger.
         ledger: String,
-        /// The account.
+        /// Id of the account.
         account: String,
-        /// The accounts that it has.
+        /// Accounts in the ledger.
         known: Vec<String>,
     },
-    /// The ledger has several accounts.
+    /// The ledger contains several accounts.
     #[error("the ledger {ledger} has several accounts ({}). Choose one with --account", .known.join(", "))]
     SeveralAccounts {
-        /// The ledger.
+        /// Location of the ledger.
         ledger: String,
-        /// The accounts that it has.
+        /// Accounts in the ledger.
         known: Vec<String>,
     },
-    /// A pattern of namespaces does not parse.
+    /// A namespace pattern does not parse.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
-    /// The ledger has nothing of the range and the namespaces, and what it has instead.
+    /// The ledger has no data for the range and the namespaces; contains what it has instead.
     #[error("{0}")]
     NoData(String),
     /// The billing report is not hourly.
@@ -77,29 +77,29 @@ pub enum ReportError {
         "the billing report is for another account (namespace {billed}); the ledger is for account {account}. Use a key for account {account}, or the ledger for the other account"
     )]
     OtherAccount {
-        /// A namespace of the bill.
+        /// A namespace in the bill.
         billed: String,
-        /// The account of the ledger.
+        /// Account in the ledger.
         account: String,
     },
-    /// Nothing of the range is billed yet.
+    /// No part of the range has been billed yet.
     #[error(
         "the hours from {from} to {to} are not billed yet: a billing report has hours up to about 24 hours ago. Use an earlier --from"
     )]
     NotBilledYet {
-        /// The beginning.
+        /// Beginning of the range.
         from: Timestamp,
-        /// The end.
+        /// End of the range.
         to: Timestamp,
     },
-    /// The service no longer keeps the hours of the range.
+    /// The service no longer stores the hours of the range.
     #[error(
         "Temporal Cloud keeps hourly billing for the current and previous month only, from {kept}; the range begins on {from}. Use a later --from"
     )]
     NoLongerKept {
-        /// The first day that is kept.
+        /// First day that the service still stores.
         kept: Date,
-        /// The beginning.
+        /// Beginning of the range.
         from: Date,
     },
     /// The billing report has no rows.
@@ -107,28 +107,28 @@ pub enum ReportError {
         "billing report {id} is empty: nothing is billed from {from} to {to}. A billing report has hours up to about 24 hours ago; use an earlier --from"
     )]
     EmptyBill {
-        /// Its id.
+        /// Id of the billing report.
         id: String,
-        /// The beginning.
+        /// Beginning of the range.
         from: Timestamp,
-        /// The end.
+        /// End of the range.
         to: Timestamp,
     },
-    /// The service could not make the billing report.
+    /// The service could not generate the billing report.
     #[error(
         "Temporal Cloud could not make billing report {0}. Run the command again in a few minutes; if it fails again, give this id to Temporal support"
     )]
     BillNotMade(String),
-    /// The service takes too long to make the billing report.
+    /// The service took too long to generate the billing report.
     #[error(
         "billing report {id} is still {state} after {minutes} minutes. Temporal Cloud creates one report per account at a time: run the command again later"
     )]
     BillSlow {
-        /// Its id.
+        /// Id of the billing report.
         id: String,
-        /// Its state.
+        /// State of the billing report.
         state: BillingReportState,
-        /// How long it was waited for.
+        /// Time waited.
         minutes: u64,
     },
     /// The ledger cannot be read.

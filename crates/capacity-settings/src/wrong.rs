@@ -1,9 +1,9 @@
-//! What is wrong with a value, as a mistake says it.
+//! Problems of invalid values, as the error shows them.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What is wrong, and what to write instead; never repeats a secret.
+/// The problem and its remedy. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong(Cow<'static, str>);
 

@@ -327,25 +327,25 @@ pub struct SpecChanged {
     pub at_ms: u64,
 }
 
-/// What the controller is doing.
+/// The controller's current activity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ControllerPhase {
-    /// It waits for a trigger.
+    /// Waiting for a trigger.
     Waiting,
-    /// It evaluates the account.
+    /// Evaluating the account.
     Evaluating,
-    /// It passes its state on to the next run.
+    /// Passing its state on to the next run.
     Draining,
-    /// It has not said, or this version does not know it.
+    /// Not reported, or unknown to this version.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl ControllerPhase {
-    /// Returns the word.
+    /// Returns the activity as text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -368,7 +368,7 @@ impl std::fmt::Display for ControllerPhase {
 pub struct Status {
     /// Summary in one sentence.
     pub summary: String,
-    /// What it is doing.
+    /// Current activity.
     pub phase: ControllerPhase,
     /// Number of evaluations made.
     pub evaluations: u64,

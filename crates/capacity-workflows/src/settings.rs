@@ -7,7 +7,7 @@ use slack_notifier::Webhook;
 
 use crate::names::Installation;
 
-/// Settings of a worker's activities: start from [`ActivitySettings::new`], and set what differs.
+/// Settings of a worker's activities. Start from [`ActivitySettings::new`] and set the fields that differ.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ActivitySettings {
@@ -65,7 +65,7 @@ pub fn build_id() -> String {
     }
 }
 
-/// How a worker samples: start from the defaults, and set what differs.
+/// Settings of the sampler. Start from the defaults and set the fields that differ.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SamplingSettings {

@@ -23,7 +23,7 @@ use crate::shutdown::Shutdown;
 use crate::tick::EvaluationTick;
 use crate::watch::watch_controller;
 
-/// The limits of a worker: start from the defaults, and set what differs.
+/// The limits of a worker. Start from the defaults and set the fields that differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct WorkerLimits {

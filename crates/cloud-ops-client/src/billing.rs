@@ -298,7 +298,7 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
     Ok(rows)
 }
 
-/// Why a billing file cannot be read; what to do is part of it.
+/// Why a billing file cannot be read. The message contains the remedy.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error(

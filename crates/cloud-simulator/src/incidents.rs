@@ -47,7 +47,7 @@ pub(crate) fn of_update(namespace: &str, before: &Value, after: &Value) -> Vec<I
         .collect()
 }
 
-/// Returns a search attribute that an update would delete, which the service refuses.
+/// Returns a search attribute that an update would delete, which the service rejects.
 pub(crate) fn lost_search_attribute<'a>(before: &'a Value, after: &Value) -> Option<&'a str> {
     let known = before["searchAttributes"].as_object()?;
     let mut names = known.keys().map(String::as_str);

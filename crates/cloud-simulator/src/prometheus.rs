@@ -17,7 +17,7 @@ use crate::metrics::{self, Filter};
 /// Values of one series, by time in milliseconds.
 type Samples = BTreeMap<i64, String>;
 
-/// A request that a Prometheus answers with `bad_data`.
+/// A request to which Prometheus responds with `bad_data`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadData {
     #[error("invalid time `{0}`")]

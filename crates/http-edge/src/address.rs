@@ -1,20 +1,20 @@
-//! Addresses of services: those that keep a secret.
+//! Addresses of services to which a secret may be sent.
 
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Why an address cannot be used. Each client has its own text for it, with the names of its settings.
+/// Why an address is invalid. Each client has its own messages with the names of its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressProblem {
-    /// Not a URL with a host.
+    /// The address is not a URL with a host.
     NotAUrl,
     /// It contains a user or a password.
     Credentials,
     /// It contains a query or a fragment.
     QueryOrFragment,
-    /// Not encrypted, and not on this machine.
+    /// The address is neither encrypted nor on this machine.
     NotEncrypted,
 }
 
@@ -23,7 +23,7 @@ pub enum AddressProblem {
 ///
 /// # Errors
 ///
-/// If it is anything else.
+/// If the address is anything else.
 pub fn base_url(text: &str, plain_http: bool) -> Result<Url, AddressProblem> {
     let url = without_credentials(text)?;
     if url.query().is_some() || url.fragment().is_some() {
@@ -32,11 +32,11 @@ pub fn base_url(text: &str, plain_http: bool) -> Result<Url, AddressProblem> {
     encrypted(url, plain_http)
 }
 
-/// Reads an address that is a secret itself: https, or http to a loopback address, without credentials.
+/// Parses an address that is itself a secret: https, or http to a loopback address, without credentials.
 ///
 /// # Errors
 ///
-/// If it is anything else.
+/// If the address is anything else.
 pub fn secret_url(text: &str) -> Result<Url, AddressProblem> {
     encrypted(without_credentials(text)?, false)
 }

@@ -1,11 +1,11 @@
-//! The HTTP client of a service: TLS settings of its own, and no redirects.
+//! The HTTP client of a service, with its own TLS settings and without redirects.
 
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 
-/// Returns the settings that every client shares. To a loopback address, no proxy is used.
+/// Returns the settings that all clients share. No proxy is used for loopback addresses.
 pub fn client(tls: ClientConfig, connect_timeout: Duration, is_loopback: bool) -> reqwest::ClientBuilder {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -16,7 +16,7 @@ pub fn client(tls: ClientConfig, connect_timeout: Duration, is_loopback: bool) -
     if is_loopback { client.no_proxy() } else { client }
 }
 
-/// Returns a client with the usual authorities, that sends nothing unencrypted but to a loopback address.
+/// Returns a client with the default certificate authorities, which sends unencrypted requests only to loopback addresses.
 ///
 /// # Panics
 ///

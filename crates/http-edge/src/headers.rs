@@ -1,4 +1,4 @@
-//! Times in the headers of an answer.
+//! Times in response headers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::{DATE, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
 
-/// No wait that a service asks for counts as longer.
+/// Maximum wait that a service can request; longer ones are reduced to it.
 const LONGEST: u64 = 24 * 3_600;
 
 /// Parses `Retry-After`: seconds, or a date relative to the response's own `Date`.

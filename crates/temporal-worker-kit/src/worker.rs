@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{Deployment, TaskQueue};
 use crate::kit_error::KitError;
 
-/// A worker that ended, and why if it was not asked to.
+/// A worker that has ended, with the reason if it was not stopped.
 pub(crate) type Ended = Result<(), KitError>;
 
 /// A function that stops a worker, and its thread.

@@ -23,14 +23,14 @@ pub enum Part<'t> {
     Reference(Reference),
 }
 
-/// A text with a reference that cannot be read.
+/// A text with an invalid reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// It does not end.
+    /// The reference is not closed.
     #[error("`${{` is not closed by `}}`")]
     NotClosed,
-    /// It refers to nothing.
+    /// The reference has an unknown form.
     #[error("`${{{0}}}` must be `${{input.NAME}}` or `${{steps.ID.output}}`")]
     Form(String),
 }

@@ -1,4 +1,4 @@
-//! What `apply` and saved plans change.
+//! Tests of the changes made by `apply` and by saved plans.
 
 use cloud_simulator::{Access, Account, Load, NamespaceSetup, SimulatorOptions};
 use jiff::SignedDuration;

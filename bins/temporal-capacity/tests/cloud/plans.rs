@@ -1,4 +1,4 @@
-//! What a plan shows, decides and ends with.
+//! Tests of a plan's output, decisions and exit codes.
 
 use cloud_simulator::{Faults, MetricsFault, SimulatorOptions};
 use rstest::rstest;

@@ -1,4 +1,4 @@
-//! The commands that need no account: settings, demo, simulator, completions.
+//! Tests of commands that need no account: settings, demo, simulator, completions.
 
 use rstest::rstest;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Bad settings, rejected keys and partial answers.
+//! Tests of invalid settings, rejected keys and partial responses.
 
 use cloud_simulator::Access;
 use jiff::SignedDuration;

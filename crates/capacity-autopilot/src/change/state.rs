@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Maximum time for one change, waits included, before it is reported as failed.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 
-// Exhaustive: an order without one of these would be carried out wrongly.
+// Exhaustive: an order without one of these fields would be carried out incorrectly.
 /// A change to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrder {
@@ -76,7 +76,7 @@ impl ChangeState {
     }
 }
 
-// Exhaustive: who drives a change must handle whatever may follow a step.
+// Exhaustive: a driver of changes must handle everything that can follow a step.
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Next {
@@ -111,7 +111,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Returns an ending that its outcome explains.
+    /// Returns an ending whose outcome needs no explanation.
     pub const fn new(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -120,7 +120,7 @@ impl Ending {
         }
     }
 
-    /// Returns an ending with the reason for it.
+    /// Returns an ending with a reason.
     pub fn because(outcome: Outcome, why: impl Into<String>) -> Self {
         Self {
             error: Some(why.into()),
@@ -216,7 +216,7 @@ pub struct ChangeResult {
 }
 
 impl ChangeResult {
-    /// Returns how a change of a namespace from a number of TRUs to another one ended.
+    /// Returns the result of a namespace's change between two numbers of TRUs.
     pub fn new(
         operation_id: impl Into<String>,
         namespace: impl Into<String>,

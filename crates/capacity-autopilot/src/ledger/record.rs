@@ -170,7 +170,7 @@ fn policy_decision(
     }
 }
 
-/// The trace, where it says more than the reason: sizes that guards looked at, or what they were expected to cost.
+/// The trace, if it contains more than the reason: sizes that guards considered, or their expected costs.
 fn recorded_options(decision: &Decision) -> &[ConsideredOption] {
     let options = decision.options.as_slice();
     let is_priced = options.iter().any(|option| option.cost.is_some());

@@ -12,10 +12,10 @@ pub enum SearchError {
     /// The metrics endpoint could not be read.
     #[error(transparent)]
     Endpoint(#[from] openmetrics_reader::scrape::Error),
-    /// What the metrics endpoint answered could not be read.
+    /// The response of the metrics endpoint could not be parsed.
     #[error("the metrics cannot be read")]
     Answer(#[from] openmetrics_reader::Error),
-    /// The Prometheus could not be read.
+    /// Prometheus could not be read.
     #[cfg(feature = "prometheus")]
     #[error(transparent)]
     Prometheus(#[from] prometheus_reader::Error),

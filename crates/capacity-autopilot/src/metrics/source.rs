@@ -5,7 +5,7 @@ use openmetrics_reader::scrape::Scraper;
 
 use super::prometheus::PrometheusClient;
 
-// Exhaustive: each source is read, checked and paid for in its own way, and a program that asks must notice a new one.
+// Exhaustive: each source is read, checked and paid for differently, so programs must handle a new one explicitly.
 /// The source of metrics.
 #[cfg_attr(
     not(feature = "prometheus"),

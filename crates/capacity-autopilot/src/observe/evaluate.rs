@@ -81,7 +81,7 @@ fn judged(
     }
 }
 
-/// The evaluation that some decisions make.
+/// Returns the evaluation that results from these decisions.
 pub(super) fn evaluation_of(mut account: ObservedAccount, decisions: Vec<Judged>) -> Evaluation {
     warnings::of_decisions(&account.view, &decisions, &mut account.warnings);
     Evaluation {

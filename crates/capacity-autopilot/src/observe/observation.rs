@@ -13,7 +13,7 @@ use crate::listing::{ObserveError, Progress};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Observation {
-    /// The account.
+    /// The observed account.
     pub account: ObservedAccount,
     /// The namespaces in scope, ordered by name.
     pub namespaces: Vec<ObservedNamespace>,

@@ -64,7 +64,7 @@ pub(super) enum Infos {
 /// The result of a round, and the policies that decide on it.
 pub(super) struct Observed {
     pub(super) account: ObservedAccount,
-    /// Sorted by name.
+    /// Namespaces, sorted by name.
     pub(super) namespaces: Vec<ObservedNamespace>,
     pub(super) acting: Judge,
     pub(super) shadow: Option<Judge>,

@@ -55,7 +55,7 @@ pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings
     warnings.extend(of_estimates(decisions));
 }
 
-/// What releasing would save where the hour is an estimate.
+/// Returns the savings that are held because usage in the last hour is only an estimate.
 fn of_estimates(decisions: &[Judged]) -> Option<Warning> {
     let held = decisions
         .iter()

@@ -1,4 +1,4 @@
-//! One decision of a plan, and the sums of many.
+//! Decisions of a plan, and their totals.
 
 use capacity_engine::{Action, Capacity, Decision};
 use jiff::Timestamp;
@@ -227,7 +227,7 @@ impl From<&Judged> for PlannedDecision {
     }
 }
 
-/// A decision that is not about a version of the namespace, and cannot be carried out.
+/// A decision without a namespace version, which cannot be carried out.
 impl From<&Decision> for PlannedDecision {
     fn from(decision: &Decision) -> Self {
         let trus = |capacity: Option<Capacity>| capacity.map(Capacity::trus);

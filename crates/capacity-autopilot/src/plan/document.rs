@@ -1,4 +1,4 @@
-//! The document itself: made of an evaluation, saved, read, and turned into orders.
+//! The plan document: created from an evaluation, saved, parsed, and converted to orders.
 
 use std::cmp::Reverse;
 

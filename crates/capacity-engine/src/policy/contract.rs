@@ -120,7 +120,7 @@ pub struct PolicyState {
 }
 
 impl PolicyState {
-    /// Returns a state.
+    /// Creates a state.
     pub fn new(version: i64, minute: i64, text: impl Into<String>) -> Self {
         Self {
             version,
@@ -211,13 +211,13 @@ impl PolicyTarget {
         .into()
     }
 
-    /// Adds what was compared.
+    /// Adds the compared options.
     #[must_use]
     pub fn with_options(self, options: Vec<ConsideredOption>) -> Self {
         Self { options, ..self }
     }
 
-    /// Adds what to store.
+    /// Adds the state to store.
     #[must_use]
     pub fn with_next_state(self, state: PolicyState) -> Self {
         Self {

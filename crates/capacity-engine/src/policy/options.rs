@@ -1,4 +1,4 @@
-//! The sizes of a namespace, with what is said of each.
+//! The sizes of a namespace, each with its verdict.
 
 use super::contract::PolicyTarget;
 use crate::capacity::Capacity;
@@ -8,7 +8,7 @@ use crate::pricing::ActionPrice;
 use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, Snapshot};
 
-/// What is known about the sizes of a namespace.
+/// Everything known about the sizes of a namespace.
 #[derive(Clone, Copy)]
 pub(super) struct Namespace<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -17,7 +17,7 @@ pub(super) struct Namespace<'a> {
 }
 
 impl Namespace<'_> {
-    /// Lists on-demand, the sizes of the ladder if it is known, and some others, smallest first, with what is said about each.
+    /// Lists on-demand, the sizes of the ladder if known, and additional ones, smallest first, each with its verdict.
     pub(super) fn options(
         &self,
         others: impl IntoIterator<Item = Capacity>,
@@ -64,7 +64,7 @@ impl Namespace<'_> {
     }
 }
 
-/// What is said of the current size, if it stays.
+/// Returns the verdict of the current size if it is kept.
 pub(super) fn kept(code: ReasonCode) -> String {
     format!("current, kept: {}", meaning(code))
 }

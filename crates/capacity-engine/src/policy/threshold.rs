@@ -161,7 +161,7 @@ fn throttled_while_provisioned(judged: &PolicyView<'_>, trus: Trus, throttling: 
     }))
 }
 
-/// The trace of a decision to keep the current size.
+/// Returns the trace of a decision to keep the current size.
 fn kept_options(
     judged: &PolicyView<'_>,
     code: ReasonCode,
@@ -177,7 +177,7 @@ fn kept_options(
     namespace(judged).options([], Some(judged.present), verdict)
 }
 
-/// The trace of the wish to release everything; restrictions and guards add what became of it.
+/// Returns the trace of a request to release everything. Restrictions and guards add their verdicts.
 fn release_options(judged: &PolicyView<'_>, used: &str) -> Vec<ConsideredOption> {
     let verdict = |capacity: Capacity| match capacity {
         Capacity::OnDemand => String::new(),

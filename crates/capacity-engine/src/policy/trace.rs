@@ -1,4 +1,4 @@
-//! The trace of a decision: every size that could have been chosen, and what the engine made of it.
+//! The trace of a decision: every size that could have been chosen, with its verdict.
 //!
 //! It comes from who decided: the sizes that guards looked at, what the policy compared, or the check that ended the judgment
 //! before any size was considered.
@@ -78,7 +78,7 @@ impl Sizes {
     }
 }
 
-/// Returns the trace of a decision: the options that its policy compared, else the sizes that its guards considered, else why none was
+/// Returns the trace of a decision: the options that its policy compared, or the sizes that its guards considered, or why none was
 /// considered.
 pub(super) fn trace(
     snapshot: &Snapshot,
@@ -112,7 +112,7 @@ fn completed(decision: &Decision, mut compared: Vec<ConsideredOption>) -> Vec<Co
     compared
 }
 
-/// What is said of a size where neither the policy nor a guard looked at any.
+/// Returns the verdict of a size if neither the policy nor a guard considered any size.
 fn not_looked_at(decision: &Decision, capacity: Capacity) -> String {
     if let Some(verdict) = chosen_or_held(decision, capacity) {
         return verdict;

@@ -1,4 +1,4 @@
-//! What a ledger promises of decisions, their inputs, changes and policy state, on either database.
+//! Tests of the ledger's guarantees for decisions, their inputs, changes and policy state, on either database.
 
 use capacity_ledger::{
     ChangeRecord, ErrorKind, Format, HistoryFilter, Ledger, PolicyDecisionRow, PolicyStateRecord, Pruned,

@@ -1,4 +1,4 @@
-//! What a ledger promises of minutes, hours and the budget, on either database.
+//! Tests of the ledger's guarantees for minutes, hours and the request budget, on either database.
 
 use capacity_ledger::{Claim, ErrorKind, Ledger, Minute, NamespaceMinute, Recorded};
 use jiff::SignedDuration;

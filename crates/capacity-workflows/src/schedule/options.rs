@@ -1,4 +1,4 @@
-//! When evaluations are made, and the schedule of the Temporal service that does it.
+//! The times at which evaluations run, and the corresponding schedule of the Temporal service.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub struct ScheduleOptions {
     pub hours: Vec<u8>,
     /// IANA name of the time zone.
     pub time_zone: String,
-    /// Delay each run by a random time of up to this long.
+    /// Delay each run by a random time up to this duration.
     pub jitter: Duration,
-    /// Catch up on runs that were missed within this time.
+    /// Catch up on runs missed within this duration.
     pub catch_up: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The API of a Prometheus that scrapes the simulated cloud.
+//! The API of a simulated Prometheus that scrapes the simulated cloud.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -42,7 +42,7 @@ async fn series_by_post(State(shared): State<Shared>, body: Bytes) -> Response {
         .unwrap_or_else(|| answer_series(&shared, std::str::from_utf8(&body).unwrap_or_default()))
 }
 
-/// Returns the refusal of a POST, if POST is refused.
+/// Returns an error response to a POST if POST is disabled.
 fn only_get(shared: &Shared) -> Option<Response> {
     let ScrapeJobFault::GetOnly(status) = shared.cloud().faults.scrape_job else {
         return None;
@@ -74,7 +74,7 @@ fn answer_series(shared: &Shared, form: &str) -> Response {
     })
 }
 
-/// The fields of a form, in order.
+/// Returns the fields of a form, in order.
 struct Form(Vec<(String, String)>);
 
 impl Form {

@@ -1,4 +1,4 @@
-//! What handlers share: the cloud, what was asked of it, and how answers are written.
+//! Code shared by the handlers: the cloud, the record of its requests, and responses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -51,7 +51,7 @@ pub fn is_standby(value: &str) -> bool {
 pub struct Families {
     /// Family of the served rate.
     pub served: &'static str,
-    /// Family of the rate that was throttled because of the limit.
+    /// Family of the rate throttled because of the limit.
     pub throttled: &'static str,
     /// Family of the limit in effect.
     pub limit: &'static str,
@@ -112,7 +112,7 @@ impl Limit {
 pub enum Part {
     /// Family of the served rate.
     Served,
-    /// Family of the rate that was throttled because of the limit.
+    /// Family of the rate throttled because of the limit.
     Throttled,
     /// Family of the limit in effect.
     Limit,

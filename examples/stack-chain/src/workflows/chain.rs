@@ -116,7 +116,7 @@ impl StackDependencyChain {
     }
 }
 
-/// A chain that ended before it had a plan.
+/// A chain that ended before it was planned.
 #[derive(Debug, thiserror::Error)]
 enum NotPlanned {
     #[error("the input cannot be decoded: {0}")]

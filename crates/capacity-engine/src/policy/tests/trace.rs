@@ -1,8 +1,8 @@
-//! Every decision keeps its trace: each size, and what was made of it.
+//! Tests that every decision has a trace: each size with its verdict.
 
 use super::*;
 
-/// The trace of a decision, a line for each size; the chosen one has a star.
+/// Returns the trace of a decision with one line per size; the chosen one is marked with a star.
 fn trace(snapshot: &Snapshot) -> Vec<String> {
     lines(&decided(snapshot))
 }
